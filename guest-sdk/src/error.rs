@@ -1,0 +1,142 @@
+//! A failure to answer, and who may read about it.
+
+use std::fmt::{self, Write as _};
+
+/// A failure: a status and a message for the client, or a cause for the log.
+///
+/// Any error becomes one with `?`. It is a 500 then: the client learns nothing but that, and the
+/// cause goes to stderr, which is the daemon's log. What the client should know is said in words:
+///
+/// ```
+/// use portcullis_guest::{Error, Request};
+///
+/// fn page(request: &Request) -> Result<u32, Error> {
+///     let page = request.query("page").unwrap_or_default();
+///     page.parse().map_err(|_| Error::bad_request(format!("page: {page:?} is not a number")))
+/// }
+///
+/// let error = page(&Request::test("GET", "/?page=x")).unwrap_err();
+/// assert_eq!((error.status(), error.to_string().as_str()), (400, "page: \"x\" is not a number"));
+/// ```
+// Not a `std::error::Error` itself: `From<E: std::error::Error>` would then collide with `From<T> for T`.
+pub struct Error {
+    status: u16,
+    message: String,
+    cause: Option<String>,
+}
+
+impl Error {
+    /// Makes an error whose message the client reads. From 400 to 599; another status is a 500.
+    pub fn new(status: u16, message: impl Into<String>) -> Error {
+        let status = if (400..600).contains(&status) { status } else { 500 };
+        Error { status, message: message.into(), cause: None }
+    }
+
+    /// Makes a 500 whose cause only the log tells.
+    pub fn internal(cause: impl Into<String>) -> Error {
+        Error { status: 500, message: "internal error".to_owned(), cause: Some(cause.into()) }
+    }
+
+    /// Makes a 400: the request makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Error {
+        Error::new(400, message)
+    }
+
+    /// Makes a 401: who is asking? (A 401 should come with `WWW-Authenticate`: see
+    /// [`IntoResponse`](crate::IntoResponse) and [`Response::header`](crate::Response::header).)
+    pub fn unauthorized(message: impl Into<String>) -> Error {
+        Error::new(401, message)
+    }
+
+    /// Makes a 403: not for whoever is asking.
+    pub fn forbidden(message: impl Into<String>) -> Error {
+        Error::new(403, message)
+    }
+
+    /// Makes a 404: there is nothing of that name.
+    pub fn not_found(message: impl Into<String>) -> Error {
+        Error::new(404, message)
+    }
+
+    /// Makes a 409: not as things stand now.
+    pub fn conflict(message: impl Into<String>) -> Error {
+        Error::new(409, message)
+    }
+
+    /// Makes a 415: a body of another type is wanted.
+    pub fn unsupported_media_type(message: impl Into<String>) -> Error {
+        Error::new(415, message)
+    }
+
+    /// Returns the status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the message for the client, and the cause for the log.
+    pub(crate) fn into_parts(self) -> (u16, String, Option<String>) {
+        (self.status, self.message, self.cause)
+    }
+}
+
+/// A 500 with the error and all its sources as its cause.
+impl<E: std::error::Error> From<E> for Error {
+    fn from(error: E) -> Error {
+        let mut cause = error.to_string();
+        let mut source = error.source();
+        while let Some(deeper) = source {
+            // Writing to a string cannot fail.
+            let _written = write!(cause, ": {deeper}");
+            source = deeper.source();
+        }
+        Error::internal(cause)
+    }
+}
+
+/// The cause where there is one, for whoever reads this reads the log.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cause.as_deref().unwrap_or(&self.message))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self}", self.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::IntoResponse as _;
+
+    #[test]
+    fn a_foreign_error_is_told_to_the_log_alone() {
+        let error = Error::from(std::io::Error::other("secret"));
+        assert_eq!(format!("{error:?}"), "500: secret");
+
+        let response = error.into_response();
+
+        assert_eq!(response.complaint(), Some("secret"));
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.into_bytes(), b"internal error\n");
+    }
+
+    #[test]
+    fn an_error_of_ours_is_told_to_the_client() {
+        let response = Error::not_found("no such note").into_response();
+
+        assert_eq!((response.status(), response.complaint()), (404, None));
+        assert_eq!(response.field("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(response.into_bytes(), b"no such note\n");
+    }
+
+    #[test]
+    fn an_error_is_never_a_success() {
+        assert_eq!(
+            [399, 400, 599, 600, 200].map(|status| Error::new(status, "").status()),
+            [500, 400, 599, 500, 500]
+        );
+    }
+}

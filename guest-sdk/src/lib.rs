@@ -1,0 +1,89 @@
+//! Write a Portcullis request handler: a function from a request to a response.
+//!
+//! ```no_run
+//! use portcullis_guest::{Error, Request, Response, serve};
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     serve(|request: Request| -> Result<Response, Error> {
+//!         let greeting = request.var("GREETING").unwrap_or("Hello");
+//!         let who = request.capture("who").ok_or_else(|| Error::bad_request("who is it?"))?;
+//!         Ok(Response::text(format!("{greeting}, {who}!\n")))
+//!     })
+//! }
+//! ```
+//!
+//! Build it with `cargo build --release --target wasm32-wasip1` (or `wasm32-wasip2`), and serve the
+//! module. Every request runs `main` in a fresh instance: nothing stays in memory from one to the next.
+//!
+//! # Testing a handler
+//!
+//! A handler is a function, and its tests are ordinary tests on the machine that builds it:
+//!
+//! ```
+//! use portcullis_guest::{Request, Response};
+//!
+//! fn greet(request: &Request) -> Response {
+//!     Response::text(format!("Hello, {}!\n", request.capture("who").unwrap_or("world")))
+//! }
+//!
+//! let response = greet(&Request::test("GET", "/hello/ada").capture("who", "ada"));
+//! assert_eq!(response.status(), 200);
+//! assert_eq!(response.into_bytes(), b"Hello, ada!\n");
+//! ```
+//!
+//! # What is beneath
+//!
+//! CGI/1.1 (RFC 3875): the request is the environment and stdin, the response is what goes to
+//! stdout. `Request` reads a variable when it is asked for; nothing is read ahead. What a handler
+//! prints to stderr is in the daemon's log. Do not print to stdout: that is the response.
+
+mod body;
+mod document;
+mod error;
+mod query;
+mod request;
+mod response;
+mod stdout;
+mod vars;
+
+pub use body::Body;
+pub use document::write_document;
+pub use error::Error;
+pub use request::{Request, TestRequest};
+pub use response::{IntoResponse, Response};
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Answers the one request that this process is for.
+///
+/// Succeeds when the response was written, also if it is an error: a 500 that a handler chose is a
+/// job that went well. Fails when the response could not be written or a streamed body broke off,
+/// and the daemon then tells the client that the response is not whole.
+pub fn serve<F, R>(handler: F) -> ExitCode
+where
+    F: FnOnce(Request) -> R,
+    R: IntoResponse,
+{
+    let response = handler(Request::of_this_process()).into_response();
+    if let Some(complaint) = response.complaint() {
+        complain(complaint);
+    }
+    let mut out = stdout::Stdout::new();
+    match write_document(response, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The client has gone, or the daemon has had enough: there is nobody left to tell.
+        Err(_) if out.is_broken() => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&format!("the body broke off: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes a line to the daemon's log.
+fn complain(line: &str) {
+    // A log that takes nothing is no reason to fail a request.
+    let _unheard = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}

@@ -1,0 +1,114 @@
+//! The pointer to the catalog that serves now: what a reload or a swap replaces.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::Catalog;
+
+/// The one pointer that is swapped. Readers never wait for a writer.
+pub struct Live(ArcSwap<Catalog>);
+
+/// A catalog that was made to follow one that no longer serves: two reloads met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stale {
+    /// The generation that would have been next.
+    pub wanted: u64,
+    /// The generation that was offered.
+    pub found: u64,
+}
+
+impl Live {
+    /// Starts with the empty generation 0.
+    pub fn new() -> Live {
+        Live::default()
+    }
+
+    /// Takes hold of the catalog that serves now; it lives as long as the hold. Never blocks.
+    pub fn pin(&self) -> Arc<Catalog> {
+        self.0.load_full()
+    }
+
+    /// Makes `next` the catalog that serves, and returns the one it replaces. Never blocks.
+    ///
+    /// # Errors
+    /// [`Stale`]: another catalog was published since `next` was made out of its predecessor
+    /// ([`Catalog::next`]). Nothing is replaced, since that would undo the other change.
+    pub fn publish(&self, next: Catalog) -> Result<Arc<Catalog>, Stale> {
+        let next = Arc::new(next);
+        let old = self.pin();
+        let stale = |serving: &Catalog| Stale { wanted: serving.generation + 1, found: next.generation };
+        if next.generation != old.generation + 1 {
+            return Err(stale(&old));
+        }
+        let before = self.0.compare_and_swap(&old, next.clone());
+        if Arc::ptr_eq(&before, &old) { Ok(old) } else { Err(stale(&before)) }
+    }
+}
+
+impl Default for Live {
+    fn default() -> Live {
+        Live(ArcSwap::from_pointee(Catalog::default()))
+    }
+}
+
+impl fmt::Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "generation {} cannot be published: wanted generation {}; another reload or swap came first, try again",
+            self.found, self.wanted
+        )
+    }
+}
+
+impl std::error::Error for Stale {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Routes;
+    use std::collections::BTreeMap;
+
+    fn after(catalog: &Catalog) -> Catalog {
+        catalog.next(BTreeMap::new(), Routes::default(), None)
+    }
+
+    #[test]
+    fn a_pinned_catalog_outlives_its_replacement() {
+        let live = Live::new();
+        let pinned = live.pin();
+
+        let old = live.publish(after(&pinned)).unwrap();
+
+        assert!(Arc::ptr_eq(&old, &pinned));
+        assert_eq!((pinned.generation, live.pin().generation), (0, 1));
+    }
+
+    #[test]
+    fn of_two_reloads_that_meet_the_second_is_refused() {
+        let live = Live::new();
+        let (first, second) = (after(&live.pin()), after(&live.pin()));
+        live.publish(first).unwrap();
+
+        let refused = live.publish(second).err();
+
+        assert_eq!(refused, Some(Stale { wanted: 2, found: 1 }));
+        assert_eq!(live.pin().generation, 1);
+    }
+
+    #[test]
+    fn only_one_of_many_threads_publishes_a_generation() {
+        let live = Live::new();
+        let start = live.pin();
+
+        let published = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| live.publish(after(&start)).is_ok())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|ok| *ok).count()
+        });
+
+        assert_eq!((published, live.pin().generation), (1, 1));
+    }
+}

@@ -1,0 +1,146 @@
+//! The path of a route as it is written: `/hello/{who}`, `/files/{*rest}`.
+
+/// A named part of a path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Capture {
+    /// The name between the braces.
+    pub name: String,
+    /// The variable in which a handler finds it: `ROUTE_WHO`.
+    pub variable: String,
+}
+
+/// A path that was checked.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Pattern {
+    /// The captures in order.
+    pub(super) captures: Vec<Capture>,
+    /// Whether the last capture is a tail, `{*rest}`.
+    pub(super) has_tail: bool,
+    /// The path with the names taken out: what decides whether two paths are the same.
+    pub(super) shape: String,
+}
+
+/// One segment that was checked.
+struct Segment<'a> {
+    shape: String,
+    capture: Option<&'a str>,
+    is_tail: bool,
+}
+
+impl Pattern {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub(super) fn read(text: &str) -> Result<Pattern, String> {
+        let inner = text.strip_prefix('/').ok_or("a path starts with `/`")?;
+        if let Some(bad) = text.chars().find(|char| char.is_control() || matches!(char, '?' | '#')) {
+            return Err(format!("a path holds no {bad:?}: a route sees neither query nor fragment"));
+        }
+        let mut pattern = Pattern { captures: Vec::new(), has_tail: false, shape: String::new() };
+        for segment in inner.split('/') {
+            if pattern.has_tail {
+                return Err("a tail such as `{*rest}` stands at the end".to_owned());
+            }
+            let segment = Segment::read(segment)?;
+            pattern.shape.push('/');
+            pattern.shape.push_str(&segment.shape);
+            pattern.has_tail = segment.is_tail;
+            if let Some(name) = segment.capture {
+                pattern.add(name)?;
+            }
+        }
+        Ok(pattern)
+    }
+
+    fn add(&mut self, name: &str) -> Result<(), String> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if name.is_empty() || !name.bytes().all(word) {
+            return Err(format!("{name:?} does not name a capture: use letters, digits, `_` and `-`"));
+        }
+        let variable = format!("ROUTE_{}", name.to_ascii_uppercase().replace('-', "_"));
+        if self.captures.iter().any(|known| known.variable == variable) {
+            return Err(format!("two captures would be the variable {variable}: rename one"));
+        }
+        self.captures.push(Capture { name: name.to_owned(), variable });
+        Ok(())
+    }
+}
+
+impl<'a> Segment<'a> {
+    fn read(text: &'a str) -> Result<Segment<'a>, String> {
+        let mut segment = Segment { shape: String::new(), capture: None, is_tail: false };
+        let mut rest = text;
+        while let Some(brace) = rest.find(['{', '}']) {
+            segment.shape.push_str(&rest[..brace]);
+            let (open, after) = rest[brace..].split_at(1);
+            if after.starts_with(open) {
+                // A doubled brace stands for itself.
+                segment.shape.push_str(&rest[brace..brace + 2]);
+                rest = &after[1..];
+                continue;
+            }
+            let (name, behind) = match after.split_once('}') {
+                Some(parts) if open == "{" => parts,
+                _ => return Err("a brace without its partner: write `{{` or `}}` for a brace".to_owned()),
+            };
+            if segment.capture.is_some() {
+                return Err("a segment holds one capture at most".to_owned());
+            }
+            segment.is_tail = name.starts_with('*');
+            segment.capture = Some(name.strip_prefix('*').unwrap_or(name));
+            segment.shape.push_str(if segment.is_tail { "{*}" } else { "{}" });
+            rest = behind;
+        }
+        segment.shape.push_str(rest);
+        if segment.is_tail && segment.shape != "{*}" {
+            return Err("a tail such as `{*rest}` is a whole segment".to_owned());
+        }
+        Ok(segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_become_variables() {
+        let pattern = Pattern::read("/a/{user-id}/img-{n}.png/{*rest}").unwrap();
+
+        let variables: Vec<_> = pattern.captures.iter().map(|capture| capture.variable.as_str()).collect();
+        assert_eq!(variables, ["ROUTE_USER_ID", "ROUTE_N", "ROUTE_REST"]);
+        assert!(pattern.has_tail);
+        assert_eq!(pattern.shape, "/a/{}/img-{}.png/{*}");
+    }
+
+    #[test]
+    fn a_doubled_brace_is_no_capture() {
+        let pattern = Pattern::read("/{{a}}/b").unwrap();
+        assert_eq!((pattern.captures.len(), pattern.shape.as_str()), (0, "/{{a}}/b"));
+    }
+
+    #[test]
+    fn what_no_request_could_match_is_refused() {
+        for bad in [
+            "",
+            "a",
+            "/{",
+            "/}",
+            "/{}",
+            "/{*}",
+            "/{a}{b}",
+            "/x{*r}",
+            "/{*r}x",
+            "/{*r}/",
+            "/{a b}",
+            "/a?b",
+            "/a#b",
+            "/{id}/{ID}",
+            "/\n",
+            "/{a",
+        ] {
+            assert!(Pattern::read(bad).is_err(), "{bad:?} must be refused");
+        }
+    }
+}

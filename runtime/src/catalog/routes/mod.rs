@@ -1,0 +1,308 @@
+//! The routing table: from host, method and path to a handler.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::host::{self, Host};
+use super::pattern::{Capture, Pattern};
+use super::route::{Clash, Hit, Table, Values};
+use crate::job::Entry;
+
+/// Every route of a catalog.
+///
+/// A path belongs to the most specific route: that of its exact host before that of `*.HOST` before
+/// one without a host, then a fixed segment before a capture before a tail. Only then the method
+/// counts: if that path has no route for it, the answer is 405, not a less specific route.
+#[derive(Default)]
+pub struct Routes {
+    list: Vec<Route>,
+    tables: Tables,
+}
+
+/// A route as it serves. Immutable.
+pub struct Route {
+    /// The path as written: `/hello/{who}`.
+    pub pattern: String,
+    /// The methods it answers; empty: all of them.
+    pub methods: Vec<Method>,
+    /// The host it answers for, as written; none: every host.
+    pub host: Option<String>,
+    /// What answers.
+    pub handler: Arc<Entry>,
+    /// The named parts of the path, in order.
+    pub captures: Vec<Capture>,
+    has_tail: bool,
+}
+
+/// A route that is to be.
+pub struct RouteSpec {
+    /// The path: matchit's `{name}` for a segment, or a part of one, and `{*name}` for the whole tail.
+    pub pattern: String,
+    /// The methods; empty: all of them.
+    pub methods: Vec<Method>,
+    /// A host name, or `*.NAME` for every name with one label more.
+    pub host: Option<String>,
+    /// What answers.
+    pub handler: Arc<Entry>,
+}
+
+/// What a route lays claim to: a [`RouteSpec`] before there are handlers.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// As in [`RouteSpec`].
+    pub pattern: &'a str,
+    /// As in [`RouteSpec`].
+    pub methods: &'a [Method],
+    /// As in [`RouteSpec`].
+    pub host: Option<&'a str>,
+    /// The handler's name, for the text of an error.
+    pub handler: &'a str,
+}
+
+/// Whether paths may begin with a version, as in `/v1.14/info`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum VersionPrefix {
+    /// A version is a segment like any other.
+    #[default]
+    Absent,
+    /// Every route also answers behind `/v` and dotted numbers, as Docker's did. The version goes
+    /// before a capture that would match it; if no route matches what is behind it, the whole path
+    /// counts.
+    Optional,
+}
+
+/// A route that cannot be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteError {
+    /// Which one, counted from 0 in the order given.
+    pub position: usize,
+    /// What is wrong, naming the route and the one it conflicts with.
+    pub message: String,
+}
+
+/// What a request leads to.
+pub enum Lookup<'r, 'p> {
+    /// A route.
+    Found(Match<'r, 'p>),
+    /// The path has routes, but none for this method.
+    MethodNotAllowed {
+        /// The methods it has, sorted; HEAD where there is GET, and always OPTIONS.
+        allow: &'r [Method],
+    },
+    /// The path has no route.
+    NotFound,
+}
+
+/// A route that matched, and the parts of the path.
+pub struct Match<'r, 'p> {
+    /// The route.
+    pub route: &'r Route,
+    /// The version in front of the path: `1.14`.
+    pub api_version: Option<&'p str>,
+    /// The path up to the tail, without a final `/`; without a tail, the whole path (RFC 3875 §4.1.13).
+    pub script_name: &'p str,
+    /// `/` and the tail; without a tail, nothing (RFC 3875 §4.1.5).
+    pub path_info: &'p str,
+    values: Values<'r, 'p>,
+}
+
+#[derive(Default)]
+struct Tables {
+    exact: HashMap<String, Table>,
+    below: HashMap<String, Table>,
+    anywhere: Table,
+    versions: VersionPrefix,
+}
+
+impl Routes {
+    /// Makes a routing table.
+    ///
+    /// # Errors
+    /// Every path or host that cannot be read, and every route that conflicts with an earlier one:
+    /// the same path on the same host with a method in common, paths of which none is more specific,
+    /// and paths that differ only in the names of their captures.
+    pub fn new(specs: Vec<RouteSpec>, versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
+        let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
+        let tables = Tables::new(&claims, versions)?;
+        let route = |spec: RouteSpec| {
+            let Pattern { captures, has_tail, .. } =
+                Pattern::read(&spec.pattern).expect("Tables::new has read every pattern");
+            let RouteSpec { pattern, methods, host, handler } = spec;
+            Route { pattern, methods, host, handler, captures, has_tail }
+        };
+        Ok(Routes { list: specs.into_iter().map(route).collect(), tables })
+    }
+
+    /// Finds the route of a request. The path is percent-decoded, once. Allocates only for a host in
+    /// upper case and for a route of more than three captures. Never blocks.
+    pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
+        if self.tables.versions == VersionPrefix::Optional
+            && let Some((version, rest)) = split_version(path)
+        {
+            let found = self.find(host, method, rest);
+            if !matches!(found, Lookup::NotFound) {
+                return found.behind(version, path);
+            }
+        }
+        self.find(host, method, path)
+    }
+
+    /// Goes through the routes in the order given.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> {
+        self.list.iter()
+    }
+
+    /// Returns how many routes there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Reports whether there are no routes.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn find<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
+        for table in self.tables.of(host).into_iter().flatten() {
+            match table.at(method, path) {
+                Hit::Route(position, values) => {
+                    return Lookup::Found(Match::new(&self.list[position], values, path));
+                }
+                Hit::Methods(allow) => return Lookup::MethodNotAllowed { allow },
+                Hit::Nothing => {}
+            }
+        }
+        Lookup::NotFound
+    }
+}
+
+impl RouteSpec {
+    /// Says what this route lays claim to.
+    pub fn claim(&self) -> Claim<'_> {
+        Claim {
+            pattern: &self.pattern,
+            methods: &self.methods,
+            host: self.host.as_deref(),
+            handler: self.handler.name.as_str(),
+        }
+    }
+}
+
+impl<'r, 'p> Lookup<'r, 'p> {
+    /// Puts the version back in front of what was found behind it.
+    fn behind(self, version: &'p str, path: &'p str) -> Lookup<'r, 'p> {
+        match self {
+            Lookup::Found(found) => {
+                let script_name = &path[..path.len() - found.path_info.len()];
+                Lookup::Found(Match { api_version: Some(version), script_name, ..found })
+            }
+            Lookup::MethodNotAllowed { .. } | Lookup::NotFound => self,
+        }
+    }
+}
+
+impl<'r, 'p> Match<'r, 'p> {
+    fn new(route: &'r Route, values: Values<'r, 'p>, path: &'p str) -> Match<'r, 'p> {
+        let tail = route.captures.len().checked_sub(1).filter(|_| route.has_tail);
+        let tail = tail.and_then(|last| values.iter().nth(last));
+        // The `/` in front of the tail belongs to the path info.
+        let split = tail.map_or(path.len(), |tail| (path.len() - tail.len()).saturating_sub(1));
+        let (script_name, path_info) = path.split_at(split);
+        Match { route, api_version: None, script_name, path_info, values }
+    }
+
+    /// Goes through the named parts of the path and what they matched, in the order of the path.
+    pub fn captures(&self) -> impl Iterator<Item = (&'r Capture, &'p str)> {
+        self.route.captures.iter().zip(self.values.iter())
+    }
+}
+
+impl Tables {
+    fn new(claims: &[Claim<'_>], versions: VersionPrefix) -> Result<Tables, Vec<RouteError>> {
+        let mut tables = Tables { versions, ..Tables::default() };
+        let mut errors = Vec::new();
+        for position in 0..claims.len() {
+            if let Err(message) = tables.insert(claims, position) {
+                errors.push(RouteError { position, message });
+            }
+        }
+        tables.anywhere.settle();
+        tables.exact.values_mut().chain(tables.below.values_mut()).for_each(Table::settle);
+        if errors.is_empty() { Ok(tables) } else { Err(errors) }
+    }
+
+    fn insert(&mut self, claims: &[Claim<'_>], position: usize) -> Result<(), String> {
+        let claim = claims[position];
+        let pattern = Pattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
+        if self.versions == VersionPrefix::Optional && split_version(claim.pattern).is_some() {
+            return Err(format!(
+                "{claim}: every route answers behind a version already: leave out the first segment, \
+                 or set version_prefix = false"
+            ));
+        }
+        let host = claim.host.map(host::written).transpose().map_err(|what| format!("{claim}: {what}"))?;
+        let table = match host {
+            Some(Host::Exact(name)) => self.exact.entry(name).or_default(),
+            Some(Host::Below(name)) => self.below.entry(name).or_default(),
+            None => &mut self.anywhere,
+        };
+        table.insert(position, claim.pattern, pattern, claim.methods).map_err(|clash| match clash {
+            Clash::Either(other) => format!("{claim} conflicts with {}", claims[other].short()),
+            Clash::Names(other) => format!(
+                "{claim} conflicts with {}: one path, so give its captures the same names",
+                claims[other].short()
+            ),
+            Clash::Refused(why) => format!("{claim}: {why}"),
+        })
+    }
+
+    /// Returns the tables of a host, the most specific first.
+    fn of(&self, host: Option<&str>) -> [Option<&Table>; 3] {
+        let none_named = self.exact.is_empty() && self.below.is_empty();
+        let Some(host) = host.filter(|_| !none_named).map(host::asked) else {
+            return [None, None, Some(&self.anywhere)];
+        };
+        let below = host.split_once('.').and_then(|(_, name)| self.below.get(name));
+        [self.exact.get(&*host), below, Some(&self.anywhere)]
+    }
+}
+
+impl Claim<'_> {
+    fn short(&self) -> String {
+        format!("{:?} (handler {:?})", self.pattern, self.handler)
+    }
+}
+
+/// `route "/a/{x}" (handler "one")`: as an error begins.
+impl fmt::Display for Claim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "route {}", self.short())
+    }
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for RouteError {}
+
+/// Finds what [`Routes::new`] would refuse, before there are handlers.
+pub fn conflicts(claims: &[Claim<'_>], versions: VersionPrefix) -> Vec<RouteError> {
+    Tables::new(claims, versions).err().unwrap_or_default()
+}
+
+/// Splits `/v1.14/info` into `1.14` and `/info`.
+fn split_version(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/v")?;
+    let (version, rest) = rest.split_at(rest.find('/')?);
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    version.split('.').all(number).then_some((version, rest))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What the routing table must hold to.
+
+use super::*;
+use crate::job::{Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
+use proptest::prelude::*;
+
+struct Nothing;
+
+impl Handler for Nothing {
+    fn run(self: Arc<Self>, _job: Job) -> Run {
+        Box::pin(async { Ok(Status::OK) })
+    }
+}
+
+fn spec(line: &str, handler: &str) -> RouteSpec {
+    let (methods, place) = line.split_once(' ').unwrap();
+    let (host, pattern) = place.split_at(place.find('/').unwrap());
+    RouteSpec {
+        pattern: pattern.to_owned(),
+        methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
+        host: (!host.is_empty()).then(|| host.to_owned()),
+        handler: Arc::new(Entry {
+            name: handler.parse().unwrap(),
+            handler: Arc::new(Nothing),
+            kind: Kind::Native,
+            version: String::new(),
+            args: Vec::new(),
+            env: Env::new(),
+            limits: Limits::default(),
+            mapping: Mapping::Cgi,
+            slots: Slots::new(&Limits::default()),
+        }),
+    }
+}
+
+/// Routes written as `METHODS HOST/PATH`; the handlers are called h0, h1, ...
+fn build(lines: &[&str], versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
+    let specs = lines.iter().enumerate().map(|(number, line)| spec(line, &format!("h{number}")));
+    Routes::new(specs.collect(), versions)
+}
+
+fn routes(lines: &[&str]) -> Routes {
+    build(lines, VersionPrefix::Absent).map_err(|errors| format!("{errors:?}")).ok().unwrap()
+}
+
+fn refusals(lines: &[&str]) -> Vec<String> {
+    let errors = build(lines, VersionPrefix::Absent).err().unwrap_or_default();
+    errors.into_iter().map(|error| error.message).collect()
+}
+
+/// `h0 who=bob`, `405 GET HEAD OPTIONS`, `404`.
+fn ask(routes: &Routes, host: Option<&str>, method: &str, path: &str) -> String {
+    let words: Vec<String> = match routes.lookup(host, &method.parse().unwrap(), path) {
+        Lookup::NotFound => vec!["404".to_owned()],
+        Lookup::MethodNotAllowed { allow } => {
+            ["405".to_owned()].into_iter().chain(allow.iter().map(ToString::to_string)).collect()
+        }
+        Lookup::Found(found) => {
+            assert_eq!(format!("{}{}", found.script_name, found.path_info), path);
+            let captures = found.captures().map(|(capture, value)| format!("{}={value}", capture.name));
+            let version = found.api_version.map(|version| format!("v{version}"));
+            [found.route.handler.name.to_string()].into_iter().chain(captures).chain(version).collect()
+        }
+    };
+    words.join(" ")
+}
+
+#[test]
+fn one_path_may_have_a_handler_for_each_method() {
+    let routes = routes(&["GET /a/{x}", "PUT,DELETE /a/{x}", "* /any"]);
+
+    assert_eq!(ask(&routes, None, "GET", "/a/1"), "h0 x=1");
+    assert_eq!(ask(&routes, None, "HEAD", "/a/1"), "h0 x=1");
+    assert_eq!(ask(&routes, None, "PUT", "/a/1"), "h1 x=1");
+    assert_eq!(ask(&routes, None, "POST", "/a/1"), "405 DELETE GET HEAD OPTIONS PUT");
+    assert_eq!(ask(&routes, None, "OPTIONS", "/a/1"), "405 DELETE GET HEAD OPTIONS PUT");
+    assert_eq!(ask(&routes, None, "BREW", "/any"), "h2");
+    assert_eq!(ask(&routes, None, "GET", "/a/"), "404");
+}
+
+#[test]
+fn a_route_for_head_goes_before_the_one_for_get() {
+    let routes = routes(&["GET /a", "HEAD /a", "POST /b"]);
+
+    assert_eq!(ask(&routes, None, "HEAD", "/a"), "h1");
+    assert_eq!(ask(&routes, None, "HEAD", "/b"), "405 OPTIONS POST");
+}
+
+#[test]
+fn a_tail_splits_the_path_and_may_be_empty() {
+    let routes = routes(&["* /files/{*rest}", "GET /own/{*rest}", "GET /own/", "* /{*all}"]);
+
+    for (path, script_name, path_info) in [
+        ("/files/a/b", "/files", "/a/b"),
+        ("/files/", "/files", "/"),
+        ("/files//a", "/files", "//a"),
+        ("/files", "", "/files"),
+        ("/", "", "/"),
+        ("/own/", "/own/", ""),
+    ] {
+        let Lookup::Found(found) = routes.lookup(None, &Method::GET, path) else { panic!("{path}") };
+        assert_eq!((found.script_name, found.path_info), (script_name, path_info), "{path}");
+    }
+    assert_eq!(ask(&routes, None, "GET", "/files/"), "h0 rest=");
+    assert_eq!(ask(&routes, None, "GET", "/own/"), "h2");
+    assert_eq!(ask(&routes, None, "GET", "/own/x"), "h1 rest=x");
+}
+
+#[test]
+fn a_host_of_its_own_goes_before_a_wildcard_before_none() {
+    let routes = routes(&["* API.example.org/x", "* *.example.org/x", "* /x", "* /y", "* [::1]/x"]);
+
+    assert_eq!(ask(&routes, Some("api.Example.org:8080"), "GET", "/x"), "h0");
+    assert_eq!(ask(&routes, Some("www.example.org"), "GET", "/x"), "h1");
+    assert_eq!(ask(&routes, Some("a.www.example.org"), "GET", "/x"), "h2");
+    assert_eq!(ask(&routes, Some("example.org"), "GET", "/x"), "h2");
+    assert_eq!(ask(&routes, None, "GET", "/x"), "h2");
+    assert_eq!(ask(&routes, Some("api.example.org"), "GET", "/y"), "h3");
+    assert_eq!(ask(&routes, Some("[::1]:80"), "GET", "/x"), "h4");
+}
+
+#[test]
+fn a_version_may_stand_in_front() {
+    let lines = ["GET /info", "GET /{name}/json", "GET /files/{*rest}", "GET /vfoo"];
+    let routes = build(&lines, VersionPrefix::Optional).ok().unwrap();
+
+    assert_eq!(ask(&routes, None, "GET", "/v1.14/info"), "h0 v1.14");
+    assert_eq!(ask(&routes, None, "POST", "/v1/info"), "405 GET HEAD OPTIONS");
+    assert_eq!(ask(&routes, None, "GET", "/info"), "h0");
+    assert_eq!(ask(&routes, None, "GET", "/v1/a/json"), "h1 name=a v1");
+    assert_eq!(ask(&routes, None, "GET", "/v1/json"), "h1 name=v1");
+    assert_eq!(ask(&routes, None, "GET", "/v1/files/a/b"), "h2 rest=a/b v1");
+    for path in ["/v1", "/v/info", "/v1./info", "/v.1/info", "/v1a/info", "/v1..2/info"] {
+        assert_eq!(ask(&routes, None, "GET", path), "404", "{path}");
+    }
+    assert_eq!(ask(&routes, None, "GET", "/vfoo"), "h3");
+    assert_eq!(ask(&self::routes(&lines), None, "GET", "/v1.14/info"), "404");
+    let refused = build(&["GET /v2/x"], VersionPrefix::Optional).err().unwrap();
+    assert!(refused[0].message.starts_with("route \"/v2/x\" (handler \"h0\"): every route answers"));
+}
+
+#[test]
+fn a_conflict_names_both_routes() {
+    let expected = r#"route "/a/{y}" (handler "h1") conflicts with "/a/{x}" (handler "h0")"#;
+    assert_eq!(refusals(&["* /a/{x}", "* /a/{y}"]), [expected]);
+    assert_eq!(
+        refusals(&["GET,PUT /a", "PUT /a", "GET /b", "GET h.x/a"]),
+        [r#"route "/a" (handler "h1") conflicts with "/a" (handler "h0")"#]
+    );
+    assert_eq!(
+        refusals(&["GET /a/{x}", "PUT /a/{y}"]),
+        [
+            r#"route "/a/{y}" (handler "h1") conflicts with "/a/{x}" (handler "h0"): one path, so give its captures the same names"#
+        ]
+    );
+    assert_eq!(
+        refusals(&["* /b", "* /a/{x}", "* /a/{*y}"]),
+        [r#"route "/a/{*y}" (handler "h2") conflicts with "/a/{x}" (handler "h1")"#]
+    );
+}
+
+#[test]
+fn every_bad_route_is_reported() {
+    let errors = build(&["* /{", "* a:1/x", "* /ok", "* /ok"], VersionPrefix::Absent).err().unwrap();
+
+    let positions: Vec<_> = errors.iter().map(|error| error.position).collect();
+    assert_eq!(positions, [0, 1, 3]);
+}
+
+/// Matches segment by segment; says how specific each match was: 0 fixed, 1 capture, 2 tail.
+fn naive(pattern: &str, path: &str) -> Option<Vec<u8>> {
+    let (mut pattern, mut path) = (pattern[1..].split('/'), path[1..].split('/'));
+    let mut grades = Vec::new();
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return Some(grades),
+            (Some(tail), Some(_)) if tail.starts_with("{*") => {
+                grades.push(2);
+                return Some(grades);
+            }
+            (Some(capture), Some(value)) if capture.starts_with('{') && !value.is_empty() => grades.push(1),
+            (Some(fixed), Some(value)) if fixed == value => grades.push(0),
+            _ => return None,
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_table_agrees_with_a_naive_matcher(
+        patterns in prop::collection::vec(r"(/(a|b|ab|é|\{x\})){0,3}(/|/[ab]|/\{y\}|/\{\*r\})", 1..8),
+        paths in prop::collection::vec("(/(a|b|ab|c|é|)){1,5}", 1..16),
+    ) {
+        // Distinct captures in one path; what conflicts with an earlier one is left out.
+        let mut kept: Vec<String> = Vec::new();
+        for pattern in patterns {
+            let mut count = 0;
+            let unique = pattern.split("{x}").collect::<Vec<_>>().join("\u{1}");
+            let unique: String = unique.chars().map(|char| match char {
+                '\u{1}' => { count += 1; format!("{{x{count}}}") }
+                other => other.to_string(),
+            }).collect();
+            kept.push(unique);
+            let lines: Vec<_> = kept.iter().map(|pattern| format!("* {pattern}")).collect();
+            if build(&lines.iter().map(String::as_str).collect::<Vec<_>>(), VersionPrefix::Absent).is_err() {
+                kept.pop();
+            }
+        }
+        let lines: Vec<_> = kept.iter().map(|pattern| format!("* {pattern}")).collect();
+        let routes = routes(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+
+        for path in paths {
+            let best = kept.iter().enumerate()
+                .filter_map(|(number, pattern)| naive(pattern, &path).map(|grades| (grades, number)))
+                .min();
+            let expected = best.map_or("404".to_owned(), |(_, number)| format!("h{number}"));
+            let found = ask(&routes, None, "GET", &path);
+            prop_assert_eq!(found.split(' ').next(), Some(expected.as_str()), "{} in {:?}", path, kept);
+        }
+    }
+
+    #[test]
+    fn no_pattern_panics(patterns in prop::collection::vec(r"(/|a|é|è|ё|\{|\}|\{x\}|\{y\}|\{\*z\}|-|v1){0,8}", 0..6)) {
+        let lines: Vec<_> = patterns.iter().map(|pattern| format!("GET /{pattern}")).collect();
+        for versions in [VersionPrefix::Absent, VersionPrefix::Optional] {
+            let _either = build(&lines.iter().map(String::as_str).collect::<Vec<_>>(), versions);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One line of a response head: the field it holds, or why it holds none.
+
+use std::fmt;
+
+use http::header::{CONNECTION, DATE, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+
+/// Why what a handler wrote is not a CGI response. The handler's fault: a 502.
+///
+/// Every text in it is cut to a line's worth and escaped, fit for a log and a terminal.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DocumentError {
+    /// Nothing was written.
+    Empty,
+    /// The output ended before the blank line; what stands there instead.
+    Unfinished(String),
+    /// A line that is neither a field nor blank; how it starts.
+    NotAField(String),
+    /// The status line of a whole HTTP response.
+    StatusLine(String),
+    /// A line that goes on with the one before, which RFC 9112 §5.2 has abolished.
+    Folded(String),
+    /// White space between a name and its colon (RFC 9112 §5.1).
+    SpaceBeforeColon(String),
+    /// A value with a character that no field may hold; the name.
+    Value(String),
+    /// A status that no handler may answer with.
+    Status(String),
+    /// A length that is not a number of bytes.
+    Length(String),
+    /// A field that may stand once, twice.
+    Repeated(&'static str),
+    /// No field says what the response is.
+    Meaningless,
+    /// The head is longer than so many bytes.
+    TooLarge(usize),
+}
+
+/// A field of a head, checked.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: HeaderName,
+    pub(super) value: HeaderValue,
+}
+
+impl Field {
+    /// Reads a line without its end; not a blank one.
+    ///
+    /// # Errors
+    /// The line is no field, or one that another reader could take for something else.
+    pub(super) fn read(line: &[u8]) -> Result<Field, DocumentError> {
+        if let [b' ' | b'\t', ..] = line {
+            return Err(DocumentError::Folded(quote(line)));
+        }
+        if line.starts_with(b"HTTP/") {
+            return Err(DocumentError::StatusLine(quote(line)));
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+            return Err(DocumentError::NotAField(quote(line)));
+        };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if let [token @ .., b' ' | b'\t'] = name
+            && HeaderName::from_bytes(token.trim_ascii_end()).is_ok()
+        {
+            return Err(DocumentError::SpaceBeforeColon(quote(line)));
+        }
+        let name = HeaderName::from_bytes(name).map_err(|_| DocumentError::NotAField(quote(line)))?;
+        let value =
+            HeaderValue::from_bytes(trim(value)).map_err(|_| DocumentError::Value(name.to_string()))?;
+        Ok(Field { name, value })
+    }
+
+    /// Reports whether the field is about the connection, or a thing that only the daemon can know.
+    /// A handler's are dropped: it does not hold the connection.
+    pub(super) fn is_ours(&self) -> bool {
+        [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(&self.name)
+            || matches!(self.name.as_str(), "keep-alive" | "proxy-connection")
+    }
+}
+
+/// Takes off the white space that may surround a value (RFC 9110 §5.5). No other: a vertical tab,
+/// say, is no white space but a reason to refuse.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// Shows how some bytes start, on one line.
+pub(super) fn quote(bytes: &[u8]) -> String {
+    // Enough to recognise a line by; the rest would only fill the log.
+    const MOST: usize = 60;
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST)]);
+    let dots = if bytes.len() > MOST { "..." } else { "" };
+    format!("\"{}{dots}\"", start.escape_debug())
+}
+
+/// What to write instead.
+const ADVICE: &str =
+    "write \"Content-Type: text/plain\", a blank line, then the body, or set output = \"raw\"";
+
+impl fmt::Display for DocumentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DocumentError::Empty => write!(f, "the handler ended without writing anything; {ADVICE}"),
+            DocumentError::Unfinished(end) => {
+                write!(f, "the handler ended with {end} before the blank line that ends the head; {ADVICE}")
+            }
+            DocumentError::NotAField(line) => {
+                write!(
+                    f,
+                    "the handler wrote {line} where a header field or a blank line was expected; {ADVICE}"
+                )
+            }
+            DocumentError::StatusLine(line) => {
+                write!(f, "the handler wrote {line}; a CGI response says \"Status: 200 OK\" instead")
+            }
+            DocumentError::Folded(line) => {
+                write!(f, "the handler wrote {line}; a header field takes one line, and starts with its name")
+            }
+            DocumentError::SpaceBeforeColon(line) => {
+                write!(f, "the handler wrote {line}; between a field's name and its colon stands nothing")
+            }
+            DocumentError::Value(name) => {
+                write!(f, "the handler gave {name} a value with a control character in it")
+            }
+            DocumentError::Status(value) => {
+                write!(f, "the handler wrote Status: {value}; write a number from 200 to 599")
+            }
+            DocumentError::Length(value) => {
+                write!(f, "the handler wrote Content-Length: {value}; write the number of bytes in the body")
+            }
+            DocumentError::Repeated(name) => write!(f, "the handler wrote {name} twice"),
+            DocumentError::Meaningless => {
+                write!(f, "the handler wrote a head with none of Content-Type, Location and Status; {ADVICE}")
+            }
+            DocumentError::TooLarge(most) => {
+                write!(f, "the handler wrote a head of more than {most} bytes; {ADVICE}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DocumentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_around_a_value_is_not_part_of_it() {
+        let field = Field::read(b"X-A:\t a b \t").unwrap();
+        assert_eq!((field.name.as_str(), field.value.as_bytes()), ("x-a", &b"a b"[..]));
+        assert_eq!(Field::read(b"X-A:").unwrap().value, "");
+    }
+
+    #[test]
+    fn a_line_that_could_be_read_in_two_ways_is_refused() {
+        let error = |line: &[u8]| Field::read(line).unwrap_err();
+        assert_eq!(error(b"Hello"), DocumentError::NotAField("\"Hello\"".into()));
+        assert_eq!(
+            error(b"<a href=\"http://x\">"),
+            DocumentError::NotAField(r#""<a href=\"http://x\">""#.into())
+        );
+        assert_eq!(error(b": x"), DocumentError::NotAField("\": x\"".into()));
+        assert_eq!(error(b"HTTP/1.1 200 OK"), DocumentError::StatusLine("\"HTTP/1.1 200 OK\"".into()));
+        assert_eq!(error(b" X: y"), DocumentError::Folded("\" X: y\"".into()));
+        assert_eq!(error(b"X : y"), DocumentError::SpaceBeforeColon("\"X : y\"".into()));
+        for value in [&b"a\rb"[..], b"a\0b", b"\x0b", b"\x7f", b"a\r"] {
+            assert_eq!(error(&[b"X-A:", value].concat()), DocumentError::Value("x-a".into()), "{value:?}");
+        }
+        assert_eq!(Field::read(b"X\0A: b").unwrap_err(), DocumentError::NotAField("\"X\\0A: b\"".into()));
+    }
+
+    #[test]
+    fn a_quote_fits_on_a_line() {
+        assert_eq!(quote(b"a\n\x1b[31m\xff"), "\"a\\n\\u{1b}[31m\u{fffd}\"");
+        assert_eq!(quote(&[b'x'; 61]).len(), 60 + 5);
+        assert_eq!(quote(&[b'x'; 60]).len(), 60 + 2);
+    }
+
+    #[test]
+    fn an_error_says_what_to_do() {
+        assert_eq!(
+            DocumentError::NotAField(quote(b"Hello")).to_string(),
+            "the handler wrote \"Hello\" where a header field or a blank line was expected; \
+             write \"Content-Type: text/plain\", a blank line, then the body, or set output = \"raw\""
+        );
+    }
+}

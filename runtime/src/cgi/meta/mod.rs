@@ -1,0 +1,224 @@
+//! The head of a request as the variables of CGI/1.1 (RFC 3875 §4.1).
+
+#[cfg(test)]
+mod tests;
+mod variable;
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Uri, Version};
+
+use crate::job::Env;
+
+/// What is known of a request.
+///
+/// A field that is text holds no NUL: the path was decoded by [`decode`](crate::cgi::path::decode), and
+/// hyper lets none pass. What holds one all the same is left out.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target as it came, still encoded.
+    pub uri: &'a Uri,
+    /// The version.
+    pub version: Version,
+    /// The header.
+    pub headers: &'a HeaderMap,
+    /// The part of the decoded path that led to the handler: see [`split`](crate::cgi::path::split).
+    pub script_name: &'a str,
+    /// The rest of the decoded path.
+    pub path_info: &'a str,
+    /// The path of the route, as it was configured.
+    pub matched_route: &'a str,
+    /// The id of the job.
+    pub request_id: &'a str,
+    /// The far end's address, as the socket has it; empty on a Unix socket.
+    pub remote_addr: &'a str,
+    /// The far end's port; none on a Unix socket.
+    pub remote_port: Option<u16>,
+    /// Our address on this connection; empty on a Unix socket.
+    pub server_addr: &'a str,
+    /// Our port on this connection; none on a Unix socket.
+    pub server_port: Option<u16>,
+    /// Whether the connection is encrypted.
+    pub scheme: Scheme,
+    /// The version of the API that the path was prefixed with.
+    pub api_version: Option<&'a str>,
+}
+
+/// The scheme of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// Plain, on TCP or a Unix socket.
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// Makes the variables of a request. `captures` are the variables of the route, `ROUTE_WHO`, with
+/// what they matched.
+///
+/// No two facts share a name: header fields have `HTTP_` to themselves, captures `ROUTE_`. Beyond
+/// RFC 3875 there are `REQUEST_URI`, `REQUEST_ID`, `REMOTE_PORT`, `HTTPS` where it is `on`,
+/// `API_VERSION`, and `X_MATCHED_ROUTE` and `X_FULL_URL` for WAGI modules.
+/// Absent on purpose: `PATH_TRANSLATED`, for a guest has no document root; `AUTH_TYPE` and
+/// `REMOTE_USER`, for the daemon authenticates nobody.
+pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
+    // 19 of our own, some captures, and what is added later by TLS and configuration.
+    let mut env = Env::with_capacity(facts.headers.keys_len() + 32);
+    let origin = Origin::of(facts);
+    put(&mut env, "GATEWAY_INTERFACE", "CGI/1.1");
+    put(&mut env, "SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
+    put(&mut env, "SERVER_PROTOCOL", protocol(facts.version));
+    put(&mut env, "SERVER_NAME", origin.name());
+    put(&mut env, "SERVER_PORT", origin.port.to_string());
+    put(&mut env, "REQUEST_METHOD", facts.method.as_str());
+    put(&mut env, "SCRIPT_NAME", facts.script_name);
+    put(&mut env, "PATH_INFO", facts.path_info);
+    // RFC 3875 §4.1.7: set, if empty, where there is none.
+    put(&mut env, "QUERY_STRING", facts.uri.query().unwrap_or_default());
+    put(&mut env, "REMOTE_ADDR", facts.remote_addr);
+    // RFC 3875 §4.1.9: the address, where the name is not known. Looking it up would block.
+    put(&mut env, "REMOTE_HOST", facts.remote_addr);
+    if let Some(port) = facts.remote_port {
+        put(&mut env, "REMOTE_PORT", port.to_string());
+    }
+    let target = facts.uri.path_and_query().map_or("/", |target| target.as_str());
+    put(&mut env, "REQUEST_URI", target);
+    put(&mut env, "REQUEST_ID", facts.request_id);
+    put(&mut env, "X_MATCHED_ROUTE", facts.matched_route);
+    put(&mut env, "X_FULL_URL", origin.url(facts.scheme, target));
+    if facts.scheme == Scheme::Https {
+        put(&mut env, "HTTPS", "on");
+    }
+    if let Some(version) = facts.api_version {
+        put(&mut env, "API_VERSION", version);
+    }
+    for (variable, value) in captures {
+        // Names come from the configuration, where the catalog has checked them.
+        let _left_out = env.set(variable.to_owned(), value);
+    }
+    fields(&mut env, facts.headers, &origin);
+    env
+}
+
+/// Sets the variables that header fields become.
+fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
+    if let Some(value) = headers.get(CONTENT_TYPE).and_then(text) {
+        put(env, "CONTENT_TYPE", value);
+    }
+    // RFC 3875 §4.1.2: only with a body whose length is known; a chunked one has none, whatever
+    // else the client says (RFC 9112 §6.3).
+    let chunked = headers.contains_key(TRANSFER_ENCODING);
+    if let Some(length) = headers.get(CONTENT_LENGTH).and_then(length).filter(|_| !chunked) {
+        put(env, "CONTENT_LENGTH", length);
+    }
+    if let Some(host) = origin.host {
+        put(env, "HTTP_HOST", host);
+    }
+    for name in headers.keys().filter(|name| *name != HOST) {
+        let Some(variable) = variable::of(name.as_str()) else { continue };
+        let mut values = headers.get_all(name).iter();
+        let Some(first) = values.next().and_then(text) else { continue };
+        // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all others.
+        let between = if name == COOKIE { "; " } else { ", " };
+        let joined = values.try_fold(first.to_owned(), |all, value| Some(all + between + text(value)?));
+        if let Some(value) = joined {
+            let _left_out = env.set(variable, value);
+        }
+    }
+}
+
+fn put(env: &mut Env, name: &'static str, value: impl Into<String>) {
+    // Refused only where the value holds a NUL: no guest could be given it.
+    let _left_out = env.set(name, value);
+}
+
+/// Reads a value as text. One that is not UTF-8 is left out, with the fields that it would be
+/// joined with: a replacement would be a value that nobody sent.
+fn text(value: &HeaderValue) -> Option<&str> {
+    std::str::from_utf8(value.as_bytes()).ok()
+}
+
+/// Reads a length: digits that fit 64 bits, and nothing else.
+fn length(value: &HeaderValue) -> Option<&str> {
+    let digits = text(value)?;
+    let sound = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
+    sound.then_some(digits)
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+/// Whom the client takes us for.
+struct Origin<'a> {
+    /// What stands for the `Host` field, as it came.
+    host: Option<&'a str>,
+    /// The same, where it is a host and a port and nothing else.
+    sound: Option<&'a str>,
+    server_addr: &'a str,
+    port: u16,
+}
+
+impl<'a> Origin<'a> {
+    fn of(facts: &Facts<'a>) -> Origin<'a> {
+        // RFC 9112 §3.2.2: the host of an absolute target replaces the field. HTTP/2 has no field.
+        let host = match facts.uri.authority() {
+            Some(authority) => authority.as_str().rsplit('@').next(),
+            None => facts.headers.get(HOST).and_then(text),
+        };
+        let default = if facts.scheme == Scheme::Https { 443 } else { 80 };
+        Origin {
+            host,
+            sound: host.filter(|host| is_host(host)),
+            server_addr: facts.server_addr,
+            port: facts.server_port.unwrap_or(default),
+        }
+    }
+
+    /// Returns the host without its port (RFC 3875 §4.1.14).
+    fn name(&self) -> String {
+        match self.sound {
+            Some(host) => without_port(host).to_owned(),
+            None if self.server_addr.is_empty() => "localhost".to_owned(),
+            None if self.server_addr.contains(':') => format!("[{}]", self.server_addr),
+            None => self.server_addr.to_owned(),
+        }
+    }
+
+    fn url(&self, scheme: Scheme, target: &str) -> String {
+        let scheme = if scheme == Scheme::Https { "https://" } else { "http://" };
+        // `OPTIONS *` is about the server as a whole.
+        let target = if target == "*" { "" } else { target };
+        match self.sound {
+            Some(host) => [scheme, host, target].concat(),
+            None => [scheme, &self.name(), ":", &self.port.to_string(), target].concat(),
+        }
+    }
+}
+
+/// Reports whether a text is a host with or without a port, whose every character is harmless in a
+/// URL, a page and a shell.
+fn is_host(text: &str) -> bool {
+    let name = without_port(text);
+    let port = &text[name.len()..];
+    let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let sound = match inside {
+        Some(address) => address.bytes().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')),
+        None => name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')),
+    };
+    let port = port.strip_prefix(':').unwrap_or(port);
+    sound && !inside.unwrap_or(name).is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn without_port(host: &str) -> &str {
+    // An IPv6 address stands in brackets, and has colons of its own.
+    let from = if host.starts_with('[') { host.find(']').unwrap_or(0) } else { 0 };
+    host[from..].find(':').map_or(host, |colon| &host[..from + colon])
+}

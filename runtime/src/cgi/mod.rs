@@ -1,0 +1,11 @@
+//! CGI/1.1 (RFC 3875) in both directions: a request as variables, and what a handler wrote as a response.
+//!
+//! Pure: nothing here reads, writes, waits or logs.
+
+pub mod document;
+pub mod meta;
+pub mod path;
+
+pub use document::{DocumentError, Head, HeadParser, Parsed};
+pub use meta::{Facts, Scheme};
+pub use path::PathError;

@@ -1,0 +1,120 @@
+//! The crates of a directory, as cargo itself describes them.
+
+use super::{OUTPUT, toolchain};
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a crate is built for when it does not say.
+const DEFAULT_TARGET: &str = "wasm32-wasip1";
+
+/// A crate with a program in it.
+#[derive(Debug, Clone)]
+pub(super) struct Crate {
+    /// As cargo's `--package` takes it.
+    pub(super) id: String,
+    /// The package's name.
+    pub(super) name: String,
+    /// The names of its programs.
+    pub(super) programs: Vec<String>,
+    /// Where its `Cargo.toml` is.
+    pub(super) dir: PathBuf,
+    /// The root of the workspace it belongs to: its own directory, for one that stands alone.
+    pub(super) workspace: PathBuf,
+    /// `package.metadata.portcullis.targets`, in the order written.
+    pub(super) targets: Vec<String>,
+}
+
+/// Finds the crates to build: `dir` itself and its subdirectories, one level deep.
+pub(super) fn find(dir: &Path) -> Result<Vec<Crate>> {
+    let mut manifests = vec![dir.join("Cargo.toml")];
+    let entries = fs::read_dir(dir).with_context(|| format!("{}: cannot be listed", dir.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours =
+            name.to_str().is_some_and(|name| !name.starts_with('.') && name != "target" && name != OUTPUT);
+        if ours {
+            manifests.push(entry.path().join("Cargo.toml"));
+        }
+    }
+    manifests.retain(|path| path.is_file() && path.parent().is_some_and(may_have_program));
+    manifests.sort();
+
+    let mut crates = Vec::<Crate>::new();
+    // What a description told of its whole workspace need not be asked again: a call takes a tenth of a second.
+    let mut told = Vec::<PathBuf>::new();
+    for manifest in &manifests {
+        if told.contains(manifest) {
+            continue;
+        }
+        let described = describe(manifest)?;
+        for package in described["packages"].as_array().into_iter().flatten() {
+            let Some(path) = package["manifest_path"].as_str().map(PathBuf::from) else { continue };
+            if manifests.contains(&path) && !told.contains(&path) {
+                crates.extend(read(package, &described, &path)?);
+            }
+            told.push(path);
+        }
+    }
+    Ok(crates)
+}
+
+/// Whether to ask cargo about a crate at all. A library beside the handlers is none of ours: it may even be one that
+/// cargo would refuse to describe on its own.
+fn may_have_program(dir: &Path) -> bool {
+    let names_one = || fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|text| text.contains("[[bin]]"));
+    dir.join("src/main.rs").is_file() || dir.join("src/bin").is_dir() || names_one()
+}
+
+fn describe(manifest: &Path) -> Result<Value> {
+    let dir = manifest.parent().context("a manifest has a directory")?;
+    let output = toolchain::command("cargo", dir)
+        .args(["metadata", "--no-deps", "--format-version=1", "--manifest-path"])
+        .arg(manifest)
+        .output()
+        .context("cargo: cannot be run: install Rust from https://rustup.rs, or put cargo into PATH")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{}: cargo cannot read it: {}", manifest.display(), said.trim());
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata: not JSON")
+}
+
+/// Reads one package; `None` when it has no program, or wants to be built for nothing (`targets = []`).
+fn read(package: &Value, described: &Value, manifest: &Path) -> Result<Option<Crate>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let is_program = |target: &&Value| {
+        target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bin"))
+    };
+    let targets = package["targets"].as_array().into_iter().flatten();
+    let programs: Vec<String> =
+        targets.filter(is_program).filter_map(|target| text(&target["name"])).collect();
+    let wanted = match &package["metadata"]["portcullis"]["targets"] {
+        Value::Null => vec![DEFAULT_TARGET.to_owned()],
+        value => match value.as_array().map(|all| all.iter().map(text).collect::<Option<Vec<String>>>()) {
+            Some(Some(all)) => all,
+            _ => bail!(
+                "{}: package.metadata.portcullis.targets: a list of target names is wanted",
+                manifest.display()
+            ),
+        },
+    };
+    if programs.is_empty() || wanted.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Crate {
+        id: text(&package["id"]).context("cargo metadata: a package without an id")?,
+        name: text(&package["name"]).context("cargo metadata: a package without a name")?,
+        programs,
+        dir: manifest.parent().context("a manifest has a directory")?.to_owned(),
+        workspace: text(&described["workspace_root"]).context("cargo metadata: no workspace_root")?.into(),
+        targets: wanted,
+    }))
+}
+
+/// Whether cargo takes the crate at `dir` for a member of the workspace around it; `false` too where cargo is missing.
+pub(crate) fn is_member(dir: &Path) -> bool {
+    describe(&dir.join("Cargo.toml")).is_ok()
+}

@@ -1,0 +1,193 @@
+//! Builds the handlers of a directory: its crates and `.wat` files to `build/NAME.wasm`.
+
+mod crates;
+mod toolchain;
+pub(super) mod verb;
+mod watch;
+
+pub(crate) use crates::is_member;
+pub(crate) use watch::{Depth, Watched, is_source, watched};
+
+use anyhow::{Context, Result, bail};
+use crates::Crate;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// The directory, below the one that is built, that modules are put into.
+pub(crate) const OUTPUT: &str = "build";
+
+/// A module that `build` answers for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Built {
+    /// The file name without `.wasm`: the crate's program, with `-wasip2` behind it where that is a crate's
+    /// second target.
+    pub name: String,
+    /// Where it is: `DIR/build/NAME.wasm`.
+    pub module: PathBuf,
+    /// Whether it was there already, byte for byte; if not, it was put there just now.
+    pub fresh: bool,
+}
+
+/// How to build.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Options {
+    /// Where cargo keeps what it compiles; `None` leaves it to cargo.
+    pub target_dir: Option<PathBuf>,
+}
+
+/// A module as the compiler left it, before it is put into place.
+struct Made {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// Builds what is out of date in `dir`: `dir` itself if it is a crate, every subdirectory that is one, and every
+/// `*.wat`. Calls `say` with a line for the person who waits before what may take long. Blocks.
+///
+/// The compiler's diagnostics go to standard error as they are. Modules are put into place once everything is
+/// compiled, each in one step, so that a daemon that reads them never sees half of one.
+///
+/// # Errors
+/// One line that names the crate or file: it does not compile, two have one name, or a tool is missing.
+pub(crate) fn build(dir: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Built>> {
+    let dir = dir.canonicalize().with_context(|| format!("{}: cannot be opened", dir.display()))?;
+    let mut made = Vec::new();
+    for path in texts(&dir)? {
+        made.push(assemble(&path)?);
+    }
+    for ((_, target), group) in grouped(crates::find(&dir)?) {
+        toolchain::ensure(&group[0].dir, &target, say)?;
+        made.extend(compile(&group, &target, options, say)?);
+    }
+    made.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = made.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        bail!("{}: two handlers are called {:?}: rename one of them", dir.display(), pair[0].name);
+    }
+    let output = dir.join(OUTPUT);
+    if !made.is_empty() {
+        fs::create_dir_all(&output).with_context(|| format!("{}: cannot be made", output.display()))?;
+    }
+    made.into_iter().map(|made| put(&output, made)).collect()
+}
+
+/// Returns the `.wat` files of a directory.
+fn texts(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("{}: cannot be listed", dir.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    paths.retain(|path| path.extension() == Some(OsStr::new("wat")) && path.is_file());
+    Ok(paths)
+}
+
+fn assemble(path: &Path) -> Result<Made> {
+    let name =
+        path.file_stem().and_then(OsStr::to_str).with_context(|| format!("{path:?}: not a UTF-8 name"))?;
+    let bytes = wat::parse_file(path).with_context(|| format!("{}: does not assemble", path.display()))?;
+    Ok(Made { name: name.to_owned(), bytes })
+}
+
+/// One cargo call builds all crates of one workspace for one target: cargo orders and shares the work.
+fn grouped(crates: Vec<Crate>) -> BTreeMap<(PathBuf, String), Vec<Crate>> {
+    let mut groups = BTreeMap::<_, Vec<Crate>>::new();
+    for found in crates {
+        for target in &found.targets {
+            groups.entry((found.workspace.clone(), target.clone())).or_default().push(found.clone());
+        }
+    }
+    groups
+}
+
+fn compile(group: &[Crate], target: &str, options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Made>> {
+    let names = group.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
+    say(&format!("building {names} for {target}"));
+    let mut cargo = toolchain::command("cargo", &group[0].dir);
+    cargo.args([
+        "build",
+        "--release",
+        "--bins",
+        "--message-format=json-render-diagnostics",
+        "--target",
+        target,
+    ]);
+    for one in group {
+        // The whole id: a dependency may have the same name.
+        cargo.args(["--package", &one.id]);
+    }
+    if let Some(target_dir) = &options.target_dir {
+        cargo.arg("--target-dir").arg(std::path::absolute(target_dir)?);
+    }
+    let output = cargo
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cargo: cannot be run: install Rust from https://rustup.rs, or put cargo into PATH")?;
+    let messages = messages(&output.stdout);
+    if !output.status.success() {
+        let failed = culprits(group, &messages);
+        bail!("{failed}: does not build for {target}");
+    }
+    let artifacts = messages.iter().filter_map(|message| artifact(message, group));
+    artifacts.map(|(name, path)| made(name, target, group, &path)).collect()
+}
+
+/// Parses cargo's messages, one JSON object a line; a line that is none is a build script's and nothing to us.
+fn messages(stdout: &[u8]) -> Vec<Value> {
+    stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// Names the crates that did not compile: all of those asked for, less those that cargo has finished.
+fn culprits(group: &[Crate], messages: &[Value]) -> String {
+    let reported = |one: &&Crate| {
+        let of_it = |message: &&Value| message["package_id"] == one.id.as_str();
+        messages.iter().filter(of_it).any(|message| message["message"]["level"] == "error")
+    };
+    let failed: Vec<&str> = group.iter().filter(reported).map(|one| one.name.as_str()).collect();
+    let finished =
+        |one: &&Crate| messages.iter().any(|message| artifact(message, std::slice::from_ref(one)).is_some());
+    if failed.is_empty() {
+        let left: Vec<&str> =
+            group.iter().filter(|one| !finished(one)).map(|one| one.name.as_str()).collect();
+        return left.join(", ");
+    }
+    failed.join(", ")
+}
+
+/// Returns the name and the path of the program that a message reports, if a crate of the group made it.
+fn artifact(message: &Value, group: &[Crate]) -> Option<(String, PathBuf)> {
+    let of_ours = group.iter().any(|one| message["package_id"] == one.id.as_str());
+    if message["reason"] != "compiler-artifact" || !of_ours {
+        return None;
+    }
+    Some((message["target"]["name"].as_str()?.to_owned(), message["executable"].as_str()?.into()))
+}
+
+fn made(program: String, target: &str, group: &[Crate], path: &Path) -> Result<Made> {
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let maker = group.iter().find(|one| one.programs.contains(&program));
+    let first = maker.and_then(|one| one.targets.first()).is_none_or(|first| first == target);
+    // The first target of a crate has the plain name; another says which it is, in the word that tells them apart.
+    let name = if first { program } else { format!("{program}-{}", target.trim_start_matches("wasm32-")) };
+    Ok(Made { name, bytes })
+}
+
+/// Puts a module into place, unless it is there.
+fn put(output: &Path, made: Made) -> Result<Built> {
+    let module = output.join(format!("{}.wasm", made.name));
+    let fresh = fs::read(&module).is_ok_and(|bytes| bytes == made.bytes);
+    if !fresh {
+        // In the same directory, so that the rename is one step; with our id, so that two builds do not meet.
+        let temporary = output.join(format!(".{}.{}.tmp", made.name, std::process::id()));
+        let written = fs::write(&temporary, &made.bytes).and_then(|()| fs::rename(&temporary, &module));
+        if written.is_err() {
+            let _leftover = fs::remove_file(&temporary);
+        }
+        written.with_context(|| format!("{}: cannot be written", module.display()))?;
+    }
+    Ok(Built { name: made.name, module, fresh })
+}
+
+#[cfg(test)]
+mod tests;

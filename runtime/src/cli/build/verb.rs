@@ -1,0 +1,26 @@
+//! `portcullis build`: handlers to wasm, without serving them.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::Options;
+use crate::cli::say;
+
+/// Builds the handlers of a directory into DIR/build: crates with cargo, .wat files by itself.
+///
+/// A wasm target that is missing is added through rustup.
+#[derive(clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The directory of the handlers.
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+}
+
+pub(in crate::cli) fn run(args: Args) -> Result<()> {
+    for built in super::build(&args.dir, &Options::default(), &say)? {
+        let note = if built.fresh { " (unchanged)" } else { "" };
+        say(&format!("{}{note}", built.module.display()));
+    }
+    Ok(())
+}

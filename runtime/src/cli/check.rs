@@ -1,0 +1,35 @@
+//! `portcullis check`: what `serve` would refuse, without serving.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::{progress, say, serve};
+use crate::catalog::Catalog;
+use crate::jobs::Loader;
+use crate::wasm::Sandbox;
+
+/// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    flags: serve::Flags,
+}
+
+pub(super) fn check(args: Args) -> Result<()> {
+    let config = args.flags.config(&args.config)?;
+    let loader = Loader::new(Sandbox::new(1)?, progress::bar());
+    let catalog = loader.catalog(config, &Catalog::default()).map_err(|errors| {
+        anyhow::anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
+    })?;
+    say(&format!(
+        "{}: {} handlers, {} routes: ok",
+        args.config.display(),
+        catalog.handlers.len(),
+        catalog.routes.len()
+    ));
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The command line: one file a verb.
+
+mod build;
+mod check;
+mod curl;
+mod new;
+mod progress;
+mod run;
+mod serve;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::observe::log::{self, Level};
+
+/// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
+#[derive(Parser)]
+#[command(name = "portcullis", version, propagate_version = true, subcommand_required = true)]
+#[command(
+    after_help = "Exit status: 0 success, 1 failure, 2 wrong usage; `run` ends with the status of its job."
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Up(up::Args),
+    Serve(serve::Args),
+    Run(run::Args),
+    New(new::verb::Args),
+    Build(build::verb::Args),
+    Check(check::Args),
+}
+
+/// Runs the program and says how it ended. Errors are printed, a line each.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Up(args) => up::up(args).map(|()| ExitCode::SUCCESS),
+        Verb::Serve(args) => serve::serve(args).map(|()| ExitCode::SUCCESS),
+        Verb::Run(args) => run::run(args),
+        Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),
+        Verb::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        for line in format!("{error:#}").lines() {
+            complain(line);
+        }
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints a line for a person on stdout.
+fn say(line: &str) {
+    use std::io::Write as _;
+    // A reader that has gone, as in `portcullis check | head -1`, is no reason to fail.
+    let _gone = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints an error for a person on stderr.
+fn complain(line: &str) {
+    use std::io::Write as _;
+    let _gone = writeln!(std::io::stderr(), "portcullis: {line}");
+}
+
+/// Starts logging as `-D` says.
+fn start_log(debug: bool) -> anyhow::Result<log::Log> {
+    log::start(if debug { Level::Debug } else { Level::Normal })
+}

@@ -1,0 +1,135 @@
+//! Scaffolds a handler: a crate with ten lines of code, and its place in `portcullis.toml`.
+
+mod config;
+mod sdk;
+pub(super) mod verb;
+
+use super::build;
+use crate::job::Name;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a program or directory here cannot be called: cargo's own directories and test harness, Rust's crates, and
+/// what stands beside handlers.
+const RESERVED: &[&str] = &[
+    "alloc",
+    "build",
+    "core",
+    "deps",
+    "examples",
+    "guest-sdk",
+    "incremental",
+    "proc-macro",
+    "proc_macro",
+    "std",
+    "target",
+    "test",
+];
+
+/// Rust's keywords, which cargo refuses for a package.
+/// Source: the Rust reference, "Keywords".
+const KEYWORDS: &[&str] = &[
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn",
+    "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+    "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self", "static",
+    "struct", "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
+    "where", "while", "yield",
+];
+
+/// What was made.
+#[derive(Debug)]
+pub(crate) struct Created {
+    /// The crate's directory.
+    pub dir: PathBuf,
+    /// The configuration that serves it, under `/NAME/{who}`.
+    pub config: PathBuf,
+    /// Whether the configuration was made, not added to.
+    pub config_is_new: bool,
+    /// Where the SDK is that the crate depends on.
+    pub sdk: PathBuf,
+    /// Whether the SDK was unpacked from this program just now.
+    pub sdk_is_new: bool,
+}
+
+/// Makes a handler `name` in `parent`, and adds it with a route to `parent`'s `portcullis.toml`. Blocks.
+///
+/// # Errors
+/// When the name will not do, or something is there already. What was made of the crate is then removed again.
+pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
+    check(name)?;
+    let parent = parent.canonicalize().with_context(|| format!("{}: cannot be opened", parent.display()))?;
+    let dir = parent.join(name);
+    ensure!(!dir.exists(), "{}: is there already: choose another name, or remove it", dir.display());
+    let config = parent.join("portcullis.toml");
+    let before = match fs::read_to_string(&config) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),
+    };
+    let after = config::added(before.as_deref(), name).with_context(|| config.display().to_string())?;
+    let sdk = sdk::locate(&parent)?;
+
+    let made = scaffold(&dir, name, &sdk).and_then(|()| write(&config, &after));
+    if made.is_err() {
+        let _leftover = fs::remove_dir_all(&dir);
+    }
+    made?;
+    if before.is_none() {
+        ignore(&parent, &format!("/{}/\n", build::OUTPUT))?;
+    }
+    Ok(Created { config_is_new: before.is_none(), sdk: sdk.dir, sdk_is_new: sdk.unpacked, dir, config })
+}
+
+/// Checks a name against all that use it: the job, the package, the program and the key in the configuration.
+fn check(name: &str) -> Result<()> {
+    name.parse::<Name>()?;
+    ensure!(
+        name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.contains('.'),
+        "{name:?}: a crate's name starts with a letter and has no dots"
+    );
+    if RESERVED.contains(&name) || KEYWORDS.contains(&name) {
+        bail!("{name:?}: cargo has another use for this name: choose one like \"{name}-handler\"");
+    }
+    Ok(())
+}
+
+fn scaffold(dir: &Path, name: &str, sdk: &sdk::Located) -> Result<()> {
+    fs::create_dir_all(dir.join("src")).with_context(|| format!("{}: cannot be made", dir.display()))?;
+    let manifest =
+        include_str!("template/Cargo.toml.txt").replace("{name}", name).replace("{sdk}", &sdk.from_crate);
+    write(&dir.join("src/main.rs"), &include_str!("template/main.rs.txt").replace("{name}", name))?;
+    write(&dir.join("Cargo.toml"), &manifest)?;
+    match enclosing_workspace(dir) {
+        Some(_) if build::is_member(dir) => {}
+        // Not among the members of the workspace around it, which cargo would refuse: it is its own.
+        Some(_) => {
+            write(&dir.join("Cargo.toml"), &format!("{manifest}\n[workspace]\n"))?;
+            ignore(dir, "/target/\n")?;
+        }
+        None => ignore(dir, "/target/\n")?,
+    }
+    Ok(())
+}
+
+/// Returns the nearest `Cargo.toml` above that has a `[workspace]`.
+fn enclosing_workspace(dir: &Path) -> Option<PathBuf> {
+    let manifests = dir.ancestors().skip(1).map(|dir| dir.join("Cargo.toml"));
+    manifests.into_iter().find(|manifest| {
+        let text = fs::read_to_string(manifest).unwrap_or_default();
+        text.lines().any(|line| line.trim_start().starts_with("[workspace"))
+    })
+}
+
+/// Writes a `.gitignore`, unless there is one: what a person ignores is their own.
+fn ignore(dir: &Path, lines: &str) -> Result<()> {
+    let path = dir.join(".gitignore");
+    if path.exists() { Ok(()) } else { write(&path, lines) }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

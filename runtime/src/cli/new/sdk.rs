@@ -1,0 +1,106 @@
+//! Where a new handler finds the guest SDK: nearby, or unpacked from this program.
+
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The directory the SDK lives in.
+const DIRECTORY: &str = "guest-sdk";
+
+/// The sources of the SDK, which is in no registry: path below its directory, and text.
+const FILES: &[(&str, &str)] = &[
+    ("src/body.rs", include_str!("../../../../guest-sdk/src/body.rs")),
+    ("src/document.rs", include_str!("../../../../guest-sdk/src/document.rs")),
+    ("src/error.rs", include_str!("../../../../guest-sdk/src/error.rs")),
+    ("src/lib.rs", include_str!("../../../../guest-sdk/src/lib.rs")),
+    ("src/query.rs", include_str!("../../../../guest-sdk/src/query.rs")),
+    ("src/request/mod.rs", include_str!("../../../../guest-sdk/src/request/mod.rs")),
+    ("src/request/test.rs", include_str!("../../../../guest-sdk/src/request/test.rs")),
+    ("src/request/tests.rs", include_str!("../../../../guest-sdk/src/request/tests.rs")),
+    ("src/response.rs", include_str!("../../../../guest-sdk/src/response.rs")),
+    ("src/stdout.rs", include_str!("../../../../guest-sdk/src/stdout.rs")),
+    ("src/vars.rs", include_str!("../../../../guest-sdk/src/vars.rs")),
+];
+
+/// Its manifest, which in the repository takes half of its fields from the workspace.
+const MANIFEST: &str = include_str!("template/sdk.toml.txt");
+
+/// An SDK to depend on.
+pub(super) struct Located {
+    pub(super) dir: PathBuf,
+    /// The way to it from a crate in the directory that was asked for.
+    pub(super) from_crate: String,
+    /// Whether it was not there before.
+    pub(super) unpacked: bool,
+}
+
+/// Finds the SDK in `parent` or above it, or unpacks it in `parent`.
+pub(super) fn locate(parent: &Path) -> Result<Located> {
+    let mut from_crate = format!("../{DIRECTORY}");
+    for above in parent.ancestors() {
+        let dir = above.join(DIRECTORY);
+        if is_sdk(&dir) {
+            return Ok(Located { dir, from_crate, unpacked: false });
+        }
+        from_crate.insert_str(0, "../");
+    }
+    let dir = parent.join(DIRECTORY);
+    ensure!(
+        !dir.exists(),
+        "{}: is not the guest SDK, which is to be unpacked there: move it away",
+        dir.display()
+    );
+    unpack(&dir).with_context(|| format!("{}: cannot be written", dir.display()))?;
+    Ok(Located { dir, from_crate: format!("../{DIRECTORY}"), unpacked: true })
+}
+
+fn is_sdk(dir: &Path) -> bool {
+    let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap_or_default();
+    manifest.lines().any(|line| line.trim() == "name = \"portcullis-guest\"")
+}
+
+fn unpack(dir: &Path) -> std::io::Result<()> {
+    for (path, text) in FILES {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(dir))?;
+        fs::write(path, text)?;
+    }
+    // Last: it is what makes the directory an SDK.
+    fs::write(dir.join("Cargo.toml"), MANIFEST.replace("{version}", env!("CARGO_PKG_VERSION")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk");
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    }
+
+    #[test]
+    fn every_source_of_the_sdk_is_in_this_program() {
+        let mut there: Vec<PathBuf> = files(&Path::new(SOURCE).join("src"));
+        there.sort();
+
+        let mut here: Vec<PathBuf> = FILES.iter().map(|(path, _)| Path::new(SOURCE).join(path)).collect();
+        here.sort();
+
+        assert_eq!(here, there);
+    }
+
+    #[test]
+    fn the_unpacked_manifest_asks_for_what_the_sdk_asks_for() {
+        let section = |text: &str, name: &str| {
+            let lines = text.lines().skip_while(|line| *line != name).skip(1);
+            lines.take_while(|line| !line.starts_with('[')).collect::<Vec<_>>().join("\n").trim().to_owned()
+        };
+        let source = fs::read_to_string(Path::new(SOURCE).join("Cargo.toml")).unwrap();
+
+        for name in ["[features]", "[dependencies]"] {
+            assert_eq!(section(MANIFEST, name), section(&source, name), "{name}");
+        }
+    }
+}

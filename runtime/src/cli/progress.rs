@@ -1,0 +1,28 @@
+//! The progress bar while modules are compiled, on a terminal.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::jobs::{Compiled, Progress};
+
+/// Makes what `reload` tells of its progress. Draws nothing unless stderr is a terminal, nor if
+/// everything is ready before anybody could read it.
+pub(super) fn bar() -> Progress {
+    if !std::io::stderr().is_terminal() {
+        return Box::new(|_| {});
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("compiling {bar:30} {pos}/{len} {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    Box::new(move |Compiled { name, done, total }| {
+        bar.set_length(total as u64);
+        bar.set_message(name.to_string());
+        bar.set_position(done as u64);
+        if done == total {
+            bar.finish_and_clear();
+        }
+    })
+}

@@ -1,0 +1,162 @@
+//! `portcullis run`: one job from the terminal, without HTTP.
+
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::{complain, serve};
+use crate::config::{self, Config, HandlerConfig, Mount};
+use crate::engine::Engine;
+use crate::job::{Destination, Env, Fault, Input, Limits, Mapping, Output};
+use crate::jobs::{Commands, Loader, Version};
+use crate::wasm::Sandbox;
+
+/// Runs a handler, a module or a built-in job with this terminal's stdin, stdout and stderr.
+///
+/// The exit status is the job's: 124 at a time limit, 134 after a trap, 137 out of memory.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A handler of the configuration, or a module: a path with a `/` or ending in .wasm.
+    #[arg(value_name = "NAME|FILE.wasm")]
+    what: String,
+    /// Arguments of the job.
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+    /// Set a variable. May be repeated.
+    #[arg(short, long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// Show the job a directory, writable. May be repeated.
+    #[arg(long = "mount", value_name = "HOST::GUEST")]
+    mounts: Vec<String>,
+    /// The configuration that NAME is looked up in.
+    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
+    config: PathBuf,
+}
+
+pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let engine = Engine::new(1);
+    engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
+    engine.registry().register("version", Arc::new(Version))?;
+    let entry = match engine.registry().find(&args.what) {
+        Some(builtin) => builtin,
+        None => Loader::new(Sandbox::new(1)?, Box::new(|_| {})).entry(&args.handler()?)?,
+    };
+    let mut job = engine.job_of(entry);
+    job.args.extend(args.args);
+    job.env.extend(&job.entry.env.clone());
+    job.stdin = stdin();
+    job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout()))]);
+    job.stderr = Output::to(vec![Arc::new(Terminal(io::stderr()))]);
+    let runtime = serve::runtime()?;
+    let outcome = runtime.block_on(engine.start(job));
+    // The thread that reads our stdin may wait for ever.
+    runtime.shutdown_background();
+    Ok(match outcome {
+        Ok(status) => ExitCode::from(status.0),
+        Err(fault) => {
+            complain(&format!("{}: {fault}", args.what));
+            if let Fault::Trapped { stack, .. } = &fault {
+                stack.lines().for_each(complain);
+            }
+            ExitCode::from(fault.status().0)
+        }
+    })
+}
+
+impl Args {
+    /// Finds the handler, or makes one of the module.
+    fn handler(&self) -> Result<HandlerConfig> {
+        let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
+        let mut handler = if is_file { of_file(Path::new(&self.what))? } else { self.of_config()? };
+        for variable in &self.env {
+            let (name, value) =
+                variable.split_once('=').with_context(|| format!("-e {variable:?}: write K=V"))?;
+            handler.env.set(name.to_owned(), value)?;
+        }
+        for mount in &self.mounts {
+            let (host, guest) =
+                mount.split_once("::").with_context(|| format!("--mount {mount:?}: write HOST::GUEST"))?;
+            let mount = Mount { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
+            handler.mounts.push(mount);
+        }
+        Ok(handler)
+    }
+
+    fn of_config(&self) -> Result<HandlerConfig> {
+        let Config { handlers, .. } = config::load(&self.config)?;
+        let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
+        handlers.into_iter().find(|handler| handler.name.as_str() == self.what).with_context(|| {
+            let file = self.config.display();
+            format!(
+                "{:?} is no handler of {file} (it has: {}); for a module, name its file",
+                self.what,
+                names.join(", ")
+            )
+        })
+    }
+}
+
+/// Makes a handler of a module that no configuration speaks of: it may take what it needs, as a
+/// program in a terminal may.
+fn of_file(module: &Path) -> Result<HandlerConfig> {
+    let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    Ok(HandlerConfig {
+        // A file's name may be none for a job.
+        name: stem.parse().or_else(|_| "module".parse())?,
+        module: module.to_owned(),
+        args: Vec::new(),
+        env: Env::new(),
+        mounts: Vec::new(),
+        limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
+        mapping: Mapping::Cgi,
+        line: 0,
+    })
+}
+
+/// Reads this process's stdin as the job asks for it, in a thread of its own: a read of a terminal
+/// cannot be cancelled.
+fn stdin() -> Input {
+    /// Linux's pipe capacity, pipe(7): what one read can give.
+    const CHUNK: usize = 64 << 10;
+    // One chunk ahead, so that a job that does not read leaves the rest to whoever comes after.
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let chunk = match io::stdin().lock().read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => Ok(Bytes::copy_from_slice(&buffer[..read])),
+                Err(error) => Err(Fault::InputBroken(error.to_string())),
+            };
+            if sender.blocking_send(chunk).is_err() {
+                return;
+            }
+        }
+    });
+    let next =
+        |mut receiver: mpsc::Receiver<_>| async { receiver.recv().await.map(|chunk| (chunk, receiver)) };
+    Input::stream(stream::unfold(receiver, next))
+}
+
+/// This process's stdout or stderr, byte for byte. Blocks, as the one job there is may.
+struct Terminal<W>(W);
+
+impl Destination for Terminal<io::Stdout> {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        let mut out = self.0.lock();
+        out.write_all(bytes)?;
+        out.flush()
+    }
+}
+
+impl Destination for Terminal<io::Stderr> {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        self.0.lock().write_all(bytes)
+    }
+}

@@ -1,0 +1,70 @@
+//! `portcullis serve`: the daemon.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::ArgAction;
+
+use super::{progress, start_log};
+use crate::config::{self, Config};
+use crate::daemon::{Daemon, Options};
+use crate::net::Endpoint;
+
+/// Serves what a configuration says, until it is told to end.
+///
+/// SIGTERM and SIGINT drain: requests under way are finished within the grace period; a second one
+/// ends at once. SIGHUP reads the configuration and the modules anew; on any error the old ones stay.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+/// Flags that go before the configuration.
+#[derive(clap::Args, Clone)]
+pub(super) struct Flags {
+    /// Listen here instead of where the configuration says: tcp://ADDR:PORT, unix://PATH, fd://NAME. May be repeated.
+    #[arg(short = 'H', long = "host", value_name = "PROTO://ADDR", action = ArgAction::Append)]
+    hosts: Vec<Endpoint>,
+    /// The group of unix:// sockets, by name or number.
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Log every job and every connection.
+    #[arg(short = 'D', long)]
+    pub(super) debug: bool,
+}
+
+impl Flags {
+    /// Reads a configuration and puts the flags over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration.
+    pub(super) fn config(&self, file: &Path) -> Result<Config> {
+        let mut config = config::load(file)?;
+        if !self.hosts.is_empty() {
+            config.listen.clone_from(&self.hosts);
+        }
+        if self.group.is_some() {
+            config.unix.group.clone_from(&self.group);
+        }
+        Ok(config)
+    }
+}
+
+pub(super) fn serve(args: Args) -> Result<()> {
+    let _log = start_log(args.flags.debug)?;
+    let source = move || args.flags.config(&args.config);
+    let options = Options { source: Box::new(source), progress: progress::bar() };
+    runtime()?.block_on(async { Daemon::start(options).await?.run().await })
+}
+
+/// Makes the runtime that everything asynchronous runs on: a worker a core.
+///
+/// # Errors
+/// The host gives us no threads.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?)
+}

@@ -1,0 +1,108 @@
+//! `portcullis up`: build, serve, and do both again on every change.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use super::build::{self, Depth};
+use super::{curl, progress, say, serve, start_log};
+use crate::daemon::{self, Daemon, Options};
+use crate::engine::Engine;
+
+/// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
+///
+/// A change that does not build, or that the daemon refuses, is reported, and what was served before
+/// goes on being served.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The directory of the handlers.
+    #[arg(value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    #[command(flatten)]
+    flags: serve::Flags,
+}
+
+/// How long a directory must be quiet before it is built: an editor saves in several steps.
+const QUIET: Duration = Duration::from_millis(100);
+
+pub(super) fn up(args: Args) -> Result<()> {
+    let Args { dir, flags } = args;
+    let file = dir.join("portcullis.toml");
+    ensure!(file.is_file(), "{} is not there: `portcullis new NAME` makes one", file.display());
+    let _log = start_log(flags.debug)?;
+    build_all(&dir)?;
+    let source = move || {
+        let mut config = flags.config(&file)?;
+        // Whoever develops wants to see what was asked.
+        config.access_log = true;
+        Ok(config)
+    };
+    let options = Options { source: Box::new(source), progress: progress::bar() };
+    serve::runtime()?.block_on(async {
+        let daemon = Daemon::start(options).await?;
+        for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening) {
+            say(&line);
+        }
+        let rebuilding = tokio::spawn(rebuild(dir, daemon.engine.clone()));
+        let outcome = daemon.run().await;
+        rebuilding.abort();
+        outcome
+    })
+}
+
+fn build_all(dir: &Path) -> Result<()> {
+    for built in build::build(dir, &build::Options::default(), &say)? {
+        if !built.fresh {
+            say(&format!("built {}", built.module.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Builds and reloads whenever a source has changed, until it is dropped.
+async fn rebuild(dir: PathBuf, engine: Arc<Engine>) {
+    if let Err(failure) = try_rebuild(&dir, &engine).await {
+        warn!("changes are not watched: {failure:#}");
+    }
+}
+
+async fn try_rebuild(dir: &Path, engine: &Arc<Engine>) -> Result<()> {
+    // One is enough: what matters is that something changed, not how often.
+    let (changed, mut changes) = mpsc::channel(1);
+    let root = dir.canonicalize()?;
+    let sources = root.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let relevant = match &event {
+            Ok(event) if event.kind.is_access() => false,
+            Ok(event) => event.paths.iter().any(|path| build::is_source(&sources, path)),
+            // The kernel's queue overflowed: anything may have changed.
+            Err(_) => true,
+        };
+        if relevant {
+            // Full: it is known already.
+            let _known = changed.try_send(());
+        }
+    })?;
+    for watched in build::watched(&root)? {
+        let mode = match watched.depth {
+            Depth::Recursive => RecursiveMode::Recursive,
+            Depth::Flat => RecursiveMode::NonRecursive,
+        };
+        watcher.watch(&watched.path, mode).with_context(|| watched.path.display().to_string())?;
+    }
+    while changes.recv().await.is_some() {
+        while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+        info!("a source has changed: building");
+        let root = root.clone();
+        match tokio::task::spawn_blocking(move || build_all(&root)).await? {
+            Ok(()) => daemon::reload(engine).await,
+            Err(failure) => error!("not built, the old generation goes on: {failure:#}"),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! From the file as it is written to the configuration as it is meant.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::{self, File};
+use super::meant::{Config, HttpLimits, UnixOptions};
+use super::reader::At;
+use super::report::Report;
+use super::{cors, handler, route, scalar};
+use crate::catalog::VersionPrefix;
+use crate::job::Limits;
+use crate::net::Endpoint;
+
+/// Where to listen if the file does not say.
+const LISTEN: &str = "tcp://127.0.0.1:8080";
+
+/// Jobs at once over all handlers, if the file does not say.
+const JOBS: usize = 256;
+
+/// How long jobs may go on after a shutdown began, if the file does not say.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The most connections that can be asked for: Linux's default for fs.nr_open.
+const MOST_CONNECTIONS: usize = 1 << 20;
+
+/// Makes sense of a file. What is wrong is reported, and a default stands in for it.
+pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
+    let limits = handler::limits(file.limits.as_ref(), &Limits::default(), report);
+    let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
+    let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
+    let handlers = written.iter().filter_map(|one| handler::read(one, &limits, base, report)).collect();
+    let version_prefix = match file.version_prefix {
+        Some(At { value: true, .. }) => VersionPrefix::Optional,
+        Some(At { value: false, .. }) | None => VersionPrefix::Absent,
+    };
+    let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
+    Config {
+        listen: listen(file.listen.as_ref(), base, report),
+        grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
+        jobs: report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=handler::MOST_JOBS)),
+        access_log: file.access_log.as_ref().is_some_and(|at| at.value),
+        version_prefix,
+        unix: unix(file.unix.as_ref(), report),
+        http: http(file.http.as_ref(), report),
+        cors: file.cors.as_ref().map(|written| cors::read(written, report)),
+        handlers,
+        routes: route::read(routes, &names, version_prefix, report),
+    }
+}
+
+/// Reads the endpoints. A relative socket lies beside the file, wherever the daemon was started.
+fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
+    let Some(list) = written else {
+        return vec![LISTEN.parse().expect("the default is an endpoint")];
+    };
+    if list.value.is_empty() && !report.blames(&list.key) {
+        report.add(list.line, &list.key, "an empty list: name an endpoint, or leave the key out");
+    }
+    let mut known = HashSet::new();
+    let mut endpoints = Vec::new();
+    for at in &list.value {
+        let read = |text: &String| text.parse::<Endpoint>().map(Some).map_err(|error| error.to_string());
+        let endpoint = report.settle(Some(at), None, read).map(|endpoint| match endpoint {
+            Endpoint::Unix(path) => Endpoint::Unix(base.join(path)),
+            other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other,
+        });
+        if endpoint.as_ref().is_some_and(|endpoint| !known.insert(endpoint.clone())) {
+            report.add(at.line, &at.key, format!("{:?} stands in this list already", at.value));
+        }
+        endpoints.extend(endpoint);
+    }
+    endpoints
+}
+
+fn unix(written: Option<&At<file::Unix>>, report: &Report<'_>) -> UnixOptions {
+    let defaults = UnixOptions::default();
+    let Some(At { value: unix, .. }) = written else { return defaults };
+    UnixOptions {
+        group: report.settle(unix.group.as_ref(), defaults.group, scalar::group),
+        mode: report.settle(unix.mode.as_ref(), defaults.mode, scalar::mode),
+    }
+}
+
+fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
+    let defaults = HttpLimits::default();
+    let Some(At { value: http, .. }) = written else { return defaults };
+    let deadline =
+        |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, scalar::deadline);
+    // hyper wants a buffer of 8 KiB at least; a buffer is held for each connection.
+    let head_size = scalar::size_in_memory(8 << 10..=1 << 20);
+    // http::Uri holds 65534 bytes at most.
+    let target_size = scalar::size_in_memory(64..=(64 << 10) - 2);
+    // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
+    let fields = scalar::count(1..=4096);
+    let connections = |scalar: &_| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some);
+    HttpLimits {
+        first_byte: deadline(&http.first_byte, defaults.first_byte),
+        head: deadline(&http.head, defaults.head),
+        body_idle: deadline(&http.body_idle, defaults.body_idle),
+        write_idle: deadline(&http.write_idle, defaults.write_idle),
+        keep_alive: deadline(&http.keep_alive, defaults.keep_alive),
+        head_size: report.settle(http.head_size.as_ref(), defaults.head_size, head_size),
+        target_size: report.settle(http.target_size.as_ref(), defaults.target_size, target_size),
+        fields: report.settle(http.fields.as_ref(), defaults.fields, fields),
+        connections: report.settle(http.connections.as_ref(), defaults.connections, connections),
+    }
+}

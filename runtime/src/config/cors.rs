@@ -1,0 +1,86 @@
+//! `[cors]`: what browsers of other origins may do (Fetch §3.2).
+
+use http::{HeaderName, HeaderValue};
+
+use super::file;
+use super::reader::At;
+use super::report::Report;
+use super::{route, scalar};
+use crate::catalog::Cors;
+
+/// What Docker 1.2 granted.
+const METHODS: &str = "GET, POST, DELETE, PUT, OPTIONS";
+const HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept";
+
+/// Reads the table.
+pub(super) fn read(written: &At<file::Cors>, report: &Report<'_>) -> Cors {
+    let At { value: cors, key, line } = written;
+    if cors.origins.is_none() {
+        report.missing(*line, key, "origins", "write [\"https://app.example\"], or [\"*\"]");
+    }
+    let list = cors.origins.as_ref().map_or(&[][..], |origins| &origins.value);
+    let all = list.iter().any(|origin| origin.value == "*");
+    let origins: Vec<_> = list
+        .iter()
+        .filter_map(|at| report.settle(Some(at), None, |text| origin(text, all && list.len() > 1).map(Some)))
+        .collect();
+    if let Some(at) = cors.origins.as_ref().filter(|at| list.is_empty() && !report.blames(&at.key)) {
+        report.add(at.line, &at.key, "an empty list: name an origin, or leave out [cors]");
+    }
+    let credentials = cors.credentials.as_ref().is_some_and(|at| at.value);
+    if let Some(at) = cors.credentials.as_ref().filter(|_| credentials && all) {
+        // Fetch §3.2.5: no browser takes the two together.
+        report.add(at.line, &at.key, "credentials need named origins: \"*\" grants them to nobody");
+    }
+    Cors {
+        origins: if all { Vec::new() } else { origins },
+        methods: joined(cors.methods.as_ref(), METHODS, report, |text| route::method(text).map(|_| ())),
+        headers: joined(cors.headers.as_ref(), HEADERS, report, header),
+        max_age: report.settle(cors.max_age.as_ref(), None, |written| {
+            scalar::duration(written).map(|age| Some(HeaderValue::from(age.as_secs())))
+        }),
+        credentials,
+    }
+}
+
+/// Joins a list as a field value.
+fn joined(
+    written: Option<&At<Vec<At<String>>>>,
+    default: &'static str,
+    report: &Report<'_>,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> HeaderValue {
+    let default = HeaderValue::from_static(default);
+    let Some(list) = written else { return default };
+    let sound = |at: &&At<String>| report.settle(Some(*at), false, |text| check(text).map(|()| true));
+    let words: Vec<_> = list.value.iter().filter(sound).map(|at| at.value.as_str()).collect();
+    HeaderValue::try_from(words.join(", ")).unwrap_or(default)
+}
+
+fn header(text: &str) -> Result<(), String> {
+    let name = text.parse::<HeaderName>();
+    name.map(|_| ()).map_err(|_| format!("wanted the name of a header field, found {text:?}"))
+}
+
+/// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the usual one.
+fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
+    if beside_all && text == "*" {
+        return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
+    }
+    let wanted =
+        || format!("wanted an origin such as \"https://app.example\", without a path, found {text:?}");
+    let host = match text.split_once("://") {
+        Some((scheme, host))
+            if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase()) =>
+        {
+            host
+        }
+        _ if text == "*" => text,
+        _ => return Err(wanted()),
+    };
+    let printable = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+    if host.is_empty() || !host.bytes().all(printable) || host.contains(['/', '?', '#', '@', ',']) {
+        return Err(wanted());
+    }
+    HeaderValue::from_str(text).map_err(|_| wanted())
+}

@@ -1,0 +1,137 @@
+//! The configuration file as it is written: every key there is, and nothing decided yet.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::reader::{At, FromToml, Named, Scalar, Section};
+use super::report::Report;
+
+/// Defines a table by its keys, all of them optional, and how it is read: one definition, so that no
+/// key can be documented and not read, or read and not known.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(super) struct $name {
+            $($(#[$key_doc])* pub(super) $key: Option<At<$kind>>,)*
+        }
+
+        impl FromToml for $name {
+            fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<$name> {
+                let mut section = Section::of(value, key, report)?;
+                let table = $name { $($key: section.take(stringify!($key)),)* };
+                section.finish();
+                Some(table)
+            }
+        }
+    };
+}
+
+table! {
+    /// The file itself.
+    File {
+        /// Where to listen: `PROTO://ADDR`.
+        listen: Vec<At<String>>,
+        /// How long running jobs may go on after a shutdown began.
+        grace: Scalar,
+        /// Jobs at once over all handlers.
+        jobs: Scalar,
+        /// Whether each request is logged.
+        access_log: bool,
+        /// Whether each route also answers behind `/v1.14`.
+        version_prefix: bool,
+        unix: Unix,
+        http: Http,
+        cors: Cors,
+        /// Every handler, unless it says otherwise.
+        limits: Limits,
+        handler: Named<Handler>,
+        route: Vec<At<Route>>,
+    }
+}
+
+table! {
+    /// `[unix]`: the sockets of `unix://` endpoints.
+    Unix {
+        /// A name or a number.
+        group: Scalar,
+        /// Octal.
+        mode: Scalar,
+    }
+}
+
+table! {
+    /// `[http]`: what a connection may take.
+    Http {
+        first_byte: Scalar,
+        head: Scalar,
+        body_idle: Scalar,
+        write_idle: Scalar,
+        keep_alive: Scalar,
+        head_size: Scalar,
+        target_size: Scalar,
+        fields: Scalar,
+        connections: Scalar,
+    }
+}
+
+table! {
+    /// `[cors]`: what browsers of other origins may do.
+    Cors {
+        origins: Vec<At<String>>,
+        methods: Vec<At<String>>,
+        headers: Vec<At<String>>,
+        max_age: Scalar,
+        credentials: bool,
+    }
+}
+
+table! {
+    /// `[limits]` and `handler.NAME.limits`: what a job may use.
+    Limits {
+        memory: Scalar,
+        time: Scalar,
+        cpu: Scalar,
+        body: Scalar,
+        output: Scalar,
+        concurrency: Scalar,
+        queue: Scalar,
+    }
+}
+
+table! {
+    /// `[handler.NAME]`.
+    Handler {
+        /// Relative to the file.
+        module: String,
+        args: Vec<At<String>>,
+        env: Named<String>,
+        mounts: Vec<At<Mount>>,
+        limits: Limits,
+        /// `cgi` or `raw`.
+        output: String,
+        /// Of `raw` output.
+        content_type: String,
+    }
+}
+
+table! {
+    /// A directory that a handler may see.
+    Mount {
+        /// Relative to the file.
+        host: String,
+        /// What the handler calls it.
+        guest: String,
+        write: bool,
+    }
+}
+
+table! {
+    /// `[[route]]`.
+    Route {
+        path: String,
+        methods: Vec<At<String>>,
+        host: String,
+        handler: String,
+    }
+}

@@ -1,0 +1,162 @@
+//! `[handler.NAME]` and `[limits]`: from the handlers as written to what their jobs are given.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http::HeaderValue;
+
+use super::file;
+use super::meant::{HandlerConfig, Mount};
+use super::reader::{At, Named};
+use super::report::Report;
+use super::scalar;
+use crate::job::{Env, Limits, Mapping};
+
+/// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
+pub(super) const MOST_JOBS: usize = 4096;
+
+/// The longest line in front of a handler.
+const LONGEST_QUEUE: usize = 65_536;
+
+/// What plain text is, if the handler does not say otherwise.
+const RAW: &str = "text/plain; charset=utf-8";
+
+/// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.
+pub(super) fn limits(written: Option<&At<file::Limits>>, defaults: &Limits, report: &Report<'_>) -> Limits {
+    let Some(At { value: limits, .. }) = written else { return defaults.clone() };
+    // A page of linear memory is 64 KiB, and its addresses have 32 bits.
+    let memory = scalar::size_in_memory(64 << 10..=4 << 30);
+    Limits {
+        memory: report.settle(limits.memory.as_ref(), defaults.memory, memory),
+        time: report.settle(limits.time.as_ref(), defaults.time, scalar::deadline_or_none),
+        cpu: report.settle(limits.cpu.as_ref(), defaults.cpu, scalar::deadline_or_none),
+        body: report.settle(limits.body.as_ref(), defaults.body, scalar::size(0..=u64::MAX)),
+        output: report.settle(limits.output.as_ref(), defaults.output, scalar::size(0..=u64::MAX)),
+        concurrency: report.settle(
+            limits.concurrency.as_ref(),
+            defaults.concurrency,
+            scalar::count(1..=MOST_JOBS),
+        ),
+        queue: report.settle(limits.queue.as_ref(), defaults.queue, scalar::count(0..=LONGEST_QUEUE)),
+    }
+}
+
+/// Reads a handler; none: it has no sound name or no module, which is reported.
+pub(super) fn read(
+    (name, written): &(String, At<file::Handler>),
+    defaults: &Limits,
+    base: &Path,
+    report: &Report<'_>,
+) -> Option<HandlerConfig> {
+    let At { value: handler, key, line } = written;
+    let name = name.parse().map_err(|error| report.add(*line, key, format!("{error}"))).ok();
+    if handler.module.is_none() {
+        report.missing(*line, key, "module", "write module = \"PATH/TO.wasm\"");
+    }
+    let module = report.settle(handler.module.as_ref(), None, |path| module(&base.join(path)).map(Some));
+    let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
+    let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
+    let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
+    let limits = limits(handler.limits.as_ref(), defaults, report);
+    let mapping = mapping(handler, report);
+    Some(HandlerConfig { name: name?, module: module?, args, env, mounts, limits, mapping, line: *line })
+}
+
+/// Looks whether a module is there; whether it is one, the compiler says.
+fn module(path: &Path) -> Result<PathBuf, String> {
+    match path.metadata() {
+        Ok(found) if found.is_file() => Ok(path.to_owned()),
+        Ok(_) => Err(format!("wanted a module, found something that is no file: {}", path.display())),
+        Err(error) => Err(absent("module", path, &error)),
+    }
+}
+
+fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
+    let sound = |text: &String| match text.contains('\0') {
+        true => Err("an argument cannot hold a NUL character".to_owned()),
+        false => Ok(Some(text.clone())),
+    };
+    written.iter().filter_map(|at| report.settle(Some(at), None, sound)).collect()
+}
+
+fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
+    let mut env = Env::with_capacity(written.0.len());
+    for (name, at) in &written.0 {
+        report.settle(Some(at), (), |value| {
+            env.set(name.clone(), value.clone()).map_err(|error| error.to_string())
+        });
+    }
+    env
+}
+
+fn mounts(written: &[At<file::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for at in written {
+        let Some(mount) = mount(at, base, report) else { continue };
+        if mounts.iter().any(|known| known.guest == mount.guest) {
+            report.add(at.line, &at.key, format!("the guest path {:?} is mounted already", mount.guest));
+        }
+        mounts.push(mount);
+    }
+    mounts
+}
+
+fn mount(written: &At<file::Mount>, base: &Path, report: &Report<'_>) -> Option<Mount> {
+    let At { value: mount, key, line } = written;
+    let advice = "write { host = \"data\", guest = \"/data\" }";
+    if mount.host.is_none() {
+        report.missing(*line, key, "host", advice);
+    }
+    if mount.guest.is_none() {
+        report.missing(*line, key, "guest", advice);
+    }
+    let host = report.settle(mount.host.as_ref(), None, |path| directory(&base.join(path)).map(Some));
+    let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
+    Some(Mount { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
+}
+
+fn directory(path: &Path) -> Result<PathBuf, String> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(path.to_owned()),
+        Ok(_) => Err(format!("wanted a directory, found something else: {}", path.display())),
+        Err(error) => Err(absent("directory", path, &error)),
+    }
+}
+
+fn guest_path(text: &str) -> Result<String, String> {
+    let whole = if text == "/" { text } else { text.strip_suffix('/').unwrap_or(text) };
+    let sound = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');
+    match whole.strip_prefix('/') {
+        Some(inner) if inner.is_empty() || inner.split('/').all(sound) => Ok(whole.to_owned()),
+        _ => Err(format!(
+            "wanted an absolute path such as \"/data\", without `.`, `..` and `//`, found {text:?}"
+        )),
+    }
+}
+
+fn mapping(handler: &file::Handler, report: &Report<'_>) -> Mapping {
+    let is_raw = report.settle(handler.output.as_ref(), false, |word| match word.as_str() {
+        "cgi" => Ok(false),
+        "raw" => Ok(true),
+        _ => Err(format!("wanted \"cgi\" or \"raw\", found {word:?}")),
+    });
+    let raw_type = report.settle(handler.content_type.as_ref(), RAW.to_owned(), |text| {
+        let sound = HeaderValue::from_str(text).is_ok() && text.contains('/');
+        if sound {
+            Ok(text.clone())
+        } else {
+            Err(format!("wanted a type such as \"text/html\", found {text:?}"))
+        }
+    });
+    // Whoever wrote a wrong output may have meant raw: one mistake, one error.
+    let says_cgi = handler.output.as_ref().is_none_or(|at| at.value == "cgi");
+    if let Some(at) = handler.content_type.as_ref().filter(|_| says_cgi) {
+        let advice = "goes with output = \"raw\"; a CGI response brings its own Content-Type";
+        report.add(at.line, &at.key, advice);
+    }
+    if is_raw { Mapping::Raw(raw_type) } else { Mapping::Cgi }
+}
+
+fn absent(what: &str, path: &Path, error: &io::Error) -> String {
+    format!("there is no {what} at {}: {error}", path.display())
+}

@@ -1,0 +1,167 @@
+//! The configuration as it is meant: every value checked, every default filled in, every path whole.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+
+use crate::catalog::{Cors, RouteError, RouteSpec, Routes, VersionPrefix};
+use crate::job::{Entry, Env, Limits, Mapping, Name};
+use crate::net::Endpoint;
+
+/// Everything the daemon is told. Flags of the command line replace fields.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Where to listen; never empty.
+    pub listen: Vec<Endpoint>,
+    /// How long running jobs may go on after a shutdown began.
+    pub grace: Duration,
+    /// Jobs at once over all handlers, 1 to 4096.
+    pub jobs: usize,
+    /// Whether each request is logged.
+    pub access_log: bool,
+    /// Whether each route also answers behind `/v1.14`.
+    pub version_prefix: VersionPrefix,
+    /// The sockets of `unix://` endpoints.
+    pub unix: UnixOptions,
+    /// What a connection may take.
+    pub http: HttpLimits,
+    /// What browsers of other origins may do; none: nothing.
+    pub cors: Option<Cors>,
+    /// The handlers, in the order of the file; no name stands twice.
+    pub handlers: Vec<HandlerConfig>,
+    /// The routes, in the order of the file: to handlers that are there, without conflicts.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// Who may connect to a Unix socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnixOptions {
+    /// The group, by name or number; none leaves the daemon's own.
+    pub group: Option<String>,
+    /// The permissions, at most `0o777`.
+    pub mode: u32,
+}
+
+/// What a connection may take. Sizes are in bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpLimits {
+    /// From the connection to its first byte.
+    pub first_byte: Duration,
+    /// From the first byte of a request to the end of its head.
+    pub head: Duration,
+    /// Between two pieces of a request body.
+    pub body_idle: Duration,
+    /// For a client to take the next piece of a response.
+    pub write_idle: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// The request line and fields together.
+    pub head_size: usize,
+    /// The request target.
+    pub target_size: usize,
+    /// The fields of a request.
+    pub fields: usize,
+    /// Connections at once; none: as many as there are descriptors for.
+    pub connections: Option<usize>,
+}
+
+/// A handler that is a WebAssembly module.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HandlerConfig {
+    /// What calls it.
+    pub name: Name,
+    /// The file of the module, which was there when the configuration was read.
+    pub module: PathBuf,
+    /// Arguments that come before a request's own.
+    pub args: Vec<String>,
+    /// Variables that come after a request's own, and so win.
+    pub env: Env,
+    /// The directories it may see; no guest path stands twice.
+    pub mounts: Vec<Mount>,
+    /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
+    pub limits: Limits,
+    /// How stdout becomes a response.
+    pub mapping: Mapping,
+    /// The line of the file that names it.
+    pub line: usize,
+}
+
+/// A directory that a handler may see.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mount {
+    /// The directory, which was there when the configuration was read.
+    pub host: PathBuf,
+    /// What the handler calls it: an absolute path without a final `/`.
+    pub guest: String,
+    /// Whether the handler may change what is in it.
+    pub write: bool,
+}
+
+/// A route to a handler.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RouteConfig {
+    /// The path: `/hello/{who}`.
+    pub path: String,
+    /// The methods; empty: all of them.
+    pub methods: Vec<Method>,
+    /// The host; none: every host.
+    pub host: Option<String>,
+    /// What answers.
+    pub handler: Name,
+    /// The line of the file on which the route starts.
+    pub line: usize,
+}
+
+impl Config {
+    /// Makes the routing table, once there are handlers.
+    ///
+    /// # Errors
+    /// A route to a handler that is not among them; conflicts, which a configuration that was read
+    /// does not have.
+    pub fn routes(&self, handlers: &BTreeMap<Name, Arc<Entry>>) -> Result<Routes, Vec<RouteError>> {
+        let mut specs = Vec::with_capacity(self.routes.len());
+        let mut errors = Vec::new();
+        for (position, route) in self.routes.iter().enumerate() {
+            let RouteConfig { path, methods, host, handler, .. } = route;
+            match handlers.get(handler) {
+                Some(entry) => specs.push(RouteSpec {
+                    pattern: path.clone(),
+                    methods: methods.clone(),
+                    host: host.clone(),
+                    handler: entry.clone(),
+                }),
+                None => errors.push(RouteError {
+                    position,
+                    message: format!("route {path:?}: there is no handler {:?}", handler.as_str()),
+                }),
+            }
+        }
+        if errors.is_empty() { Routes::new(specs, self.version_prefix) } else { Err(errors) }
+    }
+}
+
+impl Default for UnixOptions {
+    /// What Docker gave its socket.
+    fn default() -> UnixOptions {
+        UnixOptions { group: None, mode: 0o660 }
+    }
+}
+
+impl Default for HttpLimits {
+    fn default() -> HttpLimits {
+        HttpLimits {
+            first_byte: Duration::from_secs(5),
+            head: Duration::from_secs(10),
+            body_idle: Duration::from_secs(30),
+            write_idle: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+            head_size: 32 << 10,
+            target_size: 8 << 10,
+            fields: 100,
+            connections: None,
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! The configuration: `portcullis.toml`, typed as it is written, then typed as it is meant.
+
+mod check;
+mod cors;
+mod file;
+mod handler;
+mod meant;
+mod nearest;
+mod reader;
+mod report;
+mod route;
+mod scalar;
+mod units;
+
+pub use meant::{Config, HandlerConfig, HttpLimits, Mount, RouteConfig, UnixOptions};
+pub use report::{ConfigError, ConfigErrors};
+pub use units::{Mode, Size, Span, UnitError};
+
+use std::path::Path;
+
+/// Reads a configuration file. What it names by a relative path lies beside it.
+///
+/// # Errors
+/// The file cannot be read, or everything that is wrong with it, in the order of its lines.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parse(&text, base.unwrap_or(Path::new(".")), &file)
+        }
+        Err(error) => Err(ConfigErrors::unreadable(file, &error)),
+    }
+}
+
+/// Reads the text of a configuration; `base` is where its relative paths start, `file` what errors
+/// call it. Looks at the modules and mounts it names, but does not open them.
+///
+/// # Errors
+/// Everything that is wrong, in the order of the lines. A text that is not TOML is not looked at
+/// further. Never panics.
+pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
+    let report = report::Report::new(text);
+    let config = reader::document(text, &report).map(|written| check::config(&written, base, &report));
+    match (config, report.into_errors()) {
+        (Some(config), errors) if errors.is_empty() => Ok(config),
+        (_, errors) => Err(ConfigErrors { file: file.to_owned(), errors }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

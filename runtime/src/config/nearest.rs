@@ -1,0 +1,50 @@
+//! The word that was probably meant.
+
+/// Finds the known word that is nearest to `word`, if one is near.
+pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    // A third of the letters may be wrong: more is another word. A longer word than any key of ours
+    // is not worth the comparison.
+    let most = word.chars().count().div_ceil(3).min(4);
+    let measured = known.into_iter().map(|known| (distance(word, known), known));
+    measured.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
+}
+
+/// Counts the letters to add, drop, change or swap with their neighbour (optimal string alignment).
+fn distance(one: &str, other: &str) -> usize {
+    /// What is longer is far from everything.
+    const LONGEST: usize = 64;
+    let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
+    if one.len().max(other.len()) > LONGEST {
+        return usize::MAX;
+    }
+    let mut rows = vec![(0..=other.len()).collect::<Vec<_>>()];
+    for i in 1..=one.len() {
+        let mut row = vec![i];
+        for j in 1..=other.len() {
+            let changed = usize::from(one[i - 1] != other[j - 1]);
+            let mut least = (rows[i - 1][j] + 1).min(row[j - 1] + 1).min(rows[i - 1][j - 1] + changed);
+            if i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_finger_is_understood() {
+        let known = ["memory", "time", "module", "mounts"];
+        assert_eq!(nearest("memroy", known), Some("memory"));
+        assert_eq!(nearest("modul", known), Some("module"));
+        assert_eq!(nearest("tiem", known), Some("time"));
+        assert_eq!(nearest("volumes", known), None);
+        assert_eq!(nearest("", known), None);
+        assert_eq!(nearest(&"x".repeat(10_000), known), None);
+    }
+}

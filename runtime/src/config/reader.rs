@@ -1,0 +1,204 @@
+//! Reads a TOML document key by key, and reports whatever is not as it should be.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::file::File;
+use super::nearest::nearest;
+use super::report::Report;
+
+/// Settings of the design that this version cannot enforce, and so does not take.
+const PLANNED: [&str; 9] =
+    ["admin", "tls", "upgrade", "watch", "schedule", "calls", "allow", "reuse", "probe"];
+
+/// A value and where it is written.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    /// The key from the top of the file: `route[0].path`.
+    pub(super) key: String,
+    pub(super) line: usize,
+}
+
+/// A value of a setting that may be text or a number.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Scalar {
+    /// A string.
+    Text(String),
+    /// An integer and the base it is written in.
+    Number(i128, u32),
+    /// Anything else, as an error shows it.
+    Other(String),
+}
+
+/// A table whose keys are names that the user chose, in the order of the file.
+#[derive(Debug)]
+pub(super) struct Named<T>(pub(super) Vec<(String, At<T>)>);
+
+/// What can be read from a TOML value.
+pub(super) trait FromToml: Sized {
+    /// Reads a value; none: it is something else, which is reported.
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Self>;
+}
+
+/// A table with fixed keys, while it is read.
+pub(super) struct Section<'d> {
+    key: String,
+    /// What is not read yet, in the order of the file.
+    entries: Vec<Entry<'d>>,
+    known: Vec<&'static str>,
+    report: &'d Report<'d>,
+}
+
+struct Entry<'d> {
+    name: &'d str,
+    line: usize,
+    value: &'d Spanned<DeValue<'d>>,
+}
+
+/// Reads a whole document; none: it is not TOML, which is reported.
+pub(super) fn document(text: &str, report: &Report<'_>) -> Option<File> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let line = error.span().map_or(0, |span| report.line(span.start));
+        report.add(line, "", format!("this is not TOML: {}", error.message()));
+    }
+    let span = document.span();
+    let root = Spanned::new(span, DeValue::Table(document.into_inner()));
+    errors.is_empty().then(|| File::read(&root, "", report)).flatten()
+}
+
+impl<'d> Section<'d> {
+    /// Starts on a table; none: it is something else, which is reported.
+    pub(super) fn of(
+        value: &'d Spanned<DeValue<'d>>,
+        key: &str,
+        report: &'d Report<'d>,
+    ) -> Option<Section<'d>> {
+        let Some(table) = value.get_ref().as_table() else {
+            return wrong(value, key, "a table", report);
+        };
+        Some(Section { key: key.to_owned(), entries: entries(table, report), known: Vec::new(), report })
+    }
+
+    /// Reads the value of a key; none: it is not there, or it is something else, which is reported.
+    pub(super) fn take<T: FromToml>(&mut self, name: &'static str) -> Option<At<T>> {
+        self.known.push(name);
+        let position = self.entries.iter().position(|entry| entry.name == name)?;
+        let Entry { line, value, .. } = self.entries.remove(position);
+        let key = join(&self.key, name);
+        let value = T::read(value, &key, self.report)?;
+        Some(At { value, key, line })
+    }
+
+    /// Reports every key that was not taken.
+    pub(super) fn finish(self) {
+        for entry in self.entries {
+            let message = if PLANNED.contains(&entry.name) {
+                "is not supported by this version".to_owned()
+            } else if let Some(near) = nearest(entry.name, self.known.iter().copied()) {
+                format!("unknown key; did you mean {near:?}?")
+            } else {
+                format!("unknown key; the keys here are {}", self.known.join(", "))
+            };
+            self.report.add(entry.line, &join(&self.key, entry.name), message);
+        }
+    }
+}
+
+impl FromToml for String {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<String> {
+        let text = value.get_ref().as_str().map(str::to_owned);
+        text.or_else(|| wrong(value, key, "a string", report))
+    }
+}
+
+impl FromToml for bool {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<bool> {
+        value.get_ref().as_bool().or_else(|| wrong(value, key, "true or false", report))
+    }
+}
+
+impl FromToml for Scalar {
+    fn read(value: &Spanned<DeValue<'_>>, _key: &str, report: &Report<'_>) -> Option<Scalar> {
+        let number =
+            |digits: &str, radix| Some(Scalar::Number(i128::from_str_radix(digits, radix).ok()?, radix));
+        let scalar = match value.get_ref() {
+            DeValue::String(text) => Some(Scalar::Text(text.clone().into_owned())),
+            DeValue::Integer(integer) => number(integer.as_str(), integer.radix()),
+            _ => None,
+        };
+        scalar.or_else(|| Some(Scalar::Other(describe(value, report))))
+    }
+}
+
+impl<T: FromToml> FromToml for Vec<At<T>> {
+    /// Reads a list; elements that are something else are reported and left out.
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Vec<At<T>>> {
+        let Some(array) = value.get_ref().as_array() else {
+            return wrong(value, key, "a list", report);
+        };
+        let element = |(position, element): (usize, &Spanned<DeValue<'_>>)| {
+            let key = format!("{key}[{position}]");
+            let value = T::read(element, &key, report)?;
+            Some(At { value, line: report.line(element.span().start), key })
+        };
+        Some(array.iter().enumerate().filter_map(element).collect())
+    }
+}
+
+impl<T: FromToml> FromToml for Named<T> {
+    /// Reads a table; values that are something else are reported and left out.
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Named<T>> {
+        let Some(table) = value.get_ref().as_table() else {
+            return wrong(value, key, "a table", report);
+        };
+        let named = |entry: Entry<'_>| {
+            let key = join(key, entry.name);
+            let value = T::read(entry.value, &key, report)?;
+            Some((entry.name.to_owned(), At { value, key, line: entry.line }))
+        };
+        Some(Named(entries(table, report).into_iter().filter_map(named).collect()))
+    }
+}
+
+/// Returns the entries of a table in the order of the file.
+fn entries<'d>(table: &'d DeTable<'d>, report: &Report<'_>) -> Vec<Entry<'d>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    let entry = |(name, value): (&'d Spanned<_>, _)| {
+        let text: &'d std::borrow::Cow<'d, str> = name.get_ref();
+        Entry { name: text, line: report.line(name.span().start), value }
+    };
+    entries.into_iter().map(entry).collect()
+}
+
+/// Puts a key behind its table's, quoted if TOML wants that.
+fn join(table: &str, name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let dot = if table.is_empty() { "" } else { "." };
+    if !name.is_empty() && name.bytes().all(bare) {
+        format!("{table}{dot}{name}")
+    } else {
+        format!("{table}{dot}{name:?}")
+    }
+}
+
+/// Reports a value that is something else.
+fn wrong<T>(value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, report: &Report<'_>) -> Option<T> {
+    let message = format!("wanted {wanted}, found {}", describe(value, report));
+    report.add(report.line(value.span().start), key, message);
+    None
+}
+
+/// Shows a value: `the integer 5`.
+fn describe(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> String {
+    match value.get_ref() {
+        DeValue::Table(_) => "a table".to_owned(),
+        DeValue::Array(_) => "a list".to_owned(),
+        DeValue::String(text) => format!("the string {:?}", text.chars().take(48).collect::<String>()),
+        other @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)) => {
+            format!("the {} {}", other.type_str(), report.quote(value.span()))
+        }
+    }
+}

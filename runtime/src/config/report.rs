@@ -1,0 +1,116 @@
+//! What is wrong with a configuration, all of it.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+/// One mistake.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError {
+    /// The line, counted from 1; 0 is the file as a whole.
+    pub line: usize,
+    /// The key, from the top of the file: `handler.hello.limits.memory`; may be empty.
+    pub key: String,
+    /// What was wanted, what was found and what to write.
+    pub message: String,
+}
+
+/// Every mistake in a file, in the order of its lines; never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigErrors {
+    /// The file, as it was asked for.
+    pub file: String,
+    /// The mistakes.
+    pub errors: Vec<ConfigError>,
+}
+
+/// Collects mistakes while a text is read, and knows its lines.
+pub(super) struct Report<'t> {
+    text: &'t str,
+    /// Where each line ends.
+    line_ends: Vec<usize>,
+    errors: RefCell<Vec<ConfigError>>,
+}
+
+impl ConfigErrors {
+    /// Says that there is nothing to read.
+    pub(super) fn unreadable(file: String, error: &io::Error) -> ConfigErrors {
+        let message = format!("the configuration cannot be read: {error}");
+        ConfigErrors { file, errors: vec![ConfigError { line: 0, key: String::new(), message }] }
+    }
+}
+
+/// One mistake a line: `portcullis.toml:12: handler.hello.module: ...`.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, error) in self.errors.iter().enumerate() {
+            let newline = if position == 0 { "" } else { "\n" };
+            write!(f, "{newline}{}:{error}", self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// `12: handler.hello.module: ...`, to stand behind the name of the file.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.message)
+    }
+}
+
+impl<'t> Report<'t> {
+    pub(super) fn new(text: &'t str) -> Report<'t> {
+        let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
+        Report { text, line_ends, errors: RefCell::default() }
+    }
+
+    /// Adds a mistake.
+    pub(super) fn add(&self, line: usize, key: &str, message: impl Into<String>) {
+        let error = ConfigError { line, key: key.to_owned(), message: message.into() };
+        self.errors.borrow_mut().push(error);
+    }
+
+    /// Reports a key that has to be there, unless what stands there was reported already.
+    pub(super) fn missing(&self, line: usize, table: &str, name: &str, advice: &str) {
+        if !self.blames(&format!("{table}.{name}")) {
+            self.add(line, table, format!("the key {name} is missing: {advice}"));
+        }
+    }
+
+    /// Says whether something was reported about a key or what is below it. What follows from a
+    /// mistake is not one more mistake.
+    pub(super) fn blames(&self, key: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
+        self.errors.borrow().iter().any(|error| error.key.strip_prefix(key).is_some_and(below))
+    }
+
+    /// Returns the line, counted from 1, of a place in the text.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.line_ends.partition_point(|end| *end < offset) + 1
+    }
+
+    /// Quotes a place in the text, up to one short line of it.
+    pub(super) fn quote(&self, place: Range<usize>) -> String {
+        /// Enough to recognise it.
+        const LONGEST: usize = 48;
+        let line = self.text.get(place).unwrap_or_default().lines().next().unwrap_or_default();
+        let start: String = line.chars().take(LONGEST).collect();
+        if start.len() < line.len() { format!("{start}...") } else { start }
+    }
+
+    /// Returns the mistakes in the order of their lines.
+    pub(super) fn into_errors(self) -> Vec<ConfigError> {
+        let mut errors = self.errors.into_inner();
+        errors.sort_by_key(|error| error.line);
+        errors
+    }
+}

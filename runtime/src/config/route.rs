@@ -1,0 +1,97 @@
+//! `[[route]]`: from the routes as written to routes that lead somewhere.
+
+use http::Method;
+
+use super::file;
+use super::meant::RouteConfig;
+use super::nearest::nearest;
+use super::reader::At;
+use super::report::Report;
+use crate::catalog::{Claim, VersionPrefix, conflicts};
+use crate::job::Name;
+
+/// Reads the routes; `handlers` are the names written in the file, sound or not. What is reported is left out.
+pub(super) fn read(
+    written: &[At<file::Route>],
+    handlers: &[&str],
+    versions: VersionPrefix,
+    report: &Report<'_>,
+) -> Vec<RouteConfig> {
+    let (places, routes): (Vec<_>, Vec<_>) =
+        written.iter().filter_map(|at| Some((at, one(at, handlers, report)?))).unzip();
+    let claims: Vec<_> = routes.iter().map(claim).collect();
+    for error in conflicts(&claims, versions) {
+        let At { line, key, .. } = places[error.position];
+        report.add(*line, key, error.message);
+    }
+    routes
+}
+
+/// Reads a method.
+///
+/// # Errors
+/// Says what was wanted: capitals, since `get` would be a method of its own (RFC 9110 §9.1).
+pub(super) fn method(text: &str) -> Result<Method, String> {
+    let method = Method::from_bytes(text.as_bytes()).ok();
+    let capitals = method.filter(|_| !text.bytes().any(|byte| byte.is_ascii_lowercase()));
+    capitals.ok_or_else(|| format!("wanted a method in capitals such as \"GET\", found {text:?}"))
+}
+
+fn claim(route: &RouteConfig) -> Claim<'_> {
+    Claim {
+        pattern: &route.path,
+        methods: &route.methods,
+        host: route.host.as_deref(),
+        handler: route.handler.as_str(),
+    }
+}
+
+fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Option<RouteConfig> {
+    let At { value: route, key, line } = written;
+    if route.path.is_none() {
+        report.missing(*line, key, "path", "write path = \"/hello/{who}\"");
+    }
+    if route.handler.is_none() {
+        report.missing(*line, key, "handler", "write the NAME of a [handler.NAME]");
+    }
+    let methods = route.methods.as_ref().map(|list| methods(list, report)).unwrap_or_default();
+    let handler = route.handler.as_ref();
+    let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
+    // A method or host that cannot be read is no claim to all of them.
+    if report.blames(key) {
+        return None;
+    }
+    Some(RouteConfig {
+        path: route.path.as_ref()?.value.clone(),
+        methods,
+        host: route.host.as_ref().map(|at| at.value.clone()),
+        handler: handler?,
+        line: *line,
+    })
+}
+
+fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
+    if list.value.is_empty() && !report.blames(&list.key) {
+        report.add(list.line, &list.key, "an empty list: leave the key out for every method");
+    }
+    let mut methods = Vec::new();
+    for at in &list.value {
+        match report.settle(Some(at), None, |text| method(text).map(Some)) {
+            Some(method) if methods.contains(&method) => {
+                report.add(at.line, &at.key, format!("{method} stands in this list already"));
+            }
+            read => methods.extend(read),
+        }
+    }
+    methods
+}
+
+fn known(name: &str, handlers: &[&str]) -> Result<Name, String> {
+    if handlers.contains(&name) {
+        return name.parse().map_err(|error| format!("{error}"));
+    }
+    Err(match nearest(name, handlers.iter().copied()) {
+        Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
+        None => format!("there is no handler {name:?}: add [handler.{name}] with its module"),
+    })
+}

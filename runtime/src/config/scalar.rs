@@ -1,0 +1,137 @@
+//! Settings that are one word or number, from as written to as meant.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::reader::{At, Scalar};
+use super::report::Report;
+use super::units::{Mode, Size, Span};
+
+/// The longest duration that a setting may have: far from where clocks and timers overflow.
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+impl Report<'_> {
+    /// Reads a setting; what is not set, or wrong and so reported, is the default.
+    pub(super) fn settle<W, T>(
+        &self,
+        written: Option<&At<W>>,
+        default: T,
+        read: impl FnOnce(&W) -> Result<T, String>,
+    ) -> T {
+        let Some(at) = written else { return default };
+        read(&at.value).unwrap_or_else(|message| {
+            self.add(at.line, &at.key, message);
+            default
+        })
+    }
+}
+
+/// Reads a size within a range of bytes.
+pub(super) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result<u64, String> {
+    move |scalar| {
+        let read = match scalar {
+            Scalar::Text(text) => text.parse::<Size>().map_err(|error| error.to_string()),
+            Scalar::Number(bytes, _) => {
+                u64::try_from(*bytes).map(Size).map_err(|_| "a size that is not negative".to_owned())
+            }
+            Scalar::Other(_) => Err("a size such as \"128MiB\"".to_owned()),
+        };
+        let Size(bytes) = read.map_err(|wanted| refusal(&wanted, scalar))?;
+        if range.contains(&bytes) {
+            return Ok(bytes);
+        }
+        Err(refusal(&format!("{} to {}", Size(*range.start()), Size(*range.end())), scalar))
+    }
+}
+
+/// Reads a size that is kept in memory, within a range of bytes.
+pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result<usize, String> {
+    |scalar| {
+        let bytes = size(range)(scalar)?;
+        usize::try_from(bytes).map_err(|_| refusal("a size that this machine can address", scalar))
+    }
+}
+
+/// Reads a duration; 0 is one.
+pub(super) fn duration(scalar: &Scalar) -> Result<Duration, String> {
+    let read = match scalar {
+        Scalar::Text(text) => text.parse::<Span>().map_err(|error| error.to_string()),
+        Scalar::Number(number, _) => {
+            Err(format!("a unit: write \"{number}s\" for seconds, \"{number}ms\" for milliseconds"))
+        }
+        Scalar::Other(_) => Err("a duration such as \"30s\"".to_owned()),
+    };
+    let Span(duration) = read.map_err(|wanted| refusal(&wanted, scalar))?;
+    if duration > LONGEST {
+        return Err(refusal(&format!("{} at most", Span(LONGEST)), scalar));
+    }
+    Ok(duration)
+}
+
+/// Reads a duration of more than 0.
+pub(super) fn deadline(scalar: &Scalar) -> Result<Duration, String> {
+    let duration = duration(scalar)?;
+    if duration.is_zero() { Err(refusal("more than 0", scalar)) } else { Ok(duration) }
+}
+
+/// Reads a duration of more than 0, or `"none"`.
+pub(super) fn deadline_or_none(scalar: &Scalar) -> Result<Option<Duration>, String> {
+    match scalar {
+        Scalar::Text(text) if text == "none" => Ok(None),
+        other => match duration(other) {
+            Ok(duration) if duration.is_zero() => Err(refusal("more than 0, or \"none\"", scalar)),
+            read => read.map(Some),
+        },
+    }
+}
+
+/// Reads a whole number within a range.
+pub(super) fn count(range: RangeInclusive<usize>) -> impl FnOnce(&Scalar) -> Result<usize, String> {
+    move |scalar| {
+        let count = match scalar {
+            Scalar::Number(number, _) => {
+                usize::try_from(*number).ok().filter(|number| range.contains(number))
+            }
+            Scalar::Text(_) | Scalar::Other(_) => None,
+        };
+        let wanted = || format!("a whole number from {} to {}", range.start(), range.end());
+        count.ok_or_else(|| refusal(&wanted(), scalar))
+    }
+}
+
+/// Reads permissions. A decimal number is refused: 660 would be 01224.
+pub(super) fn mode(scalar: &Scalar) -> Result<u32, String> {
+    let wanted = "octal permissions such as \"0660\"";
+    match scalar {
+        Scalar::Text(text) => {
+            text.parse::<Mode>().map(|Mode(mode)| mode).map_err(|_| refusal(wanted, scalar))
+        }
+        Scalar::Number(number @ 0..=0o777, 8) => u32::try_from(*number).map_err(|_| refusal(wanted, scalar)),
+        Scalar::Number(..) | Scalar::Other(_) => Err(refusal(wanted, scalar)),
+    }
+}
+
+/// Reads a group: its name, or its number.
+pub(super) fn group(scalar: &Scalar) -> Result<Option<String>, String> {
+    match scalar {
+        Scalar::Text(text) if !text.is_empty() && !text.contains(['\0', ':', '\n']) => Ok(Some(text.clone())),
+        // chown(2): the largest number means "leave it".
+        Scalar::Number(number, 10) if (0..i128::from(u32::MAX)).contains(number) => {
+            Ok(Some(number.to_string()))
+        }
+        Scalar::Text(_) | Scalar::Number(..) | Scalar::Other(_) => {
+            Err(refusal("the name or number of a group", scalar))
+        }
+    }
+}
+
+fn refusal(wanted: &str, found: &Scalar) -> String {
+    match found {
+        Scalar::Text(text) => {
+            format!("wanted {wanted}, found {:?}", text.chars().take(48).collect::<String>())
+        }
+        Scalar::Number(number, 8) => format!("wanted {wanted}, found {number:#o}"),
+        Scalar::Number(number, _) => format!("wanted {wanted}, found {number}"),
+        Scalar::Other(found) => format!("wanted {wanted}, found {found}"),
+    }
+}

@@ -1,0 +1,79 @@
+//! What a configuration cannot say, and what is answered.
+
+use super::mistakes;
+
+/// Reads a line at the top of the file, or inside `[handler.x]` or `[[route]]`, and wants one error.
+fn refused(section: &str, line: &str, wanted: &str) {
+    let top = if section.is_empty() { line } else { "" };
+    let handler = if section == "handler" { line } else { "" };
+    let route = if section == "route" { line } else { "" };
+    let path = if line.starts_with("path") { "" } else { "path = \"/\"" };
+    let module = if line.starts_with("module") { "" } else { "module = \"hello.wasm\"" };
+    let text =
+        format!("{top}\n[handler.x]\n{module}\n{handler}\n[[route]]\nhandler = \"x\"\n{path}\n{route}\n");
+    let errors = mistakes(&text);
+    assert!(errors.len() == 1 && errors[0].contains(wanted), "{line}: wanted {wanted:?} in {errors:?}");
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_can() {
+    for (section, line, wanted) in [
+        ("", "listen = []", "an empty list"),
+        ("", "listen = \"tcp://:80\"", "wanted a list, found the string \"tcp://:80\""),
+        ("", "listen = [\"tcp://:80\", \"tcp://127.0.0.1:80\"]", "already"),
+        ("", "listen = [80]", "listen[0]: wanted a string, found the integer 80"),
+        ("", "grace = true", "wanted a duration such as \"30s\", found the boolean true"),
+        ("", "grace = \"10000h\"", "8784h at most"),
+        ("", "jobs = 0", "from 1 to 4096, found 0"),
+        ("", "jobs = 4097", "from 1 to 4096, found 4097"),
+        ("", "access_log = \"yes\"", "wanted true or false"),
+        ("", "volumes = 1", "unknown key; the keys here are listen, grace"),
+        ("", "unix.mode = 660", "octal permissions such as \"0660\", found 660"),
+        ("", "unix.mode = 0o1777", "octal"),
+        ("", "unix.group = true", "name or number"),
+        ("", "http.head = \"0s\"", "more than 0"),
+        ("", "http.head_size = \"1KiB\"", "8KiB to 1MiB"),
+        ("", "http.fields = -1", "from 1 to 4096, found -1"),
+        ("", "cors.max_age = \"1h\"", "cors: the key origins is missing"),
+        ("", "cors.origins = [\"https://a.example/\"]", "without a path"),
+        ("", "cors.origins = [\"*\", \"https://a.example\"]", "write it alone"),
+        ("", "cors = { origins = [\"*\"], credentials = true }", "cors.credentials: credentials need named"),
+        ("", "limits.memory = \"4294967297\"", "64KiB to 4GiB, found"),
+        ("", "limits.memory = 65535", "64KiB to 4GiB, found 65535"),
+        ("", "limits.time = \"0s\"", "\"none\""),
+        ("", "limits.body = -1", "not negative"),
+        ("", "limits.concurrency = 0", "from 1 to 4096"),
+        ("", "handler.\"a b\".module = \"hello.wasm\"", "handler.\"a b\": \"a b\" is not a job name"),
+        ("", "handler.y = {}", "handler.y: the key module is missing"),
+        ("handler", "module = \"absent.wasm\"", "there is no module at /"),
+        ("handler", "module = \"data\"", "no file"),
+        ("handler", "args = [\"a\\u0000\"]", "NUL"),
+        ("handler", "env = { \"A=B\" = \"x\" }", "without `=`"),
+        ("handler", "env = { A = 1 }", "handler.x.env.A: wanted a string, found the integer 1"),
+        ("handler", "mounts = [{ host = \"data\" }]", "the key guest is missing"),
+        ("handler", "mounts = [{ host = \"absent\", guest = \"/a\" }]", "there is no directory"),
+        ("handler", "mounts = [{ host = \"hello.wasm\", guest = \"/a\" }]", "wanted a directory"),
+        ("handler", "mounts = [{ host = \"data\", guest = \"a\" }]", "absolute path"),
+        (
+            "handler",
+            "mounts = [{ host = \"data\", guest = \"/a\" }, { host = \"data\", guest = \"/a/\" }]",
+            "mounted already",
+        ),
+        ("handler", "output = \"json\"", "wanted \"cgi\" or \"raw\""),
+        ("handler", "content_type = \"text/html\"", "goes with output = \"raw\""),
+        ("handler", "output = \"raw\"\ncontent_type = \"html\"", "such as \"text/html\""),
+        ("route", "methods = [\"get\"]", "capitals"),
+        ("route", "methods = []", "every method"),
+        ("route", "methods = [1]", "methods[0]: wanted a string"),
+        ("route", "path = 5", "path: wanted a string, found the integer 5"),
+        ("handler", "module = 5", "module: wanted a string, found the integer 5"),
+        ("", "cors.origins = [5]", "origins[0]: wanted a string"),
+        ("", "cors.origins = []", "an empty list"),
+        ("route", "methods = [\"GET\", \"GET\"]", "already"),
+        ("route", "host = \"a.example:80\"", "leave out the port"),
+        ("route", "path = \"hello\"", "starts with `/`"),
+        ("route", "method = [\"GET\"]", "did you mean \"methods\"?"),
+    ] {
+        refused(section, line, wanted);
+    }
+}

@@ -1,0 +1,66 @@
+//! The end of the engine: refuse new jobs, wait for those that run, call back, all within bounds.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::timeout;
+
+use super::Engine;
+use crate::job::{Fault, StopReason};
+
+/// How long jobs that were told to stop may take: they only have to be dropped.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// How long all callbacks together may take, as in Docker 1.2.0.
+const CALLBACKS: Duration = Duration::from_secs(10);
+
+/// Whether the engine still takes jobs, and what to do once it no longer does.
+#[derive(Default)]
+pub(super) struct Drain {
+    draining: AtomicBool,
+    callbacks: Mutex<Vec<BoxFuture<'static, ()>>>,
+}
+
+/// How the engine came to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ending {
+    /// Jobs that did not finish in time and were stopped.
+    pub stopped: usize,
+    /// Whether every callback came to its end.
+    pub callbacks_done: bool,
+}
+
+impl Drain {
+    /// Checks that new jobs are taken.
+    ///
+    /// # Errors
+    /// [`Fault::Draining`] once shutdown has begun.
+    pub(super) fn admits(&self) -> Result<(), Fault> {
+        if self.draining.load(Ordering::Acquire) { Err(Fault::Draining) } else { Ok(()) }
+    }
+}
+
+impl Engine {
+    /// Adds something to do at shutdown, after the last job. Callbacks run side by side.
+    pub fn on_shutdown(&self, callback: impl Future<Output = ()> + Send + 'static) {
+        self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(callback));
+    }
+
+    /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest,
+    /// runs the callbacks. A second caller waits as well. Takes at most `grace` and 15 s.
+    pub async fn shutdown(&self, grace: Duration) -> Ending {
+        self.drain.draining.store(true, Ordering::Release);
+        let mut stopped = 0;
+        if timeout(grace, self.running.emptied()).await.is_err() {
+            stopped = self.running.stop_all(StopReason::Shutdown);
+            // Jobs end by being dropped; one that cannot be dropped must not keep the daemon here.
+            let _emptied = timeout(STOPPING, self.running.emptied()).await;
+        }
+        let callbacks =
+            std::mem::take(&mut *self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
+        let callbacks_done = timeout(CALLBACKS, join_all(callbacks)).await.is_ok();
+        Ending { stopped, callbacks_done }
+    }
+}

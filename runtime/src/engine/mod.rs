@@ -1,0 +1,185 @@
+//! The engine: it knows every job by name, makes jobs, runs them and ends with them.
+
+mod admission;
+mod complaints;
+mod drain;
+mod parse;
+mod registry;
+mod running;
+mod supervise;
+
+pub use drain::Ending;
+pub use registry::RegisterError;
+pub use running::Sighting;
+
+use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::catalog::Live;
+use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, Tail};
+use complaints::Complaints;
+use drain::Drain;
+use registry::Registry;
+use running::Running;
+
+/// Makes and runs jobs: the built-in ones that are registered with it, and the handlers of the
+/// catalog that is live.
+pub struct Engine {
+    registry: Registry,
+    live: Live,
+    next: AtomicU64,
+    /// Places for jobs in sandboxes, over all handlers.
+    total: Arc<Semaphore>,
+    running: Running,
+    drain: Drain,
+}
+
+/// Why a job that the daemon itself wanted done was not.
+#[derive(Debug)]
+pub enum Failure {
+    /// The job ran and said no; what it said on stderr last says why.
+    Status(Status, Tail),
+    /// The job did not come to its end.
+    Fault(Fault),
+}
+
+impl Engine {
+    /// Makes an engine that runs up to `total` sandboxed jobs at once, and knows no job yet.
+    pub fn new(total: usize) -> Arc<Engine> {
+        let first = RandomState::new().build_hasher().finish() << 32;
+        Arc::new(Engine {
+            registry: Registry::default(),
+            live: Live::new(),
+            next: AtomicU64::new(first),
+            total: Arc::new(Semaphore::new(total)),
+            running: Running::default(),
+            drain: Drain::default(),
+        })
+    }
+
+    /// Returns the catalog pointer that requests pin and reloads publish to.
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Returns the registry of built-in jobs.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Makes a job. Who runs it is settled here: registering or swapping later does not change it.
+    ///
+    /// # Errors
+    /// [`Fault::NotFound`]: no built-in job, no handler and no catch-all answers to the name.
+    pub fn job(&self, name: &str) -> Result<Job, Fault> {
+        let handler = || self.live.pin().handlers.get(name).cloned();
+        let entry = self.registry.find(name).or_else(handler).or_else(|| self.registry.catch_all(name));
+        entry.map(|entry| self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))
+    }
+
+    /// Makes a job of an entry that is already at hand, as a request does with its route's.
+    pub fn job_of(&self, entry: Arc<Entry>) -> Job {
+        /// What a person reads at once, and what a daemon can afford for every job.
+        const LAST_WORDS: usize = 4 << 10;
+        let last_words = Tail::new(LAST_WORDS);
+        Job {
+            id: JobId(self.next.fetch_add(1, Ordering::Relaxed)),
+            args: entry.args.clone(),
+            env: Env::new(),
+            stdin: Input::empty(),
+            stdout: Output::nowhere(),
+            stderr: Output::to(vec![Arc::new(last_words.clone())]),
+            last_words,
+            stop: Stop::new(),
+            entry,
+        }
+    }
+
+    /// Makes a job of a line such as `VERBOSE=1 echo hello`: words with `=` are variables, the first
+    /// other word is the name, the rest are arguments.
+    ///
+    /// # Errors
+    /// The line names no job, or one that does not exist; a variable cannot be set.
+    pub fn parse(&self, line: &str) -> anyhow::Result<Job> {
+        let parsed = parse::line(line)?;
+        let mut job = self.job(&parsed.name)?;
+        job.args.extend(parsed.args);
+        job.env.extend(&parsed.env);
+        Ok(job)
+    }
+
+    /// Starts a job: waits for a slot, runs it within its limits, logs both ends.
+    ///
+    /// Nothing happens before the first poll. Dropping the run ends the job and frees all it holds.
+    ///
+    /// A job runs once, and the compiler sees to it:
+    /// ```compile_fail
+    /// # use portcullis::{engine::Engine, job::Job};
+    /// # fn twice(engine: std::sync::Arc<Engine>, job: Job) {
+    /// let first = engine.start(job);
+    /// let second = engine.start(job);
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Of the run: [`Fault::Busy`], [`Fault::Draining`], and whatever ends the job.
+    pub fn start(self: &Arc<Self>, mut job: Job) -> Run {
+        let engine = self.clone();
+        Box::pin(async move {
+            engine.drain.admits()?;
+            let _slot = admission::admit(&job.entry, &engine.total).await?;
+            let complaints = Complaints::of(&job);
+            job.stderr.add(complaints.clone());
+            let mut entered = engine.running.enter(&job);
+            // Again, now that a shutdown would wait for this job.
+            engine.drain.admits()?;
+            let outcome = supervise::run(job, entered.usage()).await;
+            complaints.finish();
+            entered.conclude(&outcome);
+            outcome
+        })
+    }
+
+    /// Runs a job to its end and wants it to succeed.
+    ///
+    /// # Errors
+    /// [`Failure::Status`] with the last line of the job's stderr, or [`Failure::Fault`].
+    pub async fn run(self: &Arc<Self>, job: Job) -> Result<(), Failure> {
+        let last_words = job.last_words.clone();
+        match self.start(job).await {
+            Ok(status) if status.is_ok() => Ok(()),
+            Ok(status) => Err(Failure::Status(status, last_words)),
+            Err(fault) => Err(Failure::Fault(fault)),
+        }
+    }
+
+    /// Runs a job in a task of its own. Dropping the handle does not end the job; aborting it does.
+    pub fn spawn(self: &Arc<Self>, job: Job) -> JoinHandle<Result<(), Failure>> {
+        let engine = self.clone();
+        tokio::spawn(async move { engine.run(job).await })
+    }
+
+    /// Lists the jobs that run now, oldest first.
+    pub fn sightings(&self) -> Vec<Sighting> {
+        self.running.sightings()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Status(status, said) => match said.last_line() {
+                line if line.is_empty() => write!(f, "exit status {}", status.0),
+                line => f.write_str(&line),
+            },
+            Failure::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}

@@ -1,0 +1,306 @@
+//! A stream that ends itself when its peer keeps it waiting.
+//!
+//! hyper's own header timeout starts anew for nobody, and it has none for the first byte, an idle
+//! connection or a peer that does not read. Here one timer watches all of them: it is armed when a
+//! read or write has to wait, and set again only when it fires too early, so that a request which
+//! never waits never touches it.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a peer may keep a connection waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the connection to its first byte.
+    pub first_byte: Duration,
+    /// From a head's first byte to its last.
+    pub head: Duration,
+    /// From the end of a response to the first byte of the next request.
+    pub keep_alive: Duration,
+    /// From one byte written to the next while the peer has room for none.
+    pub write_idle: Duration,
+}
+
+/// A stream under [`Deadlines`].
+pub(super) struct Watched<S> {
+    stream: S,
+    progress: Progress,
+    deadlines: Deadlines,
+    reading: Alarm,
+    writing: Alarm,
+}
+
+/// Where a connection stands, shared by its stream and the service that answers its requests.
+#[derive(Clone)]
+pub(super) struct Progress(Arc<Shared>);
+
+struct Shared {
+    start: Instant,
+    /// Milliseconds from `start` at which the peer must have sent something; `NEVER`: whenever it likes.
+    due: AtomicU64,
+    /// What the connection is waiting for.
+    waiting: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+/// Values of `Shared::waiting`.
+mod waiting_for {
+    pub(super) const HEAD_START: u64 = 0;
+    pub(super) const HEAD_REST: u64 = 1;
+    pub(super) const ANSWER: u64 = 2;
+}
+
+impl Progress {
+    fn new(first_byte: Duration) -> Progress {
+        let shared = Shared {
+            start: Instant::now(),
+            due: AtomicU64::new(millis(first_byte)),
+            waiting: AtomicU64::new(waiting_for::HEAD_START),
+        };
+        Progress(Arc::new(shared))
+    }
+
+    fn expect(&self, waiting: u64, within: Option<Duration>) {
+        let due = within.map_or(NEVER, |within| millis(self.0.start.elapsed() + within));
+        self.0.due.store(due, Ordering::Relaxed);
+        self.0.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Notes that a request's head is complete. The whole exchange must end within `limit`, whoever
+    /// makes it last: a reader that takes a byte now and then must not hold a sandbox for ever.
+    pub(super) fn answering(&self, limit: Option<Duration>) {
+        self.expect(waiting_for::ANSWER, limit);
+    }
+
+    /// Notes that the response is complete and the next request may come.
+    pub(super) fn answered(&self, keep_alive: Duration) {
+        self.expect(waiting_for::HEAD_START, Some(keep_alive));
+    }
+
+    fn due(&self) -> Option<Instant> {
+        match self.0.due.load(Ordering::Relaxed) {
+            NEVER => None,
+            due => Some(self.0.start + Duration::from_millis(due)),
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
+/// A timer that is armed when somebody has to wait.
+struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Returns ready when `due` has passed. Arms the timer otherwise.
+    fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        // One that is set for earlier is left alone: it is set again if it fires.
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, deadlines: Deadlines) -> (Watched<S>, Progress) {
+        let progress = Progress::new(deadlines.first_byte);
+        let watched = Watched {
+            stream,
+            progress: progress.clone(),
+            deadlines,
+            reading: Alarm(None),
+            writing: Alarm(None),
+        };
+        (watched, progress)
+    }
+
+    /// Lets a pending write wait for as long as the peer may keep us waiting.
+    fn patience<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            // Progress: the next wait starts anew.
+            self.writing = Alarm(None);
+            return outcome;
+        }
+        let due = match &self.writing.0 {
+            Some(armed) => armed.deadline(),
+            None => Instant::now() + self.deadlines.write_idle,
+        };
+        match self.writing.poll(self.progress.due().map_or(due, |whole| whole.min(due)), context) {
+            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer does not read in time"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if outcome.is_ready() {
+            let waiting = this.progress.0.waiting.load(Ordering::Relaxed);
+            if buffer.filled().len() > before && waiting == waiting_for::HEAD_START {
+                this.progress.expect(waiting_for::HEAD_REST, Some(this.deadlines.head));
+            }
+            return outcome;
+        }
+        let Some(due) = this.progress.due() else { return Poll::Pending };
+        match this.reading.poll(due, context) {
+            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer sent nothing in time"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.patience(outcome, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.patience(outcome, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    const DEADLINES: Deadlines = Deadlines {
+        first_byte: Duration::from_secs(5),
+        head: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(60),
+        write_idle: Duration::from_secs(30),
+    };
+
+    fn seconds(start: Instant) -> u64 {
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_given_the_first_byte_deadline() {
+        let (_peer, stream) = duplex(64);
+        let (mut watched, _progress) = Watched::new(stream, DEADLINES);
+        let start = Instant::now();
+
+        let outcome = watched.read_u8().await;
+
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert_eq!(seconds(start), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
+        let (mut peer, stream) = duplex(64);
+        let (mut watched, _progress) = Watched::new(stream, DEADLINES);
+        let start = Instant::now();
+        let drip = async {
+            for _ in 0..20 {
+                let _sent = peer.write_all(b"x").await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let read = async { while watched.read_u8().await.is_ok() {} };
+
+        tokio::select! { () = drip => {}, () = read => {} }
+
+        assert_eq!(seconds(start), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_wait_after_a_longer_one_is_kept() {
+        let (mut peer, stream) = duplex(64);
+        let (mut watched, progress) = Watched::new(stream, DEADLINES);
+        progress.answered(DEADLINES.keep_alive);
+        let start = Instant::now();
+        let sent = async {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+            peer.write_all(b"x").await
+        };
+        let (first, _sent) = tokio::join!(watched.read_u8(), sent);
+
+        let second = watched.read_u8().await;
+
+        assert_eq!(first.ok(), Some(b'x'));
+        assert!(second.is_err());
+        assert_eq!(seconds(start), 69);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
+        let (_peer, stream) = duplex(4);
+        let (mut watched, progress) = Watched::new(stream, DEADLINES);
+        progress.answering(None);
+        let start = Instant::now();
+
+        let outcome = watched.write_all(b"12345").await;
+
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert_eq!(seconds(start), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_is_bounded_whoever_makes_it_last() {
+        let (_peer, stream) = duplex(4);
+        let (mut watched, progress) = Watched::new(stream, DEADLINES);
+        progress.answering(Some(Duration::from_secs(7)));
+        let start = Instant::now();
+
+        assert!(watched.read_u8().await.is_err());
+
+        assert_eq!(seconds(start), 7);
+    }
+}

@@ -1,0 +1,159 @@
+//! The one table from what went wrong to what the client is told.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::response_body::Body;
+use crate::job::{Fault, JobId, StopReason};
+
+/// A request that was answered without a job, or whose job gave no answer.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The request cannot be understood: what is wrong with it.
+    Malformed(String),
+    /// The target is longer than this many bytes.
+    TargetTooLong(usize),
+    /// No route matches.
+    NoRoute,
+    /// The path has routes, but for these methods only.
+    WrongMethod(String),
+    /// The job of this number failed.
+    Failed(JobId, Fault),
+}
+
+impl Refusal {
+    /// Maps every refusal to its status. 4xx is the caller's doing, 502 and 504 the handler's, 503
+    /// that of load, 500 ours.
+    fn status(&self) -> StatusCode {
+        match self {
+            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+            Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
+            Refusal::NoRoute => StatusCode::NOT_FOUND,
+            Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Failed(_, fault) => match fault {
+                Fault::NotFound(_) => StatusCode::NOT_FOUND,
+                Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Fault::InputIdle(_) => StatusCode::REQUEST_TIMEOUT,
+                Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,
+                Fault::Busy { .. } | Fault::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Stopped(StopReason::Shutdown | StopReason::Killed) => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
+                Fault::OutOfMemory(_)
+                | Fault::OutputTooLarge(_)
+                | Fault::Trapped { .. }
+                | Fault::Exited { .. }
+                | Fault::BadAnswer(_) => StatusCode::BAD_GATEWAY,
+                Fault::Host(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+        }
+    }
+
+    /// Returns one stable word for programs.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Refusal::Malformed(_) => "malformed_request",
+            Refusal::TargetTooLong(_) => "target_too_long",
+            Refusal::NoRoute => "no_route",
+            Refusal::WrongMethod(_) => "method_not_allowed",
+            Refusal::Failed(_, fault) => fault.code(),
+        }
+    }
+
+    /// Says it in one line. A failure of ours keeps its details for the log.
+    fn message(&self) -> String {
+        match self {
+            Refusal::Malformed(what) => format!("malformed request: {what}"),
+            Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
+            Refusal::NoRoute => "no route matches this path".to_owned(),
+            Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
+            Refusal::Failed(_, Fault::Host(_)) => "internal error: the log says more".to_owned(),
+            Refusal::Failed(_, fault) => fault.to_string(),
+        }
+    }
+
+    /// Reports whether what is left of the request on the wire cannot be trusted or will not be read.
+    fn closes(&self) -> bool {
+        match self {
+            Refusal::Malformed(_) | Refusal::TargetTooLong(_) => true,
+            Refusal::NoRoute | Refusal::WrongMethod(_) => false,
+            Refusal::Failed(_, fault) => matches!(
+                fault,
+                Fault::InputTooLarge(_) | Fault::InputIdle(_) | Fault::InputBroken(_) | Fault::Draining
+            ),
+        }
+    }
+
+    /// Makes the response: JSON if the client asks for it, plain text otherwise.
+    pub(super) fn into_response(self, request: &HeaderMap) -> Response<Body> {
+        let job = match &self {
+            Refusal::Failed(id, _) => Some(id.to_string()),
+            Refusal::Malformed(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::NoRoute
+            | Refusal::WrongMethod(_) => None,
+        };
+        let (content_type, text) = if wants_json(request) {
+            let body = json!({"error": self.code(), "message": self.message(), "job": job});
+            // Exactly this type: clients compare it with the one they know.
+            ("application/json", format!("{body}\n"))
+        } else {
+            let job = job.map(|id| format!("job {id}: ")).unwrap_or_default();
+            ("text/plain; charset=utf-8", format!("{job}{}\n", self.message()))
+        };
+        let mut response = Response::new(Body::full(Bytes::from(text)));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match &self {
+            Refusal::WrongMethod(allow) => {
+                // The names of methods are tokens, which are header values.
+                headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+            }
+            Refusal::Failed(_, Fault::Busy { retry_after, .. }) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+            }
+            Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Refusal::Malformed(_) | Refusal::TargetTooLong(_) | Refusal::NoRoute | Refusal::Failed(..) => {}
+        }
+        response
+    }
+}
+
+/// Reports whether the client names JSON in `Accept` and does not name text before it.
+fn wants_json(request: &HeaderMap) -> bool {
+    let accept = request.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accept.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    ranges
+        .find_map(|range| match range.trim() {
+            range if range.eq_ignore_ascii_case("application/json") => Some(true),
+            range if range.get(..5).is_some_and(|family| family.eq_ignore_ascii_case("text/")) => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_clients_that_ask_for_it_first() {
+        let wants = |accept: &'static str| {
+            wants_json(&HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static(accept))]))
+        };
+        assert!(wants("application/json"));
+        assert!(wants("image/png, Application/JSON;q=0.9"));
+        assert!(!wants("text/html, application/json"));
+        assert!(!wants("*/*"));
+        assert!(!wants_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,156 @@
+//! The body of a response: bytes that are here, or a job that is still writing them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tracing::warn;
+
+use super::exchange::Exchange;
+use crate::job::{Fault, PipeReader, Run};
+
+/// What hyper reads a response from. Dropping it ends the job behind it.
+pub(super) struct Body {
+    content: Content,
+    /// Ends with the body: that is when the exchange is over.
+    pub(super) exchange: Option<Exchange>,
+}
+
+enum Content {
+    Full(Bytes),
+    Streaming(Box<Streaming>),
+}
+
+/// A job that has said its head and goes on to write its body.
+pub(super) struct Streaming {
+    /// What came with the head.
+    pub(super) begun: Bytes,
+    pub(super) reader: PipeReader,
+    pub(super) run: Option<Run>,
+    /// Bytes still to come, if the handler said how many.
+    pub(super) left: Option<u64>,
+}
+
+/// Why a body broke off. hyper resets the stream, so that the client cannot take it for whole.
+#[derive(Debug)]
+pub(super) struct BrokenOff;
+
+impl Body {
+    pub(super) fn empty() -> Body {
+        Body::full(Bytes::new())
+    }
+
+    pub(super) fn full(bytes: Bytes) -> Body {
+        Body { content: Content::Full(bytes), exchange: None }
+    }
+
+    pub(super) fn streaming(streaming: Streaming) -> Body {
+        Body { content: Content::Streaming(Box::new(streaming)), exchange: None }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = &mut *self;
+        let next = match &mut this.content {
+            Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Full(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
+            Content::Streaming(streaming) => streaming.poll_next(context),
+        };
+        next.map(|next| {
+            next.map(|outcome| match outcome {
+                Ok(bytes) => {
+                    this.exchange.iter_mut().for_each(|exchange| exchange.sent(bytes.len()));
+                    Ok(Frame::data(bytes))
+                }
+                Err(fault) => {
+                    if let Some(exchange) = &mut this.exchange {
+                        exchange.broke_off(&fault);
+                    } else {
+                        warn!("a response broke off: {fault}");
+                    }
+                    Err(BrokenOff)
+                }
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Streaming(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Streaming(streaming) => streaming.left.map(SizeHint::with_exact).unwrap_or_default(),
+        }
+    }
+}
+
+impl Streaming {
+    /// Gives what is written; lets the job go on when nothing is.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        loop {
+            let begun = std::mem::take(&mut self.begun);
+            if let Some(bytes) = Some(begun).filter(|bytes| !bytes.is_empty()).or_else(|| self.reader.take())
+            {
+                match self.within_length(bytes) {
+                    Some(bytes) => return Poll::Ready(Some(Ok(bytes))),
+                    None => continue,
+                }
+            }
+            let Some(run) = &mut self.run else { return Poll::Ready(self.ended()) };
+            match run.as_mut().poll(context) {
+                Poll::Ready(outcome) => {
+                    self.run = None;
+                    match outcome {
+                        Ok(status) if status.is_ok() => {}
+                        Ok(status) => {
+                            let fault = Fault::Exited { status, last_line: String::new() };
+                            return Poll::Ready(Some(Err(fault)));
+                        }
+                        Err(fault) => return Poll::Ready(Some(Err(fault))),
+                    }
+                }
+                Poll::Pending => match self.reader.poll_filled(context) {
+                    Poll::Ready(true) => {}
+                    // One that closed its stdout goes on without, and wakes us when it ends.
+                    Poll::Ready(false) | Poll::Pending => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    /// Keeps the handler to the length it announced: what is too much is cut off.
+    fn within_length(&mut self, mut bytes: Bytes) -> Option<Bytes> {
+        if let Some(left) = &mut self.left {
+            bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= bytes.len() as u64;
+        }
+        Some(bytes).filter(|bytes| !bytes.is_empty())
+    }
+
+    /// Ends the body, unless the handler announced more than it wrote.
+    fn ended(&mut self) -> Option<Result<Bytes, Fault>> {
+        let missing = self.left.take().filter(|left| *left > 0)?;
+        Some(Err(Fault::BadAnswer(format!("{missing} bytes less than its Content-Length"))))
+    }
+}
+
+impl std::fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the handler failed after its response had begun")
+    }
+}
+
+impl std::error::Error for BrokenOff {}

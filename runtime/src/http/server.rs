@@ -1,0 +1,85 @@
+//! The accept loop of one listener.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use super::connection;
+use super::deadline::Deadlines;
+use crate::engine::Engine;
+use crate::net::{Draining, Gate, Listener};
+
+/// What every listener shares.
+pub struct Server {
+    /// Where jobs are made and run.
+    pub engine: Arc<Engine>,
+    /// What must be open before anything is accepted.
+    pub gate: Gate,
+    /// The bounds of connections and heads.
+    pub settings: Settings,
+    /// A permit a connection, over all listeners.
+    pub connections: Arc<Semaphore>,
+}
+
+/// The bounds of connections and heads. Sizes are in bytes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a peer may keep a connection waiting.
+    pub deadlines: Deadlines,
+    /// How long a peer may keep a job waiting for the next byte of a body.
+    pub body_idle: Duration,
+    /// The largest request head.
+    pub head_size: usize,
+    /// The longest request target.
+    pub target_size: usize,
+    /// The most header fields.
+    pub fields: usize,
+    /// Whether every exchange is logged.
+    pub access_log: bool,
+}
+
+impl Server {
+    /// Waits for the gate, then accepts connections until the daemon drains, then waits for those
+    /// that are under way. Dropping the future ends them all.
+    pub async fn run(self: Arc<Self>, listener: Listener) {
+        if let Err(Draining) = self.gate.opened().await {
+            return;
+        }
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = async {
+                // First the permit: a connection we have no room for waits in the kernel.
+                let permit = self.connections.clone().acquire_owned().await;
+                (permit, listener.accept().await)
+            };
+            tokio::select! {
+                (permit, (stream, peer)) = accepted => {
+                    let server = self.clone();
+                    connections.spawn(async move {
+                        connection::serve(server, stream, peer).await;
+                        drop(permit);
+                    });
+                }
+                Some(ended) = connections.join_next() => told(ended),
+                () = self.gate.draining() => break,
+            }
+        }
+        // From here on connecting is refused, not left waiting for nobody.
+        let name = listener.local().to_owned();
+        drop(listener);
+        info!("{name}: closed, {} connections left", connections.len());
+        while let Some(ended) = connections.join_next().await {
+            told(ended);
+        }
+    }
+}
+
+/// A connection that panicked is our bug, and nobody else's problem.
+fn told(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(failure) = ended {
+        error!("a connection failed: {failure}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Every way a job can end that it did not choose, and whose doing it was.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Name, Status, StopReason};
+
+/// An end that the job did not choose.
+#[derive(Debug)]
+pub enum Fault {
+    /// No job has this name.
+    NotFound(String),
+    /// All slots are taken and the line in front of them is full.
+    Busy {
+        /// The handler in demand.
+        name: Name,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The daemon takes no new jobs.
+    Draining,
+    /// The job was told to stop.
+    Stopped(StopReason),
+    /// The wall clock ran out.
+    TimedOut(Duration),
+    /// The time on a processor ran out.
+    CpuExceeded(Duration),
+    /// The memory limit, in bytes, was reached and the guest could not go on.
+    OutOfMemory(usize),
+    /// The client sent more than this many bytes.
+    InputTooLarge(u64),
+    /// The client broke its own framing, or off.
+    InputBroken(String),
+    /// The client sent no byte of its body for this long.
+    InputIdle(Duration),
+    /// The handler wrote more than this many bytes.
+    OutputTooLarge(u64),
+    /// The guest trapped: what happened, and the guest's stack.
+    Trapped {
+        /// One line for a person.
+        message: String,
+        /// One frame a line, innermost first; may be empty.
+        stack: String,
+    },
+    /// The job ended by itself before it had answered: its status, and its last line on stderr.
+    Exited {
+        /// Never 0.
+        status: Status,
+        /// May be empty.
+        last_line: String,
+    },
+    /// What the handler wrote is not an answer.
+    BadAnswer(String),
+    /// Whoever read the job's stdout has gone.
+    ReaderGone,
+    /// A failure of ours.
+    Host(anyhow::Error),
+}
+
+/// Whose doing a fault is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// The client asked for something that cannot be.
+    Caller,
+    /// The handler failed.
+    Handler,
+    /// There is more work than room.
+    Load,
+    /// The daemon failed.
+    Ours,
+}
+
+impl Fault {
+    /// Says whose doing this is.
+    pub fn owner(&self) -> Owner {
+        match self {
+            Fault::NotFound(_)
+            | Fault::InputTooLarge(_)
+            | Fault::InputBroken(_)
+            | Fault::InputIdle(_)
+            | Fault::ReaderGone => Owner::Caller,
+            Fault::Busy { .. } | Fault::Draining | Fault::Stopped(_) => Owner::Load,
+            Fault::TimedOut(_)
+            | Fault::CpuExceeded(_)
+            | Fault::OutOfMemory(_)
+            | Fault::OutputTooLarge(_)
+            | Fault::Trapped { .. }
+            | Fault::Exited { .. }
+            | Fault::BadAnswer(_) => Owner::Handler,
+            Fault::Host(_) => Owner::Ours,
+        }
+    }
+
+    /// Returns the exit status that stands for this fault.
+    pub fn status(&self) -> Status {
+        match self {
+            Fault::NotFound(_) => Status::NOT_FOUND,
+            Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
+            Fault::OutOfMemory(_) => Status::OUT_OF_MEMORY,
+            Fault::Trapped { .. } => Status::TRAPPED,
+            Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
+            Fault::Exited { status, .. } => *status,
+            Fault::Busy { .. }
+            | Fault::Draining
+            | Fault::InputTooLarge(_)
+            | Fault::InputBroken(_)
+            | Fault::InputIdle(_)
+            | Fault::OutputTooLarge(_)
+            | Fault::BadAnswer(_)
+            | Fault::Host(_) => Status::ERROR,
+        }
+    }
+
+    /// Returns one stable word for logs, metrics and programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Fault::NotFound(_) => "job_not_found",
+            Fault::Busy { .. } => "busy",
+            Fault::Draining => "draining",
+            Fault::Stopped(StopReason::Shutdown) => "shutdown",
+            Fault::Stopped(StopReason::Killed) => "killed",
+            Fault::TimedOut(_) => "time_limit",
+            Fault::CpuExceeded(_) => "cpu_limit",
+            Fault::OutOfMemory(_) => "memory_limit",
+            Fault::InputTooLarge(_) => "body_limit",
+            Fault::InputBroken(_) => "body_broken",
+            Fault::InputIdle(_) => "body_idle",
+            Fault::OutputTooLarge(_) => "output_limit",
+            Fault::Trapped { .. } => "trapped",
+            Fault::Exited { .. } => "exited",
+            Fault::BadAnswer(_) => "bad_answer",
+            Fault::ReaderGone => "client_gone",
+            Fault::Host(_) => "internal",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NotFound(name) => write!(f, "{}: command not found", name.escape_debug()),
+            Fault::Busy { name, retry_after } => {
+                write!(f, "{name}: every slot is taken and the queue is full; try again in {retry_after:?}")
+            }
+            Fault::Draining => f.write_str("engine is shutdown"),
+            Fault::Stopped(reason) => write!(f, "stopped: {reason}"),
+            Fault::TimedOut(limit) => write!(f, "stopped at its time limit of {limit:?} (limits.time)"),
+            Fault::CpuExceeded(limit) => {
+                write!(f, "stopped at its processor limit of {limit:?} (limits.cpu)")
+            }
+            Fault::OutOfMemory(limit) => {
+                write!(f, "stopped at its memory limit of {limit} bytes (limits.memory)")
+            }
+            Fault::InputTooLarge(limit) => {
+                write!(f, "the request body is larger than the limit of {limit} bytes (limits.body)")
+            }
+            Fault::InputBroken(what) => write!(f, "the request body broke off: {what}"),
+            Fault::InputIdle(limit) => write!(f, "no byte of the request body came for {limit:?}"),
+            Fault::OutputTooLarge(limit) => {
+                write!(f, "stopped at its output limit of {limit} bytes (limits.output)")
+            }
+            Fault::Trapped { message, .. } => write!(f, "trapped: {message}"),
+            Fault::Exited { status, last_line } if last_line.is_empty() => {
+                write!(f, "ended with exit status {} before it had answered", status.0)
+            }
+            Fault::Exited { status, last_line } => {
+                write!(f, "ended with exit status {} before it had answered: {last_line}", status.0)
+            }
+            Fault::BadAnswer(what) => write!(f, "not a valid answer: {what}"),
+            Fault::ReaderGone => f.write_str("the client has gone"),
+            Fault::Host(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,76 @@
+//! The seam between a job and what runs it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use super::{Env, Fault, Job, Limits, Name, Slots, Status};
+
+/// A handler's work on one job. Dropping it cancels the work and frees all it holds.
+pub type Run = BoxFuture<'static, Result<Status, Fault>>;
+
+/// Runs jobs.
+///
+/// A trait, because native jobs are an open set: every layer above may bring its own. It takes the
+/// job by value, so that a job can run only once, and an `Arc` of itself, so that the run owns all
+/// it needs and may outlive the catalog that named it.
+pub trait Handler: Send + Sync + 'static {
+    /// Starts the job; nothing happens before the first poll.
+    ///
+    /// A status other than 0 is not a fault: the job ran to its end and says so. A [`Fault`] is an
+    /// end that the job did not choose.
+    fn run(self: Arc<Self>, job: Job) -> Run;
+}
+
+/// What a handler is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Rust code inside the daemon.
+    Native,
+    /// A core module that exports `_start` (wasm32-wasip1).
+    Core,
+    /// A component that exports `wasi:cli/run` (wasm32-wasip2).
+    Command,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Native => "native",
+            Kind::Core => "wasip1",
+            Kind::Command => "wasip2",
+        })
+    }
+}
+
+/// How a handler's stdout becomes an HTTP response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mapping {
+    /// A CGI document: header fields, a blank line, the body (RFC 3875 §6).
+    Cgi,
+    /// Plain bytes of this content type.
+    Raw(String),
+}
+
+/// A handler under its name, with all that is fixed about its jobs. Immutable.
+pub struct Entry {
+    /// What calls it.
+    pub name: Name,
+    /// What runs it.
+    pub handler: Arc<dyn Handler>,
+    /// What it is made of.
+    pub kind: Kind,
+    /// The first 12 hexadecimal digits of the module's SHA-256; for native jobs the daemon's version.
+    pub version: String,
+    /// Arguments that come before a request's own.
+    pub args: Vec<String>,
+    /// Variables that come after a request's own, and so win.
+    pub env: Env,
+    /// What each job may use.
+    pub limits: Limits,
+    /// How stdout becomes a response.
+    pub mapping: Mapping,
+    /// Where its jobs run.
+    pub slots: Slots,
+}

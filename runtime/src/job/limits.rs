@@ -1,0 +1,70 @@
+//! What one job may use, and how many jobs of one handler may run at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+/// The bounds of one job. Sizes are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory and tables, summed over everything the job owns.
+    pub memory: usize,
+    /// Wall time from the first instruction to the last; none: as long as it likes.
+    pub time: Option<Duration>,
+    /// Time on a processor, waits not counted; none: unlimited.
+    pub cpu: Option<Duration>,
+    /// Bytes read from stdin that come from a client.
+    pub body: u64,
+    /// Bytes written to stdout.
+    pub output: u64,
+    /// Jobs of this handler at once.
+    pub concurrency: usize,
+    /// Jobs of this handler that wait for a slot; one more is refused.
+    pub queue: usize,
+}
+
+impl Limits {
+    /// Bounds that no job of our own reaches: for built-in jobs, which we trust.
+    pub const NATIVE: Limits = Limits {
+        memory: usize::MAX,
+        time: None,
+        cpu: None,
+        body: u64::MAX,
+        output: u64::MAX,
+        concurrency: Semaphore::MAX_PERMITS,
+        queue: 0,
+    };
+}
+
+impl Default for Limits {
+    /// What a handler gets that says nothing.
+    fn default() -> Limits {
+        Limits {
+            memory: 128 << 20,
+            time: Some(Duration::from_secs(30)),
+            cpu: Some(Duration::from_secs(1)),
+            body: 16 << 20,
+            output: 1 << 30,
+            concurrency: 64,
+            queue: 128,
+        }
+    }
+}
+
+/// The places in which a handler's jobs run, and the bounded line in front of them.
+#[derive(Clone, Debug)]
+pub struct Slots {
+    /// A permit a job.
+    pub running: Arc<Semaphore>,
+    /// A permit a job that waits for a slot.
+    pub waiting: Arc<Semaphore>,
+}
+
+impl Slots {
+    /// Makes `limits.concurrency` slots and `limits.queue` places to wait.
+    pub fn new(limits: &Limits) -> Slots {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        Slots { running: semaphore(limits.concurrency), waiting: semaphore(limits.queue) }
+    }
+}

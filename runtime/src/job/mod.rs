@@ -1,0 +1,90 @@
+//! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
+
+mod env;
+mod fault;
+mod handler;
+mod limits;
+mod name;
+mod output;
+mod pipe;
+mod status;
+mod stdin;
+mod stop;
+
+pub use env::{Env, EnvError};
+pub use fault::{Fault, Owner};
+pub use handler::{Entry, Handler, Kind, Mapping, Run};
+pub use limits::{Limits, Slots};
+pub use name::{Name, NameError};
+pub use output::{Destination, Output, Tail};
+pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use status::Status;
+pub use stdin::Input;
+pub use stop::{Stop, StopReason};
+
+use std::fmt;
+use std::sync::Arc;
+
+/// One piece of work, made by the engine and run once.
+///
+/// A job that ran cannot run again: running consumes it.
+pub struct Job {
+    /// The number that names this job in the log and in every error.
+    pub id: JobId,
+    /// What runs the job. Resolved when the job is made: a later swap or registration cannot change it.
+    pub entry: Arc<Entry>,
+    /// The arguments, without the name.
+    pub args: Vec<String>,
+    /// The environment: everything the handler may know.
+    pub env: Env,
+    /// Where the handler reads from.
+    pub stdin: Input,
+    /// Where the handler's answer goes.
+    pub stdout: Output,
+    /// Where the handler's complaints go; the last line becomes the error text.
+    pub stderr: Output,
+    /// The last line of stderr, where [`Job::stderr`] goes as well.
+    pub last_words: Tail,
+    /// The signal that ends this job early.
+    pub stop: Stop,
+}
+
+impl Job {
+    /// Names the handler this job runs.
+    pub fn name(&self) -> &Name {
+        &self.entry.name
+    }
+}
+
+/// Shows the job as a call: `hello(bob, alice)`.
+impl fmt::Display for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}(", self.entry.name)?;
+        for (position, arg) in self.args.iter().enumerate() {
+            if position > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{}", arg.escape_debug())?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// The number of a job, unique within one run of the daemon and unlikely to repeat across runs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct JobId(pub u64);
+
+/// Sixteen hexadecimal digits.
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for JobId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<JobId, Self::Err> {
+        u64::from_str_radix(text, 16).map(JobId)
+    }
+}

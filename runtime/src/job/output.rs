@@ -1,0 +1,183 @@
+//! What a job writes, and the destinations it fans out to.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+/// Somewhere a job's output goes.
+///
+/// A trait, because destinations are an open set: a pipe to a client, a log, a terminal, a tail.
+pub trait Destination: Send + Sync + 'static {
+    /// Waits until there is room and says how many bytes; a destination that never makes a job wait
+    /// answers `usize::MAX` at once.
+    ///
+    /// # Errors
+    /// The destination takes nothing any more.
+    fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let _ = context;
+        Poll::Ready(Ok(usize::MAX))
+    }
+
+    /// Takes the bytes. Never blocks; more bytes than there is room for are taken all the same.
+    ///
+    /// # Errors
+    /// The destination takes nothing any more.
+    fn write(&self, bytes: &Bytes) -> io::Result<()>;
+}
+
+/// The standard output or standard error of a job: every destination gets every byte.
+///
+/// The job goes at the pace of the slowest destination that asks it to wait; one that fails is
+/// skipped from then on, and the job learns of it, but the others go on. Without destinations the
+/// bytes are counted and dropped.
+#[derive(Clone, Default)]
+pub struct Output(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    destinations: Vec<Arc<dyn Destination>>,
+    written: AtomicU64,
+}
+
+impl Output {
+    /// Makes an output that drops what it is given.
+    pub fn nowhere() -> Output {
+        Output::default()
+    }
+
+    /// Makes an output with these destinations.
+    pub fn to(destinations: Vec<Arc<dyn Destination>>) -> Output {
+        Output(Arc::new(Shared { destinations, written: AtomicU64::new(0) }))
+    }
+
+    /// Adds a destination that gets all that is written from now on.
+    pub fn add(&mut self, destination: Arc<dyn Destination>) {
+        let mut destinations = self.0.destinations.clone();
+        destinations.push(destination);
+        let written = AtomicU64::new(self.written());
+        self.0 = Arc::new(Shared { destinations, written });
+    }
+
+    /// Returns how many bytes were written so far.
+    pub fn written(&self) -> u64 {
+        self.0.written.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every destination has room and says how many bytes all of them take.
+    ///
+    /// # Errors
+    /// A destination takes nothing any more.
+    pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut least = usize::MAX;
+        for destination in &self.0.destinations {
+            match destination.poll_room(context) {
+                Poll::Ready(Ok(room)) => least = least.min(room),
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(least))
+    }
+
+    /// Writes to every destination, also after one has failed. Never blocks.
+    ///
+    /// # Errors
+    /// The first failure; the others have the bytes all the same.
+    pub fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        self.0.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let mut outcome = Ok(());
+        for destination in &self.0.destinations {
+            let written = destination.write(bytes);
+            outcome = outcome.and(written);
+        }
+        outcome
+    }
+
+    /// Writes all the bytes, waiting for room.
+    ///
+    /// # Errors
+    /// The first failure.
+    pub async fn write_all(&self, bytes: impl Into<Bytes>) -> io::Result<()> {
+        let mut rest = bytes.into();
+        while !rest.is_empty() {
+            let room = std::future::poll_fn(|context| self.poll_room(context)).await?;
+            self.write(&rest.split_to(room.min(rest.len())))?;
+        }
+        Ok(())
+    }
+}
+
+/// A destination that keeps the last lines written to it, in bounded memory.
+#[derive(Clone, Debug)]
+pub struct Tail(Arc<Mutex<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    bytes: VecDeque<u8>,
+    most: usize,
+}
+
+impl Tail {
+    /// Keeps the last `most` bytes.
+    pub fn new(most: usize) -> Tail {
+        Tail(Arc::new(Mutex::new(Kept { bytes: VecDeque::new(), most })))
+    }
+
+    /// Returns all that is kept; a broken sequence of UTF-8 becomes `U+FFFD`.
+    pub fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (front, back) = kept.bytes.as_slices();
+        String::from_utf8_lossy(&[front, back].concat()).into_owned()
+    }
+
+    /// Returns the last line that is not blank, without its newline. Empty: nothing was written.
+    pub fn last_line(&self) -> String {
+        let text = self.text();
+        text.lines().rev().map(str::trim_end).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    }
+}
+
+impl Destination for Tail {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = &bytes[bytes.len().saturating_sub(kept.most)..];
+        let surplus = (kept.bytes.len() + fresh.len()).saturating_sub(kept.most);
+        kept.bytes.drain(..surplus);
+        kept.bytes.extend(fresh);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::pipe;
+
+    #[test]
+    fn every_destination_gets_every_byte_even_after_one_failed() {
+        let (broken, reader) = pipe(1);
+        drop(reader);
+        let tail = Tail::new(100);
+        let output = Output::to(vec![Arc::new(broken), Arc::new(tail.clone())]);
+
+        let outcome = output.write(&Bytes::from_static(b"first\nlast\n"));
+
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(tail.last_line(), "last");
+        assert_eq!(output.written(), 11);
+    }
+
+    #[test]
+    fn a_tail_holds_no_more_than_it_was_given() {
+        let tail = Tail::new(8);
+        for _ in 0..1000 {
+            tail.write(&Bytes::from_static(b"0123456789abcdef\n")).unwrap();
+        }
+        assert_eq!(tail.last_line(), "9abcdef");
+        assert_eq!(tail.0.lock().unwrap().bytes.len(), 8);
+        assert_eq!(Tail::new(8).last_line(), "");
+    }
+}

@@ -1,0 +1,121 @@
+//! What a job reads: nothing, some bytes, or a stream that is pulled as the job asks.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::Fault;
+
+/// The standard input of a job: one source, read once.
+///
+/// Nothing is read ahead: a chunk is asked of the source when the job wants it, so that a job which
+/// reads slowly slows its client down.
+#[derive(Default)]
+pub struct Input {
+    /// What arrived and is not read yet.
+    buffered: Bytes,
+    source: Option<Source>,
+}
+
+/// A stream of chunks; an error ends the job with that fault.
+type Source = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+
+impl Input {
+    /// Makes an input that is at its end.
+    pub fn empty() -> Input {
+        Input::default()
+    }
+
+    /// Makes an input out of a stream.
+    pub fn stream(source: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Input {
+        Input { buffered: Bytes::new(), source: Some(Box::pin(source)) }
+    }
+
+    /// Waits until [`Input::take`] has bytes to give (`true`) or the input is at its end (`false`).
+    ///
+    /// # Errors
+    /// The fault that ended the source. The input is at its end afterwards.
+    pub fn poll_filled(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
+        while self.buffered.is_empty() {
+            let Some(source) = &mut self.source else { return Poll::Ready(Ok(false)) };
+            match ready!(source.as_mut().poll_next(context)) {
+                Some(Ok(chunk)) => self.buffered = chunk,
+                Some(Err(fault)) => {
+                    self.source = None;
+                    return Poll::Ready(Err(fault));
+                }
+                None => self.source = None,
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// Takes at most `size` bytes of what is here. Never waits; empty: nothing is here now.
+    pub fn take(&mut self, size: usize) -> Bytes {
+        self.buffered.split_to(size.min(self.buffered.len()))
+    }
+
+    /// Reports whether no byte will ever come. Never waits.
+    pub fn is_ended(&self) -> bool {
+        self.buffered.is_empty() && self.source.is_none()
+    }
+
+    /// Reads all that is left, up to `most` bytes.
+    ///
+    /// # Errors
+    /// [`Fault::InputTooLarge`] past `most`, or the fault that ended the source.
+    pub async fn read_to_end(&mut self, most: u64) -> Result<Vec<u8>, Fault> {
+        let mut all = Vec::new();
+        while poll_fn(|context| self.poll_filled(context)).await? {
+            all.extend_from_slice(&self.take(usize::MAX));
+            if all.len() as u64 > most {
+                return Err(Fault::InputTooLarge(most));
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl From<Bytes> for Input {
+    fn from(bytes: Bytes) -> Input {
+        Input { buffered: bytes, source: None }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Input({} bytes here, {})",
+            self.buffered.len(),
+            if self.source.is_some() { "more may come" } else { "no more" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    #[tokio::test]
+    async fn chunks_are_read_in_order_and_empty_ones_are_skipped() {
+        let chunks = ["one ", "", "two"].map(|text| Ok(Bytes::from_static(text.as_bytes())));
+        let mut input = Input::stream(stream::iter(chunks));
+
+        let all = input.read_to_end(7).await;
+
+        assert_eq!(all.ok().as_deref(), Some(&b"one two"[..]));
+        assert!(input.is_ended());
+    }
+
+    #[tokio::test]
+    async fn one_byte_past_the_bound_is_refused() {
+        let mut input = Input::from(Bytes::from_static(b"12345678"));
+        assert!(matches!(input.read_to_end(7).await, Err(Fault::InputTooLarge(7))));
+    }
+}

@@ -1,0 +1,98 @@
+//! The stop signal: one way, seen by everybody who holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::Notify;
+
+/// A signal that a job, a connection or the daemon should end. Clones share it.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    reason: AtomicU8,
+    raised: Notify,
+}
+
+/// Why a job was stopped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopReason {
+    /// The daemon is shutting down and the grace period is over.
+    Shutdown,
+    /// An operator ended this job.
+    Killed,
+}
+
+impl Stop {
+    /// Makes a signal that nobody has raised yet.
+    pub fn new() -> Stop {
+        Stop::default()
+    }
+
+    /// Raises the signal; the first reason stays. Never blocks.
+    pub fn raise(&self, reason: StopReason) {
+        let code = match reason {
+            StopReason::Shutdown => 1,
+            StopReason::Killed => 2,
+        };
+        let first = self.0.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        if first.is_ok() {
+            self.0.raised.notify_waiters();
+        }
+    }
+
+    /// Returns the reason once the signal is raised. Never blocks.
+    pub fn reason(&self) -> Option<StopReason> {
+        match self.0.reason.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(StopReason::Shutdown),
+            _ => Some(StopReason::Killed),
+        }
+    }
+
+    /// Waits until the signal is raised.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the signal stays raised.
+    pub async fn raised(&self) -> StopReason {
+        loop {
+            // Registered before the check, so that a signal raised in between is not missed.
+            let notified = self.0.raised.notified();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StopReason::Shutdown => "the daemon is shutting down",
+            StopReason::Killed => "an operator ended the job",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_reason_stays_and_late_waiters_see_it() {
+        let stop = Stop::new();
+        let early = tokio::spawn({
+            let stop = stop.clone();
+            async move { stop.raised().await }
+        });
+
+        stop.raise(StopReason::Killed);
+        stop.raise(StopReason::Shutdown);
+
+        assert_eq!(early.await.ok(), Some(StopReason::Killed));
+        assert_eq!(stop.raised().await, StopReason::Killed);
+    }
+}

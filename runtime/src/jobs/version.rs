@@ -1,0 +1,24 @@
+//! `version`: what this daemon is, as a JSON object.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::job::{Fault, Handler, Job, Run, Status};
+
+/// Says the version.
+pub struct Version;
+
+impl Handler for Version {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let facts = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "os": std::env::consts::OS,
+                "arch": std::env::consts::ARCH,
+            });
+            job.stdout.write_all(format!("{facts}\n")).await.map_err(|_| Fault::ReaderGone)?;
+            Ok(Status::OK)
+        })
+    }
+}

@@ -1,0 +1,63 @@
+//! Portcullis: an HTTP daemon whose request handlers are WebAssembly modules.
+//!
+//! Every request becomes a **job** - a name, arguments, an environment, three streams and an exit
+//! status, as a Unix process has - and a sandboxed module runs it, in a fresh instance, under
+//! limits, replaceable while the daemon serves.
+//!
+//! # The map
+//!
+//! Layers, lowest first; a module uses only what stands above it in this list, and
+//! `tests/it/layering.rs` proves it:
+//!
+//! | layer | module | holds |
+//! |---|---|---|
+//! | 0 | [`observe`] | the log |
+//! | 0 | [`net`] | sockets, from the address as written to the accepted stream; the gate |
+//! | 1 | [`job`] | the job and all it is made of |
+//! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
+//! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |
+//! | 3 | [`engine`] | makes jobs, admits them, runs them, ends with them |
+//! | 3 | [`wasm`] | the sandbox; the only place that knows wasmtime |
+//! | 4 | [`http`] | connections and requests; the only place that knows hyper |
+//! | 4 | [`config`] | `portcullis.toml`, as written and as meant |
+//! | 5 | [`jobs`] | the built-in jobs, one a file |
+//! | 6 | [`daemon`] | bind, load, open, wait, drain |
+//! | 7 | [`cli`] | one file a verb |
+//!
+//! # The path of a request
+//!
+//! `net::bind` -> [`net::Gate`] -> `net::Listener::accept` -> `http::connection` (deadlines) ->
+//! `http::service` (pins the [`catalog::Catalog`], finds the route, makes the [`job::Job`], encodes
+//! its environment with [`cgi::meta`]) -> [`engine::Engine::start`] (admission, limits) ->
+//! [`wasm::Module`] (a fresh store and instance) -> `http::answer` (the head, by [`cgi::document`])
+//! -> `http::response_body` (the rest, at the client's pace).
+//!
+//! # What holds throughout
+//!
+//! 1. Everything the daemon does is a job.
+//! 2. One pointer is swapped: a request keeps the catalog it was routed by.
+//! 3. Cancellation is `Drop`: a client that leaves drops the response, which drops the run, which
+//!    drops the store.
+//! 4. Every failure has an owner: 4xx the caller's, 502 and 504 the handler's, 503 load's, 500 ours.
+//! 5. Nothing is appended after a response's head: a late failure resets the stream.
+
+pub mod observe;
+
+pub mod net;
+
+pub mod job;
+
+pub mod catalog;
+pub mod cgi;
+
+pub mod engine;
+pub mod wasm;
+
+pub mod config;
+pub mod http;
+
+pub mod jobs;
+
+pub mod daemon;
+
+pub mod cli;

@@ -1,0 +1,156 @@
+//! From endpoints to listeners: all of them, or none.
+
+use super::endpoint::Endpoint;
+use super::listener::Listener;
+use super::systemd::{Activation, GivenSocket};
+use super::{tcp, unix};
+use anyhow::{Context, bail};
+
+/// How sockets are bound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BindOptions {
+    /// The group of Unix sockets, by name or number; none leaves the daemon's own.
+    pub unix_group: Option<String>,
+    /// The permissions of Unix sockets, at most `0o777`.
+    pub unix_mode: u32,
+    /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+    pub backlog: u32,
+}
+
+impl Default for BindOptions {
+    fn default() -> BindOptions {
+        // 4096 is the default of net.core.somaxconn since Linux 5.4; 0660 is docker's socket.
+        BindOptions { unix_group: None, unix_mode: 0o660, backlog: 4096 }
+    }
+}
+
+impl BindOptions {
+    /// The backlog as listen(2) takes it.
+    pub(super) fn backlog_for_kernel(&self) -> i32 {
+        i32::try_from(self.backlog).unwrap_or(i32::MAX)
+    }
+}
+
+/// Binds every endpoint, in order; from here on connections queue in the kernel.
+///
+/// A name gives a listener for each of its addresses, `fd://` one for each socket not yet taken: bind the
+/// endpoints that name one socket first. Blocks on name lookups and on the lock of a Unix socket's directory.
+///
+/// # Errors
+/// The first endpoint that cannot be bound, with what to do about it. Everything bound before it is closed
+/// and our Unix paths are removed; sockets that were passed stay open in systemd. Without a tokio runtime
+/// nothing is bound.
+pub fn bind(
+    endpoints: &[Endpoint],
+    options: &BindOptions,
+    activation: &mut Activation,
+) -> anyhow::Result<Vec<Listener>> {
+    tokio::runtime::Handle::try_current()
+        .context("sockets are bound inside a tokio runtime: enter one first")?;
+    let mut listeners = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        listeners.extend(bind_one(endpoint, options, activation)?);
+    }
+    Ok(listeners)
+}
+
+fn bind_one(
+    endpoint: &Endpoint,
+    options: &BindOptions,
+    activation: &mut Activation,
+) -> anyhow::Result<Vec<Listener>> {
+    match endpoint {
+        Endpoint::Tcp(address) => tcp::bind(address, options.backlog_for_kernel())?
+            .into_iter()
+            .map(|socket| Listener::tcp(endpoint.clone(), socket).with_context(|| endpoint.to_string()))
+            .collect(),
+        Endpoint::Unix(path) => {
+            let (socket, file) = unix::bind(path, options).with_context(|| endpoint.to_string())?;
+            let local = endpoint.to_string();
+            let listener =
+                Listener::unix(endpoint.clone(), socket, local.clone(), Some(file)).context(local)?;
+            Ok(vec![listener])
+        }
+        Endpoint::Fd(name) => activation
+            .take(name)?
+            .into_iter()
+            .map(|given| wrap(endpoint, given).with_context(|| endpoint.to_string()))
+            .collect(),
+    }
+}
+
+fn wrap(endpoint: &Endpoint, given: GivenSocket) -> anyhow::Result<Listener> {
+    match given {
+        GivenSocket::Tcp(socket) => Ok(Listener::tcp(endpoint.clone(), socket)?),
+        GivenSocket::Unix(socket) => {
+            let addr = socket.local_addr()?;
+            let local = match (addr.as_pathname(), abstract_name(&addr)) {
+                (Some(path), _) => format!("unix://{}", path.display()),
+                (None, Some(name)) => format!("unix://@{name}"),
+                (None, None) => bail!("the socket has no name: give it one with ListenStream="),
+            };
+            Ok(Listener::unix(endpoint.clone(), socket, local, None)?)
+        }
+    }
+}
+
+fn abstract_name(addr: &std::os::unix::net::SocketAddr) -> Option<String> {
+    use std::os::linux::net::SocketAddrExt;
+    addr.as_abstract_name().map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FdName;
+    use super::*;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn bind_texts(texts: &[&str]) -> anyhow::Result<Vec<Listener>> {
+        bind(&endpoints(texts), &BindOptions::default(), &mut Activation::none())
+    }
+
+    #[tokio::test]
+    async fn one_bad_endpoint_and_none_is_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = format!("unix://{}/p.sock", dir.path().display());
+        let taken = bind_texts(&["tcp://127.0.0.1:0"]).unwrap().remove(0);
+
+        let refusal = bind_texts(&[&unix, "tcp://127.0.0.1:0", taken.local()]).unwrap_err();
+
+        assert_eq!(
+            format!("{refusal:#}"),
+            format!(
+                "{}: address already in use: stop the other program or choose another port",
+                taken.local()
+            )
+        );
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_passed_socket_is_served_and_its_path_is_never_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.sock");
+        let passed = UnixListener::bind(&path).unwrap();
+        let mut activation = Activation::of(vec![(3, "web", passed.into())]);
+        let wanted = [Endpoint::Fd(FdName::Name("web".to_owned()))];
+
+        let listeners = bind(&wanted, &BindOptions::default(), &mut activation).unwrap();
+
+        assert_eq!(listeners[0].local(), format!("unix://{}", path.display()));
+        assert_eq!(listeners[0].endpoint(), &wanted[0]);
+        let _client = UnixStream::connect(&path).unwrap();
+        listeners[0].accept().await;
+        drop(listeners);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn without_a_runtime_nothing_is_bound() {
+        assert!(bind_texts(&["tcp://127.0.0.1:0"]).is_err());
+    }
+}

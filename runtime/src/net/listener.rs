@@ -1,0 +1,245 @@
+//! A socket that listens, and the accept that never fails.
+
+use super::endpoint::Endpoint;
+use super::patience::{Next, Patience, Tell};
+use super::peer::{Credentials, Peer};
+use super::stream::Stream;
+use super::unix::SocketFile;
+use rustix::io::Errno;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::net::{TcpListener, UnixListener};
+
+/// One bound socket. Dropping it removes the file of a Unix socket, if that file is still the one we made.
+#[derive(Debug)]
+pub struct Listener {
+    endpoint: Endpoint,
+    local: String,
+    // Before the socket: a path that is visible should have somebody behind it.
+    _file: Option<SocketFile>,
+    socket: Socket,
+    patience: Mutex<Patience>,
+}
+
+/// The socket, with the local end as text when every connection has the same.
+#[derive(Debug)]
+enum Socket {
+    Tcp { socket: TcpListener, addr: SocketAddr, text: Arc<str> },
+    Unix { socket: UnixListener, nowhere: Arc<str> },
+}
+
+impl Listener {
+    /// Wraps a non-blocking TCP socket that listens. Needs a tokio runtime.
+    pub(super) fn tcp(endpoint: Endpoint, socket: std::net::TcpListener) -> io::Result<Listener> {
+        let addr = socket.local_addr()?;
+        let text = addr.ip().to_canonical().to_string().into();
+        let socket = Socket::Tcp { socket: TcpListener::from_std(socket)?, addr, text };
+        Ok(Listener::new(endpoint, format!("tcp://{addr}"), None, socket))
+    }
+
+    /// Wraps a non-blocking Unix socket that listens; `file` is its path when it is ours to remove. Needs a tokio runtime.
+    pub(super) fn unix(
+        endpoint: Endpoint,
+        socket: std::os::unix::net::UnixListener,
+        local: String,
+        file: Option<SocketFile>,
+    ) -> io::Result<Listener> {
+        let socket = Socket::Unix { socket: UnixListener::from_std(socket)?, nowhere: "".into() };
+        Ok(Listener::new(endpoint, local, file, socket))
+    }
+
+    fn new(endpoint: Endpoint, local: String, file: Option<SocketFile>, socket: Socket) -> Listener {
+        Listener { endpoint, local, _file: file, socket, patience: Mutex::default() }
+    }
+
+    /// The endpoint as configured. A name that has several addresses has a listener for each.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The address as bound, with the port the kernel chose: `tcp://127.0.0.1:41234`.
+    pub fn local(&self) -> &str {
+        &self.local
+    }
+
+    /// The TCP address as bound; none for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp { addr, .. } => Some(*addr),
+            Socket::Unix { .. } => None,
+        }
+    }
+
+    /// Accepts the next connection. Never fails: a failure of one connection passes on to the next, and
+    /// a want of descriptors or memory is logged once and waited out, 50 ms growing to 1 s, while
+    /// connections queue in the kernel.
+    ///
+    /// # Cancel safety
+    /// No connection is lost, and the wait goes on where it was.
+    pub async fn accept(&self) -> (Stream, Peer) {
+        loop {
+            let due = self.patience().until();
+            if let Some(due) = due {
+                tokio::time::sleep_until(due.into()).await;
+            }
+            match self.accept_once().await {
+                Ok(accepted) => {
+                    self.note_success();
+                    return accepted;
+                }
+                Err(error) => self.note_failure(&error),
+            }
+        }
+    }
+
+    async fn accept_once(&self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            Socket::Tcp { socket, addr, text } => {
+                let (stream, remote) = socket.accept().await?;
+                // Answers are written whole, so Nagle's algorithm only delays them; a failure costs speed alone.
+                let _ = stream.set_nodelay(true);
+                let reached = if addr.ip().is_unspecified() { stream.local_addr().ok() } else { None };
+                let server_addr =
+                    reached.map_or_else(|| text.clone(), |addr| addr.ip().to_canonical().to_string().into());
+                Ok((Stream::Tcp(stream), Peer::tcp(remote, server_addr, addr.port())))
+            }
+            Socket::Unix { socket, nowhere } => {
+                let (stream, _) = socket.accept().await?;
+                // A client the kernel will not name is not served: later layers grant by uid.
+                let cred = stream.peer_cred().map_err(|_| io::Error::from(Errno::CONNABORTED))?;
+                let credentials = Credentials { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };
+                Ok((Stream::Unix(stream), Peer::unix(credentials, nowhere.clone())))
+            }
+        }
+    }
+
+    fn note_failure(&self, error: &io::Error) {
+        let next = self.patience().failed(error, Instant::now());
+        match next {
+            Next::AtOnce => {
+                tracing::debug!(listener = self.local, %error, "a connection was lost before it was accepted")
+            }
+            Next::Wait(Tell::Silent) => {}
+            Next::Wait(Tell::Log) => {
+                tracing::warn!(listener = self.local, %error, "cannot accept: connections wait in the kernel's queue until it passes");
+            }
+        }
+    }
+
+    fn note_success(&self) {
+        let recovery = self.patience().succeeded(Instant::now());
+        if let Some(recovery) = recovery {
+            let (lasted, retries) = (recovery.lasted, recovery.retries);
+            tracing::info!(listener = self.local, ?lasted, retries, "accepting again");
+        }
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        // Counters are whole after every statement, so a poisoned lock guards nothing broken.
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp { socket, .. } => socket.as_fd(),
+            Socket::Unix { socket, .. } => socket.as_fd(),
+        }
+    }
+}
+
+/// Warns of each TCP listener that other machines can reach: clients are not verified there.
+pub fn warn_if_exposed(listeners: &[Listener]) {
+    for listener in listeners.iter().filter(|listener| is_exposed(listener)) {
+        tracing::warn!(
+            listener = listener.local(),
+            "anyone who reaches this address can call every handler: bind 127.0.0.1 or a unix socket, or put a proxy in front that verifies clients"
+        );
+    }
+}
+
+fn is_exposed(listener: &Listener) -> bool {
+    listener.local_addr().is_some_and(|addr| !addr.ip().to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Activation, BindOptions, bind};
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+
+    fn listen(endpoint: &str) -> Listener {
+        let endpoints = [endpoint.parse().unwrap()];
+        bind(&endpoints, &BindOptions::default(), &mut Activation::none()).unwrap().remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_tcp_client_is_described() {
+        let listener = listen("tcp://127.0.0.1:0");
+        let addr = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(addr).await.unwrap();
+
+        let (mut stream, peer) = listener.accept().await;
+
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'x');
+        assert_eq!(listener.local(), format!("tcp://{addr}"));
+        assert_eq!(peer.remote_port(), Some(client.local_addr().unwrap().port()));
+        assert_eq!((&**peer.remote_addr(), &**peer.server_addr()), ("127.0.0.1", "127.0.0.1"));
+        assert_eq!(peer.server_port(), Some(addr.port()));
+        let Stream::Tcp(stream) = stream else { panic!("not TCP") };
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_listener_tells_the_address_that_was_reached() {
+        let listener = listen("tcp://0.0.0.0:0");
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.2", port)).await.unwrap();
+
+        let (_, peer) = listener.accept().await;
+
+        assert_eq!(&**peer.server_addr(), "127.0.0.2");
+    }
+
+    #[tokio::test]
+    async fn a_unix_client_is_known_by_its_credentials() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = listen(&format!("unix://{}", path.display()));
+        let _client = UnixStream::connect(&path).await.unwrap();
+
+        let (_, peer) = listener.accept().await;
+
+        let credentials = peer.credentials().unwrap();
+        assert_eq!(credentials.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(credentials.pid, Some(std::process::id().cast_signed()));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_left_before_the_accept_does_not_stop_it() {
+        let listener = listen("tcp://127.0.0.1:0");
+        let addr = listener.local_addr().unwrap();
+        let gone = socket2::Socket::from(std::net::TcpStream::connect(addr).unwrap());
+        gone.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(gone);
+        let client = TcpStream::connect(addr).await.unwrap();
+        let port = client.local_addr().ok().map(|addr| addr.port());
+
+        while listener.accept().await.1.remote_port() != port {}
+    }
+
+    #[tokio::test]
+    async fn only_addresses_beyond_the_machine_are_exposed() {
+        let dir = tempfile::tempdir().unwrap();
+
+        assert!(is_exposed(&listen("tcp://0.0.0.0:0")));
+        assert!(!is_exposed(&listen("tcp://127.0.0.2:0")));
+        assert!(!is_exposed(&listen(&format!("unix://{}/s", dir.path().display()))));
+    }
+}

@@ -1,0 +1,23 @@
+//! Bytes in: the sockets the daemon listens on, from the address as written to the accepted stream.
+
+mod announced;
+mod bind;
+mod endpoint;
+mod gate;
+mod group;
+mod listener;
+mod occupant;
+mod patience;
+mod peer;
+mod stream;
+mod systemd;
+mod tcp;
+mod unix;
+
+pub use bind::{BindOptions, bind};
+pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
+pub use gate::{Draining, Gate, GateState, Opened};
+pub use listener::{Listener, warn_if_exposed};
+pub use peer::{Credentials, Peer, Remote};
+pub use stream::Stream;
+pub use systemd::{Activation, ActivationError};

@@ -1,0 +1,185 @@
+//! How long to wait when `accept` fails.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// Failures that may be retried at once before the next one has to wait.
+const AT_ONCE: u32 = 16;
+/// The first wait for a scarce resource; each later one is twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// An episode that begins this soon after the last one was reported stays silent, so that a
+/// process at the edge of its descriptors does not fill the log.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Counts failures and decides what comes after each; time is an argument, so it never waits itself.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    spins: u32,
+    episode: Option<Episode>,
+    reported: Option<Instant>,
+}
+
+/// A run of failures for want of a resource.
+#[derive(Debug)]
+struct Episode {
+    began: Instant,
+    retries: u32,
+    wait: Duration,
+    until: Instant,
+    silent: bool,
+}
+
+/// What to do after a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Accept again: the failure was one connection's.
+    AtOnce,
+    /// Wait until [`Patience::until`]; the first wait of an episode is told to the log.
+    Wait(Tell),
+}
+
+/// Whether the log is told.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tell {
+    /// An episode begins.
+    Log,
+    /// It was told, or one like it was just now.
+    Silent,
+}
+
+/// An episode that is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Recovery {
+    pub(super) lasted: Duration,
+    pub(super) retries: u32,
+}
+
+impl Patience {
+    /// Notes a failure and says what to do.
+    pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Next {
+        if concerns_one_connection(error) && self.spins < AT_ONCE {
+            self.spins += 1;
+            return Next::AtOnce;
+        }
+        self.spins = 0;
+        if let Some(episode) = &mut self.episode {
+            episode.retries = episode.retries.saturating_add(1);
+            episode.wait = (episode.wait * 2).min(LONGEST_WAIT);
+            episode.until = now + episode.wait;
+            return Next::Wait(Tell::Silent);
+        }
+        let silent = self.reported.is_some_and(|last| now.saturating_duration_since(last) < QUIET);
+        self.episode =
+            Some(Episode { began: now, retries: 1, wait: FIRST_WAIT, until: now + FIRST_WAIT, silent });
+        Next::Wait(if silent { Tell::Silent } else { Tell::Log })
+    }
+
+    /// Notes a success; returns the episode it ended, if the log was told of its beginning.
+    pub(super) fn succeeded(&mut self, now: Instant) -> Option<Recovery> {
+        self.spins = 0;
+        let episode = self.episode.take().filter(|episode| !episode.silent)?;
+        self.reported = Some(now);
+        Some(Recovery { lasted: now.saturating_duration_since(episode.began), retries: episode.retries })
+    }
+
+    /// When the next attempt is due; none for at once.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.episode.as_ref().map(|episode| episode.until)
+    }
+}
+
+/// Tells the failures of one connection from those of the process or machine.
+///
+/// Source: accept(2), "Error handling": Linux passes pending network errors of the new socket on,
+/// and they are to be treated like EAGAIN; EPERM is a firewall's no.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| {
+        matches!(
+            errno,
+            Errno::CONNABORTED
+                | Errno::CONNRESET
+                | Errno::PROTO
+                | Errno::PERM
+                | Errno::INTR
+                | Errno::TIMEDOUT
+                | Errno::NETDOWN
+                | Errno::NETUNREACH
+                | Errno::HOSTDOWN
+                | Errno::HOSTUNREACH
+                | Errno::NONET
+                | Errno::NOPROTOOPT
+                | Errno::OPNOTSUPP
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    fn emfile() -> io::Error {
+        Errno::MFILE.into()
+    }
+
+    #[test]
+    fn one_connection_s_failure_is_retried_at_once_but_not_for_ever() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        let aborted = Errno::CONNABORTED.into();
+
+        for _ in 0..AT_ONCE {
+            assert_eq!(patience.failed(&aborted, now), Next::AtOnce);
+        }
+
+        assert_eq!(patience.failed(&aborted, now), Next::Wait(Tell::Log));
+    }
+
+    #[test]
+    fn a_success_forgets_the_spinning() {
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        let aborted = Errno::PROTO.into();
+
+        for _ in 0..AT_ONCE * 3 {
+            assert_eq!(patience.failed(&aborted, now), Next::AtOnce);
+            assert_eq!(patience.succeeded(now), None);
+        }
+    }
+
+    #[test]
+    fn scarcity_is_told_once_and_waits_from_50_ms_to_1_s() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+
+        let told: Vec<_> =
+            (0..8).map(|_| (patience.failed(&emfile(), start), patience.until().unwrap() - start)).collect();
+
+        let waits: Vec<_> = told.iter().map(|(_, wait)| wait.as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        assert_eq!(told.iter().filter(|(next, _)| *next == Next::Wait(Tell::Log)).count(), 1);
+    }
+
+    #[test]
+    fn recovery_says_how_long_and_how_often() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        patience.failed(&emfile(), start);
+        patience.failed(&emfile(), start);
+
+        let recovery = patience.succeeded(start + Duration::from_secs(3));
+
+        assert_eq!(recovery, Some(Recovery { lasted: Duration::from_secs(3), retries: 2 }));
+        assert_eq!(patience.until(), None);
+    }
+
+    #[test]
+    fn scarcity_that_flickers_does_not_fill_the_log() {
+        let (mut patience, start) = (Patience::default(), Instant::now());
+        patience.failed(&emfile(), start);
+        patience.succeeded(start);
+
+        assert_eq!(patience.failed(&emfile(), start + Duration::from_secs(1)), Next::Wait(Tell::Silent));
+        assert_eq!(patience.succeeded(start + Duration::from_secs(2)), None);
+        assert_eq!(patience.failed(&emfile(), start + QUIET), Next::Wait(Tell::Log));
+    }
+}

@@ -1,0 +1,136 @@
+//! Who is at the other end of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The two ends of one connection, as CGI's meta-variables want them.
+///
+/// The texts are made once for a connection, so that reading them for a request costs nothing; clones share them.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    remote: Remote,
+    remote_addr: Arc<str>,
+    server_addr: Arc<str>,
+    server_port: Option<u16>,
+}
+
+/// The far end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remote {
+    /// A TCP client.
+    Tcp(SocketAddr),
+    /// A process on this machine, named by the kernel.
+    Unix(Credentials),
+}
+
+/// What the kernel says of the process that connected to a Unix socket.
+///
+/// Source: `SO_PEERCRED`, unix(7). It was true at the moment of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// The effective user.
+    pub uid: u32,
+    /// The effective group.
+    pub gid: u32,
+    /// The process, if it is visible in our namespace.
+    pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// Describes a TCP connection; `server_addr` is the text of the local address.
+    pub(super) fn tcp(remote: SocketAddr, server_addr: Arc<str>, server_port: u16) -> Peer {
+        let ip = remote.ip().to_canonical();
+        let remote = SocketAddr::new(ip, remote.port());
+        Peer {
+            remote: Remote::Tcp(remote),
+            remote_addr: ip.to_string().into(),
+            server_addr,
+            server_port: Some(server_port),
+        }
+    }
+
+    /// Describes a Unix connection; `nowhere` is the empty text, shared by every connection of a listener.
+    pub(super) fn unix(credentials: Credentials, nowhere: Arc<str>) -> Peer {
+        Peer {
+            remote: Remote::Unix(credentials),
+            remote_addr: nowhere.clone(),
+            server_addr: nowhere,
+            server_port: None,
+        }
+    }
+
+    /// The far end, typed.
+    pub fn remote(&self) -> Remote {
+        self.remote
+    }
+
+    /// The client's address without its port: `127.0.0.1`, `::1`.
+    ///
+    /// Empty for a Unix client: RFC 3875 §4.1.8 allows only an address here, and §4.1 makes empty the same as unset.
+    pub fn remote_addr(&self) -> &Arc<str> {
+        &self.remote_addr
+    }
+
+    /// The client's port; none for a Unix client.
+    pub fn remote_port(&self) -> Option<u16> {
+        match self.remote {
+            Remote::Tcp(remote) => Some(remote.port()),
+            Remote::Unix(_) => None,
+        }
+    }
+
+    /// The address the client reached, without its port; empty for a Unix client.
+    pub fn server_addr(&self) -> &Arc<str> {
+        &self.server_addr
+    }
+
+    /// The port the client reached; none for a Unix client.
+    pub fn server_port(&self) -> Option<u16> {
+        self.server_port
+    }
+
+    /// What the kernel says of a Unix client; none for a TCP client.
+    pub fn credentials(&self) -> Option<Credentials> {
+        match self.remote {
+            Remote::Tcp(_) => None,
+            Remote::Unix(credentials) => Some(credentials),
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remote::Tcp(remote) => write!(out, "{remote}"),
+            Remote::Unix(Credentials { uid, gid, pid: Some(pid) }) => {
+                write!(out, "unix uid={uid} gid={gid} pid={pid}")
+            }
+            Remote::Unix(Credentials { uid, gid, pid: None }) => write!(out, "unix uid={uid} gid={gid}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapped_address_is_told_as_ipv4() {
+        let peer = Peer::tcp("[::ffff:192.0.2.7]:4000".parse().unwrap(), "192.0.2.1".into(), 80);
+
+        assert_eq!(&**peer.remote_addr(), "192.0.2.7");
+        assert_eq!(peer.remote().to_string(), "192.0.2.7:4000");
+        assert_eq!((peer.remote_port(), peer.server_port()), (Some(4000), Some(80)));
+        assert_eq!(peer.credentials(), None);
+    }
+
+    #[test]
+    fn a_unix_client_has_credentials_and_no_address() {
+        let peer = Peer::unix(Credentials { uid: 1, gid: 2, pid: Some(3) }, "".into());
+
+        assert_eq!(&**peer.remote_addr(), "");
+        assert_eq!((peer.remote_port(), peer.server_port()), (None, None));
+        assert_eq!(peer.remote().to_string(), "unix uid=1 gid=2 pid=3");
+    }
+}

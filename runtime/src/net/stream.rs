@@ -1,0 +1,99 @@
+//! One accepted connection, before TLS.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// The bytes of one connection, whichever kind of socket carries them.
+///
+/// An enum, not a boxed trait: the kinds are a closed set, and reads and writes stay free of indirection.
+#[derive(Debug)]
+pub enum Stream {
+    /// A TCP connection.
+    Tcp(TcpStream),
+    /// A connection from this machine.
+    Unix(UnixStream),
+}
+
+/// Hands a call to whichever socket is inside.
+macro_rules! either {
+    ($stream:expr, $socket:ident => $call:expr) => {
+        match $stream.get_mut() {
+            Stream::Tcp($socket) => $call,
+            Stream::Unix($socket) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, socket => Pin::new(socket).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, socket => Pin::new(socket).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, socket => Pin::new(socket).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Stream::Tcp(socket) => socket.is_write_vectored(),
+            Stream::Unix(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => Pin::new(socket).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => Pin::new(socket).poll_shutdown(cx))
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Tcp(socket) => socket.as_fd(),
+            Stream::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_and_shutdown_ends_the_read() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (mut near, mut far) = (Stream::Unix(near), Stream::Unix(far));
+        assert!(near.is_write_vectored());
+
+        let written = near.write_vectored(&[IoSlice::new(b"a"), IoSlice::new(b"b")]).await.unwrap();
+        near.shutdown().await.unwrap();
+        far.write_all(b"c").await.unwrap();
+
+        let (mut said, mut answer) = (String::new(), [0]);
+        far.read_to_string(&mut said).await.unwrap();
+        near.read_exact(&mut answer).await.unwrap();
+        assert_eq!((written, said.as_str(), &answer), (2, "ab", b"c"));
+    }
+}

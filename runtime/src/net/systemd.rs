@@ -1,0 +1,303 @@
+//! Sockets that systemd bound for us and passed on.
+
+use super::announced::{Announced, announced};
+use super::endpoint::FdName;
+use rustix::fs::OFlags;
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::fmt;
+use std::net::TcpListener;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// sd_listen_fds(3): the first descriptor passed, `SD_LISTEN_FDS_START`.
+const FIRST: u32 = 3;
+/// Set once the descriptors of this process are owned, so that they cannot be owned twice.
+static CLAIMED: AtomicBool = AtomicBool::new(false);
+
+/// The sockets passed to this process that no listener has taken yet.
+///
+/// The variables stay in the daemon's environment, for removing them is unsound once there are threads.
+/// Handlers never inherit that environment; whoever starts a child process must clear [`Activation::VARIABLES`].
+#[derive(Debug)]
+pub struct Activation {
+    passed: Vec<Passed>,
+    // Told when a socket is wanted and there is none.
+    absence: String,
+}
+
+#[derive(Debug)]
+struct Passed {
+    number: u32,
+    name: String,
+    // None once taken.
+    fd: Option<OwnedFd>,
+}
+
+/// A passed socket that was found fit to accept from.
+#[derive(Debug)]
+pub(super) enum GivenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Why passed sockets cannot be had, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivationError(pub(super) String);
+
+impl Activation {
+    /// The variables of the protocol, which a child process must not inherit.
+    pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+    /// Takes over the sockets that systemd passed to this process, and keeps them from its children.
+    ///
+    /// Call it before anything else opens sockets. No sockets is no error until an endpoint wants one.
+    ///
+    /// # Errors
+    /// Variables that contradict themselves or the open descriptors, and a second call.
+    pub fn from_env() -> Result<Activation, ActivationError> {
+        let [pid, fds, names] = Activation::VARIABLES.map(std::env::var_os);
+        let names = match announced(pid, fds, names, std::process::id())? {
+            Announced::Names(names) => names,
+            Announced::Nothing(absence) => return Ok(Activation { passed: Vec::new(), absence }),
+        };
+        if CLAIMED.swap(true, Ordering::SeqCst) {
+            return Err(ActivationError(
+                "systemd's sockets were taken over before: keep the first Activation".to_owned(),
+            ));
+        }
+        let mut passed = Vec::with_capacity(names.len());
+        for (number, name) in (FIRST..).zip(names) {
+            passed.push(Passed { number, name, fd: Some(claim(number)?) });
+        }
+        Ok(Activation { passed, absence: String::new() })
+    }
+
+    /// Stands for a process to which nothing was passed.
+    pub fn none() -> Activation {
+        Activation { passed: Vec::new(), absence: "no sockets were passed".to_owned() }
+    }
+
+    /// Takes sockets, each of which can be taken once. A refused one stays.
+    pub(super) fn take(&mut self, wanted: &FdName) -> Result<Vec<GivenSocket>, ActivationError> {
+        if self.passed.is_empty() {
+            return Err(refuse(
+                wanted,
+                &format!(
+                    "{}: start the daemon from a systemd socket unit, or with systemd-socket-activate -l ADDR",
+                    self.absence
+                ),
+            ));
+        }
+        let named: Vec<&mut Passed> =
+            self.passed.iter_mut().filter(|passed| passed.answers(wanted)).collect();
+        if named.is_empty() {
+            return Err(refuse(wanted, &self.unknown(wanted)));
+        }
+        let free: Vec<&mut Passed> = named.into_iter().filter(|passed| passed.fd.is_some()).collect();
+        if free.is_empty() {
+            return Err(refuse(wanted, "another endpoint has taken it: list each socket once"));
+        }
+        for passed in &free {
+            passed.check().map_err(|found| {
+                refuse(
+                    wanted,
+                    &format!(
+                        "descriptor {} ({}) {found}: pass listening stream sockets",
+                        passed.number, passed.name
+                    ),
+                )
+            })?;
+        }
+        free.into_iter().filter_map(|passed| passed.give(wanted).transpose()).collect()
+    }
+
+    fn unknown(&self, wanted: &FdName) -> String {
+        let passed: Vec<String> = match wanted {
+            FdName::All | FdName::Number(_) => {
+                self.passed.iter().map(|passed| passed.number.to_string()).collect()
+            }
+            FdName::Name(_) => self.passed.iter().map(|passed| passed.name.clone()).collect(),
+        };
+        let kind = if matches!(wanted, FdName::Name(_)) { "name" } else { "number" };
+        format!("systemd passed no socket of that {kind}; it passed: {}", passed.join(", "))
+    }
+
+    /// Stands for a process to which these sockets were passed.
+    #[cfg(test)]
+    pub(super) fn of(sockets: Vec<(u32, &str, OwnedFd)>) -> Activation {
+        let passed = sockets.into_iter().map(|(number, name, fd)| Passed {
+            number,
+            name: name.to_owned(),
+            fd: Some(fd),
+        });
+        Activation { passed: passed.collect(), absence: String::new() }
+    }
+}
+
+impl Passed {
+    fn answers(&self, wanted: &FdName) -> bool {
+        match wanted {
+            FdName::All => true,
+            FdName::Number(number) => self.number == *number,
+            // One socket unit gives all its sockets the same name.
+            FdName::Name(name) => self.name == *name,
+        }
+    }
+
+    /// Says what is wrong with the socket, if something is.
+    fn check(&self) -> Result<AddressFamily, String> {
+        let Some(fd) = &self.fd else { return Err("is taken".to_owned()) };
+        let kind = sockopt::socket_type(fd).map_err(|_| "is not a socket".to_owned())?;
+        if kind != SocketType::STREAM {
+            return Err("is a datagram or packet socket".to_owned());
+        }
+        if sockopt::socket_acceptconn(fd) != Ok(true) {
+            return Err("is a connection, not a listening socket (set Accept=no)".to_owned());
+        }
+        match sockopt::socket_domain(fd) {
+            Ok(family @ (AddressFamily::INET | AddressFamily::INET6 | AddressFamily::UNIX)) => Ok(family),
+            _ => Err("is of a family other than IPv4, IPv6 and Unix".to_owned()),
+        }
+    }
+
+    /// Hands the socket over, non-blocking; none if it is gone.
+    fn give(&mut self, wanted: &FdName) -> Result<Option<GivenSocket>, ActivationError> {
+        let family = self.check().map_err(|found| refuse(wanted, &found))?;
+        let Some(fd) = self.fd.take() else { return Ok(None) };
+        rustix::io::ioctl_fionbio(&fd, true)
+            .map_err(|error| refuse(wanted, &format!("cannot be made non-blocking: {error}")))?;
+        Ok(Some(if family == AddressFamily::UNIX {
+            GivenSocket::Unix(fd.into())
+        } else {
+            GivenSocket::Tcp(fd.into())
+        }))
+    }
+}
+
+impl fmt::Display for ActivationError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ActivationError {}
+
+fn refuse(wanted: &FdName, why: &str) -> ActivationError {
+    ActivationError(format!("fd://{wanted}: {why}"))
+}
+
+/// Owns one descriptor that the protocol gave to this process.
+fn claim(number: u32) -> Result<OwnedFd, ActivationError> {
+    let lie = |what: &str| {
+        ActivationError(format!("LISTEN_FDS counts descriptor {number}, which {what}: let systemd set it"))
+    };
+    let raw = RawFd::try_from(number).map_err(|_| lie("cannot be"))?;
+    // Asked of /proc, because to ask the descriptor itself takes the promise that it is open.
+    let info =
+        std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).map_err(|_| lie("is not open"))?;
+    if !is_inherited(&info) {
+        return Err(lie("this process opened itself"));
+    }
+    // SAFETY: the descriptor is open and nobody in this process owns it: the check above found it in /proc/self/fdinfo
+    // without close-on-exec, so it came through execve(2) (std, tokio, rustix and socket2 open every descriptor with
+    // it, and this crate opens none otherwise). Nobody owns it twice: `CLAIMED`, swapped in `from_env` before the only
+    // call of this function, lets that loop run once, and it never repeats a number.
+    let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+    fcntl_getfd(&fd).and_then(|flags| fcntl_setfd(&fd, flags | FdFlags::CLOEXEC)).map_err(|error| {
+        ActivationError(format!("descriptor {number} cannot be kept from children: {error}"))
+    })?;
+    Ok(fd)
+}
+
+/// Reads `flags:` of proc_pid_fdinfo(5), octal: a descriptor without close-on-exec was there when the program began.
+fn is_inherited(fdinfo: &str) -> bool {
+    let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & OFlags::CLOEXEC.bits() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listening() -> OwnedFd {
+        TcpListener::bind("127.0.0.1:0").unwrap().into()
+    }
+
+    fn name(text: &str) -> FdName {
+        FdName::Name(text.to_owned())
+    }
+
+    #[test]
+    fn a_descriptor_of_our_own_is_never_claimed() {
+        use std::os::fd::AsRawFd;
+        let ours = listening();
+        let number = u32::try_from(ours.as_raw_fd()).unwrap();
+        assert!(is_inherited("pos:\t0\nflags:\t02\nmnt_id:\t9\n"));
+        assert!(!is_inherited("pos:\t0\n"));
+
+        let refusal = claim(number).unwrap_err().to_string();
+
+        assert!(refusal.contains("which this process opened itself"), "{refusal}");
+    }
+
+    #[test]
+    fn a_socket_is_taken_once() {
+        let mut activation =
+            Activation::of(vec![(3, "api", listening()), (4, "web", listening()), (5, "web", listening())]);
+
+        assert_eq!(activation.take(&name("web")).unwrap().len(), 2);
+        assert!(
+            activation
+                .take(&FdName::Number(4))
+                .unwrap_err()
+                .to_string()
+                .contains("another endpoint has taken it")
+        );
+        assert_eq!(activation.take(&FdName::All).unwrap().len(), 1);
+        assert!(activation.take(&FdName::All).is_err());
+    }
+
+    #[test]
+    fn a_wrong_name_or_number_is_told_what_there_is() {
+        let mut activation = Activation::of(vec![(3, "api", listening()), (4, "admin", listening())]);
+
+        let by_name = activation.take(&name("web")).unwrap_err().to_string();
+        let by_number = activation.take(&FdName::Number(5)).unwrap_err().to_string();
+
+        assert_eq!(by_name, "fd://web: systemd passed no socket of that name; it passed: api, admin");
+        assert_eq!(by_number, "fd://5: systemd passed no socket of that number; it passed: 3, 4");
+    }
+
+    #[test]
+    fn without_sockets_the_refusal_says_how_to_pass_some() {
+        let refusal = Activation::none().take(&FdName::All).unwrap_err().to_string();
+
+        assert!(
+            refusal.starts_with("fd://: no sockets were passed: start the daemon from a systemd socket unit"),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_accepted_from_is_named_and_none_is_taken() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into();
+        let file = tempfile::tempfile().unwrap().into();
+        let connection = std::os::unix::net::UnixStream::pair().unwrap().0.into();
+        let mut activation = Activation::of(vec![
+            (3, "ok", listening()),
+            (4, "udp", udp),
+            (5, "file", file),
+            (6, "conn", connection),
+        ]);
+
+        let mut refusal = |wanted| activation.take(&wanted).unwrap_err().to_string();
+
+        assert!(refusal(FdName::All).contains("descriptor 4 (udp) is a datagram"));
+        assert!(refusal(name("file")).contains("is not a socket"));
+        assert!(refusal(name("conn")).contains("is a connection"));
+        assert_eq!(activation.take(&FdName::Number(3)).unwrap().len(), 1);
+    }
+}

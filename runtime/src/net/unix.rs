@@ -1,0 +1,367 @@
+//! A Unix socket that appears at its path whole: right mode, right group, and listening.
+
+use super::bind::BindOptions;
+use super::group;
+use super::occupant::{self, same_file, through};
+use anyhow::{Context, bail};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, mkdirat, statat, unlinkat,
+};
+use rustix::io::Errno;
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// unix(7): `sun_path` has 108 bytes and ends with a NUL. We could bind a longer path; clients could not connect.
+const LONGEST_PATH: usize = 107;
+/// The longest wait for another daemon that binds in the same directory.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// The longest wait when leaving; after it the file stays behind, stale, and the next start removes it.
+const LEAVE_WAIT: Duration = Duration::from_millis(250);
+/// The pause between two looks at the lock: flock(2) itself knows no deadline.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+/// The socket's name while nobody should see it.
+const HIDDEN: &str = "s";
+
+/// The file of a bound socket; dropping it removes the file, if it is still the one that was bound.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    dir: OwnedFd,
+    name: OsString,
+    made: Stat,
+}
+
+/// The directory's lock, which every Portcullis takes before it changes what is at a socket's path.
+struct Lock<'a>(&'a OwnedFd);
+
+/// A directory nobody else can enter, beside the socket's place; dropping it removes it.
+struct Nook<'a> {
+    parent: &'a OwnedFd,
+    name: OsString,
+    dir: OwnedFd,
+}
+
+/// Binds a socket in a hidden directory, makes it ready, then moves it into place.
+///
+/// Rejected: umask(2) around bind, because it is the whole process's; chmod(2) after bind, because the
+/// socket is connectable before it. Blocks while another daemon binds in the same directory.
+pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixListener, SocketFile)> {
+    if options.unix_mode & !0o777 != 0 {
+        bail!(
+            "mode {:o} is not a mode for a socket: write three octal digits, as in 0660",
+            options.unix_mode
+        );
+    }
+    let length = path.as_os_str().len();
+    if length > LONGEST_PATH {
+        bail!(
+            "the path has {length} bytes and a client can name {LONGEST_PATH} at most: choose a shorter one"
+        );
+    }
+    let name = path.file_name().context("the path names a directory: add a file name")?;
+    let dir = open_directory(path)?;
+    let lock =
+        Lock::take(&dir, LOCK_WAIT).context("another program is binding in this directory: start again")?;
+    occupant::clear(&dir, name)?;
+
+    let nook = Nook::make(&dir, name)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket
+        .bind(&SockAddr::unix(through(&nook.dir, OsStr::new(HIDDEN)))?)
+        .context("the socket cannot be made (is /proc mounted?)")?;
+    // Listen before the move: a socket that can be seen can be connected to.
+    socket.listen(options.backlog_for_kernel())?;
+    // The group before the mode, so that the mode never serves the wrong group.
+    if let Some(wanted) = &options.unix_group {
+        rustix::fs::chownat(&nook.dir, HIDDEN, None, Some(group::find(wanted)?), AtFlags::SYMLINK_NOFOLLOW)
+            .with_context(|| format!("group {wanted:?}: join the group, or run as root"))?;
+    }
+    rustix::fs::chmodat(&nook.dir, HIDDEN, Mode::from_raw_mode(options.unix_mode), AtFlags::empty())?;
+    let made = statat(&nook.dir, HIDDEN, AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::renameat_with(&nook.dir, HIDDEN, &dir, name, RenameFlags::NOREPLACE)
+        .context("the socket cannot be moved into place")?;
+    drop(nook);
+    let name = name.to_owned();
+    drop(lock);
+    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile { dir, name, made }))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let Ok(_lock) = Lock::take(&self.dir, LEAVE_WAIT) else { return };
+        let found = statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|found| same_file(&found, &self.made)) {
+            let _ = unlinkat(&self.dir, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+impl Lock<'_> {
+    /// Takes the lock; `WOULDBLOCK` says that somebody else held it all the time.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "flock(2) has no event to wait for and no deadline of its own"
+    )]
+    fn take(dir: &OwnedFd, patience: Duration) -> Result<Lock<'_>, Errno> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match flock(dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Lock(dir)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        let _ = flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+impl Nook<'_> {
+    /// Makes the directory. Its name is always the same for one socket, so under the lock one that
+    /// is there was left by a daemon that was killed, and goes.
+    fn make<'a>(parent: &'a OwnedFd, socket: &OsStr) -> anyhow::Result<Nook<'a>> {
+        let mut name = OsString::from(".");
+        name.push(socket);
+        name.push(".binding");
+        if let Ok(left) = Nook::open(parent, name.clone()) {
+            drop(left);
+        }
+        mkdirat(parent, &name, Mode::RWXU).with_context(|| {
+            format!("the directory {name:?}, where the socket is made, cannot be created beside it")
+        })?;
+        Nook::open(parent, name)
+    }
+
+    fn open(parent: &OwnedFd, name: OsString) -> anyhow::Result<Nook<'_>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir =
+            rustix::fs::openat(parent, &name, flags, Mode::empty()).with_context(|| format!("{name:?}"))?;
+        let stat = rustix::fs::fstat(&dir)?;
+        let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
+        if stat.st_uid != rustix::process::geteuid().as_raw() || !private {
+            bail!("the directory {name:?} is not a private one of ours: remove it");
+        }
+        Ok(Nook { parent, name, dir })
+    }
+}
+
+impl Drop for Nook<'_> {
+    fn drop(&mut self) {
+        let _ = unlinkat(&self.dir, HIDDEN, AtFlags::empty());
+        let _ = unlinkat(self.parent, &self.name, AtFlags::REMOVEDIR);
+    }
+}
+
+fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let shown = parent.display();
+    let dir = match rustix::fs::open(parent, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT) => bail!("the directory {shown} does not exist: create it"),
+        Err(Errno::NOTDIR) => bail!("{shown} is not a directory: choose another path"),
+        Err(error) => return Err(error).with_context(|| format!("the directory {shown} cannot be opened")),
+    };
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
+    // Not refused: volumes shared between containers look like this.
+    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
+        tracing::warn!(directory = %shown, "every user may replace the socket in this directory: take away write permission or set the sticky bit");
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::net::UnixStream;
+    use std::path::PathBuf;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.sock");
+        (dir, path)
+    }
+
+    fn bound(path: &Path) -> anyhow::Result<(UnixListener, SocketFile)> {
+        bind(path, &BindOptions::default())
+    }
+
+    fn refusal(path: &Path) -> String {
+        format!("{:#}", bound(path).unwrap_err())
+    }
+
+    #[test]
+    fn the_socket_has_its_mode_and_leaves_nothing_beside_it() {
+        let (dir, path) = place();
+
+        let made = bound(&path).unwrap();
+
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o660);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        UnixStream::connect(&path).unwrap();
+        drop(made);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn whoever_sees_the_socket_sees_its_final_mode() {
+        const LOOKS: u32 = 20_000;
+        let (_dir, path) = place();
+        let (looks, wrong) = (AtomicU32::new(0), AtomicU32::new(0));
+        let options = BindOptions { unix_mode: 0o640, ..BindOptions::default() };
+
+        let watch = || {
+            while looks.load(Ordering::Relaxed) < LOOKS {
+                let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+                wrong.fetch_add(u32::from(meta.mode() & 0o777 != 0o640), Ordering::Relaxed);
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(watch);
+            while looks.load(Ordering::Relaxed) < LOOKS {
+                bind(&path, &options).unwrap();
+            }
+        });
+
+        assert_eq!(wrong.into_inner(), 0);
+    }
+
+    #[test]
+    fn a_directory_locked_by_another_makes_the_leaver_leave_its_file() {
+        let (dir, path) = place();
+        let made = bound(&path).unwrap();
+        let other = open_directory(&path).unwrap();
+        let _lock = Lock::take(&other, Duration::ZERO).unwrap();
+
+        drop(made);
+
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_stale_socket_of_ours_is_replaced() {
+        let (_dir, path) = place();
+        drop(UnixListener::bind(&path).unwrap());
+
+        let _made = bound(&path).unwrap();
+
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_live_socket_is_refused_and_stays() {
+        let (_dir, path) = place();
+        let _first = bound(&path).unwrap();
+
+        assert_eq!(refusal(&path), "another daemon is serving there: stop it or choose another path");
+
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_socket_is_named_refused_and_kept() {
+        let (dir, path) = place();
+        fs::write(&path, "precious").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+
+        assert!(refusal(&path).starts_with("the path holds a file"));
+        assert!(refusal(&link).starts_with("the path holds a symbolic link"));
+        assert!(refusal(dir.path()).starts_with("the path holds a directory"));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn only_our_own_file_is_removed_at_the_end() {
+        let (dir, path) = place();
+        let ours = bound(&path).unwrap();
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        let _theirs = UnixListener::bind(&path).unwrap();
+
+        drop(ours);
+
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_over_a_stale_socket_one_wins() {
+        const STARTERS: usize = 4;
+        let (_dir, path) = place();
+        for _ in 0..25 {
+            drop(UnixListener::bind(&path).unwrap());
+            let start = Barrier::new(STARTERS);
+
+            let attempt = || {
+                start.wait();
+                bound(&path).ok()
+            };
+            let won: Vec<_> = std::thread::scope(|scope| {
+                let starters = [(); STARTERS].map(|()| scope.spawn(attempt));
+                starters.into_iter().filter_map(|starter| starter.join().unwrap()).collect()
+            });
+
+            assert_eq!(won.len(), 1);
+            UnixStream::connect(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_does_not_stop_the_next() {
+        let (dir, path) = place();
+        let left = dir.path().join(".p.sock.binding");
+        fs::create_dir(&left).unwrap();
+        fs::set_permissions(&left, fs::Permissions::from_mode(0o700)).unwrap();
+        drop(UnixListener::bind(left.join(HIDDEN)).unwrap());
+
+        let _made = bound(&path).unwrap();
+
+        assert!(!left.exists());
+    }
+
+    #[test]
+    fn a_path_of_107_bytes_is_bound_and_one_of_108_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = LONGEST_PATH - dir.path().as_os_str().len() - 1;
+        let longest = dir.path().join("x".repeat(room));
+
+        let _made = bound(&longest).unwrap();
+
+        UnixStream::connect(&longest).unwrap();
+        assert!(refusal(&dir.path().join("x".repeat(room + 1))).contains("108 bytes"));
+    }
+
+    #[test]
+    fn a_missing_directory_and_an_unknown_group_are_named() {
+        let (dir, path) = place();
+        let options = BindOptions { unix_group: Some("no such group".to_owned()), ..BindOptions::default() };
+
+        assert!(refusal(&dir.path().join("no/p.sock")).ends_with("/no does not exist: create it"));
+        let unknown = bind(&path, &options).unwrap_err().to_string();
+        assert!(unknown.contains("not found in /etc/group"), "{unknown}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn our_own_group_is_given_by_number() {
+        let (_dir, path) = place();
+        let gid = rustix::process::getegid().as_raw();
+        let options = BindOptions { unix_group: Some(gid.to_string()), ..BindOptions::default() };
+
+        let _made = bind(&path, &options).unwrap();
+
+        assert_eq!(fs::metadata(&path).unwrap().gid(), gid);
+    }
+}

@@ -1,0 +1,3 @@
+//! What an operator sees of the daemon.
+
+pub mod log;

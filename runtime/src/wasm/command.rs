@@ -1,0 +1,77 @@
+//! Command components: `wasm32-wasip2` programs that export `wasi:cli/run`.
+
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result, Store, bail};
+use wasmtime_wasi::p2::bindings::{Command, CommandPre};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::meter::Meter;
+use super::module::Mount;
+use super::{module, trap};
+use crate::job::{Fault, Job, Status};
+
+/// What one job's instance owns.
+pub(super) struct State {
+    wasi: WasiCtx,
+    table: ResourceTable,
+    meter: Meter,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// A compiled component with its imports resolved.
+#[derive(Clone)]
+pub struct CommandCode(CommandPre<State>);
+
+/// Makes the linker that gives components the `wasi:cli/command` world, and nothing else.
+///
+/// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
+/// they are shut: no address is allowed and no name is looked up.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+impl CommandCode {
+    pub(super) fn compile(engine: &Engine, linker: &Linker<State>, bytes: &[u8]) -> Result<CommandCode> {
+        let component = Component::from_binary(engine, bytes).context("not a valid component")?;
+        let ty = component.component_type();
+        if !ty.exports(engine).any(|(name, _)| name.starts_with("wasi:cli/run@0.2")) {
+            let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
+            bail!(
+                "exports no `wasi:cli/run`, so it is no command; it exports: {}",
+                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+            );
+        }
+        let instance =
+            linker.instantiate_pre(&component).context("imports what this daemon does not have")?;
+        Ok(CommandCode(CommandPre::new(instance)?))
+    }
+
+    /// Runs one job in a fresh instance.
+    pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
+        let limits = job.entry.limits.clone();
+        let wasi = module::wasi(mounts, job)?.build();
+        let state = State { wasi, table: ResourceTable::new(), meter: Meter::new(limits.memory) };
+        let mut store = Store::new(self.0.engine(), state);
+        store.limiter(|state| &mut state.meter);
+        module::bound(&mut store, |state| &mut state.table);
+        let outcome = self.start(&mut store).await;
+        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory))
+    }
+
+    async fn start(&self, store: &mut Store<State>) -> Result<()> {
+        let command: Command = self.0.instantiate_async(&mut *store).await?;
+        match command.wasi_cli_run().call_run(&mut *store).await? {
+            Ok(()) => Ok(()),
+            // The command said "failed" without a number: that is exit status 1.
+            Err(()) => Err(wasmtime::Error::new(wasmtime_wasi::I32Exit(1))),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Core modules: `wasm32-wasip1` commands that export `_start`.
+
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+
+use super::meter::Meter;
+use super::module::Mount;
+use super::{module, trap};
+use crate::job::{Fault, Job, Status};
+
+/// The module that WASI preview 1 is imported from.
+const WASI: &str = "wasi_snapshot_preview1";
+
+/// What one job's instance owns.
+pub(super) struct State {
+    wasi: WasiP1Ctx,
+    meter: Meter,
+}
+
+/// A compiled core module with its imports resolved.
+#[derive(Clone)]
+pub struct CoreCode {
+    instance: InstancePre<State>,
+    start: ModuleExport,
+}
+
+/// Makes the linker that gives core modules WASI preview 1, and nothing else.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+    Ok(linker)
+}
+
+impl CoreCode {
+    pub(super) fn compile(engine: &Engine, linker: &Linker<State>, bytes: &[u8]) -> Result<CoreCode> {
+        let module = Module::from_binary(engine, bytes).context("not a valid module")?;
+        let Some(ExternType::Func(start)) = module.get_export("_start") else {
+            bail!("exports no `_start` function: build it as a program with a `main`, not as a library");
+        };
+        ensure!(
+            start.params().len() == 0 && start.results().len() == 0,
+            "its `_start` takes parameters or returns values: a command's does neither"
+        );
+        let missing = missing_imports(&module);
+        ensure!(
+            missing.is_empty(),
+            "imports what this daemon does not have: {}; a core module gets `{WASI}` only",
+            missing.join(", ")
+        );
+        let start = module.get_export_index("_start").context("`_start` has an index")?;
+        let instance = linker.instantiate_pre(&module).context("imports what this daemon does not have")?;
+        Ok(CoreCode { instance, start })
+    }
+
+    /// Runs one job in a fresh instance.
+    pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
+        let limits = job.entry.limits.clone();
+        let wasi = module::wasi(mounts, job)?.build_p1();
+        let state = State { wasi, meter: Meter::new(limits.memory) };
+        let mut store = Store::new(self.instance.module().engine(), state);
+        store.limiter(|state| &mut state.meter);
+        module::bound(&mut store, |state| state.wasi.ctx().table);
+        let outcome = self.start(&mut store).await;
+        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory))
+    }
+
+    async fn start(&self, store: &mut Store<State>) -> Result<()> {
+        let instance = self.instance.instantiate_async(&mut *store).await?;
+        let start =
+            instance.get_module_export(&mut *store, &self.start).and_then(wasmtime::Extern::into_func);
+        let start = start.ok_or_else(|| wasmtime::format_err!("`_start` is a function"))?;
+        start.typed::<(), ()>(&*store)?.call_async(&mut *store, ()).await
+    }
+}
+
+/// Names every import from elsewhere than WASI; one that WASI lacks is named by the linker.
+fn missing_imports(module: &Module) -> Vec<String> {
+    let foreign = module.imports().filter(|import| import.module() != WASI);
+    foreign.map(|import| format!("{}::{}", import.module(), import.name())).collect()
+}

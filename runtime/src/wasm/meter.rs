@@ -1,0 +1,74 @@
+//! Counts the memory of one job, summed over all its memories and tables.
+
+use wasmtime::{ResourceLimiter, Result};
+
+/// Bytes of a table slot: a pointer on a 64-bit host.
+const TABLE_ELEMENT: usize = 8;
+
+/// What a job has and may have, in bytes.
+///
+/// wasmtime's own `StoreLimits` bounds each memory alone, so that a module with ten memories would
+/// get ten times its limit; this one bounds their sum.
+pub(super) struct Meter {
+    used: usize,
+    most: usize,
+    refused: bool,
+}
+
+impl Meter {
+    pub(super) fn new(most: usize) -> Meter {
+        Meter { used: 0, most, refused: false }
+    }
+
+    /// Reports whether the guest was ever refused memory: if it traps after that, this is why.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    fn grow(&mut self, by: usize) -> bool {
+        let total = self.used.checked_add(by).filter(|total| *total <= self.most);
+        self.refused |= total.is_none();
+        self.used = total.unwrap_or(self.used);
+        total.is_some()
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current)))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_memories_share_one_limit() {
+        let mut meter = Meter::new(100);
+        assert!(meter.memory_growing(0, 60, None).unwrap());
+        assert!(meter.memory_growing(0, 40, None).unwrap());
+        assert!(!meter.refused());
+        assert!(!meter.memory_growing(40, 41, None).unwrap());
+        assert!(meter.refused());
+    }
+
+    #[test]
+    fn a_guest_that_was_refused_may_ask_for_less() {
+        let mut meter = Meter::new(100);
+        assert!(!meter.memory_growing(0, 101, None).unwrap());
+        assert!(meter.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn tables_count_by_their_slots_and_nothing_overflows() {
+        let mut meter = Meter::new(80);
+        assert!(meter.table_growing(0, 10, None).unwrap());
+        assert!(!meter.table_growing(10, 11, None).unwrap());
+        assert!(!meter.table_growing(0, usize::MAX, None).unwrap());
+    }
+}

@@ -1,0 +1,109 @@
+//! A handler that is a WebAssembly module: code, and what it is granted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use wasmtime::component::ResourceTable;
+use wasmtime::{AsContextMut, Store};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use super::sandbox::Code;
+use super::stdio::{Stdin, Stdout};
+use super::trap;
+use crate::job::{Fault, Handler, Job, Kind, Run};
+
+/// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
+const HOSTCALL_FUEL: usize = 2 << 20;
+
+/// Handles (files, streams, pollables) a job may hold at once. wasmtime's default is a million.
+const HANDLES: usize = 256;
+
+/// Random bytes a guest may ask for in one call. wasmtime-wasi's default is 64 MiB.
+const RANDOM: u64 = 64 << 10;
+
+/// Bytes a job may write to stderr: a complaint, not a product.
+const STDERR: u64 = 64 << 20;
+
+/// A module as a handler.
+pub struct Module {
+    /// What runs.
+    pub code: Code,
+    /// What it sees of the host's files.
+    pub mounts: Vec<Mount>,
+}
+
+/// A directory of the host under a name of the guest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory on the host.
+    pub host: PathBuf,
+    /// Its name in the guest.
+    pub guest: String,
+    /// What the guest may do there.
+    pub access: Access,
+}
+
+/// What a guest may do in a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read files and list directories.
+    Read,
+    /// All that, and create, change and delete.
+    Write,
+}
+
+impl Module {
+    /// Says what the module is made of.
+    pub fn kind(&self) -> Kind {
+        match &self.code {
+            Code::Core(_) => Kind::Core,
+            Code::Command(_) => Kind::Command,
+        }
+    }
+}
+
+impl Handler for Module {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            match &self.code {
+                Code::Core(code) => code.run(&self.mounts, job).await,
+                Code::Command(code) => code.run(&self.mounts, job).await,
+            }
+        })
+    }
+}
+
+/// Gives a guest what its job holds and its handler is granted; nothing of the daemon's own.
+pub(super) fn wasi(mounts: &[Mount], job: Job) -> Result<WasiCtxBuilder, Fault> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.max_random_size(RANDOM);
+    wasi.arg(job.entry.name.as_str()).args(&job.args);
+    for (name, value) in job.env.iter() {
+        wasi.env(name, value);
+    }
+    for mount in mounts {
+        let permissions = match mount.access {
+            Access::Read => FsPerms::ReadOnly,
+            Access::Write => FsPerms::ReadWrite,
+        };
+        wasi.preopened_dir(&mount.host, &mount.guest, permissions)
+            .map_err(trap::ours)
+            .with_context(|| format!("open the mount {}", mount.host.display()))
+            .map_err(Fault::Host)?;
+    }
+    wasi.stdin(Stdin::new(job.stdin));
+    wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
+    wasi.stderr(Stdout::new(job.stderr, STDERR));
+    Ok(wasi)
+}
+
+/// Puts the bounds on a store that hold for every kind of module.
+pub(super) fn bound<S: Send>(store: &mut Store<S>, table: impl FnOnce(&mut S) -> &mut ResourceTable) {
+    store.set_epoch_deadline(1);
+    // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_max_component_handles(HANDLES * 4);
+    table(store.as_context_mut().data_mut()).set_max_capacity(HANDLES);
+}

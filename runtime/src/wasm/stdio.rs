@@ -1,0 +1,197 @@
+//! A job's streams as a guest sees them.
+//!
+//! wasmtime-wasi's own asynchronous stdout hands the bytes to a task and drops what that task has
+//! not written when the store goes. Here a write that returned has reached its destinations.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasmtime_wasi::cli::{IsTerminal, StdinStream, StdoutStream};
+use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::job::{Fault, Input, Output};
+
+/// The most a guest may write at once. It also sizes `write-zeroes` (GHSA-gqmc).
+const PERMIT: usize = 64 << 10;
+
+/// A job's stdin. Clones share it, as WASI demands of every handle to stdin.
+#[derive(Clone)]
+pub(super) struct Stdin(Arc<Mutex<Reading>>);
+
+struct Reading {
+    input: Input,
+    fault: Option<Fault>,
+}
+
+impl Stdin {
+    pub(super) fn new(input: Input) -> Stdin {
+        Stdin(Arc::new(Mutex::new(Reading { input, fault: None })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something to read, be it bytes, the end or a fault.
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut reading = self.lock();
+        if let Err(fault) = ready!(reading.input.poll_filled(context)) {
+            reading.fault = Some(fault);
+        }
+        Poll::Ready(())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stdin {
+    async fn ready(&mut self) {
+        poll_fn(|context| self.poll_ready(context)).await;
+    }
+}
+
+impl InputStream for Stdin {
+    fn read(&mut self, size: usize) -> StreamResult<Bytes> {
+        let mut reading = self.lock();
+        if let Some(fault) = reading.fault.take() {
+            return Err(StreamError::Trap(wasmtime::Error::new(fault)));
+        }
+        if reading.input.is_ended() {
+            return Err(StreamError::Closed);
+        }
+        Ok(reading.input.take(size))
+    }
+}
+
+impl AsyncRead for Stdin {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.poll_ready(context));
+        let mut reading = self.lock();
+        if let Some(fault) = reading.fault.take() {
+            return Poll::Ready(Err(io::Error::other(fault)));
+        }
+        buffer.put_slice(&reading.input.take(buffer.remaining()));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl IsTerminal for Stdin {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for Stdin {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn InputStream> {
+        Box::new(self.clone())
+    }
+}
+
+/// A job's stdout or stderr.
+#[derive(Clone)]
+pub(super) struct Stdout {
+    output: Output,
+    /// Bytes the job may write in all.
+    most: u64,
+}
+
+impl Stdout {
+    pub(super) fn new(output: Output, most: u64) -> Stdout {
+        Stdout { output, most }
+    }
+
+    /// Writes the bytes unless they are one too many.
+    fn put(&self, bytes: &Bytes) -> StreamResult<()> {
+        if self.output.written().saturating_add(bytes.len() as u64) > self.most {
+            return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.most))));
+        }
+        self.output.write(bytes).map_err(failed)
+    }
+
+    async fn room(&self) -> StreamResult<usize> {
+        poll_fn(|context| self.output.poll_room(context)).await.map_err(failed)
+    }
+}
+
+/// Keeps the error's kind, so that a guest whose reader has gone sees `EPIPE`.
+fn failed(error: io::Error) -> StreamError {
+    StreamError::LastOperationFailed(wasmtime::Error::new(error))
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Stdout {
+    async fn ready(&mut self) {
+        // A failure is told by the write that follows.
+        let _room = self.room().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Stdout {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.put(&bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        match self.output.poll_room(&mut Context::from_waker(std::task::Waker::noop())) {
+            Poll::Ready(room) => Ok(room.map_err(failed)?.min(PERMIT)),
+            Poll::Pending => Ok(0),
+        }
+    }
+
+    async fn blocking_write_and_flush(&mut self, mut bytes: Bytes) -> StreamResult<()> {
+        while !bytes.is_empty() {
+            let room = self.room().await?;
+            self.put(&bytes.split_to(room.min(bytes.len())))?;
+        }
+        Ok(())
+    }
+}
+
+impl AsyncWrite for Stdout {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let room = ready!(self.output.poll_room(context))?.min(bytes.len());
+        let written = self.put(&Bytes::copy_from_slice(&bytes[..room]));
+        Poll::Ready(written.map(|()| room).map_err(io::Error::other))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl IsTerminal for Stdout {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stdout {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
