@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
@@ -39,15 +39,26 @@ pub struct Daemon {
     gate: Gate,
     grace: Duration,
     serving: tokio::task::JoinHandle<Result<(), Failure>>,
+    signals: Signals,
+}
+
+/// What an operator may send.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Daemon {
-    /// Binds, loads and opens, in this order: clients that connect meanwhile wait in the kernel.
+    /// Binds, loads and opens, in this order: clients that connect meanwhile wait in the kernel. A
+    /// signal to end that comes meanwhile is not waited for: `run` then drains at once.
     ///
     /// # Errors
     /// A bad configuration, an address that cannot be bound, a module that cannot be a handler. What
     /// was bound is unbound.
     pub async fn start(options: Options) -> Result<Daemon> {
+        // First: until then a signal would end us with our sockets left behind.
+        let signals = Signals::listen()?;
         let config = (options.source)()?;
         let bind = BindOptions {
             unix_group: config.unix.group.clone(),
@@ -65,9 +76,13 @@ impl Daemon {
         install(&engine, &config, listeners, Parts { options, gate: gate.clone(), stop: stop.clone() })?;
 
         let serving = engine.spawn(engine.job("serveapi")?);
-        engine.run(engine.job("reload")?).await.map_err(whole)?;
-        engine.run(engine.job("acceptconnections")?).await?;
-        Ok(Daemon { engine, listening, stop, gate, grace: config.grace, serving })
+        let mut daemon = Daemon { engine, listening, stop, gate, grace: config.grace, serving, signals };
+        let Daemon { engine, signals, .. } = &mut daemon;
+        tokio::select! {
+            opened = open(engine) => opened?,
+            () = signals.end() => daemon.stop.raise(StopReason::Shutdown),
+        }
+        Ok(daemon)
     }
 
     /// Waits for a signal to end, then drains: no new connections, at most the grace period for the
@@ -75,38 +90,61 @@ impl Daemon {
     ///
     /// # Errors
     /// Serving failed.
-    pub async fn run(self) -> Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    pub async fn run(mut self) -> Result<()> {
         loop {
             tokio::select! {
-                _ = hangup.recv() => reload(&self.engine).await,
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = self.signals.hangup.recv() => reload(&self.engine).await,
+                _ = self.signals.terminate.recv() => break,
+                _ = self.signals.interrupt.recv() => break,
                 StopReason::Shutdown | StopReason::Killed = self.stop.raised() => break,
             }
         }
+        let Daemon { engine, gate, grace, serving, mut signals, .. } = self;
         tokio::select! {
-            () = self.drain() => Ok(()),
-            _ = terminate.recv() => Err(anyhow::anyhow!("ended at once by a second signal")),
-            _ = interrupt.recv() => Err(anyhow::anyhow!("ended at once by a second signal")),
+            () = drain(&engine, &gate, grace) => {}
+            () = signals.end() => return Err(anyhow::anyhow!("ended at once by a second signal")),
         }
+        serving.abort();
+        Ok(())
+    }
+}
+
+impl Signals {
+    fn listen() -> Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
-    async fn drain(self) {
-        info!("draining: requests under way have {:?}", self.grace);
-        tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
-        self.gate.drain();
-        let ending = self.engine.shutdown(self.grace).await;
-        self.serving.abort();
-        match ending.stopped {
-            0 => info!("drained"),
-            stopped => warn!("{stopped} jobs did not finish in time and were stopped"),
+    /// Waits for a signal to end.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        if !ending.callbacks_done {
-            warn!("a shutdown callback did not finish in time");
-        }
+    }
+}
+
+/// Publishes the first generation, then opens the gate.
+async fn open(engine: &Arc<Engine>) -> Result<()> {
+    engine.run(engine.job("reload")?).await.map_err(whole)?;
+    engine.run(engine.job("acceptconnections")?).await?;
+    Ok(())
+}
+
+async fn drain(engine: &Arc<Engine>, gate: &Gate, grace: Duration) {
+    info!("draining: requests under way have {grace:?}");
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    gate.drain();
+    let ending = engine.shutdown(grace).await;
+    match ending.stopped {
+        0 => info!("drained"),
+        stopped => warn!("{stopped} jobs did not finish in time and were stopped"),
+    }
+    if !ending.callbacks_done {
+        warn!("a shutdown callback did not finish in time");
     }
 }
 

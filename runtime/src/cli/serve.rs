@@ -1,6 +1,7 @@
 //! `portcullis serve`: the daemon.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgAction;
@@ -58,7 +59,18 @@ pub(super) fn serve(args: Args) -> Result<()> {
     let _log = start_log(args.flags.debug)?;
     let source = move || args.flags.config(&args.config);
     let options = Options { source: Box::new(source), progress: progress::bar() };
-    runtime()?.block_on(async { Daemon::start(options).await?.run().await })
+    run_to_end(async { Daemon::start(options).await?.run().await })
+}
+
+/// Runs a daemon and leaves with what it says, also when a module is still being compiled: that
+/// cannot be interrupted, and nobody waits for it any more.
+pub(super) fn run_to_end(daemon: impl Future<Output = Result<()>>) -> Result<()> {
+    /// Long enough for whatever only has to be dropped.
+    const LEAVING: Duration = Duration::from_secs(1);
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(daemon);
+    runtime.shutdown_timeout(LEAVING);
+    outcome
 }
 
 /// Makes the runtime that everything asynchronous runs on: a worker a core.

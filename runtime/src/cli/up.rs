@@ -43,7 +43,7 @@ pub(super) fn up(args: Args) -> Result<()> {
         Ok(config)
     };
     let options = Options { source: Box::new(source), progress: progress::bar() };
-    serve::runtime()?.block_on(async {
+    serve::run_to_end(async {
         let daemon = Daemon::start(options).await?;
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening) {
             say(&line);

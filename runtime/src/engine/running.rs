@@ -98,7 +98,7 @@ impl Running {
 
     /// Tells every job to stop and says how many there were.
     pub(super) fn stop_all(&self, reason: StopReason) -> usize {
-        self.all(|_, runner| Some(runner.stop.raise(reason))).len()
+        self.all(|_, runner| Some(runner.stop.clone())).iter().map(|stop| stop.raise(reason)).count()
     }
 
     /// Waits until no job runs.

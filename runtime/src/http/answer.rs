@@ -1,14 +1,14 @@
 //! From a job that has been started to the response it gives.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::response_body::{Body, Streaming};
-use crate::cgi::{Head, HeadParser, Parsed};
+use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
 use crate::job::{Fault, Mapping, PipeReader, Run, Status, Tail};
 
 /// A job that is being run and read.
@@ -64,26 +64,27 @@ impl Answering {
         let parsed = poll_fn(|context| {
             loop {
                 let ended = self.poll_run(context)?.is_ready();
-                while let Some(chunk) = self.reader.take() {
-                    match parser.push(chunk) {
-                        Ok(Some(parsed)) => return Poll::Ready(Ok(Some(parsed))),
-                        Ok(None) => {}
-                        Err(error) => return Poll::Ready(Err(Fault::BadAnswer(error.to_string()))),
-                    }
+                let parsed = self.parse(&mut parser)?;
+                if ended || parsed.is_some() {
+                    return Poll::Ready(Ok::<_, Fault>(parsed));
                 }
-                if ended {
-                    return Poll::Ready(Ok(None));
-                }
-                if self.poll_more(context).is_pending() {
-                    return Poll::Pending;
-                }
+                ready!(self.poll_more(context));
             }
-        })
-        .await?;
-        match parsed {
+        });
+        match parsed.await? {
             Some(parsed) => Ok(parsed),
-            None => parser.finish().map_err(|error| Fault::BadAnswer(error.to_string())),
+            None => Err(parser.finish().into()),
         }
+    }
+
+    /// Parses what is here; none: the head goes on.
+    fn parse(&mut self, parser: &mut HeadParser) -> Result<Option<Parsed>, Fault> {
+        while let Some(chunk) = self.reader.take() {
+            if let Some(parsed) = parser.push(chunk)? {
+                return Ok(Some(parsed));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits for the first bytes or the end: a job that fails before either is told as failed.
@@ -91,7 +92,7 @@ impl Answering {
         let rest = poll_fn(|context| {
             let ended = self.poll_run(context)?.is_ready();
             match self.reader.take() {
-                Some(chunk) => Poll::Ready(Ok(chunk)),
+                Some(chunk) => Poll::Ready(Ok::<_, Fault>(chunk)),
                 None if ended => Poll::Ready(Ok(Bytes::new())),
                 None => self.poll_more(context).map(|()| Ok(self.reader.take().unwrap_or_default())),
             }
@@ -106,7 +107,7 @@ impl Answering {
     /// Lets the job go on; ready when it has ended well.
     fn poll_run(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(run) = &mut self.run else { return Poll::Ready(Ok(())) };
-        let outcome = std::task::ready!(run.as_mut().poll(context));
+        let outcome = ready!(run.as_mut().poll(context));
         self.run = None;
         Poll::Ready(match outcome? {
             Status::OK => Ok(()),
@@ -137,6 +138,12 @@ impl Answering {
             )));
         }
         Ok(Body::full(bytes))
+    }
+}
+
+impl From<DocumentError> for Fault {
+    fn from(error: DocumentError) -> Fault {
+        Fault::BadAnswer(error.to_string())
     }
 }
 

@@ -153,13 +153,11 @@ impl Env {
     /// kind; everything else is a string. A number with a fraction or exponent stays a string: a
     /// version such as "1.14" is no number.
     pub fn to_json(&self) -> Map<String, Value> {
-        let typed = |text: &str| match serde_json::from_str(text) {
+        let typed = |text: &str| match serde_json::from_str::<Value>(text) {
             Ok(Value::Number(number)) if number.is_f64() => Value::String(text.to_owned()),
-            // `007` is no JSON, ` 7 ` is: only what reads back to the same text is a value.
-            Ok(value @ (Value::Bool(_) | Value::Null | Value::Number(_))) if *text == value.to_string() => {
-                value
-            }
             Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
+            // ` 7 ` reads as 7: only a text without such padding is a value.
+            Ok(value @ (Value::Bool(_) | Value::Null | Value::Number(_))) if text.trim() == text => value,
             _ => Value::String(text.to_owned()),
         };
         self.iter().map(|(name, value)| (name.to_owned(), typed(value))).collect()

@@ -92,21 +92,17 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// Ends the reading: the handler wrote no more, and no blank line.
-    ///
-    /// # Errors
-    /// Always; the error says what is missing.
-    pub fn finish(self) -> Result<Parsed, DocumentError> {
+    /// Says what is missing of a head whose handler wrote no more, and no blank line.
+    pub fn finish(self) -> DocumentError {
         if self.read == 0 {
-            return Err(DocumentError::Empty);
+            return DocumentError::Empty;
         }
         // A last line without its end is judged as if it had one: "Hello" alone is no field.
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        if !line.is_empty() {
-            Field::read(line)?;
+        if line.is_empty() {
+            return DocumentError::Unfinished("its last header field".to_owned());
         }
-        let end = if line.is_empty() { "its last header field".to_owned() } else { quote(line) };
-        Err(DocumentError::Unfinished(end))
+        Field::read(line).err().unwrap_or_else(|| DocumentError::Unfinished(quote(line)))
     }
 
     fn count(&mut self, bytes: usize) -> Result<(), DocumentError> {

@@ -14,7 +14,7 @@ fn read_in(document: &[u8], sizes: &[usize]) -> Result<(Head, Vec<u8>), Document
             return Ok((parsed.head, [parsed.rest, left].concat()));
         }
     }
-    parser.finish().map(|parsed| (parsed.head, parsed.rest.to_vec()))
+    Err(parser.finish())
 }
 
 fn read(document: impl AsRef<[u8]>) -> Result<(Head, Vec<u8>), DocumentError> {

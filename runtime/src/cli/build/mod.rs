@@ -6,7 +6,7 @@ pub(super) mod verb;
 mod watch;
 
 pub(crate) use crates::is_member;
-pub(crate) use watch::{Depth, Watched, is_source, watched};
+pub(crate) use watch::{Depth, is_source, watched};
 
 use anyhow::{Context, Result, bail};
 use crates::Crate;
