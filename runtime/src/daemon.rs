@@ -10,12 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::engine::{Engine, Failure};
 use crate::http::{Deadlines, Server, Settings};
 use crate::job::{Name, Stop, StopReason};
 use crate::jobs::{
-    AcceptConnections, BUILTIN, Commands, Loader, Progress, Reload, ServeApi, Shutdown, Source, Version,
+    AcceptConnections, BUILTIN, Commands, Generations, Loader, Progress, Reload, Rollback, ServeApi,
+    Shutdown, Source, Swap, Version, WatchCanary,
 };
 use crate::net::{self, Activation, BindOptions, Gate, Listener};
 use crate::wasm::{Allocation, Sandbox};
@@ -184,10 +185,14 @@ fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, part
         settings: settings(config),
         connections: Arc::new(Semaphore::new(connections(config))),
     };
-    let reload = Reload {
-        engine: Arc::downgrade(engine),
-        loader: Loader::new(sandbox, parts.options.progress),
-        source: parts.options.source,
+    let loader = Loader::new(sandbox, parts.options.progress);
+    let generations = Arc::new(Generations::new(engine, loader));
+    let reload = Reload { generations: generations.clone(), source: parts.options.source };
+    let swap = Swap { generations: generations.clone(), duration: config::duration };
+    let watch = WatchCanary {
+        generations: generations.clone(),
+        duration: config::duration,
+        gate: parts.gate.clone(),
     };
     let registry = engine.registry();
     registry.register(
@@ -196,6 +201,9 @@ fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, part
     )?;
     registry.register("acceptconnections", Arc::new(AcceptConnections { gate: parts.gate }))?;
     registry.register("reload", Arc::new(reload))?;
+    registry.register("swap", Arc::new(swap))?;
+    registry.register("rollback", Arc::new(Rollback { generations }))?;
+    registry.register("canary", Arc::new(watch))?;
     registry.register("shutdown", Arc::new(Shutdown { stop: parts.stop }))?;
     registry.register("commands", Arc::new(Commands { engine: Arc::downgrade(engine) }))?;
     registry.register("version", Arc::new(Version))?;

@@ -72,7 +72,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn after(catalog: &Catalog) -> Catalog {
-        catalog.next(BTreeMap::new(), Routes::default(), None)
+        catalog.next(BTreeMap::new(), Routes::default())
     }
 
     #[test]

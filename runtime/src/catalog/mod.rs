@@ -1,5 +1,6 @@
 //! The catalog: the handlers and routes of one generation, which never change once it is made.
 
+mod canary;
 mod cors;
 mod host;
 mod live;
@@ -7,6 +8,7 @@ mod pattern;
 mod route;
 mod routes;
 
+pub use canary::{Canary, Percent};
 pub use cors::Cors;
 pub use live::{Live, Stale};
 pub use pattern::Capture;
@@ -28,11 +30,75 @@ pub struct Catalog {
     pub routes: Routes,
     /// What browsers of other origins may do; none: nothing.
     pub cors: Option<Cors>,
+    /// Versions on trial, by the name of their handler.
+    pub canaries: BTreeMap<Name, Canary>,
+    /// Whether responses say which version made them.
+    pub version_header: VersionHeader,
+}
+
+/// Whether responses carry `X-Portcullis-Version: NAME@VERSION`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum VersionHeader {
+    /// They do not: a version is nobody's business.
+    #[default]
+    Absent,
+    /// They do.
+    Present,
 }
 
 impl Catalog {
-    /// Makes the catalog that may follow this one.
-    pub fn next(&self, handlers: BTreeMap<Name, Arc<Entry>>, routes: Routes, cors: Option<Cors>) -> Catalog {
-        Catalog { generation: self.generation + 1, handlers, routes, cors }
+    /// Makes the catalog of these handlers and routes that may follow this one.
+    pub fn next(&self, handlers: BTreeMap<Name, Arc<Entry>>, routes: Routes) -> Catalog {
+        Catalog { generation: self.generation + 1, handlers, routes, ..Catalog::default() }
+    }
+
+    /// Makes the catalog that differs from this one in one version: `entry` answers for its name
+    /// from now on. A trial under that name is over.
+    pub fn with(&self, entry: &Arc<Entry>) -> Catalog {
+        let mut next = self.same();
+        next.handlers.insert(entry.name.clone(), entry.clone());
+        next.routes = self.routes.with(entry);
+        next.canaries.remove(&entry.name);
+        next
+    }
+
+    /// Makes the catalog in which `entry` is on trial under its name.
+    pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent) -> Catalog {
+        let mut next = self.same();
+        next.canaries.insert(entry.name.clone(), Canary::new(entry, percent));
+        next
+    }
+
+    /// Makes the catalog in which nothing is on trial under this name.
+    pub fn without_canary(&self, name: &Name) -> Catalog {
+        let mut next = self.same();
+        next.canaries.remove(name);
+        next
+    }
+
+    /// Chooses the version that answers the next request for a handler.
+    pub fn pick<'a>(&'a self, handler: &'a Arc<Entry>) -> &'a Arc<Entry> {
+        if self.canaries.is_empty() {
+            return handler;
+        }
+        match self.canaries.get(&handler.name) {
+            Some(canary) if canary.takes() => &canary.entry,
+            Some(_) | None => handler,
+        }
+    }
+
+    /// Makes the same catalog, one generation on.
+    fn same(&self) -> Catalog {
+        let canary = |(name, canary): (&Name, &Canary)| {
+            (name.clone(), Canary::new(canary.entry.clone(), canary.percent))
+        };
+        Catalog {
+            generation: self.generation + 1,
+            handlers: self.handlers.clone(),
+            routes: self.routes.clone(),
+            cors: self.cors.clone(),
+            canaries: self.canaries.iter().map(canary).collect(),
+            version_header: self.version_header,
+        }
     }
 }

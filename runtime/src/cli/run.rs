@@ -115,6 +115,7 @@ fn of_file(module: &Path) -> Result<HandlerConfig> {
         mounts: Vec::new(),
         limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
         mapping: Mapping::Cgi,
+        probe: None,
         line: 0,
     })
 }

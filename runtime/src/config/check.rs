@@ -9,7 +9,7 @@ use super::meant::{Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
 use super::{cors, handler, route, scalar};
-use crate::catalog::VersionPrefix;
+use crate::catalog::{VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
 
@@ -42,6 +42,11 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         jobs: report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=handler::MOST_JOBS)),
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
         version_prefix,
+        version_header: match file.version_header {
+            Some(At { value: true, .. }) => VersionHeader::Present,
+            Some(At { value: false, .. }) | None => VersionHeader::Absent,
+        },
+        watch: file.watch.as_ref().is_some_and(|at| at.value),
         unix: unix(file.unix.as_ref(), report),
         http: http(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),

@@ -40,6 +40,10 @@ table! {
         access_log: bool,
         /// Whether each route also answers behind `/v1.14`.
         version_prefix: bool,
+        /// Whether responses say which version of a handler made them.
+        version_header: bool,
+        /// Whether a module or configuration that changes on disk is taken up.
+        watch: bool,
         unix: Unix,
         http: Http,
         cors: Cors,
@@ -112,6 +116,16 @@ table! {
         output: String,
         /// Of `raw` output.
         content_type: String,
+        /// A request that a new version must answer before it serves.
+        probe: Probe,
+    }
+}
+
+table! {
+    /// `handler.NAME.probe`.
+    Probe {
+        path: String,
+        status: Scalar,
     }
 }
 

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::file;
-use super::meant::{HandlerConfig, Mount};
+use super::meant::{HandlerConfig, Mount, Probe};
 use super::reader::{At, Named};
 use super::report::Report;
 use super::scalar;
@@ -59,7 +59,38 @@ pub(super) fn read(
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits(handler.limits.as_ref(), defaults, report);
     let mapping = mapping(handler, report);
-    Some(HandlerConfig { name: name?, module: module?, args, env, mounts, limits, mapping, line: *line })
+    let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
+    Some(HandlerConfig {
+        name: name?,
+        module: module?,
+        args,
+        env,
+        mounts,
+        limits,
+        mapping,
+        probe,
+        line: *line,
+    })
+}
+
+/// Reads a probe; none: it asks for nothing, which is reported.
+fn probe(At { value: probe, key, line }: &At<file::Probe>, report: &Report<'_>) -> Option<Probe> {
+    if probe.path.is_none() {
+        report.missing(*line, key, "path", "write path = \"/hello/probe\"");
+    }
+    let path = |path: &String| match path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        true => Ok(Some(path.clone())),
+        false => Err(format!("wanted a path and query as a client sends it, found {path:?}")),
+    };
+    let status = |scalar: &_| {
+        let status = scalar::count(200..=599)(scalar)?;
+        StatusCode::from_u16(u16::try_from(status).unwrap_or_default()).map_err(|error| error.to_string())
+    };
+    Some(Probe {
+        path: report.settle(probe.path.as_ref(), None, path)?,
+        status: report.settle(probe.status.as_ref(), StatusCode::OK, status),
+    })
 }
 
 /// Looks whether a module is there; whether it is one, the compiler says.

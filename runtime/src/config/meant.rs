@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 
-use crate::catalog::{Cors, RouteError, RouteSpec, Routes, VersionPrefix};
+use crate::catalog::{Cors, RouteError, RouteSpec, Routes, VersionHeader, VersionPrefix};
 use crate::job::{Entry, Env, Limits, Mapping, Name};
 use crate::net::Endpoint;
 
@@ -24,6 +24,10 @@ pub struct Config {
     pub access_log: bool,
     /// Whether each route also answers behind `/v1.14`.
     pub version_prefix: VersionPrefix,
+    /// Whether responses say which version of a handler made them.
+    pub version_header: VersionHeader,
+    /// Whether a module or configuration that changes on disk is taken up.
+    pub watch: bool,
     /// The sockets of `unix://` endpoints.
     pub unix: UnixOptions,
     /// What a connection may take.
@@ -85,8 +89,19 @@ pub struct HandlerConfig {
     pub limits: Limits,
     /// How stdout becomes a response.
     pub mapping: Mapping,
+    /// What a new version must answer before it serves; none: nothing.
+    pub probe: Option<Probe>,
     /// The line of the file that names it.
     pub line: usize,
+}
+
+/// A request that proves a version, and the answer it must get.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// What a GET asks for; a route of the handler it proves.
+    pub path: String,
+    /// The status of the answer.
+    pub status: StatusCode,
 }
 
 /// A directory that a handler may see.

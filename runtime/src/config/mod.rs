@@ -12,11 +12,12 @@ mod route;
 mod scalar;
 mod units;
 
-pub use meant::{Config, HandlerConfig, HttpLimits, Mount, RouteConfig, UnixOptions};
+pub use meant::{Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, UnixOptions};
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 
 use std::path::Path;
+use std::time::Duration;
 
 /// Reads a configuration file. What it names by a relative path lies beside it.
 ///
@@ -46,6 +47,14 @@ pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors
         (Some(config), errors) if errors.is_empty() => Ok(config),
         (_, errors) => Err(ConfigErrors { file: file.to_owned(), errors }),
     }
+}
+
+/// Reads a duration as the configuration's keys do: `250ms`, `1m30s`.
+///
+/// # Errors
+/// Says what was wanted.
+pub fn duration(text: &str) -> anyhow::Result<Duration> {
+    Ok(text.parse::<Span>()?.0)
 }
 
 #[cfg(test)]

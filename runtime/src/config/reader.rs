@@ -8,8 +8,7 @@ use super::nearest::nearest;
 use super::report::Report;
 
 /// Settings of the design that this version cannot enforce, and so does not take.
-const PLANNED: [&str; 9] =
-    ["admin", "tls", "upgrade", "watch", "schedule", "calls", "allow", "reuse", "probe"];
+const PLANNED: [&str; 7] = ["admin", "tls", "upgrade", "schedule", "calls", "allow", "reuse"];
 
 /// A value and where it is written.
 #[derive(Clone, Debug)]

@@ -1,61 +1,57 @@
-//! One request and its response: what the log says of it, and the moment it is over.
+//! One request and its response: what is counted and logged of it, and the moment it is over.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tracing::{info, warn};
 
 use super::deadline::Progress;
-use crate::job::{Fault, JobId, Name};
+use crate::job::{Entry, Fault, JobId};
 
 /// Lives as long as the response is being written. Dropping it lets the next request come.
 pub(super) struct Exchange {
     progress: Progress,
     keep_alive: Duration,
-    call: Option<Call>,
+    status: StatusCode,
+    end: End,
+    /// The job behind the response.
+    call: Option<(JobId, Arc<Entry>)>,
     line: Option<Line>,
 }
 
-/// The job behind the response.
-#[derive(Clone)]
-pub(super) struct Call {
-    pub(super) id: JobId,
-    pub(super) name: Name,
+/// How a response ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Complete,
+    BrokenOff,
 }
 
-/// What an access line says.
+/// What an access line says besides.
 struct Line {
     start: Instant,
     method: Method,
     target: String,
-    status: StatusCode,
     bytes: u64,
-    complete: bool,
 }
 
 impl Exchange {
     pub(super) fn new(progress: Progress, keep_alive: Duration) -> Exchange {
-        Exchange { progress, keep_alive, call: None, line: None }
+        Exchange { progress, keep_alive, status: StatusCode::OK, end: End::Complete, call: None, line: None }
     }
 
     /// Asks for an access line at the end.
     pub(super) fn note(&mut self, method: &Method, target: &str) {
-        self.line = Some(Line {
-            start: Instant::now(),
-            method: method.clone(),
-            target: target.escape_debug().to_string(),
-            status: StatusCode::OK,
-            bytes: 0,
-            complete: true,
-        });
+        let target = target.escape_debug().to_string();
+        self.line = Some(Line { start: Instant::now(), method: method.clone(), target, bytes: 0 });
     }
 
-    pub(super) fn called(&mut self, call: Call) {
-        self.call = Some(call);
+    pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>) {
+        self.call = Some((id, entry.clone()));
     }
 
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.line.iter_mut().for_each(|line| line.status = status);
+        self.status = status;
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
@@ -63,38 +59,52 @@ impl Exchange {
     }
 
     pub(super) fn broke_off(&mut self, fault: &Fault) {
-        self.line.iter_mut().for_each(|line| line.complete = false);
-        if let Some(call) = &self.call {
-            complain(call, fault);
+        self.end = End::BrokenOff;
+        if let Some((id, entry)) = &self.call {
+            complain(*id, entry, fault);
         }
+    }
+
+    /// Says which version answers: `hello@1f3a5c7e9b0d`.
+    pub(super) fn version(&self) -> Option<HeaderValue> {
+        let (_, entry) = self.call.as_ref()?;
+        HeaderValue::from_str(&format!("{}@{}", entry.name, entry.version)).ok()
     }
 }
 
 /// Logs a job that failed, with the guest's stack if there is one.
-pub(super) fn complain(call: &Call, fault: &Fault) {
-    let Call { id, name } = call;
+pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
+    let Entry { name, version, .. } = entry;
     match fault {
         Fault::Trapped { stack, .. } if !stack.is_empty() => {
-            warn!("[{id}] {name} {fault}\n{}", stack.trim_end())
+            warn!("[{id}] {name}@{version} {fault}\n{}", stack.trim_end());
         }
-        fault => warn!("[{id}] {name} {fault}"),
+        fault => warn!("[{id}] {name}@{version} {fault}"),
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.progress.answered(self.keep_alive);
-        let Some(Line { start, method, target, status, bytes, complete }) = &self.line else { return };
+        let status = self.status;
+        if let Some((_, entry)) = &self.call {
+            match self.end {
+                End::Complete if !status.is_server_error() => entry.record.succeed(),
+                End::Complete | End::BrokenOff => entry.record.fail(),
+            }
+        }
+        let Some(Line { start, method, target, bytes }) = &self.line else { return };
         let time = start.elapsed();
-        let end = if *complete { "" } else { " (broken off)" };
+        let status = status.as_u16();
+        let end = if self.end == End::Complete { "" } else { " (broken off)" };
         match &self.call {
-            Some(Call { id, name }) => {
+            Some((id, entry)) => {
+                let Entry { name, version, .. } = &**entry;
                 info!(
-                    "[{id}] {method} {target} -> {} {name} {bytes} bytes in {time:.1?}{end}",
-                    status.as_u16()
+                    "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{end}"
                 );
             }
-            None => info!("{method} {target} -> {} {bytes} bytes in {time:.1?}{end}", status.as_u16()),
+            None => info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{end}"),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! HTTP: the only place that knows hyper.
 
 mod answer;
+mod call;
 mod connection;
 mod deadline;
 mod error;
 mod exchange;
+mod probe;
 mod request_body;
 mod response_body;
 mod server;
 mod service;
 
 pub use deadline::Deadlines;
+pub use probe::probe;
 pub use server::{Server, Settings};

@@ -6,26 +6,26 @@ use std::time::Duration;
 
 use http::header::{ALLOW, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
-use super::answer::Answering;
+use super::call::Call;
 use super::deadline::Progress;
 use super::error::Refusal;
-use super::exchange::{Call, Exchange, complain};
+use super::exchange::{Exchange, complain};
 use super::request_body;
 use super::response_body::Body;
 use super::server::Server;
-use crate::catalog::{Catalog, Cors, Lookup, Match};
-use crate::cgi::{self, Facts, Scheme, path};
-use crate::job::{Destination, Fault, Job, Output, pipe};
+use crate::catalog::{Catalog, Cors, Lookup, Match, VersionHeader};
+use crate::cgi::path;
+use crate::job::Fault;
 use crate::net::{GateState, Peer};
-
-/// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
-const PIPE: usize = 64 << 10;
 
 /// What waiting for a slot may add to a job's wall time, with a second to spare.
 const MARGIN: Duration = Duration::from_secs(11);
+
+/// Says which version of which handler made a response, if the configuration wants it said.
+const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
@@ -48,6 +48,9 @@ pub(super) async fn respond(
     };
     if let Some(cors) = &catalog.cors {
         cors.grant(head.headers.get(ORIGIN), response.headers_mut());
+    }
+    if catalog.version_header == VersionHeader::Present {
+        response.headers_mut().extend(exchange.version().map(|version| (VERSION, version)));
     }
     exchange.answered(response.status());
     response.body_mut().exchange = Some(exchange);
@@ -104,53 +107,21 @@ impl<'a> Asked<'a> {
         body: Incoming,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let entry = found.route.handler.clone();
         let engine = &self.server.engine;
-        let mut job = engine.job_of(entry.clone());
-        let call = Call { id: job.id, name: entry.name.clone() };
-        exchange.called(call.clone());
+        let entry = self.catalog.pick(&found.route.handler);
+        let made = Call { entry, found, head: self.head, peer: self.peer }.job(engine);
+        let id = made.job.id;
+        exchange.called(id, entry);
         self.progress.answering(entry.limits.time.map(|time| time + MARGIN));
 
-        job.args.extend(found.captures().map(|(_, value)| value.to_owned()));
-        job.env = self.env(found, &job);
-        let (writer, reader) = pipe(PIPE);
-        let writer: Arc<dyn Destination> = Arc::new(writer);
-        job.stdout = Output::to(vec![writer]);
-
         let failed = |fault: Fault| {
-            complain(&call, &fault);
-            Refusal::Failed(call.id, fault)
+            complain(id, entry, &fault);
+            Refusal::Failed(id, fault)
         };
         let idle = self.server.settings.body_idle;
-        job.stdin = request_body::input(body, entry.limits.body, idle).map_err(failed)?;
-        let last_words = job.last_words.clone();
-        let answering = Answering { run: Some(engine.start(job)), reader, last_words };
+        let stdin = request_body::input(body, entry.limits.body, idle).map_err(failed)?;
+        let answering = made.start(engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
-    }
-
-    /// Makes the environment: the facts of the request, then what the handler is configured with.
-    fn env(self, found: &Match<'_, '_>, job: &Job) -> crate::job::Env {
-        let Parts { method, uri, version, headers, .. } = self.head;
-        let facts = Facts {
-            method,
-            uri,
-            version: *version,
-            headers,
-            script_name: found.script_name,
-            path_info: found.path_info,
-            matched_route: &found.route.pattern,
-            request_id: &job.id.to_string(),
-            remote_addr: self.peer.remote_addr(),
-            remote_port: self.peer.remote_port(),
-            server_addr: self.peer.server_addr(),
-            server_port: self.peer.server_port(),
-            scheme: Scheme::Http,
-            api_version: found.api_version,
-        };
-        let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
-        let mut env = cgi::meta::encode(&facts, captures);
-        env.extend(&job.entry.env);
-        env
     }
 
     /// Returns the host that is asked for.

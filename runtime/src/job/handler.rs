@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Name, Slots, Status};
+use super::{Env, Fault, Job, Limits, Name, Record, Slots, Status};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -21,6 +21,16 @@ pub trait Handler: Send + Sync + 'static {
     /// A status other than 0 is not a fault: the job ran to its end and says so. A [`Fault`] is an
     /// end that the job did not choose.
     fn run(self: Arc<Self>, job: Job) -> Run;
+
+    /// Checks that a job within these limits could be started. Runs none of the handler's own code
+    /// but what comes before its entry point.
+    ///
+    /// # Errors
+    /// Why no job could.
+    fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {
+        let _ = limits;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// What a handler is made of.
@@ -73,4 +83,6 @@ pub struct Entry {
     pub mapping: Mapping,
     /// Where its jobs run.
     pub slots: Slots,
+    /// How its requests have ended.
+    pub record: Record,
 }

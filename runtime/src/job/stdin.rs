@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -18,7 +19,9 @@ use super::Fault;
 pub struct Input {
     /// What arrived and is not read yet.
     buffered: Bytes,
-    source: Option<Source>,
+    /// In a mutex that is never locked: a job that is shared while it runs must be `Sync`, which a
+    /// stream need not be.
+    source: Option<Mutex<Source>>,
 }
 
 /// A stream of chunks; an error ends the job with that fault.
@@ -32,7 +35,7 @@ impl Input {
 
     /// Makes an input out of a stream.
     pub fn stream(source: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Input {
-        Input { buffered: Bytes::new(), source: Some(Box::pin(source)) }
+        Input { buffered: Bytes::new(), source: Some(Mutex::new(Box::pin(source))) }
     }
 
     /// Waits until [`Input::take`] has bytes to give (`true`) or the input is at its end (`false`).
@@ -42,6 +45,7 @@ impl Input {
     pub fn poll_filled(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, Fault>> {
         while self.buffered.is_empty() {
             let Some(source) = &mut self.source else { return Poll::Ready(Ok(false)) };
+            let source = source.get_mut().unwrap_or_else(PoisonError::into_inner);
             match ready!(source.as_mut().poll_next(context)) {
                 Some(Ok(chunk)) => self.buffered = chunk,
                 Some(Err(fault)) => {

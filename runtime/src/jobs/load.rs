@@ -2,25 +2,43 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Error, Result, anyhow};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Catalog;
-use crate::config::{self, Config, HandlerConfig};
-use crate::job::{Entry, Name, Slots};
+use crate::config::{self, Config, HandlerConfig, Probe};
+use crate::job::{Entry, Name, Record, Slots};
 use crate::wasm::{Access, Code, Module, Mount, Sandbox};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 6] = ["acceptconnections", "commands", "reload", "serveapi", "shutdown", "version"];
+pub const BUILTIN: [&str; 9] = [
+    "acceptconnections",
+    "canary",
+    "commands",
+    "reload",
+    "rollback",
+    "serveapi",
+    "shutdown",
+    "swap",
+    "version",
+];
 
 /// Loads catalogs, one after the other; what has not changed is not compiled again.
 pub struct Loader {
     sandbox: Sandbox,
     progress: Progress,
-    /// The code of the catalog that was loaded last, by the digest of its module.
-    known: Mutex<HashMap<Digest, Code>>,
+    last: Mutex<Loaded>,
+}
+
+/// What the catalog was made of that was loaded last.
+#[derive(Default)]
+struct Loaded {
+    /// Its code, by the digest of the module.
+    code: HashMap<Digest, Code>,
+    /// Its handlers as they were configured.
+    handlers: Vec<HandlerConfig>,
 }
 
 /// Is told of every module that is ready, from whatever thread loads it.
@@ -42,7 +60,7 @@ type Digest = [u8; 32];
 impl Loader {
     /// Makes a loader that has compiled nothing yet.
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        Loader { sandbox, progress, known: Mutex::default() }
+        Loader { sandbox, progress, last: Mutex::default() }
     }
 
     /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
@@ -76,8 +94,9 @@ impl Loader {
             Err(conflicts) => return Err(conflicts.into_iter().map(Error::from).collect()),
         };
         // Code that no handler uses any more goes with the catalog that used it.
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = used;
-        Ok(base.next(handlers, routes, config.cors))
+        *self.last() = Loaded { code: used, handlers: config.handlers };
+        let next = base.next(handlers, routes);
+        Ok(Catalog { cors: config.cors, version_header: config.version_header, ..next })
     }
 
     /// Makes one handler. Blocks for as long as compiling takes.
@@ -88,29 +107,62 @@ impl Loader {
         self.load(config, &mut HashMap::new())
     }
 
+    /// Makes another version of a handler that is configured: its settings, this module. Blocks for
+    /// as long as compiling takes.
+    ///
+    /// # Errors
+    /// There is no such handler, or the module cannot be one.
+    pub fn version(&self, name: &Name, bytes: &[u8]) -> Result<Arc<Entry>> {
+        let config = self.configured(name);
+        let config = config.with_context(|| format!("there is no handler {:?}", name.as_str()))?;
+        let digest = Digest::from(Sha256::digest(bytes));
+        let known = self.last().code.get(&digest).cloned();
+        let code = known.map_or_else(|| self.sandbox.compile(bytes), Ok).context("the uploaded module")?;
+        Ok(entry(&config, digest, code))
+    }
+
+    /// Returns the probe of a handler, if it has one.
+    pub fn probe(&self, name: &Name) -> Option<Probe> {
+        self.configured(name)?.probe
+    }
+
+    fn configured(&self, name: &Name) -> Option<HandlerConfig> {
+        self.last().handlers.iter().find(|handler| handler.name == *name).cloned()
+    }
+
     fn load(&self, config: &HandlerConfig, used: &mut HashMap<Digest, Code>) -> Result<Arc<Entry>> {
         let bytes =
             std::fs::read(&config.module).with_context(|| format!("read {}", show(&config.module)))?;
         let digest = Digest::from(Sha256::digest(&bytes));
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        let known = || self.last().code.get(&digest).cloned();
         let code = match used.get(&digest).cloned().or_else(known) {
             Some(code) => code,
             None => self.sandbox.compile(&bytes).with_context(|| show(&config.module))?,
         };
         used.insert(digest, code.clone());
-        let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
-        Ok(Arc::new(Entry {
-            name: config.name.clone(),
-            kind: module.kind(),
-            handler: Arc::new(module),
-            version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
-            args: config.args.clone(),
-            env: config.env.clone(),
-            limits: config.limits.clone(),
-            mapping: config.mapping.clone(),
-            slots: Slots::new(&config.limits),
-        }))
+        Ok(entry(config, digest, code))
     }
+
+    fn last(&self) -> MutexGuard<'_, Loaded> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts code under a handler's settings.
+fn entry(config: &HandlerConfig, digest: Digest, code: Code) -> Arc<Entry> {
+    let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
+    Arc::new(Entry {
+        name: config.name.clone(),
+        kind: module.kind(),
+        handler: Arc::new(module),
+        version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
+        args: config.args.clone(),
+        env: config.env.clone(),
+        limits: config.limits.clone(),
+        mapping: config.mapping.clone(),
+        slots: Slots::new(&config.limits),
+        record: Record::default(),
+    })
 }
 
 fn mount(config: &config::Mount) -> Mount {

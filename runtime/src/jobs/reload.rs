@@ -1,21 +1,19 @@
 //! `reload`: builds the next generation aside and publishes it whole, or not at all.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow};
 
-use super::load::Loader;
+use super::generations::Generations;
+use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Status};
+use crate::job::{Handler, Job, Run};
 
 /// Reads the configuration anew and publishes what it says. The first generation comes this way too.
 pub struct Reload {
-    /// The engine whose catalog is published, which holds this job.
-    pub engine: Weak<Engine>,
-    /// What makes catalogs.
-    pub loader: Loader,
+    /// The road of the catalog.
+    pub generations: Arc<Generations>,
     /// Reads the configuration, flags applied.
     pub source: Source,
 }
@@ -26,36 +24,35 @@ pub type Source = Box<dyn Fn() -> Result<Config> + Send + Sync>;
 impl Handler for Reload {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-            let loading = {
-                let (this, engine) = (self.clone(), engine.clone());
-                // Compiling takes seconds and must not hold up the requests of this thread.
-                tokio::task::spawn_blocking(move || this.load(&engine))
-            };
-            let loaded = loading.await.map_err(|failure| Fault::Host(anyhow!("reload failed: {failure}")))?;
-            let (status, said) = match loaded.and_then(|catalog| publish(&engine, catalog)) {
-                Ok(said) => (Status::OK, said),
-                Err(errors) => (Status::ERROR, errors.iter().map(|error| format!("{error:#}\n")).collect()),
-            };
-            let to = if status.is_ok() { &job.stdout } else { &job.stderr };
-            to.write_all(said).await.map_err(|_| Fault::ReaderGone)?;
-            Ok(status)
+            let outcome = self.reload().await;
+            tell(&job, outcome).await
         })
     }
 }
 
 impl Reload {
-    fn load(&self, engine: &Engine) -> Result<Catalog, Vec<Error>> {
-        // Pinned first: if another reload publishes meanwhile, this one must not undo it.
-        let base = engine.live().pin();
-        let config = (self.source)().map_err(|error| vec![error])?;
-        self.loader.catalog(config, &base)
+    /// Does it, and says what serves now.
+    async fn reload(self: &Arc<Self>) -> Result<String> {
+        // Held while modules compile: of two reloads the later one reads the later files.
+        let turn = self.generations.turn().await?;
+        let (this, base) = (self.clone(), turn.base.clone());
+        // Compiling takes seconds and must not hold up the requests of this thread.
+        let loading = tokio::task::spawn_blocking(move || this.load(&base));
+        let next = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        turn.prove(&next).await?;
+        let (handlers, routes) = (next.handlers.len(), next.routes.len());
+        let generation = turn.publish(next)?;
+        Ok(format!("generation {generation}: {handlers} handlers, {routes} routes"))
+    }
+
+    fn load(&self, base: &Catalog) -> Result<Catalog> {
+        let config = (self.source)()?;
+        self.generations.loader.catalog(config, base).map_err(|errors| lines(&errors))
     }
 }
 
-fn publish(engine: &Engine, catalog: Catalog) -> Result<String, Vec<Error>> {
-    let Catalog { generation, .. } = catalog;
-    let (handlers, routes) = (catalog.handlers.len(), catalog.routes.len());
-    engine.live().publish(catalog).map_err(|stale| vec![stale.into()])?;
-    Ok(format!("generation {generation}: {handlers} handlers, {routes} routes\n"))
+/// Makes one error of several, a line each.
+fn lines(errors: &[Error]) -> Error {
+    let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    anyhow!(lines.join("\n"))
 }

@@ -60,6 +60,11 @@ impl Peer {
         }
     }
 
+    /// Describes a request that came over no connection, as the daemon's own do.
+    pub fn nobody() -> Peer {
+        Peer::unix(Credentials { uid: u32::MAX, gid: u32::MAX, pid: None }, "".into())
+    }
+
     /// The far end, typed.
     pub fn remote(&self) -> Remote {
         self.remote

@@ -4,12 +4,12 @@ use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store, bail};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::meter::Meter;
 use super::module::Mount;
 use super::{module, trap};
-use crate::job::{Fault, Job, Status};
+use crate::job::{Fault, Job, Limits, Status};
 
 /// What one job's instance owns.
 pub(super) struct State {
@@ -56,14 +56,28 @@ impl CommandCode {
 
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
-        let limits = job.entry.limits.clone();
-        let wasi = module::wasi(mounts, job)?.build();
-        let state = State { wasi, table: ResourceTable::new(), meter: Meter::new(limits.memory) };
+        let memory = job.entry.limits.memory;
+        let mut wasi = module::wasi(mounts)?;
+        module::give(&mut wasi, job);
+        let mut store = self.store(wasi, memory);
+        let outcome = self.start(&mut store).await;
+        trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+    }
+
+    /// Makes an instance and runs none of it but its start function.
+    pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
+        let mut store = self.store(module::wasi(mounts)?, limits.memory);
+        let outcome = self.0.instantiate_async(&mut store).await.map(drop);
+        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
+    }
+
+    fn store(&self, mut wasi: WasiCtxBuilder, memory: usize) -> Store<State> {
+        let wasi = wasi.build();
+        let state = State { wasi, table: ResourceTable::new(), meter: Meter::new(memory) };
         let mut store = Store::new(self.0.engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, |state| &mut state.table);
-        let outcome = self.start(&mut store).await;
-        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory))
+        store
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

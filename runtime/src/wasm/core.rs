@@ -2,13 +2,13 @@
 
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
-use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::meter::Meter;
 use super::module::Mount;
 use super::{module, trap};
-use crate::job::{Fault, Job, Status};
+use crate::job::{Fault, Job, Limits, Status};
 
 /// The module that WASI preview 1 is imported from.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -56,14 +56,28 @@ impl CoreCode {
 
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
-        let limits = job.entry.limits.clone();
-        let wasi = module::wasi(mounts, job)?.build_p1();
-        let state = State { wasi, meter: Meter::new(limits.memory) };
+        let memory = job.entry.limits.memory;
+        let mut wasi = module::wasi(mounts)?;
+        module::give(&mut wasi, job);
+        let mut store = self.store(wasi, memory);
+        let outcome = self.start(&mut store).await;
+        trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+    }
+
+    /// Makes an instance and runs none of it but its start function.
+    pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
+        let mut store = self.store(module::wasi(mounts)?, limits.memory);
+        let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
+        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
+    }
+
+    fn store(&self, mut wasi: WasiCtxBuilder, memory: usize) -> Store<State> {
+        let wasi = wasi.build_p1();
+        let state = State { wasi, meter: Meter::new(memory) };
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, |state| state.wasi.ctx().table);
-        let outcome = self.start(&mut store).await;
-        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory))
+        store
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
 use wasmtime::{AsContextMut, Store};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -11,7 +14,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
 use super::trap;
-use crate::job::{Fault, Handler, Job, Kind, Run};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Run};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -63,6 +66,9 @@ impl Module {
     }
 }
 
+/// How long a module may take before its entry point is reached: it has nothing to wait for.
+const PROOF: Duration = Duration::from_secs(5);
+
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
@@ -72,16 +78,29 @@ impl Handler for Module {
             }
         })
     }
+
+    fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async move {
+            let proof = async {
+                match &self.code {
+                    Code::Core(code) => code.prove(&self.mounts, &limits).await,
+                    Code::Command(code) => code.prove(&self.mounts, &limits).await,
+                }
+            };
+            match timeout(PROOF, proof).await {
+                Ok(outcome) => outcome.context("cannot be instantiated"),
+                Err(_) => {
+                    anyhow::bail!("cannot be instantiated: its start function does not end within {PROOF:?}")
+                }
+            }
+        })
+    }
 }
 
-/// Gives a guest what its job holds and its handler is granted; nothing of the daemon's own.
-pub(super) fn wasi(mounts: &[Mount], job: Job) -> Result<WasiCtxBuilder, Fault> {
+/// Opens the mounts for a guest that is given nothing else yet; nothing is the daemon's own.
+pub(super) fn wasi(mounts: &[Mount]) -> Result<WasiCtxBuilder, Fault> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.max_random_size(RANDOM);
-    wasi.arg(job.entry.name.as_str()).args(&job.args);
-    for (name, value) in job.env.iter() {
-        wasi.env(name, value);
-    }
     for mount in mounts {
         let permissions = match mount.access {
             Access::Read => FsPerms::ReadOnly,
@@ -92,10 +111,18 @@ pub(super) fn wasi(mounts: &[Mount], job: Job) -> Result<WasiCtxBuilder, Fault> 
             .with_context(|| format!("open the mount {}", mount.host.display()))
             .map_err(Fault::Host)?;
     }
+    Ok(wasi)
+}
+
+/// Gives a guest what its job holds.
+pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
+    wasi.arg(job.entry.name.as_str()).args(&job.args);
+    for (name, value) in job.env.iter() {
+        wasi.env(name, value);
+    }
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
     wasi.stderr(Stdout::new(job.stderr, STDERR));
-    Ok(wasi)
 }
 
 /// Puts the bounds on a store that hold for every kind of module.

@@ -16,13 +16,15 @@ use crate::job::Entry;
 /// A path belongs to the most specific route: that of its exact host before that of `*.HOST` before
 /// one without a host, then a fixed segment before a capture before a tail. Only then the method
 /// counts: if that path has no route for it, the answer is 405, not a less specific route.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Routes {
     list: Vec<Route>,
-    tables: Tables,
+    /// Where in the list a request leads. Shared: a swap changes who answers, not what is asked.
+    tables: Arc<Tables>,
 }
 
 /// A route as it serves. Immutable.
+#[derive(Clone)]
 pub struct Route {
     /// The path as written: `/hello/{who}`.
     pub pattern: String,
@@ -126,7 +128,7 @@ impl Routes {
     /// and paths that differ only in the names of their captures.
     pub fn new(specs: Vec<RouteSpec>, versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
         let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
-        let tables = Tables::new(&claims, versions)?;
+        let tables = Arc::new(Tables::new(&claims, versions)?);
         let route = |spec: RouteSpec| {
             let Pattern { captures, has_tail, .. } =
                 Pattern::read(&spec.pattern).expect("Tables::new has read every pattern");
@@ -148,6 +150,15 @@ impl Routes {
             }
         }
         self.find(host, method, path)
+    }
+
+    /// Makes the same table with another version of one handler.
+    pub fn with(&self, entry: &Arc<Entry>) -> Routes {
+        let mut routes = self.clone();
+        for route in routes.list.iter_mut().filter(|route| route.handler.name == entry.name) {
+            route.handler = entry.clone();
+        }
+        routes
     }
 
     /// Goes through the routes in the order given.

@@ -1,0 +1,79 @@
+//! From a request that found its route to the job that answers it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::answer::Answering;
+use crate::catalog::Match;
+use crate::cgi::{self, Facts, Scheme};
+use crate::engine::Engine;
+use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe};
+use crate::net::Peer;
+
+/// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
+const PIPE: usize = 64 << 10;
+
+/// Who is asked for what.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// The version of the handler that answers.
+    pub(super) entry: &'a Arc<Entry>,
+    /// The route, and the parts of the path.
+    pub(super) found: &'a Match<'a, 'a>,
+    pub(super) head: &'a Parts,
+    pub(super) peer: &'a Peer,
+}
+
+/// A job whose stdout is read, and which lacks its stdin only.
+pub(super) struct Made {
+    pub(super) job: Job,
+    reader: PipeReader,
+}
+
+impl Call<'_> {
+    /// Makes the job: arguments, environment and stdout.
+    pub(super) fn job(self, engine: &Engine) -> Made {
+        let mut job = engine.job_of(self.entry.clone());
+        job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
+        job.env = self.env(job.id);
+        let (writer, reader) = pipe(PIPE);
+        let writer: Arc<dyn Destination> = Arc::new(writer);
+        job.stdout = Output::to(vec![writer]);
+        Made { job, reader }
+    }
+
+    /// Makes the environment: the facts of the request, then what the handler is configured with.
+    fn env(self, id: JobId) -> Env {
+        let Call { entry, found, head, peer } = self;
+        let facts = Facts {
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            headers: &head.headers,
+            script_name: found.script_name,
+            path_info: found.path_info,
+            matched_route: &found.route.pattern,
+            request_id: &id.to_string(),
+            remote_addr: peer.remote_addr(),
+            remote_port: peer.remote_port(),
+            server_addr: peer.server_addr(),
+            server_port: peer.server_port(),
+            scheme: Scheme::Http,
+            api_version: found.api_version,
+        };
+        let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
+        let mut env = cgi::meta::encode(&facts, captures);
+        env.extend(&entry.env);
+        env
+    }
+}
+
+impl Made {
+    /// Starts the job.
+    pub(super) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
+        self.job.stdin = stdin;
+        let last_words = self.job.last_words.clone();
+        Answering { run: Some(engine.start(self.job)), reader: self.reader, last_words }
+    }
+}

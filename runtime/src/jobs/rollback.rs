@@ -1,0 +1,33 @@
+//! `rollback NAME`: goes back to the version of a handler that served before.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::generations::Generations;
+use super::tell::tell;
+use crate::job::{Handler, Job, Name, Run};
+
+/// Goes back, one version at a time.
+pub struct Rollback {
+    /// The road of the catalog.
+    pub generations: Arc<Generations>,
+}
+
+impl Handler for Rollback {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let outcome = self.roll_back(&job).await;
+            tell(&job, outcome.map(|told| told.to_string())).await
+        })
+    }
+}
+
+impl Rollback {
+    async fn roll_back(&self, job: &Job) -> Result<Value> {
+        let name: Name = job.args.first().context("usage: rollback NAME")?.parse()?;
+        let (old, new) = self.generations.turn().await?.roll_back(&name)?;
+        Ok(json!({ "handler": name.as_str(), "old": old.version, "new": new.version }))
+    }
+}
