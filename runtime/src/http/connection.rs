@@ -24,8 +24,9 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer) {
         // Our own deadlines bound the head: see `deadline`.
         .header_read_timeout(None)
         .max_header_size(settings.head_size)
-        .max_buf_size(settings.head_size.max(MIN_BUFFER))
-        .pipeline_flush(true);
+        // Not `pipeline_flush`: hyper then keeps an answer back while it holds a byte of what comes
+        // next, be it half a request or the nonsense that the answer refuses.
+        .max_buf_size(settings.head_size.max(MIN_BUFFER));
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }

@@ -117,6 +117,11 @@ impl Alarm {
         }
         Poll::Pending
     }
+
+    /// Reports whether it would not ring at `due`.
+    fn is_later_than(&self, due: Instant) -> bool {
+        self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)
+    }
 }
 
 impl<S> Watched<S> {
@@ -206,7 +211,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let this = &mut *self;
+        // hyper does not read again behind a response: the read that waits for the next request has
+        // waited since before, and for something that was due later, or never.
+        if let Some(due) = this.progress.due()
+            && this.reading.is_later_than(due)
+            && this.reading.poll(due, context).is_ready()
+        {
+            context.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
