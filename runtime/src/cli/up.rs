@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use notify::{RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -35,6 +35,8 @@ pub(super) fn up(args: Args) -> Result<()> {
     let file = dir.join("portcullis.toml");
     ensure!(file.is_file(), "{} is not there: `portcullis new NAME` makes one", file.display());
     let _log = start_log(flags.debug)?;
+    // Before the first build: what changes while it runs is not missed.
+    let changes = Changes::watch(&dir);
     build_all(&dir)?;
     let source = move || {
         let mut config = flags.config(&file)?;
@@ -48,7 +50,7 @@ pub(super) fn up(args: Args) -> Result<()> {
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening) {
             say(&line);
         }
-        let rebuilding = tokio::spawn(rebuild(dir, daemon.engine.clone()));
+        let rebuilding = tokio::spawn(rebuild(changes, daemon.engine.clone()));
         let outcome = daemon.run().await;
         rebuilding.abort();
         outcome
@@ -64,41 +66,58 @@ fn build_all(dir: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Changes of the sources of a directory.
+struct Changes {
+    root: PathBuf,
+    /// One is enough: what matters is that something changed, not how often.
+    seen: mpsc::Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Changes {
+    fn watch(dir: &Path) -> Result<Changes> {
+        let (changed, seen) = mpsc::channel(1);
+        let root = dir.canonicalize()?;
+        let sources = root.clone();
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let relevant = match &event {
+                Ok(event) if event.kind.is_access() => false,
+                Ok(event) => event.paths.iter().any(|path| build::is_source(&sources, path)),
+                // The kernel's queue overflowed: anything may have changed.
+                Err(_) => true,
+            };
+            if relevant {
+                // Full: it is known already.
+                let _known = changed.try_send(());
+            }
+        })?;
+        for watched in build::watched(&root)? {
+            let mode = match watched.depth {
+                Depth::Recursive => RecursiveMode::Recursive,
+                Depth::Flat => RecursiveMode::NonRecursive,
+            };
+            watcher.watch(&watched.path, mode).with_context(|| watched.path.display().to_string())?;
+        }
+        Ok(Changes { root, seen, _watcher: watcher })
+    }
+}
+
 /// Builds and reloads whenever a source has changed, until it is dropped.
-async fn rebuild(dir: PathBuf, engine: Arc<Engine>) {
-    if let Err(failure) = try_rebuild(&dir, &engine).await {
+async fn rebuild(changes: Result<Changes>, engine: Arc<Engine>) {
+    let outcome = match changes {
+        Ok(changes) => try_rebuild(changes, &engine).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = outcome {
         warn!("changes are not watched: {failure:#}");
     }
 }
 
-async fn try_rebuild(dir: &Path, engine: &Arc<Engine>) -> Result<()> {
-    // One is enough: what matters is that something changed, not how often.
-    let (changed, mut changes) = mpsc::channel(1);
-    let root = dir.canonicalize()?;
-    let sources = root.clone();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let relevant = match &event {
-            Ok(event) if event.kind.is_access() => false,
-            Ok(event) => event.paths.iter().any(|path| build::is_source(&sources, path)),
-            // The kernel's queue overflowed: anything may have changed.
-            Err(_) => true,
-        };
-        if relevant {
-            // Full: it is known already.
-            let _known = changed.try_send(());
-        }
-    })?;
-    for watched in build::watched(&root)? {
-        let mode = match watched.depth {
-            Depth::Recursive => RecursiveMode::Recursive,
-            Depth::Flat => RecursiveMode::NonRecursive,
-        };
-        watcher.watch(&watched.path, mode).with_context(|| watched.path.display().to_string())?;
-    }
-    while changes.recv().await.is_some() {
-        while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+async fn try_rebuild(mut changes: Changes, engine: &Arc<Engine>) -> Result<()> {
+    while changes.seen.recv().await.is_some() {
+        while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.seen.recv()).await {}
         info!("a source has changed: building");
-        let root = root.clone();
+        let root = changes.root.clone();
         match tokio::task::spawn_blocking(move || build_all(&root)).await? {
             Ok(()) => daemon::reload(engine).await,
             Err(failure) => error!("not built, the old generation goes on: {failure:#}"),

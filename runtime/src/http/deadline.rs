@@ -9,12 +9,12 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 /// How long a peer may keep a connection waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,12 @@ pub(super) struct Watched<S> {
     deadlines: Deadlines,
     reading: Alarm,
     writing: Alarm,
+    /// Set once our end is shut and the peer's is not.
+    lingering: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a peer that still sends may take to see our end shut. nginx gives 5 s.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Where a connection stands, shared by its stream and the service that answers its requests.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ struct Shared {
     due: AtomicU64,
     /// What the connection is waiting for.
     waiting: AtomicU64,
+    /// Whether the peer has not sent all of the request's body yet, or we have not read it.
+    owed: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -65,6 +72,7 @@ impl Progress {
             start: Instant::now(),
             due: AtomicU64::new(millis(first_byte)),
             waiting: AtomicU64::new(waiting_for::HEAD_START),
+            owed: AtomicBool::new(false),
         };
         Progress(Arc::new(shared))
     }
@@ -84,6 +92,17 @@ impl Progress {
     /// Notes that the response is complete and the next request may come.
     pub(super) fn answered(&self, keep_alive: Duration) {
         self.expect(waiting_for::HEAD_START, Some(keep_alive));
+    }
+
+    /// Notes whether there is more of a request's body to come.
+    pub(super) fn owes(&self, body: bool) {
+        self.0.owed.store(body, Ordering::Relaxed);
+    }
+
+    /// Reports whether the peer may be in the middle of a request.
+    fn is_mid_request(&self) -> bool {
+        self.0.owed.load(Ordering::Relaxed)
+            || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
     }
 
     fn due(&self) -> Option<Instant> {
@@ -133,6 +152,7 @@ impl<S> Watched<S> {
             deadlines,
             reading: Alarm(None),
             writing: Alarm(None),
+            lingering: None,
         };
         (watched, progress)
     }
@@ -163,6 +183,23 @@ fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
+    /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let over = self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready());
+        let mut bytes = [0; 4 << 10];
+        while !over {
+            let mut dropped = ReadBuf::new(&mut bytes);
+            let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut dropped));
+            if outcome.is_err() || dropped.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -187,7 +224,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -224,7 +261,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.lingering.is_none() {
+            let outcome = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+            if outcome.is_err() || !self.progress.is_mid_request() {
+                return Poll::Ready(outcome);
+            }
+            self.lingering = Some(Box::pin(sleep(LINGER)));
+        }
+        self.poll_linger(context).map(Ok)
     }
 }
 

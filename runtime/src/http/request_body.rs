@@ -11,6 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
+use super::deadline::Progress;
 use crate::job::{Fault, Input};
 
 /// Makes a job's input of a request's body.
@@ -20,7 +21,12 @@ use crate::job::{Fault, Input};
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn input(body: Incoming, most: u64, idle: Duration) -> Result<Input, Fault> {
+pub(super) fn input(
+    body: Incoming,
+    most: u64,
+    idle: Duration,
+    progress: &Progress,
+) -> Result<Input, Fault> {
     let hint = body.size_hint();
     if hint.lower() > most {
         return Err(Fault::InputTooLarge(most));
@@ -28,7 +34,7 @@ pub(super) fn input(body: Incoming, most: u64, idle: Duration) -> Result<Input, 
     if hint.exact() == Some(0) {
         return Ok(Input::empty());
     }
-    Ok(Input::stream(Arriving { body, left: most, most, idle, patience: None }))
+    Ok(Input::stream(Arriving { body, left: most, most, idle, patience: None, progress: progress.clone() }))
 }
 
 /// A body while it arrives.
@@ -38,6 +44,8 @@ struct Arriving {
     most: u64,
     idle: Duration,
     patience: Option<Pin<Box<Sleep>>>,
+    /// Is told when all has arrived.
+    progress: Progress,
 }
 
 impl Stream for Arriving {
@@ -52,6 +60,7 @@ impl Stream for Arriving {
                 return Poll::Ready(Some(Err(Fault::InputIdle(idle))));
             };
             this.patience = None;
+            this.progress.owes(!this.body.is_end_stream());
             let chunk = match frame {
                 None => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::{ALLOW, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::call::Call;
 use super::deadline::Progress;
@@ -37,6 +37,7 @@ pub(super) async fn respond(
     let mut exchange = Exchange::new(progress.clone(), server.settings.deadlines.keep_alive);
     progress.answering(None);
     let (head, body) = request.into_parts();
+    progress.owes(!body.is_end_stream());
     if server.settings.access_log {
         exchange.note(&head.method, head.uri.path_and_query().map_or("", |target| target.as_str()));
     }
@@ -119,7 +120,7 @@ impl<'a> Asked<'a> {
             Refusal::Failed(id, fault)
         };
         let idle = self.server.settings.body_idle;
-        let stdin = request_body::input(body, entry.limits.body, idle).map_err(failed)?;
+        let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(failed)?;
         let answering = made.start(engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }

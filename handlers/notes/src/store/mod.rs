@@ -256,7 +256,10 @@ fn made_before(result: io::Result<()>) -> io::Result<()> {
 
 /// Whether a directory could not be renamed because something is there. POSIX leaves the choice between the two.
 fn is_taken(error: &io::Error) -> bool {
+    // WASI preview1 `errno`: notempty; Rust's library has no `ErrorKind` for it there.
+    const NOT_EMPTY: i32 = 55;
     matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty)
+        || (cfg!(target_os = "wasi") && error.raw_os_error() == Some(NOT_EMPTY))
 }
 
 /// The error of one who was overtaken every time.
