@@ -9,7 +9,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ struct Shared {
     due: AtomicU64,
     /// What the connection is waiting for.
     waiting: AtomicU64,
+    /// Whether the next response is the last.
+    leaving: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -65,6 +67,7 @@ impl Progress {
             start: Instant::now(),
             due: AtomicU64::new(millis(first_byte)),
             waiting: AtomicU64::new(waiting_for::HEAD_START),
+            leaving: AtomicBool::new(false),
         };
         Progress(Arc::new(shared))
     }
@@ -84,6 +87,21 @@ impl Progress {
     /// Notes that the response is complete and the next request may come.
     pub(super) fn answered(&self, keep_alive: Duration) {
         self.expect(waiting_for::HEAD_START, Some(keep_alive));
+    }
+
+    /// Notes that the next response is the last one.
+    pub(super) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether the next response is the last one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.0.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Says whether no byte of a request has come since the last response.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_START
     }
 
     fn due(&self) -> Option<Instant> {
