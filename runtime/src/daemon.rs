@@ -1,24 +1,26 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::engine::{Engine, Failure};
-use crate::http::{Deadlines, Server, Settings};
+use crate::http::Server;
 use crate::job::{Name, Stop, StopReason};
 use crate::jobs::{
-    AcceptConnections, BUILTIN, Commands, Generations, Loader, Progress, Reload, Rollback, ServeApi,
-    Shutdown, Source, Swap, Version, WatchCanary,
+    self, AcceptConnections, BUILTIN, Commands, Generations, Loader, Progress, Reload, Rollback, ServeApi,
+    Shutdown, Source, Standing, Swap, Version, WatchCanary,
 };
-use crate::net::{self, Activation, BindOptions, Gate, Listener};
+use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
 use crate::wasm::{Allocation, Sandbox};
 
 /// What a daemon is started with.
@@ -33,14 +35,23 @@ pub struct Options {
 pub struct Daemon {
     /// Where jobs are made and run.
     pub engine: Arc<Engine>,
-    /// The addresses as they are bound, port 0 resolved.
-    pub listening: Vec<String>,
     /// Ends the daemon when it is raised.
     pub stop: Stop,
-    gate: Gate,
-    grace: Duration,
-    serving: tokio::task::JoinHandle<Result<(), Failure>>,
+    standing: Arc<Standing>,
+    serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
+    closing: Closing,
+}
+
+/// How a daemon ended that did not fail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// Everything that had begun was finished.
+    Drained,
+    /// The grace period was over before everything was finished.
+    CutOff,
+    /// A second signal, of this number, ended everything at once.
+    Signalled(u8),
 }
 
 /// What an operator may send.
@@ -50,40 +61,63 @@ struct Signals {
     interrupt: Signal,
 }
 
+/// What was sent.
+enum Sent {
+    Reload,
+    End(u8),
+}
+
+/// Closes the sockets when it is dropped: the jobs that hold them outlive every way out.
+struct Closing(Arc<Standing>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.sockets.close(Leave::AtOnce);
+    }
+}
+
 impl Daemon {
     /// Binds, loads and opens, in this order: clients that connect meanwhile wait in the kernel. A
-    /// signal to end that comes meanwhile is not waited for: `run` then drains at once.
+    /// signal to end that comes meanwhile is not kept waiting: before there are sockets there is no
+    /// daemon, after that `run` drains at once.
     ///
     /// # Errors
     /// A bad configuration, an address that cannot be bound, a module that cannot be a handler. What
     /// was bound is unbound.
-    pub async fn start(options: Options) -> Result<Daemon> {
+    pub async fn start(options: Options) -> Result<Option<Daemon>> {
         // First: until then a signal would end us with our sockets left behind.
-        let signals = Signals::listen()?;
-        let config = (options.source)()?;
-        let bind = BindOptions {
-            unix_group: config.unix.group.clone(),
-            unix_mode: config.unix.mode,
-            ..BindOptions::default()
+        let mut signals = Signals::listen()?;
+        let source = options.source.clone();
+        // Apart: reading a file and looking up a name wait for others, who may not answer.
+        let binding = tokio::task::spawn_blocking(move || bind(&source));
+        let (config, sockets) = tokio::select! {
+            bound = binding => bound??,
+            _ = signals.end() => return Ok(None),
         };
-        let mut activation = Activation::from_env()?;
-        let listeners = net::bind(&config.listen, &bind, &mut activation)?;
-        net::warn_if_exposed(&listeners);
-        let listening = listeners.iter().map(|listener| listener.local().to_owned()).collect();
-
-        let gate = Gate::shut();
         let stop = Stop::new();
         let engine = Engine::new(config.jobs);
-        install(&engine, &config, listeners, Parts { options, gate: gate.clone(), stop: stop.clone() })?;
+        let server = Arc::new(Server {
+            engine: engine.clone(),
+            gate: Gate::shut(),
+            settings: ArcSwap::from_pointee(jobs::settings(&config)),
+            connections: Arc::new(Semaphore::new(connections(&config))),
+        });
+        let config = ArcSwap::from_pointee(config);
+        let standing = Arc::new(Standing { config, sockets, server });
+        let closing = Closing(standing.clone());
+        install(&engine, &standing, options, &stop)?;
 
         let serving = engine.spawn(engine.job("serveapi")?);
-        let mut daemon = Daemon { engine, listening, stop, gate, grace: config.grace, serving, signals };
-        let Daemon { engine, signals, .. } = &mut daemon;
         tokio::select! {
-            opened = open(engine) => opened?,
-            () = signals.end() => daemon.stop.raise(StopReason::Shutdown),
+            opened = open(&engine) => opened?,
+            _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(daemon)
+        Ok(Some(Daemon { engine, stop, standing, serving, signals, closing }))
+    }
+
+    /// Returns the addresses as they are bound, port 0 resolved.
+    pub fn listening(&self) -> Vec<String> {
+        self.standing.sockets.listeners().iter().map(|listener| listener.local().to_owned()).collect()
     }
 
     /// Waits for a signal to end, then drains: no new connections, at most the grace period for the
@@ -91,23 +125,52 @@ impl Daemon {
     ///
     /// # Errors
     /// Serving failed.
-    pub async fn run(mut self) -> Result<()> {
+    pub async fn run(mut self) -> Result<Exit> {
+        /// One that runs and one that comes after it, and so sees whatever changed in between.
+        const RELOADS: usize = 2;
+        let mut reloads = JoinSet::new();
         loop {
             tokio::select! {
-                _ = self.signals.hangup.recv() => reload(&self.engine).await,
-                _ = self.signals.terminate.recv() => break,
-                _ = self.signals.interrupt.recv() => break,
-                StopReason::Shutdown | StopReason::Killed = self.stop.raised() => break,
+                signal = self.signals.next() => match signal {
+                    Sent::Reload if reloads.len() < RELOADS => {
+                        let engine = self.engine.clone();
+                        reloads.spawn(async move { reload(&engine).await });
+                    }
+                    Sent::Reload => {}
+                    Sent::End(_) => break,
+                },
+                Some(_) = reloads.join_next() => {}
+                _ = self.stop.raised() => break,
+                served = &mut self.serving => match served {
+                    Ok(Err(failure)) => return Err(failure.into()),
+                    Ok(Ok(())) => break,
+                    Err(failure) => bail!("serving failed: {failure}"),
+                },
             }
         }
-        let Daemon { engine, gate, grace, serving, mut signals, .. } = self;
+        // What is half loaded would be closed as soon as it was there.
+        drop(reloads);
+        let Daemon { engine, standing, serving, mut signals, closing: _closing, .. } = self;
         tokio::select! {
-            () = drain(&engine, &gate, grace) => {}
-            () = signals.end() => return Err(anyhow::anyhow!("ended at once by a second signal")),
+            exit = drain(&engine, &standing, serving) => Ok(exit),
+            signal = signals.end() => {
+                warn!("ended at once by a second signal");
+                Ok(Exit::Signalled(signal))
+            }
         }
-        serving.abort();
-        Ok(())
     }
+}
+
+/// Reads the configuration and binds what it says.
+fn bind(source: &Source) -> Result<(Config, Sockets)> {
+    let config = source()?;
+    let options = BindOptions {
+        unix_group: config.unix.group.clone(),
+        unix_mode: config.unix.mode,
+        ..BindOptions::default()
+    };
+    let sockets = Sockets::bind(&config.listen, options, Activation::from_env()?)?;
+    Ok((config, sockets))
 }
 
 impl Signals {
@@ -119,11 +182,37 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to end.
-    async fn end(&mut self) {
+    /// Waits for the next signal.
+    async fn next(&mut self) -> Sent {
+        // signal(7).
+        const INTERRUPT: u8 = 2;
+        const TERMINATE: u8 = 15;
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => Sent::Reload,
+            _ = self.terminate.recv() => Sent::End(TERMINATE),
+            _ = self.interrupt.recv() => Sent::End(INTERRUPT),
+        }
+    }
+
+    /// Waits for a signal to end and returns its number; the others are not for now.
+    async fn end(&mut self) -> u8 {
+        loop {
+            match self.next().await {
+                Sent::End(signal) => return signal,
+                Sent::Reload => {}
+            }
+        }
+    }
+}
+
+impl Exit {
+    /// Returns the exit status, which `serve --help` explains.
+    pub fn status(self) -> u8 {
+        match self {
+            Exit::Drained => 0,
+            Exit::CutOff => 3,
+            // As a shell says it of a process that a signal ended.
+            Exit::Signalled(signal) => 128 + signal,
         }
     }
 }
@@ -135,18 +224,25 @@ async fn open(engine: &Arc<Engine>) -> Result<()> {
     Ok(())
 }
 
-async fn drain(engine: &Arc<Engine>, gate: &Gate, grace: Duration) {
+/// Lets the connections finish what they began, then the jobs: whoever was accepted is answered.
+async fn drain(engine: &Arc<Engine>, standing: &Standing, serving: JoinHandle<Result<(), Failure>>) -> Exit {
+    let grace = standing.config.load().grace;
     info!("draining: requests under way have {grace:?}");
     tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
-    gate.drain();
-    let ending = engine.shutdown(grace).await;
-    match ending.stopped {
-        0 => info!("drained"),
-        stopped => warn!("{stopped} jobs did not finish in time and were stopped"),
-    }
+    let deadline = Instant::now() + grace;
+    standing.server.gate.drain();
+    let served = timeout(grace, serving).await.is_ok();
+    let ending = engine.shutdown(deadline.saturating_duration_since(Instant::now())).await;
     if !ending.callbacks_done {
         warn!("a shutdown callback did not finish in time");
     }
+    // The job that serves is one of those that were stopped.
+    match (served, ending.stopped.saturating_sub(usize::from(!served))) {
+        (true, 0) => info!("drained"),
+        (false, 0) => warn!("the grace period is over: connections were cut off"),
+        (_, stopped) => warn!("the grace period is over: {stopped} jobs were stopped"),
+    }
+    if served && ending.stopped == 0 { Exit::Drained } else { Exit::CutOff }
 }
 
 /// Runs the job `reload` and logs what it says; on failure the old generation goes on.
@@ -161,16 +257,10 @@ pub async fn reload(engine: &Arc<Engine>) {
     }
 }
 
-/// What the built-in jobs are made of, besides the configuration.
-struct Parts {
-    options: Options,
-    gate: Gate,
-    stop: Stop,
-}
-
 /// Registers the built-in jobs.
-fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, parts: Parts) -> Result<()> {
-    let sandbox = Sandbox::new(u32::try_from(config.jobs).context("jobs")?).context("start wasmtime")?;
+fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, stop: &Stop) -> Result<()> {
+    let most = u32::try_from(standing.config.load().jobs).context("jobs")?;
+    let sandbox = Sandbox::new(most).context("start wasmtime")?;
     match sandbox.allocation() {
         Allocation::Pooled => {}
         Allocation::OnDemand(why) => {
@@ -179,54 +269,29 @@ fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, part
             );
         }
     }
-    let server = Server {
-        engine: engine.clone(),
-        gate: parts.gate.clone(),
-        settings: settings(config),
-        connections: Arc::new(Semaphore::new(connections(config))),
-    };
-    let loader = Loader::new(sandbox, parts.options.progress);
+    let loader = Loader::new(sandbox, options.progress);
     let generations = Arc::new(Generations::new(engine, loader));
-    let reload = Reload { generations: generations.clone(), source: parts.options.source };
+    let reload =
+        Reload { generations: generations.clone(), source: options.source, standing: standing.clone() };
     let swap = Swap { generations: generations.clone(), duration: config::duration };
     let watch = WatchCanary {
         generations: generations.clone(),
         duration: config::duration,
-        gate: parts.gate.clone(),
+        gate: standing.server.gate.clone(),
     };
+    let gate = standing.server.gate.clone();
     let registry = engine.registry();
-    registry.register(
-        "serveapi",
-        Arc::new(ServeApi { listeners: Mutex::new(listeners), server: Arc::new(server) }),
-    )?;
-    registry.register("acceptconnections", Arc::new(AcceptConnections { gate: parts.gate }))?;
+    registry.register("serveapi", Arc::new(ServeApi::new(standing.clone())))?;
+    registry.register("acceptconnections", Arc::new(AcceptConnections { gate }))?;
     registry.register("reload", Arc::new(reload))?;
     registry.register("swap", Arc::new(swap))?;
     registry.register("rollback", Arc::new(Rollback { generations }))?;
     registry.register("canary", Arc::new(watch))?;
-    registry.register("shutdown", Arc::new(Shutdown { stop: parts.stop }))?;
+    registry.register("shutdown", Arc::new(Shutdown { stop: stop.clone() }))?;
     registry.register("commands", Arc::new(Commands { engine: Arc::downgrade(engine) }))?;
     registry.register("version", Arc::new(Version))?;
     debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
     Ok(())
-}
-
-/// Takes the bounds of connections out of the configuration.
-fn settings(config: &Config) -> Settings {
-    let http = &config.http;
-    Settings {
-        deadlines: Deadlines {
-            first_byte: http.first_byte,
-            head: http.head,
-            keep_alive: http.keep_alive,
-            write_idle: http.write_idle,
-        },
-        body_idle: http.body_idle,
-        head_size: http.head_size,
-        target_size: http.target_size,
-        fields: http.fields,
-        access_log: config.access_log,
-    }
 }
 
 /// Says how many connections there may be at once. Unless it is configured, half of the descriptors

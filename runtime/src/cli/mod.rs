@@ -39,8 +39,8 @@ enum Verb {
 /// Runs the program and says how it ended. Errors are printed, a line each.
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
-        Verb::Up(args) => up::up(args).map(|()| ExitCode::SUCCESS),
-        Verb::Serve(args) => serve::serve(args).map(|()| ExitCode::SUCCESS),
+        Verb::Up(args) => up::up(args),
+        Verb::Serve(args) => serve::serve(args),
         Verb::Run(args) => run::run(args),
         Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),

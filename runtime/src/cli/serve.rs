@@ -1,6 +1,8 @@
 //! `portcullis serve`: the daemon.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,14 +10,16 @@ use clap::ArgAction;
 
 use super::{progress, start_log};
 use crate::config::{self, Config};
-use crate::daemon::{Daemon, Options};
+use crate::daemon::{Daemon, Exit, Options};
 use crate::net::Endpoint;
 
 /// Serves what a configuration says, until it is told to end.
 ///
 /// SIGTERM and SIGINT drain: requests under way are finished within the grace period; a second one
-/// ends at once. SIGHUP reads the configuration and the modules anew; on any error the old ones stay.
+/// ends at once. SIGHUP reads the configuration and the modules anew, and listens where it says; on
+/// any error everything stays as it was.
 #[derive(clap::Args)]
+#[command(after_help = STATUSES)]
 pub(super) struct Args {
     /// The configuration.
     #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
@@ -23,6 +27,16 @@ pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
 }
+
+/// What the exit status of a daemon means.
+const STATUSES: &str = "\
+Exit status:
+  0    drained: everything that had begun was finished; also a signal before the daemon was ready
+  1    the daemon could not start or go on
+  2    wrong usage
+  3    the grace period was over before everything was finished: jobs were stopped
+  130  ended at once by a second signal, the last one being SIGINT
+  143  ended at once by a second signal, the last one being SIGTERM";
 
 /// Flags that go before the configuration.
 #[derive(clap::Args, Clone)]
@@ -55,22 +69,27 @@ impl Flags {
     }
 }
 
-pub(super) fn serve(args: Args) -> Result<()> {
+pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let _log = start_log(args.flags.debug)?;
     let source = move || args.flags.config(&args.config);
-    let options = Options { source: Box::new(source), progress: progress::bar() };
-    run_to_end(async { Daemon::start(options).await?.run().await })
+    let options = Options { source: Arc::new(source), progress: progress::bar() };
+    run_to_end(async {
+        match Daemon::start(options).await? {
+            Some(daemon) => daemon.run().await,
+            None => Ok(Exit::Drained),
+        }
+    })
 }
 
 /// Runs a daemon and leaves with what it says, also when a module is still being compiled: that
 /// cannot be interrupted, and nobody waits for it any more.
-pub(super) fn run_to_end(daemon: impl Future<Output = Result<()>>) -> Result<()> {
+pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<ExitCode> {
     /// Long enough for whatever only has to be dropped.
-    const LEAVING: Duration = Duration::from_secs(1);
+    const LEAVING: Duration = Duration::from_millis(500);
     let runtime = runtime()?;
     let outcome = runtime.block_on(daemon);
     runtime.shutdown_timeout(LEAVING);
-    outcome
+    outcome.map(|exit| exit.status().into())
 }
 
 /// Makes the runtime that everything asynchronous runs on: a worker a core.

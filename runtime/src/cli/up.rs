@@ -1,6 +1,7 @@
 //! `portcullis up`: build, serve, and do both again on every change.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::build::{self, Depth};
 use super::{curl, progress, say, serve, start_log};
-use crate::daemon::{self, Daemon, Options};
+use crate::daemon::{self, Daemon, Exit, Options};
 use crate::engine::Engine;
 
 /// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
@@ -30,7 +31,7 @@ pub(super) struct Args {
 /// How long a directory must be quiet before it is built: an editor saves in several steps.
 const QUIET: Duration = Duration::from_millis(100);
 
-pub(super) fn up(args: Args) -> Result<()> {
+pub(super) fn up(args: Args) -> Result<ExitCode> {
     let Args { dir, flags } = args;
     let file = dir.join("portcullis.toml");
     ensure!(file.is_file(), "{} is not there: `portcullis new NAME` makes one", file.display());
@@ -44,10 +45,10 @@ pub(super) fn up(args: Args) -> Result<()> {
         config.access_log = true;
         Ok(config)
     };
-    let options = Options { source: Box::new(source), progress: progress::bar() };
+    let options = Options { source: Arc::new(source), progress: progress::bar() };
     serve::run_to_end(async {
-        let daemon = Daemon::start(options).await?;
-        for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening) {
+        let Some(daemon) = Daemon::start(options).await? else { return Ok(Exit::Drained) };
+        for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
             say(&line);
         }
         let rebuilding = tokio::spawn(rebuild(changes, daemon.engine.clone()));

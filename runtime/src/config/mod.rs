@@ -3,6 +3,7 @@
 mod check;
 mod cors;
 mod file;
+mod fixed;
 mod handler;
 mod meant;
 mod nearest;

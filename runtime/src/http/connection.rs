@@ -2,22 +2,24 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::deadline::Watched;
+use super::deadline::{Progress, Watched};
 use super::server::Server;
 use super::service;
-use crate::net::{Peer, Stream};
+use crate::net::{Leave, Leaving, Peer, Stream};
 
-/// Serves a connection until its client has enough, breaks off or keeps us waiting, or the daemon
-/// drains: then the request under way is the last.
-pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer) {
-    let (stream, progress) = Watched::new(stream, server.settings.deadlines);
-    let settings = &server.settings;
+/// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
+/// leave: then the request under way is the last.
+pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leaving: Leaving) {
+    let settings = server.settings.load_full();
+    let (stream, progress) = Watched::new(stream, settings.deadlines);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -30,14 +32,31 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer) {
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
-    let respond = |request| service::respond(&server, &peer, &progress, request);
+    let respond = |request| service::respond(&server, &settings, &peer, &progress, request);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond));
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
+        // First: a request that has arrived is answered.
+        biased;
         outcome = connection.as_mut() => outcome,
-        () = server.gate.draining() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        leave = leaving.begun() => {
+            progress.leave();
+            let linger = match leave {
+                Leave::AtOnce => Duration::ZERO,
+                Leave::Gently => LINGER,
+            };
+            // Every answer says that it is the last; a client that is busy leaves by itself.
+            match timeout(linger, connection.as_mut()).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        outcome = connection.as_mut() => outcome,
+                        () = silence(&progress) => Ok(()),
+                    }
+                }
+            }
         }
     };
     if let Err(error) = outcome {
@@ -45,6 +64,18 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer) {
         debug!("connection from {}: {error}", peer.remote());
     }
 }
+
+/// Waits for [`LINGER`], and then for ever if a request has begun to arrive: hyper lets a new
+/// connection be that never sent one.
+async fn silence(progress: &Progress) {
+    sleep(LINGER).await;
+    if !progress.is_idle() {
+        std::future::pending().await
+    }
+}
+
+/// How long a connection that leaves may take to send a request that is already on its way.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// The smallest buffer hyper works with.
 const MIN_BUFFER: usize = 8192;

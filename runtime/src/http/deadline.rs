@@ -55,6 +55,8 @@ struct Shared {
     waiting: AtomicU64,
     /// Whether the peer has not sent all of the request's body yet, or we have not read it.
     owed: AtomicBool,
+    /// Whether the next response is the last.
+    leaving: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -73,6 +75,7 @@ impl Progress {
             due: AtomicU64::new(millis(first_byte)),
             waiting: AtomicU64::new(waiting_for::HEAD_START),
             owed: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
         };
         Progress(Arc::new(shared))
     }
@@ -103,6 +106,21 @@ impl Progress {
     fn is_mid_request(&self) -> bool {
         self.0.owed.load(Ordering::Relaxed)
             || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
+    }
+
+    /// Notes that the next response is the last one.
+    pub(super) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether the next response is the last one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.0.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Says whether no byte of a request has come since the last response.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_START
     }
 
     fn due(&self) -> Option<Instant> {

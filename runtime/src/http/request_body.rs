@@ -21,12 +21,7 @@ use crate::job::{Fault, Input};
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn input(
-    body: Incoming,
-    most: u64,
-    idle: Duration,
-    progress: &Progress,
-) -> Result<Input, Fault> {
+pub(super) fn input(body: Incoming, most: u64, idle: Duration, progress: &Progress) -> Result<Input, Fault> {
     let hint = body.size_hint();
     if hint.lower() > most {
         return Err(Fault::InputTooLarge(most));

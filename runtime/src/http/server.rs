@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info};
@@ -10,7 +11,7 @@ use tracing::{error, info};
 use super::connection;
 use super::deadline::Deadlines;
 use crate::engine::Engine;
-use crate::net::{Draining, Gate, Listener};
+use crate::net::{Gate, Post};
 
 /// What every listener shares.
 pub struct Server {
@@ -18,8 +19,8 @@ pub struct Server {
     pub engine: Arc<Engine>,
     /// What must be open before anything is accepted.
     pub gate: Gate,
-    /// The bounds of connections and heads.
-    pub settings: Settings,
+    /// The bounds of connections and heads. A connection pins them as a request pins its catalog.
+    pub settings: ArcSwap<Settings>,
     /// A permit a connection, over all listeners.
     pub connections: Arc<Semaphore>,
 }
@@ -42,11 +43,13 @@ pub struct Settings {
 }
 
 impl Server {
-    /// Waits for the gate, then accepts connections until the daemon drains, then waits for those
+    /// Waits for the gate, then accepts connections until they are to leave, then waits for those
     /// that are under way. Dropping the future ends them all.
-    pub async fn run(self: Arc<Self>, listener: Listener) {
-        if let Err(Draining) = self.gate.opened().await {
-            return;
+    pub async fn run(self: Arc<Self>, post: Post) {
+        let Post { listener, leaving } = post;
+        tokio::select! {
+            opened = self.gate.opened() => if opened.is_err() { return },
+            _ = leaving.begun() => return,
         }
         let mut connections = JoinSet::new();
         loop {
@@ -57,14 +60,14 @@ impl Server {
             };
             tokio::select! {
                 (permit, (stream, peer)) = accepted => {
-                    let server = self.clone();
+                    let (server, leaving) = (self.clone(), leaving.clone());
                     connections.spawn(async move {
-                        connection::serve(server, stream, peer).await;
+                        connection::serve(server, stream, peer, leaving).await;
                         drop(permit);
                     });
                 }
                 Some(ended) = connections.join_next() => told(ended),
-                () = self.gate.draining() => break,
+                _ = leaving.begun() => break,
             }
         }
         // From here on connecting is refused, not left waiting for nobody.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, HOST, ORIGIN};
+use http::header::{ALLOW, CONNECTION, HOST, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -15,7 +15,7 @@ use super::error::Refusal;
 use super::exchange::{Exchange, complain};
 use super::request_body;
 use super::response_body::Body;
-use super::server::Server;
+use super::server::{Server, Settings};
 use crate::catalog::{Catalog, Cors, Lookup, Match, VersionHeader};
 use crate::cgi::path;
 use crate::job::Fault;
@@ -30,19 +30,20 @@ const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
     server: &Arc<Server>,
+    settings: &Settings,
     peer: &Peer,
     progress: &Progress,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let mut exchange = Exchange::new(progress.clone(), server.settings.deadlines.keep_alive);
+    let mut exchange = Exchange::new(progress.clone(), settings.deadlines.keep_alive);
     progress.answering(None);
     let (head, body) = request.into_parts();
     progress.owes(!body.is_end_stream());
-    if server.settings.access_log {
+    if settings.access_log {
         exchange.note(&head.method, head.uri.path_and_query().map_or("", |target| target.as_str()));
     }
     let catalog = server.engine.live().pin();
-    let asked = Asked { server, peer, progress, head: &head, catalog: &catalog };
+    let asked = Asked { server, settings, peer, progress, head: &head, catalog: &catalog };
     let mut response = match asked.answer(body, &mut exchange).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(&head.headers),
@@ -53,6 +54,9 @@ pub(super) async fn respond(
     if catalog.version_header == VersionHeader::Present {
         response.headers_mut().extend(exchange.version().map(|version| (VERSION, version)));
     }
+    if progress.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     exchange.answered(response.status());
     response.body_mut().exchange = Some(exchange);
     Ok(response)
@@ -62,6 +66,7 @@ pub(super) async fn respond(
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     server: &'a Arc<Server>,
+    settings: &'a Settings,
     peer: &'a Peer,
     progress: &'a Progress,
     head: &'a Parts,
@@ -73,7 +78,7 @@ impl<'a> Asked<'a> {
     /// Finds who answers, and has it answered.
     async fn answer(self, body: Incoming, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
-        let most = self.server.settings.target_size;
+        let most = self.settings.target_size;
         if uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
             return Err(Refusal::TargetTooLong(most));
         }
@@ -119,7 +124,7 @@ impl<'a> Asked<'a> {
             complain(id, entry, &fault);
             Refusal::Failed(id, fault)
         };
-        let idle = self.server.settings.body_idle;
+        let idle = self.settings.body_idle;
         let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(failed)?;
         let answering = made.start(engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)

@@ -2,24 +2,35 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow, bail};
 
 use super::generations::Generations;
+use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::job::{Handler, Job, Run};
+use crate::net::Change;
 
-/// Reads the configuration anew and publishes what it says. The first generation comes this way too.
+/// Reads the configuration anew and does what it says. The first generation comes this way too.
 pub struct Reload {
     /// The road of the catalog.
     pub generations: Arc<Generations>,
     /// Reads the configuration, flags applied.
     pub source: Source,
+    /// What changes with the catalog.
+    pub standing: Arc<Standing>,
 }
 
 /// Reads a configuration; called for every reload.
-pub type Source = Box<dyn Fn() -> Result<Config> + Send + Sync>;
+pub type Source = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// A generation that is ready. Dropping it undoes it.
+struct Loaded {
+    catalog: Catalog,
+    change: Change,
+    config: Config,
+}
 
 impl Handler for Reload {
     fn run(self: Arc<Self>, job: Job) -> Run {
@@ -38,16 +49,32 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let next = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
-        turn.prove(&next).await?;
-        let (handlers, routes) = (next.handlers.len(), next.routes.len());
-        let generation = turn.publish(next)?;
+        let Loaded { catalog, change, config } =
+            loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        turn.prove(&catalog).await?;
+        let (handlers, routes) = (catalog.handlers.len(), catalog.routes.len());
+        let generation = turn.publish(catalog)?;
+        // From here on nothing can fail, so that no catalog is served without its sockets.
+        self.standing.adopt(config);
+        self.standing.sockets.apply(change);
         Ok(format!("generation {generation}: {handlers} handlers, {routes} routes"))
     }
 
-    fn load(&self, base: &Catalog) -> Result<Catalog> {
+    fn load(&self, base: &Catalog) -> Result<Loaded> {
         let config = (self.source)()?;
-        self.generations.loader.catalog(config, base).map_err(|errors| lines(&errors))
+        let fixed = self.standing.config.load().needs_restart(&config);
+        if !fixed.is_empty() {
+            bail!("needs restart: {}: a running daemon cannot change this", fixed.join(", "));
+        }
+        let change = self.standing.sockets.prepare(&config.listen);
+        match (change, self.generations.loader.catalog(config.clone(), base)) {
+            (Ok(change), Ok(catalog)) => Ok(Loaded { catalog, change, config }),
+            (change, catalog) => {
+                let errors: Vec<Error> =
+                    change.err().into_iter().chain(catalog.err().into_iter().flatten()).collect();
+                Err(lines(&errors))
+            }
+        }
     }
 }
 

@@ -1,39 +1,54 @@
 //! `serveapi`: serves every listener, from the opening of the gate until the daemon has drained.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::http::Server;
+use super::standing::Standing;
 use crate::job::{Fault, Handler, Job, Run, Status};
-use crate::net::Listener;
+use crate::net::Leave;
 
-/// Serves these listeners, once.
+/// Serves the listeners that there are and those that a reload adds, once.
 pub struct ServeApi {
-    /// Bound and listening; taken by the first run.
-    pub listeners: Mutex<Vec<Listener>>,
-    /// What answers their connections.
-    pub server: Arc<Server>,
+    /// Where the listeners are.
+    pub standing: Arc<Standing>,
+    serving: AtomicBool,
+}
+
+impl ServeApi {
+    /// Makes the job; it serves when it is run.
+    pub fn new(standing: Arc<Standing>) -> ServeApi {
+        ServeApi { standing, serving: AtomicBool::new(false) }
+    }
 }
 
 impl Handler for ServeApi {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let listeners =
-                std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
-            if listeners.is_empty() {
-                let usage = "usage: serveapi PROTO://ADDR [PROTO://ADDR ...]\n";
-                job.stderr.write_all(usage).await.map_err(|_| Fault::ReaderGone)?;
+            if self.serving.swap(true, Ordering::Relaxed) {
+                job.stderr.write_all("serving already\n").await.map_err(|_| Fault::ReaderGone)?;
                 return Ok(Status::ERROR);
             }
-            let mut serving = JoinSet::new();
-            for listener in listeners {
-                info!("listening on {}", listener.local());
-                serving.spawn(self.server.clone().run(listener));
-            }
-            while let Some(ended) = serving.join_next().await {
-                ended.map_err(|failure| Fault::Host(anyhow::anyhow!("an accept loop failed: {failure}")))?;
+            let Standing { sockets, server, .. } = &*self.standing;
+            let mut listeners = JoinSet::new();
+            let mut more = true;
+            while more || !listeners.is_empty() {
+                tokio::select! {
+                    post = sockets.next(), if more => match post {
+                        Some(post) => {
+                            info!("listening on {}", post.listener.local());
+                            listeners.spawn(server.clone().run(post));
+                        }
+                        None => more = false,
+                    },
+                    Some(ended) = listeners.join_next() => {
+                        ended.map_err(|failure| Fault::Host(anyhow::anyhow!("an accept loop failed: {failure}")))?;
+                    }
+                    // Whoever shuts the gate need not know of sockets.
+                    () = server.gate.draining(), if more => sockets.close(Leave::AtOnce),
+                }
             }
             Ok(Status::OK)
         })

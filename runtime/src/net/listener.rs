@@ -153,7 +153,7 @@ impl AsFd for Listener {
 }
 
 /// Warns of each TCP listener that other machines can reach: clients are not verified there.
-pub fn warn_if_exposed(listeners: &[Listener]) {
+pub(super) fn warn_if_exposed(listeners: &[Listener]) {
     for listener in listeners.iter().filter(|listener| is_exposed(listener)) {
         tracing::warn!(
             listener = listener.local(),

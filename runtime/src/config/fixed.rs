@@ -1,0 +1,62 @@
+//! What a reload cannot change.
+
+use super::{Config, HttpLimits, UnixOptions};
+
+impl Config {
+    /// Lists the keys in which `next` differs and which take effect only at a start: the pool of
+    /// sandboxes and the permits of connections are made once, and a bound socket keeps its owner.
+    pub fn needs_restart(&self, next: &Config) -> Vec<&'static str> {
+        // Every key is named here, so that a new one cannot be forgotten.
+        let Config {
+            listen: _,
+            grace: _,
+            jobs,
+            access_log: _,
+            version_prefix: _,
+            version_header: _,
+            watch: _,
+            unix: UnixOptions { group, mode },
+            http:
+                HttpLimits {
+                    first_byte: _,
+                    head: _,
+                    body_idle: _,
+                    write_idle: _,
+                    keep_alive: _,
+                    head_size: _,
+                    target_size: _,
+                    fields: _,
+                    connections,
+                },
+            cors: _,
+            handlers: _,
+            routes: _,
+        } = self;
+        let differs = [
+            ("jobs", *jobs != next.jobs),
+            ("unix.group", *group != next.unix.group),
+            ("unix.mode", *mode != next.unix.mode),
+            ("http.connections", *connections != next.http.connections),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, parse};
+    use std::path::Path;
+
+    fn read(text: &str) -> Config {
+        parse(text, Path::new("/nowhere"), "p.toml").unwrap()
+    }
+
+    #[test]
+    fn what_needs_a_restart_is_listed_whole() {
+        let (before, after) =
+            (read(""), "jobs = 9\nunix.mode = \"0600\"\nhttp.connections = 5\ngrace = \"1s\"\n");
+
+        assert_eq!(before.needs_restart(&read(after)), ["jobs", "unix.mode", "http.connections"]);
+        assert!(before.needs_restart(&read("access_log = true\nhttp.head = \"1s\"\n")).is_empty());
+    }
+}

@@ -1,0 +1,219 @@
+//! The daemon's life: listeners that come and go, signals, and the end.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, until};
+
+const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+
+/// The daemon as `serve -c FILE`: the configuration alone says where it listens.
+const AS_CONFIGURED: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$1\" \"$2\" \"$3\""];
+
+fn hello() -> Vec<u8> {
+    Program::text().say("hello\n").wasm()
+}
+
+/// A daemon that listens where `listen` says.
+fn listening(listen: &str) -> Setup {
+    let setup = Setup::new(&configuration(listen, "")).file("one.wasm", &hello());
+    setup.under(&AS_CONFIGURED)
+}
+
+fn configuration(listen: &str, more: &str) -> String {
+    format!(
+        "listen = {listen}\n{more}\n[handler.one]\nmodule = \"one.wasm\"\n[[route]]\npath = \"/\"\nhandler = \"one\"\n"
+    )
+}
+
+/// Writes a configuration and has it read; returns once the daemon says what came of it.
+fn reload(daemon: &Daemon, text: &str) {
+    let said = |daemon: &Daemon| daemon.log.count("reloaded: ") + daemon.log.count("not reloaded");
+    let before = said(daemon);
+    fs::write(daemon.path("portcullis.toml"), text).unwrap();
+    daemon.signal(Signal::HUP);
+    until("the reload is over", || (said(daemon) > before).then_some(()));
+}
+
+/// Returns the port of the `count`-th TCP listener there has been.
+fn port(daemon: &Daemon, count: usize) -> u16 {
+    let line = daemon.log.lines(count, "listening on tcp://").pop().unwrap();
+    line.rsplit_once(':').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn a_reload_opens_new_listeners_and_closes_old_ones_and_keeps_the_rest() {
+    let setup = listening("[\"unix://old.sock\", \"tcp://127.0.0.1:0\"]");
+    let (old, new) = (setup.path("old.sock"), setup.path("new.sock"));
+    let daemon = setup.start();
+    let kept = port(&daemon, 1);
+    let mut idle = Client::unix(&old);
+    assert_eq!(idle.get("/").text(), "hello\n");
+
+    reload(&daemon, &configuration("[\"tcp://127.0.0.1:0\", \"unix://new.sock\"]", ""));
+
+    assert_eq!(daemon.log.count("not reloaded"), 0);
+    assert_eq!(Client::unix(&new).get("/").text(), "hello\n");
+    assert_eq!(Client::tcp(kept).get("/").text(), "hello\n");
+    daemon.log.line("old.sock: closed");
+    assert!(!old.exists());
+    // It may ask once more, or be closed.
+    let answer = idle.try_send(CLOSE).map(|()| String::from_utf8(idle.rest()).unwrap()).unwrap_or_default();
+    assert!(answer.is_empty() || answer.contains("\r\nconnection: close\r\n"), "{answer}");
+}
+
+#[test]
+fn a_listener_that_cannot_be_bound_leaves_everything_as_it_was() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let setup = listening("[\"tcp://127.0.0.1:0\"]");
+    let (module, new) = (setup.path("one.wasm"), setup.path("new.sock"));
+    let daemon = setup.start();
+    fs::write(module, Program::text().say("changed\n").wasm()).unwrap();
+
+    reload(&daemon, &configuration(&format!("[\"unix://new.sock\", \"tcp://{addr}\"]"), ""));
+
+    daemon.log.line("address already in use");
+    assert!(!new.exists());
+    assert_eq!(daemon.get("/").text(), "hello\n");
+}
+
+#[test]
+fn a_bad_module_leaves_the_listeners_as_they_were() {
+    let setup = listening("[\"tcp://127.0.0.1:0\"]");
+    let (module, new) = (setup.path("one.wasm"), setup.path("new.sock"));
+    let daemon = setup.start();
+    fs::write(module, "text").unwrap();
+
+    reload(&daemon, &configuration("[\"unix://new.sock\"]", ""));
+
+    daemon.log.line("not reloaded");
+    until("the socket is unbound", || (!new.exists()).then_some(()));
+    assert_eq!(daemon.get("/").text(), "hello\n");
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_whole_and_the_rest_applies() {
+    let listen = "[\"tcp://127.0.0.1:0\"]";
+    let daemon = listening(listen).start();
+
+    reload(&daemon, &configuration(listen, "jobs = 7\naccess_log = true\n[unix]\nmode = \"0600\"\n"));
+    daemon.log.line("needs restart: jobs, unix.mode");
+    daemon.get("/");
+    assert_eq!(daemon.log.count("GET / -> 200"), 0);
+
+    reload(&daemon, &configuration(listen, "access_log = true\n[http]\nkeep_alive = \"50ms\"\n"));
+    let mut client = daemon.client();
+    client.get("/");
+    daemon.log.line("GET / -> 200");
+    assert!(client.rest().is_empty(), "the new deadline closes it");
+}
+
+#[test]
+fn two_hundred_slow_requests_are_finished_after_a_signal_to_end() {
+    let module = Program::text().say("begun\n").sleep(Duration::from_millis(700)).say("ended\n").wasm();
+    let mut daemon = Setup::one("limits = { queue = 400 }", &module).start();
+    let mut clients: Vec<Client> = (0..200).map(|_| daemon.client()).collect();
+    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let mut idle = daemon.client();
+    idle.send("GET /nothing HTTP/1.1\r\nHost: test\r\n\r\n");
+    idle.response();
+    clients[0].head();
+
+    daemon.signal(Signal::TERM);
+
+    assert!(idle.rest().is_empty());
+    assert_eq!(clients[0].chunks(), b"begun\nended\n");
+    for client in &mut clients[1..] {
+        assert_eq!(client.response().text(), "begun\nended\n");
+        assert!(client.rest().is_empty(), "it was the last answer");
+    }
+    let ended = daemon.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("drained"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_does_not_end_in_time_is_cut_off_and_the_exit_status_says_so() {
+    let module = Program::text().say("begun\n").sleep_for_ever().wasm();
+    let mut daemon = Setup::one("", &module).add("").start();
+    let text = fs::read_to_string(daemon.path("portcullis.toml")).unwrap();
+    reload(&daemon, &format!("grace = \"200ms\"\n{text}"));
+    let mut client = daemon.client();
+    client.send(CLOSE);
+    client.head();
+
+    let ended = daemon.terminate();
+
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 jobs were stopped"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let module = Program::text().say("begun\n").sleep_for_ever().wasm();
+    let setup = Setup::one("", &module);
+    let path = setup.path("p.sock");
+    let mut daemon = setup.host(format!("unix://{}", path.display())).start();
+    let mut client = Client::unix(&path);
+    client.send(CLOSE);
+    client.head();
+    daemon.signal(Signal::TERM);
+    daemon.log.line("draining");
+
+    daemon.signal(Signal::INT);
+
+    assert_eq!(daemon.wait(Duration::from_secs(2)).code, Some(130));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_connection_that_never_sent_a_request_does_not_hold_up_the_end() {
+    let mut daemon = Setup::one("", &hello()).start();
+    let mut silent = daemon.client();
+    assert_eq!(daemon.get("/").status(), 200);
+    let start = Instant::now();
+
+    assert_eq!(daemon.terminate().code, Some(0));
+
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(silent.rest().is_empty());
+}
+
+/// Starts a daemon that waits for its configuration: nobody writes to the FIFO it reads.
+fn waiting_for_its_configuration() -> Daemon {
+    let setup = Setup::new("").under(&AS_CONFIGURED);
+    let config = setup.path("portcullis.toml");
+    fs::remove_file(&config).unwrap();
+    make_fifo(&config);
+    setup.spawn()
+}
+
+fn make_fifo(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+#[test]
+fn a_signal_to_end_is_heard_while_the_configuration_is_read() {
+    let mut daemon = waiting_for_its_configuration();
+    until("it handles signals", || {
+        // proc_pid_status(5): bit 14 of SigCgt is SIGTERM.
+        let mut status = String::new();
+        fs::File::open(format!("/proc/{}/status", daemon.pid()))
+            .unwrap()
+            .read_to_string(&mut status)
+            .unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
+        (u64::from_str_radix(caught, 16).unwrap() & 1 << 14 != 0).then_some(())
+    });
+    let start = Instant::now();
+
+    assert_eq!(daemon.terminate().code, Some(0));
+
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
