@@ -205,16 +205,17 @@ impl<S: AsyncRead + Unpin> Watched<S> {
     /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
     /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let over = self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready());
+        if self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(());
+        }
         let mut bytes = [0; 4 << 10];
-        while !over {
+        loop {
             let mut dropped = ReadBuf::new(&mut bytes);
             let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut dropped));
             if outcome.is_err() || dropped.filled().is_empty() {
-                break;
+                return Poll::Ready(());
             }
         }
-        Poll::Ready(())
     }
 }
 

@@ -1,0 +1,31 @@
+//! The command line of the benchmark.
+
+use std::time::Duration;
+
+use clap::Parser;
+
+/// Measures a request to each kind of handler against the same request to a bare hyper server.
+#[derive(Parser)]
+#[command(override_usage = "cargo bench -- [OPTIONS]")]
+pub(crate) struct Options {
+    /// How long each row is measured in a round, after a second to warm up.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each row is measured; the median of the rounds is shown.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub(crate) rounds: u32,
+    /// Measure this row only, and the bare server it is compared to. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) only: Vec<String>,
+    /// Be the bare server: what the benchmark starts itself as.
+    #[arg(long, hide = true)]
+    pub(crate) baseline_server: bool,
+    /// Measure: `cargo bench` passes this, `cargo test --all-targets` does not.
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "wanted seconds from 0.1 to 3600".to_owned())
+}

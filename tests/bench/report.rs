@@ -1,0 +1,180 @@
+//! From observations to the table that the README quotes.
+
+use std::fmt;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::options::Options;
+use crate::rows::Row;
+
+/// What was seen of one row in one round.
+pub(crate) struct Observed {
+    /// How long each response took.
+    pub(crate) latencies: Vec<Duration>,
+    /// How long it was measured.
+    pub(crate) elapsed: Duration,
+    /// Processor time of the server.
+    pub(crate) server_cpu: Duration,
+    /// Processor time of this client.
+    pub(crate) client_cpu: Duration,
+    /// Processor time of everything on the machine, these two included.
+    pub(crate) all_cpu: Duration,
+    /// Bytes.
+    pub(crate) peak: u64,
+}
+
+/// The columns of one row.
+#[derive(Clone, Copy)]
+pub(crate) struct Measurement {
+    /// Requests a second.
+    rate: f64,
+    p50_us: f64,
+    p99_us: f64,
+    server_us: f64,
+    client_us: f64,
+    peak_mib: f64,
+    /// Processors that were busy with something else: what disturbs a measurement.
+    others: f64,
+}
+
+/// All measurements of all rows.
+pub(crate) struct Table<'a> {
+    lines: Vec<(&'a Row, Vec<Measurement>)>,
+}
+
+impl Measurement {
+    pub(crate) fn new(mut observed: Observed) -> Measurement {
+        observed.latencies.sort_unstable();
+        let count = observed.latencies.len().max(1);
+        let percentile = |percent: usize| {
+            let latency = observed.latencies.get(count * percent / 100).copied().unwrap_or_default();
+            latency.as_secs_f64() * 1e6
+        };
+        let each_us = |cpu: Duration| cpu.as_secs_f64() * 1e6 / count as f64;
+        let ours = observed.server_cpu + observed.client_cpu;
+        let others = observed.all_cpu.saturating_sub(ours).as_secs_f64() / observed.elapsed.as_secs_f64();
+        Measurement {
+            others,
+            rate: observed.latencies.len() as f64 / observed.elapsed.as_secs_f64(),
+            p50_us: percentile(50),
+            p99_us: percentile(99),
+            server_us: each_us(observed.server_cpu),
+            client_us: each_us(observed.client_cpu),
+            peak_mib: observed.peak as f64 / f64::from(1 << 20),
+        }
+    }
+
+    /// Takes the median of each column.
+    fn median(all: &[Measurement]) -> Measurement {
+        let median = |column: fn(&Measurement) -> f64| median(all.iter().map(column).collect());
+        Measurement {
+            rate: median(|one| one.rate),
+            p50_us: median(|one| one.p50_us),
+            p99_us: median(|one| one.p99_us),
+            server_us: median(|one| one.server_us),
+            client_us: median(|one| one.client_us),
+            peak_mib: median(|one| one.peak_mib),
+            others: median(|one| one.others),
+        }
+    }
+}
+
+impl Table<'_> {
+    pub(crate) fn new(rows: &[Row]) -> Table<'_> {
+        Table { lines: rows.iter().map(|row| (row, Vec::new())).collect() }
+    }
+
+    /// Adds what was measured of the row with this number.
+    pub(crate) fn add(&mut self, row: usize, measurement: Measurement) {
+        self.lines[row].1.push(measurement);
+    }
+
+    /// Returns how many processors were busy with something else in the round that was disturbed most.
+    fn disturbance(&self) -> f64 {
+        self.lines.iter().flat_map(|(_, rounds)| rounds).map(|one| one.others).fold(0.0, f64::max)
+    }
+
+    /// Compares a row to another round by round, for the machine is not the same in every round.
+    fn ratio(&self, against: &str, rounds: &[Measurement]) -> f64 {
+        let other = self.lines.iter().find(|(row, _)| row.name == against);
+        let pairs = other.into_iter().flat_map(|(_, other)| rounds.iter().zip(other));
+        median(pairs.map(|(one, other)| one.rate / other.rate).collect())
+    }
+}
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "| handler | requests/s | of bare hyper | p50 | p99 | server CPU a request | peak memory |"
+        )?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|")?;
+        for (row, rounds) in &self.lines {
+            let median = Measurement::median(rounds);
+            let ratio = self.ratio(row.against, rounds);
+            writeln!(
+                f,
+                "| {} | {} | {ratio:.2} | {:.0} µs | {:.0} µs | {:.1} µs | {:.0} MiB |",
+                row.title,
+                grouped(median.rate),
+                median.p50_us,
+                median.p99_us,
+                median.server_us,
+                median.peak_mib,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Measurement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Measurement { rate, p50_us, p99_us, server_us, client_us, peak_mib, others } = self;
+        write!(f, "{} requests/s, p50 {p50_us:.0} µs, p99 {p99_us:.0} µs, ", grouped(*rate))?;
+        write!(f, "CPU {server_us:.1} µs (client {client_us:.1} µs), {peak_mib:.0} MiB, others {others:.2}")
+    }
+}
+
+/// Says on what and how it was measured, for numbers that are quoted without it mean nothing.
+///
+/// # Errors
+/// The kernel does not tell.
+pub(crate) fn circumstances(options: &Options, connections: usize, table: &Table<'_>) -> Result<String> {
+    let cores = std::thread::available_parallelism().context("count the processors")?;
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's version")?;
+    Ok(format!(
+        "{cores} cores ({model}), which the client shares, Linux {}, loopback, {connections} connections with a request \
+         at a time on each, {} rounds of {:?}, medians. A fresh sandbox for every request. \
+         At worst, {:.2} cores were busy with something else.",
+        kernel.trim(),
+        options.rounds,
+        options.seconds,
+        table.disturbance(),
+    ))
+}
+
+/// Takes the value in the middle, or the mean of the two that are; of nothing, it is no number.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = values.len() / 2;
+    let lower = values.len().saturating_sub(1) / 2;
+    values.get(lower..=upper).map_or(f64::NAN, |middle| middle.iter().sum::<f64>() / middle.len() as f64)
+}
+
+/// Writes a number in groups of three digits.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! The servers under test: processes of their own, so that the kernel counts what each of them uses.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The real daemon, as cargo built it for this benchmark.
+pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// Ticks a second in /proc: USER_HZ, which is part of the kernel's interface, time(7).
+const TICKS: f64 = 100.0;
+
+/// A server that runs until it is dropped.
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    child: Child,
+    /// Held, so that a server which logs does not fail at it.
+    _stderr: BufReader<ChildStderr>,
+}
+
+impl Server {
+    /// Starts the bare server: this program once more.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(crate) fn hyper() -> Result<Server> {
+        let mut command = Command::new(std::env::current_exe().context("find this program")?);
+        command.arg("--baseline-server");
+        Server::start(command)
+    }
+
+    /// Starts the daemon with a configuration.
+    ///
+    /// # Errors
+    /// It does not start; the message is its own.
+    pub(crate) fn daemon(config: &Path) -> Result<Server> {
+        let mut command = Command::new(PORTCULLIS);
+        command.arg("serve").arg("--config").arg(config).env_remove("PORTCULLIS_LOG");
+        Server::start(command)
+    }
+
+    /// Starts a server and waits until it says where it listens.
+    fn start(mut command: Command) -> Result<Server> {
+        // The bare server ends with the pipe to its stdin.
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("run {command:?}"))?;
+        let stderr = child.stderr.take().context("stderr is piped")?;
+        let mut server = Server { address: ([0; 4], 0).into(), child, _stderr: BufReader::new(stderr) };
+        let mut said = String::new();
+        loop {
+            let start = said.len();
+            if server._stderr.read_line(&mut said)? == 0 {
+                bail!("{command:?} ended: {}", said.trim_end());
+            }
+            if let Some((_, address)) = said[start..].split_once("listening on tcp://") {
+                server.address = address.trim_end().parse().context("the address it listens on")?;
+                return Ok(server);
+            }
+        }
+    }
+
+    /// Returns the processor time it has used so far.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        cpu_of(self.child.id())
+    }
+
+    /// Forgets the peak of its memory so far: compiling modules is no part of serving them.
+    pub(crate) fn forget_peak(&self) {
+        // proc_pid_clear_refs(5): 5 resets the peak. Where it cannot be reset, it includes the start.
+        let _unreset = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
+    }
+
+    /// Returns the most bytes of memory it had at once.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().context("VmHWM")?;
+        Ok(kibibytes << 10)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // By its id, which is ours until it is waited for. It may have ended already.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// Returns the processor time a process has used, in user mode and in the kernel.
+///
+/// # Errors
+/// There is no such process.
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The second field is a name in parentheses that may hold anything. After it, proc_pid_stat(5)
+    // numbers the fields from 3; utime is 14, stime 15.
+    let (_, fields) = stat.rsplit_once(") ").context("no name in /proc/PID/stat")?;
+    let ticks = fields.split(' ').skip(14 - 3).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+}
+
+/// Returns the processor time that the whole machine has used, be it for processes or, in a virtual
+/// machine, for others.
+///
+/// # Errors
+/// /proc is not what it is on Linux.
+pub(crate) fn cpu_of_all() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    // proc_stat(5): cpu user nice system idle iowait irq softirq steal, in ticks.
+    let fields = stat.lines().next().unwrap_or_default().split_ascii_whitespace().skip(1).take(8);
+    let busy = fields.enumerate().filter(|(field, _)| ![3, 4].contains(field));
+    let ticks = busy.map(|(_, ticks)| ticks.parse::<u64>()).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
+}

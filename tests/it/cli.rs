@@ -1,0 +1,161 @@
+//! The command line: verbs that serve nobody.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::harness::{Ended, PATIENCE, Program, Setup, finish, portcullis};
+
+/// Runs `portcullis run` in a directory of its own that holds `guest.wasm`.
+fn run(program: &Program, args: &[&str], stdin: &[u8]) -> Ended {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("guest.wasm"), program.wasm()).unwrap();
+    run_in(&dir, args, stdin)
+}
+
+fn run_in(dir: &TempDir, args: &[&str], stdin: &[u8]) -> Ended {
+    finish(portcullis().arg("run").args(args).current_dir(dir.path()), stdin, PATIENCE)
+}
+
+#[test]
+fn stdin_and_stdout_of_a_run_are_unchanged() {
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+
+    let ended = run(&Program::new().echo(), &["guest.wasm"], &bytes);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout == bytes, "{} bytes came back", ended.stdout.len());
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn the_exit_status_of_a_run_is_the_jobs() {
+    for (program, status) in [
+        (Program::new(), 0),
+        (Program::new().exit(1), 1),
+        (Program::new().exit(42), 42),
+        (Program::new().trap(), 134),
+        (Program::new().code("(drop (memory.grow (i32.const 0x10000))) unreachable"), 137),
+    ] {
+        let ended = run(&program, &["guest.wasm"], b"");
+
+        assert_eq!(ended.code, Some(status), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn stderr_of_a_run_is_unchanged() {
+    let ended = run(&Program::new().complain("one\ntwo"), &["guest.wasm"], b"");
+
+    assert_eq!(ended.stderr, "one\ntwo");
+}
+
+#[test]
+fn a_trap_in_a_run_is_told_with_its_stack() {
+    let ended = run(&Program::new().trap(), &["guest.wasm"], b"");
+
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(
+        lines,
+        ["portcullis: guest.wasm: trapped: wasm `unreachable` instruction executed", "portcullis:   0: main"]
+    );
+}
+
+#[test]
+fn variables_are_given_to_a_run_and_none_are_inherited() {
+    let ended = run(&Program::new().environment(), &["-e", "A=1", "-e", "B=x=y", "guest.wasm"], b"");
+
+    assert_eq!(ended.stdout, b"A=1\0B=x=y\0");
+}
+
+#[test]
+fn a_handler_is_run_by_its_name() {
+    let module = Program::new().environment().echo().wasm();
+    let setup = Setup::one("env = { GREETING = \"hi\" }", &module);
+    let file = setup.path("portcullis.toml");
+
+    let ended = finish(portcullis().args(["run", "-c"]).arg(file).arg("one"), b"in", PATIENCE);
+
+    assert_eq!(ended.stdout, b"GREETING=hi\0in", "{}", ended.stderr);
+}
+
+#[test]
+fn a_name_that_is_nobodys_is_one_line_that_says_who_there_is() {
+    let setup = Setup::one("", &Program::new().wasm());
+    let file = setup.path("portcullis.toml");
+
+    let ended = finish(portcullis().args(["run", "-c"]).arg(&file).arg("two"), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "portcullis: \"two\" is no handler of {} (it has: one); for a module, name its file",
+            file.display()
+        )
+    );
+}
+
+#[test]
+fn a_limit_holds_in_a_run_as_well() {
+    let setup = Setup::one("limits.time = \"100ms\"", &Program::new().sleep_for_ever().wasm());
+    let file = setup.path("portcullis.toml");
+
+    let ended = finish(portcullis().args(["run", "-c"]).arg(file).arg("one"), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(124));
+    assert_eq!(ended.stderr, "portcullis: one: stopped at its time limit of 100ms (limits.time)");
+}
+
+#[test]
+fn built_in_jobs_are_run_by_their_names() {
+    let ended = finish(portcullis().args(["run", "version"]), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let version: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    let status = |args: &[&str]| finish(portcullis().args(args), b"", PATIENCE).code;
+
+    assert_eq!(status(&[]), Some(2));
+    assert_eq!(status(&["swim"]), Some(2));
+    assert_eq!(status(&["serve", "--tls"]), Some(2), "what does not work yet is not taken");
+    assert_eq!(status(&["serve", "-H", "ftp://x"]), Some(2));
+    assert_eq!(status(&["--help"]), Some(0));
+    assert_eq!(status(&["serve", "--help"]), Some(0));
+    assert_eq!(status(&["--version"]), Some(0));
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let ended = finish(portcullis().arg("serve").current_dir(dir.path()), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("portcullis: portcullis.toml: "), "{}", ended.stderr);
+}
+
+#[test]
+fn a_new_handler_is_built_and_served() {
+    /// A build of the SDK and what it needs, on a slow machine.
+    const BUILD: Duration = Duration::from_secs(300);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let setup = Setup::new("");
+    let dir = setup.path("portcullis.toml").parent().unwrap().to_owned();
+
+    let made = finish(portcullis().args(["new", "hi"]).current_dir(&dir), b"", PATIENCE);
+
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let built =
+        finish(portcullis().arg("build").current_dir(&dir).env("CARGO_TARGET_DIR", target), b"", BUILD);
+    assert_eq!(built.code, Some(0), "{}", built.stderr);
+    let daemon = setup.start();
+    assert_eq!(daemon.get("/hi/ada").text(), "Hello, ada!\n");
+}

@@ -1,0 +1,222 @@
+//! What a bad configuration or module is answered, at the start and at a reload.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
+
+fn saying(text: &str) -> Vec<u8> {
+    Program::text().say(text).wasm()
+}
+
+/// Puts a file in place in one step, as a careful person does.
+fn replace(daemon: &Daemon, name: &str, bytes: &[u8]) {
+    fs::write(daemon.path("new"), bytes).unwrap();
+    fs::rename(daemon.path("new"), daemon.path(name)).unwrap();
+}
+
+const FIVE: &str = "\
+listen = [\"tcp:8080\"]
+grace = \"soon\"
+colour = \"red\"
+
+[handler.one]
+module = \"absent.wasm\"
+
+[[route]]
+path = \"/\"
+handler = \"two\"
+";
+
+#[test]
+fn five_mistakes_are_five_lines_in_their_order() {
+    let setup = Setup::new(FIVE);
+    let file = setup.path("portcullis.toml").display().to_string();
+
+    let ended = setup.fail();
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stdout.is_empty());
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 5, "{}", ended.stderr);
+    let starts = [
+        "1: listen[0]: ",
+        "2: grace: ",
+        "3: colour: unknown key",
+        "6: handler.one.module: there is no module at ",
+        "10: route[0].handler: there is no handler \"two\"",
+    ];
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(&format!("portcullis: {file}:{start}")), "{line}\nwanted {start}");
+    }
+}
+
+#[test]
+fn check_says_the_same_as_serve() {
+    let setup = Setup::new(FIVE);
+    let file = setup.path("portcullis.toml");
+
+    let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+
+    assert_eq!(checked.code, Some(1));
+    assert_eq!(checked.stderr, setup.fail().stderr);
+}
+
+#[test]
+fn check_of_a_sound_configuration_is_one_line_and_0() {
+    let setup = Setup::one("", &saying("x"));
+    let file = setup.path("portcullis.toml");
+
+    let ended = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(said, format!("{}: 1 handlers, 1 routes: ok\n", file.display()));
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_module_that_cannot_be_a_handler_is_one_line_that_says_why() {
+    let wat = |text: &str| wat::parse_str(text).unwrap();
+    let foreign = "(module (import \"env\" \"alpha\" (func)) (func (export \"_start\")))";
+    let unknown =
+        "(module (import \"wasi_snapshot_preview1\" \"sock_open\" (func)) (func (export \"_start\")))";
+    for (module, wanted) in [
+        (b"Hello, I am text".to_vec(), "not a WebAssembly module: it starts with \"Hello, I am text\""),
+        (b"(module)".to_vec(), "WebAssembly text, not a module"),
+        (Vec::new(), "the file is empty"),
+        (wat("(module (func (export \"add\")))"), "exports no `_start` function"),
+        (wat(foreign), "env::alpha"),
+        (wat(unknown), "sock_open"),
+        (wat("(component)"), "exports no `wasi:cli/run`"),
+    ] {
+        let setup = Setup::one("", &module);
+        let (ended, left) = setup.fail_leaving();
+
+        assert_eq!(ended.code, Some(1), "{wanted}");
+        let complaints: Vec<&str> =
+            ended.stderr.lines().filter(|line| line.starts_with("portcullis: ")).collect();
+        assert_eq!(complaints.len(), 1, "{}", ended.stderr);
+        assert!(complaints[0].starts_with("portcullis: handler \"one\": "), "{}", complaints[0]);
+        assert!(complaints[0].contains(wanted), "{}\nwanted {wanted}", complaints[0]);
+        assert_eq!(left, ["one.wasm", "portcullis.toml"]);
+    }
+}
+
+#[test]
+fn two_bad_modules_are_two_lines() {
+    let ended = Setup::new("").handler("a", "", b"text").handler("b", "", b"").fail();
+
+    let complaints = ended.stderr.lines().filter(|line| line.starts_with("portcullis: handler \""));
+    assert_eq!(complaints.count(), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn a_reload_publishes_the_new_module() {
+    let daemon = Setup::one("", &saying("old")).start();
+    let mut client = daemon.client();
+    assert_eq!(client.get("/").text(), "old");
+    replace(&daemon, "one.wasm", &saying("new"));
+
+    daemon.signal(Signal::HUP);
+
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(client.get("/").text(), "new", "on the same connection");
+}
+
+#[test]
+fn a_reload_keeps_the_old_generation_when_a_module_is_bad() {
+    let daemon = Setup::one("", &saying("old")).start();
+    replace(&daemon, "one.wasm", b"text");
+
+    daemon.signal(Signal::HUP);
+
+    daemon.log.line("not reloaded, the old generation goes on");
+    assert_eq!(daemon.get("/").text(), "old");
+}
+
+#[test]
+fn a_reload_keeps_the_old_generation_when_the_configuration_is_bad() {
+    let daemon = Setup::one("", &saying("old")).start();
+    replace(&daemon, "portcullis.toml", b"listen = 1\ncolour = 2\n");
+
+    daemon.signal(Signal::HUP);
+
+    daemon.log.line("not reloaded, the old generation goes on");
+    daemon.log.line("2: colour: unknown key");
+    assert_eq!(daemon.get("/").text(), "old");
+    replace(
+        &daemon,
+        "portcullis.toml",
+        b"[handler.one]\nmodule = \"one.wasm\"\n[[route]]\npath = \"/new\"\nhandler = \"one\"\n",
+    );
+    daemon.signal(Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!((daemon.get("/new").status(), daemon.get("/").status()), (200, 404));
+}
+
+#[test]
+fn a_request_under_way_is_finished_by_the_module_it_began_with() {
+    let slow = |name: &str| Program::text().say(name).read_once().say(name).wasm();
+    let daemon = Setup::one("", &slow("old\n")).start();
+    let mut client = daemon.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    client.head();
+    assert_eq!(client.chunk(), b"old\n");
+    replace(&daemon, "one.wasm", &slow("new\n"));
+
+    daemon.signal(Signal::HUP);
+
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x").text(), "new\nnew\n");
+    client.send("x");
+    assert_eq!(client.chunks(), b"old\n");
+}
+
+#[test]
+fn no_request_is_lost_while_generations_follow_each_other() {
+    let daemon = Setup::one("", &saying("generation")).start();
+    let port = daemon.port();
+    let asking = std::thread::spawn(move || {
+        let mut client = crate::harness::Client::tcp(port);
+        (0..500).filter(|_| client.get("/").text().starts_with("generation")).count()
+    });
+
+    for generation in 2..12 {
+        replace(&daemon, "one.wasm", &saying(&format!("generation {generation}")));
+        daemon.signal(Signal::HUP);
+        daemon.log.line(&format!("reloaded: generation {generation}"));
+    }
+
+    assert_eq!(asking.join().unwrap(), 500);
+    assert_eq!(daemon.get("/").text(), "generation 11");
+}
+
+#[test]
+fn what_changes_under_up_is_built_and_swapped_in() {
+    let text = |said: &str| {
+        let length = said.len() + 26;
+        format!(
+            "(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func $write (param i32 i32 i32 i32) (result i32)))
+               (memory (export \"memory\") 1)
+               (data (i32.const 0) \"\\10\\00\\00\\00\\{length:02x}\\00\\00\\00\")
+               (data (i32.const 16) \"Content-Type: text/plain\\n\\n{said}\")
+               (func (export \"_start\")
+                 (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"
+        )
+    };
+    let config =
+        "[handler.one]\nmodule = \"build/one.wasm\"\n[[route]]\npath = \"/one/{who}\"\nhandler = \"one\"\n";
+    let daemon = Setup::new(config).file("one.wat", text("old").as_bytes()).up().start();
+    assert_eq!(daemon.get("/one/x").text(), "old");
+    let port = daemon.port();
+    assert!(daemon.out.line("  curl ").contains(&format!("curl http://127.0.0.1:{port}/one/who")));
+
+    fs::write(daemon.path("one.wat"), text("new")).unwrap();
+
+    until("the new one answers", || (daemon.get("/one/x").text() == "new").then_some(()));
+    fs::write(daemon.path("one.wat"), "(module (oops))").unwrap();
+    daemon.log.line("not built, the old generation goes on");
+    assert_eq!(daemon.get("/one/x").text(), "new");
+}

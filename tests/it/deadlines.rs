@@ -1,0 +1,165 @@
+//! How long a peer may keep a connection waiting.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Daemon, Program, Setup, until};
+
+/// The deadline under test, in each test.
+const DEADLINE: Duration = Duration::from_millis(300);
+
+/// What a busy machine may add.
+const LATE: Duration = Duration::from_secs(3);
+
+fn daemon(settings: &str) -> Daemon {
+    Setup::one("", &Program::text().echo().say("hello\n").wasm())
+        .prepend(&format!("[http]\n{settings}\n"))
+        .start()
+}
+
+/// Waits until the server closes, and checks that it did so at its deadline, counted from `start`.
+#[track_caller]
+fn closed_at_the_deadline(client: &mut Client, start: Instant) -> Vec<u8> {
+    let rest = client.rest();
+    on_time(start);
+    rest
+}
+
+#[track_caller]
+fn on_time(start: Instant) {
+    let time = start.elapsed();
+    // A millisecond less is the rounding of the daemon's clock.
+    assert!(time + Duration::from_millis(2) >= DEADLINE, "too early: {time:?}");
+    assert!(time < DEADLINE + LATE, "too late: {time:?}");
+}
+
+#[test]
+fn a_client_that_says_nothing_is_closed_at_the_first_byte_deadline() {
+    let daemon = daemon("first_byte = \"300ms\"");
+    let start = Instant::now();
+    let mut client = daemon.client();
+
+    let rest = closed_at_the_deadline(&mut client, start);
+
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn a_head_that_does_not_end_is_closed_at_the_head_deadline() {
+    let daemon = daemon("head = \"300ms\"");
+    let mut client = daemon.client();
+    let start = Instant::now();
+
+    client.send("GET / HTTP/1.1\r\nHost");
+
+    closed_at_the_deadline(&mut client, start);
+}
+
+#[test]
+fn a_head_that_comes_in_drops_is_not_given_more_time() {
+    let daemon = daemon("head = \"300ms\"");
+    let mut client = daemon.client();
+    let start = Instant::now();
+
+    client.send("GET / HTTP/1.1\r\nX: ");
+    while client.is_silent_for(Duration::from_millis(20)) && client.try_send("x").is_ok() {
+        assert!(start.elapsed() < DEADLINE + LATE);
+    }
+
+    on_time(start);
+}
+
+#[test]
+fn an_idle_connection_is_closed_at_the_keep_alive_deadline() {
+    let daemon = daemon("keep_alive = \"300ms\"");
+    let mut client = daemon.client();
+    let start = Instant::now();
+    assert_eq!(client.get("/").text(), "hello\n");
+
+    let rest = closed_at_the_deadline(&mut client, start);
+
+    assert!(rest.is_empty());
+}
+
+#[test]
+fn an_idle_connection_is_closed_also_behind_a_handler_without_a_time_limit() {
+    let module = Program::text().say("hello\n").wasm();
+    let daemon =
+        Setup::one("limits.time = \"none\"", &module).prepend("[http]\nkeep_alive = \"300ms\"\n").start();
+    let mut client = daemon.client();
+    let start = Instant::now();
+    assert_eq!(client.get("/").text(), "hello\n");
+
+    closed_at_the_deadline(&mut client, start);
+}
+
+#[test]
+fn a_connection_that_is_used_in_time_is_kept() {
+    let daemon = daemon("keep_alive = \"1s\"");
+    let mut client = daemon.client();
+    let start = Instant::now();
+
+    while start.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(client.get("/").text(), "hello\n");
+        assert!(client.is_silent_for(Duration::from_millis(100)));
+    }
+
+    assert_eq!(client.get("/").text(), "hello\n");
+}
+
+#[test]
+fn a_body_that_stops_coming_breaks_the_answer_off_at_its_deadline() {
+    let daemon = daemon("body_idle = \"300ms\"");
+    let mut client = daemon.client();
+    let start = Instant::now();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n12345");
+    client.head();
+    assert_eq!(client.chunk(), b"12345");
+
+    let rest = closed_at_the_deadline(&mut client, start);
+
+    assert!(rest.is_empty(), "no last chunk: {}", rest.escape_ascii());
+    daemon.log.line("no byte of the request body came for 300ms");
+}
+
+#[test]
+fn a_body_that_stops_coming_before_the_answer_is_a_408() {
+    let module = Program::new().swallow().say("Content-Type: text/plain\n\nread\n").wasm();
+    let daemon = Setup::one("", &module).prepend("[http]\nbody_idle = \"300ms\"\n").start();
+    let mut client = daemon.client();
+    let start = Instant::now();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n12345");
+
+    let response = client.response();
+
+    on_time(start);
+    assert_eq!(response.status(), 408);
+    assert!(response.text().ends_with("no byte of the request body came for 300ms\n"), "{}", response.text());
+    assert!(client.rest().is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_at_the_write_deadline() {
+    let module = Program::text().pour(2048).wasm();
+    let daemon = Setup::one("", &module).prepend("[http]\nwrite_idle = \"300ms\"\n").flag("-D").start();
+    let mut client = daemon.client();
+    let start = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+
+    daemon.log.line("-job one() = ");
+
+    on_time(start);
+    let whole = 2048u64 << 16;
+    let seen = until("what was sent by then", || Some(client.drop_bytes(whole)));
+    assert!(seen < whole, "{seen}");
+}
+
+#[test]
+fn a_request_at_the_last_moment_is_answered_all_the_same() {
+    let module = Program::new().sleep(3 * DEADLINE).say("Content-Type: text/plain\n\nslow\n").wasm();
+    let settings = "[http]\nfirst_byte = \"300ms\"\nhead = \"300ms\"\nkeep_alive = \"300ms\"\n";
+    let daemon = Setup::one("", &module).prepend(settings).start();
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.text(), "slow\n", "no deadline of the client's runs while the handler works");
+}

@@ -1,0 +1,305 @@
+//! What a client is told when a request fails, and by whose doing.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Daemon, Program, Response, Setup, until};
+
+fn failing(settings: &str, program: Program) -> Daemon {
+    Setup::one(settings, &program.wasm()).start()
+}
+
+/// Takes the number of the job off an error in plain text.
+fn complaint(response: &Response) -> &str {
+    let (job, complaint) = response.text().split_once(": ").unwrap();
+    let number = job.strip_prefix("job ").unwrap();
+    assert!(number.bytes().all(|byte| byte.is_ascii_hexdigit()), "{number}");
+    complaint
+}
+
+fn post(client: &mut Client, length: u64) {
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
+}
+
+#[test]
+fn a_body_is_taken_at_its_limit_and_refused_one_byte_later() {
+    let daemon = failing("limits.body = 1000", Program::text().echo());
+
+    let at = daemon.client().submit("POST", "/", "", &[b'x'; 1000]);
+    let past = daemon.client().submit("POST", "/", "", &[b'x'; 1001]);
+
+    assert_eq!((at.status(), at.body.len()), (200, 1000));
+    assert_eq!(past.status(), 413);
+    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000 bytes (limits.body)\n");
+    assert_eq!(past.field("connection"), Some("close"));
+}
+
+#[test]
+fn a_body_of_unknown_length_is_taken_at_its_limit_and_refused_one_byte_later() {
+    let daemon =
+        failing("limits.body = 1000", Program::new().swallow().say("Content-Type: text/plain\n\nread\n"));
+    let submit = |length: usize| {
+        let mut client = daemon.client();
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(format!("{length:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(length)));
+        client.response()
+    };
+
+    let (at, past) = (submit(1000), submit(1001));
+
+    assert_eq!((at.status(), at.text()), (200, "read\n"));
+    assert_eq!(past.status(), 413);
+    assert_eq!(complaint(&past), "the request body is larger than the limit of 1000 bytes (limits.body)\n");
+}
+
+#[test]
+fn a_client_in_the_middle_of_a_large_body_gets_to_see_why_it_is_refused() {
+    let daemon = failing("limits.body = 1000", Program::text().echo());
+    let mut client = daemon.client();
+    post(&mut client, 8 << 20);
+
+    // More than the sockets hold: the server has answered long before all of it is on its way.
+    client.send(vec![b'x'; 8 << 20]);
+
+    let response = client.response();
+    assert_eq!(response.status(), 413);
+    assert!(client.rest().is_empty());
+}
+
+#[test]
+fn output_is_taken_at_its_limit_and_broken_off_one_byte_later() {
+    let head = "Content-Type: text/plain\n\n".len();
+    let say = |length: usize| Program::text().say(&"x".repeat(length)).wasm();
+    let limit = format!("limits.output = {}", head + 1000);
+    let daemon = Setup::new("").handler("at", &limit, &say(1000)).handler("past", &limit, &say(1001)).start();
+
+    let at = daemon.get("/at");
+    let past = daemon.get("/past");
+
+    assert_eq!((at.status(), at.body.len()), (200, 1000));
+    assert_eq!(past.status(), 502);
+    assert_eq!(
+        complaint(&past),
+        format!("stopped at its output limit of {} bytes (limits.output)\n", head + 1000)
+    );
+}
+
+#[test]
+fn a_trap_is_a_502_and_the_log_says_where() {
+    let daemon = failing("", Program::new().trap());
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.status(), 502);
+    assert_eq!(complaint(&response), "trapped: wasm `unreachable` instruction executed\n");
+    let line = daemon.log.line("trapped: wasm `unreachable` instruction executed");
+    assert!(line.contains("one@"), "{line}");
+    daemon.log.line("0: main");
+}
+
+#[test]
+fn an_exit_status_is_a_502_with_the_last_line_of_stderr() {
+    let daemon = failing("", Program::new().complain("first\nno disk left\n").exit(3));
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.status(), 502);
+    assert_eq!(complaint(&response), "ended with exit status 3 before it had answered: no disk left\n");
+    daemon.log.line("one: first");
+}
+
+#[test]
+fn output_that_is_no_answer_is_a_502() {
+    let daemon = Setup::new("")
+        .handler("garbage", "", &Program::new().say("Hello, world!\n").wasm())
+        .handler("empty", "", &Program::new().wasm())
+        .handler("unfinished", "", &Program::new().say("Content-Type: text/plain\n").wasm())
+        .handler("short", "", &Program::new().say("Content-Type: a/b\nContent-Length: 5\n\nfour").wasm())
+        .start();
+
+    for (target, what) in [
+        ("/garbage", "Hello, world!"),
+        ("/empty", "without writing anything"),
+        ("/unfinished", "blank line"),
+        ("/short", "5"),
+    ] {
+        let response = daemon.get(target);
+
+        assert_eq!(response.status(), 502, "{target}");
+        let complaint = complaint(&response);
+        assert!(complaint.starts_with("not a valid answer: ") && complaint.contains(what), "{complaint}");
+    }
+}
+
+#[test]
+fn a_guest_that_computes_too_long_is_a_504() {
+    let daemon = failing("limits = { cpu = \"100ms\", time = \"20s\" }", Program::new().spin());
+    let start = Instant::now();
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.status(), 504);
+    assert_eq!(complaint(&response), "stopped at its processor limit of 100ms (limits.cpu)\n");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_guest_that_waits_too_long_is_a_504() {
+    let daemon = failing("limits = { cpu = \"20s\", time = \"100ms\" }", Program::new().sleep_for_ever());
+    let start = Instant::now();
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.status(), 504);
+    assert_eq!(complaint(&response), "stopped at its time limit of 100ms (limits.time)\n");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[test]
+fn guests_that_spin_on_every_core_do_not_keep_others_from_being_answered() {
+    let spin = Program::new().spin().wasm();
+    let daemon = Setup::new("")
+        .handler("spin", "limits = { cpu = \"3s\", time = \"10s\" }", &spin)
+        .handler("hello", "", &Program::text().say("hello\n").wasm())
+        .start();
+    let mut spinning: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
+    spinning.iter_mut().for_each(|client| client.send("GET /spin HTTP/1.1\r\nHost: test\r\n\r\n"));
+    let start = Instant::now();
+
+    let response = daemon.get("/hello");
+
+    assert_eq!(response.text(), "hello\n");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
+}
+
+#[test]
+fn the_slots_and_the_line_in_front_of_them_are_taken_and_one_more_is_a_503() {
+    let program = Program::new().read_once().say("Content-Type: text/plain\n\ndone\n");
+    let daemon = Setup::one("limits = { concurrency = 2, queue = 1 }", &program.wasm()).flag("-D").start();
+    let mut running = [daemon.client(), daemon.client()];
+    for (client, count) in running.iter_mut().zip(1..) {
+        post(client, 1);
+        daemon.log.lines(count, "+job one(");
+    }
+
+    // Two more, and one place in line: which of them has it is settled by who came first.
+    let mut more = [daemon.client(), daemon.client()];
+    more.iter_mut().for_each(|client| post(client, 1));
+
+    let (refused, mut waiting) = until("one of two is refused", || {
+        let first = more.iter_mut().position(|client| !client.is_silent_for(Duration::from_millis(20)))?;
+        let [one, other] = std::mem::replace(&mut more, [daemon.client(), daemon.client()]);
+        Some(if first == 0 { (one, other) } else { (other, one) })
+    });
+    let refused = { refused }.response();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert_eq!(complaint(&refused), "one: every slot is taken and the queue is full; try again in 1s\n");
+    assert!(waiting.is_silent_for(Duration::from_millis(50)));
+    for client in running.iter_mut().chain([&mut waiting]) {
+        client.send("x");
+        assert_eq!(client.response().text(), "done\n");
+    }
+}
+
+#[test]
+fn without_a_queue_one_past_the_slots_is_refused_at_once() {
+    let program = Program::new().read_once().say("Content-Type: text/plain\n\ndone\n");
+    let daemon = Setup::one("limits = { concurrency = 1, queue = 0 }", &program.wasm()).flag("-D").start();
+    let mut running = daemon.client();
+    post(&mut running, 1);
+    daemon.log.line("+job one(");
+
+    let refused = daemon.get("/");
+
+    assert_eq!(refused.status(), 503);
+    running.send("x");
+    assert_eq!(running.response().text(), "done\n");
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x").text(), "done\n");
+}
+
+#[test]
+fn a_failure_after_the_head_breaks_the_stream_off_before_its_last_chunk() {
+    let daemon = failing("", Program::text().say("begun\n").read_once().trap());
+    let mut client = daemon.client();
+    post(&mut client, 1);
+    client.head();
+    assert_eq!(client.chunk(), b"begun\n");
+
+    client.send("x");
+
+    assert!(client.rest().is_empty(), "no last chunk, and nothing else");
+    daemon.log.line("trapped: wasm `unreachable` instruction executed");
+}
+
+#[test]
+fn a_failure_after_an_announced_length_breaks_off_before_that_length() {
+    let program =
+        Program::new().say("Content-Type: text/plain\nContent-Length: 10\n\nbegun").read_once().exit(1);
+    let daemon = failing("", program);
+    let mut client = daemon.client();
+    post(&mut client, 1);
+    assert!(client.head().contains("\r\ncontent-length: 10\r\n"));
+    client.take(5);
+
+    client.send("x");
+
+    assert!(client.rest().is_empty());
+}
+
+#[test]
+fn an_error_is_json_for_who_asks_for_it_and_names_the_job_of_the_log() {
+    let daemon = failing("", Program::new().exit(3));
+
+    let response = daemon.client().ask("GET", "/", "Accept: application/json\r\n");
+
+    assert_eq!(response.status(), 502);
+    assert_eq!(response.field("content-type"), Some("application/json"));
+    let error: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(error["error"], "exited");
+    assert_eq!(error["message"], "ended with exit status 3 before it had answered");
+    let line = daemon.log.line("ended with exit status 3");
+    assert!(line.contains(&format!("[{}] one@", error["job"].as_str().unwrap())), "{line}");
+}
+
+#[test]
+fn an_error_without_a_job_is_json_as_well() {
+    let daemon = failing("", Program::new());
+
+    let response = daemon.client().ask("GET", "/nowhere", "Accept: application/json\r\n");
+
+    assert_eq!(response.status(), 404);
+    assert_eq!(
+        response.text(),
+        "{\"error\":\"no_route\",\"message\":\"no route matches this path\",\"job\":null}\n"
+    );
+}
+
+#[test]
+fn raw_output_is_the_body_as_it_is() {
+    let daemon =
+        Setup::one("output = \"raw\"\ncontent_type = \"text/csv\"", &Program::new().say("a,b\n\n1,2").wasm())
+            .start();
+
+    let response = daemon.get("/");
+
+    assert_eq!((response.status(), response.field("content-type")), (200, Some("text/csv")));
+    assert_eq!(response.text(), "a,b\n\n1,2");
+}
+
+#[test]
+fn every_field_of_an_answer_reaches_the_client_in_its_order() {
+    let document = "Status: 201 Made Up\nSet-Cookie: a=1\nSet-Cookie: b=2\nX-Odd:  spaced \nConnection: close\n\
+                    Transfer-Encoding: chunked\nContent-Type: text/plain\nContent-Length: 4\n\nbody";
+    let daemon = failing("", Program::new().say(document));
+    let mut client = daemon.client();
+
+    let response = client.get("/");
+
+    assert_eq!(
+        response.undated(),
+        "HTTP/1.1 201 Created\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nx-odd: spaced\r\ncontent-type: text/plain\r\n\
+         content-length: 4\r\n\r\n"
+    );
+    assert_eq!(client.get("/").status(), 201, "the connection is ours to keep");
+}

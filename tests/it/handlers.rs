@@ -1,0 +1,228 @@
+//! What the shipped handlers do, served as they are shipped.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Daemon, Response, Setup, handlers};
+
+/// Serves `handlers/portcullis.toml`, but for its notes, which have a place of their own.
+fn shipped() -> Daemon {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
+    let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
+    let setup = Setup::new(&config);
+    symlink(handlers(), setup.path("build")).unwrap();
+    symlink(source.join("public"), setup.path("public")).unwrap();
+    fs::create_dir_all(setup.path("data/notes")).unwrap();
+    setup.start()
+}
+
+/// Returns a daemon that tests share which run at the same time: to compile everything takes a while.
+fn shared() -> Arc<Daemon> {
+    static RUNNING: Mutex<Weak<Daemon>> = Mutex::new(Weak::new());
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    running.upgrade().unwrap_or_else(|| {
+        let daemon = Arc::new(shipped());
+        *running = Arc::downgrade(&daemon);
+        daemon
+    })
+}
+
+fn json(response: &Response) -> serde_json::Value {
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+#[test]
+fn hello_greets_whom_the_path_names_on_both_targets() {
+    let daemon = shared();
+
+    assert_eq!(daemon.get("/hello/ada").text(), "Hello, ada!\n");
+    assert_eq!(daemon.get("/hello2/ada%20l").text(), "Hello from a component, ada l!\n");
+    assert_eq!(daemon.client().ask("POST", "/hello/ada", "").status(), 405);
+}
+
+#[test]
+fn teapot_is_a_teapot() {
+    let daemon = shared();
+
+    let response = daemon.get("/teapot");
+
+    assert!(response.head.starts_with("HTTP/1.1 418 I'm a teapot\r\ncontent-type: text/plain\r\n"));
+    assert_eq!(response.text(), "I am short and stout here\n");
+}
+
+#[test]
+fn echo_sends_back_a_body_while_it_comes() {
+    let daemon = shared();
+    let mut client = daemon.client();
+    client.send("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Type: a/b\r\nContent-Length: 6\r\n\r\none");
+
+    let head = client.head();
+
+    assert!(head.contains("\r\ncontent-type: a/b\r\n"), "{head}");
+    assert_eq!(client.chunk(), b"one");
+    client.send("two");
+    assert_eq!(client.chunks(), b"two");
+}
+
+#[test]
+fn echo_shows_the_variables_of_a_request() {
+    let daemon = shared();
+
+    let response = daemon.get("/echo?a=b");
+
+    let lines: Vec<&str> = response.text().lines().collect();
+    assert!(lines.contains(&"QUERY_STRING=a=b") && lines.contains(&"REQUEST_METHOD=GET"), "{lines:?}");
+    assert!(lines.is_sorted());
+}
+
+#[test]
+fn files_serves_a_directorys_index_and_sends_clients_there() {
+    let daemon = shared();
+    let index = fs::read(daemon.path("public/index.html")).unwrap();
+
+    let (bare, slashed) = (daemon.get("/files"), daemon.get("/files/"));
+
+    assert_eq!((bare.status(), bare.field("location")), (308, Some("/files/")));
+    assert_eq!(slashed.status(), 200);
+    assert_eq!(slashed.field("content-type"), Some("text/html; charset=utf-8"));
+    assert!(slashed.body == index);
+}
+
+#[test]
+fn files_sends_ranges() {
+    let daemon = shared();
+    let whole = fs::read(daemon.path("public/index.html")).unwrap();
+    let ask =
+        |range: &str| daemon.client().ask("GET", "/files/index.html", &format!("Range: bytes={range}\r\n"));
+
+    let (first, last, beyond) = (ask("0-9"), ask("-5"), ask("99999999-"));
+
+    assert_eq!((first.status(), &first.body[..]), (206, &whole[..10]));
+    assert_eq!(first.field("content-range"), Some(&*format!("bytes 0-9/{}", whole.len())));
+    assert_eq!((last.status(), &last.body[..]), (206, &whole[whole.len() - 5..]));
+    assert_eq!(beyond.status(), 416);
+    assert_eq!(beyond.field("content-range"), Some(&*format!("bytes */{}", whole.len())));
+}
+
+#[test]
+fn files_does_not_send_again_what_the_client_has() {
+    let daemon = shared();
+    let mut client = daemon.client();
+    let etag = client.get("/files/index.html").field("etag").unwrap().to_owned();
+
+    let response = client.ask("GET", "/files/index.html", &format!("If-None-Match: {etag}\r\n"));
+
+    assert_eq!(response.status(), 304);
+    assert_eq!(response.field("etag"), Some(&*etag));
+    let other = client.ask("GET", "/files/index.html", "If-None-Match: \"other\"\r\n");
+    assert_eq!(other.status(), 200);
+}
+
+#[test]
+fn files_tells_the_length_to_who_asks_for_the_head() {
+    let daemon = shared();
+    let length = fs::read(daemon.path("public/index.html")).unwrap().len().to_string();
+
+    let response = daemon.client().ask("HEAD", "/files/index.html", "");
+
+    assert_eq!((response.status(), response.field("content-length")), (200, Some(&*length)));
+}
+
+#[test]
+fn files_shows_nothing_outside_its_mount() {
+    let daemon = shared();
+
+    for target in [
+        "/files/../portcullis.toml",
+        "/files/%2e%2e/portcullis.toml",
+        "/files/..%2fportcullis.toml",
+        "/files//etc/passwd",
+        "/files/%2fetc%2fpasswd",
+        "/files/absent",
+        "/files/index.html/",
+    ] {
+        let response = daemon.get(target);
+
+        assert!([400, 404].contains(&response.status()), "{target}: {}", response.head);
+    }
+}
+
+#[test]
+fn notes_are_kept_changed_and_deleted() {
+    let daemon = shipped();
+    let mut client = daemon.client();
+
+    let made = client.submit("POST", "/notes", "", br#"{"title": "milk", "text": "two litres"}"#);
+
+    assert_eq!((made.status(), made.field("location")), (201, Some("/notes/1")));
+    let etag = made.field("etag").unwrap().to_owned();
+    assert_eq!(json(&client.get("/notes/1"))["text"], "two litres");
+    let fields = format!("If-Match: {etag}\r\n");
+    let changed = client.submit("PUT", "/notes/1", &fields, br#"{"title": "milk", "text": "three"}"#);
+    assert_eq!((changed.status(), &json(&changed)["text"]), (200, &"three".into()));
+    let late = client.submit("PUT", "/notes/1", &fields, br#"{"title": "milk", "text": "four"}"#);
+    assert_eq!(late.status(), 412, "the note is in another state by now");
+    assert_eq!(client.ask("DELETE", "/notes/1", "").status(), 204);
+    assert_eq!(client.get("/notes/1").status(), 404);
+}
+
+#[test]
+fn notes_that_are_made_at_once_are_all_kept_under_numbers_of_their_own() {
+    const EACH: usize = 10;
+    let daemon = shipped();
+    let port = daemon.port();
+    let create = move |thread: usize| {
+        let mut client = crate::harness::Client::tcp(port);
+        let one = |turn: usize| {
+            let body = format!("{{\"title\": \"{thread}/{turn}\"}}");
+            let made = client.submit("POST", "/notes", "", body.as_bytes());
+            assert_eq!(made.status(), 201, "{}", made.text());
+            json(&made)["id"].as_u64().unwrap()
+        };
+        (0..EACH).map(one).collect::<Vec<u64>>()
+    };
+
+    let threads: Vec<_> = (0..4).map(|thread| std::thread::spawn(move || create(thread))).collect();
+    let numbers: Vec<u64> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+
+    assert_eq!(numbers.iter().collect::<BTreeSet<_>>().len(), 4 * EACH);
+    let listed = json(&daemon.get("/notes?limit=100"));
+    let titles: BTreeSet<&str> =
+        listed["notes"].as_array().unwrap().iter().map(|note| note["title"].as_str().unwrap()).collect();
+    assert_eq!(titles.len(), 4 * EACH);
+}
+
+#[test]
+fn notes_refuse_what_is_none() {
+    let daemon = shipped();
+    let status = |body: &[u8]| daemon.client().submit("POST", "/notes", "", body).status();
+
+    assert_eq!(status(b"milk"), 400);
+    assert_eq!(status(br#"{"title": ""}"#), 422);
+    assert_eq!(status(br#"{"title": "x", "colour": "red"}"#), 400);
+}
+
+#[test]
+fn ticks_come_one_by_one_and_end() {
+    let daemon = shared();
+    let mut client = daemon.client();
+    client.send("GET /ticks?count=3&every_ms=200 HTTP/1.1\r\nHost: test\r\n\r\n");
+    let head = client.head();
+    assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
+    let start = Instant::now();
+
+    let first = client.chunk();
+
+    assert!(start.elapsed() < Duration::from_millis(350), "before the second tick: {:?}", start.elapsed());
+    assert_eq!(first, b"id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":3}\n\n");
+    let rest = String::from_utf8(client.chunks()).unwrap();
+    assert_eq!(
+        rest,
+        "id: 2\nevent: tick\ndata: {\"tick\":2,\"of\":3}\n\nid: 3\nevent: tick\ndata: {\"tick\":3,\"of\":3}\n\n\
+         event: done\ndata: {\"ticks\":3}\n\n"
+    );
+}

@@ -1,0 +1,335 @@
+//! The daemon as a process of its own: started, waited for, asked and ended.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{Client, Log, PATIENCE, until, within};
+
+/// What a daemon is started with.
+pub(crate) struct Setup {
+    dir: TempDir,
+    program: Vec<OsString>,
+    verb: Vec<OsString>,
+    hosts: Vec<String>,
+    flags: Vec<OsString>,
+    env: Vec<(String, OsString)>,
+}
+
+/// A daemon that runs. Dropping it ends it.
+pub(crate) struct Daemon {
+    /// What it has written to stderr.
+    pub(crate) log: Log,
+    /// What it has written to stdout.
+    pub(crate) out: Log,
+    child: Child,
+    dir: TempDir,
+    notify: UnixDatagram,
+}
+
+/// How a process has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The exit status; none: a signal.
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+/// Makes a command of the program under test.
+pub(crate) fn portcullis() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    clear(&mut command);
+    command
+}
+
+/// Runs a command to its end, with this on its stdin, and fails the test if it takes too long.
+pub(crate) fn finish(command: &mut Command, stdin: &[u8], patience: Duration) -> Ended {
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (mut to, bytes) = (child.stdin.take().unwrap(), stdin.to_vec());
+    let mut from = child.stdout.take().unwrap();
+    let log = Log::of(child.stderr.take().unwrap());
+    // A child that does not read its stdin is the child's business.
+    std::thread::spawn(move || to.write_all(&bytes));
+    let stdout = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        from.read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let status = within(patience, &format!("{command:?} ends"), || child.try_wait().unwrap());
+    Ended { code: status.code(), stdout: stdout.join().unwrap().unwrap(), stderr: log.whole() }
+}
+
+/// Takes out of the environment what would change what the program does.
+fn clear(command: &mut Command) {
+    for name in
+        ["PORTCULLIS_LOG", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "JOURNAL_STREAM"]
+    {
+        command.env_remove(name);
+    }
+}
+
+impl Setup {
+    /// Starts with a configuration, in a directory of its own.
+    pub(crate) fn new(config: &str) -> Setup {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("portcullis.toml");
+        fs::write(&file, config).unwrap();
+        Setup {
+            dir,
+            verb: vec!["serve".into(), "-c".into(), file.into()],
+            program: vec![env!("CARGO_BIN_EXE_portcullis").into()],
+            hosts: Vec::new(),
+            flags: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+
+    /// Serves one module at `/`, with `settings` in its table.
+    pub(crate) fn one(settings: &str, module: &[u8]) -> Setup {
+        Setup::new(&format!(
+            "[handler.one]\nmodule = \"one.wasm\"\n{settings}\n[[route]]\npath = \"/\"\nhandler = \"one\"\n"
+        ))
+        .file("one.wasm", module)
+    }
+
+    /// Adds a handler of this name at `/NAME`.
+    pub(crate) fn handler(self, name: &str, settings: &str, module: &[u8]) -> Setup {
+        self.add(&format!(
+            "\n[handler.{name}]\nmodule = \"{name}.wasm\"\n{settings}\n[[route]]\npath = \"/{name}\"\nhandler = \"{name}\"\n"
+        ))
+        .file(&format!("{name}.wasm"), module)
+    }
+
+    /// Adds lines to the configuration.
+    pub(crate) fn add(self, lines: &str) -> Setup {
+        let path = self.path("portcullis.toml");
+        fs::write(&path, fs::read_to_string(&path).unwrap() + lines).unwrap();
+        self
+    }
+
+    /// Adds lines to the configuration, in front of its tables.
+    pub(crate) fn prepend(self, lines: &str) -> Setup {
+        let path = self.path("portcullis.toml");
+        fs::write(&path, lines.to_owned() + &fs::read_to_string(&path).unwrap()).unwrap();
+        self
+    }
+
+    /// Puts a file into the directory.
+    pub(crate) fn file(self, name: &str, bytes: &[u8]) -> Setup {
+        fs::write(self.path(name), bytes).unwrap();
+        self
+    }
+
+    /// Listens here as well; without any, at a free port of 127.0.0.1.
+    pub(crate) fn host(mut self, host: impl Into<String>) -> Setup {
+        self.hosts.push(host.into());
+        self
+    }
+
+    /// Adds a flag of `serve`.
+    pub(crate) fn flag(mut self, flag: impl Into<OsString>) -> Setup {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Sets a variable of the daemon's.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Setup {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Serves the directory as whoever develops there would.
+    pub(crate) fn up(mut self) -> Setup {
+        self.verb = vec!["up".into(), self.dir.path().into()];
+        self
+    }
+
+    /// Starts the daemon through another program, which must become the daemon.
+    pub(crate) fn under(mut self, program: &[&str]) -> Setup {
+        self.program.splice(0..0, program.iter().map(OsString::from));
+        self
+    }
+
+    /// Returns a path in the directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    pub(crate) fn start(self) -> Daemon {
+        let mut daemon = self.spawn();
+        daemon.ready();
+        daemon
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn spawn(self) -> Daemon {
+        let socket = self.path("notify.sock");
+        let notify = UnixDatagram::bind(&socket).unwrap();
+        notify.set_nonblocking(true).unwrap();
+        let mut command = self.command();
+        command.env("NOTIFY_SOCKET", socket);
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let log = Log::of(child.stderr.take().unwrap());
+        let out = Log::of(child.stdout.take().unwrap());
+        Daemon { log, out, child, dir: self.dir, notify }
+    }
+
+    /// Runs a daemon that is to end by itself.
+    pub(crate) fn fail(self) -> Ended {
+        finish(&mut self.command(), b"", PATIENCE)
+    }
+
+    /// Runs a daemon that is to end by itself, and says what it left in its directory.
+    pub(crate) fn fail_leaving(self) -> (Ended, Vec<String>) {
+        let ended = finish(&mut self.command(), b"", PATIENCE);
+        let names = fs::read_dir(self.dir.path()).unwrap();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        (ended, names)
+    }
+
+    /// Starts the daemon with a configuration that it cannot read a second time before it is given
+    /// one: so it is held between the binding of its sockets and the opening of its gate.
+    pub(crate) fn shut(self) -> Daemon {
+        let config = self.path("portcullis.toml");
+        let text = fs::read(&config).unwrap();
+        fs::remove_file(&config).unwrap();
+        mknodat(CWD, &config, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let daemon = self.spawn();
+        supply(&config, &text);
+        daemon.log.line("listening on");
+        fs::write(daemon.path("portcullis.text"), text).unwrap();
+        daemon
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program[0]);
+        clear(&mut command);
+        command.args(&self.program[1..]).args(&self.verb);
+        match &self.hosts[..] {
+            [] => command.args(["-H", "tcp://127.0.0.1:0"]),
+            hosts => command.args(hosts.iter().flat_map(|host| ["-H", host])),
+        };
+        command.args(&self.flags);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Writes to a FIFO once somebody reads it.
+fn supply(fifo: &Path, text: &[u8]) {
+    let mut writer = until("the configuration is asked for", || {
+        let opened = OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(fifo);
+        opened.ok()
+    });
+    writer.write_all(text).unwrap();
+}
+
+impl Daemon {
+    /// Waits until the daemon says that it is ready.
+    pub(crate) fn ready(&mut self) {
+        let mut message = [0; 4096];
+        loop {
+            let length = until("READY=1", || match self.notify.recv(&mut message) {
+                Ok(length) => Some(length),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let ended = self.child.try_wait().unwrap();
+                    assert!(ended.is_none(), "the daemon has ended: {ended:?}\n{}", self.log.text());
+                    None
+                }
+                Err(error) => panic!("{error}"),
+            });
+            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return;
+            }
+        }
+    }
+
+    /// Lets a daemon that was started with [`Setup::shut`] go on, and waits until it is ready.
+    pub(crate) fn open(&mut self) {
+        supply(&self.path("portcullis.toml"), &fs::read(self.path("portcullis.text")).unwrap());
+        self.ready();
+    }
+
+    /// Returns a path in the daemon's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Returns the port of the first TCP socket, as the log tells it.
+    pub(crate) fn port(&self) -> u16 {
+        let line = self.log.line("listening on tcp://");
+        line.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// Connects to the first TCP socket.
+    pub(crate) fn client(&self) -> Client {
+        Client::tcp(self.port())
+    }
+
+    /// Asks for a path with GET, over a connection of its own.
+    pub(crate) fn get(&self, target: &str) -> super::Response {
+        self.client().get(target)
+    }
+
+    /// Returns the number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits until the daemon has ended by itself.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Ended {
+        let status = within(patience, "the daemon ends", || self.child.try_wait().unwrap());
+        let stderr = self.log.whole();
+        assert_eq!(status.signal(), None, "{stderr}");
+        Ended { code: status.code(), stdout: Vec::new(), stderr }
+    }
+
+    /// Ends the daemon as a service manager would, and says how it took it.
+    pub(crate) fn terminate(&mut self) -> Ended {
+        self.signal(Signal::TERM);
+        self.wait(PATIENCE)
+    }
+
+    /// Returns the most memory the daemon has had, in KiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.status("VmHWM")
+    }
+
+    /// Reads a number from proc_pid_status(5).
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed, which is as well.
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+        if std::thread::panicking() {
+            let _told = writeln!(std::io::stderr(), "the daemon's log:\n{}", self.log.text());
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Guests: programs written here in WebAssembly's text format, and those that are built with Rust.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::{finish, portcullis};
+
+/// A guest that is put together step by step, without a toolchain.
+#[derive(Default)]
+pub(crate) struct Program {
+    data: String,
+    end: usize,
+    code: String,
+    pages: usize,
+}
+
+/// Where the texts start that a program says; below are its scratch places and its buffer.
+const TEXTS: usize = 0x20000;
+
+/// The parts every program has: WASI's functions, and what is made of them.
+const PRELUDE: &str = r#"
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
+  (func $write (param $fd i32) (param $at i32) (param $length i32)
+    (loop $again
+      (if (i32.eqz (local.get $length)) (then (return)))
+      (i32.store (i32.const 0) (local.get $at))
+      (i32.store (i32.const 4) (local.get $length))
+      (if (call $fd_write (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 8))
+        (then (call $proc_exit (i32.const 74))))
+      (local.set $at (i32.add (local.get $at) (i32.load (i32.const 8))))
+      (local.set $length (i32.sub (local.get $length) (i32.load (i32.const 8))))
+      (br $again)))
+  (func $read (param $at i32) (param $length i32) (result i32)
+    (i32.store (i32.const 0) (local.get $at))
+    (i32.store (i32.const 4) (local.get $length))
+    (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))
+      (then (call $proc_exit (i32.const 74))))
+    (i32.load (i32.const 8)))
+  (func $sleep (param $ns i64)
+    (memory.fill (i32.const 32) (i32.const 0) (i32.const 48))
+    (i32.store (i32.const 48) (i32.const 1))
+    (i64.store (i32.const 56) (local.get $ns))
+    (drop (call $poll_oneoff (i32.const 32) (i32.const 96) (i32.const 1) (i32.const 128))))
+  (func $echo (local $read i32)
+    (loop $again
+      (local.set $read (call $read (i32.const 0x10000) (i32.const 0x10000)))
+      (call $write (i32.const 1) (i32.const 0x10000) (local.get $read))
+      (br_if $again (local.get $read))))
+  (func $swallow
+    (loop $again (br_if $again (call $read (i32.const 0x10000) (i32.const 0x10000)))))
+"#;
+
+impl Program {
+    pub(crate) fn new() -> Program {
+        Program { pages: 4, end: TEXTS, ..Program::default() }
+    }
+
+    /// Starts with the head of a plain text.
+    pub(crate) fn text() -> Program {
+        Program::new().say("Content-Type: text/plain\n\n")
+    }
+
+    /// Writes to stdout.
+    pub(crate) fn say(self, text: &str) -> Program {
+        self.write(1, text)
+    }
+
+    /// Writes to stderr.
+    pub(crate) fn complain(self, text: &str) -> Program {
+        self.write(2, text)
+    }
+
+    fn write(mut self, fd: u8, text: &str) -> Program {
+        let escaped: String = text.bytes().fold(String::new(), |mut all, byte| {
+            let _infallible = write!(all, "\\{byte:02x}");
+            all
+        });
+        let (at, length) = (self.end, text.len());
+        self.end += length;
+        assert!(self.end < self.pages << 16, "the texts of a guest have their place");
+        let _infallible = writeln!(self.data, "(data (i32.const {at}) \"{escaped}\")");
+        self.code(&format!("(call $write (i32.const {fd}) (i32.const {at}) (i32.const {length}))"))
+    }
+
+    /// Adds instructions.
+    pub(crate) fn code(mut self, instructions: &str) -> Program {
+        self.code.push_str(instructions);
+        self.code.push('\n');
+        self
+    }
+
+    /// Sends stdin back until it ends.
+    pub(crate) fn echo(self) -> Program {
+        self.code("(call $echo)")
+    }
+
+    /// Reads stdin to its end.
+    pub(crate) fn swallow(self) -> Program {
+        self.code("(call $swallow)")
+    }
+
+    /// Reads once from stdin, whatever there is.
+    pub(crate) fn read_once(self) -> Program {
+        self.code("(drop (call $read (i32.const 0x10000) (i32.const 0x10000)))")
+    }
+
+    /// Waits.
+    pub(crate) fn sleep(self, time: Duration) -> Program {
+        self.code(&format!("(call $sleep (i64.const {}))", time.as_nanos()))
+    }
+
+    /// Waits for as long as it is let.
+    pub(crate) fn sleep_for_ever(self) -> Program {
+        self.sleep(Duration::from_secs(3600))
+    }
+
+    /// Computes for as long as it is let.
+    pub(crate) fn spin(self) -> Program {
+        self.code("(loop $spin (br $spin))")
+    }
+
+    /// Traps.
+    pub(crate) fn trap(self) -> Program {
+        self.code("unreachable")
+    }
+
+    /// Ends with this status.
+    pub(crate) fn exit(self, status: u8) -> Program {
+        self.code(&format!("(call $proc_exit (i32.const {status}))"))
+    }
+
+    /// Writes this many pieces of 64 KiB.
+    pub(crate) fn pour(self, pieces: u32) -> Program {
+        self.code(&format!(
+            "(local.set $count (i32.const {pieces}))
+             (loop $pour
+               (call $write (i32.const 1) (i32.const 0x10000) (i32.const 0x10000))
+               (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+               (br_if $pour (local.get $count)))"
+        ))
+    }
+
+    /// Writes its variables, each ended by a NUL.
+    pub(crate) fn environment(self) -> Program {
+        self.code(
+            "(drop (call $environ_sizes_get (i32.const 16) (i32.const 20)))
+             (drop (call $environ_get (i32.const 0x10000) (i32.const 0x14000)))
+             (call $write (i32.const 1) (i32.const 0x14000) (i32.load (i32.const 20)))",
+        )
+    }
+
+    /// Assembles the module.
+    pub(crate) fn wasm(&self) -> Vec<u8> {
+        let Program { data, code, pages, .. } = self;
+        let text = format!(
+            "(module {PRELUDE} (memory (export \"memory\") {pages}) {data}
+             (func $main (export \"_start\") (local $count i32) {code}))"
+        );
+        wat::parse_str(text).unwrap()
+    }
+}
+
+/// Returns where the modules of `tests/guests` are, built once.
+pub(crate) fn guests() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests")))
+}
+
+/// Returns where the modules of the shipped handlers are, built once.
+pub(crate) fn handlers() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers")))
+}
+
+/// Builds a directory of guests with the program under test, and says where the modules are.
+fn build(dir: &Path) -> PathBuf {
+    /// A cold build of everything, on a slow machine.
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let dir = fs::canonicalize(dir).unwrap();
+    // Not the directory of the cargo that runs us, which holds its lock.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
+    let ended = finish(portcullis().arg("build").arg(&dir).env("CARGO_TARGET_DIR", target), b"", PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    dir.join("build")
+}

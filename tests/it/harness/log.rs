@@ -1,0 +1,98 @@
+//! The lines that a process writes to its stderr, as they come.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+
+/// The log of one process. Clones are the same log.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    kept: Mutex<Kept>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Kept {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+impl Log {
+    /// Collects the lines of a stream, in a thread of its own, until it ends.
+    pub(crate) fn of(stream: impl Read + Send + 'static) -> Log {
+        let log = Log::default();
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut line = Vec::new();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+                let text = String::from_utf8_lossy(&std::mem::take(&mut line)).trim_end().to_owned();
+                writer.change(|kept| kept.lines.push(text));
+            }
+            writer.change(|kept| kept.ended = true);
+        });
+        log
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Kept)) {
+        change(&mut self.0.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.grown.notify_all();
+    }
+
+    /// Returns the first line that holds `part`, waiting for it.
+    pub(crate) fn line(&self, part: &str) -> String {
+        self.wait(PATIENCE, |lines| lines.iter().find(|line| line.contains(part)).cloned())
+            .unwrap_or_else(|| panic!("no line with {part:?} in the log:\n{}", self.text()))
+    }
+
+    /// Returns the lines that hold `part` once there are `count` of them.
+    pub(crate) fn lines(&self, count: usize, part: &str) -> Vec<String> {
+        let found = |lines: &[String]| {
+            let found: Vec<String> = lines.iter().filter(|line| line.contains(part)).cloned().collect();
+            (found.len() >= count).then_some(found)
+        };
+        self.wait(PATIENCE, found)
+            .unwrap_or_else(|| panic!("no {count} lines with {part:?} in the log:\n{}", self.text()))
+    }
+
+    /// Says how many lines hold `part` by now.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.lines.iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Returns all that came so far.
+    pub(crate) fn text(&self) -> String {
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n")
+    }
+
+    /// Returns all that came, once the process has closed its end.
+    pub(crate) fn whole(&self) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while !kept.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(left > Duration::ZERO, "the log does not end:\n{}", kept.lines.join("\n"));
+            kept = self.0.grown.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        kept.lines.join("\n")
+    }
+
+    fn wait<T>(&self, patience: Duration, find: impl Fn(&[String]) -> Option<T>) -> Option<T> {
+        let deadline = Instant::now() + patience;
+        let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let found = find(&kept.lines);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if found.is_some() || kept.ended || left == Duration::ZERO {
+                return found;
+            }
+            kept = self.0.grown.wait_timeout(kept, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}

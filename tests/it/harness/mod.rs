@@ -1,0 +1,15 @@
+//! What the tests are made of: the daemon as a process, clients as raw sockets, guests as small programs.
+
+mod client;
+mod daemon;
+mod deadline;
+mod guest;
+mod log;
+mod tool;
+
+pub(crate) use client::{Client, Response};
+pub(crate) use daemon::{Daemon, Ended, Setup, finish, portcullis};
+pub(crate) use deadline::{PATIENCE, never, until, within};
+pub(crate) use guest::{Program, guests, handlers};
+pub(crate) use log::Log;
+pub(crate) use tool::found;

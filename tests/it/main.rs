@@ -1,0 +1,17 @@
+//! The daemon from outside: the real program, real sockets, real guests. One file a subject.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
+
+mod cli;
+mod config;
+mod deadlines;
+mod errors;
+mod foreign;
+mod gate;
+mod handlers;
+mod harness;
+mod http;
+mod isolation;
+mod layering;
+mod lifecycle;
+mod sockets;
+mod streaming;

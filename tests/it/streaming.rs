@@ -1,0 +1,237 @@
+//! Bodies of any size, both ways, at the pace of whoever is slower.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never};
+
+const GIB: u64 = 1 << 30;
+
+/// Limits that none of these tests comes near.
+const AMPLE: &str = "limits = { body = \"4GiB\", output = \"4GiB\", cpu = \"60s\", time = \"60s\" }";
+
+/// What a body may add to the daemon's memory, however long it is: pipes and buffers, in KiB.
+const FLAT: u64 = 16 << 10;
+
+fn serving(program: Program) -> Daemon {
+    let daemon = Setup::one(AMPLE, &program.wasm()).flag("-D").start();
+    // Once, so that what the first request takes does not count.
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x").status(), 200);
+    daemon
+}
+
+fn post(client: &mut Client, length: u64) {
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
+}
+
+/// Sends as much as the connection takes before it has taken nothing for a while.
+fn stuff(client: &Client, most: usize) -> usize {
+    let mut socket = client.socket();
+    let piece = vec![b'x'; 64 << 10];
+    let mut sent = 0;
+    socket.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while sent < most {
+        match socket.write(&piece) {
+            Ok(written) => sent += written,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    socket.set_write_timeout(Some(PATIENCE)).unwrap();
+    sent
+}
+
+#[test]
+fn the_first_byte_is_out_before_the_last_is_in() {
+    let daemon = serving(Program::text().echo());
+    let mut client = daemon.client();
+    post(&mut client, 9);
+
+    for piece in [b"one", b"two", b"six"] {
+        client.send(piece);
+
+        if piece == b"one" {
+            client.head();
+        }
+        assert_eq!(client.chunk(), piece);
+    }
+    assert_eq!(client.chunk(), b"");
+}
+
+#[test]
+fn a_gibibyte_goes_through_in_flat_memory() {
+    let daemon = serving(Program::text().echo());
+    let before = daemon.peak_memory();
+    let mut client = daemon.client();
+    post(&mut client, GIB);
+    let mut socket = client.socket().try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        let piece: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+        (0..GIB >> 20).try_for_each(|_| socket.write_all(&piece))
+    });
+    client.head();
+
+    let received = client.receive_chunks();
+
+    sending.join().unwrap().unwrap();
+    assert_eq!(received, GIB);
+    let grown = daemon.peak_memory() - before;
+    assert!(grown < FLAT, "{grown} KiB");
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_the_guest_up() {
+    const PIECES: u32 = 1024;
+    let daemon = Setup::one(AMPLE, &Program::text().pour(PIECES).complain("done\n").wasm()).start();
+    let before = daemon.peak_memory();
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+
+    never(Duration::from_millis(300), "the guest goes on without its reader", || {
+        daemon.log.count("one: done") > 0
+    });
+
+    assert!(daemon.peak_memory() - before < FLAT);
+    assert_eq!(client.receive_chunks(), u64::from(PIECES) << 16);
+    daemon.log.line("one: done");
+}
+
+#[test]
+fn a_guest_that_does_not_read_holds_the_client_up() {
+    const MOST: usize = 64 << 20;
+    let daemon = Setup::one(AMPLE, &Program::text().read_once().sleep_for_ever().wasm()).start();
+    let before = daemon.peak_memory();
+    let mut client = daemon.client();
+    post(&mut client, GIB);
+
+    let sent = stuff(&client, MOST);
+
+    assert!(sent < MOST, "{sent} bytes went nowhere");
+    assert!(daemon.peak_memory() - before < FLAT);
+}
+
+#[test]
+fn two_bodies_at_once_do_not_mix() {
+    let daemon = serving(Program::text().echo());
+    let mut clients = [daemon.client(), daemon.client()];
+    clients.iter_mut().for_each(|client| post(client, 20_000));
+
+    for _ in 0..20 {
+        for (client, letter) in clients.iter_mut().zip([b'a', b'b']) {
+            client.send([letter; 1000]);
+        }
+    }
+
+    for (client, letter) in clients.iter_mut().zip([b'a', b'b']) {
+        assert_eq!(client.response().body, [letter; 20_000]);
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_every_byte() {
+    let daemon = serving(Program::text().pour(16));
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let mut seen = 0;
+
+    loop {
+        let mut little = [0; 4096];
+        let read = client.socket().read(&mut little).unwrap();
+        seen += read;
+        if read == 0 {
+            break;
+        }
+        std::thread::yield_now();
+    }
+
+    assert!(seen > 16 << 16, "{seen}");
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+
+/// A request whose body does not end.
+const HALF: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nx";
+
+/// Says how soon the sandbox is gone once the client is, at the median of some attempts: a machine
+/// that is busy with other tests may be late once or twice.
+fn freed(program: Program, request: &str, leave: impl Fn(Client)) -> Duration {
+    let daemon = Setup::one(AMPLE, &program.wasm()).flag("-D").start();
+    let mut times: Vec<Duration> = (1..=5)
+        .map(|turn| {
+            let mut client = daemon.client();
+            client.send(request);
+            daemon.log.lines(turn, "one: begun");
+            let start = Instant::now();
+            leave(client);
+            daemon.log.lines(turn, "-job one() = ");
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[2]
+}
+
+#[test]
+fn a_client_that_leaves_frees_a_guest_that_waits_within_100_ms() {
+    let waiting = Program::new().complain("begun\n").sleep_for_ever();
+
+    let time = freed(waiting, GET, drop);
+
+    assert!(time < Duration::from_millis(100), "{time:?}");
+}
+
+#[test]
+fn a_client_that_leaves_frees_a_guest_that_computes_within_100_ms() {
+    let spinning = Program::new().complain("begun\n").spin();
+
+    let time = freed(spinning, GET, drop);
+
+    assert!(time < Duration::from_millis(100), "{time:?}");
+}
+
+#[test]
+fn a_client_that_leaves_frees_a_guest_that_reads_within_100_ms() {
+    let reading = Program::text().say("begun\n").complain("begun\n").swallow();
+
+    let time = freed(reading, HALF, drop);
+
+    assert!(time < Duration::from_millis(100), "{time:?}");
+}
+
+#[test]
+fn a_client_that_leaves_frees_a_guest_that_writes_within_100_ms() {
+    let writing = Program::text().complain("begun\n").pour(1 << 15);
+
+    let time = freed(writing, GET, Client::reset);
+
+    assert!(time < Duration::from_millis(100), "{time:?}");
+}
+
+/// This is not what we want: hyper looks at a connection only where it reads, and it does not read on
+/// before the guest does, so the sandbox of a client that is gone is held up to its time limit.
+#[test]
+fn a_client_that_leaves_with_its_body_unread_is_not_noticed_before_the_time_limit() {
+    let program = Program::new().complain("begun\n").sleep_for_ever();
+    let daemon = Setup::one("limits.time = \"500ms\"", &program.wasm()).flag("-D").start();
+    let mut client = daemon.client();
+    client.send(HALF);
+    daemon.log.line("one: begun");
+
+    drop(client);
+
+    assert!(daemon.log.line("-job one() = ").contains("stopped at its time limit of 500ms"));
+}
+
+#[test]
+fn a_client_that_leaves_makes_room_for_the_next() {
+    let program = Program::new().complain("begun\n").read_once().say("Content-Type: text/plain\n\nnext\n");
+    let daemon = Setup::one("limits = { concurrency = 1, queue = 1 }", &program.wasm()).start();
+    let mut first = daemon.client();
+    post(&mut first, 1);
+    daemon.log.line("one: begun");
+
+    drop(first);
+
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x").text(), "next\n");
+}
