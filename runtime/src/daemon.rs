@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{CacheDir, Config};
 use crate::engine::{Engine, Failure};
 use crate::http::{Deadlines, Server, Settings};
 use crate::job::{Name, Stop, StopReason};
@@ -18,7 +18,9 @@ use crate::jobs::{
     AcceptConnections, BUILTIN, Commands, Loader, Progress, Reload, ServeApi, Shutdown, Source, Version,
 };
 use crate::net::{self, Activation, BindOptions, Gate, Listener};
-use crate::wasm::{Allocation, Sandbox};
+use crate::wasm::cache::{Cache, Place};
+use crate::wasm::compile::Compiler;
+use crate::wasm::{Allocation, Compilation, Sandbox};
 
 /// What a daemon is started with.
 pub struct Options {
@@ -169,7 +171,9 @@ struct Parts {
 
 /// Registers the built-in jobs.
 fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, parts: Parts) -> Result<()> {
-    let sandbox = Sandbox::new(u32::try_from(config.jobs).context("jobs")?).context("start wasmtime")?;
+    let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
+    let sandbox =
+        Sandbox::new(u32::try_from(config.jobs).context("jobs")?, compilation).context("start wasmtime")?;
     match sandbox.allocation() {
         Allocation::Pooled => {}
         Allocation::OnDemand(why) => {
@@ -201,6 +205,20 @@ fn install(engine: &Arc<Engine>, config: &Config, listeners: Vec<Listener>, part
     registry.register("version", Arc::new(Version))?;
     debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
     Ok(())
+}
+
+/// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
+fn cache(dir: &CacheDir) -> Option<Cache> {
+    let var = |name: &str| std::env::var_os(name);
+    let place = match dir {
+        CacheDir::Off => return None,
+        CacheDir::Standard => Place::standard(var),
+        CacheDir::At(dir) => Place::at(dir.clone(), var),
+    };
+    place
+        .and_then(|place| Cache::open(&place))
+        .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
+        .ok()
 }
 
 /// Takes the bounds of connections out of the configuration.

@@ -40,6 +40,8 @@ table! {
         access_log: bool,
         /// Whether each route also answers behind `/v1.14`.
         version_prefix: bool,
+        /// Where compiled modules are kept: a directory, or `none`.
+        cache: String,
         unix: Unix,
         http: Http,
         cors: Cors,

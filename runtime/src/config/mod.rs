@@ -12,7 +12,7 @@ mod route;
 mod scalar;
 mod units;
 
-pub use meant::{Config, HandlerConfig, HttpLimits, Mount, RouteConfig, UnixOptions};
+pub use meant::{CacheDir, Config, HandlerConfig, HttpLimits, Mount, RouteConfig, UnixOptions};
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 
