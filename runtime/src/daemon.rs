@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
-use crate::config::{self, Config};
+use crate::config::{self, CacheDir, Config};
 use crate::engine::{Engine, Failure};
 use crate::http::Server;
 use crate::job::{Name, Stop, StopReason};
@@ -21,7 +21,9 @@ use crate::jobs::{
     Shutdown, Source, Standing, Swap, Version, WatchCanary,
 };
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
-use crate::wasm::{Allocation, Sandbox};
+use crate::wasm::cache::{Cache, Place};
+use crate::wasm::compile::Compiler;
+use crate::wasm::{Allocation, Compilation, Sandbox};
 
 /// What a daemon is started with.
 pub struct Options {
@@ -259,8 +261,10 @@ pub async fn reload(engine: &Arc<Engine>) {
 
 /// Registers the built-in jobs.
 fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, stop: &Stop) -> Result<()> {
-    let most = u32::try_from(standing.config.load().jobs).context("jobs")?;
-    let sandbox = Sandbox::new(most).context("start wasmtime")?;
+    let config = standing.config.load();
+    let most = u32::try_from(config.jobs).context("jobs")?;
+    let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
+    let sandbox = Sandbox::new(most, compilation).context("start wasmtime")?;
     match sandbox.allocation() {
         Allocation::Pooled => {}
         Allocation::OnDemand(why) => {
@@ -292,6 +296,20 @@ fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, sto
     registry.register("version", Arc::new(Version))?;
     debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
     Ok(())
+}
+
+/// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
+fn cache(dir: &CacheDir) -> Option<Cache> {
+    let var = |name: &str| std::env::var_os(name);
+    let place = match dir {
+        CacheDir::Off => return None,
+        CacheDir::Standard => Place::standard(var),
+        CacheDir::At(dir) => Place::at(dir.clone(), var),
+    };
+    place
+        .and_then(|place| Cache::open(&place))
+        .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
+        .ok()
 }
 
 /// Says how many connections there may be at once. Unless it is configured, half of the descriptors

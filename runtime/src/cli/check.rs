@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{progress, say, serve};
 use crate::catalog::Catalog;
 use crate::jobs::Loader;
-use crate::wasm::Sandbox;
+use crate::wasm::{Compilation, Sandbox};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
 #[derive(clap::Args)]
@@ -21,7 +21,7 @@ pub(super) struct Args {
 
 pub(super) fn check(args: Args) -> Result<()> {
     let config = args.flags.config(&args.config)?;
-    let loader = Loader::new(Sandbox::new(1)?, progress::bar());
+    let loader = Loader::new(Sandbox::new(1, Compilation::here())?, progress::bar());
     let catalog = loader.catalog(config, &Catalog::default()).map_err(|errors| {
         anyhow::anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
     })?;

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod compile_worker;
 mod curl;
 mod new;
 mod progress;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::observe::log::{self, Level};
+use crate::wasm::compile;
 
 /// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
 #[derive(Parser)]
@@ -34,6 +36,9 @@ enum Verb {
     New(new::verb::Args),
     Build(build::verb::Args),
     Check(check::Args),
+    /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
+    #[command(name = compile::VERB, hide = true)]
+    CompileWorker,
 }
 
 /// Runs the program and says how it ended. Errors are printed, a line each.
@@ -45,6 +50,7 @@ pub fn main() -> ExitCode {
         Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),
+        Verb::CompileWorker => Ok(compile_worker::work()),
     };
     outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {

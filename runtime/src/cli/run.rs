@@ -15,7 +15,7 @@ use crate::config::{self, Config, HandlerConfig, Mount};
 use crate::engine::Engine;
 use crate::job::{Destination, Env, Fault, Input, Limits, Mapping, Output};
 use crate::jobs::{Commands, Loader, Version};
-use crate::wasm::Sandbox;
+use crate::wasm::{Compilation, Sandbox};
 
 /// Runs a handler, a module or a built-in job with this terminal's stdin, stdout and stderr.
 ///
@@ -45,7 +45,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     engine.registry().register("version", Arc::new(Version))?;
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
-        None => Loader::new(Sandbox::new(1)?, Box::new(|_| {})).entry(&args.handler()?)?,
+        None => {
+            let sandbox = Sandbox::new(1, Compilation::here())?;
+            Loader::new(sandbox, Box::new(|_| {})).entry(&args.handler()?)?
+        }
     };
     let mut job = engine.job_of(entry);
     job.args.extend(args.args);

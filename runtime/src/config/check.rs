@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::file::{self, File};
-use super::meant::{Config, HttpLimits, UnixOptions};
+use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
 use super::{cors, handler, route, scalar};
@@ -47,6 +47,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
             Some(At { value: false, .. }) | None => VersionHeader::Absent,
         },
         watch: file.watch.as_ref().is_some_and(|at| at.value),
+        cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
         unix: unix(file.unix.as_ref(), report),
         http: http(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
@@ -77,6 +78,16 @@ fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_
         endpoints.extend(endpoint);
     }
     endpoints
+}
+
+/// Reads where compiled modules are kept. A relative directory lies beside the file.
+fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
+    match text {
+        "" => Err("wanted a directory, or \"none\", found \"\"".to_owned()),
+        "none" => Ok(CacheDir::Off),
+        path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
+        path => Ok(CacheDir::At(base.join(path))),
+    }
 }
 
 fn unix(written: Option<&At<file::Unix>>, report: &Report<'_>) -> UnixOptions {

@@ -44,6 +44,8 @@ table! {
         version_header: bool,
         /// Whether a module or configuration that changes on disk is taken up.
         watch: bool,
+        /// Where compiled modules are kept: a directory, or `none`.
+        cache: String,
         unix: Unix,
         http: Http,
         cors: Cors,

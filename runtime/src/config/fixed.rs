@@ -15,6 +15,7 @@ impl Config {
             version_prefix: _,
             version_header: _,
             watch: _,
+            cache,
             unix: UnixOptions { group, mode },
             http:
                 HttpLimits {
@@ -33,6 +34,7 @@ impl Config {
             routes: _,
         } = self;
         let differs = [
+            ("cache", *cache != next.cache),
             ("jobs", *jobs != next.jobs),
             ("unix.group", *group != next.unix.group),
             ("unix.mode", *mode != next.unix.mode),

@@ -28,6 +28,8 @@ pub struct Config {
     pub version_header: VersionHeader,
     /// Whether a module or configuration that changes on disk is taken up.
     pub watch: bool,
+    /// Where compiled modules are kept from one start to the next.
+    pub cache: CacheDir,
     /// The sockets of `unix://` endpoints.
     pub unix: UnixOptions,
     /// What a connection may take.
@@ -38,6 +40,17 @@ pub struct Config {
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file: to handlers that are there, without conflicts.
     pub routes: Vec<RouteConfig>,
+}
+
+/// Where compiled modules are kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CacheDir {
+    /// Where the service manager or the user's environment keeps caches.
+    Standard,
+    /// In this directory.
+    At(PathBuf),
+    /// Nowhere: every start compiles them.
+    Off,
 }
 
 /// Who may connect to a Unix socket.

@@ -13,7 +13,7 @@ mod route;
 mod scalar;
 mod units;
 
-pub use meant::{Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, UnixOptions};
+pub use meant::{CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, UnixOptions};
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 

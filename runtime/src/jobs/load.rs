@@ -1,16 +1,18 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
-use anyhow::{Context as _, Error, Result, anyhow};
-use sha2::{Digest as _, Sha256};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
 use crate::job::{Entry, Name, Record, Slots};
-use crate::wasm::{Access, Code, Module, Mount, Sandbox};
+use crate::wasm::{Access, Code, Digest, Module, Mount, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 9] = [
@@ -54,8 +56,12 @@ pub struct Compiled<'a> {
     pub total: usize,
 }
 
-/// The SHA-256 of a module's bytes: what a module is, whatever its file is called.
-type Digest = [u8; 32];
+/// The modules of one load. Handlers that share a module wait for the one of them that compiles it.
+type Codes = Mutex<HashMap<Digest, Arc<OnceLock<Result<Code, String>>>>>;
+
+/// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
+/// sandbox decides.
+const AT_ONCE: usize = 4;
 
 impl Loader {
     /// Makes a loader that has compiled nothing yet.
@@ -69,22 +75,16 @@ impl Loader {
     /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
     /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Catalog, Vec<Error>> {
-        let mut used = HashMap::new();
+        let codes = Codes::default();
         let mut handlers = BTreeMap::new();
         let mut errors = Vec::new();
-        let total = config.handlers.len();
-        for (done, handler) in (1..).zip(&config.handlers) {
-            let name = &handler.name;
-            let entry = if BUILTIN.contains(&name.as_str()) {
-                Err(anyhow!("this is the name of a built-in job: choose another"))
-            } else {
-                self.load(handler, &mut used)
-            };
+        for (HandlerConfig { name, .. }, entry) in
+            config.handlers.iter().zip(self.all(&config.handlers, &codes))
+        {
             match entry {
                 Ok(entry) => drop(handlers.insert(name.clone(), entry)),
                 Err(error) => errors.push(error.context(format!("handler {:?}", name.as_str()))),
             }
-            (self.progress)(Compiled { name, done, total });
         }
         let routes = match config.routes(&handlers) {
             Ok(routes) if errors.is_empty() => routes,
@@ -94,7 +94,7 @@ impl Loader {
             Err(conflicts) => return Err(conflicts.into_iter().map(Error::from).collect()),
         };
         // Code that no handler uses any more goes with the catalog that used it.
-        *self.last() = Loaded { code: used, handlers: config.handlers };
+        *self.last() = Loaded { code: compiled(codes), handlers: config.handlers };
         let next = base.next(handlers, routes);
         Ok(Catalog { cors: config.cors, version_header: config.version_header, ..next })
     }
@@ -104,7 +104,7 @@ impl Loader {
     /// # Errors
     /// The module cannot be read, or be a handler.
     pub fn entry(&self, config: &HandlerConfig) -> Result<Arc<Entry>> {
-        self.load(config, &mut HashMap::new())
+        self.load(config, &Codes::default())
     }
 
     /// Makes another version of a handler that is configured: its settings, this module. Blocks for
@@ -112,13 +112,13 @@ impl Loader {
     ///
     /// # Errors
     /// There is no such handler, or the module cannot be one.
-    pub fn version(&self, name: &Name, bytes: &[u8]) -> Result<Arc<Entry>> {
+    pub fn version(&self, name: &Name, bytes: Vec<u8>) -> Result<Arc<Entry>> {
         let config = self.configured(name);
         let config = config.with_context(|| format!("there is no handler {:?}", name.as_str()))?;
-        let digest = Digest::from(Sha256::digest(bytes));
-        let known = self.last().code.get(&digest).cloned();
-        let code = known.map_or_else(|| self.sandbox.compile(bytes), Ok).context("the uploaded module")?;
-        Ok(entry(&config, digest, code))
+        let source = Source::new(bytes);
+        let code = self.code(&source, &Codes::default());
+        let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
+        Ok(entry(&config, source.digest(), code))
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -130,26 +130,65 @@ impl Loader {
         self.last().handlers.iter().find(|handler| handler.name == *name).cloned()
     }
 
-    fn load(&self, config: &HandlerConfig, used: &mut HashMap<Digest, Code>) -> Result<Arc<Entry>> {
-        let bytes =
-            std::fs::read(&config.module).with_context(|| format!("read {}", show(&config.module)))?;
-        let digest = Digest::from(Sha256::digest(&bytes));
-        let known = || self.last().code.get(&digest).cloned();
-        let code = match used.get(&digest).cloned().or_else(known) {
-            Some(code) => code,
-            None => self.sandbox.compile(&bytes).with_context(|| show(&config.module))?,
-        };
-        used.insert(digest, code.clone());
-        Ok(entry(config, digest, code))
-    }
-
     fn last(&self) -> MutexGuard<'_, Loaded> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes several handlers at once, and returns them in their order.
+    fn all(&self, handlers: &[HandlerConfig], codes: &Codes) -> Vec<Result<Arc<Entry>>> {
+        let entries: Vec<_> = handlers.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(0);
+        let work = || {
+            while let Some((handler, entry)) = at(handlers, &entries, next.fetch_add(1, Ordering::Relaxed)) {
+                entry.get_or_init(|| self.load(handler, codes));
+                // Held while it is told, so that the last one to be told of is the last one.
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                *done += 1;
+                (self.progress)(Compiled { name: &handler.name, done: *done, total: handlers.len() });
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        thread::scope(|scope| {
+            for _ in 1..handlers.len().min(cores.clamp(2, AT_ONCE)) {
+                // Without another thread this one does it all.
+                let _joined_by_scope =
+                    thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        let set = "each position was taken, and what was taken was set";
+        entries.into_iter().map(|entry| entry.into_inner().expect(set)).collect()
+    }
+
+    fn load(&self, config: &HandlerConfig, codes: &Codes) -> Result<Arc<Entry>> {
+        ensure!(
+            !BUILTIN.contains(&config.name.as_str()),
+            "this is the name of a built-in job: choose another"
+        );
+        let bytes =
+            std::fs::read(&config.module).with_context(|| format!("read {}", show(&config.module)))?;
+        let source = Source::new(bytes);
+        let code =
+            self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
+        Ok(entry(config, source.digest(), code))
+    }
+
+    /// Finds the code of a module, or compiles it.
+    fn code(&self, source: &Source, codes: &Codes) -> Result<Code, String> {
+        let digest = *source.digest();
+        let code = codes.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        let known = || self.last().code.get(&digest).cloned();
+        let compile = || match known() {
+            Some(code) => Ok(code),
+            None => self.sandbox.compile(source).map_err(|error| format!("{error:#}")),
+        };
+        code.get_or_init(compile).clone()
     }
 }
 
 /// Puts code under a handler's settings.
-fn entry(config: &HandlerConfig, digest: Digest, code: Code) -> Arc<Entry> {
+fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Arc<Entry> {
     let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
     Arc::new(Entry {
         name: config.name.clone(),
@@ -163,6 +202,17 @@ fn entry(config: &HandlerConfig, digest: Digest, code: Code) -> Arc<Entry> {
         slots: Slots::new(&config.limits),
         record: Record::default(),
     })
+}
+
+/// Pairs a handler with the place for what becomes of it.
+fn at<'a, H, E>(handlers: &'a [H], entries: &'a [E], position: usize) -> Option<(&'a H, &'a E)> {
+    handlers.get(position).zip(entries.get(position))
+}
+
+/// Keeps the modules that could be compiled.
+fn compiled(codes: Codes) -> HashMap<Digest, Code> {
+    let codes = codes.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+    codes.filter_map(|(digest, code)| Some((digest, code.get()?.clone().ok()?))).collect()
 }
 
 fn mount(config: &config::Mount) -> Mount {

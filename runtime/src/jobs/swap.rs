@@ -82,7 +82,7 @@ impl Swap {
     async fn compile(self: &Arc<Self>, name: Name, bytes: Vec<u8>) -> Result<Arc<Entry>> {
         let this = self.clone();
         // Compiling takes seconds and must not hold up the requests of this thread.
-        let compiling = tokio::task::spawn_blocking(move || this.generations.loader.version(&name, &bytes));
+        let compiling = tokio::task::spawn_blocking(move || this.generations.loader.version(&name, bytes));
         compiling.await.map_err(|failure| anyhow!("compiling failed: {failure}"))?
     }
 }

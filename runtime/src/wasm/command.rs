@@ -39,8 +39,12 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
 }
 
 impl CommandCode {
-    pub(super) fn compile(engine: &Engine, linker: &Linker<State>, bytes: &[u8]) -> Result<CommandCode> {
-        let component = Component::from_binary(engine, bytes).context("not a valid component")?;
+    /// Finds the entry point and the imports of a component.
+    ///
+    /// # Errors
+    /// It lacks an entry point, or imports what the daemon does not have.
+    pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
+        let engine = linker.engine();
         let ty = component.component_type();
         if !ty.exports(engine).any(|(name, _)| name.starts_with("wasi:cli/run@0.2")) {
             let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
@@ -49,8 +53,7 @@ impl CommandCode {
                 if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
             );
         }
-        let instance =
-            linker.instantiate_pre(&component).context("imports what this daemon does not have")?;
+        let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
         Ok(CommandCode(CommandPre::new(instance)?))
     }
 

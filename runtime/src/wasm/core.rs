@@ -34,8 +34,11 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
 }
 
 impl CoreCode {
-    pub(super) fn compile(engine: &Engine, linker: &Linker<State>, bytes: &[u8]) -> Result<CoreCode> {
-        let module = Module::from_binary(engine, bytes).context("not a valid module")?;
+    /// Finds the entry point and the imports of a module.
+    ///
+    /// # Errors
+    /// It lacks an entry point, or imports what the daemon does not have.
+    pub(super) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
         let Some(ExternType::Func(start)) = module.get_export("_start") else {
             bail!("exports no `_start` function: build it as a program with a `main`, not as a library");
         };
@@ -43,14 +46,14 @@ impl CoreCode {
             start.params().len() == 0 && start.results().len() == 0,
             "its `_start` takes parameters or returns values: a command's does neither"
         );
-        let missing = missing_imports(&module);
+        let missing = missing_imports(module);
         ensure!(
             missing.is_empty(),
             "imports what this daemon does not have: {}; a core module gets `{WASI}` only",
             missing.join(", ")
         );
         let start = module.get_export_index("_start").context("`_start` has an index")?;
-        let instance = linker.instantiate_pre(&module).context("imports what this daemon does not have")?;
+        let instance = linker.instantiate_pre(module).context("imports what this daemon does not have")?;
         Ok(CoreCode { instance, start })
     }
 

@@ -1,13 +1,19 @@
 //! The sandbox: the only place that knows wasmtime.
 
+mod artifact;
+pub mod cache;
 mod command;
+pub mod compile;
 mod core;
+mod layer;
 mod meter;
 mod module;
 mod sandbox;
+mod sealed;
+mod settings;
 mod stdio;
 mod ticker;
 mod trap;
 
 pub use module::{Access, Module, Mount};
-pub use sandbox::{Allocation, Code, Sandbox};
+pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source};

@@ -1,16 +1,20 @@
 //! The engine that compiles modules and holds the memory their jobs run in.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
 use wasmtime::error::Context as _;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig, Result};
-use wasmtime::{WasmBacktraceDetails, bail, component};
+use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, component};
 
+use super::artifact::Artifact;
+use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
+use super::compile::Compiler;
 use super::core::{self, CoreCode};
+use super::layer::Layer;
 use super::ticker::Ticker;
-use super::trap;
+use super::{settings, trap};
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
@@ -18,7 +22,27 @@ pub struct Sandbox {
     core: Linker<core::State>,
     command: component::Linker<command::State>,
     allocation: Allocation,
+    compilation: Compilation,
+    /// What code depends on besides its module.
+    fingerprint: [u8; 32],
     _ticker: Ticker,
+}
+
+/// How modules become code.
+pub struct Compilation {
+    /// Who compiles.
+    pub compiler: Compiler,
+    /// Where code is kept from one start to the next, if it is.
+    pub cache: Option<Cache>,
+}
+
+/// The SHA-256 of a module's bytes: what a module is, whatever its file is called.
+pub type Digest = [u8; 32];
+
+/// The bytes of a module, and what they are.
+pub struct Source {
+    bytes: Vec<u8>,
+    digest: Digest,
 }
 
 /// How jobs get their memory.
@@ -48,21 +72,22 @@ impl Sandbox {
     ///
     /// # Errors
     /// wasmtime does not run on this host at all.
-    pub fn new(jobs: u32) -> anyhow::Result<Sandbox> {
-        Sandbox::try_new(jobs).map_err(trap::ours)
+    pub fn new(jobs: u32, compilation: Compilation) -> anyhow::Result<Sandbox> {
+        Sandbox::try_new(jobs, compilation).map_err(trap::ours)
     }
 
-    fn try_new(jobs: u32) -> Result<Sandbox> {
-        let mut pooled = config();
-        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(jobs)));
+    fn try_new(jobs: u32, compilation: Compilation) -> Result<Sandbox> {
+        let mut pooled = settings::config();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs)));
         let (engine, allocation) = match Engine::new(&pooled) {
             Ok(engine) => (engine, Allocation::Pooled),
-            Err(refusal) => (Engine::new(&config())?, Allocation::OnDemand(format!("{refusal:#}"))),
+            Err(refusal) => (Engine::new(&settings::config())?, Allocation::OnDemand(format!("{refusal:#}"))),
         };
+        let fingerprint = settings::fingerprint(&engine);
         let core = core::linker(&engine)?;
         let command = command::linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
-        Ok(Sandbox { engine, core, command, allocation, _ticker: ticker })
+        Ok(Sandbox { engine, core, command, allocation, compilation, fingerprint, _ticker: ticker })
     }
 
     /// Says how jobs get their memory.
@@ -70,93 +95,66 @@ impl Sandbox {
         &self.allocation
     }
 
-    /// Compiles a module and links it to WASI. Takes seconds for a large module; blocks.
+    /// Compiles a module, unless its code is kept, and links it to WASI. Takes seconds for a large
+    /// module; blocks.
     ///
     /// # Errors
     /// The bytes are no module, or one that cannot be a handler: it lacks an entry point or imports
-    /// what the daemon does not have. The message says which.
-    pub fn compile(&self, bytes: &[u8]) -> anyhow::Result<Code> {
-        let code = sniff(bytes).and_then(|layer| match layer {
-            Layer::Core => CoreCode::compile(&self.engine, &self.core, bytes).map(Code::Core),
-            Layer::Component => CommandCode::compile(&self.engine, &self.command, bytes).map(Code::Command),
-        });
-        code.map_err(trap::ours)
+    /// what the daemon does not have; or compiling it takes too much. The message says which.
+    pub fn compile(&self, source: &Source) -> anyhow::Result<Code> {
+        self.try_compile(source).map_err(trap::ours)
+    }
+
+    fn try_compile(&self, source: &Source) -> Result<Code> {
+        let layer = Layer::of(&source.bytes)?;
+        let Compilation { compiler, cache } = &self.compilation;
+        let Some(cache) = cache else {
+            return self.link(layer, &compiler.compile(&self.engine, &source.bytes)?);
+        };
+        let identity = Identity::new(&source.digest, &self.fingerprint);
+        if let Some(kept) = cache.get(&identity) {
+            match self.link(layer, &kept) {
+                Ok(code) => return Ok(code),
+                // Only a module that links is kept; if it is not wasmtime that has changed, the code
+                // has, and compiling it anew is right either way.
+                Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
+            }
+        }
+        let artifact = compiler.compile(&self.engine, &source.bytes)?;
+        let code = self.link(layer, &artifact)?;
+        cache.put(&identity, &artifact);
+        Ok(code)
+    }
+
+    fn link(&self, layer: Layer, artifact: &Artifact) -> Result<Code> {
+        match layer {
+            Layer::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
+            Layer::Component => {
+                let component = artifact.component(&self.engine)?;
+                CommandCode::link(&self.command, &component).map(Code::Command)
+            }
+        }
     }
 }
 
-/// What the first eight bytes of a module say it is.
-enum Layer {
-    Core,
-    Component,
-}
-
-/// Tells a core module from a component, and both from anything else.
-///
-/// Source: the preambles of the core specification §5.5.16 and of the component model's Binary.md.
-fn sniff(bytes: &[u8]) -> Result<Layer> {
-    match bytes {
-        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Layer::Core),
-        [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Ok(Layer::Component),
-        [0, b'a', b's', b'm', ..] => {
-            bail!("a WebAssembly binary of an unknown version: rebuild it with current tools")
-        }
-        [] => bail!("the file is empty: wanted a WebAssembly module, built with --target wasm32-wasip1"),
-        [0x7f, b'E', b'L', b'F', ..] => {
-            bail!("a native program (ELF), not a WebAssembly module: build it with --target wasm32-wasip1")
-        }
-        text if text.trim_ascii_start().starts_with(b"(") => {
-            bail!("WebAssembly text, not a module: `portcullis build` assembles .wat files")
-        }
-        other => bail!(
-            "not a WebAssembly module: it starts with \"{}\"; build one with --target wasm32-wasip1",
-            other[..other.len().min(16)].escape_ascii()
-        ),
+impl Compilation {
+    /// Compiles in this process and keeps nothing: for what ends before it would be of use.
+    pub fn here() -> Compilation {
+        Compilation { compiler: Compiler::InProcess, cache: None }
     }
 }
 
-/// The settings both allocation strategies share.
-fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        // Half of the fiber is left for host frames: an overflow there would abort the process.
-        .max_wasm_stack(512 << 10)
-        .async_stack_size(1 << 20)
-        .memory_guard_size(2 << 30)
-        .memory_init_cow(true)
-        .relaxed_simd_deterministic(true)
-        .wasm_multi_memory(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-        .wasm_backtrace_max_frames(NonZeroUsize::new(20));
-    config
-}
+impl Source {
+    /// Takes the bytes of a module, or of what may be one.
+    pub fn new(bytes: Vec<u8>) -> Source {
+        let digest = Sha256::digest(&bytes).into();
+        Source { bytes, digest }
+    }
 
-/// The pool: room for `jobs` jobs, warm from one job to the next.
-fn pool(jobs: u32) -> PoolingAllocationConfig {
-    // Enough for any table our limits allow and for the CPython component's 14,000 functions.
-    const TABLE_ELEMENTS: usize = 200_000;
-    // Measured in DESIGN.md: pages below this stay mapped, so that a small guest faults no page in.
-    const RESIDENT: usize = 2 << 20;
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_stacks(jobs)
-        .total_memories(jobs * 2)
-        .total_tables(jobs * 4)
-        .total_core_instances(jobs * 8)
-        .total_component_instances(jobs)
-        .max_core_instances_per_component(40)
-        .max_memories_per_component(2)
-        .max_tables_per_component(16)
-        .max_tables_per_module(4)
-        .max_memories_per_module(2)
-        .max_core_instance_size(1 << 20)
-        .max_component_instance_size(1 << 20)
-        .max_memory_size(4 << 30)
-        .table_elements(TABLE_ELEMENTS)
-        .linear_memory_keep_resident(RESIDENT)
-        .table_keep_resident(RESIDENT)
-        .max_unused_warm_slots(jobs)
-        .pagemap_scan(wasmtime::Enabled::Auto);
-    pool
+    /// Says what the module is.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
 }
 
 impl fmt::Display for Allocation {
@@ -173,8 +171,8 @@ mod tests {
     use super::*;
 
     fn refusal(bytes: &[u8]) -> String {
-        let sandbox = Sandbox::new(1).unwrap();
-        sandbox.compile(bytes).map(drop).unwrap_err().to_string()
+        let sandbox = Sandbox::new(1, Compilation::here()).unwrap();
+        sandbox.compile(&Source::new(bytes.to_vec())).map(drop).unwrap_err().to_string()
     }
 
     #[test]

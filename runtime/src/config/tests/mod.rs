@@ -50,6 +50,7 @@ grace = "1m30s"
 jobs = 32
 access_log = true
 version_prefix = true
+cache = "code"
 
 [unix]
 group = "docker"
@@ -136,6 +137,7 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(listen, [socket.as_str(), "tcp://127.0.0.1:8081", "fd://"]);
     assert_eq!((config.grace, config.jobs), (Duration::from_secs(90), 32));
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
+    assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
     assert_eq!(config.unix, UnixOptions { group: Some("docker".to_owned()), mode: 0o600 });
     let http = HttpLimits {
         first_byte: Duration::from_secs(1),
@@ -158,8 +160,8 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((cors.max_age, cors.credentials), (Some("600".parse().unwrap()), true));
     let [route, tail] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((route.path.as_str(), route.host.as_deref()), ("/hello/{who}", Some("api.example.org")));
-    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 52));
-    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 58));
+    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 53));
+    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 59));
 }
 
 #[test]
@@ -187,6 +189,13 @@ fn a_handler_overrides_the_limits_of_all() {
     let data = place.path().join("data");
     let mount = |guest: &str, write| Mount { host: data.clone(), guest: guest.to_owned(), write };
     assert_eq!(hello.mounts, [mount("/data", true), mount("/", false)]);
+}
+
+#[test]
+fn compiled_modules_are_kept_unless_the_file_says_none() {
+    assert_eq!(read("").unwrap().cache, CacheDir::Standard);
+    assert_eq!(read("cache = \"none\"").unwrap().cache, CacheDir::Off);
+    assert_eq!(read("cache = \"/var/cache/p\"").unwrap().cache, CacheDir::At("/var/cache/p".into()));
 }
 
 #[test]

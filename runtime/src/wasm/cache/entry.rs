@@ -1,0 +1,93 @@
+//! The format of a kept entry: a header that vouches for the code behind it.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hmac::Mac as _;
+use sha2::{Digest as _, Sha256};
+
+use super::key::Key;
+use crate::wasm::artifact::Artifact;
+use crate::wasm::sealed::Draft;
+
+/// What starts every entry. The last byte is the version of this format.
+const MAGIC: [u8; 16] = *b"portcullis code\x01";
+
+/// Bytes of an HMAC-SHA256.
+const MAC: usize = 32;
+
+/// Bytes before the code: the magic, the length of the code, the code of authentication.
+const HEADER: usize = MAGIC.len() + 8 + MAC;
+
+/// What code is kept under: the module it is made of and all it depends on besides.
+pub(in crate::wasm) struct Identity([u8; 32]);
+
+impl Identity {
+    pub(in crate::wasm) fn new(module: &[u8; 32], fingerprint: &[u8; 32]) -> Identity {
+        Identity(Sha256::new().chain_update(module).chain_update(fingerprint).finalize().into())
+    }
+
+    /// Names the entry. Installations that share a directory have names of their own, since they
+    /// could not read each other's entries.
+    pub(super) fn name(&self, key: &Key) -> String {
+        let name = key.mac().chain_update(b"name").chain_update(self.0).finalize().into_bytes();
+        name.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Tells the name of an entry from any other.
+pub(super) fn is_name(name: &[u8]) -> bool {
+    name.len() == 64 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Writes an entry.
+pub(super) fn write(key: &Key, identity: &Identity, code: &Artifact, mut to: impl Write) -> io::Result<()> {
+    let code = code.sealed();
+    to.write_all(&MAGIC)?;
+    to.write_all(&code.len().to_le_bytes())?;
+    let mut mac = start(key, identity, code.len());
+    code.each(|chunk| mac.update(chunk))?;
+    to.write_all(&mac.finalize().into_bytes())?;
+    let mut written = Ok(());
+    code.each(|chunk| {
+        if written.is_ok() {
+            written = to.write_all(chunk);
+        }
+    })?;
+    written
+}
+
+/// Reads an entry and checks that we have written it, for this identity.
+///
+/// # Errors
+/// It is not what we have written.
+pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Artifact> {
+    let mut header = [0; HEADER];
+    file.read_exact(&mut header).context("it is too short")?;
+    let (magic, rest) = header.split_at(MAGIC.len());
+    ensure!(*magic == MAGIC, "it is no entry of ours");
+    let (length, written) = rest.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().context("eight bytes")?);
+    let size = file.metadata()?.len();
+    ensure!(size.checked_sub(HEADER as u64) == Some(length), "it is cut short or has a tail");
+    let mut draft = Draft::new()?;
+    let copied = draft.copy(file, length)?;
+    ensure!(copied == length, "it became shorter while it was read");
+    let code = draft.seal()?;
+    // Of the sealed copy: what is checked here is what will run, whatever becomes of the file.
+    let mut mac = start(key, identity, code.len());
+    code.each(|chunk| mac.update(chunk))?;
+    if mac.verify_slice(written).is_err() {
+        bail!("somebody else has written or changed it");
+    }
+    // SAFETY: only `write` makes codes of authentication under this key, and only over an artifact,
+    // whose bytes are a compiler's; the sealed bytes are those, as was verified just now. That
+    // nobody else has the key is made true in `Key::open`.
+    Ok(unsafe { Artifact::trust(code) })
+}
+
+/// Starts the code of authentication over an entry, which binds what the entry is to its content.
+fn start(key: &Key, identity: &Identity, length: u64) -> super::key::Mac {
+    key.mac().chain_update(MAGIC).chain_update(identity.0).chain_update(length.to_le_bytes())
+}

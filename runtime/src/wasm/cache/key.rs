@@ -1,0 +1,134 @@
+//! The secret that vouches for kept code, one for an installation.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use hmac::{Hmac, KeyInit as _};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+use sha2::Sha256;
+
+use super::directory;
+
+/// Bytes of the secret: what HMAC-SHA256 has of strength, RFC 2104 §3.
+const LENGTH: usize = 32;
+
+/// A message authentication code under the secret, ready for its message.
+pub(super) type Mac = Hmac<Sha256>;
+
+/// The secret. It does not show itself.
+pub(super) struct Key(Mac);
+
+impl Key {
+    /// Reads the secret from its file, which is made if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be made or read, or others than us can read it or have made it.
+    pub(super) fn open(path: &Path) -> Result<Key> {
+        let (parent, name) = path.parent().zip(path.file_name()).context("not the path of a file")?;
+        let parent = directory::make(parent)?;
+        let file = match read(&parent, name) {
+            Err(Errno::NOENT) => {
+                make(&parent, name).context("make it")?;
+                read(&parent, name)
+            }
+            opened => opened,
+        };
+        let file = file.context("open it")?;
+        let stat = fstat(&file)?;
+        ensure!(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile, "it is no file");
+        ensure!(stat.st_uid == geteuid().as_raw(), "it is owned by uid {}, not by us", stat.st_uid);
+        ensure!(stat.st_mode & 0o077 == 0, "others may use it (mode {:o}): wanted 600", stat.st_mode & 0o777);
+        let mut secret = Vec::with_capacity(LENGTH + 1);
+        (&file).take(LENGTH as u64 + 1).read_to_end(&mut secret)?;
+        ensure!(secret.len() == LENGTH, "it has not {LENGTH} bytes: delete it and another is made");
+        Ok(Key::of(&secret))
+    }
+
+    pub(super) fn of(secret: &[u8]) -> Key {
+        Key(Mac::new_from_slice(secret).expect("HMAC takes a key of any length"))
+    }
+
+    /// Starts a code over a message.
+    pub(super) fn mac(&self) -> Mac {
+        self.0.clone()
+    }
+}
+
+fn read(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
+    // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty()).map(File::from)
+}
+
+/// Makes the file whole or not at all; if another daemon is faster, its secret stays.
+fn make(parent: impl AsFd, name: &OsStr) -> Result<()> {
+    let secret = super::random::<LENGTH>()?;
+    let draft = super::draft_name()?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(&parent, &draft, flags, Mode::RUSR | Mode::WUSR)?);
+    let written = file.write_all(&secret).and_then(|()| file.sync_all());
+    let linked = match written {
+        Ok(()) => match linkat(&parent, &draft, &parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(refusal) => Err(refusal.into()),
+        },
+        Err(error) => Err(error.into()),
+    };
+    unlinkat(&parent, &draft, AtFlags::empty())?;
+    linked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hmac::Mac as _;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn tag(key: &Key) -> Vec<u8> {
+        key.mac().chain_update(b"x").finalize().into_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_read_by_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/portcullis/cache.key");
+
+        let tags: Vec<_> = std::thread::scope(|scope| {
+            let open = || tag(&Key::open(&path).unwrap());
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+
+        assert!(tags.iter().all(|one| *one == tags[0]));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_or_may_have_made_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cache.key");
+        let refusal = || Key::open(&path).map(drop).unwrap_err().to_string();
+
+        fs::write(&path, [1; 32]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(refusal().contains("mode 640"));
+
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(Key::open(&path).is_ok());
+
+        fs::write(&path, [1; 31]).unwrap();
+        assert!(refusal().contains("32 bytes"));
+
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        symlink(dir.path().join("elsewhere"), &path).unwrap();
+        assert!(refusal().contains("open it"));
+    }
+}

@@ -1,0 +1,131 @@
+//! Compiled code, kept from one start to the next and trusted only if we have kept it.
+//!
+//! wasmtime runs what it deserializes without a further look, so an entry counts as an attack until
+//! its code of authentication is verified, on a copy that cannot change any more. wasmtime's own
+//! cache knows no such thing and is not used. What goes wrong here costs time, never a start.
+
+mod directory;
+mod entry;
+mod evict;
+mod key;
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub(super) use entry::Identity;
+pub use place::Place;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat, renameat, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tracing::warn;
+
+use self::key::Key;
+use super::artifact::Artifact;
+
+/// A directory of compiled code. Several daemons may use it at once.
+pub struct Cache {
+    dir: OwnedFd,
+    path: PathBuf,
+    key: Key,
+}
+
+impl Cache {
+    /// Opens a cache; its directory and key are made if there are none.
+    ///
+    /// # Errors
+    /// The directory or the key cannot be made, is not ours or not ours alone.
+    pub fn open(place: &Place) -> Result<Cache> {
+        let Place { dir: path, key } = place;
+        if key.parent() == Some(path) {
+            return Err(anyhow!("{} may not hold its own key: name another directory", path.display()));
+        }
+        let dir = directory::make_private(path)?;
+        let key = Key::open(key).with_context(|| format!("its key {}", key.display()))?;
+        Ok(Cache { dir, path: path.clone(), key })
+    }
+
+    /// Finds code, unless there is none or it is not to be trusted, which is logged.
+    pub(super) fn get(&self, identity: &Identity) -> Option<Artifact> {
+        let name = identity.name(&self.key);
+        match self.read(&name, identity) {
+            Ok(found) => found,
+            Err(refusal) => {
+                warn!("{}/{name} is deleted and not used: {refusal:#}", self.path.display());
+                if let Err(failure) = self.delete(&name) {
+                    warn!("{}/{name}: {failure:#}", self.path.display());
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps code, if it can be kept; if not, that is logged.
+    pub(super) fn put(&self, identity: &Identity, code: &Artifact) {
+        let kept = self.write(identity, code).and_then(|()| evict::evict(&self.dir, evict::BOUNDS));
+        if let Err(failure) = kept {
+            warn!("a compiled module is not kept in {}: {failure:#}", self.path.display());
+        }
+    }
+
+    fn read(&self, name: &str, identity: &Identity) -> Result<Option<Artifact>> {
+        // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(&self.dir, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(refusal) => return Err(refusal.into()),
+        };
+        anyhow::ensure!(file.metadata()?.is_file(), "it is no file");
+        let code = entry::read(&self.key, identity, &file)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        // So that what is in use is evicted last; a file system that is mounted read-only may say no.
+        let _kept = futimens(&file, &Timestamps { last_access: now, last_modification: now });
+        Ok(Some(code))
+    }
+
+    /// Writes an entry whole or not at all.
+    fn write(&self, identity: &Identity, code: &Artifact) -> Result<()> {
+        let draft = draft_name()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = entry::write(&self.key, identity, code, &file).and_then(|()| file.sync_all());
+        let named =
+            written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, identity.name(&self.key))?));
+        if named.is_err() {
+            // It is deleted with what else is left over if this fails too.
+            let _left = unlinkat(&self.dir, &draft, AtFlags::empty());
+        }
+        Ok(named?)
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.dir, name, AtFlags::empty()) {
+            // What was planted may be a directory; another daemon may have been faster.
+            Err(Errno::ISDIR) => unlinkat(&self.dir, name, AtFlags::REMOVEDIR).context("delete it"),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(refusal) => Err(refusal).context("delete it"),
+        }
+    }
+}
+
+/// Makes the name of a file that is still written.
+fn draft_name() -> Result<String> {
+    Ok(format!("{}{:032x}", evict::DRAFT, u128::from_ne_bytes(random()?)))
+}
+
+/// Draws random bytes from the kernel.
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    // getrandom(2): up to 256 bytes come whole.
+    let drawn = getrandom(&mut bytes[..], GetRandomFlags::empty()).context("draw random bytes")?;
+    anyhow::ensure!(drawn == N, "the kernel gave {drawn} of {N} random bytes");
+    Ok(bytes)
+}

@@ -1,0 +1,144 @@
+//! The parent's half of compiling in a child: feed it, bound it, and tell how it ended.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use wasmtime::error::Context as _;
+use wasmtime::{Result, bail, ensure};
+
+use super::{LARGEST_CODE, VERB, reason};
+use crate::wasm::sealed::{Draft, Sealed};
+
+/// How long a child may take by the clock: twice its CPU time, as it runs at the least priority.
+pub(super) const WALL: Duration = Duration::from_secs(60);
+
+/// Bytes of a complaint that are read.
+const COMPLAINT: u64 = 4 << 10;
+
+/// Compiles a module in a child.
+pub(super) fn compile(program: &Path, wasm: &[u8]) -> Result<Sealed> {
+    let deadline = Instant::now() + WALL;
+    let wasm = Sealed::of(wasm).context("hold the module in memory")?;
+    let mut worker = Worker::spawn(program, wasm.file()?)?;
+    let code = worker.read(deadline)?;
+    let status = worker.wait(deadline)?;
+    if status.success() {
+        return code.seal().context("seal the code");
+    }
+    bail!("{}", reason::of(status, &worker.complaint()))
+}
+
+/// A child that compiles. Dropping it kills it.
+struct Worker {
+    child: Child,
+    /// Becomes readable when the child has ended.
+    ended: OwnedFd,
+}
+
+impl Worker {
+    /// Starts a child that has the module, and nothing else that is ours: not our environment, not
+    /// our directory, not our terminal's signals, no descriptor besides its three streams.
+    fn spawn(program: &Path, wasm: File) -> Result<Worker> {
+        let child = Command::new(program)
+            .arg0("portcullis")
+            .arg(VERB)
+            .env_clear()
+            .current_dir("/")
+            .process_group(0)
+            .stdin(wasm)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.context("start a compiler")?;
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(ended) => Ok(Worker { child, ended }),
+            Err(refusal) => {
+                // It cannot be waited for within a deadline, so it is not kept.
+                end(&mut child);
+                Err(refusal).context("watch a compiler: pidfd_open(2) needs Linux 5.3")
+            }
+        }
+    }
+
+    /// Reads the code until the child closes its stdout.
+    fn read(&mut self, deadline: Instant) -> Result<Draft> {
+        let Some(mut stdout) = self.child.stdout.take() else { bail!("the compiler has no stdout") };
+        let mut code = Draft::new().context("hold the code in memory")?;
+        let mut buffer = vec![0; 64 << 10];
+        let mut length = 0;
+        loop {
+            until(&stdout, deadline)?;
+            match read(&mut stdout, &mut buffer)? {
+                0 => return Ok(code),
+                read => {
+                    length += read as u64;
+                    ensure!(
+                        length <= LARGEST_CODE,
+                        "its code is larger than {LARGEST_CODE} bytes (512 MiB): make the module smaller"
+                    );
+                    code.write_all(&buffer[..read]).context("hold the code in memory")?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the child to end.
+    fn wait(&mut self, deadline: Instant) -> Result<std::process::ExitStatus> {
+        until(&self.ended, deadline)?;
+        self.child.wait().context("wait for the compiler")
+    }
+
+    /// Says what the child, which has ended, has complained of.
+    fn complaint(&mut self) -> String {
+        let mut said = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            // What was read before an error is as good as the whole.
+            let _read = stderr.take(COMPLAINT).read_to_end(&mut said);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
+/// Kills a child, unless it has ended, and forgets it.
+fn end(child: &mut Child) {
+    // Both fail for a child that was waited for: then there is nothing to do.
+    let _ended = child.kill();
+    let _reaped = child.wait();
+}
+
+fn read(stdout: &mut ChildStdout, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        match stdout.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read.context("read the code"),
+        }
+    }
+}
+
+/// Waits until there is something to read, or the end of it.
+fn until(readable: &impl AsFd, deadline: Instant) -> Result<()> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        ensure!(!left.is_zero(), "compiling it takes longer than {WALL:?}: make the module smaller");
+        let timeout = Timespec::try_from(left).context("a deadline that fits")?;
+        match poll(&mut [PollFd::new(readable, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(refusal) => return Err(refusal).context("wait for the compiler"),
+        }
+    }
+}

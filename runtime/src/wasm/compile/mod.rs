@@ -1,0 +1,82 @@
+//! From a module to machine code: here, or in a child of ourselves that may fail alone.
+
+mod child;
+mod reason;
+mod slots;
+mod worker;
+
+pub use worker::work;
+
+use std::path::PathBuf;
+
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, Result, ensure};
+
+use self::slots::Slots;
+use super::artifact::Artifact;
+use super::layer::Layer;
+use super::sealed::Sealed;
+
+/// The verb by which a program of ours is told to be the child.
+pub const VERB: &str = "compile-worker";
+
+/// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
+/// smaller one can cost is bounded by the limits of the child.
+pub const LARGEST: usize = 64 << 20;
+
+/// Bytes of the largest machine code.
+const LARGEST_CODE: u64 = 512 << 20;
+
+/// Who compiles.
+pub enum Compiler {
+    /// This process, on all cores: for a process that serves nobody.
+    InProcess,
+    /// A child for each module, at the least priority and within limits.
+    Child(Children),
+}
+
+/// The children that compile.
+pub struct Children {
+    program: PathBuf,
+    slots: Slots,
+}
+
+impl Compiler {
+    /// Makes a compiler whose children are this very program.
+    pub fn child() -> Compiler {
+        // Not the path that the program had when it started: another version may lie there by now,
+        // whose code this engine refuses. The kernel's link keeps to what is running.
+        Compiler::Child(Children { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() })
+    }
+
+    /// Compiles a module. Blocks for as long as that takes, which is bounded for a child.
+    ///
+    /// # Errors
+    /// The module is not valid, or too large; the child came to a limit, and which.
+    pub(super) fn compile(&self, engine: &Engine, wasm: &[u8]) -> Result<Artifact> {
+        ensure!(
+            wasm.len() <= LARGEST,
+            "a module of {} bytes: {LARGEST} (64 MiB) at most; strip its debug information",
+            wasm.len()
+        );
+        let code = match self {
+            Compiler::InProcess => Sealed::of(&precompile(engine, wasm)?)?,
+            Compiler::Child(children) => {
+                let _slot = children.slots.take();
+                child::compile(&children.program, wasm)?
+            }
+        };
+        // SAFETY: `precompile` has returned these bytes, here or in a child that is this very
+        // program, which writes nothing else (`worker::work`) through a pipe that it alone holds
+        // (`child::compile`).
+        Ok(unsafe { Artifact::trust(code) })
+    }
+}
+
+/// Compiles a module in this process.
+fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
+    match Layer::of(wasm)? {
+        Layer::Core => engine.precompile_module(wasm).context("not a valid module"),
+        Layer::Component => engine.precompile_component(wasm).context("not a valid component"),
+    }
+}

@@ -1,0 +1,73 @@
+//! Why a child that compiles has failed, in a line.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use rustix::process::Signal;
+
+use super::worker::{CPU, MEMORY};
+
+/// Says what the end of a child means; `complaint` is what it wrote to stderr.
+pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
+    let said = line(complaint);
+    let Some(signal) = status.signal() else {
+        return if said.is_empty() { format!("the compiler failed without a word: {status}") } else { said };
+    };
+    let quoted = if said.is_empty() { said } else { format!(" ({said})") };
+    match Signal::from_named_raw(signal) {
+        Some(Signal::XCPU) => {
+            format!(
+                "compiling it takes more than {} s of CPU time: make its functions smaller",
+                CPU.as_secs()
+            )
+        }
+        // How Rust ends a process that gets no memory, or whose stack is used up.
+        Some(Signal::ABORT) => format!(
+            "compiling it takes more than {} MiB of memory or nests too deep: make its functions smaller{quoted}",
+            MEMORY >> 20
+        ),
+        Some(Signal::KILL) => {
+            format!("the compiler was killed: the host is out of memory, or somebody did it{quoted}")
+        }
+        _ => format!("the compiler was ended by signal {signal}: a mistake of the compiler's{quoted}"),
+    }
+}
+
+/// Makes one printable line of a complaint, without the advice that Rust's runtime adds to its own.
+fn line(complaint: &str) -> String {
+    let lines = complaint.lines().filter(|line| !line.starts_with("note: "));
+    let words = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+    words.chars().filter(|character| !character.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An exit status as wait(2) encodes it.
+    fn exit(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    fn signal(number: i32) -> ExitStatus {
+        ExitStatus::from_raw(number)
+    }
+
+    #[test]
+    fn an_own_complaint_is_the_reason_in_one_printable_line() {
+        assert_eq!(
+            of(exit(1), "not a valid module: at\n offset\t8\x1b[31m\n"),
+            "not a valid module: at offset 8[31m"
+        );
+        assert!(of(exit(1), "").contains("exit status: 1"));
+    }
+
+    #[test]
+    fn every_limit_has_its_words() {
+        assert!(of(signal(24), "").contains("more than 30 s of CPU time"));
+        assert!(of(signal(9), "").contains("killed"));
+        let memory = of(signal(6), "memory allocation of 99 bytes failed\nnote: run with x\n");
+        assert!(memory.contains("2048 MiB") && memory.ends_with("(memory allocation of 99 bytes failed)"));
+        assert!(of(signal(11), "").contains("signal 11"));
+    }
+}

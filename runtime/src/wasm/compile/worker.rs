@@ -1,0 +1,81 @@
+//! The child's half of compiling: limits first, then a module in and its code out.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use wasmtime::Engine;
+
+use super::{LARGEST, precompile};
+use crate::wasm::{settings, trap};
+
+/// CPU time that compiling may take.
+pub(super) const CPU: Duration = Duration::from_secs(30);
+
+/// Bytes of address space that compiling may take.
+pub(super) const MEMORY: u64 = 2 << 30;
+
+/// Descriptors: the three streams, and what wasmtime and the allocator look up under /proc and /sys.
+const DESCRIPTORS: u64 = 16;
+
+/// Steps of priority below the daemon's, nice(2): a core that serves gives a tenth to compiling.
+const NICE: i32 = 10;
+
+/// Compiles the module on stdin and writes its code to stdout.
+///
+/// # Errors
+/// The limits cannot be set, or the module cannot be compiled.
+pub fn work() -> anyhow::Result<()> {
+    close_inherited();
+    confine().context("limit the compiler")?;
+    // One thread: what a module costs is then the same on every host, threads take memory of their
+    // own, and the parent runs several of us.
+    let mut config = settings::config();
+    config.parallel_compilation(false);
+    let mut wasm = Vec::new();
+    std::io::stdin().lock().take(LARGEST as u64 + 1).read_to_end(&mut wasm).context("read the module")?;
+    let engine = Engine::new(&config).map_err(trap::ours)?;
+    let code = precompile(&engine, &wasm).map_err(trap::ours)?;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&code).and_then(|()| stdout.flush()).context("hand over the code")
+}
+
+/// Closes what is open besides the three streams: the daemon's own descriptors close by themselves,
+/// but what it was started with and does not know of came along.
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let listed: Vec<i32> = numbers.filter(|number| *number > 2).collect();
+    // What listed them was among them and is closed by now.
+    let is_open = |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    for number in listed.into_iter().filter(is_open) {
+        // SAFETY: the descriptor is open, as was seen just now, and nobody in this process owns it:
+        // `cli::main` calls `work` before it opens anything, and there is no other thread.
+        unsafe { rustix::io::close(number) };
+    }
+}
+
+/// Takes from this process what compiling does not need.
+fn confine() -> rustix::io::Result<()> {
+    // The thread that started us waits for us; if its process is killed, nobody does.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let cpu = CPU.as_secs();
+    for (resource, soft, hard) in [
+        (Resource::As, MEMORY, MEMORY),
+        // At the soft limit comes SIGXCPU, by which the parent knows the reason.
+        (Resource::Cpu, cpu, cpu + 1),
+        (Resource::Fsize, 0, 0),
+        (Resource::Nofile, DESCRIPTORS, DESCRIPTORS),
+        (Resource::Core, 0, 0),
+    ] {
+        let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
+        match setrlimit(resource, limit) {
+            // We stand under a lower limit already: that one holds.
+            Err(rustix::io::Errno::PERM) => {}
+            set => set?,
+        }
+    }
+    nice(NICE)?;
+    Ok(())
+}

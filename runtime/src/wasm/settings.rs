@@ -1,0 +1,98 @@
+//! The settings of every engine: the one that runs modules and the ones that only compile them.
+
+use std::hash::{Hash as _, Hasher};
+use std::num::NonZeroUsize;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
+
+/// The settings that all engines share, and so all that machine code depends on.
+pub(super) fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        // Half of the fiber is left for host frames: an overflow there would abort the process.
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        .memory_guard_size(2 << 30)
+        .memory_init_cow(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_multi_memory(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_max_frames(NonZeroUsize::new(20));
+    config
+}
+
+/// The pool: room for `jobs` jobs, warm from one job to the next.
+pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
+    // Enough for any table our limits allow and for the CPython component's 14,000 functions.
+    const TABLE_ELEMENTS: usize = 200_000;
+    // Measured in DESIGN.md: pages below this stay mapped, so that a small guest faults no page in.
+    const RESIDENT: usize = 2 << 20;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_stacks(jobs)
+        .total_memories(jobs * 2)
+        .total_tables(jobs * 4)
+        .total_core_instances(jobs * 8)
+        .total_component_instances(jobs)
+        .max_core_instances_per_component(40)
+        .max_memories_per_component(2)
+        .max_tables_per_component(16)
+        .max_tables_per_module(4)
+        .max_memories_per_module(2)
+        .max_core_instance_size(1 << 20)
+        .max_component_instance_size(1 << 20)
+        .max_memory_size(4 << 30)
+        .table_elements(TABLE_ELEMENTS)
+        .linear_memory_keep_resident(RESIDENT)
+        .table_keep_resident(RESIDENT)
+        .max_unused_warm_slots(jobs)
+        .pagemap_scan(wasmtime::Enabled::Auto);
+    pool
+}
+
+/// Digests all that machine code depends on besides its module: wasmtime and its settings, the
+/// processor's features, and our own version.
+pub(super) fn fingerprint(engine: &Engine) -> [u8; 32] {
+    let mut hasher = Fingerprint(Sha256::new_with_prefix(concat!("portcullis ", env!("CARGO_PKG_VERSION"))));
+    // In 48.0.8: triple, Cranelift's flags, those of the processor, tunables, features, version
+    // (wasmtime's src/compile/code_builder.rs).
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.0.finalize().into()
+}
+
+/// Gives what is hashed to SHA-256: std's hashers have 64 bits and change with its versions.
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Is never asked for: the digest is taken whole.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::InstanceAllocationStrategy;
+
+    #[test]
+    fn an_engine_without_a_pool_compiles_for_one_with_it() {
+        let mut pooled = config();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(2)));
+        let mut single = config();
+        single.parallel_compilation(false);
+        let mut other = config();
+        other.epoch_interruption(false);
+
+        let of = |config| fingerprint(&Engine::new(&config).unwrap());
+        let pooled = of(pooled);
+
+        assert_eq!(of(single), pooled);
+        assert_ne!(of(other), pooled);
+    }
+}

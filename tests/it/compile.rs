@@ -1,0 +1,287 @@
+//! Compiling happens in a child, and its code is kept: on the real binary.
+
+#![allow(clippy::unwrap_used, reason = "what a test sets up is there")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Makes a core module whose `_start` has this body.
+fn module(body: &[u8]) -> Vec<u8> {
+    let length = leb(body.len());
+    let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
+    [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, b"\x01\x60\0\0"),
+        section(3, b"\x01\0"),
+        section(7, b"\x01\x06_start\0\0"),
+        section(10, &[b"\x01", length.as_slice(), body].concat()),
+    ]
+    .concat()
+}
+
+/// Makes a command that writes a response to stdout with one `fd_write`.
+fn saying(response: &[u8]) -> Vec<u8> {
+    let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
+    let name = |name: &str| [leb(name.len()), name.as_bytes().to_vec()].concat();
+    // An iovec at 0 that points to the response at 16; the count of written bytes goes to 8.
+    let mut memory = vec![0; 16];
+    memory[..4].copy_from_slice(&16u32.to_le_bytes());
+    memory[4..8].copy_from_slice(&u32::try_from(response.len()).expect("short").to_le_bytes());
+    memory.extend_from_slice(response);
+    let import =
+        [b"\x01".to_vec(), name("wasi_snapshot_preview1"), name("fd_write"), b"\0\0".to_vec()].concat();
+    let exports =
+        [b"\x02".to_vec(), name("_start"), b"\0\x01".to_vec(), name("memory"), b"\x02\0".to_vec()].concat();
+    let code = b"\0\x41\x01\x41\0\x41\x01\x41\x08\x10\0\x1a\x0b";
+    [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, b"\x02\x60\x04\x7f\x7f\x7f\x7f\x01\x7f\x60\0\0"),
+        section(2, &import),
+        section(3, b"\x01\x01"),
+        section(5, b"\x01\0\x01"),
+        section(7, &exports),
+        section(10, &[b"\x01", leb(code.len()).as_slice(), code].concat()),
+        section(11, &[b"\x01\0\x41\0\x0b".as_slice(), &leb(memory.len()), &memory].concat()),
+    ]
+    .concat()
+}
+
+/// Encodes a number as WebAssembly does.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (number & 0x7f) as u8;
+        number >>= 7;
+        bytes.push(if number == 0 { low } else { low | 0x80 });
+        if number == 0 {
+            return bytes;
+        }
+    }
+}
+
+/// Runs the worker as the daemon does.
+fn worker(wasm: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .arg("compile-worker")
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || stdin.write_all(wasm));
+        child.wait_with_output().unwrap()
+    })
+}
+
+/// A directory with a configuration, a home for the cache and its key, and no daemon yet.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("compile-{name}"));
+        let _absent = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("start.wasm"), saying(b"Status: 204 No Content\n\n")).unwrap();
+        fs::write(
+            path.join("p.toml"),
+            "listen = [\"unix://p.sock\"]\n[handler.start]\nmodule = \"start.wasm\"\n\
+             [[route]]\npath = \"/\"\nhandler = \"start\"\n",
+        )
+        .unwrap();
+        Place(path)
+    }
+
+    fn serve(&self) -> Daemon {
+        let child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["serve", "-c", "p.toml"])
+            .current_dir(&self.0)
+            .env_clear()
+            .env("HOME", &self.0)
+            .stderr(fs::File::create(self.0.join("log")).unwrap())
+            .spawn();
+        Daemon { child: child.unwrap(), place: self.0.clone() }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.0.join("log")).unwrap()
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.0.join(".cache/portcullis/code")
+    }
+
+    fn entries(&self) -> Vec<PathBuf> {
+        fs::read_dir(self.cache())
+            .map_or(Vec::new(), |entries| entries.map(|entry| entry.unwrap().path()).collect())
+    }
+}
+
+/// A daemon. Dropping it kills it.
+struct Daemon {
+    child: Child,
+    place: PathBuf,
+}
+
+impl Daemon {
+    /// Sends a request, waits for the gate if it must, and returns the status line.
+    fn get(&self) -> String {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let socket = self.place.join("p.sock");
+        let mut stream = loop {
+            match UnixStream::connect(&socket) {
+                Ok(stream) => break stream,
+                Err(error) if Instant::now() > deadline => panic!("{}: {error}", socket.display()),
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Sends a signal with the shell's `kill`, as std has none.
+    fn signal(&self, name: &str) {
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(mut self) {
+        self.signal("TERM");
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+const SERVED: &str = "HTTP/1.1 204 No Content";
+
+/// A function of two million calls, which takes a compiler more memory than it gets.
+fn bomb() -> Vec<u8> {
+    module(&[b"\0".to_vec(), b"\x10\0".repeat(2_000_000), b"\x0b".to_vec()].concat())
+}
+
+#[test]
+fn the_worker_turns_a_module_into_code() {
+    let Output { status, stdout, stderr } = worker(&module(b"\0\x0b"));
+
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    assert!(stdout.starts_with(b"\x7fELF") && stderr.is_empty());
+}
+
+#[test]
+fn the_worker_refuses_what_is_no_module_in_one_line() {
+    for (wasm, reason) in [
+        (&b""[..], "the file is empty"),
+        (b"\x7fELF\x02\x01", "native program"),
+        (b"(module)", "WebAssembly text"),
+        (b"\0asm\x01\0\0\0\x01", "not a valid module"),
+    ] {
+        let Output { status, stdout, stderr } = worker(wasm);
+
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), stdout.len(), said.lines().count()), (Some(1), 0, 1), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+}
+
+#[test]
+fn a_second_start_uses_what_the_first_has_kept() {
+    let place = Place::new("warm");
+    let first = place.serve();
+    assert_eq!(first.get(), SERVED);
+    first.end();
+    let kept = place.entries();
+    let written = fs::metadata(&kept[0]).unwrap().ino_of();
+
+    let second = place.serve();
+    assert_eq!(second.get(), SERVED);
+
+    assert_eq!(place.entries(), kept);
+    assert_eq!(fs::metadata(&kept[0]).unwrap().ino_of(), written, "it was not written again");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&place.cache()), mode(&kept[0])), (0o700, 0o600));
+    assert_eq!(mode(&place.0.join(".local/state/portcullis/cache.key")), 0o600);
+    assert!(!place.log().contains("WARN"), "{}", place.log());
+}
+
+#[test]
+fn what_was_tampered_with_is_compiled_anew() {
+    let place = Place::new("tampered");
+    let first = place.serve();
+    assert_eq!(first.get(), SERVED);
+    first.end();
+    let [entry] = &place.entries()[..] else { panic!("one entry") };
+    let mut bytes = fs::read(entry).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(entry, &bytes).unwrap();
+
+    let second = place.serve();
+    assert_eq!(second.get(), SERVED);
+
+    assert!(place.log().contains("somebody else has written or changed it"), "{}", place.log());
+    assert_ne!(fs::read(entry).unwrap(), bytes, "it was written anew");
+}
+
+#[test]
+fn a_cache_behind_a_symbolic_link_is_not_used() {
+    let place = Place::new("linked");
+    fs::create_dir_all(place.0.join("elsewhere")).unwrap();
+    fs::create_dir_all(place.cache().parent().unwrap()).unwrap();
+    symlink(place.0.join("elsewhere"), place.cache()).unwrap();
+
+    assert_eq!(place.serve().get(), SERVED);
+
+    assert!(place.log().contains("compiled modules are not kept"), "{}", place.log());
+    assert_eq!(fs::read_dir(place.0.join("elsewhere")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_bomb_fails_alone_with_its_reason_while_requests_go_on() {
+    let place = Place::new("bomb");
+    let daemon = place.serve();
+    assert_eq!(daemon.get(), SERVED);
+    let good = fs::read(place.0.join("start.wasm")).unwrap();
+    fs::write(place.0.join("start.wasm"), bomb()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(100);
+
+    daemon.signal("HUP");
+
+    while !place.log().contains("not reloaded") {
+        assert!(Instant::now() < deadline, "{}", place.log());
+        let asked = Instant::now();
+        assert_eq!(daemon.get(), SERVED);
+        assert!(asked.elapsed() < Duration::from_secs(2));
+    }
+    let log = place.log();
+    assert!(log.contains("start.wasm: compiling it takes more than 2048 MiB of memory"), "{log}");
+    fs::write(place.0.join("start.wasm"), good).unwrap();
+    assert_eq!(daemon.get(), SERVED);
+    daemon.end();
+}
+
+/// The number by which a file system knows a file: another after it was replaced.
+trait Inode {
+    fn ino_of(&self) -> u64;
+}
+
+impl Inode for fs::Metadata {
+    fn ino_of(&self) -> u64 {
+        std::os::unix::fs::MetadataExt::ino(self)
+    }
+}
