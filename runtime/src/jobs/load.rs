@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
-use crate::job::{Entry, Name, Record, Slots};
-use crate::wasm::{Access, Code, Module, Mount, Sandbox};
+use crate::job::{Access, Entry, Mount, Name, Record, Slots};
+use crate::wasm::{Code, Module, Sandbox};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 9] = [

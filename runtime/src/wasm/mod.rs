@@ -9,5 +9,5 @@ mod stdio;
 mod ticker;
 mod trap;
 
-pub use module::{Access, Module, Mount};
+pub use module::Module;
 pub use sandbox::{Allocation, Code, Sandbox};
