@@ -59,20 +59,30 @@ impl Flags {
     /// Everything that is wrong with the configuration.
     pub(super) fn config(&self, file: &Path) -> Result<Config> {
         let mut config = config::load(file)?;
+        self.put_over(&mut config);
+        Ok(config)
+    }
+
+    /// Puts the flags over a configuration.
+    pub(super) fn put_over(&self, config: &mut Config) {
         if !self.hosts.is_empty() {
             config.listen.clone_from(&self.hosts);
         }
         if self.group.is_some() {
             config.unix.group.clone_from(&self.group);
         }
-        Ok(config)
     }
 }
 
 pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let _log = start_log(args.flags.debug)?;
-    let source = move || args.flags.config(&args.config);
-    let options = Options { source: Arc::new(source), progress: progress::bar() };
+    let Args { config, flags } = args;
+    let over = flags.clone();
+    let options = Options {
+        source: Arc::new(move || flags.config(&config)),
+        overlay: Arc::new(move |config| over.put_over(config)),
+        progress: progress::bar(),
+    };
     run_to_end(async {
         match Daemon::start(options).await? {
             Some(daemon) => daemon.run().await,

@@ -11,9 +11,11 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::build::{self, Depth};
-use super::{curl, progress, say, serve, start_log};
+use super::{curl, progress, say, serve, socket, start_log};
+use crate::config;
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::engine::Engine;
+use crate::jobs::Overlay;
 
 /// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
 ///
@@ -28,6 +30,9 @@ pub(super) struct Args {
     flags: serve::Flags,
 }
 
+/// unix(7): a longer path cannot be connected to. `up` does without a socket there.
+const LONGEST_SOCKET: usize = 107;
+
 /// How long a directory must be quiet before it is built: an editor saves in several steps.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -39,13 +44,22 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     // Before the first build: what changes while it runs is not missed.
     let changes = Changes::watch(&dir);
     build_all(&dir)?;
-    let source = move || {
-        let mut config = flags.config(&file)?;
-        // Whoever develops wants to see what was asked.
+    let socket = std::path::absolute(dir.join(socket::BESIDE))?;
+    let overlay: Overlay = Arc::new(move |config| {
+        flags.put_over(config);
+        // Whoever develops wants to see what was asked, and to ask.
         config.access_log = true;
+        if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
+            config.admin = Some(socket.clone());
+        }
+    });
+    let over = overlay.clone();
+    let source = move || {
+        let mut config = config::load(&file)?;
+        over(&mut config);
         Ok(config)
     };
-    let options = Options { source: Arc::new(source), progress: progress::bar() };
+    let options = Options { source: Arc::new(source), overlay, progress: progress::bar() };
     serve::run_to_end(async {
         let Some(daemon) = Daemon::start(options).await? else { return Ok(Exit::Drained) };
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {

@@ -13,14 +13,23 @@ use crate::job::{Access, Entry, Mount, Name, Record, Slots};
 use crate::wasm::{Code, Module, Sandbox};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 9] = [
+pub const BUILTIN: [&str; 18] = [
     "acceptconnections",
     "canary",
     "commands",
+    "explain",
+    "handlers",
+    "jobs",
+    "kill",
+    "logs",
+    "plan",
     "reload",
     "rollback",
+    "routes",
+    "serveadmin",
     "serveapi",
     "shutdown",
+    "status",
     "swap",
     "version",
 ];
