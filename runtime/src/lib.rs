@@ -18,7 +18,7 @@
 //! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |
 //! | 3 | [`engine`] | makes jobs, admits them, runs them, ends with them |
 //! | 3 | [`wasm`] | the sandbox; the only place that knows wasmtime |
-//! | 4 | [`http`] | connections and requests; the only place that knows hyper |
+//! | 4 | [`http`] | connections and requests, the admin API and its client; the only place that knows hyper |
 //! | 4 | [`config`] | `portcullis.toml`, as written and as meant |
 //! | 5 | [`jobs`] | the built-in jobs, one a file |
 //! | 6 | [`daemon`] | bind, load, open, wait, drain |

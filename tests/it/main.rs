@@ -1,6 +1,7 @@
 //! The daemon from outside: the real program, real sockets, real guests. One file a subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
+mod admin;
 mod cli;
 mod compile;
 mod config;

@@ -1,5 +1,6 @@
 //! The catalog: the handlers and routes of one generation, which never change once it is made.
 
+mod alive;
 mod canary;
 mod cors;
 mod host;
@@ -8,6 +9,7 @@ mod pattern;
 mod route;
 mod routes;
 
+pub use alive::Alive;
 pub use canary::{Canary, Percent};
 pub use cors::Cors;
 pub use live::{Live, Stale};
@@ -34,6 +36,8 @@ pub struct Catalog {
     pub canaries: BTreeMap<Name, Canary>,
     /// Whether responses say which version made them.
     pub version_header: VersionHeader,
+    /// Counts the generations that are still held.
+    pub alive: Alive,
 }
 
 /// Whether responses carry `X-Portcullis-Version: NAME@VERSION`.
@@ -99,6 +103,7 @@ impl Catalog {
             cors: self.cors.clone(),
             canaries: self.canaries.iter().map(canary).collect(),
             version_header: self.version_header,
+            alive: Alive::default(),
         }
     }
 }

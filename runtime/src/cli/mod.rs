@@ -1,14 +1,22 @@
 //! The command line: one file a verb.
 
 mod build;
+mod changes;
 mod check;
 mod compile_worker;
 mod curl;
+mod explain;
+mod logs;
 mod new;
 mod progress;
 mod run;
 mod serve;
+mod show;
+mod socket;
+mod swap;
+mod table;
 mod up;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -21,7 +29,7 @@ use crate::wasm::compile;
 #[derive(Parser)]
 #[command(name = "portcullis", version, propagate_version = true, subcommand_required = true)]
 #[command(
-    after_help = "Exit status: 0 success, 1 failure, 2 wrong usage; `run` ends with the status of its job."
+    after_help = "Exit status: 0 success, 1 failure, 2 wrong usage; a verb that runs a job ends with its status."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -36,6 +44,27 @@ enum Verb {
     New(new::verb::Args),
     Build(build::verb::Args),
     Check(check::Args),
+    /// Say how the daemon is.
+    Status(show::Args),
+    /// List the handlers and how they fare.
+    Handlers(show::Args),
+    /// List the routes.
+    Routes(show::Args),
+    /// List what runs now.
+    Jobs(show::Args),
+    /// List the built-in jobs.
+    Commands(show::Args),
+    /// End one job.
+    Kill(show::KillArgs),
+    Logs(logs::Args),
+    /// Say which route answers a request, why, and with which grants; or why none does.
+    Explain(show::ExplainArgs),
+    Plan(changes::PlanArgs),
+    Reload(changes::ReloadArgs),
+    Swap(swap::SwapArgs),
+    Rollback(swap::RollbackArgs),
+    /// Tell the daemon to drain and end.
+    Shutdown(show::Args),
     /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
     #[command(name = compile::VERB, hide = true)]
     CompileWorker,
@@ -50,6 +79,19 @@ pub fn main() -> ExitCode {
         Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),
+        Verb::Status(args) => show::status(args),
+        Verb::Handlers(args) => show::handlers(args),
+        Verb::Routes(args) => show::routes(args),
+        Verb::Jobs(args) => show::jobs(args),
+        Verb::Commands(args) => show::commands(args),
+        Verb::Kill(args) => show::kill(args),
+        Verb::Logs(args) => logs::logs(args),
+        Verb::Explain(args) => show::explain(args),
+        Verb::Plan(args) => changes::plan(args),
+        Verb::Reload(args) => changes::reload(args),
+        Verb::Swap(args) => swap::swap(args),
+        Verb::Rollback(args) => swap::rollback(args),
+        Verb::Shutdown(args) => show::shutdown(args),
         Verb::CompileWorker => Ok(compile_worker::work()),
     };
     outcome.unwrap_or_else(|error| {

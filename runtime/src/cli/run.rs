@@ -43,11 +43,14 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let engine = Engine::new(1);
     engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
     engine.registry().register("version", Arc::new(Version))?;
+    // Held until the job has ended: its ticker is what makes a guest give way to its limits.
+    let loader;
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
         None => {
             let sandbox = Sandbox::new(1, Compilation::here())?;
-            Loader::new(sandbox, Box::new(|_| {})).entry(&args.handler()?)?
+            loader = Loader::new(sandbox, Box::new(|_| {}));
+            loader.entry(&args.handler()?)?
         }
     };
     let mut job = engine.job_of(entry);

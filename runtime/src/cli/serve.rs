@@ -1,5 +1,6 @@
 //! `portcullis serve`: the daemon.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -7,10 +8,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgAction;
+use notify::RecursiveMode;
+use tracing::warn;
 
+use super::watching::Watching;
 use super::{progress, start_log};
 use crate::config::{self, Config};
-use crate::daemon::{Daemon, Exit, Options};
+use crate::daemon::{self, Daemon, Exit, Options};
+use crate::engine::Engine;
+use crate::jobs::Source;
 use crate::net::Endpoint;
 
 /// Serves what a configuration says, until it is told to end.
@@ -59,26 +65,84 @@ impl Flags {
     /// Everything that is wrong with the configuration.
     pub(super) fn config(&self, file: &Path) -> Result<Config> {
         let mut config = config::load(file)?;
+        self.put_over(&mut config);
+        Ok(config)
+    }
+
+    /// Puts the flags over a configuration.
+    pub(super) fn put_over(&self, config: &mut Config) {
         if !self.hosts.is_empty() {
             config.listen.clone_from(&self.hosts);
         }
         if self.group.is_some() {
             config.unix.group.clone_from(&self.group);
         }
-        Ok(config)
     }
 }
 
 pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let _log = start_log(args.flags.debug)?;
-    let source = move || args.flags.config(&args.config);
-    let options = Options { source: Arc::new(source), progress: progress::bar() };
+    let Args { config, flags } = args;
+    let over = flags.clone();
+    let file = config.clone();
+    let source: Source = Arc::new(move || flags.config(&config));
+    let options = Options {
+        source: source.clone(),
+        overlay: Arc::new(move |config| over.put_over(config)),
+        progress: progress::bar(),
+    };
     run_to_end(async {
         match Daemon::start(options).await? {
-            Some(daemon) => daemon.run().await,
+            Some(daemon) => {
+                let watching = tokio::spawn(watch(file, source, daemon.engine.clone()));
+                let outcome = daemon.run().await;
+                watching.abort();
+                outcome
+            }
             None => Ok(Exit::Drained),
         }
     })
+}
+
+/// Reloads whenever the configuration or a module has changed on disk, if the configuration wants
+/// it; until it is dropped. What is half written is refused by the reload, and read again when the
+/// rest is there.
+async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>) {
+    let mut watching: Option<Watching> = None;
+    loop {
+        // Anew after every reload: what is watched is in the configuration too. One that cannot be
+        // read leaves the watch as it was.
+        let missed = match source() {
+            Ok(config) if !config.watch => return,
+            Ok(config) => match files(&file, &config) {
+                Ok(next) => watching.replace(next).is_some_and(|mut last| last.has_changed()),
+                Err(failure) => return warn!("changes are not watched: {failure:#}"),
+            },
+            Err(_) => false,
+        };
+        match &mut watching {
+            Some(_) if missed => {}
+            Some(watching) => watching.changed().await,
+            None => return,
+        }
+        daemon::reload(&engine).await;
+    }
+}
+
+/// Watches a configuration and the modules it names.
+fn files(file: &Path, config: &Config) -> Result<Watching> {
+    let modules = config.handlers.iter().map(|handler| handler.module.as_path());
+    let files: HashSet<PathBuf> = modules.chain([file]).filter_map(whole).collect();
+    let dirs: HashSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
+    Watching::over(dirs, move |path| files.contains(path))
+}
+
+/// Resolves the links on the way to a file, but not the file itself, which may be a link that is
+/// switched over.
+fn whole(file: &Path) -> Option<PathBuf> {
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(dir.canonicalize().ok()?.join(file.file_name()?))
 }
 
 /// Runs a daemon and leaves with what it says, also when a module is still being compiled: that

@@ -1,7 +1,7 @@
 //! From the file as it is written to the configuration as it is meant.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{self, File};
@@ -22,6 +22,9 @@ const JOBS: usize = 256;
 /// How long jobs may go on after a shutdown began, if the file does not say.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Who may open the admin socket, if the file does not say: whoever runs the daemon.
+const ADMIN_MODE: u32 = 0o600;
+
 /// The most connections that can be asked for: Linux's default for fs.nr_open.
 const MOST_CONNECTIONS: usize = 1 << 20;
 
@@ -38,6 +41,11 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     Config {
         listen: listen(file.listen.as_ref(), base, report),
+        admin: report.settle(file.admin.as_ref(), None, |text| admin(text, base).map(Some)),
+        admin_access: UnixOptions {
+            group: report.settle(file.admin_group.as_ref(), None, scalar::group),
+            mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, scalar::mode),
+        },
         grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
         jobs: report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=handler::MOST_JOBS)),
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
@@ -87,6 +95,24 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
         "none" => Ok(CacheDir::Off),
         path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
         path => Ok(CacheDir::At(base.join(path))),
+    }
+}
+
+/// Reads where the admin socket is. A relative one lies beside the file.
+///
+/// # Errors
+/// Anything but a Unix socket: whoever reaches it can replace handlers, and only there does the
+/// kernel say who that is.
+pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
+    match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
+        Endpoint::Unix(path) => Ok(base.join(path)),
+        Endpoint::Tcp(_) => Err(format!(
+            "wanted unix:///PATH/TO.sock, found {text:?}: whoever reaches this socket commands the daemon, and \
+             tcp does not say who that is; from afar, forward the socket with `ssh -L`"
+        )),
+        Endpoint::Fd(_) => Err(format!(
+            "wanted unix:///PATH/TO.sock, found {text:?}: a socket that is passed in serves requests"
+        )),
     }
 }
 

@@ -32,6 +32,12 @@ table! {
     File {
         /// Where to listen: `PROTO://ADDR`.
         listen: Vec<At<String>>,
+        /// Where operators reach the daemon: `unix://PATH`.
+        admin: String,
+        /// Octal.
+        admin_mode: Scalar,
+        /// A name or a number.
+        admin_group: Scalar,
         /// How long running jobs may go on after a shutdown began.
         grace: Scalar,
         /// Jobs at once over all handlers.

@@ -9,6 +9,8 @@ impl Config {
         // Every key is named here, so that a new one cannot be forgotten.
         let Config {
             listen: _,
+            admin,
+            admin_access: UnixOptions { group: admin_group, mode: admin_mode },
             grace: _,
             jobs,
             access_log: _,
@@ -34,6 +36,9 @@ impl Config {
             routes: _,
         } = self;
         let differs = [
+            ("admin", *admin != next.admin),
+            ("admin_group", *admin_group != next.admin_access.group),
+            ("admin_mode", *admin_mode != next.admin_access.mode),
             ("cache", *cache != next.cache),
             ("jobs", *jobs != next.jobs),
             ("unix.group", *group != next.unix.group),

@@ -16,6 +16,10 @@ use crate::net::Endpoint;
 pub struct Config {
     /// Where to listen; never empty.
     pub listen: Vec<Endpoint>,
+    /// The Unix socket on which operators reach the daemon; none: they do not.
+    pub admin: Option<PathBuf>,
+    /// Who may open it.
+    pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
     /// Jobs at once over all handlers, 1 to 4096.

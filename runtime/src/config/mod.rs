@@ -17,7 +17,7 @@ pub use meant::{CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, Route
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Reads a configuration file. What it names by a relative path lies beside it.
@@ -33,6 +33,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         }
         Err(error) => Err(ConfigErrors::unreadable(file, &error)),
     }
+}
+
+/// Finds out where the daemon of a configuration file has its admin socket, whatever else is wrong
+/// with the file; none: it says nothing that can be read.
+pub fn admin_socket(path: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let written = reader::document(&text, &report::Report::new(&text))?.admin?;
+    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    check::admin(&written.value, base.unwrap_or(Path::new("."))).ok()
 }
 
 /// Reads the text of a configuration; `base` is where its relative paths start, `file` what errors

@@ -1,4 +1,4 @@
-//! What a job says on stderr, line by line into the log.
+//! What a job says on stderr, line by line into the log and the journal.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,26 +6,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tracing::{debug, info};
 
+use super::journal::{Event, Journal};
 use crate::job::{Destination, Job, JobId, Kind, Name};
 
 /// A line longer than this is logged in pieces, in bytes.
 const LINE: usize = 4 << 10;
 
-/// The destination that every job's stderr has: the log, with the job's number on each line.
+/// The destination that every job's stderr has: log and journal, with the job's number on each line.
 pub(super) struct Complaints {
     id: JobId,
     name: Name,
     kind: Kind,
+    journal: Arc<Journal>,
     /// The beginning of a line whose end is still to come.
     begun: Mutex<Vec<u8>>,
 }
 
 impl Complaints {
-    pub(super) fn of(job: &Job) -> Arc<Complaints> {
+    pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<Complaints> {
         Arc::new(Complaints {
             id: job.id,
             name: job.name().clone(),
             kind: job.entry.kind,
+            journal: journal.clone(),
             begun: Mutex::default(),
         })
     }
@@ -48,6 +51,7 @@ impl Complaints {
             Kind::Native => debug!("[{}] {}: {plain}", self.id, self.name),
             Kind::Core | Kind::Command => info!("[{}] {}: {plain}", self.id, self.name),
         }
+        self.journal.add(self.id, &self.name, Event::Said(plain));
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 
 use super::Engine;
-use crate::job::{Fault, StopReason};
+use crate::job::{Fault, StopReason, Tenure};
 
 /// How long jobs that were told to stop may take: they only have to be dropped.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -33,12 +33,13 @@ pub struct Ending {
 }
 
 impl Drain {
-    /// Checks that new jobs are taken.
+    /// Checks that a new job of this tenure is taken.
     ///
     /// # Errors
-    /// [`Fault::Draining`] once shutdown has begun.
-    pub(super) fn admits(&self) -> Result<(), Fault> {
-        if self.draining.load(Ordering::Acquire) { Err(Fault::Draining) } else { Ok(()) }
+    /// [`Fault::Draining`] once shutdown has begun, unless the job only attends to it.
+    pub(super) fn admits(&self, tenure: Tenure) -> Result<(), Fault> {
+        let refused = tenure == Tenure::Service && self.draining.load(Ordering::Acquire);
+        if refused { Err(Fault::Draining) } else { Ok(()) }
     }
 }
 
@@ -49,7 +50,7 @@ impl Engine {
     }
 
     /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest,
-    /// runs the callbacks. A second caller waits as well. Takes at most `grace` and 15 s.
+    /// runs the callbacks, ends those who follow the journal. A second caller waits as well. Takes at most `grace` and 15 s.
     pub async fn shutdown(&self, grace: Duration) -> Ending {
         self.drain.draining.store(true, Ordering::Release);
         let mut stopped = 0;
@@ -61,6 +62,7 @@ impl Engine {
         let callbacks =
             std::mem::take(&mut *self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
         let callbacks_done = timeout(CALLBACKS, join_all(callbacks)).await.is_ok();
+        self.journal.close();
         Ending { stopped, callbacks_done }
     }
 }

@@ -3,12 +3,14 @@
 mod admission;
 mod complaints;
 mod drain;
+mod journal;
 mod parse;
 mod registry;
 mod running;
 mod supervise;
 
 pub use drain::Ending;
+pub use journal::{Batch, Event, Follower, Journal, Line};
 pub use registry::RegisterError;
 pub use running::Sighting;
 
@@ -21,7 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
-use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, Tail};
+use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage};
 use complaints::Complaints;
 use drain::Drain;
 use registry::Registry;
@@ -36,6 +38,7 @@ pub struct Engine {
     /// Places for jobs in sandboxes, over all handlers.
     total: Arc<Semaphore>,
     running: Running,
+    journal: Arc<Journal>,
     drain: Drain,
 }
 
@@ -58,6 +61,7 @@ impl Engine {
             next: AtomicU64::new(first),
             total: Arc::new(Semaphore::new(total)),
             running: Running::default(),
+            journal: Arc::default(),
             drain: Drain::default(),
         })
     }
@@ -96,6 +100,7 @@ impl Engine {
             stderr: Output::to(vec![Arc::new(last_words.clone())]),
             last_words,
             stop: Stop::new(),
+            usage: Arc::new(Usage::default()),
             entry,
         }
     }
@@ -131,14 +136,15 @@ impl Engine {
     pub fn start(self: &Arc<Self>, mut job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
-            engine.drain.admits()?;
+            let tenure = job.entry.handler.tenure();
+            engine.drain.admits(tenure)?;
             let _slot = admission::admit(&job.entry, &engine.total).await?;
-            let complaints = Complaints::of(&job);
+            let complaints = Complaints::of(&job, &engine.journal);
             job.stderr.add(complaints.clone());
-            let mut entered = engine.running.enter(&job);
+            let mut entered = engine.running.enter(&job, tenure, &engine.journal);
             // Again, now that a shutdown would wait for this job.
-            engine.drain.admits()?;
-            let outcome = supervise::run(job, entered.usage()).await;
+            engine.drain.admits(tenure)?;
+            let outcome = supervise::run(job).await;
             complaints.finish();
             entered.conclude(&outcome);
             outcome
@@ -167,6 +173,16 @@ impl Engine {
     /// Lists the jobs that run now, oldest first.
     pub fn sightings(&self) -> Vec<Sighting> {
         self.running.sightings()
+    }
+
+    /// Returns what jobs said and how they ended, lately.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Tells one job to stop; false: no job of this number runs. Does not wait for its end.
+    pub fn kill(&self, id: JobId) -> bool {
+        self.running.stop(id, StopReason::Killed)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The jobs that run now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
-use crate::job::{Entry, Fault, Job, JobId, Kind, Status, Stop, StopReason};
+use super::journal::{Event, Journal};
+use crate::job::{Entry, Fault, Job, JobId, Kind, Status, Stop, StopReason, Tenure, Usage, Written};
 
 /// A table of what runs, in several parts so that cores seldom meet at one lock.
 #[derive(Default)]
@@ -22,13 +22,8 @@ struct Runner {
     stop: Stop,
     since: Instant,
     usage: Arc<Usage>,
-}
-
-/// What a job has used so far.
-#[derive(Default)]
-pub(super) struct Usage {
-    /// Nanoseconds on a processor.
-    cpu: AtomicU64,
+    tenure: Tenure,
+    written: Written,
 }
 
 /// A job that was running when somebody looked.
@@ -41,28 +36,46 @@ pub struct Sighting {
     pub age: Duration,
     /// How much of that it spent on a processor.
     pub cpu: Duration,
+    /// Bytes of memory it has; 0 for a native job.
+    pub memory: usize,
+    /// Bytes it has written to stdout.
+    pub written: u64,
 }
 
 /// A job's place in the table. Dropping it without a conclusion means that the job was cancelled.
 pub(super) struct Entered<'a> {
     table: &'a Running,
+    journal: &'a Journal,
     id: JobId,
     kind: Kind,
+    tenure: Tenure,
     /// `hello(bob)`, if anybody listens.
     call: Option<String>,
-    usage: Arc<Usage>,
-    conclusion: Option<String>,
+    end: End,
+}
+
+/// How a job ended, as far as anybody wants to know.
+enum End {
+    /// Before it was concluded: whoever read its answer has left.
+    Cancelled,
+    /// Well, and nobody asks.
+    Unremarkable,
+    /// Well, and somebody asks how.
+    Well(String),
+    /// Not well: how.
+    Failed(String),
 }
 
 impl Running {
     /// Puts a job into the table and logs its start.
-    pub(super) fn enter(&self, job: &Job) -> Entered<'_> {
-        let usage = Arc::new(Usage::default());
+    pub(super) fn enter<'a>(&'a self, job: &Job, tenure: Tenure, journal: &'a Journal) -> Entered<'a> {
         let runner = Runner {
             entry: job.entry.clone(),
             stop: job.stop.clone(),
             since: Instant::now(),
-            usage: usage.clone(),
+            usage: job.usage.clone(),
+            tenure,
+            written: job.stdout.look(),
         };
         self.part(job.id).insert(job.id, runner);
         let kind = job.entry.kind;
@@ -70,7 +83,7 @@ impl Running {
         if let Some(call) = &call {
             log(kind, format_args!("[{}] +job {call}", job.id));
         }
-        Entered { table: self, id: job.id, kind, call, usage, conclusion: None }
+        Entered { table: self, journal, id: job.id, kind, tenure, call, end: End::Cancelled }
     }
 
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
@@ -89,23 +102,37 @@ impl Running {
     /// Lists the jobs, oldest first.
     pub(super) fn sightings(&self) -> Vec<Sighting> {
         let mut sightings = self.all(|id, runner| {
-            let cpu = Duration::from_nanos(runner.usage.cpu.load(Ordering::Relaxed));
-            Some(Sighting { id, entry: runner.entry.clone(), age: runner.since.elapsed(), cpu })
+            Some(Sighting {
+                id,
+                entry: runner.entry.clone(),
+                age: runner.since.elapsed(),
+                cpu: runner.usage.cpu(),
+                memory: runner.usage.memory(),
+                written: runner.written.bytes(),
+            })
         });
         sightings.sort_by_key(|sighting| std::cmp::Reverse(sighting.age));
         sightings
     }
 
-    /// Tells every job to stop and says how many there were.
-    pub(super) fn stop_all(&self, reason: StopReason) -> usize {
-        self.all(|_, runner| Some(runner.stop.clone())).iter().map(|stop| stop.raise(reason)).count()
+    /// Tells one job to stop; false: it does not run.
+    pub(super) fn stop(&self, id: JobId, reason: StopReason) -> bool {
+        let stop = self.part(id).get(&id).map(|runner| runner.stop.clone());
+        stop.iter().for_each(|stop| stop.raise(reason));
+        stop.is_some()
     }
 
-    /// Waits until no job runs.
+    /// Tells every job that a shutdown waits for to stop, and says how many there were.
+    pub(super) fn stop_all(&self, reason: StopReason) -> usize {
+        let waited_for = |_, runner: &Runner| waited_for(runner).then(|| runner.stop.clone());
+        self.all(waited_for).iter().map(|stop| stop.raise(reason)).count()
+    }
+
+    /// Waits until no job runs that a shutdown waits for.
     pub(super) async fn emptied(&self) {
         loop {
             let left = self.left.notified();
-            if self.all(|_, _| Some(())).is_empty() {
+            if self.all(|_, runner| waited_for(runner).then_some(())).is_empty() {
                 return;
             }
             left.await;
@@ -113,40 +140,50 @@ impl Running {
     }
 }
 
-impl Usage {
-    /// Charges time on a processor and returns the sum.
-    pub(super) fn spend(&self, time: Duration) -> Duration {
-        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let before = self.cpu.fetch_add(time, Ordering::Relaxed);
-        Duration::from_nanos(before.saturating_add(time))
-    }
-}
-
 impl Entered<'_> {
-    /// Returns the account to which the job's use is charged.
-    pub(super) fn usage(&self) -> Arc<Usage> {
-        self.usage.clone()
-    }
-
     /// Notes how the job ended.
     pub(super) fn conclude(&mut self, outcome: &Result<Status, Fault>) {
-        if self.call.is_some() {
-            self.conclusion = Some(match outcome {
-                Ok(status) => status.to_string(),
-                Err(fault) => format!("{}: {fault}", fault.status()),
-            });
-        }
+        let unremarkable = matches!(outcome, Ok(Status::OK)) && self.call.is_none() && !self.is_journaled();
+        self.end = match outcome {
+            Ok(_) if unremarkable => End::Unremarkable,
+            Ok(status) if status.is_ok() => End::Well(status.to_string()),
+            Ok(status) => End::Failed(status.to_string()),
+            Err(fault) => End::Failed(format!("{}: {fault}", fault.status())),
+        };
+    }
+
+    /// Says whether the journal takes a job that ends well: one of the daemon's own that did
+    /// something, and every job while somebody follows. A request that fails is there in any case;
+    /// one that does not takes no lock that others take.
+    fn is_journaled(&self) -> bool {
+        let works = self.kind == Kind::Native && self.tenure == Tenure::Service;
+        works || self.journal.is_followed()
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        self.table.part(self.id).remove(&self.id);
+        let runner = self.table.part(self.id).remove(&self.id);
         self.table.left.notify_waiters();
+        let (told, failed) = match &self.end {
+            End::Unremarkable => return,
+            End::Cancelled => ("cancelled", true),
+            End::Well(end) => (end.as_str(), false),
+            End::Failed(end) => (end.as_str(), true),
+        };
         if let Some(call) = &self.call {
-            let conclusion = self.conclusion.as_deref().unwrap_or("cancelled");
-            log(self.kind, format_args!("[{}] -job {call} = {conclusion}", self.id));
+            log(self.kind, format_args!("[{}] -job {call} = {told}", self.id));
         }
+        if let Some(Runner { entry, .. }) = runner.filter(|_| failed || self.is_journaled()) {
+            self.journal.add(self.id, &entry.name, Event::Ended(told.to_owned()));
+        }
+    }
+}
+
+fn waited_for(runner: &Runner) -> bool {
+    match runner.tenure {
+        Tenure::Service => true,
+        Tenure::Attendance => false,
     }
 }
 

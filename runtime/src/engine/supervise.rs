@@ -10,16 +10,15 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use tokio::time::sleep;
 
-use super::running::Usage;
-use crate::job::{Fault, Job, Run, Status};
+use crate::job::{Fault, Job, Run, Status, Usage};
 
 /// Runs a job until it ends, is stopped, or has used up its time.
 ///
 /// # Errors
 /// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of ours as
 /// [`Fault::Host`], or what the handler itself ends with.
-pub(super) async fn run(job: Job, usage: Arc<Usage>) -> Result<Status, Fault> {
-    let stop = job.stop.clone();
+pub(super) async fn run(job: Job) -> Result<Status, Fault> {
+    let (stop, usage) = (job.stop.clone(), job.usage.clone());
     let (time, cpu) = (job.entry.limits.time, job.entry.limits.cpu);
     let handler = job.entry.handler.clone();
     let work = metered(handler.run(job), cpu, usage);

@@ -53,6 +53,7 @@ impl Answering {
                 reader: self.reader,
                 run: Some(run),
                 left: head.content_length,
+                verdict: None,
             }),
         };
         Ok(response.map(|()| body))

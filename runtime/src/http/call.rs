@@ -12,7 +12,7 @@ use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader,
 use crate::net::Peer;
 
 /// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
-const PIPE: usize = 64 << 10;
+pub(super) const PIPE: usize = 64 << 10;
 
 /// Who is asked for what.
 #[derive(Clone, Copy)]

@@ -11,8 +11,8 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::deadline::{Progress, Watched};
-use super::server::Server;
-use super::service;
+use super::server::{Purpose, Server};
+use super::{admin, service};
 use crate::net::{Leave, Leaving, Peer, Stream};
 
 /// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
@@ -32,7 +32,16 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
-    let respond = |request| service::respond(&server, &settings, &peer, &progress, request);
+    let respond = |request| async {
+        match &server.purpose {
+            Purpose::Handlers => service::respond(&server, &settings, &peer, &progress, request).await,
+            // Boxed: a request to a handler need not be as large as one to the daemon.
+            Purpose::Admin { gate } => {
+                let door = admin::Door { engine: &server.engine, settings: &settings, gate, peer: &peer };
+                Box::pin(admin::respond(door, &progress, request)).await
+            }
+        }
+    };
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond));
     let mut connection = pin!(connection);
     let outcome = tokio::select! {

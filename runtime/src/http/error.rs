@@ -21,6 +21,12 @@ pub(super) enum Refusal {
     WrongMethod(String),
     /// The job of this number failed.
     Failed(JobId, Fault),
+    /// No job has this name.
+    NoJob(String),
+    /// The built-in job of this number said no: what it said.
+    Rejected(JobId, String),
+    /// Whoever asks may not: why.
+    Forbidden(&'static str),
 }
 
 impl Refusal {
@@ -30,7 +36,9 @@ impl Refusal {
         match self {
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
-            Refusal::NoRoute => StatusCode::NOT_FOUND,
+            Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
+            Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
+            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
                 Fault::NotFound(_) => StatusCode::NOT_FOUND,
@@ -56,6 +64,9 @@ impl Refusal {
             Refusal::Malformed(_) => "malformed_request",
             Refusal::TargetTooLong(_) => "target_too_long",
             Refusal::NoRoute => "no_route",
+            Refusal::NoJob(_) => "job_not_found",
+            Refusal::Rejected(..) => "rejected",
+            Refusal::Forbidden(_) => "forbidden",
             Refusal::WrongMethod(_) => "method_not_allowed",
             Refusal::Failed(_, fault) => fault.code(),
         }
@@ -68,6 +79,9 @@ impl Refusal {
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
+            Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
+            Refusal::Rejected(_, said) => said.trim_end().to_owned(),
+            Refusal::Forbidden(why) => (*why).to_owned(),
             Refusal::Failed(_, Fault::Host(_)) => "internal error: the log says more".to_owned(),
             Refusal::Failed(_, fault) => fault.to_string(),
         }
@@ -76,8 +90,8 @@ impl Refusal {
     /// Reports whether what is left of the request on the wire cannot be trusted or will not be read.
     fn closes(&self) -> bool {
         match self {
-            Refusal::Malformed(_) | Refusal::TargetTooLong(_) => true,
-            Refusal::NoRoute | Refusal::WrongMethod(_) => false,
+            Refusal::Malformed(_) | Refusal::TargetTooLong(_) | Refusal::Forbidden(_) => true,
+            Refusal::NoRoute | Refusal::WrongMethod(_) | Refusal::NoJob(_) | Refusal::Rejected(..) => false,
             Refusal::Failed(_, fault) => matches!(
                 fault,
                 Fault::InputTooLarge(_) | Fault::InputIdle(_) | Fault::InputBroken(_) | Fault::Draining
@@ -88,11 +102,13 @@ impl Refusal {
     /// Makes the response: JSON if the client asks for it, plain text otherwise.
     pub(super) fn into_response(self, request: &HeaderMap) -> Response<Body> {
         let job = match &self {
-            Refusal::Failed(id, _) => Some(id.to_string()),
+            Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
             Refusal::Malformed(_)
             | Refusal::TargetTooLong(_)
             | Refusal::NoRoute
-            | Refusal::WrongMethod(_) => None,
+            | Refusal::WrongMethod(_)
+            | Refusal::NoJob(_)
+            | Refusal::Forbidden(_) => None,
         };
         let (content_type, text) = if wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(), "job": job});
@@ -122,7 +138,13 @@ impl Refusal {
             Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
-            Refusal::Malformed(_) | Refusal::TargetTooLong(_) | Refusal::NoRoute | Refusal::Failed(..) => {}
+            Refusal::Malformed(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::NoRoute
+            | Refusal::Failed(..)
+            | Refusal::NoJob(_)
+            | Refusal::Rejected(..)
+            | Refusal::Forbidden(_) => {}
         }
         response
     }

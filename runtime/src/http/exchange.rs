@@ -13,6 +13,7 @@ use crate::job::{Entry, Fault, JobId};
 pub(super) struct Exchange {
     progress: Progress,
     keep_alive: Duration,
+    start: Instant,
     status: StatusCode,
     end: End,
     /// The job behind the response.
@@ -29,7 +30,6 @@ enum End {
 
 /// What an access line says besides.
 struct Line {
-    start: Instant,
     method: Method,
     target: String,
     bytes: u64,
@@ -37,13 +37,21 @@ struct Line {
 
 impl Exchange {
     pub(super) fn new(progress: Progress, keep_alive: Duration) -> Exchange {
-        Exchange { progress, keep_alive, status: StatusCode::OK, end: End::Complete, call: None, line: None }
+        Exchange {
+            progress,
+            keep_alive,
+            start: Instant::now(),
+            status: StatusCode::OK,
+            end: End::Complete,
+            call: None,
+            line: None,
+        }
     }
 
     /// Asks for an access line at the end.
     pub(super) fn note(&mut self, method: &Method, target: &str) {
         let target = target.escape_debug().to_string();
-        self.line = Some(Line { start: Instant::now(), method: method.clone(), target, bytes: 0 });
+        self.line = Some(Line { method: method.clone(), target, bytes: 0 });
     }
 
     pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>) {
@@ -86,15 +94,14 @@ pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.progress.answered(self.keep_alive);
-        let status = self.status;
+        let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
             match self.end {
-                End::Complete if !status.is_server_error() => entry.record.succeed(),
-                End::Complete | End::BrokenOff => entry.record.fail(),
+                End::Complete if !status.is_server_error() => entry.record.succeed(time),
+                End::Complete | End::BrokenOff => entry.record.fail(time),
             }
         }
-        let Some(Line { start, method, target, bytes }) = &self.line else { return };
-        let time = start.elapsed();
+        let Some(Line { method, target, bytes }) = &self.line else { return };
         let status = status.as_u16();
         let end = if self.end == End::Complete { "" } else { " (broken off)" };
         match &self.call {

@@ -1,11 +1,14 @@
 //! HTTP: the only place that knows hyper.
 
+mod admin;
 mod answer;
 mod call;
+pub mod client;
 mod connection;
 mod deadline;
 mod error;
 mod exchange;
+mod metrics;
 mod probe;
 mod request_body;
 mod response_body;
@@ -14,4 +17,4 @@ mod service;
 
 pub use deadline::Deadlines;
 pub use probe::probe;
-pub use server::{Server, Settings};
+pub use server::{Purpose, Server, Settings};

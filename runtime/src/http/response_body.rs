@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tracing::warn;
 
 use super::exchange::Exchange;
-use crate::job::{Fault, PipeReader, Run};
+use crate::job::{Fault, PipeReader, Run, Status};
 
 /// What hyper reads a response from. Dropping it ends the job behind it.
 pub(super) struct Body {
@@ -30,6 +31,16 @@ pub(super) struct Streaming {
     pub(super) run: Option<Run>,
     /// Bytes still to come, if the handler said how many.
     pub(super) left: Option<u64>,
+    /// Who is told how the job ended; none: a job that fails breaks the response off.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// Says how a job ended behind the body that it wrote.
+pub(super) struct Verdict {
+    /// Makes the trailers of the job's outcome.
+    pub(super) trailers: Box<dyn FnOnce(Result<Status, Fault>) -> HeaderMap + Send>,
+    /// None until the job has ended.
+    pub(super) outcome: Option<Result<Status, Fault>>,
 }
 
 /// Why a body broke off. hyper resets the stream, so that the client cannot take it for whole.
@@ -65,6 +76,9 @@ impl http_body::Body for Body {
             Content::Streaming(streaming) => streaming.poll_next(context),
         };
         next.map(|next| {
+            if next.is_none() {
+                return this.content.verdict().map(|trailers| Ok(Frame::trailers(trailers)));
+            }
             next.map(|outcome| match outcome {
                 Ok(bytes) => {
                     this.exchange.iter_mut().for_each(|exchange| exchange.sent(bytes.len()));
@@ -97,6 +111,15 @@ impl http_body::Body for Body {
     }
 }
 
+impl Content {
+    /// Takes what is said behind the last byte.
+    fn verdict(&mut self) -> Option<HeaderMap> {
+        let Content::Streaming(streaming) = self else { return None };
+        let Verdict { trailers, outcome } = streaming.verdict.take()?;
+        Some(trailers(outcome.unwrap_or(Ok(Status::OK))))
+    }
+}
+
 impl Streaming {
     /// Gives what is written; lets the job go on when nothing is.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
@@ -113,6 +136,10 @@ impl Streaming {
             match run.as_mut().poll(context) {
                 Poll::Ready(outcome) => {
                     self.run = None;
+                    if let Some(verdict) = &mut self.verdict {
+                        verdict.outcome = Some(outcome);
+                        continue;
+                    }
                     match outcome {
                         Ok(status) if status.is_ok() => {}
                         Ok(status) => {

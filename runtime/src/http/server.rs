@@ -20,9 +20,22 @@ pub struct Server {
     /// What must be open before anything is accepted.
     pub gate: Gate,
     /// The bounds of connections and heads. A connection pins them as a request pins its catalog.
-    pub settings: ArcSwap<Settings>,
+    pub settings: Arc<ArcSwap<Settings>>,
     /// A permit a connection, over all listeners.
     pub connections: Arc<Semaphore>,
+    /// What its requests are for.
+    pub purpose: Purpose,
+}
+
+/// What the requests of a listener are for.
+pub enum Purpose {
+    /// The handlers, by the routes of the catalog.
+    Handlers,
+    /// The daemon itself, by the names of jobs.
+    Admin {
+        /// The gate that the handlers are behind: what an operator asks about.
+        gate: Gate,
+    },
 }
 
 /// The bounds of connections and heads. Sizes are in bytes.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Name, Record, Slots, Status};
+use super::{Env, Fault, Job, Limits, Mount, Name, Record, Slots, Status};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -31,6 +31,26 @@ pub trait Handler: Send + Sync + 'static {
         let _ = limits;
         Box::pin(std::future::ready(Ok(())))
     }
+
+    /// Says what a shutdown does about this handler's jobs.
+    fn tenure(&self) -> Tenure {
+        Tenure::Service
+    }
+
+    /// Lists the directories of the host that its jobs see.
+    fn mounts(&self) -> &[Mount] {
+        &[]
+    }
+}
+
+/// What a shutdown does about a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tenure {
+    /// One that runs is waited for, a new one is refused.
+    Service,
+    /// One that runs is not waited for, and a new one may still come: it looks at the daemon or ends
+    /// it, which an operator wants to do while the daemon drains, too.
+    Attendance,
 }
 
 /// What a handler is made of.

@@ -52,6 +52,15 @@ impl Default for Limits {
     }
 }
 
+/// How many places are taken at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// Jobs that run.
+    pub running: usize,
+    /// Jobs that wait for a slot.
+    pub waiting: usize,
+}
+
 /// The places in which a handler's jobs run, and the bounded line in front of them.
 #[derive(Clone, Debug)]
 pub struct Slots {
@@ -66,5 +75,16 @@ impl Slots {
     pub fn new(limits: &Limits) -> Slots {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Slots { running: semaphore(limits.concurrency), waiting: semaphore(limits.queue) }
+    }
+
+    /// Counts the places that are taken, which were made for these limits.
+    pub fn taken(&self, limits: &Limits) -> Taken {
+        let taken = |places: usize, free: &Semaphore| {
+            places.min(Semaphore::MAX_PERMITS).saturating_sub(free.available_permits())
+        };
+        Taken {
+            running: taken(limits.concurrency, &self.running),
+            waiting: taken(limits.queue, &self.waiting),
+        }
     }
 }

@@ -4,6 +4,7 @@ mod env;
 mod fault;
 mod handler;
 mod limits;
+mod mount;
 mod name;
 mod output;
 mod pipe;
@@ -11,18 +12,21 @@ mod record;
 mod status;
 mod stdin;
 mod stop;
+mod usage;
 
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner};
-pub use handler::{Entry, Handler, Kind, Mapping, Run};
-pub use limits::{Limits, Slots};
+pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
+pub use limits::{Limits, Slots, Taken};
+pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
-pub use output::{Destination, Output, Tail};
+pub use output::{Destination, Output, Tail, Written};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use record::Record;
 pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
+pub use usage::Usage;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +53,8 @@ pub struct Job {
     pub last_words: Tail,
     /// The signal that ends this job early.
     pub stop: Stop,
+    /// What the job has used so far, for whoever looks.
+    pub usage: Arc<Usage>,
 }
 
 impl Job {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -37,6 +37,10 @@ pub trait Destination: Send + Sync + 'static {
 #[derive(Clone, Default)]
 pub struct Output(Arc<Shared>);
 
+/// A look at how much an output has taken, which keeps none of its destinations.
+#[derive(Clone)]
+pub struct Written(Weak<Shared>);
+
 #[derive(Default)]
 struct Shared {
     destinations: Vec<Arc<dyn Destination>>,
@@ -65,6 +69,12 @@ impl Output {
     /// Returns how many bytes were written so far.
     pub fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
+    }
+
+    /// Returns a look at the number of bytes, of use until the output is gone or given another
+    /// destination.
+    pub fn look(&self) -> Written {
+        Written(Arc::downgrade(&self.0))
     }
 
     /// Waits until every destination has room and says how many bytes all of them take.
@@ -107,6 +117,13 @@ impl Output {
             self.write(&rest.split_to(room.min(rest.len())))?;
         }
         Ok(())
+    }
+}
+
+impl Written {
+    /// Returns how many bytes were written so far; 0 once the output is gone.
+    pub fn bytes(&self) -> u64 {
+        self.0.upgrade().map_or(0, |shared| shared.written.load(Ordering::Relaxed))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Status};
+use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
 
 /// Lists what is registered with this engine.
 pub struct Commands {
@@ -19,5 +19,9 @@ impl Handler for Commands {
             job.stdout.write_all(names).await.map_err(|_| Fault::ReaderGone)?;
             Ok(Status::OK)
         })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
     }
 }

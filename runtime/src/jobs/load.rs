@@ -11,18 +11,27 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
-use crate::job::{Entry, Name, Record, Slots};
-use crate::wasm::{Access, Code, Digest, Module, Mount, Sandbox, Source};
+use crate::job::{Access, Entry, Mount, Name, Record, Slots};
+use crate::wasm::{Code, Digest, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 9] = [
+pub const BUILTIN: [&str; 18] = [
     "acceptconnections",
     "canary",
     "commands",
+    "explain",
+    "handlers",
+    "jobs",
+    "kill",
+    "logs",
+    "plan",
     "reload",
     "rollback",
+    "routes",
+    "serveadmin",
     "serveapi",
     "shutdown",
+    "status",
     "swap",
     "version",
 ];

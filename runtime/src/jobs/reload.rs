@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow, bail};
+use serde_json::json;
 
+use super::changes::{self, Side};
 use super::generations::Generations;
 use super::standing::Standing;
 use super::tell::tell;
@@ -42,7 +44,7 @@ impl Handler for Reload {
 }
 
 impl Reload {
-    /// Does it, and says what serves now.
+    /// Does it, and says what serves now and what is different, as a JSON object.
     async fn reload(self: &Arc<Self>) -> Result<String> {
         // Held while modules compile: of two reloads the later one reads the later files.
         let turn = self.generations.turn().await?;
@@ -52,12 +54,20 @@ impl Reload {
         let Loaded { catalog, change, config } =
             loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&catalog).await?;
-        let (handlers, routes) = (catalog.handlers.len(), catalog.routes.len());
-        let generation = turn.publish(catalog)?;
+        let base = turn.base.clone();
+        let mut told = json!({
+            "generation": catalog.generation,
+            "handlers": catalog.handlers.len(),
+            "routes": catalog.routes.len(),
+        });
+        let (old, new) = (Side::of(&base), Side::of(&catalog));
+        told["changes"] =
+            changes::between(old, new, changes::settings(&self.standing.config.load(), &config));
+        turn.publish(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
         self.standing.adopt(config);
         self.standing.sockets.apply(change);
-        Ok(format!("generation {generation}: {handlers} handlers, {routes} routes"))
+        Ok(told.to_string())
     }
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {

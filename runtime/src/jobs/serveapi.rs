@@ -1,4 +1,4 @@
-//! `serveapi`: serves every listener, from the opening of the gate until the daemon has drained.
+//! `serveapi` and `serveadmin`: serve listeners, from the opening of their gate until it drains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,21 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::standing::Standing;
-use crate::job::{Fault, Handler, Job, Run, Status};
-use crate::net::Leave;
+use crate::http::Server;
+use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::net::{Leave, Sockets};
 
 /// Serves the listeners that there are and those that a reload adds, once.
 pub struct ServeApi {
-    /// Where the listeners are.
-    pub standing: Arc<Standing>,
+    sockets: Arc<Sockets>,
+    server: Arc<Server>,
+    /// Whether a shutdown waits for the last connection.
+    tenure: Tenure,
     serving: AtomicBool,
 }
 
 impl ServeApi {
     /// Makes the job; it serves when it is run.
-    pub fn new(standing: Arc<Standing>) -> ServeApi {
-        ServeApi { standing, serving: AtomicBool::new(false) }
+    pub fn new(sockets: Arc<Sockets>, server: Arc<Server>, tenure: Tenure) -> ServeApi {
+        ServeApi { sockets, server, tenure, serving: AtomicBool::new(false) }
     }
 }
 
@@ -31,7 +33,7 @@ impl Handler for ServeApi {
                 job.stderr.write_all("serving already\n").await.map_err(|_| Fault::ReaderGone)?;
                 return Ok(Status::ERROR);
             }
-            let Standing { sockets, server, .. } = &*self.standing;
+            let ServeApi { sockets, server, .. } = &*self;
             let mut listeners = JoinSet::new();
             let mut more = true;
             while more || !listeners.is_empty() {
@@ -52,5 +54,9 @@ impl Handler for ServeApi {
             }
             Ok(Status::OK)
         })
+    }
+
+    fn tenure(&self) -> Tenure {
+        self.tenure
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::job::{Handler, Job, Run, Status, Stop, StopReason};
+use crate::job::{Handler, Job, Run, Status, Stop, StopReason, Tenure};
 
 /// Raises the daemon's own stop signal. The job ends at once; the daemon a while later.
 pub struct Shutdown {
@@ -16,5 +16,9 @@ impl Handler for Shutdown {
             self.stop.raise(StopReason::Shutdown);
             Ok(Status::OK)
         })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
     }
 }

@@ -13,7 +13,7 @@ pub struct Standing {
     /// What the daemon does now, flags applied.
     pub config: ArcSwap<Config>,
     /// Every listener.
-    pub sockets: Sockets,
+    pub sockets: Arc<Sockets>,
     /// What answers their connections.
     pub server: Arc<Server>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::job::{Fault, Handler, Job, Run, Status};
+use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
 
 /// Says the version.
 pub struct Version;
@@ -20,5 +20,9 @@ impl Handler for Version {
             job.stdout.write_all(format!("{facts}\n")).await.map_err(|_| Fault::ReaderGone)?;
             Ok(Status::OK)
         })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
     }
 }

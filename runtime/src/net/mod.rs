@@ -2,6 +2,7 @@
 
 mod announced;
 mod bind;
+mod connect;
 mod endpoint;
 mod gate;
 mod group;
@@ -16,6 +17,7 @@ mod tcp;
 mod unix;
 
 pub use bind::{BindOptions, bind};
+pub use connect::connect;
 pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
 pub use gate::{Draining, Gate, GateState, Opened};
 pub use listener::Listener;

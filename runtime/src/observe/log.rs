@@ -4,6 +4,8 @@ use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,4 +54,12 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(Log(guard))
+}
+
+/// Writes the time as the log does: RFC 3339, UTC, microseconds.
+pub fn now() -> String {
+    let mut text = String::new();
+    // A string takes everything.
+    let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }

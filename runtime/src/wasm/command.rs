@@ -1,5 +1,7 @@
 //! Command components: `wasm32-wasip2` programs that export `wasi:cli/run`.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store, bail};
@@ -7,9 +9,8 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::meter::Meter;
-use super::module::Mount;
 use super::{module, trap};
-use crate::job::{Fault, Job, Limits, Status};
+use crate::job::{Fault, Job, Limits, Mount, Status};
 
 /// What one job's instance owns.
 pub(super) struct State {
@@ -60,23 +61,25 @@ impl CommandCode {
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
         let memory = job.entry.limits.memory;
+        let meter = Meter::new(memory, job.usage.clone());
         let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, memory);
+        let mut store = self.store(wasi, meter);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
 
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
-        let mut store = self.store(module::wasi(mounts)?, limits.memory);
+        let meter = Meter::new(limits.memory, Arc::default());
+        let mut store = self.store(module::wasi(mounts)?, meter);
         let outcome = self.0.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, memory: usize) -> Store<State> {
+    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter) -> Store<State> {
         let wasi = wasi.build();
-        let state = State { wasi, table: ResourceTable::new(), meter: Meter::new(memory) };
+        let state = State { wasi, table: ResourceTable::new(), meter };
         let mut store = Store::new(self.0.engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, |state| &mut state.table);

@@ -1,14 +1,15 @@
 //! Core modules: `wasm32-wasip1` commands that export `_start`.
 
+use std::sync::Arc;
+
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::meter::Meter;
-use super::module::Mount;
 use super::{module, trap};
-use crate::job::{Fault, Job, Limits, Status};
+use crate::job::{Fault, Job, Limits, Mount, Status};
 
 /// The module that WASI preview 1 is imported from.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -60,23 +61,25 @@ impl CoreCode {
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
         let memory = job.entry.limits.memory;
+        let meter = Meter::new(memory, job.usage.clone());
         let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, memory);
+        let mut store = self.store(wasi, meter);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
 
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
-        let mut store = self.store(module::wasi(mounts)?, limits.memory);
+        let meter = Meter::new(limits.memory, Arc::default());
+        let mut store = self.store(module::wasi(mounts)?, meter);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, memory: usize) -> Store<State> {
+    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter) -> Store<State> {
         let wasi = wasi.build_p1();
-        let state = State { wasi, meter: Meter::new(memory) };
+        let state = State { wasi, meter };
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, |state| state.wasi.ctx().table);

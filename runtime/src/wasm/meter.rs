@@ -1,6 +1,10 @@
 //! Counts the memory of one job, summed over all its memories and tables.
 
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, Result};
+
+use crate::job::Usage;
 
 /// Bytes of a table slot: a pointer on a 64-bit host.
 const TABLE_ELEMENT: usize = 8;
@@ -13,11 +17,13 @@ pub(super) struct Meter {
     used: usize,
     most: usize,
     refused: bool,
+    /// Told of every growth, which is a few times in the life of a job.
+    usage: Arc<Usage>,
 }
 
 impl Meter {
-    pub(super) fn new(most: usize) -> Meter {
-        Meter { used: 0, most, refused: false }
+    pub(super) fn new(most: usize, usage: Arc<Usage>) -> Meter {
+        Meter { used: 0, most, refused: false, usage }
     }
 
     /// Reports whether the guest was ever refused memory: if it traps after that, this is why.
@@ -29,6 +35,7 @@ impl Meter {
         let total = self.used.checked_add(by).filter(|total| *total <= self.most);
         self.refused |= total.is_none();
         self.used = total.unwrap_or(self.used);
+        self.usage.hold(self.used);
         total.is_some()
     }
 }
@@ -49,7 +56,7 @@ mod tests {
 
     #[test]
     fn several_memories_share_one_limit() {
-        let mut meter = Meter::new(100);
+        let mut meter = Meter::new(100, Arc::default());
         assert!(meter.memory_growing(0, 60, None).unwrap());
         assert!(meter.memory_growing(0, 40, None).unwrap());
         assert!(!meter.refused());
@@ -59,14 +66,14 @@ mod tests {
 
     #[test]
     fn a_guest_that_was_refused_may_ask_for_less() {
-        let mut meter = Meter::new(100);
+        let mut meter = Meter::new(100, Arc::default());
         assert!(!meter.memory_growing(0, 101, None).unwrap());
         assert!(meter.memory_growing(0, 100, None).unwrap());
     }
 
     #[test]
     fn tables_count_by_their_slots_and_nothing_overflows() {
-        let mut meter = Meter::new(80);
+        let mut meter = Meter::new(80, Arc::default());
         assert!(meter.table_growing(0, 10, None).unwrap());
         assert!(!meter.table_growing(10, 11, None).unwrap());
         assert!(!meter.table_growing(0, usize::MAX, None).unwrap());

@@ -15,5 +15,5 @@ mod stdio;
 mod ticker;
 mod trap;
 
-pub use module::{Access, Module, Mount};
+pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source};

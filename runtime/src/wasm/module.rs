@@ -1,6 +1,5 @@
 //! A handler that is a WebAssembly module: code, and what it is granted.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
 use super::trap;
-use crate::job::{Fault, Handler, Job, Kind, Limits, Run};
+use crate::job::{Access, Fault, Handler, Job, Kind, Limits, Mount, Run};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -34,26 +33,6 @@ pub struct Module {
     pub code: Code,
     /// What it sees of the host's files.
     pub mounts: Vec<Mount>,
-}
-
-/// A directory of the host under a name of the guest's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The directory on the host.
-    pub host: PathBuf,
-    /// Its name in the guest.
-    pub guest: String,
-    /// What the guest may do there.
-    pub access: Access,
-}
-
-/// What a guest may do in a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read files and list directories.
-    Read,
-    /// All that, and create, change and delete.
-    Write,
 }
 
 impl Module {
@@ -77,6 +56,10 @@ impl Handler for Module {
                 Code::Command(code) => code.run(&self.mounts, job).await,
             }
         })
+    }
+
+    fn mounts(&self) -> &[Mount] {
+        &self.mounts
     }
 
     fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {

@@ -161,6 +161,11 @@ impl Routes {
         routes
     }
 
+    /// Says whether paths may begin with a version.
+    pub fn versions(&self) -> VersionPrefix {
+        self.tables.versions
+    }
+
     /// Goes through the routes in the order given.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> {
         self.list.iter()

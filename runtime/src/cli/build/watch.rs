@@ -59,6 +59,15 @@ pub(crate) fn is_source(dir: &Path, path: &Path) -> bool {
         |name: &&str| name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || *name == "4913";
     match names.as_slice() {
         [] => true,
+        // Beside the crates only what is built or read: the log of a daemon may lie here too.
+        [name]
+            if path.is_file()
+                && !name.ends_with(".toml")
+                && !name.ends_with(".wat")
+                && !name.ends_with(".rs") =>
+        {
+            false
+        }
         [first, ..] if *first == OUTPUT || *first == "target" => false,
         [_, second, ..] if *second == "target" => false,
         names => !names.iter().any(|name| leftover(name) || name.ends_with(".swp") || name.ends_with(".tmp")),

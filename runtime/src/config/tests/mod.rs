@@ -49,6 +49,9 @@ listen = ["unix://run.sock", "tcp://127.0.0.1:8081", "fd://"]
 grace = "1m30s"
 jobs = 32
 access_log = true
+admin = "unix://admin.sock"
+admin_mode = "0660"
+admin_group = "wheel"
 version_prefix = true
 cache = "code"
 
@@ -138,6 +141,9 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((config.grace, config.jobs), (Duration::from_secs(90), 32));
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
+    assert_eq!(config.admin, Some(place.path().join("admin.sock")));
+    assert_eq!(admin_socket(&file), config.admin);
+    assert_eq!(config.admin_access, UnixOptions { group: Some("wheel".to_owned()), mode: 0o660 });
     assert_eq!(config.unix, UnixOptions { group: Some("docker".to_owned()), mode: 0o600 });
     let http = HttpLimits {
         first_byte: Duration::from_secs(1),
@@ -160,8 +166,8 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((cors.max_age, cors.credentials), (Some("600".parse().unwrap()), true));
     let [route, tail] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((route.path.as_str(), route.host.as_deref()), ("/hello/{who}", Some("api.example.org")));
-    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 53));
-    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 59));
+    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 56));
+    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 62));
 }
 
 #[test]
@@ -254,13 +260,10 @@ handler = "hello"
 
 #[test]
 fn what_is_designed_but_not_built_is_refused() {
-    let errors = mistakes(
-        "admin = \"unix:///a\"\n[tls]\ncert = \"c\"\n[handler.x]\nmodule = \"hello.wasm\"\nreuse = 1\n",
-    );
+    let errors = mistakes("\n[tls]\ncert = \"c\"\n[handler.x]\nmodule = \"hello.wasm\"\nreuse = 1\n");
     assert_eq!(
         errors,
         [
-            "p.toml:1: admin: is not supported by this version",
             "p.toml:2: tls: is not supported by this version",
             "p.toml:6: handler.x.reuse: is not supported by this version",
         ]

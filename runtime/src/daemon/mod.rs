@@ -1,5 +1,7 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
+mod admin;
+
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,21 +16,25 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, CacheDir, Config};
 use crate::engine::{Engine, Failure};
-use crate::http::Server;
-use crate::job::{Name, Stop, StopReason};
+use crate::http::{Purpose, Server};
+use crate::job::{Name, Stop, StopReason, Tenure};
 use crate::jobs::{
-    self, AcceptConnections, BUILTIN, Commands, Generations, Loader, Progress, Reload, Rollback, ServeApi,
-    Shutdown, Source, Standing, Swap, Version, WatchCanary,
+    self, AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs,
+    ListRoutes, Loader, Overlay, Plan, Progress, Reload, Rollback, ServeApi, Shutdown, Source, Standing,
+    Swap, TellLogs, TellStatus, Version, WatchCanary,
 };
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
 use crate::wasm::cache::{Cache, Place};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Allocation, Compilation, Sandbox};
+use admin::Admin;
 
 /// What a daemon is started with.
 pub struct Options {
     /// Reads the configuration, flags applied. Called at the start and for every reload.
     pub source: Source,
+    /// Puts the flags over a configuration that was read elsewhere.
+    pub overlay: Overlay,
     /// Is told of every module that is compiled.
     pub progress: Progress,
 }
@@ -40,6 +46,7 @@ pub struct Daemon {
     /// Ends the daemon when it is raised.
     pub stop: Stop,
     standing: Arc<Standing>,
+    admin: Admin,
     serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
     closing: Closing,
@@ -89,32 +96,37 @@ impl Daemon {
     pub async fn start(options: Options) -> Result<Option<Daemon>> {
         // First: until then a signal would end us with our sockets left behind.
         let mut signals = Signals::listen()?;
+        let started = Instant::now();
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(&source));
-        let (config, sockets) = tokio::select! {
+        let Bound { config, sockets, admin } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
         let stop = Stop::new();
         let engine = Engine::new(config.jobs);
+        let mut admin = Admin::new(admin);
         let server = Arc::new(Server {
             engine: engine.clone(),
             gate: Gate::shut(),
-            settings: ArcSwap::from_pointee(jobs::settings(&config)),
+            settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
             connections: Arc::new(Semaphore::new(connections(&config))),
+            purpose: Purpose::Handlers,
         });
         let config = ArcSwap::from_pointee(config);
-        let standing = Arc::new(Standing { config, sockets, server });
+        let standing = Arc::new(Standing { config, sockets: Arc::new(sockets), server });
         let closing = Closing(standing.clone());
-        install(&engine, &standing, options, &stop)?;
+        let operating = Operating { admin: &admin, stop: &stop, started };
+        install(&engine, &standing, options, operating)?;
 
+        admin.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
         tokio::select! {
             opened = open(&engine) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, serving, signals, closing }))
+        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
@@ -152,9 +164,14 @@ impl Daemon {
         }
         // What is half loaded would be closed as soon as it was there.
         drop(reloads);
-        let Daemon { engine, standing, serving, mut signals, closing: _closing, .. } = self;
+        let Daemon { engine, standing, admin, serving, mut signals, closing: _closing, .. } = self;
+        let ended = async {
+            let exit = drain(&engine, &standing, serving).await;
+            admin.end().await;
+            exit
+        };
         tokio::select! {
-            exit = drain(&engine, &standing, serving) => Ok(exit),
+            exit = ended => Ok(exit),
             signal = signals.end() => {
                 warn!("ended at once by a second signal");
                 Ok(Exit::Signalled(signal))
@@ -163,16 +180,32 @@ impl Daemon {
     }
 }
 
+/// A configuration, and all the sockets it asks for.
+struct Bound {
+    config: Config,
+    sockets: Sockets,
+    admin: Sockets,
+}
+
+/// What operators have to do with.
+struct Operating<'a> {
+    admin: &'a Admin,
+    stop: &'a Stop,
+    started: Instant,
+}
+
 /// Reads the configuration and binds what it says.
-fn bind(source: &Source) -> Result<(Config, Sockets)> {
+fn bind(source: &Source) -> Result<Bound> {
     let config = source()?;
+    // First, so that nothing that is passed in takes its path.
+    let admin = admin::bind(&config)?;
     let options = BindOptions {
         unix_group: config.unix.group.clone(),
         unix_mode: config.unix.mode,
         ..BindOptions::default()
     };
     let sockets = Sockets::bind(&config.listen, options, Activation::from_env()?)?;
-    Ok((config, sockets))
+    Ok(Bound { config, sockets, admin })
 }
 
 impl Signals {
@@ -260,7 +293,13 @@ pub async fn reload(engine: &Arc<Engine>) {
 }
 
 /// Registers the built-in jobs.
-fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, stop: &Stop) -> Result<()> {
+fn install(
+    engine: &Arc<Engine>,
+    standing: &Arc<Standing>,
+    options: Options,
+    operating: Operating<'_>,
+) -> Result<()> {
+    let Operating { admin, stop, started } = operating;
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
@@ -273,6 +312,13 @@ fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, sto
             );
         }
     }
+    let status = TellStatus {
+        engine: Arc::downgrade(engine),
+        standing: standing.clone(),
+        admin: admin.address(),
+        allocation: sandbox.allocation().to_string(),
+        started,
+    };
     let loader = Loader::new(sandbox, options.progress);
     let generations = Arc::new(Generations::new(engine, loader));
     let reload =
@@ -283,16 +329,31 @@ fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, sto
         duration: config::duration,
         gate: standing.server.gate.clone(),
     };
-    let gate = standing.server.gate.clone();
+    let Standing { sockets, server, .. } = &**standing;
+    let gate = server.gate.clone();
+    let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
+    let serve_admin = admin::job(engine, admin, server.settings.clone(), gate.clone());
+    let plan =
+        Plan { generations: generations.clone(), standing: standing.clone(), overlay: options.overlay };
+    let weak = || Arc::downgrade(engine);
     let registry = engine.registry();
-    registry.register("serveapi", Arc::new(ServeApi::new(standing.clone())))?;
+    registry.register("serveapi", Arc::new(serve_api))?;
+    registry.register("serveadmin", Arc::new(serve_admin))?;
     registry.register("acceptconnections", Arc::new(AcceptConnections { gate }))?;
     registry.register("reload", Arc::new(reload))?;
+    registry.register("plan", Arc::new(plan))?;
     registry.register("swap", Arc::new(swap))?;
     registry.register("rollback", Arc::new(Rollback { generations }))?;
     registry.register("canary", Arc::new(watch))?;
     registry.register("shutdown", Arc::new(Shutdown { stop: stop.clone() }))?;
-    registry.register("commands", Arc::new(Commands { engine: Arc::downgrade(engine) }))?;
+    registry.register("status", Arc::new(status))?;
+    registry.register("handlers", Arc::new(ListHandlers { engine: weak() }))?;
+    registry.register("routes", Arc::new(ListRoutes { engine: weak() }))?;
+    registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
+    registry.register("kill", Arc::new(Kill { engine: weak() }))?;
+    registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
+    registry.register("explain", Arc::new(Explain { engine: weak() }))?;
+    registry.register("commands", Arc::new(Commands { engine: weak() }))?;
     registry.register("version", Arc::new(Version))?;
     debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
     Ok(())

@@ -1,0 +1,108 @@
+//! `portcullis plan` and `portcullis reload`: what a configuration would change, and changing it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::say;
+use super::socket::{Socket, call};
+use super::table::{elements, text};
+
+/// Shows what a reload would change in the daemon that runs. Changes nothing.
+#[derive(clap::Args)]
+pub(super) struct PlanArgs {
+    /// The configuration, which the daemon reads; `-` reads it from stdin, and what it names lies in
+    /// the current directory.
+    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
+    config: PathBuf,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Reads the configuration and modules anew; on any error what was served before goes on.
+#[derive(clap::Args)]
+pub(super) struct ReloadArgs {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn plan(PlanArgs { config, socket }: PlanArgs) -> Result<ExitCode> {
+    let here = |path: PathBuf| {
+        let path = std::path::absolute(&path).with_context(|| path.display().to_string())?;
+        path.into_os_string().into_string().ok().context("the path is not UTF-8")
+    };
+    let call = if config.as_os_str() == "-" {
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text)?;
+        let mut call = call("plan", ["-".to_owned(), here(PathBuf::from("."))?]);
+        call.stdin = text.into();
+        call
+    } else {
+        call("plan", [here(config)?])
+    };
+    socket.show(call, print)
+}
+
+pub(super) fn reload(ReloadArgs { socket }: ReloadArgs) -> Result<ExitCode> {
+    socket.show(call("reload", []), |told| {
+        let [generation, handlers, routes] = ["generation", "handlers", "routes"].map(|key| text(&told[key]));
+        say(&format!("generation {generation}: {handlers} handlers, {routes} routes"));
+        print(&told["changes"]);
+    })
+}
+
+/// Prints changes, a line each: `+` what comes, `-` what goes, `~` what is different.
+fn print(changes: &Value) {
+    let lines = lines(changes);
+    if lines.is_empty() {
+        say("nothing changes");
+    }
+    lines.iter().for_each(|line| say(line));
+}
+
+fn lines(changes: &Value) -> Vec<String> {
+    let sign = |value: &Value| match value.as_str() {
+        Some("added") => '+',
+        Some("removed") => '-',
+        _ => '~',
+    };
+    let mut lines = Vec::new();
+    for handler in elements(&changes["handlers"]) {
+        lines.push(format!("{} handler {}", sign(&handler["change"]), text(&handler["name"])));
+        lines.extend(elements(&handler["what"]).map(|what| format!("    {}", text(what))));
+    }
+    for route in elements(&changes["routes"]) {
+        lines.push(format!("{} route {}", sign(&route["change"]), text(&route["route"])));
+    }
+    for endpoint in elements(&changes["listen"]) {
+        lines.push(format!("{} listen {}", sign(&endpoint["change"]), text(&endpoint["endpoint"])));
+    }
+    if changes["cors_changed"] == true {
+        lines.push("~ cors".to_owned());
+    }
+    lines.extend(elements(&changes["needs_restart"]).map(|key| format!("! needs restart: {}", text(key))));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_change_is_a_line() {
+        let changes = json!({
+            "handlers": [{ "name": "a", "change": "changed", "what": ["module 1 -> 2"] }],
+            "routes": [{ "route": "GET /a -> a", "change": "removed" }],
+            "cors_changed": true,
+            "needs_restart": ["listen"],
+        });
+        assert_eq!(
+            lines(&changes),
+            ["~ handler a", "    module 1 -> 2", "- route GET /a -> a", "~ cors", "! needs restart: listen"]
+        );
+        assert!(lines(&json!({})).is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! How an explanation of `explain METHOD URL` reads.
+
+use serde_json::Value;
+
+use super::say;
+use super::table::{elements, size, text, time};
+
+/// Prints an explanation for a person.
+pub(super) fn print(told: &Value) {
+    let host = told["host"].as_str().unwrap_or_default();
+    say(&format!("{} {host}{}", text(&told["method"]), text(&told["path"])));
+    let route = &told["route"];
+    if route.is_null() {
+        field("status", &text(&told["status"]));
+        field("why", &text(&told["why"]));
+    } else {
+        found(route);
+        field("why", &text(&told["why"]));
+    }
+    if let Some(trial) = told.get("trial").filter(|trial| !trial.is_null()) {
+        field("on trial", &format!("{} takes {}%", text(&trial["version"]), text(&trial["percent"])));
+    }
+    if let Some(allow) = told.get("allow") {
+        field("allow", &text(allow));
+    }
+    for near in elements(&told["near"]) {
+        let (route, handler, miss) = (text(&near["route"]), text(&near["handler"]), text(&near["miss"]));
+        field("near", &format!("{route} -> {handler}: {miss}"));
+    }
+}
+
+fn found(route: &Value) {
+    field("route", &text(&route["route"]));
+    field("host", &text(&route["host"]));
+    field("method", &text(&route["method"]));
+    if !route["api_version"].is_null() {
+        field("version prefix", &text(&route["api_version"]));
+    }
+    for (name, value) in route["captures"].as_object().into_iter().flatten() {
+        field("capture", &format!("{name} = {:?}", text(value)));
+    }
+    field("script name", &format!("{:?}", text(&route["script_name"])));
+    field("path info", &format!("{:?}", text(&route["path_info"])));
+    let handler = &route["handler"];
+    let (name, kind, version) = (text(&handler["name"]), text(&handler["kind"]), text(&handler["version"]));
+    field("handler", &format!("{name} ({kind}, {version})"));
+    let grants = &handler["grants"];
+    for (label, key) in [("args", "args"), ("env", "env"), ("output", "output")] {
+        field(label, &text(&grants[key]));
+    }
+    for mount in elements(&grants["mounts"]) {
+        field("mount", &text(mount));
+    }
+    let limits = &grants["limits"];
+    let sizes = ["memory", "body", "output"].map(|key| format!("{key} {}", size(&limits[key])));
+    let times =
+        [("time", "time_ms"), ("cpu", "cpu_ms")].map(|(key, ms)| format!("{key} {}", time(&limits[ms])));
+    let counts = ["concurrency", "queue"].map(|key| format!("{key} {}", text(&limits[key])));
+    field("limits", &[&sizes[..], &times, &counts].concat().join(", "));
+}
+
+fn field(label: &str, value: &str) {
+    if !value.is_empty() {
+        say(&format!("  {label:16}{value}"));
+    }
+}

@@ -1,0 +1,58 @@
+//! `portcullis logs`: what the daemon's jobs said and how they ended.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::say;
+use super::socket::{Socket, call, end};
+use super::table::text;
+
+/// Shows what handlers wrote to stderr and how jobs ended, lately.
+///
+/// Jobs that end well are there only while somebody follows.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Go on with what comes, until the daemon ends.
+    #[arg(short, long)]
+    follow: bool,
+    /// The last lines of what is there; all of them otherwise.
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
+    /// Of this handler only.
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn logs(args: Args) -> Result<ExitCode> {
+    let Args { follow, lines, name, socket } = args;
+    let follow = follow.then(|| "-f".to_owned());
+    let lines = lines.into_iter().flat_map(|lines| ["-n".to_owned(), lines.to_string()]);
+    let call = call("logs", follow.into_iter().chain(lines).chain(name));
+    let mut begun = Vec::new();
+    let outcome = socket.stream(call, |piece| {
+        begun.extend_from_slice(piece);
+        while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = begun.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line[..end]).into_owned();
+            say(&if socket.json { line } else { readable(&line) });
+        }
+    })?;
+    Ok(end(&outcome))
+}
+
+/// Turns an object into a line for a person.
+fn readable(line: &str) -> String {
+    let Ok(object) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    if let Some(dropped) = object.get("dropped") {
+        return format!("... {dropped} lines were dropped: this reader was too slow");
+    }
+    let [time, job, handler] = ["time", "job", "handler"].map(|key| text(&object[key]));
+    match object.get("said") {
+        Some(said) => format!("{time} [{job}] {handler}: {}", text(said)),
+        None => format!("{time} [{job}] {handler} ended: {}", text(&object["ended"])),
+    }
+}

@@ -1,0 +1,150 @@
+//! The verbs that run one job of the daemon and show what it says.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use super::socket::{Reply, Socket, call, end};
+use super::table::{self, elements, size, text, time};
+use super::{explain, say};
+use crate::http::client::Call;
+
+/// Verbs without arguments.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// `kill ID`.
+#[derive(clap::Args)]
+pub(super) struct KillArgs {
+    /// The job, as `jobs` and the log call it.
+    #[arg(value_name = "ID")]
+    id: String,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// `explain METHOD URL`.
+#[derive(clap::Args)]
+pub(super) struct ExplainArgs {
+    /// The method of the request, in capitals.
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// A path such as /hello/ada, or http://HOST/hello/ada where routes have hosts.
+    #[arg(value_name = "URL")]
+    url: String,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn status(Args { socket }: Args) -> Result<ExitCode> {
+    socket.show(bare("status"), |told| {
+        for (key, value) in told.as_object().into_iter().flatten() {
+            let (label, shown) = match key.strip_suffix("_ms") {
+                Some(label) => (label, time(value)),
+                None if key == "memory" => (key.as_str(), size(value)),
+                None => (key.as_str(), text(value)),
+            };
+            say(&format!("{:18}{shown}", label.replace('_', " ")));
+        }
+    })
+}
+
+pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
+    socket.show(bare("handlers"), |told| {
+        let row = |handler: &Value| {
+            let limits = &handler["limits"];
+            let trial = match &handler["trial"] {
+                Value::Null => String::new(),
+                trial => format!(" ({}% {})", text(&trial["percent"]), text(&trial["version"])),
+            };
+            vec![
+                text(&handler["name"]),
+                text(&handler["kind"]),
+                text(&handler["version"]) + &trial,
+                format!("{}/{}", text(&handler["running"]), text(&limits["concurrency"])),
+                format!("{}/{}", text(&handler["waiting"]), text(&limits["queue"])),
+                text(&handler["requests"]),
+                text(&handler["failures"]),
+                text(&handler["mean_ms"]),
+                size(&limits["memory"]),
+                elements(&handler["routes"]).map(text).collect::<Vec<_>>().join("; "),
+            ]
+        };
+        let titles = [
+            "NAME", "KIND", "VERSION", "RUNNING", "WAITING", "REQUESTS", "FAILED", "MEAN MS", "MEMORY",
+            "ROUTES",
+        ];
+        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+    })
+}
+
+pub(super) fn routes(Args { socket }: Args) -> Result<ExitCode> {
+    socket.show(bare("routes"), |told| {
+        let any = |value: String, any: &str| if value.is_empty() { any.to_owned() } else { value };
+        let row = |route: &Value| {
+            vec![
+                any(text(&route["methods"]), "*"),
+                text(&route["host"]).replacen('-', "*", usize::from(route["host"].is_null())),
+                text(&route["path"]),
+                text(&route["handler"]),
+                text(&route["version"]),
+            ]
+        };
+        let titles = ["METHODS", "HOST", "PATH", "HANDLER", "VERSION"];
+        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+    })
+}
+
+pub(super) fn jobs(Args { socket }: Args) -> Result<ExitCode> {
+    socket.show(bare("jobs"), |told| {
+        let row = |job: &Value| {
+            vec![
+                text(&job["id"]),
+                text(&job["handler"]),
+                text(&job["kind"]),
+                text(&job["version"]),
+                time(&job["age_ms"]),
+                time(&job["cpu_ms"]),
+                size(&job["memory"]),
+                size(&job["written"]),
+            ]
+        };
+        let titles = ["ID", "HANDLER", "KIND", "VERSION", "AGE", "CPU", "MEMORY", "WRITTEN"];
+        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+    })
+}
+
+pub(super) fn commands(Args { socket }: Args) -> Result<ExitCode> {
+    let Reply { stdout, outcome } = socket.ask(bare("commands"))?;
+    let names = String::from_utf8_lossy(&stdout);
+    if socket.json {
+        say(&Value::from(names.lines().collect::<Vec<_>>()).to_string());
+    } else {
+        names.lines().for_each(say);
+    }
+    Ok(end(&outcome))
+}
+
+pub(super) fn kill(KillArgs { id, socket }: KillArgs) -> Result<ExitCode> {
+    socket.show(call("kill", [id]), |told| say(&format!("killed {}", text(&told["killed"]))))
+}
+
+pub(super) fn explain(ExplainArgs { method, url, socket }: ExplainArgs) -> Result<ExitCode> {
+    socket.show(call("explain", [method, url]), explain::print)
+}
+
+pub(super) fn shutdown(Args { socket }: Args) -> Result<ExitCode> {
+    let Reply { outcome, .. } = socket.ask(bare("shutdown"))?;
+    if outcome.status.is_ok() {
+        say(if socket.json { "{\"shutdown\":true}" } else { "the daemon drains and ends" });
+    }
+    Ok(end(&outcome))
+}
+
+fn bare(name: &str) -> Call {
+    call(name, [])
+}

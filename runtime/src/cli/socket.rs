@@ -1,0 +1,106 @@
+//! Where the daemon is that a verb is for, and how it is asked.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{complain, serve};
+use crate::config;
+use crate::http::client::{self, Call, Outcome};
+
+/// The socket of `portcullis up DIR`, in DIR.
+pub(super) const BESIDE: &str = ".portcullis.sock";
+
+/// The socket of a daemon that the system runs.
+const SYSTEM: &str = "/run/portcullis/admin.sock";
+
+/// Which daemon, and for whom the answer is.
+#[derive(clap::Args)]
+pub(super) struct Socket {
+    /// The admin socket of the daemon. Otherwise, whichever is there first: $PORTCULLIS_ADMIN, the
+    /// `admin` of ./portcullis.toml, ./.portcullis.sock, /run/portcullis/admin.sock.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// What a job has said, all of it.
+pub(super) struct Reply {
+    pub(super) stdout: Vec<u8>,
+    pub(super) outcome: Outcome,
+}
+
+impl Socket {
+    /// Runs a job to its end.
+    ///
+    /// # Errors
+    /// No daemon listens, or it breaks off.
+    pub(super) fn ask(&self, call: Call) -> Result<Reply> {
+        let mut stdout = Vec::new();
+        let outcome = self.stream(call, |piece| stdout.extend_from_slice(piece))?;
+        Ok(Reply { stdout, outcome })
+    }
+
+    /// Runs a job and shows what it says: to a program as it is, to a person by `render`.
+    ///
+    /// # Errors
+    /// As [`Socket::ask`]; the daemon's answer is not JSON.
+    pub(super) fn show(&self, call: Call, render: impl FnOnce(&Value)) -> Result<ExitCode> {
+        let Reply { stdout, outcome } = self.ask(call)?;
+        if !outcome.status.is_ok() {
+            return Ok(end(&outcome));
+        }
+        let text = String::from_utf8_lossy(&stdout);
+        if self.json {
+            super::say(text.trim_end());
+        } else {
+            render(&serde_json::from_str(&text).context("the daemon did not answer with JSON")?);
+        }
+        Ok(end(&outcome))
+    }
+
+    /// Runs a job and hands on what it writes as it comes.
+    ///
+    /// # Errors
+    /// As [`Socket::ask`].
+    pub(super) fn stream(&self, call: Call, mut each: impl FnMut(&[u8])) -> Result<Outcome> {
+        let path = self.path();
+        serve::runtime()?.block_on(async {
+            let mut answer = client::run(&path, call).await?;
+            while let Some(piece) = answer.next().await? {
+                each(&piece);
+            }
+            Ok(answer.outcome())
+        })
+    }
+
+    fn path(&self) -> PathBuf {
+        let named = self.socket.clone().or_else(|| std::env::var("PORTCULLIS_ADMIN").ok());
+        if let Some(named) = named.filter(|named| !named.is_empty()) {
+            return client::socket(&named);
+        }
+        config::admin_socket(Path::new("portcullis.toml"))
+            .or_else(|| Some(PathBuf::from(BESIDE)).filter(|path| path.exists()))
+            .unwrap_or_else(|| PathBuf::from(SYSTEM))
+    }
+}
+
+/// Makes a call without variables and input.
+pub(super) fn call(name: &str, args: impl IntoIterator<Item = String>) -> Call {
+    Call { name: name.to_owned(), args: args.into_iter().collect(), ..Call::default() }
+}
+
+/// Ends the program as the job has ended, and prints its complaints if it failed.
+pub(super) fn end(outcome: &Outcome) -> ExitCode {
+    if !outcome.status.is_ok() {
+        match outcome.error.trim_end() {
+            "" => complain(&format!("exit status {}", outcome.status.0)),
+            error => error.lines().for_each(complain),
+        }
+    }
+    ExitCode::from(outcome.status.0)
+}

@@ -1,0 +1,70 @@
+//! `portcullis swap` and `portcullis rollback`: another version of one handler, and back.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::say;
+use super::socket::{Socket, call};
+use super::table::text;
+
+/// Replaces the module of a handler in the daemon that runs.
+///
+/// The module is compiled and proved aside; requests under way finish on the version they began
+/// with. It serves until the next swap, rollback or reload: to keep it, copy it over the handler's
+/// file as well.
+#[derive(clap::Args)]
+pub(super) struct SwapArgs {
+    /// The handler.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The module.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Put it on trial with this share of the requests; it is promoted or taken back by itself.
+    #[arg(long, value_name = "PERCENT")]
+    canary: Option<String>,
+    /// How long the trial lasts: 60s unless it is said.
+    #[arg(long = "for", value_name = "TIME", requires = "canary")]
+    time: Option<String>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Goes back to the version of a handler that served before; again, to the one before that.
+#[derive(clap::Args)]
+pub(super) struct RollbackArgs {
+    /// The handler.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
+    let SwapArgs { name, file, canary, time, socket } = args;
+    let mut call = call("swap", [name]);
+    call.stdin = std::fs::read(&file).with_context(|| format!("read {}", file.display()))?.into();
+    let variables = [("CANARY", canary), ("FOR", time)];
+    call.env = variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    socket.show(call, print)
+}
+
+pub(super) fn rollback(RollbackArgs { name, socket }: RollbackArgs) -> Result<ExitCode> {
+    socket.show(call("rollback", [name]), print)
+}
+
+/// Prints `hello: 1f3a... -> 5c7e...`, and the trial if there is one.
+fn print(told: &Value) {
+    let [name, old, new] = ["handler", "old", "new"].map(|key| text(&told[key]));
+    say(&match &told["canary"] {
+        Value::Null => format!("{name}: {old} -> {new}"),
+        trial => format!(
+            "{name}: {new} is on trial with {}% of the requests beside {old}; job {} watches it",
+            text(&trial["percent"]),
+            text(&trial["job"])
+        ),
+    });
+}

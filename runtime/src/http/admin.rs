@@ -1,0 +1,324 @@
+//! The admin API: the engine over HTTP, for whoever may open the socket.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use hyper::body::{Body as _, Incoming};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use tracing::info;
+
+use super::call::PIPE;
+use super::deadline::Progress;
+use super::error::Refusal;
+use super::exchange::{Exchange, complain};
+use super::response_body::{Body, Streaming, Verdict};
+use super::server::Settings;
+use super::{metrics, request_body};
+use crate::cgi::path;
+use crate::engine::Engine;
+use crate::job::{Destination, Fault, Job, JobId, Kind, Output, PipeReader, Run, Status, Tail, Tenure, pipe};
+use crate::net::{Gate, GateState, Peer};
+
+/// The largest request body, in bytes: room for a module.
+const LARGEST: u64 = 64 << 20;
+
+/// The number of the job.
+const JOB_ID: HeaderName = HeaderName::from_static("job-id");
+/// Its name.
+const JOB_NAME: HeaderName = HeaderName::from_static("job-name");
+/// An argument, percent-encoded; one field each.
+const JOB_ARGS: HeaderName = HeaderName::from_static("job-args");
+/// A variable for the job, `NAME=VALUE`, the value percent-encoded; one field each.
+pub(super) const JOB_ENV: HeaderName = HeaderName::from_static("job-env");
+/// The exit status: a field if the job ended before its first byte, a trailer otherwise.
+pub(super) const JOB_STATUS: HeaderName = HeaderName::from_static("job-status");
+/// The end of its stderr, percent-encoded; beside the status.
+pub(super) const JOB_ERROR: HeaderName = HeaderName::from_static("job-error");
+
+/// What cannot stand in a field, and what encodes it.
+pub(super) const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Answers a request. Whatever goes wrong becomes a response.
+pub(super) async fn respond(
+    door: Door<'_>,
+    progress: &Progress,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let exchange = Exchange::new(progress.clone(), door.settings.deadlines.keep_alive);
+    progress.answering(None);
+    let (head, body) = request.into_parts();
+    progress.owes(!body.is_end_stream());
+    let asked = Asked { door, progress, head: &head };
+    let mut response = match asked.answer(body).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
+            refusal.into_response(&head.headers)
+        }
+    };
+    if progress.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().exchange = Some(exchange);
+    Ok(response)
+}
+
+/// What a connection to the admin socket leads to.
+#[derive(Clone, Copy)]
+pub(super) struct Door<'a> {
+    /// Where jobs are made and run.
+    pub(super) engine: &'a Arc<Engine>,
+    pub(super) settings: &'a Settings,
+    /// The gate that the handlers are behind.
+    pub(super) gate: &'a Gate,
+    pub(super) peer: &'a Peer,
+}
+
+/// A request whose head has been read.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    door: Door<'a>,
+    progress: &'a Progress,
+    head: &'a Parts,
+}
+
+/// A job that has begun to write, or ended.
+enum Begun {
+    /// What it wrote waits in its pipe.
+    Writing(Run),
+    /// With all that it wrote.
+    Ended(Bytes, Result<Status, Fault>),
+}
+
+impl Asked<'_> {
+    async fn answer(self, body: Incoming) -> Result<Response<Body>, Refusal> {
+        let Parts { method, uri, headers, .. } = self.head;
+        refuse_browsers(headers, uri.host())?;
+        let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        match (path.strip_prefix("/jobs/"), &*path) {
+            (Some(name), _) if method == Method::POST => self.run(name, body).await,
+            (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
+            (None, "/metrics") if method == Method::GET => Ok(self.metrics()),
+            (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
+            (None, _) => Err(Refusal::NoRoute),
+        }
+    }
+
+    fn metrics(self) -> Response<Body> {
+        let text = metrics::text(self.door.engine, self.door.gate.state());
+        let mut response = Response::new(Body::full(text.into()));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+        response
+    }
+
+    /// Runs a job and answers with what it writes and how it ends.
+    async fn run(self, name: &str, body: Incoming) -> Result<Response<Body>, Refusal> {
+        let Door { engine, settings, gate, peer } = self.door;
+        let mut job = self.job(engine, name)?;
+        info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
+        let (id, entry) = (job.id, job.entry.clone());
+        // Earlier than the engine, which goes on for those whose connections were accepted.
+        if entry.handler.tenure() == Tenure::Service && gate.state() == GateState::Draining {
+            return Err(Refusal::Failed(id, Fault::Draining));
+        }
+        let mut fields = fields(&job);
+        let most = entry.limits.body.min(LARGEST);
+        job.stdin = request_body::input(body, most, settings.body_idle, self.progress)
+            .map_err(|fault| Refusal::Failed(id, fault))?;
+        let (writer, mut reader) = pipe(PIPE);
+        let writer: Arc<dyn Destination> = Arc::new(writer);
+        job.stdout = Output::to(vec![writer]);
+        let last_words = job.last_words.clone();
+
+        let mut response = match begin(engine.start(job), &mut reader).await {
+            Begun::Writing(run) => {
+                let verdict = takes_trailers(&self.head.headers).then(|| {
+                    fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
+                    let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
+                    Verdict { trailers, outcome: None }
+                });
+                let (begun, run) = (Bytes::new(), Some(run));
+                Response::new(Body::streaming(Streaming { begun, reader, run, left: None, verdict }))
+            }
+            Begun::Ended(said, outcome) => {
+                fields.extend(verdict(&outcome, &last_words));
+                if let Err(fault) = &outcome {
+                    complain(id, &entry, fault);
+                }
+                match failure(id, entry.kind, outcome, &last_words).filter(|_| said.is_empty()) {
+                    Some(refusal) => refusal.into_response(&self.head.headers),
+                    None => Response::new(Body::full(said)),
+                }
+            }
+        };
+        let headers = response.headers_mut();
+        headers.extend(fields);
+        // A refusal says what it is; of what a job writes only the job knows.
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+        Ok(response)
+    }
+
+    /// Makes the job: arguments from the query, variables from the fields.
+    fn job(self, engine: &Engine, name: &str) -> Result<Job, Refusal> {
+        let mut job = engine.job(name).map_err(|_| Refusal::NoJob(name.to_owned()))?;
+        job.args.extend(arguments(self.head.uri.query().unwrap_or_default())?);
+        job.env.extend(&job.entry.env.clone());
+        for field in self.head.headers.get_all(JOB_ENV) {
+            let malformed = || Refusal::Malformed("Job-Env: wanted NAME=VALUE".to_owned());
+            let (name, value) =
+                field.to_str().ok().and_then(|text| text.split_once('=')).ok_or_else(malformed)?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| malformed())?;
+            let set = job.env.set(name.trim().to_owned(), value);
+            set.map_err(|error| Refusal::Malformed(format!("Job-Env: {error}")))?;
+        }
+        Ok(job)
+    }
+}
+
+/// Refuses what a web page may have made a browser send: it names its origin, or a host that its
+/// author chose. Both are absent from what a program sends that opened the socket itself.
+fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
+    if headers.contains_key(ORIGIN) {
+        return Err(Refusal::Forbidden("the admin socket takes nothing from web pages (Origin)"));
+    }
+    let local = |host: &str| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        name.is_empty() || name.eq_ignore_ascii_case("localhost")
+    };
+    let named = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    if named.chain(authority).all(local) {
+        Ok(())
+    } else {
+        Err(Refusal::Forbidden("the admin socket is `localhost` (Host)"))
+    }
+}
+
+/// Reads `a=one&a=two`.
+fn arguments(query: &str) -> Result<Vec<String>, Refusal> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let value = pair.strip_prefix("a=").ok_or_else(|| {
+                Refusal::Malformed("the query of a job is its arguments: ?a=FIRST&a=SECOND".to_owned())
+            })?;
+            // application/x-www-form-urlencoded: a plus is a space.
+            let value = value.replace('+', " ");
+            let decoded = percent_decode_str(&value).decode_utf8();
+            decoded.map(String::from).map_err(|_| Refusal::Malformed("an argument is not UTF-8".to_owned()))
+        })
+        .collect()
+}
+
+/// Runs a job until it writes or ends.
+async fn begin(mut run: Run, reader: &mut PipeReader) -> Begun {
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(outcome) = run.as_mut().poll(context) {
+            return Poll::Ready(Some(outcome));
+        }
+        match reader.poll_filled(context) {
+            Poll::Ready(true) => Poll::Ready(None),
+            // One that closed its stdout goes on without, and wakes us when it ends.
+            Poll::Ready(false) | Poll::Pending => Poll::Pending,
+        }
+    });
+    let Some(outcome) = ended.await else { return Begun::Writing(run) };
+    let mut said = BytesMut::new();
+    while let Some(chunk) = reader.take() {
+        said.extend_from_slice(&chunk);
+    }
+    Begun::Ended(said.freeze(), outcome)
+}
+
+/// Makes the fields that name the job.
+fn fields(job: &Job) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.extend([(JOB_ID, value(&job.id.to_string())), (JOB_NAME, value(job.name().as_str()))]);
+    for arg in &job.args {
+        fields.append(JOB_ARGS, value(arg));
+    }
+    fields
+}
+
+/// Says how a job ended.
+fn verdict(outcome: &Result<Status, Fault>, last_words: &Tail) -> HeaderMap {
+    let (status, error) = match outcome {
+        Ok(status) => (*status, last_words.text()),
+        Err(fault) => (fault.status(), format!("{}{fault}", last_words.text())),
+    };
+    let mut fields = HeaderMap::new();
+    fields.insert(JOB_STATUS, HeaderValue::from(u16::from(status.0)));
+    if !error.is_empty() {
+        fields.insert(JOB_ERROR, value(error.trim_end()));
+    }
+    fields
+}
+
+/// Encodes a text as a field's value.
+fn value(text: &str) -> HeaderValue {
+    let encoded = utf8_percent_encode(text, ENCODED).to_string();
+    // What is neither a control character nor beyond ASCII is a value.
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Says who is to blame for a job that failed: a built-in one says no to its caller.
+fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, last_words: &Tail) -> Option<Refusal> {
+    match outcome {
+        Ok(status) if status.is_ok() => None,
+        Ok(status) => Some(match kind {
+            Kind::Native => Refusal::Rejected(id, last_words.text()),
+            Kind::Core | Kind::Command => {
+                Refusal::Failed(id, Fault::Exited { status, last_line: last_words.last_line() })
+            }
+        }),
+        Err(fault) => Some(Refusal::Failed(id, fault)),
+    }
+}
+
+/// Reports whether the client reads trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_decoded_and_nothing_else_is_taken() {
+        let read = |query| arguments(query).map_err(|_| ());
+        assert_eq!(
+            read("a=one&a=two+words&a=%C3%A9&a="),
+            Ok(["one", "two words", "é", ""].map(String::from).into())
+        );
+        assert_eq!(read(""), Ok(Vec::new()));
+        assert!(read("b=1").is_err() && read("a=%ff").is_err());
+    }
+
+    #[test]
+    fn a_web_page_is_refused_and_a_program_is_not() {
+        let refused = |name: &'static str, value: &'static str| {
+            let name = HeaderName::from_static(name);
+            refuse_browsers(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), None).is_err()
+        };
+        assert!(refused("origin", "null") && refused("origin", "http://localhost"));
+        assert!(refused("host", "evil.example") && refused("host", "evil.example:80"));
+        assert!(!refused("host", "localhost") && !refused("host", "LOCALHOST:1") && !refused("host", ""));
+        assert!(refuse_browsers(&HeaderMap::new(), Some("evil.example")).is_err());
+    }
+
+    #[test]
+    fn an_error_of_several_lines_fits_a_field() {
+        let tail = Tail::new(100);
+        tail.write(&Bytes::from_static("50% é\nlast\n".as_bytes())).unwrap();
+        let fields = verdict(&Ok(Status(3)), &tail);
+        assert_eq!(fields[JOB_STATUS], "3");
+        assert_eq!(fields[JOB_ERROR], "50%25 %C3%A9%0Alast");
+    }
+}

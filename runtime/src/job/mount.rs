@@ -1,0 +1,40 @@
+//! What a job sees of the host's files.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A directory of the host under a name of the guest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory on the host.
+    pub host: PathBuf,
+    /// Its name in the guest.
+    pub guest: String,
+    /// What the guest may do there.
+    pub access: Access,
+}
+
+/// What a guest may do in a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read files and list directories.
+    Read,
+    /// All that, and create, change and delete.
+    Write,
+}
+
+/// `/srv/data as /data, read`.
+impl fmt::Display for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as {}, {}", self.host.display(), self.guest, self.access)
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        })
+    }
+}

@@ -1,0 +1,37 @@
+//! What one job has used so far.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// An account that the engine and the sandbox charge and anybody may read.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Nanoseconds on a processor.
+    cpu: AtomicU64,
+    /// Bytes of memories and tables.
+    memory: AtomicUsize,
+}
+
+impl Usage {
+    /// Charges time on a processor and returns the sum.
+    pub fn spend(&self, time: Duration) -> Duration {
+        let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let before = self.cpu.fetch_add(time, Ordering::Relaxed);
+        Duration::from_nanos(before.saturating_add(time))
+    }
+
+    /// Notes how many bytes of memory the job has now.
+    pub fn hold(&self, bytes: usize) {
+        self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the time on a processor.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_nanos(self.cpu.load(Ordering::Relaxed))
+    }
+
+    /// Returns the bytes of memory; 0 for a native job, whose memory is the daemon's.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,143 @@
+//! What differs between the catalog that serves and one that may follow it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::describe;
+use crate::catalog::{Catalog, Routes};
+use crate::config::Config;
+use crate::job::{Entry, Env, Mount, Name};
+use crate::net::Endpoint;
+
+/// The handlers and routes of one side.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    pub(super) handlers: &'a BTreeMap<Name, Arc<Entry>>,
+    pub(super) routes: &'a Routes,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn of(catalog: &'a Catalog) -> Side<'a> {
+        Side { handlers: &catalog.handlers, routes: &catalog.routes }
+    }
+}
+
+/// Describes every difference, as JSON: `handlers` and `routes`, each with what changes, beside the
+/// differences of the `settings`.
+pub(super) fn between(old: Side<'_>, new: Side<'_>, mut settings: Value) -> Value {
+    let names: BTreeSet<&Name> = old.handlers.keys().chain(new.handlers.keys()).collect();
+    let handler = |name: &&Name| {
+        let (change, what) = match (old.handlers.get(*name), new.handlers.get(*name)) {
+            (Some(old), Some(new)) => ("changed", details(old, new)),
+            (None, Some(new)) => ("added", vec![format!("module {}", new.version)]),
+            (Some(_), None) => ("removed", Vec::new()),
+            (None, None) => return None,
+        };
+        let same = change == "changed" && what.is_empty();
+        (!same).then(|| json!({ "name": name.as_str(), "change": change, "what": what }))
+    };
+    let routes = |side: Side<'_>| -> BTreeSet<String> {
+        let line = |route| format!("{} -> {}", describe::route(route), route.handler.name);
+        side.routes.iter().map(line).collect()
+    };
+    let (before, after) = (routes(old), routes(new));
+    let gone = before.difference(&after).map(|route| json!({ "route": route, "change": "removed" }));
+    let come = after.difference(&before).map(|route| json!({ "route": route, "change": "added" }));
+    settings["handlers"] = names.iter().filter_map(handler).collect();
+    settings["routes"] = gone.chain(come).collect();
+    settings
+}
+
+/// Describes what a reload does about settings, as JSON: `listen`, `cors_changed`, `needs_restart`.
+pub(super) fn settings(started: &Config, wanted: &Config) -> Value {
+    let (old, new) = (whole(started), whole(wanted));
+    let told = |endpoint: &Endpoint, change| json!({ "endpoint": endpoint.to_string(), "change": change });
+    let gone = old.listen.iter().filter(|endpoint| !new.listen.contains(endpoint));
+    let come = new.listen.iter().filter(|endpoint| !old.listen.contains(endpoint));
+    let listen = gone.map(|gone| told(gone, "removed")).chain(come.map(|come| told(come, "added")));
+    json!({
+        "listen": listen.collect::<Vec<_>>(),
+        "cors_changed": old.cors != new.cors,
+        "needs_restart": old.needs_restart(&new),
+    })
+}
+
+/// Makes the sockets of a configuration comparable: another may have been read from elsewhere.
+fn whole(config: &Config) -> Config {
+    let endpoint = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Unix(path) => Endpoint::Unix(absolute(path)),
+        other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other.clone(),
+    };
+    Config {
+        listen: config.listen.iter().map(endpoint).collect(),
+        admin: config.admin.as_deref().map(absolute),
+        ..config.clone()
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Describes what differs between two versions of a handler, a line each.
+fn details(old: &Entry, new: &Entry) -> Vec<String> {
+    let mut what = Vec::new();
+    let mut compare = |key: &str, old: String, new: String| {
+        if old != new {
+            what.push(format!("{key} {old} -> {new}"));
+        }
+    };
+    compare("module", old.version.clone(), new.version.clone());
+    compare("args", format!("{:?}", old.args), format!("{:?}", new.args));
+    compare("output", describe::output(&old.mapping), describe::output(&new.mapping));
+    let (before, after) = (describe::limits(&old.limits), describe::limits(&new.limits));
+    for (key, value) in before.as_object().into_iter().flatten() {
+        compare(&format!("limits.{key}"), value.to_string(), after[key].to_string());
+    }
+    what.extend(variables(&old.env, &new.env));
+    let mounts = |entry: &Entry| -> BTreeSet<String> {
+        let whole = |mount: &Mount| Mount { host: absolute(&mount.host), ..mount.clone() }.to_string();
+        entry.handler.mounts().iter().map(whole).collect()
+    };
+    let (before, after) = (mounts(old), mounts(new));
+    what.extend(before.difference(&after).map(|mount| format!("mount removed: {mount}")));
+    what.extend(after.difference(&before).map(|mount| format!("mount added: {mount}")));
+    what
+}
+
+/// Names the variables that differ; a value may be a secret.
+fn variables(old: &Env, new: &Env) -> Vec<String> {
+    let gone = old.iter().filter(|(name, _)| new.get(name).is_none());
+    let gone = gone.map(|(name, _)| format!("env {name} removed"));
+    let come = new.iter().filter_map(|(name, value)| match old.get(name) {
+        None => Some(format!("env {name} added")),
+        Some(before) if before != value => Some(format!("env {name} changed")),
+        Some(_) => None,
+    });
+    gone.chain(come).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&'static str, &str)]) -> Env {
+        let mut env = Env::new();
+        for (name, value) in pairs {
+            env.set(*name, *value).unwrap();
+        }
+        env
+    }
+
+    #[test]
+    fn a_variable_is_named_and_its_value_is_not() {
+        let told = variables(
+            &env(&[("A", "1"), ("B", "2"), ("C", "s3cret")]),
+            &env(&[("A", "1"), ("C", "x"), ("D", "4")]),
+        );
+        assert_eq!(told, ["env B removed", "env C changed", "env D added"]);
+    }
+}

@@ -1,0 +1,64 @@
+//! How built-in jobs describe what the catalog holds, as JSON.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::catalog::{Canary, Route};
+use crate::job::{Entry, Limits, Mapping};
+
+/// Describes what a job may use: sizes in bytes, null for no limit.
+pub(super) fn limits(limits: &Limits) -> Value {
+    json!({
+        "memory": limits.memory,
+        "time_ms": limits.time.map(millis),
+        "cpu_ms": limits.cpu.map(millis),
+        "body": limits.body,
+        "output": limits.output,
+        "concurrency": limits.concurrency,
+        "queue": limits.queue,
+    })
+}
+
+/// Describes what a handler is granted. Of variables only the names: a value may be a secret.
+pub(super) fn grants(entry: &Entry) -> Value {
+    let env: Vec<&str> = entry.env.iter().map(|(name, _)| name).collect();
+    let mounts: Vec<String> = entry.handler.mounts().iter().map(ToString::to_string).collect();
+    json!({
+        "args": entry.args,
+        "env": env,
+        "mounts": mounts,
+        "output": output(&entry.mapping),
+        "limits": limits(&entry.limits),
+    })
+}
+
+/// Describes a version on trial.
+pub(super) fn trial(canary: &Canary) -> Value {
+    json!({
+        "version": canary.entry.version,
+        "percent": canary.percent.get(),
+        "requests": canary.entry.record.ended(),
+        "failures": canary.entry.record.failed(),
+    })
+}
+
+/// Says how stdout becomes a response.
+pub(super) fn output(mapping: &Mapping) -> String {
+    match mapping {
+        Mapping::Cgi => "cgi".to_owned(),
+        Mapping::Raw(content_type) => format!("raw, {content_type}"),
+    }
+}
+
+/// Describes a route on one line: `GET,HEAD api.example.org/hello/{who}`.
+pub(super) fn route(route: &Route) -> String {
+    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
+    let methods = if methods.is_empty() { "*".to_owned() } else { methods.join(",") };
+    format!("{methods} {}{}", route.host.as_deref().unwrap_or_default(), route.pattern)
+}
+
+/// Says a time in whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,54 @@
+//! `handlers`: the handlers of the catalog that is live, and how they fare, as a JSON array.
+
+use std::sync::{Arc, Weak};
+
+use serde_json::{Value, json};
+
+use super::describe;
+use super::tell::tell;
+use crate::catalog::{Catalog, Route};
+use crate::engine::Engine;
+use crate::job::{Entry, Fault, Handler, Job, Run, Tenure};
+
+/// Lists the handlers of this engine.
+pub struct ListHandlers {
+    /// The engine, which holds this job.
+    pub engine: Weak<Engine>,
+}
+
+impl Handler for ListHandlers {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
+            let catalog = engine.live().pin();
+            let handlers: Vec<Value> = catalog.handlers.values().map(|entry| show(entry, &catalog)).collect();
+            tell(&job, Ok(Value::from(handlers).to_string())).await
+        })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
+    }
+}
+
+fn show(entry: &Entry, catalog: &Catalog) -> Value {
+    let taken = entry.slots.taken(&entry.limits);
+    let leads_here = |route: &&Route| route.handler.name == entry.name;
+    let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
+    let ended = entry.record.ended();
+    let mean =
+        entry.record.time().as_secs_f64() * 1000.0 / f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
+    json!({
+        "name": entry.name.as_str(),
+        "kind": entry.kind.to_string(),
+        "version": entry.version,
+        "running": taken.running,
+        "waiting": taken.waiting,
+        "requests": ended,
+        "failures": entry.record.failed(),
+        "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
+        "limits": describe::limits(&entry.limits),
+        "routes": routes,
+        "trial": catalog.canaries.get(&entry.name).map(describe::trial),
+    })
+}

@@ -1,0 +1,37 @@
+//! `kill ID`: ends one job, as an operator's decision.
+
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::tell::tell;
+use crate::engine::Engine;
+use crate::job::{Fault, Handler, Job, JobId, Run, Tenure};
+
+/// Ends jobs of this engine.
+pub struct Kill {
+    /// The engine, which holds this job.
+    pub engine: Weak<Engine>,
+}
+
+impl Handler for Kill {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
+            let outcome = kill(&engine, &job);
+            tell(&job, outcome).await
+        })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
+    }
+}
+
+fn kill(engine: &Engine, job: &Job) -> Result<String> {
+    let [id] = &job.args[..] else { anyhow::bail!("usage: kill ID") };
+    let number: JobId =
+        id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
+    ensure!(engine.kill(number), "no job {number} runs (it may have ended)");
+    Ok(serde_json::json!({ "killed": number.to_string() }).to_string())
+}

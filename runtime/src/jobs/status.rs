@@ -1,0 +1,66 @@
+//! `status`: how the daemon is, as a JSON object.
+
+use std::sync::{Arc, Weak};
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::describe::millis;
+use super::standing::Standing;
+use super::tell::tell;
+use crate::catalog::Alive;
+use crate::engine::Engine;
+use crate::job::{Fault, Handler, Job, Run, Tenure};
+
+/// Says how this daemon is.
+pub struct TellStatus {
+    /// The engine, which holds this job.
+    pub engine: Weak<Engine>,
+    /// The gate and the sockets of the handlers.
+    pub standing: Arc<Standing>,
+    /// The address of the admin socket, if there is one.
+    pub admin: Option<String>,
+    /// How jobs get their memory.
+    pub allocation: String,
+    /// When the daemon started.
+    pub started: Instant,
+}
+
+impl Handler for TellStatus {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
+            let catalog = engine.live().pin();
+            let listeners = self.standing.sockets.listeners();
+            let listening: Vec<&str> = listeners.iter().map(|listener| listener.local()).collect();
+            let facts = json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "pid": std::process::id(),
+                "uptime_ms": millis(self.started.elapsed()),
+                "gate": self.standing.server.gate.state().to_string(),
+                "generation": catalog.generation,
+                "generations_alive": Alive::count(),
+                "handlers": catalog.handlers.len(),
+                "routes": catalog.routes.len(),
+                "listening": listening,
+                "admin": self.admin,
+                "jobs": engine.sightings().len(),
+                "memory": resident(),
+                "sandbox": self.allocation,
+            });
+            tell(&job, Ok(facts.to_string())).await
+        })
+    }
+
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
+    }
+}
+
+/// Reads the bytes of memory that the process has in RAM; none: the kernel does not say.
+fn resident() -> Option<u64> {
+    // proc_pid_status(5): in units of 1024 bytes.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|size| size << 10)
+}

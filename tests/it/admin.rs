@@ -1,0 +1,277 @@
+//! The admin socket and the verbs that ask it.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+
+/// Two handlers, one of which never ends by itself.
+fn setup() -> Setup {
+    Setup::one("env = { TOKEN = \"s3cret\" }", &Program::text().say("hi").wasm())
+        .handler("slow", "", &Program::text().say("begun\n").sleep_for_ever().wasm())
+        .prepend("admin = \"unix://admin.sock\"\ngrace = \"20s\"\n")
+}
+
+/// Runs a verb against a daemon.
+fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
+    finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
+}
+
+/// Runs a verb that is to succeed, and reads its JSON.
+fn json(daemon: &Daemon, args: &[&str]) -> Value {
+    let ended = verb(daemon, &[args, &["--json"]].concat());
+    assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
+    serde_json::from_slice(&ended.stdout).unwrap()
+}
+
+/// Sends a request as it is to the admin socket.
+fn ask(daemon: &Daemon, request: &str) -> crate::harness::Response {
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send(request);
+    client.response()
+}
+
+/// Returns the id of the job of `slow`, once it runs.
+fn slow(daemon: &Daemon) -> String {
+    until("the slow job", || {
+        let jobs = json(daemon, &["jobs"]);
+        let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == "slow")?;
+        Some(job["id"].as_str().unwrap().to_owned())
+    })
+}
+
+#[test]
+fn the_admin_socket_is_its_owner_s_alone() {
+    let daemon = setup().start();
+
+    let mode = daemon.path("admin.sock").metadata().unwrap().permissions().mode();
+
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_job_streams_its_stdout_and_says_its_status_in_a_trailer() {
+    let daemon = setup().start();
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("POST /jobs/slow?a=x+y HTTP/1.1\r\nHost: localhost\r\nTE: trailers\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    assert!(head.contains("job-name: slow\r\n") && head.contains("job-args: x y\r\n"), "{head}");
+    let begun = client.up_to(b"begun\n\r\n");
+    let id = head.lines().find_map(|line| line.strip_prefix("job-id: ")).unwrap();
+
+    let killed = verb(&daemon, &["kill", id]);
+
+    assert_eq!(killed.code, Some(0), "{}", killed.stderr);
+    assert!(begun.len() < 100, "a first byte that did not wait for the last");
+    let end = String::from_utf8(client.up_to(b"\r\n\r\n")).unwrap();
+    assert_eq!(end, "0\r\njob-status: 143\r\njob-error: stopped: an operator ended the job\r\n\r\n");
+}
+
+#[test]
+fn a_job_that_fails_without_trailers_is_broken_off() {
+    let daemon = setup().start();
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("POST /jobs/slow HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    client.head();
+
+    verb(&daemon, &["kill", &slow(&daemon)]);
+
+    assert!(!client.rest().ends_with(b"0\r\n\r\n"));
+}
+
+#[test]
+fn what_web_pages_and_strangers_send_is_refused() {
+    let daemon = setup().start();
+    let status = |request: &str| ask(&daemon, request).status();
+
+    assert_eq!(status("POST /jobs/version HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a\r\n\r\n"), 403);
+    assert_eq!(status("POST /jobs/version HTTP/1.1\r\nHost: rebound.example\r\n\r\n"), 403);
+    assert_eq!(status("GET /jobs/version HTTP/1.1\r\nHost: localhost\r\n\r\n"), 405);
+    assert_eq!(status("POST /jobs/nobody HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
+    assert_eq!(status("POST /jobs/kill HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+    assert_eq!(status("POST /jobs/version?b=c HTTP/1.1\r\nHost: localhost\r\n\r\n"), 400);
+    assert_eq!(status("POST /jobs/version HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
+    daemon.log.line("admin: unix uid=");
+}
+
+#[test]
+fn counters_tell_failures_from_answers() {
+    let daemon = setup().handler("bad", "", &Program::new().exit(3).wasm()).start();
+    assert_eq!(daemon.get("/").status(), 200);
+    assert_eq!(daemon.get("/bad").status(), 502);
+
+    let metrics = until("both requests to be counted", || {
+        let text = ask(&daemon, "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").text().to_owned();
+        text.lines()
+            .any(|line| {
+                line.starts_with("portcullis_request_failures_total{handler=\"bad\"") && line.ends_with(" 1")
+            })
+            .then_some(text)
+    });
+
+    let line = |start: &str| metrics.lines().find(|line| line.starts_with(start)).unwrap();
+    assert!(line("portcullis_requests_total{handler=\"one\"").ends_with(" 1"), "{metrics}");
+    assert!(line("portcullis_request_failures_total{handler=\"one\"").ends_with(" 0"), "{metrics}");
+    assert!(metrics.contains("portcullis_gate{state=\"open\"} 1\n"), "{metrics}");
+}
+
+#[test]
+fn an_old_generation_is_freed_when_its_last_job_has_ended() {
+    let daemon = setup().start();
+    for _ in 0..3 {
+        json(&daemon, &["reload"]);
+    }
+
+    let status = json(&daemon, &["status"]);
+
+    assert_eq!((&status["generation"], &status["generations_alive"]), (&4.into(), &1.into()));
+    assert_eq!((&status["gate"], &status["handlers"]), (&"open".into(), &2.into()));
+}
+
+#[test]
+fn a_secret_is_named_and_not_shown() {
+    let daemon = setup().start();
+
+    let told = json(&daemon, &["explain", "GET", "http://h.example/"]);
+
+    assert_eq!(told["route"]["handler"]["grants"]["env"], serde_json::json!(["TOKEN"]));
+    assert!(!told.to_string().contains("s3cret"));
+    assert_eq!(json(&daemon, &["explain", "GET", "/slow/"])["status"], 404);
+    assert_eq!(json(&daemon, &["explain", "GET", "/slow/"])["near"][0]["miss"], "answers at /slow");
+}
+
+#[test]
+fn a_plan_changes_nothing_and_a_reload_does_what_it_said() {
+    let daemon = setup().start();
+    let config = daemon.path("portcullis.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let changed = text
+        .replace("TOKEN = \"s3cret\"", "TOKEN = \"other\", MORE = \"1\"")
+        .replace("path = \"/slow\"", "path = \"/slower\"");
+    std::fs::write(&config, changed).unwrap();
+    let config = config.to_str().unwrap();
+
+    let plan = verb(&daemon, &["plan", "-c", config]);
+    assert_eq!(daemon.get("/slower").status(), 404);
+    let reload = verb(&daemon, &["reload"]);
+
+    let plan = String::from_utf8(plan.stdout).unwrap();
+    assert_eq!(
+        plan,
+        "~ handler one\n    env TOKEN changed\n    env MORE added\n- route * /slow -> slow\n+ route * /slower -> slow\n"
+    );
+    let reload = String::from_utf8(reload.stdout).unwrap();
+    assert_eq!(reload, format!("generation 2: 2 handlers, 2 routes\n{plan}"));
+}
+
+#[test]
+fn every_error_of_a_reload_and_of_a_plan_is_told() {
+    let daemon = setup().start();
+    let config = daemon.path("portcullis.toml");
+    std::fs::write(&config, "grace = 1\njobs = 0\n").unwrap();
+
+    for ended in [verb(&daemon, &["reload"]), verb(&daemon, &["plan", "-c", config.to_str().unwrap()])] {
+        assert_eq!((ended.code, ended.stdout.len()), (Some(1), 0));
+        assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+    }
+    assert_eq!(json(&daemon, &["status"])["generation"], 1);
+}
+
+#[test]
+fn the_log_is_followed_until_the_daemon_ends() {
+    let mut daemon = setup().handler("sad", "", &Program::text().complain("alas\n").wasm()).start();
+    let mut follow = portcullis();
+    follow.args(["logs", "-f", "sad", "--socket"]).arg(daemon.path("admin.sock")).stdout(Stdio::piped());
+    let follower = follow.spawn().unwrap();
+    until("the follower", || json(&daemon, &["jobs"]).to_string().contains("\"logs\"").then_some(()));
+    daemon.get("/sad");
+
+    daemon.terminate();
+
+    let ended = follower.wait_with_output().unwrap();
+    let told = String::from_utf8(ended.stdout).unwrap();
+    assert!(told.contains(" sad: alas\n") && told.contains(" sad ended: OK (0)\n"), "{told}");
+    assert!(ended.status.success());
+}
+
+#[test]
+fn the_daemon_answers_while_its_gate_is_shut() {
+    let mut daemon = setup().shut();
+
+    assert_eq!(json(&daemon, &["status"])["gate"], "shut");
+
+    daemon.open();
+    assert_eq!(json(&daemon, &["status"])["gate"], "open");
+}
+
+#[test]
+fn the_daemon_answers_while_it_drains_and_a_kill_lets_it_end() {
+    let mut daemon = setup().start();
+    let mut client = daemon.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+    let id = slow(&daemon);
+
+    assert_eq!(verb(&daemon, &["shutdown"]).code, Some(0));
+    until("the drain", || (json(&daemon, &["status"])["gate"] == "draining").then_some(()));
+    assert_eq!(verb(&daemon, &["reload"]).code, Some(1));
+    assert_eq!(verb(&daemon, &["kill", &id]).code, Some(0));
+
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+    assert!(!daemon.path("admin.sock").exists());
+}
+
+#[test]
+fn the_answer_to_shutdown_arrives() {
+    for _ in 0..10 {
+        let mut daemon = setup().start();
+
+        let ended = verb(&daemon, &["shutdown"]);
+
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+    }
+}
+
+#[test]
+fn no_load_on_the_handlers_keeps_an_operator_out() {
+    let daemon = setup().prepend("http.connections = 2\njobs = 1\n").start();
+    let mut clients: Vec<_> = (0..8).map(|_| daemon.client()).collect();
+    for client in &mut clients {
+        client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+
+    let id = slow(&daemon);
+
+    assert_eq!(verb(&daemon, &["kill", &id]).code, Some(0));
+}
+
+#[test]
+fn where_no_daemon_listens_is_said_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("none.sock");
+
+    let ended = finish(portcullis().args(["status", "--socket"]).arg(&socket), b"", Duration::from_secs(10));
+
+    assert_eq!(ended.code, Some(1));
+    let wanted = format!("portcullis: no daemon listens at {}: start one with", socket.display());
+    assert!(ended.stderr.starts_with(&wanted), "{}", ended.stderr);
+}
+
+#[test]
+fn a_verb_finds_the_daemon_of_the_directory_it_is_in() {
+    let daemon = setup().start();
+    let config = daemon.path("portcullis.toml");
+
+    let mut command = portcullis();
+    command.args(["status", "--json"]).current_dir(config.parent().unwrap());
+    let ended = finish(&mut command, b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    daemon.signal(Signal::TERM);
+}
