@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -14,13 +13,14 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, Config};
 use crate::engine::{Engine, Failure};
-use crate::http::Server;
+use crate::http::{Activity, Server};
 use crate::job::{Name, Stop, StopReason};
 use crate::jobs::{
     self, AcceptConnections, BUILTIN, Commands, Generations, Loader, Progress, Reload, Rollback, ServeApi,
     Shutdown, Source, Standing, Swap, Version, WatchCanary,
 };
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
+use crate::observe::systemd;
 use crate::wasm::{Allocation, Sandbox};
 
 /// What a daemon is started with.
@@ -41,6 +41,8 @@ pub struct Daemon {
     serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
     closing: Closing,
+    /// Ends with the daemon.
+    reporting: JoinSet<()>,
 }
 
 /// How a daemon ended that did not fail.
@@ -101,6 +103,7 @@ impl Daemon {
             gate: Gate::shut(),
             settings: ArcSwap::from_pointee(jobs::settings(&config)),
             connections: Arc::new(Semaphore::new(connections(&config))),
+            activity: Activity::default(),
         });
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing { config, sockets, server });
@@ -108,11 +111,13 @@ impl Daemon {
         install(&engine, &standing, options, &stop)?;
 
         let serving = engine.spawn(engine.job("serveapi")?);
+        let mut reporting = JoinSet::new();
+        reporting.spawn(standing.clone().report());
         tokio::select! {
             opened = open(&engine) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, serving, signals, closing }))
+        Ok(Some(Daemon { engine, stop, standing, serving, signals, closing, reporting }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
@@ -141,6 +146,10 @@ impl Daemon {
                 },
                 Some(_) = reloads.join_next() => {}
                 _ = self.stop.raised() => break,
+                () = self.standing.idle() => {
+                    info!("nobody wants anything: ending until systemd starts us again");
+                    break;
+                }
                 served = &mut self.serving => match served {
                     Ok(Err(failure)) => return Err(failure.into()),
                     Ok(Ok(())) => break,
@@ -150,7 +159,9 @@ impl Daemon {
         }
         // What is half loaded would be closed as soon as it was there.
         drop(reloads);
-        let Daemon { engine, standing, serving, mut signals, closing: _closing, .. } = self;
+        let Daemon {
+            engine, standing, serving, mut signals, closing: _closing, reporting: _reporting, ..
+        } = self;
         tokio::select! {
             exit = drain(&engine, &standing, serving) => Ok(exit),
             signal = signals.end() => {
@@ -228,7 +239,7 @@ async fn open(engine: &Arc<Engine>) -> Result<()> {
 async fn drain(engine: &Arc<Engine>, standing: &Standing, serving: JoinHandle<Result<(), Failure>>) -> Exit {
     let grace = standing.config.load().grace;
     info!("draining: requests under way have {grace:?}");
-    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    systemd::stopping();
     let deadline = Instant::now() + grace;
     standing.server.gate.drain();
     let served = timeout(grace, serving).await.is_ok();
@@ -279,10 +290,9 @@ fn install(engine: &Arc<Engine>, standing: &Arc<Standing>, options: Options, sto
         duration: config::duration,
         gate: standing.server.gate.clone(),
     };
-    let gate = standing.server.gate.clone();
     let registry = engine.registry();
     registry.register("serveapi", Arc::new(ServeApi::new(standing.clone())))?;
-    registry.register("acceptconnections", Arc::new(AcceptConnections { gate }))?;
+    registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
     registry.register("reload", Arc::new(reload))?;
     registry.register("swap", Arc::new(swap))?;
     registry.register("rollback", Arc::new(Rollback { generations }))?;
@@ -307,12 +317,5 @@ fn whole(failure: Failure) -> anyhow::Error {
     match &failure {
         Failure::Status(_, said) if !said.text().is_empty() => anyhow::anyhow!("{}", said.text().trim_end()),
         Failure::Status(..) | Failure::Fault(_) => failure.into(),
-    }
-}
-
-/// Tells the service manager, if there is one.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!("cannot reach the service manager: {error}");
     }
 }

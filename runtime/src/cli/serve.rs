@@ -65,6 +65,7 @@ impl Flags {
         if self.group.is_some() {
             config.unix.group.clone_from(&self.group);
         }
+        config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
         Ok(config)
     }
 }

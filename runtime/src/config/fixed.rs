@@ -10,6 +10,7 @@ impl Config {
         let Config {
             listen: _,
             grace: _,
+            idle_exit: _,
             jobs,
             access_log: _,
             version_prefix: _,

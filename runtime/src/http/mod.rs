@@ -1,5 +1,6 @@
 //! HTTP: the only place that knows hyper.
 
+mod activity;
 mod answer;
 mod call;
 mod connection;
@@ -12,6 +13,7 @@ mod response_body;
 mod server;
 mod service;
 
+pub use activity::Activity;
 pub use deadline::Deadlines;
 pub use probe::probe;
 pub use server::{Server, Settings};

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Error, Result, anyhow};
 use sha2::{Digest as _, Sha256};
 
+use super::credential;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
 use crate::job::{Entry, Name, Record, Slots};
@@ -118,7 +119,7 @@ impl Loader {
         let digest = Digest::from(Sha256::digest(bytes));
         let known = self.last().code.get(&digest).cloned();
         let code = known.map_or_else(|| self.sandbox.compile(bytes), Ok).context("the uploaded module")?;
-        Ok(entry(&config, digest, code))
+        entry(&config, digest, code)
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -140,7 +141,7 @@ impl Loader {
             None => self.sandbox.compile(&bytes).with_context(|| show(&config.module))?,
         };
         used.insert(digest, code.clone());
-        Ok(entry(config, digest, code))
+        entry(config, digest, code)
     }
 
     fn last(&self) -> MutexGuard<'_, Loaded> {
@@ -149,20 +150,25 @@ impl Loader {
 }
 
 /// Puts code under a handler's settings.
-fn entry(config: &HandlerConfig, digest: Digest, code: Code) -> Arc<Entry> {
+///
+/// # Errors
+/// A secret that cannot be had.
+fn entry(config: &HandlerConfig, digest: Digest, code: Code) -> Result<Arc<Entry>> {
+    let mut env = config.env.clone();
+    credential::add(&mut env, &config.secrets)?;
     let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
-    Arc::new(Entry {
+    Ok(Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),
         handler: Arc::new(module),
         version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
         args: config.args.clone(),
-        env: config.env.clone(),
+        env,
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),
         record: Record::default(),
-    })
+    }))
 }
 
 fn mount(config: &config::Mount) -> Mount {

@@ -3,6 +3,7 @@
 mod acceptconnections;
 mod canary;
 mod commands;
+mod credential;
 mod generations;
 mod load;
 mod reload;
