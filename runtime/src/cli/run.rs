@@ -118,6 +118,7 @@ fn of_file(module: &Path) -> Result<HandlerConfig> {
         module: module.to_owned(),
         args: Vec::new(),
         env: Env::new(),
+        secrets: Vec::new(),
         mounts: Vec::new(),
         limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
         mapping: Mapping::Cgi,

@@ -47,6 +47,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
             mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, scalar::mode),
         },
         grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
+        idle_exit: report.settle(file.idle_exit.as_ref(), None, scalar::deadline_or_none),
         jobs: report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=handler::MOST_JOBS)),
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
         version_prefix,

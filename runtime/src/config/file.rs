@@ -40,6 +40,8 @@ table! {
         admin_group: Scalar,
         /// How long running jobs may go on after a shutdown began.
         grace: Scalar,
+        /// How long nobody may want anything of the daemon before it ends.
+        idle_exit: Scalar,
         /// Jobs at once over all handlers.
         jobs: Scalar,
         /// Whether each request is logged.
@@ -118,6 +120,8 @@ table! {
         module: String,
         args: Vec<At<String>>,
         env: Named<String>,
+        /// Variables from credentials of the service.
+        secrets: Named<String>,
         mounts: Vec<At<Mount>>,
         limits: Limits,
         /// `cgi` or `raw`.

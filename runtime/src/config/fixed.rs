@@ -12,6 +12,7 @@ impl Config {
             admin,
             admin_access: UnixOptions { group: admin_group, mode: admin_mode },
             grace: _,
+            idle_exit: _,
             jobs,
             access_log: _,
             version_prefix: _,

@@ -10,6 +10,7 @@ use super::meant::{HandlerConfig, Mount, Probe};
 use super::reader::{At, Named};
 use super::report::Report;
 use super::scalar;
+use super::secret;
 use crate::job::{Env, Limits, Mapping};
 
 /// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
@@ -56,6 +57,7 @@ pub(super) fn read(
     let module = report.settle(handler.module.as_ref(), None, |path| module(&base.join(path)).map(Some));
     let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
     let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
+    let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits(handler.limits.as_ref(), defaults, report);
     let mapping = mapping(handler, report);
@@ -65,6 +67,7 @@ pub(super) fn read(
         module: module?,
         args,
         env,
+        secrets: secrets.unwrap_or_default(),
         mounts,
         limits,
         mapping,

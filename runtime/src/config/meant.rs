@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::report::ConfigError;
 use crate::catalog::{Cors, RouteError, RouteSpec, Routes, VersionHeader, VersionPrefix};
 use crate::job::{Entry, Env, Limits, Mapping, Name};
 use crate::net::Endpoint;
@@ -22,6 +23,8 @@ pub struct Config {
     pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
+    /// How long nobody may be connected before the daemon ends; none: for ever.
+    pub idle_exit: Option<Duration>,
     /// Jobs at once over all handlers, 1 to 4096.
     pub jobs: usize,
     /// Whether each request is logged.
@@ -100,6 +103,8 @@ pub struct HandlerConfig {
     pub args: Vec<String>,
     /// Variables that come after a request's own, and so win.
     pub env: Env,
+    /// Variables whose values are not in the configuration; none of them is in `env`.
+    pub secrets: Vec<Secret>,
     /// The directories it may see; no guest path stands twice.
     pub mounts: Vec<Mount>,
     /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
@@ -119,6 +124,15 @@ pub struct Probe {
     pub path: String,
     /// The status of the answer.
     pub status: StatusCode,
+}
+
+/// A variable whose value is a credential of the service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secret {
+    /// The name of the variable.
+    pub variable: String,
+    /// The name of the credential, as `LoadCredential=` has it.
+    pub credential: String,
 }
 
 /// A directory that a handler may see.
@@ -148,6 +162,24 @@ pub struct RouteConfig {
 }
 
 impl Config {
+    /// Checks what can be said only when the flags have been applied.
+    ///
+    /// # Errors
+    /// The daemon would end for want of work, and nobody would start it again.
+    pub fn check_whole(&self) -> Result<(), ConfigError> {
+        let ours = self.listen.iter().find(|endpoint| !matches!(endpoint, Endpoint::Fd(_)));
+        match (self.idle_exit, ours) {
+            (Some(_), Some(endpoint)) => Err(ConfigError {
+                line: 0,
+                key: "idle_exit".to_owned(),
+                message: format!(
+                    "goes only with sockets of systemd, which starts the daemon again: listen has {endpoint}, write fd:// or leave idle_exit out"
+                ),
+            }),
+            (Some(_), None) | (None, _) => Ok(()),
+        }
+    }
+
     /// Makes the routing table, once there are handlers.
     ///
     /// # Errors

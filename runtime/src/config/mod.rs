@@ -11,9 +11,12 @@ mod reader;
 mod report;
 mod route;
 mod scalar;
+mod secret;
 mod units;
 
-pub use meant::{CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, UnixOptions};
+pub use meant::{
+    CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, Secret, UnixOptions,
+};
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 

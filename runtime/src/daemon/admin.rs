@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
-use crate::http::{Purpose, Server, Settings};
+use crate::http::{Activity, Purpose, Server, Settings};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Leave, Sockets};
@@ -58,6 +58,7 @@ pub(super) fn job(
         gate: admin.gate.clone(),
         settings,
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        activity: Activity::default(),
         purpose: Purpose::Admin { gate: asked },
     };
     ServeApi::new(admin.sockets.clone(), Arc::new(server), Tenure::Attendance)

@@ -1,14 +1,13 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
 mod admin;
+mod signals;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
-use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -16,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::config::{self, CacheDir, Config};
 use crate::engine::{Engine, Failure};
-use crate::http::{Purpose, Server};
+use crate::http::{Activity, Purpose, Server};
 use crate::job::{Name, Stop, StopReason, Tenure};
 use crate::jobs::{
     self, AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs,
@@ -24,10 +23,12 @@ use crate::jobs::{
     Swap, TellLogs, TellStatus, Version, WatchCanary,
 };
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
+use crate::observe::systemd;
 use crate::wasm::cache::{Cache, Place};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Allocation, Compilation, Sandbox};
 use admin::Admin;
+use signals::{Sent, Signals};
 
 /// What a daemon is started with.
 pub struct Options {
@@ -50,6 +51,8 @@ pub struct Daemon {
     serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
     closing: Closing,
+    /// Ends with the daemon.
+    reporting: JoinSet<()>,
 }
 
 /// How a daemon ended that did not fail.
@@ -61,19 +64,6 @@ pub enum Exit {
     CutOff,
     /// A second signal, of this number, ended everything at once.
     Signalled(u8),
-}
-
-/// What an operator may send.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-/// What was sent.
-enum Sent {
-    Reload,
-    End(u8),
 }
 
 /// Closes the sockets when it is dropped: the jobs that hold them outlive every way out.
@@ -113,6 +103,7 @@ impl Daemon {
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
             connections: Arc::new(Semaphore::new(connections(&config))),
             purpose: Purpose::Handlers,
+            activity: Activity::default(),
         });
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing { config, sockets: Arc::new(sockets), server });
@@ -122,11 +113,13 @@ impl Daemon {
 
         admin.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
+        let mut reporting = JoinSet::new();
+        reporting.spawn(standing.clone().report());
         tokio::select! {
             opened = open(&engine) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing }))
+        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing, reporting }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
@@ -155,6 +148,10 @@ impl Daemon {
                 },
                 Some(_) = reloads.join_next() => {}
                 _ = self.stop.raised() => break,
+                () = self.standing.idle() => {
+                    info!("nobody wants anything: ending until systemd starts us again");
+                    break;
+                }
                 served = &mut self.serving => match served {
                     Ok(Err(failure)) => return Err(failure.into()),
                     Ok(Ok(())) => break,
@@ -164,7 +161,16 @@ impl Daemon {
         }
         // What is half loaded would be closed as soon as it was there.
         drop(reloads);
-        let Daemon { engine, standing, admin, serving, mut signals, closing: _closing, .. } = self;
+        let Daemon {
+            engine,
+            standing,
+            admin,
+            serving,
+            mut signals,
+            closing: _closing,
+            reporting: _reporting,
+            ..
+        } = self;
         let ended = async {
             let exit = drain(&engine, &standing, serving).await;
             admin.end().await;
@@ -208,38 +214,6 @@ fn bind(source: &Source) -> Result<Bound> {
     Ok(Bound { config, sockets, admin })
 }
 
-impl Signals {
-    fn listen() -> Result<Signals> {
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) -> Sent {
-        // signal(7).
-        const INTERRUPT: u8 = 2;
-        const TERMINATE: u8 = 15;
-        tokio::select! {
-            _ = self.hangup.recv() => Sent::Reload,
-            _ = self.terminate.recv() => Sent::End(TERMINATE),
-            _ = self.interrupt.recv() => Sent::End(INTERRUPT),
-        }
-    }
-
-    /// Waits for a signal to end and returns its number; the others are not for now.
-    async fn end(&mut self) -> u8 {
-        loop {
-            match self.next().await {
-                Sent::End(signal) => return signal,
-                Sent::Reload => {}
-            }
-        }
-    }
-}
-
 impl Exit {
     /// Returns the exit status, which `serve --help` explains.
     pub fn status(self) -> u8 {
@@ -263,7 +237,7 @@ async fn open(engine: &Arc<Engine>) -> Result<()> {
 async fn drain(engine: &Arc<Engine>, standing: &Standing, serving: JoinHandle<Result<(), Failure>>) -> Exit {
     let grace = standing.config.load().grace;
     info!("draining: requests under way have {grace:?}");
-    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    systemd::stopping();
     let deadline = Instant::now() + grace;
     standing.server.gate.drain();
     let served = timeout(grace, serving).await.is_ok();
@@ -339,7 +313,7 @@ fn install(
     let registry = engine.registry();
     registry.register("serveapi", Arc::new(serve_api))?;
     registry.register("serveadmin", Arc::new(serve_admin))?;
-    registry.register("acceptconnections", Arc::new(AcceptConnections { gate }))?;
+    registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
     registry.register("reload", Arc::new(reload))?;
     registry.register("plan", Arc::new(plan))?;
     registry.register("swap", Arc::new(swap))?;
@@ -386,12 +360,5 @@ fn whole(failure: Failure) -> anyhow::Error {
     match &failure {
         Failure::Status(_, said) if !said.text().is_empty() => anyhow::anyhow!("{}", said.text().trim_end()),
         Failure::Status(..) | Failure::Fault(_) => failure.into(),
-    }
-}
-
-/// Tells the service manager, if there is one.
-fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!("cannot reach the service manager: {error}");
     }
 }

@@ -1,5 +1,6 @@
 //! HTTP: the only place that knows hyper.
 
+mod activity;
 mod admin;
 mod answer;
 mod call;
@@ -15,6 +16,7 @@ mod response_body;
 mod server;
 mod service;
 
+pub use activity::Activity;
 pub use deadline::Deadlines;
 pub use probe::probe;
 pub use server::{Purpose, Server, Settings};

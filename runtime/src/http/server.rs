@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use super::activity::Activity;
 use super::connection;
 use super::deadline::Deadlines;
 use crate::engine::Engine;
@@ -23,6 +24,8 @@ pub struct Server {
     pub settings: Arc<ArcSwap<Settings>>,
     /// A permit a connection, over all listeners.
     pub connections: Arc<Semaphore>,
+    /// Counts them.
+    pub activity: Activity,
     /// What its requests are for.
     pub purpose: Purpose,
 }
@@ -75,7 +78,8 @@ impl Server {
                 (permit, (stream, peer)) = accepted => {
                     let (server, leaving) = (self.clone(), leaving.clone());
                     connections.spawn(async move {
-                        connection::serve(server, stream, peer, leaving).await;
+                        let _present = server.activity.enter();
+                        connection::serve(server.clone(), stream, peer, leaving).await;
                         drop(permit);
                     });
                 }

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use sd_notify::NotifyState;
-use tracing::warn;
-
+use super::standing::Standing;
 use crate::job::{Handler, Job, Run, Status};
-use crate::net::{Gate, Opened};
+use crate::net::Opened;
+use crate::observe::systemd;
 
 /// Opens this gate. Running it again changes nothing and says so.
 pub struct AcceptConnections {
-    /// The gate of the daemon.
-    pub gate: Gate,
+    /// Whose gate it is.
+    pub standing: Arc<Standing>,
 }
 
 impl Handler for AcceptConnections {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let (status, said) = match self.gate.open() {
+            let (status, said) = match self.standing.server.gate.open() {
                 Opened::Now => {
-                    notify_ready();
+                    // After the gate and not before it: whoever waits for this may connect at once.
+                    systemd::ready(&self.standing.status());
                     (Status::OK, "open\n")
                 }
                 Opened::Already => (Status::OK, "already open\n"),
@@ -30,14 +30,5 @@ impl Handler for AcceptConnections {
             let _told = to.write_all(said).await;
             Ok(status)
         })
-    }
-}
-
-/// Tells the service manager, if there is one. After the gate and not before it: whoever waits for
-/// this message may connect at once.
-fn notify_ready() {
-    if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("accepting connections")])
-    {
-        warn!("cannot tell the service manager that we are ready: {error}");
     }
 }

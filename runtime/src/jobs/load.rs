@@ -9,6 +9,7 @@ use std::thread;
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
+use super::credential;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
 use crate::job::{Access, Entry, Mount, Name, Record, Slots};
@@ -127,7 +128,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        Ok(entry(&config, source.digest(), code))
+        entry(&config, source.digest(), code)
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -180,7 +181,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        Ok(entry(config, source.digest(), code))
+        entry(config, source.digest(), code)
     }
 
     /// Finds the code of a module, or compiles it.
@@ -197,20 +198,25 @@ impl Loader {
 }
 
 /// Puts code under a handler's settings.
-fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Arc<Entry> {
+///
+/// # Errors
+/// A secret that cannot be had.
+fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
+    let mut env = config.env.clone();
+    credential::add(&mut env, &config.secrets)?;
     let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
-    Arc::new(Entry {
+    Ok(Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),
         handler: Arc::new(module),
         version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
         args: config.args.clone(),
-        env: config.env.clone(),
+        env,
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),
         record: Record::default(),
-    })
+    }))
 }
 
 /// Pairs a handler with the place for what becomes of it.

@@ -4,6 +4,7 @@ mod acceptconnections;
 mod canary;
 mod changes;
 mod commands;
+mod credential;
 mod describe;
 mod explain;
 mod generations;

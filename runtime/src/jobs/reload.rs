@@ -12,7 +12,8 @@ use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::job::{Handler, Job, Run};
-use crate::net::Change;
+use crate::net::{Change, GateState};
+use crate::observe::systemd;
 
 /// Reads the configuration anew and does what it says. The first generation comes this way too.
 pub struct Reload {
@@ -37,7 +38,14 @@ struct Loaded {
 impl Handler for Reload {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
+            let serving = self.standing.server.gate.state() == GateState::Open;
+            if serving {
+                systemd::reloading();
+            }
             let outcome = self.reload().await;
+            if serving {
+                systemd::ready(&self.standing.status());
+            }
             tell(&job, outcome).await
         })
     }

@@ -47,6 +47,7 @@ handler = "hello"
 const EVERYTHING: &str = r#"
 listen = ["unix://run.sock", "tcp://127.0.0.1:8081", "fd://"]
 grace = "1m30s"
+idle_exit = "5m"
 jobs = 32
 access_log = true
 admin = "unix://admin.sock"
@@ -90,6 +91,7 @@ queue = 0
 module = "hello.wasm"
 args = ["--greeting", "hi"]
 env = { ZULU = "1", ALPHA = "2" }
+secrets = { API_KEY = "api-key" }
 mounts = [{ host = "data", guest = "/data/", write = true }, { host = "data", guest = "/" }]
 limits.memory = "64KiB"
 limits.cpu = "none"
@@ -139,6 +141,9 @@ fn every_key_is_read_as_it_is_meant() {
     let socket = format!("unix://{}", place.path().join("run.sock").display());
     assert_eq!(listen, [socket.as_str(), "tcp://127.0.0.1:8081", "fd://"]);
     assert_eq!((config.grace, config.jobs), (Duration::from_secs(90), 32));
+    assert_eq!(config.idle_exit, Some(Duration::from_secs(300)));
+    let secret = Secret { variable: "API_KEY".to_owned(), credential: "api-key".to_owned() };
+    assert_eq!(config.handlers[0].secrets, [secret]);
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
     assert_eq!(config.admin, Some(place.path().join("admin.sock")));
@@ -166,8 +171,8 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((cors.max_age, cors.credentials), (Some("600".parse().unwrap()), true));
     let [route, tail] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((route.path.as_str(), route.host.as_deref()), ("/hello/{who}", Some("api.example.org")));
-    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 56));
-    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 62));
+    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 58));
+    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 64));
 }
 
 #[test]
