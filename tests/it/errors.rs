@@ -173,6 +173,22 @@ fn guests_that_spin_on_every_core_do_not_keep_others_from_being_answered() {
 }
 
 #[test]
+fn guests_that_spin_give_way_to_the_sockets_at_every_tick() {
+    let spin = Program::new().spin().wasm();
+    let daemon = Setup::new("").handler("spin", "limits = { cpu = \"9s\", time = \"20s\" }", &spin).start();
+    let mut spinning: Vec<Client> = (0..4).map(|_| daemon.client()).collect();
+    spinning.iter_mut().for_each(|client| client.send("GET /spin HTTP/1.1\r\nHost: test\r\n\r\n"));
+    assert!(spinning[0].is_silent_for(Duration::from_millis(100)), "they spin");
+    let mut client = daemon.client();
+    let start = Instant::now();
+
+    (0..20).for_each(|_| assert_eq!(client.get("/healthz").status(), 200));
+
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
+}
+
+#[test]
 fn the_slots_and_the_line_in_front_of_them_are_taken_and_one_more_is_a_503() {
     let program = Program::new().read_once().say("Content-Type: text/plain\n\ndone\n");
     let daemon = Setup::one("limits = { concurrency = 2, queue = 1 }", &program.wasm()).flag("-D").start();
