@@ -97,6 +97,17 @@ fn a_trap_is_a_502_and_the_log_says_where() {
 }
 
 #[test]
+fn a_name_of_a_function_cannot_forge_a_line_of_the_log() {
+    let text = r#"(module (memory (export "memory") 1)
+        (func $"evil\nINFO forged" unreachable) (func (export "_start") (call $"evil\nINFO forged")))"#;
+    let daemon = Setup::one("", &wat::parse_str(text).unwrap()).start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+
+    daemon.log.line("0: evil\\nINFO forged");
+}
+
+#[test]
 fn an_exit_status_is_a_502_with_the_last_line_of_stderr() {
     let daemon = failing("", Program::new().complain("first\nno disk left\n").exit(3));
 
