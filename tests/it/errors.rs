@@ -108,6 +108,21 @@ fn a_name_of_a_function_cannot_forge_a_line_of_the_log() {
 }
 
 #[test]
+fn a_flood_on_stderr_is_left_out_of_the_log_and_counted() {
+    let flood = Program::text().say("ok\n").code(
+        "(memory.fill (i32.const 0x10000) (i32.const 10) (i32.const 0x10000))
+         (call $write (i32.const 2) (i32.const 0x10000) (i32.const 0x10000))",
+    );
+    let daemon = Setup::one("", &flood.wasm()).start();
+
+    assert_eq!(daemon.get("/").text(), "ok\n");
+
+    daemon.log.line("lines on stderr were left out here");
+    let lines = daemon.log.text().lines().count();
+    assert!(lines < 3000, "{lines}");
+}
+
+#[test]
 fn an_exit_status_is_a_502_with_the_last_line_of_stderr() {
     let daemon = failing("", Program::new().complain("first\nno disk left\n").exit(3));
 
