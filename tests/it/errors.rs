@@ -97,6 +97,32 @@ fn a_trap_is_a_502_and_the_log_says_where() {
 }
 
 #[test]
+fn a_name_of_a_function_cannot_forge_a_line_of_the_log() {
+    let text = r#"(module (memory (export "memory") 1)
+        (func $"evil\nINFO forged" unreachable) (func (export "_start") (call $"evil\nINFO forged")))"#;
+    let daemon = Setup::one("", &wat::parse_str(text).unwrap()).start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+
+    daemon.log.line("0: evil\\nINFO forged");
+}
+
+#[test]
+fn a_flood_on_stderr_is_left_out_of_the_log_and_counted() {
+    let flood = Program::text().say("ok\n").code(
+        "(memory.fill (i32.const 0x10000) (i32.const 10) (i32.const 0x10000))
+         (call $write (i32.const 2) (i32.const 0x10000) (i32.const 0x10000))",
+    );
+    let daemon = Setup::one("", &flood.wasm()).start();
+
+    assert_eq!(daemon.get("/").text(), "ok\n");
+
+    daemon.log.line("lines on stderr were left out here");
+    let lines = daemon.log.text().lines().count();
+    assert!(lines < 3000, "{lines}");
+}
+
+#[test]
 fn an_exit_status_is_a_502_with_the_last_line_of_stderr() {
     let daemon = failing("", Program::new().complain("first\nno disk left\n").exit(3));
 
@@ -169,6 +195,22 @@ fn guests_that_spin_on_every_core_do_not_keep_others_from_being_answered() {
 
     assert_eq!(response.text(), "hello\n");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
+}
+
+#[test]
+fn guests_that_spin_give_way_to_the_sockets_at_every_tick() {
+    let spin = Program::new().spin().wasm();
+    let daemon = Setup::new("").handler("spin", "limits = { cpu = \"9s\", time = \"20s\" }", &spin).start();
+    let mut spinning: Vec<Client> = (0..4).map(|_| daemon.client()).collect();
+    spinning.iter_mut().for_each(|client| client.send("GET /spin HTTP/1.1\r\nHost: test\r\n\r\n"));
+    assert!(spinning[0].is_silent_for(Duration::from_millis(100)), "they spin");
+    let mut client = daemon.client();
+    let start = Instant::now();
+
+    (0..20).for_each(|_| assert_eq!(client.get("/healthz").status(), 200));
+
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
 }
 

@@ -187,6 +187,24 @@ fn a_path_that_no_route_matches_is_a_404() {
 }
 
 #[test]
+fn what_no_handler_can_give_is_a_501_and_the_end_of_the_connection() {
+    let daemon = daemon();
+    for (method, field) in [
+        ("CONNECT", ""),
+        ("TRACE", ""),
+        ("POST", "Transfer-Encoding: gzip, chunked\r\n"),
+        ("POST", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"),
+    ] {
+        let mut client = daemon.client();
+        client.send(format!("{method} /hello HTTP/1.1\r\nHost: test\r\n{field}\r\n0\r\n\r\n"));
+
+        let response = client.response();
+        assert_eq!(response.status(), 501, "{method} {field}");
+        assert!(response.undated().contains("connection: close\r\n"), "{method} {field}");
+    }
+}
+
+#[test]
 fn a_method_that_no_route_has_is_a_405_that_names_those_it_has() {
     let daemon = daemon();
     let mut client = daemon.client();

@@ -173,6 +173,26 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn a_reader_of_the_log_that_has_stalled_does_not_hold_up_the_end() {
+    /// Becomes the daemon, its output in a pipe that is open and never read.
+    const STALLED: [&str; 3] = ["sh", "-c", "mkfifo \"$0\"; exec 3<>\"$0\"; exec \"$@\" >&3 2>&3"];
+    let flood = Program::text().say("ok\n").code(
+        "(memory.fill (i32.const 0x10000) (i32.const 10) (i32.const 0x10000))
+         (call $write (i32.const 2) (i32.const 0x10000) (i32.const 0x10000))",
+    );
+    let setup = Setup::one("", &flood.wasm());
+    let (path, fifo) = (setup.path("p.sock"), setup.path("out"));
+    let mut program = STALLED.to_vec();
+    program.push(fifo.to_str().unwrap());
+    let mut daemon = setup.host(format!("unix://{}", path.display())).under(&program).start();
+    (0..4).for_each(|_| assert_eq!(Client::unix(&path).get("/").text(), "ok\n"));
+
+    daemon.signal(Signal::TERM);
+
+    assert_eq!(daemon.wait(Duration::from_secs(6)).code, Some(0));
+}
+
+#[test]
 fn a_connection_that_never_sent_a_request_does_not_hold_up_the_end() {
     let mut daemon = Setup::one("", &hello()).start();
     let mut silent = daemon.client();

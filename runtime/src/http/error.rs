@@ -13,6 +13,8 @@ use crate::job::{Fault, JobId, StopReason};
 pub(super) enum Refusal {
     /// The request cannot be understood: what is wrong with it.
     Malformed(String),
+    /// The request asks for what no handler can give: a tunnel, an echo of itself, an unknown coding.
+    Unsupported(&'static str),
     /// The target is longer than this many bytes.
     TargetTooLong(usize),
     /// No route matches.
@@ -35,6 +37,7 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
+            Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
@@ -62,6 +65,7 @@ impl Refusal {
     pub(super) fn code(&self) -> &'static str {
         match self {
             Refusal::Malformed(_) => "malformed_request",
+            Refusal::Unsupported(_) => "not_implemented",
             Refusal::TargetTooLong(_) => "target_too_long",
             Refusal::NoRoute => "no_route",
             Refusal::NoJob(_) => "job_not_found",
@@ -76,6 +80,7 @@ impl Refusal {
     fn message(&self) -> String {
         match self {
             Refusal::Malformed(what) => format!("malformed request: {what}"),
+            Refusal::Unsupported(what) => format!("not implemented: {what}"),
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
@@ -90,7 +95,10 @@ impl Refusal {
     /// Reports whether what is left of the request on the wire cannot be trusted or will not be read.
     fn closes(&self) -> bool {
         match self {
-            Refusal::Malformed(_) | Refusal::TargetTooLong(_) | Refusal::Forbidden(_) => true,
+            Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::Forbidden(_) => true,
             Refusal::NoRoute | Refusal::WrongMethod(_) | Refusal::NoJob(_) | Refusal::Rejected(..) => false,
             Refusal::Failed(_, fault) => matches!(
                 fault,
@@ -104,6 +112,7 @@ impl Refusal {
         let job = match &self {
             Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
             Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
@@ -139,6 +148,7 @@ impl Refusal {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::NoRoute
             | Refusal::Failed(..)

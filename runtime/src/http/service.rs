@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, HOST, ORIGIN};
+use http::header::{ALLOW, CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
@@ -82,6 +82,7 @@ impl<'a> Asked<'a> {
         if uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
             return Err(Refusal::TargetTooLong(most));
         }
+        self.check_method_and_coding()?;
         let host = self.host()?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
@@ -128,6 +129,25 @@ impl<'a> Asked<'a> {
         let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(failed)?;
         let answering = made.start(engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
+    }
+
+    /// Refuses what a route without methods must not be asked for, and what a handler could not tell
+    /// from a plain body.
+    ///
+    /// # Errors
+    /// RFC 9112 §6.1: a transfer coding that we do not understand is 501. RFC 9110 §9.3.6 and §9.3.8:
+    /// a tunnel is none of ours, and an echo would show what proxies have added.
+    fn check_method_and_coding(self) -> Result<(), Refusal> {
+        let Parts { method, headers, .. } = self.head;
+        if matches!(*method, Method::CONNECT | Method::TRACE) {
+            return Err(Refusal::Unsupported("CONNECT and TRACE"));
+        }
+        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+        match (codings.next(), codings.next()) {
+            (None, _) => Ok(()),
+            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+            (Some(_), _) => Err(Refusal::Unsupported("a transfer coding other than chunked")),
+        }
     }
 
     /// Returns the host that is asked for.

@@ -153,7 +153,9 @@ impl Tail {
     /// Returns the last line that is not blank, without its newline. Empty: nothing was written.
     pub fn last_line(&self) -> String {
         let text = self.text();
-        text.lines().rev().map(str::trim_end).find(|line| !line.is_empty()).unwrap_or_default().to_owned()
+        let last = text.lines().rev().map(str::trim_end).find(|line| !line.is_empty()).unwrap_or_default();
+        // It goes into the log, where a carriage return would forge a line of its own.
+        last.replace(char::is_control, " ")
     }
 }
 
@@ -185,6 +187,13 @@ mod tests {
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(tail.last_line(), "last");
         assert_eq!(output.written(), 11);
+    }
+
+    #[test]
+    fn a_last_line_cannot_pass_for_another() {
+        let tail = Tail::new(100);
+        tail.write(&Bytes::from_static(b"said\rforged\x1b[2J\tend\n")).unwrap();
+        assert_eq!(tail.last_line(), "said forged [2J end");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The log: lines on stderr that never make the daemon wait.
 
 use std::io::IsTerminal as _;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -16,8 +18,27 @@ pub enum Level {
     Debug,
 }
 
-/// Keeps the log's writer alive. Dropping it writes what is still queued.
-pub struct Log(#[expect(dead_code, reason = "held for its Drop")] WorkerGuard);
+/// Keeps the log's writer alive. Dropping it writes what is still queued, if somebody reads it.
+pub struct Log(Option<WorkerGuard>);
+
+/// How long a reader of our stderr may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let guard = self.0.take();
+        let (done, ended) = channel();
+        // On a thread of its own: a guard that waits in vain says so on stdout, which may be the very
+        // pipe that nobody reads. Without a thread the lines are lost, and the end is not.
+        let last_lines = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            drop(guard);
+            let _waited_for = done.send(());
+        });
+        if last_lines.is_ok() {
+            let _in_time = ended.recv_timeout(LAST_LINES);
+        }
+    }
+}
 
 /// Lines that may wait to be written; one more is dropped, so that a stalled reader of our stderr
 /// stalls nobody.
@@ -53,7 +74,7 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         lines.try_init()
     };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(Log(guard))
+    Ok(Log(Some(guard)))
 }
 
 /// Writes the time as the log does: RFC 3339, UTC, microseconds.

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::BoxFuture;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
-use wasmtime::{AsContextMut, Store};
+use wasmtime::{AsContextMut, Store, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::sandbox::Code;
@@ -23,9 +24,6 @@ const HANDLES: usize = 256;
 
 /// Random bytes a guest may ask for in one call. wasmtime-wasi's default is 64 MiB.
 const RANDOM: u64 = 64 << 10;
-
-/// Bytes a job may write to stderr: a complaint, not a product.
-const STDERR: u64 = 64 << 20;
 
 /// A module as a handler.
 pub struct Module {
@@ -105,14 +103,17 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
     }
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
-    wasi.stderr(Stdout::new(job.stderr, STDERR));
+    // Unbounded here: the log takes so many lines a second, and the tail holds so many bytes.
+    wasi.stderr(Stdout::new(job.stderr, u64::MAX));
 }
 
 /// Puts the bounds on a store that hold for every kind of module.
 pub(super) fn bound<S: Send>(store: &mut Store<S>, table: impl FnOnce(&mut S) -> &mut ResourceTable) {
     store.set_epoch_deadline(1);
     // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
-    store.epoch_deadline_async_yield_and_update(1);
+    // Behind the sockets and timers as well: wasmtime's own yield wakes itself at once, and a worker
+    // that always has somebody to run looks at them after 61 turns, which are 61 ticks.
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now()))));
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     store.set_max_component_handles(HANDLES * 4);
     table(store.as_context_mut().data_mut()).set_max_capacity(HANDLES);

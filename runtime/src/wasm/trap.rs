@@ -49,12 +49,20 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     let mut text = String::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
         let name = frame.func_name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
-        let name = name.unwrap_or_else(|| format!("function {}", frame.func_index()));
+        let name = name.map_or_else(|| format!("function {}", frame.func_index()), |name| plain(&name));
         let place = frame.symbols().first().and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
         let _infallible = match place {
-            Some((file, line)) => writeln!(text, "{number:>3}: {name} at {file}:{line}"),
+            Some((file, line)) => writeln!(text, "{number:>3}: {name} at {}:{line}", plain(file)),
             None => writeln!(text, "{number:>3}: {name}"),
         };
     }
     text
+}
+
+/// Escapes what could forge a line of the log: names are whatever the module says they are.
+fn plain(name: &str) -> String {
+    let escaped = |letter: char| -> String {
+        if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
+    };
+    name.chars().map(escaped).collect()
 }
