@@ -11,8 +11,8 @@
 //!
 //! | layer | module | holds |
 //! |---|---|---|
-//! | 0 | [`observe`] | the log |
-//! | 0 | [`net`] | sockets, from the address as written to the accepted stream; the gate |
+//! | 0 | [`observe`] | the log, and what the service manager is told |
+//! | 0 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
 //! | 1 | [`job`] | the job and all it is made of |
 //! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
 //! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |

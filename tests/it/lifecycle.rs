@@ -2,30 +2,29 @@
 
 use std::fs;
 use std::io::Read as _;
-use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, found, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, until};
 
-const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+pub(crate) const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
 /// The daemon as `serve -c FILE`: the configuration alone says where it listens.
-const AS_CONFIGURED: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$1\" \"$2\" \"$3\""];
+pub(crate) const AS_CONFIGURED: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$1\" \"$2\" \"$3\""];
 
-fn hello() -> Vec<u8> {
+pub(crate) fn hello() -> Vec<u8> {
     Program::text().say("hello\n").wasm()
 }
 
 /// A daemon that listens where `listen` says.
-fn listening(listen: &str) -> Setup {
+pub(crate) fn listening(listen: &str) -> Setup {
     let setup = Setup::new(&configuration(listen, "")).file("one.wasm", &hello());
     setup.under(&AS_CONFIGURED)
 }
 
-fn configuration(listen: &str, more: &str) -> String {
+pub(crate) fn configuration(listen: &str, more: &str) -> String {
     format!(
         "listen = {listen}\n{more}\n[handler.one]\nmodule = \"one.wasm\"\n[[route]]\npath = \"/\"\nhandler = \"one\"\n"
     )
@@ -41,7 +40,7 @@ fn reload(daemon: &Daemon, text: &str) {
 }
 
 /// Returns the port of the `count`-th TCP listener there has been.
-fn port(daemon: &Daemon, count: usize) -> u16 {
+pub(crate) fn port(daemon: &Daemon, count: usize) -> u16 {
     let line = daemon.log.lines(count, "listening on tcp://").pop().unwrap();
     line.rsplit_once(':').unwrap().1.parse().unwrap()
 }
@@ -237,101 +236,4 @@ fn a_signal_to_end_is_heard_while_the_configuration_is_read() {
     assert_eq!(daemon.terminate().code, Some(0));
 
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-}
-
-#[test]
-fn a_handler_gets_its_secrets_and_nobody_else_sees_them() {
-    let module = Program::text().environment().wasm();
-    let setup = Setup::one("secrets = { API_KEY = \"key\" }", &module).file("key", b"s3cret\n");
-    let credentials = setup.path("");
-    let mut daemon = setup.flag("-D").env("CREDENTIALS_DIRECTORY", credentials).start();
-
-    let response = daemon.get("/");
-
-    assert!(response.text().split('\0').any(|variable| variable == "API_KEY=s3cret"));
-    assert!(!daemon.terminate().stderr.contains("s3cret"));
-}
-
-#[test]
-fn a_missing_secret_keeps_the_gate_shut_and_says_which() {
-    let setup = Setup::one("secrets = { API_KEY = \"key\" }", &hello());
-    let credentials = setup.path("");
-
-    let ended = setup.env("CREDENTIALS_DIRECTORY", credentials).fail();
-
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("secrets.API_KEY: there is no credential \"key\""), "{}", ended.stderr);
-}
-
-#[test]
-fn a_daemon_that_nobody_could_start_again_does_not_end_when_idle() {
-    let setup = Setup::new(&format!("idle_exit = \"1s\"\n{}", configuration("[\"fd://\"]", "")));
-
-    let ended = setup.file("one.wasm", &hello()).fail();
-
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("idle_exit: goes only with sockets of systemd"), "{}", ended.stderr);
-}
-
-#[test]
-fn an_idle_daemon_ends_well_and_a_connection_keeps_it() {
-    if !found(&["systemd-socket-activate"], "systemd") {
-        return;
-    }
-    let setup = Setup::new(&format!("idle_exit = \"400ms\"\n{}", configuration("[\"fd://\"]", "")));
-    let setup = setup.file("one.wasm", &hello()).under(&AS_CONFIGURED);
-    let socket = setup.path("p.sock");
-    let listen = socket.to_str().unwrap().to_owned();
-    let mut daemon = setup.under(&["systemd-socket-activate", "-l", &listen]).spawn();
-    until("it listens", || socket.exists().then_some(()));
-    let mut client = Client::unix(&socket);
-    assert_eq!(client.get("/").text(), "hello\n");
-    assert!(client.is_silent_for(Duration::from_millis(800)), "it does not end under a client");
-    let start = Instant::now();
-    drop(client);
-
-    let ended = daemon.wait(PATIENCE);
-
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(start.elapsed() >= Duration::from_millis(400));
-    assert!(socket.exists(), "the socket is systemd's");
-}
-
-/// Reads what the daemon tells its service manager, until a message holds `wanted`.
-fn told(manager: &UnixDatagram, wanted: &str) -> Vec<String> {
-    manager.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut messages = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let length = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{error} after {messages:?}"));
-        messages.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
-        if messages.last().is_some_and(|message| message.contains(wanted)) {
-            return messages;
-        }
-    }
-}
-
-#[test]
-fn the_service_manager_is_told_of_every_step_and_that_it_is_alive() {
-    let setup = listening("[\"tcp://127.0.0.1:0\"]");
-    let path = setup.path("manager.sock");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    let socket = format!("NOTIFY_SOCKET={}", path.display());
-    let mut daemon = setup.under(&["env", &socket, "WATCHDOG_USEC=200000"]).spawn();
-
-    told(&manager, "READY=1\nSTATUS=open: generation 1, 1 handlers\n");
-    let start = Instant::now();
-    told(&manager, "WATCHDOG=1\n");
-    told(&manager, "WATCHDOG=1\n");
-    assert!(start.elapsed() < Duration::from_millis(1000), "{:?}", start.elapsed());
-    daemon.signal(Signal::HUP);
-    told(&manager, "RELOADING=1\nMONOTONIC_USEC=");
-    told(&manager, "READY=1\nSTATUS=open: generation 2, 1 handlers\n");
-    fs::write(daemon.path("portcullis.toml"), "rubbish").unwrap();
-    daemon.signal(Signal::HUP);
-    told(&manager, "RELOADING=1\n");
-    told(&manager, "READY=1\nSTATUS=open: generation 2, 1 handlers\n");
-    daemon.signal(Signal::TERM);
-    told(&manager, "STOPPING=1\nSTATUS=draining\n");
-    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }

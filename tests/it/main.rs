@@ -15,5 +15,7 @@ mod http;
 mod isolation;
 mod layering;
 mod lifecycle;
+mod manager;
 mod sockets;
 mod streaming;
+mod upgrade;

@@ -5,6 +5,7 @@ mod changes;
 mod check;
 mod compile_worker;
 mod curl;
+mod exec;
 mod explain;
 mod logs;
 mod new;
@@ -65,9 +66,14 @@ enum Verb {
     Rollback(swap::RollbackArgs),
     /// Tell the daemon to drain and end.
     Shutdown(show::Args),
+    /// Replace the daemon by the program that is on disk now, and lose no request.
+    Upgrade(show::Args),
     /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
     #[command(name = compile::VERB, hide = true)]
     CompileWorker,
+    /// Not for people: becomes another program, with the number of its process in its environment.
+    #[command(hide = true)]
+    Exec(exec::Args),
 }
 
 /// Runs the program and says how it ended. Errors are printed, a line each.
@@ -92,7 +98,9 @@ pub fn main() -> ExitCode {
         Verb::Swap(args) => swap::swap(args),
         Verb::Rollback(args) => swap::rollback(args),
         Verb::Shutdown(args) => show::shutdown(args),
+        Verb::Upgrade(args) => show::upgrade(args),
         Verb::CompileWorker => Ok(compile_worker::work()),
+        Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {

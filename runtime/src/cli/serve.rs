@@ -16,14 +16,15 @@ use super::{progress, start_log};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::engine::Engine;
-use crate::jobs::Source;
+use crate::jobs::{Launch, Source};
 use crate::net::Endpoint;
 
 /// Serves what a configuration says, until it is told to end.
 ///
 /// SIGTERM and SIGINT drain: requests under way are finished within the grace period; a second one
 /// ends at once. SIGHUP reads the configuration and the modules anew, and listens where it says; on
-/// any error everything stays as it was.
+/// any error everything stays as it was. SIGUSR2 starts the program that is on disk now and hands
+/// every socket to it; if it does not get ready, this one goes on.
 #[derive(clap::Args)]
 #[command(after_help = STATUSES)]
 pub(super) struct Args {
@@ -91,6 +92,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
         source: source.clone(),
         overlay: Arc::new(move |config| over.put_over(config)),
         progress: progress::bar(),
+        launch: Launch::of_this_process()?,
     };
     run_to_end(async {
         match Daemon::start(options).await? {

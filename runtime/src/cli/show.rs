@@ -145,6 +145,12 @@ pub(super) fn shutdown(Args { socket }: Args) -> Result<ExitCode> {
     Ok(end(&outcome))
 }
 
+pub(super) fn upgrade(Args { socket }: Args) -> Result<ExitCode> {
+    socket.show(bare("upgrade"), |told| {
+        say(&format!("process {} serves; the old one drains and ends", told["process"]))
+    })
+}
+
 fn bare(name: &str) -> Call {
     call(name, [])
 }

@@ -14,7 +14,7 @@ use super::{curl, progress, say, serve, socket, start_log};
 use crate::config;
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::engine::Engine;
-use crate::jobs::Overlay;
+use crate::jobs::{Launch, Overlay};
 
 /// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
 ///
@@ -54,9 +54,11 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let source = move || {
         let mut config = config::load(&file)?;
         over(&mut config);
+        config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
         Ok(config)
     };
-    let options = Options { source: Arc::new(source), overlay, progress: progress::bar() };
+    let launch = Launch::of_this_process()?;
+    let options = Options { source: Arc::new(source), overlay, progress: progress::bar(), launch };
     serve::run_to_end(async {
         let Some(daemon) = Daemon::start(options).await? else { return Ok(Exit::Drained) };
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {

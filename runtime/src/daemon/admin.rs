@@ -32,18 +32,18 @@ pub(super) struct Admin {
     serving: Option<JoinHandle<Result<(), Failure>>>,
 }
 
-/// Binds the admin socket, if there is to be one.
+/// Binds the admin socket, if there is to be one, or takes it over from the process before this one.
 ///
 /// # Errors
 /// It cannot be bound.
-pub(super) fn bind(config: &Config) -> Result<Sockets> {
+pub(super) fn bind(config: &Config, passed: &mut Activation) -> Result<Sockets> {
     let options = BindOptions {
         unix_group: config.admin_access.group.clone(),
         unix_mode: config.admin_access.mode,
         ..BindOptions::default()
     };
     let endpoints: Vec<Endpoint> = config.admin.iter().cloned().map(Endpoint::Unix).collect();
-    Sockets::bind(&endpoints, options, Activation::none()).context("admin")
+    Sockets::bind(&endpoints, options, passed.part(&endpoints)).context("admin")
 }
 
 /// Makes the job `serveadmin`. `asked` is the gate that operators ask about.
@@ -80,6 +80,10 @@ impl Admin {
             self.serving = Some(engine.spawn(engine.job("serveadmin")?));
         }
         Ok(())
+    }
+
+    pub(super) fn sockets(&self) -> Arc<Sockets> {
+        self.sockets.clone()
     }
 
     /// Returns the address, if there is one.

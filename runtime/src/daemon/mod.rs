@@ -1,11 +1,12 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
 mod admin;
+mod install;
 mod signals;
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
@@ -13,21 +14,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
-use crate::config::{self, CacheDir, Config};
+use crate::config::Config;
 use crate::engine::{Engine, Failure};
 use crate::http::{Activity, Purpose, Server};
-use crate::job::{Name, Stop, StopReason, Tenure};
-use crate::jobs::{
-    self, AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs,
-    ListRoutes, Loader, Overlay, Plan, Progress, Reload, Rollback, ServeApi, Shutdown, Source, Standing,
-    Swap, TellLogs, TellStatus, Version, WatchCanary,
-};
+use crate::job::{Stop, StopReason};
+use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
 use crate::observe::systemd;
-use crate::wasm::cache::{Cache, Place};
-use crate::wasm::compile::Compiler;
-use crate::wasm::{Allocation, Compilation, Sandbox};
 use admin::Admin;
+use install::{Operating, install};
 use signals::{Sent, Signals};
 
 /// What a daemon is started with.
@@ -38,6 +33,8 @@ pub struct Options {
     pub overlay: Overlay,
     /// Is told of every module that is compiled.
     pub progress: Progress,
+    /// How the next process is started, by an upgrade.
+    pub launch: Launch,
 }
 
 /// A daemon that has bound its sockets and opened its gate.
@@ -106,7 +103,7 @@ impl Daemon {
             activity: Activity::default(),
         });
         let config = ArcSwap::from_pointee(config);
-        let standing = Arc::new(Standing { config, sockets: Arc::new(sockets), server });
+        let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));
         let closing = Closing(standing.clone());
         let operating = Operating { admin: &admin, stop: &stop, started };
         install(&engine, &standing, options, operating)?;
@@ -116,7 +113,7 @@ impl Daemon {
         let mut reporting = JoinSet::new();
         reporting.spawn(standing.clone().report());
         tokio::select! {
-            opened = open(&engine) => opened?,
+            opened = open(&engine, &standing) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
         Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing, reporting }))
@@ -128,39 +125,45 @@ impl Daemon {
     }
 
     /// Waits for a signal to end, then drains: no new connections, at most the grace period for the
-    /// requests under way. A second signal ends at once. SIGHUP reloads.
+    /// requests under way. A second signal ends at once. SIGHUP reloads, SIGUSR2
+    /// upgrades.
     ///
     /// # Errors
     /// Serving failed.
     pub async fn run(mut self) -> Result<Exit> {
         /// One that runs and one that comes after it, and so sees whatever changed in between.
-        const RELOADS: usize = 2;
-        let mut reloads = JoinSet::new();
-        loop {
+        const CHANGES: usize = 2;
+        let mut changes = JoinSet::new();
+        let served = loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Sent::Reload if reloads.len() < RELOADS => {
+                    Sent::Reload | Sent::Upgrade if changes.len() >= CHANGES => {}
+                    Sent::Reload => {
                         let engine = self.engine.clone();
-                        reloads.spawn(async move { reload(&engine).await });
+                        changes.spawn(async move { reload(&engine).await });
                     }
-                    Sent::Reload => {}
-                    Sent::End(_) => break,
+                    Sent::Upgrade => {
+                        let engine = self.engine.clone();
+                        changes.spawn(async move { upgrade(&engine).await });
+                    }
+                    Sent::End(_) => break false,
                 },
-                Some(_) = reloads.join_next() => {}
-                _ = self.stop.raised() => break,
+                Some(_) = changes.join_next() => {}
+                _ = self.stop.raised() => break false,
                 () = self.standing.idle() => {
                     info!("nobody wants anything: ending until systemd starts us again");
-                    break;
+                    break false;
                 }
                 served = &mut self.serving => match served {
                     Ok(Err(failure)) => return Err(failure.into()),
-                    Ok(Ok(())) => break,
+                    // An upgrade took the last socket.
+                    Ok(Ok(())) => break true,
                     Err(failure) => bail!("serving failed: {failure}"),
                 },
             }
-        }
+        };
         // What is half loaded would be closed as soon as it was there.
-        drop(reloads);
+        drop(changes);
         let Daemon {
             engine,
             standing,
@@ -172,7 +175,7 @@ impl Daemon {
             ..
         } = self;
         let ended = async {
-            let exit = drain(&engine, &standing, serving).await;
+            let exit = drain(&engine, &standing, (!served).then_some(serving)).await;
             admin.end().await;
             exit
         };
@@ -193,24 +196,18 @@ struct Bound {
     admin: Sockets,
 }
 
-/// What operators have to do with.
-struct Operating<'a> {
-    admin: &'a Admin,
-    stop: &'a Stop,
-    started: Instant,
-}
-
 /// Reads the configuration and binds what it says.
 fn bind(source: &Source) -> Result<Bound> {
     let config = source()?;
+    let mut activation = Activation::from_env()?;
     // First, so that nothing that is passed in takes its path.
-    let admin = admin::bind(&config)?;
+    let admin = admin::bind(&config, &mut activation)?;
     let options = BindOptions {
         unix_group: config.unix.group.clone(),
         unix_mode: config.unix.mode,
         ..BindOptions::default()
     };
-    let sockets = Sockets::bind(&config.listen, options, Activation::from_env()?)?;
+    let sockets = Sockets::bind(&config.listen, options, activation)?;
     Ok(Bound { config, sockets, admin })
 }
 
@@ -226,21 +223,47 @@ impl Exit {
     }
 }
 
-/// Publishes the first generation, then opens the gate.
-async fn open(engine: &Arc<Engine>) -> Result<()> {
+/// Publishes the first generation, then opens the gate. If another process serves until then, it is
+/// asked before and told afterwards.
+async fn open(engine: &Arc<Engine>, standing: &Standing) -> Result<()> {
     engine.run(engine.job("reload")?).await.map_err(whole)?;
+    let mut predecessor = standing.sockets.predecessor();
+    if let Some(predecessor) = &mut predecessor {
+        predecessor.ready().await?;
+    }
     engine.run(engine.job("acceptconnections")?).await?;
+    let left = standing.own();
+    if systemd::keeps_descriptors() {
+        left.iter().for_each(|name| systemd::discard(name));
+    }
+    standing.keep();
+    if let Some(predecessor) = predecessor {
+        predecessor.open().await;
+    }
     Ok(())
 }
 
 /// Lets the connections finish what they began, then the jobs: whoever was accepted is answered.
-async fn drain(engine: &Arc<Engine>, standing: &Standing, serving: JoinHandle<Result<(), Failure>>) -> Exit {
+async fn drain(
+    engine: &Arc<Engine>,
+    standing: &Standing,
+    serving: Option<JoinHandle<Result<(), Failure>>>,
+) -> Exit {
     let grace = standing.config.load().grace;
     info!("draining: requests under way have {grace:?}");
-    systemd::stopping();
+    if !standing.is_handed_over() {
+        systemd::stopping();
+    }
+    if systemd::keeps_descriptors() {
+        // Whoever is given the sockets finds them at their paths.
+        standing.leave_files();
+    }
     let deadline = Instant::now() + grace;
     standing.server.gate.drain();
-    let served = timeout(grace, serving).await.is_ok();
+    let served = match serving {
+        Some(serving) => timeout(grace, serving).await.is_ok(),
+        None => true,
+    };
     let ending = engine.shutdown(deadline.saturating_duration_since(Instant::now())).await;
     if !ending.callbacks_done {
         warn!("a shutdown callback did not finish in time");
@@ -254,6 +277,18 @@ async fn drain(engine: &Arc<Engine>, standing: &Standing, serving: JoinHandle<Re
     if served && ending.stopped == 0 { Exit::Drained } else { Exit::CutOff }
 }
 
+/// Runs the job `upgrade` and logs what it says; on failure this process goes on.
+async fn upgrade(engine: &Arc<Engine>) {
+    let outcome = match engine.job("upgrade") {
+        Ok(job) => engine.run(job).await,
+        Err(fault) => Err(Failure::Fault(fault)),
+    };
+    match outcome {
+        Ok(()) => {}
+        Err(failure) => error!("not upgraded, this process goes on: {:#}", whole(failure)),
+    }
+}
+
 /// Runs the job `reload` and logs what it says; on failure the old generation goes on.
 pub async fn reload(engine: &Arc<Engine>) {
     let outcome = match engine.job("reload") {
@@ -264,87 +299,6 @@ pub async fn reload(engine: &Arc<Engine>) {
         Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
         Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
     }
-}
-
-/// Registers the built-in jobs.
-fn install(
-    engine: &Arc<Engine>,
-    standing: &Arc<Standing>,
-    options: Options,
-    operating: Operating<'_>,
-) -> Result<()> {
-    let Operating { admin, stop, started } = operating;
-    let config = standing.config.load();
-    let most = u32::try_from(config.jobs).context("jobs")?;
-    let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
-    let sandbox = Sandbox::new(most, compilation).context("start wasmtime")?;
-    match sandbox.allocation() {
-        Allocation::Pooled => {}
-        Allocation::OnDemand(why) => {
-            warn!(
-                "the pool of instances cannot be reserved, each job gets fresh memory, which is slower: {why}"
-            );
-        }
-    }
-    let status = TellStatus {
-        engine: Arc::downgrade(engine),
-        standing: standing.clone(),
-        admin: admin.address(),
-        allocation: sandbox.allocation().to_string(),
-        started,
-    };
-    let loader = Loader::new(sandbox, options.progress);
-    let generations = Arc::new(Generations::new(engine, loader));
-    let reload =
-        Reload { generations: generations.clone(), source: options.source, standing: standing.clone() };
-    let swap = Swap { generations: generations.clone(), duration: config::duration };
-    let watch = WatchCanary {
-        generations: generations.clone(),
-        duration: config::duration,
-        gate: standing.server.gate.clone(),
-    };
-    let Standing { sockets, server, .. } = &**standing;
-    let gate = server.gate.clone();
-    let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_admin = admin::job(engine, admin, server.settings.clone(), gate.clone());
-    let plan =
-        Plan { generations: generations.clone(), standing: standing.clone(), overlay: options.overlay };
-    let weak = || Arc::downgrade(engine);
-    let registry = engine.registry();
-    registry.register("serveapi", Arc::new(serve_api))?;
-    registry.register("serveadmin", Arc::new(serve_admin))?;
-    registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
-    registry.register("reload", Arc::new(reload))?;
-    registry.register("plan", Arc::new(plan))?;
-    registry.register("swap", Arc::new(swap))?;
-    registry.register("rollback", Arc::new(Rollback { generations }))?;
-    registry.register("canary", Arc::new(watch))?;
-    registry.register("shutdown", Arc::new(Shutdown { stop: stop.clone() }))?;
-    registry.register("status", Arc::new(status))?;
-    registry.register("handlers", Arc::new(ListHandlers { engine: weak() }))?;
-    registry.register("routes", Arc::new(ListRoutes { engine: weak() }))?;
-    registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
-    registry.register("kill", Arc::new(Kill { engine: weak() }))?;
-    registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
-    registry.register("explain", Arc::new(Explain { engine: weak() }))?;
-    registry.register("commands", Arc::new(Commands { engine: weak() }))?;
-    registry.register("version", Arc::new(Version))?;
-    debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
-    Ok(())
-}
-
-/// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
-fn cache(dir: &CacheDir) -> Option<Cache> {
-    let var = |name: &str| std::env::var_os(name);
-    let place = match dir {
-        CacheDir::Off => return None,
-        CacheDir::Standard => Place::standard(var),
-        CacheDir::At(dir) => Place::at(dir.clone(), var),
-    };
-    place
-        .and_then(|place| Cache::open(&place))
-        .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
-        .ok()
 }
 
 /// Says how many connections there may be at once. Unless it is configured, half of the descriptors

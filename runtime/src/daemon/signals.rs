@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What an operator may send.
 pub(super) struct Signals {
     hangup: Signal,
+    user: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -15,6 +16,8 @@ pub(super) struct Signals {
 pub(super) enum Sent {
     /// Read everything anew.
     Reload,
+    /// Hand over to a new process.
+    Upgrade,
     /// Come to an end; the number of the signal.
     End(u8),
 }
@@ -24,6 +27,7 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Signals> {
         Ok(Signals {
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -36,6 +40,7 @@ impl Signals {
         const TERMINATE: u8 = 15;
         tokio::select! {
             _ = self.hangup.recv() => Sent::Reload,
+            _ = self.user.recv() => Sent::Upgrade,
             _ = self.terminate.recv() => Sent::End(TERMINATE),
             _ = self.interrupt.recv() => Sent::End(INTERRUPT),
         }
@@ -46,7 +51,7 @@ impl Signals {
         loop {
             match self.next().await {
                 Sent::End(signal) => return signal,
-                Sent::Reload => {}
+                Sent::Reload | Sent::Upgrade => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::job::{Access, Entry, Mount, Name, Record, Slots};
 use crate::wasm::{Code, Digest, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 18] = [
+pub const BUILTIN: [&str; 19] = [
     "acceptconnections",
     "canary",
     "commands",
@@ -34,6 +34,7 @@ pub const BUILTIN: [&str; 18] = [
     "shutdown",
     "status",
     "swap",
+    "upgrade",
     "version",
 ];
 

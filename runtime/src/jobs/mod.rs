@@ -23,6 +23,7 @@ mod standing;
 mod status;
 mod swap;
 mod tell;
+mod upgrade;
 mod version;
 
 pub use acceptconnections::AcceptConnections;
@@ -44,4 +45,5 @@ pub use shutdown::Shutdown;
 pub use standing::{Standing, settings};
 pub use status::TellStatus;
 pub use swap::Swap;
+pub use upgrade::{Launch, Upgrade};
 pub use version::Version;

@@ -75,6 +75,9 @@ impl Reload {
         // From here on nothing can fail, so that no catalog is served without its sockets.
         self.standing.adopt(config);
         self.standing.sockets.apply(change);
+        if self.standing.server.gate.state() == GateState::Open {
+            self.standing.keep();
+        }
         Ok(told.to_string())
     }
 

@@ -1,16 +1,20 @@
 //! What the daemon stands on besides its catalog: the sockets, the server and the configuration in force.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval, sleep};
+use tracing::warn;
 
 use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Server, Settings};
 use crate::job::Kind;
-use crate::net::{GateState, Sockets};
+use crate::net::{GateState, Leave, Sockets};
 use crate::observe::systemd;
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
@@ -19,11 +23,81 @@ pub struct Standing {
     pub config: ArcSwap<Config>,
     /// Every listener.
     pub sockets: Arc<Sockets>,
+    /// Those of operators.
+    pub admin: Arc<Sockets>,
     /// What answers their connections.
     pub server: Arc<Server>,
+    handed_over: AtomicBool,
+    /// What the service manager keeps for the next process.
+    kept: Mutex<BTreeSet<String>>,
 }
 
 impl Standing {
+    /// Puts together what the daemon stands on.
+    pub fn new(
+        config: ArcSwap<Config>,
+        sockets: Sockets,
+        admin: Arc<Sockets>,
+        server: Arc<Server>,
+    ) -> Standing {
+        let sockets = Arc::new(sockets);
+        Standing {
+            config,
+            sockets,
+            admin,
+            server,
+            handed_over: AtomicBool::new(false),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Lets go of the sockets: another process accepts from them.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.leave_files();
+        self.sockets.close(Leave::Gently);
+        self.admin.close(Leave::Gently);
+    }
+
+    /// Leaves the files of Unix sockets where they are, for the next process.
+    pub fn leave_files(&self) {
+        self.sockets.leave_files();
+        self.admin.leave_files();
+    }
+
+    /// Makes everything that was taken over ours; see [`Sockets::own`].
+    pub fn own(&self) -> Vec<String> {
+        self.admin.own();
+        self.sockets.own()
+    }
+
+    /// Reports whether another process has taken over.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// Has the service manager keep the sockets that we bound, for the next process, and no others.
+    pub fn keep(&self) {
+        if !systemd::keeps_descriptors() {
+            return;
+        }
+        let named = self.sockets.named().and_then(|mut named| {
+            named.extend(self.admin.named()?);
+            Ok(named)
+        });
+        match named {
+            Ok(named) => {
+                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                // Storing one again does nothing: systemd sees that it is the same.
+                named.iter().for_each(|(name, socket)| systemd::store(name, socket.as_fd()));
+                let now = named.into_iter().map(|(name, _)| name).collect();
+                kept.difference(&now).for_each(|name| systemd::discard(name));
+                *kept = now;
+            }
+            Err(error) => warn!("sockets are not kept over a restart: {error:#}"),
+        }
+    }
+
     /// Says in a line where the daemon stands.
     pub fn status(&self) -> String {
         let catalog = self.server.engine.live().pin();

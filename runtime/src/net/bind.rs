@@ -2,9 +2,11 @@
 
 use super::endpoint::Endpoint;
 use super::listener::Listener;
-use super::systemd::{Activation, GivenSocket};
-use super::{tcp, unix};
-use anyhow::{Context, bail};
+use super::socket_file::SocketFile;
+use super::systemd::{Activation, Given, GivenSocket};
+use super::unix;
+use super::{handover, tcp};
+use anyhow::{Context, anyhow, bail};
 
 /// How sockets are bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,10 @@ fn bind_one(
     options: &BindOptions,
     activation: &mut Activation,
 ) -> anyhow::Result<Vec<Listener>> {
+    let inherited = inherit(endpoint, activation)?;
+    if !inherited.is_empty() {
+        return Ok(inherited);
+    }
     match endpoint {
         Endpoint::Tcp(address) => tcp::bind(address, options.backlog_for_kernel())?
             .into_iter()
@@ -79,9 +85,33 @@ fn bind_one(
     }
 }
 
-fn wrap(endpoint: &Endpoint, given: GivenSocket) -> anyhow::Result<Listener> {
-    match given {
-        GivenSocket::Tcp(socket) => Ok(Listener::tcp(endpoint.clone(), socket)?),
+/// Takes over the sockets that the process before this one had for an endpoint, or that systemd kept. None: there
+/// are none that clients can still reach.
+fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for fd in activation.inherited(&handover::name(endpoint)?) {
+        let socket = GivenSocket::of(fd).map_err(|found| anyhow!("{endpoint}: what was passed {found}"))?;
+        listeners.extend(match (endpoint, socket) {
+            (Endpoint::Tcp(_), GivenSocket::Tcp(socket)) => Some(Listener::tcp(endpoint.clone(), socket)?),
+            (Endpoint::Unix(path), GivenSocket::Unix(socket)) => match SocketFile::adopt(path) {
+                Ok(file) => Some(Listener::unix(endpoint.clone(), socket, endpoint.to_string(), Some(file))?),
+                Err(error) => {
+                    tracing::debug!("{endpoint}: bound anew: {error:#}");
+                    None
+                }
+            },
+            (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Fd(_), _) => {
+                bail!("{endpoint}: what was passed is a socket of another kind")
+            }
+        });
+    }
+    Ok(listeners)
+}
+
+fn wrap(endpoint: &Endpoint, given: Given) -> anyhow::Result<Listener> {
+    let Given { socket, taken } = given;
+    let listener = match socket {
+        GivenSocket::Tcp(socket) => Listener::tcp(endpoint.clone(), socket)?,
         GivenSocket::Unix(socket) => {
             let addr = socket.local_addr()?;
             let local = match (addr.as_pathname(), abstract_name(&addr)) {
@@ -89,9 +119,10 @@ fn wrap(endpoint: &Endpoint, given: GivenSocket) -> anyhow::Result<Listener> {
                 (None, Some(name)) => format!("unix://@{name}"),
                 (None, None) => bail!("the socket has no name: give it one with ListenStream="),
             };
-            Ok(Listener::unix(endpoint.clone(), socket, local, None)?)
+            Listener::unix(endpoint.clone(), socket, local, None)?
         }
-    }
+    };
+    Ok(listener.passed(taken))
 }
 
 fn abstract_name(addr: &std::os::unix::net::SocketAddr) -> Option<String> {

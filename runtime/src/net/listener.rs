@@ -3,8 +3,8 @@
 use super::endpoint::Endpoint;
 use super::patience::{Next, Patience, Tell};
 use super::peer::{Credentials, Peer};
+use super::socket_file::SocketFile;
 use super::stream::Stream;
-use super::unix::SocketFile;
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,9 @@ pub struct Listener {
     endpoint: Endpoint,
     local: String,
     // Before the socket: a path that is visible should have somebody behind it.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    // What systemd passed can be taken again once this is gone.
+    _taken: Option<Arc<()>>,
     socket: Socket,
     patience: Mutex<Patience>,
 }
@@ -52,7 +54,22 @@ impl Listener {
     }
 
     fn new(endpoint: Endpoint, local: String, file: Option<SocketFile>, socket: Socket) -> Listener {
-        Listener { endpoint, local, _file: file, socket, patience: Mutex::default() }
+        Listener { endpoint, local, file, _taken: None, socket, patience: Mutex::default() }
+    }
+
+    /// Notes that the socket was passed by systemd.
+    pub(super) fn passed(self, taken: Arc<()>) -> Listener {
+        Listener { _taken: Some(taken), ..self }
+    }
+
+    /// Leaves the file of a Unix socket where it is: another process serves it, or will.
+    pub(super) fn leave_file(&self) {
+        self.file.iter().for_each(SocketFile::leave);
+    }
+
+    /// Makes the file of a Unix socket that another process bound ours to remove.
+    pub(super) fn own_file(&self) {
+        self.file.iter().for_each(SocketFile::own);
     }
 
     /// The endpoint as configured. A name that has several addresses has a listener for each.

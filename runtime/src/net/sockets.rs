@@ -2,9 +2,12 @@
 
 use super::bind::{BindOptions, bind};
 use super::endpoint::Endpoint;
+use super::handover::{self, Predecessor, Successor};
 use super::listener::{Listener, warn_if_exposed};
+use super::socket_file::SocketFile;
 use super::systemd::Activation;
 use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
@@ -15,6 +18,9 @@ pub struct Sockets {
     activation: Mutex<Activation>,
     held: Mutex<Held>,
     posted: Notify,
+    predecessor: Mutex<Option<Predecessor>>,
+    /// What was passed and is not wanted any more.
+    left: Mutex<Vec<String>>,
 }
 
 /// A listener to accept from until its connections are to leave.
@@ -68,16 +74,20 @@ impl Sockets {
     pub fn bind(
         endpoints: &[Endpoint],
         options: BindOptions,
-        activation: Activation,
+        mut activation: Activation,
     ) -> anyhow::Result<Sockets> {
+        let predecessor = Predecessor::find(&mut activation)?;
         let sockets = Sockets {
             options,
             activation: Mutex::new(activation),
             held: Mutex::default(),
             posted: Notify::new(),
+            predecessor: Mutex::new(predecessor),
+            left: Mutex::default(),
         };
         let change = sockets.prepare(endpoints)?;
         sockets.apply(change);
+        *sockets.left.lock().unwrap_or_else(PoisonError::into_inner) = sockets.activation().left();
         Ok(sockets)
     }
 
@@ -90,8 +100,7 @@ impl Sockets {
             self.held().berths.iter().map(|berth| berth.listener.endpoint().clone()).collect();
         let new: Vec<Endpoint> =
             wanted.iter().filter(|endpoint| !known.contains(endpoint)).cloned().collect();
-        let mut activation = self.activation.lock().unwrap_or_else(PoisonError::into_inner);
-        let added = bind(&new, &self.options, &mut activation)?;
+        let added = bind(&new, &self.options, &mut self.activation())?;
         warn_if_exposed(&added);
         Ok(Change { wanted: wanted.to_vec(), added })
     }
@@ -150,6 +159,61 @@ impl Sockets {
     /// Returns every listener there is now.
     pub fn listeners(&self) -> Vec<Arc<Listener>> {
         self.held().berths.iter().map(|berth| berth.listener.clone()).collect()
+    }
+
+    /// Returns the process before this one, once; none: nobody passed us anything.
+    pub fn predecessor(&self) -> Option<Predecessor> {
+        self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Makes everything that was taken over ours, and removes the files of Unix sockets that are not wanted
+    /// any more. Returns the names under which systemd may still keep those.
+    pub fn own(&self) -> Vec<String> {
+        self.listeners().iter().for_each(|listener| listener.own_file());
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for path in left.iter().filter_map(|name| handover::path(name)) {
+            if let Ok(file) = SocketFile::adopt(&path) {
+                file.own();
+            }
+        }
+        left
+    }
+
+    /// Leaves the files of Unix sockets where they are, for the next process.
+    pub fn leave_files(&self) {
+        self.listeners().iter().for_each(|listener| listener.leave_file());
+    }
+
+    /// Copies every socket for the next process, with its name, those of `others` as well, and makes the channel
+    /// to it.
+    ///
+    /// # Errors
+    /// No descriptors are left, or a name is too long.
+    pub fn pass(&self, others: &Sockets) -> anyhow::Result<(Successor, Vec<(String, OwnedFd)>)> {
+        // First what systemd passed, so that it keeps its numbers.
+        let mut passed = self.activation().copies()?;
+        passed.extend(self.named()?);
+        passed.extend(others.named()?);
+        let successor = handover::channel(&mut passed)?;
+        Ok((successor, passed))
+    }
+
+    /// Copies the sockets that we bound ourselves, each with the name under which it can be taken over.
+    ///
+    /// # Errors
+    /// No descriptors are left, or a name is too long.
+    pub fn named(&self) -> anyhow::Result<Vec<(String, OwnedFd)>> {
+        let listeners = self.listeners();
+        let bound = listeners.iter().filter(|listener| !matches!(listener.endpoint(), Endpoint::Fd(_)));
+        bound
+            .map(|listener| {
+                Ok((handover::name(listener.endpoint())?, listener.as_fd().try_clone_to_owned()?))
+            })
+            .collect()
+    }
+
+    fn activation(&self) -> MutexGuard<'_, Activation> {
+        self.activation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

@@ -1,22 +1,25 @@
 //! Sockets that systemd bound for us and passed on.
 
 use super::announced::{Announced, announced};
-use super::endpoint::FdName;
+use super::endpoint::{Endpoint, FdName};
+use super::handover;
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::fmt;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// sd_listen_fds(3): the first descriptor passed, `SD_LISTEN_FDS_START`.
 const FIRST: u32 = 3;
 /// Set once the descriptors of this process are owned, so that they cannot be owned twice.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// The sockets passed to this process that no listener has taken yet.
+/// The sockets passed to this process, for as long as it lives: a listener that goes may come again.
 ///
 /// The variables stay in the daemon's environment, for removing them is unsound once there are threads.
 /// Handlers never inherit that environment; whoever starts a child process must clear [`Activation::VARIABLES`].
@@ -31,8 +34,10 @@ pub struct Activation {
 struct Passed {
     number: u32,
     name: String,
-    // None once taken.
-    fd: Option<OwnedFd>,
+    // Never closed before the process ends: a listener gets a copy, and may be wanted again after it is gone.
+    fd: OwnedFd,
+    // Held by the listeners that took it.
+    taken: Weak<()>,
 }
 
 /// A passed socket that was found fit to accept from.
@@ -40,6 +45,13 @@ struct Passed {
 pub(super) enum GivenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// A passed socket and the proof that it is taken.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) socket: GivenSocket,
+    pub(super) taken: Arc<()>,
 }
 
 /// Why passed sockets cannot be had, and what to do.
@@ -69,7 +81,7 @@ impl Activation {
         }
         let mut passed = Vec::with_capacity(names.len());
         for (number, name) in (FIRST..).zip(names) {
-            passed.push(Passed { number, name, fd: Some(claim(number)?) });
+            passed.push(Passed { number, name, fd: claim(number)?, taken: Weak::new() });
         }
         Ok(Activation { passed, absence: String::new() })
     }
@@ -79,8 +91,8 @@ impl Activation {
         Activation { passed: Vec::new(), absence: "no sockets were passed".to_owned() }
     }
 
-    /// Takes sockets, each of which can be taken once. A refused one stays.
-    pub(super) fn take(&mut self, wanted: &FdName) -> Result<Vec<GivenSocket>, ActivationError> {
+    /// Takes sockets, each of which has one listener at a time.
+    pub(super) fn take(&mut self, wanted: &FdName) -> Result<Vec<Given>, ActivationError> {
         if self.passed.is_empty() {
             return Err(refuse(
                 wanted,
@@ -95,7 +107,8 @@ impl Activation {
         if named.is_empty() {
             return Err(refuse(wanted, &self.unknown(wanted)));
         }
-        let free: Vec<&mut Passed> = named.into_iter().filter(|passed| passed.fd.is_some()).collect();
+        let free: Vec<&mut Passed> =
+            named.into_iter().filter(|passed| passed.taken.strong_count() == 0).collect();
         if free.is_empty() {
             return Err(refuse(wanted, "another endpoint has taken it: list each socket once"));
         }
@@ -110,7 +123,34 @@ impl Activation {
                 )
             })?;
         }
-        free.into_iter().filter_map(|passed| passed.give(wanted).transpose()).collect()
+        free.into_iter().map(|passed| passed.give(wanted)).collect()
+    }
+
+    /// Takes out what the process before this one passed for an endpoint, fit to accept from or not.
+    pub(super) fn inherited(&mut self, name: &str) -> Vec<OwnedFd> {
+        let mine = self.passed.extract_if(.., |passed| passed.name == name);
+        mine.map(|passed| passed.fd).collect()
+    }
+
+    /// Takes out what is left of what the process before this one passed, by name.
+    pub(super) fn left(&mut self) -> Vec<String> {
+        self.passed
+            .extract_if(.., |passed| handover::is_ours(&passed.name))
+            .map(|passed| passed.name)
+            .collect()
+    }
+
+    /// Splits off what the process before this one passed for these endpoints.
+    pub fn part(&mut self, endpoints: &[Endpoint]) -> Activation {
+        let names: Vec<String> =
+            endpoints.iter().filter_map(|endpoint| handover::name(endpoint).ok()).collect();
+        let passed = self.passed.extract_if(.., |passed| names.contains(&passed.name)).collect();
+        Activation { passed, absence: self.absence.clone() }
+    }
+
+    /// Copies every socket for the next process, in the order in which they were passed.
+    pub(super) fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        self.passed.iter().map(|passed| Ok((passed.name.clone(), passed.fd.try_clone()?))).collect()
     }
 
     fn unknown(&self, wanted: &FdName) -> String {
@@ -130,7 +170,8 @@ impl Activation {
         let passed = sockets.into_iter().map(|(number, name, fd)| Passed {
             number,
             name: name.to_owned(),
-            fd: Some(fd),
+            fd,
+            taken: Weak::new(),
         });
         Activation { passed: passed.collect(), absence: String::new() }
     }
@@ -138,6 +179,9 @@ impl Activation {
 
 impl Passed {
     fn answers(&self, wanted: &FdName) -> bool {
+        if handover::is_ours(&self.name) {
+            return false;
+        }
         match wanted {
             FdName::All => true,
             FdName::Number(number) => self.number == *number,
@@ -148,31 +192,45 @@ impl Passed {
 
     /// Says what is wrong with the socket, if something is.
     fn check(&self) -> Result<AddressFamily, String> {
-        let Some(fd) = &self.fd else { return Err("is taken".to_owned()) };
-        let kind = sockopt::socket_type(fd).map_err(|_| "is not a socket".to_owned())?;
-        if kind != SocketType::STREAM {
-            return Err("is a datagram or packet socket".to_owned());
-        }
-        if sockopt::socket_acceptconn(fd) != Ok(true) {
-            return Err("is a connection, not a listening socket (set Accept=no)".to_owned());
-        }
-        match sockopt::socket_domain(fd) {
-            Ok(family @ (AddressFamily::INET | AddressFamily::INET6 | AddressFamily::UNIX)) => Ok(family),
-            _ => Err("is of a family other than IPv4, IPv6 and Unix".to_owned()),
-        }
+        check(&self.fd)
     }
 
-    /// Hands the socket over, non-blocking; none if it is gone.
-    fn give(&mut self, wanted: &FdName) -> Result<Option<GivenSocket>, ActivationError> {
-        let family = self.check().map_err(|found| refuse(wanted, &found))?;
-        let Some(fd) = self.fd.take() else { return Ok(None) };
+    /// Hands a copy of the socket over, non-blocking.
+    fn give(&mut self, wanted: &FdName) -> Result<Given, ActivationError> {
+        let copy = self.fd.try_clone().map_err(|error| refuse(wanted, &error.to_string()))?;
+        let socket = GivenSocket::of(copy).map_err(|found| refuse(wanted, &found))?;
+        let taken = Arc::new(());
+        self.taken = Arc::downgrade(&taken);
+        Ok(Given { socket, taken })
+    }
+}
+
+impl GivenSocket {
+    /// Makes a non-blocking listener of a descriptor.
+    pub(super) fn of(fd: OwnedFd) -> Result<GivenSocket, String> {
+        let family = check(&fd)?;
         rustix::io::ioctl_fionbio(&fd, true)
-            .map_err(|error| refuse(wanted, &format!("cannot be made non-blocking: {error}")))?;
-        Ok(Some(if family == AddressFamily::UNIX {
+            .map_err(|error| format!("cannot be made non-blocking: {error}"))?;
+        Ok(if family == AddressFamily::UNIX {
             GivenSocket::Unix(fd.into())
         } else {
             GivenSocket::Tcp(fd.into())
-        }))
+        })
+    }
+}
+
+/// Says what is wrong with a socket that should listen, if something is.
+fn check(fd: &OwnedFd) -> Result<AddressFamily, String> {
+    let kind = sockopt::socket_type(fd).map_err(|_| "is not a socket".to_owned())?;
+    if kind != SocketType::STREAM {
+        return Err("is a datagram or packet socket".to_owned());
+    }
+    if sockopt::socket_acceptconn(fd) != Ok(true) {
+        return Err("is a connection, not a listening socket (set Accept=no)".to_owned());
+    }
+    match sockopt::socket_domain(fd) {
+        Ok(family @ (AddressFamily::INET | AddressFamily::INET6 | AddressFamily::UNIX)) => Ok(family),
+        _ => Err("is of a family other than IPv4, IPv6 and Unix".to_owned()),
     }
 }
 
@@ -244,20 +302,32 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_taken_once() {
+    fn a_socket_is_taken_once_and_again_when_its_listener_is_gone() {
         let mut activation =
             Activation::of(vec![(3, "api", listening()), (4, "web", listening()), (5, "web", listening())]);
+        let refused = |outcome: Result<Vec<Given>, ActivationError>| {
+            outcome.is_err_and(|error| error.to_string().contains("another endpoint has taken it"))
+        };
 
-        assert_eq!(activation.take(&name("web")).unwrap().len(), 2);
-        assert!(
-            activation
-                .take(&FdName::Number(4))
-                .unwrap_err()
-                .to_string()
-                .contains("another endpoint has taken it")
-        );
+        let web = activation.take(&name("web")).unwrap();
+        let rest = activation.take(&FdName::All).unwrap();
+
+        assert_eq!((web.len(), rest.len()), (2, 1));
+        assert!(refused(activation.take(&FdName::Number(4))));
+        assert!(refused(activation.take(&FdName::All)));
+        drop(web);
+        assert_eq!(activation.take(&FdName::Number(4)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_the_process_before_passed_is_not_systemd_s() {
+        let unix = handover::name(&"unix:///p.sock".parse().unwrap()).unwrap();
+        let mut activation = Activation::of(vec![(3, "web", listening()), (4, &unix, listening())]);
+
         assert_eq!(activation.take(&FdName::All).unwrap().len(), 1);
-        assert!(activation.take(&FdName::All).is_err());
+        assert!(activation.take(&FdName::Number(4)).is_err());
+        assert_eq!(activation.left(), [unix]);
+        assert_eq!(activation.copies().unwrap().len(), 1);
     }
 
     #[test]

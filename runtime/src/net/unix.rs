@@ -2,40 +2,23 @@
 
 use super::bind::BindOptions;
 use super::group;
-use super::occupant::{self, same_file, through};
+use super::occupant::{self, through};
+use super::socket_file::{Lock, SocketFile, open_directory};
 use anyhow::{Context, bail};
-use rustix::fs::{
-    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, mkdirat, statat, unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, mkdirat, statat, unlinkat};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// unix(7): `sun_path` has 108 bytes and ends with a NUL. We could bind a longer path; clients could not connect.
 const LONGEST_PATH: usize = 107;
 /// The longest wait for another daemon that binds in the same directory.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The longest wait when leaving; after it the file stays behind, stale, and the next start removes it.
-const LEAVE_WAIT: Duration = Duration::from_millis(250);
-/// The pause between two looks at the lock: flock(2) itself knows no deadline.
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// The socket's name while nobody should see it.
 const HIDDEN: &str = "s";
-
-/// The file of a bound socket; dropping it removes the file, if it is still the one that was bound.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    dir: OwnedFd,
-    name: OsString,
-    made: Stat,
-}
-
-/// The directory's lock, which every Portcullis takes before it changes what is at a socket's path.
-struct Lock<'a>(&'a OwnedFd);
 
 /// A directory nobody else can enter, beside the socket's place; dropping it removes it.
 struct Nook<'a> {
@@ -87,41 +70,7 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     drop(nook);
     let name = name.to_owned();
     drop(lock);
-    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile { dir, name, made }))
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        let Ok(_lock) = Lock::take(&self.dir, LEAVE_WAIT) else { return };
-        let found = statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW);
-        if found.is_ok_and(|found| same_file(&found, &self.made)) {
-            let _ = unlinkat(&self.dir, &self.name, AtFlags::empty());
-        }
-    }
-}
-
-impl Lock<'_> {
-    /// Takes the lock; `WOULDBLOCK` says that somebody else held it all the time.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "flock(2) has no event to wait for and no deadline of its own"
-    )]
-    fn take(dir: &OwnedFd, patience: Duration) -> Result<Lock<'_>, Errno> {
-        let deadline = Instant::now() + patience;
-        loop {
-            match flock(dir, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock(dir)),
-                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        let _ = flock(self.0, FlockOperation::Unlock);
-    }
+    Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::made(dir, name, made)))
 }
 
 impl Nook<'_> {
@@ -158,24 +107,6 @@ impl Drop for Nook<'_> {
         let _ = unlinkat(&self.dir, HIDDEN, AtFlags::empty());
         let _ = unlinkat(self.parent, &self.name, AtFlags::REMOVEDIR);
     }
-}
-
-fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let shown = parent.display();
-    let dir = match rustix::fs::open(parent, flags, Mode::empty()) {
-        Ok(dir) => dir,
-        Err(Errno::NOENT) => bail!("the directory {shown} does not exist: create it"),
-        Err(Errno::NOTDIR) => bail!("{shown} is not a directory: choose another path"),
-        Err(error) => return Err(error).with_context(|| format!("the directory {shown} cannot be opened")),
-    };
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
-    // Not refused: volumes shared between containers look like this.
-    if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-        tracing::warn!(directory = %shown, "every user may replace the socket in this directory: take away write permission or set the sticky bit");
-    }
-    Ok(dir)
 }
 
 #[cfg(test)]

@@ -1,0 +1,120 @@
+//! The built-in jobs, put together and registered.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::Options;
+use super::admin::{self, Admin};
+use crate::config::{self, CacheDir};
+use crate::engine::Engine;
+use crate::job::{Name, Stop, Tenure};
+use crate::jobs::{
+    AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
+    Loader, Plan, Reload, Rollback, ServeApi, Shutdown, Standing, Swap, TellLogs, TellStatus, Upgrade,
+    Version, WatchCanary,
+};
+use crate::wasm::cache::{Cache, Place};
+use crate::wasm::compile::Compiler;
+use crate::wasm::{Allocation, Compilation, Sandbox};
+
+/// What operators have to do with.
+pub(super) struct Operating<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) stop: &'a Stop,
+    pub(super) started: Instant,
+}
+
+/// Registers the built-in jobs.
+///
+/// # Errors
+/// The sandbox cannot be made.
+pub(super) fn install(
+    engine: &Arc<Engine>,
+    standing: &Arc<Standing>,
+    options: Options,
+    operating: Operating<'_>,
+) -> Result<()> {
+    let Operating { admin, stop, started } = operating;
+    let config = standing.config.load();
+    let most = u32::try_from(config.jobs).context("jobs")?;
+    let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
+    let sandbox = Sandbox::new(most, compilation).context("start wasmtime")?;
+    match sandbox.allocation() {
+        Allocation::Pooled => {}
+        Allocation::OnDemand(why) => {
+            warn!(
+                "the pool of instances cannot be reserved, each job gets fresh memory, which is slower: {why}"
+            );
+        }
+    }
+    let status = TellStatus {
+        engine: Arc::downgrade(engine),
+        standing: standing.clone(),
+        admin: admin.address(),
+        allocation: sandbox.allocation().to_string(),
+        started,
+    };
+    let loader = Loader::new(sandbox, options.progress);
+    let generations = Arc::new(Generations::new(engine, loader));
+    let reload =
+        Reload { generations: generations.clone(), source: options.source, standing: standing.clone() };
+    let swap = Swap { generations: generations.clone(), duration: config::duration };
+    let upgrade = Upgrade {
+        generations: generations.clone(),
+        standing: standing.clone(),
+        launch: options.launch,
+        stop: stop.clone(),
+        duration: config::duration,
+    };
+    let watch = WatchCanary {
+        generations: generations.clone(),
+        duration: config::duration,
+        gate: standing.server.gate.clone(),
+    };
+    let Standing { sockets, server, .. } = &**standing;
+    let gate = server.gate.clone();
+    let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
+    let serve_admin = admin::job(engine, admin, server.settings.clone(), gate.clone());
+    let plan =
+        Plan { generations: generations.clone(), standing: standing.clone(), overlay: options.overlay };
+    let weak = || Arc::downgrade(engine);
+    let registry = engine.registry();
+    registry.register("serveapi", Arc::new(serve_api))?;
+    registry.register("serveadmin", Arc::new(serve_admin))?;
+    registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
+    registry.register("reload", Arc::new(reload))?;
+    registry.register("plan", Arc::new(plan))?;
+    registry.register("swap", Arc::new(swap))?;
+    registry.register("rollback", Arc::new(Rollback { generations }))?;
+    registry.register("canary", Arc::new(watch))?;
+    registry.register("shutdown", Arc::new(Shutdown { stop: stop.clone() }))?;
+    registry.register("status", Arc::new(status))?;
+    registry.register("handlers", Arc::new(ListHandlers { engine: weak() }))?;
+    registry.register("routes", Arc::new(ListRoutes { engine: weak() }))?;
+    registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
+    registry.register("kill", Arc::new(Kill { engine: weak() }))?;
+    registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
+    registry.register("explain", Arc::new(Explain { engine: weak() }))?;
+    registry.register("commands", Arc::new(Commands { engine: weak() }))?;
+    registry.register("upgrade", Arc::new(upgrade))?;
+    registry.register("version", Arc::new(Version))?;
+    debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
+    Ok(())
+}
+
+/// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
+fn cache(dir: &CacheDir) -> Option<Cache> {
+    let var = |name: &str| std::env::var_os(name);
+    let place = match dir {
+        CacheDir::Off => return None,
+        CacheDir::Standard => Place::standard(var),
+        CacheDir::At(dir) => Place::at(dir.clone(), var),
+    };
+    place
+        .and_then(|place| Cache::open(&place))
+        .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
+        .ok()
+}

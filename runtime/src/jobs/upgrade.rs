@@ -1,0 +1,182 @@
+//! `upgrade [TIME]`: starts the program that is on disk now, hands every socket to it, and lets it go on alone.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use command_fds::{CommandFdExt as _, FdMapping};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::info;
+
+use super::generations::Generations;
+use super::standing::Standing;
+use super::tell::tell;
+use crate::job::{Handler, Job, Run, Stop, StopReason};
+use crate::net::{Activation, Successor};
+use crate::observe::systemd;
+
+/// How long the new process may take to be ready, if the job does not say.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the new process may take to open its gate: it only has to be told.
+const OPENING: Duration = Duration::from_secs(5);
+
+/// sd_listen_fds(3): the first descriptor passed.
+const FIRST: i32 = 3;
+
+/// Replaces the process. If the new one fails, is too slow or the daemon drains, the old one goes on
+/// and nothing has changed.
+pub struct Upgrade {
+    /// Held meanwhile: what is passed on must not change.
+    pub generations: Arc<Generations>,
+    /// The sockets that are passed on.
+    pub standing: Arc<Standing>,
+    /// What is started.
+    pub launch: Launch,
+    /// Ends this process once the new one serves.
+    pub stop: Stop,
+    /// Reads a duration as the configuration does.
+    pub duration: fn(&str) -> Result<Duration>,
+}
+
+/// How this process was started, and so the next one is.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The path of the program; whatever is there at the time is started.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// A process that is killed when this is dropped, unless it is let go.
+struct Heir(Option<Child>);
+
+impl Handler for Upgrade {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            let gate = self.standing.server.gate.clone();
+            let outcome = tokio::select! {
+                outcome = self.upgrade(&job) => outcome,
+                () = gate.draining() => Err(anyhow!("the daemon is draining")),
+            };
+            tell(&job, outcome).await
+        })
+    }
+}
+
+impl Launch {
+    /// Finds out how this process was started.
+    ///
+    /// # Errors
+    /// The system does not say which program we are.
+    pub fn of_this_process() -> Result<Launch> {
+        let program = std::env::current_exe().context("which program this is, is not known")?;
+        Ok(Launch { program, args: std::env::args_os().skip(1).collect() })
+    }
+}
+
+impl Upgrade {
+    async fn upgrade(&self, job: &Job) -> Result<String> {
+        let patience = match job.args.first() {
+            Some(time) => (self.duration)(time)?,
+            None => PATIENCE,
+        };
+        // The end of process 1 is the end of its container, whoever else is in it.
+        ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
+        let _turn = self.generations.turn().await?;
+        let (successor, passed) = self.standing.sockets.pass(&self.standing.admin)?;
+        let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
+        let process = child.id().context("the new process has ended")?;
+        info!("upgrade: process {process} is starting");
+        let stderr = child.stderr.take().context("the new process has no stderr")?;
+        let said = tokio::spawn(forward(stderr));
+        let mut heir = Heir(Some(child));
+        if let Err(failure) = let_in(successor, patience).await {
+            return Err(heir.reason(said, failure).await);
+        }
+        heir.0 = None;
+        info!("upgrade: process {process} serves");
+        // Before the sockets go: with the last of them the daemon ends.
+        systemd::succeeded_by(process);
+        self.standing.hand_over();
+        self.stop.raise(StopReason::Shutdown);
+        Ok(json!({ "process": process }).to_string())
+    }
+
+    fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<Child> {
+        let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
+        // Ourselves, whatever is on disk: what is started need not know how sockets are passed.
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg("exec").arg(&self.launch.program).args(&self.launch.args);
+        command.env(Activation::VARIABLES[1], names.len().to_string());
+        command.env(Activation::VARIABLES[2], names.join(":"));
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let mappings =
+            (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect())?;
+        Ok(Command::from(command).spawn()?)
+    }
+}
+
+/// Waits until the new process is ready, and lets it in.
+async fn let_in(mut successor: Successor, patience: Duration) -> Result<()> {
+    match timeout(patience, successor.ready()).await {
+        Ok(ready) => ready.context("it ended before it was ready")?,
+        Err(_) => bail!("it was not ready within {patience:?}"),
+    }
+    match timeout(OPENING, successor.open()).await {
+        Ok(opened) => opened.context("it ended as it was let in"),
+        Err(_) => bail!("it did not open its gate within {OPENING:?}"),
+    }
+}
+
+/// Passes on what the new process says, and returns its last line.
+async fn forward(stderr: ChildStderr) -> String {
+    /// As much of a line as is worth keeping.
+    const LINE: usize = 1000;
+    /// More than a start has to say, in bytes.
+    const MOST: u64 = 1 << 20;
+    let mut lines = BufReader::new(stderr.take(MOST)).split(b'\n');
+    let mut last = String::new();
+    while let Ok(Some(line)) = lines.next_segment().await {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        info!("upgrade: {line}");
+        if !line.trim().is_empty() {
+            last = line.chars().take(LINE).collect();
+        }
+    }
+    last
+}
+
+impl Heir {
+    /// Ends the process, and says why it was not let in: its own last words, if it has some.
+    async fn reason(&mut self, said: JoinHandle<String>, failure: anyhow::Error) -> anyhow::Error {
+        /// Long enough for a process that was killed.
+        const ENDING: Duration = Duration::from_secs(5);
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself.
+            let _ended = child.start_kill();
+            let _reaped = timeout(ENDING, child.wait()).await;
+        }
+        match timeout(ENDING, said).await {
+            Ok(Ok(last)) if !last.is_empty() => failure.context(last),
+            _ => failure,
+        }
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ended = child.start_kill();
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Sockets that one process of the daemon passes to the next, and the words the two exchange meanwhile.
+//!
+//! The sockets go the way systemd passes them (sd_listen_fds(3)), under names made of their endpoints. So they
+//! may as well come from systemd, which kept them for us. Two names more: the channel, and where to log.
+
+use super::endpoint::Endpoint;
+use anyhow::{Context as _, bail};
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+
+/// The end of the channel that the new process has.
+const CHANNEL: &str = "portcullis%3A//channel";
+/// The stderr of the old process. The new one writes to the old one until it may write to that.
+const STDERR: &str = "portcullis%3A//stderr";
+/// systemd's limit, `FDNAME_MAX`.
+const LONGEST_NAME: usize = 255;
+
+const READY: u8 = b'r';
+const GO: u8 = b'g';
+const OPEN: u8 = b'o';
+
+/// The process before this one, as the new one sees it.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: UnixStream,
+    stderr: Option<OwnedFd>,
+}
+
+/// The process after this one, as the old one sees it.
+#[derive(Debug)]
+pub struct Successor {
+    channel: UnixStream,
+}
+
+/// The name under which the socket of an endpoint is passed on. It holds no ":", which systemd does not
+/// allow, and no two endpoints have the same.
+pub(super) fn name(endpoint: &Endpoint) -> anyhow::Result<String> {
+    let name = endpoint.to_string().bytes().fold(String::new(), |mut name, byte| {
+        match byte {
+            b':' | b'%' | ..b' ' | 0x7f.. => {
+                let _infallible = write!(name, "%{byte:02X}");
+            }
+            plain => name.push(char::from(plain)),
+        }
+        name
+    });
+    if name.len() > LONGEST_NAME {
+        bail!("{endpoint} is too long to be passed on: choose a shorter path");
+    }
+    Ok(name)
+}
+
+/// Says whether a name is one of those that are made here.
+pub(super) fn is_ours(name: &str) -> bool {
+    name.contains("%3A//")
+}
+
+/// Returns the path of a Unix socket by the name under which it was passed on.
+pub(super) fn path(name: &str) -> Option<std::path::PathBuf> {
+    let encoded = name.strip_prefix("unix%3A//")?;
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
+    Some(std::ffi::OsString::from(String::from_utf8(bytes).ok()?).into())
+}
+
+/// Makes the channel between two processes, and adds the new one's end and our stderr to what it is passed.
+///
+/// # Errors
+/// No descriptors are left.
+pub(super) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result<Successor> {
+    use std::os::fd::AsFd as _;
+    let (ours, theirs) = UnixStream::pair()?;
+    passed.push((CHANNEL.to_owned(), theirs.into_std()?.into()));
+    passed.push((STDERR.to_owned(), io::stderr().as_fd().try_clone_to_owned()?));
+    Ok(Successor { channel: ours })
+}
+
+impl Predecessor {
+    /// Finds the process before this one by what it has passed; none: there is none.
+    pub(super) fn find(activation: &mut super::systemd::Activation) -> io::Result<Option<Predecessor>> {
+        let (channel, stderr) = (activation.inherited(CHANNEL).pop(), activation.inherited(STDERR).pop());
+        let Some(channel) = channel else { return Ok(None) };
+        let channel = std::os::unix::net::UnixStream::from(channel);
+        channel.set_nonblocking(true)?;
+        Ok(Some(Predecessor { channel: UnixStream::from_std(channel)?, stderr }))
+    }
+
+    /// Says that everything is loaded, and waits to be let in. From then on we log where it logged.
+    ///
+    /// # Errors
+    /// It is gone, or has given us up.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let refused = "the process before this one does not let go";
+        self.channel.write_u8(READY).await.context(refused)?;
+        if self.channel.read_u8().await.context(refused)? != GO {
+            bail!(refused);
+        }
+        if let Some(stderr) = self.stderr.take() {
+            rustix::stdio::dup2_stderr(&stderr).context("stderr cannot be taken over")?;
+        }
+        Ok(())
+    }
+
+    /// Says that we accept connections: it may leave. That it has left already is no failure.
+    pub async fn open(mut self) {
+        let _gone = self.channel.write_u8(OPEN).await;
+    }
+}
+
+impl Successor {
+    /// Waits until it is loaded.
+    ///
+    /// # Errors
+    /// It has ended, or is no process of ours.
+    pub async fn ready(&mut self) -> io::Result<()> {
+        self.expect(READY).await
+    }
+
+    /// Lets it in, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub async fn open(&mut self) -> io::Result<()> {
+        self.channel.write_u8(GO).await?;
+        self.expect(OPEN).await
+    }
+
+    async fn expect(&mut self, wanted: u8) -> io::Result<()> {
+        if self.channel.read_u8().await? == wanted { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_endpoint_has_a_name_that_systemd_takes() {
+        let named = |text: &str| name(&text.parse().unwrap()).unwrap();
+
+        assert_eq!(named("tcp://[::1]:80"), "tcp%3A//[%3A%3A1]%3A80");
+        assert_eq!(named("unix:///run/a%b.sock"), "unix%3A///run/a%25b.sock");
+        assert!(name(&format!("unix:///{}", "\u{e9}".repeat(60)).parse().unwrap()).is_err());
+        assert!(!is_ours("web") && is_ours(CHANNEL) && is_ours(&named("tcp://:1")));
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_is_found_again_in_its_name(text in "/[a-z%:. \u{e9}]{1,20}x") {
+            let name = name(&Endpoint::Unix(text.clone().into())).unwrap();
+
+            prop_assert!(name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':'));
+            prop_assert_eq!(path(&name), Some(text.into()));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_new_process_is_let_in_once_it_is_ready() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut old = Successor { channel: ours };
+        let mut new = Predecessor { channel: theirs, stderr: None };
+
+        let (waited, started) = tokio::join!(
+            async {
+                old.ready().await?;
+                old.open().await
+            },
+            async {
+                new.ready().await?;
+                new.open().await;
+                anyhow::Ok(())
+            }
+        );
+
+        assert!(waited.is_ok() && started.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_new_process_that_ends_is_noticed_and_so_is_an_old_one() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(Successor { channel: ours }.ready().await.is_err());
+
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(ours);
+        assert!(Predecessor { channel: theirs, stderr: None }.ready().await.is_err());
+    }
+}

@@ -1,0 +1,227 @@
+//! The daemon replaced by another process, under load and when that fails.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, portcullis, until};
+use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, port};
+
+/// Returns the number of the process that the `count`-th upgrade led to.
+fn successor(daemon: &Daemon, count: usize) -> Pid {
+    let line = daemon.log.lines(count, " serves").pop().unwrap();
+    let number = line.split("process ").nth(1).unwrap().split(' ').next().unwrap();
+    Pid::from_raw(number.parse().unwrap()).unwrap()
+}
+
+/// The processes that upgrades have made, which end with the test.
+pub(crate) struct Successors(pub(crate) Vec<Pid>);
+
+impl Drop for Successors {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ended = kill_process(*pid, Signal::KILL);
+        }
+    }
+}
+
+/// Asks until it is told to stop, and says how often it was answered. A connection that was kept and is
+/// closed before any byte of an answer is opened again once: RFC 9112 §9.3.1 asks that of every client.
+fn ask(port: u16, keep: bool, stop: &AtomicBool) -> usize {
+    let mut answered = 0;
+    let mut kept: Option<TcpStream> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let reused = kept.is_some();
+        let mut stream = kept.take().unwrap_or_else(|| {
+            let stream = TcpStream::connect(("127.0.0.1", port)).expect("no connection is refused");
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        });
+        let request = if keep { "GET / HTTP/1.1\r\nHost: test\r\n\r\n" } else { CLOSE };
+        match stream.write_all(request.as_bytes()).and_then(|()| answer(&mut stream)) {
+            Ok(text) if !text.is_empty() => {
+                assert!(text.starts_with("HTTP/1.1 200 OK") && text.ends_with("hello\n"), "{text}");
+                answered += 1;
+                kept = (keep && !text.contains("connection: close")).then_some(stream);
+            }
+            Ok(_) | Err(_) if reused => {}
+            other => panic!("a request was lost: {other:?}"),
+        }
+    }
+    answered
+}
+
+/// Reads one answer of known length; empty: the server closed before it.
+fn answer(stream: &mut TcpStream) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    let mut piece = [0; 1024];
+    loop {
+        let read = stream.read(&mut piece)?;
+        text.extend_from_slice(&piece[..read]);
+        let said = String::from_utf8_lossy(&text);
+        if read == 0 || said.ends_with("\r\n\r\nhello\n") || said.ends_with("hello\n\r\n0\r\n\r\n") {
+            return Ok(said.replace("hello\n\r\n0\r\n\r\n", "hello\n"));
+        }
+    }
+}
+
+#[test]
+fn twenty_upgrades_under_load_refuse_no_connection_and_lose_no_request() {
+    let setup = Setup::new(&configuration("[\"unix://p.sock\", \"tcp://127.0.0.1:0\"]", "grace = \"5s\"\n"));
+    let path = setup.path("p.sock");
+    let mut daemon = setup.file("one.wasm", &hello()).under(&AS_CONFIGURED).start();
+    let port = port(&daemon, 1);
+    let stop = AtomicBool::new(false);
+    let mut successors = Successors(Vec::new());
+
+    let answered = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|client| {
+                scope.spawn({
+                    let stop = &stop;
+                    move || ask(port, client % 2 == 0, stop)
+                })
+            })
+            .collect();
+        let upgrades = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut current = Pid::from_raw(daemon.pid() as i32).unwrap();
+            for count in 1..=20 {
+                kill_process(current, Signal::USR2).unwrap();
+                current = successor(&daemon, count);
+                successors.0.push(current);
+                assert_eq!(Client::unix(&path).get("/").text(), "hello\n");
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        let answered: Vec<usize> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        upgrades.unwrap();
+        answered
+    });
+
+    assert!(answered.iter().all(|&count| count > 20), "{answered:?}");
+    kill_process(*successors.0.last().unwrap(), Signal::TERM).unwrap();
+    // Its log ends with the last process.
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+    assert!(!path.exists(), "the last one removes the socket");
+    assert_eq!(daemon.log.count("ERROR"), 0, "{}", daemon.log.text());
+}
+
+/// A daemon whose program can be replaced.
+fn replaceable() -> (Daemon, std::path::PathBuf) {
+    let setup = Setup::new(&configuration("[\"unix://p.sock\", \"tcp://127.0.0.1:0\"]", ""));
+    let program = setup.path("program");
+    fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
+    let script = format!("exec {} serve -c \"$3\"", program.display());
+    let daemon = setup.file("one.wasm", &hello()).under(&["sh", "-c", &script]).start();
+    (daemon, program)
+}
+
+/// Puts a script where the program is.
+fn replace(program: &Path, script: &str) {
+    let beside = program.with_extension("new");
+    fs::write(&beside, script).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(beside, program).unwrap();
+}
+
+#[test]
+fn a_new_program_that_fails_leaves_the_old_one_serving() {
+    let (mut daemon, program) = replaceable();
+    let path = daemon.path("p.sock");
+
+    replace(&program, "#!/bin/sh\necho starting >&2\necho no such luck >&2\nexit 1\n");
+    daemon.signal(Signal::USR2);
+    let said = daemon.log.line("not upgraded");
+
+    assert!(said.contains("no such luck"), "{said}");
+    assert_eq!(daemon.get("/").text(), "hello\n");
+    assert_eq!(Client::unix(&path).get("/").text(), "hello\n");
+
+    fs::remove_file(&program).unwrap();
+    daemon.signal(Signal::USR2);
+    daemon.log.lines(2, "not upgraded");
+    assert_eq!(daemon.get("/").text(), "hello\n");
+    assert_eq!(daemon.terminate().code, Some(0));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_configuration_that_the_new_process_refuses_leaves_the_old_one_serving() {
+    let (daemon, _program) = replaceable();
+    let path = daemon.path("p.sock");
+    fs::write(daemon.path("one.wasm"), "text").unwrap();
+
+    daemon.signal(Signal::USR2);
+    let said = daemon.log.line("not upgraded");
+
+    assert!(said.contains("handler \"one\": "), "{said}");
+    assert_eq!(Client::unix(&path).get("/").text(), "hello\n");
+    assert_eq!(daemon.get("/").text(), "hello\n");
+}
+
+#[test]
+fn a_new_program_that_says_nothing_is_ended_when_the_old_one_is_to_end() {
+    let (mut daemon, program) = replaceable();
+    let mark = daemon.path("mark");
+    replace(
+        &program,
+        &format!("#!/bin/sh\necho $$ > {0}.new; mv {0}.new {0}\nexec tail -f /dev/null\n", mark.display()),
+    );
+    daemon.signal(Signal::USR2);
+    let silent = until("it has started", || fs::read_to_string(&mark).ok());
+    let silent = Pid::from_raw(silent.trim().parse().unwrap()).unwrap();
+    assert_eq!(daemon.get("/").text(), "hello\n");
+
+    assert_eq!(daemon.terminate().code, Some(0));
+
+    until("the silent one is ended", || kill_process(silent, Signal::URG).err());
+}
+
+#[test]
+fn an_upgrade_takes_up_a_changed_configuration_and_leaves_what_is_gone() {
+    let setup = Setup::new(&configuration("[\"unix://old.sock\", \"tcp://127.0.0.1:0\"]", ""));
+    let (old, new) = (setup.path("old.sock"), setup.path("new.sock"));
+    let mut daemon = setup.file("one.wasm", &hello()).under(&AS_CONFIGURED).start();
+    let port = port(&daemon, 1);
+    let text = configuration("[\"tcp://127.0.0.1:0\", \"unix://new.sock\"]", "jobs = 7\n");
+    fs::write(daemon.path("portcullis.toml"), text).unwrap();
+
+    daemon.signal(Signal::USR2);
+    let successors = Successors(vec![successor(&daemon, 1)]);
+
+    daemon.log.line("drained");
+    assert_eq!(Client::unix(&new).get("/").text(), "hello\n");
+    assert_eq!(Client::tcp(port).get("/").text(), "hello\n");
+    assert!(!old.exists());
+    kill_process(successors.0[0], Signal::TERM).unwrap();
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn the_verb_hands_the_admin_socket_over_as_well() {
+    let config =
+        configuration("[\"unix://p.sock\", \"tcp://127.0.0.1:0\"]", "admin = \"unix://admin.sock\"\n");
+    let setup = Setup::new(&config).file("one.wasm", &hello()).under(&AS_CONFIGURED);
+    let admin = setup.path("admin.sock");
+    let mut daemon = setup.start();
+    let mut successors = Successors(Vec::new());
+
+    for count in 1..=3 {
+        let told = finish(portcullis().args(["upgrade", "--socket"]).arg(&admin), b"", PATIENCE);
+        assert_eq!(told.code, Some(0), "{}", told.stderr);
+        let next = successor(&daemon, count);
+        successors.0.push(next);
+        assert!(String::from_utf8(told.stdout).unwrap().contains(&next.as_raw_pid().to_string()));
+    }
+
+    let status = finish(portcullis().args(["status", "--json", "--socket"]).arg(&admin), b"", PATIENCE);
+    assert_eq!(status.code, Some(0), "{}", status.stderr);
+    kill_process(*successors.0.last().unwrap(), Signal::TERM).unwrap();
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+    assert!(!admin.exists());
+}
