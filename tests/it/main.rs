@@ -18,4 +18,5 @@ mod lifecycle;
 mod manager;
 mod sockets;
 mod streaming;
+mod swap;
 mod upgrade;

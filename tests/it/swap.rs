@@ -1,0 +1,204 @@
+//! Versions of a handler: swapped under load, refused, put on trial, taken back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::harness::{Client, Daemon, Program, Response, Setup, until};
+
+/// Swaps in a row. Every one compiles nothing that is known, proves the version and publishes it.
+const SWAPS: usize = 200;
+
+fn version(text: &str) -> Vec<u8> {
+    Program::text().say(text).wasm()
+}
+
+/// One handler at `/` that says "one", and an admin socket.
+fn daemon(settings: &str) -> Daemon {
+    Setup::one(settings, &version("one"))
+        .prepend("admin = \"unix://admin.sock\"\nversion_header = true\n")
+        .handler("other", "", &version("other"))
+        .start()
+}
+
+/// The name of the handler that `Setup::one` serves.
+fn name(daemon: &Daemon) -> String {
+    let mut client = daemon.client();
+    let response = client.get("/");
+    let head = response.undated();
+    let version = head.lines().find_map(|line| line.strip_prefix("x-portcullis-version: ")).unwrap();
+    version.split_once('@').unwrap().0.to_owned()
+}
+
+/// Runs a job of the daemon; `fields` are whole lines.
+fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    let length = stdin.len();
+    let head =
+        format!("POST /jobs/{call} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {length}\r\n\r\n");
+    client.send([head.as_bytes(), stdin].concat());
+    client.response()
+}
+
+fn swap(daemon: &Daemon, name: &str, fields: &str, module: &[u8]) -> Response {
+    run(daemon, &format!("swap?a={name}"), fields, module)
+}
+
+fn roll_back(daemon: &Daemon, name: &str) -> Response {
+    run(daemon, &format!("rollback?a={name}"), "", b"")
+}
+
+/// Ends the asking also when the test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks until it is told to stop, and returns how often; each answer is one of these texts.
+fn ask_until(daemon: &Daemon, done: &AtomicBool, texts: &[&str]) -> usize {
+    let mut asked = 0;
+    let mut kept = daemon.client();
+    while !done.load(Ordering::Relaxed) {
+        // One over a connection that is kept, one over a fresh one.
+        for response in [kept.get("/"), daemon.get("/")] {
+            assert_eq!(response.status(), 200);
+            assert!(texts.contains(&response.text()), "{:?}", response.text());
+        }
+        asked += 2;
+    }
+    asked
+}
+
+#[test]
+fn no_request_fails_while_a_handler_is_swapped_hundreds_of_times() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    let versions = [version("two"), version("one")];
+    let done = AtomicBool::new(false);
+
+    let asked = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask_until(&daemon, &done, &["one", "two"]));
+        let over = Done(&done);
+        for module in versions.iter().cycle().take(SWAPS) {
+            assert_eq!(swap(&daemon, &name, "", module).status(), 200);
+        }
+        drop(over);
+        asking.join().unwrap()
+    });
+
+    assert!(asked > 10, "{asked} requests met {SWAPS} swaps");
+    assert_eq!(daemon.get("/").text(), "one");
+    let alive = || {
+        let status = run(&daemon, "status", "", b"");
+        let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
+        (status["generations_alive"] == 1).then_some(())
+    };
+    until("all old generations to be freed", alive);
+}
+
+#[test]
+fn a_module_that_cannot_serve_leaves_the_old_one_serving() {
+    let daemon = daemon("probe = { path = \"/\", status = 200 }");
+    let name = name(&daemon);
+    let whole = version("two");
+    let broken = [
+        ("empty", Vec::new()),
+        ("text", b"hello".to_vec()),
+        ("trapping", Program::text().trap().wasm()),
+        ("failing", Program::new().exit(3).wasm()),
+        ("answerless", Program::new().wasm()),
+        (
+            "foreign",
+            wat::parse_str("(module (import \"env\" \"x\" (func)) (func (export \"_start\")))").unwrap(),
+        ),
+        (
+            "large",
+            wat::parse_str("(module (memory (export \"memory\") 65536) (func (export \"_start\")))").unwrap(),
+        ),
+    ];
+    let truncated =
+        (8..whole.len()).step_by(whole.len() / 16).map(|end| ("truncated", whole[..end].to_vec()));
+
+    for (what, module) in broken.into_iter().chain(truncated) {
+        let refused = swap(&daemon, &name, "", &module);
+
+        assert_eq!(refused.status(), 400, "{what}: {}", refused.text());
+        assert_eq!(daemon.get("/").text(), "one", "{what}");
+    }
+}
+
+#[test]
+fn a_swap_of_what_is_not_there_says_so() {
+    let daemon = daemon("");
+
+    let refused = swap(&daemon, "nobody", "", &version("two"));
+
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().contains("there is no handler \"nobody\""), "{}", refused.text());
+}
+
+#[test]
+fn rolling_back_goes_one_version_at_a_time_and_then_says_that_there_is_none() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    for text in ["two", "three"] {
+        assert_eq!(swap(&daemon, &name, "", &version(text)).status(), 200);
+    }
+
+    for text in ["two", "one"] {
+        assert_eq!(roll_back(&daemon, &name).status(), 200);
+        assert_eq!(daemon.get("/").text(), text);
+    }
+
+    let refused = roll_back(&daemon, &name);
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().contains("no version served before"), "{}", refused.text());
+}
+
+#[test]
+fn a_request_under_way_ends_on_the_version_it_began_with() {
+    let slow = Program::text().say("o").sleep(Duration::from_millis(300)).say("ld").wasm();
+    let daemon =
+        Setup::one("", &slow).prepend("admin = \"unix://admin.sock\"\nversion_header = true\n").start();
+    let name = name(&daemon);
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let head = client.head();
+
+    assert_eq!(swap(&daemon, &name, "", &version("new")).status(), 200);
+
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert_eq!(client.chunks(), b"old");
+    assert_eq!(daemon.get("/").text(), "new");
+}
+
+#[test]
+fn a_canary_that_fails_goes_back_by_itself() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    let fails = Program::new().say("Status: 500\n\nno").wasm();
+
+    let begun = swap(&daemon, &name, "Job-Env: CANARY=50%\r\nJob-Env: FOR=60s\r\n", &fails);
+    assert_eq!(begun.status(), 200, "{}", begun.text());
+    let statuses: Vec<u16> = (0..20).map(|_| daemon.get("/").status()).collect();
+
+    assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 10, "{statuses:?}");
+    daemon.log.line("has failed its trial");
+    assert!((0..20).all(|_| daemon.get("/").text() == "one"));
+}
+
+#[test]
+fn a_canary_that_does_as_well_is_promoted_by_itself() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+
+    let begun = swap(&daemon, &name, "Job-Env: CANARY=10%\r\nJob-Env: FOR=500ms\r\n", &version("two"));
+    assert_eq!(begun.status(), 200, "{}", begun.text());
+    let twos = (0..20).filter(|_| daemon.get("/").text() == "two").count();
+
+    assert_eq!(twos, 2);
+    daemon.log.line("has stood its trial");
+    assert!((0..20).all(|_| daemon.get("/").text() == "two"));
+}
