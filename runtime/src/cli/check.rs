@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{progress, say, serve};
 use crate::catalog::Catalog;
-use crate::jobs::Loader;
+use crate::jobs::{Loader, lines};
 use crate::wasm::{Compilation, Sandbox};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
@@ -22,9 +22,7 @@ pub(super) struct Args {
 pub(super) fn check(args: Args) -> Result<()> {
     let config = args.flags.config(&args.config)?;
     let loader = Loader::new(Sandbox::new(1, Compilation::here())?, progress::bar());
-    let catalog = loader.catalog(config, &Catalog::default()).map_err(|errors| {
-        anyhow::anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
-    })?;
+    let catalog = loader.catalog(config, &Catalog::default()).map_err(|errors| lines(&errors))?;
     say(&format!(
         "{}: {} handlers, {} routes: ok",
         args.config.display(),

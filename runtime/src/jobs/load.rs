@@ -236,6 +236,12 @@ fn mount(config: &config::Mount) -> Mount {
     Mount { host: config.host.clone(), guest: config.guest.clone(), access }
 }
 
+/// Makes one error of several, a line each.
+pub fn lines(errors: &[Error]) -> Error {
+    let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    anyhow!(lines.join("\n"))
+}
+
 fn show(path: &Path) -> String {
     path.display().to_string()
 }

@@ -33,7 +33,7 @@ pub use explain::Explain;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use kill::Kill;
-pub use load::{BUILTIN, Compiled, Loader, Progress};
+pub use load::{BUILTIN, Compiled, Loader, Progress, lines};
 pub use logs::TellLogs;
 pub use plan::{Overlay, Plan};
 pub use reload::{Reload, Source};

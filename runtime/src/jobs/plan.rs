@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow};
 use serde_json::Value;
 
 use super::changes::{self, Side};
 use super::generations::Generations;
-use super::load::BUILTIN;
+use super::load::{BUILTIN, lines};
 use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
@@ -83,11 +83,11 @@ impl Plan {
             }
         }
         if !errors.is_empty() {
-            bail!(lines(&errors));
+            return Err(lines(&errors));
         }
         let routes = config.routes(&handlers);
         let routes = routes.map_err(|errors| lines(&errors.into_iter().map(Error::from).collect::<Vec<_>>()));
-        let routes = routes.map_err(Error::msg)?;
+        let routes = routes?;
         let settings = changes::settings(&self.standing.config.load(), &config);
         Ok(changes::between(Side::of(&live), Side { handlers: &handlers, routes: &routes }, settings))
     }
@@ -100,8 +100,4 @@ impl Source {
             Source::Text { text, base } => config::parse(&text, Path::new(&base), "stdin")?,
         })
     }
-}
-
-fn lines(errors: &[Error]) -> String {
-    errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n")
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::changes::{self, Side};
 use super::generations::Generations;
+use super::load::lines;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Catalog;
@@ -97,10 +98,4 @@ impl Reload {
             }
         }
     }
-}
-
-/// Makes one error of several, a line each.
-fn lines(errors: &[Error]) -> Error {
-    let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
-    anyhow!(lines.join("\n"))
 }
