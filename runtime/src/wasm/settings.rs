@@ -16,6 +16,9 @@ pub(super) fn config() -> Config {
         .async_stack_size(1 << 20)
         .memory_guard_size(2 << 30)
         .memory_init_cow(true)
+        // On by default: it would give each store the tables of the async component model, which
+        // modules of ours do not use, and let in components that do.
+        .concurrency_support(false)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
@@ -94,5 +97,24 @@ mod tests {
 
         assert_eq!(of(single), pooled);
         assert_ne!(of(other), pooled);
+    }
+
+    #[test]
+    fn code_for_concurrent_stores_is_not_ours() {
+        let mut concurrent = config();
+        concurrent.concurrency_support(true);
+
+        let of = |config| fingerprint(&Engine::new(&config).unwrap());
+
+        assert_ne!(of(concurrent), of(config()));
+    }
+
+    #[test]
+    fn a_component_of_the_async_model_is_refused() {
+        let component = wat::parse_str("(component (type (stream u8)))").unwrap();
+
+        let refusal = Engine::new(&config()).unwrap().precompile_component(&component).unwrap_err();
+
+        assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
     }
 }
