@@ -6,6 +6,7 @@ mod cli;
 mod compile;
 mod config;
 mod deadlines;
+mod endurance;
 mod errors;
 mod foreign;
 mod gate;

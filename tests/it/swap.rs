@@ -1,14 +1,11 @@
 //! Versions of a handler: swapped under load, refused, put on trial, taken back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, Program, Response, Setup, until};
+use crate::harness::{Client, Daemon, Program, Response, Setup};
 
-/// Swaps in a row. Every one compiles nothing that is known, proves the version and publishes it.
-const SWAPS: usize = 200;
-
-fn version(text: &str) -> Vec<u8> {
+pub(crate) fn version(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
 }
 
@@ -29,9 +26,12 @@ fn name(daemon: &Daemon) -> String {
     version.split_once('@').unwrap().0.to_owned()
 }
 
+/// How long a job of the daemon may take to say something: one that compiles has a minute for it.
+const COMPILING: Duration = Duration::from_secs(100);
+
 /// Runs a job of the daemon; `fields` are whole lines.
-fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
-    let mut client = Client::unix(&daemon.path("admin.sock"));
+pub(crate) fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
+    let mut client = Client::unix(&daemon.path("admin.sock")).patient(COMPILING);
     let length = stdin.len();
     let head =
         format!("POST /jobs/{call} HTTP/1.1\r\nHost: localhost\r\n{fields}Content-Length: {length}\r\n\r\n");
@@ -39,7 +39,7 @@ fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
     client.response()
 }
 
-fn swap(daemon: &Daemon, name: &str, fields: &str, module: &[u8]) -> Response {
+pub(crate) fn swap(daemon: &Daemon, name: &str, fields: &str, module: &[u8]) -> Response {
     run(daemon, &format!("swap?a={name}"), fields, module)
 }
 
@@ -47,55 +47,17 @@ fn roll_back(daemon: &Daemon, name: &str) -> Response {
     run(daemon, &format!("rollback?a={name}"), "", b"")
 }
 
-/// Ends the asking also when the test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Asks until it is told to stop, and returns how often; each answer is one of these texts.
-fn ask_until(daemon: &Daemon, done: &AtomicBool, texts: &[&str]) -> usize {
-    let mut asked = 0;
+/// Asks until it is told to stop, one request over a connection that is kept and one over a fresh
+/// one, and counts the answers; each is one of these texts.
+pub(crate) fn ask_until(daemon: &Daemon, done: &AtomicBool, asked: &AtomicUsize, texts: &[&str]) {
     let mut kept = daemon.client();
     while !done.load(Ordering::Relaxed) {
-        // One over a connection that is kept, one over a fresh one.
         for response in [kept.get("/"), daemon.get("/")] {
             assert_eq!(response.status(), 200);
             assert!(texts.contains(&response.text()), "{:?}", response.text());
         }
-        asked += 2;
+        asked.fetch_add(2, Ordering::Relaxed);
     }
-    asked
-}
-
-#[test]
-fn no_request_fails_while_a_handler_is_swapped_hundreds_of_times() {
-    let daemon = daemon("");
-    let name = name(&daemon);
-    let versions = [version("two"), version("one")];
-    let done = AtomicBool::new(false);
-
-    let asked = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| ask_until(&daemon, &done, &["one", "two"]));
-        let over = Done(&done);
-        for module in versions.iter().cycle().take(SWAPS) {
-            assert_eq!(swap(&daemon, &name, "", module).status(), 200);
-        }
-        drop(over);
-        asking.join().unwrap()
-    });
-
-    assert!(asked > 10, "{asked} requests met {SWAPS} swaps");
-    assert_eq!(daemon.get("/").text(), "one");
-    let alive = || {
-        let status = run(&daemon, "status", "", b"");
-        let status: serde_json::Value = serde_json::from_slice(&status.body).unwrap();
-        (status["generations_alive"] == 1).then_some(())
-    };
-    until("all old generations to be freed", alive);
 }
 
 #[test]

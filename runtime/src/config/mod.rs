@@ -55,10 +55,22 @@ pub fn admin_socket(path: &Path) -> Option<PathBuf> {
 /// further. Never panics.
 pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
     let report = report::Report::new(text);
+    complete(text, &report);
     let config = reader::document(text, &report).map(|written| check::config(&written, base, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
         (_, errors) => Err(ConfigErrors { file: file.to_owned(), errors }),
+    }
+}
+
+/// Reports a file that ends within a number: all else that is cut off is no TOML any more, but half
+/// of a number is one.
+fn complete(text: &str, report: &report::Report<'_>) {
+    let last = text.lines().next_back().unwrap_or_default();
+    let is_number = |value: &str| value.trim_end().ends_with(|letter: char| letter.is_ascii_digit());
+    if !text.ends_with('\n') && last.rsplit_once('=').is_some_and(|(_, value)| is_number(value)) {
+        let message = "the file ends within a number, as one does that is cut off: end it with a line break";
+        report.add(report.line(text.len()), "", message);
     }
 }
 

@@ -88,6 +88,12 @@ impl Reload {
         if !fixed.is_empty() {
             bail!("needs restart: {}: a running daemon cannot change this", fixed.join(", "));
         }
+        if config.routes.is_empty() && !base.routes.is_empty() {
+            bail!(
+                "it has no [[route]], and the daemon serves some: a file that is cut off looks like this; \
+                 to serve none, restart"
+            );
+        }
         let change = self.standing.sockets.prepare(&config.listen);
         match (change, self.generations.loader.catalog(config.clone(), base)) {
             (Ok(change), Ok(catalog)) => Ok(Loaded { catalog, change, config }),

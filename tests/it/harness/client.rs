@@ -49,10 +49,21 @@ impl Client {
 
     /// Connects to a socket in the file system.
     pub(crate) fn unix(path: &Path) -> Client {
-        let stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client::over(Stream::Unix(stream))
+        Client::try_unix(path).unwrap()
+    }
+
+    /// Connects to a socket in the file system, if somebody listens there.
+    pub(crate) fn try_unix(path: &Path) -> std::io::Result<Client> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client::over(Stream::Unix(stream)))
+    }
+
+    /// Waits this long for each piece of what the server sends.
+    pub(crate) fn patient(self, patience: Duration) -> Client {
+        self.stream.set_read_timeout(patience);
+        self
     }
 
     fn over(stream: Stream) -> Client {
@@ -90,7 +101,7 @@ impl Client {
     /// Asks for a target with GET on a connection that the server may close instead.
     pub(crate) fn get_or_closed(&mut self, target: &str) -> Option<Response> {
         let sent = self.try_send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        let open = !self.buffer.is_empty() || (sent.is_ok() && self.fill().is_ok_and(|read| read > 0));
+        let open = !self.buffer.is_empty() || (sent.is_ok() && self.is_answered());
         open.then(|| self.response())
     }
 
@@ -196,6 +207,11 @@ impl Client {
             }
             assert!(self.fill().unwrap() > 0, "closed after {:?}", self.shown());
         }
+    }
+
+    /// Waits for the first bytes of a response, and says whether there are any.
+    pub(crate) fn is_answered(&mut self) -> bool {
+        !self.buffer.is_empty() || self.fill().is_ok_and(|read| read > 0)
     }
 
     /// Reads until the server closes, or resets, the connection.

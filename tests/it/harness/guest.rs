@@ -97,6 +97,11 @@ impl Program {
         self
     }
 
+    /// Adds this many instructions that do nothing.
+    pub(crate) fn padded(self, count: usize) -> Program {
+        self.code(&"nop ".repeat(count))
+    }
+
     /// Sends stdin back until it ends.
     pub(crate) fn echo(self) -> Program {
         self.code("(call $echo)")

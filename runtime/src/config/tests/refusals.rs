@@ -84,3 +84,11 @@ fn what_cannot_be_is_refused_with_what_can() {
         refused(section, line, wanted);
     }
 }
+
+#[test]
+fn a_file_that_ends_within_a_number_is_refused() {
+    let whole = "[handler.x]\nmodule = \"hello.wasm\"\nlimits.concurrency = 64";
+
+    assert_eq!(mistakes(&format!("{whole}\n")), [""; 0]);
+    assert!(mistakes(whole)[0].contains("3: the file ends within a number"), "{:?}", mistakes(whole));
+}
