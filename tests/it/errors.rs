@@ -236,7 +236,10 @@ fn the_slots_and_the_line_in_front_of_them_are_taken_and_one_more_is_a_503() {
     let refused = { refused }.response();
     assert_eq!(refused.status(), 503);
     assert_eq!(refused.field("retry-after"), Some("1"));
-    assert_eq!(complaint(&refused), "one: every slot is taken and the queue is full; try again in 1s\n");
+    assert_eq!(
+        complaint(&refused),
+        "one: every slot is taken and the queue is full (limits.concurrency, limits.queue); try again in 1s\n"
+    );
     assert!(waiting.is_silent_for(Duration::from_millis(50)));
     for client in running.iter_mut().chain([&mut waiting]) {
         client.send("x");

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that one module alone may name, and which module that is.
-const DOORS: [(&str, &str); 13] = [
+const DOORS: [(&str, &str); 14] = [
     ("wasmtime", "wasm"),
     ("wasmtime_wasi", "wasm"),
+    ("wiggle", "wasm"),
     ("wasmtime_wasi_http", "wasm"),
     ("hyper", "http"),
     ("hyper_util", "http"),

@@ -16,6 +16,7 @@ mod http;
 mod isolation;
 mod layering;
 mod lifecycle;
+mod limits;
 mod manager;
 mod sockets;
 mod streaming;

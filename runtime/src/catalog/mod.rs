@@ -36,6 +36,8 @@ pub struct Catalog {
     pub canaries: BTreeMap<Name, Canary>,
     /// Whether responses say which version made them.
     pub version_header: VersionHeader,
+    /// Whether responses say why a request failed.
+    pub reason_header: ReasonHeader,
     /// Counts the generations that are still held.
     pub alive: Alive,
 }
@@ -47,6 +49,16 @@ pub enum VersionHeader {
     #[default]
     Absent,
     /// They do.
+    Present,
+}
+
+/// Whether responses carry `X-Portcullis-Reason: CODE`.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ReasonHeader {
+    /// They do not.
+    #[default]
+    Absent,
+    /// Those that the daemon makes, because a request failed, do.
     Present,
 }
 
@@ -103,6 +115,7 @@ impl Catalog {
             cors: self.cors.clone(),
             canaries: self.canaries.iter().map(canary).collect(),
             version_header: self.version_header,
+            reason_header: self.reason_header,
             alive: Alive::default(),
         }
     }

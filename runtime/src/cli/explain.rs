@@ -52,10 +52,11 @@ fn found(route: &Value) {
         field("mount", &text(mount));
     }
     let limits = &grants["limits"];
-    let sizes = ["memory", "body", "output"].map(|key| format!("{key} {}", size(&limits[key])));
-    let times =
-        [("time", "time_ms"), ("cpu", "cpu_ms")].map(|(key, ms)| format!("{key} {}", time(&limits[ms])));
-    let counts = ["concurrency", "queue"].map(|key| format!("{key} {}", text(&limits[key])));
+    let sizes = ["memory", "body", "output", "stderr"].map(|key| format!("{key} {}", size(&limits[key])));
+    let times = [("time", "time_ms"), ("cpu", "cpu_ms"), ("queue time", "queue_time_ms")]
+        .map(|(key, ms)| format!("{key} {}", time(&limits[ms])));
+    let counts = ["concurrency", "queue", "stderr_rate", "handles"];
+    let counts = counts.map(|key| format!("{} {}", key.replace('_', " "), text(&limits[key])));
     field("limits", &[&sizes[..], &times, &counts].concat().join(", "));
 }
 

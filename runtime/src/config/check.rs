@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{self, File};
+use super::handler::Given;
+use super::limits::{self, Bounds};
 use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
 use super::{cors, handler, route, scalar};
-use crate::catalog::{VersionHeader, VersionPrefix};
+use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
 
@@ -30,10 +32,15 @@ const MOST_CONNECTIONS: usize = 1 << 20;
 
 /// Makes sense of a file. What is wrong is reported, and a default stands in for it.
 pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
-    let limits = handler::limits(file.limits.as_ref(), &Limits::default(), report);
+    let jobs = report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=limits::MOST_JOBS));
+    let bounds = Bounds { jobs };
+    let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
-    let handlers = written.iter().filter_map(|one| handler::read(one, &limits, base, report)).collect();
+    let handlers = written
+        .iter()
+        .filter_map(|one| handler::read(one, Given { limits: &limits, bounds, base }, report))
+        .collect();
     let version_prefix = match file.version_prefix {
         Some(At { value: true, .. }) => VersionPrefix::Optional,
         Some(At { value: false, .. }) | None => VersionPrefix::Absent,
@@ -48,12 +55,16 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         },
         grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
         idle_exit: report.settle(file.idle_exit.as_ref(), None, scalar::deadline_or_none),
-        jobs: report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=handler::MOST_JOBS)),
+        jobs,
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
         version_prefix,
         version_header: match file.version_header {
             Some(At { value: true, .. }) => VersionHeader::Present,
             Some(At { value: false, .. }) | None => VersionHeader::Absent,
+        },
+        reason_header: match file.reason_header {
+            Some(At { value: true, .. }) => ReasonHeader::Present,
+            Some(At { value: false, .. }) | None => ReasonHeader::Absent,
         },
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),

@@ -50,6 +50,8 @@ table! {
         version_prefix: bool,
         /// Whether responses say which version of a handler made them.
         version_header: bool,
+        /// Whether responses say why a request failed.
+        reason_header: bool,
         /// Whether a module or configuration that changes on disk is taken up.
         watch: bool,
         /// Where compiled modules are kept: a directory, or `none`.
@@ -110,6 +112,10 @@ table! {
         output: Scalar,
         concurrency: Scalar,
         queue: Scalar,
+        queue_time: Scalar,
+        stderr: Scalar,
+        stderr_rate: Scalar,
+        handles: Scalar,
     }
 }
 

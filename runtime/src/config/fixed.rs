@@ -17,6 +17,7 @@ impl Config {
             access_log: _,
             version_prefix: _,
             version_header: _,
+            reason_header: _,
             watch: _,
             cache,
             unix: UnixOptions { group, mode },

@@ -1,4 +1,4 @@
-//! `[handler.NAME]` and `[limits]`: from the handlers as written to what their jobs are given.
+//! `[handler.NAME]`: from the handlers as written to what their jobs are given.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use http::{HeaderValue, StatusCode};
 
 use super::file;
+use super::limits::{self, Bounds};
 use super::meant::{HandlerConfig, Mount, Probe};
 use super::reader::{At, Named};
 use super::report::Report;
@@ -13,40 +14,22 @@ use super::scalar;
 use super::secret;
 use crate::job::{Env, Limits, Mapping};
 
-/// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
-pub(super) const MOST_JOBS: usize = 4096;
-
-/// The longest line in front of a handler.
-const LONGEST_QUEUE: usize = 65_536;
-
 /// What plain text is, if the handler does not say otherwise.
 const RAW: &str = "text/plain; charset=utf-8";
 
-/// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.
-pub(super) fn limits(written: Option<&At<file::Limits>>, defaults: &Limits, report: &Report<'_>) -> Limits {
-    let Some(At { value: limits, .. }) = written else { return defaults.clone() };
-    // A page of linear memory is 64 KiB, and its addresses have 32 bits.
-    let memory = scalar::size_in_memory(64 << 10..=4 << 30);
-    Limits {
-        memory: report.settle(limits.memory.as_ref(), defaults.memory, memory),
-        time: report.settle(limits.time.as_ref(), defaults.time, scalar::deadline_or_none),
-        cpu: report.settle(limits.cpu.as_ref(), defaults.cpu, scalar::deadline_or_none),
-        body: report.settle(limits.body.as_ref(), defaults.body, scalar::size(0..=u64::MAX)),
-        output: report.settle(limits.output.as_ref(), defaults.output, scalar::size(0..=u64::MAX)),
-        concurrency: report.settle(
-            limits.concurrency.as_ref(),
-            defaults.concurrency,
-            scalar::count(1..=MOST_JOBS),
-        ),
-        queue: report.settle(limits.queue.as_ref(), defaults.queue, scalar::count(0..=LONGEST_QUEUE)),
-    }
+/// What handlers are given that do not say otherwise, and where they are.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) bounds: Bounds,
+    /// Where relative paths start.
+    pub(super) base: &'a Path,
 }
 
 /// Reads a handler; none: it has no sound name or no module, which is reported.
 pub(super) fn read(
     (name, written): &(String, At<file::Handler>),
-    defaults: &Limits,
-    base: &Path,
+    Given { limits: defaults, bounds, base }: Given<'_>,
     report: &Report<'_>,
 ) -> Option<HandlerConfig> {
     let At { value: handler, key, line } = written;
@@ -59,7 +42,7 @@ pub(super) fn read(
     let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
-    let limits = limits(handler.limits.as_ref(), defaults, report);
+    let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     Some(HandlerConfig {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::report::ConfigError;
-use crate::catalog::{Cors, RouteError, RouteSpec, Routes, VersionHeader, VersionPrefix};
+use crate::catalog::{Cors, ReasonHeader, RouteError, RouteSpec, Routes, VersionHeader, VersionPrefix};
 use crate::job::{Entry, Env, Limits, Mapping, Name};
 use crate::net::Endpoint;
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub version_prefix: VersionPrefix,
     /// Whether responses say which version of a handler made them.
     pub version_header: VersionHeader,
+    /// Whether responses say why a request failed.
+    pub reason_header: ReasonHeader,
     /// Whether a module or configuration that changes on disk is taken up.
     pub watch: bool,
     /// Where compiled modules are kept from one start to the next.

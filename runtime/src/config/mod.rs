@@ -5,6 +5,7 @@ mod cors;
 mod file;
 mod fixed;
 mod handler;
+mod limits;
 mod meant;
 mod nearest;
 mod reader;

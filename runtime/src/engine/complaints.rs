@@ -2,67 +2,74 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
-use crate::job::{Destination, Job, JobId, Kind, Name};
+use crate::job::{Destination, Entry, Job, JobId, Kind, Limits};
 
 /// A line longer than this is logged in pieces, in bytes.
 const LINE: usize = 4 << 10;
 
-/// Lines a job may log at once; after that it gets one more every [`REFILL`]. A long line counts as
-/// one for each [`SHARE`] bytes. Without this bound a job fills the disk, and pushes the lines of the
-/// others out of the log's queue.
-const BURST: u32 = 1000;
-const REFILL: Duration = Duration::from_millis(10);
+/// A line counts as one for each so many bytes of it.
 const SHARE: usize = 256;
+
+/// A job may log so many seconds' worth of lines at once. Without these bounds a job fills the disk,
+/// and pushes the lines of the others out of the log's queue.
+const BURST: u32 = 10;
 
 /// The destination that every job's stderr has: log and journal, with the job's number on each line.
 pub(super) struct Complaints {
     id: JobId,
-    name: Name,
-    kind: Kind,
+    entry: Arc<Entry>,
     journal: Arc<Journal>,
     said: Mutex<Said>,
 }
 
 /// How far a job has come.
+#[derive(Default)]
 struct Said {
     /// The beginning of a line whose end is still to come.
     begun: Vec<u8>,
-    allowance: Allowance,
+    /// None: it has said nothing yet.
+    allowance: Option<Allowance>,
 }
 
-/// How many lines a job may still log.
+/// What a job may still log.
 struct Allowance {
+    /// Lines a second.
+    rate: u32,
     lines: u32,
     refilled: Instant,
-    /// Lines that were left out since the last that was logged.
-    left_out: u64,
+    bytes: u64,
+    left_out: LeftOut,
+}
+
+/// Lines that were left out since the last that was logged, by the limit that wanted it.
+#[derive(Default, PartialEq, Eq, Debug)]
+struct LeftOut {
+    rate: u64,
+    size: u64,
 }
 
 impl Complaints {
     pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<Complaints> {
-        Arc::new(Complaints {
-            id: job.id,
-            name: job.name().clone(),
-            kind: job.entry.kind,
-            journal: journal.clone(),
-            said: Mutex::new(Said { begun: Vec::new(), allowance: Allowance::new(Instant::now()) }),
-        })
+        let (entry, journal) = (job.entry.clone(), journal.clone());
+        Arc::new(Complaints { id: job.id, entry, journal, said: Mutex::default() })
     }
 
     /// Logs the last line, if it has no newline, and how many were left out.
     pub(super) fn finish(&self) {
         let mut said = self.lock();
-        let begun = std::mem::take(&mut said.begun);
-        if !begun.is_empty() {
-            self.log(&begun, &mut said.allowance);
+        let Said { begun, allowance } = &mut *said;
+        if let Some(allowance) = allowance {
+            if !begun.is_empty() {
+                self.log(begun, allowance);
+            }
+            self.own_up(allowance);
         }
-        self.own_up(&mut said.allowance);
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {
@@ -71,48 +78,60 @@ impl Complaints {
 
     /// Logs that lines were left out, if any were.
     fn own_up(&self, allowance: &mut Allowance) {
-        match std::mem::take(&mut allowance.left_out) {
-            0 => {}
-            lines => warn!("[{}] {}: {lines} lines on stderr were left out here", self.id, self.name),
+        let LeftOut { rate, size } = std::mem::take(&mut allowance.left_out);
+        for (lines, limit) in [(rate, "stderr_rate"), (size, "stderr")] {
+            if lines > 0 {
+                let (id, name) = (self.id, &self.entry.name);
+                warn!("[{id}] {name}: {lines} lines on stderr were left out here (limits.{limit})");
+            }
         }
     }
 
     /// Logs one line; what could move a terminal's cursor or forge a second line is escaped.
     fn log(&self, line: &[u8], allowance: &mut Allowance) {
         if !allowance.admits(line.len(), Instant::now()) {
-            return;
+            return self.entry.record.leave_out();
         }
         self.own_up(allowance);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = String::from_utf8_lossy(line);
         let plain: String = text.chars().flat_map(escaped).collect();
-        match self.kind {
+        let (id, name) = (self.id, &self.entry.name);
+        match self.entry.kind {
             // Whoever asked for the job is told, and logs it if it has nobody to tell.
-            Kind::Native => debug!("[{}] {}: {plain}", self.id, self.name),
-            Kind::Core | Kind::Command => info!("[{}] {}: {plain}", self.id, self.name),
+            Kind::Native => debug!("[{id}] {name}: {plain}"),
+            Kind::Core | Kind::Command => info!("[{id}] {name}: {plain}"),
         }
-        self.journal.add(self.id, &self.name, Event::Said(plain));
+        self.journal.add(id, name, Event::Said(plain));
     }
 }
 
 impl Allowance {
-    fn new(now: Instant) -> Allowance {
-        Allowance { lines: BURST, refilled: now, left_out: 0 }
+    fn new(limits: &Limits, now: Instant) -> Allowance {
+        let rate = limits.stderr_rate;
+        let lines = rate.saturating_mul(BURST);
+        Allowance { rate, lines, refilled: now, bytes: limits.stderr, left_out: LeftOut::default() }
     }
 
     /// Takes a line off, or counts it as left out.
     fn admits(&mut self, length: usize, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.refilled);
-        let fresh = u32::try_from(elapsed.as_nanos() / REFILL.as_nanos()).unwrap_or(u32::MAX);
+        let fresh = elapsed.as_nanos() * u128::from(self.rate) / 1_000_000_000;
+        let fresh = u32::try_from(fresh).unwrap_or(u32::MAX);
         if fresh > 0 {
-            self.lines = self.lines.saturating_add(fresh).min(BURST);
+            self.lines = self.lines.saturating_add(fresh).min(self.rate.saturating_mul(BURST));
             self.refilled = now;
         }
         let cost = u32::try_from(length / SHARE).unwrap_or(u32::MAX).saturating_add(1);
-        let left = self.lines.checked_sub(cost);
-        self.lines = left.unwrap_or(self.lines);
-        self.left_out += u64::from(left.is_none());
-        left.is_some()
+        match (self.lines.checked_sub(cost), self.bytes.checked_sub(length as u64)) {
+            (Some(lines), Some(bytes)) => {
+                (self.lines, self.bytes) = (lines, bytes);
+                return true;
+            }
+            (_, None) => self.left_out.size += 1,
+            (None, Some(_)) => self.left_out.rate += 1,
+        }
+        false
     }
 }
 
@@ -127,6 +146,8 @@ impl Destination for Complaints {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut said = self.lock();
         let Said { begun, allowance } = &mut *said;
+        let limits = &self.entry.limits;
+        let allowance = allowance.get_or_insert_with(|| Allowance::new(limits, Instant::now()));
         for piece in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|piece| piece.chunks(LINE)) {
             begun.extend_from_slice(piece);
             if begun.ends_with(b"\n") || begun.len() >= LINE {
@@ -141,18 +162,35 @@ impl Destination for Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    fn allowance(stderr: u64, stderr_rate: u32, now: Instant) -> Allowance {
+        Allowance::new(&Limits { stderr, stderr_rate, ..Limits::default() }, now)
+    }
 
     #[test]
     fn a_flood_is_cut_down_to_a_rate_and_counted() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = allowance(u64::MAX, 100, start);
+        let later = |milliseconds| start + Duration::from_millis(milliseconds);
 
         let admitted = (0..5000).filter(|_| allowance.admits(80, start)).count();
 
-        assert_eq!((admitted, allowance.left_out), (1000, 4000));
-        assert!(allowance.admits(80, start + REFILL) && !allowance.admits(80, start + REFILL));
-        assert!((0..2000).filter(|_| allowance.admits(80, start + REFILL * 9000)).count() == 1000);
-        assert!((0..2000).filter(|_| allowance.admits(LINE, start + REFILL * 90_000)).count() == 1000 / 17);
+        assert_eq!((admitted, &allowance.left_out), (1000, &LeftOut { rate: 4000, size: 0 }));
+        assert!(allowance.admits(80, later(10)) && !allowance.admits(80, later(10)));
+        assert!((0..2000).filter(|_| allowance.admits(80, later(90_000))).count() == 1000);
+        assert!((0..2000).filter(|_| allowance.admits(LINE, later(900_000))).count() == 1000 / 17);
+    }
+
+    #[test]
+    fn what_is_said_is_logged_up_to_its_size_and_not_one_byte_further() {
+        let start = Instant::now();
+        let mut allowance = allowance(160, 100, start);
+
+        let admitted = [80, 81, 80, 1].map(|length| allowance.admits(length, start));
+
+        assert_eq!(admitted, [true, false, true, false]);
+        assert_eq!(allowance.left_out, LeftOut { rate: 0, size: 2 });
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod registry;
 mod running;
 mod supervise;
 
+pub use admission::most_of_one;
 pub use drain::Ending;
 pub use journal::{Batch, Event, Follower, Journal, Line};
 pub use registry::RegisterError;
@@ -19,11 +20,11 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
 use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage};
+use admission::Pool;
 use complaints::Complaints;
 use drain::Drain;
 use registry::Registry;
@@ -36,7 +37,7 @@ pub struct Engine {
     live: Live,
     next: AtomicU64,
     /// Places for jobs in sandboxes, over all handlers.
-    total: Arc<Semaphore>,
+    places: Pool,
     running: Running,
     journal: Arc<Journal>,
     drain: Drain,
@@ -59,7 +60,7 @@ impl Engine {
             registry: Registry::default(),
             live: Live::new(),
             next: AtomicU64::new(first),
-            total: Arc::new(Semaphore::new(total)),
+            places: Pool::new(total),
             running: Running::default(),
             journal: Arc::default(),
             drain: Drain::default(),
@@ -133,22 +134,33 @@ impl Engine {
     ///
     /// # Errors
     /// Of the run: [`Fault::Busy`], [`Fault::Draining`], and whatever ends the job.
-    pub fn start(self: &Arc<Self>, mut job: Job) -> Run {
+    pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
-            let tenure = job.entry.handler.tenure();
-            engine.drain.admits(tenure)?;
-            let _slot = admission::admit(&job.entry, &engine.total).await?;
-            let complaints = Complaints::of(&job, &engine.journal);
-            job.stderr.add(complaints.clone());
-            let mut entered = engine.running.enter(&job, tenure, &engine.journal);
-            // Again, now that a shutdown would wait for this job.
-            engine.drain.admits(tenure)?;
-            let outcome = supervise::run(job).await;
-            complaints.finish();
-            entered.conclude(&outcome);
+            let entry = job.entry.clone();
+            let outcome = engine.admitted(job).await;
+            match &outcome {
+                Ok(status) if status.is_ok() => {}
+                Ok(_) => entry.record.blame("exited"),
+                Err(fault) => entry.record.blame(fault.code()),
+            }
             outcome
         })
+    }
+
+    async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
+        let tenure = job.entry.handler.tenure();
+        self.drain.admits(tenure)?;
+        let _slot = admission::admit(&job.entry, &self.places).await?;
+        let complaints = Complaints::of(&job, &self.journal);
+        job.stderr.add(complaints.clone());
+        let mut entered = self.running.enter(&job, tenure, &self.journal);
+        // Again, now that a shutdown would wait for this job.
+        self.drain.admits(tenure)?;
+        let outcome = supervise::run(job).await;
+        complaints.finish();
+        entered.conclude(&outcome);
+        outcome
     }
 
     /// Runs a job to its end and wants it to succeed.

@@ -167,7 +167,10 @@ impl Drop for Entered<'_> {
         self.table.left.notify_waiters();
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
-            End::Cancelled => ("cancelled", true),
+            End::Cancelled => {
+                runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
+                ("cancelled", true)
+            }
             End::Well(end) => (end.as_str(), false),
             End::Failed(end) => (end.as_str(), true),
         };

@@ -48,7 +48,9 @@ impl Refusal {
                 Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Fault::InputIdle(_) => StatusCode::REQUEST_TIMEOUT,
                 Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,
-                Fault::Busy { .. } | Fault::Draining => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
                 Fault::Stopped(StopReason::Shutdown | StopReason::Killed) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
                 Fault::OutOfMemory(_)
@@ -141,7 +143,10 @@ impl Refusal {
                 // The names of methods are tokens, which are header values.
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
-            Refusal::Failed(_, Fault::Busy { retry_after, .. }) => {
+            Refusal::Failed(
+                _,
+                Fault::Busy { retry_after, .. } | Fault::QueuedTooLong { retry_after, .. },
+            ) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
             }
             Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {

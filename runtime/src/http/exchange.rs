@@ -7,6 +7,7 @@ use http::{HeaderValue, Method, StatusCode};
 use tracing::{info, warn};
 
 use super::deadline::Progress;
+use super::error::Refusal;
 use crate::job::{Entry, Fault, JobId};
 
 /// Lives as long as the response is being written. Dropping it lets the next request come.
@@ -16,6 +17,8 @@ pub(super) struct Exchange {
     start: Instant,
     status: StatusCode,
     end: End,
+    /// Whether a failure tells something about the handler.
+    blame: Blame,
     /// The job behind the response.
     call: Option<(JobId, Arc<Entry>)>,
     line: Option<Line>,
@@ -26,6 +29,13 @@ pub(super) struct Exchange {
 enum End {
     Complete,
     BrokenOff,
+}
+
+/// Who is counted a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Handler,
+    Nobody,
 }
 
 /// What an access line says besides.
@@ -43,6 +53,7 @@ impl Exchange {
             start: Instant::now(),
             status: StatusCode::OK,
             end: End::Complete,
+            blame: Blame::Handler,
             call: None,
             line: None,
         }
@@ -66,8 +77,20 @@ impl Exchange {
         self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
     }
 
+    /// Notes that the daemon answers instead of the handler, and why.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        if let Refusal::Failed(_, fault) = refusal
+            && !fault.is_about_the_handler()
+        {
+            self.blame = Blame::Nobody;
+        }
+    }
+
     pub(super) fn broke_off(&mut self, fault: &Fault) {
         self.end = End::BrokenOff;
+        if !fault.is_about_the_handler() {
+            self.blame = Blame::Nobody;
+        }
         if let Some((id, entry)) = &self.call {
             complain(*id, entry, fault);
         }
@@ -83,11 +106,16 @@ impl Exchange {
 /// Logs a job that failed, with the guest's stack if there is one.
 pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
     let Entry { name, version, .. } = entry;
+    let code = fault.code();
+    // The engine counts what it ends a job with; what is no answer is seen here only.
+    if let Fault::BadAnswer(_) = fault {
+        entry.record.blame(code);
+    }
     match fault {
         Fault::Trapped { stack, .. } if !stack.is_empty() => {
-            warn!("[{id}] {name}@{version} {fault}\n{}", stack.trim_end());
+            warn!("[{id}] {name}@{version} {fault} ({code})\n{}", stack.trim_end());
         }
-        fault => warn!("[{id}] {name}@{version} {fault}"),
+        fault => warn!("[{id}] {name}@{version} {fault} ({code})"),
     }
 }
 
@@ -96,9 +124,10 @@ impl Drop for Exchange {
         self.progress.answered(self.keep_alive);
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
-            match self.end {
-                End::Complete if !status.is_server_error() => entry.record.succeed(time),
-                End::Complete | End::BrokenOff => entry.record.fail(time),
+            let failed = self.end == End::BrokenOff || status.is_server_error();
+            match self.blame {
+                Blame::Handler if failed => entry.record.fail(time),
+                Blame::Handler | Blame::Nobody => entry.record.succeed(time),
             }
         }
         let Some(Line { method, target, bytes }) = &self.line else { return };

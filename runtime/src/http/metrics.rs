@@ -19,9 +19,8 @@ struct Family {
     sample: fn(&Entry) -> f64,
 }
 
-/// The families that have a sample for each handler. Counters start anew with every generation, which
-/// Prometheus understands.
-const HANDLERS: [Family; 6] = [
+/// The families that have a sample for each handler. Counters start anew with every version.
+const HANDLERS: [Family; 7] = [
     Family {
         name: "portcullis_requests_total",
         kind: "counter",
@@ -31,7 +30,7 @@ const HANDLERS: [Family; 6] = [
     Family {
         name: "portcullis_request_failures_total",
         kind: "counter",
-        help: "Requests answered with a status of 500 or more, or broken off.",
+        help: "Requests that the handler answered with a status of 500 or more, or failed at.",
         sample: |entry| float(entry.record.failed()),
     },
     Family {
@@ -39,6 +38,12 @@ const HANDLERS: [Family; 6] = [
         kind: "counter",
         help: "Time from the heads of requests to the last bytes of their answers.",
         sample: |entry| entry.record.time().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_stderr_dropped_lines_total",
+        kind: "counter",
+        help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
+        sample: |entry| float(entry.record.unlogged()),
     },
     Family {
         name: "portcullis_jobs_running",
@@ -72,6 +77,14 @@ pub(super) fn text(engine: &Engine, gate: GateState) -> String {
             // Names and versions hold nothing that would have to be escaped.
             let labels = format!("{{handler=\"{}\",version=\"{}\"}}", entry.name, entry.version);
             line(&mut text, name, &labels, sample(entry));
+        }
+    }
+    let name = "portcullis_failures_total";
+    head(&mut text, name, "counter", "Jobs that failed, by the code of the reason.");
+    for Entry { name: handler, version, record, .. } in handlers.iter().map(|entry| &***entry) {
+        for (reason, count) in record.reasons() {
+            let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
+            line(&mut text, name, &labels, float(count));
         }
     }
     let gauges: [(&str, &str, f64); 3] = [

@@ -16,16 +16,19 @@ use super::exchange::{Exchange, complain};
 use super::request_body;
 use super::response_body::Body;
 use super::server::{Server, Settings};
-use crate::catalog::{Catalog, Cors, Lookup, Match, VersionHeader};
+use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, VersionHeader};
 use crate::cgi::path;
 use crate::job::Fault;
 use crate::net::{GateState, Peer};
 
-/// What waiting for a slot may add to a job's wall time, with a second to spare.
-const MARGIN: Duration = Duration::from_secs(11);
+/// What a job may take beyond its limits until its answer begins, before its connection is closed.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// Says which version of which handler made a response, if the configuration wants it said.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
+
+/// Says why a request failed, if the configuration wants it said.
+const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
@@ -46,7 +49,15 @@ pub(super) async fn respond(
     let asked = Asked { server, settings, peer, progress, head: &head, catalog: &catalog };
     let mut response = match asked.answer(body, &mut exchange).await {
         Ok(response) => response,
-        Err(refusal) => refusal.into_response(&head.headers),
+        Err(refusal) => {
+            exchange.refused(&refusal);
+            let reason = HeaderValue::from_static(refusal.code());
+            let mut response = refusal.into_response(&head.headers);
+            if catalog.reason_header == ReasonHeader::Present {
+                response.headers_mut().insert(REASON, reason);
+            }
+            response
+        }
     };
     if let Some(cors) = &catalog.cors {
         cors.grant(head.headers.get(ORIGIN), response.headers_mut());
@@ -119,14 +130,19 @@ impl<'a> Asked<'a> {
         let made = Call { entry, found, head: self.head, peer: self.peer }.job(engine);
         let id = made.job.id;
         exchange.called(id, entry);
-        self.progress.answering(entry.limits.time.map(|time| time + MARGIN));
+        let waiting = entry.limits.queue_time + MARGIN;
+        self.progress.answering(entry.limits.time.map(|time| time + waiting));
 
         let failed = |fault: Fault| {
             complain(id, entry, &fault);
             Refusal::Failed(id, fault)
         };
         let idle = self.settings.body_idle;
-        let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(failed)?;
+        let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(|fault| {
+            // Never seen by the engine, which counts what it ends a job with.
+            entry.record.blame(fault.code());
+            failed(fault)
+        })?;
         let answering = made.start(engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }

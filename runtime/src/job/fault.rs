@@ -17,6 +17,15 @@ pub enum Fault {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The job stood in line for as long as it may.
+    QueuedTooLong {
+        /// The handler in demand.
+        name: Name,
+        /// How long that was.
+        limit: Duration,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The daemon takes no new jobs.
     Draining,
     /// The job was told to stop.
@@ -79,7 +88,9 @@ impl Fault {
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
             | Fault::ReaderGone => Owner::Caller,
-            Fault::Busy { .. } | Fault::Draining | Fault::Stopped(_) => Owner::Load,
+            Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining | Fault::Stopped(_) => {
+                Owner::Load
+            }
             Fault::TimedOut(_)
             | Fault::CpuExceeded(_)
             | Fault::OutOfMemory(_)
@@ -88,6 +99,16 @@ impl Fault {
             | Fault::Exited { .. }
             | Fault::BadAnswer(_) => Owner::Handler,
             Fault::Host(_) => Owner::Ours,
+        }
+    }
+
+    /// Reports whether this tells something about the handler: its own failure, or that it was too
+    /// slow for those who asked. What a caller did, or an operator, does not.
+    pub fn is_about_the_handler(&self) -> bool {
+        match self.owner() {
+            Owner::Handler | Owner::Ours => true,
+            Owner::Load => matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. }),
+            Owner::Caller => false,
         }
     }
 
@@ -101,6 +122,7 @@ impl Fault {
             Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
             Fault::Exited { status, .. } => *status,
             Fault::Busy { .. }
+            | Fault::QueuedTooLong { .. }
             | Fault::Draining
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
@@ -115,7 +137,8 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Fault::NotFound(_) => "job_not_found",
-            Fault::Busy { .. } => "busy",
+            Fault::Busy { .. } => "queue_limit",
+            Fault::QueuedTooLong { .. } => "queue_time_limit",
             Fault::Draining => "draining",
             Fault::Stopped(StopReason::Shutdown) => "shutdown",
             Fault::Stopped(StopReason::Killed) => "killed",
@@ -140,7 +163,16 @@ impl fmt::Display for Fault {
         match self {
             Fault::NotFound(name) => write!(f, "{}: command not found", name.escape_debug()),
             Fault::Busy { name, retry_after } => {
-                write!(f, "{name}: every slot is taken and the queue is full; try again in {retry_after:?}")
+                write!(
+                    f,
+                    "{name}: every slot is taken and the queue is full (limits.concurrency, limits.queue); try again in {retry_after:?}"
+                )
+            }
+            Fault::QueuedTooLong { name, limit, retry_after } => {
+                write!(
+                    f,
+                    "{name}: no slot within {limit:?} (limits.queue_time); try again in {retry_after:?}"
+                )
             }
             Fault::Draining => f.write_str("engine is shutdown"),
             Fault::Stopped(reason) => write!(f, "stopped: {reason}"),

@@ -22,6 +22,15 @@ pub struct Limits {
     pub concurrency: usize,
     /// Jobs of this handler that wait for a slot; one more is refused.
     pub queue: usize,
+    /// How long a job waits for a slot before it is refused.
+    pub queue_time: Duration,
+    /// Bytes of a job's stderr that are logged; the rest is counted.
+    pub stderr: u64,
+    /// Lines a second of a job's stderr that are logged, after ten times as many at once; the rest
+    /// is counted.
+    pub stderr_rate: u32,
+    /// Files, directories, streams and pollables a job holds at once, its stdio and mounts among them.
+    pub handles: usize,
 }
 
 impl Limits {
@@ -34,6 +43,10 @@ impl Limits {
         output: u64::MAX,
         concurrency: Semaphore::MAX_PERMITS,
         queue: 0,
+        queue_time: Duration::from_secs(10),
+        stderr: u64::MAX,
+        stderr_rate: 100,
+        handles: 1 << 20,
     };
 }
 
@@ -48,6 +61,11 @@ impl Default for Limits {
             output: 1 << 30,
             concurrency: 64,
             queue: 128,
+            // A client that waited longer has mostly left.
+            queue_time: Duration::from_secs(10),
+            stderr: 1 << 20,
+            stderr_rate: 100,
+            handles: 256,
         }
     }
 }
@@ -68,13 +86,15 @@ pub struct Slots {
     pub running: Arc<Semaphore>,
     /// A permit a job that waits for a slot.
     pub waiting: Arc<Semaphore>,
+    /// Held by the one job that stands in the daemon's line for all of this handler's.
+    pub turn: Arc<Semaphore>,
 }
 
 impl Slots {
     /// Makes `limits.concurrency` slots and `limits.queue` places to wait.
     pub fn new(limits: &Limits) -> Slots {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Slots { running: semaphore(limits.concurrency), waiting: semaphore(limits.queue) }
+        Slots { running: semaphore(limits.concurrency), waiting: semaphore(limits.queue), turn: semaphore(1) }
     }
 
     /// Counts the places that are taken, which were made for these limits.

@@ -1,6 +1,8 @@
 //! How a handler's requests have ended so far.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Counts the requests of one version of a handler.
@@ -10,6 +12,10 @@ pub struct Record {
     failed: AtomicU64,
     /// Microseconds over all requests that have ended.
     time: AtomicU64,
+    /// Jobs that failed, by the code of what they failed at. Locked by failures only.
+    reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// Lines on stderr that were not logged.
+    unlogged: AtomicU64,
 }
 
 impl Record {
@@ -23,6 +29,26 @@ impl Record {
     pub fn fail(&self, time: Duration) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.succeed(time);
+    }
+
+    /// Counts a job that failed at this, a [`Fault::code`](super::Fault::code).
+    pub fn blame(&self, code: &'static str) {
+        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+    }
+
+    /// Counts a line on stderr that is not logged.
+    pub fn leave_out(&self) {
+        self.unlogged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs have failed at what, sorted by code.
+    pub fn reasons(&self) -> BTreeMap<&'static str, u64> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns how many lines on stderr were not logged.
+    pub fn unlogged(&self) -> u64 {
+        self.unlogged.load(Ordering::Relaxed)
     }
 
     /// Returns how many requests have ended.
@@ -52,5 +78,14 @@ mod tests {
         record.fail(Duration::from_millis(3));
         assert_eq!((record.ended(), record.failed()), (2, 1));
         assert_eq!(record.time(), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn failures_are_counted_by_their_reason() {
+        let record = Record::default();
+        for code in ["trapped", "cpu_limit", "trapped"] {
+            record.blame(code);
+        }
+        assert_eq!(record.reasons(), BTreeMap::from([("cpu_limit", 1), ("trapped", 2)]));
     }
 }

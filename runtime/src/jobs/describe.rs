@@ -17,6 +17,10 @@ pub(super) fn limits(limits: &Limits) -> Value {
         "output": limits.output,
         "concurrency": limits.concurrency,
         "queue": limits.queue,
+        "queue_time_ms": millis(limits.queue_time),
+        "stderr": limits.stderr,
+        "stderr_rate": limits.stderr_rate,
+        "handles": limits.handles,
     })
 }
 

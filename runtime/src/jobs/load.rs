@@ -52,6 +52,15 @@ struct Loaded {
     code: HashMap<Digest, Code>,
     /// Its handlers as they were configured.
     handlers: Vec<HandlerConfig>,
+    /// What was made of them.
+    made: HashMap<Name, Made>,
+}
+
+/// A handler, and the module it was made of.
+#[derive(Clone)]
+struct Made {
+    entry: Arc<Entry>,
+    digest: Digest,
 }
 
 /// Is told of every module that is ready, from whatever thread loads it.
@@ -87,16 +96,19 @@ impl Loader {
     /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Catalog, Vec<Error>> {
         let codes = Codes::default();
-        let mut handlers = BTreeMap::new();
+        let mut made = HashMap::new();
         let mut errors = Vec::new();
-        for (HandlerConfig { name, .. }, entry) in
-            config.handlers.iter().zip(self.all(&config.handlers, &codes))
-        {
-            match entry {
-                Ok(entry) => drop(handlers.insert(name.clone(), entry)),
-                Err(error) => errors.push(error.context(format!("handler {:?}", name.as_str()))),
+        for (handler, fresh) in config.handlers.iter().zip(self.all(&config.handlers, &codes)) {
+            match fresh {
+                Ok(fresh) => {
+                    let kept = self.unchanged(handler, &fresh, base);
+                    made.insert(handler.name.clone(), kept.unwrap_or(fresh));
+                }
+                Err(error) => errors.push(error.context(format!("handler {:?}", handler.name.as_str()))),
             }
         }
+        let handlers: BTreeMap<_, _> =
+            made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
         let routes = match config.routes(&handlers) {
             Ok(routes) if errors.is_empty() => routes,
             // A route to a handler that failed is no mistake of its own.
@@ -105,9 +117,10 @@ impl Loader {
             Err(conflicts) => return Err(conflicts.into_iter().map(Error::from).collect()),
         };
         // Code that no handler uses any more goes with the catalog that used it.
-        *self.last() = Loaded { code: compiled(codes), handlers: config.handlers };
+        *self.last() = Loaded { code: compiled(codes), handlers: config.handlers, made };
         let next = base.next(handlers, routes);
-        Ok(Catalog { cors: config.cors, version_header: config.version_header, ..next })
+        let Config { cors, version_header, reason_header, .. } = config;
+        Ok(Catalog { cors, version_header, reason_header, ..next })
     }
 
     /// Makes one handler. Blocks for as long as compiling takes.
@@ -115,7 +128,24 @@ impl Loader {
     /// # Errors
     /// The module cannot be read, or be a handler.
     pub fn entry(&self, config: &HandlerConfig) -> Result<Arc<Entry>> {
-        self.load(config, &Codes::default())
+        self.load(config, &Codes::default()).map(|made| made.entry)
+    }
+
+    /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
+    /// its counters and the slots in which its jobs run.
+    fn unchanged(&self, config: &HandlerConfig, fresh: &Made, base: &Catalog) -> Option<Made> {
+        let last = self.last();
+        let old = last.made.get(&config.name)?;
+        // Where it stands in the file does not matter.
+        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
+        let before = last.handlers.iter().find(|handler| handler.name == config.name)?;
+        let serving = base.handlers.get(&config.name)?;
+        let same = old.digest == fresh.digest
+            && settings(before) == settings(config)
+            // A secret may have changed, and a swap may have put another version here.
+            && old.entry.env == fresh.entry.env
+            && Arc::ptr_eq(&old.entry, serving);
+        same.then(|| old.clone())
     }
 
     /// Makes another version of a handler that is configured: its settings, this module. Blocks for
@@ -146,7 +176,7 @@ impl Loader {
     }
 
     /// Makes several handlers at once, and returns them in their order.
-    fn all(&self, handlers: &[HandlerConfig], codes: &Codes) -> Vec<Result<Arc<Entry>>> {
+    fn all(&self, handlers: &[HandlerConfig], codes: &Codes) -> Vec<Result<Made>> {
         let entries: Vec<_> = handlers.iter().map(|_| OnceLock::new()).collect();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(0);
@@ -172,7 +202,7 @@ impl Loader {
         entries.into_iter().map(|entry| entry.into_inner().expect(set)).collect()
     }
 
-    fn load(&self, config: &HandlerConfig, codes: &Codes) -> Result<Arc<Entry>> {
+    fn load(&self, config: &HandlerConfig, codes: &Codes) -> Result<Made> {
         ensure!(
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
@@ -182,7 +212,8 @@ impl Loader {
         let source = Source::new(bytes);
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        entry(config, source.digest(), code)
+        let entry = entry(config, source.digest(), code)?;
+        Ok(Made { entry, digest: *source.digest() })
     }
 
     /// Finds the code of a module, or compiles it.

@@ -60,11 +60,12 @@ impl CommandCode {
 
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
-        let memory = job.entry.limits.memory;
+        let limits = job.entry.limits.clone();
+        let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
         let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, meter);
+        let mut store = self.store(wasi, meter, &limits);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
@@ -72,17 +73,17 @@ impl CommandCode {
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(module::wasi(mounts)?, meter);
+        let mut store = self.store(module::wasi(mounts)?, meter, limits);
         let outcome = self.0.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter) -> Store<State> {
+    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
         let wasi = wasi.build();
         let state = State { wasi, table: ResourceTable::new(), meter };
         let mut store = Store::new(self.0.engine(), state);
         store.limiter(|state| &mut state.meter);
-        module::bound(&mut store, |state| &mut state.table);
+        module::bound(&mut store, limits, |state| &mut state.table);
         store
     }
 

@@ -8,7 +8,7 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::meter::Meter;
-use super::{module, trap};
+use super::{handles, module, trap};
 use crate::job::{Fault, Job, Limits, Mount, Status};
 
 /// The module that WASI preview 1 is imported from.
@@ -31,6 +31,7 @@ pub struct CoreCode {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+    handles::guard(&mut linker, WASI, |state| &mut state.wasi)?;
     Ok(linker)
 }
 
@@ -60,11 +61,12 @@ impl CoreCode {
 
     /// Runs one job in a fresh instance.
     pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
-        let memory = job.entry.limits.memory;
+        let limits = job.entry.limits.clone();
+        let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
         let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, meter);
+        let mut store = self.store(wasi, meter, &limits);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
@@ -72,17 +74,17 @@ impl CoreCode {
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(module::wasi(mounts)?, meter);
+        let mut store = self.store(module::wasi(mounts)?, meter, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter) -> Store<State> {
+    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
         let wasi = wasi.build_p1();
         let state = State { wasi, meter };
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
-        module::bound(&mut store, |state| state.wasi.ctx().table);
+        module::bound(&mut store, limits, |state| state.wasi.ctx().table);
         store
     }
 

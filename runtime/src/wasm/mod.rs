@@ -5,6 +5,7 @@ pub mod cache;
 mod command;
 pub mod compile;
 mod core;
+mod handles;
 mod layer;
 mod meter;
 mod module;

@@ -13,14 +13,11 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
-use super::trap;
+use super::{handles, trap};
 use crate::job::{Access, Fault, Handler, Job, Kind, Limits, Mount, Run};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
-
-/// Handles (files, streams, pollables) a job may hold at once. wasmtime's default is a million.
-const HANDLES: usize = 256;
 
 /// Random bytes a guest may ask for in one call. wasmtime-wasi's default is 64 MiB.
 const RANDOM: u64 = 64 << 10;
@@ -108,13 +105,17 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
 }
 
 /// Puts the bounds on a store that hold for every kind of module.
-pub(super) fn bound<S: Send>(store: &mut Store<S>, table: impl FnOnce(&mut S) -> &mut ResourceTable) {
+pub(super) fn bound<S: Send>(
+    store: &mut Store<S>,
+    limits: &Limits,
+    table: impl FnOnce(&mut S) -> &mut ResourceTable,
+) {
     store.set_epoch_deadline(1);
     // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
     // Behind the sockets and timers as well: wasmtime's own yield wakes itself at once, and a worker
     // that always has somebody to run looks at them after 61 turns, which are 61 ticks.
     store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now()))));
     store.set_hostcall_fuel(HOSTCALL_FUEL);
-    store.set_max_component_handles(HANDLES * 4);
-    table(store.as_context_mut().data_mut()).set_max_capacity(HANDLES);
+    store.set_max_component_handles(limits.handles * 4);
+    handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
 }

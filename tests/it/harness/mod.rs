@@ -5,6 +5,7 @@ mod daemon;
 mod deadline;
 mod guest;
 mod log;
+mod metrics;
 mod tool;
 
 pub(crate) use client::{Client, Response};

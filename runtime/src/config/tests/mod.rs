@@ -3,7 +3,7 @@
 mod refusals;
 
 use super::*;
-use crate::catalog::VersionPrefix;
+use crate::catalog::{ReasonHeader, VersionPrefix};
 use crate::job::{Limits, Mapping};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -54,6 +54,7 @@ admin = "unix://admin.sock"
 admin_mode = "0660"
 admin_group = "wheel"
 version_prefix = true
+reason_header = true
 cache = "code"
 
 [unix]
@@ -86,6 +87,10 @@ body = "1MB"
 output = 4096
 concurrency = 8
 queue = 0
+queue_time = "3s"
+stderr = "2MiB"
+stderr_rate = 7
+handles = 99
 
 [handler.hello]
 module = "hello.wasm"
@@ -145,6 +150,7 @@ fn every_key_is_read_as_it_is_meant() {
     let secret = Secret { variable: "API_KEY".to_owned(), credential: "api-key".to_owned() };
     assert_eq!(config.handlers[0].secrets, [secret]);
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
+    assert_eq!(config.reason_header, ReasonHeader::Present);
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
     assert_eq!(config.admin, Some(place.path().join("admin.sock")));
     assert_eq!(admin_socket(&file), config.admin);
@@ -171,8 +177,8 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((cors.max_age, cors.credentials), (Some("600".parse().unwrap()), true));
     let [route, tail] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((route.path.as_str(), route.host.as_deref()), ("/hello/{who}", Some("api.example.org")));
-    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 58));
-    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 64));
+    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 63));
+    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 69));
 }
 
 #[test]
@@ -189,6 +195,10 @@ fn a_handler_overrides_the_limits_of_all() {
         output: 4096,
         concurrency: 8,
         queue: 0,
+        queue_time: Duration::from_secs(3),
+        stderr: 2 << 20,
+        stderr_rate: 7,
+        handles: 99,
     };
     let [hello, raw] = &config.handlers[..] else { panic!("{:?}", config.handlers) };
     assert_eq!(raw.limits, shared);

@@ -1,0 +1,62 @@
+//! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
+
+use super::file;
+use super::reader::At;
+use super::report::Report;
+use super::scalar;
+use crate::engine::most_of_one;
+use crate::job::Limits;
+
+/// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
+pub(super) const MOST_JOBS: usize = 4096;
+
+/// The longest line in front of a handler.
+const LONGEST_QUEUE: usize = 65_536;
+
+/// The most handles of a job: a fraction of Linux's default for fs.nr_open.
+const MOST_HANDLES: usize = 65_536;
+
+/// What bounds the bounds.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    /// Jobs at once over all handlers.
+    pub(super) jobs: usize,
+}
+
+/// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.
+pub(super) fn read(
+    written: Option<&At<file::Limits>>,
+    defaults: &Limits,
+    Bounds { jobs }: Bounds,
+    report: &Report<'_>,
+) -> Limits {
+    let Some(At { value: limits, .. }) = written else { return defaults.clone() };
+    // A page of linear memory is 64 KiB, and its addresses have 32 bits.
+    let memory = scalar::size_in_memory(64 << 10..=4 << 30);
+    let concurrency = |scalar: &_| match scalar::count(1..=MOST_JOBS)(scalar)? {
+        count if count <= most_of_one(jobs) => Ok(count),
+        count => Err(format!(
+            "{count} jobs of one handler cannot run at once where jobs = {jobs}: at most {}, as some places are \
+             kept for the others; raise jobs",
+            most_of_one(jobs)
+        )),
+    };
+    let rate = |scalar: &_| {
+        let lines = scalar::count(1..=1_000_000)(scalar)?;
+        u32::try_from(lines).map_err(|error| error.to_string())
+    };
+    Limits {
+        memory: report.settle(limits.memory.as_ref(), defaults.memory, memory),
+        time: report.settle(limits.time.as_ref(), defaults.time, scalar::deadline_or_none),
+        cpu: report.settle(limits.cpu.as_ref(), defaults.cpu, scalar::deadline_or_none),
+        body: report.settle(limits.body.as_ref(), defaults.body, scalar::size(0..=u64::MAX)),
+        output: report.settle(limits.output.as_ref(), defaults.output, scalar::size(0..=u64::MAX)),
+        concurrency: report.settle(limits.concurrency.as_ref(), defaults.concurrency, concurrency),
+        queue: report.settle(limits.queue.as_ref(), defaults.queue, scalar::count(0..=LONGEST_QUEUE)),
+        queue_time: report.settle(limits.queue_time.as_ref(), defaults.queue_time, scalar::deadline),
+        stderr: report.settle(limits.stderr.as_ref(), defaults.stderr, scalar::size(0..=u64::MAX)),
+        stderr_rate: report.settle(limits.stderr_rate.as_ref(), defaults.stderr_rate, rate),
+        // Fewer, and a job could not hold its stdio and what one read of a file takes.
+        handles: report.settle(limits.handles.as_ref(), defaults.handles, scalar::count(16..=MOST_HANDLES)),
+    }
+}
