@@ -22,3 +22,4 @@ mod sockets;
 mod streaming;
 mod swap;
 mod upgrade;
+mod upgrades;

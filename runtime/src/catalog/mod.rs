@@ -8,6 +8,7 @@ mod live;
 mod pattern;
 mod route;
 mod routes;
+mod upgrade;
 
 pub use alive::Alive;
 pub use canary::{Canary, Percent};
@@ -15,6 +16,7 @@ pub use cors::Cors;
 pub use live::{Live, Stale};
 pub use pattern::Capture;
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
+pub use upgrade::Upgrade;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

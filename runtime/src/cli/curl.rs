@@ -11,7 +11,8 @@ pub(super) fn lines(catalog: &Catalog, listening: &[String]) -> Vec<String> {
     let width = calls.iter().map(String::len).max().unwrap_or_default();
     let served = listening.iter().map(|address| format!("serving {address}"));
     let called = calls.iter().zip(catalog.routes.iter());
-    let called = called.map(|(call, route)| format!("  {call:width$}  # {}", route.handler.name));
+    let called =
+        called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.handler.name, upgrade(route)));
     served.chain(called).collect()
 }
 
@@ -30,6 +31,11 @@ fn call(route: &Route, address: &str) -> String {
         _ => (String::new(), address.replacen("tcp://", "http://", 1)),
     };
     format!("curl {method}{}{socket}{origin}{}", host.unwrap_or_default(), example(&route.pattern))
+}
+
+/// Says what a route wants that curl does not ask for.
+fn upgrade(route: &Route) -> String {
+    route.upgrade.as_ref().map(|upgrade| format!(", upgrade: {}", upgrade.protocol())).unwrap_or_default()
 }
 
 /// Fills in the captures of a pattern: `/hello/{who}` is asked for as `/hello/who`, a tail is empty.

@@ -33,6 +33,9 @@ fn found(route: &Value) {
     field("route", &text(&route["route"]));
     field("host", &text(&route["host"]));
     field("method", &text(&route["method"]));
+    if !route["upgrade"].is_null() {
+        field("upgrade", &text(&route["upgrade"]));
+    }
     if !route["api_version"].is_null() {
         field("version prefix", &text(&route["api_version"]));
     }

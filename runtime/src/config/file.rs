@@ -165,5 +165,7 @@ table! {
         methods: Vec<At<String>>,
         host: String,
         handler: String,
+        /// What its clients change over to: `tcp`.
+        upgrade: String,
     }
 }

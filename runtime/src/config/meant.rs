@@ -8,7 +8,9 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::report::ConfigError;
-use crate::catalog::{Cors, ReasonHeader, RouteError, RouteSpec, Routes, VersionHeader, VersionPrefix};
+use crate::catalog::{
+    Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
+};
 use crate::job::{Entry, Env, Limits, Mapping, Name};
 use crate::net::Endpoint;
 
@@ -159,6 +161,8 @@ pub struct RouteConfig {
     pub host: Option<String>,
     /// What answers.
     pub handler: Name,
+    /// What its clients change over to; none: they stay with HTTP.
+    pub upgrade: Option<Upgrade>,
     /// The line of the file on which the route starts.
     pub line: usize,
 }
@@ -191,13 +195,14 @@ impl Config {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
         for (position, route) in self.routes.iter().enumerate() {
-            let RouteConfig { path, methods, host, handler, .. } = route;
+            let RouteConfig { path, methods, host, handler, upgrade, .. } = route;
             match handlers.get(handler) {
                 Some(entry) => specs.push(RouteSpec {
                     pattern: path.clone(),
                     methods: methods.clone(),
                     host: host.clone(),
                     handler: entry.clone(),
+                    upgrade: upgrade.clone(),
                 }),
                 None => errors.push(RouteError {
                     position,

@@ -7,7 +7,7 @@ use super::meant::RouteConfig;
 use super::nearest::nearest;
 use super::reader::At;
 use super::report::Report;
-use crate::catalog::{Claim, VersionPrefix, conflicts};
+use crate::catalog::{Claim, Upgrade, VersionPrefix, conflicts};
 use crate::job::Name;
 
 /// Reads the routes; `handlers` are the names written in the file, sound or not. What is reported is left out.
@@ -57,6 +57,7 @@ fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Opt
     let methods = route.methods.as_ref().map(|list| methods(list, report)).unwrap_or_default();
     let handler = route.handler.as_ref();
     let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
+    let upgrade = report.settle(route.upgrade.as_ref(), None, |text| upgrade(text).map(Some));
     // A method or host that cannot be read is no claim to all of them.
     if report.blames(key) {
         return None;
@@ -66,8 +67,16 @@ fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Opt
         methods,
         host: route.host.as_ref().map(|at| at.value.clone()),
         handler: handler?,
+        upgrade,
         line: *line,
     })
+}
+
+fn upgrade(text: &str) -> Result<Upgrade, String> {
+    match text {
+        "tcp" => Ok(Upgrade::Tcp),
+        _ => Err(format!("wanted \"tcp\", found {text:?}")),
+    }
 }
 
 fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {

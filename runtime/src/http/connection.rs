@@ -10,9 +10,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::admin;
 use super::deadline::{Progress, Watched};
 use super::server::{Purpose, Server};
-use super::{admin, service};
+use super::service::{self, Line};
+use super::upgrade::Switched;
 use crate::net::{Leave, Leaving, Peer, Stream};
 
 /// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
@@ -32,9 +34,11 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
+    let switched = Switched::default();
+    let line = Line { settings: &settings, peer: &peer, progress: &progress, switched: &switched };
     let respond = |request| async {
         match &server.purpose {
-            Purpose::Handlers => service::respond(&server, &settings, &peer, &progress, request).await,
+            Purpose::Handlers => service::respond(&server, line, request).await,
             // Boxed: a request to a handler need not be as large as one to the daemon.
             Purpose::Admin { gate } => {
                 let door = admin::Door { engine: &server.engine, settings: &settings, gate, peer: &peer };
@@ -42,7 +46,7 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
             }
         }
     };
-    let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond));
+    let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
         // First: a request that has arrived is answered.
@@ -68,9 +72,10 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
             }
         }
     };
-    if let Err(error) = outcome {
+    match outcome {
+        Ok(()) => switched.run(&progress).await,
         // The client's doing, or already told by the job that failed.
-        debug!("connection from {}: {error}", peer.remote());
+        Err(error) => debug!("connection from {}: {error}", peer.remote()),
     }
 }
 

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::response_body::Body;
+use super::upgrade;
 use crate::job::{Fault, JobId, StopReason};
 
 /// A request that was answered without a job, or whose job gave no answer.
@@ -21,6 +22,8 @@ pub(super) enum Refusal {
     NoRoute,
     /// The path has routes, but for these methods only.
     WrongMethod(String),
+    /// The route is for clients that change over to this protocol.
+    UpgradeRequired(&'static str),
     /// The job of this number failed.
     Failed(JobId, Fault),
     /// No job has this name.
@@ -42,6 +45,7 @@ impl Refusal {
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::UpgradeRequired(_) => StatusCode::UPGRADE_REQUIRED,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
                 Fault::NotFound(_) => StatusCode::NOT_FOUND,
@@ -74,6 +78,7 @@ impl Refusal {
             Refusal::Rejected(..) => "rejected",
             Refusal::Forbidden(_) => "forbidden",
             Refusal::WrongMethod(_) => "method_not_allowed",
+            Refusal::UpgradeRequired(_) => "upgrade_required",
             Refusal::Failed(_, fault) => fault.code(),
         }
     }
@@ -86,6 +91,10 @@ impl Refusal {
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
+            Refusal::UpgradeRequired(protocol) => format!(
+                "this path is for clients that change over to {protocol}: send HTTP/1.1 with `Connection: \
+                 Upgrade` and `Upgrade: {protocol}`"
+            ),
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
             Refusal::Forbidden(why) => (*why).to_owned(),
@@ -101,7 +110,11 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::Forbidden(_) => true,
-            Refusal::NoRoute | Refusal::WrongMethod(_) | Refusal::NoJob(_) | Refusal::Rejected(..) => false,
+            Refusal::NoRoute
+            | Refusal::WrongMethod(_)
+            | Refusal::UpgradeRequired(_)
+            | Refusal::NoJob(_)
+            | Refusal::Rejected(..) => false,
             Refusal::Failed(_, fault) => matches!(
                 fault,
                 Fault::InputTooLarge(_) | Fault::InputIdle(_) | Fault::InputBroken(_) | Fault::Draining
@@ -118,6 +131,7 @@ impl Refusal {
             | Refusal::TargetTooLong(_)
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
+            | Refusal::UpgradeRequired(_)
             | Refusal::NoJob(_)
             | Refusal::Forbidden(_) => None,
         };
@@ -143,6 +157,7 @@ impl Refusal {
                 // The names of methods are tokens, which are header values.
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
+            Refusal::UpgradeRequired(protocol) => headers.extend(upgrade::fields(protocol)),
             Refusal::Failed(
                 _,
                 Fault::Busy { retry_after, .. } | Fault::QueuedTooLong { retry_after, .. },

@@ -15,6 +15,7 @@ mod request_body;
 mod response_body;
 mod server;
 mod service;
+mod upgrade;
 
 pub use activity::Activity;
 pub use deadline::Deadlines;

@@ -9,16 +9,17 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
-use super::call::Call;
+use super::call::{Call, Made};
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
 use super::request_body;
 use super::response_body::Body;
 use super::server::{Server, Settings};
-use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, VersionHeader};
+use super::upgrade::{Applicant, Switched};
+use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
 use crate::cgi::path;
-use crate::job::Fault;
+use crate::job::{Entry, Fault, JobId};
 use crate::net::{GateState, Peer};
 
 /// What a job may take beyond its limits until its answer begins, before its connection is closed.
@@ -33,11 +34,10 @@ const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
     server: &Arc<Server>,
-    settings: &Settings,
-    peer: &Peer,
-    progress: &Progress,
+    line: Line<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    let Line { settings, peer, progress, switched } = line;
     let mut exchange = Exchange::new(progress.clone(), settings.deadlines.keep_alive);
     progress.answering(None);
     let (head, body) = request.into_parts();
@@ -46,7 +46,7 @@ pub(super) async fn respond(
         exchange.note(&head.method, head.uri.path_and_query().map_or("", |target| target.as_str()));
     }
     let catalog = server.engine.live().pin();
-    let asked = Asked { server, settings, peer, progress, head: &head, catalog: &catalog };
+    let asked = Asked { server, settings, peer, progress, switched, head: &head, catalog: &catalog };
     let mut response = match asked.answer(body, &mut exchange).await {
         Ok(response) => response,
         Err(refusal) => {
@@ -65,12 +65,25 @@ pub(super) async fn respond(
     if catalog.version_header == VersionHeader::Present {
         response.headers_mut().extend(exchange.version().map(|version| (VERSION, version)));
     }
+    exchange.answered(response.status());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        switched.keep(exchange);
+        return Ok(response);
+    }
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    exchange.answered(response.status());
     response.body_mut().exchange = Some(exchange);
     Ok(response)
+}
+
+/// A connection as its requests see it.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) peer: &'a Peer,
+    pub(super) progress: &'a Progress,
+    pub(super) switched: &'a Switched,
 }
 
 /// A request whose head has been read.
@@ -80,6 +93,7 @@ struct Asked<'a> {
     settings: &'a Settings,
     peer: &'a Peer,
     progress: &'a Progress,
+    switched: &'a Switched,
     head: &'a Parts,
     /// Pinned: a reload meanwhile changes nothing for this request.
     catalog: &'a Catalog,
@@ -102,7 +116,11 @@ impl<'a> Asked<'a> {
             return Ok(response);
         }
         match self.catalog.routes.lookup(host, method, &path) {
-            Lookup::Found(found) => self.run(&found, body, exchange).await,
+            Lookup::Found(found) => match &found.route.upgrade {
+                None => self.run(&found, body, exchange).await,
+                // Boxed: a request that stays one need not be as large as one that does not.
+                Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, exchange)).await,
+            },
             Lookup::NotFound if path == "/healthz" => Ok(health(self.server.gate.state())),
             Lookup::NotFound => Err(Refusal::NoRoute),
             Lookup::MethodNotAllowed { allow } => {
@@ -125,26 +143,45 @@ impl<'a> Asked<'a> {
         body: Incoming,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let engine = &self.server.engine;
-        let entry = self.catalog.pick(&found.route.handler);
-        let made = Call { entry, found, head: self.head, peer: self.peer }.job(engine);
-        let id = made.job.id;
-        exchange.called(id, entry);
-        let waiting = entry.limits.queue_time + MARGIN;
-        self.progress.answering(entry.limits.time.map(|time| time + waiting));
-
-        let failed = |fault: Fault| {
-            complain(id, entry, &fault);
-            Refusal::Failed(id, fault)
-        };
+        let Called { made, entry, id } = self.call(found, exchange);
+        let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
         let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(|fault| {
             // Never seen by the engine, which counts what it ends a job with.
             entry.record.blame(fault.code());
             failed(fault)
         })?;
-        let answering = made.start(engine, stdin);
+        let answering = made.start(&self.server.engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
+    }
+
+    /// Makes the job of a route that has the connection to itself, and runs it until it reads or
+    /// writes.
+    async fn switch(
+        self,
+        found: &Match<'_, '_>,
+        upgrade: &Upgrade,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let applicant = Applicant::of(self.head, &body, upgrade)?;
+        let Called { made, entry, id } = self.call(found, exchange);
+        let tunnel = applicant.accept(made, &self.server.engine, &entry.limits).await;
+        Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
+    }
+
+    /// Makes the job of a route, which must answer in its time.
+    fn call<'f>(self, found: &'f Match<'_, '_>, exchange: &mut Exchange) -> Called<'f>
+    where
+        'a: 'f,
+    {
+        let entry = self.catalog.pick(&found.route.handler);
+        let made = Call { entry, found, head: self.head, peer: self.peer }.job(&self.server.engine);
+        let id = made.job.id;
+        exchange.called(id, entry);
+        let waiting = entry.limits.queue_time + MARGIN;
+        self.progress.answering(entry.limits.time.map(|time| time + waiting));
+        Called { made, entry, id }
     }
 
     /// Refuses what a route without methods must not be asked for, and what a handler could not tell
@@ -188,6 +225,18 @@ impl<'a> Asked<'a> {
             },
         }
     }
+}
+
+/// A job that was made for a request.
+struct Called<'a> {
+    made: Made,
+    entry: &'a Arc<Entry>,
+    id: JobId,
+}
+
+fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+    complain(id, entry, &fault);
+    Refusal::Failed(id, fault)
 }
 
 /// Answers `/healthz`: whether requests are served, for those who ask by HTTP.

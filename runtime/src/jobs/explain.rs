@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::describe;
 use super::tell::tell;
-use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
+use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes, Upgrade};
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Tenure};
@@ -96,7 +96,7 @@ impl Request {
     }
 
     fn found(&self, found: &Match<'_, '_>) -> Value {
-        let Route { handler, methods, host, .. } = found.route;
+        let Route { handler, methods, host, upgrade, .. } = found.route;
         let captures: serde_json::Map<_, _> =
             found.captures().map(|(capture, value)| (capture.name.clone(), value.into())).collect();
         let listed = methods.contains(&self.method);
@@ -109,6 +109,7 @@ impl Request {
                 (false, true) => "every method is taken",
                 (false, false) => "HEAD is answered as GET",
             },
+            "upgrade": upgrade.as_ref().map(Upgrade::protocol),
             "api_version": found.api_version,
             "captures": captures,
             "script_name": found.script_name,
@@ -180,6 +181,7 @@ fn alone(route: &Route, all: &Routes) -> Option<Routes> {
         methods: route.methods.clone(),
         host: route.host.clone(),
         handler: route.handler.clone(),
+        upgrade: route.upgrade.clone(),
     };
     Routes::new(vec![spec], all.versions()).ok()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use serde_json::{Value, json};
 
 use super::tell::tell;
-use crate::catalog::Route;
+use crate::catalog::{Route, Upgrade};
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Tenure};
 
@@ -35,6 +35,7 @@ fn show(route: &Route) -> Value {
         "methods": methods,
         "host": route.host,
         "path": route.pattern,
+        "upgrade": route.upgrade.as_ref().map(Upgrade::protocol),
         "handler": route.handler.name.as_str(),
         "version": route.handler.version,
     })

@@ -1,7 +1,7 @@
 //! An HTTP client that shows every byte: one connection, written and read by hand.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -75,6 +75,14 @@ impl Client {
         match &self.stream {
             Stream::Tcp(stream) => stream,
             Stream::Unix(_) => panic!("a Unix socket"),
+        }
+    }
+
+    /// Shuts our end; the server may go on.
+    pub(crate) fn shut(&self) {
+        match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
         }
     }
 

@@ -9,6 +9,7 @@ use http::Method;
 use super::host::{self, Host};
 use super::pattern::{Capture, Pattern};
 use super::route::{Clash, Hit, Table, Values};
+use super::upgrade::Upgrade;
 use crate::job::Entry;
 
 /// Every route of a catalog.
@@ -34,6 +35,8 @@ pub struct Route {
     pub host: Option<String>,
     /// What answers.
     pub handler: Arc<Entry>,
+    /// What its clients change over to; none: they stay with HTTP.
+    pub upgrade: Option<Upgrade>,
     /// The named parts of the path, in order.
     pub captures: Vec<Capture>,
     has_tail: bool,
@@ -49,6 +52,8 @@ pub struct RouteSpec {
     pub host: Option<String>,
     /// What answers.
     pub handler: Arc<Entry>,
+    /// What its clients change over to; none: they stay with HTTP.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// What a route lays claim to: a [`RouteSpec`] before there are handlers.
@@ -132,8 +137,8 @@ impl Routes {
         let route = |spec: RouteSpec| {
             let Pattern { captures, has_tail, .. } =
                 Pattern::read(&spec.pattern).expect("Tables::new has read every pattern");
-            let RouteSpec { pattern, methods, host, handler } = spec;
-            Route { pattern, methods, host, handler, captures, has_tail }
+            let RouteSpec { pattern, methods, host, handler, upgrade } = spec;
+            Route { pattern, methods, host, handler, upgrade, captures, has_tail }
         };
         Ok(Routes { list: specs.into_iter().map(route).collect(), tables })
     }

@@ -16,6 +16,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
     let (methods, place) = line.split_once(' ').unwrap();
     let (host, pattern) = place.split_at(place.find('/').unwrap());
     RouteSpec {
+        upgrade: None,
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),

@@ -79,6 +79,7 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("route", "methods = [\"GET\", \"GET\"]", "already"),
         ("route", "host = \"a.example:80\"", "leave out the port"),
         ("route", "path = \"hello\"", "starts with `/`"),
+        ("route", "upgrade = \"h2c\"", "upgrade: wanted \"tcp\", found \"h2c\""),
         ("route", "method = [\"GET\"]", "did you mean \"methods\"?"),
     ] {
         refused(section, line, wanted);

@@ -1,0 +1,205 @@
+//! Connections that leave HTTP: the job takes the place of the response.
+
+mod stdin;
+mod tcp;
+
+use std::future::{poll_fn, ready};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use http::header::{CONNECTION, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use super::answer::Answering;
+use super::call::Made;
+use super::deadline::Progress;
+use super::error::Refusal;
+use super::exchange::Exchange;
+use super::response_body::Body;
+use crate::catalog::Upgrade;
+use crate::engine::Engine;
+use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Tail};
+use stdin::Wanted;
+
+/// What a connection goes on with once its last response is written: nothing, or a job.
+#[derive(Default)]
+pub(super) struct Switched(Mutex<Option<Tunnel>>);
+
+/// A job that has a connection to itself.
+pub(super) struct Tunnel {
+    upgrade: Upgrade,
+    /// Becomes the connection when the 101 is written.
+    connection: OnUpgrade,
+    job: Ends,
+    /// The request that has led here; none until its response is made.
+    exchange: Option<Exchange>,
+}
+
+/// The ends of a running job's streams.
+struct Ends {
+    run: Run,
+    stdin: PipeWriter,
+    stdout: PipeReader,
+    last_words: Tail,
+}
+
+/// Why a connection is over.
+enum Ended {
+    /// The job has ended, and all it wrote is sent.
+    Job(Result<Status, Fault>),
+    /// The client has left, or does not read.
+    Client(io::Error),
+}
+
+/// A client that has asked for the protocol of its route.
+pub(super) struct Applicant<'a> {
+    upgrade: &'a Upgrade,
+    connection: OnUpgrade,
+}
+
+impl<'a> Applicant<'a> {
+    /// Checks that a request asks for this upgrade.
+    ///
+    /// # Errors
+    /// It does not, or not so that it can be done.
+    pub(super) fn of(head: &Parts, body: &Incoming, upgrade: &'a Upgrade) -> Result<Applicant<'a>, Refusal> {
+        let protocol = upgrade.protocol();
+        // RFC 9110 §7.8: HTTP/1.0 cannot ask for it, and HTTP/2 has no such field.
+        let asks = head.version == Version::HTTP_11
+            && names(&head.headers, &CONNECTION, "upgrade")
+            && names(&head.headers, &UPGRADE, protocol);
+        let connection = head.extensions.get::<OnUpgrade>().filter(|_| asks);
+        let Some(connection) = connection.cloned() else { return Err(Refusal::UpgradeRequired(protocol)) };
+        if !body.is_end_stream() {
+            // What follows the head belongs to the new protocol; a body would have to be kept for it.
+            return Err(Refusal::Malformed(format!("a request for an upgrade to {protocol} has a body")));
+        }
+        Ok(Applicant { upgrade, connection })
+    }
+
+    /// Starts the job and runs it until it reads or writes: only then is the client told that it has
+    /// what it asked for, so that whatever goes wrong before is an answer in HTTP.
+    ///
+    /// # Errors
+    /// No slot is free, or the job failed before it read or wrote.
+    pub(super) async fn accept(
+        self,
+        made: Made,
+        engine: &Arc<Engine>,
+        limits: &Limits,
+    ) -> Result<Tunnel, Fault> {
+        let (stdin, input, wanted) = stdin::feed(limits.body);
+        let Answering { run, reader: mut stdout, last_words } = made.start(engine, input);
+        let run = match run {
+            Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
+            None => done(Ok(Status::OK)),
+        };
+        let job = Ends { run, stdin, stdout, last_words };
+        Ok(Tunnel { upgrade: self.upgrade.clone(), connection: self.connection, job, exchange: None })
+    }
+}
+
+impl Switched {
+    /// Keeps the job, and makes the response that ends HTTP on this connection.
+    pub(super) fn offer(&self, tunnel: Tunnel) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().extend(fields(tunnel.upgrade.protocol()));
+        *self.lock() = Some(tunnel);
+        response
+    }
+
+    /// Keeps the exchange, which lasts as long as the job.
+    pub(super) fn keep(&self, exchange: Exchange) {
+        if let Some(tunnel) = &mut *self.lock() {
+            tunnel.exchange = Some(exchange);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tunnel>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on with the job, if there is one, until it or the client has had enough.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the job.
+    pub(super) async fn run(&self, progress: &Progress) {
+        let tunnel = self.lock().take();
+        if let Some(tunnel) = tunnel {
+            // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
+            progress.answering(None);
+            // Boxed: a connection that stays with HTTP need not be as large as one that does not.
+            Box::pin(tunnel.run()).await;
+        }
+    }
+}
+
+impl Tunnel {
+    async fn run(self) {
+        let Tunnel { upgrade, connection, job, exchange: Some(mut exchange) } = self else { return };
+        // Not there: the client left before it was told.
+        let Ok(connection) = connection.await else { return };
+        let last_words = job.last_words.clone();
+        let ended = match upgrade {
+            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, &mut exchange).await,
+        };
+        match ended {
+            Ended::Job(Ok(status)) if status.is_ok() => {}
+            Ended::Job(Ok(status)) => {
+                exchange.broke_off(&Fault::Exited { status, last_line: last_words.last_line() });
+            }
+            Ended::Job(Err(fault)) => exchange.broke_off(&fault),
+            Ended::Client(error) => tracing::debug!("an upgraded connection: {error}"),
+        }
+    }
+}
+
+/// Names a protocol in the fields of a response: one that takes it up, or one that asks for it.
+pub(super) fn fields(protocol: &'static str) -> [(HeaderName, HeaderValue); 2] {
+    [(CONNECTION, HeaderValue::from_static("Upgrade")), (UPGRADE, HeaderValue::from_static(protocol))]
+}
+
+/// Runs a job until it wants input, has written something, or has ended well; what it has written
+/// before a failure is the client's.
+async fn first_sign(
+    mut run: Run,
+    stdout: &mut PipeReader,
+    wanted: &Wanted,
+    last_words: &Tail,
+) -> Result<Run, Fault> {
+    let ended = poll_fn(|context| match run.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if wanted.get() => Poll::Ready(None),
+        Poll::Pending => match stdout.poll_filled(context) {
+            Poll::Ready(true) => Poll::Ready(None),
+            // One that closed its stdout wakes us when it ends.
+            Poll::Ready(false) | Poll::Pending => Poll::Pending,
+        },
+    });
+    let Some(outcome) = ended.await else { return Ok(run) };
+    let has_written = stdout.poll_filled(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true);
+    match outcome {
+        Ok(status) if !status.is_ok() && !has_written => {
+            Err(Fault::Exited { status, last_line: last_words.last_line() })
+        }
+        Err(fault) if !has_written => Err(fault),
+        outcome => Ok(done(outcome)),
+    }
+}
+
+/// Makes a run that has ended.
+fn done(outcome: Result<Status, Fault>) -> Run {
+    Box::pin(ready(outcome))
+}
+
+/// Reports whether a field that is a list names this, in any case.
+fn names(headers: &HeaderMap, field: &HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(field).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case(wanted))
+}
