@@ -21,5 +21,6 @@ mod manager;
 mod sockets;
 mod streaming;
 mod swap;
+mod tls;
 mod upgrade;
 mod upgrades;

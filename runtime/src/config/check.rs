@@ -10,7 +10,7 @@ use super::limits::{self, Bounds};
 use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
-use super::{cors, handler, route, scalar};
+use super::{cors, handler, route, scalar, tls};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -70,6 +70,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
         unix: unix(file.unix.as_ref(), report),
         http: http(file.http.as_ref(), report),
+        tls: file.tls.as_ref().map(|written| tls::read(written, base, report)),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
         handlers,
         routes: route::read(routes, &names, version_prefix, report),
@@ -151,6 +152,7 @@ fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
     let connections = |scalar: &_| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some);
     HttpLimits {
         first_byte: deadline(&http.first_byte, defaults.first_byte),
+        handshake: deadline(&http.handshake, defaults.handshake),
         head: deadline(&http.head, defaults.head),
         body_idle: deadline(&http.body_idle, defaults.body_idle),
         write_idle: deadline(&http.write_idle, defaults.write_idle),

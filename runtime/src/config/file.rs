@@ -58,6 +58,7 @@ table! {
         cache: String,
         unix: Unix,
         http: Http,
+        tls: Tls,
         cors: Cors,
         /// Every handler, unless it says otherwise.
         limits: Limits,
@@ -80,6 +81,7 @@ table! {
     /// `[http]`: what a connection may take.
     Http {
         first_byte: Scalar,
+        handshake: Scalar,
         head: Scalar,
         body_idle: Scalar,
         write_idle: Scalar,
@@ -88,6 +90,15 @@ table! {
         target_size: Scalar,
         fields: Scalar,
         connections: Scalar,
+    }
+}
+
+table! {
+    /// `[tls]`: what is encrypted, and how.
+    Tls {
+        /// PEM, relative to the file.
+        cert: String,
+        key: String,
     }
 }
 

@@ -24,6 +24,7 @@ impl Config {
             http:
                 HttpLimits {
                     first_byte: _,
+                    handshake: _,
                     head: _,
                     body_idle: _,
                     write_idle: _,
@@ -33,6 +34,7 @@ impl Config {
                     fields: _,
                     connections,
                 },
+            tls: _,
             cors: _,
             handlers: _,
             routes: _,

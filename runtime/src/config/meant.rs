@@ -12,7 +12,7 @@ use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
 use crate::job::{Entry, Env, Limits, Mapping, Name};
-use crate::net::Endpoint;
+use crate::net::{Endpoint, TlsOptions};
 
 /// Everything the daemon is told. Flags of the command line replace fields.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,6 +45,8 @@ pub struct Config {
     pub unix: UnixOptions,
     /// What a connection may take.
     pub http: HttpLimits,
+    /// What is encrypted; none: nothing.
+    pub tls: Option<TlsOptions>,
     /// What browsers of other origins may do; none: nothing.
     pub cors: Option<Cors>,
     /// The handlers, in the order of the file; no name stands twice.
@@ -78,6 +80,8 @@ pub struct UnixOptions {
 pub struct HttpLimits {
     /// From the connection to its first byte.
     pub first_byte: Duration,
+    /// From the connection to the end of the TLS handshake.
+    pub handshake: Duration,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
     /// Between two pieces of a request body.
@@ -225,6 +229,7 @@ impl Default for HttpLimits {
     fn default() -> HttpLimits {
         HttpLimits {
             first_byte: Duration::from_secs(5),
+            handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),

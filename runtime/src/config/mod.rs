@@ -13,6 +13,7 @@ mod report;
 mod route;
 mod scalar;
 mod secret;
+mod tls;
 mod units;
 
 pub use meant::{

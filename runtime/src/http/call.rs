@@ -9,7 +9,7 @@ use crate::catalog::Match;
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
 use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe};
-use crate::net::Peer;
+use crate::net::{Peer, Secured};
 
 /// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
 pub(super) const PIPE: usize = 64 << 10;
@@ -59,11 +59,15 @@ impl Call<'_> {
             remote_port: peer.remote_port(),
             server_addr: peer.server_addr(),
             server_port: peer.server_port(),
-            scheme: Scheme::Http,
+            scheme: if peer.secured().is_some() { Scheme::Https } else { Scheme::Http },
             api_version: found.api_version,
         };
         let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
         let mut env = cgi::meta::encode(&facts, captures);
+        for (name, value) in peer.secured().map(Secured::variables).unwrap_or_default() {
+            // Made of a certificate without NUL.
+            let _left_out = env.set(name.clone(), value.clone());
+        }
         env.extend(&entry.env);
         env
     }

@@ -9,6 +9,7 @@ mod connection;
 mod deadline;
 mod error;
 mod exchange;
+mod handshake;
 mod metrics;
 mod probe;
 mod request_body;

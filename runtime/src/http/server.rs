@@ -11,8 +11,9 @@ use tracing::{error, info};
 use super::activity::Activity;
 use super::connection;
 use super::deadline::Deadlines;
+use super::handshake;
 use crate::engine::Engine;
-use crate::net::{Gate, Post};
+use crate::net::{Gate, Post, Tls};
 
 /// What every listener shares.
 pub struct Server {
@@ -42,7 +43,7 @@ pub enum Purpose {
 }
 
 /// The bounds of connections and heads. Sizes are in bytes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// How long a peer may keep a connection waiting.
     pub deadlines: Deadlines,
@@ -56,6 +57,10 @@ pub struct Settings {
     pub fields: usize,
     /// Whether every exchange is logged.
     pub access_log: bool,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
+    /// What encrypts connections; none: nothing does.
+    pub tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -77,9 +82,18 @@ impl Server {
             tokio::select! {
                 (permit, (stream, peer)) = accepted => {
                     let (server, leaving) = (self.clone(), leaving.clone());
+                    let settings = self.settings.load_full();
+                    let tls = settings.tls.clone().filter(|tls| tls.covers(&listener));
                     connections.spawn(async move {
                         let _present = server.activity.enter();
-                        connection::serve(server.clone(), stream, peer, leaving).await;
+                        let secured = match tls {
+                            // Boxed: a connection in clear need not be as large as a handshake.
+                            Some(tls) => Box::pin(handshake::perform(&tls, &settings, stream, peer)).await,
+                            None => Some((stream, peer)),
+                        };
+                        if let Some((stream, peer)) = secured {
+                            connection::serve(server.clone(), stream, peer, leaving).await;
+                        }
                         drop(permit);
                     });
                 }

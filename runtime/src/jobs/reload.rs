@@ -13,7 +13,7 @@ use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::job::{Handler, Job, Run};
-use crate::net::{Change, GateState};
+use crate::net::{Change, GateState, Tls};
 use crate::observe::systemd;
 
 /// Reads the configuration anew and does what it says. The first generation comes this way too.
@@ -33,6 +33,7 @@ pub type Source = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 struct Loaded {
     catalog: Catalog,
     change: Change,
+    tls: Option<Arc<Tls>>,
     config: Config,
 }
 
@@ -60,7 +61,7 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let Loaded { catalog, change, config } =
+        let Loaded { catalog, change, tls, config } =
             loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&catalog).await?;
         let base = turn.base.clone();
@@ -74,7 +75,7 @@ impl Reload {
             changes::between(old, new, changes::settings(&self.standing.config.load(), &config));
         turn.publish(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
-        self.standing.adopt(config);
+        self.standing.adopt(config, tls);
         self.standing.sockets.apply(change);
         if self.standing.server.gate.state() == GateState::Open {
             self.standing.keep();
@@ -95,11 +96,14 @@ impl Reload {
             );
         }
         let change = self.standing.sockets.prepare(&config.listen);
-        match (change, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(catalog)) => Ok(Loaded { catalog, change, config }),
-            (change, catalog) => {
-                let errors: Vec<Error> =
-                    change.err().into_iter().chain(catalog.err().into_iter().flatten()).collect();
+        let tls = config.tls.as_ref().map(Tls::load).transpose();
+        match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
+            (Ok(change), Ok(tls), Ok(catalog)) => {
+                Ok(Loaded { catalog, change, tls: tls.map(Arc::new), config })
+            }
+            (change, tls, catalog) => {
+                let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
+                let errors: Vec<Error> = refused.chain(catalog.err().into_iter().flatten()).collect();
                 Err(lines(&errors))
             }
         }

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Server, Settings};
 use crate::job::Kind;
-use crate::net::{GateState, Leave, Sockets};
+use crate::net::{GateState, Leave, Sockets, Tls};
 use crate::observe::systemd;
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
@@ -152,13 +152,13 @@ impl Standing {
 
     /// Puts a configuration into force, as far as it is not in the catalog. Connections that are open
     /// keep what they were accepted with.
-    pub(super) fn adopt(&self, config: Config) {
-        self.server.settings.store(Arc::new(settings(&config)));
+    pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>) {
+        self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
         self.config.store(Arc::new(config));
     }
 }
 
-/// Takes the bounds of connections out of a configuration.
+/// Takes the bounds of connections out of a configuration. The certificates are read by a reload.
 pub fn settings(config: &Config) -> Settings {
     let http = &config.http;
     Settings {
@@ -173,5 +173,7 @@ pub fn settings(config: &Config) -> Settings {
         target_size: http.target_size,
         fields: http.fields,
         access_log: config.access_log,
+        handshake: http.handshake,
+        tls: None,
     }
 }

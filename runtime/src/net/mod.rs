@@ -16,6 +16,7 @@ mod sockets;
 mod stream;
 mod systemd;
 mod tcp;
+mod tls;
 mod unix;
 
 pub use bind::{BindOptions, bind};
@@ -28,3 +29,4 @@ pub use peer::{Credentials, Peer, Remote};
 pub use sockets::{Change, Leave, Leaving, Post, Sockets};
 pub use stream::Stream;
 pub use systemd::{Activation, ActivationError};
+pub use tls::{CertificateFiles, HandshakeError, Protocol, Secured, Tls, TlsOptions};

@@ -1,5 +1,6 @@
 //! Who is at the other end of a connection.
 
+use super::tls::Secured;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub struct Peer {
     remote_addr: Arc<str>,
     server_addr: Arc<str>,
     server_port: Option<u16>,
+    secured: Option<Arc<Secured>>,
 }
 
 /// The far end of a connection.
@@ -47,6 +49,7 @@ impl Peer {
             remote_addr: ip.to_string().into(),
             server_addr,
             server_port: Some(server_port),
+            secured: None,
         }
     }
 
@@ -57,7 +60,13 @@ impl Peer {
             remote_addr: nowhere.clone(),
             server_addr: nowhere,
             server_port: None,
+            secured: None,
         }
+    }
+
+    /// Adds what a TLS handshake has found out.
+    pub fn over_tls(self, secured: Secured) -> Peer {
+        Peer { secured: Some(Arc::new(secured)), ..self }
     }
 
     /// Describes a request that came over no connection, as the daemon's own do.
@@ -93,6 +102,11 @@ impl Peer {
     /// The port the client reached; none for a Unix client.
     pub fn server_port(&self) -> Option<u16> {
         self.server_port
+    }
+
+    /// What the TLS handshake found out; none: the connection is in clear.
+    pub fn secured(&self) -> Option<&Secured> {
+        self.secured.as_deref()
     }
 
     /// What the kernel says of a Unix client; none for a TCP client.

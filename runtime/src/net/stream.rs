@@ -1,11 +1,13 @@
-//! One accepted connection, before TLS.
+//! One accepted connection, in clear or encrypted.
 
+use super::tls::Protocol;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::server::TlsStream;
 
 /// The bytes of one connection, whichever kind of socket carries them.
 ///
@@ -16,6 +18,19 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A connection from this machine.
     Unix(UnixStream),
+    /// A TCP connection whose TLS handshake is complete. Boxed: its buffers would make every connection large.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Returns the protocol that both sides agreed on during the TLS handshake (ALPN, RFC 7301). None: the
+    /// connection is in clear, or the client offered none; then HTTP/1.1 is meant, or what the bytes say.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => None,
+            Stream::Tls(stream) => Protocol::named(stream.get_ref().1.alpn_protocol()?),
+        }
+    }
 }
 
 /// Hands a call to whichever socket is inside.
@@ -24,6 +39,7 @@ macro_rules! either {
         match $stream.get_mut() {
             Stream::Tcp($socket) => $call,
             Stream::Unix($socket) => $call,
+            Stream::Tls($socket) => $call,
         }
     };
 }
@@ -55,6 +71,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Tcp(socket) => socket.is_write_vectored(),
             Stream::Unix(socket) => socket.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -72,6 +89,7 @@ impl AsFd for Stream {
         match self {
             Stream::Tcp(socket) => socket.as_fd(),
             Stream::Unix(socket) => socket.as_fd(),
+            Stream::Tls(stream) => stream.get_ref().0.as_fd(),
         }
     }
 }

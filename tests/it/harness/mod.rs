@@ -1,5 +1,6 @@
 //! What the tests are made of: the daemon as a process, clients as raw sockets, guests as small programs.
 
+mod certificates;
 mod client;
 mod daemon;
 mod deadline;
@@ -8,6 +9,7 @@ mod log;
 mod metrics;
 mod tool;
 
+pub(crate) use certificates::Authority;
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, portcullis};
 pub(crate) use deadline::{PATIENCE, never, until, within};

@@ -63,6 +63,7 @@ mode = "0600"
 
 [http]
 first_byte = "1s"
+handshake = "6s"
 head = "2s"
 body_idle = "3s"
 write_idle = "4s"
@@ -158,6 +159,7 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(config.unix, UnixOptions { group: Some("docker".to_owned()), mode: 0o600 });
     let http = HttpLimits {
         first_byte: Duration::from_secs(1),
+        handshake: Duration::from_secs(6),
         head: Duration::from_secs(2),
         body_idle: Duration::from_secs(3),
         write_idle: Duration::from_secs(4),
@@ -177,8 +179,8 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!((cors.max_age, cors.credentials), (Some("600".parse().unwrap()), true));
     let [route, tail] = &config.routes[..] else { panic!("{:?}", config.routes) };
     assert_eq!((route.path.as_str(), route.host.as_deref()), ("/hello/{who}", Some("api.example.org")));
-    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 63));
-    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 69));
+    assert_eq!((route.methods.len(), route.handler.as_str(), route.line), (2, "hello", 64));
+    assert_eq!((tail.methods.len(), tail.handler.as_str(), tail.line), (0, "raw", 70));
 }
 
 #[test]
@@ -275,12 +277,12 @@ handler = "hello"
 
 #[test]
 fn what_is_designed_but_not_built_is_refused() {
-    let errors = mistakes("\n[tls]\ncert = \"c\"\n[handler.x]\nmodule = \"hello.wasm\"\nreuse = 1\n");
+    let errors = mistakes("\nschedule = 1\n[handler.x]\nmodule = \"hello.wasm\"\nreuse = 1\n");
     assert_eq!(
         errors,
         [
-            "p.toml:2: tls: is not supported by this version",
-            "p.toml:6: handler.x.reuse: is not supported by this version",
+            "p.toml:2: schedule: is not supported by this version",
+            "p.toml:5: handler.x.reuse: is not supported by this version",
         ]
     );
 }

@@ -1,0 +1,28 @@
+//! What is spoken inside TLS, and what of it is offered.
+
+/// A protocol that client and server agree on during the handshake (ALPN, RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 (RFC 9113 §3.2).
+    Http2,
+}
+
+impl Protocol {
+    /// What is offered, the preferred one first.
+    pub(super) const OFFERED: [Protocol; 1] = [Protocol::Http1];
+
+    /// Returns the name under which it is negotiated.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http1 => "http/1.1",
+            Protocol::Http2 => "h2",
+        }
+    }
+
+    /// Finds a protocol by its name.
+    pub(in crate::net) fn named(name: &[u8]) -> Option<Protocol> {
+        [Protocol::Http1, Protocol::Http2].into_iter().find(|protocol| protocol.name().as_bytes() == name)
+    }
+}

@@ -1,0 +1,67 @@
+//! Certificates for tests: authorities, and what they issue.
+
+use std::sync::OnceLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// An authority that issues certificates.
+pub(crate) struct Authority {
+    /// Its own certificate, in PEM.
+    pub(crate) cert: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate and its key, both in PEM.
+pub(crate) struct Pair {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    /// Makes an authority of this name, which trusts itself.
+    pub(crate) fn new(name: &str) -> Authority {
+        let params = authority(name);
+        let key = KeyPair::generate().unwrap();
+        let cert = params.self_signed(&key).unwrap().pem();
+        Authority { cert, issuer: Issuer::new(params, key) }
+    }
+
+    /// The authority of all tests that need only one.
+    pub(crate) fn usual() -> &'static Authority {
+        static USUAL: OnceLock<Authority> = OnceLock::new();
+        USUAL.get_or_init(|| Authority::new("Test Authority"))
+    }
+
+    /// Issues a certificate of a server with these names, which may be addresses.
+    pub(crate) fn server(&self, names: &[&str]) -> Pair {
+        self.issue(names, |params| {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        })
+    }
+
+    /// Issues whatever a test wants.
+    pub(crate) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
+        let key = KeyPair::generate().unwrap();
+        let cert = params(names, change).signed_by(&key, &self.issuer).unwrap().pem();
+        Pair { cert, key: key.serialize_pem() }
+    }
+}
+
+fn params(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    change(&mut params);
+    params
+}
+
+fn authority(name: &str) -> CertificateParams {
+    params(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    })
+}
