@@ -12,6 +12,7 @@
 //! | layer | module | holds |
 //! |---|---|---|
 //! | 0 | [`observe`] | the log, and what the service manager is told |
+//! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
 //! | 0 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
 //! | 1 | [`job`] | the job and all it is made of |
 //! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
@@ -41,6 +42,7 @@
 //! 4. Every failure has an owner: 4xx the caller's, 502 and 504 the handler's, 503 load's, 500 ours.
 //! 5. Nothing is appended after a response's head: a late failure resets the stream.
 
+pub mod confine;
 pub mod observe;
 
 pub mod net;

@@ -22,6 +22,8 @@ const DOORS: &[(&str, &str)] = &[
     ("rustls", "net"),
     ("tokio_rustls", "net"),
     ("x509_parser", "net"),
+    ("landlock", "confine"),
+    ("seccompiler", "confine"),
 ];
 
 /// The most lines of a file.

@@ -18,6 +18,7 @@ mod layering;
 mod lifecycle;
 mod limits;
 mod manager;
+mod mounts;
 mod sockets;
 mod streaming;
 mod swap;

@@ -13,7 +13,7 @@ use super::credential;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
 use crate::job::{Access, Entry, Mount, Name, Record, Slots};
-use crate::wasm::{Code, Digest, Module, Sandbox, Source};
+use crate::wasm::{Code, Digest, Files, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 19] = [
@@ -236,7 +236,12 @@ impl Loader {
 fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
     let mut env = config.env.clone();
     credential::add(&mut env, &config.secrets)?;
-    let module = Module { code, mounts: config.mounts.iter().map(mount).collect() };
+    let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
+    let files = match mounts.is_empty() {
+        true => None,
+        false => Some(Files::new(mounts, config.limits.concurrency)?),
+    };
+    let module = Module { code, files };
     Ok(Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),

@@ -9,8 +9,8 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::meter::Meter;
-use super::{module, trap};
-use crate::job::{Fault, Job, Limits, Mount, Status};
+use super::{module, opening, trap};
+use crate::job::{Fault, Job, Limits, Status};
 
 /// What one job's instance owns.
 pub(super) struct State {
@@ -36,6 +36,7 @@ pub struct CommandCode(CommandPre<State>);
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    opening::guard_components(&mut linker)?;
     Ok(linker)
 }
 
@@ -59,11 +60,10 @@ impl CommandCode {
     }
 
     /// Runs one job in a fresh instance.
-    pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
+    pub(super) async fn run(&self, mut wasi: WasiCtxBuilder, job: Job) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
-        let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
         let mut store = self.store(wasi, meter, &limits);
         let outcome = self.start(&mut store).await;
@@ -71,9 +71,13 @@ impl CommandCode {
     }
 
     /// Makes an instance and runs none of it but its start function.
-    pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
+    pub(super) async fn prove(
+        &self,
+        wasi: WasiCtxBuilder,
+        limits: &Limits,
+    ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(module::wasi(mounts)?, meter, limits);
+        let mut store = self.store(wasi, meter, limits);
         let outcome = self.0.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }

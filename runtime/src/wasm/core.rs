@@ -8,8 +8,8 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::meter::Meter;
-use super::{handles, module, trap};
-use crate::job::{Fault, Job, Limits, Mount, Status};
+use super::{module, opening, trap};
+use crate::job::{Fault, Job, Limits, Status};
 
 /// The module that WASI preview 1 is imported from.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -31,7 +31,7 @@ pub struct CoreCode {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
-    handles::guard(&mut linker, WASI, |state| &mut state.wasi)?;
+    opening::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
     Ok(linker)
 }
 
@@ -60,11 +60,10 @@ impl CoreCode {
     }
 
     /// Runs one job in a fresh instance.
-    pub(super) async fn run(&self, mounts: &[Mount], job: Job) -> std::result::Result<Status, Fault> {
+    pub(super) async fn run(&self, mut wasi: WasiCtxBuilder, job: Job) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
-        let mut wasi = module::wasi(mounts)?;
         module::give(&mut wasi, job);
         let mut store = self.store(wasi, meter, &limits);
         let outcome = self.start(&mut store).await;
@@ -72,9 +71,13 @@ impl CoreCode {
     }
 
     /// Makes an instance and runs none of it but its start function.
-    pub(super) async fn prove(&self, mounts: &[Mount], limits: &Limits) -> std::result::Result<(), Fault> {
+    pub(super) async fn prove(
+        &self,
+        wasi: WasiCtxBuilder,
+        limits: &Limits,
+    ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(module::wasi(mounts)?, meter, limits);
+        let mut store = self.store(wasi, meter, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }

@@ -9,12 +9,13 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
 use wasmtime::{AsContextMut, Store, UpdateDeadline};
-use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+use wasmtime_wasi::WasiCtxBuilder;
 
+use super::files::Files;
+use super::handles;
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
-use super::{handles, trap};
-use crate::job::{Access, Fault, Handler, Job, Kind, Limits, Mount, Run};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Run, Status};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -26,8 +27,8 @@ const RANDOM: u64 = 64 << 10;
 pub struct Module {
     /// What runs.
     pub code: Code,
-    /// What it sees of the host's files.
-    pub mounts: Vec<Mount>,
+    /// What it sees of the host's files, if anything.
+    pub files: Option<Files>,
 }
 
 impl Module {
@@ -38,6 +39,20 @@ impl Module {
             Code::Command(_) => Kind::Command,
         }
     }
+
+    async fn run_with(&self, wasi: WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
+        match &self.code {
+            Code::Core(code) => code.run(wasi, job).await,
+            Code::Command(code) => code.run(wasi, job).await,
+        }
+    }
+
+    async fn prove_with(&self, wasi: WasiCtxBuilder, limits: &Limits) -> Result<(), Fault> {
+        match &self.code {
+            Code::Core(code) => code.prove(wasi, limits).await,
+            Code::Command(code) => code.prove(wasi, limits).await,
+        }
+    }
 }
 
 /// How long a module may take before its entry point is reached: it has nothing to wait for.
@@ -46,24 +61,24 @@ const PROOF: Duration = Duration::from_secs(5);
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            match &self.code {
-                Code::Core(code) => code.run(&self.mounts, job).await,
-                Code::Command(code) => code.run(&self.mounts, job).await,
-            }
+            let Some(files) = &self.files else { return self.run_with(bare(), job).await };
+            let (wasi, threads) = files.open().await?;
+            threads.run(self.run_with(wasi, job)).await
         })
     }
 
     fn mounts(&self) -> &[Mount] {
-        &self.mounts
+        self.files.as_ref().map_or(&[], Files::mounts)
     }
 
     fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {
         Box::pin(async move {
             let proof = async {
-                match &self.code {
-                    Code::Core(code) => code.prove(&self.mounts, &limits).await,
-                    Code::Command(code) => code.prove(&self.mounts, &limits).await,
-                }
+                let Some(files) = &self.files else {
+                    return self.prove_with(bare(), &limits).await;
+                };
+                let (wasi, threads) = files.open().await?;
+                threads.run(self.prove_with(wasi, &limits)).await
             };
             match timeout(PROOF, proof).await {
                 Ok(outcome) => outcome.context("cannot be instantiated"),
@@ -75,21 +90,11 @@ impl Handler for Module {
     }
 }
 
-/// Opens the mounts for a guest that is given nothing else yet; nothing is the daemon's own.
-pub(super) fn wasi(mounts: &[Mount]) -> Result<WasiCtxBuilder, Fault> {
+/// Starts with a guest that is given nothing: nothing is the daemon's own.
+pub(super) fn bare() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.max_random_size(RANDOM);
-    for mount in mounts {
-        let permissions = match mount.access {
-            Access::Read => FsPerms::ReadOnly,
-            Access::Write => FsPerms::ReadWrite,
-        };
-        wasi.preopened_dir(&mount.host, &mount.guest, permissions)
-            .map_err(trap::ours)
-            .with_context(|| format!("open the mount {}", mount.host.display()))
-            .map_err(Fault::Host)?;
-    }
-    Ok(wasi)
+    wasi
 }
 
 /// Gives a guest what its job holds.

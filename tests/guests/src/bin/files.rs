@@ -1,7 +1,14 @@
 //! Does what its stdin says to files, a line an operation, and says how each ended.
 
-use std::fs::{self, File};
-use std::io::{self, BufRead};
+use std::collections::BTreeSet;
+use std::ffi::{CString, c_char, c_int};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, Write as _};
+
+// Of the C library that every program for WASI is linked with: std has no stable names for them.
+unsafe extern "C" {
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int;
+}
 
 fn main() {
     for line in io::stdin().lock().lines() {
@@ -17,11 +24,21 @@ fn main() {
 }
 
 fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
+    let done = |()| String::new();
     match verb {
         "read" => fs::read_to_string(one),
-        "write" => fs::write(one, other).map(|()| String::new()),
-        "remove" => fs::remove_file(one).map(|()| String::new()),
-        "rename" => fs::rename(one, other).map(|()| String::new()),
+        "write" => fs::write(one, other).map(done),
+        "append" => OpenOptions::new().append(true).open(one)?.write_all(other.as_bytes()).map(done),
+        "make" => OpenOptions::new().write(true).create_new(true).open(one)?.write_all(b"x").map(done),
+        "cut" => OpenOptions::new().write(true).truncate(true).open(one).map(|_| String::new()),
+        "remove" => fs::remove_file(one).map(done),
+        "rename" => fs::rename(one, other).map(done),
+        "link" => fs::hard_link(one, other).map(done),
+        "symlink" => link(one, other).map(done),
+        "follow" => fs::read_link(one).map(|path| path.display().to_string()),
+        "stat" => fs::metadata(one).map(|metadata| metadata.len().to_string()),
+        "mkdir" => fs::create_dir(one).map(done),
+        "rmdir" => fs::remove_dir(one).map(done),
         "list" => {
             let names = fs::read_dir(one)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
             let mut names = names.collect::<io::Result<Vec<_>>>()?;
@@ -33,6 +50,28 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             let held: Vec<File> = std::iter::from_fn(|| File::open(one).ok()).take(most).collect();
             Ok(held.len().to_string())
         }
+        // Reads a file so many times, and says all that it ever saw.
+        "hammer" => {
+            let seen = (0..other.parse().unwrap_or(0)).map(|_| match fs::read_to_string(one) {
+                Ok(text) => text,
+                Err(error) => format!("{:?}", error.kind()),
+            });
+            Ok(seen.collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(","))
+        }
+        // Writes to a file so many times, wherever that goes.
+        "stamp" => {
+            let times = other.parse().unwrap_or(0);
+            Ok((0..times).filter(|_| fs::write(one, "stamped").is_ok()).count().to_string())
+        }
         _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+fn link(target: &str, path: &str) -> io::Result<()> {
+    let (target, path) = (CString::new(target)?, CString::new(path)?);
+    // SAFETY: both are strings that end with a NUL and outlive the call, as CString made them just now.
+    match unsafe { symlink(target.as_ptr(), path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -1,0 +1,182 @@
+//! The part of the file system that a thread may still use (Landlock).
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+    RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus,
+};
+
+/// What may be done at a place and below it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reach {
+    /// Read files and list directories.
+    Read,
+    /// Read, and start programs.
+    Run,
+    /// Read, and make, move, change and remove everything but devices.
+    Write,
+}
+
+/// A file, or a directory with all that is below it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What may be done there.
+    pub reach: Reach,
+}
+
+/// Places as the kernel takes them. They are held by what they are, not by their paths: another
+/// directory that is put into one's place is none of them.
+pub struct Ground(RulesetCreated);
+
+impl Ground {
+    /// Makes ground of places that are all there.
+    ///
+    /// # Errors
+    /// One of them cannot be opened; the kernel has no Landlock, or an early one under which no file
+    /// could be moved from one directory to another.
+    pub fn new(places: &[Place]) -> Result<Ground> {
+        let ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::from_all(ABI::V2))
+            .context("Landlock needs Linux 5.19, and to be among the kernel's lsm=")?
+            // Truncating and ioctls on devices, where the kernel knows of them.
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(ABI::V5))?
+            .create()
+            .context("Landlock is not at hand")?;
+        let mut ground = ruleset.set_compatibility(CompatLevel::BestEffort);
+        for Place { path, reach } in places {
+            let at = || path.display().to_string();
+            let place = PathFd::new(path).with_context(at)?;
+            let rights = reach.rights(path.is_dir());
+            ground = ground.add_rule(PathBeneath::new(place, rights)).with_context(at)?;
+        }
+        Ok(Ground(ground))
+    }
+
+    /// Takes the rest of the file system from the calling thread, and from all that it starts, for
+    /// good. What is open stays open.
+    ///
+    /// # Errors
+    /// The kernel refuses: a thread can be confined sixteen times.
+    pub fn confine(&self) -> Result<()> {
+        let status = self.0.try_clone()?.restrict_self()?;
+        if status.ruleset == RulesetStatus::NotEnforced {
+            bail!("Landlock is not at hand");
+        }
+        Ok(())
+    }
+}
+
+impl Reach {
+    fn rights(self, is_dir: bool) -> BitFlags<AccessFs> {
+        let all = AccessFs::from_all(ABI::V5);
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
+        let other = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev | AccessFs::Execute;
+        let rights = match self {
+            Reach::Read => read,
+            Reach::Run => read | AccessFs::Execute,
+            Reach::Write => all & !other,
+        };
+        if is_dir { rights } else { rights & AccessFs::from_file(ABI::V5) }
+    }
+}
+
+impl Place {
+    /// Names a place.
+    pub fn new(path: impl AsRef<Path>, reach: Reach) -> Place {
+        Place { path: path.as_ref().to_owned(), reach }
+    }
+}
+
+/// `/srv/data (write)`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reach = match self.reach {
+            Reach::Read => "read",
+            Reach::Run => "run",
+            Reach::Write => "write",
+        };
+        write!(f, "{} ({reach})", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::{ErrorKind, Result as IoResult};
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    /// What became of an attempt in a thread that is confined to `places`; none: no Landlock here.
+    fn confined<T: Send>(
+        places: &[Place],
+        attempt: impl FnOnce() -> IoResult<T> + Send,
+    ) -> Option<IoResult<T>> {
+        let ground = Ground::new(places).ok()?;
+        let attempted = std::thread::scope(|scope| {
+            let confined = scope.spawn(move || {
+                ground.confine().unwrap();
+                attempt()
+            });
+            confined.join().unwrap()
+        });
+        Some(attempted)
+    }
+
+    fn refused<T>(outcome: Option<IoResult<T>>) {
+        let Some(outcome) = outcome else { return };
+        assert_eq!(outcome.map(drop).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    fn granted<T>(outcome: Option<IoResult<T>>) {
+        outcome.map(|outcome| outcome.map(drop).unwrap()).unwrap_or_default();
+    }
+
+    #[test]
+    fn what_lies_outside_is_out_of_reach_and_so_is_what_leads_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+        fs::create_dir(&inside).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(inside.join("file"), "mine").unwrap();
+        fs::write(outside.join("secret"), "yours").unwrap();
+        symlink("../out/secret", inside.join("link")).unwrap();
+        let places = [Place::new(&inside, Reach::Write)];
+
+        granted(confined(&places, || fs::read(inside.join("file"))));
+        granted(confined(&places, || fs::write(inside.join("new"), "x")));
+        refused(confined(&places, || fs::read(outside.join("secret"))));
+        refused(confined(&places, || fs::read(inside.join("link"))));
+        refused(confined(&places, || fs::read_dir("/etc")));
+        refused(confined(&places, || fs::write(outside.join("new"), "x")));
+    }
+
+    #[test]
+    fn a_place_to_read_cannot_be_written_and_one_to_write_may_have_sockets() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "mine").unwrap();
+        let read = [Place::new(dir.path(), Reach::Read)];
+        let write = [Place::new(dir.path(), Reach::Write)];
+
+        granted(confined(&read, || fs::read(dir.path().join("file"))));
+        refused(confined(&read, || fs::write(dir.path().join("file"), "x")));
+        refused(confined(&read, || fs::remove_file(dir.path().join("file"))));
+        granted(confined(&write, || UnixListener::bind(dir.path().join("socket"))));
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_is_named() {
+        let refusal = Ground::new(&[Place::new("/nowhere/at/all", Reach::Read)]).map(drop).unwrap_err();
+
+        assert!(
+            format!("{refusal:#}").contains("/nowhere/at/all") || format!("{refusal:#}").contains("Landlock")
+        );
+    }
+}

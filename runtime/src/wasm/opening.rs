@@ -1,0 +1,123 @@
+//! What stands before the opening of a file: room for one more handle, and that it is a file.
+//!
+//! To open a FIFO is to wait for whoever opens its other end, and a device does what it likes. So a
+//! guest that names one, or a socket, is refused as it would be on a file system without devices.
+//! Whoever exchanges a file for a FIFO between the look and the opening makes the job wait, in a
+//! thread of its own handler ([`super::files`]).
+
+use wasmtime::component::{self, Resource};
+use wasmtime::{AsContextMut as _, Caller, Extern, Linker, Result, StoreContextMut, bail};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{Fd, Filetype, Lookupflags};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    DescriptorFlags, DescriptorType, ErrorCode, HostDescriptor as _, OpenFlags, PathFlags,
+};
+use wiggle::{GuestMemory, GuestPtr};
+
+use super::handles;
+
+/// The interface of components that opens files. The linker gives it to those that were built with
+/// an earlier 0.2 as well.
+const TYPES: &str = "wasi:filesystem/types@0.2.12";
+
+/// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
+/// twice, descriptor flags, place for the result.
+type PathOpen = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
+/// `errno.acces` of WASI preview 1: permission denied.
+const ACCES: i32 = 2;
+
+/// `errno.mfile` of WASI preview 1: too many open files.
+const MFILE: i32 = 33;
+
+/// Puts a look before `path_open`, which is the way for a core module to get handles that last.
+pub(super) fn guard_core<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    module: &str,
+    wasi: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.func_wrap_async(module, "path_open", move |mut caller: Caller<'_, T>, parameters: PathOpen| {
+        Box::new(async move {
+            let (fd, lookup, path, length, open, rights, inherited, flags, result) = parameters;
+            let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+                bail!("exports no memory");
+            };
+            if !handles::has_room(wasi(caller.data_mut()).ctx().table) {
+                return Ok(MFILE);
+            }
+            let fuel = caller.as_context_mut().hostcall_fuel();
+            let (memory, state) = memory.data_and_store_mut(&mut caller);
+            let (mut memory, wasi) = (GuestMemory::Unshared(memory), wasi(state));
+            wasi.set_hostcall_fuel(fuel);
+            if is_special(wasi, &mut memory, fd, lookup, (path, length)).await {
+                return Ok(ACCES);
+            }
+            wasi.set_hostcall_fuel(fuel);
+            let memory = &mut memory;
+            preview1::path_open(
+                wasi, memory, fd, lookup, path, length, open, rights, inherited, flags, result,
+            )
+            .await
+        })
+    })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Reports whether a path leads to something that is neither a file, a directory nor a link. One
+/// that leads nowhere is not our concern: whoever opens it says why.
+async fn is_special(
+    wasi: &mut WasiP1Ctx,
+    memory: &mut GuestMemory<'_>,
+    fd: i32,
+    lookup: i32,
+    (path, length): (i32, i32),
+) -> bool {
+    let Ok(lookup) = Lookupflags::try_from(lookup) else { return false };
+    let path = GuestPtr::<str>::new((path.cast_unsigned(), length.cast_unsigned()));
+    let found = wasi.path_filestat_get(memory, Fd::from(fd), lookup, path).await;
+    found.is_ok_and(|found| {
+        !matches!(found.filetype, Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink)
+    })
+}
+
+/// Puts a look before `open-at`.
+pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Linker<T>) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance(TYPES)?.func_wrap_async(
+        "[method]descriptor.open-at",
+        |mut store: StoreContextMut<'_, T>,
+         (dir, follow, path, open, flags): (
+            Resource<Descriptor>,
+            PathFlags,
+            String,
+            OpenFlags,
+            DescriptorFlags,
+        )| {
+            Box::new(async move {
+                let mut files = store.data_mut().filesystem();
+                let borrowed = Resource::new_borrow(dir.rep());
+                if let Ok(found) = files.stat_at(borrowed, follow, path.clone()).await
+                    && !matches!(
+                        found.type_,
+                        DescriptorType::RegularFile
+                            | DescriptorType::Directory
+                            | DescriptorType::SymbolicLink
+                    )
+                {
+                    return Ok((Err(ErrorCode::Access),));
+                }
+                match files.open_at(dir, follow, path, open, flags).await {
+                    Ok(opened) => Ok((Ok(opened),)),
+                    Err(refusal) => refusal.downcast().map(|code| (Err(code),)),
+                }
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}

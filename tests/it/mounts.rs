@@ -1,0 +1,309 @@
+//! Mounts under attack: every way out, races on the way, and files that are none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
+
+use crate::harness::{Daemon, Setup, found, guests, until};
+
+/// What lies outside, and must never be seen or changed.
+const CANARY: &str = "canary-of-the-host";
+
+/// The two kinds of modules that have files.
+const KINDS: [&str; 2] = ["files", "files-wasip2"];
+
+/// Ways out, of which each must fail.
+const WAYS: &str = include_str!("ways_out.txt");
+
+/// Steps of which some are allowed, but none may lead out.
+const DETOURS: &str = "\
+symlink ../outside /data/door
+list /data/door
+read /data/door/secret
+write /data/door/secret x
+symlink ../outside/secret /data/key
+read /data/key
+write /data/key x
+symlink door /data/sub/door
+read /data/sub/door/secret
+rename /data/door /data/sub/moved
+read /data/sub/moved/secret
+link /data/relative /data/twin
+read /data/twin
+write /data/twin x
+rename /data/sub /data/sub2
+read /data/sub2/up
+mkdir /data/deep
+rename /data/sub2 /data/deep/sub2
+read /data/deep/sub2/up
+write /data/deep/sub2/up x";
+
+/// A handler with `granted` to write as /data and `readonly` as /ro; beside them, what nobody granted.
+fn besieged(kind: &str) -> Daemon {
+    let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+    let setup = Setup::new("").handler(
+        "files",
+        "output = \"raw\"\nlimits.cpu = \"30s\"\nmounts = [{ host = \"granted\", guest = \"/data\", write = true }, { host = \"readonly\", guest = \"/ro\" }]",
+        &module,
+    );
+    let at = |name: &str| setup.path(name);
+    for dir in ["granted/sub", "readonly/sub", "outside/empty"] {
+        fs::create_dir_all(at(dir)).unwrap();
+    }
+    fs::write(at("granted/mine"), "mine").unwrap();
+    fs::write(at("readonly/public"), "public").unwrap();
+    fs::write(at("outside/secret"), CANARY).unwrap();
+    let links = [
+        ("../outside/secret", "granted/relative"),
+        ("relative", "granted/chain"),
+        ("../outside/dangling", "granted/dangling"),
+        ("../outside", "granted/directory"),
+        ("..", "granted/parent"),
+        ("/", "granted/root"),
+        ("loop", "granted/loop"),
+        ("/proc/self", "granted/self"),
+        ("/proc/self/fd", "granted/fd"),
+        ("../../outside/secret", "granted/sub/up"),
+        ("../granted/mine", "readonly/writable"),
+    ];
+    for (target, path) in links {
+        symlink(target, at(path)).unwrap();
+    }
+    symlink(at("outside/secret"), at("granted/absolute")).unwrap();
+    setup.start()
+}
+
+/// Has the guest do these operations, and says how each ended.
+fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
+    let response = daemon.client().submit("POST", path, "", operations.as_bytes());
+    assert_eq!(response.status(), 200, "{}", response.text());
+    response.text().lines().map(str::to_owned).collect()
+}
+
+/// Everything below a directory: what it is and what is in it.
+fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.display().to_string();
+        match entry.symlink_metadata().unwrap() {
+            metadata if metadata.is_dir() => {
+                found.extend(tree(&entry));
+                found.insert(name, Vec::new());
+            }
+            metadata if metadata.is_symlink() => {
+                found.insert(name, fs::read_link(entry).unwrap().into_os_string().into_encoded_bytes());
+            }
+            _ => drop(found.insert(name, fs::read(entry).unwrap())),
+        }
+    }
+    found
+}
+
+#[test]
+fn a_hundred_ways_out_of_a_mount_are_shut() {
+    for kind in KINDS {
+        let daemon = besieged(kind);
+        let dirs = ["granted", "readonly", "outside"].map(|name| daemon.path(name));
+        let before = dirs.clone().map(|dir| tree(&dir));
+
+        let outcomes = operate(&daemon, "/files", WAYS);
+
+        assert_eq!(outcomes.len(), WAYS.lines().count());
+        for (way, outcome) in WAYS.lines().zip(&outcomes) {
+            assert!(outcome.starts_with("failed "), "{kind}: {way}: {outcome}");
+        }
+        assert_eq!(dirs.map(|dir| tree(&dir)), before, "{kind}: nothing has changed");
+    }
+}
+
+#[test]
+fn links_that_a_guest_makes_and_moves_lead_nowhere() {
+    for kind in KINDS {
+        let daemon = besieged(kind);
+        let dirs = ["readonly", "outside"].map(|name| daemon.path(name));
+        let before = dirs.clone().map(|dir| tree(&dir));
+
+        let outcomes = operate(&daemon, "/files", DETOURS);
+
+        assert_eq!(outcomes.len(), DETOURS.lines().count());
+        for (step, outcome) in DETOURS.lines().zip(&outcomes) {
+            assert!(!outcome.contains(CANARY) && !outcome.contains("secret"), "{kind}: {step}: {outcome}");
+        }
+        assert_eq!(dirs.map(|dir| tree(&dir)), before, "{kind}: nothing outside has changed");
+    }
+}
+
+/// Exchanges two names for as long as `work` lasts.
+fn exchanging<T>(one: &Path, other: &Path, work: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[test]
+fn whoever_wins_a_race_of_renames_no_guest_gets_out() {
+    for kind in KINDS {
+        let daemon = besieged(kind);
+        let (door, other) = (daemon.path("granted/door"), daemon.path("granted/other"));
+        fs::create_dir(&door).unwrap();
+        fs::write(door.join("secret"), "mine").unwrap();
+        symlink("../outside", &other).unwrap();
+
+        let operations = "hammer /data/door/secret 1500\nstamp /data/door/secret 1500\nhammer /data/sub/../door/./secret 500";
+        let outcomes = exchanging(&door, &other, || operate(&daemon, "/files", operations));
+
+        assert!(outcomes.iter().all(|outcome| outcome.starts_with("ok ")), "{outcomes:?}");
+        assert!(!outcomes.concat().contains(CANARY), "{kind}: {outcomes:?}");
+        assert_eq!(fs::read_to_string(daemon.path("outside/secret")).unwrap(), CANARY, "{kind}");
+    }
+}
+
+#[test]
+fn a_fifo_a_socket_and_a_device_in_a_mount_are_refused_at_once() {
+    for kind in KINDS {
+        let daemon = besieged(kind);
+        let at = |name: &str| daemon.path(&format!("granted/{name}"));
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        symlink("fifo", at("to-fifo")).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        // mknod(2): the null device; needs privilege.
+        let null = rustix::fs::makedev(1, 3);
+        let device =
+            mknodat(CWD, at("device"), FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, null).is_ok();
+        let mut operations: Vec<&str> = vec![
+            "read /data/fifo",
+            "write /data/fifo x",
+            "append /data/fifo x",
+            "read /data/to-fifo",
+            "write /data/to-fifo x",
+            "read /data/socket",
+            "write /data/socket x",
+        ];
+        if device {
+            operations.extend(["read /data/device", "write /data/device x"]);
+        }
+        let started = Instant::now();
+
+        let outcomes = operate(&daemon, "/files", &operations.join("\n"));
+
+        for (operation, outcome) in operations.iter().zip(&outcomes) {
+            assert_eq!(outcome, "failed PermissionDenied", "{kind}: {operation}");
+        }
+        // What may be done to any name may be done to theirs.
+        assert_eq!(
+            operate(&daemon, "/files", "rename /data/fifo /data/pipe\nremove /data/pipe"),
+            ["ok ", "ok "]
+        );
+        // `limits.time` is 30 s: nobody waited for it.
+        assert!(started.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn a_fifo_that_slips_in_by_a_race_holds_up_its_own_handler_alone() {
+    let module = fs::read(guests().join("files.wasm")).unwrap();
+    let mount = |host: &str| {
+        format!(
+            "output = \"raw\"\nmounts = [{{ host = \"{host}\", guest = \"/data\" }}]\nlimits.time = \"1s\"\nlimits.concurrency = 4"
+        )
+    };
+    let setup =
+        Setup::new("").handler("bad", &mount("bad"), &module).handler("good", &mount("good"), &module);
+    fs::create_dir(setup.path("bad")).unwrap();
+    fs::create_dir(setup.path("good")).unwrap();
+    fs::write(setup.path("good/file"), "good").unwrap();
+    fs::write(setup.path("bad/file"), "bad").unwrap();
+    mknodat(CWD, setup.path("bad/other"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let daemon = setup.start();
+    let (file, other) = (daemon.path("bad/file"), daemon.path("bad/other"));
+
+    let statuses = exchanging(&file, &other, || {
+        std::thread::scope(|scope| {
+            let ask = || daemon.client().submit("POST", "/bad", "", b"hammer /data/file 5000").status();
+            let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<u16>>()
+        })
+    });
+
+    // A job that got stuck was ended at its limit, and no other job was.
+    assert!(statuses.iter().all(|status| [200, 504].contains(status)), "{statuses:?}");
+    assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
+}
+
+/// Counts the daemon's threads of this name.
+fn threads(daemon: &Daemon, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|found| found.trim() == name).count()
+}
+
+#[test]
+fn files_that_hang_hold_up_their_own_handler_alone() {
+    if !found(&["strace"], "strace") {
+        return;
+    }
+    let module = fs::read(guests().join("files.wasm")).unwrap();
+    let mount = |host: &str| {
+        format!(
+            "output = \"raw\"\nmounts = [{{ host = \"{host}\", guest = \"/data\" }}]\nlimits.concurrency = 8"
+        )
+    };
+    let setup =
+        Setup::new("").handler("slow", &mount("slow"), &module).handler("good", &mount("good"), &module);
+    for name in ["slow", "good"] {
+        fs::create_dir(setup.path(name)).unwrap();
+        fs::write(setup.path(name).join("file"), name).unwrap();
+    }
+    let slow = setup.path("slow");
+    let daemon = setup
+        .under(&[
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "--seccomp-bpf",
+            "-o",
+            "/dev/null",
+            "-P",
+            slow.to_str().unwrap(),
+            "-e",
+            "trace=openat2",
+            "-e",
+            "inject=openat2:delay_enter=2500000",
+        ])
+        .start();
+
+    std::thread::scope(|scope| {
+        let ask = || daemon.client().submit("POST", "/slow", "", b"read /data/file").text().to_owned();
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        // Of the daemon's threads, those that strace holds up in the middle of an operation.
+        until("they hang", || (threads(&daemon, "files") >= 10).then_some(()));
+
+        assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
+        daemon.signal(rustix::process::Signal::HUP);
+        daemon.log.line("reloaded: generation 2");
+        assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
+        assert!(asked.iter().all(|asked| !asked.is_finished()), "they hang still");
+
+        for asked in asked {
+            assert_eq!(asked.join().unwrap(), "ok slow\n");
+        }
+    });
+}
