@@ -13,6 +13,7 @@ mod gate;
 mod handlers;
 mod harness;
 mod http;
+mod http2;
 mod isolation;
 mod layering;
 mod lifecycle;

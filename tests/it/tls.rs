@@ -57,3 +57,18 @@ fn a_request_over_tls_is_answered_and_known_to_be_one() {
         assert!(said.split('\0').any(|found| found == line), "{line} is not in:\n{said}");
     }
 }
+
+#[test]
+fn http_2_is_agreed_on_with_a_client_that_has_it() {
+    if !has_clients() {
+        return;
+    }
+    let daemon = secure("", &environment()).start();
+
+    let said = curl(&daemon, &["--http2", "-w", "%{http_version}"]).unwrap();
+
+    assert!(said.ends_with('2'), "{said}");
+    for line in ["HTTPS=on", "SERVER_PROTOCOL=HTTP/2.0"] {
+        assert!(said.split('\0').any(|found| found == line), "{line} is not in:\n{said}");
+    }
+}

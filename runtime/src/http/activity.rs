@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Counts connections.
+/// Counts connections, or the requests of one.
 #[derive(Debug)]
 pub struct Activity(watch::Sender<usize>);
 
-/// A connection that is counted until it is dropped.
+/// One that is counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct Present<'a>(&'a Activity);
+pub(super) struct Present(watch::Sender<usize>);
 
 impl Default for Activity {
     fn default() -> Activity {
@@ -20,13 +20,13 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Counts a connection.
-    pub(super) fn enter(&self) -> Present<'_> {
+    /// Counts one more.
+    pub(super) fn enter(&self) -> Present {
         self.0.send_modify(|count| *count += 1);
-        Present(self)
+        Present(self.0.clone())
     }
 
-    /// Waits until there has been no connection for this long.
+    /// Waits until there has been none for this long.
     ///
     /// # Cancel safety
     /// A dropped wait starts anew.
@@ -42,9 +42,9 @@ impl Activity {
     }
 }
 
-impl Drop for Present<'_> {
+impl Drop for Present {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        self.0.send_modify(|count| *count -= 1);
     }
 }
 

@@ -1,4 +1,4 @@
-//! One connection, from the accepted stream to its last response.
+//! One connection, from the accepted stream to the last response.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,18 +10,53 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::admin;
-use super::deadline::{Progress, Watched};
-use super::server::{Purpose, Server};
+use super::deadline::Progress;
+use super::server::{Purpose, Server, Settings};
 use super::service::{self, Line};
 use super::upgrade::Switched;
+use super::watched::{Version, Watched};
+use super::{admin, multiplexed};
 use crate::net::{Leave, Leaving, Peer, Stream};
 
+/// A connection that was accepted, and what it is served with.
+pub(super) struct Accepted {
+    pub(super) server: Arc<Server>,
+    /// Pinned: a reload changes nothing for a connection that is open.
+    pub(super) settings: Arc<Settings>,
+    pub(super) peer: Peer,
+    /// Begins when the connection is to leave.
+    pub(super) leaving: Leaving,
+}
+
 /// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
-/// leave: then the request under way is the last.
+/// leave: then the requests under way are the last.
 pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leaving: Leaving) {
     let settings = server.settings.load_full();
-    let (stream, progress) = Watched::new(stream, settings.deadlines);
+    let mut stream = Watched::new(stream, settings.deadlines);
+    let late = async {
+        // A request that is on its way is answered.
+        let _ = leaving.begun().await;
+        sleep(LINGER).await;
+        Err(std::io::ErrorKind::TimedOut.into())
+    };
+    let version = tokio::select! {
+        biased;
+        version = stream.version() => version,
+        late = late => late,
+    };
+    let accepted = Accepted { server, settings, peer, leaving };
+    match version {
+        Ok(Version::One) => serve_one_by_one(accepted, stream).await,
+        // Boxed: a connection of HTTP/1 need not be as large.
+        Ok(Version::Two) => Box::pin(multiplexed::serve(accepted, stream)).await,
+        Err(error) => debug!("connection from {}: {error}", accepted.peer.remote()),
+    }
+}
+
+/// Serves a connection of HTTP/1: one request after the other.
+async fn serve_one_by_one(accepted: Accepted, stream: Watched<Stream>) {
+    let Accepted { server, settings, peer, leaving } = accepted;
+    let progress = stream.progress();
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

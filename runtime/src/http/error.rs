@@ -18,6 +18,8 @@ pub(super) enum Refusal {
     Unsupported(&'static str),
     /// The target is longer than this many bytes.
     TargetTooLong(usize),
+    /// The head is larger than is read: which part of it.
+    HeadTooLarge(String),
     /// No route matches.
     NoRoute,
     /// The path has routes, but for these methods only.
@@ -42,6 +44,7 @@ impl Refusal {
             Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
             Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
+            Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -73,6 +76,7 @@ impl Refusal {
             Refusal::Malformed(_) => "malformed_request",
             Refusal::Unsupported(_) => "not_implemented",
             Refusal::TargetTooLong(_) => "target_too_long",
+            Refusal::HeadTooLarge(_) => "head_too_large",
             Refusal::NoRoute => "no_route",
             Refusal::NoJob(_) => "job_not_found",
             Refusal::Rejected(..) => "rejected",
@@ -89,6 +93,7 @@ impl Refusal {
             Refusal::Malformed(what) => format!("malformed request: {what}"),
             Refusal::Unsupported(what) => format!("not implemented: {what}"),
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
+            Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
             Refusal::UpgradeRequired(protocol) => format!(
@@ -109,6 +114,7 @@ impl Refusal {
             Refusal::Malformed(_)
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
             | Refusal::Forbidden(_) => true,
             Refusal::NoRoute
             | Refusal::WrongMethod(_)
@@ -129,6 +135,7 @@ impl Refusal {
             Refusal::Malformed(_)
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
@@ -170,6 +177,7 @@ impl Refusal {
             Refusal::Malformed(_)
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
             | Refusal::NoRoute
             | Refusal::Failed(..)
             | Refusal::NoJob(_)

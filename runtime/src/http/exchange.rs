@@ -69,11 +69,19 @@ impl Exchange {
         self.call = Some((id, entry.clone()));
     }
 
+    /// Notes that the head is handed over.
     pub(super) fn answered(&mut self, status: StatusCode) {
+        self.progress.handed();
         self.status = status;
     }
 
+    /// Notes that there is room for more, and none yet.
+    pub(super) fn asked(&self) {
+        self.progress.asked();
+    }
+
     pub(super) fn sent(&mut self, bytes: usize) {
+        self.progress.handed();
         self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
     }
 

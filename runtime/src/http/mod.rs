@@ -11,12 +11,14 @@ mod error;
 mod exchange;
 mod handshake;
 mod metrics;
+mod multiplexed;
 mod probe;
 mod request_body;
 mod response_body;
 mod server;
 mod service;
 mod upgrade;
+mod watched;
 
 pub use activity::Activity;
 pub use deadline::Deadlines;

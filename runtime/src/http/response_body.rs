@@ -75,6 +75,9 @@ impl http_body::Body for Body {
             Content::Full(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Content::Streaming(streaming) => streaming.poll_next(context),
         };
+        if let (Poll::Pending, Some(exchange)) = (&next, &this.exchange) {
+            exchange.asked();
+        }
         next.map(|next| {
             if next.is_none() {
                 return this.content.verdict().map(|trailers| Ok(Frame::trailers(trailers)));

@@ -112,7 +112,7 @@ impl Server {
 }
 
 /// A connection that panicked is our bug, and nobody else's problem.
-fn told(ended: Result<(), tokio::task::JoinError>) {
+pub(super) fn told(ended: Result<(), tokio::task::JoinError>) {
     if let Err(failure) = ended {
         error!("a connection failed: {failure}");
     }

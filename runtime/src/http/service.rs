@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
@@ -18,7 +19,7 @@ use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::upgrade::{Applicant, Switched};
 use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
-use crate::cgi::path;
+use crate::cgi::{meta, path};
 use crate::job::{Entry, Fault, JobId};
 use crate::net::{GateState, Peer};
 
@@ -106,6 +107,10 @@ impl<'a> Asked<'a> {
         let most = self.settings.target_size;
         if uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
             return Err(Refusal::TargetTooLong(most));
+        }
+        let most = self.settings.fields;
+        if headers.len() > most {
+            return Err(Refusal::HeadTooLarge(format!("more than {most} header fields")));
         }
         self.check_method_and_coding()?;
         let host = self.host()?;
@@ -203,26 +208,37 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// Returns the host that is asked for.
+    /// Returns the host that is asked for; none: HTTP/1.0 may leave it open.
     ///
     /// # Errors
-    /// RFC 9112 §3.2: HTTP/1.1 names exactly one.
+    /// RFC 9112 §3.2 and RFC 9113 §8.3.1: there is exactly one, and who says it twice says the same.
     fn host(self) -> Result<Option<&'a str>, Refusal> {
         let Parts { uri, version, headers, .. } = self.head;
+        let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
         let mut named = headers.get_all(HOST).iter();
-        match (named.next(), named.next()) {
-            (_, Some(_)) => Err(Refusal::Malformed("more than one Host field".to_owned())),
-            (None, None) if *version == Version::HTTP_11 => {
-                Err(Refusal::Malformed("HTTP/1.1 without a Host field".to_owned()))
+        let field = match (named.next(), named.next()) {
+            (_, Some(_)) => return malformed("more than one Host field"),
+            (None, None) => None,
+            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+        };
+        let authority = uri.authority().map(Authority::as_str);
+        let host = match (field, authority) {
+            (None, _) if *version == Version::HTTP_11 => {
+                return malformed("HTTP/1.1 without a Host field");
             }
-            // RFC 9112 §3.2.2: an absolute target goes before the field.
-            (field, None) => match uri.authority() {
-                Some(authority) => Ok(Some(authority.as_str())),
-                None => field
-                    .map(HeaderValue::to_str)
-                    .transpose()
-                    .map_err(|_| Refusal::Malformed("a Host field that is no text".to_owned())),
-            },
+            (None, None) if *version == Version::HTTP_2 => {
+                return malformed("neither :authority nor a Host field");
+            }
+            (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {
+                return malformed("the target and the Host field name different hosts");
+            }
+            (field, authority) => authority.or(field),
+        };
+        match host {
+            Some(host) if !meta::is_host(host) => {
+                malformed("what should be a host is not: NAME or NAME:PORT")
+            }
+            host => Ok(host),
         }
     }
 }

@@ -4,6 +4,7 @@ mod certificates;
 mod client;
 mod daemon;
 mod deadline;
+pub(crate) mod frames;
 mod guest;
 mod log;
 mod metrics;

@@ -205,7 +205,7 @@ impl<'a> Origin<'a> {
 
 /// Reports whether a text is a host with or without a port, whose every character is harmless in a
 /// URL, a page and a shell.
-fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     let name = without_port(text);
     let port = &text[name.len()..];
     let inside = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

@@ -11,7 +11,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// What is offered, the preferred one first.
-    pub(super) const OFFERED: [Protocol; 1] = [Protocol::Http1];
+    pub(super) const OFFERED: [Protocol; 2] = [Protocol::Http2, Protocol::Http1];
 
     /// Returns the name under which it is negotiated.
     pub fn name(self) -> &'static str {

@@ -1,0 +1,199 @@
+//! One connection of HTTP/2: requests beside each other, each answered in a task of its own.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::poll_fn;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::activity::Activity;
+use super::admin;
+use super::connection::Accepted;
+use super::deadline::{Alarm, Progress};
+use super::server::{Purpose, Settings, told};
+use super::service::{self, Line};
+use super::upgrade::Switched;
+use super::watched::Watched;
+use crate::net::{Leaving, Stream};
+
+/// Requests at once on one connection (RFC 9113 §6.5.2 advises no fewer).
+const STREAMS: u32 = 100;
+
+/// Bytes of one response that wait for the client.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Bytes of one request body that wait for its job, and of all of a connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Resets of ours that a client may provoke in the life of a connection.
+const PROVOKED_RESETS: usize = 128;
+
+/// Resets of the client's that may wait to be looked at.
+const PENDING_RESETS: usize = 20;
+
+/// How long a connection that leaves may be without a request before it is closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The requests of one connection that are under way. Dropping it ends them.
+struct Streams {
+    tasks: Mutex<JoinSet<()>>,
+    /// Counts them.
+    open: Activity,
+    /// Where the request stands that hyper has just taken, and is about to execute.
+    taken: Mutex<Option<Progress>>,
+    /// From one piece of a response to the next while the client has room for none.
+    write_idle: Duration,
+}
+
+/// What hyper executes requests with. Weak, since each task holds one.
+#[derive(Clone)]
+struct Spawn(Weak<Streams>);
+
+/// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
+/// is to leave: then the requests under way are the last.
+pub(super) async fn serve(accepted: Accepted, stream: Watched<Stream>) {
+    // From here on each request has deadlines of its own.
+    stream.progress().answering(None);
+    let accepted = Arc::new(accepted);
+    let Accepted { settings, peer, leaving, .. } = &*accepted;
+    let streams = Arc::new(Streams {
+        tasks: Mutex::default(),
+        open: Activity::default(),
+        taken: Mutex::default(),
+        write_idle: settings.deadlines.write_idle,
+    });
+    let respond = |request| {
+        let (accepted, progress) = (accepted.clone(), streams.take());
+        async move {
+            let Accepted { server, settings, peer, .. } = &*accepted;
+            match &server.purpose {
+                Purpose::Handlers => {
+                    // Nothing switches: HTTP/2 has no such field (RFC 9113 §8.2.2).
+                    let switched = Switched::default();
+                    let line = Line { settings, peer, progress: &progress, switched: &switched };
+                    service::respond(server, line, request).await
+                }
+                Purpose::Admin { gate } => {
+                    let door = admin::Door { engine: &server.engine, settings, gate, peer };
+                    Box::pin(admin::respond(door, &progress, request)).await
+                }
+            }
+        }
+    };
+    let connection = builder(&streams, settings).serve_connection(TokioIo::new(stream), service_fn(respond));
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        // First: a request that has arrived is answered.
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = enough(&streams.open, settings.deadlines.keep_alive, leaving) => {
+            // GOAWAY: what is under way is answered, and nothing else.
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => outcome,
+                () = streams.open.ceased(LINGER) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        debug!("connection from {}: {error}", peer.remote());
+    }
+}
+
+/// Waits until a connection is to leave, or was without a request for this long.
+async fn enough(open: &Activity, keep_alive: Duration, leaving: &Leaving) {
+    tokio::select! {
+        _ = leaving.begun() => {}
+        () = open.ceased(keep_alive) => {}
+    }
+}
+
+fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn> {
+    let mut builder = http2::Builder::new(Spawn(Arc::downgrade(streams)));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(settings.head_size).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_local_error_reset_streams(PROVOKED_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS);
+    builder
+}
+
+impl Streams {
+    /// Notes that a request is taken, and says where it stands.
+    fn take(&self) -> Progress {
+        let progress = Progress::of_stream();
+        *lock(&self.taken) = Some(progress.clone());
+        progress
+    }
+}
+
+impl<F> Executor<F> for Spawn
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        // hyper makes the future of a request right after it has taken it, and executes nothing else.
+        let Some(streams) = self.0.upgrade() else { return };
+        let Some(progress) = lock(&streams.taken).take() else { return };
+        let (present, write_idle) = (streams.open.enter(), streams.write_idle);
+        let mut tasks = lock(&streams.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            told(ended);
+        }
+        tasks.spawn(async move {
+            let _present = present;
+            let mut patience = Patience { progress, write_idle, alarm: Alarm::default(), untaken: None };
+            let mut future = pin!(future);
+            // One that is given up is reset as it is dropped.
+            poll_fn(|context| match future.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => patience.poll(context),
+            })
+            .await;
+        });
+    }
+}
+
+/// How long one request may be under way, and its client take nothing of the response.
+struct Patience {
+    progress: Progress,
+    write_idle: Duration,
+    alarm: Alarm,
+    /// The piece that the client has not taken, and since when.
+    untaken: Option<(u64, Instant)>,
+}
+
+impl Patience {
+    /// Returns ready when it is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let untaken = self.progress.untaken();
+        if self.untaken.map(|(piece, _)| piece) != untaken {
+            self.untaken = untaken.map(|piece| (piece, Instant::now()));
+        }
+        let stalled = self.untaken.map(|(_, since)| since + self.write_idle);
+        match stalled.into_iter().chain(self.progress.due()).min() {
+            Some(due) => self.alarm.poll(due, context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Locks what is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,304 @@
+//! A stream that ends itself when its peer keeps it waiting.
+//!
+//! hyper's own header timeout starts anew for nobody, and it has none for the first byte, an idle
+//! connection or a peer that does not read. Here one timer watches all of them: it is armed when a
+//! read or write has to wait, and set again only when it fires too early, so that a request which
+//! never waits never touches it.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::deadline::{Alarm, Deadlines, Progress};
+
+/// A stream under [`Deadlines`].
+pub(super) struct Watched<S> {
+    stream: S,
+    progress: Progress,
+    deadlines: Deadlines,
+    reading: Alarm,
+    writing: Alarm,
+    /// What was read to find out the version, and goes to whoever reads next.
+    begun: BytesMut,
+    /// Set once our end is shut and the peer's is not.
+    lingering: Option<Pin<Box<Sleep>>>,
+}
+
+/// Which HTTP a peer speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Version {
+    /// 1.1, 1.0, or nonsense.
+    One,
+    /// 2, whether TLS agreed on it or the client knows beforehand.
+    Two,
+}
+
+/// What a client of HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of the first read: most heads are shorter.
+const FIRST_READ: usize = 1024;
+
+/// How long a peer that still sends may take to see our end shut. nginx gives 5 s.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl<S> Watched<S> {
+    pub(super) fn new(stream: S, deadlines: Deadlines) -> Watched<S> {
+        Watched {
+            stream,
+            progress: Progress::new(deadlines.first_byte),
+            deadlines,
+            reading: Alarm::default(),
+            writing: Alarm::default(),
+            begun: BytesMut::new(),
+            lingering: None,
+        }
+    }
+
+    /// Says where the connection stands.
+    pub(super) fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    /// Lets a pending write wait for as long as the peer may keep us waiting.
+    fn patience<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            // Progress: the next wait starts anew.
+            self.writing.clear();
+            return outcome;
+        }
+        let due = self.writing.deadline().unwrap_or_else(|| Instant::now() + self.deadlines.write_idle);
+        match self.writing.poll(self.progress.due().map_or(due, |whole| whole.min(due)), context) {
+            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer does not read in time"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn timed_out(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}
+
+impl<S: AsyncRead + Unpin> Watched<S> {
+    /// Reads until it is plain which version the peer speaks. What was read is there to be read again.
+    /// The deadlines of the first byte and the head hold.
+    ///
+    /// # Errors
+    /// The peer has gone, or keeps us waiting.
+    ///
+    /// # Cancel safety
+    /// What was read is lost.
+    pub(super) async fn version(&mut self) -> io::Result<Version> {
+        let mut begun = BytesMut::with_capacity(FIRST_READ);
+        let version = loop {
+            if self.read_buf(&mut begun).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let compared = begun.len().min(PREFACE.len());
+            if begun[..compared] != PREFACE[..compared] {
+                break Version::One;
+            }
+            if compared == PREFACE.len() {
+                break Version::Two;
+            }
+        };
+        self.begun = begun;
+        Ok(version)
+    }
+
+    /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
+    /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(());
+        }
+        let mut bytes = [0; 4 << 10];
+        loop {
+            let mut dropped = ReadBuf::new(&mut bytes);
+            let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut dropped));
+            if outcome.is_err() || dropped.filled().is_empty() {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.begun.is_empty() {
+            let length = this.begun.len().min(buffer.remaining());
+            buffer.put_slice(&this.begun.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
+        if outcome.is_ready() {
+            if buffer.filled().len() > before {
+                this.progress.begun(this.deadlines.head);
+            }
+            return outcome;
+        }
+        let Some(due) = this.progress.due() else { return Poll::Pending };
+        match this.reading.poll(due, context) {
+            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer sent nothing in time"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.patience(outcome, context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.patience(outcome, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        // hyper does not read again behind a response: the read that waits for the next request has
+        // waited since before, and for something that was due later, or never.
+        if let Some(due) = this.progress.due()
+            && this.reading.is_later_than(due)
+            && this.reading.poll(due, context).is_ready()
+        {
+            context.waker().wake_by_ref();
+        }
+        Pin::new(&mut this.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            let outcome = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+            if outcome.is_err() || !self.progress.is_mid_request() {
+                return Poll::Ready(outcome);
+            }
+            self.lingering = Some(Box::pin(sleep(LINGER)));
+        }
+        self.poll_linger(context).map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt as _, duplex};
+
+    const DEADLINES: Deadlines = Deadlines {
+        first_byte: Duration::from_secs(5),
+        head: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(60),
+        write_idle: Duration::from_secs(30),
+    };
+
+    fn seconds(start: Instant) -> u64 {
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_given_the_first_byte_deadline() {
+        let (_peer, stream) = duplex(64);
+        let mut watched = Watched::new(stream, DEADLINES);
+        let start = Instant::now();
+
+        let outcome = watched.read_u8().await;
+
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert_eq!(seconds(start), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
+        let (mut peer, stream) = duplex(64);
+        let mut watched = Watched::new(stream, DEADLINES);
+        let start = Instant::now();
+        let drip = async {
+            for _ in 0..20 {
+                let _sent = peer.write_all(b"x").await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let read = async { while watched.read_u8().await.is_ok() {} };
+
+        tokio::select! { () = drip => {}, () = read => {} }
+
+        assert_eq!(seconds(start), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_wait_after_a_longer_one_is_kept() {
+        let (mut peer, stream) = duplex(64);
+        let mut watched = Watched::new(stream, DEADLINES);
+        let progress = watched.progress();
+        progress.answered(DEADLINES.keep_alive);
+        let start = Instant::now();
+        let sent = async {
+            tokio::time::sleep(Duration::from_secs(59)).await;
+            peer.write_all(b"x").await
+        };
+        let (first, _sent) = tokio::join!(watched.read_u8(), sent);
+
+        let second = watched.read_u8().await;
+
+        assert_eq!(first.ok(), Some(b'x'));
+        assert!(second.is_err());
+        assert_eq!(seconds(start), 69);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
+        let (_peer, stream) = duplex(4);
+        let mut watched = Watched::new(stream, DEADLINES);
+        let progress = watched.progress();
+        progress.answering(None);
+        let start = Instant::now();
+
+        let outcome = watched.write_all(b"12345").await;
+
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert_eq!(seconds(start), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_exchange_is_bounded_whoever_makes_it_last() {
+        let (_peer, stream) = duplex(4);
+        let mut watched = Watched::new(stream, DEADLINES);
+        let progress = watched.progress();
+        progress.answering(Some(Duration::from_secs(7)));
+        let start = Instant::now();
+
+        assert!(watched.read_u8().await.is_err());
+
+        assert_eq!(seconds(start), 7);
+    }
+}

@@ -1,0 +1,196 @@
+//! HTTP/2 by hand: every frame of a connection as it is on the wire.
+
+use std::io;
+
+use super::Client;
+
+/// Kinds of frames (RFC 9113 §6).
+pub(crate) mod kind {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const RST_STREAM: u8 = 3;
+    pub(crate) const SETTINGS: u8 = 4;
+    pub(crate) const PING: u8 = 6;
+    pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
+}
+
+/// Flags of frames.
+pub(crate) mod flag {
+    pub(crate) const ACK: u8 = 1;
+    pub(crate) const END_STREAM: u8 = 1;
+    pub(crate) const END_HEADERS: u8 = 4;
+}
+
+/// What a client begins with.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The code of a failure of the server's (RFC 9113 §7).
+pub(crate) const INTERNAL_ERROR: u32 = 2;
+
+/// A connection.
+pub(crate) struct Frames(pub(crate) Client);
+
+/// A frame that has been received.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// A response that has been received.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Makes a frame.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// Makes a header block: literals that are not indexed, in plain text (RFC 7541 §6.2.2).
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        for text in [name, value] {
+            match u8::try_from(text.len()) {
+                Ok(length @ ..127) => bytes.push(length),
+                _ => {
+                    bytes.push(127);
+                    let mut rest = text.len() - 127;
+                    while rest >= 128 {
+                        bytes.push(u8::try_from(rest % 128).unwrap() | 128);
+                        rest /= 128;
+                    }
+                    bytes.push(u8::try_from(rest).unwrap());
+                }
+            }
+            bytes.extend(text.bytes());
+        }
+    }
+    bytes
+}
+
+/// Makes the frame of a whole request without a body.
+pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
+    head(stream, "GET", path, &[], flag::END_STREAM)
+}
+
+/// Makes the frame of a request's head.
+pub(crate) fn head(stream: u32, method: &str, path: &str, fields: &[(&str, &str)], flags: u8) -> Vec<u8> {
+    let mut all = vec![(":method", method), (":scheme", "http"), (":path", path), (":authority", "test")];
+    all.extend(fields);
+    frame(kind::HEADERS, flags | flag::END_HEADERS, stream, &block(&all))
+}
+
+impl Frames {
+    /// Begins a connection with these settings.
+    pub(crate) fn begin(mut client: Client, settings: &[(u16, u32)]) -> Frames {
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        client.send([PREFACE, &frame(kind::SETTINGS, 0, 0, &payload)].concat());
+        Frames(client)
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.send(bytes);
+    }
+
+    /// Sends bytes to a server that may have closed the connection.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.try_send(bytes)
+    }
+
+    /// Receives the next frame that is not about settings or windows, which are acknowledged.
+    pub(crate) fn next(&mut self) -> Frame {
+        loop {
+            let frame = self.any();
+            match (frame.kind, frame.flags & flag::ACK) {
+                (kind::SETTINGS, 0) => drop(self.try_send(self::frame(kind::SETTINGS, flag::ACK, 0, &[]))),
+                (kind::PING, 0) => {
+                    drop(self.try_send(self::frame(kind::PING, flag::ACK, 0, &frame.payload)));
+                }
+                (kind::SETTINGS | kind::PING | kind::WINDOW_UPDATE, _) => {}
+                _ => return frame,
+            }
+        }
+    }
+
+    fn any(&mut self) -> Frame {
+        let head = self.0.take(9);
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        let stream = u32::from_be_bytes(head[5..9].try_into().unwrap());
+        Frame { kind: head[3], flags: head[4], stream, payload: self.0.take(length) }
+    }
+
+    /// Receives a whole response; nothing else may come meanwhile.
+    pub(crate) fn answer(&mut self, stream: u32) -> Answer {
+        let head = self.next();
+        assert_eq!((head.kind, head.stream), (kind::HEADERS, stream), "{head:?}");
+        let mut answer = Answer { status: head.status(), body: Vec::new() };
+        let mut ended = head.ends();
+        while !ended {
+            let frame = self.next();
+            assert_eq!(frame.stream, stream, "{frame:?}");
+            match frame.kind {
+                kind::DATA => answer.body.extend(&frame.payload),
+                kind::HEADERS => {}
+                _ => panic!("{frame:?}"),
+            }
+            ended = frame.ends();
+        }
+        answer
+    }
+}
+
+impl Frame {
+    /// Reports whether it is the last of its stream.
+    pub(crate) fn ends(&self) -> bool {
+        matches!(self.kind, kind::DATA | kind::HEADERS) && self.flags & flag::END_STREAM != 0
+    }
+
+    /// Returns the code of a RST_STREAM or GOAWAY.
+    pub(crate) fn code(&self) -> u32 {
+        let from = if self.kind == kind::GOAWAY { 4 } else { 0 };
+        u32::from_be_bytes(self.payload[from..from + 4].try_into().unwrap())
+    }
+
+    /// Returns the status of a head that is the first of its connection with that status.
+    pub(crate) fn status(&self) -> u16 {
+        // RFC 7541, appendix A: the table that both sides know.
+        const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
+        match self.payload[..] {
+            [index @ 0x88..=0x8e, ..] => KNOWN[usize::from(index - 0x88)],
+            // Appendix B: the codes of 0 to 2 have five bits, those of 3 to 9 six.
+            [0x48, 0x82 | 0x83, ref huffman @ ..] => {
+                let mut bits = huffman.iter().take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
+                bits <<= 8;
+                let mut status = 0;
+                for _ in 0..3 {
+                    let (digit, length) = match bits >> 27 {
+                        digit @ 0..3 => (digit, 5),
+                        _ => ((bits >> 26) - 0b01_1001 + 3, 6),
+                    };
+                    status = status * 10 + u16::try_from(digit).unwrap();
+                    bits <<= length;
+                }
+                status
+            }
+            _ => panic!("no status that is known: {:x?}", self.payload),
+        }
+    }
+}

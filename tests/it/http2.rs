@@ -1,0 +1,251 @@
+//! HTTP/2 with clients that others wrote, and frame by frame.
+
+use std::process::Command;
+
+use crate::harness::frames::{Frames, INTERNAL_ERROR, PREFACE, block, flag, frame, get, head, kind};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
+
+/// `/hello` answers at once, `/echo` sends the body back, `/sleep` never answers, `/late` fails late.
+fn daemon(settings: &str) -> Daemon {
+    let late = Program::text().say("begun\n").read_once().trap();
+    Setup::new(settings)
+        .handler("hello", "", &Program::text().say("hello\n").wasm())
+        .handler("echo", "", &Program::text().echo().wasm())
+        .handler("env", "", &Program::text().environment().wasm())
+        .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
+        .handler("late", "", &late.wasm())
+        .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
+        .flag("-D")
+        .start()
+}
+
+fn begin(daemon: &Daemon) -> Frames {
+    Frames::begin(daemon.client(), &[])
+}
+
+fn url(daemon: &Daemon, path: &str) -> String {
+    format!("http://127.0.0.1:{}{path}", daemon.port())
+}
+
+/// Runs a client to its good end and returns what it printed.
+fn run(program: &str, args: &[&str], url: &str) -> String {
+    let ended = finish(Command::new(program).args(args).arg(url), b"", PATIENCE);
+    assert_eq!(ended.code, Some(0), "{program} {args:?}: {}", ended.stderr);
+    String::from_utf8(ended.stdout).unwrap()
+}
+
+#[test]
+fn curl_that_knows_beforehand_gets_and_posts() {
+    if !found(&["curl"], "curl") {
+        return;
+    }
+    let daemon = daemon("");
+    let curl = |args: &[&str], path: &str| {
+        let args = [&["--http2-prior-knowledge", "-sS"], args].concat();
+        run("curl", &args, &url(&daemon, path))
+    };
+
+    assert_eq!(curl(&["-w", "%{http_version} %{response_code}"], "/hello"), "hello\n2 200");
+    assert_eq!(curl(&["-d", "some text"], "/echo"), "some text");
+    assert_eq!(curl(&["-o", "/dev/null", "-w", "%{response_code}"], "/nowhere"), "404");
+    assert!(curl(&[], "/env").contains("SERVER_PROTOCOL=HTTP/2.0"), "{}", curl(&[], "/env"));
+    assert!(curl(&["-I"], "/hello").starts_with("HTTP/2 200"), "a head alone");
+    assert_eq!(curl(&["-o", "/dev/null", "-w", "%{size_download}"], "/pour"), (1024 << 16).to_string());
+}
+
+#[test]
+fn nghttp_reads_a_response_and_h2load_many() {
+    if !found(&["nghttp", "h2load"], "nghttp2-client") {
+        return;
+    }
+    let daemon = daemon("");
+
+    assert_eq!(run("nghttp", &["--no-dep"], &url(&daemon, "/hello")), "hello\n");
+    let load = run("h2load", &["-n", "2000", "-c", "4", "-m", "32"], &url(&daemon, "/hello"));
+
+    assert!(load.contains("2000 succeeded, 0 failed, 0 errored"), "{load}");
+    assert!(load.contains("2000 2xx"), "{load}");
+}
+
+#[test]
+fn requests_stand_beside_each_other_and_none_waits_for_another() {
+    let daemon = daemon("");
+    let mut client = begin(&daemon);
+
+    client.send(get(1, "/sleep"));
+    client.send(get(3, "/hello"));
+
+    assert_eq!(client.answer(3).body, b"hello\n");
+    client.send(head(5, "POST", "/echo", &[], 0));
+    client.send(frame(kind::DATA, flag::END_STREAM, 5, b"text"));
+    let answer = client.answer(5);
+    assert_eq!((answer.status, &*answer.body), (200, &b"text"[..]));
+}
+
+#[test]
+fn a_reset_ends_the_job_at_once() {
+    let daemon = daemon("");
+    let mut client = begin(&daemon);
+    client.send(get(1, "/sleep"));
+    daemon.log.line("+job sleep(");
+
+    client.send(frame(kind::RST_STREAM, 0, 1, &8_u32.to_be_bytes()));
+
+    daemon.log.line("-job sleep(");
+    client.send(get(3, "/hello"));
+    assert_eq!(client.answer(3).status, 200);
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_jobs_at_once() {
+    let daemon = daemon("");
+    let mut client = begin(&daemon);
+    client.send([get(1, "/sleep"), get(3, "/sleep")].concat());
+    daemon.log.lines(2, "+job sleep(");
+
+    drop(client);
+
+    daemon.log.lines(2, "-job sleep(");
+}
+
+#[test]
+fn a_late_failure_resets_the_stream_and_nothing_else() {
+    let daemon = daemon("");
+    let mut client = begin(&daemon);
+    client.send(head(1, "POST", "/late", &[], 0));
+    assert_eq!(client.next().status(), 200);
+    assert_eq!(client.next().payload, b"begun\n");
+
+    client.send(frame(kind::DATA, 0, 1, b"x"));
+
+    let reset = client.next();
+    assert_eq!((reset.kind, reset.stream, reset.code()), (kind::RST_STREAM, 1, INTERNAL_ERROR));
+    client.send(get(3, "/hello"));
+    assert_eq!(client.answer(3).body, b"hello\n");
+}
+
+#[test]
+fn an_authority_is_a_host_and_agrees_with_the_field() {
+    let daemon = daemon("");
+    let ask = |fields: &[(&str, &str)]| {
+        let all = [&[(":method", "GET"), (":scheme", "http"), (":path", "/hello")], fields].concat();
+        let mut client = begin(&daemon);
+        client.send(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block(&all)));
+        client.answer(1).status
+    };
+
+    assert_eq!(ask(&[(":authority", "a"), ("host", "a")]), 200);
+    assert_eq!(ask(&[("host", "a:80")]), 200);
+    assert_eq!(ask(&[(":authority", "a"), ("host", "b")]), 400);
+    assert_eq!(ask(&[]), 400);
+    assert_eq!(ask(&[("host", "a b")]), 400);
+}
+
+#[test]
+fn what_would_become_another_request_in_http_1_is_refused() {
+    let daemon = daemon("");
+    for field in [
+        ("transfer-encoding", "chunked"),
+        ("connection", "close"),
+        ("upgrade", "h2c"),
+        ("x", "a\r\ny: b"),
+        ("x", "a\0b"),
+        ("X-Upper", "a"),
+        ("x y", "a"),
+        ("content-length", "5"),
+    ] {
+        let mut client = begin(&daemon);
+
+        client.send(head(1, "POST", "/echo", &[field], flag::END_STREAM));
+
+        let end = client.next();
+        assert!(matches!(end.kind, kind::RST_STREAM | kind::GOAWAY), "{field:?}: {end:?}");
+    }
+}
+
+#[test]
+fn what_is_under_way_is_answered_when_the_daemon_drains() {
+    let mut daemon = daemon("");
+    let mut client = begin(&daemon);
+    client.send(head(1, "POST", "/echo", &[], 0));
+    client.send(frame(kind::DATA, 0, 1, b"one "));
+    assert_eq!(client.next().status(), 200);
+    assert_eq!(client.next().payload, b"one ");
+
+    daemon.signal(rustix::process::Signal::TERM);
+
+    assert_eq!(client.next().kind, kind::GOAWAY);
+    client.send(frame(kind::DATA, flag::END_STREAM, 1, b"two"));
+    let rest: Vec<_> =
+        std::iter::repeat_with(|| client.next()).filter(|frame| frame.kind == kind::DATA).take(1).collect();
+    assert_eq!(rest[0].payload, b"two");
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn a_connection_without_requests_is_told_to_go() {
+    let daemon = daemon("[http]\nkeep_alive = \"500ms\"\n");
+    let mut client = begin(&daemon);
+    client.send(get(1, "/hello"));
+    client.answer(1);
+
+    assert_eq!(client.next().kind, kind::GOAWAY);
+
+    // The second says which stream is the last.
+    assert_eq!(client.next().kind, kind::GOAWAY);
+    assert!(client.0.rest().is_empty());
+}
+
+#[test]
+fn a_client_that_does_not_read_one_response_loses_that_one() {
+    let daemon = daemon("[http]\nwrite_idle = \"500ms\"\n");
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let mut client = Frames::begin(daemon.client(), &[(4, 0)]);
+    client.send(get(1, "/pour"));
+    assert_eq!(client.next().status(), 200);
+
+    let reset = client.next();
+
+    assert_eq!((reset.kind, reset.stream), (kind::RST_STREAM, 1));
+    daemon.log.line("-job pour(");
+}
+
+#[test]
+fn half_a_preface_is_given_the_deadline_of_a_head() {
+    let daemon = daemon("[http]\nfirst_byte = \"400ms\"\nhead = \"400ms\"\n");
+    for begun in [&PREFACE[..1], &PREFACE[..10], &PREFACE[..23]] {
+        let mut client = daemon.client();
+
+        client.send(begun);
+
+        assert!(client.rest().is_empty());
+    }
+}
+
+#[test]
+fn more_fields_than_allowed_are_a_431() {
+    let daemon = daemon("[http]\nfields = 10\n");
+    let ask = |count: usize| {
+        let mut client = begin(&daemon);
+        client.send(head(1, "GET", "/hello", &vec![("x", "y"); count], flag::END_STREAM));
+        client.answer(1).status
+    };
+
+    assert_eq!((ask(10), ask(11)), (200, 431));
+}
+
+#[test]
+fn the_admin_socket_speaks_it_and_says_the_status_in_a_trailer() {
+    let setup = Setup::one("", &Program::text().say("hello\n").wasm());
+    let path = setup.path("admin.sock");
+    let _daemon = setup.prepend(&format!("admin = \"unix://{}\"\n", path.display())).start();
+    let mut client = Frames::begin(Client::unix(&path), &[]);
+    let all =
+        [(":method", "POST"), (":scheme", "http"), (":path", "/jobs/status"), (":authority", "localhost")];
+
+    client.send(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &block(&all)));
+
+    let answer = client.answer(1);
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8(answer.body).unwrap().contains("open"));
+}
