@@ -8,6 +8,7 @@ mod config;
 mod deadlines;
 mod endurance;
 mod errors;
+mod fairness;
 mod foreign;
 mod gate;
 mod handlers;

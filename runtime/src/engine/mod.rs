@@ -4,6 +4,7 @@ mod admission;
 mod complaints;
 mod drain;
 mod journal;
+mod lane;
 mod parse;
 mod registry;
 mod running;
@@ -27,6 +28,7 @@ use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop
 use admission::Pool;
 use complaints::Complaints;
 use drain::Drain;
+use lane::Lane;
 use registry::Registry;
 use running::Running;
 
@@ -38,6 +40,8 @@ pub struct Engine {
     next: AtomicU64,
     /// Places for jobs in sandboxes, over all handlers.
     places: Pool,
+    /// Where jobs go on that compute.
+    lane: Lane,
     running: Running,
     journal: Arc<Journal>,
     drain: Drain,
@@ -61,6 +65,7 @@ impl Engine {
             live: Live::new(),
             next: AtomicU64::new(first),
             places: Pool::new(total),
+            lane: Lane::default(),
             running: Running::default(),
             journal: Arc::default(),
             drain: Drain::default(),
@@ -151,13 +156,13 @@ impl Engine {
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
         let tenure = job.entry.handler.tenure();
         self.drain.admits(tenure)?;
-        let _slot = admission::admit(&job.entry, &self.places).await?;
+        let slot = admission::admit(&job.entry, &self.places).await?;
         let complaints = Complaints::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
         let mut entered = self.running.enter(&job, tenure, &self.journal);
         // Again, now that a shutdown would wait for this job.
         self.drain.admits(tenure)?;
-        let outcome = supervise::run(job).await;
+        let outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
         entered.conclude(&outcome);
         outcome

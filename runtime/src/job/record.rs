@@ -16,12 +16,14 @@ pub struct Record {
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     /// Lines on stderr that were not logged.
     unlogged: AtomicU64,
+    /// Microseconds on a processor that a job takes of late.
+    pace: AtomicU64,
 }
 
 impl Record {
     /// Counts a request that got its answer, and the time from its head to the answer's last byte.
     pub fn succeed(&self, time: Duration) {
-        self.time.fetch_add(u64::try_from(time.as_micros()).unwrap_or_default(), Ordering::Relaxed);
+        self.time.fetch_add(micros(time), Ordering::Relaxed);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -39,6 +41,24 @@ impl Record {
     /// Counts a line on stderr that is not logged.
     pub fn leave_out(&self) {
         self.unlogged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes how long a job was on a processor.
+    ///
+    /// One that took longer than the others of late counts at once, and is forgotten over dozens of
+    /// those that did not: what computes now and then is expected to compute.
+    pub fn spent(&self, time: Duration) {
+        let (time, pace) = (micros(time), self.pace.load(Ordering::Relaxed));
+        let next = if time >= pace { time } else { pace - (pace - time).div_ceil(8) };
+        if next != pace {
+            // Of two jobs that end at once one may go unnoticed.
+            self.pace.store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how long a job is on a processor, going by those of late.
+    pub fn pace(&self) -> Duration {
+        Duration::from_micros(self.pace.load(Ordering::Relaxed))
     }
 
     /// Returns how many jobs have failed at what, sorted by code.
@@ -67,6 +87,10 @@ impl Record {
     }
 }
 
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +102,20 @@ mod tests {
         record.fail(Duration::from_millis(3));
         assert_eq!((record.ended(), record.failed()), (2, 1));
         assert_eq!(record.time(), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn one_job_that_computes_is_noticed_at_once_and_forgotten_slowly() {
+        let record = Record::default();
+        record.spent(Duration::from_millis(10));
+        assert_eq!(record.pace(), Duration::from_millis(10));
+
+        let after = (1..).find(|_| {
+            record.spent(Duration::from_micros(20));
+            record.pace() < Duration::from_millis(1)
+        });
+
+        assert!(after.is_some_and(|jobs| (10..50).contains(&jobs)), "{after:?}");
     }
 
     #[test]

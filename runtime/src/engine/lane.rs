@@ -1,0 +1,344 @@
+//! The slow lane: threads of their own for jobs that compute, so that what only passes by is not held up.
+//!
+//! A job begins on a worker of the runtime, beside the sockets and timers, which is the fast way for
+//! one that is over in a moment. One that goes on computing comes here. The threads of the lane give
+//! way to the workers in the kernel's eyes, and among themselves they go by handler, not by job: the
+//! handler that has had the least time is next, so that a hundred jobs of one handler take no more
+//! from another than one does.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tracing::{debug, error};
+
+use crate::job::Name;
+
+/// How far the threads stand behind, in steps of nice(2). A thread that wakes up beside sockets goes
+/// before one of the lane that computes; what else runs on the host still leaves the lane its part.
+const NICE: i32 = 5;
+
+/// The lane of one engine. Dropping it ends its threads.
+#[derive(Default)]
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    started: OnceLock<()>,
+}
+
+/// Work that was given to the lane, and what comes of it. Dropping it drops the work: at once, or,
+/// if it is being polled, as soon as that returns.
+pub(super) struct Ticket<T> {
+    outcome: oneshot::Receiver<T>,
+    task: Arc<Task>,
+}
+
+#[derive(Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    by_handler: HashMap<Name, Line>,
+    /// The time of the line that was chosen last: where a handler starts that comes anew.
+    now: Duration,
+    ended: bool,
+}
+
+/// What one handler has in the lane.
+#[derive(Default)]
+struct Line {
+    ready: VecDeque<Arc<Task>>,
+    /// How many are being polled.
+    polled: usize,
+    /// Time on a processor, counted from where the line started.
+    time: Duration,
+}
+
+struct Task {
+    handler: Name,
+    shared: Arc<Shared>,
+    work: Mutex<Option<Work>>,
+    state: AtomicU8,
+    dropped: AtomicBool,
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// It waits to be woken.
+const IDLE: u8 = 0;
+/// It stands in its line.
+const QUEUED: u8 = 1;
+/// It is being polled.
+const POLLED: u8 = 2;
+/// It is being polled, and was woken meanwhile.
+const WOKEN: u8 = 3;
+
+impl Lane {
+    /// Takes work in: it goes on here, within the runtime of whoever calls.
+    ///
+    /// The first call starts the threads, one a core.
+    pub(super) fn enter<T: Send + 'static>(
+        &self,
+        handler: &Name,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Ticket<T> {
+        self.started.get_or_init(|| start(&self.shared));
+        let (sender, outcome) = oneshot::channel();
+        let work = Box::pin(async move {
+            // Whoever wanted it may have left.
+            let _left = sender.send(work.await);
+        });
+        let task = Arc::new(Task {
+            handler: handler.clone(),
+            shared: self.shared.clone(),
+            work: Mutex::new(Some(work)),
+            state: AtomicU8::new(QUEUED),
+            dropped: AtomicBool::new(false),
+        });
+        self.shared.push(task.clone());
+        Ticket { outcome, task }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let mut lines = self.shared.lock();
+        lines.ended = true;
+        // Each of them holds the lane.
+        let left = std::mem::take(&mut lines.by_handler);
+        drop(lines);
+        drop(left);
+        self.shared.ready.notify_all();
+    }
+}
+
+impl<T> Ticket<T> {
+    /// Waits for the outcome; none: the work has panicked, or the lane has ended.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut self.outcome).poll(context).map(Result::ok)
+    }
+}
+
+impl<T> Drop for Ticket<T> {
+    fn drop(&mut self) {
+        self.task.dropped.store(true, Ordering::SeqCst);
+        self.task.clear();
+    }
+}
+
+impl Task {
+    /// Drops the work, unless it is being polled; whoever polls it looks here afterwards.
+    fn clear(&self) {
+        if let Ok(mut work) = self.work.try_lock() {
+            let work = work.take();
+            drop(work);
+        }
+    }
+
+    /// Lets the work go on until it waits.
+    fn poll(self: &Arc<Self>) {
+        self.state.store(POLLED, Ordering::SeqCst);
+        let waker = Waker::from(self.clone());
+        {
+            let mut work = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(future) = work.as_mut()
+                && future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+            {
+                *work = None;
+            }
+        }
+        if self.dropped.load(Ordering::SeqCst) {
+            self.clear();
+        }
+    }
+
+    /// Notes that the poll is over; true: it was woken meanwhile and stands in line again.
+    fn rest(&self) -> bool {
+        let rested = self.state.compare_exchange(POLLED, IDLE, Ordering::SeqCst, Ordering::SeqCst);
+        if rested.is_err() {
+            self.state.store(QUEUED, Ordering::SeqCst);
+        }
+        rested.is_err()
+    }
+}
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        let woken = self.state.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |state| match state {
+            IDLE => Some(QUEUED),
+            POLLED => Some(WOKEN),
+            _ => None,
+        });
+        if woken == Ok(IDLE) {
+            let shared = self.shared.clone();
+            shared.push(self);
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Arc<Task>) {
+        self.lock().push(task);
+        self.ready.notify_one();
+    }
+
+    /// Polls what is next, until the lane ends.
+    fn work(&self) {
+        let mut lines = self.lock();
+        while !lines.ended {
+            let Some(task) = lines.next() else {
+                lines = self.ready.wait(lines).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(lines);
+            let start = Instant::now();
+            task.poll();
+            let again = task.rest();
+            lines = self.lock();
+            lines.charge(&task.handler, start.elapsed());
+            if again {
+                lines.push(task);
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn push(&mut self, task: Arc<Task>) {
+        let now = self.now;
+        let line = self.by_handler.entry(task.handler.clone());
+        line.or_insert_with(|| Line { time: now, ..Line::default() }).ready.push_back(task);
+    }
+
+    /// Takes a job of the handler that has had the least time.
+    fn next(&mut self) -> Option<Arc<Task>> {
+        let waiting = self.by_handler.values_mut().filter(|line| !line.ready.is_empty());
+        let line = waiting.min_by_key(|line| line.time)?;
+        let task = line.ready.pop_front()?;
+        line.polled += 1;
+        self.now = self.now.max(line.time);
+        Some(task)
+    }
+
+    fn charge(&mut self, handler: &Name, time: Duration) {
+        let Some(line) = self.by_handler.get_mut(handler) else { return };
+        line.polled -= 1;
+        line.time += time;
+        // One that computes is in line again in a moment, and must not begin anew.
+        let now = self.now;
+        self.by_handler.retain(|_, line| line.polled > 0 || !line.ready.is_empty() || line.time > now);
+    }
+}
+
+/// Starts the threads. Without any, what enters waits for ever, and its time limit ends it.
+fn start(shared: &Arc<Shared>) {
+    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    for _ in 0..cores {
+        let (shared, runtime) = (shared.clone(), Handle::current());
+        let work = move || {
+            if let Err(refusal) = setpriority_process(Some(gettid()), NICE) {
+                debug!("the slow lane is as fast as the others: setpriority: {refusal}");
+            }
+            // So that the timers of what is polled here are those of the runtime.
+            let _entered = runtime.enter();
+            shared.work();
+        };
+        if let Err(refusal) = thread::Builder::new().name("lane".to_owned()).spawn(work) {
+            error!("no thread for jobs that compute: {refusal}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use tokio::task::yield_now;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn work_goes_on_when_it_is_woken_and_says_what_came_of_it() {
+        let lane = Lane::default();
+        let mut ticket = lane.enter(&name("a"), async {
+            yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            7
+        });
+        assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_wants_is_dropped_also_while_it_computes() {
+        struct Told(Arc<AtomicUsize>);
+        impl Drop for Told {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (lane, dropped) = (Lane::default(), Arc::new(AtomicUsize::new(0)));
+        let (waits, computes) = (Told(dropped.clone()), Told(dropped.clone()));
+        let waiting = lane.enter(&name("a"), async move {
+            let _told = waits;
+            std::future::pending::<()>().await;
+        });
+        let computing = lane.enter(&name("b"), async move {
+            let _told = computes;
+            loop {
+                yield_now().await;
+            }
+        });
+
+        drop::<(Ticket<()>, Ticket<()>)>((waiting, computing));
+
+        while dropped.load(Ordering::SeqCst) < 2 {
+            yield_now().await;
+        }
+    }
+
+    #[test]
+    fn the_handler_that_had_the_least_time_is_next() {
+        let mut lines = Lines::default();
+        let task = |handler: &str| {
+            Arc::new(Task {
+                handler: name(handler),
+                shared: Arc::default(),
+                work: Mutex::new(None),
+                state: AtomicU8::new(QUEUED),
+                dropped: AtomicBool::new(false),
+            })
+        };
+        (0..10).for_each(|_| lines.push(task("crowd")));
+        lines.push(task("single"));
+
+        // Each is in line again after a slice, the single one as well.
+        let order: Vec<String> = (0..12)
+            .map(|_| {
+                let next = lines.next().unwrap();
+                lines.charge(&next.handler, Duration::from_millis(10));
+                lines.push(next.clone());
+                next.handler.to_string()
+            })
+            .collect();
+
+        assert_eq!(order.iter().filter(|handler| *handler == "single").count(), 6, "{order:?}");
+    }
+}
