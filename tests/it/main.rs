@@ -21,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod manager;
 mod mounts;
+mod proxy;
 mod sockets;
 mod streaming;
 mod swap;

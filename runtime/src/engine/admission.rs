@@ -96,7 +96,7 @@ fn at_once(entry: &Entry, pool: &Pool) -> Option<Slot> {
     let own = entry.slots.running.clone().try_acquire_owned().ok()?;
     let shared = match entry.kind {
         Kind::Native => None,
-        Kind::Core | Kind::Command => Some(pool.try_take(entry)?),
+        Kind::Core | Kind::Command | Kind::Proxy => Some(pool.try_take(entry)?),
     };
     Some(Slot { _own: own, _shared: shared })
 }
@@ -105,7 +105,7 @@ async fn wait(entry: &Entry, pool: &Pool) -> Result<Slot, AcquireError> {
     let own = entry.slots.running.clone().acquire_owned().await?;
     let shared = match entry.kind {
         Kind::Native => None,
-        Kind::Core | Kind::Command => Some(pool.take(entry).await?),
+        Kind::Core | Kind::Command | Kind::Proxy => Some(pool.take(entry).await?),
     };
     Ok(Slot { _own: own, _shared: shared })
 }

@@ -100,7 +100,7 @@ impl Complaints {
         match self.entry.kind {
             // Whoever asked for the job is told, and logs it if it has nobody to tell.
             Kind::Native => debug!("[{id}] {name}: {plain}"),
-            Kind::Core | Kind::Command => info!("[{id}] {name}: {plain}"),
+            Kind::Core | Kind::Command | Kind::Proxy => info!("[{id}] {name}: {plain}"),
         }
         self.journal.add(id, name, Event::Said(plain));
     }

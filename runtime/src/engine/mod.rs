@@ -104,6 +104,7 @@ impl Engine {
             stdin: Input::empty(),
             stdout: Output::nowhere(),
             stderr: Output::to(vec![Arc::new(last_words.clone())]),
+            proxied: None,
             last_words,
             stop: Stop::new(),
             usage: Arc::new(Usage::default()),

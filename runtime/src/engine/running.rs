@@ -194,13 +194,13 @@ fn waited_for(runner: &Runner) -> bool {
 fn logged(kind: Kind) -> bool {
     match kind {
         Kind::Native => enabled!(Level::INFO),
-        Kind::Core | Kind::Command => enabled!(Level::DEBUG),
+        Kind::Core | Kind::Command | Kind::Proxy => enabled!(Level::DEBUG),
     }
 }
 
 fn log(kind: Kind, line: std::fmt::Arguments<'_>) {
     match kind {
         Kind::Native => info!("{line}"),
-        Kind::Core | Kind::Command => debug!("{line}"),
+        Kind::Core | Kind::Command | Kind::Proxy => debug!("{line}"),
     }
 }

@@ -272,7 +272,7 @@ fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, last_words: &T
         Ok(status) if status.is_ok() => None,
         Ok(status) => Some(match kind {
             Kind::Native => Refusal::Rejected(id, last_words.text()),
-            Kind::Core | Kind::Command => {
+            Kind::Core | Kind::Command | Kind::Proxy => {
                 Refusal::Failed(id, Fault::Exited { status, last_line: last_words.last_line() })
             }
         }),

@@ -149,6 +149,6 @@ impl From<DocumentError> for Fault {
 }
 
 /// Reports whether a response of this status has no body (RFC 9110 §6.4.1).
-fn bodiless(status: StatusCode) -> bool {
+pub(super) fn bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }

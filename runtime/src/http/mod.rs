@@ -13,6 +13,8 @@ mod handshake;
 mod metrics;
 mod multiplexed;
 mod probe;
+mod proxied;
+mod relay;
 mod request_body;
 mod response_body;
 mod server;

@@ -7,10 +7,11 @@ use http::header::HOST;
 use http::{Request, StatusCode};
 
 use super::call::Call;
+use super::request_body;
 use crate::catalog::{Catalog, Lookup};
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::job::{Entry, Input};
+use crate::job::{Entry, Input, Kind};
 use crate::net::Peer;
 
 /// Has `entry` answer a GET for `target`, as a client that asked `catalog` would, and returns the
@@ -34,7 +35,11 @@ pub async fn probe(
     let name = &found.route.handler.name;
     ensure!(*name == entry.name, "this path leads to the handler {:?}", name.as_str());
     let peer = Peer::nobody();
-    let made = Call { entry, found: &found, head: &head, peer: &peer }.job(engine);
-    let answering = made.start(engine, Input::empty());
+    let call = Call { entry, found: &found, head: &head, peer: &peer };
+    if entry.kind == Kind::Proxy {
+        let responding = call.proxied(engine).start(engine, request_body::nothing())?;
+        return Ok(responding.response(&head.method).await?.status());
+    }
+    let answering = call.job(engine).start(engine, Input::empty());
     Ok(answering.response(&head.method, &entry.mapping).await?.status())
 }

@@ -1,4 +1,4 @@
-//! The body of a request as the input of a job.
+//! The body of a request, as the input of a job or as it is.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http_body::Body as _;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use super::deadline::Progress;
-use crate::job::{Fault, Input};
+use crate::job::{Fault, Input, RequestBody};
 
-/// Makes a job's input of a request's body.
+/// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
 ///
 /// Nothing is read before the job reads: that is also what makes hyper answer
 /// `Expect: 100-continue`, or not, if the job never asks.
@@ -22,14 +23,26 @@ use crate::job::{Fault, Input};
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
 pub(super) fn input(body: Incoming, most: u64, idle: Duration, progress: &Progress) -> Result<Input, Fault> {
-    let hint = body.size_hint();
-    if hint.lower() > most {
-        return Err(Fault::InputTooLarge(most));
-    }
-    if hint.exact() == Some(0) {
-        return Ok(Input::empty());
-    }
-    Ok(Input::stream(Arriving { body, left: most, most, idle, patience: None, progress: progress.clone() }))
+    Ok(Arriving::new(body, most, idle, progress)?.map_or_else(Input::empty, Input::stream))
+}
+
+/// Hands a request's body on as it is, within the same bounds.
+///
+/// # Errors
+/// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
+pub(super) fn whole(
+    body: Incoming,
+    most: u64,
+    idle: Duration,
+    progress: &Progress,
+) -> Result<RequestBody, Fault> {
+    let arriving = Arriving::new(body, most, idle, progress)?;
+    Ok(arriving.map_or_else(nothing, |arriving| arriving.boxed()))
+}
+
+/// Makes the body of a request that has none.
+pub(super) fn nothing() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed()
 }
 
 /// A body while it arrives.
@@ -43,32 +56,75 @@ struct Arriving {
     progress: Progress,
 }
 
+impl Arriving {
+    /// Starts to receive a body; none: there is none.
+    fn new(
+        body: Incoming,
+        most: u64,
+        idle: Duration,
+        progress: &Progress,
+    ) -> Result<Option<Arriving>, Fault> {
+        let hint = body.size_hint();
+        if hint.lower() > most {
+            return Err(Fault::InputTooLarge(most));
+        }
+        let arriving = Arriving { body, left: most, most, idle, patience: None, progress: progress.clone() };
+        Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            let idle = this.idle;
+            ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(context));
+            return Poll::Ready(Some(Err(Fault::InputIdle(idle))));
+        };
+        this.patience = None;
+        this.progress.owes(!this.body.is_end_stream());
+        let frame = match frame {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
+            Some(Ok(frame)) => frame,
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match this.left.checked_sub(length as u64) {
+            None => Poll::Ready(Some(Err(Fault::InputTooLarge(this.most)))),
+            Some(left) => {
+                this.left = left;
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Stream for Arriving {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-                let idle = this.idle;
-                ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(context));
-                return Poll::Ready(Some(Err(Fault::InputIdle(idle))));
-            };
-            this.patience = None;
-            this.progress.owes(!this.body.is_end_stream());
-            let chunk = match frame {
+            let frame = match ready!(self.as_mut().poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
                 None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
-                // Trailers: CGI has no place for them.
-                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
-            match this.left.checked_sub(chunk.len() as u64) {
-                None => return Poll::Ready(Some(Err(Fault::InputTooLarge(this.most)))),
-                Some(_) if chunk.is_empty() => {}
-                Some(left) => {
-                    this.left = left;
-                    return Poll::Ready(Some(Ok(chunk)));
-                }
+            if let Some(chunk) = frame.into_data().ok().filter(|chunk| !chunk.is_empty()) {
+                return Poll::Ready(Some(Ok(chunk)));
             }
         }
     }

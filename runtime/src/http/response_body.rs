@@ -9,6 +9,7 @@ use http_body::{Frame, SizeHint};
 use tracing::warn;
 
 use super::exchange::Exchange;
+use super::relay::Relay;
 use crate::job::{Fault, PipeReader, Run, Status};
 
 /// What hyper reads a response from. Dropping it ends the job behind it.
@@ -21,6 +22,7 @@ pub(super) struct Body {
 enum Content {
     Full(Bytes),
     Streaming(Box<Streaming>),
+    Relayed(Box<Relay>),
 }
 
 /// A job that has said its head and goes on to write its body.
@@ -59,6 +61,10 @@ impl Body {
     pub(super) fn streaming(streaming: Streaming) -> Body {
         Body { content: Content::Streaming(Box::new(streaming)), exchange: None }
     }
+
+    pub(super) fn relayed(relay: Relay) -> Body {
+        Body { content: Content::Relayed(Box::new(relay)), exchange: None }
+    }
 }
 
 impl http_body::Body for Body {
@@ -72,8 +78,11 @@ impl http_body::Body for Body {
         let this = &mut *self;
         let next = match &mut this.content {
             Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Full(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
-            Content::Streaming(streaming) => streaming.poll_next(context),
+            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Streaming(streaming) => {
+                streaming.poll_next(context).map(|next| next.map(|next| next.map(Frame::data)))
+            }
+            Content::Relayed(relay) => relay.poll_next(context),
         };
         if let (Poll::Pending, Some(exchange)) = (&next, &this.exchange) {
             exchange.asked();
@@ -83,9 +92,10 @@ impl http_body::Body for Body {
                 return this.content.verdict().map(|trailers| Ok(Frame::trailers(trailers)));
             }
             next.map(|outcome| match outcome {
-                Ok(bytes) => {
-                    this.exchange.iter_mut().for_each(|exchange| exchange.sent(bytes.len()));
-                    Ok(Frame::data(bytes))
+                Ok(frame) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    this.exchange.iter_mut().for_each(|exchange| exchange.sent(length));
+                    Ok(frame)
                 }
                 Err(fault) => {
                     if let Some(exchange) = &mut this.exchange {
@@ -102,7 +112,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Full(bytes) => bytes.is_empty(),
-            Content::Streaming(_) => false,
+            Content::Streaming(_) | Content::Relayed(_) => false,
         }
     }
 
@@ -110,6 +120,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Streaming(streaming) => streaming.left.map(SizeHint::with_exact).unwrap_or_default(),
+            Content::Relayed(relay) => relay.size_hint(),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::server::{Server, Settings};
 use super::upgrade::{Applicant, Switched};
 use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
 use crate::cgi::{meta, path};
-use crate::job::{Entry, Fault, JobId};
+use crate::job::{Entry, Fault, JobId, Kind};
 use crate::net::{GateState, Peer};
 
 /// What a job may take beyond its limits until its answer begins, before its connection is closed.
@@ -148,7 +148,13 @@ impl<'a> Asked<'a> {
         body: Incoming,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let Called { made, entry, id } = self.call(found, exchange);
+        let entry = self.catalog.pick(&found.route.handler);
+        if entry.kind == Kind::Proxy {
+            // Boxed: a request to a program need not be as large.
+            return Box::pin(self.hand_on(found, entry, body, exchange)).await;
+        }
+        let made = self.call(found, entry, exchange);
+        let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
         let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(|fault| {
@@ -158,6 +164,30 @@ impl<'a> Asked<'a> {
         })?;
         let answering = made.start(&self.server.engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
+    }
+
+    /// Makes the job of a handler that speaks HTTP itself, runs it and gives its answer.
+    async fn hand_on(
+        self,
+        found: &Match<'_, '_>,
+        entry: &Arc<Entry>,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let engine = &self.server.engine;
+        let asking = Call { entry, found, head: self.head, peer: self.peer }.proxied(engine);
+        let id = asking.id();
+        self.called(id, entry, exchange);
+        let failed = |fault| failed(id, entry, fault);
+        let idle = self.settings.body_idle;
+        let body = request_body::whole(body, entry.limits.body, idle, self.progress).map_err(|fault| {
+            // Never seen by the engine, which counts what it ends a job with.
+            entry.record.blame(fault.code());
+            failed(fault)
+        })?;
+        let responding = asking.start(engine, body);
+        let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        responding.response(&self.head.method).await.map_err(failed)
     }
 
     /// Makes the job of a route that has the connection to itself, and runs it until it reads or
@@ -170,23 +200,25 @@ impl<'a> Asked<'a> {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let applicant = Applicant::of(self.head, &body, upgrade)?;
-        let Called { made, entry, id } = self.call(found, exchange);
+        let entry = self.catalog.pick(&found.route.handler);
+        let made = self.call(found, entry, exchange);
+        let id = made.job.id;
         let tunnel = applicant.accept(made, &self.server.engine, &entry.limits).await;
         Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
     }
 
-    /// Makes the job of a route, which must answer in its time.
-    fn call<'f>(self, found: &'f Match<'_, '_>, exchange: &mut Exchange) -> Called<'f>
-    where
-        'a: 'f,
-    {
-        let entry = self.catalog.pick(&found.route.handler);
+    /// Makes the job of a route.
+    fn call(self, found: &Match<'_, '_>, entry: &Arc<Entry>, exchange: &mut Exchange) -> Made {
         let made = Call { entry, found, head: self.head, peer: self.peer }.job(&self.server.engine);
-        let id = made.job.id;
+        self.called(made.job.id, entry, exchange);
+        made
+    }
+
+    /// Notes who is to answer, in its time.
+    fn called(self, id: JobId, entry: &Arc<Entry>, exchange: &mut Exchange) {
         exchange.called(id, entry);
         let waiting = entry.limits.queue_time + MARGIN;
         self.progress.answering(entry.limits.time.map(|time| time + waiting));
-        Called { made, entry, id }
     }
 
     /// Refuses what a route without methods must not be asked for, and what a handler could not tell
@@ -243,13 +275,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// A job that was made for a request.
-struct Called<'a> {
-    made: Made,
-    entry: &'a Arc<Entry>,
-    id: JobId,
-}
-
+/// Tells the log of a job that failed, and the client.
 fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     complain(id, entry, &fault);
     Refusal::Failed(id, fault)

@@ -62,6 +62,8 @@ pub enum Kind {
     Core,
     /// A component that exports `wasi:cli/run` (wasm32-wasip2).
     Command,
+    /// A component that exports `wasi:http/incoming-handler`.
+    Proxy,
 }
 
 impl fmt::Display for Kind {
@@ -70,6 +72,7 @@ impl fmt::Display for Kind {
             Kind::Native => "native",
             Kind::Core => "wasip1",
             Kind::Command => "wasip2",
+            Kind::Proxy => "wasi:http",
         })
     }
 }

@@ -8,6 +8,7 @@ mod mount;
 mod name;
 mod output;
 mod pipe;
+mod proxied;
 mod record;
 mod status;
 mod stdin;
@@ -22,6 +23,7 @@ pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use output::{Destination, Output, Tail, Written};
 pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
 pub use record::Record;
 pub use status::Status;
 pub use stdin::Input;
@@ -49,6 +51,8 @@ pub struct Job {
     pub stdout: Output,
     /// Where the handler's complaints go; the last line becomes the error text.
     pub stderr: Output,
+    /// The request itself, if the handler speaks HTTP: it has no stdin and its stdout is no response.
+    pub proxied: Option<Box<Proxied>>,
     /// The last line of stderr, where [`Job::stderr`] goes as well.
     pub last_words: Tail,
     /// The signal that ends this job early.

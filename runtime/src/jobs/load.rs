@@ -12,7 +12,7 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use super::credential;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, HandlerConfig, Probe};
-use crate::job::{Access, Entry, Mount, Name, Record, Slots};
+use crate::job::{Access, Entry, Mapping, Mount, Name, Record, Slots};
 use crate::wasm::{Code, Digest, Files, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
@@ -236,6 +236,11 @@ impl Loader {
 fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
     let mut env = config.env.clone();
     credential::add(&mut env, &config.secrets)?;
+    let raw = matches!(config.mapping, Mapping::Raw(_));
+    ensure!(
+        !raw || !matches!(code, Code::Proxy(_)),
+        "output = \"raw\" is for programs; this module answers by itself (wasi:http): leave the key out"
+    );
     let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
     let files = match mounts.is_empty() {
         true => None,

@@ -50,9 +50,10 @@ const QUEUE: usize = 64 << 10;
 /// # Errors
 /// Logging was started before, or the filter cannot be read.
 pub fn start(level: Level) -> anyhow::Result<Log> {
+    // wasmtime warns of what guests do: they could fill the log past what they are allowed.
     let default = match level {
-        Level::Normal => "portcullis=info,warn",
-        Level::Debug => "portcullis=debug,info",
+        Level::Normal => "portcullis=info,warn,wasmtime_wasi_http=error",
+        Level::Debug => "portcullis=debug,info,wasmtime_wasi_http=error",
     };
     let filter = match std::env::var("PORTCULLIS_LOG") {
         Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {

@@ -2,59 +2,30 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Result, Store, bail};
+use wasmtime::{Result, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
+use super::component::{self, State};
 use super::meter::Meter;
-use super::{module, opening, trap};
+use super::{module, trap};
 use crate::job::{Fault, Job, Limits, Status};
 
-/// What one job's instance owns.
-pub(super) struct State {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    meter: Meter,
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
+/// What such a component exports.
+pub(super) const INTERFACE: &str = "wasi:cli/run@0.2";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
 pub struct CommandCode(CommandPre<State>);
 
-/// Makes the linker that gives components the `wasi:cli/command` world, and nothing else.
-///
-/// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
-/// they are shut: no address is allowed and no name is looked up.
-pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    opening::guard_components(&mut linker)?;
-    Ok(linker)
-}
-
 impl CommandCode {
-    /// Finds the entry point and the imports of a component.
+    /// Finds the imports of a component.
     ///
     /// # Errors
-    /// It lacks an entry point, or imports what the daemon does not have.
+    /// It imports what the daemon does not have.
     pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
-        let engine = linker.engine();
-        let ty = component.component_type();
-        if !ty.exports(engine).any(|(name, _)| name.starts_with("wasi:cli/run@0.2")) {
-            let exports: Vec<&str> = ty.exports(engine).map(|(name, _)| name).collect();
-            bail!(
-                "exports no `wasi:cli/run`, so it is no command; it exports: {}",
-                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
-            );
-        }
         let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
         Ok(CommandCode(CommandPre::new(instance)?))
     }
@@ -82,13 +53,8 @@ impl CommandCode {
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
-        let wasi = wasi.build();
-        let state = State { wasi, table: ResourceTable::new(), meter };
-        let mut store = Store::new(self.0.engine(), state);
-        store.limiter(|state| &mut state.meter);
-        module::bound(&mut store, limits, |state| &mut state.table);
-        store
+    fn store(&self, wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
+        component::store(self.0.engine(), wasi, meter, limits)
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

@@ -1,9 +1,11 @@
 //! The sandbox: the only place that knows wasmtime.
 
 mod artifact;
+mod body;
 pub mod cache;
 mod command;
 pub mod compile;
+mod component;
 mod core;
 mod files;
 mod handles;
@@ -11,6 +13,8 @@ mod layer;
 mod meter;
 mod module;
 mod opening;
+mod outbound;
+mod proxy;
 mod sandbox;
 mod sealed;
 mod settings;

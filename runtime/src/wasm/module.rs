@@ -37,6 +37,7 @@ impl Module {
         match &self.code {
             Code::Core(_) => Kind::Core,
             Code::Command(_) => Kind::Command,
+            Code::Proxy(_) => Kind::Proxy,
         }
     }
 
@@ -44,6 +45,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.run(wasi, job).await,
             Code::Command(code) => code.run(wasi, job).await,
+            Code::Proxy(code) => code.run(wasi, job).await,
         }
     }
 
@@ -51,6 +53,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.prove(wasi, limits).await,
             Code::Command(code) => code.prove(wasi, limits).await,
+            Code::Proxy(code) => code.prove(wasi, limits).await,
         }
     }
 }
@@ -107,6 +110,17 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
     // Unbounded here: the log takes so many lines a second, and the tail holds so many bytes.
     wasi.stderr(Stdout::new(job.stderr, u64::MAX));
+}
+
+/// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
+/// is for the log, whichever stream it prints to: its response takes another way.
+pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, job: &Job) {
+    wasi.arg(job.entry.name.as_str()).args(&job.args);
+    for (name, value) in job.env.iter() {
+        wasi.env(name, value);
+    }
+    let log = Stdout::new(job.stderr.clone(), u64::MAX);
+    wasi.stdout(log.clone()).stderr(log);
 }
 
 /// Puts the bounds on a store that hold for every kind of module.

@@ -4,23 +4,26 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
+use wasmtime::component::Component;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, component};
+use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail};
 
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
 use super::compile::Compiler;
+use super::component::State;
 use super::core::{self, CoreCode};
 use super::layer::Layer;
+use super::proxy::{self, ProxyCode};
 use super::ticker::Ticker;
-use super::{settings, trap};
+use super::{component, settings, trap};
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
     engine: Engine,
     core: Linker<core::State>,
-    command: component::Linker<command::State>,
+    component: wasmtime::component::Linker<State>,
     allocation: Allocation,
     compilation: Compilation,
     /// What code depends on besides its module.
@@ -62,6 +65,8 @@ pub enum Code {
     Core(CoreCode),
     /// A component that exports `wasi:cli/run`.
     Command(CommandCode),
+    /// A component that exports `wasi:http/incoming-handler`.
+    Proxy(ProxyCode),
 }
 
 impl Sandbox {
@@ -85,9 +90,9 @@ impl Sandbox {
         };
         let fingerprint = settings::fingerprint(&engine);
         let core = core::linker(&engine)?;
-        let command = command::linker(&engine)?;
+        let component = component::linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
-        Ok(Sandbox { engine, core, command, allocation, compilation, fingerprint, _ticker: ticker })
+        Ok(Sandbox { engine, core, component, allocation, compilation, fingerprint, _ticker: ticker })
     }
 
     /// Says how jobs get their memory.
@@ -129,10 +134,26 @@ impl Sandbox {
     fn link(&self, layer: Layer, artifact: &Artifact) -> Result<Code> {
         match layer {
             Layer::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
-            Layer::Component => {
-                let component = artifact.component(&self.engine)?;
-                CommandCode::link(&self.command, &component).map(Code::Command)
-            }
+            Layer::Component => self.link_component(&artifact.component(&self.engine)?),
+        }
+    }
+
+    /// Links a component by what it exports. One that is both answers HTTP: a program that does has
+    /// an empty `main`, as its toolchain wants one.
+    fn link_component(&self, component: &Component) -> Result<Code> {
+        let linker = &self.component;
+        let exports = |interface| component::exports(&self.engine, component, interface);
+        if exports(proxy::INTERFACE) {
+            ProxyCode::link(linker, component).map(Code::Proxy)
+        } else if exports(command::INTERFACE) {
+            CommandCode::link(linker, component).map(Code::Command)
+        } else {
+            let ty = component.component_type();
+            let exports: Vec<&str> = ty.exports(&self.engine).map(|(name, _)| name).collect();
+            bail!(
+                "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",
+                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
+            );
         }
     }
 }

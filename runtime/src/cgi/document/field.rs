@@ -69,12 +69,17 @@ impl Field {
         Ok(Field { name, value })
     }
 
-    /// Reports whether the field is about the connection, or a thing that only the daemon can know.
-    /// A handler's are dropped: it does not hold the connection.
+    /// Reports whether the field is the daemon's to write.
     pub(super) fn is_ours(&self) -> bool {
-        [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(&self.name)
-            || matches!(self.name.as_str(), "keep-alive" | "proxy-connection")
+        is_ours(&self.name)
     }
+}
+
+/// Reports whether a field is about the connection, or a thing that only the daemon can know. A
+/// handler's are dropped: it does not hold the connection.
+pub(super) fn is_ours(name: &HeaderName) -> bool {
+    [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 /// Takes off the white space that may surround a value (RFC 9110 §5.5). No other: a vertical tab,

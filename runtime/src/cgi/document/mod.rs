@@ -1,10 +1,12 @@
 //! A CGI response: status and fields, a blank line, the body (RFC 3875 §6).
 
 mod field;
+mod relayed;
 #[cfg(test)]
 mod tests;
 
 pub use field::DocumentError;
+pub use relayed::trailers;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
@@ -182,10 +184,13 @@ fn status(value: &HeaderValue) -> Result<StatusCode, DocumentError> {
         [] | [b' ' | b'\t', ..] => StatusCode::from_bytes(code).ok(),
         _ => None,
     };
-    // A 1xx is no answer, and a 101 would hand the connection to nobody.
-    status
-        .filter(|status| (200..600).contains(&status.as_u16()))
-        .ok_or_else(|| DocumentError::Status(quote(bytes)))
+    status.filter(|status| allowed(*status)).ok_or_else(|| DocumentError::Status(quote(bytes)))
+}
+
+/// Reports whether a handler may answer so: a 1xx is no answer, and a 101 would hand the connection
+/// to nobody.
+fn allowed(status: StatusCode) -> bool {
+    (200..600).contains(&status.as_u16())
 }
 
 /// Reads a number of bytes: digits and nothing else, so no sign and no list (RFC 9110 §8.6).

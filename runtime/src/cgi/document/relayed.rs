@@ -1,0 +1,120 @@
+//! A head that a handler gave as fields and not as text.
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
+    HeaderName, LOCATION, SET_COOKIE, TRAILER, WWW_AUTHENTICATE,
+};
+use http::{HeaderValue, StatusCode};
+
+use super::field::{DocumentError, is_ours};
+use super::{Head, allowed, length, single};
+
+impl Head {
+    /// Checks a status and fields by the rules that a written head is read by: what is the daemon's
+    /// to say is dropped, what must not be is refused. `Trailer` stays: it announces what the handler
+    /// sends behind the body, which one that writes text cannot.
+    ///
+    /// # Errors
+    /// A status that no handler may have, a repeated field that may stand once, a length that is none.
+    pub fn relayed(status: StatusCode, mut headers: HeaderMap) -> Result<Head, DocumentError> {
+        if !allowed(status) {
+            return Err(DocumentError::Status(format!("{:?}", status.as_str())));
+        }
+        drop_all(&mut headers, |name| is_ours(name) && name != TRAILER);
+        let mut content_length = None;
+        for name in [CONTENT_TYPE, CONTENT_LENGTH, LOCATION] {
+            let mut values = headers.get_all(&name).iter();
+            let first = values.next();
+            if let (Some(shown), Some(_)) = (single(&name), values.next()) {
+                return Err(DocumentError::Repeated(shown));
+            }
+            if name == CONTENT_LENGTH {
+                content_length = first.map(length).transpose()?;
+            }
+        }
+        Ok(Head { status, headers, content_length })
+    }
+}
+
+/// Takes from the fields behind a body what may not stand there: what frames, routes or
+/// authenticates, or says how the body is to be read (RFC 9110 §6.5.1).
+pub fn trailers(mut fields: HeaderMap) -> HeaderMap {
+    drop_all(&mut fields, |name| {
+        is_ours(name)
+            || [
+                AUTHORIZATION,
+                CACHE_CONTROL,
+                CONTENT_ENCODING,
+                CONTENT_LENGTH,
+                CONTENT_RANGE,
+                CONTENT_TYPE,
+                LOCATION,
+                SET_COOKIE,
+                WWW_AUTHENTICATE,
+            ]
+            .contains(name)
+    });
+    fields
+}
+
+/// Takes out every field that is named so.
+fn drop_all(headers: &mut HeaderMap<HeaderValue>, named: impl Fn(&HeaderName) -> bool) {
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| named(name)).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines.iter().map(pair) {
+            fields.append(name, value);
+        }
+        fields
+    }
+
+    #[test]
+    fn what_is_the_daemons_to_say_is_dropped_and_the_rest_is_kept() {
+        let given = fields(&[
+            ("connection", "close"),
+            ("date", "now"),
+            ("set-cookie", "a=1"),
+            ("set-cookie", "b=2"),
+            ("trailer", "x-sum"),
+            ("content-length", "7"),
+        ]);
+
+        let head = Head::relayed(StatusCode::OK, given).unwrap();
+
+        let kept =
+            [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("trailer", "x-sum"), ("content-length", "7")];
+        assert_eq!(head.headers, fields(&kept));
+        assert_eq!(head.content_length, Some(7));
+    }
+
+    #[test]
+    fn a_head_that_could_be_read_in_two_ways_is_refused() {
+        let refused = |status: u16, lines: &[(&'static str, &'static str)]| {
+            Head::relayed(StatusCode::from_u16(status).unwrap(), fields(lines)).unwrap_err()
+        };
+        assert_eq!(refused(101, &[]), DocumentError::Status("\"101\"".into()));
+        assert_eq!(refused(600, &[]), DocumentError::Status("\"600\"".into()));
+        let twice = [("content-length", "7"), ("content-length", "7")];
+        assert_eq!(refused(200, &twice), DocumentError::Repeated("Content-Length"));
+        assert_eq!(refused(200, &[("content-length", "+7")]), DocumentError::Length("\"+7\"".into()));
+    }
+
+    #[test]
+    fn trailers_do_not_frame_or_authenticate() {
+        let given = fields(&[("content-length", "7"), ("set-cookie", "a=1"), ("te", "x"), ("x-sum", "9")]);
+
+        assert_eq!(trailers(given), fields(&[("x-sum", "9")]));
+    }
+}

@@ -1,0 +1,182 @@
+//! From a request whose handler speaks HTTP itself to the response it gives.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_LENGTH, HOST};
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use tokio::sync::oneshot;
+
+use super::answer::bodiless;
+use super::call::Call;
+use super::relay::Relay;
+use super::response_body::Body;
+use crate::cgi::Head;
+use crate::engine::Engine;
+use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Run, Status, Tail};
+use crate::net::Secured;
+
+/// What starts the name of every field that the daemon adds. A client's own of that kind are dropped.
+const OURS: &str = "portcullis-";
+
+/// The number of the job, which is the request's.
+const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
+/// The client's address; absent on a Unix socket.
+const REMOTE_ADDR: HeaderName = HeaderName::from_static("portcullis-remote-addr");
+/// The path of the route, as it was configured.
+const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-route");
+
+/// A job and the head of its request, whose body it lacks only.
+pub(super) struct Asking {
+    job: Job,
+    head: Result<Request<()>, http::Error>,
+}
+
+/// A job that is being run and waited for.
+pub(super) struct Responding {
+    /// None once the job has ended well.
+    run: Option<Run>,
+    answer: oneshot::Receiver<Answer>,
+    last_words: Tail,
+}
+
+impl Call<'_> {
+    /// Makes the job that gets the request itself. Its environment and arguments are the handler's
+    /// own, as its instance need not be for this request alone: what is known of the request beside
+    /// what the client says comes as fields.
+    pub(super) fn proxied(self, engine: &Engine) -> Asking {
+        let mut job = engine.job_of(self.entry.clone());
+        job.env.extend(&self.entry.env);
+        let head = self.uri().map(|uri| {
+            let mut head = Request::new(());
+            *head.method_mut() = self.head.method.clone();
+            *head.version_mut() = self.head.version;
+            *head.uri_mut() = uri;
+            *head.headers_mut() = self.fields(job.id);
+            head
+        });
+        Asking { job, head }
+    }
+
+    /// Makes the target absolute: the scheme and authority that HTTP/1 leaves to other places.
+    fn uri(self) -> Result<Uri, http::Error> {
+        let host = self.head.headers.get(HOST).map(HeaderValue::as_bytes);
+        let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let scheme = if self.peer.secured().is_some() { "https" } else { "http" };
+        let builder = Uri::builder().scheme(scheme).path_and_query(target);
+        let builder = match (self.head.uri.authority(), host) {
+            (Some(authority), _) => builder.authority(authority.as_str()),
+            (None, Some(host)) => builder.authority(host),
+            // HTTP/1.0 need not say it.
+            (None, None) => builder.authority("localhost"),
+        };
+        builder.build()
+    }
+
+    /// Adds to the client's fields what the daemon knows.
+    fn fields(self, id: JobId) -> HeaderMap {
+        let mut fields = self.head.headers.clone();
+        let forged: Vec<_> = fields.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+        for name in forged {
+            fields.remove(name);
+        }
+        let mut add = |name, value: &str| {
+            // A value that no field can hold is left out, as a variable is that holds a NUL.
+            fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));
+        };
+        add(REQUEST_ID, &id.to_string());
+        add(MATCHED_ROUTE, &self.found.route.pattern);
+        if !self.peer.remote_addr().is_empty() {
+            add(REMOTE_ADDR, self.peer.remote_addr());
+        }
+        let captures = self.found.captures().map(|(capture, value)| (&*capture.variable, value));
+        let secured = self.peer.secured().map(Secured::variables).unwrap_or_default();
+        let secured = secured.iter().map(|(variable, value)| (variable.as_ref(), value.as_ref()));
+        for (variable, value) in captures.chain(secured) {
+            let name = variable.to_ascii_lowercase().replace('_', "-");
+            if let Ok(name) = HeaderName::try_from(format!("{OURS}{name}")) {
+                add(name, value);
+            }
+        }
+        fields
+    }
+}
+
+impl Asking {
+    /// Names the job.
+    pub(super) fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Starts the job.
+    ///
+    /// # Errors
+    /// The client names a host that cannot stand in a URI.
+    pub(super) fn start(
+        mut self,
+        engine: &Arc<Engine>,
+        body: RequestBody,
+    ) -> Result<Responding, http::Error> {
+        let head = self.head?;
+        let (sender, answer) = oneshot::channel();
+        self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
+        let last_words = self.job.last_words.clone();
+        Ok(Responding { run: Some(engine.start(self.job)), answer, last_words })
+    }
+}
+
+impl Responding {
+    /// Runs the job until it has given the head of its response, then makes ours. A job that has
+    /// ended by then gives a body of known length; one that has not goes on while the body is read.
+    ///
+    /// # Errors
+    /// The job failed, or gave no response that can be sent, before anything was sent.
+    pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
+        let (parts, body) = self.given().await?.into_parts();
+        let Head { status, headers, content_length } = Head::relayed(parts.status, parts.headers)?;
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        if bodiless(status) {
+            // To the job's own end: that it sends a body that nobody reads must not hold it up.
+            drop(body);
+            poll_fn(|context| self.poll_run(context)).await?;
+            response.headers_mut().remove(CONTENT_LENGTH);
+            return Ok(response.map(|()| Body::empty()));
+        }
+        if method == Method::HEAD {
+            // The head is all there is to say: a job that goes on to write a body is ended.
+            return Ok(response.map(|()| Body::empty()));
+        }
+        let body = Relay::new(body, self.run, content_length).into_body()?;
+        Ok(response.map(|()| body))
+    }
+
+    /// Waits for the response that the handler gives.
+    async fn given(&mut self) -> Result<Response<ResponseBody>, Fault> {
+        poll_fn(|context| {
+            let ended = self.poll_run(context)?.is_ready();
+            match Pin::new(&mut self.answer).poll(context) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(answer),
+                Poll::Pending if !ended => Poll::Pending,
+                Poll::Ready(Err(_)) if !ended => Poll::Pending,
+                _ => Poll::Ready(Err(Fault::BadAnswer("the handler ended without a response".to_owned()))),
+            }
+        })
+        .await
+    }
+
+    /// Lets the job go on; ready when it has ended well.
+    fn poll_run(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let Some(run) = &mut self.run else { return Poll::Ready(Ok(())) };
+        let outcome = ready!(run.as_mut().poll(context));
+        self.run = None;
+        Poll::Ready(match outcome? {
+            Status::OK => Ok(()),
+            status => Err(Fault::Exited { status, last_line: self.last_words.last_line() }),
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! What every component is given, and what its instance owns.
+
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Result, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::meter::Meter;
+use super::outbound::Outbound;
+use super::{module, opening};
+use crate::job::Limits;
+
+/// Bytes of one set of fields that a component makes, as wasmtime counts them. Its default is 128 KiB;
+/// with the handles a job may hold, this bounds what they take of the host.
+const FIELDS: usize = 32 << 10;
+
+/// What one instance owns.
+pub(super) struct State {
+    wasi: WasiCtx,
+    pub(super) table: ResourceTable,
+    pub(super) meter: Meter,
+    http: WasiHttpCtx,
+    /// What it asks of other servers.
+    outbound: Outbound,
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// Makes the linker that gives components the worlds `wasi:cli/command` and `wasi:http/proxy`, and
+/// nothing else.
+///
+/// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
+/// they are shut: no address is allowed and no name is looked up.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    opening::guard_components(&mut linker)?;
+    add_only_http_to_linker_async(&mut linker)?;
+    Ok(linker)
+}
+
+/// Makes the store of an instance.
+pub(super) fn store(
+    engine: &Engine,
+    mut wasi: WasiCtxBuilder,
+    meter: Meter,
+    limits: &Limits,
+) -> Store<State> {
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(FIELDS);
+    let (wasi, table, outbound) = (wasi.build(), ResourceTable::new(), Outbound);
+    let mut store = Store::new(engine, State { wasi, table, meter, http, outbound });
+    store.limiter(|state| &mut state.meter);
+    module::bound(&mut store, limits, |state| &mut state.table);
+    store
+}
+
+/// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.
+pub(super) fn exports(engine: &Engine, component: &Component, interface: &str) -> bool {
+    component.component_type().exports(engine).any(|(name, _)| name.starts_with(interface))
+}

@@ -1,0 +1,81 @@
+//! Answers HTTP by itself (wasi:http), each path in a way of its own.
+
+mod bad;
+mod good;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use wasip2::exports::http::incoming_handler::Guest;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
+
+wasip2::http::proxy::export!(Proxy);
+
+struct Proxy;
+
+impl Guest for Proxy {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let target = request.path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
+        let (verb, word) = path.split_once('/').unwrap_or((&path, ""));
+        match verb {
+            "hello" => text(out, "hello\n"),
+            "count" => text(out, &count()),
+            "echo" => good::echo(&request, out),
+            "facts" => text(out, &good::facts(&request)),
+            "say" => good::say(out),
+            "status" => good::status(out, word),
+            "pour" => good::pour(out, word),
+            "fields" => text(out, &good::fill_fields()),
+            "forbidden" => text(out, &good::forbidden()),
+            "fetch" => text(out, &good::fetch(word)),
+            "sleep" => good::sleep(out, word),
+            "refuse" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("no".to_owned())))),
+            other => bad::handle(other, out),
+        }
+    }
+}
+
+/// Says which request of this instance it is.
+fn count() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}\n", COUNT.fetch_add(1, Ordering::Relaxed) + 1)
+}
+
+/// Answers with a text.
+fn text(out: ResponseOutparam, text: &str) {
+    let body = begin(out, 200, &[("content-type", "text/plain")]);
+    write(&body, text.as_bytes());
+    finish(body, None);
+}
+
+/// Sends a head.
+fn begin(out: ResponseOutparam, status: u16, fields: &[(&str, &str)]) -> OutgoingBody {
+    let headers = Fields::new();
+    for (name, value) in fields {
+        headers.append(name, value.as_bytes()).expect("a field");
+    }
+    let response = OutgoingResponse::new(headers);
+    response.set_status_code(status).expect("a status");
+    let body = response.body().expect("a body");
+    ResponseOutparam::set(out, Ok(response));
+    body
+}
+
+/// Writes to a body until all is taken, or nobody takes it.
+fn write(body: &OutgoingBody, bytes: &[u8]) {
+    let Ok(stream) = body.write() else { return };
+    for piece in bytes.chunks(4096) {
+        if stream.blocking_write_and_flush(piece).is_err() {
+            return;
+        }
+    }
+}
+
+fn finish(body: OutgoingBody, trailers: Option<Fields>) {
+    let _finished = OutgoingBody::finish(body, trailers);
+}
+
+/// A program of this target has a `main`. Nobody runs it.
+fn main() {}
