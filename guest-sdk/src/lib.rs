@@ -41,6 +41,7 @@
 mod body;
 mod document;
 mod error;
+mod job;
 mod query;
 mod request;
 mod response;
@@ -50,6 +51,7 @@ mod vars;
 pub use body::Body;
 pub use document::write_document;
 pub use error::Error;
+pub use job::{Job, JobError, JobErrorKind, JobOutput, JobStatus, Running, job};
 pub use request::{Request, TestRequest};
 pub use response::{IntoResponse, Response};
 

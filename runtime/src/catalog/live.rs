@@ -35,8 +35,8 @@ impl Live {
     /// # Errors
     /// [`Stale`]: another catalog was published since `next` was made out of its predecessor
     /// ([`Catalog::next`]). Nothing is replaced, since that would undo the other change.
-    pub fn publish(&self, next: Catalog) -> Result<Arc<Catalog>, Stale> {
-        let next = Arc::new(next);
+    pub fn publish(&self, next: impl Into<Arc<Catalog>>) -> Result<Arc<Catalog>, Stale> {
+        let next = next.into();
         let old = self.pin();
         let stale = |serving: &Catalog| Stale { wanted: serving.generation + 1, found: next.generation };
         if next.generation != old.generation + 1 {

@@ -51,6 +51,10 @@ fn readable(line: &str) -> String {
         return format!("... {dropped} lines were dropped: this reader was too slow");
     }
     let [time, job, handler] = ["time", "job", "handler"].map(|key| text(&object[key]));
+    let job = match object.get("parent") {
+        Some(parent) => format!("{job} of {}", text(parent)),
+        None => job,
+    };
     match object.get("said") {
         Some(said) => format!("{time} [{job}] {handler}: {}", text(said)),
         None => format!("{time} [{job}] {handler} ended: {}", text(&object["ended"])),

@@ -119,6 +119,7 @@ fn of_file(module: &Path) -> Result<HandlerConfig> {
         args: Vec::new(),
         env: Env::new(),
         secrets: Vec::new(),
+        calls: Vec::new(),
         mounts: Vec::new(),
         limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
         mapping: Mapping::Cgi,

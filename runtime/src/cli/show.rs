@@ -104,6 +104,7 @@ pub(super) fn jobs(Args { socket }: Args) -> Result<ExitCode> {
         let row = |job: &Value| {
             vec![
                 text(&job["id"]),
+                text(&job["parent"]),
                 text(&job["handler"]),
                 text(&job["kind"]),
                 text(&job["version"]),
@@ -113,7 +114,7 @@ pub(super) fn jobs(Args { socket }: Args) -> Result<ExitCode> {
                 size(&job["written"]),
             ]
         };
-        let titles = ["ID", "HANDLER", "KIND", "VERSION", "AGE", "CPU", "MEMORY", "WRITTEN"];
+        let titles = ["ID", "CALLED BY", "HANDLER", "KIND", "VERSION", "AGE", "CPU", "MEMORY", "WRITTEN"];
         table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
     })
 }

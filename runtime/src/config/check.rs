@@ -37,10 +37,8 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
-    let handlers = written
-        .iter()
-        .filter_map(|one| handler::read(one, Given { limits: &limits, bounds, base }, report))
-        .collect();
+    let given = Given { names: &names, limits: &limits, bounds, base };
+    let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
         Some(At { value: true, .. }) => VersionPrefix::Optional,
         Some(At { value: false, .. }) | None => VersionPrefix::Absent,

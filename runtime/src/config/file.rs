@@ -137,6 +137,8 @@ table! {
         module: String,
         args: Vec<At<String>>,
         env: Named<String>,
+        /// The handlers that its jobs may call.
+        calls: Vec<At<String>>,
         /// Variables from credentials of the service.
         secrets: Named<String>,
         mounts: Vec<At<Mount>>,

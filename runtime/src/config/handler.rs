@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, StatusCode};
 
-use super::file;
 use super::limits::{self, Bounds};
 use super::meant::{HandlerConfig, Mount, Probe};
 use super::reader::{At, Named};
 use super::report::Report;
 use super::scalar;
 use super::secret;
+use super::{calls, file};
 use crate::job::{Env, Limits, Mapping};
 
 /// What plain text is, if the handler does not say otherwise.
@@ -20,6 +20,8 @@ const RAW: &str = "text/plain; charset=utf-8";
 /// What handlers are given that do not say otherwise, and where they are.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
+    /// The names of all handlers, sound or not.
+    pub(super) names: &'a [&'a str],
     pub(super) limits: &'a Limits,
     pub(super) bounds: Bounds,
     /// Where relative paths start.
@@ -29,7 +31,7 @@ pub(super) struct Given<'a> {
 /// Reads a handler; none: it has no sound name or no module, which is reported.
 pub(super) fn read(
     (name, written): &(String, At<file::Handler>),
-    Given { limits: defaults, bounds, base }: Given<'_>,
+    Given { names, limits: defaults, bounds, base }: Given<'_>,
     report: &Report<'_>,
 ) -> Option<HandlerConfig> {
     let At { value: handler, key, line } = written;
@@ -41,6 +43,7 @@ pub(super) fn read(
     let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
     let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
+    let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
@@ -51,6 +54,7 @@ pub(super) fn read(
         args,
         env,
         secrets: secrets.unwrap_or_default(),
+        calls,
         mounts,
         limits,
         mapping,

@@ -113,6 +113,8 @@ pub struct HandlerConfig {
     pub env: Env,
     /// Variables whose values are not in the configuration; none of them is in `env`.
     pub secrets: Vec<Secret>,
+    /// The handlers that its jobs may call; all of them are there, and none stands twice.
+    pub calls: Vec<Name>,
     /// The directories it may see; no guest path stands twice.
     pub mounts: Vec<Mount>,
     /// What each of its jobs may use: its own settings over `[limits]` over the defaults.

@@ -1,5 +1,6 @@
 //! The configuration: `portcullis.toml`, typed as it is written, then typed as it is meant.
 
+mod calls;
 mod check;
 mod cors;
 mod file;

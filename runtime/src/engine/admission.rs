@@ -18,6 +18,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Pool {
     common: Arc<Semaphore>,
     kept: Arc<Semaphore>,
+    /// How many there are.
+    pub(super) all: usize,
     /// The most places of a handler that holds few.
     few: usize,
 }
@@ -34,6 +36,7 @@ impl Pool {
         Pool {
             common: Arc::new(Semaphore::new(places - kept)),
             kept: Arc::new(Semaphore::new(kept)),
+            all: places,
             few: (kept / 4).max(1),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
-use crate::job::{Destination, Entry, Job, JobId, Kind, Limits};
+use crate::job::{Destination, Entry, Job, Kind, Label, Limits};
 
 /// A line longer than this is logged in pieces, in bytes.
 const LINE: usize = 4 << 10;
@@ -22,7 +22,7 @@ const BURST: u32 = 10;
 
 /// The destination that every job's stderr has: log and journal, with the job's number on each line.
 pub(super) struct Complaints {
-    id: JobId,
+    label: Label,
     entry: Arc<Entry>,
     journal: Arc<Journal>,
     said: Mutex<Said>,
@@ -57,7 +57,7 @@ struct LeftOut {
 impl Complaints {
     pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<Complaints> {
         let (entry, journal) = (job.entry.clone(), journal.clone());
-        Arc::new(Complaints { id: job.id, entry, journal, said: Mutex::default() })
+        Arc::new(Complaints { label: job.label(), entry, journal, said: Mutex::default() })
     }
 
     /// Logs the last line, if it has no newline, and how many were left out.
@@ -81,8 +81,8 @@ impl Complaints {
         let LeftOut { rate, size } = std::mem::take(&mut allowance.left_out);
         for (lines, limit) in [(rate, "stderr_rate"), (size, "stderr")] {
             if lines > 0 {
-                let (id, name) = (self.id, &self.entry.name);
-                warn!("[{id}] {name}: {lines} lines on stderr were left out here (limits.{limit})");
+                let (label, name) = (self.label, &self.entry.name);
+                warn!("[{label}] {name}: {lines} lines on stderr were left out here (limits.{limit})");
             }
         }
     }
@@ -96,13 +96,13 @@ impl Complaints {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let text = String::from_utf8_lossy(line);
         let plain: String = text.chars().flat_map(escaped).collect();
-        let (id, name) = (self.id, &self.entry.name);
+        let (label, name) = (self.label, &self.entry.name);
         match self.entry.kind {
             // Whoever asked for the job is told, and logs it if it has nobody to tell.
-            Kind::Native => debug!("[{id}] {name}: {plain}"),
-            Kind::Core | Kind::Command | Kind::Proxy => info!("[{id}] {name}: {plain}"),
+            Kind::Native => debug!("[{label}] {name}: {plain}"),
+            Kind::Core | Kind::Command | Kind::Proxy => info!("[{label}] {name}: {plain}"),
         }
-        self.journal.add(id, name, Event::Said(plain));
+        self.journal.add(label, name, Event::Said(plain));
     }
 }
 

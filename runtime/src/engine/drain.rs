@@ -8,7 +8,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 
 use super::Engine;
-use crate::job::{Fault, StopReason, Tenure};
+use crate::job::{Fault, Job, StopReason, Tenure};
 
 /// How long jobs that were told to stop may take: they only have to be dropped.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -36,9 +36,11 @@ impl Drain {
     /// Checks that a new job of this tenure is taken.
     ///
     /// # Errors
-    /// [`Fault::Draining`] once shutdown has begun, unless the job only attends to it.
-    pub(super) fn admits(&self, tenure: Tenure) -> Result<(), Fault> {
-        let refused = tenure == Tenure::Service && self.draining.load(Ordering::Acquire);
+    /// [`Fault::Draining`] once shutdown has begun, unless the job only attends to it, or is part of
+    /// one that runs.
+    pub(super) fn admits(&self, job: &Job, tenure: Tenure) -> Result<(), Fault> {
+        let fresh = tenure == Tenure::Service && job.parent.is_none();
+        let refused = fresh && self.draining.load(Ordering::Acquire);
         if refused { Err(Fault::Draining) } else { Ok(()) }
     }
 }

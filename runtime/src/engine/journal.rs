@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::job::{JobId, Name};
+use crate::job::{Label, Name};
 use crate::observe::log;
 
 /// Lines kept.
@@ -32,7 +32,7 @@ pub struct Line {
     /// When, as RFC 3339 has it.
     pub time: String,
     /// The job it is about.
-    pub job: JobId,
+    pub job: Label,
     /// What ran the job.
     pub handler: Name,
     /// What happened.
@@ -73,7 +73,7 @@ struct Ring {
 
 impl Journal {
     /// Adds a line. Never waits.
-    pub(super) fn add(&self, job: JobId, handler: &Name, event: Event) {
+    pub(super) fn add(&self, job: Label, handler: &Name, event: Event) {
         let line = Arc::new(Line { time: log::now(), job, handler: handler.clone(), event });
         self.ring().push(line);
         self.grown.notify_waiters();
@@ -165,10 +165,11 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::JobId;
 
     fn say(journal: &Journal, text: &str) {
         let name: Name = "a".parse().unwrap();
-        journal.add(JobId(1), &name, Event::Said(text.to_owned()));
+        journal.add(Label { id: JobId(1), parent: None }, &name, Event::Said(text.to_owned()));
     }
 
     #[tokio::test]

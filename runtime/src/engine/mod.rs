@@ -1,6 +1,7 @@
 //! The engine: it knows every job by name, makes jobs, runs them and ends with them.
 
 mod admission;
+mod calls;
 mod complaints;
 mod drain;
 mod journal;
@@ -86,10 +87,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Fault::NotFound`]: no built-in job, no handler and no catch-all answers to the name.
-    pub fn job(&self, name: &str) -> Result<Job, Fault> {
-        let handler = || self.live.pin().handlers.get(name).cloned();
+    pub fn job(self: &Arc<Self>, name: &str) -> Result<Job, Fault> {
+        let catalog = self.live.pin();
+        let handler = || catalog.handlers.get(name).cloned();
         let entry = self.registry.find(name).or_else(handler).or_else(|| self.registry.catch_all(name));
-        entry.map(|entry| self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))
+        let mut job =
+            entry.map(|entry| self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))?;
+        self.grant(&mut job, &catalog);
+        Ok(job)
     }
 
     /// Makes a job of an entry that is already at hand, as a request does with its route's.
@@ -108,6 +113,8 @@ impl Engine {
             last_words,
             stop: Stop::new(),
             usage: Arc::new(Usage::default()),
+            parent: None,
+            caller: None,
             entry,
         }
     }
@@ -117,7 +124,7 @@ impl Engine {
     ///
     /// # Errors
     /// The line names no job, or one that does not exist; a variable cannot be set.
-    pub fn parse(&self, line: &str) -> anyhow::Result<Job> {
+    pub fn parse(self: &Arc<Self>, line: &str) -> anyhow::Result<Job> {
         let parsed = parse::line(line)?;
         let mut job = self.job(&parsed.name)?;
         job.args.extend(parsed.args);
@@ -156,13 +163,13 @@ impl Engine {
 
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
         let tenure = job.entry.handler.tenure();
-        self.drain.admits(tenure)?;
+        self.drain.admits(&job, tenure)?;
         let slot = admission::admit(&job.entry, &self.places).await?;
         let complaints = Complaints::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
         let mut entered = self.running.enter(&job, tenure, &self.journal);
         // Again, now that a shutdown would wait for this job.
-        self.drain.admits(tenure)?;
+        self.drain.admits(&job, tenure)?;
         let outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
         entered.conclude(&outcome);

@@ -82,6 +82,7 @@ fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         args: Vec::new(),
         env: Env::new(),
+        calls: Vec::new(),
         limits: Limits::NATIVE,
         mapping: Mapping::Cgi,
         slots: Slots::new(&Limits::NATIVE),

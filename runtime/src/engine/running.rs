@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
-use crate::job::{Entry, Fault, Job, JobId, Kind, Status, Stop, StopReason, Tenure, Usage, Written};
+use crate::job::{Entry, Fault, Job, JobId, Kind, Label, Status, Stop, StopReason, Tenure, Usage, Written};
 
 /// A table of what runs, in several parts so that cores seldom meet at one lock.
 #[derive(Default)]
@@ -24,6 +24,7 @@ struct Runner {
     usage: Arc<Usage>,
     tenure: Tenure,
     written: Written,
+    parent: Option<JobId>,
 }
 
 /// A job that was running when somebody looked.
@@ -40,13 +41,15 @@ pub struct Sighting {
     pub memory: usize,
     /// Bytes it has written to stdout.
     pub written: u64,
+    /// The job that called it.
+    pub parent: Option<JobId>,
 }
 
 /// A job's place in the table. Dropping it without a conclusion means that the job was cancelled.
 pub(super) struct Entered<'a> {
     table: &'a Running,
     journal: &'a Journal,
-    id: JobId,
+    label: Label,
     kind: Kind,
     tenure: Tenure,
     /// `hello(bob)`, if anybody listens.
@@ -76,14 +79,15 @@ impl Running {
             usage: job.usage.clone(),
             tenure,
             written: job.stdout.look(),
+            parent: job.parent,
         };
         self.part(job.id).insert(job.id, runner);
         let kind = job.entry.kind;
         let call = logged(kind).then(|| job.to_string());
         if let Some(call) = &call {
-            log(kind, format_args!("[{}] +job {call}", job.id));
+            log(kind, format_args!("[{}] +job {call}", job.label()));
         }
-        Entered { table: self, journal, id: job.id, kind, tenure, call, end: End::Cancelled }
+        Entered { table: self, journal, label: job.label(), kind, tenure, call, end: End::Cancelled }
     }
 
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
@@ -109,6 +113,7 @@ impl Running {
                 cpu: runner.usage.cpu(),
                 memory: runner.usage.memory(),
                 written: runner.written.bytes(),
+                parent: runner.parent,
             })
         });
         sightings.sort_by_key(|sighting| std::cmp::Reverse(sighting.age));
@@ -163,7 +168,7 @@ impl Entered<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let runner = self.table.part(self.id).remove(&self.id);
+        let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
@@ -175,10 +180,10 @@ impl Drop for Entered<'_> {
             End::Failed(end) => (end.as_str(), true),
         };
         if let Some(call) = &self.call {
-            log(self.kind, format_args!("[{}] -job {call} = {told}", self.id));
+            log(self.kind, format_args!("[{}] -job {call} = {told}", self.label));
         }
         if let Some(Runner { entry, .. }) = runner.filter(|_| failed || self.is_journaled()) {
-            self.journal.add(self.id, &entry.name, Event::Ended(told.to_owned()));
+            self.journal.add(self.label, &entry.name, Event::Ended(told.to_owned()));
         }
     }
 }

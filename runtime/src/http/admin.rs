@@ -165,7 +165,7 @@ impl Asked<'_> {
     }
 
     /// Makes the job: arguments from the query, variables from the fields.
-    fn job(self, engine: &Engine, name: &str) -> Result<Job, Refusal> {
+    fn job(self, engine: &Arc<Engine>, name: &str) -> Result<Job, Refusal> {
         let mut job = engine.job(name).map_err(|_| Refusal::NoJob(name.to_owned()))?;
         job.args.extend(arguments(self.head.uri.query().unwrap_or_default())?);
         job.env.extend(&job.entry.env.clone());

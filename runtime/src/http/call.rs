@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::answer::Answering;
-use crate::catalog::Match;
+use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
 use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe};
@@ -17,6 +17,8 @@ pub(super) const PIPE: usize = 64 << 10;
 /// Who is asked for what.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
+    /// The generation it was routed by.
+    pub(super) catalog: &'a Arc<Catalog>,
     /// The version of the handler that answers.
     pub(super) entry: &'a Arc<Entry>,
     /// The route, and the parts of the path.
@@ -33,10 +35,11 @@ pub(super) struct Made {
 
 impl Call<'_> {
     /// Makes the job: arguments, environment and stdout.
-    pub(super) fn job(self, engine: &Engine) -> Made {
+    pub(super) fn job(self, engine: &Arc<Engine>) -> Made {
         let mut job = engine.job_of(self.entry.clone());
         job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         job.env = self.env(job.id);
+        engine.grant(&mut job, self.catalog);
         let (writer, reader) = pipe(PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
@@ -45,7 +48,7 @@ impl Call<'_> {
 
     /// Makes the environment: the facts of the request, then what the handler is configured with.
     fn env(self, id: JobId) -> Env {
-        let Call { entry, found, head, peer } = self;
+        let Call { entry, found, head, peer, .. } = self;
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,

@@ -21,7 +21,7 @@ use crate::net::Peer;
 /// The target leads to another handler or to none, or the job failed.
 pub async fn probe(
     engine: &Arc<Engine>,
-    catalog: &Catalog,
+    catalog: &Arc<Catalog>,
     entry: &Arc<Entry>,
     target: &str,
 ) -> Result<StatusCode> {
@@ -35,7 +35,7 @@ pub async fn probe(
     let name = &found.route.handler.name;
     ensure!(*name == entry.name, "this path leads to the handler {:?}", name.as_str());
     let peer = Peer::nobody();
-    let call = Call { entry, found: &found, head: &head, peer: &peer };
+    let call = Call { catalog, entry, found: &found, head: &head, peer: &peer };
     if entry.kind == Kind::Proxy {
         let responding = call.proxied(engine).start(engine, request_body::nothing())?;
         return Ok(responding.response(&head.method).await?.status());

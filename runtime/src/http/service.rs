@@ -97,7 +97,7 @@ struct Asked<'a> {
     switched: &'a Switched,
     head: &'a Parts,
     /// Pinned: a reload meanwhile changes nothing for this request.
-    catalog: &'a Catalog,
+    catalog: &'a Arc<Catalog>,
 }
 
 impl<'a> Asked<'a> {
@@ -175,7 +175,8 @@ impl<'a> Asked<'a> {
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
-        let asking = Call { entry, found, head: self.head, peer: self.peer }.proxied(engine);
+        let asking =
+            Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }.proxied(engine);
         let id = asking.id();
         self.called(id, entry, exchange);
         let failed = |fault| failed(id, entry, fault);
@@ -209,7 +210,8 @@ impl<'a> Asked<'a> {
 
     /// Makes the job of a route.
     fn call(self, found: &Match<'_, '_>, entry: &Arc<Entry>, exchange: &mut Exchange) -> Made {
-        let made = Call { entry, found, head: self.head, peer: self.peer }.job(&self.server.engine);
+        let call = Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer };
+        let made = call.job(&self.server.engine);
         self.called(made.job.id, entry, exchange);
         made
     }

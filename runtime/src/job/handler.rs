@@ -100,6 +100,8 @@ pub struct Entry {
     pub args: Vec<String>,
     /// Variables that come after a request's own, and so win.
     pub env: Env,
+    /// The handlers that its jobs may call.
+    pub calls: Vec<Name>,
     /// What each job may use.
     pub limits: Limits,
     /// How stdout becomes a response.

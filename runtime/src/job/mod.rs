@@ -1,5 +1,6 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
 
+mod call;
 mod env;
 mod fault;
 mod handler;
@@ -15,6 +16,7 @@ mod stdin;
 mod stop;
 mod usage;
 
+pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
@@ -59,12 +61,21 @@ pub struct Job {
     pub stop: Stop,
     /// What the job has used so far, for whoever looks.
     pub usage: Arc<Usage>,
+    /// The job that called this one; none: a client, an operator or the clock did.
+    pub parent: Option<JobId>,
+    /// What starts jobs for this one; none: it is granted none.
+    pub caller: Option<Box<dyn Caller>>,
 }
 
 impl Job {
     /// Names the handler this job runs.
     pub fn name(&self) -> &Name {
         &self.entry.name
+    }
+
+    /// Returns what the log calls this job.
+    pub fn label(&self) -> Label {
+        Label { id: self.id, parent: self.parent }
     }
 }
 
@@ -79,6 +90,23 @@ impl fmt::Display for Job {
             write!(f, "{}", arg.escape_debug())?;
         }
         f.write_str(")")
+    }
+}
+
+/// What the log calls a job: its number, and the number of the job that called it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// Its number.
+    pub id: JobId,
+    /// The number of its caller, if a job called it.
+    pub parent: Option<JobId>,
+}
+
+/// `e596cf1f00000002 of e596cf1f00000001`, or the first of these alone.
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)?;
+        self.parent.map_or(Ok(()), |parent| write!(f, " of {parent}"))
     }
 }
 

@@ -68,7 +68,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// The first version that fails.
-    pub async fn prove(&self, next: &Catalog) -> Result<()> {
+    pub async fn prove(&self, next: &Arc<Catalog>) -> Result<()> {
         for (name, entry) in &next.handlers {
             let serving = self.base.handlers.get(name);
             if serving.is_none_or(|serving| !Arc::ptr_eq(serving, entry)) {
@@ -84,7 +84,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// What it failed at.
-    pub async fn prove_entry(&self, catalog: &Catalog, entry: &Arc<Entry>) -> Result<()> {
+    pub async fn prove_entry(&self, catalog: &Arc<Catalog>, entry: &Arc<Entry>) -> Result<()> {
         entry.handler.clone().prove(entry.limits.clone()).await?;
         let Some(Probe { path, status }) = self.generations.loader.probe(&entry.name) else { return Ok(()) };
         let found = http::probe(&self.engine, catalog, entry, &path)
@@ -98,7 +98,8 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// Somebody published without a turn: a bug of ours.
-    pub fn publish(self, next: Catalog) -> Result<u64> {
+    pub fn publish(self, next: impl Into<Arc<Catalog>>) -> Result<u64> {
+        let next = next.into();
         let generation = next.generation;
         let replaced = self
             .base

@@ -254,6 +254,7 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
         args: config.args.clone(),
         env,
+        calls: config.calls.clone(),
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),

@@ -99,9 +99,12 @@ fn show(line: &Line) -> String {
     };
     let mut object = json!({
         "time": line.time,
-        "job": line.job.to_string(),
+        "job": line.job.id.to_string(),
         "handler": line.handler.as_str(),
     });
+    if let Some(parent) = line.job.parent {
+        object["parent"] = parent.to_string().into();
+    }
     for (key, text) in [("said", said), ("ended", ended)] {
         if let Some(text) = text {
             object[key] = text.as_str().into();

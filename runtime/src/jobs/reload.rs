@@ -63,6 +63,7 @@ impl Reload {
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
         let Loaded { catalog, change, tls, config } =
             loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        let catalog = Arc::new(catalog);
         turn.prove(&catalog).await?;
         let base = turn.base.clone();
         let mut told = json!({

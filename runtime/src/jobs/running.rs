@@ -30,9 +30,10 @@ impl Handler for ListJobs {
 }
 
 fn show(sighting: &Sighting) -> Value {
-    let Sighting { id, entry, age, cpu, memory, written } = sighting;
+    let Sighting { id, entry, age, cpu, memory, written, parent } = sighting;
     json!({
         "id": id.to_string(),
+        "parent": parent.map(|parent| parent.to_string()),
         "handler": entry.name.as_str(),
         "kind": entry.kind.to_string(),
         "version": entry.version,

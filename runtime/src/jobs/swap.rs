@@ -52,6 +52,7 @@ impl Swap {
             Some((percent, _)) => turn.base.with_canary(entry.clone(), percent),
             None => turn.base.with(&entry),
         };
+        let next = Arc::new(next);
         turn.prove_entry(&next, &entry).await?;
         let engine = turn.engine.clone();
         let generation = turn.publish(next)?;

@@ -7,6 +7,7 @@ use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Re
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
+use super::calls::{self, Calling, LastError};
 use super::meter::Meter;
 use super::{module, opening, trap};
 use crate::job::{Fault, Job, Limits, Status};
@@ -18,6 +19,16 @@ const WASI: &str = "wasi_snapshot_preview1";
 pub(super) struct State {
     wasi: WasiP1Ctx,
     meter: Meter,
+    /// None: the module does not import what calls jobs.
+    calls: Option<Box<(Calling, LastError)>>,
+}
+
+impl State {
+    /// Returns what the guest has to do with jobs it calls.
+    pub(super) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
+        let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
+        Ok((&mut calls.0, &mut calls.1))
+    }
 }
 
 /// A compiled core module with its imports resolved.
@@ -25,13 +36,16 @@ pub(super) struct State {
 pub struct CoreCode {
     instance: InstancePre<State>,
     start: ModuleExport,
+    /// Whether it imports what calls jobs.
+    calls: bool,
 }
 
-/// Makes the linker that gives core modules WASI preview 1, and nothing else.
+/// Makes the linker that gives core modules WASI preview 1 and the calls of jobs, and nothing else.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
     opening::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
+    calls::link_core(&mut linker)?;
     Ok(linker)
 }
 
@@ -51,21 +65,28 @@ impl CoreCode {
         let missing = missing_imports(module);
         ensure!(
             missing.is_empty(),
-            "imports what this daemon does not have: {}; a core module gets `{WASI}` only",
-            missing.join(", ")
+            "imports what this daemon does not have: {}; a core module gets `{WASI}` and `{}` only",
+            missing.join(", "),
+            calls::MODULE
         );
         let start = module.get_export_index("_start").context("`_start` has an index")?;
         let instance = linker.instantiate_pre(module).context("imports what this daemon does not have")?;
-        Ok(CoreCode { instance, start })
+        let calls = module.imports().any(|import| import.module() == calls::MODULE);
+        Ok(CoreCode { instance, start, calls })
     }
 
     /// Runs one job in a fresh instance.
-    pub(super) async fn run(&self, mut wasi: WasiCtxBuilder, job: Job) -> std::result::Result<Status, Fault> {
+    pub(super) async fn run(
+        &self,
+        mut wasi: WasiCtxBuilder,
+        mut job: Job,
+    ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
+        let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, meter, &limits);
+        let mut store = self.store(wasi, meter, &limits, calls);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
@@ -77,14 +98,21 @@ impl CoreCode {
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(wasi, meter, limits);
+        let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
+        let mut store = self.store(wasi, meter, limits, calls);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(&self, mut wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
+    fn store(
+        &self,
+        mut wasi: WasiCtxBuilder,
+        meter: Meter,
+        limits: &Limits,
+        calls: Option<Box<(Calling, LastError)>>,
+    ) -> Store<State> {
         let wasi = wasi.build_p1();
-        let state = State { wasi, meter };
+        let state = State { wasi, meter, calls };
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, limits, |state| state.wasi.ctx().table);
@@ -100,8 +128,8 @@ impl CoreCode {
     }
 }
 
-/// Names every import from elsewhere than WASI; one that WASI lacks is named by the linker.
+/// Names every import from elsewhere than the modules we have; one that those lack is named by the linker.
 fn missing_imports(module: &Module) -> Vec<String> {
-    let foreign = module.imports().filter(|import| import.module() != WASI);
+    let foreign = module.imports().filter(|import| ![WASI, calls::MODULE].contains(&import.module()));
     foreign.map(|import| format!("{}::{}", import.module(), import.name())).collect()
 }

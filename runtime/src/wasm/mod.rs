@@ -3,6 +3,7 @@
 mod artifact;
 mod body;
 pub mod cache;
+mod calls;
 mod command;
 pub mod compile;
 mod component;

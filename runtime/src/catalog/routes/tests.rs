@@ -27,6 +27,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
             version: String::new(),
             args: Vec::new(),
             env: Env::new(),
+            calls: Vec::new(),
             limits: Limits::default(),
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),

@@ -57,6 +57,13 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("handler", "args = [\"a\\u0000\"]", "NUL"),
         ("handler", "env = { \"A=B\" = \"x\" }", "without `=`"),
         ("handler", "env = { A = 1 }", "handler.x.env.A: wanted a string, found the integer 1"),
+        (
+            "handler",
+            "calls = [\"xx\"]",
+            "handler.x.calls[0]: there is no handler \"xx\"; did you mean \"x\"?",
+        ),
+        ("handler", "calls = [\"shutdown\"]", "jobs of the daemon's own cannot"),
+        ("handler", "calls = [\"x\", \"x\"]", "already"),
         ("handler", "mounts = [{ host = \"data\" }]", "the key guest is missing"),
         ("handler", "mounts = [{ host = \"absent\", guest = \"/a\" }]", "there is no directory"),
         ("handler", "mounts = [{ host = \"hello.wasm\", guest = \"/a\" }]", "wanted a directory"),

@@ -1,0 +1,117 @@
+//! A job while it runs: written to, read from, waited for.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use super::sys::{Handle, Ready};
+use super::{JobError, JobErrorKind, JobStatus};
+
+/// Bytes of its stdin that are read ahead for a job.
+const PIECE: usize = 16 << 10;
+
+/// A job that runs. Dropping it ends the job.
+///
+/// Reading gives what the job writes to stdout. Writing is its stdin, unless
+/// [`Job::stdin`](super::Job::stdin) was given one, which is then passed on whenever this process
+/// reads or waits. Both wait for the job, as pipes do; the time does not count as this process's
+/// processor time.
+pub struct Running<'io> {
+    handle: Handle,
+    feed: Option<Feed<'io>>,
+}
+
+/// What is to be read by a job.
+struct Feed<'io> {
+    from: Box<dyn Read + 'io>,
+    piece: Vec<u8>,
+    /// How much of the piece is written.
+    written: usize,
+}
+
+impl<'io> Running<'io> {
+    pub(super) fn new(handle: Handle, stdin: Option<Box<dyn Read + 'io>>) -> Running<'io> {
+        Running { handle, feed: stdin.map(|from| Feed { from, piece: Vec::new(), written: 0 }) }
+    }
+
+    /// Ends the job's stdin, once all that was given to [`Job::stdin`](super::Job::stdin) is passed
+    /// on. Doing it twice does nothing.
+    pub fn close(&mut self) {
+        if self.feed.is_none() {
+            self.handle.close();
+        }
+    }
+
+    /// Ends the job's stdin and waits for the job. What it has written and nobody has read is dropped:
+    /// read it first.
+    ///
+    /// # Errors
+    /// The job did not run, or its stdin could not be read.
+    pub fn wait(mut self) -> Result<JobStatus, JobError> {
+        if self.feed.is_some() {
+            io::copy(&mut self, &mut io::sink())?;
+        }
+        self.handle.wait()
+    }
+
+    /// Passes on a piece of what the job is to read.
+    fn pump(&mut self) -> io::Result<()> {
+        let Some(feed) = &mut self.feed else { return Ok(()) };
+        if feed.written == feed.piece.len() {
+            feed.piece.resize(PIECE, 0);
+            let read = feed.from.read(&mut feed.piece)?;
+            feed.piece.truncate(read);
+            feed.written = 0;
+        }
+        if feed.piece.is_empty() {
+            self.feed = None;
+            self.handle.close();
+            return Ok(());
+        }
+        match self.handle.write(&feed.piece[feed.written..]) {
+            Ok(written) => feed.written += written,
+            // A job need not read all it is given, as in `yes | head`.
+            Err(error) if error.kind() == JobErrorKind::NotRead => {
+                self.feed = None;
+                self.handle.close();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+impl Read for Running<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.feed.is_some() {
+            match self.handle.poll()? {
+                Ready { read: true, .. } => break,
+                Ready { read: false, .. } => self.pump()?,
+            }
+        }
+        Ok(self.handle.read(buffer)?)
+    }
+}
+
+impl Write for Running<'_> {
+    /// Waits until the job takes a byte at least.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.feed.is_some() {
+            let taken = "the job reads what it was given with `stdin`: leave that out to write to it";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, taken));
+        }
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.handle.write(bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Running<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.feed.is_some() { "Running(fed)" } else { "Running" })
+    }
+}

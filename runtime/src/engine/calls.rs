@@ -1,0 +1,167 @@
+//! Jobs that call jobs: a tree that grows from one request, within bounds that it shares.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::Engine;
+use crate::catalog::Catalog;
+use crate::job::{
+    CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, Wanted,
+    feed, pipe,
+};
+
+/// How deep calls may be nested: the job of a request is at 0.
+const DEEPEST: usize = 4;
+
+/// Jobs that one request may start, over its whole tree.
+const MOST: usize = 64;
+
+/// Bytes that either side may be ahead of the other: the default capacity of a pipe, pipe(7).
+const PIPE: usize = 64 << 10;
+
+/// What one job may call.
+struct Calls {
+    engine: Arc<Engine>,
+    /// The generation of the tree: a reload or swap meanwhile changes nothing for it.
+    catalog: Arc<Catalog>,
+    /// The job's entry, behind those of the jobs that called it, outermost first.
+    line: Vec<Arc<Entry>>,
+    id: JobId,
+    root: JobId,
+    /// How many jobs the tree may still start.
+    left: Arc<AtomicUsize>,
+}
+
+impl Engine {
+    /// Lets a job that nobody called call what its handler is granted, in the versions of this
+    /// catalog. A handler without grants costs nothing here.
+    pub fn grant(self: &Arc<Self>, job: &mut Job, catalog: &Arc<Catalog>) {
+        if job.entry.calls.is_empty() {
+            return;
+        }
+        job.caller = Some(Box::new(Calls {
+            engine: self.clone(),
+            catalog: catalog.clone(),
+            line: vec![job.entry.clone()],
+            id: job.id,
+            root: job.id,
+            left: Arc::new(AtomicUsize::new(MOST)),
+        }));
+    }
+}
+
+impl Caller for Calls {
+    fn call(&self, wanted: Wanted) -> Result<Callee, CallError> {
+        let entry = self.find(&wanted.name)?;
+        self.check_slots(&entry)?;
+        // Last, so that only what is started is counted.
+        let take = |left: usize| left.checked_sub(1);
+        let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.map_err(|_| CallError::TooMany { most: MOST })?;
+
+        let mut job = self.engine.job_of(entry.clone());
+        job.args.extend(wanted.args);
+        job.env = wanted.env;
+        self.set_env(&mut job).map_err(|error| CallError::Malformed(error.to_string()))?;
+        job.parent = Some(self.id);
+        let (stdin, input) = feed(PIPE, entry.limits.body);
+        job.stdin = input;
+        let (writer, stdout) = pipe(PIPE);
+        let writer: Arc<dyn Destination> = Arc::new(writer);
+        job.stdout = Output::to(vec![writer]);
+        if !entry.calls.is_empty() {
+            job.caller = Some(self.below(&job));
+        }
+        let (id, engine) = (job.id, self.engine.clone());
+        // A task of its own: it goes on while its caller computes, and its time on a processor is
+        // not its caller's.
+        Ok(Callee::new(id, stdin, stdout, tokio::spawn(async move { engine.attend(job).await })))
+    }
+}
+
+impl Calls {
+    /// Finds the version that answers, if the job may call it.
+    fn find(&self, name: &str) -> Result<Arc<Entry>, CallError> {
+        let caller = self.line.last().expect("the job itself is in its line");
+        if !caller.calls.iter().any(|granted| granted.as_str() == name) {
+            return Err(CallError::NotGranted { caller: caller.name.clone(), wanted: name.to_owned() });
+        }
+        // Of the catalog, never of the registry: no grant leads to a job of the daemon's own.
+        let entry = self.catalog.handlers.get(name).ok_or_else(|| CallError::NotFound(name.to_owned()))?;
+        if self.line.len() > DEEPEST {
+            return Err(CallError::TooDeep { wanted: entry.name.clone(), most: DEEPEST });
+        }
+        Ok(self.catalog.pick(entry).clone())
+    }
+
+    /// Refuses what would wait for slots that only its own callers hold: nobody would ever leave one.
+    fn check_slots(&self, entry: &Entry) -> Result<(), CallError> {
+        let same = |other: &&Arc<Entry>| Arc::ptr_eq(&other.slots.running, &entry.slots.running);
+        let (own, total) = (self.line.iter().filter(same).count(), self.line.len());
+        let deadlock = |key| Err(CallError::Deadlock { wanted: entry.name.clone(), key });
+        if own >= entry.limits.concurrency {
+            return deadlock(format!("handler.{}.limits.concurrency", entry.name));
+        }
+        if total >= self.engine.places.all {
+            return deadlock("jobs".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Puts the facts behind what the caller has set, and behind them what the handler is configured
+    /// with: neither can be set by a caller.
+    fn set_env(&self, job: &mut Job) -> Result<(), EnvError> {
+        job.env.set("REQUEST_ID", self.root.to_string())?;
+        job.env.set("JOB_ID", job.id.to_string())?;
+        job.env.set("JOB_PARENT", self.id.to_string())?;
+        job.env.extend(&job.entry.env);
+        Ok(())
+    }
+
+    fn below(&self, job: &Job) -> Box<dyn Caller> {
+        let mut line = self.line.clone();
+        line.push(job.entry.clone());
+        let (engine, catalog) = (self.engine.clone(), self.catalog.clone());
+        Box::new(Calls { engine, catalog, line, id: job.id, root: self.root, left: self.left.clone() })
+    }
+}
+
+impl Engine {
+    /// Runs a job that nobody tells how it ended but its record and the log.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub async fn attend(self: &Arc<Self>, job: Job) -> Result<Status, Fault> {
+        let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
+        let start = Instant::now();
+        let outcome = self.start(job).await;
+        let well = matches!(outcome, Ok(Status::OK));
+        if well {
+            entry.record.succeed(start.elapsed())
+        } else {
+            entry.record.fail(start.elapsed())
+        }
+        if let Some(told) = complaint(&outcome, &last_words) {
+            warn!("[{label}] {}@{} {told}", entry.name, entry.version);
+        }
+        outcome
+    }
+}
+
+/// Says what is to be logged of an end; none: nothing.
+fn complaint(outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
+    match outcome {
+        Ok(Status::OK) => None,
+        Ok(status) => Some(match last_words.last_line() {
+            line if line.is_empty() => format!("ended with exit status {}", status.0),
+            line => format!("ended with exit status {}: {line}", status.0),
+        }),
+        Err(fault @ Fault::Trapped { stack, .. }) if !stack.is_empty() => {
+            Some(format!("{fault}\n{}", stack.trim_end()))
+        }
+        Err(fault) => Some(fault.to_string()),
+    }
+}
