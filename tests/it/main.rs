@@ -23,6 +23,7 @@ mod limits;
 mod manager;
 mod mounts;
 mod proxy;
+mod reuse;
 mod sockets;
 mod streaming;
 mod swap;

@@ -123,6 +123,7 @@ fn of_file(module: &Path) -> Result<HandlerConfig> {
         mounts: Vec::new(),
         limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
         mapping: Mapping::Cgi,
+        reuse: None,
         probe: None,
         line: 0,
     })

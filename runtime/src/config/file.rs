@@ -143,6 +143,8 @@ table! {
         secrets: Named<String>,
         mounts: Vec<At<Mount>>,
         limits: Limits,
+        /// Requests that one instance answers.
+        reuse: Scalar,
         /// `cgi` or `raw`.
         output: String,
         /// Of `raw` output.

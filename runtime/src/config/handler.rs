@@ -1,18 +1,22 @@
 //! `[handler.NAME]`: from the handlers as written to what their jobs are given.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
 use super::meant::{HandlerConfig, Mount, Probe};
-use super::reader::{At, Named};
+use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
 use super::secret;
 use super::{calls, file};
 use crate::job::{Env, Limits, Mapping};
+
+/// The most requests that one instance answers: what it leaks must end at some time.
+const MOST_REUSE: usize = 1_000_000;
 
 /// What plain text is, if the handler does not say otherwise.
 const RAW: &str = "text/plain; charset=utf-8";
@@ -47,6 +51,7 @@ pub(super) fn read(
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
+    let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     Some(HandlerConfig {
         name: name?,
@@ -58,6 +63,7 @@ pub(super) fn read(
         mounts,
         limits,
         mapping,
+        reuse,
         probe,
         line: *line,
     })
@@ -153,6 +159,12 @@ fn guest_path(text: &str) -> Result<String, String> {
             "wanted an absolute path such as \"/data\", without `.`, `..` and `//`, found {text:?}"
         )),
     }
+}
+
+/// Reads how many requests an instance answers; one: each has its own, as if nothing was said.
+fn reuse(scalar: &Scalar) -> Result<Option<NonZeroU32>, String> {
+    let requests = scalar::count(1..=MOST_REUSE)(scalar)?;
+    Ok(u32::try_from(requests).ok().filter(|requests| *requests > 1).and_then(NonZeroU32::new))
 }
 
 fn mapping(handler: &file::Handler, report: &Report<'_>) -> Mapping {

@@ -1,6 +1,7 @@
 //! The configuration as it is meant: every value checked, every default filled in, every path whole.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +122,8 @@ pub struct HandlerConfig {
     pub limits: Limits,
     /// How stdout becomes a response.
     pub mapping: Mapping,
+    /// Requests that one instance answers, one after the other; none: each has its own.
+    pub reuse: Option<NonZeroU32>,
     /// What a new version must answer before it serves; none: nothing.
     pub probe: Option<Probe>,
     /// The line of the file that names it.

@@ -8,7 +8,7 @@ use super::nearest::nearest;
 use super::report::Report;
 
 /// Settings of the design that this version cannot enforce, and so does not take.
-const PLANNED: &[&str] = &["schedule", "allow", "reuse"];
+const PLANNED: &[&str] = &["schedule", "allow"];
 
 /// A value and where it is written.
 #[derive(Clone, Debug)]

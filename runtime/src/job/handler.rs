@@ -1,6 +1,7 @@
 //! The seam between a job and what runs it.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -35,6 +36,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Says what a shutdown does about this handler's jobs.
     fn tenure(&self) -> Tenure {
         Tenure::Service
+    }
+
+    /// Says how many requests one instance of it answers; none: each has its own.
+    fn reuse(&self) -> Option<NonZeroU32> {
+        None
     }
 
     /// Lists the directories of the host that its jobs see.

@@ -93,6 +93,9 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("module", old.version.clone(), new.version.clone());
     compare("args", format!("{:?}", old.args), format!("{:?}", new.args));
     compare("output", describe::output(&old.mapping), describe::output(&new.mapping));
+    let reuse =
+        |entry: &Entry| entry.handler.reuse().map_or("off".to_owned(), |requests| requests.to_string());
+    compare("reuse", reuse(old), reuse(new));
     let (before, after) = (describe::limits(&old.limits), describe::limits(&new.limits));
     for (key, value) in before.as_object().into_iter().flatten() {
         compare(&format!("limits.{key}"), value.to_string(), after[key].to_string());

@@ -33,6 +33,7 @@ pub(super) fn grants(entry: &Entry) -> Value {
         "env": env,
         "mounts": mounts,
         "output": output(&entry.mapping),
+        "reuse": entry.handler.reuse(),
         "limits": limits(&entry.limits),
     })
 }

@@ -246,7 +246,7 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         true => None,
         false => Some(Files::new(mounts, config.limits.concurrency)?),
     };
-    let module = Module { code, files };
+    let module = Module::new(code, files, config.reuse)?;
     Ok(Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),

@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,9 +14,13 @@ use crate::job::{Fault, Output, RequestBody};
 
 /// A request's body, as the component reads it.
 pub(super) struct Ours {
-    body: RequestBody,
+    body: Lent,
     broken: Broken,
 }
+
+/// A body that is lent to a component: whatever handle it is in, it can be taken back.
+#[derive(Clone)]
+pub(super) struct Lent(Arc<Mutex<Option<RequestBody>>>);
 
 /// The fault that a body ended with, which is the job's end as well: what the component makes of an
 /// error that it reads, or of a reader that is gone, does not count.
@@ -39,8 +43,10 @@ pub(super) struct Written {
 }
 
 impl Ours {
-    pub(super) fn new(body: RequestBody, broken: Broken) -> Ours {
-        Ours { body, broken }
+    /// Lends a body for as long as its job lasts.
+    pub(super) fn lend(body: RequestBody, broken: Broken) -> (Ours, Lent) {
+        let lent = Lent(Arc::new(Mutex::new(Some(body))));
+        (Ours { body: lent.clone(), broken }, lent)
     }
 }
 
@@ -49,10 +55,12 @@ impl Body for Ours {
     type Error = Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let next = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let mut lent = self.body.lock();
+        let Some(body) = &mut *lent else { return Poll::Ready(None) };
+        let next = ready!(Pin::new(body).poll_frame(context));
         Poll::Ready(next.map(|frame| {
             frame.map_err(|fault| {
                 self.broken.set(fault);
@@ -62,11 +70,22 @@ impl Body for Ours {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.lock().as_ref().is_none_or(|body| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.lock().as_ref().map(|body| body.size_hint()).unwrap_or_default()
+    }
+}
+
+impl Lent {
+    /// Takes the body back: to the component it has come to its end.
+    pub(super) fn take_back(self) {
+        drop(self.lock().take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<RequestBody>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -31,6 +31,13 @@ impl Meter {
         self.refused
     }
 
+    /// Charges another job from now on, with what is held already.
+    pub(super) fn charge(&mut self, usage: Arc<Usage>) {
+        self.refused = false;
+        self.usage = usage;
+        self.usage.hold(self.used);
+    }
+
     fn grow(&mut self, by: usize) -> bool {
         let total = self.used.checked_add(by).filter(|total| *total <= self.most);
         self.refused |= total.is_none();

@@ -1,5 +1,6 @@
 //! A handler that is a WebAssembly module: code, and what it is granted.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,9 +14,11 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use super::files::Files;
 use super::handles;
+use super::idle::Idle;
+use super::proxy::Warm;
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
-use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Run, Status};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Output, Run, Status};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -29,9 +32,27 @@ pub struct Module {
     pub code: Code,
     /// What it sees of the host's files, if anything.
     pub files: Option<Files>,
+    /// Instances that answer more than one request, if it has such.
+    idle: Option<Idle<Warm>>,
 }
 
 impl Module {
+    /// Makes a handler of code. With `reuse`, an instance answers so many requests, one after the
+    /// other.
+    ///
+    /// # Errors
+    /// Only what answers HTTP by itself can be asked twice.
+    pub fn new(code: Code, files: Option<Files>, reuse: Option<NonZeroU32>) -> anyhow::Result<Module> {
+        let idle = match (&code, reuse) {
+            (_, None) => None,
+            (Code::Proxy(code), Some(requests)) => Some(code.idle(requests)),
+            (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
+                "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
+            ),
+        };
+        Ok(Module { code, files, idle })
+    }
+
     /// Says what the module is made of.
     pub fn kind(&self) -> Kind {
         match &self.code {
@@ -41,11 +62,11 @@ impl Module {
         }
     }
 
-    async fn run_with(&self, wasi: WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
+    async fn run_with(&self, wasi: impl FnOnce() -> WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
         match &self.code {
-            Code::Core(code) => code.run(wasi, job).await,
-            Code::Command(code) => code.run(wasi, job).await,
-            Code::Proxy(code) => code.run(wasi, job).await,
+            Code::Core(code) => code.run(wasi(), job).await,
+            Code::Command(code) => code.run(wasi(), job).await,
+            Code::Proxy(code) => code.run(wasi, self.idle.as_ref(), job).await,
         }
     }
 
@@ -64,10 +85,14 @@ const PROOF: Duration = Duration::from_secs(5);
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let Some(files) = &self.files else { return self.run_with(bare(), job).await };
+            let Some(files) = &self.files else { return self.run_with(bare, job).await };
             let (wasi, threads) = files.open().await?;
-            threads.run(self.run_with(wasi, job)).await
+            threads.run(self.run_with(|| wasi, job)).await
         })
+    }
+
+    fn reuse(&self) -> Option<NonZeroU32> {
+        self.idle.as_ref().map(Idle::requests)
     }
 
     fn mounts(&self) -> &[Mount] {
@@ -114,12 +139,12 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
 
 /// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
 /// is for the log, whichever stream it prints to: its response takes another way.
-pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, job: &Job) {
+pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, log: Output, job: &Job) {
     wasi.arg(job.entry.name.as_str()).args(&job.args);
     for (name, value) in job.env.iter() {
         wasi.env(name, value);
     }
-    let log = Stdout::new(job.stderr.clone(), u64::MAX);
+    let log = Stdout::new(log, u64::MAX);
     wasi.stdout(log.clone()).stderr(log);
 }
 

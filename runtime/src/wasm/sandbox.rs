@@ -1,8 +1,10 @@
 //! The engine that compiles modules and holds the memory their jobs run in.
 
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
 use tracing::warn;
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
@@ -24,6 +26,8 @@ pub struct Sandbox {
     engine: Engine,
     core: Linker<core::State>,
     component: wasmtime::component::Linker<State>,
+    /// Places for instances that wait for a request, beside those of jobs.
+    places: Arc<Semaphore>,
     allocation: Allocation,
     compilation: Compilation,
     /// What code depends on besides its module.
@@ -82,8 +86,10 @@ impl Sandbox {
     }
 
     fn try_new(jobs: u32, compilation: Compilation) -> Result<Sandbox> {
+        let waiting = jobs.div_ceil(4);
+        let places = Arc::new(Semaphore::new(usize::try_from(waiting)?));
         let mut pooled = settings::config();
-        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs)));
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs + waiting)));
         let (engine, allocation) = match Engine::new(&pooled) {
             Ok(engine) => (engine, Allocation::Pooled),
             Err(refusal) => (Engine::new(&settings::config())?, Allocation::OnDemand(format!("{refusal:#}"))),
@@ -92,7 +98,7 @@ impl Sandbox {
         let core = core::linker(&engine)?;
         let component = component::linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
-        Ok(Sandbox { engine, core, component, allocation, compilation, fingerprint, _ticker: ticker })
+        Ok(Sandbox { engine, core, component, places, allocation, compilation, fingerprint, _ticker: ticker })
     }
 
     /// Says how jobs get their memory.
@@ -144,7 +150,7 @@ impl Sandbox {
         let linker = &self.component;
         let exports = |interface| component::exports(&self.engine, component, interface);
         if exports(proxy::INTERFACE) {
-            ProxyCode::link(linker, component).map(Code::Proxy)
+            ProxyCode::link(linker, component, self.places.clone()).map(Code::Proxy)
         } else if exports(command::INTERFACE) {
             CommandCode::link(linker, component).map(Code::Command)
         } else {

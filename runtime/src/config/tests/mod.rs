@@ -282,12 +282,12 @@ handler = "hello"
 
 #[test]
 fn what_is_designed_but_not_built_is_refused() {
-    let errors = mistakes("\nschedule = 1\n[handler.x]\nmodule = \"hello.wasm\"\nreuse = 1\n");
+    let errors = mistakes("\nschedule = 1\n[handler.x]\nmodule = \"hello.wasm\"\nallow = []\n");
     assert_eq!(
         errors,
         [
             "p.toml:2: schedule: is not supported by this version",
-            "p.toml:5: handler.x.reuse: is not supported by this version",
+            "p.toml:5: handler.x.allow: is not supported by this version",
         ]
     );
 }

@@ -22,6 +22,8 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "listen = \"tcp://:80\"", "wanted a list, found the string \"tcp://:80\""),
         ("", "listen = [\"tcp://:80\", \"tcp://127.0.0.1:80\"]", "already"),
         ("", "listen = [80]", "listen[0]: wanted a string, found the integer 80"),
+        ("handler", "reuse = 0", "reuse: "),
+        ("handler", "reuse = \"often\"", "reuse: "),
         ("", "grace = true", "wanted a duration such as \"30s\", found the boolean true"),
         ("", "grace = \"10000h\"", "8784h at most"),
         ("", "jobs = 0", "from 1 to 4096, found 0"),

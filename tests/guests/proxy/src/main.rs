@@ -16,6 +16,7 @@ struct Proxy;
 
 impl Guest for Proxy {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        COUNT.fetch_add(1, Ordering::Relaxed);
         let target = request.path_with_query().unwrap_or_default();
         let path = target.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
         let (verb, word) = path.split_once('/').unwrap_or((&path, ""));
@@ -37,10 +38,12 @@ impl Guest for Proxy {
     }
 }
 
+/// The requests of this instance.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// Says which request of this instance it is.
 fn count() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    format!("{}\n", COUNT.fetch_add(1, Ordering::Relaxed) + 1)
+    format!("{}\n", COUNT.load(Ordering::Relaxed))
 }
 
 /// Answers with a text.
