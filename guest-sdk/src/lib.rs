@@ -47,6 +47,7 @@ mod request;
 mod response;
 mod stdout;
 mod vars;
+pub mod websocket;
 
 pub use body::Body;
 pub use document::write_document;

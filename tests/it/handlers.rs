@@ -226,3 +226,19 @@ fn ticks_come_one_by_one_and_end() {
          event: done\ndata: {\"ticks\":3}\n\n"
     );
 }
+
+#[test]
+fn shout_answers_each_message_in_capitals() {
+    let daemon = shared();
+    let stream = std::net::TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    let url = format!("ws://127.0.0.1:{}/shout", daemon.port());
+    let (mut socket, _response) = tokio_tungstenite::tungstenite::client(url, stream).unwrap();
+
+    for (said, answer) in [("hello", "HELLO"), ("straße", "STRASSE"), ("bye", "GOOD BYE")] {
+        socket.send(said.into()).unwrap();
+        assert_eq!(socket.read().unwrap().to_text().unwrap(), answer);
+    }
+
+    assert!(socket.read().unwrap().is_close());
+}

@@ -24,6 +24,7 @@ const DOORS: &[(&str, &str)] = &[
     ("x509_parser", "net"),
     ("landlock", "confine"),
     ("seccompiler", "confine"),
+    ("tokio_tungstenite", "http"),
 ];
 
 /// The most lines of a file.

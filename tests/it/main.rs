@@ -30,3 +30,4 @@ mod swap;
 mod tls;
 mod upgrade;
 mod upgrades;
+mod websocket;

@@ -16,7 +16,7 @@ pub use cors::Cors;
 pub use live::{Live, Stale};
 pub use pattern::Capture;
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
-pub use upgrade::Upgrade;
+pub use upgrade::{Messages, Origins, Upgrade, WebSocket};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

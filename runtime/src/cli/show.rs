@@ -90,11 +90,12 @@ pub(super) fn routes(Args { socket }: Args) -> Result<ExitCode> {
                 any(text(&route["methods"]), "*"),
                 text(&route["host"]).replacen('-', "*", usize::from(route["host"].is_null())),
                 text(&route["path"]),
+                text(&route["upgrade"]),
                 text(&route["handler"]),
                 text(&route["version"]),
             ]
         };
-        let titles = ["METHODS", "HOST", "PATH", "HANDLER", "VERSION"];
+        let titles = ["METHODS", "HOST", "PATH", "UPGRADE", "HANDLER", "VERSION"];
         table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
     })
 }

@@ -63,7 +63,7 @@ fn header(text: &str) -> Result<(), String> {
 }
 
 /// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the usual one.
-fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
+pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
     if beside_all && text == "*" {
         return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
     }

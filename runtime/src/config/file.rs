@@ -180,7 +180,21 @@ table! {
         methods: Vec<At<String>>,
         host: String,
         handler: String,
-        /// What its clients change over to: `tcp`.
+        /// What its clients change over to: `tcp` or `websocket`.
         upgrade: String,
+        websocket: WebSocket,
+    }
+}
+
+table! {
+    /// `route.websocket`.
+    WebSocket {
+        /// `lines` or `frames`.
+        messages: String,
+        message_size: Scalar,
+        protocols: Vec<At<String>>,
+        origins: Vec<At<String>>,
+        ping: Scalar,
+        idle: Scalar,
     }
 }

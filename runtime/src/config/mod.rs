@@ -16,6 +16,7 @@ mod scalar;
 mod secret;
 mod tls;
 mod units;
+mod websocket;
 
 pub use meant::{
     CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, Secret, UnixOptions,

@@ -7,6 +7,7 @@ use super::meant::RouteConfig;
 use super::nearest::nearest;
 use super::reader::At;
 use super::report::Report;
+use super::websocket;
 use crate::catalog::{Claim, Upgrade, VersionPrefix, conflicts};
 use crate::job::Name;
 
@@ -57,11 +58,15 @@ fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Opt
     let methods = route.methods.as_ref().map(|list| methods(list, report)).unwrap_or_default();
     let handler = route.handler.as_ref();
     let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
-    let upgrade = report.settle(route.upgrade.as_ref(), None, |text| upgrade(text).map(Some));
+    let upgrade = websocket::read(written, report);
     // A method or host that cannot be read is no claim to all of them.
     if report.blames(key) {
         return None;
     }
+    let methods = match upgrade {
+        Some(Upgrade::WebSocket(_)) => vec![Method::GET],
+        Some(Upgrade::Tcp) | None => methods,
+    };
     Some(RouteConfig {
         path: route.path.as_ref()?.value.clone(),
         methods,
@@ -70,13 +75,6 @@ fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Opt
         upgrade,
         line: *line,
     })
-}
-
-fn upgrade(text: &str) -> Result<Upgrade, String> {
-    match text {
-        "tcp" => Ok(Upgrade::Tcp),
-        _ => Err(format!("wanted \"tcp\", found {text:?}")),
-    }
 }
 
 fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {

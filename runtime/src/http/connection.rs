@@ -108,7 +108,7 @@ async fn serve_one_by_one(accepted: Accepted, stream: Watched<Stream>) {
         }
     };
     match outcome {
-        Ok(()) => switched.run(&progress).await,
+        Ok(()) => switched.run(&progress, &leaving).await,
         // The client's doing, or already told by the job that failed.
         Err(error) => debug!("connection from {}: {error}", peer.remote()),
     }

@@ -1,7 +1,10 @@
 //! The one table from what went wrong to what the client is told.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -26,6 +29,8 @@ pub(super) enum Refusal {
     WrongMethod(String),
     /// The route is for clients that change over to this protocol.
     UpgradeRequired(&'static str),
+    /// The WebSocket is of another version than there is.
+    WebSocketVersion,
     /// The job of this number failed.
     Failed(JobId, Fault),
     /// No job has this name.
@@ -48,7 +53,7 @@ impl Refusal {
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::UpgradeRequired(_) => StatusCode::UPGRADE_REQUIRED,
+            Refusal::UpgradeRequired(_) | Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
                 Fault::NotFound(_) => StatusCode::NOT_FOUND,
@@ -83,6 +88,7 @@ impl Refusal {
             Refusal::Forbidden(_) => "forbidden",
             Refusal::WrongMethod(_) => "method_not_allowed",
             Refusal::UpgradeRequired(_) => "upgrade_required",
+            Refusal::WebSocketVersion => "websocket_version",
             Refusal::Failed(_, fault) => fault.code(),
         }
     }
@@ -96,6 +102,7 @@ impl Refusal {
             Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
+            Refusal::WebSocketVersion => "WebSocket is spoken in version 13 only".to_owned(),
             Refusal::UpgradeRequired(protocol) => format!(
                 "this path is for clients that change over to {protocol}: send HTTP/1.1 with `Connection: \
                  Upgrade` and `Upgrade: {protocol}`"
@@ -119,6 +126,7 @@ impl Refusal {
             Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
+            | Refusal::WebSocketVersion
             | Refusal::NoJob(_)
             | Refusal::Rejected(..) => false,
             Refusal::Failed(_, fault) => matches!(
@@ -139,6 +147,7 @@ impl Refusal {
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
+            | Refusal::WebSocketVersion
             | Refusal::NoJob(_)
             | Refusal::Forbidden(_) => None,
         };
@@ -165,6 +174,11 @@ impl Refusal {
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
             Refusal::UpgradeRequired(protocol) => headers.extend(upgrade::fields(protocol)),
+            Refusal::WebSocketVersion => {
+                // RFC 6455 §4.4.
+                headers.extend(upgrade::fields("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, upgrade::VERSION);
+            }
             Refusal::Failed(
                 _,
                 Fault::Busy { retry_after, .. } | Fault::QueuedTooLong { retry_after, .. },

@@ -200,7 +200,7 @@ impl<'a> Asked<'a> {
         body: Incoming,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let applicant = Applicant::of(self.head, &body, upgrade)?;
+        let applicant = Applicant::of(self.head, &body, upgrade, self.catalog.cors.as_ref())?;
         let entry = self.catalog.pick(&found.route.handler);
         let made = self.call(found, entry, exchange);
         let id = made.job.id;

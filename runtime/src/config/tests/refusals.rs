@@ -88,7 +88,14 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("route", "methods = [\"GET\", \"GET\"]", "already"),
         ("route", "host = \"a.example:80\"", "leave out the port"),
         ("route", "path = \"hello\"", "starts with `/`"),
-        ("route", "upgrade = \"h2c\"", "upgrade: wanted \"tcp\", found \"h2c\""),
+        ("route", "upgrade = \"h2c\"", "upgrade: wanted \"tcp\" or \"websocket\", found \"h2c\""),
+        ("route", "websocket.ping = \"1s\"", "goes with upgrade = \"websocket\""),
+        ("route", "upgrade = \"websocket\"\nmethods = [\"POST\"]", "asked for by GET"),
+        ("route", "upgrade = \"websocket\"\nwebsocket.messages = \"json\"", "wanted \"lines\" or \"frames\""),
+        ("route", "upgrade = \"websocket\"\nwebsocket.message_size = 9", "125B to 64MiB"),
+        ("route", "upgrade = \"websocket\"\nwebsocket.protocols = [\"a b\"]", "subprotocol such as"),
+        ("route", "upgrade = \"websocket\"\nwebsocket.origins = [\"https://a.example/\"]", "without a path"),
+        ("route", "upgrade = \"websocket\"\nwebsocket.ping = \"0s\"", "\"none\""),
         ("route", "method = [\"GET\"]", "did you mean \"methods\"?"),
     ] {
         refused(section, line, wanted);

@@ -2,6 +2,9 @@
 
 mod stdin;
 mod tcp;
+mod websocket;
+
+pub(super) use websocket::VERSION;
 
 use std::future::{poll_fn, ready};
 use std::io;
@@ -10,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -21,10 +24,12 @@ use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::Exchange;
 use super::response_body::Body;
-use crate::catalog::Upgrade;
+use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
 use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Tail};
+use crate::net::Leaving;
 use stdin::Wanted;
+use websocket::Agreed;
 
 /// What a connection goes on with once its last response is written: nothing, or a job.
 #[derive(Default)]
@@ -33,6 +38,8 @@ pub(super) struct Switched(Mutex<Option<Tunnel>>);
 /// A job that has a connection to itself.
 pub(super) struct Tunnel {
     upgrade: Upgrade,
+    /// What a WebSocket's handshake has come to.
+    agreed: Option<Agreed>,
     /// Becomes the connection when the 101 is written.
     connection: OnUpgrade,
     job: Ends,
@@ -59,6 +66,7 @@ enum Ended {
 /// A client that has asked for the protocol of its route.
 pub(super) struct Applicant<'a> {
     upgrade: &'a Upgrade,
+    agreed: Option<Agreed>,
     connection: OnUpgrade,
 }
 
@@ -67,7 +75,12 @@ impl<'a> Applicant<'a> {
     ///
     /// # Errors
     /// It does not, or not so that it can be done.
-    pub(super) fn of(head: &Parts, body: &Incoming, upgrade: &'a Upgrade) -> Result<Applicant<'a>, Refusal> {
+    pub(super) fn of(
+        head: &Parts,
+        body: &Incoming,
+        upgrade: &'a Upgrade,
+        cors: Option<&Cors>,
+    ) -> Result<Applicant<'a>, Refusal> {
         let protocol = upgrade.protocol();
         // RFC 9110 §7.8: HTTP/1.0 cannot ask for it, and HTTP/2 has no such field.
         let asks = head.version == Version::HTTP_11
@@ -79,7 +92,15 @@ impl<'a> Applicant<'a> {
             // What follows the head belongs to the new protocol; a body would have to be kept for it.
             return Err(Refusal::Malformed(format!("a request for an upgrade to {protocol} has a body")));
         }
-        Ok(Applicant { upgrade, connection })
+        let agreed = match upgrade {
+            Upgrade::Tcp => None,
+            // RFC 6455 §4.1: by GET. A HEAD has got here in its stead.
+            Upgrade::WebSocket(_) if head.method != Method::GET => {
+                return Err(Refusal::WrongMethod(Method::GET.to_string()));
+            }
+            Upgrade::WebSocket(websocket) => Some(websocket::agree(head, websocket, cors)?),
+        };
+        Ok(Applicant { upgrade, agreed, connection })
     }
 
     /// Starts the job and runs it until it reads or writes: only then is the client told that it has
@@ -89,10 +110,18 @@ impl<'a> Applicant<'a> {
     /// No slot is free, or the job failed before it read or wrote.
     pub(super) async fn accept(
         self,
-        made: Made,
+        mut made: Made,
         engine: &Arc<Engine>,
         limits: &Limits,
     ) -> Result<Tunnel, Fault> {
+        if let Upgrade::WebSocket(websocket) = self.upgrade {
+            let agreed = self.agreed.as_ref().and_then(|agreed| agreed.protocol.as_ref());
+            let protocol = agreed.and_then(|protocol| protocol.to_str().ok()).unwrap_or_default();
+            let env = &mut made.job.env;
+            // Refused only where they hold a NUL.
+            let _set = env.set("WEBSOCKET_MESSAGES".to_owned(), websocket.messages.name());
+            let _set = env.set("WEBSOCKET_PROTOCOL".to_owned(), protocol);
+        }
         let (stdin, input, wanted) = stdin::feed(limits.body);
         let Answering { run, reader: mut stdout, last_words } = made.start(engine, input);
         let run = match run {
@@ -100,7 +129,8 @@ impl<'a> Applicant<'a> {
             None => done(Ok(Status::OK)),
         };
         let job = Ends { run, stdin, stdout, last_words };
-        Ok(Tunnel { upgrade: self.upgrade.clone(), connection: self.connection, job, exchange: None })
+        let Applicant { upgrade, agreed, connection } = self;
+        Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, exchange: None })
     }
 }
 
@@ -110,6 +140,9 @@ impl Switched {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().extend(fields(tunnel.upgrade.protocol()));
+        if let Some(agreed) = &tunnel.agreed {
+            agreed.tell(response.headers_mut());
+        }
         *self.lock() = Some(tunnel);
         response
     }
@@ -129,25 +162,29 @@ impl Switched {
     ///
     /// # Cancel safety
     /// Dropping the future ends the job.
-    pub(super) async fn run(&self, progress: &Progress) {
+    pub(super) async fn run(&self, progress: &Progress, leaving: &Leaving) {
         let tunnel = self.lock().take();
         if let Some(tunnel) = tunnel {
             // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
             progress.answering(None);
             // Boxed: a connection that stays with HTTP need not be as large as one that does not.
-            Box::pin(tunnel.run()).await;
+            Box::pin(tunnel.run(leaving)).await;
         }
     }
 }
 
 impl Tunnel {
-    async fn run(self) {
-        let Tunnel { upgrade, connection, job, exchange: Some(mut exchange) } = self else { return };
+    async fn run(self, leaving: &Leaving) {
+        let Tunnel { upgrade, connection, job, exchange: Some(mut exchange), .. } = self else { return };
         // Not there: the client left before it was told.
         let Ok(connection) = connection.await else { return };
         let last_words = job.last_words.clone();
         let ended = match upgrade {
             Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, &mut exchange).await,
+            Upgrade::WebSocket(websocket) => {
+                let connection = TokioIo::new(connection);
+                websocket::carry(connection, &websocket, job, &mut exchange, leaving).await
+            }
         };
         match ended {
             Ended::Job(Ok(status)) if status.is_ok() => {}
@@ -175,7 +212,7 @@ async fn first_sign(
 ) -> Result<Run, Fault> {
     let ended = poll_fn(|context| match run.as_mut().poll(context) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending if wanted.get() => Poll::Ready(None),
+        Poll::Pending if wanted.poll(context).is_ready() => Poll::Ready(None),
         Poll::Pending => match stdout.poll_filled(context) {
             Poll::Ready(true) => Poll::Ready(None),
             // One that closed its stdout wakes us when it ends.

@@ -7,16 +7,24 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
+use futures_util::task::AtomicWaker;
 
 use crate::http::call::PIPE;
 use crate::job::{Fault, Input, PipeReader, PipeWriter, pipe};
 
-/// Says whether a job has asked for input yet.
-pub(super) struct Wanted(Arc<AtomicBool>);
+/// Tells when a job asks for input for the first time.
+#[derive(Clone, Default)]
+pub(super) struct Wanted(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    wanted: AtomicBool,
+    waiting: AtomicWaker,
+}
 
 struct Arriving {
     reader: PipeReader,
-    wanted: Arc<AtomicBool>,
+    wanted: Wanted,
     left: u64,
     most: u64,
 }
@@ -27,14 +35,23 @@ struct Arriving {
 /// the job does something else.
 pub(super) fn feed(most: u64) -> (PipeWriter, Input, Wanted) {
     let (writer, reader) = pipe(PIPE);
-    let wanted = Arc::new(AtomicBool::new(false));
+    let wanted = Wanted::default();
     let arriving = Arriving { reader, wanted: wanted.clone(), left: most, most };
-    (writer, Input::stream(arriving), Wanted(wanted))
+    (writer, Input::stream(arriving), wanted)
 }
 
 impl Wanted {
-    pub(super) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        self.0.waiting.register(context.waker());
+        if self.0.wanted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Tells whoever waits. Costs a load once it is told.
+    fn tell(&self) {
+        if !self.0.wanted.load(Ordering::Relaxed) {
+            self.0.wanted.store(true, Ordering::Release);
+            self.0.waiting.wake();
+        }
     }
 }
 
@@ -43,7 +60,7 @@ impl Stream for Arriving {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        this.wanted.store(true, Ordering::Relaxed);
+        this.wanted.tell();
         let next = ready!(Pin::new(&mut this.reader).poll_next(context));
         Poll::Ready(next.map(|bytes| match this.left.checked_sub(bytes.len() as u64) {
             Some(left) => {

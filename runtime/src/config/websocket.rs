@@ -1,0 +1,85 @@
+//! `route.upgrade` and `route.websocket`: what the clients of a route change over to.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+
+use super::file;
+use super::reader::At;
+use super::report::Report;
+use super::{cors, scalar};
+use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
+
+/// How long a client may be silent, if the route does not say: less than the minute after which
+/// proxies give a connection up.
+const PING: Duration = Duration::from_secs(30);
+
+/// The largest message, if the route does not say: what a pipe holds.
+const MESSAGE: usize = 64 << 10;
+
+/// What that may be: a control frame fits, and one connection does not fill the memory.
+const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
+
+/// Reads what a route's clients change over to; none: they stay with HTTP.
+pub(super) fn read(At { value: route, key, line }: &At<file::Route>, report: &Report<'_>) -> Option<Upgrade> {
+    let written = route.websocket.as_ref();
+    let says_so = route.upgrade.as_ref().is_some_and(|at| at.value == "websocket");
+    if let Some(at) = written.filter(|_| !says_so) {
+        report.add(at.line, &at.key, "goes with upgrade = \"websocket\"");
+    }
+    let gets = |methods: &[At<String>]| methods.iter().all(|at| at.value == Method::GET.as_str());
+    if says_so && route.methods.as_ref().is_some_and(|at| !gets(&at.value)) {
+        // RFC 6455 §4.1.
+        report.add(*line, key, "a WebSocket is asked for by GET: leave `methods` out");
+    }
+    report.settle(route.upgrade.as_ref(), None, |text| match text.as_str() {
+        "tcp" => Ok(Some(Upgrade::Tcp)),
+        "websocket" => {
+            let defaults = file::WebSocket::default();
+            let websocket = options(written.map_or(&defaults, |at| &at.value), report);
+            Ok(Some(Upgrade::WebSocket(Arc::new(websocket))))
+        }
+        _ => Err(format!("wanted \"tcp\" or \"websocket\", found {text:?}")),
+    })
+}
+
+fn options(written: &file::WebSocket, report: &Report<'_>) -> WebSocket {
+    WebSocket {
+        messages: report.settle(written.messages.as_ref(), Messages::Lines, |word| match word.as_str() {
+            "lines" => Ok(Messages::Lines),
+            "frames" => Ok(Messages::Frames),
+            _ => Err(format!("wanted \"lines\" or \"frames\", found {word:?}")),
+        }),
+        message_size: report.settle(written.message_size.as_ref(), MESSAGE, scalar::size_in_memory(MESSAGES)),
+        protocols: list(written.protocols.as_ref(), report, protocol),
+        origins: origins(written.origins.as_ref(), report),
+        ping: report.settle(written.ping.as_ref(), Some(PING), scalar::deadline_or_none),
+        idle: report.settle(written.idle.as_ref(), None, scalar::deadline_or_none),
+    }
+}
+
+/// Reads who may connect; an empty list is nobody but the site itself.
+fn origins(written: Option<&At<Vec<At<String>>>>, report: &Report<'_>) -> Origins {
+    let Some(at) = written else { return Origins::OfCors };
+    let all = at.value.iter().any(|origin| origin.value == "*");
+    let listed = list(written, report, |text| cors::origin(text, all && at.value.len() > 1));
+    if all { Origins::All } else { Origins::Listed(listed) }
+}
+
+fn list(
+    written: Option<&At<Vec<At<String>>>>,
+    report: &Report<'_>,
+    read: impl Fn(&str) -> Result<HeaderValue, String>,
+) -> Vec<HeaderValue> {
+    let values = written.map_or(&[][..], |at| &at.value).iter();
+    values.filter_map(|at| report.settle(Some(at), None, |text| read(text).map(Some))).collect()
+}
+
+/// Reads a subprotocol: a token (RFC 6455 §4.1), as the name of a method is.
+fn protocol(text: &str) -> Result<HeaderValue, String> {
+    let token = Method::from_bytes(text.as_bytes()).is_ok();
+    let value = HeaderValue::from_str(text).ok().filter(|_| token);
+    value.ok_or_else(|| format!("wanted a subprotocol such as \"chat.v1\", found {text:?}"))
+}

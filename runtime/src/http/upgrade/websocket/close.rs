@@ -1,0 +1,71 @@
+//! The one table from how a WebSocket ends to the code it is closed with (RFC 6455 §7.4).
+
+use std::io;
+
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::messages::Unfit;
+use crate::job::{Fault, Status, StopReason};
+
+/// Makes the close of a job's end.
+pub(super) fn frame(outcome: &Result<Status, Fault>) -> CloseFrame {
+    match outcome {
+        Ok(status) if status.is_ok() => close(CloseCode::Normal, ""),
+        Ok(_) => close(CloseCode::Error, "exited"),
+        Err(fault) => close(code(fault), fault.code()),
+    }
+}
+
+/// Makes the close of what a client did; none: it has gone, or does not take one.
+pub(super) fn of_client(error: &Error) -> Option<CloseFrame> {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(close(CloseCode::Size, "message_size")),
+        Error::Utf8(_) => Some(close(CloseCode::Invalid, "not UTF-8")),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        Error::Protocol(_) => Some(close(CloseCode::Protocol, "protocol error")),
+        _ => None,
+    }
+}
+
+/// Makes the close of a message that a line cannot hold.
+pub(super) fn unfit(unfit: Unfit) -> CloseFrame {
+    close(
+        CloseCode::Unsupported,
+        match unfit {
+            Unfit::Binary => "a binary message, where messages are lines of text",
+            Unfit::SeveralLines => "a message of several lines, where a message is a line",
+        },
+    )
+}
+
+/// Makes the close of a connection on which nothing happens.
+pub(super) fn idle() -> CloseFrame {
+    close(CloseCode::Away, "idle")
+}
+
+/// Makes the close of a connection that has to go elsewhere.
+pub(super) fn draining() -> CloseFrame {
+    close(CloseCode::Away, "shutdown")
+}
+
+/// Says what a client did, for the log.
+pub(super) fn told(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        error => io::Error::other(error),
+    }
+}
+
+fn code(fault: &Fault) -> CloseCode {
+    match fault {
+        Fault::Stopped(StopReason::Shutdown) | Fault::Draining => CloseCode::Away,
+        Fault::Stopped(StopReason::Killed) | Fault::InputTooLarge(_) => CloseCode::Policy,
+        _ => CloseCode::Error,
+    }
+}
+
+fn close(code: CloseCode, reason: &'static str) -> CloseFrame {
+    CloseFrame { code, reason: reason.into() }
+}

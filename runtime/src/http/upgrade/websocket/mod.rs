@@ -1,0 +1,105 @@
+//! `upgrade = "websocket"`: messages are what a job reads and writes (RFC 6455).
+
+mod close;
+mod handshake;
+mod messages;
+mod session;
+
+pub(in crate::http) use handshake::{Agreed, VERSION, agree};
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+use super::{Ended, Ends};
+use crate::catalog::WebSocket;
+use crate::http::exchange::Exchange;
+use crate::job::{PipeReader, Run};
+use crate::net::Leaving;
+use session::{Over, Session};
+
+/// How long a client may take to answer that the connection is closed.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// How long a job may take to end whose client has said goodbye, or who has to.
+const TIDYING: Duration = Duration::from_secs(5);
+
+/// What is held for the frames that arrive, beside the message they make.
+const BUFFER: usize = 4 << 10;
+
+/// Carries messages both ways until the job has ended or the client has left, and then closes the
+/// connection, with a code that says why.
+pub(super) async fn carry<S>(
+    connection: S,
+    websocket: &WebSocket,
+    job: Ends,
+    exchange: &mut Exchange,
+    leaving: &Leaving,
+) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let size = websocket.message_size;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(BUFFER)
+        // A message goes out when it is written; what waits is one message, and pongs.
+        .write_buffer_size(0)
+        .max_write_buffer_size(size.saturating_add(BUFFER))
+        .max_message_size(Some(size))
+        .max_frame_size(Some(size));
+    let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
+    let Ends { run, stdin, stdout, .. } = job;
+    let session = Session::new(&mut socket, websocket, (run, stdin, stdout), exchange);
+    let (over, run, stdout) = session.run(leaving).await;
+    match over {
+        Over::Job { outcome, frame } => {
+            drop(run);
+            say_goodbye(socket, Some(frame)).await;
+            Ended::Job(outcome)
+        }
+        Over::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(run, stdout)).1,
+        // The answer to the client's close is on its way already.
+        Over::Farewell => tokio::join!(say_goodbye(socket, None), tidy(run, stdout)).1,
+        Over::Wrong { frame, error } => {
+            drop(run);
+            if frame.is_some() {
+                say_goodbye(socket, frame).await;
+            }
+            Ended::Client(error)
+        }
+    }
+}
+
+/// Closes a connection so that the client can read to its end, whatever it still sends.
+async fn say_goodbye<S>(mut socket: WebSocketStream<S>, frame: Option<CloseFrame>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let goodbye = async {
+        if let Some(frame) = frame {
+            socket.close(Some(frame)).await.ok()?;
+        }
+        while let Some(Ok(_)) = socket.next().await {}
+        let mut connection = socket.into_inner();
+        connection.shutdown().await.ok()?;
+        let mut dropped = [0; 1 << 10];
+        while connection.read(&mut dropped).await.ok()? > 0 {}
+        Some(())
+    };
+    // One that does not take it has gone.
+    let _taken = timeout(GOODBYE, goodbye).await;
+}
+
+/// Lets a job come to its end whose client has left as it should: its input has ended, and nobody
+/// hears what it says.
+async fn tidy(run: Run, mut stdout: PipeReader) -> Ended {
+    let unheard = async { while stdout.next().await.is_some() {} };
+    match timeout(TIDYING, async { tokio::join!(run, unheard).0 }).await {
+        Ok(outcome) => Ended::Job(outcome),
+        Err(_) => Ended::Client(std::io::Error::other("the client has left, and the job does not end")),
+    }
+}

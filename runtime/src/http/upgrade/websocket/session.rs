@@ -1,0 +1,300 @@
+//! One open WebSocket: what is read, written and waited for, until there is a reason to close.
+
+use std::future::{Future as _, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Sink as _, Stream as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::super::done;
+use super::messages::{self, Decoder};
+use super::{TIDYING, close};
+use crate::catalog::WebSocket;
+use crate::http::exchange::Exchange;
+use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
+use crate::net::Leaving;
+
+/// Why a connection is to be closed.
+pub(super) enum Over {
+    /// The job has ended and all it wrote is sent, or it is to end for what it wrote.
+    Job { outcome: Result<Status, Fault>, frame: CloseFrame },
+    /// The job closes.
+    Said(CloseFrame),
+    /// The client closes, as it should.
+    Farewell,
+    /// The client has done what it should not, or nothing for too long.
+    Wrong { frame: Option<CloseFrame>, error: io::Error },
+}
+
+/// A connection and its job.
+pub(super) struct Session<'a, S> {
+    socket: &'a mut WebSocketStream<S>,
+    websocket: &'a WebSocket,
+    exchange: &'a mut Exchange,
+    /// None: it has ended.
+    run: Option<Run>,
+    outcome: Option<Result<Status, Fault>>,
+    /// None: the job's input has ended, and what comes is dropped.
+    stdin: Option<PipeWriter>,
+    stdout: PipeReader,
+    decoder: Decoder,
+    /// What the socket had no room for.
+    waiting: Option<Message>,
+    unflushed: bool,
+    /// Once the connection is to leave: when it does so whatever the job is at.
+    leaves: Option<Instant>,
+    /// When the client was last heard of, and when the last message passed.
+    heard: Instant,
+    passed: Instant,
+    pinged: bool,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
+    pub(super) fn new(
+        socket: &'a mut WebSocketStream<S>,
+        websocket: &'a WebSocket,
+        (run, stdin, stdout): (Run, PipeWriter, PipeReader),
+        exchange: &'a mut Exchange,
+    ) -> Session<'a, S> {
+        let now = Instant::now();
+        Session {
+            socket,
+            websocket,
+            exchange,
+            run: Some(run),
+            outcome: None,
+            stdin: Some(stdin),
+            stdout,
+            decoder: Decoder::new(websocket),
+            waiting: None,
+            unflushed: false,
+            leaves: None,
+            heard: now,
+            passed: now,
+            pinged: false,
+            alarm: Box::pin(sleep_until(now)),
+        }
+    }
+
+    /// Goes on until there is a reason to close. Gives back the job, which may not have ended.
+    pub(super) async fn run(mut self, leaving: &Leaving) -> (Over, Run, PipeReader) {
+        let mut leaving = pin!(leaving.begun());
+        let over = poll_fn(|context| {
+            if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
+                // The job is told by the end of its input; what it still has to say is sent.
+                self.leaves = Some(Instant::now() + TIDYING);
+                self.stdin = None;
+            }
+            self.poll(context)
+        })
+        .await;
+        let run = self.run.unwrap_or_else(|| done(self.outcome.unwrap_or(Ok(Status::OK))));
+        (over, run, self.stdout)
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        loop {
+            if let Some(run) = &mut self.run
+                && let Poll::Ready(outcome) = run.as_mut().poll(context)
+            {
+                self.run = None;
+                self.outcome = Some(outcome);
+            }
+            let arrived = self.arriving(context);
+            if let Poll::Ready(Err(over)) = arrived {
+                return Poll::Ready(over);
+            }
+            let gone_out = self.going_out(context);
+            if let Poll::Ready(Err(over)) = gone_out {
+                return Poll::Ready(over);
+            }
+            if arrived.is_pending() && gone_out.is_pending() {
+                return self.clocks(context);
+            }
+        }
+    }
+
+    /// Takes a message from the client, if there is room for it.
+    fn arriving(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        if let Some(stdin) = &self.stdin {
+            match stdin.poll_room(context) {
+                Poll::Ready(Ok(_)) => {}
+                // The job has ended, or will not read.
+                Poll::Ready(Err(_)) => self.stdin = None,
+                Poll::Pending => {
+                    // Not heard, for nobody listens.
+                    self.heard = Instant::now();
+                    return Poll::Pending;
+                }
+            }
+        }
+        let message = match Pin::new(&mut *self.socket).poll_next(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => return Poll::Ready(Err(Over::Farewell)),
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(wrong(error))),
+            Poll::Ready(Some(Ok(message))) => message,
+        };
+        self.heard = Instant::now();
+        self.pinged = false;
+        if let Message::Close(_) = message {
+            return Poll::Ready(Err(Over::Farewell));
+        }
+        Poll::Ready(match messages::encode(self.websocket.messages, message) {
+            Ok(None) => Ok(()),
+            Ok(Some(bytes)) => {
+                self.passed = self.heard;
+                if self.stdin.as_ref().is_some_and(|stdin| stdin.write(&bytes).is_err()) {
+                    self.stdin = None;
+                }
+                Ok(())
+            }
+            Err(unfit) => Err(Over::Wrong {
+                frame: Some(close::unfit(unfit)),
+                error: io::Error::other("a message that is no line of text (websocket.messages)"),
+            }),
+        })
+    }
+
+    /// Sends a message of the job's, or what is left of one; ends with the job.
+    fn going_out(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        if self.unflushed || self.waiting.is_some() {
+            match Pin::new(&mut *self.socket).poll_flush(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(wrong(error))),
+                Poll::Ready(Ok(())) => self.unflushed = false,
+            }
+        }
+        let message = match self.waiting.take() {
+            Some(message) => message,
+            None => match self.next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(message))) => message,
+                Poll::Ready(Ok(None)) => return self.ended(),
+                Poll::Ready(Err(fault)) => {
+                    let outcome = Err(fault);
+                    let frame = close::frame(&outcome);
+                    return Poll::Ready(Err(Over::Job { outcome, frame }));
+                }
+            },
+        };
+        if let Message::Close(frame) = message {
+            let frame = frame.unwrap_or_else(|| close::frame(&Ok(Status::OK)));
+            return Poll::Ready(Err(Over::Said(frame)));
+        }
+        let length = message.len();
+        match Pin::new(&mut *self.socket).start_send(message) {
+            Ok(()) => {
+                self.exchange.sent(length);
+                self.passed = Instant::now();
+                self.unflushed = true;
+                Poll::Ready(Ok(()))
+            }
+            // Pongs are in its way.
+            Err(Error::WriteBufferFull(message)) => {
+                self.waiting = Some(*message);
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(wrong(error))),
+        }
+    }
+
+    /// Reads the next message of the job's; none: it has ended.
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, Fault>> {
+        loop {
+            if let Some(message) = self.decoder.next()? {
+                return Poll::Ready(Ok(Some(message)));
+            }
+            match self.stdout.poll_filled(context) {
+                Poll::Ready(true) => {
+                    let bytes: Bytes = self.stdout.take().unwrap_or_default();
+                    self.decoder.push(&bytes);
+                }
+                Poll::Ready(false) => match &self.outcome {
+                    Some(Ok(_)) => return Poll::Ready(self.decoder.finish()),
+                    // Part of a message is none.
+                    Some(Err(_)) => return Poll::Ready(Ok(None)),
+                    // One that closed its stdout wakes us when it ends.
+                    None => return Poll::Pending,
+                },
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Poll<Result<(), Over>> {
+        let outcome = self.outcome.take().unwrap_or(Ok(Status::OK));
+        let frame = match &outcome {
+            Ok(Status::OK) if self.leaves.is_some() => close::draining(),
+            outcome => close::frame(outcome),
+        };
+        Poll::Ready(Err(Over::Job { outcome, frame }))
+    }
+
+    /// Asks a silent client whether it is there, and ends a connection on which nothing happens.
+    fn clocks(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        loop {
+            let now = Instant::now();
+            let WebSocket { ping, idle, .. } = *self.websocket;
+            let silence = ping.map(|ping| self.heard + if self.pinged { ping * 2 } else { ping });
+            let idleness = idle.map(|idle| self.passed + idle);
+            if idleness.is_some_and(|due| now >= due) {
+                let error = io::Error::other("no message for too long (websocket.idle)");
+                return Poll::Ready(Over::Wrong { frame: Some(close::idle()), error });
+            }
+            if silence.is_some_and(|due| now >= due) {
+                if self.pinged {
+                    let error = io::Error::other("no answer to a ping (websocket.ping)");
+                    return Poll::Ready(Over::Wrong { frame: None, error });
+                }
+                self.pinged = true;
+                if let Err(error) = self.ask(context) {
+                    return Poll::Ready(wrong(error));
+                }
+                continue;
+            }
+            if self.leaves.is_some_and(|due| now >= due) {
+                let error = io::Error::other("the daemon shuts down, and the job does not end");
+                return Poll::Ready(Over::Wrong { frame: Some(close::draining()), error });
+            }
+            let dues = silence.into_iter().chain(idleness).chain(self.leaves);
+            let Some(due) = dues.min() else { return Poll::Pending };
+            if self.alarm.deadline() != due {
+                self.alarm.as_mut().reset(due);
+            }
+            if self.alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Sends a ping, unless what is before it is not out yet: then the client is known to be slow.
+    fn ask(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
+        if self.unflushed || self.waiting.is_some() {
+            return Ok(());
+        }
+        match Pin::new(&mut *self.socket).start_send(Message::Ping(Bytes::new())) {
+            Ok(()) => {}
+            Err(Error::WriteBufferFull(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        match Pin::new(&mut *self.socket).poll_flush(context) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => {
+                self.unflushed = true;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn wrong(error: Error) -> Over {
+    Over::Wrong { frame: close::of_client(&error), error: close::told(error) }
+}
