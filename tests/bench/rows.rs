@@ -61,6 +61,23 @@ path = "/hello/{who}"
 handler = "hello"
 "#;
 
+const GREET: &str = r#"
+[handler.greet]
+module = "BUILD/greet.wasm"
+[[route]]
+path = "/hello/{who}"
+handler = "greet"
+"#;
+
+const GREET_REUSED: &str = r#"
+[handler.greet]
+module = "BUILD/greet.wasm"
+reuse = 128
+[[route]]
+path = "/hello/{who}"
+handler = "greet"
+"#;
+
 const ECHO: &str = r#"
 [handler.echo]
 module = "BUILD/echo.wasm"
@@ -99,6 +116,8 @@ fn all() -> Vec<Row> {
         row("wat", "wasip1, hand-written, one `fd_write`", Some(WAT)),
         row("wasip1", "wasip1, Rust with the SDK", Some(HELLO)),
         row("wasip2", "wasip2, the same source", Some(HELLO2)),
+        row("http", "wasi:http 0.2, Rust, a fresh instance each", Some(GREET)),
+        row("http-reused", "wasi:http 0.2, the same, `reuse = 128`", Some(GREET_REUSED)),
         large(row("hyper-echo", "bare hyper, echo of 64 KiB", None)),
         large(row("echo", "wasip1, echo of 64 KiB", Some(ECHO))),
         crowded(row("hyper-idle", "bare hyper, 1,000 idle connections", None)),

@@ -45,6 +45,18 @@ fn hello_greets_whom_the_path_names_on_both_targets() {
 }
 
 #[test]
+fn greet_greets_and_sends_a_body_back_with_its_length_behind_it() {
+    let daemon = shared();
+
+    assert_eq!(daemon.get("/greet/ad%C3%A9le").text(), "Hello, adéle!\n");
+    let mut client = daemon.client();
+    client.send("POST /greet/ada HTTP/1.1\r\nHost: test\r\nTE: trailers\r\nContent-Length: 5\r\n\r\n12345");
+    assert!(client.head().contains("\r\ntrailer: x-length\r\n"));
+    assert_eq!(client.chunk(), b"12345");
+    assert_eq!(client.up_to(b"\r\n\r\n"), b"0\r\nx-length: 5\r\n\r\n");
+}
+
+#[test]
 fn teapot_is_a_teapot() {
     let daemon = shared();
 
