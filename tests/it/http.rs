@@ -136,7 +136,7 @@ fn a_body_nobody_read_does_not_become_the_next_request() {
     let daemon = daemon();
     let mut client = daemon.client();
 
-    client.send("POST /deaf HTTP/1.1\r\nHost: test\r\nContent-Length: 36\r\n\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n\r\n");
+    client.send("POST /deaf HTTP/1.1\r\nHost: test\r\nContent-Length: 37\r\n\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n\r\n");
 
     assert_eq!(client.response().text(), "not asked\n");
     let rest = client.get_or_closed("/read");

@@ -75,7 +75,8 @@ fn a_gibibyte_goes_through_in_flat_memory() {
 
     sending.join().unwrap().unwrap();
     assert_eq!(received, GIB);
-    let grown = daemon.peak_memory() - before;
+    // The kernel counts it by thread, and adds up now and then.
+    let grown = daemon.peak_memory().saturating_sub(before);
     assert!(grown < FLAT, "{grown} KiB");
 }
 
@@ -206,21 +207,6 @@ fn a_client_that_leaves_frees_a_guest_that_writes_within_100_ms() {
     let time = freed(writing, GET, Client::reset);
 
     assert!(time < Duration::from_millis(100), "{time:?}");
-}
-
-/// This is not what we want: hyper looks at a connection only where it reads, and it does not read on
-/// before the guest does, so the sandbox of a client that is gone is held up to its time limit.
-#[test]
-fn a_client_that_leaves_with_its_body_unread_is_not_noticed_before_the_time_limit() {
-    let program = Program::new().complain("begun\n").sleep_for_ever();
-    let daemon = Setup::one("limits.time = \"500ms\"", &program.wasm()).flag("-D").start();
-    let mut client = daemon.client();
-    client.send(HALF);
-    daemon.log.line("one: begun");
-
-    drop(client);
-
-    assert!(daemon.log.line("-job one() = ").contains("stopped at its time limit of 500ms"));
 }
 
 #[test]

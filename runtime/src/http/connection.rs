@@ -11,12 +11,14 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::deadline::Progress;
+use super::framing::Bounds;
+use super::inspected::{Inspected, Version};
 use super::server::{Purpose, Server, Settings};
 use super::service::{self, Line};
 use super::upgrade::Switched;
-use super::watched::{Version, Watched};
+use super::watched::Watched;
 use super::{admin, multiplexed};
-use crate::net::{Leave, Leaving, Peer, Stream};
+use crate::net::{Leave, Leaving, Peer, Protocol, Stream};
 
 /// A connection that was accepted, and what it is served with.
 pub(super) struct Accepted {
@@ -32,7 +34,8 @@ pub(super) struct Accepted {
 /// leave: then the requests under way are the last.
 pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leaving: Leaving) {
     let settings = server.settings.load_full();
-    let mut stream = Watched::new(stream, settings.deadlines);
+    let spoken = stream.protocol();
+    let mut stream = Inspected::new(Watched::new(stream, settings.deadlines, Stream::has_left));
     let late = async {
         // A request that is on its way is answered.
         let _ = leaving.begun().await;
@@ -46,6 +49,10 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
     };
     let accepted = Accepted { server, settings, peer, leaving };
     match version {
+        // What was agreed on is spoken (RFC 9113 §3.2).
+        Ok(Version::One) if spoken == Some(Protocol::Http2) => {
+            debug!("connection from {}: no HTTP/2", accepted.peer.remote())
+        }
         Ok(Version::One) => serve_one_by_one(accepted, stream).await,
         // Boxed: a connection of HTTP/1 need not be as large.
         Ok(Version::Two) => Box::pin(multiplexed::serve(accepted, stream)).await,
@@ -54,9 +61,11 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
 }
 
 /// Serves a connection of HTTP/1: one request after the other.
-async fn serve_one_by_one(accepted: Accepted, stream: Watched<Stream>) {
+async fn serve_one_by_one(accepted: Accepted, mut stream: Inspected<Stream>) {
     let Accepted { server, settings, peer, leaving } = accepted;
-    let progress = stream.progress();
+    let progress = stream.progress().clone();
+    let Settings { head_size: head, target_size: target, fields, .. } = *settings;
+    stream.expect_requests(Bounds { head, target, fields });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

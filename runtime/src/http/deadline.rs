@@ -37,6 +37,8 @@ struct Shared {
     owed: AtomicBool,
     /// Whether the next response is the last.
     leaving: AtomicBool,
+    /// Responses that are complete.
+    answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
     handed: AtomicU64,
 }
@@ -48,6 +50,8 @@ mod waiting_for {
     pub(super) const HEAD_START: u64 = 0;
     pub(super) const HEAD_REST: u64 = 1;
     pub(super) const ANSWER: u64 = 2;
+    /// HTTP is over.
+    pub(super) const NOTHING: u64 = 3;
 }
 
 impl Progress {
@@ -68,6 +72,7 @@ impl Progress {
             waiting: AtomicU64::new(waiting),
             owed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
         }))
     }
@@ -86,7 +91,33 @@ impl Progress {
 
     /// Notes that the response is complete and the next request may come.
     pub(super) fn answered(&self, keep_alive: Duration) {
+        self.0.answers.store(self.answers() + 1, Ordering::Relaxed);
         self.expect(waiting_for::HEAD_START, Some(keep_alive));
+    }
+
+    /// Notes that the connection has left HTTP, and its deadlines with it.
+    pub(super) fn switched(&self) {
+        self.expect(waiting_for::NOTHING, None);
+    }
+
+    /// Says whether the connection has left HTTP.
+    pub(super) fn is_switched(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) == waiting_for::NOTHING
+    }
+
+    /// Says whether a response is not complete.
+    pub(super) fn is_answering(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) == waiting_for::ANSWER
+    }
+
+    /// Says whether not all of the request's body was read.
+    pub(super) fn is_owed(&self) -> bool {
+        self.0.owed.load(Ordering::Relaxed)
+    }
+
+    /// Says how many responses are complete.
+    pub(super) fn answers(&self) -> u64 {
+        self.0.answers.load(Ordering::Relaxed)
     }
 
     /// Notes whether there is more of a request's body to come.

@@ -23,6 +23,10 @@ pub(super) enum Refusal {
     TargetTooLong(usize),
     /// The head is larger than is read: which part of it.
     HeadTooLarge(String),
+    /// The version of HTTP is not spoken here.
+    Version,
+    /// The client expects what is not known.
+    Expectation,
     /// No route matches.
     NoRoute,
     /// The path has routes, but for these methods only.
@@ -50,6 +54,8 @@ impl Refusal {
             Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
             Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -82,6 +88,8 @@ impl Refusal {
             Refusal::Unsupported(_) => "not_implemented",
             Refusal::TargetTooLong(_) => "target_too_long",
             Refusal::HeadTooLarge(_) => "head_too_large",
+            Refusal::Version => "http_version",
+            Refusal::Expectation => "expectation_failed",
             Refusal::NoRoute => "no_route",
             Refusal::NoJob(_) => "job_not_found",
             Refusal::Rejected(..) => "rejected",
@@ -94,12 +102,14 @@ impl Refusal {
     }
 
     /// Says it in one line. A failure of ours keeps its details for the log.
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Refusal::Malformed(what) => format!("malformed request: {what}"),
             Refusal::Unsupported(what) => format!("not implemented: {what}"),
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
             Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
+            Refusal::Version => "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here".to_owned(),
+            Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
             Refusal::WebSocketVersion => "WebSocket is spoken in version 13 only".to_owned(),
@@ -122,6 +132,8 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::Version
+            | Refusal::Expectation
             | Refusal::Forbidden(_) => true,
             Refusal::NoRoute
             | Refusal::WrongMethod(_)
@@ -136,6 +148,20 @@ impl Refusal {
         }
     }
 
+    /// Makes the whole response as it is on the wire, for a request that hyper never had.
+    pub(super) fn into_bytes(self) -> Bytes {
+        let response = self.into_response(&HeaderMap::new());
+        let (status, body) = (response.status(), response.body().here());
+        let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+        for (name, value) in response.headers() {
+            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        bytes.extend(format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).bytes());
+        bytes.extend_from_slice(body);
+        bytes.into()
+    }
+
     /// Makes the response: JSON if the client asks for it, plain text otherwise.
     pub(super) fn into_response(self, request: &HeaderMap) -> Response<Body> {
         let job = match &self {
@@ -144,6 +170,8 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::Version
+            | Refusal::Expectation
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
@@ -192,6 +220,8 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::Version
+            | Refusal::Expectation
             | Refusal::NoRoute
             | Refusal::Failed(..)
             | Refusal::NoJob(_)

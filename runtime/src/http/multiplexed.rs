@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -19,10 +20,10 @@ use super::activity::Activity;
 use super::admin;
 use super::connection::Accepted;
 use super::deadline::{Alarm, Progress};
+use super::inspected::Inspected;
 use super::server::{Purpose, Settings, told};
 use super::service::{self, Line};
 use super::upgrade::Switched;
-use super::watched::Watched;
 use crate::net::{Leaving, Stream};
 
 /// Requests at once on one connection (RFC 9113 §6.5.2 advises no fewer).
@@ -51,6 +52,8 @@ struct Streams {
     open: Activity,
     /// Where the request stands that hyper has just taken, and is about to execute.
     taken: Mutex<Option<Progress>>,
+    /// How many there were.
+    requests: Arc<AtomicU64>,
     /// From one piece of a response to the next while the client has room for none.
     write_idle: Duration,
 }
@@ -61,7 +64,7 @@ struct Spawn(Weak<Streams>);
 
 /// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
 /// is to leave: then the requests under way are the last.
-pub(super) async fn serve(accepted: Accepted, stream: Watched<Stream>) {
+pub(super) async fn serve(accepted: Accepted, mut stream: Inspected<Stream>) {
     // From here on each request has deadlines of its own.
     stream.progress().answering(None);
     let accepted = Arc::new(accepted);
@@ -70,8 +73,10 @@ pub(super) async fn serve(accepted: Accepted, stream: Watched<Stream>) {
         tasks: Mutex::default(),
         open: Activity::default(),
         taken: Mutex::default(),
+        requests: Arc::default(),
         write_idle: settings.deadlines.write_idle,
     });
+    stream.expect_frames(streams.requests.clone());
     let respond = |request| {
         let (accepted, progress) = (accepted.clone(), streams.take());
         async move {
@@ -136,6 +141,7 @@ fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn>
 impl Streams {
     /// Notes that a request is taken, and says where it stands.
     fn take(&self) -> Progress {
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let progress = Progress::of_stream();
         *lock(&self.taken) = Some(progress.clone());
         progress

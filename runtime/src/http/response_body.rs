@@ -58,6 +58,15 @@ impl Body {
         Body { content: Content::Full(bytes), exchange: None }
     }
 
+    /// Returns the bytes that need not be waited for.
+    pub(super) fn here(&self) -> &[u8] {
+        match &self.content {
+            Content::Full(bytes) => bytes,
+            Content::Streaming(streaming) => &streaming.begun,
+            Content::Relayed(_) => &[],
+        }
+    }
+
     pub(super) fn streaming(streaming: Streaming) -> Body {
         Body { content: Content::Streaming(Box::new(streaming)), exchange: None }
     }

@@ -4,10 +4,10 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, HOST, ORIGIN, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::call::{Call, Made};
@@ -113,6 +113,7 @@ impl<'a> Asked<'a> {
             return Err(Refusal::HeadTooLarge(format!("more than {most} header fields")));
         }
         self.check_method_and_coding()?;
+        check_expectation(headers)?;
         let host = self.host()?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
@@ -281,6 +282,12 @@ impl<'a> Asked<'a> {
 fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     complain(id, entry, &fault);
     Refusal::Failed(id, fault)
+}
+
+/// Refuses what a client expects of us beyond RFC 9110 §10.1.1.
+fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get_all(EXPECT).iter().all(known) { Ok(()) } else { Err(Refusal::Expectation) }
 }
 
 /// Answers `/healthz`: whether requests are served, for those who ask by HTTP.

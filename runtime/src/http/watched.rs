@@ -11,8 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::deadline::{Alarm, Deadlines, Progress};
@@ -24,46 +23,78 @@ pub(super) struct Watched<S> {
     deadlines: Deadlines,
     reading: Alarm,
     writing: Alarm,
-    /// What was read to find out the version, and goes to whoever reads next.
-    begun: BytesMut,
+    /// Whether nothing is read for now, whatever may come.
+    is_barred: bool,
+    /// Tells whether the peer has gone, without reading what it sent before.
+    has_left: fn(&S) -> bool,
+    /// When to look for that again; none: whoever reads will see it.
+    looking: Option<Pin<Box<Sleep>>>,
     /// Set once our end is shut and the peer's is not.
     lingering: Option<Pin<Box<Sleep>>>,
+    /// Bytes that were read since then.
+    dropped: usize,
 }
-
-/// Which HTTP a peer speaks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Version {
-    /// 1.1, 1.0, or nonsense.
-    One,
-    /// 2, whether TLS agreed on it or the client knows beforehand.
-    Two,
-}
-
-/// What a client of HTTP/2 begins with (RFC 9113 §3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Bytes of the first read: most heads are shorter.
-const FIRST_READ: usize = 1024;
 
 /// How long a peer that still sends may take to see our end shut. nginx gives 5 s.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// How many bytes it may send meanwhile.
+const LINGER_BYTES: usize = 16 << 20;
+
+/// How often a peer is looked for that nobody reads from: a job without a client ends in this time.
+const LOOK: Duration = Duration::from_millis(100);
+
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, deadlines: Deadlines) -> Watched<S> {
+    pub(super) fn new(stream: S, deadlines: Deadlines, has_left: fn(&S) -> bool) -> Watched<S> {
         Watched {
             stream,
             progress: Progress::new(deadlines.first_byte),
             deadlines,
             reading: Alarm::default(),
             writing: Alarm::default(),
-            begun: BytesMut::new(),
+            is_barred: false,
+            has_left,
+            looking: None,
             lingering: None,
+            dropped: 0,
         }
     }
 
     /// Says where the connection stands.
     pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
+    }
+
+    /// Notes whether nothing is read for now.
+    pub(super) fn bar(&mut self, is_barred: bool) {
+        self.is_barred = is_barred;
+    }
+
+    /// How long a head may take.
+    pub(super) fn head_deadline(&self) -> Duration {
+        self.deadlines.head
+    }
+
+    /// Waits for the peer without reading, for as long as it may keep us waiting.
+    pub(super) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(due) = self.progress.due() else { return Poll::Pending };
+        self.reading.poll(due, context).map(|()| timed_out("the peer sent nothing in time"))
+    }
+
+    /// Finds out whether the peer has left while nobody reads what it sent.
+    fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !(self.progress.is_answering() && (self.is_barred || self.progress.is_owed())) {
+            self.looking = None;
+            return Poll::Pending;
+        }
+        let look = self.looking.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        while look.as_mut().poll(context).is_ready() {
+            if (self.has_left)(&self.stream) {
+                return Poll::Ready(());
+            }
+            look.as_mut().reset(Instant::now() + LOOK);
+        }
+        Poll::Pending
     }
 
     /// Lets a pending write wait for as long as the peer may keep us waiting.
@@ -90,32 +121,6 @@ fn timed_out(what: &'static str) -> io::Error {
 }
 
 impl<S: AsyncRead + Unpin> Watched<S> {
-    /// Reads until it is plain which version the peer speaks. What was read is there to be read again.
-    /// The deadlines of the first byte and the head hold.
-    ///
-    /// # Errors
-    /// The peer has gone, or keeps us waiting.
-    ///
-    /// # Cancel safety
-    /// What was read is lost.
-    pub(super) async fn version(&mut self) -> io::Result<Version> {
-        let mut begun = BytesMut::with_capacity(FIRST_READ);
-        let version = loop {
-            if self.read_buf(&mut begun).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            let compared = begun.len().min(PREFACE.len());
-            if begun[..compared] != PREFACE[..compared] {
-                break Version::One;
-            }
-            if compared == PREFACE.len() {
-                break Version::Two;
-            }
-        };
-        self.begun = begun;
-        Ok(version)
-    }
-
     /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
     /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -123,13 +128,15 @@ impl<S: AsyncRead + Unpin> Watched<S> {
             return Poll::Ready(());
         }
         let mut bytes = [0; 4 << 10];
-        loop {
+        while self.dropped < LINGER_BYTES {
             let mut dropped = ReadBuf::new(&mut bytes);
             let outcome = ready!(Pin::new(&mut self.stream).poll_read(context, &mut dropped));
             if outcome.is_err() || dropped.filled().is_empty() {
-                return Poll::Ready(());
+                break;
             }
+            self.dropped += dropped.filled().len();
         }
+        Poll::Ready(())
     }
 }
 
@@ -140,11 +147,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if !this.begun.is_empty() {
-            let length = this.begun.len().min(buffer.remaining());
-            buffer.put_slice(&this.begun.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
         if outcome.is_ready() {
@@ -153,11 +155,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             }
             return outcome;
         }
-        let Some(due) = this.progress.due() else { return Poll::Pending };
-        match this.reading.poll(due, context) {
-            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer sent nothing in time"))),
-            Poll::Pending => Poll::Pending,
-        }
+        this.poll_wait(context).map(Err)
     }
 }
 
@@ -194,6 +192,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         {
             context.waker().wake_by_ref();
         }
+        if this.poll_left(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Pin::new(&mut this.stream).poll_flush(context)
     }
 
@@ -212,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncWriteExt as _, duplex};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     const DEADLINES: Deadlines = Deadlines {
         first_byte: Duration::from_secs(5),
@@ -228,7 +229,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_the_first_byte_deadline() {
         let (_peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES);
+        let mut watched = Watched::new(stream, DEADLINES, |_| false);
         let start = Instant::now();
 
         let outcome = watched.read_u8().await;
@@ -240,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
         let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES);
+        let mut watched = Watched::new(stream, DEADLINES, |_| false);
         let start = Instant::now();
         let drip = async {
             for _ in 0..20 {
@@ -258,7 +259,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shorter_wait_after_a_longer_one_is_kept() {
         let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES);
+        let mut watched = Watched::new(stream, DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answered(DEADLINES.keep_alive);
         let start = Instant::now();
@@ -278,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
         let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, DEADLINES);
+        let mut watched = Watched::new(stream, DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answering(None);
         let start = Instant::now();
@@ -292,7 +293,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_exchange_is_bounded_whoever_makes_it_last() {
         let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, DEADLINES);
+        let mut watched = Watched::new(stream, DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answering(Some(Duration::from_secs(7)));
         let start = Instant::now();

@@ -1,6 +1,7 @@
 //! One accepted connection, in clear or encrypted.
 
 use super::tls::Protocol;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -23,6 +24,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Reports whether the far end has closed, though what it sent before is not read yet. Reads nothing,
+    /// never blocks.
+    pub fn has_left(&self) -> bool {
+        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
+        // HUP and ERR are told unasked, poll(2).
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut polled, Some(&at_once)).is_ok_and(|told| told > 0)
+    }
+
     /// Returns the protocol that both sides agreed on during the TLS handshake (ALPN, RFC 7301). None: the
     /// connection is in clear, or the client offered none; then HTTP/1.1 is meant, or what the bytes say.
     pub fn protocol(&self) -> Option<Protocol> {

@@ -166,7 +166,7 @@ impl Switched {
         let tunnel = self.lock().take();
         if let Some(tunnel) = tunnel {
             // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
-            progress.answering(None);
+            progress.switched();
             // Boxed: a connection that stays with HTTP need not be as large as one that does not.
             Box::pin(tunnel.run(leaving)).await;
         }

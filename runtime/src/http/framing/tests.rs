@@ -1,0 +1,86 @@
+//! Messages that are followed to their ends, in whatever pieces they come.
+
+use super::*;
+use proptest::prelude::*;
+
+const BOUNDS: Bounds = Bounds { head: 16 << 10, target: 1024, fields: 20 };
+
+/// Pushes bytes in pieces; says how many were good, and whether the rest was refused.
+fn push(bytes: &[u8], piece: usize) -> (usize, Option<Refusal>) {
+    let mut framing = Framing::new(BOUNDS);
+    let mut good = 0;
+    for piece in bytes.chunks(piece) {
+        match framing.push(piece) {
+            Ok(Passed::All) => good += piece.len(),
+            Ok(Passed::UpTo(up_to)) => return (good + up_to, None),
+            Err(breach) => return (good + breach.good, Some(breach.refusal)),
+        }
+    }
+    (good, None)
+}
+
+#[test]
+fn messages_are_followed_to_their_ends() {
+    let all = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n\
+        POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n\n\n\n\n\n\
+        \r\nPOST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
+        3;x=\"y\"\r\n\n\n\n\r\n00a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n\
+        GET http://a/ HTTP/1.0\r\n\r\n";
+    for piece in 1..all.len() {
+        let (good, refusal) = push(all, piece);
+        assert!(refusal.is_none(), "{refusal:?} at {good} in pieces of {piece}");
+        assert_eq!(good, all.len());
+    }
+}
+
+#[test]
+fn what_came_before_a_bad_message_is_good() {
+    let first = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let both = [&first[..], b"GET / HTTP/1.1\nHost: a\r\n\r\n"].concat();
+
+    let (good, refusal) = push(&both, both.len());
+
+    assert_eq!(good, first.len());
+    assert!(matches!(refusal, Some(Refusal::Malformed(_))), "{refusal:?}");
+}
+
+#[test]
+fn nothing_is_passed_on_behind_a_request_that_may_end_http() {
+    let first = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n";
+    let both = [&first[..], b"\n\0"].concat();
+
+    let (good, refusal) = push(&both, both.len());
+
+    assert_eq!(good, first.len());
+    assert!(refusal.is_none(), "{refusal:?}");
+}
+
+#[test]
+fn a_line_without_an_end_is_not_kept_for_ever() {
+    let long = [b"GET /".to_vec(), vec![b'a'; 2048]].concat();
+    assert!(matches!(push(&long, 7).1, Some(Refusal::TargetTooLong(1024))));
+    let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 20 << 10]].concat();
+    assert!(matches!(push(&long, 1000).1, Some(Refusal::HeadTooLarge(_))));
+    let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_vec();
+    let long = [chunked, vec![b'a'; 2 << 10]].concat();
+    assert!(matches!(push(&long, 9).1, Some(Refusal::Malformed(_))));
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(
+        text in "((GET|POST) /[a ]? HTTP/1.[01](\r\n|\n)((Content-Length|Transfer-Encoding|x ?): ?(1|2|chunked)(\r\n|\r)){0,2}\r\n(1\r\na\r\n0\r\n\r\n|ab?)?){1,3}",
+        piece in 1usize..40,
+    ) {
+        let whole = push(text.as_bytes(), text.len());
+        let pieces = push(text.as_bytes(), piece);
+        // A message that came in pieces is passed on as far as it was good.
+        prop_assert!(pieces.0 >= whole.0);
+        prop_assert_eq!(format!("{:?}", whole.1), format!("{:?}", pieces.1));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..512), piece in 1usize..64) {
+        push(&bytes, piece);
+    }
+}

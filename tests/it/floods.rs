@@ -1,0 +1,176 @@
+//! Floods of frames: each ends its connection and its jobs, and costs next to nothing.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::time::Duration;
+
+use crate::harness::frames::{Frames, PREFACE, block, flag, frame, get, head, kind};
+use crate::harness::{Daemon, Program, Setup, until};
+
+fn daemon(settings: &str) -> Daemon {
+    Setup::new(settings)
+        .handler("hello", "", &Program::text().say("hello\n").wasm())
+        .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
+        .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
+        .start()
+}
+
+/// Time on a processor that the daemon has had.
+fn cpu(daemon: &Daemon) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    // proc_pid_stat(5): fields 14 and 15, in hundredths of a second, behind the name in parentheses.
+    let fields: Vec<u64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse().unwrap())
+        .collect();
+    Duration::from_millis(fields.iter().sum::<u64>() * 10)
+}
+
+/// Sends pieces until the server ends the connection, and reads what it says meanwhile.
+///
+/// Returns how many pieces were sent. Fails where the server takes all of them.
+fn flood(daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
+    let before = cpu(daemon);
+    let mut client = Frames::begin(daemon.client(), &[]);
+    let mut reading = client.0.socket().try_clone().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        loop {
+            match reading.read(&mut bytes) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+        }
+    });
+    client.send(first);
+    let sent = (0..most)
+        .take_while(|number| client.try_send(piece(*number)).is_ok() && !reader.is_finished())
+        .count();
+    assert!(reader.join().unwrap(), "the connection goes on after {sent} pieces");
+    let spent = cpu(daemon) - before;
+    assert!(spent < Duration::from_millis(800), "{spent:?}");
+    until("every job has ended", || metric(daemon, "/healthz"));
+    assert_eq!(daemon.get("/hello").text(), "hello\n");
+    u32::try_from(sent).unwrap()
+}
+
+fn metric(daemon: &Daemon, path: &str) -> Option<()> {
+    (daemon.get(path).status() == 200).then_some(())
+}
+
+fn stream(number: u32) -> u32 {
+    number * 2 + 1
+}
+
+fn reset(stream: u32) -> Vec<u8> {
+    frame(kind::RST_STREAM, 0, stream, &8_u32.to_be_bytes())
+}
+
+#[test]
+fn streams_that_are_opened_and_reset() {
+    let sent = flood(&daemon(""), b"", 20_000, |number| {
+        [get(stream(number), "/sleep"), reset(stream(number))].concat()
+    });
+
+    assert!(sent < 15_000, "{sent}");
+}
+
+#[test]
+fn streams_that_we_are_made_to_reset() {
+    // A window that does not grow, data behind the end, a window that overflows.
+    for provocation in [
+        |stream| frame(kind::WINDOW_UPDATE, 0, stream, &[0; 4]),
+        |stream| frame(kind::DATA, 0, stream, b"x"),
+        |stream| frame(kind::WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes()),
+    ] {
+        flood(&daemon(""), b"", 20_000, |number| {
+            [get(stream(number), "/sleep"), provocation(stream(number))].concat()
+        });
+    }
+}
+
+#[test]
+fn a_head_that_goes_on_for_ever() {
+    let begun = frame(kind::HEADERS, flag::END_STREAM, 1, &block(&[(":method", "GET")]));
+    flood(&daemon(""), &begun, 20_000, |_| frame(kind::CONTINUATION, 0, 1, &block(&[("x", "y")])));
+    flood(&daemon(""), &begun, 20_000, |_| frame(kind::CONTINUATION, 0, 1, b""));
+}
+
+#[test]
+fn heads_that_unpack_to_a_thousand_times_their_size() {
+    // One long value goes into the table; then every byte is another copy of it (RFC 7541 §6.1).
+    let mut first = vec![0x40];
+    first.extend(&block(&[("x", &"v".repeat(3000))])[1..]);
+    let usual =
+        block(&[(":method", "GET"), (":scheme", "http"), (":path", "/hello"), (":authority", "test")]);
+    let end = flag::END_HEADERS | flag::END_STREAM;
+    let teach = frame(kind::HEADERS, end, 1, &[&usual[..], &first].concat());
+
+    flood(&daemon(""), &teach, 5_000, |number| {
+        frame(kind::HEADERS, end, stream(number + 1), &[&usual[..], &[0xbe; 16_000]].concat())
+    });
+}
+
+#[test]
+fn data_without_bytes() {
+    let begun = head(1, "POST", "/sleep", &[], 0);
+    flood(&daemon(""), &begun, 50_000, |_| frame(kind::DATA, 0, 1, b""));
+}
+
+#[test]
+fn frames_that_only_want_to_be_confirmed() {
+    flood(&daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]));
+    flood(&daemon(""), b"", 20_000, |_| frame(kind::PING, 0, 0, &[0; 8]));
+}
+
+#[test]
+fn frames_that_say_nothing() {
+    flood(&daemon(""), b"", 20_000, |number| frame(kind::PRIORITY, 0, stream(number), &[0, 0, 0, 0, 1]));
+    flood(&daemon(""), b"", 20_000, |_| frame(0x77, 0, 0, b"unknown"));
+    flood(&daemon(""), b"", 20_000, |_| frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
+    flood(&daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, flag::ACK, 0, b""));
+}
+
+#[test]
+fn responses_that_nobody_takes_are_bounded_and_end() {
+    let daemon = daemon("[http]\nwrite_idle = \"1s\"\nkeep_alive = \"1s\"\n");
+    daemon.get("/hello");
+    let before = daemon.status("VmRSS");
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let mut client = Frames::begin(daemon.client(), &[(4, 0)]);
+
+    client.send((0..100).flat_map(|number| get(stream(number), "/pour")).collect::<Vec<_>>());
+
+    let mut reset = 0;
+    while reset < 100 {
+        let frame = client.next();
+        reset += usize::from(frame.kind == kind::RST_STREAM || (frame.kind == kind::HEADERS && frame.ends()));
+        if frame.kind == kind::DATA {
+            assert!(frame.ends() || frame.payload.is_empty(), "{frame:?}");
+            reset += usize::from(frame.ends());
+        }
+    }
+    // 100 pieces of 64 KiB, as many pipes, and the instances of the pool.
+    let grown = daemon.status("VmRSS").saturating_sub(before);
+    assert!(grown < 200 << 10, "{grown} KiB");
+    assert_eq!(client.next().kind, kind::GOAWAY);
+}
+
+#[test]
+fn half_a_preface_and_a_late_one_cost_a_connection_each() {
+    let daemon = daemon("[http]\nfirst_byte = \"500ms\"\nhead = \"500ms\"\n");
+    let mut clients: Vec<_> = (0..100).map(|_| daemon.client()).collect();
+    for (client, length) in clients.iter_mut().zip((0..PREFACE.len()).cycle()) {
+        client.send(&PREFACE[..length]);
+    }
+
+    for client in &mut clients {
+        assert!(client.rest().is_empty());
+    }
+}
