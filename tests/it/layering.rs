@@ -25,6 +25,7 @@ const DOORS: &[(&str, &str)] = &[
     ("landlock", "confine"),
     ("seccompiler", "confine"),
     ("tokio_tungstenite", "http"),
+    ("libc", "confine"),
 ];
 
 /// The most lines of a file.

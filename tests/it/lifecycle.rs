@@ -70,7 +70,7 @@ fn a_reload_opens_new_listeners_and_closes_old_ones_and_keeps_the_rest() {
 fn a_listener_that_cannot_be_bound_leaves_everything_as_it_was() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
-    let setup = listening("[\"tcp://127.0.0.1:0\"]");
+    let setup = listening("[\"tcp://127.0.0.1:0\", \"unix://old.sock\"]");
     let (module, new) = (setup.path("one.wasm"), setup.path("new.sock"));
     let daemon = setup.start();
     fs::write(module, Program::text().say("changed\n").wasm()).unwrap();
@@ -84,7 +84,7 @@ fn a_listener_that_cannot_be_bound_leaves_everything_as_it_was() {
 
 #[test]
 fn a_bad_module_leaves_the_listeners_as_they_were() {
-    let setup = listening("[\"tcp://127.0.0.1:0\"]");
+    let setup = listening("[\"tcp://127.0.0.1:0\", \"unix://old.sock\"]");
     let (module, new) = (setup.path("one.wasm"), setup.path("new.sock"));
     let daemon = setup.start();
     fs::write(module, "text").unwrap();

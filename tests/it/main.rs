@@ -14,6 +14,7 @@ mod floods;
 mod foreign;
 mod gate;
 mod handlers;
+mod hardening;
 mod harness;
 mod http;
 mod http2;

@@ -83,16 +83,23 @@ impl Flags {
 }
 
 pub(super) fn serve(args: Args) -> Result<ExitCode> {
-    let _log = start_log(args.flags.debug)?;
+    let debug = args.flags.debug;
     let Args { config, flags } = args;
     let over = flags.clone();
     let file = config.clone();
     let source: Source = Arc::new(move || flags.config(&config));
+    let launch = Launch::of_this_process()?;
+    let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };
+    // Before there is another thread, that of the log included.
+    let hardened = daemon::harden(&begun.config, &file, &launch.program);
+    let _log = start_log(debug)?;
     let options = Options {
         source: source.clone(),
         overlay: Arc::new(move |config| over.put_over(config)),
         progress: progress::bar(),
-        launch: Launch::of_this_process()?,
+        launch,
+        begun: Some(begun),
+        hardened,
     };
     run_to_end(async {
         match Daemon::start(options).await? {

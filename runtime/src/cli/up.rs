@@ -12,7 +12,7 @@ use super::build::{self, Depth};
 use super::watching::Watching;
 use super::{curl, progress, say, serve, socket, start_log};
 use crate::config;
-use crate::daemon::{self, Daemon, Exit, Options};
+use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::jobs::{Launch, Overlay};
 
@@ -58,7 +58,14 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         Ok(config)
     };
     let launch = Launch::of_this_process()?;
-    let options = Options { source: Arc::new(source), overlay, progress: progress::bar(), launch };
+    let options = Options {
+        source: Arc::new(source),
+        overlay,
+        progress: progress::bar(),
+        launch,
+        begun: None,
+        hardened: Hardened::default(),
+    };
     serve::run_to_end(async {
         let Some(daemon) = Daemon::start(options).await? else { return Ok(Exit::Drained) };
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {

@@ -10,7 +10,7 @@ use super::limits::{self, Bounds};
 use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
-use super::{cors, handler, route, scalar, tls};
+use super::{cors, handler, hardening, route, scalar, tls};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -66,6 +66,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         },
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
+        hardening: hardening::read(file.hardening.as_ref(), base, report),
         unix: unix(file.unix.as_ref(), report),
         http: http(file.http.as_ref(), report),
         tls: file.tls.as_ref().map(|written| tls::read(written, base, report)),

@@ -56,6 +56,7 @@ table! {
         watch: bool,
         /// Where compiled modules are kept: a directory, or `none`.
         cache: String,
+        hardening: Hardening,
         unix: Unix,
         http: Http,
         tls: Tls,
@@ -64,6 +65,17 @@ table! {
         limits: Limits,
         handler: Named<Handler>,
         route: Vec<At<Route>>,
+    }
+}
+
+table! {
+    /// `[hardening]`: what the process takes from itself.
+    Hardening {
+        privileges: bool,
+        files: bool,
+        calls: bool,
+        /// Directories that are in reach besides.
+        reach: Vec<At<String>>,
     }
 }
 

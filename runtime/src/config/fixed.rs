@@ -20,6 +20,7 @@ impl Config {
             reason_header: _,
             watch: _,
             cache,
+            hardening,
             unix: UnixOptions { group, mode },
             http:
                 HttpLimits {
@@ -44,6 +45,7 @@ impl Config {
             ("admin_group", *admin_group != next.admin_access.group),
             ("admin_mode", *admin_mode != next.admin_access.mode),
             ("cache", *cache != next.cache),
+            ("hardening", *hardening != next.hardening),
             ("jobs", *jobs != next.jobs),
             ("unix.group", *group != next.unix.group),
             ("unix.mode", *mode != next.unix.mode),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use super::hardening::Hardening;
 use super::report::ConfigError;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
@@ -42,6 +43,8 @@ pub struct Config {
     pub watch: bool,
     /// Where compiled modules are kept from one start to the next.
     pub cache: CacheDir,
+    /// What the process takes from itself.
+    pub hardening: Hardening,
     /// The sockets of `unix://` endpoints.
     pub unix: UnixOptions,
     /// What a connection may take.

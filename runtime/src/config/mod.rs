@@ -6,6 +6,7 @@ mod cors;
 mod file;
 mod fixed;
 mod handler;
+mod hardening;
 mod limits;
 mod meant;
 mod nearest;
@@ -18,6 +19,7 @@ mod tls;
 mod units;
 mod websocket;
 
+pub use hardening::Hardening;
 pub use meant::{
     CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, Secret, UnixOptions,
 };

@@ -87,6 +87,13 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// Reports whether whoever may do this may do all of the other.
+    fn covers(self, other: Reach) -> bool {
+        self == other || other == Reach::Read
+    }
+}
+
 impl Place {
     /// Names a place.
     pub fn new(path: impl AsRef<Path>, reach: Reach) -> Place {
@@ -104,6 +111,19 @@ impl fmt::Display for Place {
         };
         write!(f, "{} ({reach})", self.path.display())
     }
+}
+
+/// Lists what a process that has `granted` left cannot reach of what it comes to need, by name.
+pub fn places_beyond(granted: &[Place], needed: &[(String, Place)]) -> Vec<String> {
+    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let granted: Vec<Place> =
+        granted.iter().map(|place| Place { path: whole(&place.path), reach: place.reach }).collect();
+    let within = |needed: &Place| {
+        let path = whole(&needed.path);
+        granted.iter().any(|place| path.starts_with(&place.path) && place.reach.covers(needed.reach))
+    };
+    let beyond = needed.iter().filter(|(_, place)| !within(place));
+    beyond.map(|(key, place)| format!("{key}: {place}")).collect()
 }
 
 #[cfg(test)]
@@ -169,6 +189,21 @@ mod tests {
         refused(confined(&read, || fs::write(dir.path().join("file"), "x")));
         refused(confined(&read, || fs::remove_file(dir.path().join("file"))));
         granted(confined(&write, || UnixListener::bind(dir.path().join("socket"))));
+    }
+
+    #[test]
+    fn what_lies_beyond_is_told_with_what_needs_it() {
+        let granted = [Place::new("/srv/a", Reach::Read), Place::new("/srv/b", Reach::Write)];
+        let need = |path: &str, reach| ("key".to_owned(), Place::new(path, reach));
+        let needed = [
+            need("/srv/a/x", Reach::Read),
+            need("/srv/b", Reach::Read),
+            need("/srv/b/y", Reach::Write),
+            need("/srv/a", Reach::Write),
+            need("/srv/ab", Reach::Read),
+        ];
+
+        assert_eq!(places_beyond(&granted, &needed), ["key: /srv/a (write)", "key: /srv/ab (read)"]);
     }
 
     #[test]

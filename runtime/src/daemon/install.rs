@@ -8,6 +8,7 @@ use tracing::warn;
 
 use super::Options;
 use super::admin::{self, Admin};
+use super::hardening;
 use crate::config::{self, CacheDir};
 use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
@@ -59,13 +60,19 @@ pub(super) fn install(
     };
     let loader = Loader::new(sandbox, options.progress);
     let generations = Arc::new(Generations::new(engine, loader));
-    let reload =
-        Reload { generations: generations.clone(), source: options.source, standing: standing.clone() };
+    let reload = Reload {
+        generations: generations.clone(),
+        source: options.source,
+        standing: standing.clone(),
+        granted: options.hardened.granted.clone(),
+    };
     let swap = Swap { generations: generations.clone(), duration: config::duration };
+    let mut launch = options.launch;
+    launch.env.extend(options.hardened.mark.map(|mark| (hardening::MARK, mark)));
     let upgrade = Upgrade {
         generations: generations.clone(),
         standing: standing.clone(),
-        launch: options.launch,
+        launch,
         stop: stop.clone(),
         duration: config::duration,
     };

@@ -1,6 +1,8 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
 mod admin;
+mod begin;
+mod hardening;
 mod install;
 mod signals;
 
@@ -15,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
+use crate::confine;
 use crate::engine::{Engine, Failure};
 use crate::http::{Activity, Purpose, Server};
 use crate::job::{Stop, StopReason};
@@ -22,6 +25,8 @@ use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
 use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
 use crate::observe::systemd;
 use admin::Admin;
+pub use begin::{Begun, begin};
+pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use signals::{Sent, Signals};
 
@@ -35,6 +40,10 @@ pub struct Options {
     pub progress: Progress,
     /// How the next process is started, by an upgrade.
     pub launch: Launch,
+    /// A daemon that was begun already; none: it begins with the start.
+    pub begun: Option<Begun>,
+    /// What the process has taken from itself.
+    pub hardened: Hardened,
 }
 
 /// A daemon that has bound its sockets and opened its gate.
@@ -80,17 +89,22 @@ impl Daemon {
     /// # Errors
     /// A bad configuration, an address that cannot be bound, a module that cannot be a handler. What
     /// was bound is unbound.
-    pub async fn start(options: Options) -> Result<Option<Daemon>> {
+    pub async fn start(mut options: Options) -> Result<Option<Daemon>> {
         // First: until then a signal would end us with our sockets left behind.
-        let mut signals = Signals::listen()?;
+        let (mut signals, config) = match options.begun.take() {
+            Some(Begun { config, signals }) => (signals, Some(config)),
+            None => (Signals::listen()?, None),
+        };
         let started = Instant::now();
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
-        let binding = tokio::task::spawn_blocking(move || bind(&source));
+        let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
         let Bound { config, sockets, admin } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
+        // Not before: a daemon that cannot start says why, and nothing else.
+        options.hardened.tell();
         let stop = Stop::new();
         let engine = Engine::new(config.jobs);
         let mut admin = Admin::new(admin);
@@ -107,6 +121,12 @@ impl Daemon {
         let closing = Closing(standing.clone());
         let operating = Operating { admin: &admin, stop: &stop, started };
         install(&engine, &standing, options, operating)?;
+        // Only now: the sandbox has opened what is shut from here on.
+        if standing.config.load().hardening.privileges
+            && let Err(refusal) = confine::unreadable()
+        {
+            warn!("hardening: our memory can be read by others of our user: {refusal:#}");
+        }
 
         admin.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
@@ -196,9 +216,8 @@ struct Bound {
     admin: Sockets,
 }
 
-/// Reads the configuration and binds what it says.
-fn bind(source: &Source) -> Result<Bound> {
-    let config = source()?;
+/// Binds what a configuration says.
+fn bind(config: Config) -> Result<Bound> {
     let mut activation = Activation::from_env()?;
     // First, so that nothing that is passed in takes its path.
     let admin = admin::bind(&config, &mut activation)?;

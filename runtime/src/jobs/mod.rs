@@ -36,7 +36,7 @@ pub use kill::Kill;
 pub use load::{BUILTIN, Compiled, Loader, Progress, lines};
 pub use logs::TellLogs;
 pub use plan::{Overlay, Plan};
-pub use reload::{Reload, Source};
+pub use reload::{Granted, Reload, Source};
 pub use rollback::Rollback;
 pub use routes::ListRoutes;
 pub use running::ListJobs;

@@ -12,6 +12,7 @@ use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::confine::{Place, places_beyond};
 use crate::job::{Handler, Job, Run};
 use crate::net::{Change, GateState, Tls};
 use crate::observe::systemd;
@@ -24,10 +25,15 @@ pub struct Reload {
     pub source: Source,
     /// What changes with the catalog.
     pub standing: Arc<Standing>,
+    /// What is left of the file system.
+    pub granted: Granted,
 }
 
 /// Reads a configuration; called for every reload.
 pub type Source = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
+
+/// The places in the file system that the process has left itself; none: all of it.
+pub type Granted = Option<Arc<[Place]>>;
 
 /// A generation that is ready. Dropping it undoes it.
 struct Loaded {
@@ -94,6 +100,13 @@ impl Reload {
             bail!(
                 "it has no [[route]], and the daemon serves some: a file that is cut off looks like this; \
                  to serve none, restart"
+            );
+        }
+        let beyond = self.granted.as_ref().map(|granted| places_beyond(granted, &config.places()));
+        if let Some(beyond) = beyond.filter(|beyond| !beyond.is_empty()) {
+            bail!(
+                "needs restart: {}: out of reach since the start (hardening.files); hardening.reach names directories for later",
+                beyond.join(", ")
             );
         }
         let change = self.standing.sockets.prepare(&config.listen);

@@ -54,6 +54,8 @@ pub struct Launch {
     pub program: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// What it finds in its environment besides.
+    pub env: Vec<(&'static str, String)>,
 }
 
 /// A process that is killed when this is dropped, unless it is let go.
@@ -79,7 +81,7 @@ impl Launch {
     /// The system does not say which program we are.
     pub fn of_this_process() -> Result<Launch> {
         let program = std::env::current_exe().context("which program this is, is not known")?;
-        Ok(Launch { program, args: std::env::args_os().skip(1).collect() })
+        Ok(Launch { program, args: std::env::args_os().skip(1).collect(), env: Vec::new() })
     }
 }
 
@@ -118,6 +120,7 @@ impl Upgrade {
         command.arg("exec").arg(&self.launch.program).args(&self.launch.args);
         command.env(Activation::VARIABLES[1], names.len().to_string());
         command.env(Activation::VARIABLES[2], names.join(":"));
+        command.envs(self.launch.env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let mappings =
             (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });

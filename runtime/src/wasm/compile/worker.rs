@@ -8,6 +8,7 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 use wasmtime::Engine;
 
 use super::{LARGEST, precompile};
+use crate::confine::{self, Calls, Ground, Place, Reach};
 use crate::wasm::{settings, trap};
 
 /// CPU time that compiling may take.
@@ -29,6 +30,7 @@ const NICE: i32 = 10;
 pub fn work() -> anyhow::Result<()> {
     close_inherited();
     confine().context("limit the compiler")?;
+    give_up();
     // One thread: what a module costs is then the same on every host, threads take memory of their
     // own, and the parent runs several of us.
     let mut config = settings::config();
@@ -54,6 +56,22 @@ fn close_inherited() {
         // `cli::main` calls `work` before it opens anything, and there is no other thread.
         unsafe { rustix::io::close(number) };
     }
+}
+
+/// Gives up files, sockets, other programs and privileges: a module is a stranger's, and the compiler
+/// is large. What this host does not allow is left out; whoever started us has said so in its log.
+fn give_up() {
+    // Of those, what the allocator and wasmtime look up.
+    let places =
+        ["/proc/self", "/proc/sys/vm", "/sys/devices/system"].map(|path| Place::new(path, Reach::Read));
+    let there: Vec<Place> = places.into_iter().filter(|place| place.path.exists()).collect();
+    let taken = [
+        confine::no_new_privileges(),
+        confine::retain(&[]).map(drop),
+        Ground::new(&there).and_then(|ground| ground.confine()),
+        confine::refuse(Calls::Compiler).map(drop),
+    ];
+    drop(taken);
 }
 
 /// Takes from this process what compiling does not need.

@@ -1,0 +1,123 @@
+//! `[hardening]`: what the process takes from itself, and the places it needs all the same.
+
+use std::path::{Path, PathBuf};
+
+use super::file;
+use super::meant::{CacheDir, Config};
+use super::reader::At;
+use super::report::Report;
+use crate::confine::{Place, Reach};
+use crate::net::Endpoint;
+
+/// Steps by which the process takes from itself what it does not need.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hardening {
+    /// No new privileges, no capabilities but those the configuration needs, no core dumps, no debugger.
+    pub privileges: bool,
+    /// Only the part of the file system that the configuration names.
+    pub files: bool,
+    /// No system calls that a daemon has no use for.
+    pub calls: bool,
+    /// Directories besides, which a reload may then come to need.
+    pub reach: Vec<PathBuf>,
+}
+
+impl Default for Hardening {
+    fn default() -> Hardening {
+        Hardening { privileges: true, files: true, calls: true, reach: Vec::new() }
+    }
+}
+
+/// Reads the table.
+pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &Report<'_>) -> Hardening {
+    let Some(At { value: table, .. }) = written else { return Hardening::default() };
+    let on = |written: &Option<At<bool>>| written.as_ref().is_none_or(|at| at.value);
+    let dirs = table.reach.as_ref().map_or(&[][..], |list| &list.value);
+    let dir = |at: &At<String>| {
+        let path = base.join(&at.value);
+        if !path.is_dir() {
+            report.add(at.line, &at.key, format!("{:?} is no directory: make it, or leave it out", at.value));
+        }
+        path
+    };
+    let reach: Vec<PathBuf> = dirs.iter().map(dir).collect();
+    if let Some(at) = table.reach.as_ref().filter(|_| !on(&table.files)) {
+        report.add(at.line, &at.key, "goes only with files = true: without it everything is in reach");
+    }
+    Hardening { privileges: on(&table.privileges), files: on(&table.files), calls: on(&table.calls), reach }
+}
+
+impl Config {
+    /// Lists the places in the file system that the configuration names, each with the key that does.
+    pub fn places(&self) -> Vec<(String, Place)> {
+        let mut places: Vec<(String, Place)> = Vec::new();
+        let mut add = |key: String, path: &Path, reach| places.push((key, Place::new(path, reach)));
+        for dir in &self.hardening.reach {
+            add("hardening.reach".to_owned(), dir, Reach::Write);
+        }
+        for handler in &self.handlers {
+            let key = |key: &str| format!("handler.{}.{key}", handler.name);
+            add(key("module"), parent(&handler.module), Reach::Read);
+            for mount in &handler.mounts {
+                let reach = if mount.write { Reach::Write } else { Reach::Read };
+                add(key("mounts"), &mount.host, reach);
+            }
+        }
+        for endpoint in &self.listen {
+            if let Endpoint::Unix(path) = endpoint {
+                add("listen".to_owned(), parent(path), Reach::Write);
+            }
+        }
+        if let Some(path) = &self.admin {
+            add("admin".to_owned(), parent(path), Reach::Write);
+        }
+        if let CacheDir::At(dir) = &self.cache {
+            add("cache".to_owned(), dir, Reach::Write);
+        }
+        for file in self.tls.iter().flat_map(|tls| tls.files()) {
+            // Whoever renews a certificate puts another file into its place.
+            add("tls".to_owned(), parent(file), Reach::Read);
+        }
+        places
+    }
+}
+
+/// The directory that a file is in: files are replaced, and so other files tomorrow.
+fn parent(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Hardening, parse};
+    use std::path::Path;
+
+    #[test]
+    fn every_step_is_taken_unless_the_file_says_otherwise() {
+        let read = |text: &str| parse(text, Path::new("/"), "p.toml").map(|config| config.hardening);
+
+        assert_eq!(
+            read("").unwrap(),
+            Hardening { privileges: true, files: true, calls: true, reach: vec![] }
+        );
+        let some = read("hardening = { calls = false, reach = [\"proc\"] }\n").unwrap();
+        assert_eq!(some, Hardening { calls: false, reach: vec!["/proc".into()], ..Hardening::default() });
+        let refusal = read("hardening = { files = false, reach = [\"nowhere\"] }\n").unwrap_err().to_string();
+        assert!(refusal.contains("no directory") && refusal.contains("files = true"), "{refusal}");
+    }
+
+    #[test]
+    fn what_the_file_names_is_a_place_with_the_key_that_names_it() {
+        let text =
+            "listen = [\"unix:///run/a/b.sock\"]\nadmin = \"unix:///run/c.sock\"\ncache = \"/var/x\"\n";
+        let config = parse(text, Path::new("/"), "p.toml").unwrap();
+
+        let places: Vec<String> =
+            config.places().iter().map(|(key, place)| format!("{key}: {place}")).collect();
+
+        assert_eq!(places, ["listen: /run/a (write)", "admin: /run (write)", "cache: /var/x (write)"]);
+    }
+}

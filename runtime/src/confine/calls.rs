@@ -1,0 +1,159 @@
+//! System calls that a process gives up (seccomp).
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter,
+};
+
+/// What is given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Calls {
+    /// What no daemon needs: to change the kernel, the mounts, the clock, the users; to look into other
+    /// processes; and the calls whose history is one of faults in the kernel.
+    Daemon,
+    /// All of that, and sockets, other programs and other processes.
+    Compiler,
+}
+
+/// Calls that are refused with EPERM.
+///
+/// A list of what is refused and not of what is granted: the C library, the allocator and wasmtime use
+/// other calls from one version to the next, and a call that is missing fails on somebody's host alone.
+/// openat2, memfd_create and process_madvise are not on it: mounts and compiled code stand on them.
+#[rustfmt::skip]
+const DAEMON: &[i64] = &[
+    // The kernel itself, its modules and its clock.
+    libc::SYS_init_module, libc::SYS_finit_module, libc::SYS_delete_module, libc::SYS_kexec_load,
+    libc::SYS_reboot, libc::SYS_syslog, libc::SYS_acct, libc::SYS_swapon, libc::SYS_swapoff,
+    libc::SYS_sethostname, libc::SYS_setdomainname, libc::SYS_settimeofday, libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime, libc::SYS_adjtimex, libc::SYS_quotactl, libc::SYS_nfsservctl,
+    libc::SYS_lookup_dcookie, libc::SYS_vhangup,
+    // Mounts and namespaces.
+    libc::SYS_mount, libc::SYS_umount2, libc::SYS_pivot_root, libc::SYS_chroot, libc::SYS_unshare,
+    libc::SYS_setns, libc::SYS_open_tree, libc::SYS_move_mount, libc::SYS_fsopen, libc::SYS_fsconfig,
+    libc::SYS_fsmount, libc::SYS_fspick, libc::SYS_mount_setattr, libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at, libc::SYS_mknodat, libc::SYS_fanotify_init, libc::SYS_fanotify_mark,
+    // Other processes and their memory.
+    libc::SYS_ptrace, libc::SYS_process_vm_readv, libc::SYS_process_vm_writev, libc::SYS_kcmp,
+    libc::SYS_pidfd_getfd, libc::SYS_move_pages, libc::SYS_migrate_pages, libc::SYS_perf_event_open,
+    // Other users.
+    libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setresuid,
+    libc::SYS_setresgid, libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_setgroups,
+    // Much code in the kernel that we do not use.
+    libc::SYS_bpf, libc::SYS_userfaultfd, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl,
+    libc::SYS_personality, libc::SYS_memfd_secret,
+    #[cfg(target_arch = "x86_64")] libc::SYS_mknod,
+    #[cfg(target_arch = "x86_64")] libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")] libc::SYS_ioperm,
+    #[cfg(target_arch = "x86_64")] libc::SYS_modify_ldt,
+    #[cfg(target_arch = "x86_64")] libc::SYS_uselib,
+    #[cfg(target_arch = "x86_64")] libc::SYS_ustat,
+    #[cfg(target_arch = "x86_64")] libc::SYS_sysfs,
+    #[cfg(target_arch = "x86_64")] libc::SYS_kexec_file_load,
+];
+
+/// What a child that compiles does without as well.
+#[rustfmt::skip]
+const COMPILER: &[i64] = &[
+    libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen,
+    libc::SYS_accept, libc::SYS_accept4, libc::SYS_sendto, libc::SYS_sendmsg, libc::SYS_sendmmsg,
+    libc::SYS_execve, libc::SYS_execveat, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_linkat,
+    libc::SYS_symlinkat, libc::SYS_mkdirat, libc::SYS_fchmodat, libc::SYS_fchownat, libc::SYS_fchmod,
+    libc::SYS_fchown, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_inotify_init1,
+];
+
+/// Gives up system calls, and says how many.
+///
+/// # Errors
+/// The kernel has no seccomp, or this processor is not known to the filter.
+pub fn refuse(calls: Calls) -> Result<usize> {
+    let refused: &[&[i64]] = match calls {
+        Calls::Daemon => &[DAEMON],
+        Calls::Compiler => &[DAEMON, COMPILER],
+    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        refused.iter().copied().flatten().map(|call| (*call, Vec::new())).collect();
+    let count = rules.len();
+    rules.insert(libc::SYS_clone, vec![in_a_new_user_namespace()?]);
+    apply(rules, libc::EPERM)?;
+    // Its flags lie in memory, where a filter cannot look. C libraries take this answer for an old
+    // kernel's and use clone(2).
+    apply(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
+    Ok(count)
+}
+
+/// A new user namespace is where a process gets every capability back.
+fn in_a_new_user_namespace() -> Result<SeccompRule> {
+    let flag = libc::CLONE_NEWUSER as u64;
+    let masked = SeccompCmpOp::MaskedEq(flag);
+    Ok(SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Qword, masked, flag)?])?)
+}
+
+fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<()> {
+    let refuse = SeccompAction::Errno(errno.cast_unsigned());
+    let arch = std::env::consts::ARCH.try_into().context("seccomp")?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).context("seccomp")?;
+    let program: BpfProgram = filter.try_into().context("seccomp")?;
+    apply_filter(&program).context("seccomp")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+    use std::os::fd::OwnedFd;
+
+    /// Runs in a thread that has given up calls.
+    fn without<T: Send>(calls: Calls, run: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let confined = scope.spawn(move || {
+                refuse(calls).unwrap();
+                run()
+            });
+            confined.join().unwrap()
+        })
+    }
+
+    fn socket() -> rustix::io::Result<OwnedFd> {
+        use rustix::net::{AddressFamily, SocketType};
+        rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)
+    }
+
+    #[test]
+    fn what_was_given_up_is_refused_and_the_rest_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+
+        let (made, opened, thread) = without(Calls::Daemon, move || {
+            let mode = rustix::fs::Mode::RUSR;
+            let made =
+                rustix::fs::mknodat(rustix::fs::CWD, path.join("fifo"), rustix::fs::FileType::Fifo, mode, 0);
+            let how = rustix::fs::ResolveFlags::BENEATH;
+            let directory = std::fs::File::open(&path).unwrap();
+            let opened = rustix::fs::openat2(
+                directory,
+                ".",
+                rustix::fs::OFlags::RDONLY,
+                rustix::fs::Mode::empty(),
+                how,
+            );
+            (made, opened.map(drop), std::thread::spawn(|| 7).join().unwrap())
+        });
+
+        assert_eq!(made, Err(Errno::PERM));
+        assert_eq!(opened, Ok(()));
+        assert_eq!(thread, 7);
+    }
+
+    #[test]
+    fn a_compiler_has_no_sockets_and_starts_no_programs() {
+        assert!(without(Calls::Daemon, socket).is_ok());
+        assert_eq!(without(Calls::Compiler, socket).map(drop), Err(Errno::PERM));
+        let started = without(Calls::Compiler, || std::process::Command::new("/bin/true").status());
+        assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    }
+}
