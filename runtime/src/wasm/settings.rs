@@ -26,6 +26,15 @@ pub(super) fn config() -> Config {
     config
 }
 
+/// The most that one component is made of.
+struct Parts {
+    instances: u32,
+    memories: u32,
+    tables: u32,
+}
+
+const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
+
 /// The pool: room for `jobs` jobs, warm from one job to the next.
 pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
     // Enough for any table our limits allow and for the CPython component's 14,000 functions.
@@ -33,14 +42,15 @@ pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
     // Measured in DESIGN.md: pages below this stay mapped, so that a small guest faults no page in.
     const RESIDENT: usize = 2 << 20;
     let mut pool = PoolingAllocationConfig::new();
+    // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
     pool.total_stacks(jobs)
-        .total_memories(jobs * 2)
-        .total_tables(jobs * 4)
-        .total_core_instances(jobs * 8)
+        .total_memories((jobs * 2).max(COMPONENT.memories))
+        .total_tables((jobs * 4).max(COMPONENT.tables))
+        .total_core_instances((jobs * 8).max(COMPONENT.instances))
         .total_component_instances(jobs)
-        .max_core_instances_per_component(40)
-        .max_memories_per_component(2)
-        .max_tables_per_component(16)
+        .max_core_instances_per_component(COMPONENT.instances)
+        .max_memories_per_component(COMPONENT.memories)
+        .max_tables_per_component(COMPONENT.tables)
         .max_tables_per_module(4)
         .max_memories_per_module(2)
         .max_core_instance_size(1 << 20)
