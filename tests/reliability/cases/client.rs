@@ -1,0 +1,206 @@
+//! What a remote client may do: cases 1 to 34.
+
+use super::{Case, case};
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = connections();
+    cases.extend(heads());
+    cases.extend(frames());
+    cases.extend(bodies());
+    cases
+}
+
+/// Connections that take their time, or are many.
+fn connections() -> Vec<Case> {
+    vec![
+        Case {
+            figures: &["slow-heads"],
+            ..case(
+                1,
+                "heads that come in drops",
+                "closed at `http.head` in all; others unaffected",
+                &[
+                    "deadlines::a_head_that_comes_in_drops_is_not_given_more_time",
+                    "deadlines::a_head_that_does_not_end_is_closed_at_the_head_deadline",
+                ],
+            )
+        },
+        case(
+            2,
+            "connections that say nothing",
+            "closed at `http.first_byte`",
+            &["deadlines::a_client_that_says_nothing_is_closed_at_the_first_byte_deadline"],
+        ),
+        Case {
+            figures: &["slow-bodies"],
+            ..case(
+                3,
+                "bodies that come in drops or stop",
+                "408 at `http.body_idle`, the job ends",
+                &[
+                    "deadlines::a_body_that_stops_coming_before_the_answer_is_a_408",
+                    "deadlines::a_body_that_stops_coming_breaks_the_answer_off_at_its_deadline",
+                ],
+            )
+        },
+        Case {
+            figures: &["slow-readers"],
+            ..case(
+                4,
+                "clients that do not read",
+                "closed at `http.write_idle`, the slot is free, memory is flat",
+                &[
+                    "deadlines::a_client_that_does_not_read_is_closed_at_the_write_deadline",
+                    "streaming::a_client_that_does_not_read_holds_the_guest_up",
+                ],
+            )
+        },
+        Case {
+            figures: &["idle"],
+            ..case(
+                5,
+                "idle connections without end",
+                "closed at `http.keep_alive`, and cheap until then",
+                &["deadlines::an_idle_connection_is_closed_at_the_keep_alive_deadline"],
+            )
+        },
+        case(
+            6,
+            "more connections than there may be",
+            "those beyond wait; other peers are served",
+            &["sockets::connections_beyond_their_limit_wait_and_are_served_later"],
+        ),
+        case(
+            7,
+            "no descriptors left for an accept",
+            "it waits and goes on; nothing ends",
+            &["sockets::connections_beyond_the_descriptors_wait_and_are_served_later"],
+        ),
+        case(8, "errors of accept", "it goes on", &[]),
+        case(9, "TLS handshakes that stall", "ended at their deadline; others unaffected", &[]),
+        case(10, "old TLS versions, early data", "refused", &[]),
+        case(11, "bad client certificates", "no answer to any", &[]),
+    ]
+}
+
+/// Heads of HTTP/1.1 that two parsers read in two ways.
+fn heads() -> Vec<Case> {
+    vec![
+        case(
+            12,
+            "huge heads and targets, many fields",
+            "431 and 414 beyond the limits",
+            &[
+                "http::a_head_is_taken_up_to_its_limit_and_refused_beyond",
+                "http::fields_are_taken_up_to_their_limit_and_refused_one_later",
+                "http::a_target_is_taken_at_its_limit_and_refused_one_byte_later",
+            ],
+        ),
+        case(
+            13,
+            "lengths that contradict",
+            "refused, and the connection closed",
+            &["http::a_length_and_chunks_at_once_are_not_two_requests"],
+        ),
+        case(
+            14,
+            "bare LF, folded lines, NUL, spaces before the colon",
+            "400 and closed",
+            &["http::what_is_no_request_is_a_400_and_the_end"],
+        ),
+        case(
+            15,
+            "no Host, two, or another than the target's",
+            "400",
+            &["http::a_request_without_a_host_is_refused_and_one_with_two_as_well"],
+        ),
+        case(
+            16,
+            "chunk sizes that are none",
+            "400, or closed",
+            &["http::a_body_nobody_read_does_not_become_the_next_request"],
+        ),
+        case(
+            17,
+            "a flood of pipelined requests",
+            "one after the other, in order",
+            &["http::pipelined_requests_are_answered_in_order"],
+        ),
+        case(
+            18,
+            "100-continue that nobody follows",
+            "100 when the handler reads, never before",
+            &[
+                "http::a_client_is_not_told_to_continue_when_the_handler_does_not_read",
+                "http::a_client_is_told_to_continue_once_the_handler_reads",
+            ],
+        ),
+        case(
+            19,
+            "CONNECT, TRACE, unknown methods",
+            "405 or 501",
+            &[
+                "http::what_no_handler_can_give_is_a_501_and_the_end_of_the_connection",
+                "http::a_method_that_no_route_has_is_a_405_that_names_those_it_has",
+            ],
+        ),
+    ]
+}
+
+/// Floods of HTTP/2.
+fn frames() -> Vec<Case> {
+    vec![
+        case(20, "HTTP/2: streams opened and reset", "the connection ends, the jobs with it", &[]),
+        case(21, "HTTP/2: streams that make the server reset", "the connection ends", &[]),
+        case(22, "HTTP/2: CONTINUATION without end", "the connection ends", &[]),
+        case(23, "HTTP/2: a small head that unpacks to a large one", "431, or the connection ends", &[]),
+        case(24, "HTTP/2: SETTINGS, PING, PRIORITY without end", "the connection ends", &[]),
+        case(25, "HTTP/2: empty DATA without end", "the connection ends", &[]),
+        case(26, "HTTP/2: many streams, no window", "memory is bounded, the streams end", &[]),
+        case(27, "HTTP/2: an idle connection", "GOAWAY at `http.keep_alive`", &[]),
+        case(28, "HTTP/2: fields that are none in HTTP/1.1", "refused", &[]),
+    ]
+}
+
+/// Bodies, paths and what is said of the client.
+fn bodies() -> Vec<Case> {
+    vec![
+        case(
+            29,
+            "bodies larger than they may be",
+            "413 as soon as it is known",
+            &[
+                "errors::a_body_is_taken_at_its_limit_and_refused_one_byte_later",
+                "errors::a_body_of_unknown_length_is_taken_at_its_limit_and_refused_one_byte_later",
+            ],
+        ),
+        case(
+            30,
+            "clients that leave",
+            "the job ends within 100 ms",
+            &[
+                "streaming::a_client_that_leaves_frees_a_guest_that_computes_within_100_ms",
+                "streaming::a_client_that_leaves_frees_a_guest_that_reads_within_100_ms",
+                "streaming::a_client_that_leaves_frees_a_guest_that_waits_within_100_ms",
+                "streaming::a_client_that_leaves_frees_a_guest_that_writes_within_100_ms",
+            ],
+        ),
+        case(
+            31,
+            "lines and colours forged in the log",
+            "escaped",
+            &["errors::a_name_of_a_function_cannot_forge_a_line_of_the_log"],
+        ),
+        case(
+            32,
+            "paths that decode to something else",
+            "decoded once; `..` and controls are 400",
+            &["isolation::no_way_leads_out_of_a_mount", "handlers::files_shows_nothing_outside_its_mount"],
+        ),
+        case(33, "addresses forged in fields", "REMOTE_ADDR is the socket's", &[]),
+        Case {
+            falls_short: "the daemon has no decompression",
+            ..case(34, "compressed bodies", "never unpacked", &[])
+        },
+    ]
+}

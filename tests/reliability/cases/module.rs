@@ -1,0 +1,92 @@
+//! What an uploaded module, or an operator's client, may do: cases 66 to 77.
+
+use super::{Case, case};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case {
+            figures: &["compile-bomb"],
+            ..case(
+                66,
+                "a module that is dear to compile",
+                "it fails alone, with its reason",
+                &[
+                    "compile::a_bomb_fails_alone_with_its_reason_while_requests_go_on",
+                    "endurance::a_compile_bomb_in_a_swap_is_refused_while_requests_go_on",
+                ],
+            )
+        },
+        case(67, "modules with a great many of anything", "refused, or compiled within bounds", &[]),
+        Case {
+            falls_short: "modules do not come from registries: there is nothing to unpack",
+            ..case(68, "bombs in the layers of an image", "no layers", &[])
+        },
+        Case {
+            falls_short: "modules do not come from registries: no tar, no manifest",
+            ..case(69, "paths and links in an archive", "no archives", &[])
+        },
+        case(
+            70,
+            "compiled code that somebody has changed",
+            "not used, and compiled anew",
+            &[
+                "compile::what_was_tampered_with_is_compiled_anew",
+                "compile::a_cache_behind_a_symbolic_link_is_not_used",
+            ],
+        ),
+        case(
+            71,
+            "machine code as a module",
+            "refused for what it is",
+            &[
+                "compile::the_worker_refuses_what_is_no_module_in_one_line",
+                "config::a_module_that_cannot_be_a_handler_is_one_line_that_says_why",
+            ],
+        ),
+        case(
+            72,
+            "a module that is half there",
+            "the old one serves on",
+            &[
+                "endurance::a_module_cut_off_at_any_kib_leaves_the_old_one_serving",
+                "swap::a_module_that_cannot_serve_leaves_the_old_one_serving",
+            ],
+        ),
+        case(
+            73,
+            "a swap in the middle of a request",
+            "each answer is of one version",
+            &[
+                "swap::a_request_under_way_ends_on_the_version_it_began_with",
+                "endurance::a_thousand_swaps_fail_no_request_and_leave_memory_as_it_was",
+            ],
+        ),
+        case(
+            74,
+            "a storm of swaps",
+            "memory is as before",
+            &["endurance::a_thousand_swaps_fail_no_request_and_leave_memory_as_it_was"],
+        ),
+        case(
+            75,
+            "imports that are not granted",
+            "refused at loading, each named",
+            &["config::a_module_that_cannot_be_a_handler_is_one_line_that_says_why"],
+        ),
+        case(
+            76,
+            "strangers and web pages at the admin socket",
+            "refused",
+            &[
+                "admin::the_admin_socket_is_its_owner_s_alone",
+                "admin::what_web_pages_and_strangers_send_is_refused",
+            ],
+        ),
+        case(
+            77,
+            "two handlers that claim one route",
+            "the configuration is refused",
+            &["config::tests::routes_that_conflict_are_reported_at_the_second"],
+        ),
+    ]
+}

@@ -1,0 +1,165 @@
+//! A million requests that are not as they should be.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::cases::{Figure, Outcome};
+use crate::ground::{Ground, PATIENCE};
+
+/// Malformed requests in all.
+const COUNT: u64 = 1_000_000;
+
+/// Clients that send them.
+const CLIENTS: u64 = 4;
+
+pub(crate) static REQUESTS: Figure = Figure { name: "noise", measure: million };
+
+/// What the requests are made of: good ones, and those that tempt a parser.
+const SEEDS: [&str; 12] = [
+    "GET /good HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody",
+    "POST /read HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+    "GET /good HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n",
+    "GET /good HTTP/1.1\nHost: localhost\n\n",
+    "GET http://localhost/good HTTP/1.1\r\nHost: elsewhere\r\n\r\n",
+    "GET /%2e%2e/good?%00 HTTP/1.1\r\nHost: localhost\r\nProxy: x\r\n\r\n",
+    "OPTIONS * HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+    "GET /good HTTP/1.0\r\nConnection: keep-alive, upgrade\r\nUpgrade: h2c\r\n\r\n",
+];
+
+/// A generator of numbers that are random enough to break things, and the same in every run:
+/// Marsaglia's xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap_or_default()
+    }
+}
+
+fn million(ground: &Ground) -> Result<Outcome> {
+    let mut daemon =
+        ground.daemon("http.first_byte = \"2s\"\nhttp.head = \"2s\"\nhttp.body_idle = \"2s\"\n")?;
+    let socket = ground.path("p.sock");
+    let answered = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let socket = &socket;
+                scope.spawn(move || send(socket, 0x9e37_79b9_7f4a_7c15 ^ (client + 1), COUNT / CLIENTS))
+            })
+            .collect();
+        let joined = clients
+            .into_iter()
+            .map(|client| client.join().map_err(|_| anyhow::anyhow!("a client panicked"))?);
+        joined.sum::<Result<u64>>()
+    })?;
+    daemon.alive()?;
+    let took = daemon.recovered()?;
+    Ok(Outcome {
+        holds: true,
+        text: format!(
+            "{COUNT} random or malformed requests: no crash, no connection out of step; {answered} were answered, the rest \
+             closed; a good answer {took:.1?} later"
+        ),
+    })
+}
+
+/// Sends so many, each on a connection of its own with a good request behind it, and checks what
+/// comes back. Returns how many were answered at all.
+fn send(socket: &Path, seed: u64, count: u64) -> Result<u64> {
+    let mut random = Random(seed);
+    let mut answered = 0;
+    let mut received = Vec::new();
+    for _ in 0..count {
+        let request = request(&mut random);
+        received.clear();
+        // As many as the kernel lets wait may be in front of us.
+        let mut stream = UnixStream::connect(socket).context("connect")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let sent = stream.write_all(&request).and_then(|()| stream.write_all(BEHIND));
+        let _half = stream.shutdown(std::net::Shutdown::Write);
+        // It may be closed on us before it has read all.
+        let _reset = sent.and_then(|()| stream.read_to_end(&mut received).map(drop));
+        in_step(&received).with_context(|| {
+            format!("to \"{}\" came \"{}\"", request.escape_ascii(), received.escape_ascii())
+        })?;
+        answered += u64::from(!received.is_empty());
+    }
+    Ok(answered)
+}
+
+/// A request that is as it should be, and the last on its connection.
+const BEHIND: &[u8] = b"GET /good HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+/// Makes a request of a seed: bytes changed, cut, doubled, or nothing but noise.
+fn request(random: &mut Random) -> Vec<u8> {
+    let mut bytes = SEEDS[random.below(SEEDS.len())].as_bytes().to_vec();
+    for _ in 0..=random.below(4) {
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 => bytes[at] = random.next() as u8,
+            1 => bytes.truncate(at.max(1)),
+            2 => bytes.insert(at, b"\r\n\0 :;\t,"[random.below(8)]),
+            3 => drop(bytes.remove(at)),
+            4 => bytes.extend_from_within(at..),
+            _ => bytes = (0..random.below(64) + 1).map(|_| random.next() as u8).collect(),
+        }
+        if bytes.is_empty() {
+            bytes.push(b'\0');
+        }
+    }
+    bytes
+}
+
+/// Wants whole responses, one after the other, and nothing else; one that is cut off only at the end.
+fn in_step(mut bytes: &[u8]) -> Result<()> {
+    // A server's preface of HTTP/2: its frames are its own affair.
+    if bytes.starts_with(b"\0\0") {
+        return Ok(());
+    }
+    let mut responses = 0;
+    while !bytes.is_empty() {
+        ensure!(
+            bytes.starts_with(b"HTTP/1.1 ") || bytes.starts_with(b"HTTP/1.0 "),
+            "no response begins here"
+        );
+        let end = memchr::memmem::find(bytes, b"\r\n\r\n").context("a head without an end")?;
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        let field = |name: &str| {
+            head.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+        };
+        bytes = &bytes[end + 4..];
+        responses += 1;
+        // Doubled seeds are several requests.
+        ensure!(responses <= 64, "more responses than requests");
+        let is_interim = head.split(' ').nth(1).is_some_and(|status| status.starts_with('1'));
+        match (field("content-length:"), field("transfer-encoding:")) {
+            (Some(length), _) => {
+                let length: usize = length.parse().context("Content-Length")?;
+                let Some(rest) = bytes.get(length..) else { bail!("a body shorter than {length} bytes") };
+                bytes = rest;
+            }
+            (None, Some(_)) => {
+                let end = memchr::memmem::find(bytes, b"0\r\n\r\n").context("chunks without an end")?;
+                bytes = &bytes[end + 5..];
+            }
+            (None, None) if is_interim || head.contains(" 204 ") => {}
+            (None, None) => return Ok(()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! `cargo bench --bench reliability`: runs the abuse cases and writes `tests/RELIABILITY.md`.
+//!
+//! A case is shown by tests of the real program, by a figure that is measured here, or by both. What
+//! is not run says why.
+
+#[path = "../bench/load.rs"]
+mod load;
+#[path = "../bench/response.rs"]
+mod response;
+
+mod cases;
+mod exchange;
+mod figures;
+mod ground;
+mod report;
+mod tests;
+
+/// The request and the answer of a load.
+mod rows {
+    pub(crate) use crate::exchange::Exchange;
+}
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use cases::Figure;
+use ground::Ground;
+
+/// Where the table goes.
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/RELIABILITY.md");
+
+/// Runs the abuse cases against the real daemon and writes what came of each.
+#[derive(Parser)]
+#[command(override_usage = "cargo bench --bench reliability -- [OPTIONS]")]
+struct Options {
+    /// Measure these figures only, and write nothing. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Run: `cargo bench` passes this, `cargo test --all-targets` does not.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let outcome = match &options {
+        Options { bench: false, .. } => {
+            tell("nothing is run: this is for `cargo bench`");
+            Ok(true)
+        }
+        Options { only, .. } if !only.is_empty() => {
+            measure(&figures::chosen(only)).map(|measured| measured.values().all(|outcome| outcome.holds))
+        }
+        Options { .. } => all(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tell(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs everything and writes the table. Says whether all cases held.
+fn all() -> Result<bool> {
+    let cases = cases::all();
+    let names: Vec<&str> = cases.iter().flat_map(|case| case.tests).copied().collect();
+    tell(&format!("{} tests of {} cases", names.len(), cases.len()));
+    let tested = tests::run(&names)?;
+    let measured = measure(&figures::ALL)?;
+    let table = report::table(&cases, &tested, &measured)?;
+    fs::write(Path::new(TABLE), &table.text).context(TABLE)?;
+    tell(&format!(
+        "{} cases run, {} held, {} not run: see tests/RELIABILITY.md",
+        table.run, table.held, table.left
+    ));
+    Ok(table.run == table.held)
+}
+
+/// Measures figures, one after the other: each wants the machine for itself.
+fn measure(figures: &[&'static Figure]) -> Result<BTreeMap<&'static str, cases::Outcome>> {
+    ensure!(!figures.is_empty(), "--only: there is no such figure; there are {}", figures::names());
+    raise_descriptor_limit()?;
+    let ground = Ground::new()?;
+    let mut measured = BTreeMap::new();
+    for figure in figures {
+        let outcome = (figure.measure)(&ground).unwrap_or_else(|error| cases::Outcome {
+            holds: false,
+            text: format!("could not be measured: {error:#}"),
+        });
+        tell(&format!(
+            "{}: {} ({})",
+            figure.name,
+            outcome.text,
+            if outcome.holds { "holds" } else { "FAILS" }
+        ));
+        measured.insert(figure.name, outcome);
+    }
+    Ok(measured)
+}
+
+/// Lets this process and its children open all the files they may.
+fn raise_descriptor_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raise the limit of open files")
+}
+
+/// Tells the person who waits.
+fn tell(line: &str) {
+    // Nobody reads it: then nobody waits either.
+    let _gone = writeln!(std::io::stderr(), "{line}");
+}
