@@ -83,7 +83,7 @@ impl Args {
         for variable in &self.env {
             let (name, value) =
                 variable.split_once('=').with_context(|| format!("-e {variable:?}: write K=V"))?;
-            handler.env.set(name.to_owned(), value)?;
+            handler.env.set(name, value)?;
         }
         for mount in &self.mounts {
             let (host, guest) =

@@ -21,7 +21,7 @@ pub(super) fn line(text: &str) -> Result<Line> {
     let mut words = Vec::new();
     for word in text.split_whitespace() {
         match word.split_once('=') {
-            Some((name, value)) => env.set(name.to_owned(), value)?,
+            Some((name, value)) => env.set(name, value)?,
             None => words.push(word.to_owned()),
         }
     }

@@ -174,7 +174,7 @@ impl Asked<'_> {
             let (name, value) =
                 field.to_str().ok().and_then(|text| text.split_once('=')).ok_or_else(malformed)?;
             let value = percent_decode_str(value).decode_utf8().map_err(|_| malformed())?;
-            let set = job.env.set(name.trim().to_owned(), value);
+            let set = job.env.set(name.trim(), value);
             set.map_err(|error| Refusal::Malformed(format!("Job-Env: {error}")))?;
         }
         Ok(job)

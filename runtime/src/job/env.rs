@@ -1,14 +1,29 @@
 //! The environment of a job: an ordered list of names and values, typed where it is read.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 /// Variables in the order they were set. A name set twice keeps its place and its last value, so
 /// that no guest can see two.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Env(Vec<(Cow<'static, str>, String)>);
+///
+/// They lie one behind the other in one text, as a process finds them: `NAME=VALUE` and a NUL. A
+/// request has some twenty, and two allocations are less than forty.
+#[derive(Clone, Default)]
+pub struct Env {
+    text: String,
+    variables: Vec<Variable>,
+}
+
+/// Where one variable stands in the text.
+#[derive(Clone, Copy)]
+struct Variable {
+    start: usize,
+    /// Where its `=` is.
+    equals: usize,
+    /// Where its NUL is.
+    end: usize,
+}
 
 /// A variable that cannot be set, or read as what was wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +33,9 @@ pub struct EnvError {
     wanted: &'static str,
 }
 
+/// Bytes of a variable with its value, as most are short.
+const USUAL: usize = 40;
+
 impl Env {
     /// Makes an empty environment.
     pub fn new() -> Env {
@@ -26,47 +44,71 @@ impl Env {
 
     /// Makes an empty environment with room for `variables`.
     pub fn with_capacity(variables: usize) -> Env {
-        Env(Vec::with_capacity(variables))
+        Env { text: String::with_capacity(variables * USUAL), variables: Vec::with_capacity(variables) }
     }
 
     /// Sets a variable.
     ///
     /// # Errors
     /// The name is empty or holds `=` or NUL, or the value holds NUL: no process could be given it.
-    pub fn set(
-        &mut self,
-        name: impl Into<Cow<'static, str>>,
-        value: impl Into<String>,
-    ) -> Result<(), EnvError> {
-        let (name, value) = (name.into(), value.into());
+    pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<(), EnvError> {
+        let (name, value) = (name.as_ref(), value.as_ref());
         if name.is_empty() || name.bytes().any(|byte| byte == b'=' || byte == 0) {
-            return Err(EnvError { name: name.into_owned(), value, wanted: "a name without `=` and NUL" });
+            return Err(EnvError::new(name, value, "a name without `=` and NUL"));
         }
-        if value.bytes().any(|byte| byte == 0) {
-            return Err(EnvError { name: name.into_owned(), value, wanted: "a value without NUL" });
+        let variable = self.write(name, value)?;
+        match self.variables.iter().position(|known| self.name(*known) == name) {
+            // The old value stays behind in the text, where nobody looks for it.
+            Some(position) => self.variables[position] = variable,
+            None => self.variables.push(variable),
         }
-        self.put(name, value);
         Ok(())
     }
 
-    /// Sets what is known to be a sound variable.
-    fn put(&mut self, name: Cow<'static, str>, value: String) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+    /// Sets a variable whose name is sound and not set yet, as the caller knows: nothing is looked for.
+    ///
+    /// # Errors
+    /// The value holds NUL: no process could be given it.
+    pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
+        debug_assert!(self.get(name).is_none(), "{name} is set already");
+        let variable = self.write(name, value)?;
+        self.variables.push(variable);
+        Ok(())
+    }
+
+    /// Writes a variable behind the others.
+    fn write(&mut self, name: &str, value: &str) -> Result<Variable, EnvError> {
+        if memchr::memchr(0, value.as_bytes()).is_some() {
+            return Err(EnvError::new(name, value, "a value without NUL"));
         }
+        let start = self.text.len();
+        self.text.push_str(name);
+        self.text.push('=');
+        self.text.push_str(value);
+        self.text.push('\0');
+        Ok(Variable { start, equals: start + name.len(), end: self.text.len() - 1 })
+    }
+
+    fn name(&self, Variable { start, equals, .. }: Variable) -> &str {
+        &self.text[start..equals]
+    }
+
+    fn value(&self, Variable { equals, end, .. }: Variable) -> &str {
+        &self.text[equals + 1..end]
     }
 
     /// Sets every variable of `other`, in its order.
     pub fn extend(&mut self, other: &Env) {
-        for (name, value) in &other.0 {
-            self.put(name.clone(), value.clone());
+        for (name, value) in other.iter() {
+            // What is in an environment can be put into one.
+            let _sound = self.set(name, value);
         }
     }
 
     /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        let found = self.variables.iter().find(|known| self.name(**known) == name)?;
+        Some(self.value(*found))
     }
 
     /// Reads a truth value: false is what Docker read as false (empty, `0`, `no`, `false`, `none`);
@@ -119,17 +161,23 @@ impl Env {
 
     /// Goes through the variables in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_str()))
+        self.variables.iter().map(|variable| (self.name(*variable), self.value(*variable)))
+    }
+
+    /// Goes through the variables in order, each as a process finds it: `NAME=VALUE` and a NUL.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let bytes = self.text.as_bytes();
+        self.variables.iter().map(|variable| &bytes[variable.start..=variable.end])
     }
 
     /// Returns how many variables there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.variables.len()
     }
 
     /// Reports whether there are no variables.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.variables.is_empty()
     }
 
     /// Reads a JSON object: strings as they are, everything else as its JSON text, so that `true`
@@ -164,6 +212,26 @@ impl Env {
     }
 }
 
+impl PartialEq for Env {
+    fn eq(&self, other: &Env) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Env {}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl EnvError {
+    fn new(name: &str, value: &str, wanted: &'static str) -> EnvError {
+        EnvError { name: name.to_owned(), value: value.to_owned(), wanted }
+    }
+}
+
 impl fmt::Display for EnvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value: String = self.value.chars().take(64).collect();
@@ -185,6 +253,7 @@ mod tests {
             env.set(name, value).unwrap();
         }
         assert_eq!(env.iter().collect::<Vec<_>>(), [("A", "3"), ("B", "2")]);
+        assert_eq!(env.entries().collect::<Vec<_>>(), [b"A=3\0", b"B=2\0"]);
     }
 
     #[test]

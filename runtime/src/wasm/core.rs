@@ -9,8 +9,8 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::calls::{self, Calling, LastError};
 use super::meter::Meter;
-use super::{module, opening, trap};
-use crate::job::{Fault, Job, Limits, Status};
+use super::{environ, module, opening, trap};
+use crate::job::{Env, Fault, Job, Limits, Status};
 
 /// The module that WASI preview 1 is imported from.
 const WASI: &str = "wasi_snapshot_preview1";
@@ -18,6 +18,7 @@ const WASI: &str = "wasi_snapshot_preview1";
 /// What one job's instance owns.
 pub(super) struct State {
     wasi: WasiP1Ctx,
+    env: Env,
     meter: Meter,
     /// None: the module does not import what calls jobs.
     calls: Option<Box<(Calling, LastError)>>,
@@ -45,6 +46,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
     opening::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
+    environ::serve(&mut linker, WASI, |state| &state.env)?;
     calls::link_core(&mut linker)?;
     Ok(linker)
 }
@@ -85,8 +87,9 @@ impl CoreCode {
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
+        let env = std::mem::take(&mut job.env);
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, meter, &limits, calls);
+        let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, calls }, &limits);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
@@ -94,25 +97,17 @@ impl CoreCode {
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(
         &self,
-        wasi: WasiCtxBuilder,
+        mut wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let mut store = self.store(wasi, meter, limits, calls);
+        let mut store = self.store(State { wasi: wasi.build_p1(), env: Env::new(), meter, calls }, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
-    fn store(
-        &self,
-        mut wasi: WasiCtxBuilder,
-        meter: Meter,
-        limits: &Limits,
-        calls: Option<Box<(Calling, LastError)>>,
-    ) -> Store<State> {
-        let wasi = wasi.build_p1();
-        let state = State { wasi, meter, calls };
+    fn store(&self, state: State, limits: &Limits) -> Store<State> {
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
         module::bound(&mut store, limits, |state| state.wasi.ctx().table);

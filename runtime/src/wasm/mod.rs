@@ -8,6 +8,7 @@ mod command;
 pub mod compile;
 mod component;
 mod core;
+mod environ;
 mod files;
 mod handles;
 mod idle;

@@ -4,6 +4,8 @@
 mod tests;
 mod variable;
 
+use std::borrow::Cow;
+
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
@@ -69,8 +71,8 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     put(&mut env, "GATEWAY_INTERFACE", "CGI/1.1");
     put(&mut env, "SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
     put(&mut env, "SERVER_PROTOCOL", protocol(facts.version));
-    put(&mut env, "SERVER_NAME", origin.name());
-    put(&mut env, "SERVER_PORT", origin.port.to_string());
+    put(&mut env, "SERVER_NAME", &origin.name());
+    put(&mut env, "SERVER_PORT", &origin.port.to_string());
     put(&mut env, "REQUEST_METHOD", facts.method.as_str());
     put(&mut env, "SCRIPT_NAME", facts.script_name);
     put(&mut env, "PATH_INFO", facts.path_info);
@@ -80,13 +82,13 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     // RFC 3875 §4.1.9: the address, where the name is not known. Looking it up would block.
     put(&mut env, "REMOTE_HOST", facts.remote_addr);
     if let Some(port) = facts.remote_port {
-        put(&mut env, "REMOTE_PORT", port.to_string());
+        put(&mut env, "REMOTE_PORT", &port.to_string());
     }
     let target = facts.uri.path_and_query().map_or("/", |target| target.as_str());
     put(&mut env, "REQUEST_URI", target);
     put(&mut env, "REQUEST_ID", facts.request_id);
     put(&mut env, "X_MATCHED_ROUTE", facts.matched_route);
-    put(&mut env, "X_FULL_URL", origin.url(facts.scheme, target));
+    put(&mut env, "X_FULL_URL", &origin.url(facts.scheme, target));
     if facts.scheme == Scheme::Https {
         put(&mut env, "HTTPS", "on");
     }
@@ -95,7 +97,7 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     }
     for (variable, value) in captures {
         // Names come from the configuration, where the catalog has checked them.
-        let _left_out = env.set(variable.to_owned(), value);
+        put(&mut env, variable, value);
     }
     fields(&mut env, facts.headers, &origin);
     env
@@ -121,16 +123,22 @@ fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
         let Some(first) = values.next().and_then(text) else { continue };
         // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all others.
         let between = if name == COOKIE { "; " } else { ", " };
-        let joined = values.try_fold(first.to_owned(), |all, value| Some(all + between + text(value)?));
+        let Some(second) = values.next() else {
+            put(env, &variable, first);
+            continue;
+        };
+        let mut rest = std::iter::once(second).chain(values);
+        let joined = rest.try_fold(first.to_owned(), |all, value| Some(all + between + text(value)?));
         if let Some(value) = joined {
-            let _left_out = env.set(variable, value);
+            put(env, &variable, &value);
         }
     }
 }
 
-fn put(env: &mut Env, name: &'static str, value: impl Into<String>) {
+/// Adds a variable; no two facts share a name.
+fn put(env: &mut Env, name: &str, value: &str) {
     // Refused only where the value holds a NUL: no guest could be given it.
-    let _left_out = env.set(name, value);
+    let _left_out = env.add(name, value);
 }
 
 /// Reads a value as text. One that is not UTF-8 is left out, with the fields that it would be
@@ -183,12 +191,12 @@ impl<'a> Origin<'a> {
     }
 
     /// Returns the host without its port (RFC 3875 §4.1.14).
-    fn name(&self) -> String {
+    fn name(&self) -> Cow<'a, str> {
         match self.sound {
-            Some(host) => without_port(host).to_owned(),
-            None if self.server_addr.is_empty() => "localhost".to_owned(),
-            None if self.server_addr.contains(':') => format!("[{}]", self.server_addr),
-            None => self.server_addr.to_owned(),
+            Some(host) => without_port(host).into(),
+            None if self.server_addr.is_empty() => "localhost".into(),
+            None if self.server_addr.contains(':') => format!("[{}]", self.server_addr).into(),
+            None => self.server_addr.into(),
         }
     }
 

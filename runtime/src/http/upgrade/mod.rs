@@ -119,8 +119,8 @@ impl<'a> Applicant<'a> {
             let protocol = agreed.and_then(|protocol| protocol.to_str().ok()).unwrap_or_default();
             let env = &mut made.job.env;
             // Refused only where they hold a NUL.
-            let _set = env.set("WEBSOCKET_MESSAGES".to_owned(), websocket.messages.name());
-            let _set = env.set("WEBSOCKET_PROTOCOL".to_owned(), protocol);
+            let _set = env.set("WEBSOCKET_MESSAGES", websocket.messages.name());
+            let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(limits.body);
         let Answering { run, reader: mut stdout, last_words } = made.start(engine, input);
