@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::Engine;
@@ -33,6 +34,9 @@ struct Calls {
     root: JobId,
     /// How many jobs the tree may still start.
     left: Arc<AtomicUsize>,
+    /// The runtime that serves. A job with mounts is polled with another one entered, whose one worker
+    /// is for its files.
+    home: Handle,
 }
 
 impl Engine {
@@ -49,6 +53,7 @@ impl Engine {
             id: job.id,
             root: job.id,
             left: Arc::new(AtomicUsize::new(MOST)),
+            home: Handle::current(),
         }));
     }
 }
@@ -78,7 +83,7 @@ impl Caller for Calls {
         let (id, engine) = (job.id, self.engine.clone());
         // A task of its own: it goes on while its caller computes, and its time on a processor is
         // not its caller's.
-        Ok(Callee::new(id, stdin, stdout, tokio::spawn(async move { engine.attend(job).await })))
+        Ok(Callee::new(id, stdin, stdout, self.home.spawn(async move { engine.attend(job).await })))
     }
 }
 
@@ -125,7 +130,8 @@ impl Calls {
         let mut line = self.line.clone();
         line.push(job.entry.clone());
         let (engine, catalog) = (self.engine.clone(), self.catalog.clone());
-        Box::new(Calls { engine, catalog, line, id: job.id, root: self.root, left: self.left.clone() })
+        let (left, home) = (self.left.clone(), self.home.clone());
+        Box::new(Calls { engine, catalog, line, id: job.id, root: self.root, left, home })
     }
 }
 
