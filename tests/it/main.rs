@@ -28,6 +28,7 @@ mod manager;
 mod mounts;
 mod proxy;
 mod reuse;
+mod schedules;
 mod smuggling;
 mod sockets;
 mod streaming;

@@ -48,7 +48,7 @@ fn found(route: &Value) {
     let (name, kind, version) = (text(&handler["name"]), text(&handler["kind"]), text(&handler["version"]));
     field("handler", &format!("{name} ({kind}, {version})"));
     let grants = &handler["grants"];
-    for (label, key) in [("args", "args"), ("env", "env"), ("output", "output")] {
+    for (label, key) in [("args", "args"), ("env", "env"), ("calls", "calls"), ("output", "output")] {
         field(label, &text(&grants[key]));
     }
     for mount in elements(&grants["mounts"]) {

@@ -1,5 +1,6 @@
 //! `portcullis run`: one job from the terminal, without HTTP.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::{complain, serve};
+use crate::catalog::{Catalog, Routes};
 use crate::config::{self, Config, HandlerConfig, Mount};
 use crate::engine::Engine;
 use crate::job::{Destination, Env, Fault, Input, Limits, Mapping, Output};
@@ -39,23 +41,36 @@ pub(super) struct Args {
     config: PathBuf,
 }
 
+/// Places for jobs: the one that is asked for, and all that it may call.
+const PLACES: usize = 1 + 64;
+
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let engine = Engine::new(1);
+    let engine = Engine::new(PLACES);
     engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
     engine.registry().register("version", Arc::new(Version))?;
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let loader;
+    let mut catalog = Catalog::default();
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
         None => {
-            let sandbox = Sandbox::new(1, Compilation::here())?;
-            loader = Loader::new(sandbox, Box::new(|_| {}));
-            loader.entry(&args.handler()?)?
+            let handlers = args.handlers()?;
+            let alone = handlers.iter().all(|handler| handler.calls.is_empty());
+            let places = if alone { 1 } else { u32::try_from(PLACES)? };
+            loader = Loader::new(Sandbox::new(places, Compilation::here())?, Box::new(|_| {}));
+            let entry = loader.entry(&handlers[0])?;
+            let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
+            for handler in &handlers[1..] {
+                entries.insert(handler.name.clone(), loader.entry(handler)?);
+            }
+            catalog = catalog.next(entries, Routes::default());
+            entry
         }
     };
     let mut job = engine.job_of(entry);
     job.args.extend(args.args);
     job.env.extend(&job.entry.env.clone());
+    engine.grant(&mut job, &Arc::new(catalog));
     job.stdin = stdin();
     job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout()))]);
     job.stderr = Output::to(vec![Arc::new(Terminal(io::stderr()))]);
@@ -76,10 +91,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
-    /// Finds the handler, or makes one of the module.
-    fn handler(&self) -> Result<HandlerConfig> {
+    /// Finds the handler, or makes one of the module; behind it come those that it may call.
+    fn handlers(&self) -> Result<Vec<HandlerConfig>> {
         let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
-        let mut handler = if is_file { of_file(Path::new(&self.what))? } else { self.of_config()? };
+        let mut handlers = if is_file { vec![of_file(Path::new(&self.what))?] } else { self.of_config()? };
+        let handler = &mut handlers[0];
         for variable in &self.env {
             let (name, value) =
                 variable.split_once('=').with_context(|| format!("-e {variable:?}: write K=V"))?;
@@ -91,20 +107,30 @@ impl Args {
             let mount = Mount { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
             handler.mounts.push(mount);
         }
-        Ok(handler)
+        Ok(handlers)
     }
 
-    fn of_config(&self) -> Result<HandlerConfig> {
+    fn of_config(&self) -> Result<Vec<HandlerConfig>> {
         let Config { handlers, .. } = config::load(&self.config)?;
         let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
-        handlers.into_iter().find(|handler| handler.name.as_str() == self.what).with_context(|| {
+        let named = |name: &str| handlers.iter().find(|handler| handler.name.as_str() == name).cloned();
+        let first = named(&self.what).with_context(|| {
             let file = self.config.display();
             format!(
                 "{:?} is no handler of {file} (it has: {}); for a module, name its file",
                 self.what,
                 names.join(", ")
             )
-        })
+        })?;
+        let mut found = vec![first];
+        let mut at = 0;
+        while let Some(handler) = found.get(at) {
+            at += 1;
+            let calls = handler.calls.clone();
+            let fresh = calls.iter().filter(|name| found.iter().all(|known| known.name != **name));
+            found.extend(fresh.filter_map(|name| named(name.as_str())).collect::<Vec<_>>());
+        }
+        Ok(found)
     }
 }
 
@@ -120,6 +146,7 @@ fn of_file(module: &Path) -> Result<HandlerConfig> {
         env: Env::new(),
         secrets: Vec::new(),
         calls: Vec::new(),
+        schedule: None,
         mounts: Vec::new(),
         limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
         mapping: Mapping::Cgi,

@@ -71,7 +71,7 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
                 text(&handler["failures"]),
                 text(&handler["mean_ms"]),
                 size(&limits["memory"]),
-                elements(&handler["routes"]).map(text).collect::<Vec<_>>().join("; "),
+                ways(handler).join("; "),
             ]
         };
         let titles = [
@@ -80,6 +80,21 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
         ];
         table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
     })
+}
+
+/// Says what leads to a handler.
+fn ways(handler: &Value) -> Vec<String> {
+    let private = (handler["private"] == true).then(|| "private".to_owned());
+    let schedule = &handler["schedule"];
+    let scheduled = (!schedule.is_null()).then(|| {
+        format!(
+            "{} (next {}, missed {})",
+            text(&schedule["cron"]),
+            text(&schedule["next"]),
+            text(&schedule["missed"])
+        )
+    });
+    elements(&handler["routes"]).map(text).chain(private).chain(scheduled).collect()
 }
 
 pub(super) fn routes(Args { socket }: Args) -> Result<ExitCode> {

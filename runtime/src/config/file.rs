@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::reader::{At, FromToml, Named, Scalar, Section};
+use super::reader::{At, FromToml, Named, Scalar, Section, wrong};
 use super::report::Report;
 
 /// Defines a table by its keys, all of them optional, and how it is read: one definition, so that no
@@ -151,6 +151,8 @@ table! {
         env: Named<String>,
         /// The handlers that its jobs may call.
         calls: Vec<At<String>>,
+        /// When it runs by itself.
+        schedule: Scheduled,
         /// Variables from credentials of the service.
         secrets: Named<String>,
         mounts: Vec<At<Mount>>,
@@ -163,6 +165,35 @@ table! {
         content_type: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
+    }
+}
+
+table! {
+    /// `handler.NAME.schedule`, as a table.
+    Schedule {
+        /// An expression of cron(8).
+        cron: String,
+        args: Vec<At<String>>,
+        stdin: String,
+        /// Whether a run may begin while the one before it goes on.
+        overlap: bool,
+    }
+}
+
+/// `handler.NAME.schedule`: an expression alone, or with what goes with it.
+#[derive(Debug)]
+pub(super) enum Scheduled {
+    Cron(String),
+    Table(Schedule),
+}
+
+impl FromToml for Scheduled {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Scheduled> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(Scheduled::Cron(text.clone().into_owned())),
+            DeValue::Table(_) => Schedule::read(value, key, report).map(Scheduled::Table),
+            _ => wrong(value, key, "a string such as \"*/5 * * * *\", or a table", report),
+        }
     }
 }
 

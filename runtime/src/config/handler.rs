@@ -12,7 +12,7 @@ use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
 use super::secret;
-use super::{calls, file};
+use super::{calls, file, schedule};
 use crate::job::{Env, Limits, Mapping};
 
 /// The most requests that one instance answers: what it leaks must end at some time.
@@ -48,6 +48,7 @@ pub(super) fn read(
     let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
     let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
+    let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
@@ -60,6 +61,7 @@ pub(super) fn read(
         env,
         secrets: secrets.unwrap_or_default(),
         calls,
+        schedule,
         mounts,
         limits,
         mapping,
@@ -98,7 +100,7 @@ fn module(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
+pub(super) fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
     let sound = |text: &String| match text.contains('\0') {
         true => Err("an argument cannot hold a NUL character".to_owned()),
         false => Ok(Some(text.clone())),

@@ -13,7 +13,7 @@ use super::report::ConfigError;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
-use crate::job::{Entry, Env, Limits, Mapping, Name};
+use crate::job::{Entry, Env, Limits, Mapping, Name, Schedule};
 use crate::net::{Endpoint, TlsOptions};
 
 /// Everything the daemon is told. Flags of the command line replace fields.
@@ -119,6 +119,8 @@ pub struct HandlerConfig {
     pub secrets: Vec<Secret>,
     /// The handlers that its jobs may call; all of them are there, and none stands twice.
     pub calls: Vec<Name>,
+    /// When it runs by itself; none: never.
+    pub schedule: Option<Schedule>,
     /// The directories it may see; no guest path stands twice.
     pub mounts: Vec<Mount>,
     /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
@@ -194,8 +196,23 @@ impl Config {
                     "goes only with sockets of systemd, which starts the daemon again: listen has {endpoint}, write fd:// or leave idle_exit out"
                 ),
             }),
-            (Some(_), None) | (None, _) => Ok(()),
+            (Some(_), None) => self.check_schedules(),
+            (None, _) => Ok(()),
         }
+    }
+
+    /// Checks that a daemon which ends when nobody asks has nothing to do by itself.
+    fn check_schedules(&self) -> Result<(), ConfigError> {
+        let Some(handler) = self.handlers.iter().find(|handler| handler.schedule.is_some()) else {
+            return Ok(());
+        };
+        Err(ConfigError {
+            line: handler.line,
+            key: format!("handler.{}.schedule", handler.name),
+            message:
+                "does not go with idle_exit: a daemon that has ended runs nothing; leave one of them out"
+                    .to_owned(),
+        })
     }
 
     /// Makes the routing table, once there are handlers.

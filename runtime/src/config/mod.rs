@@ -14,6 +14,7 @@ mod reader;
 mod report;
 mod route;
 mod scalar;
+mod schedule;
 mod secret;
 mod tls;
 mod units;

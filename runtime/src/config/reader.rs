@@ -8,7 +8,7 @@ use super::nearest::nearest;
 use super::report::Report;
 
 /// Settings of the design that this version cannot enforce, and so does not take.
-const PLANNED: &[&str] = &["schedule", "allow"];
+const PLANNED: &[&str] = &["allow"];
 
 /// A value and where it is written.
 #[derive(Clone, Debug)]
@@ -184,7 +184,12 @@ fn join(table: &str, name: &str) -> String {
 }
 
 /// Reports a value that is something else.
-fn wrong<T>(value: &Spanned<DeValue<'_>>, key: &str, wanted: &str, report: &Report<'_>) -> Option<T> {
+pub(super) fn wrong<T>(
+    value: &Spanned<DeValue<'_>>,
+    key: &str,
+    wanted: &str,
+    report: &Report<'_>,
+) -> Option<T> {
     let message = format!("wanted {wanted}, found {}", describe(value, report));
     report.add(report.line(value.span().start), key, message);
     None

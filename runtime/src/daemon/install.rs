@@ -14,8 +14,8 @@ use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
 use crate::jobs::{
     AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, Rollback, ServeApi, Shutdown, Standing, Swap, TellLogs, TellStatus, Upgrade,
-    Version, WatchCanary,
+    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Swap, TellLogs, TellStatus,
+    Upgrade, Version, WatchCanary,
 };
 use crate::wasm::cache::{Cache, Place};
 use crate::wasm::compile::Compiler;
@@ -104,6 +104,7 @@ pub(super) fn install(
     registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
     registry.register("kill", Arc::new(Kill { engine: weak() }))?;
     registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
+    registry.register("runschedules", Arc::new(RunSchedules { engine: weak(), gate: gate.clone() }))?;
     registry.register("explain", Arc::new(Explain { engine: weak() }))?;
     registry.register("commands", Arc::new(Commands { engine: weak() }))?;
     registry.register("upgrade", Arc::new(upgrade))?;

@@ -130,6 +130,8 @@ impl Daemon {
 
         admin.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
+        // Not held: it ends with the gate, and what it has started is the engine's to wait for.
+        drop(engine.spawn(engine.job("runschedules")?));
         let mut reporting = JoinSet::new();
         reporting.spawn(standing.clone().report());
         tokio::select! {

@@ -159,6 +159,21 @@ impl Destination for Complaints {
     }
 }
 
+/// What a job says on stdout, for one whose answer nobody reads: its last line is logged when it goes.
+pub(super) struct Overheard(pub(super) Arc<Complaints>);
+
+impl Destination for Overheard {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        self.0.write(bytes)
+    }
+}
+
+impl Drop for Overheard {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::catalog::Live;
 use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage};
 use admission::Pool;
-use complaints::Complaints;
+use complaints::{Complaints, Overheard};
 use drain::Drain;
 use lane::Lane;
 use registry::Registry;
@@ -193,6 +193,11 @@ impl Engine {
     pub fn spawn(self: &Arc<Self>, job: Job) -> JoinHandle<Result<(), Failure>> {
         let engine = self.clone();
         tokio::spawn(async move { engine.run(job).await })
+    }
+
+    /// Logs what a job writes to stdout as well: for one whose answer nobody reads.
+    pub fn log_stdout(&self, job: &mut Job) {
+        job.stdout.add(Arc::new(Overheard(Complaints::of(job, &self.journal))));
     }
 
     /// Lists the jobs that run now, oldest first.

@@ -83,6 +83,7 @@ fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
         args: Vec::new(),
         env: Env::new(),
         calls: Vec::new(),
+        schedule: None,
         limits: Limits::NATIVE,
         mapping: Mapping::Cgi,
         slots: Slots::new(&Limits::NATIVE),

@@ -20,7 +20,7 @@ struct Family {
 }
 
 /// The families that have a sample for each handler. Counters start anew with every version.
-const HANDLERS: [Family; 7] = [
+const HANDLERS: [Family; 8] = [
     Family {
         name: "portcullis_requests_total",
         kind: "counter",
@@ -44,6 +44,12 @@ const HANDLERS: [Family; 7] = [
         kind: "counter",
         help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
         sample: |entry| float(entry.record.unlogged()),
+    },
+    Family {
+        name: "portcullis_schedule_missed_total",
+        kind: "counter",
+        help: "Scheduled runs that did not come about.",
+        sample: |entry| float(entry.record.missed()),
     },
     Family {
         name: "portcullis_jobs_running",

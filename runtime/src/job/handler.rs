@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Mount, Name, Record, Slots, Status};
+use super::{Env, Fault, Job, Limits, Mount, Name, Record, Schedule, Slots, Status};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -108,6 +108,8 @@ pub struct Entry {
     pub env: Env,
     /// The handlers that its jobs may call.
     pub calls: Vec<Name>,
+    /// When it runs by itself; none: never.
+    pub schedule: Option<Schedule>,
     /// What each job may use.
     pub limits: Limits,
     /// How stdout becomes a response.

@@ -16,6 +16,8 @@ pub struct Record {
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     /// Lines on stderr that were not logged.
     unlogged: AtomicU64,
+    /// Scheduled runs whose time passed without one.
+    missed: AtomicU64,
     /// Microseconds on a processor that a job takes of late.
     pace: AtomicU64,
 }
@@ -59,6 +61,16 @@ impl Record {
     /// Returns how long a job is on a processor, going by those of late.
     pub fn pace(&self) -> Duration {
         Duration::from_micros(self.pace.load(Ordering::Relaxed))
+    }
+
+    /// Counts scheduled runs that did not come about.
+    pub fn miss(&self, runs: u64) {
+        self.missed.fetch_add(runs, Ordering::Relaxed);
+    }
+
+    /// Returns how many scheduled runs did not come about.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Returns how many jobs have failed at what, sorted by code.

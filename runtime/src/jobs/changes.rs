@@ -92,6 +92,8 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     };
     compare("module", old.version.clone(), new.version.clone());
     compare("args", format!("{:?}", old.args), format!("{:?}", new.args));
+    compare("calls", format!("{:?}", old.calls), format!("{:?}", new.calls));
+    compare("schedule", describe::schedule_text(old), describe::schedule_text(new));
     compare("output", describe::output(&old.mapping), describe::output(&new.mapping));
     let reuse =
         |entry: &Entry| entry.handler.reuse().map_or("off".to_owned(), |requests| requests.to_string());

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::catalog::{Canary, Route};
-use crate::job::{Entry, Limits, Mapping};
+use crate::job::{Entry, Limits, Mapping, Name, Overlap, Record, Schedule};
 
 /// Describes what a job may use: sizes in bytes, null for no limit.
 pub(super) fn limits(limits: &Limits) -> Value {
@@ -32,9 +33,33 @@ pub(super) fn grants(entry: &Entry) -> Value {
         "args": entry.args,
         "env": env,
         "mounts": mounts,
+        "calls": calls(entry),
         "output": output(&entry.mapping),
         "reuse": entry.handler.reuse(),
         "limits": limits(&entry.limits),
+    })
+}
+
+/// Names the handlers that a handler may call.
+pub(super) fn calls(entry: &Entry) -> Vec<&str> {
+    entry.calls.iter().map(Name::as_str).collect()
+}
+
+/// Says when a handler runs by itself, and with what.
+pub(super) fn schedule_text(entry: &Entry) -> String {
+    let Some(schedule) = &entry.schedule else { return "none".to_owned() };
+    let Schedule { args, stdin, overlap, .. } = schedule;
+    format!("{schedule} with {args:?}, {} bytes on stdin, overlap {overlap:?}", stdin.len())
+}
+
+/// Describes when a handler runs by itself.
+pub(super) fn schedule(schedule: &Schedule, record: &Record) -> Value {
+    let next = schedule.after(Utc::now());
+    json!({
+        "cron": schedule.to_string(),
+        "next": next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        "overlap": schedule.overlap == Overlap::Allowed,
+        "missed": record.missed(),
     })
 }
 

@@ -48,7 +48,10 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
         "failures": entry.record.failed(),
         "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         "limits": describe::limits(&entry.limits),
+        "private": routes.is_empty(),
         "routes": routes,
+        "calls": describe::calls(entry),
+        "schedule": entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),
         "trial": catalog.canaries.get(&entry.name).map(describe::trial),
     })
 }

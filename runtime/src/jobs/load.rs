@@ -16,7 +16,7 @@ use crate::job::{Access, Entry, Mapping, Mount, Name, Record, Slots};
 use crate::wasm::{Code, Digest, Files, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 19] = [
+pub const BUILTIN: [&str; 20] = [
     "acceptconnections",
     "canary",
     "commands",
@@ -29,6 +29,7 @@ pub const BUILTIN: [&str; 19] = [
     "reload",
     "rollback",
     "routes",
+    "runschedules",
     "serveadmin",
     "serveapi",
     "shutdown",
@@ -255,6 +256,7 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         args: config.args.clone(),
         env,
         calls: config.calls.clone(),
+        schedule: config.schedule.clone(),
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),

@@ -42,6 +42,8 @@ impl Handler for TellStatus {
                 "generations_alive": Alive::count(),
                 "handlers": catalog.handlers.len(),
                 "routes": catalog.routes.len(),
+                "schedules": catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
+                "missed_runs": catalog.handlers.values().map(|entry| entry.record.missed()).sum::<u64>(),
                 "listening": listening,
                 "admin": self.admin,
                 "jobs": engine.sightings().len(),

@@ -28,6 +28,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
             args: Vec::new(),
             env: Env::new(),
             calls: Vec::new(),
+            schedule: None,
             limits: Limits::default(),
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),

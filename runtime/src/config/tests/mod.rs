@@ -4,7 +4,7 @@ mod refusals;
 
 use super::*;
 use crate::catalog::{ReasonHeader, VersionPrefix};
-use crate::job::{Limits, Mapping, Name};
+use crate::job::{Limits, Mapping, Name, Overlap};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -99,6 +99,7 @@ args = ["--greeting", "hi"]
 env = { ZULU = "1", ALPHA = "2" }
 secrets = { API_KEY = "api-key" }
 calls = ["raw", "hello"]
+schedule = { cron = "*/5 * * * *", args = ["--all"], stdin = "text", overlap = true }
 mounts = [{ host = "data", guest = "/data/", write = true }, { host = "data", guest = "/" }]
 limits.memory = "64KiB"
 limits.cpu = "none"
@@ -214,6 +215,9 @@ fn a_handler_overrides_the_limits_of_all() {
     assert_eq!(hello.args, ["--greeting", "hi"]);
     assert_eq!(hello.env.iter().collect::<Vec<_>>(), [("ZULU", "1"), ("ALPHA", "2")]);
     assert_eq!(hello.calls.iter().map(Name::as_str).collect::<Vec<_>>(), ["raw", "hello"]);
+    let schedule = hello.schedule.as_ref().unwrap();
+    assert_eq!((schedule.to_string().as_str(), schedule.overlap), ("*/5 * * * *", Overlap::Allowed));
+    assert_eq!((schedule.args.as_slice(), schedule.stdin.as_str()), (&["--all".to_owned()][..], "text"));
     let data = place.path().join("data");
     let mount = |guest: &str, write| Mount { host: data.clone(), guest: guest.to_owned(), write };
     assert_eq!(hello.mounts, [mount("/data", true), mount("/", false)]);
@@ -282,14 +286,8 @@ handler = "hello"
 
 #[test]
 fn what_is_designed_but_not_built_is_refused() {
-    let errors = mistakes("\nschedule = 1\n[handler.x]\nmodule = \"hello.wasm\"\nallow = []\n");
-    assert_eq!(
-        errors,
-        [
-            "p.toml:2: schedule: is not supported by this version",
-            "p.toml:5: handler.x.allow: is not supported by this version",
-        ]
-    );
+    let errors = mistakes("\n[handler.x]\nmodule = \"hello.wasm\"\nallow = []\n");
+    assert_eq!(errors, ["p.toml:4: handler.x.allow: is not supported by this version"]);
 }
 
 #[test]

@@ -1,0 +1,29 @@
+//! `handler.NAME.schedule`: when a handler runs by itself.
+
+use super::file::{self, Scheduled};
+use super::handler::args;
+use super::reader::At;
+use super::report::Report;
+use crate::job::{Overlap, Schedule};
+
+/// Reads a schedule; none: it is none, which is reported.
+pub(super) fn read(At { value, key, line }: &At<Scheduled>, report: &Report<'_>) -> Option<Schedule> {
+    let parse = |text: &String| Schedule::parse(text).map(Some);
+    match value {
+        Scheduled::Cron(text) => parse(text).unwrap_or_else(|message| {
+            report.add(*line, key, message);
+            None
+        }),
+        Scheduled::Table(file::Schedule { cron, args: written, stdin, overlap }) => {
+            if cron.is_none() {
+                report.missing(*line, key, "cron", "write cron = \"*/5 * * * *\"");
+            }
+            let mut schedule = report.settle(cron.as_ref(), None, parse)?;
+            let overlaps = overlap.as_ref().is_some_and(|at| at.value);
+            schedule.args = written.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
+            schedule.stdin = stdin.as_ref().map(|at| at.value.clone()).unwrap_or_default();
+            schedule.overlap = if overlaps { Overlap::Allowed } else { Overlap::Refused };
+            Some(schedule)
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `runschedules`: runs each handler with a schedule when its time has come, until the daemon drains.
+
+mod timetable;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use anyhow::Result;
+use bytes::Bytes;
+use chrono::{SecondsFormat, Utc};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::catalog::Catalog;
+use crate::engine::Engine;
+use crate::job::{Entry, EnvError, Fault, Handler, Input, Job, Name, Overlap, Run, Status, Tenure, Time};
+use crate::net::Gate;
+use timetable::{Due, Timetable};
+
+/// The longest that nobody looks at the wall clock, which may be set, and at the catalog, which may be
+/// replaced. Timers go by a clock that is never set.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs the schedules of the catalog that is live.
+pub struct RunSchedules {
+    /// The engine, which holds this job.
+    pub engine: Weak<Engine>,
+    /// Nothing runs before it is open, or once the daemon drains.
+    pub gate: Gate,
+}
+
+/// The runs that go on, by their handlers.
+#[derive(Default)]
+struct Runs(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
+
+impl Handler for RunSchedules {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        Box::pin(async move {
+            tokio::select! {
+                () = self.follow() => Ok(Status::OK),
+                reason = job.stop.raised() => Err(Fault::Stopped(reason)),
+            }
+        })
+    }
+
+    /// What it has started is waited for; it is not.
+    fn tenure(&self) -> Tenure {
+        Tenure::Attendance
+    }
+}
+
+impl RunSchedules {
+    async fn follow(&self) {
+        if self.gate.opened().await.is_err() {
+            // It drains before it was ever open.
+            return;
+        }
+        let (mut table, mut runs) = (Timetable::default(), Runs::default());
+        loop {
+            let Some(engine) = self.engine.upgrade() else { return };
+            let catalog = engine.live().pin();
+            let now = Utc::now();
+            for due in table.advance(catalog.handlers.values(), now) {
+                runs.pass(&engine, &catalog, due);
+            }
+            let next = table.next().and_then(|next| (next - Utc::now()).to_std().ok());
+            drop((engine, catalog));
+            tokio::select! {
+                () = sleep(next.unwrap_or(LOOK).min(LOOK)) => {}
+                () = self.gate.draining() => return,
+            }
+        }
+    }
+}
+
+impl Runs {
+    /// Runs what is due, and counts what is missed.
+    fn pass(&mut self, engine: &Arc<Engine>, catalog: &Arc<Catalog>, due: Due) {
+        let Due { entry, at, mut missed } = due;
+        let runs = self.0.entry(entry.name.clone()).or_default();
+        runs.retain(|run| !run.is_finished());
+        let overlap = entry.schedule.as_ref().map_or(Overlap::Refused, |schedule| schedule.overlap);
+        match at {
+            Some(_) if overlap == Overlap::Refused && !runs.is_empty() => {
+                missed += 1;
+                warn!("{}: a scheduled run is missed: the one before it goes on", entry.name);
+            }
+            Some(at) => match job(engine, catalog, &entry, at) {
+                Ok(job) => {
+                    let engine = engine.clone();
+                    runs.push(tokio::spawn(async move { engine.attend(job).await }));
+                }
+                Err(error) => warn!("{}: a scheduled run is missed: {error}", entry.name),
+            },
+            None => {
+                warn!("{}: {missed} scheduled runs are missed: the clock has gone on without us", entry.name)
+            }
+        }
+        entry.record.miss(missed);
+    }
+}
+
+/// Makes the job of a run.
+fn job(engine: &Arc<Engine>, catalog: &Arc<Catalog>, entry: &Arc<Entry>, at: Time) -> Result<Job, EnvError> {
+    let mut job = engine.job_of(catalog.pick(entry).clone());
+    if let Some(schedule) = &entry.schedule {
+        job.args.extend(schedule.args.iter().cloned());
+        job.stdin = Input::from(Bytes::from(schedule.stdin.clone()));
+    }
+    job.env.set("REQUEST_ID", job.id.to_string())?;
+    job.env.set("JOB_ID", job.id.to_string())?;
+    job.env.set("SCHEDULED_FOR", at.to_rfc3339_opts(SecondsFormat::Secs, true))?;
+    job.env.extend(&job.entry.env);
+    // Nobody reads its answer.
+    engine.log_stdout(&mut job);
+    engine.grant(&mut job, catalog);
+    Ok(job)
+}

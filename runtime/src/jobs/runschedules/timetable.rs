@@ -1,0 +1,199 @@
+//! Which handlers are to run at a moment, as handlers and the clock change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use crate::job::{Entry, Name, Schedule, Time};
+
+/// A time that passed longer ago than this is missed: nothing is made up for, so that a clock that
+/// jumps, or a machine that slept, starts no storm.
+const LATE: TimeDelta = TimeDelta::seconds(60);
+
+/// A clock that was set back by more than this begins anew; one that was set back by less stands still
+/// until it has caught up, so that no time comes twice.
+const BACK: TimeDelta = TimeDelta::seconds(60);
+
+/// The most times that are counted one by one.
+const COUNTED: usize = 10_000;
+
+/// When each handler is to run next.
+#[derive(Default)]
+pub(super) struct Timetable {
+    lines: HashMap<Name, Line>,
+    /// When it was last looked at.
+    looked: Option<Time>,
+}
+
+struct Line {
+    schedule: Schedule,
+    next: Option<Time>,
+}
+
+/// A handler whose time has come.
+pub(super) struct Due {
+    /// The version that serves.
+    pub(super) entry: Arc<Entry>,
+    /// The time that has come; none: it is too late for it.
+    pub(super) at: Option<Time>,
+    /// How many times have passed.
+    pub(super) missed: u64,
+}
+
+impl Timetable {
+    /// Goes on to `now`, with the handlers as they are now: one that is new, or whose schedule is,
+    /// begins with the time after it.
+    pub(super) fn advance<'a>(
+        &mut self,
+        handlers: impl Iterator<Item = &'a Arc<Entry>>,
+        now: Time,
+    ) -> Vec<Due> {
+        let anew = self.looked.is_some_and(|looked| now < looked - BACK);
+        self.looked = Some(now);
+        let mut before = std::mem::take(&mut self.lines);
+        let mut due = Vec::new();
+        for entry in handlers {
+            let Some(schedule) = &entry.schedule else { continue };
+            let line = before.remove(&entry.name).filter(|line| line.schedule == *schedule && !anew);
+            let mut line =
+                line.unwrap_or_else(|| Line { schedule: schedule.clone(), next: schedule.after(now) });
+            due.extend(line.pass(entry, now));
+            self.lines.insert(entry.name.clone(), line);
+        }
+        due
+    }
+
+    /// Returns the first time that comes.
+    pub(super) fn next(&self) -> Option<Time> {
+        self.lines.values().filter_map(|line| line.next).min()
+    }
+}
+
+impl Line {
+    /// Passes all times up to `now`; none: there was none.
+    fn pass(&mut self, entry: &Arc<Entry>, now: Time) -> Option<Due> {
+        let first = self.next.filter(|next| *next <= now)?;
+        let next = |time: &Time| self.schedule.after(*time).filter(|time| *time <= now);
+        let (mut last, mut passed) = (first, 0);
+        for time in std::iter::successors(Some(first), next).take(COUNTED) {
+            last = time;
+            passed += 1;
+        }
+        self.next = self.schedule.after(now);
+        let at = Some(last).filter(|last| now - *last <= LATE);
+        Some(Due { entry: entry.clone(), at, missed: passed - u64::from(at.is_some()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Env, Fault, Handler, Job, Kind, Limits, Mapping, Record, Run, Slots};
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(std::future::ready(Err(Fault::Draining)))
+        }
+    }
+
+    fn entry(name: &str, cron: &str) -> Arc<Entry> {
+        Arc::new(Entry {
+            name: name.parse().unwrap(),
+            handler: Arc::new(Nothing),
+            kind: Kind::Native,
+            version: String::new(),
+            args: Vec::new(),
+            env: Env::new(),
+            calls: Vec::new(),
+            schedule: Some(Schedule::parse(cron).unwrap()),
+            limits: Limits::default(),
+            mapping: Mapping::Cgi,
+            slots: Slots::new(&Limits::default()),
+            record: Record::default(),
+        })
+    }
+
+    /// A table of one handler, and a clock that is told.
+    struct Bench {
+        table: Timetable,
+        entry: Arc<Entry>,
+    }
+
+    impl Bench {
+        fn new(cron: &str) -> Bench {
+            Bench { table: Timetable::default(), entry: entry("tidy", cron) }
+        }
+
+        /// Looks at `12:34:56`, perhaps of another day than the first, and tells what is due.
+        fn at(&mut self, time: &str) -> Option<(Option<String>, u64)> {
+            let now: Time = format!("2026-03-{time}Z").parse().unwrap();
+            let mut due = self.table.advance(std::iter::once(&self.entry), now);
+            assert!(due.len() <= 1);
+            let Due { at, missed, .. } = due.pop()?;
+            Some((at.map(|at| at.format("%H:%M:%S").to_string()), missed))
+        }
+    }
+
+    fn run(at: &str, missed: u64) -> Option<(Option<String>, u64)> {
+        Some((Some(at.to_owned()), missed))
+    }
+
+    #[test]
+    fn each_time_comes_once() {
+        let mut bench = Bench::new("*/5 * * * *");
+        assert_eq!(bench.at("29T01:00:00"), None);
+        assert_eq!(bench.at("29T01:04:59.999"), None);
+        assert_eq!(bench.at("29T01:05:00"), run("01:05:00", 0));
+        assert_eq!(bench.at("29T01:05:00.5"), None);
+        assert_eq!(bench.table.next(), Some("2026-03-29T01:10:00Z".parse().unwrap()));
+        assert_eq!(bench.at("29T01:10:30"), run("01:10:00", 0));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_starts_no_storm() {
+        let mut bench = Bench::new("* * * * *");
+        assert_eq!(bench.at("29T01:00:30"), None);
+        assert_eq!(bench.at("29T04:00:10"), run("04:00:00", 179));
+        let mut daily = Bench::new("0 3 * * *");
+        assert_eq!(daily.at("29T01:00:00"), None);
+        assert_eq!(daily.at("31T09:00:00"), Some((None, 3)));
+        assert_eq!(daily.table.next(), Some("2026-04-01T03:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_a_little_repeats_nothing_and_one_set_back_far_begins_anew() {
+        let mut bench = Bench::new("* * * * *");
+        assert_eq!(bench.at("29T01:00:30"), None);
+        assert_eq!(bench.at("29T01:01:00"), run("01:01:00", 0));
+        assert_eq!(bench.at("29T01:00:40"), None);
+        assert_eq!(bench.at("29T01:01:00"), None);
+        assert_eq!(bench.at("29T01:02:00"), run("01:02:00", 0));
+        assert_eq!(bench.at("28T01:02:30"), None);
+        assert_eq!(bench.at("28T01:03:00"), run("01:03:00", 0));
+    }
+
+    #[test]
+    fn another_schedule_takes_the_place_of_the_old_one_at_once() {
+        let mut bench = Bench::new("* * * * *");
+        assert_eq!(bench.at("29T01:00:30"), None);
+        bench.entry = entry("tidy", "30 * * * *");
+        assert_eq!(bench.at("29T01:01:00"), None);
+        assert_eq!(bench.at("29T01:30:00"), run("01:30:00", 0));
+        // The same schedule of another version goes on where it was.
+        bench.entry = entry("tidy", "30 * * * *");
+        assert_eq!(bench.at("29T02:30:01"), run("02:30:00", 0));
+        assert!(bench.table.advance(std::iter::empty(), "2026-03-29T02:31:00Z".parse().unwrap()).is_empty());
+        assert_eq!(bench.table.next(), None);
+    }
+
+    #[test]
+    fn a_long_sleep_is_not_counted_for_ever() {
+        let mut bench = Bench::new("* * * * * *");
+        assert_eq!(bench.at("01T00:00:00.5"), None);
+        let (at, missed) = bench.at("31T00:00:00").unwrap();
+        assert_eq!((at, missed), (None, 10_000));
+    }
+}
