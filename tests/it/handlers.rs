@@ -254,3 +254,29 @@ fn shout_answers_each_message_in_capitals() {
 
     assert!(socket.read().unwrap().is_close());
 }
+
+#[test]
+fn report_has_wc_count_what_it_is_sent() {
+    let daemon = shared();
+
+    let counted = daemon.client().submit("POST", "/report", "", b"one two\nthree\n");
+
+    assert_eq!(json(&counted), serde_json::json!({ "lines": 2, "words": 3, "bytes": 14 }));
+}
+
+#[test]
+fn wc_is_reached_by_no_route() {
+    assert_eq!(shared().get("/wc").status(), 404);
+}
+
+#[test]
+fn census_counts_the_notes_it_is_shown() {
+    let source = handlers().join("census.wasm");
+    let config = "[handler.census]\nmodule = \"census.wasm\"\nschedule = \"* * * * * *\"\nmounts = [{ host = \"notes\", guest = \"/data\" }]\n";
+    let setup = Setup::new(config).file("census.wasm", &fs::read(source).unwrap());
+    for name in ["1", "2", "other"] {
+        fs::create_dir_all(setup.path("notes").join(name)).unwrap();
+    }
+
+    setup.start().log.line("census: 2 notes");
+}

@@ -25,6 +25,8 @@ use std::io::{self, Read, Write};
 /// }
 /// ```
 ///
+/// On wasm32-wasip2 this takes the feature `jobs`, on wasm32-wasip1 nothing.
+///
 /// The job runs beside this one, in the version that belongs to the generation this request was
 /// routed by, within the limits of its own handler. It ends when this process does, at the latest.
 pub fn job<'io>(name: impl Into<String>) -> Job<'io> {

@@ -47,9 +47,10 @@ impl Call<'_> {
     /// Makes the job that gets the request itself. Its environment and arguments are the handler's
     /// own, as its instance need not be for this request alone: what is known of the request beside
     /// what the client says comes as fields.
-    pub(super) fn proxied(self, engine: &Engine) -> Asking {
+    pub(super) fn proxied(self, engine: &Arc<Engine>) -> Asking {
         let mut job = engine.job_of(self.entry.clone());
         job.env.extend(&self.entry.env);
+        engine.grant(&mut job, self.catalog);
         let head = self.uri().map(|uri| {
             let mut head = Request::new(());
             *head.method_mut() = self.head.method.clone();

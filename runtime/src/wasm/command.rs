@@ -8,6 +8,7 @@ use wasmtime::{Result, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
+use super::calls::Calling;
 use super::component::{self, State};
 use super::meter::Meter;
 use super::{module, trap};
@@ -18,7 +19,11 @@ pub(super) const INTERFACE: &str = "wasi:cli/run@0.2";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
-pub struct CommandCode(CommandPre<State>);
+pub struct CommandCode {
+    command: CommandPre<State>,
+    /// Whether it imports what calls jobs.
+    calls: bool,
+}
 
 impl CommandCode {
     /// Finds the imports of a component.
@@ -27,16 +32,23 @@ impl CommandCode {
     /// It imports what the daemon does not have.
     pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
         let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
-        Ok(CommandCode(CommandPre::new(instance)?))
+        let calls = component::calls_jobs(linker.engine(), component);
+        Ok(CommandCode { command: CommandPre::new(instance)?, calls })
     }
 
     /// Runs one job in a fresh instance.
-    pub(super) async fn run(&self, mut wasi: WasiCtxBuilder, job: Job) -> std::result::Result<Status, Fault> {
+    pub(super) async fn run(
+        &self,
+        mut wasi: WasiCtxBuilder,
+        mut job: Job,
+    ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
+        let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
         module::give(&mut wasi, job);
         let mut store = self.store(wasi, meter, &limits);
+        store.data_mut().calls = calls;
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }
@@ -49,16 +61,17 @@ impl CommandCode {
     ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
         let mut store = self.store(wasi, meter, limits);
-        let outcome = self.0.instantiate_async(&mut store).await.map(drop);
+        store.data_mut().calls = self.calls.then(|| Box::new(Calling::nothing()));
+        let outcome = self.command.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }
 
     fn store(&self, wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
-        component::store(self.0.engine(), wasi, meter, limits)
+        component::store(self.command.engine(), wasi, meter, limits)
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {
-        let command: Command = self.0.instantiate_async(&mut *store).await?;
+        let command: Command = self.command.instantiate_async(&mut *store).await?;
         match command.wasi_cli_run().call_run(&mut *store).await? {
             Ok(()) => Ok(()),
             // The command said "failed" without a number: that is exit status 1.

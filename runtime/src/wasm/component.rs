@@ -1,11 +1,13 @@
 //! What every component is given, and what its instance owns.
 
 use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::calls::{self, Calling};
 use super::meter::Meter;
 use super::outbound::Outbound;
 use super::{module, opening};
@@ -23,6 +25,15 @@ pub(super) struct State {
     http: WasiHttpCtx,
     /// What it asks of other servers.
     outbound: Outbound,
+    /// None: the component does not import what calls jobs.
+    pub(super) calls: Option<Box<Calling>>,
+}
+
+impl State {
+    /// Returns what the guest has to do with jobs it calls.
+    pub(super) fn calls(&mut self) -> Result<&mut Calling> {
+        self.calls.as_deref_mut().context("the component imports no calls")
+    }
 }
 
 impl WasiView for State {
@@ -37,8 +48,8 @@ impl WasiHttpView for State {
     }
 }
 
-/// Makes the linker that gives components the worlds `wasi:cli/command` and `wasi:http/proxy`, and
-/// nothing else.
+/// Makes the linker that gives components the worlds `wasi:cli/command` and `wasi:http/proxy`, the
+/// calls of jobs, and nothing else.
 ///
 /// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
 /// they are shut: no address is allowed and no name is looked up.
@@ -47,6 +58,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     opening::guard_components(&mut linker)?;
     add_only_http_to_linker_async(&mut linker)?;
+    calls::link_component(&mut linker)?;
     Ok(linker)
 }
 
@@ -60,10 +72,15 @@ pub(super) fn store(
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(FIELDS);
     let (wasi, table, outbound) = (wasi.build(), ResourceTable::new(), Outbound);
-    let mut store = Store::new(engine, State { wasi, table, meter, http, outbound });
+    let mut store = Store::new(engine, State { wasi, table, meter, http, outbound, calls: None });
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);
     store
+}
+
+/// Reports whether a component imports what calls jobs.
+pub(super) fn calls_jobs(engine: &Engine, component: &Component) -> bool {
+    component.component_type().imports(engine).any(|(name, _)| name.starts_with(calls::PACKAGE))
 }
 
 /// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.

@@ -16,6 +16,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 
 use super::body::{Broken, Ours, Theirs, Written};
+use super::calls::Calling;
 use super::component::{self, State};
 use super::idle::Idle;
 use super::meter::Meter;
@@ -33,6 +34,8 @@ const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is 
 #[derive(Clone)]
 pub struct ProxyCode {
     instance: ProxyPre<State>,
+    /// Whether it imports what calls jobs.
+    calls: bool,
     /// Places for instances that wait for a request, over all handlers.
     places: Arc<Semaphore>,
 }
@@ -58,7 +61,8 @@ impl ProxyCode {
         places: Arc<Semaphore>,
     ) -> Result<ProxyCode> {
         let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
-        Ok(ProxyCode { instance: ProxyPre::new(instance)?, places })
+        let calls = component::calls_jobs(linker.engine(), component);
+        Ok(ProxyCode { instance: ProxyPre::new(instance)?, calls, places })
     }
 
     /// Makes room for instances that answer so many requests each.
@@ -80,8 +84,10 @@ impl ProxyCode {
             let _told = job.stderr.write_all(NO_PROGRAM).await;
             return Ok(Status::ERROR);
         };
+        let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
         let Some(idle) = idle else {
             let mut store = self.fresh(wasi(), job.stderr.clone(), &job);
+            store.data_mut().calls = calls;
             let outcome = async {
                 let proxy = self.instance.instantiate_async(&mut store).await?;
                 answer(&mut store, &proxy, *proxied, &job).await
@@ -94,6 +100,7 @@ impl ProxyCode {
             None => {
                 let log = Arc::new(Retarget::default());
                 let mut store = self.fresh(wasi(), Output::to(vec![log.clone()]), &job);
+                store.data_mut().calls = self.calls.then(|| Box::new(Calling::nothing()));
                 match self.instance.instantiate_async(&mut store).await {
                     Ok(proxy) => Warm { store, proxy, log, answered: 0 },
                     Err(error) => return conclude(Err(error), &store, &job),
@@ -102,9 +109,12 @@ impl ProxyCode {
         };
         warm.log.point_at(Some(job.stderr.clone()));
         warm.store.data_mut().meter.charge(job.usage.clone());
+        warm.store.data_mut().calls = calls;
         let outcome = answer(&mut warm.store, &warm.proxy, *proxied, &job).await;
+        // What it calls ends with the request; one that holds on to a job is not used again.
+        let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {
-            Ok(Left::Nothing) => {
+            Ok(Left::Nothing) if !holds => {
                 warm.log.point_at(None);
                 warm.answered += 1;
                 let answered = warm.answered;
@@ -123,6 +133,7 @@ impl ProxyCode {
     ) -> std::result::Result<(), Fault> {
         let meter = Meter::new(limits.memory, Arc::default());
         let mut store = self.store(wasi, meter, limits);
+        store.data_mut().calls = self.calls.then(|| Box::new(Calling::nothing()));
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
     }

@@ -8,7 +8,10 @@ pub(in crate::job) enum Handle {}
 
 impl Handle {
     pub(in crate::job) fn open(name: &str) -> Result<Handle, JobError> {
-        let message = format!("{name}: jobs are called inside of the daemon only");
+        let message = match cfg!(target_os = "wasi") {
+            true => format!("{name}: components call jobs with the feature `jobs` of portcullis-guest"),
+            false => format!("{name}: jobs are called inside of the daemon only"),
+        };
         Err(JobError::new(JobErrorKind::Unavailable, message))
     }
 

@@ -16,6 +16,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/job/mod.rs", include_str!("../../../../guest-sdk/src/job/mod.rs")),
     ("src/job/running.rs", include_str!("../../../../guest-sdk/src/job/running.rs")),
     ("src/job/status.rs", include_str!("../../../../guest-sdk/src/job/status.rs")),
+    ("src/job/sys/component.rs", include_str!("../../../../guest-sdk/src/job/sys/component.rs")),
     ("src/job/sys/core.rs", include_str!("../../../../guest-sdk/src/job/sys/core.rs")),
     ("src/job/sys/mod.rs", include_str!("../../../../guest-sdk/src/job/sys/mod.rs")),
     ("src/job/sys/nowhere.rs", include_str!("../../../../guest-sdk/src/job/sys/nowhere.rs")),
@@ -27,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/response.rs", include_str!("../../../../guest-sdk/src/response.rs")),
     ("src/stdout.rs", include_str!("../../../../guest-sdk/src/stdout.rs")),
     ("src/vars.rs", include_str!("../../../../guest-sdk/src/vars.rs")),
+    ("wit/job.wit", include_str!("../../../../guest-sdk/wit/job.wit")),
 ];
 
 /// Its manifest, which in the repository takes half of its fields from the workspace.
@@ -89,7 +91,8 @@ mod tests {
 
     #[test]
     fn every_source_of_the_sdk_is_in_this_program() {
-        let mut there: Vec<PathBuf> = files(&Path::new(SOURCE).join("src"));
+        let mut there: Vec<PathBuf> =
+            ["src", "wit"].iter().flat_map(|dir| files(&Path::new(SOURCE).join(dir))).collect();
         there.sort();
 
         let mut here: Vec<PathBuf> = FILES.iter().map(|(path, _)| Path::new(SOURCE).join(path)).collect();
@@ -106,7 +109,8 @@ mod tests {
         };
         let source = fs::read_to_string(Path::new(SOURCE).join("Cargo.toml")).unwrap();
 
-        for name in ["[features]", "[dependencies]"] {
+        let p2 = "[target.'cfg(all(target_os = \"wasi\", target_env = \"p2\"))'.dependencies]";
+        for name in ["[features]", "[dependencies]", p2] {
             assert_eq!(section(MANIFEST, name), section(&source, name), "{name}");
         }
     }

@@ -1,8 +1,10 @@
 //! The jobs that a guest calls, by the numbers it knows them by.
 
+mod component;
 mod core;
 mod failure;
 
+pub(super) use self::component::{PACKAGE, link as link_component};
 pub(super) use self::core::{LastError, MODULE, link as link_core};
 
 use std::future::poll_fn;
@@ -64,6 +66,11 @@ impl Calling {
     pub(super) fn nothing() -> Calling {
         let name = "_".parse().expect("an underscore is a name");
         Calling { name, caller: None, jobs: Vec::new() }
+    }
+
+    /// Reports whether the guest holds on to a job.
+    pub(super) fn knows_jobs(&self) -> bool {
+        self.jobs.iter().any(Option::is_some)
     }
 
     /// Begins a job. Whether there is one of that name is told when it is started.

@@ -32,13 +32,10 @@ fn act(args: &[&str]) -> Result<(), JobError> {
             }
             println!("{most} done");
         }
-        ["hold", name, most] => {
-            let mut held = Vec::new();
-            for _ in 0..most.parse().unwrap_or(0) {
-                let started = job(*name).arg("echo").start();
-                held.push(started.inspect_err(|_| println!("{} held", held.len()))?);
-            }
-            println!("{} held", held.len());
+        ["late", name] => {
+            eprintln!("waiting");
+            io::copy(&mut io::stdin(), &mut io::sink())?;
+            tell(job(*name).run_to(&mut io::stdout())?);
         }
         ["talk", name] => {
             let mut running = job(*name).arg("echo").start()?;
