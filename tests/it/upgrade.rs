@@ -13,7 +13,7 @@ use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, portcullis, until}
 use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, port};
 
 /// Returns the number of the process that the `count`-th upgrade led to.
-fn successor(daemon: &Daemon, count: usize) -> Pid {
+pub(crate) fn successor(daemon: &Daemon, count: usize) -> Pid {
     let line = daemon.log.lines(count, " serves").pop().unwrap();
     let number = line.split("process ").nth(1).unwrap().split(' ').next().unwrap();
     Pid::from_raw(number.parse().unwrap()).unwrap()

@@ -79,6 +79,11 @@ fn lines(changes: &Value) -> Vec<String> {
     for endpoint in elements(&changes["listen"]) {
         lines.push(format!("{} listen {}", sign(&endpoint["change"]), text(&endpoint["endpoint"])));
     }
+    let tls: Vec<_> = elements(&changes["tls"]).map(|line| format!("    {}", text(line))).collect();
+    if !tls.is_empty() {
+        lines.push("~ tls".to_owned());
+        lines.extend(tls);
+    }
     if changes["cors_changed"] == true {
         lines.push("~ cors".to_owned());
     }
@@ -96,12 +101,21 @@ mod tests {
         let changes = json!({
             "handlers": [{ "name": "a", "change": "changed", "what": ["module 1 -> 2"] }],
             "routes": [{ "route": "GET /a -> a", "change": "removed" }],
+            "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
             "needs_restart": ["listen"],
         });
         assert_eq!(
             lines(&changes),
-            ["~ handler a", "    module 1 -> 2", "- route GET /a -> a", "~ cors", "! needs restart: listen"]
+            [
+                "~ handler a",
+                "    module 1 -> 2",
+                "- route GET /a -> a",
+                "~ tls",
+                "    file changed: /etc/cert.pem",
+                "~ cors",
+                "! needs restart: listen"
+            ]
         );
         assert!(lines(&json!({})).is_empty());
     }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{progress, say, serve};
+use super::{complain, progress, say, serve};
 use crate::catalog::Catalog;
 use crate::jobs::{Loader, lines};
+use crate::net::Tls;
 use crate::wasm::{Compilation, Sandbox};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
@@ -22,7 +23,17 @@ pub(super) struct Args {
 pub(super) fn check(args: Args) -> Result<()> {
     let config = args.flags.config(&args.config)?;
     let loader = Loader::new(Sandbox::new(1, Compilation::here())?, progress::bar());
-    let catalog = loader.catalog(config, &Catalog::default()).map_err(|errors| lines(&errors))?;
+    let tls = config.tls.as_ref().map(Tls::load).transpose();
+    let (tls, catalog) = match (tls, loader.catalog(config, &Catalog::default())) {
+        (Ok(tls), Ok(catalog)) => (tls, catalog),
+        (tls, catalog) => {
+            let refused = tls.err().into_iter().chain(catalog.err());
+            return Err(lines(&refused.flatten().collect::<Vec<_>>()));
+        }
+    };
+    for warning in tls.iter().flat_map(Tls::warnings) {
+        complain(&format!("warning: tls: {warning}"));
+    }
     say(&format!(
         "{}: {} handlers, {} routes: ok",
         args.config.display(),

@@ -1,23 +1,27 @@
 //! A line for every route that can be pasted into a shell.
 
+use std::net::SocketAddr;
+
 use http::Method;
 
 use crate::catalog::{Catalog, Route};
+use crate::daemon::Address;
+use crate::net::Guide;
 
 /// Lists the addresses and, for each route, what calls it and what answers.
-pub(super) fn lines(catalog: &Catalog, listening: &[String]) -> Vec<String> {
+pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     let Some(first) = listening.first() else { return Vec::new() };
     let calls: Vec<String> = catalog.routes.iter().map(|route| call(route, first)).collect();
     let width = calls.iter().map(String::len).max().unwrap_or_default();
-    let served = listening.iter().map(|address| format!("serving {address}"));
+    let how = |address: &Address| if address.tls.is_some() { " over TLS" } else { "" };
+    let served = listening.iter().map(|address| format!("serving {}{}", address.local, how(address)));
     let called = calls.iter().zip(catalog.routes.iter());
-    let called =
-        called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.handler.name, upgrade(route)));
+    let called = called.map(|(call, route)| format!("  {call:width$}  # {}", route.handler.name));
     served.chain(called).collect()
 }
 
 /// Makes the curl line of a route: a GET where it has one, its first method otherwise.
-fn call(route: &Route, address: &str) -> String {
+fn call(route: &Route, address: &Address) -> String {
     let get = route.methods.is_empty() || route.methods.contains(&Method::GET);
     let method = match route.methods.first().filter(|_| !get) {
         Some(method) if *method == Method::HEAD => "--head ".to_owned(),
@@ -26,16 +30,42 @@ fn call(route: &Route, address: &str) -> String {
         None => String::new(),
     };
     let host = route.host.as_deref().map(|host| format!("-H 'Host: {}' ", host.replacen('*', "www", 1)));
-    let (socket, origin) = match address.split_once("://") {
-        Some(("unix", path)) => (format!("--unix-socket {path} "), "http://localhost".to_owned()),
-        _ => (String::new(), address.replacen("tcp://", "http://", 1)),
+    let (way, origin) = match (address.local.split_once("://"), &address.tls) {
+        (Some(("unix", path)), _) => (format!("--unix-socket {path} "), "http://localhost".to_owned()),
+        (Some((_, authority)), Some(guide)) => over_tls(authority, guide),
+        (Some((_, authority)), None) => (String::new(), format!("http://{authority}")),
+        (None, _) => (String::new(), address.local.clone()),
     };
-    format!("curl {method}{}{socket}{origin}{}", host.unwrap_or_default(), example(&route.pattern))
+    format!("curl {method}{}{way}{origin}{}", host.unwrap_or_default(), example(&route.pattern))
 }
 
-/// Says what a route wants that curl does not ask for.
-fn upgrade(route: &Route) -> String {
-    route.upgrade.as_ref().map(|upgrade| format!(", upgrade: {}", upgrade.protocol())).unwrap_or_default()
+/// Makes the options and the origin with which curl takes our certificate for what it is.
+fn over_tls(authority: &str, guide: &Guide) -> (String, String) {
+    let mut options = String::new();
+    if let Some(file) = &guide.authority {
+        options = format!("--cacert {} ", file.display());
+    }
+    if guide.verifies {
+        options.push_str("--cert CLIENT.pem --key CLIENT-KEY.pem ");
+    }
+    let Ok(address) = authority.parse::<SocketAddr>() else {
+        return (options, format!("https://{authority}"));
+    };
+    let (ip, port) = (address.ip(), address.port());
+    if guide.addresses.contains(&ip) {
+        return (options, format!("https://{address}"));
+    }
+    let plain = guide.hosts.iter().map(|host| host.replacen('*', "www", 1));
+    match plain.min_by_key(|host| host != "localhost") {
+        Some(host) if host == "localhost" && ip.is_loopback() => {
+            (options, format!("https://localhost:{port}"))
+        }
+        Some(host) => {
+            options.push_str(&format!("--resolve {host}:{port}:{ip} "));
+            (options, format!("https://{host}:{port}"))
+        }
+        None => (options, format!("https://{address}")),
+    }
 }
 
 /// Fills in the captures of a pattern: `/hello/{who}` is asked for as `/hello/who`, a tail is empty.
@@ -62,5 +92,28 @@ mod tests {
         assert_eq!(example("/files/{*rest}"), "/files/");
         assert_eq!(example("/a/{b}/c/{d}.json"), "/a/b/c/d.json");
         assert_eq!(example("/"), "/");
+    }
+
+    #[test]
+    fn a_certificate_is_asked_for_by_what_it_is_for() {
+        let guide = |hosts: &[&str], addresses: &[&str]| Guide {
+            hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            authority: Some("ca.pem".into()),
+            verifies: false,
+        };
+        let line = |guide: &Guide| {
+            let (options, origin) = over_tls("127.0.0.1:8443", guide);
+            options + &origin
+        };
+
+        assert_eq!(line(&guide(&["a.example"], &["127.0.0.1"])), "--cacert ca.pem https://127.0.0.1:8443");
+        assert_eq!(line(&guide(&["a.example", "localhost"], &[])), "--cacert ca.pem https://localhost:8443");
+        assert_eq!(
+            line(&guide(&["*.example.org"], &[])),
+            "--cacert ca.pem --resolve www.example.org:8443:127.0.0.1 https://www.example.org:8443"
+        );
+        let verifying = Guide { verifies: true, authority: None, ..guide(&[], &[]) };
+        assert_eq!(line(&verifying), "--cert CLIENT.pem --key CLIENT-KEY.pem https://127.0.0.1:8443");
     }
 }

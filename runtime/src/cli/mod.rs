@@ -16,6 +16,7 @@ mod show;
 mod socket;
 mod swap;
 mod table;
+mod tls;
 mod up;
 mod watching;
 

@@ -4,20 +4,21 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use clap::ArgAction;
 use notify::RecursiveMode;
 use tracing::warn;
 
+use super::tls::TlsFlags;
 use super::watching::Watching;
 use super::{progress, start_log};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::engine::Engine;
 use crate::jobs::{Launch, Source};
-use crate::net::Endpoint;
+use crate::net::{Endpoint, TlsOptions};
 
 /// Serves what a configuration says, until it is told to end.
 ///
@@ -54,6 +55,8 @@ pub(super) struct Flags {
     /// The group of unix:// sockets, by name or number.
     #[arg(short = 'G', long, value_name = "GROUP")]
     group: Option<String>,
+    #[command(flatten)]
+    tls: TlsFlags,
     /// Log every job and every connection.
     #[arg(short = 'D', long)]
     pub(super) debug: bool,
@@ -66,19 +69,23 @@ impl Flags {
     /// Everything that is wrong with the configuration.
     pub(super) fn config(&self, file: &Path) -> Result<Config> {
         let mut config = config::load(file)?;
-        self.put_over(&mut config);
+        self.put_over(&mut config)?;
         config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
         Ok(config)
     }
 
     /// Puts the flags over a configuration.
-    pub(super) fn put_over(&self, config: &mut Config) {
+    ///
+    /// # Errors
+    /// The two do not go together.
+    pub(super) fn put_over(&self, config: &mut Config) -> Result<()> {
         if !self.hosts.is_empty() {
             config.listen.clone_from(&self.hosts);
         }
         if self.group.is_some() {
             config.unix.group.clone_from(&self.group);
         }
+        self.tls.put_over(config)
     }
 }
 
@@ -88,6 +95,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let over = flags.clone();
     let file = config.clone();
     let source: Source = Arc::new(move || flags.config(&config));
+    let started = SystemTime::now();
     let launch = Launch::of_this_process()?;
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };
     // Before there is another thread, that of the log included.
@@ -104,7 +112,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     run_to_end(async {
         match Daemon::start(options).await? {
             Some(daemon) => {
-                let watching = tokio::spawn(watch(file, source, daemon.engine.clone()));
+                let watching = tokio::spawn(watch(file, source, daemon.engine.clone(), started));
                 let outcome = daemon.run().await;
                 watching.abort();
                 outcome
@@ -116,18 +124,24 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
 
 /// Reloads whenever the configuration or a module has changed on disk, if the configuration wants
 /// it; until it is dropped. What is half written is refused by the reload, and read again when the
-/// rest is there.
-async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>) {
+/// rest is there. What has changed since the daemon `started` counts: it may have been read before.
+async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>, started: SystemTime) {
     let mut watching: Option<Watching> = None;
     loop {
         // Anew after every reload: what is watched is in the configuration too. One that cannot be
         // read leaves the watch as it was.
         let missed = match source() {
             Ok(config) if !config.watch => return,
-            Ok(config) => match files(&file, &config) {
-                Ok(next) => watching.replace(next).is_some_and(|mut last| last.has_changed()),
-                Err(failure) => return warn!("changes are not watched: {failure:#}"),
-            },
+            Ok(config) => {
+                let files = files(&file, &config);
+                match over(files.clone()) {
+                    Ok(next) => match watching.replace(next) {
+                        Some(mut last) => last.has_changed(),
+                        None => files.iter().any(|file| has_changed_since(file, started)),
+                    },
+                    Err(failure) => return warn!("changes are not watched: {failure:#}"),
+                }
+            }
             Err(_) => false,
         };
         match &mut watching {
@@ -139,13 +153,26 @@ async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>) {
     }
 }
 
-/// Watches a configuration and the modules it names.
-fn files(file: &Path, config: &Config) -> Result<Watching> {
+/// Lists a configuration, and the modules and certificates it names.
+fn files(file: &Path, config: &Config) -> HashSet<PathBuf> {
     let modules = config.handlers.iter().map(|handler| handler.module.as_path());
-    let files: HashSet<PathBuf> = modules.chain([file]).filter_map(whole).collect();
+    let certificates = config.tls.iter().flat_map(TlsOptions::files);
+    modules.chain(certificates).chain([file]).filter_map(whole).collect()
+}
+
+/// Watches files.
+fn over(files: HashSet<PathBuf>) -> Result<Watching> {
     let dirs: HashSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
     let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
     Watching::over(dirs, move |path| files.contains(path))
+}
+
+/// Says whether a file was written, or put into its place, since then.
+fn has_changed_since(file: &Path, then: SystemTime) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let then = then.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    // Not the time of the last write, which a file keeps that is moved here.
+    file.symlink_metadata().is_ok_and(|found| u64::try_from(found.ctime()).is_ok_and(|time| time >= then))
 }
 
 /// Resolves the links on the way to a file, but not the file itself, which may be a link that is

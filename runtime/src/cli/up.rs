@@ -43,17 +43,18 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     build_all(&dir)?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
     let overlay: Overlay = Arc::new(move |config| {
-        flags.put_over(config);
+        flags.put_over(config)?;
         // Whoever develops wants to see what was asked, and to ask.
         config.access_log = true;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
         }
+        Ok(())
     });
     let over = overlay.clone();
     let source = move || {
         let mut config = config::load(&file)?;
-        over(&mut config);
+        over(&mut config)?;
         config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
         Ok(config)
     };

@@ -44,8 +44,10 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         Some(At { value: false, .. }) | None => VersionPrefix::Absent,
     };
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
+    let listen = listen(file.listen.as_ref(), base, report);
     Config {
-        listen: listen(file.listen.as_ref(), base, report),
+        tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
+        listen,
         admin: report.settle(file.admin.as_ref(), None, |text| admin(text, base).map(Some)),
         admin_access: UnixOptions {
             group: report.settle(file.admin_group.as_ref(), None, scalar::group),
@@ -69,7 +71,6 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         hardening: hardening::read(file.hardening.as_ref(), base, report),
         unix: unix(file.unix.as_ref(), report),
         http: http(file.http.as_ref(), report),
-        tls: file.tls.as_ref().map(|written| tls::read(written, base, report)),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
         handlers,
         routes: route::read(routes, &names, version_prefix, report),
@@ -148,10 +149,12 @@ fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
     let target_size = scalar::size_in_memory(64..=(64 << 10) - 2);
     // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
     let fields = scalar::count(1..=4096);
+    let handshakes = scalar::count(1..=MOST_CONNECTIONS);
     let connections = |scalar: &_| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some);
     HttpLimits {
         first_byte: deadline(&http.first_byte, defaults.first_byte),
         handshake: deadline(&http.handshake, defaults.handshake),
+        handshakes: report.settle(http.handshakes.as_ref(), defaults.handshakes, handshakes),
         head: deadline(&http.head, defaults.head),
         body_idle: deadline(&http.body_idle, defaults.body_idle),
         write_idle: deadline(&http.write_idle, defaults.write_idle),

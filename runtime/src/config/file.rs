@@ -94,6 +94,7 @@ table! {
     Http {
         first_byte: Scalar,
         handshake: Scalar,
+        handshakes: Scalar,
         head: Scalar,
         body_idle: Scalar,
         write_idle: Scalar,
@@ -109,6 +110,24 @@ table! {
     /// `[tls]`: what is encrypted, and how.
     Tls {
         /// PEM, relative to the file.
+        cert: String,
+        key: String,
+        /// More certificates, for other names.
+        certificate: Vec<At<Certificate>>,
+        /// The authorities that issue to clients.
+        client_ca: String,
+        /// `required` or `optional`.
+        client_auth: String,
+        /// What they have taken back.
+        client_crl: String,
+        /// Endpoints that stay in clear.
+        plain: Vec<At<String>>,
+    }
+}
+
+table! {
+    /// `[[tls.certificate]]`.
+    Certificate {
         cert: String,
         key: String,
     }

@@ -26,6 +26,7 @@ impl Config {
                 HttpLimits {
                     first_byte: _,
                     handshake: _,
+                    handshakes: _,
                     head: _,
                     body_idle: _,
                     write_idle: _,

@@ -86,6 +86,8 @@ pub struct HttpLimits {
     pub first_byte: Duration,
     /// From the connection to the end of the TLS handshake.
     pub handshake: Duration,
+    /// TLS handshakes at once.
+    pub handshakes: usize,
     /// From the first byte of a request to the end of its head.
     pub head: Duration,
     /// Between two pieces of a request body.
@@ -255,6 +257,7 @@ impl Default for HttpLimits {
         HttpLimits {
             first_byte: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
+            handshakes: 256,
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),

@@ -1,22 +1,82 @@
-//! `[tls]`: what is encrypted, and with which files.
+//! `[tls]`: what is encrypted, for whom, and with which files.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::file;
 use super::reader::At;
 use super::report::Report;
-use crate::net::{CertificateFiles, TlsOptions};
+use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsOptions};
 
-/// Reads the table. The files are read later: by a reload, and by `check`.
-pub(super) fn read(written: &At<file::Tls>, base: &Path, report: &Report<'_>) -> TlsOptions {
+/// Reads the table; `listen` is where the daemon listens. The files are read later: by a reload, and by `check`.
+pub(super) fn read(
+    written: &At<file::Tls>,
+    listen: &[Endpoint],
+    base: &Path,
+    report: &Report<'_>,
+) -> TlsOptions {
     let At { value: tls, key, line } = written;
-    if tls.cert.is_none() {
-        report.missing(*line, key, "cert", "name the file of the certificate, in PEM");
+    let more = tls.certificate.as_ref().map_or(&[][..], |list| &list.value);
+    let mut certificates = Vec::with_capacity(more.len() + 1);
+    if tls.cert.is_some() || tls.key.is_some() || more.is_empty() {
+        certificates.extend(pair(*line, key, (&tls.cert, &tls.key), base, report));
     }
-    if tls.key.is_none() {
-        report.missing(*line, key, "key", "name the file of the private key, in PEM");
+    let pairs =
+        more.iter().filter_map(|at| pair(at.line, &at.key, (&at.value.cert, &at.value.key), base, report));
+    certificates.extend(pairs);
+    let plain = tls.plain.as_ref().map_or(&[][..], |list| &list.value);
+    let plain =
+        plain.iter().filter_map(|at| report.settle(Some(at), None, |text| plain_endpoint(text, listen)));
+    TlsOptions { certificates, clients: clients(tls, base, report), plain: plain.collect() }
+}
+
+/// Reads the two files of a certificate.
+fn pair(
+    line: usize,
+    table: &str,
+    (cert, key): (&Option<At<String>>, &Option<At<String>>),
+    base: &Path,
+    report: &Report<'_>,
+) -> Option<CertificateFiles> {
+    if cert.is_none() {
+        report.missing(line, table, "cert", "name the file of the certificate, in PEM");
     }
-    let path = |written: &Option<At<String>>| base.join(written.as_ref().map_or("", |at| &at.value));
-    let files = CertificateFiles { cert: path(&tls.cert), key: path(&tls.key) };
-    TlsOptions { certificates: vec![files], plain: Vec::new() }
+    if key.is_none() {
+        report.missing(line, table, "key", "name the file of the private key, in PEM");
+    }
+    Some(CertificateFiles { cert: path(cert.as_ref()?, base), key: path(key.as_ref()?, base) })
+}
+
+fn clients(tls: &file::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOptions> {
+    let demand = report.settle(tls.client_auth.as_ref(), Demand::Required, |text| match text.as_str() {
+        "required" => Ok(Demand::Required),
+        "optional" => Ok(Demand::Optional),
+        _ => Err(format!("wanted \"required\" or \"optional\", found {text:?}")),
+    });
+    let Some(ca) = &tls.client_ca else {
+        for at in tls.client_auth.iter().chain(&tls.client_crl) {
+            report.add(
+                at.line,
+                &at.key,
+                "needs client_ca: name the file of the authorities that issue to clients",
+            );
+        }
+        return None;
+    };
+    Some(ClientOptions {
+        ca: path(ca, base),
+        crl: tls.client_crl.as_ref().map(|crl| path(crl, base)),
+        demand,
+    })
+}
+
+fn path(written: &At<String>, base: &Path) -> PathBuf {
+    base.join(&written.value)
+}
+
+fn plain_endpoint(text: &str, listen: &[Endpoint]) -> Result<Option<Endpoint>, String> {
+    match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
+        Endpoint::Unix(_) => Err("Unix sockets are in clear anyway: leave it out".to_owned()),
+        endpoint if listen.contains(&endpoint) => Ok(Some(endpoint)),
+        _ => Err(format!("{text:?} does not stand in listen: write it as it stands there")),
+    }
 }

@@ -59,6 +59,7 @@ pub(super) fn job(
         settings,
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         activity: Activity::default(),
+        handshakes: Arc::default(),
         purpose: Purpose::Admin { gate: asked },
     };
     ServeApi::new(admin.sockets.clone(), Arc::new(server), Tenure::Attendance)

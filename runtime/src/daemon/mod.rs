@@ -22,7 +22,7 @@ use crate::engine::{Engine, Failure};
 use crate::http::{Activity, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
-use crate::net::{Activation, BindOptions, Gate, Leave, Sockets};
+use crate::net::{Activation, BindOptions, Gate, Guide, Leave, Listener, Sockets};
 use crate::observe::systemd;
 use admin::Admin;
 pub use begin::{Begun, begin};
@@ -59,6 +59,14 @@ pub struct Daemon {
     closing: Closing,
     /// Ends with the daemon.
     reporting: JoinSet<()>,
+}
+
+/// Where a daemon listens.
+pub struct Address {
+    /// The address as it is bound: `tcp://127.0.0.1:8080`.
+    pub local: String,
+    /// How it is reached over TLS; none: in clear.
+    pub tls: Option<Guide>,
 }
 
 /// How a daemon ended that did not fail.
@@ -115,6 +123,7 @@ impl Daemon {
             connections: Arc::new(Semaphore::new(connections(&config))),
             purpose: Purpose::Handlers,
             activity: Activity::default(),
+            handshakes: Arc::default(),
         });
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));
@@ -142,8 +151,13 @@ impl Daemon {
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
-    pub fn listening(&self) -> Vec<String> {
-        self.standing.sockets.listeners().iter().map(|listener| listener.local().to_owned()).collect()
+    pub fn listening(&self) -> Vec<Address> {
+        let tls = self.standing.tls();
+        let address = |listener: &Arc<Listener>| Address {
+            local: listener.local().to_owned(),
+            tls: tls.as_ref().filter(|tls| tls.covers(listener)).map(|tls| tls.guide().clone()),
+        };
+        self.standing.sockets.listeners().iter().map(address).collect()
     }
 
     /// Waits for a signal to end, then drains: no new connections, at most the grace period for the

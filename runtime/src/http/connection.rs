@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -56,7 +57,11 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
         Ok(Version::One) => serve_one_by_one(accepted, stream).await,
         // Boxed: a connection of HTTP/1 need not be as large.
         Ok(Version::Two) => Box::pin(multiplexed::serve(accepted, stream)).await,
-        Err(error) => debug!("connection from {}: {error}", accepted.peer.remote()),
+        Err(error) => {
+            debug!("connection from {}: {error}", accepted.peer.remote());
+            // Over TLS the end is told; a client that does not hear it is not waited for.
+            let _told = timeout(LINGER, stream.shutdown()).await;
+        }
     }
 }
 

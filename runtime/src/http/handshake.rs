@@ -1,40 +1,69 @@
 //! What comes before the first request of an encrypted connection.
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::time::timeout;
+use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
+use super::handshakes::Turn;
 use super::server::Settings;
-use crate::net::{HandshakeError, Peer, Stream, Tls};
+use crate::net::{HandshakeError, Leaving, Peer, Secured, Stream, Tls};
 
-/// Makes a connection an encrypted one; none: the client does not speak TLS, will not agree or takes
-/// too long.
-pub(super) async fn perform(
-    tls: &Tls,
-    settings: &Settings,
-    stream: Stream,
-    peer: Peer,
-) -> Option<(Stream, Peer)> {
-    match timeout(settings.handshake, tls.handshake(stream)).await {
-        Ok(Ok((stream, secured))) => Some((stream, peer.over_tls(secured))),
-        Ok(Err(HandshakeError::NotTls(mut stream))) => {
-            debug!("connection from {}: not TLS", peer.remote());
-            // It fits into the socket's buffer; whoever speaks something else does not care.
-            let _told = timeout(settings.handshake, stream.write_all(IN_CLEAR)).await;
-            let _shut = stream.shutdown().await;
-            None
-        }
-        Ok(Err(HandshakeError::Failed(error))) => {
-            debug!("connection from {}: TLS: {error}", peer.remote());
-            None
-        }
-        Err(_) => {
-            debug!("connection from {}: no TLS handshake within {:?}", peer.remote(), settings.handshake);
-            None
-        }
-    }
-}
+/// How long a handshake may go on once its listener is let go of: it is answered, if it is all but done.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Tells a client that speaks HTTP in clear what it has to do.
 const IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
     this port speaks TLS: ask for https://\n";
+
+/// What a handshake stands on.
+pub(super) struct Ground<'a> {
+    pub(super) tls: &'a Tls,
+    pub(super) settings: &'a Settings,
+    pub(super) leaving: &'a Leaving,
+}
+
+impl Ground<'_> {
+    /// Makes a connection an encrypted one; none: the client does not speak TLS, will not agree, takes too long
+    /// or was pushed out.
+    pub(super) async fn secure(&self, mut turn: Turn, stream: Stream, peer: Peer) -> Option<(Stream, Peer)> {
+        let refusal = tokio::select! {
+            // First: one that is complete counts.
+            biased;
+            outcome = self.within_time(stream) => match outcome {
+                Ok((stream, secured)) => return Some((stream, peer.over_tls(secured))),
+                Err(refusal) => refusal,
+            },
+            () = turn.pushed_out() => format!("more than {} handshakes at once", self.settings.handshakes),
+            () = self.last() => "the listener is closed".to_owned(),
+        };
+        // The client's doing; an operator who looks for a reason asks for it.
+        debug!("connection from {}: no TLS: {refusal}", peer.remote());
+        None
+    }
+
+    async fn within_time(&self, stream: Stream) -> Result<(Stream, Secured), String> {
+        let Settings { deadlines, handshake, .. } = self.settings;
+        let end = Instant::now() + *handshake;
+        let silent = || format!("not a byte within {:?}", deadlines.first_byte);
+        match timeout(deadlines.first_byte.min(*handshake), stream.begun()).await {
+            Ok(begun) => begun.map_err(|error| error.to_string())?,
+            Err(_) => return Err(silent()),
+        }
+        match timeout_at(end, self.tls.handshake(stream)).await {
+            Ok(Ok(secured)) => Ok(secured),
+            Ok(Err(HandshakeError::Failed(error))) => Err(error.to_string()),
+            Ok(Err(HandshakeError::NotTls(mut stream))) => {
+                // It fits into the socket's buffer; whoever speaks something else does not care.
+                let _told = timeout_at(end, stream.write_all(IN_CLEAR)).await;
+                let _shut = stream.shutdown().await;
+                Err("the client speaks something else".to_owned())
+            }
+            Err(_) => Err(format!("not complete within {handshake:?}")),
+        }
+    }
+
+    async fn last(&self) {
+        self.leaving.begun().await;
+        sleep(LAST).await;
+    }
+}

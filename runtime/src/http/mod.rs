@@ -12,6 +12,7 @@ mod exchange;
 mod flood;
 mod framing;
 mod handshake;
+mod handshakes;
 mod inspected;
 mod metrics;
 mod multiplexed;
@@ -27,5 +28,6 @@ mod watched;
 
 pub use activity::Activity;
 pub use deadline::Deadlines;
+pub use handshakes::Handshakes;
 pub use probe::probe;
 pub use server::{Purpose, Server, Settings};

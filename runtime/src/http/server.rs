@@ -11,7 +11,8 @@ use tracing::{error, info};
 use super::activity::Activity;
 use super::connection;
 use super::deadline::Deadlines;
-use super::handshake;
+use super::handshake::Ground;
+use super::handshakes::Handshakes;
 use crate::engine::Engine;
 use crate::net::{Gate, Post, Tls};
 
@@ -27,6 +28,8 @@ pub struct Server {
     pub connections: Arc<Semaphore>,
     /// Counts them.
     pub activity: Activity,
+    /// The TLS handshakes that are under way.
+    pub handshakes: Arc<Handshakes>,
     /// What its requests are for.
     pub purpose: Purpose,
 }
@@ -59,6 +62,8 @@ pub struct Settings {
     pub access_log: bool,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
+    /// How many may be under way.
+    pub handshakes: usize,
     /// What encrypts connections; none: nothing does.
     pub tls: Option<Arc<Tls>>,
 }
@@ -84,11 +89,16 @@ impl Server {
                     let (server, leaving) = (self.clone(), leaving.clone());
                     let settings = self.settings.load_full();
                     let tls = settings.tls.clone().filter(|tls| tls.covers(&listener));
+                    // Here, so that places are taken in the order of the connections.
+                    let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
                     connections.spawn(async move {
                         let _present = server.activity.enter();
                         let secured = match tls {
-                            // Boxed: a connection in clear need not be as large as a handshake.
-                            Some(tls) => Box::pin(handshake::perform(&tls, &settings, stream, peer)).await,
+                            Some((tls, turn)) => {
+                                let ground = Ground { tls: &tls, settings: &settings, leaving: &leaving };
+                                // Boxed: a connection in clear need not be as large as a handshake.
+                                Box::pin(ground.secure(turn, stream, peer)).await
+                            }
                             None => Some((stream, peer)),
                         };
                         if let Some((stream, peer)) = secured {

@@ -51,8 +51,9 @@ pub(super) fn between(old: Side<'_>, new: Side<'_>, mut settings: Value) -> Valu
     settings
 }
 
-/// Describes what a reload does about settings, as JSON: `listen`, `cors_changed`, `needs_restart`.
-pub(super) fn settings(started: &Config, wanted: &Config) -> Value {
+/// Describes what a reload does about settings, as JSON: `listen`, `tls`, `cors_changed`, `needs_restart`.
+/// `tls` is what differs in what connections are encrypted with.
+pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> Value {
     let (old, new) = (whole(started), whole(wanted));
     let told = |endpoint: &Endpoint, change| json!({ "endpoint": endpoint.to_string(), "change": change });
     let gone = old.listen.iter().filter(|endpoint| !new.listen.contains(endpoint));
@@ -60,6 +61,7 @@ pub(super) fn settings(started: &Config, wanted: &Config) -> Value {
     let listen = gone.map(|gone| told(gone, "removed")).chain(come.map(|come| told(come, "added")));
     json!({
         "listen": listen.collect::<Vec<_>>(),
+        "tls": tls,
         "cors_changed": old.cors != new.cors,
         "needs_restart": old.needs_restart(&new),
     })

@@ -14,6 +14,7 @@ use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
 use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::net::{Tls, differences};
 
 /// Compares configurations with what is live.
 pub struct Plan {
@@ -26,7 +27,10 @@ pub struct Plan {
 }
 
 /// Puts the flags of the command line over a configuration.
-pub type Overlay = Arc<dyn Fn(&mut Config) + Send + Sync>;
+///
+/// # Errors
+/// The two do not go together.
+pub type Overlay = Arc<dyn Fn(&mut Config) -> Result<()> + Send + Sync>;
 
 /// The largest configuration that is read from stdin, in bytes.
 const LARGEST: u64 = 4 << 20;
@@ -67,7 +71,7 @@ impl Handler for Plan {
 impl Plan {
     fn plan(&self, source: Source) -> Result<Value> {
         let mut config = source.read()?;
-        (self.overlay)(&mut config);
+        (self.overlay)(&mut config)?;
         let live = self.standing.server.engine.live().pin();
         let mut handlers = BTreeMap::new();
         let mut errors: Vec<Error> = Vec::new();
@@ -82,13 +86,21 @@ impl Plan {
                 Err(error) => errors.push(error.context(format!("handler {name:?}"))),
             }
         }
+        let tls = match config.tls.as_ref().map(Tls::load).transpose() {
+            Ok(tls) => tls,
+            Err(refused) => {
+                errors.extend(refused);
+                None
+            }
+        };
         if !errors.is_empty() {
             return Err(lines(&errors));
         }
         let routes = config.routes(&handlers);
         let routes = routes.map_err(|errors| lines(&errors.into_iter().map(Error::from).collect::<Vec<_>>()));
         let routes = routes?;
-        let settings = changes::settings(&self.standing.config.load(), &config);
+        let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
+        let settings = changes::settings(&self.standing.config.load(), &config, unlike);
         Ok(changes::between(Side::of(&live), Side { handlers: &handlers, routes: &routes }, settings))
     }
 }

@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::{Place, places_beyond};
 use crate::job::{Handler, Job, Run};
-use crate::net::{Change, GateState, Tls};
+use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
 
 /// Reads the configuration anew and does what it says. The first generation comes this way too.
@@ -39,7 +39,7 @@ pub type Granted = Option<Arc<[Place]>>;
 struct Loaded {
     catalog: Catalog,
     change: Change,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Tls>,
     config: Config,
 }
 
@@ -78,12 +78,16 @@ impl Reload {
             "routes": catalog.routes.len(),
         });
         let (old, new) = (Side::of(&base), Side::of(&catalog));
+        let before = self.standing.tls();
+        let tls = tls.map(|tls| tls.or_same(before.clone()));
+        let unlike = differences(before.as_deref(), tls.as_deref());
         told["changes"] =
-            changes::between(old, new, changes::settings(&self.standing.config.load(), &config));
+            changes::between(old, new, changes::settings(&self.standing.config.load(), &config, unlike));
         turn.publish(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
         self.standing.adopt(config, tls);
         self.standing.sockets.apply(change);
+        self.standing.sockets.warn_of_clear(self.standing.tls().as_deref());
         if self.standing.server.gate.state() == GateState::Open {
             self.standing.keep();
         }
@@ -112,9 +116,7 @@ impl Reload {
         let change = self.standing.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(tls), Ok(catalog)) => {
-                Ok(Loaded { catalog, change, tls: tls.map(Arc::new), config })
-            }
+            (Ok(change), Ok(tls), Ok(catalog)) => Ok(Loaded { catalog, change, tls, config }),
             (change, tls, catalog) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
                 let errors: Vec<Error> = refused.chain(catalog.err().into_iter().flatten()).collect();

@@ -150,9 +150,17 @@ impl Standing {
         }
     }
 
+    /// Returns what encrypts connections; none: nothing does.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.server.settings.load().tls.clone()
+    }
+
     /// Puts a configuration into force, as far as it is not in the catalog. Connections that are open
     /// keep what they were accepted with.
     pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>) {
+        if let Some(tls) = tls.as_ref().filter(|tls| !self.tls().is_some_and(|old| Arc::ptr_eq(&old, tls))) {
+            tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
+        }
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
         self.config.store(Arc::new(config));
     }
@@ -174,6 +182,7 @@ pub fn settings(config: &Config) -> Settings {
         fields: http.fields,
         access_log: config.access_log,
         handshake: http.handshake,
+        handshakes: http.handshakes,
         tls: None,
     }
 }

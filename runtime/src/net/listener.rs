@@ -169,17 +169,8 @@ impl AsFd for Listener {
     }
 }
 
-/// Warns of each TCP listener that other machines can reach: clients are not verified there.
-pub(super) fn warn_if_exposed(listeners: &[Listener]) {
-    for listener in listeners.iter().filter(|listener| is_exposed(listener)) {
-        tracing::warn!(
-            listener = listener.local(),
-            "anyone who reaches this address can call every handler: bind 127.0.0.1 or a unix socket, or put a proxy in front that verifies clients"
-        );
-    }
-}
-
-fn is_exposed(listener: &Listener) -> bool {
+/// Says whether other machines can reach a listener.
+pub(super) fn is_exposed(listener: &Listener) -> bool {
     listener.local_addr().is_some_and(|addr| !addr.ip().to_canonical().is_loopback())
 }
 

@@ -29,4 +29,7 @@ pub use peer::{Credentials, Peer, Remote};
 pub use sockets::{Change, Leave, Leaving, Post, Sockets};
 pub use stream::Stream;
 pub use systemd::{Activation, ActivationError};
-pub use tls::{CertificateFiles, HandshakeError, Protocol, Secured, Tls, TlsOptions};
+pub use tls::{
+    CertificateFiles, ClientOptions, Demand, Guide, HandshakeError, Protocol, Secured, Tls, TlsOptions,
+    differences,
+};

@@ -3,9 +3,10 @@
 use super::bind::{BindOptions, bind};
 use super::endpoint::Endpoint;
 use super::handover::{self, Predecessor, Successor};
-use super::listener::{Listener, warn_if_exposed};
+use super::listener::{Listener, is_exposed};
 use super::socket_file::SocketFile;
 use super::systemd::Activation;
+use super::tls::Tls;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,6 +65,8 @@ struct Held {
 struct Berth {
     listener: Arc<Listener>,
     leave: watch::Sender<Option<Leave>>,
+    /// Whether the log has been told that everybody can read along.
+    told: bool,
 }
 
 impl Sockets {
@@ -101,7 +104,6 @@ impl Sockets {
         let new: Vec<Endpoint> =
             wanted.iter().filter(|endpoint| !known.contains(endpoint)).cloned().collect();
         let added = bind(&new, &self.options, &mut self.activation())?;
-        warn_if_exposed(&added);
         Ok(Change { wanted: wanted.to_vec(), added })
     }
 
@@ -119,7 +121,7 @@ impl Sockets {
         for listener in added.into_iter().map(Arc::new) {
             let (leave, leaving) = watch::channel(None);
             held.waiting.push_back(Post { listener: listener.clone(), leaving: Leaving(leaving) });
-            held.berths.push(Berth { listener, leave });
+            held.berths.push(Berth { listener, leave, told: false });
         }
         held.let_go(go, Leave::Gently);
         drop(held);
@@ -153,6 +155,22 @@ impl Sockets {
                 }
             }
             posted.await;
+        }
+    }
+
+    /// Warns of each listener that other machines can reach in clear, once for as long as it stays so.
+    pub fn warn_of_clear(&self, tls: Option<&Tls>) {
+        for berth in &mut self.held().berths {
+            let listener = &berth.listener;
+            let clear = is_exposed(listener) && !tls.is_some_and(|tls| tls.covers(listener));
+            if clear && !berth.told {
+                tracing::warn!(
+                    listener = listener.local(),
+                    "everybody on the way can read and change what is sent here, and anyone can call every handler: \
+                     set [tls], or bind 127.0.0.1 or a unix socket"
+                );
+            }
+            berth.told = clear;
         }
     }
 
@@ -224,7 +242,7 @@ impl Sockets {
 
 impl Held {
     fn let_go(&mut self, berths: Vec<Berth>, leave: Leave) {
-        for Berth { listener, leave: signal } in berths {
+        for Berth { listener, leave: signal, .. } in berths {
             self.waiting.retain(|post| !Arc::ptr_eq(&post.listener, &listener));
             signal.send_replace(Some(leave));
         }

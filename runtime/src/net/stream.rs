@@ -41,6 +41,20 @@ impl Stream {
             Stream::Tls(stream) => Protocol::named(stream.get_ref().1.alpn_protocol()?),
         }
     }
+
+    /// Waits until the first byte of a TCP connection is there, or its end, and leaves it where it is.
+    ///
+    /// # Errors
+    /// The connection broke.
+    ///
+    /// # Cancel safety
+    /// A dropped wait loses nothing.
+    pub async fn begun(&self) -> io::Result<()> {
+        match self {
+            Stream::Tcp(socket) => socket.peek(&mut [0]).await.map(drop),
+            Stream::Unix(_) | Stream::Tls(_) => Ok(()),
+        }
+    }
 }
 
 /// Hands a call to whichever socket is inside.

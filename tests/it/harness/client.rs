@@ -6,18 +6,21 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConnection, StreamOwned};
+
 use super::PATIENCE;
 
 /// One connection.
 pub(crate) struct Client {
-    stream: Stream,
+    pub(super) stream: Stream,
     /// What has been received and not been looked at.
     buffer: Vec<u8>,
 }
 
-enum Stream {
+pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
 /// A response, its framing taken off.
@@ -39,7 +42,8 @@ impl Client {
         Client::to(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))
     }
 
-    fn to(address: SocketAddr) -> Client {
+    /// Connects to an address.
+    pub(crate) fn to(address: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -66,7 +70,7 @@ impl Client {
         self
     }
 
-    fn over(stream: Stream) -> Client {
+    pub(super) fn over(stream: Stream) -> Client {
         Client { stream, buffer: Vec::new() }
     }
 
@@ -74,6 +78,7 @@ impl Client {
     pub(crate) fn socket(&self) -> &TcpStream {
         match &self.stream {
             Stream::Tcp(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
             Stream::Unix(_) => panic!("a Unix socket"),
         }
     }
@@ -83,6 +88,7 @@ impl Client {
         match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(_) => panic!("TLS has no half"),
         }
     }
 
@@ -264,14 +270,14 @@ impl Client {
         }
     }
 
-    fn fill(&mut self) -> std::io::Result<usize> {
+    pub(super) fn fill(&mut self) -> std::io::Result<usize> {
         let mut piece = [0; 64 << 10];
         let read = self.stream.read(&mut piece)?;
         self.buffer.extend_from_slice(&piece[..read]);
         Ok(read)
     }
 
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         self.buffer[..self.buffer.len().min(1000)].escape_ascii().to_string()
     }
 }
@@ -311,6 +317,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.set_read_timeout(Some(time)).unwrap(),
             Stream::Unix(stream) => stream.set_read_timeout(Some(time)).unwrap(),
+            Stream::Tls(stream) => stream.sock.set_read_timeout(Some(time)).unwrap(),
         }
     }
 }
@@ -320,6 +327,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -329,6 +337,7 @@ impl Write for Stream {
         match self {
             Stream::Tcp(stream) => stream.write(bytes),
             Stream::Unix(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
         }
     }
 

@@ -9,9 +9,10 @@ mod guest;
 mod load;
 mod log;
 mod metrics;
+mod secure;
 mod tool;
 
-pub(crate) use certificates::Authority;
+pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, portcullis};
 pub(crate) use deadline::{PATIENCE, never, until, within};

@@ -64,6 +64,7 @@ mode = "0600"
 [http]
 first_byte = "1s"
 handshake = "6s"
+handshakes = 99
 head = "2s"
 body_idle = "3s"
 write_idle = "4s"
@@ -162,6 +163,7 @@ fn every_key_is_read_as_it_is_meant() {
     let http = HttpLimits {
         first_byte: Duration::from_secs(1),
         handshake: Duration::from_secs(6),
+        handshakes: 99,
         head: Duration::from_secs(2),
         body_idle: Duration::from_secs(3),
         write_idle: Duration::from_secs(4),

@@ -1,14 +1,20 @@
 //! One generation of certificates, and the handshakes that are made with it.
 
-use super::files;
-use super::options::{CertificateFiles, TlsOptions};
+use super::choice::Choice;
+use super::clients::Clients;
+use super::difference::{self, Contents, differences};
+use super::guide::Guide;
+use super::identity::Identity;
+use super::options::TlsOptions;
 use super::protocol::Protocol;
 use super::secured::Secured;
 use crate::net::{Listener, Stream};
-use anyhow::{Context as _, Error, Result};
-use rustls::ServerConfig;
+use anyhow::{Error, Result};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerConnection, WebPkiClientVerifier};
+use rustls::{HandshakeKind, ServerConfig};
 use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -18,6 +24,10 @@ use tokio_rustls::TlsAcceptor;
 pub struct Tls {
     options: TlsOptions,
     acceptor: TlsAcceptor,
+    verifier: Arc<dyn ClientCertVerifier>,
+    warnings: Vec<String>,
+    contents: Contents,
+    guide: Guide,
 }
 
 /// Why there is no encrypted connection.
@@ -35,20 +45,63 @@ impl Tls {
     /// # Errors
     /// Everything that is wrong, an error a file.
     pub fn load(options: &TlsOptions) -> Result<Tls, Vec<Error>> {
+        // Before they are read for use: what changes in between is seen as a change by the next reload.
+        let contents = difference::contents(options);
         let provider = Arc::new(ring::default_provider());
-        let mut errors = Vec::new();
-        let mut keys = Vec::new();
+        let (mut identities, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for files in &options.certificates {
-            match certified(files, &provider) {
-                Ok(key) => keys.push(key),
-                Err(error) => errors.push(error),
+            match Identity::load(files, &provider) {
+                Ok(mut identity) => {
+                    warnings.append(&mut identity.warnings);
+                    identities.push(identity);
+                }
+                Err(refused) => errors.extend(refused),
             }
         }
+        let verifier: Arc<dyn ClientCertVerifier> = match &options.clients {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(clients) => match Clients::load(clients, provider.clone(), &mut warnings) {
+                Ok(clients) => Arc::new(clients),
+                Err(refused) => {
+                    errors.extend(refused);
+                    WebPkiClientVerifier::no_client_auth()
+                }
+            },
+        };
         if !errors.is_empty() {
-            return Err(errors);
+            return Err(errors.into_iter().map(|error| error.context("tls")).collect());
         }
-        let config = config(keys, provider).map_err(|error| vec![error])?;
-        Ok(Tls { options: options.clone(), acceptor: TlsAcceptor::from(Arc::new(config)) })
+        let config = config(&identities, verifier.clone(), provider).map_err(|error| vec![error])?;
+        let chain = identities.first().map_or(&[][..], |first| &first.key.cert);
+        let guide = Guide::of(chain, options);
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Tls { options: options.clone(), acceptor, verifier, warnings, contents, guide })
+    }
+
+    /// Says what is not wrong yet: a key that everybody may read, a certificate that ends soon.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Returns this generation, or the one before if the two do not differ: then sessions can still be resumed.
+    pub fn or_same(self, before: Option<Arc<Tls>>) -> Arc<Tls> {
+        match before {
+            Some(before) if differences(Some(&before), Some(&self)).is_empty() => before,
+            Some(_) | None => Arc::new(self),
+        }
+    }
+
+    /// Says how a client finds its way to us.
+    pub fn guide(&self) -> &Guide {
+        &self.guide
+    }
+
+    pub(super) fn options(&self) -> &TlsOptions {
+        &self.options
+    }
+
+    pub(super) fn contents(&self) -> &Contents {
+        &self.contents
     }
 
     /// Says whether the connections of a listener are encrypted.
@@ -74,25 +127,37 @@ impl Tls {
             return Err(HandshakeError::NotTls(Stream::Tcp(socket)));
         }
         let stream = self.acceptor.accept(socket).await.map_err(HandshakeError::Failed)?;
-        let secured = Secured::of(stream.get_ref().1);
+        let session = stream.get_ref().1;
+        self.verify_again(session).map_err(HandshakeError::Failed)?;
+        let secured = Secured::of(session);
         Ok((Stream::Tls(Box::new(stream)), secured))
+    }
+
+    /// Verifies the client of a session that was resumed: rustls takes over what was true when it began, but
+    /// a certificate may have expired since.
+    fn verify_again(&self, session: &ServerConnection) -> io::Result<()> {
+        match (session.handshake_kind(), session.peer_certificates()) {
+            (Some(HandshakeKind::Resumed), Some([first, others @ ..])) => {
+                let verified = self.verifier.verify_client_cert(first, others, UnixTime::now());
+                verified.map(drop).map_err(io::Error::other)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn config(mut keys: Vec<CertifiedKey>, provider: Arc<CryptoProvider>) -> Result<ServerConfig> {
+fn config(
+    identities: &[Identity],
+    verifier: Arc<dyn ClientCertVerifier>,
+    provider: Arc<CryptoProvider>,
+) -> Result<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(keys.remove(0))));
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(Choice::of(identities)));
     config.alpn_protocols = Protocol::OFFERED.map(|protocol| protocol.name().into()).to_vec();
-    // Of its own for each configuration, so that no session outlives what it was verified with.
+    // Of its own for each configuration, so that no session is resumed under another. Early data, which could be
+    // played again, is off: `max_early_data_size` is 0.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
-}
-
-fn certified(files: &CertificateFiles, provider: &CryptoProvider) -> Result<CertifiedKey> {
-    let CertificateFiles { cert, key } = files;
-    let chain = files::certificates(cert).with_context(|| cert.display().to_string())?;
-    let private = files::key(key).with_context(|| key.display().to_string())?;
-    CertifiedKey::from_der(chain, private, provider).with_context(|| key.display().to_string())
 }

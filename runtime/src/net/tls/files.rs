@@ -1,34 +1,162 @@
-//! Reads certificates and keys, and says what is wrong with a file.
+//! Reads certificates, keys and revocation lists, and says what is wrong with a file and what to do.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::fs;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use std::fs::{self, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// More than any chain of certificates, in bytes.
-const LARGEST: u64 = 1 << 20;
+/// More than any chain or bundle of certificates, in bytes.
+const LARGEST: u64 = 4 << 20;
+
+/// The permission of everybody to read.
+const WORLD: u32 = 0o004;
+
+/// A private key, and whether anybody may read it.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) der: PrivateKeyDer<'static>,
+    pub(super) exposed: bool,
+}
 
 /// Reads the certificates of a file; there is at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.context("this is not PEM")?;
-    ensure!(!chain.is_empty(), "there is no certificate in it");
-    Ok(chain)
+    let (pem, _) = read(path)?;
+    let convert = "openssl x509 -inform der -in FILE -out NEW";
+    let found: Vec<_> =
+        CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|error| broken(&error))?;
+    ensure!(!found.is_empty(), without("certificate", &pem, convert));
+    Ok(found)
 }
 
 /// Reads the private key of a file.
-pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).context("there is no private key in it")
+pub(super) fn key(path: &Path) -> Result<Key> {
+    let (pem, found) = read(path)?;
+    // PKCS #8 has a label for it, the older forms a header.
+    if holds(&pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(&pem, "Proc-Type: 4,ENCRYPTED") {
+        bail!("the key is encrypted: write it without its passphrase, `openssl pkey -in FILE -out NEW`");
+    }
+    let mut keys = PrivateKeyDer::pem_slice_iter(&pem);
+    let der = match keys.next() {
+        Some(der) => der.map_err(|error| broken(&error))?,
+        None => bail!(without("private key", &pem, "openssl pkey -inform der -in FILE -out NEW")),
+    };
+    Ok(Key { der, exposed: found.permissions().mode() & WORLD != 0 })
 }
 
-/// Reads a file that is small, and no pipe: that could be read only once.
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let found = fs::metadata(path)?;
-    if !found.is_file() {
-        bail!("this is not a file");
+/// Reads the revocation lists of a file; there is at least one.
+pub(super) fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
+    let (pem, _) = read(path)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&pem);
+    let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(|error| broken(&error))?;
+    ensure!(!lists.is_empty(), without("revocation list", &pem, "openssl crl -inform der -in FILE -out NEW"));
+    Ok(lists)
+}
+
+/// Reads a file that is small, and no pipe: that could be read only once, and a reload reads again.
+fn read(path: &Path) -> Result<(Vec<u8>, Metadata)> {
+    let found = fs::metadata(path).map_err(|error| unreadable(&error))?;
+    ensure!(found.is_file(), "this is not a file: name one that can be read again by a reload");
+    ensure!(found.len() > 0, "the file is empty");
+    ensure!(found.len() <= LARGEST, "the file is larger than {} MiB: this is something else", LARGEST >> 20);
+    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
+    Ok((bytes, found))
+}
+
+fn unreadable(error: &io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => anyhow!("there is no such file"),
+        ErrorKind::PermissionDenied => {
+            anyhow!("the daemon may not read it: change its group and mode, or pass it with LoadCredential=")
+        }
+        _ => anyhow!("it cannot be read: {error}"),
     }
-    ensure!(found.len() <= LARGEST, "this is larger than a file of certificates is");
-    Ok(fs::read(path)?)
+}
+
+fn broken(error: &rustls::pki_types::pem::Error) -> Error {
+    use rustls::pki_types::pem::Error::{Base64Decode, MissingSectionEnd};
+    match error {
+        MissingSectionEnd { .. } => anyhow!("the file is cut off: a BEGIN has no END"),
+        Base64Decode(_) => anyhow!("the file is damaged: what stands between BEGIN and END is not base64"),
+        other => anyhow!("the file is damaged: {other}"),
+    }
+}
+
+/// Says what is there instead of what was wanted.
+fn without(wanted: &str, pem: &[u8], convert: &str) -> String {
+    let text = String::from_utf8_lossy(pem);
+    let labels = text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+    let mut labels: Vec<&str> = labels.collect();
+    labels.dedup();
+    match &labels[..] {
+        [] => format!("this is not PEM: if it is DER, convert it with `{convert}`"),
+        [first, ..] => format!("there is no {wanted} in it, but {first:?}: name another file"),
+    }
+}
+
+fn holds(pem: &[u8], text: &str) -> bool {
+    memchr::memmem::find(pem, text.as_bytes()).is_some()
+}
+
+/// Puts the file in front of what is wrong with it.
+pub(super) fn about<T>(path: &Path, outcome: Result<T>) -> Result<T> {
+    outcome.with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(bytes: &[u8], read: impl Fn(&Path) -> Result<()>) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f.pem");
+        fs::write(&path, bytes).unwrap();
+        read(&path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_there_instead_is_named() {
+        let cert = |bytes: &[u8]| refusal(bytes, |path| certificates(path).map(drop));
+        let secret = |bytes: &[u8]| refusal(bytes, |path| key(path).map(drop));
+
+        assert_eq!(cert(b""), "the file is empty");
+        assert!(
+            cert(b"\x30\x82").starts_with("this is not PEM: if it is DER, convert it with `openssl x509")
+        );
+        assert_eq!(
+            cert(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+            "there is no certificate in it, but \"PRIVATE KEY\": name another file"
+        );
+        assert_eq!(
+            secret(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "there is no private key in it, but \"CERTIFICATE\": name another file"
+        );
+        assert!(cert(b"-----BEGIN CERTIFICATE-----\nAAAA\n").starts_with("the file is cut off"));
+        assert!(
+            cert(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n")
+                .starts_with("the file is damaged")
+        );
+        for encrypted in [
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            assert!(secret(encrypted.as_bytes()).starts_with("the key is encrypted: "));
+        }
+    }
+
+    #[test]
+    fn a_key_that_anybody_may_read_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+
+        let exposed = [0o644, 0o640, 0o600].map(|mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            key(&path).unwrap().exposed
+        });
+
+        assert_eq!(exposed, [true, false, false]);
+    }
 }

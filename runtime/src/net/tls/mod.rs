@@ -1,12 +1,21 @@
 //! TLS: from the files as they are named to the connection that is encrypted; the only place that knows rustls.
 
 mod acceptor;
+mod choice;
+mod clients;
+mod difference;
 mod files;
+mod guide;
+mod identity;
+mod name;
 mod options;
 mod protocol;
 mod secured;
+mod validity;
 
 pub use acceptor::{HandshakeError, Tls};
-pub use options::{CertificateFiles, TlsOptions};
+pub use difference::differences;
+pub use guide::Guide;
+pub use options::{CertificateFiles, ClientOptions, Demand, TlsOptions};
 pub use protocol::Protocol;
 pub use secured::Secured;

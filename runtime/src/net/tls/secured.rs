@@ -1,26 +1,150 @@
-//! What a TLS handshake has found out, as CGI's variables want it.
+//! What a TLS handshake has found out, as the variables that handlers are given.
 
+use super::{name, validity};
+use rustls::pki_types::CertificateDer;
 use rustls::server::ServerConnection;
+use rustls::{CipherSuite, HandshakeKind, ProtocolVersion};
+use sha2::{Digest as _, Sha256};
 use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+use x509_parser::prelude::X509Certificate;
 
-/// What is known of an encrypted connection. The texts are made once for a connection.
+/// The most names of a client's certificate that become variables.
+const NAMES: usize = 64;
+
+/// What is known of an encrypted connection. The texts are made once for a connection, with the names that
+/// Apache's mod_ssl gives them where it has one.
 #[derive(Debug)]
 pub struct Secured {
     variables: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Secured {
+    /// Reads it off a connection whose handshake is complete, its client's certificate verified.
     pub(super) fn of(session: &ServerConnection) -> Secured {
-        let mut variables = Vec::new();
-        let mut put = |name: &'static str, value: String| variables.push((Cow::Borrowed(name), value));
+        let mut secured = Secured { variables: Vec::new() };
+        secured.put("SSL_PROTOCOL", version(session.protocol_version()));
+        secured.put("SSL_CIPHER", cipher(session.negotiated_cipher_suite().map(|suite| suite.suite())));
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        secured.put("SSL_SESSION_RESUMED", if resumed { "Resumed" } else { "Initial" });
         if let Some(name) = session.server_name() {
-            put("SSL_TLS_SNI", name.to_owned());
+            secured.put("SSL_TLS_SNI", name);
         }
-        Secured { variables }
+        match session.peer_certificates().and_then(<[_]>::first) {
+            Some(certificate) => secured.client(certificate),
+            None => secured.put("SSL_CLIENT_VERIFY", "NONE"),
+        }
+        secured
     }
 
-    /// Returns the variables that a handler is given besides `HTTPS`.
+    /// Returns the variables that a handler is given besides `HTTPS`; none holds a NUL.
     pub fn variables(&self) -> &[(Cow<'static, str>, String)] {
         &self.variables
+    }
+
+    fn client(&mut self, der: &CertificateDer<'_>) {
+        self.put("SSL_CLIENT_VERIFY", "SUCCESS");
+        self.put("SSL_CLIENT_FINGERPRINT", hex(&Sha256::digest(der), Case::Lower));
+        // What rustls has verified can be read, but it is not we who say so.
+        let Ok((_, certificate)) = parse_x509_certificate(der) else { return };
+        self.put("SSL_CLIENT_S_DN", name::text(certificate.subject()));
+        self.put("SSL_CLIENT_I_DN", name::text(certificate.issuer()));
+        let common = certificate.subject().iter_common_name().find_map(|name| name.as_str().ok());
+        if let Some(common) = common.filter(|common| !common.contains(char::is_control)) {
+            self.put("SSL_CLIENT_S_DN_CN", common);
+        }
+        self.put("SSL_CLIENT_M_SERIAL", serial(certificate.raw_serial()));
+        self.put("SSL_CLIENT_V_START", validity::moment(certificate.validity().not_before));
+        self.put("SSL_CLIENT_V_END", validity::moment(certificate.validity().not_after));
+        self.names(&certificate);
+    }
+
+    /// Numbers the names of each kind from 0: `SSL_CLIENT_SAN_DNS_0`.
+    fn names(&mut self, certificate: &X509Certificate<'_>) {
+        let Ok(Some(names)) = certificate.subject_alternative_name() else { return };
+        let mut counts = [("DNS", 0), ("Email", 0), ("URI", 0), ("IP", 0)];
+        for name in names.value.general_names.iter().take(NAMES) {
+            let (kind, value) = match name {
+                GeneralName::DNSName(host) => (0, (*host).to_owned()),
+                GeneralName::RFC822Name(address) => (1, (*address).to_owned()),
+                GeneralName::URI(uri) => (2, (*uri).to_owned()),
+                GeneralName::IPAddress(bytes) => match address(bytes) {
+                    Some(address) => (3, address.to_string()),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            if !value.contains(char::is_control) {
+                let (kind, count) = &mut counts[kind];
+                self.put(format!("SSL_CLIENT_SAN_{kind}_{count}"), value);
+                *count += 1;
+            }
+        }
+    }
+
+    fn put(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) {
+        self.variables.push((name.into(), value.into()));
+    }
+}
+
+fn version(version: Option<ProtocolVersion>) -> String {
+    match version {
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Names a cipher suite as OpenSSL does, and so every other server. Those are all that we offer.
+fn cipher(suite: Option<CipherSuite>) -> String {
+    let name = match suite {
+        Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+        Some(CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+        Some(CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+        Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384) => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256) => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        Some(CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384) => "ECDHE-RSA-AES256-GCM-SHA384",
+        Some(CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) => "ECDHE-RSA-AES128-GCM-SHA256",
+        Some(CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256) => "ECDHE-RSA-CHACHA20-POLY1305",
+        other => return format!("{other:?}"),
+    };
+    name.to_owned()
+}
+
+#[derive(Clone, Copy)]
+enum Case {
+    Lower,
+    Upper,
+}
+
+fn hex(bytes: &[u8], case: Case) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _infallible = match case {
+            Case::Lower => write!(text, "{byte:02x}"),
+            Case::Upper => write!(text, "{byte:02X}"),
+        };
+        text
+    })
+}
+
+/// Writes a serial number without the zeros in front of it, which are of its encoding.
+fn serial(bytes: &[u8]) -> String {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    match &bytes[zeros..] {
+        [] => "00".to_owned(),
+        number => hex(number, Case::Upper),
+    }
+}
+
+/// Reads an address as certificates encode it (RFC 5280 §4.2.1.6).
+pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        16 => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
     }
 }

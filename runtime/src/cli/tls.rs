@@ -1,0 +1,68 @@
+//! The flags about TLS: those of Docker's daemon.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::config::Config;
+use crate::net::{CertificateFiles, ClientOptions, Demand, TlsOptions};
+
+/// What is encrypted, before what the configuration says.
+#[derive(clap::Args, Clone)]
+pub(super) struct TlsFlags {
+    /// Refuse to serve tcp:// and fd:// sockets in clear: there has to be a certificate, by --tlscert or [tls].
+    #[arg(long)]
+    tls: bool,
+    /// Let in only clients whose certificate was issued by an authority of --tlscacert or tls.client_ca. Implies --tls.
+    #[arg(long)]
+    tlsverify: bool,
+    /// The authorities that issue to clients, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tlsverify")]
+    tlscacert: Option<PathBuf>,
+    /// The certificate instead of those of [tls], in PEM, followed by those of its issuers.
+    #[arg(long, value_name = "FILE", requires = "tlskey")]
+    tlscert: Option<PathBuf>,
+    /// Its private key, in PEM, not encrypted.
+    #[arg(long, value_name = "FILE", requires = "tlscert")]
+    tlskey: Option<PathBuf>,
+}
+
+impl TlsFlags {
+    /// Puts the flags over a configuration.
+    ///
+    /// # Errors
+    /// A file is named neither by a flag nor by the configuration.
+    pub(super) fn put_over(&self, config: &mut Config) -> Result<()> {
+        if let (Some(cert), Some(key)) = (&self.tlscert, &self.tlskey) {
+            let certificates = vec![CertificateFiles { cert: cert.clone(), key: key.clone() }];
+            let (clients, plain) = match config.tls.take() {
+                Some(TlsOptions { clients, plain, .. }) => (clients, plain),
+                None => (None, Vec::new()),
+            };
+            config.tls = Some(TlsOptions { certificates, clients, plain });
+        }
+        let flag = match (self.tlsverify, self.tls) {
+            (true, _) => "--tlsverify",
+            (false, true) => "--tls",
+            (false, false) => return Ok(()),
+        };
+        let Some(tls) = &mut config.tls else {
+            bail!(
+                "{flag}: there is no certificate: give --tlscert and --tlskey, or write [tls] into the configuration"
+            );
+        };
+        if self.tlsverify {
+            let (ca, crl) = match (&self.tlscacert, tls.clients.take()) {
+                (Some(ca), before) => (ca.clone(), before.and_then(|clients| clients.crl)),
+                (None, Some(ClientOptions { ca, crl, .. })) => (ca, crl),
+                (None, None) => {
+                    bail!(
+                        "--tlsverify: there is no authority: give --tlscacert, or write tls.client_ca into the configuration"
+                    )
+                }
+            };
+            tls.clients = Some(ClientOptions { ca, crl, demand: Demand::Required });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,54 @@
+//! Which certificate a client is shown: by the name it asks for, and by what it can verify.
+
+use super::identity::Identity;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Certificates by name. Of several for one name, the first whose kind of key the client knows is taken: so
+/// one name may have a certificate with an RSA key beside one with an ECDSA key.
+#[derive(Debug)]
+pub(super) struct Choice {
+    /// For clients that ask for no name, or none that is here.
+    otherwise: Vec<Arc<CertifiedKey>>,
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl Choice {
+    /// Sorts certificates by their names. The first is for everybody else as well; there has to be one.
+    pub(super) fn of(identities: &[Identity]) -> Choice {
+        let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
+        for Identity { key, names, .. } in identities {
+            for name in names {
+                by_name.entry(name.clone()).or_default().push(key.clone());
+            }
+        }
+        let mut otherwise = Vec::new();
+        if let Some(first) = identities.first() {
+            otherwise.push(first.key.clone());
+            otherwise.extend(
+                first.names.first().and_then(|name| by_name.get(name)).into_iter().flatten().cloned(),
+            );
+        }
+        Choice { otherwise, by_name }
+    }
+
+    fn find(&self, host: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let Some(host) = host else { return &self.otherwise };
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let exact = self.by_name.get(&host);
+        // RFC 9525 §6.3: the star is one whole label.
+        let starred = || self.by_name.get(&format!("*.{}", host.split_once('.')?.1));
+        exact.or_else(starred).unwrap_or(&self.otherwise)
+    }
+}
+
+impl ResolvesServerCert for Choice {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let found = self.find(hello.server_name());
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        // Where none fits, the handshake says so better than we could.
+        found.iter().find(fits).or(found.first()).cloned()
+    }
+}

@@ -1,0 +1,68 @@
+//! What differs between two generations of certificates.
+
+use super::acceptor::Tls;
+use super::options::{ClientOptions, Demand, TlsOptions};
+use crate::net::Endpoint;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The contents of files, by what they hash to; none: one could not be read.
+pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+/// Looks at every file that is read.
+pub(super) fn contents(options: &TlsOptions) -> Contents {
+    let digest = |path: PathBuf| {
+        let digest = std::fs::read(&path).ok().map(|bytes| Sha256::digest(bytes).into());
+        (path, digest)
+    };
+    order(options).into_iter().map(digest).collect()
+}
+
+/// Describes every difference, a line each; nothing of a certificate's content is told.
+pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
+    let (old, new) = match (old, new) {
+        (None, None) => return Vec::new(),
+        (None, Some(_)) => return vec!["added: tcp:// and fd:// sockets are encrypted".to_owned()],
+        (Some(_), None) => return vec!["removed: tcp:// and fd:// sockets are in clear".to_owned()],
+        (Some(old), Some(new)) => (old, new),
+    };
+    let mut lines = Vec::new();
+    for (path, content) in new.contents() {
+        match old.contents().get(path) {
+            None => lines.push(format!("file added: {}", path.display())),
+            Some(before) if before != content => lines.push(format!("file changed: {}", path.display())),
+            Some(_) => {}
+        }
+    }
+    let gone = old.contents().keys().filter(|path| !new.contents().contains_key(*path));
+    lines.extend(gone.map(|path| format!("file removed: {}", path.display())));
+    let (before, after) = (clients(old.options()), clients(new.options()));
+    if before != after {
+        lines.push(format!("client certificates: {before} -> {after}"));
+    }
+    let (before, after) = (&old.options().plain, &new.options().plain);
+    let only = |these: &[Endpoint], those: &[Endpoint], how: &str| -> Vec<String> {
+        let these = these.iter().filter(|endpoint| !those.contains(endpoint));
+        these.map(|endpoint| format!("{how}: {endpoint}")).collect()
+    };
+    lines.extend(only(after, before, "in clear now"));
+    lines.extend(only(before, after, "encrypted now"));
+    if lines.is_empty() && order(old.options()) != order(new.options()) {
+        lines.push("certificates in another order".to_owned());
+    }
+    lines
+}
+
+fn clients(options: &TlsOptions) -> &'static str {
+    match &options.clients {
+        None => "not asked for",
+        Some(ClientOptions { demand: Demand::Required, .. }) => "required",
+        Some(ClientOptions { demand: Demand::Optional, .. }) => "optional",
+    }
+}
+
+/// Returns the whole paths of the files: a configuration may be read from elsewhere.
+fn order(options: &TlsOptions) -> Vec<PathBuf> {
+    options.files().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())).collect()
+}

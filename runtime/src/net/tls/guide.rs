@@ -1,0 +1,56 @@
+//! How a client finds its way to us: for the lines that a person pastes into a shell.
+
+use super::files;
+use super::options::{CertificateFiles, TlsOptions};
+use super::secured;
+use rustls::pki_types::CertificateDer;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+/// What our first certificate says to clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Guide {
+    /// The hosts it is for; `*.example.org` among them.
+    pub hosts: Vec<String>,
+    /// The addresses it is for.
+    pub addresses: Vec<IpAddr>,
+    /// The file that holds its authority; none: one that clients know, or that we do not.
+    pub authority: Option<PathBuf>,
+    /// Whether clients have to show a certificate of their own.
+    pub verifies: bool,
+}
+
+impl Guide {
+    /// Reads it off a chain of certificates.
+    pub(super) fn of(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Guide {
+        let mut guide = Guide { verifies: options.demands_certificates(), ..Guide::default() };
+        let Some(Ok((_, first))) = chain.first().map(|der| parse_x509_certificate(der)) else { return guide };
+        if let Ok(Some(names)) = first.subject_alternative_name() {
+            for name in &names.value.general_names {
+                match name {
+                    GeneralName::DNSName(host) => guide.hosts.push(host.to_ascii_lowercase()),
+                    GeneralName::IPAddress(bytes) => guide.addresses.extend(secured::address(bytes)),
+                    _ => {}
+                }
+            }
+        }
+        guide.authority = authority(chain, options);
+        guide
+    }
+}
+
+/// Finds the end of a chain: in the file itself, or among the authorities of clients, which are often the same.
+fn authority(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Option<PathBuf> {
+    let (_, last) = parse_x509_certificate(chain.last()?).ok()?;
+    if last.issuer() == last.subject() {
+        let CertificateFiles { cert, .. } = options.certificates.first()?;
+        return Some(cert.clone());
+    }
+    let ca = &options.clients.as_ref()?.ca;
+    let issued = |der: &CertificateDer<'_>| {
+        parse_x509_certificate(der).is_ok_and(|(_, authority)| authority.subject() == last.issuer())
+    };
+    files::certificates(ca).ok()?.iter().any(issued).then(|| ca.clone())
+}

@@ -1,0 +1,111 @@
+//! A certificate with its key, proved to belong together and to be valid now.
+
+use super::files::{self, about};
+use super::options::CertificateFiles;
+use super::validity::{self, Validity};
+use anyhow::{Context as _, Error, Result, anyhow};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
+use rustls::{Error as TlsError, InconsistentKeys};
+use std::sync::Arc;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+use x509_parser::prelude::X509Certificate;
+
+/// What we show to clients that ask for certain names.
+pub(super) struct Identity {
+    pub(super) key: Arc<CertifiedKey>,
+    /// The hosts it is for, in lower case; `*.example.org` is one label more.
+    pub(super) names: Vec<String>,
+    /// What is not wrong yet.
+    pub(super) warnings: Vec<String>,
+}
+
+impl Identity {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// Everything that is wrong, an error a file.
+    pub(super) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Identity, Vec<Error>> {
+        let CertificateFiles { cert, key } = files;
+        let (chain, private) = match (about(cert, files::certificates(cert)), about(key, files::key(key))) {
+            (Ok(chain), Ok(private)) => (chain, private),
+            (chain, private) => return Err(chain.err().into_iter().chain(private.err()).collect()),
+        };
+        let mut warnings = Vec::new();
+        let names = about(cert, examined(&chain, &mut warnings)).map_err(|error| vec![error])?;
+        let mut warnings: Vec<_> =
+            warnings.iter().map(|warning| format!("{}: {warning}", cert.display())).collect();
+        if private.exposed {
+            warnings.push(format!("{}: everybody may read the key: `chmod o= FILE`", key.display()));
+        }
+        let certified = CertifiedKey::from_der(chain, private.der, provider);
+        match certified.map_err(|error| refused(&error, files)) {
+            Ok(certified) => Ok(Identity { key: Arc::new(certified), names, warnings }),
+            Err(error) => Err(vec![error.context(key.display().to_string())]),
+        }
+    }
+}
+
+fn refused(error: &TlsError, files: &CertificateFiles) -> Error {
+    match error {
+        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => anyhow!(
+            "the key does not belong to the certificate, the first one in {}: name the key that it was made for",
+            files.cert.display()
+        ),
+        _ => anyhow!(
+            "a key of this kind cannot be used: make one of RSA with 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519"
+        ),
+    }
+}
+
+/// Looks at a chain, and returns the names that its first certificate is for.
+///
+/// # Errors
+/// The first certificate cannot be read or is not valid now.
+fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<Vec<String>> {
+    let mut read = Vec::new();
+    for (position, der) in chain.iter().enumerate() {
+        let (_, certificate) = parse_x509_certificate(der)
+            .with_context(|| format!("certificate {} in it cannot be read", position + 1))?;
+        read.push(certificate);
+    }
+    let Some((first, issuers)) = read.split_first() else { return Ok(Vec::new()) };
+    match validity::now(first) {
+        Validity::Valid => {}
+        Validity::Ending { until } => {
+            warnings.push(format!("the certificate ends on {until}: renew it, then reload"));
+        }
+        refused => return Err(anyhow!("the certificate {refused}")),
+    }
+    for (position, (issued, issuer)) in read.iter().zip(issuers).enumerate() {
+        let number = position + 2;
+        if issued.issuer() != issuer.subject() {
+            warnings.push(format!(
+                "certificate {number} in it did not issue the one before: clients may not find a way to an authority"
+            ));
+        }
+        // Only a warning: a chain may have an end that old clients alone look at.
+        if let expired @ (Validity::Over { .. } | Validity::Ahead { .. }) = validity::now(issuer) {
+            warnings.push(format!("certificate {number} in it {expired}"));
+        }
+    }
+    let names = names(first);
+    if names.is_none() {
+        warnings.push("the certificate names no host (subjectAltName): most clients refuse it".to_owned());
+    }
+    Ok(names.unwrap_or_default())
+}
+
+/// Returns the hosts that a certificate is for, in lower case; none: it names nothing. Addresses are left out:
+/// nobody asks for one in a handshake (RFC 6066 §3).
+fn names(certificate: &X509Certificate<'_>) -> Option<Vec<String>> {
+    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+    let host = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(host) => Some(host.to_ascii_lowercase()),
+        _ => None,
+    };
+    let some = names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)));
+    some.then(|| names.iter().filter_map(host).collect())
+}
