@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/response.rs", include_str!("../../../../guest-sdk/src/response.rs")),
     ("src/stdout.rs", include_str!("../../../../guest-sdk/src/stdout.rs")),
     ("src/vars.rs", include_str!("../../../../guest-sdk/src/vars.rs")),
+    ("src/websocket.rs", include_str!("../../../../guest-sdk/src/websocket.rs")),
     ("wit/job.wit", include_str!("../../../../guest-sdk/wit/job.wit")),
 ];
 
