@@ -162,3 +162,31 @@ impl Clock {
 fn panicked() -> Fault {
     Fault::Host(anyhow::anyhow!("the daemon failed while it ran the job: see the log"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::engine::{Engine, Failure};
+    use crate::job::{Fault, Handler, Job, Run};
+
+    struct Panics;
+
+    impl Handler for Panics {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(async { panic!("as a bug would") })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_ours_ends_its_job_and_nothing_else() {
+        let engine = Engine::new(1);
+        engine.registry().register("panics", Arc::new(Panics)).unwrap();
+
+        for _ in 0..2 {
+            let failure = engine.run(engine.job("panics").unwrap()).await.unwrap_err();
+
+            assert!(matches!(failure, Failure::Fault(Fault::Host(_))), "{failure}");
+        }
+    }
+}

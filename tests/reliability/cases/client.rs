@@ -76,10 +76,28 @@ fn connections() -> Vec<Case> {
             "it waits and goes on; nothing ends",
             &["sockets::connections_beyond_the_descriptors_wait_and_are_served_later"],
         ),
-        case(8, "errors of accept", "it goes on", &[]),
-        case(9, "TLS handshakes that stall", "ended at their deadline; others unaffected", &[]),
-        case(10, "old TLS versions, early data", "refused", &[]),
-        case(11, "bad client certificates", "no answer to any", &[]),
+        case(8, "errors of accept", "it goes on", &["faults::no_error_of_accept_ends_the_daemon"]),
+        case(
+            9,
+            "TLS handshakes that stall",
+            "ended at their deadline; others unaffected",
+            &[
+                "tls::serving::a_handshake_has_its_time_and_no_more",
+                "tls::serving::silent_clients_do_not_hold_up_a_good_one",
+            ],
+        ),
+        case(10, "old TLS versions, early data", "refused", &["tls::serving::old_versions_are_refused"]),
+        case(
+            11,
+            "bad client certificates",
+            "no answer to any",
+            &[
+                "tls::clients::only_a_good_certificate_is_let_in",
+                "tls::clients::a_certificate_that_was_taken_back_is_refused",
+                "tls::clients::a_session_is_not_resumed_under_another_configuration",
+                "tls::clients::a_session_outlives_no_certificate",
+            ],
+        ),
     ]
 }
 
@@ -100,31 +118,47 @@ fn heads() -> Vec<Case> {
             13,
             "lengths that contradict",
             "refused, and the connection closed",
-            &["http::a_length_and_chunks_at_once_are_not_two_requests"],
+            &[
+                "http::a_length_and_chunks_at_once_are_not_two_requests",
+                "smuggling::what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_closed",
+            ],
         ),
         case(
             14,
             "bare LF, folded lines, NUL, spaces before the colon",
             "400 and closed",
-            &["http::what_is_no_request_is_a_400_and_the_end"],
+            &[
+                "http::what_is_no_request_is_a_400_and_the_end",
+                "smuggling::what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_closed",
+                "smuggling::a_refusal_says_why",
+            ],
         ),
         case(
             15,
             "no Host, two, or another than the target's",
             "400",
-            &["http::a_request_without_a_host_is_refused_and_one_with_two_as_well"],
+            &[
+                "http::a_request_without_a_host_is_refused_and_one_with_two_as_well",
+                "smuggling::what_two_servers_could_read_in_two_ways_is_refused_and_the_connection_closed",
+            ],
         ),
         case(
             16,
             "chunk sizes that are none",
             "400, or closed",
-            &["http::a_body_nobody_read_does_not_become_the_next_request"],
+            &[
+                "http::a_body_nobody_read_does_not_become_the_next_request",
+                "smuggling::a_body_that_is_broken_ends_the_connection_behind_its_answer",
+            ],
         ),
         case(
             17,
             "a flood of pipelined requests",
             "one after the other, in order",
-            &["http::pipelined_requests_are_answered_in_order"],
+            &[
+                "http::pipelined_requests_are_answered_in_order",
+                "smuggling::requests_before_a_bad_one_are_answered",
+            ],
         ),
         case(
             18,
@@ -150,15 +184,58 @@ fn heads() -> Vec<Case> {
 /// Floods of HTTP/2.
 fn frames() -> Vec<Case> {
     vec![
-        case(20, "HTTP/2: streams opened and reset", "the connection ends, the jobs with it", &[]),
-        case(21, "HTTP/2: streams that make the server reset", "the connection ends", &[]),
-        case(22, "HTTP/2: CONTINUATION without end", "the connection ends", &[]),
-        case(23, "HTTP/2: a small head that unpacks to a large one", "431, or the connection ends", &[]),
-        case(24, "HTTP/2: SETTINGS, PING, PRIORITY without end", "the connection ends", &[]),
-        case(25, "HTTP/2: empty DATA without end", "the connection ends", &[]),
-        case(26, "HTTP/2: many streams, no window", "memory is bounded, the streams end", &[]),
-        case(27, "HTTP/2: an idle connection", "GOAWAY at `http.keep_alive`", &[]),
-        case(28, "HTTP/2: fields that are none in HTTP/1.1", "refused", &[]),
+        case(
+            20,
+            "HTTP/2: streams opened and reset",
+            "the connection ends, the jobs with it",
+            &["floods::streams_that_are_opened_and_reset", "http2::a_reset_ends_the_job_at_once"],
+        ),
+        case(
+            21,
+            "HTTP/2: streams that make the server reset",
+            "the connection ends",
+            &["floods::streams_that_we_are_made_to_reset"],
+        ),
+        case(
+            22,
+            "HTTP/2: CONTINUATION without end",
+            "the connection ends",
+            &["floods::a_head_that_goes_on_for_ever"],
+        ),
+        case(
+            23,
+            "HTTP/2: a small head that unpacks to a large one",
+            "431, or the connection ends",
+            &["floods::heads_that_unpack_to_a_thousand_times_their_size"],
+        ),
+        case(
+            24,
+            "HTTP/2: SETTINGS, PING, PRIORITY without end",
+            "the connection ends",
+            &["floods::frames_that_only_want_to_be_confirmed", "floods::frames_that_say_nothing"],
+        ),
+        case(25, "HTTP/2: empty DATA without end", "the connection ends", &["floods::data_without_bytes"]),
+        case(
+            26,
+            "HTTP/2: many streams, no window",
+            "memory is bounded, the streams end",
+            &[
+                "floods::responses_that_nobody_takes_are_bounded_and_end",
+                "http2::a_client_that_does_not_read_one_response_loses_that_one",
+            ],
+        ),
+        case(
+            27,
+            "HTTP/2: an idle connection",
+            "GOAWAY at `http.keep_alive`",
+            &["http2::a_connection_without_requests_is_told_to_go"],
+        ),
+        case(
+            28,
+            "HTTP/2: fields that are none in HTTP/1.1",
+            "refused",
+            &["http2::what_would_become_another_request_in_http_1_is_refused"],
+        ),
     ]
 }
 
@@ -183,6 +260,8 @@ fn bodies() -> Vec<Case> {
                 "streaming::a_client_that_leaves_frees_a_guest_that_reads_within_100_ms",
                 "streaming::a_client_that_leaves_frees_a_guest_that_waits_within_100_ms",
                 "streaming::a_client_that_leaves_frees_a_guest_that_writes_within_100_ms",
+                "smuggling::a_client_that_leaves_is_noticed_though_nobody_reads_what_it_sent",
+                "http2::a_client_that_leaves_ends_its_jobs_at_once",
             ],
         ),
         case(
@@ -195,9 +274,18 @@ fn bodies() -> Vec<Case> {
             32,
             "paths that decode to something else",
             "decoded once; `..` and controls are 400",
-            &["isolation::no_way_leads_out_of_a_mount", "handlers::files_shows_nothing_outside_its_mount"],
+            &[
+                "isolation::no_way_leads_out_of_a_mount",
+                "handlers::files_shows_nothing_outside_its_mount",
+                "corpus::any_path_and_host_of_a_request",
+            ],
         ),
-        case(33, "addresses forged in fields", "REMOTE_ADDR is the socket's", &[]),
+        case(
+            33,
+            "addresses forged in fields",
+            "REMOTE_ADDR is the socket's",
+            &["tls::serving::nobody_can_pretend_by_a_header_field"],
+        ),
         Case {
             falls_short: "the daemon has no decompression",
             ..case(34, "compressed bodies", "never unpacked", &[])

@@ -94,16 +94,34 @@ fn local() -> Vec<Case> {
 /// Disks, clocks, crashes.
 fn faults() -> Vec<Case> {
     vec![
-        case(83, "a disk that is full or fails under log and cache", "serving goes on; it is counted", &[]),
-        case(84, "a clock that jumps", "deadlines are monotonic", &[]),
-        case(88, "a panic in a task", "that task ends, nothing else", &[]),
+        case(
+            83,
+            "a disk that is full or fails under log and cache",
+            "serving goes on; it is counted",
+            &["faults::a_cache_that_cannot_be_written_costs_the_next_start_time_and_nothing_else"],
+        ),
+        case(
+            84,
+            "a clock that jumps",
+            "deadlines are monotonic",
+            &["jobs::runschedules::timetable::tests::a_clock_that_jumps_starts_no_storm"],
+        ),
+        case(
+            88,
+            "a panic in a task",
+            "that task ends, nothing else",
+            &["engine::supervise::tests::a_panic_of_ours_ends_its_job_and_nothing_else"],
+        ),
         Case {
             figures: &["killed"],
             ..case(
                 91,
                 "SIGKILL at any moment",
                 "the next start is clean",
-                &["endurance::a_daemon_killed_while_it_swaps_starts_cleanly"],
+                &[
+                    "endurance::a_daemon_killed_while_it_swaps_starts_cleanly",
+                    "faults::a_daemon_that_is_killed_at_any_time_starts_again",
+                ],
             )
         },
         case(
@@ -112,7 +130,12 @@ fn faults() -> Vec<Case> {
             "lines are dropped; serving goes on",
             &["lifecycle::a_reader_of_the_log_that_has_stalled_does_not_hold_up_the_end"],
         ),
-        case(93, "a file system that hangs", "off the threads that serve", &[]),
+        case(
+            93,
+            "a file system that hangs",
+            "off the threads that serve",
+            &["mounts::files_that_hang_hold_up_their_own_handler_alone"],
+        ),
         Case {
             falls_short: "what the kernel kills, systemd starts again (`Restart=`); it cannot be shown without a control group",
             ..case(94, "no memory left on the host", "started again", &[])
@@ -121,7 +144,10 @@ fn faults() -> Vec<Case> {
             95,
             "secrets in core dumps and logs",
             "no dumps, no values",
-            &["admin::a_secret_is_named_and_not_shown"],
+            &[
+                "admin::a_secret_is_named_and_not_shown",
+                "hardening::the_daemon_gives_up_privileges_capabilities_core_dumps_and_system_calls",
+            ],
         ),
         Case {
             falls_short: "a fault of the host's own code ends the process; systemd starts it again",

@@ -16,7 +16,12 @@ pub(super) fn cases() -> Vec<Case> {
                 ],
             )
         },
-        case(67, "modules with a great many of anything", "refused, or compiled within bounds", &[]),
+        case(
+            67,
+            "modules with a great many of anything",
+            "refused, or compiled within bounds",
+            &["faults::a_spoilt_module_is_refused_with_a_reason_or_is_a_module_all_the_same"],
+        ),
         Case {
             falls_short: "modules do not come from registries: there is nothing to unpack",
             ..case(68, "bombs in the layers of an image", "no layers", &[])
