@@ -89,7 +89,7 @@ fn a_module_that_cannot_be_a_handler_is_one_line_that_says_why() {
         (wat("(module (func (export \"add\")))"), "exports no `_start` function"),
         (wat(foreign), "env::alpha"),
         (wat(unknown), "sock_open"),
-        (wat("(component)"), "exports no `wasi:cli/run`"),
+        (wat("(component)"), "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`"),
     ] {
         let setup = Setup::one("", &module);
         let (ended, left) = setup.fail_leaving();
