@@ -21,6 +21,7 @@
 //! | 3 | [`wasm`] | the sandbox; the only place that knows wasmtime |
 //! | 4 | [`http`] | connections and requests, the admin API and its client; the only place that knows hyper |
 //! | 4 | [`config`] | `portcullis.toml`, as written and as meant |
+//! | 4 | [`record`] | jobs that failed, kept in files, so that they can be run again |
 //! | 5 | [`jobs`] | the built-in jobs, one a file |
 //! | 6 | [`daemon`] | bind, load, open, wait, drain |
 //! | 7 | [`cli`] | one file a verb |
@@ -57,6 +58,7 @@ pub mod wasm;
 
 pub mod config;
 pub mod http;
+pub mod record;
 
 pub mod jobs;
 

@@ -124,7 +124,8 @@ fn a_flood_on_stderr_is_left_out_of_the_log_and_counted() {
 
 #[test]
 fn an_exit_status_is_a_502_with_the_last_line_of_stderr() {
-    let daemon = failing("", Program::new().complain("first\nno disk left\n").exit(3));
+    let program = Program::new().complain("first\nno disk left\n").exit(3);
+    let daemon = Setup::one("", &program.wasm()).prepend("debug = true\n").start();
 
     let response = daemon.get("/");
 
@@ -140,6 +141,7 @@ fn output_that_is_no_answer_is_a_502() {
         .handler("empty", "", &Program::new().wasm())
         .handler("unfinished", "", &Program::new().say("Content-Type: text/plain\n").wasm())
         .handler("short", "", &Program::new().say("Content-Type: a/b\nContent-Length: 5\n\nfour").wasm())
+        .prepend("debug = true\n")
         .start();
 
     for (target, what) in [

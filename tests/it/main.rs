@@ -27,6 +27,7 @@ mod limits;
 mod manager;
 mod mounts;
 mod proxy;
+mod replay;
 mod reuse;
 mod schedules;
 mod smuggling;

@@ -10,6 +10,7 @@ mod explain;
 mod logs;
 mod new;
 mod progress;
+mod replay;
 mod run;
 mod serve;
 mod show;
@@ -43,6 +44,7 @@ enum Verb {
     Up(up::Args),
     Serve(serve::Args),
     Run(run::Args),
+    Replay(replay::Args),
     New(new::verb::Args),
     Build(build::verb::Args),
     Check(check::Args),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
         Verb::Up(args) => up::up(args),
         Verb::Serve(args) => serve::serve(args),
         Verb::Run(args) => run::run(args),
+        Verb::Replay(args) => replay::replay(args),
         Verb::New(args) => new::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Build(args) => build::verb::run(args).map(|()| ExitCode::SUCCESS),
         Verb::Check(args) => check::check(args).map(|()| ExitCode::SUCCESS),

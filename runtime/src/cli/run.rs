@@ -15,7 +15,7 @@ use super::{complain, serve};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, Config, HandlerConfig, Mount};
 use crate::engine::Engine;
-use crate::job::{Destination, Env, Fault, Input, Limits, Mapping, Output};
+use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
 use crate::wasm::{Compilation, Sandbox};
 
@@ -138,22 +138,10 @@ impl Args {
 /// program in a terminal may.
 fn of_file(module: &Path) -> Result<HandlerConfig> {
     let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    Ok(HandlerConfig {
-        // A file's name may be none for a job.
-        name: stem.parse().or_else(|_| "module".parse())?,
-        module: module.to_owned(),
-        args: Vec::new(),
-        env: Env::new(),
-        secrets: Vec::new(),
-        calls: Vec::new(),
-        schedule: None,
-        mounts: Vec::new(),
-        limits: Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE },
-        mapping: Mapping::Cgi,
-        reuse: None,
-        probe: None,
-        line: 0,
-    })
+    // A file's name may be none for a job.
+    let name = stem.parse().or_else(|_| "module".parse())?;
+    let limits = Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE };
+    Ok(HandlerConfig { limits, ..HandlerConfig::of_module(name, module.to_owned()) })
 }
 
 /// Reads this process's stdin as the job asks for it, in a thread of its own: a read of a terminal
@@ -182,7 +170,7 @@ fn stdin() -> Input {
 }
 
 /// This process's stdout or stderr, byte for byte. Blocks, as the one job there is may.
-struct Terminal<W>(W);
+pub(super) struct Terminal<W>(pub(super) W);
 
 impl Destination for Terminal<io::Stdout> {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {

@@ -46,6 +46,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         flags.put_over(config)?;
         // Whoever develops wants to see what was asked, and to ask.
         config.access_log = true;
+        config.debug = true;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
         }

@@ -66,6 +66,8 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
             Some(At { value: true, .. }) => ReasonHeader::Present,
             Some(At { value: false, .. }) | None => ReasonHeader::Absent,
         },
+        debug: file.debug.as_ref().is_some_and(|at| at.value),
+        record_dir: record_dir(file, base, report),
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
         hardening: hardening::read(file.hardening.as_ref(), base, report),
@@ -109,6 +111,27 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
         path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
         path => Ok(CacheDir::At(base.join(path))),
     }
+}
+
+/// Reads where failed jobs are kept. A relative directory lies beside the file. A handler that wants
+/// its jobs kept, and nowhere to keep them, is reported.
+fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> {
+    let handlers = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
+    if file.record_dir.is_none() {
+        let wanted = handlers.iter().filter_map(|(_, handler)| handler.value.record.as_ref());
+        for at in wanted.filter(|at| at.value == "failures") {
+            report.add(
+                at.line,
+                &at.key,
+                "there is nowhere to keep them: set record_dir = \"DIR\" at the top",
+            );
+        }
+    }
+    report.settle(file.record_dir.as_ref(), None, |path| match path.as_str() {
+        "" => Err("wanted a directory, found \"\"".to_owned()),
+        path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
+        path => Ok(Some(base.join(path))),
+    })
 }
 
 /// Reads where the admin socket is. A relative one lies beside the file.

@@ -52,6 +52,10 @@ table! {
         version_header: bool,
         /// Whether responses say why a request failed.
         reason_header: bool,
+        /// Whether responses say what a handler says to its operator.
+        debug: bool,
+        /// Where failed jobs are kept.
+        record_dir: String,
         /// Whether a module or configuration that changes on disk is taken up.
         watch: bool,
         /// Where compiled modules are kept: a directory, or `none`.
@@ -178,6 +182,8 @@ table! {
         limits: Limits,
         /// Requests that one instance answers.
         reuse: Scalar,
+        /// Which of its jobs are kept: `failures` or `nothing`.
+        record: String,
         /// `cgi` or `raw`.
         output: String,
         /// Of `raw` output.

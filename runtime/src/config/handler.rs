@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
-use super::meant::{HandlerConfig, Mount, Probe};
+use super::meant::{HandlerConfig, Mount, Probe, Recording};
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
@@ -53,6 +53,11 @@ pub(super) fn read(
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
     let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
+    let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
+        "failures" => Ok(Recording::Failures),
+        "nothing" => Ok(Recording::Nothing),
+        _ => Err(format!("wanted \"failures\" or \"nothing\", found {word:?}")),
+    });
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     Some(HandlerConfig {
         name: name?,
@@ -66,6 +71,7 @@ pub(super) fn read(
         limits,
         mapping,
         reuse,
+        recording,
         probe,
         line: *line,
     })

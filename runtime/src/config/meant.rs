@@ -39,6 +39,10 @@ pub struct Config {
     pub version_header: VersionHeader,
     /// Whether responses say why a request failed.
     pub reason_header: ReasonHeader,
+    /// Whether responses say what a handler says to its operator.
+    pub debug: bool,
+    /// Where failed jobs are kept; there if a handler keeps any.
+    pub record_dir: Option<PathBuf>,
     /// Whether a module or configuration that changes on disk is taken up.
     pub watch: bool,
     /// Where compiled modules are kept from one start to the next.
@@ -131,10 +135,22 @@ pub struct HandlerConfig {
     pub mapping: Mapping,
     /// Requests that one instance answers, one after the other; none: each has its own.
     pub reuse: Option<NonZeroU32>,
+    /// Which of its jobs are kept.
+    pub recording: Recording,
     /// What a new version must answer before it serves; none: nothing.
     pub probe: Option<Probe>,
     /// The line of the file that names it.
     pub line: usize,
+}
+
+/// Which jobs of a handler are kept, to be run again.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Recording {
+    /// None of them.
+    #[default]
+    Nothing,
+    /// Those that fail.
+    Failures,
 }
 
 /// A request that proves a version, and the answer it must get.
@@ -181,6 +197,28 @@ pub struct RouteConfig {
     pub upgrade: Option<Upgrade>,
     /// The line of the file on which the route starts.
     pub line: usize,
+}
+
+impl HandlerConfig {
+    /// Makes a handler of a module that no configuration speaks of.
+    pub fn of_module(name: Name, module: PathBuf) -> HandlerConfig {
+        HandlerConfig {
+            name,
+            module,
+            args: Vec::new(),
+            env: Env::new(),
+            secrets: Vec::new(),
+            calls: Vec::new(),
+            schedule: None,
+            mounts: Vec::new(),
+            limits: Limits::default(),
+            mapping: Mapping::Cgi,
+            reuse: None,
+            recording: Recording::Nothing,
+            probe: None,
+            line: 0,
+        }
+    }
 }
 
 impl Config {

@@ -22,7 +22,7 @@ mod websocket;
 
 pub use hardening::Hardening;
 pub use meant::{
-    CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, RouteConfig, Secret, UnixOptions,
+    CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, Recording, RouteConfig, Secret, UnixOptions,
 };
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};

@@ -146,6 +146,9 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
         add(&made(dir), Reach::Write);
         add(&made(key.parent().map(Path::to_owned).unwrap_or_default()), Reach::Write);
     }
+    if let Some(dir) = &config.record_dir {
+        add(&made(dir.clone()), Reach::Write);
+    }
     places.extend(config.places().into_iter().map(|(_, place)| place));
     // A host has some of the places of the system, and what the configuration lacks is reported by
     // whoever reads it.

@@ -17,6 +17,7 @@ use crate::jobs::{
     Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Swap, TellLogs, TellStatus,
     Upgrade, Version, WatchCanary,
 };
+use crate::record::Store;
 use crate::wasm::cache::{Cache, Place};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Allocation, Compilation, Sandbox};
@@ -51,6 +52,7 @@ pub(super) fn install(
             );
         }
     }
+    let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
     let status = TellStatus {
         engine: Arc::downgrade(engine),
         standing: standing.clone(),
@@ -58,7 +60,7 @@ pub(super) fn install(
         allocation: sandbox.allocation().to_string(),
         started,
     };
-    let loader = Loader::new(sandbox, options.progress);
+    let loader = Loader::new(sandbox, options.progress).recording(store);
     let generations = Arc::new(Generations::new(engine, loader));
     let reload = Reload {
         generations: generations.clone(),

@@ -6,6 +6,7 @@ mod complaints;
 mod drain;
 mod journal;
 mod lane;
+mod panic;
 mod parse;
 mod registry;
 mod running;
@@ -25,7 +26,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
-use crate::job::{Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage};
+use crate::job::{
+    Capture, Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage,
+};
 use admission::Pool;
 use complaints::{Complaints, Overheard};
 use drain::Drain;
@@ -115,6 +118,7 @@ impl Engine {
             usage: Arc::new(Usage::default()),
             parent: None,
             caller: None,
+            capture: entry.recorder.clone().map(Capture::new),
             entry,
         }
     }
@@ -150,13 +154,21 @@ impl Engine {
     pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
-            let entry = job.entry.clone();
-            let outcome = engine.admitted(job).await;
-            match &outcome {
-                Ok(status) if status.is_ok() => {}
-                Ok(_) => entry.record.blame("exited"),
-                Err(fault) => entry.record.blame(fault.code()),
-            }
+            let (entry, last_words, capture) =
+                (job.entry.clone(), job.last_words.clone(), job.capture.clone());
+            let mut outcome = engine.admitted(job).await;
+            let fault = match &mut outcome {
+                Ok(status) if status.is_ok() => return outcome,
+                Ok(status) => &Fault::Exited { status: *status, last_line: last_words.last_line() },
+                Err(fault) => {
+                    if let Fault::Trapped { said, .. } = fault {
+                        *said = panic::message(&last_words.text()).unwrap_or_default();
+                    }
+                    fault
+                }
+            };
+            entry.record.blame(fault.code());
+            capture.iter().for_each(|capture| capture.fail(fault));
             outcome
         })
     }
@@ -165,6 +177,9 @@ impl Engine {
         let tenure = job.entry.handler.tenure();
         self.drain.admits(&job, tenure)?;
         let slot = admission::admit(&job.entry, &self.places).await?;
+        if let Some(capture) = job.capture.clone() {
+            capture.begin(&mut job);
+        }
         let complaints = Complaints::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
         let mut entered = self.running.enter(&job, tenure, &self.journal);

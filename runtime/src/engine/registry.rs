@@ -88,6 +88,7 @@ fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
         mapping: Mapping::Cgi,
         slots: Slots::new(&Limits::NATIVE),
         record: Record::default(),
+        recorder: None,
     })
 }
 

@@ -18,9 +18,9 @@ use crate::job::{Entry, Fault, Job, Kind, Run, Status, Usage};
 /// a job takes that only answers.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// From this much memory on, one instruction of a guest can hold a thread for long: `memory.fill`
-/// writes some 10 GiB a second, and nothing interrupts it.
-const VAST: usize = 512 << 20;
+/// From this much memory on, one instruction of a guest can hold a thread for long: nothing
+/// interrupts a `memory.fill`, and where pages are touched for the first time it took 2 s for 1 GiB.
+const VAST: usize = 256 << 20;
 
 /// Runs a job until it ends, is stopped, or has used up its time.
 ///

@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::call::PIPE;
 use super::deadline::Progress;
-use super::error::Refusal;
+use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
 use super::response_body::{Body, Streaming, Verdict};
 use super::server::Settings;
@@ -59,7 +59,7 @@ pub(super) async fn respond(
         Ok(response) => response,
         Err(refusal) => {
             info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
-            refusal.into_response(&head.headers)
+            refusal.into_response(&head.headers, Details::Told)
         }
     };
     if progress.is_leaving() {
@@ -152,7 +152,7 @@ impl Asked<'_> {
                     complain(id, &entry, fault);
                 }
                 match failure(id, entry.kind, outcome, &last_words).filter(|_| said.is_empty()) {
-                    Some(refusal) => refusal.into_response(&self.head.headers),
+                    Some(refusal) => refusal.into_response(&self.head.headers, Details::Told),
                     None => Response::new(Body::full(said)),
                 }
             }

@@ -45,6 +45,15 @@ pub(super) enum Refusal {
     Forbidden(&'static str),
 }
 
+/// Whether whoever asked is told what is for the operator.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Details {
+    /// They are: they develop the handler, or operate the daemon.
+    Told,
+    /// They are told the code and the number of the job, which the log knows more about.
+    Withheld,
+}
+
 impl Refusal {
     /// Maps every refusal to its status. 4xx is the caller's doing, 502 and 504 the handler's, 503
     /// that of load, 500 ours.
@@ -101,8 +110,8 @@ impl Refusal {
         }
     }
 
-    /// Says it in one line. A failure of ours keeps its details for the log.
-    pub(super) fn message(&self) -> String {
+    /// Says it in one line. A failure of ours, and a guest's own words, are for the log.
+    pub(super) fn message(&self, details: Details) -> String {
         match self {
             Refusal::Malformed(what) => format!("malformed request: {what}"),
             Refusal::Unsupported(what) => format!("not implemented: {what}"),
@@ -120,8 +129,13 @@ impl Refusal {
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
             Refusal::Forbidden(why) => (*why).to_owned(),
-            Refusal::Failed(_, Fault::Host(_)) => "internal error: the log says more".to_owned(),
-            Refusal::Failed(_, fault) => fault.to_string(),
+            Refusal::Failed(_, fault) => match (details, fault) {
+                (Details::Told, Fault::Trapped { stack, .. }) => {
+                    format!("{fault}\n{stack}").trim_end().to_owned()
+                }
+                (Details::Told, fault) => fault.to_string(),
+                (Details::Withheld, fault) => fault.in_public(),
+            },
         }
     }
 
@@ -150,7 +164,7 @@ impl Refusal {
 
     /// Makes the whole response as it is on the wire, for a request that hyper never had.
     pub(super) fn into_bytes(self) -> Bytes {
-        let response = self.into_response(&HeaderMap::new());
+        let response = self.into_response(&HeaderMap::new(), Details::Withheld);
         let (status, body) = (response.status(), response.body().here());
         let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
         let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
@@ -163,7 +177,7 @@ impl Refusal {
     }
 
     /// Makes the response: JSON if the client asks for it, plain text otherwise.
-    pub(super) fn into_response(self, request: &HeaderMap) -> Response<Body> {
+    pub(super) fn into_response(self, request: &HeaderMap, details: Details) -> Response<Body> {
         let job = match &self {
             Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
             Refusal::Malformed(_)
@@ -180,12 +194,12 @@ impl Refusal {
             | Refusal::Forbidden(_) => None,
         };
         let (content_type, text) = if wants_json(request) {
-            let body = json!({"error": self.code(), "message": self.message(), "job": job});
+            let body = json!({"error": self.code(), "message": self.message(details), "job": job});
             // Exactly this type: clients compare it with the one they know.
             ("application/json", format!("{body}\n"))
         } else {
             let job = job.map(|id| format!("job {id}: ")).unwrap_or_default();
-            ("text/plain; charset=utf-8", format!("{job}{}\n", self.message()))
+            ("text/plain; charset=utf-8", format!("{job}{}\n", self.message(details)))
         };
         let mut response = Response::new(Body::full(Bytes::from(text)));
         *response.status_mut() = self.status();

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::deadline::Progress;
 use super::error::Refusal;
-use crate::job::{Entry, Fault, JobId};
+use crate::job::{Capture, Entry, Fault, JobId};
 
 /// Lives as long as the response is being written. Dropping it lets the next request come.
 pub(super) struct Exchange {
@@ -21,6 +21,8 @@ pub(super) struct Exchange {
     blame: Blame,
     /// The job behind the response.
     call: Option<(JobId, Arc<Entry>)>,
+    /// What is kept of it in case it fails.
+    capture: Option<Capture>,
     line: Option<Line>,
 }
 
@@ -55,6 +57,7 @@ impl Exchange {
             end: End::Complete,
             blame: Blame::Handler,
             call: None,
+            capture: None,
             line: None,
         }
     }
@@ -67,6 +70,11 @@ impl Exchange {
 
     pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>) {
         self.call = Some((id, entry.clone()));
+    }
+
+    /// Notes what is kept of the job.
+    pub(super) fn captured(&mut self, capture: Option<Capture>) {
+        self.capture = capture;
     }
 
     /// Notes that the head is handed over.
@@ -87,21 +95,25 @@ impl Exchange {
 
     /// Notes that the daemon answers instead of the handler, and why.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
-        if let Refusal::Failed(_, fault) = refusal
-            && !fault.is_about_the_handler()
-        {
-            self.blame = Blame::Nobody;
+        if let Refusal::Failed(_, fault) = refusal {
+            self.failed(fault);
         }
     }
 
     pub(super) fn broke_off(&mut self, fault: &Fault) {
         self.end = End::BrokenOff;
-        if !fault.is_about_the_handler() {
-            self.blame = Blame::Nobody;
-        }
+        self.failed(fault);
         if let Some((id, entry)) = &self.call {
             complain(*id, entry, fault);
         }
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        if !fault.is_about_the_handler() {
+            self.blame = Blame::Nobody;
+        }
+        // One that the engine has seen is recorded already.
+        self.capture.iter().for_each(|capture| capture.fail(fault));
     }
 
     /// Says which version answers: `hello@1f3a5c7e9b0d`.

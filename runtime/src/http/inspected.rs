@@ -14,6 +14,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
 use super::deadline::Progress;
+use super::error::Details;
 use super::flood::{Flood, Frames};
 use super::framing::{Bounds, Breach, Framing, Part, Passed};
 use super::watched::Watched;
@@ -143,11 +144,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                     good
                 }
                 Err(Breach { good, of: Part::Body, refusal }) => {
-                    self.bar = Some(Bar::Body(refusal.message()));
+                    self.bar = Some(Bar::Body(refusal.message(Details::Withheld)));
                     good
                 }
                 Err(Breach { good, of: Part::Head, refusal }) => {
-                    self.bar = Some(Bar::Words { why: refusal.message(), rest: refusal.into_bytes() });
+                    self.bar = Some(Bar::Words {
+                        why: refusal.message(Details::Withheld),
+                        rest: refusal.into_bytes(),
+                    });
                     good
                 }
             },

@@ -28,6 +28,7 @@ mod watched;
 
 pub use activity::Activity;
 pub use deadline::Deadlines;
+pub use error::Details;
 pub use handshakes::Handshakes;
 pub use probe::probe;
 pub use server::{Purpose, Server, Settings};

@@ -11,6 +11,7 @@ use tracing::{error, info};
 use super::activity::Activity;
 use super::connection;
 use super::deadline::Deadlines;
+use super::error::Details;
 use super::handshake::Ground;
 use super::handshakes::Handshakes;
 use crate::engine::Engine;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub target_size: usize,
     /// The most header fields.
     pub fields: usize,
+    /// Whether clients are told what is for the operator.
+    pub details: Details,
     /// Whether every exchange is logged.
     pub access_log: bool,
     /// How long a TLS handshake may take.

@@ -53,7 +53,7 @@ pub(super) async fn respond(
         Err(refusal) => {
             exchange.refused(&refusal);
             let reason = HeaderValue::from_static(refusal.code());
-            let mut response = refusal.into_response(&head.headers);
+            let mut response = refusal.into_response(&head.headers, settings.details);
             if catalog.reason_header == ReasonHeader::Present {
                 response.headers_mut().insert(REASON, reason);
             }
@@ -214,6 +214,7 @@ impl<'a> Asked<'a> {
         let call = Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
         self.called(made.job.id, entry, exchange);
+        exchange.captured(made.job.capture.clone());
         made
     }
 

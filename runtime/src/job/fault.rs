@@ -46,8 +46,10 @@ pub enum Fault {
     OutputTooLarge(u64),
     /// The guest trapped: what happened, and the guest's stack.
     Trapped {
-        /// One line for a person.
+        /// What the engine says, on one line.
         message: String,
+        /// What a panic said, on one line; may be empty.
+        said: String,
         /// One frame a line, innermost first; may be empty.
         stack: String,
     },
@@ -109,6 +111,20 @@ impl Fault {
             Owner::Handler | Owner::Ours => true,
             Owner::Load => matches!(self, Fault::Busy { .. } | Fault::QueuedTooLong { .. }),
             Owner::Caller => false,
+        }
+    }
+
+    /// Says it without the guest's own words: whoever asked need not see what a handler says to its
+    /// operator.
+    pub fn in_public(&self) -> String {
+        match self {
+            Fault::Trapped { message, .. } => format!("trapped: {message}"),
+            Fault::Exited { status, .. } => {
+                Fault::Exited { status: *status, last_line: String::new() }.to_string()
+            }
+            Fault::BadAnswer(_) => "not a valid answer".to_owned(),
+            Fault::Host(_) => "internal error: the log says more".to_owned(),
+            other => other.to_string(),
         }
     }
 
@@ -191,7 +207,9 @@ impl fmt::Display for Fault {
             Fault::OutputTooLarge(limit) => {
                 write!(f, "stopped at its output limit of {limit} bytes (limits.output)")
             }
-            Fault::Trapped { message, .. } => write!(f, "trapped: {message}"),
+            Fault::Trapped { message, said, .. } => {
+                write!(f, "trapped: {}", if said.is_empty() { message } else { said })
+            }
             Fault::Exited { status, last_line } if last_line.is_empty() => {
                 write!(f, "ended with exit status {} before it had answered", status.0)
             }

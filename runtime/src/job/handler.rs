@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Mount, Name, Record, Schedule, Slots, Status};
+use super::{Env, Fault, Job, Limits, Mount, Name, Record, Recorder, Schedule, Slots, Status};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -118,4 +118,6 @@ pub struct Entry {
     pub slots: Slots,
     /// How its requests have ended.
     pub record: Record,
+    /// Who is given its jobs that fail; none: nobody.
+    pub recorder: Option<Arc<dyn Recorder>>,
 }

@@ -1,6 +1,7 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
 
 mod call;
+mod capture;
 mod env;
 mod fault;
 mod handler;
@@ -18,6 +19,7 @@ mod stop;
 mod usage;
 
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
+pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
@@ -67,6 +69,8 @@ pub struct Job {
     pub parent: Option<JobId>,
     /// What starts jobs for this one; none: it is granted none.
     pub caller: Option<Box<dyn Caller>>,
+    /// What is kept of the job in case it fails; none: nothing.
+    pub capture: Option<Capture>,
 }
 
 impl Job {

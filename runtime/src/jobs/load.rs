@@ -11,8 +11,9 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 
 use super::credential;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, HandlerConfig, Probe};
-use crate::job::{Access, Entry, Mapping, Mount, Name, Record, Slots};
+use crate::config::{self, Config, HandlerConfig, Probe, Recording};
+use crate::job::{Access, Entry, Mapping, Mount, Name, Record, Recorder, Slots};
+use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module, Sandbox, Source};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
@@ -43,6 +44,8 @@ pub const BUILTIN: [&str; 20] = [
 pub struct Loader {
     sandbox: Sandbox,
     progress: Progress,
+    /// Where failed jobs are kept, if they are.
+    store: Option<Arc<Store>>,
     last: Mutex<Loaded>,
 }
 
@@ -87,7 +90,12 @@ const AT_ONCE: usize = 4;
 impl Loader {
     /// Makes a loader that has compiled nothing yet.
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        Loader { sandbox, progress, last: Mutex::default() }
+        Loader { sandbox, progress, store: None, last: Mutex::default() }
+    }
+
+    /// Has failed jobs kept here, of those handlers that want it.
+    pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
+        Loader { store, ..self }
     }
 
     /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
@@ -160,7 +168,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        entry(&config, source.digest(), code)
+        entry(&config, source.digest(), code, self.store.as_ref())
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -213,7 +221,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let entry = entry(config, source.digest(), code)?;
+        let entry = entry(config, source.digest(), code, self.store.as_ref())?;
         Ok(Made { entry, digest: *source.digest() })
     }
 
@@ -234,7 +242,12 @@ impl Loader {
 ///
 /// # Errors
 /// A secret that cannot be had.
-fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
+fn entry(
+    config: &HandlerConfig,
+    digest: &Digest,
+    code: Code,
+    store: Option<&Arc<Store>>,
+) -> Result<Arc<Entry>> {
     let mut env = config.env.clone();
     credential::add(&mut env, &config.secrets)?;
     let raw = matches!(config.mapping, Mapping::Raw(_));
@@ -242,6 +255,15 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         !raw || !matches!(code, Code::Proxy(_)),
         "output = \"raw\" is for programs; this module answers by itself (wasi:http): leave the key out"
     );
+    ensure!(
+        config.recording == Recording::Nothing || !matches!(code, Code::Proxy(_)),
+        "record = \"failures\" is for programs; this module answers by itself (wasi:http): leave the key out"
+    );
+    let recorder = store.filter(|_| config.recording == Recording::Failures).map(|store| {
+        let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
+        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
+        Arc::new(keeper) as Arc<dyn Recorder>
+    });
     let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
     let files = match mounts.is_empty() {
         true => None,
@@ -252,7 +274,7 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         name: config.name.clone(),
         kind: module.kind(),
         handler: Arc::new(module),
-        version: digest[..6].iter().map(|byte| format!("{byte:02x}")).collect(),
+        version: hex(&digest[..6]),
         args: config.args.clone(),
         env,
         calls: config.calls.clone(),
@@ -261,7 +283,13 @@ fn entry(config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entr
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),
         record: Record::default(),
+        recorder,
     }))
+}
+
+/// Writes bytes in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Pairs a handler with the place for what becomes of it.

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::config::Config;
 use crate::engine::Sighting;
-use crate::http::{Deadlines, Server, Settings};
+use crate::http::{Deadlines, Details, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Leave, Sockets, Tls};
 use crate::observe::systemd;
@@ -180,6 +180,7 @@ pub fn settings(config: &Config) -> Settings {
         head_size: http.head_size,
         target_size: http.target_size,
         fields: http.fields,
+        details: if config.debug { Details::Told } else { Details::Withheld },
         access_log: config.access_log,
         handshake: http.handshake,
         handshakes: http.handshakes,

@@ -1,7 +1,5 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use std::fmt::Write as _;
-
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -36,7 +34,8 @@ pub(super) fn conclude(
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => format!("{:#}", error.root_cause()),
     };
-    Err(Fault::Trapped { message, stack })
+    // What it said of it stands on its stderr, where the engine looks.
+    Err(Fault::Trapped { message, said: String::new(), stack })
 }
 
 /// Takes an error of wasmtime's out of this layer, with all its causes in one line.
@@ -44,19 +43,46 @@ pub(super) fn ours(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-/// Writes a guest's stack, innermost frame first, a frame a line.
+/// Writes a guest's stack, innermost frame first, a frame a line. Where the module has debug
+/// information, functions that were inlined have lines of their own, and all have their places.
 fn frames(backtrace: &WasmBacktrace) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        let name = frame.func_name().map(|name| format!("{:#}", rustc_demangle::demangle(name)));
-        let name = name.map_or_else(|| format!("function {}", frame.func_index()), |name| plain(&name));
-        let place = frame.symbols().first().and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
-        let _infallible = match place {
-            Some((file, line)) => writeln!(text, "{number:>3}: {name} at {}:{line}", plain(file)),
-            None => writeln!(text, "{number:>3}: {name}"),
-        };
+        let own = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), readable);
+        if frame.symbols().is_empty() {
+            lines.push(format!("{number:>3}: {own}"));
+        }
+        for symbol in frame.symbols() {
+            let name = symbol.name().map_or_else(|| own.clone(), readable);
+            lines.push(match symbol.file().zip(symbol.line()) {
+                Some((file, line)) => format!("{number:>3}: {name} at {}:{line}", place(file)),
+                None => format!("{number:>3}: {name}"),
+            });
+        }
     }
-    text
+    short(&lines).iter().fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Leaves out what Rust's own backtraces leave out: how a panic was raised, and how `main` was
+/// reached, which are marked by functions of these names.
+fn short(lines: &[String]) -> &[String] {
+    let marked = |mark: &str| lines.iter().rposition(|line| line.contains(mark));
+    let begin = marked("__rust_end_short_backtrace").map_or(0, |at| at + 1);
+    let end = marked("__rust_begin_short_backtrace").unwrap_or(lines.len());
+    match lines.get(begin..end) {
+        Some(own) if !own.is_empty() => own,
+        Some(_) | None => lines,
+    }
+}
+
+/// Shows a file; of Rust's own, which nobody has under that name, only where it is in the library.
+fn place(file: &str) -> String {
+    let own = file.strip_prefix("/rustc/").and_then(|rest| Some(rest.split_once('/')?.1));
+    plain(own.unwrap_or(file))
+}
+
+fn readable(name: &str) -> String {
+    plain(&format!("{:#}", rustc_demangle::demangle(name)))
 }
 
 /// Escapes what could forge a line of the log: names are whatever the module says they are.
@@ -65,4 +91,26 @@ fn plain(name: &str) -> String {
         if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
     };
     name.chars().map(escaped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_is_cut_down_to_the_guest_s_own_functions() {
+        let lines = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let whole = lines(&[
+            "abort",
+            "x::__rust_end_short_backtrace",
+            "inner",
+            "main",
+            "y::__rust_begin_short_backtrace",
+            "_start",
+        ]);
+        assert_eq!(short(&whole), ["inner", "main"]);
+        assert_eq!(short(&whole[2..4]), ["inner", "main"]);
+        assert_eq!(short(&whole[..2]), ["abort", "x::__rust_end_short_backtrace"]);
+        assert_eq!(place("/rustc/abc/library/std/src/rt.rs"), "library/std/src/rt.rs");
+    }
 }

@@ -33,6 +33,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),
             record: Record::default(),
+            recorder: None,
         }),
     }
 }

@@ -55,6 +55,8 @@ admin_mode = "0660"
 admin_group = "wheel"
 version_prefix = true
 reason_header = true
+debug = true
+record_dir = "failures"
 cache = "code"
 
 [unix]
@@ -101,6 +103,7 @@ env = { ZULU = "1", ALPHA = "2" }
 secrets = { API_KEY = "api-key" }
 calls = ["raw", "hello"]
 schedule = { cron = "*/5 * * * *", args = ["--all"], stdin = "text", overlap = true }
+record = "failures"
 mounts = [{ host = "data", guest = "/data/", write = true }, { host = "data", guest = "/" }]
 limits.memory = "64KiB"
 limits.cpu = "none"
@@ -155,6 +158,9 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(config.handlers[0].secrets, [secret]);
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
     assert_eq!(config.reason_header, ReasonHeader::Present);
+    assert!(config.debug);
+    assert_eq!(config.record_dir, Some(place.path().join("failures")));
+    assert_eq!(config.handlers[0].recording, Recording::Failures);
     assert_eq!(config.cache, CacheDir::At(place.path().join("code")));
     assert_eq!(config.admin, Some(place.path().join("admin.sock")));
     assert_eq!(admin_socket(&file), config.admin);

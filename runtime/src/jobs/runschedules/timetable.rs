@@ -113,6 +113,7 @@ mod tests {
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),
             record: Record::default(),
+            recorder: None,
         })
     }
 

@@ -27,7 +27,7 @@ pub(super) fn make(path: &Path) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of [`make`]; it is not ours, or others may use it.
-pub(super) fn make_private(path: &Path) -> Result<OwnedFd> {
+pub fn make_private(path: &Path) -> Result<OwnedFd> {
     let dir = make(path)?;
     // Of what is open, not of the path: from here on everything goes through the descriptor.
     let stat = fstat(&dir)?;

@@ -12,6 +12,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+pub use directory::make_private as private_dir;
 pub(super) use entry::Identity;
 pub use place::Place;
 

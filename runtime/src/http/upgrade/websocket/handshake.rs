@@ -122,6 +122,7 @@ fn is_own(origin: &HeaderValue, head: &Parts) -> bool {
 mod tests {
     use super::*;
     use crate::catalog::Messages;
+    use crate::http::error::Details;
     use http::{Request, StatusCode};
 
     fn websocket(origins: Origins) -> WebSocket {
@@ -195,7 +196,7 @@ mod tests {
     fn a_handshake_that_is_not_sound_is_refused() {
         let refused = |fields: &[(&str, &str)]| {
             let refusal = agree(&head(fields), &websocket(Origins::OfCors), None).err();
-            refusal.map(|refusal| refusal.into_response(&HeaderMap::new()).status())
+            refusal.map(|refusal| refusal.into_response(&HeaderMap::new(), Details::Withheld).status())
         };
         let [version, key] = SOUND;
         assert_eq!(refused(&[version, key]), None);

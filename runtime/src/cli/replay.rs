@@ -1,0 +1,169 @@
+//! `portcullis replay`: runs a failed job again, offline, and says whether it fails at the same.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+
+use super::run::Terminal;
+use super::{complain, serve};
+use crate::cgi::HeadParser;
+use crate::config::{HandlerConfig, Mount};
+use crate::engine::Engine;
+use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
+use crate::jobs::Loader;
+use crate::record::{Bundle, Outcome};
+use crate::wasm::{Compilation, Sandbox, Source};
+
+/// Runs a failed job again, as its record says, and compares how it ends.
+///
+/// Nothing of the daemon is needed but the module. Mounts are there to read only, so that nothing
+/// is done twice. Exit status: 0 the outcome is the same, 1 it is another.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A file of the `record_dir`.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The module to run; without it, the one that failed, from where it was configured.
+    #[arg(long, value_name = "NEW")]
+    module: Option<PathBuf>,
+    /// Set a variable, such as one whose value was not recorded. May be repeated.
+    #[arg(short, long = "env", value_name = "K=V")]
+    env: Vec<String>,
+    /// Let the job change what is in its mounts, where it could.
+    #[arg(long)]
+    write: bool,
+}
+
+pub(super) fn replay(args: Args) -> Result<ExitCode> {
+    let shown = args.file.display().to_string();
+    let bytes = std::fs::read(&args.file).with_context(|| format!("read {shown}"))?;
+    let bundle = Bundle::read(&bytes).with_context(|| shown.clone())?;
+    let mut env = bundle.env()?;
+    for variable in &args.env {
+        let (name, value) =
+            variable.split_once('=').with_context(|| format!("-e {variable:?}: write K=V"))?;
+        env.set(name, value)?;
+    }
+    let told = |name: &&String| env.get(name).is_some_and(|value| !value.is_empty());
+    let untold: Vec<&str> = bundle.masked.iter().filter(|name| !told(name)).map(String::as_str).collect();
+    if !untold.is_empty() {
+        complain(&format!("not recorded, and empty here: {}; give them with -e K=V", untold.join(", ")));
+    }
+    if bundle.stdin_truncated {
+        complain("the job read more than was recorded: here its stdin ends earlier");
+    }
+    let engine = Engine::new(1);
+    // Held until the job has ended: its ticker is what makes a guest give way to its limits.
+    let loader = Loader::new(Sandbox::new(1, Compilation::here())?, Box::new(|_| {}));
+    let entry = loader.entry(&args.handler(&bundle)?)?;
+    let mut job = engine.job_of(entry);
+    job.args.clone_from(&bundle.args);
+    job.env = env;
+    job.stdin = Input::from(Bytes::from(bundle.stdin()));
+    let answer = Arc::new(Answer::new(bundle.mapping()));
+    job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone()]);
+    job.stderr.add(Arc::new(Terminal(io::stderr())));
+    let outcome = run(&engine, job, &answer)?;
+    Ok(compare(&bundle.outcome, &outcome))
+}
+
+impl Args {
+    /// Makes the handler that failed, of its own module or of another.
+    fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
+        let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
+        let bytes = std::fs::read(&module)
+            .with_context(|| format!("read {}: name a module with --module", module.display()))?;
+        let digest: String = Source::new(bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.module.is_none() && digest != bundle.digest {
+            complain(&format!("{} is another module than the one that failed", module.display()));
+        }
+        let mount = |(host, guest, write): (&std::path::Path, &str, bool)| Mount {
+            host: host.to_owned(),
+            guest: guest.to_owned(),
+            write: write && self.write,
+        };
+        Ok(HandlerConfig {
+            mounts: bundle.mounts().map(mount).collect(),
+            limits: bundle.limits(),
+            mapping: bundle.mapping(),
+            ..HandlerConfig::of_module(bundle.handler.parse()?, module)
+        })
+    }
+}
+
+/// Runs the job as a request would have it, and says how it ended.
+fn run(engine: &Arc<Engine>, job: Job, answer: &Answer) -> Result<Outcome> {
+    let last_words = job.last_words.clone();
+    let runtime = serve::runtime()?;
+    let ended = runtime.block_on(engine.start(job));
+    runtime.shutdown_background();
+    let fault = match ended {
+        Err(fault) => Some(fault),
+        Ok(Status::OK) => answer.fault(),
+        Ok(status) => Some(Fault::Exited { status, last_line: last_words.last_line() }),
+    };
+    Ok(fault.map_or_else(Outcome::ok, |fault| End::of(&fault).into()))
+}
+
+fn compare(before: &Outcome, now: &Outcome) -> ExitCode {
+    let show = |outcome: &Outcome| match outcome.message.as_str() {
+        "" => outcome.code.clone(),
+        message => format!("{message} ({})", outcome.code),
+    };
+    complain(&format!("then: {}", show(before)));
+    complain(&format!("now:  {}", show(now)));
+    now.stack.lines().for_each(complain);
+    if before.is_same(now) {
+        complain("the outcome is the same");
+        ExitCode::SUCCESS
+    } else {
+        complain("the outcome is another");
+        ExitCode::FAILURE
+    }
+}
+
+/// Looks at what the job writes as whoever answers a request does.
+struct Answer {
+    mapping: Mapping,
+    seen: Mutex<Seen>,
+}
+
+enum Seen {
+    Head(HeadParser),
+    Body,
+    Wrong(Fault),
+}
+
+impl Answer {
+    fn new(mapping: Mapping) -> Answer {
+        Answer { mapping, seen: Mutex::new(Seen::Head(HeadParser::new())) }
+    }
+
+    /// Says what is wrong with the answer of a job that has ended.
+    fn fault(&self) -> Option<Fault> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&self.mapping, std::mem::replace(&mut *seen, Seen::Body)) {
+            (Mapping::Raw(_), _) | (Mapping::Cgi, Seen::Body) => None,
+            (Mapping::Cgi, Seen::Head(parser)) => Some(Fault::BadAnswer(parser.finish().to_string())),
+            (Mapping::Cgi, Seen::Wrong(fault)) => Some(fault),
+        }
+    }
+}
+
+impl Destination for Answer {
+    fn write(&self, bytes: &Bytes) -> io::Result<()> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Seen::Head(parser) = &mut *seen {
+            match parser.push(bytes.clone()) {
+                Ok(None) => {}
+                Ok(Some(_)) => *seen = Seen::Body,
+                Err(error) => *seen = Seen::Wrong(Fault::BadAnswer(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! The file of a failed job: everything that made it fail, and what it failed at, as JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Access, End, Env, Incident, Limits, Mapping, Mount};
+
+/// What a file says it is.
+const FORMAT: &str = "portcullis-failure-1";
+
+/// What is encoded of bytes that are no text.
+const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// A failed job, as it is written.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Bundle {
+    format: String,
+    /// When, as RFC 3339 has it.
+    pub time: String,
+    /// Its number.
+    pub job: String,
+    /// The name of the handler.
+    pub handler: String,
+    /// The file of the module, as it was configured.
+    pub module: PathBuf,
+    /// The SHA-256 of the module that ran.
+    pub digest: String,
+    /// The arguments, without the name.
+    pub args: Vec<String>,
+    /// The variables in their order; what is masked is empty here.
+    pub env: Vec<(String, String)>,
+    /// The names of the variables whose values are not told.
+    pub masked: Vec<String>,
+    stdin: Stdin,
+    /// Whether the job has read more than is here.
+    pub stdin_truncated: bool,
+    mounts: Vec<Mounted>,
+    limits: Bounds,
+    /// How stdout is read: none as a CGI document, otherwise as bytes of this type.
+    raw: Option<String>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The end of its stderr.
+    pub stderr: String,
+    /// Milliseconds that it ran.
+    pub time_ms: u64,
+    /// Milliseconds of those on a processor.
+    pub cpu_ms: u64,
+}
+
+/// How a job ended: by this, two runs are compared.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The code of the fault, as the log, the metrics and the header have it; `ok`: none.
+    pub code: String,
+    /// The exit status.
+    pub status: u8,
+    /// One line for a person.
+    pub message: String,
+    /// The guest's stack, a frame a line.
+    pub stack: String,
+}
+
+/// Stdin as text, or percent-encoded where it is none.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stdin {
+    Text(String),
+    Percent(String),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Mounted {
+    host: PathBuf,
+    guest: String,
+    write: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Bounds {
+    memory: usize,
+    time_ms: Option<u64>,
+    cpu_ms: Option<u64>,
+    body: u64,
+    output: u64,
+    handles: usize,
+}
+
+/// Which variables keep their values to themselves.
+#[derive(Clone, Default)]
+pub struct Masked(pub Vec<String>);
+
+impl Masked {
+    /// Reports whether the value of a variable is kept back: it is a credential of the service, a
+    /// credential of a client, or its name says that it is one.
+    fn holds(&self, name: &str) -> bool {
+        const SECRET: [&str; 7] =
+            ["SECRET", "TOKEN", "PASSW", "KEY", "CREDENTIAL", "AUTHORIZATION", "COOKIE"];
+        let upper = name.to_ascii_uppercase();
+        self.0.iter().any(|known| known == name) || SECRET.iter().any(|part| upper.contains(part))
+    }
+}
+
+impl Bundle {
+    /// Writes down what happened.
+    pub fn of(
+        incident: &Incident,
+        module: &std::path::Path,
+        digest: &str,
+        masked: &Masked,
+        time: String,
+    ) -> Bundle {
+        let Incident { id, entry, args, env, stdin, end, stderr, time: ran, cpu } = incident;
+        let hidden: Vec<String> =
+            env.iter().filter(|(name, _)| masked.holds(name)).map(|(name, _)| name.to_owned()).collect();
+        let shown = |(name, value): (&str, &str)| {
+            let value = if masked.holds(name) { "" } else { value };
+            (name.to_owned(), value.to_owned())
+        };
+        let mount = |mount: &Mount| {
+            let Mount { host, guest, .. } = mount;
+            Mounted { host: host.clone(), guest: guest.clone(), write: mount.access == Access::Write }
+        };
+        let Limits { memory, time: wall, cpu: processor, body, output, handles, .. } = entry.limits;
+        Bundle {
+            format: FORMAT.to_owned(),
+            time,
+            job: id.to_string(),
+            handler: entry.name.to_string(),
+            module: module.to_owned(),
+            digest: digest.to_owned(),
+            args: args.clone(),
+            env: env.iter().map(shown).collect(),
+            masked: hidden,
+            stdin: Stdin::of(&stdin.bytes),
+            stdin_truncated: stdin.truncated,
+            mounts: entry.handler.mounts().iter().map(mount).collect(),
+            limits: Bounds {
+                memory,
+                time_ms: wall.map(millis),
+                cpu_ms: processor.map(millis),
+                body,
+                output,
+                handles,
+            },
+            raw: match &entry.mapping {
+                Mapping::Cgi => None,
+                Mapping::Raw(content_type) => Some(content_type.clone()),
+            },
+            outcome: Outcome::from(end.clone()),
+            stderr: stderr.clone(),
+            time_ms: millis(*ran),
+            cpu_ms: millis(*cpu),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It is no such file.
+    pub fn read(bytes: &[u8]) -> Result<Bundle> {
+        let bundle: Bundle = serde_json::from_slice(bytes).context("this is no failed job")?;
+        ensure!(bundle.format == FORMAT, "this is {:?}: wanted {FORMAT:?}", bundle.format);
+        Ok(bundle)
+    }
+
+    /// Returns what the job has read.
+    pub fn stdin(&self) -> Vec<u8> {
+        match &self.stdin {
+            Stdin::Text(text) => text.clone().into_bytes(),
+            Stdin::Percent(encoded) => percent_decode_str(encoded).collect(),
+        }
+    }
+
+    /// Returns the environment, as far as it is told.
+    ///
+    /// # Errors
+    /// A variable that no process could be given.
+    pub fn env(&self) -> Result<Env> {
+        let mut env = Env::with_capacity(self.env.len());
+        for (name, value) in &self.env {
+            env.set(name, value)?;
+        }
+        Ok(env)
+    }
+
+    /// Returns what the job may use; a job alone does not wait for others.
+    pub fn limits(&self) -> Limits {
+        let Bounds { memory, time_ms, cpu_ms, body, output, handles } = self.limits;
+        let (time, cpu) = (time_ms.map(Duration::from_millis), cpu_ms.map(Duration::from_millis));
+        Limits { memory, time, cpu, body, output, handles, concurrency: 1, ..Limits::default() }
+    }
+
+    /// Goes through the mounts: the host's directory, its name in the guest, whether it was writable.
+    pub fn mounts(&self) -> impl Iterator<Item = (&std::path::Path, &str, bool)> {
+        self.mounts.iter().map(|mount| (mount.host.as_path(), mount.guest.as_str(), mount.write))
+    }
+
+    /// Says how stdout is read.
+    pub fn mapping(&self) -> Mapping {
+        self.raw.clone().map_or(Mapping::Cgi, Mapping::Raw)
+    }
+}
+
+impl Stdin {
+    fn of(bytes: &[u8]) -> Stdin {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Stdin::Text(text.to_owned()),
+            Err(_) => Stdin::Percent(percent_encode(bytes, ENCODED).to_string()),
+        }
+    }
+}
+
+impl Outcome {
+    /// How a job ends that does not fail.
+    pub fn ok() -> Outcome {
+        let nothing = String::new;
+        Outcome { code: "ok".to_owned(), status: 0, message: nothing(), stack: nothing() }
+    }
+
+    /// Reports whether two runs failed at the same. The stack may differ: another module has other
+    /// functions.
+    pub fn is_same(&self, other: &Outcome) -> bool {
+        (&self.code, self.status, &self.message) == (&other.code, other.status, &other.message)
+    }
+}
+
+impl From<End> for Outcome {
+    fn from(End { code, status, message, stack }: End) -> Outcome {
+        Outcome { code: code.to_owned(), status: status.0, message, stack }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stdin_survives_as_text_and_as_bytes() {
+        for bytes in [&b"plain \xc3\xa9\0"[..], b"\xff\x00%41 raw"] {
+            let stdin = Stdin::of(bytes);
+            let written = serde_json::to_string(&stdin).unwrap();
+            let read: Stdin = serde_json::from_str(&written).unwrap();
+            let back = match read {
+                Stdin::Text(text) => text.into_bytes(),
+                Stdin::Percent(encoded) => percent_decode_str(&encoded).collect(),
+            };
+            assert_eq!(back, bytes, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_or_sounds_like_a_secret_is_kept_back() {
+        let masked = Masked(vec!["PLAIN".to_owned()]);
+        for name in
+            ["PLAIN", "API_TOKEN", "HTTP_AUTHORIZATION", "HTTP_COOKIE", "db_password", "AWS_SECRET_KEY"]
+        {
+            assert!(masked.holds(name), "{name}");
+        }
+        assert!(!masked.holds("REQUEST_METHOD") && !masked.holds("PLAINS"));
+    }
+
+    #[test]
+    fn what_is_no_failed_job_says_so() {
+        assert!(format!("{:#}", Bundle::read(b"{}").unwrap_err()).contains("no failed job"));
+        assert!(Bundle::read(b"\xff").is_err());
+    }
+}

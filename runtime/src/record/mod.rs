@@ -1,0 +1,7 @@
+//! Jobs that failed, kept in files, so that they can be run again.
+
+mod bundle;
+mod store;
+
+pub use bundle::{Bundle, Masked, Outcome};
+pub use store::{Keeper, Store};

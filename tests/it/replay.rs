@@ -1,0 +1,182 @@
+//! Failures that can be acted on: what is said of them, to whom, and running them again.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, guests, portcullis, until};
+
+/// A handler whose failed jobs are kept.
+fn recording(settings: &str, module: &[u8]) -> Setup {
+    Setup::one(&format!("record = \"failures\"\n{settings}"), module).prepend("record_dir = \"failures\"\n")
+}
+
+/// Returns the files of failed jobs, oldest first.
+fn files(daemon: &Daemon) -> Vec<PathBuf> {
+    let entries = fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect();
+    files.sort();
+    files
+}
+
+/// Waits for the file of the one failed job.
+fn only(daemon: &Daemon) -> (PathBuf, Value) {
+    let file = until("the failed job to be recorded", || files(daemon).pop());
+    let bundle = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    (file, bundle)
+}
+
+fn replay(file: &PathBuf, args: &[&str]) -> Ended {
+    finish(portcullis().arg("replay").arg(file).args(args), b"", PATIENCE)
+}
+
+/// A guest that traps if its body begins with an `x`.
+fn picky() -> Program {
+    Program::new()
+        .read_once()
+        .complain("looking\n")
+        .code("(if (i32.eq (i32.load8_u (i32.const 0x10000)) (i32.const 120)) (then unreachable))")
+        .say("Content-Type: text/plain\n\nfine")
+}
+
+#[test]
+fn a_job_that_trapped_is_kept_and_traps_again_offline() {
+    let daemon =
+        recording("args = [\"one\"]\nenv = { GREETING = \"hi\", API_TOKEN = \"s3cret\" }", &picky().wasm())
+            .start();
+    assert_eq!(daemon.client().submit("POST", "/?q=1", "Cookie: id=s3cret\r\n", b"yes").text(), "fine");
+
+    let response = daemon.client().submit("POST", "/?q=1", "Cookie: id=s3cret\r\n", b"x marks");
+
+    assert_eq!(response.status(), 502);
+    let (file, bundle) = only(&daemon);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(daemon.path("failures")).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!((&bundle["handler"], &bundle["outcome"]["code"]), (&"one".into(), &"trapped".into()));
+    assert_eq!((&bundle["stdin"]["text"], &bundle["args"][0]), (&"x marks".into(), &"one".into()));
+    assert_eq!(bundle["masked"], serde_json::json!(["HTTP_COOKIE", "API_TOKEN"]));
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("s3cret") && text.contains("\"GREETING\"") && text.contains("q=1"), "{text}");
+    daemon.log.line("is recorded: portcullis replay ");
+
+    let again = replay(&file, &[]);
+
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    for line in [
+        "not recorded, and empty here: HTTP_COOKIE, API_TOKEN",
+        "looking",
+        "0: main",
+        "the outcome is the same",
+    ] {
+        assert!(again.stderr.contains(line), "{line}: {}", again.stderr);
+    }
+    assert_eq!(files(&daemon).len(), 1, "what went well is not kept, nor is a replay");
+}
+
+#[test]
+fn another_module_shows_whether_it_mends_the_failure() {
+    let daemon = recording("", &picky().wasm()).start();
+    daemon.client().submit("POST", "/", "", b"x");
+    let (file, _) = only(&daemon);
+    let mended = daemon.path("mended.wasm");
+    fs::write(&mended, Program::text().say("mended").wasm()).unwrap();
+
+    let outcome = replay(&file, &["--module", mended.to_str().unwrap()]);
+
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    assert_eq!(outcome.stdout, b"Content-Type: text/plain\n\nmended");
+    assert!(
+        outcome.stderr.contains("now:  ok") && outcome.stderr.contains("the outcome is another"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn every_failure_of_a_handler_is_kept_and_fails_at_the_same_again() {
+    for (code, settings, program) in [
+        ("bad_answer", "", Program::new().say("no answer\n")),
+        ("exited", "", Program::new().complain("no disk left\n").exit(3)),
+        ("cpu_limit", "limits.cpu = \"50ms\"", Program::new().spin()),
+        ("time_limit", "limits.time = \"50ms\"", Program::new().sleep_for_ever()),
+        ("output_limit", "limits.output = 100", Program::text().pour(1)),
+    ] {
+        let daemon = recording(settings, &program.wasm()).start();
+        assert!(daemon.get("/").status() >= 500);
+
+        let (file, bundle) = only(&daemon);
+        let again = replay(&file, &[]);
+
+        assert_eq!(bundle["outcome"]["code"], code);
+        assert_eq!(again.code, Some(0), "{code}: {}", again.stderr);
+    }
+}
+
+#[test]
+fn a_large_body_is_kept_up_to_a_bound_and_marked() {
+    let daemon = recording("", &Program::new().swallow().trap().wasm()).start();
+    daemon.client().submit("POST", "/", "", &[b'y'; 3 << 20]);
+
+    let (file, bundle) = only(&daemon);
+
+    assert_eq!(bundle["stdin"]["text"].as_str().unwrap().len(), 1 << 20);
+    assert_eq!(bundle["stdin_truncated"], true);
+    let again = replay(&file, &[]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stderr.contains("the job read more than was recorded"), "{}", again.stderr);
+}
+
+#[test]
+fn recording_without_a_place_for_it_is_refused() {
+    let ended = Setup::one("record = \"failures\"", &picky().wasm()).fail();
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("handler.one.record: there is nowhere to keep them: set record_dir"),
+        "{}",
+        ended.stderr
+    );
+
+    let open = recording("", &picky().wasm());
+    fs::create_dir(open.path("failures")).unwrap();
+    fs::set_permissions(open.path("failures"), fs::Permissions::from_mode(0o755)).unwrap();
+    let ended = open.fail();
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("others may use"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_panic_stands_in_the_error_line_with_its_place_and_the_stack_has_source_lines() {
+    for name in ["panics", "panics-wasip2"] {
+        let module = fs::read(guests().join(format!("{name}.wasm"))).unwrap();
+        let daemon = Setup::one("", &module).start();
+
+        let response = daemon.get("/");
+
+        assert_eq!(response.status(), 502, "{name}");
+        assert!(!response.text().contains("cheese"), "{name}: {}", response.text());
+        let line = daemon.log.line("trapped: panicked at src/bin/panics.rs:");
+        assert!(line.contains("out of cheese with 1 argument (trapped)"), "{name}: {line}");
+        for function in ["inner", "outer"] {
+            let frame = daemon.log.line(&format!("panics::{function} at "));
+            assert!(frame.contains("panics.rs:"), "{name}: {frame}");
+        }
+    }
+}
+
+#[test]
+fn whoever_develops_is_told_what_the_handler_said_and_nobody_else() {
+    let fails = Program::new().complain("the password is s3cret\n").exit(3);
+    let traps = Program::new().trap();
+    let setup = || Setup::new("").handler("fails", "", &fails.wasm()).handler("traps", "", &traps.wasm());
+    let (public, debug) = (setup().start(), setup().prepend("debug = true\n").start());
+
+    assert!(!public.get("/fails").text().contains("s3cret"));
+    assert!(!public.get("/traps").text().contains("main"));
+    assert!(debug.get("/fails").text().ends_with("the password is s3cret\n"));
+    assert!(
+        debug.get("/traps").text().ends_with("trapped: wasm `unreachable` instruction executed\n  0: main\n")
+    );
+}
