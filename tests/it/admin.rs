@@ -240,7 +240,7 @@ fn the_answer_to_shutdown_arrives() {
 
 #[test]
 fn no_load_on_the_handlers_keeps_an_operator_out() {
-    let daemon = setup().prepend("http.connections = 2\njobs = 1\n").start();
+    let daemon = setup().prepend("http.connections = 2\nhttp.connections_per_peer = 2\njobs = 1\n").start();
     let mut clients: Vec<_> = (0..8).map(|_| daemon.client()).collect();
     for client in &mut clients {
         client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -7,6 +7,7 @@ mod cli;
 mod compile;
 mod config;
 mod corpus;
+mod crowd;
 mod deadlines;
 mod endurance;
 mod errors;

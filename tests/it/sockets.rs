@@ -228,43 +228,6 @@ fn without_sockets_of_systemd_an_fd_is_refused_in_one_line() {
 }
 
 #[test]
-fn connections_beyond_the_descriptors_wait_and_are_served_later() {
-    if !found(&["prlimit"], "util-linux") {
-        return;
-    }
-    let setup = hello().prepend("[http]\nfirst_byte = \"60s\"\nconnections = 1000\n");
-    let daemon = setup.under(&["prlimit", "--nofile=64"]).start();
-    let idle: Vec<Client> = (0..100).map(|_| daemon.client()).collect();
-    daemon.log.line("cannot accept");
-    let mut late = daemon.client();
-    late.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-
-    drop(idle);
-
-    assert_eq!(late.response().text(), "hello\n");
-    daemon.log.line("accepting again");
-    assert_eq!(daemon.log.count("cannot accept"), 1, "one line, however long it takes");
-    assert_eq!(daemon.get("/").text(), "hello\n");
-}
-
-#[test]
-fn connections_beyond_their_limit_wait_and_are_served_later() {
-    let daemon = hello().prepend("[http]\nfirst_byte = \"60s\"\nconnections = 2\n").start();
-    let port = daemon.port();
-    let mut within: Vec<Client> = (0..2).map(|_| daemon.client()).collect();
-    for client in &mut within {
-        assert_eq!(client.get("/").text(), "hello\n");
-    }
-    let mut beyond = Client::tcp(port);
-    beyond.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-    assert!(beyond.is_silent_for(std::time::Duration::from_millis(100)));
-
-    within.pop();
-
-    assert_eq!(beyond.response().text(), "hello\n");
-}
-
-#[test]
 fn a_port_is_closed_as_soon_as_the_daemon_drains() {
     let module = Program::text().say("begun\n").read_once().wasm();
     let daemon = Setup::one("", &module).start();

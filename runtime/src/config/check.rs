@@ -173,7 +173,9 @@ fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
     // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
     let fields = scalar::count(1..=4096);
     let handshakes = scalar::count(1..=MOST_CONNECTIONS);
-    let connections = |scalar: &_| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some);
+    let connections = |written: &Option<At<_>>| {
+        report.settle(written.as_ref(), None, |scalar| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some))
+    };
     HttpLimits {
         first_byte: deadline(&http.first_byte, defaults.first_byte),
         handshake: deadline(&http.handshake, defaults.handshake),
@@ -185,6 +187,7 @@ fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
         head_size: report.settle(http.head_size.as_ref(), defaults.head_size, head_size),
         target_size: report.settle(http.target_size.as_ref(), defaults.target_size, target_size),
         fields: report.settle(http.fields.as_ref(), defaults.fields, fields),
-        connections: report.settle(http.connections.as_ref(), defaults.connections, connections),
+        connections: connections(&http.connections),
+        connections_per_peer: connections(&http.connections_per_peer),
     }
 }

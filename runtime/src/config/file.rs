@@ -107,6 +107,7 @@ table! {
         target_size: Scalar,
         fields: Scalar,
         connections: Scalar,
+        connections_per_peer: Scalar,
     }
 }
 

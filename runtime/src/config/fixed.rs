@@ -37,6 +37,7 @@ impl Config {
                     target_size: _,
                     fields: _,
                     connections,
+                    connections_per_peer,
                 },
             tls: _,
             cors: _,
@@ -54,6 +55,7 @@ impl Config {
             ("unix.group", *group != next.unix.group),
             ("unix.mode", *mode != next.unix.mode),
             ("http.connections", *connections != next.http.connections),
+            ("http.connections_per_peer", *connections_per_peer != next.http.connections_per_peer),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
@@ -70,10 +72,14 @@ mod tests {
 
     #[test]
     fn what_needs_a_restart_is_listed_whole() {
-        let (before, after) =
-            (read(""), "jobs = 9\nunix.mode = \"0600\"\nhttp.connections = 5\ngrace = \"1s\"\n");
+        let before = read("");
+        let after = "jobs = 9\nunix.mode = \"0600\"\ngrace = \"1s\"\n\
+            http.connections = 5\nhttp.connections_per_peer = 4\n";
 
-        assert_eq!(before.needs_restart(&read(after)), ["jobs", "unix.mode", "http.connections"]);
+        assert_eq!(
+            before.needs_restart(&read(after)),
+            ["jobs", "unix.mode", "http.connections", "http.connections_per_peer"]
+        );
         assert!(before.needs_restart(&read("access_log = true\nhttp.head = \"1s\"\n")).is_empty());
     }
 }

@@ -108,6 +108,8 @@ pub struct HttpLimits {
     pub fields: usize,
     /// Connections at once; none: as many as there are descriptors for.
     pub connections: Option<usize>,
+    /// Of these, those of one address; none: half of them.
+    pub connections_per_peer: Option<usize>,
 }
 
 /// A handler that is a WebAssembly module.
@@ -304,6 +306,7 @@ impl Default for HttpLimits {
             target_size: 8 << 10,
             fields: 100,
             connections: None,
+            connections_per_peer: None,
         }
     }
 }

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
-use crate::http::{Activity, Purpose, Server, Settings};
+use crate::http::{Activity, Crowd, Purpose, Server, Settings};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Leave, Sockets};
@@ -57,7 +56,8 @@ pub(super) fn job(
         engine: engine.clone(),
         gate: admin.gate.clone(),
         settings,
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        // All over a Unix socket, which has no addresses.
+        connections: Crowd::new(CONNECTIONS, CONNECTIONS),
         activity: Activity::default(),
         handshakes: Arc::default(),
         purpose: Purpose::Admin { gate: asked },

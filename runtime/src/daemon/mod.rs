@@ -2,6 +2,7 @@
 
 mod admin;
 mod begin;
+mod descriptors;
 mod hardening;
 mod install;
 mod signals;
@@ -10,8 +11,6 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
-use rustix::process::{Resource, getrlimit};
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -19,13 +18,14 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::confine;
 use crate::engine::{Engine, Failure};
-use crate::http::{Activity, Purpose, Server};
+use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
 use crate::net::{Activation, BindOptions, Gate, Guide, Leave, Listener, Sockets};
 use crate::observe::systemd;
 use admin::Admin;
 pub use begin::{Begun, begin};
+use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use signals::{Sent, Signals};
@@ -107,7 +107,7 @@ impl Daemon {
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let Bound { config, sockets, admin } = tokio::select! {
+        let Bound { config, sockets, admin, most } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
@@ -120,7 +120,7 @@ impl Daemon {
             engine: engine.clone(),
             gate: Gate::shut(),
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
-            connections: Arc::new(Semaphore::new(connections(&config))),
+            connections: Crowd::new(most.connections, most.of_one),
             purpose: Purpose::Handlers,
             activity: Activity::default(),
             handshakes: Arc::default(),
@@ -230,10 +230,12 @@ struct Bound {
     config: Config,
     sockets: Sockets,
     admin: Sockets,
+    most: Most,
 }
 
 /// Binds what a configuration says.
 fn bind(config: Config) -> Result<Bound> {
+    let most = descriptors::connections(&config.http)?;
     let mut activation = Activation::from_env()?;
     // First, so that nothing that is passed in takes its path.
     let admin = admin::bind(&config, &mut activation)?;
@@ -243,7 +245,7 @@ fn bind(config: Config) -> Result<Bound> {
         ..BindOptions::default()
     };
     let sockets = Sockets::bind(&config.listen, options, activation)?;
-    Ok(Bound { config, sockets, admin })
+    Ok(Bound { config, sockets, admin, most })
 }
 
 impl Exit {
@@ -334,14 +336,6 @@ pub async fn reload(engine: &Arc<Engine>) {
         Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
         Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
     }
-}
-
-/// Says how many connections there may be at once. Unless it is configured, half of the descriptors
-/// the process may have: the other half is for files and mounts of jobs.
-fn connections(config: &Config) -> usize {
-    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
-    config.http.connections.unwrap_or(half).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Keeps every line of what a job said: a configuration may have five mistakes.

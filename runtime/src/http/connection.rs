@@ -33,13 +33,13 @@ pub(super) struct Accepted {
 
 /// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
 /// leave: then the requests under way are the last.
-pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leaving: Leaving) {
-    let settings = server.settings.load_full();
+pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress) {
     let spoken = stream.protocol();
-    let mut stream = Inspected::new(Watched::new(stream, settings.deadlines, Stream::has_left));
+    let deadlines = accepted.settings.deadlines;
+    let mut stream = Inspected::new(Watched::new(stream, progress, deadlines, Stream::has_left));
     let late = async {
         // A request that is on its way is answered.
-        let _ = leaving.begun().await;
+        let _ = accepted.leaving.begun().await;
         sleep(LINGER).await;
         Err(std::io::ErrorKind::TimedOut.into())
     };
@@ -48,7 +48,6 @@ pub(super) async fn serve(server: Arc<Server>, stream: Stream, peer: Peer, leavi
         version = stream.version() => version,
         late = late => late,
     };
-    let accepted = Accepted { server, settings, peer, leaving };
     match version {
         // What was agreed on is spoken (RFC 9113 §3.2).
         Ok(Version::One) if spoken == Some(Protocol::Http2) => {

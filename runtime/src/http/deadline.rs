@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ struct Shared {
     start: Instant,
     /// Milliseconds from `start` at which the peer must have sent something; `NEVER`: whenever it likes.
     due: AtomicU64,
+    /// Milliseconds from `start` at which it began to wait with a deadline.
+    since: AtomicU64,
     /// What the connection is waiting for.
     waiting: AtomicU64,
     /// Whether the peer has not sent all of the request's body yet, or we have not read it.
@@ -41,7 +43,12 @@ struct Shared {
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
     handed: AtomicU64,
+    /// Streams of HTTP/2 that are under way.
+    streams: AtomicUsize,
 }
+
+/// A stream of HTTP/2 that its connection is not idle for.
+pub(super) struct UnderWay(Progress);
 
 const NEVER: u64 = u64::MAX;
 
@@ -52,12 +59,14 @@ mod waiting_for {
     pub(super) const ANSWER: u64 = 2;
     /// HTTP is over.
     pub(super) const NOTHING: u64 = 3;
+    /// HTTP/2: each stream waits for something of its own.
+    pub(super) const STREAMS: u64 = 4;
 }
 
 impl Progress {
-    /// A connection that has sent nothing yet.
-    pub(super) fn new(first_byte: Duration) -> Progress {
-        Progress::from(millis(first_byte), waiting_for::HEAD_START)
+    /// A connection that is not ready to be read from: it has no deadline.
+    pub(super) fn new() -> Progress {
+        Progress::from(NEVER, waiting_for::HEAD_START)
     }
 
     /// A stream of HTTP/2, which begins with a whole head.
@@ -69,18 +78,40 @@ impl Progress {
         Progress(Arc::new(Shared {
             start: Instant::now(),
             due: AtomicU64::new(due),
+            since: AtomicU64::new(0),
             waiting: AtomicU64::new(waiting),
             owed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
         }))
     }
 
     fn expect(&self, waiting: u64, within: Option<Duration>) {
-        let due = within.map_or(NEVER, |within| millis(self.0.start.elapsed() + within));
+        let due = within.map_or(NEVER, |within| {
+            let now = self.0.start.elapsed();
+            self.0.since.store(millis(now), Ordering::Relaxed);
+            millis(now + within)
+        });
         self.0.due.store(due, Ordering::Relaxed);
         self.0.waiting.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection can be read from.
+    pub(super) fn connected(&self, first_byte: Duration) {
+        self.expect(waiting_for::HEAD_START, Some(first_byte));
+    }
+
+    /// Notes that the connection speaks HTTP/2: each stream has deadlines of its own.
+    pub(super) fn multiplexed(&self) {
+        self.expect(waiting_for::STREAMS, None);
+    }
+
+    /// Notes that a stream of the connection is under way.
+    pub(super) fn stream(&self) -> UnderWay {
+        self.0.streams.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.clone())
     }
 
     /// Notes that a request's head is complete. The whole exchange must end within `limit`, whoever
@@ -107,7 +138,7 @@ impl Progress {
 
     /// Says whether a response is not complete.
     pub(super) fn is_answering(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed) == waiting_for::ANSWER
+        matches!(self.0.waiting.load(Ordering::Relaxed), waiting_for::ANSWER | waiting_for::STREAMS)
     }
 
     /// Says whether not all of the request's body was read.
@@ -170,12 +201,31 @@ impl Progress {
         self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_START
     }
 
+    /// Returns since when no request is under way and no byte of one has come; none: one is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = match self.0.waiting.load(Ordering::Relaxed) {
+            waiting_for::HEAD_START => true,
+            // Pairs with the end of the last stream, which notes the time first.
+            waiting_for::STREAMS => self.0.streams.load(Ordering::Acquire) == 0,
+            _ => false,
+        };
+        is_idle.then(|| self.0.start + Duration::from_millis(self.0.since.load(Ordering::Relaxed)))
+    }
+
     /// Returns when the peer must have sent something, or the exchange must be over.
     pub(super) fn due(&self) -> Option<Instant> {
         match self.0.due.load(Ordering::Relaxed) {
             NEVER => None,
             due => Some(self.0.start + Duration::from_millis(due)),
         }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let shared = &*self.0.0;
+        shared.since.store(millis(shared.start.elapsed()), Ordering::Relaxed);
+        shared.streams.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -6,6 +6,7 @@ mod answer;
 mod call;
 pub mod client;
 mod connection;
+mod crowd;
 mod deadline;
 mod error;
 mod exchange;
@@ -27,6 +28,7 @@ mod upgrade;
 mod watched;
 
 pub use activity::Activity;
+pub use crowd::Crowd;
 pub use deadline::Deadlines;
 pub use error::Details;
 pub use handshakes::Handshakes;

@@ -50,6 +50,8 @@ struct Streams {
     tasks: Mutex<JoinSet<()>>,
     /// Counts them.
     open: Activity,
+    /// Where their connection stands.
+    progress: Progress,
     /// Where the request stands that hyper has just taken, and is about to execute.
     taken: Mutex<Option<Progress>>,
     /// How many there were.
@@ -66,12 +68,14 @@ struct Spawn(Weak<Streams>);
 /// is to leave: then the requests under way are the last.
 pub(super) async fn serve(accepted: Accepted, mut stream: Inspected<Stream>) {
     // From here on each request has deadlines of its own.
-    stream.progress().answering(None);
+    let progress = stream.progress().clone();
+    progress.multiplexed();
     let accepted = Arc::new(accepted);
     let Accepted { settings, peer, leaving, .. } = &*accepted;
     let streams = Arc::new(Streams {
         tasks: Mutex::default(),
         open: Activity::default(),
+        progress,
         taken: Mutex::default(),
         requests: Arc::default(),
         write_idle: settings.deadlines.write_idle,
@@ -156,13 +160,14 @@ where
         // hyper makes the future of a request right after it has taken it, and executes nothing else.
         let Some(streams) = self.0.upgrade() else { return };
         let Some(progress) = lock(&streams.taken).take() else { return };
-        let (present, write_idle) = (streams.open.enter(), streams.write_idle);
+        let (present, under_way) = (streams.open.enter(), streams.progress.stream());
+        let write_idle = streams.write_idle;
         let mut tasks = lock(&streams.tasks);
         while let Some(ended) = tasks.try_join_next() {
             told(ended);
         }
         tasks.spawn(async move {
-            let _present = present;
+            let (_present, _under_way) = (present, under_way);
             let mut patience = Patience { progress, write_idle, alarm: Alarm::default(), untaken: None };
             let mut future = pin!(future);
             // One that is given up is reset as it is dropped.

@@ -1,21 +1,22 @@
 //! The accept loop of one listener.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use super::activity::Activity;
-use super::connection;
+use super::connection::{self, Accepted};
+use super::crowd::{Crowd, Seat};
 use super::deadline::Deadlines;
 use super::error::Details;
 use super::handshake::Ground;
-use super::handshakes::Handshakes;
+use super::handshakes::{Handshakes, Turn};
 use crate::engine::Engine;
-use crate::net::{Gate, Post, Tls};
+use crate::net::{Gate, Post, Stream, Tls};
 
 /// What every listener shares.
 pub struct Server {
@@ -25,8 +26,8 @@ pub struct Server {
     pub gate: Gate,
     /// The bounds of connections and heads. A connection pins them as a request pins its catalog.
     pub settings: Arc<ArcSwap<Settings>>,
-    /// A permit a connection, over all listeners.
-    pub connections: Arc<Semaphore>,
+    /// Those of all listeners.
+    pub connections: Arc<Crowd>,
     /// Counts them.
     pub activity: Activity,
     /// The TLS handshakes that are under way.
@@ -82,33 +83,16 @@ impl Server {
         }
         let mut connections = JoinSet::new();
         loop {
-            let accepted = async {
-                // First the permit: a connection we have no room for waits in the kernel.
-                let permit = self.connections.clone().acquire_owned().await;
-                (permit, listener.accept().await)
-            };
             tokio::select! {
-                (permit, (stream, peer)) = accepted => {
-                    let (server, leaving) = (self.clone(), leaving.clone());
+                (stream, peer) = listener.accept() => {
+                    // While there is no room for this one, those behind it wait in the kernel.
+                    let Some(seat) = self.connections.seat(&peer, &leaving).await else { continue };
                     let settings = self.settings.load_full();
                     let tls = settings.tls.clone().filter(|tls| tls.covers(&listener));
                     // Here, so that places are taken in the order of the connections.
                     let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
-                    connections.spawn(async move {
-                        let _present = server.activity.enter();
-                        let secured = match tls {
-                            Some((tls, turn)) => {
-                                let ground = Ground { tls: &tls, settings: &settings, leaving: &leaving };
-                                // Boxed: a connection in clear need not be as large as a handshake.
-                                Box::pin(ground.secure(turn, stream, peer)).await
-                            }
-                            None => Some((stream, peer)),
-                        };
-                        if let Some((stream, peer)) = secured {
-                            connection::serve(server.clone(), stream, peer, leaving).await;
-                        }
-                        drop(permit);
-                    });
+                    let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
+                    connections.spawn(attend(seat, accepted, stream, tls));
                 }
                 Some(ended) = connections.join_next() => told(ended),
                 _ = leaving.begun() => break,
@@ -122,6 +106,28 @@ impl Server {
             told(ended);
         }
     }
+}
+
+/// Serves a connection to its end.
+async fn attend(mut seat: Seat, accepted: Accepted, stream: Stream, tls: Option<(Arc<Tls>, Turn)>) {
+    let _present = accepted.server.activity.enter();
+    let progress = seat.progress.clone();
+    let connection = pin!(async move {
+        let Accepted { server, settings, peer, leaving } = accepted;
+        let secured = match tls {
+            Some((tls, turn)) => {
+                let ground = Ground { tls: &tls, settings: &settings, leaving: &leaving };
+                // Boxed: a connection in clear need not be as large as a handshake.
+                Box::pin(ground.secure(turn, stream, peer)).await
+            }
+            None => Some((stream, peer)),
+        };
+        if let Some((stream, peer)) = secured {
+            let accepted = Accepted { server, settings, peer, leaving };
+            connection::serve(accepted, stream, progress).await;
+        }
+    });
+    seat.serve(connection).await;
 }
 
 /// A connection that panicked is our bug, and nobody else's problem.

@@ -45,10 +45,17 @@ const LINGER_BYTES: usize = 16 << 20;
 const LOOK: Duration = Duration::from_millis(100);
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S, deadlines: Deadlines, has_left: fn(&S) -> bool) -> Watched<S> {
+    /// Watches a stream from here on.
+    pub(super) fn new(
+        stream: S,
+        progress: Progress,
+        deadlines: Deadlines,
+        has_left: fn(&S) -> bool,
+    ) -> Watched<S> {
+        progress.connected(deadlines.first_byte);
         Watched {
             stream,
-            progress: Progress::new(deadlines.first_byte),
+            progress,
             deadlines,
             reading: Alarm::default(),
             writing: Alarm::default(),
@@ -229,7 +236,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_the_first_byte_deadline() {
         let (_peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES, |_| false);
+        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
         let start = Instant::now();
 
         let outcome = watched.read_u8().await;
@@ -241,7 +248,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
         let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES, |_| false);
+        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
         let start = Instant::now();
         let drip = async {
             for _ in 0..20 {
@@ -259,7 +266,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_shorter_wait_after_a_longer_one_is_kept() {
         let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, DEADLINES, |_| false);
+        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answered(DEADLINES.keep_alive);
         let start = Instant::now();
@@ -279,7 +286,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
         let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, DEADLINES, |_| false);
+        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answering(None);
         let start = Instant::now();
@@ -293,7 +300,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_exchange_is_bounded_whoever_makes_it_last() {
         let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, DEADLINES, |_| false);
+        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
         let progress = watched.progress();
         progress.answering(Some(Duration::from_secs(7)));
         let start = Instant::now();

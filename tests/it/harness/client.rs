@@ -42,9 +42,20 @@ impl Client {
         Client::to(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))
     }
 
+    /// Connects to a port of 127.0.0.1 from an address of this machine.
+    pub(crate) fn tcp_from(source: Ipv4Addr, port: u16) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(), PATIENCE).unwrap();
+        Client::connected(socket.into())
+    }
+
     /// Connects to an address.
     pub(crate) fn to(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        Client::connected(TcpStream::connect_timeout(&address, PATIENCE).unwrap())
+    }
+
+    fn connected(stream: TcpStream) -> Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();

@@ -60,21 +60,32 @@ fn connections() -> Vec<Case> {
             ..case(
                 5,
                 "idle connections without end",
-                "closed at `http.keep_alive`, and cheap until then",
-                &["deadlines::an_idle_connection_is_closed_at_the_keep_alive_deadline"],
+                "closed at `http.keep_alive`, or where there is no room, the idlest first; cheap until then",
+                &[
+                    "deadlines::an_idle_connection_is_closed_at_the_keep_alive_deadline",
+                    "crowd::where_there_is_no_room_the_connection_that_was_idle_the_longest_makes_it",
+                    "crowd::an_idle_connection_of_http2_makes_room",
+                ],
             )
         },
         case(
             6,
             "more connections than there may be",
-            "those beyond wait; other peers are served",
-            &["sockets::connections_beyond_their_limit_wait_and_are_served_later"],
+            "one address has `http.connections_per_peer` at most; other peers and operators are served",
+            &[
+                "crowd::one_address_has_its_share_and_leaves_the_rest_to_others",
+                "crowd::connections_beyond_their_limit_wait_while_all_are_busy",
+                "crowd::an_operator_gets_in_where_no_client_does",
+            ],
         ),
         case(
             7,
             "no descriptors left for an accept",
-            "it waits and goes on; nothing ends",
-            &["sockets::connections_beyond_the_descriptors_wait_and_are_served_later"],
+            "refused at the start; later, it waits and goes on, and nothing ends",
+            &[
+                "crowd::more_connections_than_descriptors_are_refused_with_what_to_do",
+                "crowd::connections_beyond_the_descriptors_wait_and_are_served_later",
+            ],
         ),
         case(8, "errors of accept", "it goes on", &["faults::no_error_of_accept_ends_the_daemon"]),
         case(

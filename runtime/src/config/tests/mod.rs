@@ -75,6 +75,7 @@ head_size = "16KiB"
 target_size = "4KiB"
 fields = 50
 connections = 1000
+connections_per_peer = 100
 
 [cors]
 origins = ["https://a.example", "http://localhost:3000"]
@@ -178,6 +179,7 @@ fn every_key_is_read_as_it_is_meant() {
         target_size: 4 << 10,
         fields: 50,
         connections: Some(1000),
+        connections_per_peer: Some(100),
     };
     assert_eq!(config.http, http);
     let cors = config.cors.unwrap();

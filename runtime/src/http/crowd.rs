@@ -1,0 +1,230 @@
+//! All connections of a server: how many there may be, how many of one address, and who makes room.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use super::deadline::Progress;
+use crate::net::{Leaving, Peer, Remote};
+
+/// The connections of a server, over all its listeners.
+pub struct Crowd {
+    /// A permit each.
+    room: Arc<Semaphore>,
+    most: usize,
+    /// How many may be of one address.
+    of_one: usize,
+    members: Mutex<Members>,
+    full: Notice,
+    crowded: Notice,
+}
+
+#[derive(Default)]
+struct Members {
+    /// The next number.
+    next: u64,
+    /// By address; none: Unix clients.
+    origins: HashMap<Option<IpAddr>, Origin>,
+}
+
+/// The connections of one address.
+#[derive(Default)]
+struct Origin {
+    /// Those that wait for room as well.
+    count: usize,
+    seated: HashMap<u64, Member>,
+}
+
+struct Member {
+    progress: Progress,
+    /// Asks it to make room, once.
+    ask: Option<oneshot::Sender<()>>,
+}
+
+/// What a connection holds as long as it lasts.
+pub(super) struct Seat {
+    /// Where the connection stands.
+    pub(super) progress: Progress,
+    asked: oneshot::Receiver<()>,
+    number: u64,
+    share: Share,
+    /// None: it came while the server was about to leave, and is served beyond the limit.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// One of the connections that an address may have.
+struct Share {
+    crowd: Arc<Crowd>,
+    origin: Option<IpAddr>,
+}
+
+/// A line of the log that is written now and then, however often there is a reason for it.
+#[derive(Default)]
+struct Notice(Mutex<Option<Instant>>);
+
+/// How often room is looked for while every connection is busy.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// One in this many is asked to make room at once: to find the idlest is to look at all of them, which
+/// a flood of connections must not make us do for each one.
+const BATCH: usize = 64;
+
+/// How long a notice is not repeated.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl Crowd {
+    /// Makes room for this many connections, of which one address may have `of_one`.
+    pub fn new(most: usize, of_one: usize) -> Arc<Crowd> {
+        let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+        let (full, crowded) = (Notice::default(), Notice::default());
+        Arc::new(Crowd { room, most, of_one, members: Mutex::default(), full, crowded })
+    }
+
+    /// Takes a connection in, once there is room; none: its address has as many as it may, and all of
+    /// them are busy. Idle ones make room.
+    ///
+    /// It was accepted, so it is served even if the listener is to leave before there is room.
+    pub(super) async fn seat(self: &Arc<Crowd>, peer: &Peer, leaving: &Leaving) -> Option<Seat> {
+        let share = self.share(peer)?;
+        let room = tokio::select! {
+            biased;
+            room = self.room() => Some(room),
+            _ = leaving.begun() => None,
+        };
+        let progress = Progress::new();
+        let (ask, asked) = oneshot::channel();
+        let mut members = self.members();
+        let number = members.next;
+        members.next += 1;
+        let member = Member { progress: progress.clone(), ask: Some(ask) };
+        members.origins.entry(share.origin).or_default().seated.insert(number, member);
+        drop(members);
+        Some(Seat { progress, asked, number, share, _room: room })
+    }
+
+    fn share(self: &Arc<Crowd>, peer: &Peer) -> Option<Share> {
+        let origin = origin(peer);
+        let mut members = self.members();
+        let ours = members.origins.entry(origin).or_default();
+        // The one that is asked to leave is not counted any longer.
+        let has_room = ours.count < self.of_one || origin.is_none() || make_room(ours.seated.values_mut());
+        if has_room {
+            ours.count += 1;
+            return Some(Share { crowd: self.clone(), origin });
+        }
+        drop(members);
+        let (remote, most) = (peer.remote(), self.of_one);
+        debug!("connection from {remote}: closed, its address has too many");
+        if self.crowded.is_due() {
+            warn!("{remote} is one beyond {most} busy connections, all that one address may have: closed");
+        }
+        None
+    }
+
+    /// Waits until there is room for one more. Where there is none, those make it that have waited for a
+    /// request the longest; one that is answered goes on.
+    async fn room(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(permit) = self.room.clone().try_acquire_owned() {
+                return permit;
+            }
+            if self.full.is_due() {
+                warn!("there are {} connections, all that there may be: idle ones are closed", self.most);
+            }
+            make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
+            if let Ok(Ok(permit)) = timeout(LOOK, self.room.clone().acquire_owned()).await {
+                return permit;
+            }
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        // Whole after every statement.
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Serves a connection to its end, or until it is to make room while it is idle.
+    pub(super) async fn serve(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
+        tokio::select! {
+            // First: what has arrived is seen before the connection is called idle.
+            biased;
+            () = connection.as_mut() => return,
+            _ = &mut self.asked => {}
+        }
+        if self.progress.idle_since().is_some() {
+            return;
+        }
+        // A request came meanwhile: it is answered, and the last.
+        self.progress.leave();
+        connection.await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Share { crowd, origin } = &self.share;
+        if let Some(ours) = crowd.members().origins.get_mut(origin) {
+            ours.seated.remove(&self.number);
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut members = self.crowd.members();
+        if let Some(ours) = members.origins.get_mut(&self.origin) {
+            ours.count -= 1;
+            if ours.count == 0 {
+                members.origins.remove(&self.origin);
+            }
+        }
+    }
+}
+
+impl Notice {
+    fn is_due(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|told| told.elapsed() >= QUIET);
+        if is_due {
+            *told = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+/// Asks those that have waited for a request the longest to make room; says whether there were any.
+fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> bool {
+    let askable = members.filter(|member| member.ask.is_some());
+    let mut idle: Vec<_> =
+        askable.filter_map(|member| Some((member.progress.idle_since()?, member))).collect();
+    let count = 1 + idle.len() / BATCH;
+    if idle.len() > count {
+        idle.select_nth_unstable_by_key(count, |(since, _)| *since);
+        idle.truncate(count);
+    }
+    for (_, member) in &mut idle {
+        // One that is about to end cannot be asked, which is as well.
+        let _asked = member.ask.take().map(|ask| ask.send(()));
+    }
+    !idle.is_empty()
+}
+
+/// Says what counts as one address: for IPv6 the 64 bits of its network, for whoever has one address of
+/// it has all (RFC 4291 §2.5.4). None: a Unix client, whom the file system has let in.
+fn origin(peer: &Peer) -> Option<IpAddr> {
+    match peer.remote() {
+        Remote::Unix(_) => None,
+        Remote::Tcp(remote) => Some(match remote.ip() {
+            IpAddr::V4(address) => address.into(),
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        }),
+    }
+}
