@@ -41,6 +41,8 @@
 mod body;
 mod document;
 mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 mod job;
 mod query;
 mod request;

@@ -26,6 +26,7 @@ const DOORS: &[(&str, &str)] = &[
     ("seccompiler", "confine"),
     ("tokio_tungstenite", "http"),
     ("libc", "confine"),
+    ("rustls_native_certs", "net"),
 ];
 
 /// The most lines of a file.

@@ -27,6 +27,7 @@ mod lifecycle;
 mod limits;
 mod manager;
 mod mounts;
+mod outbound;
 mod proxy;
 mod replay;
 mod reuse;

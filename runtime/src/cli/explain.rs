@@ -54,13 +54,30 @@ fn found(route: &Value) {
     for mount in elements(&grants["mounts"]) {
         field("mount", &text(mount));
     }
+    for origin in elements(&grants["allow"]) {
+        field("may ask", &text(origin));
+    }
+    for block in elements(&grants["allow_addresses"]) {
+        field("may reach", &text(block));
+    }
     let limits = &grants["limits"];
+    if elements(&grants["allow"]).next().is_some() {
+        asking(&limits["outbound"]);
+    }
     let sizes = ["memory", "body", "output", "stderr"].map(|key| format!("{key} {}", size(&limits[key])));
     let times = [("time", "time_ms"), ("cpu", "cpu_ms"), ("queue time", "queue_time_ms")]
         .map(|(key, ms)| format!("{key} {}", time(&limits[ms])));
     let counts = ["concurrency", "queue", "stderr_rate", "handles"];
     let counts = counts.map(|key| format!("{} {}", key.replace('_', " "), text(&limits[key])));
     field("limits", &[&sizes[..], &times, &counts].concat().join(", "));
+}
+
+/// Tells what a job may spend on other servers.
+fn asking(limits: &Value) {
+    let times = [("connect", "connect_ms"), ("first byte", "first_byte_ms"), ("time", "time_ms")];
+    let times = times.map(|(key, ms)| format!("{key} {}", time(&limits[ms]))).join(", ");
+    let (calls, at_once, body) = (text(&limits["calls"]), text(&limits["at_once"]), size(&limits["body"]));
+    field("outbound", &format!("{calls} calls, {at_once} at once, {times}, body {body}"));
 }
 
 fn field(label: &str, value: &str) {

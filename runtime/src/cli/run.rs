@@ -48,6 +48,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let engine = Engine::new(PLACES);
     engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
     engine.registry().register("version", Arc::new(Version))?;
+    let runtime = serve::runtime()?;
+    // Calls of the job to other servers are made in it.
+    let within = runtime.enter();
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let loader;
     let mut catalog = Catalog::default();
@@ -74,7 +77,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     job.stdin = stdin();
     job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout()))]);
     job.stderr = Output::to(vec![Arc::new(Terminal(io::stderr()))]);
-    let runtime = serve::runtime()?;
+    drop(within);
     let outcome = runtime.block_on(engine.start(job));
     // The thread that reads our stdin may wait for ever.
     runtime.shutdown_background();

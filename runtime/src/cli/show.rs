@@ -71,12 +71,15 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
                 text(&handler["failures"]),
                 text(&handler["mean_ms"]),
                 size(&limits["memory"]),
+                Some(text(&handler["allow"]))
+                    .filter(|allow| !allow.is_empty())
+                    .unwrap_or_else(|| "-".to_owned()),
                 ways(handler).join("; "),
             ]
         };
         let titles = [
             "NAME", "KIND", "VERSION", "RUNNING", "WAITING", "REQUESTS", "FAILED", "MEAN MS", "MEMORY",
-            "ROUTES",
+            "MAY ASK", "ROUTES",
         ];
         table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
     })

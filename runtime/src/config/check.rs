@@ -10,7 +10,7 @@ use super::limits::{self, Bounds};
 use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
-use super::{cors, handler, hardening, route, scalar, tls};
+use super::{cors, handler, hardening, outbound, route, scalar, tls};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -37,7 +37,8 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
-    let given = Given { names: &names, limits: &limits, bounds, base };
+    let ca = outbound::ca(file.outbound.as_ref(), base, report);
+    let given = Given { names: &names, limits: &limits, bounds, base, ca: ca.as_ref() };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
         Some(At { value: true, .. }) => VersionPrefix::Optional,

@@ -65,6 +65,7 @@ table! {
         http: Http,
         tls: Tls,
         cors: Cors,
+        outbound: Outbound,
         /// Every handler, unless it says otherwise.
         limits: Limits,
         handler: Named<Handler>,
@@ -163,6 +164,27 @@ table! {
         stderr: Scalar,
         stderr_rate: Scalar,
         handles: Scalar,
+        outbound: OutboundLimits,
+    }
+}
+
+table! {
+    /// `limits.outbound`: what a job may ask of other servers.
+    OutboundLimits {
+        calls: Scalar,
+        at_once: Scalar,
+        connect: Scalar,
+        first_byte: Scalar,
+        time: Scalar,
+        body: Scalar,
+    }
+}
+
+table! {
+    /// `[outbound]`: how other servers are spoken to.
+    Outbound {
+        /// Certificates to believe, relative to the file.
+        ca: String,
     }
 }
 
@@ -191,6 +213,10 @@ table! {
         content_type: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
+        /// Origins it may ask: `https://HOST`.
+        allow: Vec<At<String>>,
+        /// Addresses it may reach that are not public: `10.1.0.0/16`.
+        allow_addresses: Vec<At<String>>,
     }
 }
 

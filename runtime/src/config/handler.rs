@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
-use super::meant::{HandlerConfig, Mount, Probe, Recording};
+use super::meant::{Ca, HandlerConfig, Mount, Probe, Recording};
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
-use super::secret;
-use super::{calls, file, schedule};
+use super::{calls, file, outbound, schedule, secret};
 use crate::job::{Env, Limits, Mapping};
 
 /// The most requests that one instance answers: what it leaks must end at some time.
@@ -30,12 +29,14 @@ pub(super) struct Given<'a> {
     pub(super) bounds: Bounds,
     /// Where relative paths start.
     pub(super) base: &'a Path,
+    /// Certificates of other servers that they believe.
+    pub(super) ca: Option<&'a Ca>,
 }
 
 /// Reads a handler; none: it has no sound name or no module, which is reported.
 pub(super) fn read(
     (name, written): &(String, At<file::Handler>),
-    Given { names, limits: defaults, bounds, base }: Given<'_>,
+    Given { names, limits: defaults, bounds, base, ca }: Given<'_>,
     report: &Report<'_>,
 ) -> Option<HandlerConfig> {
     let At { value: handler, key, line } = written;
@@ -59,6 +60,7 @@ pub(super) fn read(
         _ => Err(format!("wanted \"failures\" or \"nothing\", found {word:?}")),
     });
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
+    let outbound = outbound::read(handler, ca, report);
     Some(HandlerConfig {
         name: name?,
         module: module?,
@@ -73,6 +75,7 @@ pub(super) fn read(
         reuse,
         recording,
         probe,
+        outbound,
         line: *line,
     })
 }

@@ -62,6 +62,9 @@ impl Config {
                 let reach = if mount.write { Reach::Write } else { Reach::Read };
                 add(key("mounts"), &mount.host, reach);
             }
+            if let Some(ca) = &handler.outbound.ca {
+                add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
+            }
         }
         for endpoint in &self.listen {
             if let Endpoint::Unix(path) = endpoint {

@@ -1,6 +1,7 @@
 //! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
 
 use super::file;
+use super::outbound;
 use super::reader::At;
 use super::report::Report;
 use super::scalar;
@@ -58,5 +59,6 @@ pub(super) fn read(
         stderr_rate: report.settle(limits.stderr_rate.as_ref(), defaults.stderr_rate, rate),
         // Fewer, and a job could not hold its stdio and what one read of a file takes.
         handles: report.settle(limits.handles.as_ref(), defaults.handles, scalar::count(16..=MOST_HANDLES)),
+        outbound: outbound::limits(limits.outbound.as_ref(), defaults.outbound, report),
     }
 }

@@ -14,6 +14,7 @@ use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
 use crate::job::{Entry, Env, Limits, Mapping, Name, Schedule};
+use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
 
 /// Everything the daemon is told. Flags of the command line replace fields.
@@ -141,6 +142,8 @@ pub struct HandlerConfig {
     pub recording: Recording,
     /// What a new version must answer before it serves; none: nothing.
     pub probe: Option<Probe>,
+    /// What its jobs may ask of other servers.
+    pub outbound: Outbound,
     /// The line of the file that names it.
     pub line: usize,
 }
@@ -153,6 +156,27 @@ pub enum Recording {
     Nothing,
     /// Those that fail.
     Failures,
+}
+
+/// What a handler may ask of other servers; by default nothing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Outbound {
+    /// The origins.
+    pub allow: Vec<Pattern>,
+    /// The addresses that are not public.
+    pub addresses: Vec<Block>,
+    /// Certificates to believe besides the system's.
+    pub ca: Option<Ca>,
+}
+
+/// A file of certificates, as it was when the configuration was read: another one is another
+/// configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ca {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub pem: Arc<[u8]>,
 }
 
 /// A request that proves a version, and the answer it must get.
@@ -218,6 +242,7 @@ impl HandlerConfig {
             reuse: None,
             recording: Recording::Nothing,
             probe: None,
+            outbound: Outbound::default(),
             line: 0,
         }
     }

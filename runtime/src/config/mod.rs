@@ -10,6 +10,7 @@ mod hardening;
 mod limits;
 mod meant;
 mod nearest;
+mod outbound;
 mod reader;
 mod report;
 mod route;
@@ -22,7 +23,8 @@ mod websocket;
 
 pub use hardening::Hardening;
 pub use meant::{
-    CacheDir, Config, HandlerConfig, HttpLimits, Mount, Probe, Recording, RouteConfig, Secret, UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, HttpLimits, Mount, Outbound, Probe, Recording, RouteConfig, Secret,
+    UnixOptions,
 };
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};

@@ -7,9 +7,6 @@ use super::file::File;
 use super::nearest::nearest;
 use super::report::Report;
 
-/// Settings of the design that this version cannot enforce, and so does not take.
-const PLANNED: &[&str] = &["allow"];
-
 /// A value and where it is written.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {
@@ -93,9 +90,7 @@ impl<'d> Section<'d> {
     /// Reports every key that was not taken.
     pub(super) fn finish(self) {
         for entry in self.entries {
-            let message = if PLANNED.contains(&entry.name) {
-                "is not supported by this version".to_owned()
-            } else if let Some(near) = nearest(entry.name, self.known.iter().copied()) {
+            let message = if let Some(near) = nearest(entry.name, self.known.iter().copied()) {
                 format!("unknown key; did you mean {near:?}?")
             } else {
                 format!("unknown key; the keys here are {}", self.known.join(", "))

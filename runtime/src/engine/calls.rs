@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use http::HeaderValue;
 use tokio::runtime::Handle;
 use tracing::warn;
 
@@ -32,6 +33,8 @@ struct Calls {
     line: Vec<Arc<Entry>>,
     id: JobId,
     root: JobId,
+    /// Who has passed on the request at the root: every job of the tree passes it on from there.
+    trail: Option<HeaderValue>,
     /// How many jobs the tree may still start.
     left: Arc<AtomicUsize>,
     /// The runtime that serves. A job with mounts is polled with another one entered, whose one worker
@@ -52,6 +55,7 @@ impl Engine {
             line: vec![job.entry.clone()],
             id: job.id,
             root: job.id,
+            trail: job.trail.clone(),
             left: Arc::new(AtomicUsize::new(MOST)),
             home: Handle::current(),
         }));
@@ -72,6 +76,7 @@ impl Caller for Calls {
         job.env = wanted.env;
         self.set_env(&mut job).map_err(|error| CallError::Malformed(error.to_string()))?;
         job.parent = Some(self.id);
+        job.trail = self.trail.clone();
         let (stdin, input) = feed(PIPE, entry.limits.body);
         job.stdin = input;
         let (writer, stdout) = pipe(PIPE);
@@ -129,9 +134,16 @@ impl Calls {
     fn below(&self, job: &Job) -> Box<dyn Caller> {
         let mut line = self.line.clone();
         line.push(job.entry.clone());
-        let (engine, catalog) = (self.engine.clone(), self.catalog.clone());
-        let (left, home) = (self.left.clone(), self.home.clone());
-        Box::new(Calls { engine, catalog, line, id: job.id, root: self.root, left, home })
+        Box::new(Calls {
+            engine: self.engine.clone(),
+            catalog: self.catalog.clone(),
+            line,
+            id: job.id,
+            root: self.root,
+            trail: self.trail.clone(),
+            left: self.left.clone(),
+            home: self.home.clone(),
+        })
     }
 }
 

@@ -119,6 +119,7 @@ impl Engine {
             parent: None,
             caller: None,
             capture: entry.recorder.clone().map(Capture::new),
+            trail: None,
             entry,
         }
     }

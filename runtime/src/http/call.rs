@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::answer::Answering;
+use super::outbound::trail;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
@@ -39,6 +40,7 @@ impl Call<'_> {
         let mut job = engine.job_of(self.entry.clone());
         job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         job.env = self.env(job.id);
+        job.trail = trail::read(&self.head.headers);
         engine.grant(&mut job, self.catalog);
         let (writer, reader) = pipe(PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);

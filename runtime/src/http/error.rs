@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     Version,
     /// The client expects what is not known.
     Expectation,
+    /// The request has come back to this daemon too often.
+    Loop,
     /// No route matches.
     NoRoute,
     /// The path has routes, but for these methods only.
@@ -65,6 +67,7 @@ impl Refusal {
             Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -99,6 +102,7 @@ impl Refusal {
             Refusal::HeadTooLarge(_) => "head_too_large",
             Refusal::Version => "http_version",
             Refusal::Expectation => "expectation_failed",
+            Refusal::Loop => "loop",
             Refusal::NoRoute => "no_route",
             Refusal::NoJob(_) => "job_not_found",
             Refusal::Rejected(..) => "rejected",
@@ -119,6 +123,9 @@ impl Refusal {
             Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
             Refusal::Version => "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here".to_owned(),
             Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
+            Refusal::Loop => {
+                "the request goes round in circles: it has come back to this daemon too often".to_owned()
+            }
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
             Refusal::WebSocketVersion => "WebSocket is spoken in version 13 only".to_owned(),
@@ -149,7 +156,8 @@ impl Refusal {
             | Refusal::Version
             | Refusal::Expectation
             | Refusal::Forbidden(_) => true,
-            Refusal::NoRoute
+            Refusal::Loop
+            | Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
             | Refusal::WebSocketVersion
@@ -186,6 +194,7 @@ impl Refusal {
             | Refusal::HeadTooLarge(_)
             | Refusal::Version
             | Refusal::Expectation
+            | Refusal::Loop
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
             | Refusal::UpgradeRequired(_)
@@ -236,6 +245,7 @@ impl Refusal {
             | Refusal::HeadTooLarge(_)
             | Refusal::Version
             | Refusal::Expectation
+            | Refusal::Loop
             | Refusal::NoRoute
             | Refusal::Failed(..)
             | Refusal::NoJob(_)

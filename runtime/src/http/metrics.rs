@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::catalog::Alive;
 use crate::engine::Engine;
+use crate::job::outbound::Outcome;
 use crate::job::{Entry, Limits};
 use crate::net::GateState;
 
@@ -93,6 +94,7 @@ pub(super) fn text(engine: &Engine, gate: GateState) -> String {
             line(&mut text, name, &labels, float(count));
         }
     }
+    calls(&mut text, &handlers);
     let gauges: [(&str, &str, f64); 3] = [
         ("portcullis_generation", "The generation that serves.", float(catalog.generation)),
         ("portcullis_generations_alive", "Generations that somebody holds.", float(Alive::count())),
@@ -108,6 +110,23 @@ pub(super) fn text(engine: &Engine, gate: GateState) -> String {
         line(&mut text, "portcullis_gate", &labels, if state == gate { 1.0 } else { 0.0 });
     }
     text
+}
+
+/// Writes how the calls to other servers have ended, of those handlers that have made any.
+fn calls(text: &mut String, handlers: &[&Arc<Entry>]) {
+    let name = "portcullis_outbound_calls_total";
+    head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
+    for entry in handlers {
+        let Some(outbound) = entry.handler.outbound() else { continue };
+        for outcome in Outcome::ALL {
+            let count = outbound.tally().of(outcome);
+            if count > 0 {
+                let Entry { name: handler, version, .. } = &***entry;
+                let labels = format!("{{handler=\"{handler}\",version=\"{version}\",outcome=\"{outcome}\"}}");
+                line(text, name, &labels, float(count));
+            }
+        }
+    }
 }
 
 fn head(text: &mut String, name: &str, kind: &str, help: &str) {

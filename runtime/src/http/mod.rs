@@ -17,6 +17,7 @@ mod handshakes;
 mod inspected;
 mod metrics;
 mod multiplexed;
+pub mod outbound;
 mod probe;
 mod proxied;
 mod relay;

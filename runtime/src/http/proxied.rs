@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::answer::bodiless;
 use super::call::Call;
+use super::outbound::trail;
 use super::relay::Relay;
 use super::response_body::Body;
 use crate::cgi::Head;
@@ -49,6 +50,7 @@ impl Call<'_> {
     /// what the client says comes as fields.
     pub(super) fn proxied(self, engine: &Arc<Engine>) -> Asking {
         let mut job = engine.job_of(self.entry.clone());
+        job.trail = trail::read(&self.head.headers);
         job.env.extend(&self.entry.env);
         engine.grant(&mut job, self.catalog);
         let head = self.uri().map(|uri| {

@@ -14,6 +14,7 @@ use super::call::{Call, Made};
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
+use super::outbound::trail;
 use super::request_body;
 use super::response_body::Body;
 use super::server::{Server, Settings};
@@ -114,6 +115,7 @@ impl<'a> Asked<'a> {
         }
         self.check_method_and_coding()?;
         check_expectation(headers)?;
+        trail::check(headers).map_err(|_| Refusal::Loop)?;
         let host = self.host()?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {

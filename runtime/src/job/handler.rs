@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Mount, Name, Record, Recorder, Schedule, Slots, Status};
+use super::{Env, Fault, Job, Limits, Mount, Name, Outbound, Record, Recorder, Schedule, Slots, Status};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -46,6 +46,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Lists the directories of the host that its jobs see.
     fn mounts(&self) -> &[Mount] {
         &[]
+    }
+
+    /// Returns what carries out the requests of its jobs to other servers; none: they make none.
+    fn outbound(&self) -> Option<&dyn Outbound> {
+        None
     }
 }
 

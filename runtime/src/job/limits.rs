@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::outbound::CallLimits;
+
 /// The bounds of one job. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -31,6 +33,8 @@ pub struct Limits {
     pub stderr_rate: u32,
     /// Files, directories, streams and pollables a job holds at once, its stdio and mounts among them.
     pub handles: usize,
+    /// What a job asks of other servers.
+    pub outbound: CallLimits,
 }
 
 impl Limits {
@@ -47,6 +51,7 @@ impl Limits {
         stderr: u64::MAX,
         stderr_rate: 100,
         handles: 1 << 20,
+        outbound: CallLimits::DEFAULT,
     };
 }
 
@@ -66,6 +71,7 @@ impl Default for Limits {
             stderr: 1 << 20,
             stderr_rate: 100,
             handles: 256,
+            outbound: CallLimits::DEFAULT,
         }
     }
 }

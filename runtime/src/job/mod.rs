@@ -8,6 +8,7 @@ mod handler;
 mod limits;
 mod mount;
 mod name;
+pub mod outbound;
 mod output;
 mod pipe;
 mod proxied;
@@ -26,6 +27,7 @@ pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
 pub use limits::{Limits, Slots, Taken};
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
+pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, Written};
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
@@ -38,6 +40,8 @@ pub use usage::Usage;
 
 use std::fmt;
 use std::sync::Arc;
+
+use http::HeaderValue;
 
 /// One piece of work, made by the engine and run once.
 ///
@@ -71,6 +75,8 @@ pub struct Job {
     pub caller: Option<Box<dyn Caller>>,
     /// What is kept of the job in case it fails; none: nothing.
     pub capture: Option<Capture>,
+    /// Who has passed on the request that the job answers: its field `CDN-Loop` (RFC 8586).
+    pub trail: Option<HeaderValue>,
 }
 
 impl Job {

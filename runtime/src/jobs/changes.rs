@@ -105,6 +105,14 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
         compare(&format!("limits.{key}"), value.to_string(), after[key].to_string());
     }
     what.extend(variables(&old.env, &new.env));
+    let granted = |entry: &Entry| -> BTreeSet<String> {
+        let (allow, addresses) = describe::outbound(entry);
+        let origins = allow.into_iter().map(|origin| format!("allow {origin}"));
+        origins.chain(addresses.into_iter().map(|block| format!("allow_addresses {block}"))).collect()
+    };
+    let (before, after) = (granted(old), granted(new));
+    what.extend(before.difference(&after).map(|grant| format!("{grant} removed")));
+    what.extend(after.difference(&before).map(|grant| format!("{grant} added")));
     let mounts = |entry: &Entry| -> BTreeSet<String> {
         let whole = |mount: &Mount| Mount { host: absolute(&mount.host), ..mount.clone() }.to_string();
         entry.handler.mounts().iter().map(whole).collect()

@@ -6,7 +6,8 @@ use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use crate::catalog::{Canary, Route};
-use crate::job::{Entry, Limits, Mapping, Name, Overlap, Record, Schedule};
+use crate::job::outbound::Outcome;
+use crate::job::{Entry, Limits, Mapping, Name, Outbound, Overlap, Record, Schedule};
 
 /// Describes what a job may use: sizes in bytes, null for no limit.
 pub(super) fn limits(limits: &Limits) -> Value {
@@ -22,6 +23,14 @@ pub(super) fn limits(limits: &Limits) -> Value {
         "stderr": limits.stderr,
         "stderr_rate": limits.stderr_rate,
         "handles": limits.handles,
+        "outbound": {
+            "calls": limits.outbound.calls,
+            "at_once": limits.outbound.at_once,
+            "connect_ms": millis(limits.outbound.connect),
+            "first_byte_ms": millis(limits.outbound.first_byte),
+            "time_ms": limits.outbound.time.map(millis),
+            "body": limits.outbound.body,
+        },
     })
 }
 
@@ -29,11 +38,14 @@ pub(super) fn limits(limits: &Limits) -> Value {
 pub(super) fn grants(entry: &Entry) -> Value {
     let env: Vec<&str> = entry.env.iter().map(|(name, _)| name).collect();
     let mounts: Vec<String> = entry.handler.mounts().iter().map(ToString::to_string).collect();
+    let (allow, addresses) = outbound(entry);
     json!({
         "args": entry.args,
         "env": env,
         "mounts": mounts,
         "calls": calls(entry),
+        "allow": allow,
+        "allow_addresses": addresses,
         "output": output(&entry.mapping),
         "reuse": entry.handler.reuse(),
         "limits": limits(&entry.limits),
@@ -61,6 +73,20 @@ pub(super) fn schedule(schedule: &Schedule, record: &Record) -> Value {
         "overlap": schedule.overlap == Overlap::Allowed,
         "missed": record.missed(),
     })
+}
+
+/// Lists the servers a handler may ask, and the addresses it may reach that are not public.
+pub(super) fn outbound(entry: &Entry) -> (Vec<String>, Vec<String>) {
+    entry.handler.outbound().map(Outbound::grants).unwrap_or_default()
+}
+
+/// Counts the calls of a handler to other servers, by how they have ended; those there were none of
+/// are left out.
+pub(super) fn asked(entry: &Entry) -> Value {
+    let tally = entry.handler.outbound().map(Outbound::tally);
+    let count = |outcome: Outcome| tally.map_or(0, |tally| tally.of(outcome));
+    let counted = Outcome::ALL.into_iter().map(|outcome| (outcome.to_string(), count(outcome)));
+    counted.filter(|(_, count)| *count > 0).map(|(outcome, count)| (outcome, Value::from(count))).collect()
 }
 
 /// Describes a version on trial.

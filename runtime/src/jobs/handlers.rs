@@ -49,6 +49,8 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
         "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         "limits": describe::limits(&entry.limits),
         "private": routes.is_empty(),
+        "allow": describe::outbound(entry).0,
+        "asked": describe::asked(entry),
         "routes": routes,
         "calls": describe::calls(entry),
         "schedule": entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),

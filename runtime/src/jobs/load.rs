@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use tokio::runtime::Handle;
 
 use super::credential;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, HandlerConfig, Probe, Recording};
-use crate::job::{Access, Entry, Mapping, Mount, Name, Record, Recorder, Slots};
+use crate::config::{self, Ca, Config, HandlerConfig, Probe, Recording};
+use crate::http::outbound::{Caller, Grant};
+use crate::job::{Access, Entry, Kind, Mapping, Mount, Name, Record, Recorder, Slots};
+use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module, Sandbox, Source};
 
@@ -46,6 +49,8 @@ pub struct Loader {
     progress: Progress,
     /// Where failed jobs are kept, if they are.
     store: Option<Arc<Store>>,
+    /// The runtime that serves, if there is one: see [`Caller::new`].
+    home: Option<Handle>,
     last: Mutex<Loaded>,
 }
 
@@ -88,9 +93,10 @@ type Codes = Mutex<HashMap<Digest, Arc<OnceLock<Result<Code, String>>>>>;
 const AT_ONCE: usize = 4;
 
 impl Loader {
-    /// Makes a loader that has compiled nothing yet.
+    /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
+    /// the runtime that it is made in.
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        Loader { sandbox, progress, store: None, last: Mutex::default() }
+        Loader { sandbox, progress, store: None, home: Handle::try_current().ok(), last: Mutex::default() }
     }
 
     /// Has failed jobs kept here, of those handlers that want it.
@@ -168,7 +174,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        entry(&config, source.digest(), code, self.store.as_ref())
+        self.make(&config, source.digest(), code)
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -221,7 +227,7 @@ impl Loader {
         let source = Source::new(bytes);
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let entry = entry(config, source.digest(), code, self.store.as_ref())?;
+        let entry = self.make(config, source.digest(), code)?;
         Ok(Made { entry, digest: *source.digest() })
     }
 
@@ -236,60 +242,76 @@ impl Loader {
         };
         code.get_or_init(compile).clone()
     }
-}
 
-/// Puts code under a handler's settings.
-///
-/// # Errors
-/// A secret that cannot be had.
-fn entry(
-    config: &HandlerConfig,
-    digest: &Digest,
-    code: Code,
-    store: Option<&Arc<Store>>,
-) -> Result<Arc<Entry>> {
-    let mut env = config.env.clone();
-    credential::add(&mut env, &config.secrets)?;
-    let raw = matches!(config.mapping, Mapping::Raw(_));
-    ensure!(
-        !raw || !matches!(code, Code::Proxy(_)),
-        "output = \"raw\" is for programs; this module answers by itself (wasi:http): leave the key out"
-    );
-    ensure!(
-        config.recording == Recording::Nothing || !matches!(code, Code::Proxy(_)),
-        "record = \"failures\" is for programs; this module answers by itself (wasi:http): leave the key out"
-    );
-    let recorder = store.filter(|_| config.recording == Recording::Failures).map(|store| {
-        let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
-        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
-        Arc::new(keeper) as Arc<dyn Recorder>
-    });
-    let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
-    let files = match mounts.is_empty() {
-        true => None,
-        false => Some(Files::new(mounts, config.limits.concurrency)?),
-    };
-    let module = Module::new(code, files, config.reuse)?;
-    Ok(Arc::new(Entry {
-        name: config.name.clone(),
-        kind: module.kind(),
-        handler: Arc::new(module),
-        version: hex(&digest[..6]),
-        args: config.args.clone(),
-        env,
-        calls: config.calls.clone(),
-        schedule: config.schedule.clone(),
-        limits: config.limits.clone(),
-        mapping: config.mapping.clone(),
-        slots: Slots::new(&config.limits),
-        record: Record::default(),
-        recorder,
-    }))
+    /// Puts code under a handler's settings.
+    ///
+    /// # Errors
+    /// A secret that cannot be had; a setting that this kind of module has no use for.
+    fn make(&self, config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
+        let mut env = config.env.clone();
+        credential::add(&mut env, &config.secrets)?;
+        let raw = matches!(config.mapping, Mapping::Raw(_));
+        ensure!(
+            !raw || !matches!(code, Code::Proxy(_)),
+            "output = \"raw\" is for programs; this module answers by itself (wasi:http): leave the key out"
+        );
+        ensure!(
+            config.recording == Recording::Nothing || !matches!(code, Code::Proxy(_)),
+            "record = \"failures\" is for programs; this module answers by itself (wasi:http): leave the key out"
+        );
+        let recorder = self.store.as_ref().filter(|_| config.recording == Recording::Failures).map(|store| {
+            let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
+            let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
+            Arc::new(keeper) as Arc<dyn Recorder>
+        });
+        let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
+        let files = match mounts.is_empty() {
+            true => None,
+            false => Some(Files::new(mounts, config.limits.concurrency)?),
+        };
+        let module = Module::new(code, files, Arc::new(caller(config, self.home.clone())?), config.reuse)?;
+        ensure!(
+            config.outbound.allow.is_empty() || module.kind() != Kind::Core,
+            "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
+        );
+        Ok(Arc::new(Entry {
+            name: config.name.clone(),
+            kind: module.kind(),
+            handler: Arc::new(module),
+            version: hex(&digest[..6]),
+            args: config.args.clone(),
+            env,
+            calls: config.calls.clone(),
+            schedule: config.schedule.clone(),
+            limits: config.limits.clone(),
+            mapping: config.mapping.clone(),
+            slots: Slots::new(&config.limits),
+            record: Record::default(),
+            recorder,
+        }))
+    }
 }
 
 /// Writes bytes in hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes what carries out a handler's requests to other servers.
+///
+/// # Errors
+/// A file of certificates that cannot be believed.
+fn caller(config: &HandlerConfig, home: Option<Handle>) -> Result<Caller> {
+    let config::Outbound { allow, addresses, ca } = config.outbound.clone();
+    let ca = ca.filter(|_| !allow.is_empty());
+    let trust = match ca {
+        Some(Ca { path, pem }) => {
+            Trust::and(&pem).with_context(|| format!("outbound.ca: {}", show(&path)))?
+        }
+        None => Trust::system(),
+    };
+    let grant = Grant { name: config.name.clone(), allow, addresses, trust };
+    Ok(Caller::new(grant, Arc::new(System), home))
 }
 
 /// Pairs a handler with the place for what becomes of it.

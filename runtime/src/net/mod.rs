@@ -9,6 +9,7 @@ mod group;
 mod handover;
 mod listener;
 mod occupant;
+pub mod outbound;
 mod patience;
 mod peer;
 mod socket_file;

@@ -11,8 +11,9 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use super::calls::Calling;
 use super::component::{self, State};
 use super::meter::Meter;
+use super::outbound::Http;
 use super::{module, trap};
-use crate::job::{Fault, Job, Limits, Status};
+use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What such a component exports.
 pub(super) const INTERFACE: &str = "wasi:cli/run@0.2";
@@ -21,6 +22,7 @@ pub(super) const INTERFACE: &str = "wasi:cli/run@0.2";
 #[derive(Clone)]
 pub struct CommandCode {
     command: CommandPre<State>,
+    asks: bool,
     /// Whether it imports what calls jobs.
     calls: bool,
 }
@@ -32,23 +34,26 @@ impl CommandCode {
     /// It imports what the daemon does not have.
     pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
         let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
-        let calls = component::calls_jobs(linker.engine(), component);
-        Ok(CommandCode { command: CommandPre::new(instance)?, calls })
+        let (engine, command) = (linker.engine(), CommandPre::new(instance)?);
+        let (asks, calls) = (component::asks(engine, component), component::calls_jobs(engine, component));
+        Ok(CommandCode { command, asks, calls })
     }
 
     /// Runs one job in a fresh instance.
     pub(super) async fn run(
         &self,
         mut wasi: WasiCtxBuilder,
+        outbound: &Arc<dyn Outbound>,
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
         let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
+        let http = if self.asks { Http::of(&job, outbound) } else { Http::shut() };
         module::give(&mut wasi, job);
         let mut store = self.store(wasi, meter, &limits);
-        store.data_mut().calls = calls;
+        (store.data_mut().calls, store.data_mut().http) = (calls, http);
         let outcome = self.start(&mut store).await;
         trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
     }

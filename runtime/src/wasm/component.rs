@@ -4,27 +4,20 @@ use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::p2::add_only_http_to_linker_async;
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::{self, Calling};
 use super::meter::Meter;
-use super::outbound::Outbound;
+use super::outbound::{self, Http};
 use super::{module, opening};
 use crate::job::Limits;
-
-/// Bytes of one set of fields that a component makes, as wasmtime counts them. Its default is 128 KiB;
-/// with the handles a job may hold, this bounds what they take of the host.
-const FIELDS: usize = 32 << 10;
 
 /// What one instance owns.
 pub(super) struct State {
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) meter: Meter,
-    http: WasiHttpCtx,
-    /// What it asks of other servers.
-    outbound: Outbound,
+    pub(super) http: Http,
     /// None: the component does not import what calls jobs.
     pub(super) calls: Option<Box<Calling>>,
 }
@@ -44,7 +37,7 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
+        self.http.view(&mut self.table)
     }
 }
 
@@ -57,7 +50,8 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     opening::guard_components(&mut linker)?;
-    add_only_http_to_linker_async(&mut linker)?;
+    // Every call of it is denied unless the handler is allowed its origin.
+    outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
     Ok(linker)
 }
@@ -69,10 +63,9 @@ pub(super) fn store(
     meter: Meter,
     limits: &Limits,
 ) -> Store<State> {
-    let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(FIELDS);
-    let (wasi, table, outbound) = (wasi.build(), ResourceTable::new(), Outbound);
-    let mut store = Store::new(engine, State { wasi, table, meter, http, outbound, calls: None });
+    // Shut, and nothing to call: until there is a job.
+    let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
+    let mut store = Store::new(engine, State { wasi, table, meter, http, calls: None });
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);
     store
@@ -81,6 +74,14 @@ pub(super) fn store(
 /// Reports whether a component imports what calls jobs.
 pub(super) fn calls_jobs(engine: &Engine, component: &Component) -> bool {
     component.component_type().imports(engine).any(|(name, _)| name.starts_with(calls::PACKAGE))
+}
+
+/// Reports whether a component asks other servers; if not, it need not be given what carries that out.
+pub(super) fn asks(engine: &Engine, component: &Component) -> bool {
+    component
+        .component_type()
+        .imports(engine)
+        .any(|(name, _)| name.starts_with("wasi:http/outgoing-handler@"))
 }
 
 /// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.

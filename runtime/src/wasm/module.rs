@@ -18,7 +18,7 @@ use super::idle::Idle;
 use super::proxy::Warm;
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
-use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Output, Run, Status};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Outbound, Output, Run, Status};
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -32,6 +32,8 @@ pub struct Module {
     pub code: Code,
     /// What it sees of the host's files, if anything.
     pub files: Option<Files>,
+    /// What carries out its requests to other servers.
+    outbound: Arc<dyn Outbound>,
     /// Instances that answer more than one request, if it has such.
     idle: Option<Idle<Warm>>,
 }
@@ -42,7 +44,12 @@ impl Module {
     ///
     /// # Errors
     /// Only what answers HTTP by itself can be asked twice.
-    pub fn new(code: Code, files: Option<Files>, reuse: Option<NonZeroU32>) -> anyhow::Result<Module> {
+    pub fn new(
+        code: Code,
+        files: Option<Files>,
+        outbound: Arc<dyn Outbound>,
+        reuse: Option<NonZeroU32>,
+    ) -> anyhow::Result<Module> {
         let idle = match (&code, reuse) {
             (_, None) => None,
             (Code::Proxy(code), Some(requests)) => Some(code.idle(requests)),
@@ -50,7 +57,7 @@ impl Module {
                 "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
             ),
         };
-        Ok(Module { code, files, idle })
+        Ok(Module { code, files, outbound, idle })
     }
 
     /// Says what the module is made of.
@@ -65,8 +72,8 @@ impl Module {
     async fn run_with(&self, wasi: impl FnOnce() -> WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
         match &self.code {
             Code::Core(code) => code.run(wasi(), job).await,
-            Code::Command(code) => code.run(wasi(), job).await,
-            Code::Proxy(code) => code.run(wasi, self.idle.as_ref(), job).await,
+            Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
+            Code::Proxy(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
         }
     }
 
@@ -97,6 +104,10 @@ impl Handler for Module {
 
     fn mounts(&self) -> &[Mount] {
         self.files.as_ref().map_or(&[], Files::mounts)
+    }
+
+    fn outbound(&self) -> Option<&dyn Outbound> {
+        Some(&*self.outbound)
     }
 
     fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {

@@ -20,9 +20,10 @@ use super::calls::Calling;
 use super::component::{self, State};
 use super::idle::Idle;
 use super::meter::Meter;
+use super::outbound::Http;
 use super::retarget::Retarget;
 use super::{module, trap};
-use crate::job::{Fault, Job, Limits, Output, Proxied, Status};
+use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 
 /// What such a component exports.
 pub(super) const INTERFACE: &str = "wasi:http/incoming-handler@0.2";
@@ -34,6 +35,7 @@ const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is 
 #[derive(Clone)]
 pub struct ProxyCode {
     instance: ProxyPre<State>,
+    asks: bool,
     /// Whether it imports what calls jobs.
     calls: bool,
     /// Places for instances that wait for a request, over all handlers.
@@ -61,8 +63,9 @@ impl ProxyCode {
         places: Arc<Semaphore>,
     ) -> Result<ProxyCode> {
         let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
-        let calls = component::calls_jobs(linker.engine(), component);
-        Ok(ProxyCode { instance: ProxyPre::new(instance)?, calls, places })
+        let (engine, instance) = (linker.engine(), ProxyPre::new(instance)?);
+        let (asks, calls) = (component::asks(engine, component), component::calls_jobs(engine, component));
+        Ok(ProxyCode { instance, asks, calls, places })
     }
 
     /// Makes room for instances that answer so many requests each.
@@ -76,6 +79,7 @@ impl ProxyCode {
     pub(super) async fn run(
         &self,
         wasi: impl FnOnce() -> WasiCtxBuilder,
+        outbound: &Arc<dyn Outbound>,
         idle: Option<&Idle<Warm>>,
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
@@ -88,6 +92,7 @@ impl ProxyCode {
         let Some(idle) = idle else {
             let mut store = self.fresh(wasi(), job.stderr.clone(), &job);
             store.data_mut().calls = calls;
+            store.data_mut().http = self.http(&job, outbound);
             let outcome = async {
                 let proxy = self.instance.instantiate_async(&mut store).await?;
                 answer(&mut store, &proxy, *proxied, &job).await
@@ -110,11 +115,14 @@ impl ProxyCode {
         warm.log.point_at(Some(job.stderr.clone()));
         warm.store.data_mut().meter.charge(job.usage.clone());
         warm.store.data_mut().calls = calls;
+        // Set for every request: each job has an account of its own.
+        warm.store.data_mut().http = self.http(&job, outbound);
         let outcome = answer(&mut warm.store, &warm.proxy, *proxied, &job).await;
         // What it calls ends with the request; one that holds on to a job is not used again.
         let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {
-            Ok(Left::Nothing) if !holds => {
+            // One that left a call open would hold its connection while it waits.
+            Ok(Left::Nothing) if !holds && warm.store.data().http.is_quiet() => {
                 warm.log.point_at(None);
                 warm.answered += 1;
                 let answered = warm.answered;
@@ -140,6 +148,11 @@ impl ProxyCode {
 
     fn store(&self, wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
         component::store(self.instance.engine(), wasi, meter, limits)
+    }
+
+    /// Makes what a job asks other servers with.
+    fn http(&self, job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
+        if self.asks { Http::of(job, outbound) } else { Http::shut() }
     }
 
     /// Makes the store of an instance that prints to `log`.

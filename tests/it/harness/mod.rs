@@ -9,6 +9,7 @@ mod guest;
 mod load;
 mod log;
 mod metrics;
+mod origin;
 mod secure;
 mod tool;
 
@@ -19,4 +20,5 @@ pub(crate) use deadline::{PATIENCE, never, until, within};
 pub(crate) use guest::{Program, guests, handlers};
 pub(crate) use load::{Crowd, Latencies, figure};
 pub(crate) use log::Log;
+pub(crate) use origin::Origin;
 pub(crate) use tool::found;

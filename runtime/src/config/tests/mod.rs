@@ -216,6 +216,7 @@ fn a_handler_overrides_the_limits_of_all() {
         stderr: 2 << 20,
         stderr_rate: 7,
         handles: 99,
+        ..Limits::default()
     };
     let [hello, raw] = &config.handlers[..] else { panic!("{:?}", config.handlers) };
     assert_eq!(raw.limits, shared);
@@ -292,12 +293,6 @@ handler = "hello"
             r#"p.toml:9: route[1]: route "/a/{x" (handler "hello"): a brace without its partner: write `{{` or `}}` for a brace"#,
         ]
     );
-}
-
-#[test]
-fn what_is_designed_but_not_built_is_refused() {
-    let errors = mistakes("\n[handler.x]\nmodule = \"hello.wasm\"\nallow = []\n");
-    assert_eq!(errors, ["p.toml:4: handler.x.allow: is not supported by this version"]);
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! Requests to other servers, for handlers that are components (`wasm32-wasip2`).
+//!
+//! ```no_run
+//! use portcullis_guest::{Error, Request, Response, fetch};
+//!
+//! fn weather(_request: &Request) -> Result<Response, Error> {
+//!     let answer = fetch::get("https://api.example.org/weather").header("Accept", "text/plain").send()?;
+//!     Ok(Response::text(answer.text()?))
+//! }
+//! ```
+//!
+//! The daemon carries a request out only if the handler is allowed the origin:
+//!
+//! ```toml
+//! [handler.weather]
+//! module = "build/weather.wasm"
+//! allow = ["https://api.example.org"]
+//! ```
+//!
+//! What is denied is [`FetchError::Denied`], and the daemon's log names the line to add. Redirects are not
+//! followed: a 302 is an answer like any other.
+//!
+//! Write `targets = ["wasm32-wasip2"]` below `[package.metadata.portcullis]` in the crate's `Cargo.toml`: a
+//! module for `wasm32-wasip1` has no way to ask, and does not compile with this feature. In tests on the machine
+//! that builds the handler, [`Fetch::send`] fails with [`FetchError::Unsupported`].
+
+#[cfg(all(target_os = "wasi", target_env = "p2"))]
+mod wire;
+
+#[cfg(not(all(target_os = "wasi", target_env = "p2")))]
+#[path = "unsupported.rs"]
+mod wire;
+
+use std::fmt;
+use std::io::{self, Read};
+
+/// A request that is being put together.
+#[must_use = "nothing is sent before `send`"]
+pub struct Fetch {
+    method: String,
+    url: String,
+    fields: Vec<(String, Vec<u8>)>,
+    body: Option<Vec<u8>>,
+}
+
+/// A response, whose body is read as it comes. Dropping it ends the exchange.
+pub struct Fetched {
+    status: u16,
+    fields: Vec<(String, Vec<u8>)>,
+    body: wire::Incoming,
+}
+
+/// Why there is no response, or no whole one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The handler is not allowed this origin, or the address it stands for. The daemon's log names the line of
+    /// its configuration that would allow it.
+    Denied(String),
+    /// What was to be sent makes no sense: what is wrong with it.
+    Malformed(String),
+    /// The calls, or the bytes, that one request may cost are used up (`limits.outbound`).
+    Limited(String),
+    /// It took too long.
+    TimedOut(String),
+    /// There is no connection that can be trusted: no address, nobody who listens, a certificate of somebody else.
+    Unreachable(String),
+    /// The exchange broke off.
+    Broken(String),
+    /// This is no component: build for `wasm32-wasip2`.
+    Unsupported,
+}
+
+/// Starts a GET.
+pub fn get(url: impl Into<String>) -> Fetch {
+    request("GET", url)
+}
+
+/// Starts a POST.
+pub fn post(url: impl Into<String>) -> Fetch {
+    request("POST", url)
+}
+
+/// Starts a PUT.
+pub fn put(url: impl Into<String>) -> Fetch {
+    request("PUT", url)
+}
+
+/// Starts a DELETE.
+pub fn delete(url: impl Into<String>) -> Fetch {
+    request("DELETE", url)
+}
+
+/// Starts a request with any method. The URL begins with `http://` or `https://`.
+pub fn request(method: impl Into<String>, url: impl Into<String>) -> Fetch {
+    Fetch { method: method.into(), url: url.into(), fields: Vec::new(), body: None }
+}
+
+impl Fetch {
+    /// Adds a header field. Those about the connection, and `Host`, are the daemon's: [`Fetch::send`] refuses them.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Fetch {
+        self.fields.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Fetch {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Sets the body to a value in JSON, and the field that says so.
+    ///
+    /// # Errors
+    /// The value has no form in JSON.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Result<Fetch, FetchError> {
+        let body = serde_json::to_vec(value).map_err(|error| FetchError::Malformed(error.to_string()))?;
+        Ok(self.header("Content-Type", "application/json").body(body))
+    }
+
+    /// Sends the request and waits for the head of the response. A status such as 404 is no error.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn send(self) -> Result<Fetched, FetchError> {
+        wire::send(self)
+    }
+}
+
+impl Fetched {
+    /// Returns the status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// Returns the first field of this name, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let value = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        value.and_then(|(_, value)| std::str::from_utf8(value).ok())
+    }
+
+    /// Returns all fields, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+    }
+
+    /// Reads the rest of the body.
+    ///
+    /// # Errors
+    /// The exchange breaks off, or runs into a limit.
+    pub fn bytes(mut self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.read_to_end(&mut all)?;
+        Ok(all)
+    }
+
+    /// Reads the rest of the body, which is to be text.
+    ///
+    /// # Errors
+    /// As [`Fetched::bytes`], and what is not UTF-8.
+    pub fn text(mut self) -> io::Result<String> {
+        let mut all = String::new();
+        self.read_to_string(&mut all)?;
+        Ok(all)
+    }
+
+    /// Reads the rest of the body, which is to be a value in JSON.
+    ///
+    /// # Errors
+    /// As [`Fetched::bytes`], and what is no such value.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(self) -> io::Result<T> {
+        Ok(serde_json::from_slice(&self.bytes()?)?)
+    }
+}
+
+/// Reads the body as it comes.
+impl Read for Fetched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.body.read(buffer)
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetched").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FetchError::Denied(what) => write!(f, "denied: {what}: the daemon's log names the line to add"),
+            FetchError::Malformed(what) => write!(f, "cannot be sent: {what}"),
+            FetchError::Limited(what) => write!(f, "beyond limits.outbound: {what}"),
+            FetchError::TimedOut(what) => write!(f, "took too long: {what}"),
+            FetchError::Unreachable(what) => write!(f, "cannot be reached: {what}"),
+            FetchError::Broken(what) => write!(f, "broke off: {what}"),
+            FetchError::Unsupported => {
+                f.write_str("only a component can ask other servers: build for wasm32-wasip2")
+            }
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+/// The parts of a URL that a request has.
+#[derive(Debug, PartialEq, Eq)]
+struct Url<'a> {
+    secure: bool,
+    authority: &'a str,
+    /// Path and query; never empty.
+    target: String,
+}
+
+/// Takes a URL apart. Whether its host is one is for the daemon to say.
+#[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "nothing is sent, but this is tested"))]
+fn split(url: &str) -> Result<Url<'_>, FetchError> {
+    let bad = || FetchError::Malformed("a URL begins with http://HOST or https://HOST".to_owned());
+    let (scheme, rest) = url.split_once("://").ok_or_else(bad)?;
+    let secure = match scheme {
+        _ if scheme.eq_ignore_ascii_case("https") => true,
+        _ if scheme.eq_ignore_ascii_case("http") => false,
+        _ => return Err(bad()),
+    };
+    // A fragment is for whoever reads the response (RFC 9110 §4.2.5).
+    let rest = rest.split('#').next().unwrap_or_default();
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if authority.is_empty() {
+        return Err(bad());
+    }
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    Ok(Url { secure, authority, target: format!("{slash}{target}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_a_scheme_an_authority_and_a_target() {
+        let of = |url| split(url).map(|url| (url.secure, url.authority.to_owned(), url.target));
+        let is =
+            |secure, authority: &str, target: &str| Ok((secure, authority.to_owned(), target.to_owned()));
+
+        assert_eq!(of("https://a.b"), is(true, "a.b", "/"));
+        assert_eq!(of("HTTP://a:8080/c?d=e#f"), is(false, "a:8080", "/c?d=e"));
+        assert_eq!(of("http://[::1]:80?a"), is(false, "[::1]:80", "/?a"));
+        for url in ["", "a", "/a", "a.b/c", "ftp://a", "https://", "https:///a"] {
+            assert!(matches!(of(url), Err(FetchError::Malformed(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_component_nothing_is_sent() {
+        let outcome = get("https://api.example.org/").header("Accept", "*/*").body("x").send();
+
+        assert_eq!(outcome.err(), Some(FetchError::Unsupported));
+    }
+}

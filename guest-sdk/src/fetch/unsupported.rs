@@ -1,0 +1,25 @@
+//! Where there is no `wasi:http`: nothing is sent, and nothing received.
+
+use std::convert::Infallible;
+use std::io;
+
+use super::{Fetch, FetchError, Fetched};
+
+#[cfg(all(target_os = "wasi", target_env = "p1"))]
+compile_error!(
+    "portcullis-guest: the feature `fetch` is for components: build for wasm32-wasip2, with `targets = [\"wasm32-wasip2\"]` below [package.metadata.portcullis]"
+);
+
+/// A body that cannot be.
+pub(super) struct Incoming(Infallible);
+
+pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
+    let Fetch { method: _, url: _, fields: _, body: _ } = fetch;
+    Err(FetchError::Unsupported)
+}
+
+impl Incoming {
+    pub(super) fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0 {}
+    }
+}

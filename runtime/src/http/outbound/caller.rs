@@ -1,0 +1,189 @@
+//! Who may ask whom: every call of a handler passes here, and most checks come before any packet.
+
+use std::sync::Arc;
+
+use http::{Method, Uri, uri};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
+
+use super::exchange::{self, AtHome, Bounds, Exchange};
+use super::notice::Notices;
+use crate::job::outbound::{Account, Call, CallError, Calling, Outcome, Patience, Tally};
+use crate::job::{Name, Outbound};
+use crate::net::outbound::{Block, Channel, DialError, Dialer, Origin, Pattern, Resolve, Scheme, Trust};
+
+/// What a handler may ask of other servers.
+pub struct Grant {
+    /// The handler.
+    pub name: Name,
+    /// The origins it may ask; empty: none.
+    pub allow: Vec<Pattern>,
+    /// The addresses it may reach that are not public.
+    pub addresses: Vec<Block>,
+    /// Whose certificates it believes.
+    pub trust: Trust,
+}
+
+/// Carries out the calls of one handler.
+pub struct Caller {
+    allow: Vec<Pattern>,
+    dialer: Dialer,
+    tally: Tally,
+    notices: Notices,
+    home: Option<Handle>,
+}
+
+impl Caller {
+    /// Makes a caller that looks up names with `resolver`, and does all its work in the runtime `home`:
+    /// a job may be polled by threads that may not even read /etc/resolv.conf. Without it, where the
+    /// job is.
+    pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> Caller {
+        let Grant { name, allow, addresses, trust } = grant;
+        let dialer = Dialer { resolver, addresses, trust };
+        Caller { allow, dialer, tally: Tally::default(), notices: Notices::new(name), home }
+    }
+
+    /// Does what comes before the request: returns where it goes, and a connection to there.
+    async fn connect(
+        &self,
+        account: &Account,
+        wanted: Wanted<'_>,
+        whole: Instant,
+    ) -> Result<Connected, CallError> {
+        account.charge()?;
+        let origin = self.origin(account, wanted.url)?;
+        // RFC 9110 §9.3.6: a tunnel through the server leads to anywhere.
+        if *wanted.method == Method::CONNECT {
+            return Err(CallError::BadMethod);
+        }
+        let patience = account.limits.connect.min(wanted.patience.connect.unwrap_or(account.limits.connect));
+        let deadline = (Instant::now() + patience).min(whole);
+        let place = timeout_at(deadline, account.places.clone().acquire_owned());
+        let place = match place.await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) | Err(_) => return Err(CallError::Crowded(account.limits.at_once)),
+        };
+        match timeout_at(deadline, self.dialer.dial(&origin, patience)).await {
+            Ok(Ok(channel)) => Ok(Connected { channel, place, origin }),
+            Ok(Err(error)) => Err(self.tell(account, &origin, error)),
+            Err(_) => Err(CallError::ConnectTimeout),
+        }
+    }
+
+    /// Reads where a request is to go, and checks that it may.
+    fn origin(&self, account: &Account, url: &Uri) -> Result<Origin, CallError> {
+        let scheme = match url.scheme() {
+            Some(scheme) if *scheme == uri::Scheme::HTTP => Some(Scheme::Http),
+            Some(scheme) if *scheme == uri::Scheme::HTTPS => Some(Scheme::Https),
+            Some(_) | None => None,
+        };
+        let authority = url.authority().map(uri::Authority::as_str).unwrap_or_default();
+        let Some(origin) = scheme.and_then(|scheme| Origin::new(scheme, authority).ok()) else {
+            // Not quoted: a URL that is refused for its user information holds a password.
+            self.notices.say(account.job, format_args!("a URL of an odd spelling is refused: write http://HOST:PORT/ with a plain name or address"));
+            return Err(CallError::BadUrl);
+        };
+        if self.allow.iter().any(|pattern| pattern.allows(&origin)) {
+            return Ok(origin);
+        }
+        self.notices.origin(account.job, &origin);
+        Err(CallError::Denied)
+    }
+
+    /// Turns what a dialer says into what a job is told, and tells the log what an operator can mend.
+    fn tell(&self, account: &Account, origin: &Origin, error: DialError) -> CallError {
+        match error {
+            DialError::Prohibited(prohibited) => {
+                let block = Block::of(prohibited.address);
+                self.notices.address(account.job, origin, &prohibited.to_string(), &block);
+                CallError::AddressDenied
+            }
+            DialError::Roots(why) => {
+                self.notices.say(account.job, format_args!("{origin} fails: {why:#}"));
+                CallError::Ours("nobody's certificate is believed: the daemon's log says more".to_owned())
+            }
+            DialError::Certificate(why) => {
+                self.notices
+                    .say(account.job, format_args!("{origin} fails: the certificate is refused: {why}"));
+                CallError::Certificate(why)
+            }
+            DialError::Lookup(why) => CallError::NotFound(format!("the host has no address: {why}")),
+            DialError::Connect(why) if why.kind() == std::io::ErrorKind::ConnectionRefused => {
+                CallError::Refused
+            }
+            DialError::Connect(why) if why.kind() == std::io::ErrorKind::TimedOut => {
+                CallError::ConnectTimeout
+            }
+            DialError::Connect(why) => CallError::Unreachable(why.to_string()),
+            DialError::Tls(why) => CallError::Tls(why.to_string()),
+        }
+    }
+
+    pub(super) fn count(&self, outcome: Outcome) {
+        self.tally.count(outcome);
+    }
+}
+
+/// What a call wants, without its body, which cannot be looked at from two threads.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    method: &'a Method,
+    url: &'a Uri,
+    patience: Patience,
+}
+
+/// A connection for one call.
+struct Connected {
+    channel: Channel,
+    place: OwnedSemaphorePermit,
+    origin: Origin,
+}
+
+impl Outbound for Caller {
+    fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling {
+        let home = self.home.clone();
+        let work = async move {
+            // From here on, so that what is dropped before its end is counted, too.
+            let counted = exchange::Counted::new(self.clone());
+            let limits = account.limits;
+            let whole = Instant::now() + limits.time.unwrap_or(exchange::FOR_EVER);
+            let answer = async {
+                let Connected { channel, place, origin } = {
+                    let Call { request, patience } = &call;
+                    let wanted = Wanted { method: request.method(), url: request.uri(), patience: *patience };
+                    self.connect(&account, wanted, whole)
+                }
+                .await?;
+                let bounds = Bounds {
+                    first_byte: limits.first_byte.min(call.patience.first_byte.unwrap_or(limits.first_byte)),
+                    between_bytes: call.patience.between_bytes,
+                    whole,
+                    body: limits.body,
+                };
+                let exchange = Exchange { origin: &origin, trail: account.trail.as_ref(), bounds };
+                exchange.run(channel, call.request, place).await
+            };
+            match answer.await {
+                Ok(response) => Ok(response.map(|body| body.counted(counted))),
+                Err(error) => {
+                    counted.end(error.outcome());
+                    Err(error)
+                }
+            }
+        };
+        match home {
+            Some(home) => Box::pin(AtHome::new(home.spawn(work))),
+            None => Box::pin(work),
+        }
+    }
+
+    fn grants(&self) -> (Vec<String>, Vec<String>) {
+        let origins = self.allow.iter().map(ToString::to_string).collect();
+        (origins, self.dialer.addresses.iter().map(ToString::to_string).collect())
+    }
+
+    fn tally(&self) -> &Tally {
+        &self.tally
+    }
+}

@@ -1,0 +1,199 @@
+//! One request and its response, over a connection that is closed behind it.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Body as _;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio::time::{Duration, Instant, timeout_at};
+
+use super::caller::Caller;
+use super::received::Received;
+use super::trail;
+use crate::job::outbound::{CallBody, CallError, Outcome};
+use crate::net::outbound::{Channel, Origin};
+
+/// Longer than any job runs, and no clock overflows with it.
+pub(super) const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// The largest head of a response, in bytes.
+const HEAD: usize = 64 << 10;
+
+/// Fields about the connection, which is ours (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// How long an exchange may take, and how much.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) first_byte: Duration,
+    pub(super) between_bytes: Option<Duration>,
+    /// When all of it must be over.
+    pub(super) whole: Instant,
+    /// Bytes of a body, either way.
+    pub(super) body: u64,
+}
+
+/// An exchange that has its connection.
+pub(super) struct Exchange<'a> {
+    pub(super) origin: &'a Origin,
+    pub(super) trail: Option<&'a HeaderValue>,
+    pub(super) bounds: Bounds,
+}
+
+/// A call that will be counted, once.
+pub(super) struct Counted {
+    caller: Arc<Caller>,
+    outcome: Outcome,
+}
+
+/// Drives a connection until it is dropped.
+pub(super) struct Driver(JoinHandle<()>);
+
+/// Work that another runtime does, until it is dropped.
+pub(super) struct AtHome<T>(JoinHandle<Result<T, CallError>>);
+
+impl<T> AtHome<T> {
+    pub(super) fn new(work: JoinHandle<Result<T, CallError>>) -> AtHome<T> {
+        AtHome(work)
+    }
+}
+
+impl<T> Future for AtHome<T> {
+    type Output = Result<T, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let ended = ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(
+            ended.unwrap_or_else(|_| Err(CallError::Ours("the daemon failed: see the log".to_owned()))),
+        )
+    }
+}
+
+impl<T> Drop for AtHome<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Exchange<'_> {
+    /// Sends the request and waits for the head of the response. Follows no redirect.
+    pub(super) async fn run(
+        &self,
+        channel: Channel,
+        request: Request<CallBody>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response<Received>, CallError> {
+        let Bounds { first_byte, whole, body: most, .. } = self.bounds;
+        let blamed = |error| blame(&error);
+        let mut builder = http1::Builder::new();
+        builder.max_header_size(HEAD).max_buf_size(HEAD);
+        let (mut sender, connection) = builder.handshake(TokioIo::new(channel)).await.map_err(blamed)?;
+        let driver = Driver(tokio::spawn(async move {
+            // What breaks is told by the request or the body that breaks with it.
+            let _told = connection.await;
+        }));
+        let request = self.prepare(request);
+        let deadline = (Instant::now() + first_byte).min(whole);
+        let response = match timeout_at(deadline, sender.send_request(request)).await {
+            Ok(response) => response.map_err(blamed)?,
+            Err(_) if deadline == whole => return Err(CallError::TimedOut),
+            Err(_) => return Err(CallError::FirstByteTimeout),
+        };
+        if response.body().size_hint().lower() > most {
+            return Err(CallError::ResponseTooLarge(most));
+        }
+        Ok(response.map(|body| Received::new(body, self.bounds, driver, place)))
+    }
+
+    /// Makes of a job's request what goes over the wire.
+    fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
+        let most = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
+        let too_large = CallError::RequestTooLarge(self.bounds.body);
+        let bounded = |body| {
+            // What is no error of the body is the one of the limit.
+            let own = move |error: Box<dyn StdError + Send + Sync>| {
+                error.downcast::<CallError>().map_or(too_large.clone(), |own| *own)
+            };
+            Limited::new(body, most).map_err(own).boxed_unsync()
+        };
+        let mut request = request.map(bounded);
+        let target = request.uri().path_and_query().map_or("/", uri_text);
+        // RFC 9112 §3.2.1: a server is asked for a path; only a proxy is asked for a URL.
+        *request.uri_mut() = target.parse::<Uri>().unwrap_or_default();
+        let headers = request.headers_mut();
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
+        // Whatever the job calls the server: the name that was checked is the name that is asked.
+        if let Ok(host) = HeaderValue::from_str(&self.origin.authority()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(trail::CDN_LOOP, trail::extend(self.trail));
+        request
+    }
+}
+
+/// Returns a path and query that starts with a slash, as it has to on the wire.
+fn uri_text(target: &http::uri::PathAndQuery) -> &str {
+    if target.as_str().is_empty() { "/" } else { target.as_str() }
+}
+
+/// Says whose doing it is that an exchange broke.
+pub(super) fn blame(error: &hyper::Error) -> CallError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(own) = inner.downcast_ref::<CallError>() {
+            return own.clone();
+        }
+        cause = inner.source();
+    }
+    if error.is_parse_too_large() {
+        CallError::HeadTooLarge
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        CallError::Incomplete
+    } else {
+        CallError::Protocol(error.to_string())
+    }
+}
+
+impl Counted {
+    pub(super) fn new(caller: Arc<Caller>) -> Counted {
+        Counted { caller, outcome: Outcome::Failed }
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    pub(super) fn becomes(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.caller.count(self.outcome);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

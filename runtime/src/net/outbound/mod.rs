@@ -1,0 +1,15 @@
+//! Bytes out: from the origin a handler asks for to a connection to an address it may reach.
+
+mod address;
+mod channel;
+mod dial;
+mod origin;
+mod resolve;
+mod trust;
+
+pub use address::{Block, BlockError, Prohibited};
+pub use channel::Channel;
+pub use dial::{DialError, Dialer};
+pub use origin::{Origin, OriginError, Pattern, Scheme};
+pub use resolve::{Resolve, System};
+pub use trust::Trust;

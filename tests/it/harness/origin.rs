@@ -1,0 +1,126 @@
+//! A server that handlers ask: it answers every request alike and counts who came.
+
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::PATIENCE;
+
+/// One server. It ends with the test's process.
+pub(crate) struct Origin {
+    address: SocketAddr,
+    seen: Arc<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    connections: AtomicUsize,
+    heads: Mutex<Vec<String>>,
+}
+
+/// What a server does with a request whose head it has read.
+pub(crate) type Reply = dyn Fn(&str, &mut dyn ReadWrite) + Send + Sync;
+
+/// A connection, in clear or over TLS.
+pub(crate) trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+/// Makes of an accepted connection what is spoken over.
+type Wrap = dyn Fn(TcpStream) -> Option<Box<dyn ReadWrite>> + Send + Sync;
+
+impl Origin {
+    /// Listens at a free port of this address and answers every request with a response.
+    pub(crate) fn says(address: &str, response: &str) -> Origin {
+        let response = response.to_owned();
+        Origin::of(address, move |_, stream| {
+            // Whoever has left is not told.
+            let _told = stream.write_all(response.as_bytes());
+        })
+    }
+
+    /// Answers every request with this text.
+    pub(crate) fn text(address: &str, text: &str) -> Origin {
+        Origin::says(address, &ok(text))
+    }
+
+    /// Does what it is told with every request.
+    pub(crate) fn of(
+        address: &str,
+        reply: impl Fn(&str, &mut dyn ReadWrite) + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::over(address, |stream| Some(Box::new(stream)), reply)
+    }
+
+    /// Answers every request over TLS with this text.
+    pub(crate) fn tls(address: &str, config: rustls::ServerConfig, text: &str) -> Origin {
+        let (config, response) = (Arc::new(config), ok(text));
+        let wrap = move |stream: TcpStream| -> Option<Box<dyn ReadWrite>> {
+            let connection = rustls::ServerConnection::new(config.clone()).ok()?;
+            Some(Box::new(rustls::StreamOwned::new(connection, stream)))
+        };
+        Origin::over(address, wrap, move |_, stream| {
+            let _told = stream.write_all(response.as_bytes());
+        })
+    }
+
+    fn over(
+        address: &str,
+        wrap: impl Fn(TcpStream) -> Option<Box<dyn ReadWrite>> + Send + Sync + 'static,
+        reply: impl Fn(&str, &mut dyn ReadWrite) + Send + Sync + 'static,
+    ) -> Origin {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let origin = Origin { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let (seen, wrap, reply): (_, Arc<Wrap>, Arc<Reply>) =
+            (origin.seen.clone(), Arc::new(wrap), Arc::new(reply));
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                seen.connections.fetch_add(1, Ordering::SeqCst);
+                let (seen, wrap, reply) = (seen.clone(), wrap.clone(), reply.clone());
+                thread::spawn(move || serve(stream, &seen, &*wrap, &*reply));
+            }
+        });
+        origin
+    }
+
+    /// Returns where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Counts the connections so far.
+    pub(crate) fn hits(&self) -> usize {
+        self.seen.connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns the heads of the requests so far.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.seen.heads.lock().unwrap().clone()
+    }
+}
+
+fn serve(stream: TcpStream, seen: &Seen, wrap: &Wrap, reply: &Reply) {
+    let _deadline = stream.set_read_timeout(Some(PATIENCE));
+    let Some(mut stream) = wrap(stream) else { return };
+    let mut head = String::new();
+    let mut reader = BufReader::with_capacity(1, &mut stream);
+    while !head.ends_with("\r\n\r\n") {
+        // A TLS client that does not like the certificate leaves here.
+        if reader.read_line(&mut head).map_or(true, |read| read == 0) {
+            return;
+        }
+    }
+    seen.heads.lock().unwrap().push(head.clone());
+    reply(&head, &mut *stream);
+    let _flushed = stream.flush();
+}
+
+/// Makes a response.
+pub(crate) fn ok(text: &str) -> String {
+    let length = text.len();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{text}"
+    )
+}
