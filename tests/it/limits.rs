@@ -299,3 +299,27 @@ fn one_handler_cannot_take_every_place_of_the_daemon() {
         (daemon.metric("portcullis_jobs_running", &["handler=\"hog\""]) == 0.0).then_some(())
     });
 }
+
+#[test]
+fn a_burst_beside_a_handler_that_fills_the_daemon_is_answered() {
+    let holds = Program::new().read_once().say("Content-Type: text/plain\n\ndone").wasm();
+    let small = Program::text().sleep(Duration::from_millis(20)).say("hello").wasm();
+    let daemon = telling(Setup::new(""))
+        .handler("hog", "limits = { concurrency = 7, queue = 16 }", &holds)
+        .handler("small", "limits.queue_time = \"20s\"", &small)
+        .prepend("jobs = 8\n")
+        .start();
+    let mut holders: Vec<Client> = (0..12).map(|_| daemon.client()).collect();
+    for client in &mut holders {
+        client.send("POST /hog HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    }
+    daemon.counted("portcullis_jobs_waiting", &["handler=\"hog\""], 5.0);
+
+    // More at once than may have kept places: each of these is given on, and none is left unused.
+    let mut burst: Vec<Client> = (0..20).map(|_| daemon.client().patient(Duration::from_secs(30))).collect();
+    burst.iter_mut().for_each(|client| client.send("GET /small HTTP/1.1\r\nHost: test\r\n\r\n"));
+
+    assert!(burst.iter_mut().all(|client| client.response().text() == "hello"));
+    holders.iter_mut().for_each(|client| client.send("x"));
+    assert!(holders.iter_mut().all(|client| client.response().text() == "done"));
+}

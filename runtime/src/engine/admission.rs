@@ -1,12 +1,14 @@
 //! Who may run now, who waits, and who is sent away.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::job::{Entry, Fault, Kind};
+use crate::job::{Entry, Fault, Held, Kind};
 
 /// When a client that was sent away may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -27,7 +29,29 @@ pub(super) struct Pool {
 /// A place to run in. Dropping it lets the next one in.
 pub(super) struct Slot {
     _own: OwnedSemaphorePermit,
-    _shared: Option<OwnedSemaphorePermit>,
+    _shared: Option<Place>,
+}
+
+/// One of the daemon's places, on its handler's account.
+struct Place {
+    held: Arc<Held>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(entry: &Entry, permit: OwnedSemaphorePermit) -> Place {
+        let held = entry.slots.held.clone();
+        held.count.fetch_add(1, Ordering::SeqCst);
+        Place { held, _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.held.count.fetch_sub(1, Ordering::SeqCst);
+        // Keeps the news for a listener that is on its way.
+        self.held.given_back.notify_one();
+    }
 }
 
 impl Pool {
@@ -41,30 +65,40 @@ impl Pool {
         }
     }
 
-    fn try_take(&self, entry: &Entry) -> Option<OwnedSemaphorePermit> {
+    fn try_take(&self, entry: &Entry) -> Option<Place> {
         let common = self.common.clone().try_acquire_owned().ok();
-        common.or_else(|| {
-            let few = self.has_few(entry);
-            few.then(|| self.kept.clone().try_acquire_owned().ok()).flatten()
-        })
+        let permit = common.or_else(|| {
+            // Those of the handler that wait are first.
+            let first = entry.slots.turn.available_permits() > 0;
+            (first && self.has_few(entry)).then(|| self.kept.clone().try_acquire_owned().ok()).flatten()
+        });
+        permit.map(|permit| Place::new(entry, permit))
     }
 
-    async fn take(&self, entry: &Entry) -> Result<OwnedSemaphorePermit, AcquireError> {
+    async fn take(&self, entry: &Entry) -> Result<Place, AcquireError> {
         // One job of each handler stands in the line, so that it goes around the handlers and a
         // handler with a long line of its own is not before one with a short one.
         let _turn = entry.slots.turn.acquire().await?;
-        if !self.has_few(entry) {
-            return self.common.clone().acquire_owned().await;
-        }
-        tokio::select! {
-            place = self.common.clone().acquire_owned() => place,
-            place = self.kept.clone().acquire_owned() => place,
-        }
+        // It stays where it is in this line while it looks at the kept places as well.
+        let mut common = pin!(self.common.clone().acquire_owned());
+        let permit = loop {
+            if self.has_few(entry) {
+                break tokio::select! {
+                    permit = &mut common => permit,
+                    permit = self.kept.clone().acquire_owned() => permit,
+                };
+            }
+            tokio::select! {
+                permit = &mut common => break permit,
+                () = entry.slots.held.given_back.notified() => {}
+            }
+        };
+        permit.map(|permit| Place::new(entry, permit))
     }
 
-    /// Reports whether a handler holds few places, the one that is asked for among them.
+    /// Reports whether a handler still holds few places when it has one more.
     fn has_few(&self, entry: &Entry) -> bool {
-        entry.slots.taken(&entry.limits).running <= self.few
+        entry.slots.held.count.load(Ordering::SeqCst) < self.few
     }
 }
 

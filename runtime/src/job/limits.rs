@@ -1,9 +1,10 @@
 //! What one job may use, and how many jobs of one handler may run at once.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::outbound::CallLimits;
 
@@ -94,13 +95,29 @@ pub struct Slots {
     pub waiting: Arc<Semaphore>,
     /// Held by the one job that stands in the daemon's line for all of this handler's.
     pub turn: Arc<Semaphore>,
+    /// What the handler has of the daemon's places.
+    pub held: Arc<Held>,
+}
+
+/// The daemon's places that the jobs of one handler have: those that run, not those that wait.
+#[derive(Default, Debug)]
+pub struct Held {
+    /// How many.
+    pub count: AtomicUsize,
+    /// Told of each that is given back; the job whose turn it is listens.
+    pub given_back: Notify,
 }
 
 impl Slots {
     /// Makes `limits.concurrency` slots and `limits.queue` places to wait.
     pub fn new(limits: &Limits) -> Slots {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Slots { running: semaphore(limits.concurrency), waiting: semaphore(limits.queue), turn: semaphore(1) }
+        Slots {
+            running: semaphore(limits.concurrency),
+            waiting: semaphore(limits.queue),
+            turn: semaphore(1),
+            held: Arc::default(),
+        }
     }
 
     /// Counts the places that are taken, which were made for these limits.

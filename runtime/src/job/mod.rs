@@ -24,7 +24,7 @@ pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
-pub use limits::{Limits, Slots, Taken};
+pub use limits::{Held, Limits, Slots, Taken};
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use outbound::Outbound;
