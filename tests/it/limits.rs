@@ -323,3 +323,16 @@ fn a_burst_beside_a_handler_that_fills_the_daemon_is_answered() {
     holders.iter_mut().for_each(|client| client.send("x"));
     assert!(holders.iter_mut().all(|client| client.response().text() == "done"));
 }
+
+#[test]
+fn what_a_job_said_last_is_logged_when_its_client_leaves() {
+    let says = Program::text().complain("half a line").say("begun").sleep_for_ever();
+    let daemon = Setup::new("").handler("says", "", &says.wasm()).start();
+    let mut client = daemon.client();
+    client.send("GET /says HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+
+    client.reset();
+
+    daemon.log.line("says: half a line");
+}

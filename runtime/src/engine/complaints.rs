@@ -67,6 +67,7 @@ impl Complaints {
         if let Some(allowance) = allowance {
             if !begun.is_empty() {
                 self.log(begun, allowance);
+                begun.clear();
             }
             self.own_up(allowance);
         }
@@ -159,18 +160,10 @@ impl Destination for Complaints {
     }
 }
 
-/// What a job says on stdout, for one whose answer nobody reads: its last line is logged when it goes.
-pub(super) struct Overheard(pub(super) Arc<Complaints>);
-
-impl Destination for Overheard {
-    fn write(&self, bytes: &Bytes) -> io::Result<()> {
-        self.0.write(bytes)
-    }
-}
-
-impl Drop for Overheard {
+/// A job that was dropped half-way has said its last line as well.
+impl Drop for Complaints {
     fn drop(&mut self) {
-        self.0.finish();
+        self.finish();
     }
 }
 

@@ -30,7 +30,7 @@ use crate::job::{
     Capture, Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage,
 };
 use admission::Pool;
-use complaints::{Complaints, Overheard};
+use complaints::Complaints;
 use drain::Drain;
 use lane::Lane;
 use registry::Registry;
@@ -181,11 +181,12 @@ impl Engine {
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);
         }
-        let complaints = Complaints::of(&job, &self.journal);
-        job.stderr.add(complaints.clone());
         let mut entered = self.running.enter(&job, tenure, &self.journal);
         // Again, now that a shutdown would wait for this job.
         self.drain.admits(&job, tenure)?;
+        // Dropped before the table is left: the last line comes before the end of the job.
+        let complaints = Complaints::of(&job, &self.journal);
+        job.stderr.add(complaints.clone());
         let outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
         entered.conclude(&outcome);
@@ -213,7 +214,7 @@ impl Engine {
 
     /// Logs what a job writes to stdout as well: for one whose answer nobody reads.
     pub fn log_stdout(&self, job: &mut Job) {
-        job.stdout.add(Arc::new(Overheard(Complaints::of(job, &self.journal))));
+        job.stdout.add(Complaints::of(job, &self.journal));
     }
 
     /// Lists the jobs that run now, oldest first.
