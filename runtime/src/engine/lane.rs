@@ -9,9 +9,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -141,10 +142,12 @@ impl<T> Drop for Ticket<T> {
 impl Task {
     /// Drops the work, unless it is being polled; whoever polls it looks here afterwards.
     fn clear(&self) {
-        if let Ok(mut work) = self.work.try_lock() {
-            let work = work.take();
-            drop(work);
-        }
+        let work = match self.work.try_lock() {
+            Ok(mut work) => work.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        drop(work);
     }
 
     /// Lets the work go on until it waits.
@@ -208,7 +211,11 @@ impl Shared {
             };
             drop(lines);
             let start = Instant::now();
-            task.poll();
+            // A job catches its own panics; one while it is dropped must not end the thread, either.
+            if catch_unwind(AssertUnwindSafe(|| task.poll())).is_err() {
+                error!("the daemon failed while it ended a job of {}: a bug, please report it", task.handler);
+                task.clear();
+            }
             let again = task.rest();
             lines = self.lock();
             lines.charge(&task.handler, start.elapsed());
@@ -312,6 +319,29 @@ mod tests {
         while dropped.load(Ordering::SeqCst) < 2 {
             yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_while_it_is_dropped_takes_no_thread_with_it() {
+        struct Panics;
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("as a bug would");
+            }
+        }
+        let lane = Lane::default();
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        for _ in 0..=cores {
+            let held = Panics;
+            let mut ticket = lane.enter(&name("a"), async move {
+                let _held = held;
+            });
+            assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, None);
+        }
+
+        let mut ticket = lane.enter(&name("a"), async { 7 });
+
+        assert_eq!(std::future::poll_fn(|context| ticket.poll(context)).await, Some(7));
     }
 
     #[test]
