@@ -50,7 +50,7 @@ pub(super) async fn respond(
     progress: &Progress,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let exchange = Exchange::new(progress.clone(), door.settings.deadlines.keep_alive);
+    let exchange = Exchange::new(progress.clone());
     progress.answering(None);
     let (head, body) = request.into_parts();
     progress.owes(!body.is_end_stream());

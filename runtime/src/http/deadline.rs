@@ -16,7 +16,7 @@ pub struct Deadlines {
     pub first_byte: Duration,
     /// From a head's first byte to its last.
     pub head: Duration,
-    /// From the end of a response to the first byte of the next request.
+    /// From the end of a response, once it is sent, to the first byte of the next request.
     pub keep_alive: Duration,
     /// From one byte written to the next while the peer has room for none.
     pub write_idle: Duration,
@@ -61,6 +61,8 @@ mod waiting_for {
     pub(super) const NOTHING: u64 = 3;
     /// HTTP/2: each stream waits for something of its own.
     pub(super) const STREAMS: u64 = 4;
+    /// The response is complete, and not all of it is on its way.
+    pub(super) const SENDING: u64 = 5;
 }
 
 impl Progress {
@@ -120,10 +122,17 @@ impl Progress {
         self.expect(waiting_for::ANSWER, limit);
     }
 
-    /// Notes that the response is complete and the next request may come.
-    pub(super) fn answered(&self, keep_alive: Duration) {
+    /// Notes that the response is complete. What bounds the exchange goes on until it is sent.
+    pub(super) fn answered(&self) {
         self.0.answers.store(self.answers() + 1, Ordering::Relaxed);
-        self.expect(waiting_for::HEAD_START, Some(keep_alive));
+        self.0.waiting.store(waiting_for::SENDING, Ordering::Relaxed);
+    }
+
+    /// Notes that all that was written is on its way: behind a response, the connection is idle.
+    pub(super) fn flushed(&self, keep_alive: Duration) {
+        if self.0.waiting.load(Ordering::Relaxed) == waiting_for::SENDING {
+            self.expect(waiting_for::HEAD_START, Some(keep_alive));
+        }
     }
 
     /// Notes that the connection has left HTTP, and its deadlines with it.
@@ -158,7 +167,7 @@ impl Progress {
 
     /// Notes that the first byte of a head has come.
     pub(super) fn begun(&self, head: Duration) {
-        if self.is_idle() {
+        if let waiting_for::HEAD_START | waiting_for::SENDING = self.0.waiting.load(Ordering::Relaxed) {
             self.expect(waiting_for::HEAD_REST, Some(head));
         }
     }

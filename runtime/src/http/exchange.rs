@@ -1,7 +1,7 @@
 //! One request and its response: what is counted and logged of it, and the moment it is over.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode};
 use tracing::{info, warn};
@@ -10,10 +10,9 @@ use super::deadline::Progress;
 use super::error::Refusal;
 use crate::job::{Capture, Entry, Fault, JobId};
 
-/// Lives as long as the response is being written. Dropping it lets the next request come.
+/// Lives as long as the response is being written. The next request may come once that is sent.
 pub(super) struct Exchange {
     progress: Progress,
-    keep_alive: Duration,
     start: Instant,
     status: StatusCode,
     end: End,
@@ -48,10 +47,9 @@ struct Line {
 }
 
 impl Exchange {
-    pub(super) fn new(progress: Progress, keep_alive: Duration) -> Exchange {
+    pub(super) fn new(progress: Progress) -> Exchange {
         Exchange {
             progress,
-            keep_alive,
             start: Instant::now(),
             status: StatusCode::OK,
             end: End::Complete,
@@ -141,7 +139,7 @@ pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.progress.answered(self.keep_alive);
+        self.progress.answered();
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
             let failed = self.end == End::BrokenOff || status.is_server_error();

@@ -40,7 +40,7 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let Line { settings, peer, progress, switched } = line;
-    let mut exchange = Exchange::new(progress.clone(), settings.deadlines.keep_alive);
+    let mut exchange = Exchange::new(progress.clone());
     progress.answering(None);
     let (head, body) = request.into_parts();
     progress.owes(!body.is_end_stream());

@@ -23,6 +23,7 @@ pub(super) struct Watched<S> {
     deadlines: Deadlines,
     reading: Alarm,
     writing: Alarm,
+    flushing: Alarm,
     /// Whether nothing is read for now, whatever may come.
     is_barred: bool,
     /// Tells whether the peer has gone, without reading what it sent before.
@@ -59,6 +60,7 @@ impl<S> Watched<S> {
             deadlines,
             reading: Alarm::default(),
             writing: Alarm::default(),
+            flushing: Alarm::default(),
             is_barred: false,
             has_left,
             looking: None,
@@ -113,14 +115,37 @@ impl<S> Watched<S> {
         if outcome.is_ready() {
             // Progress: the next wait starts anew.
             self.writing.clear();
+            self.flushing.clear();
             return outcome;
         }
-        let due = self.writing.deadline().unwrap_or_else(|| Instant::now() + self.deadlines.write_idle);
-        match self.writing.poll(self.progress.due().map_or(due, |whole| whole.min(due)), context) {
-            Poll::Ready(()) => Poll::Ready(Err(timed_out("the peer does not read in time"))),
-            Poll::Pending => Poll::Pending,
-        }
+        poll_untaken(&mut self.writing, self.deadlines.write_idle, self.progress.due(), context).map(Err)
     }
+
+    /// The same for what was written and is held back: TLS takes a write before the peer has room for it.
+    fn flush_patience(
+        &mut self,
+        outcome: Poll<io::Result<()>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if outcome.is_ready() {
+            // Says nothing about a write that waits: in clear there is nothing to flush.
+            self.flushing.clear();
+            return outcome;
+        }
+        poll_untaken(&mut self.flushing, self.deadlines.write_idle, self.progress.due(), context).map(Err)
+    }
+}
+
+/// Waits until the peer has had its time to take something, or the whole exchange has had its own.
+fn poll_untaken(
+    alarm: &mut Alarm,
+    write_idle: Duration,
+    whole: Option<Instant>,
+    context: &mut Context<'_>,
+) -> Poll<io::Error> {
+    let due = alarm.deadline().unwrap_or_else(|| Instant::now() + write_idle);
+    let due = whole.map_or(due, |whole| whole.min(due));
+    alarm.poll(due, context).map(|()| timed_out("the peer does not read in time"))
 }
 
 fn timed_out(what: &'static str) -> io::Error {
@@ -191,6 +216,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        let outcome = Pin::new(&mut this.stream).poll_flush(context);
+        if let Poll::Ready(Ok(())) = outcome {
+            this.progress.flushed(this.deadlines.keep_alive);
+        }
         // hyper does not read again behind a response: the read that waits for the next request has
         // waited since before, and for something that was due later, or never.
         if let Some(due) = this.progress.due()
@@ -202,12 +231,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         if this.poll_left(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        Pin::new(&mut this.stream).poll_flush(context)
+        this.flush_patience(outcome, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            let outcome = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
+            let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
+            let outcome = ready!(self.flush_patience(outcome, context));
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
@@ -218,95 +248,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-
-    const DEADLINES: Deadlines = Deadlines {
-        first_byte: Duration::from_secs(5),
-        head: Duration::from_secs(10),
-        keep_alive: Duration::from_secs(60),
-        write_idle: Duration::from_secs(30),
-    };
-
-    fn seconds(start: Instant) -> u64 {
-        start.elapsed().as_secs()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_is_given_the_first_byte_deadline() {
-        let (_peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-        let start = Instant::now();
-
-        let outcome = watched.read_u8().await;
-
-        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
-        assert_eq!(seconds(start), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
-        let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-        let start = Instant::now();
-        let drip = async {
-            for _ in 0..20 {
-                let _sent = peer.write_all(b"x").await;
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        };
-        let read = async { while watched.read_u8().await.is_ok() {} };
-
-        tokio::select! { () = drip => {}, () = read => {} }
-
-        assert_eq!(seconds(start), 10);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shorter_wait_after_a_longer_one_is_kept() {
-        let (mut peer, stream) = duplex(64);
-        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-        let progress = watched.progress();
-        progress.answered(DEADLINES.keep_alive);
-        let start = Instant::now();
-        let sent = async {
-            tokio::time::sleep(Duration::from_secs(59)).await;
-            peer.write_all(b"x").await
-        };
-        let (first, _sent) = tokio::join!(watched.read_u8(), sent);
-
-        let second = watched.read_u8().await;
-
-        assert_eq!(first.ok(), Some(b'x'));
-        assert!(second.is_err());
-        assert_eq!(seconds(start), 69);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
-        let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-        let progress = watched.progress();
-        progress.answering(None);
-        let start = Instant::now();
-
-        let outcome = watched.write_all(b"12345").await;
-
-        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
-        assert_eq!(seconds(start), 30);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_exchange_is_bounded_whoever_makes_it_last() {
-        let (_peer, stream) = duplex(4);
-        let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-        let progress = watched.progress();
-        progress.answering(Some(Duration::from_secs(7)));
-        let start = Instant::now();
-
-        assert!(watched.read_u8().await.is_err());
-
-        assert_eq!(seconds(start), 7);
-    }
-}
+mod tests;

@@ -1,0 +1,192 @@
+//! Peers that keep a stream waiting, on a paused clock.
+
+use super::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+const DEADLINES: Deadlines = Deadlines {
+    first_byte: Duration::from_secs(5),
+    head: Duration::from_secs(10),
+    keep_alive: Duration::from_secs(60),
+    write_idle: Duration::from_secs(30),
+};
+
+fn seconds(start: Instant) -> u64 {
+    start.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_given_the_first_byte_deadline() {
+    let (_peer, stream) = duplex(64);
+    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let start = Instant::now();
+
+    let outcome = watched.read_u8().await;
+
+    assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    assert_eq!(seconds(start), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
+    let (mut peer, stream) = duplex(64);
+    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let start = Instant::now();
+    let drip = async {
+        for _ in 0..20 {
+            let _sent = peer.write_all(b"x").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let read = async { while watched.read_u8().await.is_ok() {} };
+
+    tokio::select! { () = drip => {}, () = read => {} }
+
+    assert_eq!(seconds(start), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_wait_after_a_longer_one_is_kept() {
+    let (mut peer, stream) = duplex(64);
+    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let progress = watched.progress();
+    progress.answered();
+    watched.flush().await.unwrap();
+    let start = Instant::now();
+    let sent = async {
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        peer.write_all(b"x").await
+    };
+    let (first, _sent) = tokio::join!(watched.read_u8(), sent);
+
+    let second = watched.read_u8().await;
+
+    assert_eq!(first.ok(), Some(b'x'));
+    assert!(second.is_err());
+    assert_eq!(seconds(start), 69);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
+    let (_peer, stream) = duplex(4);
+    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let progress = watched.progress();
+    progress.answering(None);
+    let start = Instant::now();
+
+    let outcome = watched.write_all(b"12345").await;
+
+    assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    assert_eq!(seconds(start), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_is_bounded_whoever_makes_it_last() {
+    let (_peer, stream) = duplex(4);
+    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let progress = watched.progress();
+    progress.answering(Some(Duration::from_secs(7)));
+    let start = Instant::now();
+
+    assert!(watched.read_u8().await.is_err());
+
+    assert_eq!(seconds(start), 7);
+}
+
+/// Takes every write and holds it back, as TLS does, until the peer has room.
+#[derive(Default)]
+struct Withheld {
+    has_room: bool,
+}
+
+impl AsyncRead for Withheld {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        _buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Withheld {
+    fn poll_write(self: Pin<&mut Self>, _context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_room { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flush(context)
+    }
+}
+
+/// A connection whose answer was written, and not sent. Its client may be idle for a second only.
+async fn unsent() -> Watched<Withheld> {
+    let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
+    let mut watched = Watched::new(Withheld::default(), Progress::new(), deadlines, |_| false);
+    watched.progress().answering(None);
+    watched.write_all(b"an answer").await.unwrap();
+    watched.progress().answered();
+    watched
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_and_not_sent_has_the_write_deadline() {
+    for is_last in [false, true] {
+        let mut watched = unsent().await;
+        let start = Instant::now();
+
+        let outcome = if is_last { watched.shutdown().await } else { watched.flush().await };
+
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert_eq!(seconds(start), 30);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flush_that_is_done_is_not_held_against_a_later_one() {
+    let mut watched = unsent().await;
+    let late = tokio::time::timeout(Duration::from_secs(20), watched.flush()).await;
+    assert!(late.is_err(), "it waits");
+    watched.stream.has_room = true;
+    watched.flush().await.unwrap();
+    watched.progress().answering(None);
+    watched.stream.has_room = false;
+    let start = Instant::now();
+
+    assert!(watched.flush().await.is_err());
+
+    assert_eq!(seconds(start), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_idle_once_its_answer_is_sent_and_no_sooner() {
+    let mut watched = unsent().await;
+    let progress = watched.progress();
+    let late = tokio::time::timeout(Duration::from_secs(20), watched.flush()).await;
+    assert!(late.is_err() && progress.idle_since().is_none() && !progress.is_idle());
+    watched.stream.has_room = true;
+
+    watched.flush().await.unwrap();
+
+    // To the millisecond.
+    let ago = progress.idle_since().map(|since| since.elapsed());
+    assert!(ago.is_some_and(|ago| ago < Duration::from_secs(1)), "{ago:?}");
+    let start = Instant::now();
+    assert!(watched.read_u8().await.is_err());
+    assert_eq!(seconds(start), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_behind_an_unsent_answer_keeps_the_connection_busy() {
+    let mut watched = unsent().await;
+    let progress = watched.progress();
+    progress.begun(DEADLINES.head);
+    watched.stream.has_room = true;
+
+    watched.flush().await.unwrap();
+
+    assert!(progress.idle_since().is_none() && progress.is_mid_request());
+}
