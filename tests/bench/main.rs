@@ -1,4 +1,4 @@
-//! `cargo bench`: what a request to a sandboxed handler costs, beside the same request to a bare hyper server.
+//! `cargo bench --bench http`: what a request to a sandboxed handler costs, beside the same request to a bare hyper server.
 //!
 //! Each row is measured in processes of its own, a server and this client, one row after the other
 //! and all of them once a round: what disturbs the machine for a while disturbs every row.

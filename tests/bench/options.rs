@@ -6,7 +6,7 @@ use clap::Parser;
 
 /// Measures a request to each kind of handler against the same request to a bare hyper server.
 #[derive(Parser)]
-#[command(override_usage = "cargo bench -- [OPTIONS]")]
+#[command(override_usage = "cargo bench --bench http -- [OPTIONS]")]
 pub(crate) struct Options {
     /// How long each row is measured in a round, after a second to warm up.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
