@@ -1,6 +1,7 @@
 //! The built-in jobs, put together and registered.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
@@ -106,7 +107,10 @@ pub(super) fn install(
     registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
     registry.register("kill", Arc::new(Kill { engine: weak() }))?;
     registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
-    registry.register("runschedules", Arc::new(RunSchedules { engine: weak(), gate: gate.clone() }))?;
+    registry.register(
+        "runschedules",
+        Arc::new(RunSchedules { engine: weak(), gate: gate.clone(), followed: AtomicBool::default() }),
+    )?;
     registry.register("explain", Arc::new(Explain { engine: weak() }))?;
     registry.register("commands", Arc::new(Commands { engine: weak() }))?;
     registry.register("upgrade", Arc::new(upgrade))?;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
 use super::credential;
@@ -124,6 +124,7 @@ impl Loader {
         }
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
+        errors.extend(for_programs(&config, &handlers));
         let routes = match config.routes(&handlers) {
             Ok(routes) if errors.is_empty() => routes,
             // A route to a handler that failed is no mistake of its own.
@@ -250,15 +251,15 @@ impl Loader {
     fn make(&self, config: &HandlerConfig, digest: &Digest, code: Code) -> Result<Arc<Entry>> {
         let mut env = config.env.clone();
         credential::add(&mut env, &config.secrets)?;
-        let raw = matches!(config.mapping, Mapping::Raw(_));
-        ensure!(
-            !raw || !matches!(code, Code::Proxy(_)),
-            "output = \"raw\" is for programs; this module answers by itself (wasi:http): leave the key out"
-        );
-        ensure!(
-            config.recording == Recording::Nothing || !matches!(code, Code::Proxy(_)),
-            "record = \"failures\" is for programs; this module answers by itself (wasi:http): leave the key out"
-        );
+        let for_programs = [
+            ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
+            ("record = \"failures\"", config.recording == Recording::Failures),
+            ("schedule", config.schedule.is_some()),
+        ];
+        let wrong = for_programs.iter().find(|(_, set)| *set && matches!(code, Code::Proxy(_)));
+        if let Some((setting, _)) = wrong {
+            bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
+        }
         let recorder = self.store.as_ref().filter(|_| config.recording == Recording::Failures).map(|store| {
             let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
             let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
@@ -290,6 +291,25 @@ impl Loader {
             recorder,
         }))
     }
+}
+
+/// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read
+/// stdin and write stdout.
+fn for_programs(config: &Config, handlers: &BTreeMap<Name, Arc<Entry>>) -> Vec<Error> {
+    let proxy = |name: &Name| handlers.get(name).is_some_and(|entry| entry.kind == Kind::Proxy);
+    let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some() && proxy(&route.handler));
+    let upgraded = upgraded.map(|route| {
+        let (path, name) = (&route.path, route.handler.as_str());
+        anyhow!("route {path:?}: upgrade is for programs; the handler {name:?} answers by itself (wasi:http)")
+    });
+    let called = config.handlers.iter().flat_map(|handler| {
+        let called = handler.calls.iter().filter(|called| proxy(called));
+        called.map(|called| {
+            let (caller, called) = (handler.name.as_str(), called.as_str());
+            anyhow!("handler {caller:?}: calls: only programs are called; {called:?} answers HTTP by itself")
+        })
+    });
+    upgraded.chain(called).collect()
 }
 
 /// Writes bytes in hexadecimal digits.

@@ -48,13 +48,20 @@ impl Meter {
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current)))
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(beyond(desired, maximum) || self.grow(desired.saturating_sub(current)))
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> Result<bool> {
-        Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(beyond(desired, maximum)
+            || self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT)))
     }
+}
+
+/// Reports whether the module itself forbids this: wasmtime 48.0.8 asks us first and refuses then, so
+/// that nothing must be charged for it.
+fn beyond(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_some_and(|most| desired > most)
 }
 
 #[cfg(test)]
@@ -76,6 +83,16 @@ mod tests {
         let mut meter = Meter::new(100, Arc::default());
         assert!(!meter.memory_growing(0, 101, None).unwrap());
         assert!(meter.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn what_the_module_forbids_itself_is_not_charged() {
+        let mut meter = Meter::new(100, Arc::default());
+        assert!(meter.memory_growing(0, 90, Some(50)).unwrap());
+        assert!(meter.memory_growing(0, 50, Some(50)).unwrap());
+        assert!(meter.table_growing(0, 100, Some(10)).unwrap());
+        assert!(meter.memory_growing(0, 50, None).unwrap());
+        assert!(!meter.refused());
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl Module {
     /// other.
     ///
     /// # Errors
-    /// Only what answers HTTP by itself can be asked twice.
+    /// Only what answers HTTP by itself can be asked twice, and only without files: those are opened
+    /// for one request.
     pub fn new(
         code: Code,
         files: Option<Files>,
@@ -52,6 +53,9 @@ impl Module {
     ) -> anyhow::Result<Module> {
         let idle = match (&code, reuse) {
             (_, None) => None,
+            (Code::Proxy(_), Some(_)) if files.is_some() => anyhow::bail!(
+                "reuse does not go with mounts, which are opened for each request: leave one of the keys out"
+            ),
             (Code::Proxy(code), Some(requests)) => Some(code.idle(requests)),
             (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
                 "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::cases::{Figure, Outcome};
 use crate::ground::{Ground, PATIENCE};
@@ -150,11 +150,12 @@ fn in_step(mut bytes: &[u8]) -> Result<()> {
         match (field("content-length:"), field("transfer-encoding:")) {
             (Some(length), _) => {
                 let length: usize = length.parse().context("Content-Length")?;
-                let Some(rest) = bytes.get(length..) else { bail!("a body shorter than {length} bytes") };
+                // We have shut our end, and may be taken for a client that has left.
+                let Some(rest) = bytes.get(length..) else { return Ok(()) };
                 bytes = rest;
             }
             (None, Some(_)) => {
-                let end = memchr::memmem::find(bytes, b"0\r\n\r\n").context("chunks without an end")?;
+                let Some(end) = memchr::memmem::find(bytes, b"0\r\n\r\n") else { return Ok(()) };
                 bytes = &bytes[end + 5..];
             }
             (None, None) if is_interim || head.contains(" 204 ") => {}

@@ -3,6 +3,7 @@
 mod timetable;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub struct RunSchedules {
     pub engine: Weak<Engine>,
     /// Nothing runs before it is open, or once the daemon drains.
     pub gate: Gate,
+    /// Whether somebody follows them already: two would run everything twice.
+    pub followed: AtomicBool,
 }
 
 /// The runs that go on, by their handlers.
@@ -38,9 +41,17 @@ struct Runs(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
 impl Handler for RunSchedules {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
+            if self.followed.swap(true, Ordering::Relaxed) {
+                job.stderr.write_all("running already\n").await.map_err(|_| Fault::ReaderGone)?;
+                return Ok(Status::ERROR);
+            }
+            let _followed = Followed(&self.followed);
             tokio::select! {
                 () = self.follow() => Ok(Status::OK),
-                reason = job.stop.raised() => Err(Fault::Stopped(reason)),
+                reason = job.stop.raised() => {
+                    warn!("schedules are not followed any more, until the job runschedules is run again");
+                    Err(Fault::Stopped(reason))
+                }
             }
         })
     }
@@ -48,6 +59,15 @@ impl Handler for RunSchedules {
     /// What it has started is waited for; it is not.
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+}
+
+/// Lets somebody else follow the schedules when it is dropped.
+struct Followed<'a>(&'a AtomicBool);
+
+impl Drop for Followed<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 
