@@ -275,3 +275,42 @@ fn a_verb_finds_the_daemon_of_the_directory_it_is_in() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     daemon.signal(Signal::TERM);
 }
+
+#[test]
+fn a_job_that_is_a_part_of_the_daemon_is_not_killed() {
+    let daemon = setup().start();
+    let jobs = json(&daemon, &["jobs"]);
+
+    for name in ["serveapi", "serveadmin", "runschedules"] {
+        let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == name);
+        let id = job.unwrap_or_else(|| panic!("{name} in {jobs}"))["id"].as_str().unwrap();
+        let refused = verb(&daemon, &["kill", id]);
+
+        assert_eq!(refused.code, Some(1), "{name}");
+        assert!(refused.stderr.contains("is a part of the daemon"), "{}", refused.stderr);
+    }
+
+    assert_eq!(daemon.get("/").text(), "hi");
+}
+
+#[test]
+fn an_answer_that_was_taken_whole_is_no_failure() {
+    // The job goes on behind its last byte, of which its client knows nothing.
+    let guest = Program::new()
+        .say("Content-Type: text/plain\nContent-Length: 5\n\nhello")
+        .sleep(Duration::from_millis(20))
+        .wasm();
+    let daemon = setup().handler("late", "", &guest).start();
+
+    for _ in 0..5 {
+        assert_eq!(daemon.get("/late").text(), "hello");
+    }
+
+    let idle = || {
+        let jobs = json(&daemon, &["jobs"]);
+        jobs.as_array().unwrap().iter().all(|job| job["handler"] != "late").then_some(())
+    };
+    until("the jobs to end", idle);
+    let told = verb(&daemon, &["logs"]);
+    assert!(!String::from_utf8_lossy(&told.stdout).contains("cancelled"), "{told:?}");
+}

@@ -63,7 +63,10 @@ impl JobError {
     }
 
     /// Makes an error of one of the daemon's words and its message.
-    #[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "there is no daemon to say it"))]
+    #[cfg_attr(
+        not(all(target_os = "wasi", any(target_env = "p1", feature = "jobs"))),
+        allow(dead_code, reason = "there is no daemon to say it")
+    )]
     pub(super) fn of(code: &str, message: impl Into<String>) -> JobError {
         let kind = match code {
             "not_granted" => JobErrorKind::NotGranted,

@@ -19,7 +19,10 @@ pub struct JobOutput {
 }
 
 impl JobStatus {
-    #[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "there is no daemon to end one"))]
+    #[cfg_attr(
+        not(all(target_os = "wasi", any(target_env = "p1", feature = "jobs"))),
+        allow(dead_code, reason = "there is no daemon to end one")
+    )]
     pub(super) fn new(code: u8, fault: Option<JobError>) -> JobStatus {
         JobStatus { code, fault }
     }

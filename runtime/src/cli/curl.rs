@@ -16,8 +16,15 @@ pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     let how = |address: &Address| if address.tls.is_some() { " over TLS" } else { "" };
     let served = listening.iter().map(|address| format!("serving {}{}", address.local, how(address)));
     let called = calls.iter().zip(catalog.routes.iter());
-    let called = called.map(|(call, route)| format!("  {call:width$}  # {}", route.handler.name));
+    let called =
+        called.map(|(call, route)| format!("  {call:width$}  # {}{}", route.handler.name, upgrade(route)));
     served.chain(called).collect()
+}
+
+/// Says what a route wants that curl does not ask for.
+fn upgrade(route: &Route) -> String {
+    let said = |upgrade: &crate::catalog::Upgrade| format!(", upgrade: {}", upgrade.protocol());
+    route.upgrade.as_ref().map(said).unwrap_or_default()
 }
 
 /// Makes the curl line of a route: a GET where it has one, its first method otherwise.

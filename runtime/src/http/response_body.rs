@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
+use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::exchange::Exchange;
@@ -140,6 +141,20 @@ impl Content {
         let Content::Streaming(streaming) = self else { return None };
         let Verdict { trailers, outcome } = streaming.verdict.take()?;
         Some(trailers(outcome.unwrap_or(Ok(Status::OK))))
+    }
+}
+
+/// A job whose whole answer was taken goes on to its end, within its limits: hyper has no use for a
+/// body behind its last byte, but the job may have something to put away, and did not fail.
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        let whole = self.left == Some(0) && self.begun.is_empty();
+        if let Some(run) = self.run.take().filter(|_| whole)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // Not held: the engine has it in its table, where a shutdown waits for it and ends it.
+            drop(runtime.spawn(run));
+        }
     }
 }
 

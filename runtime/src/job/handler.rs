@@ -43,6 +43,12 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
+    /// Says whether its job is a part of the daemon, without which the daemon does not do what it is
+    /// configured to: an operator ends the daemon, and not such a job.
+    fn is_of_the_daemon(&self) -> bool {
+        false
+    }
+
     /// Lists the directories of the host that its jobs see.
     fn mounts(&self) -> &[Mount] {
         &[]

@@ -32,6 +32,13 @@ fn kill(engine: &Engine, job: &Job) -> Result<String> {
     let [id] = &job.args[..] else { anyhow::bail!("usage: kill ID") };
     let number: JobId =
         id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
+    if let Some(found) = engine.sightings().iter().find(|found| found.id == number) {
+        let name = &found.entry.name;
+        ensure!(
+            !found.entry.handler.is_of_the_daemon(),
+            "{name} is a part of the daemon: `shutdown` ends both"
+        );
+    }
     ensure!(engine.kill(number), "no job {number} runs (it may have ended)");
     Ok(serde_json::json!({ "killed": number.to_string() }).to_string())
 }

@@ -56,6 +56,10 @@ impl Handler for ServeApi {
         })
     }
 
+    fn is_of_the_daemon(&self) -> bool {
+        true
+    }
+
     fn tenure(&self) -> Tenure {
         self.tenure
     }

@@ -56,6 +56,10 @@ impl Handler for RunSchedules {
         })
     }
 
+    fn is_of_the_daemon(&self) -> bool {
+        true
+    }
+
     /// What it has started is waited for; it is not.
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
