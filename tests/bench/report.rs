@@ -149,7 +149,7 @@ pub(crate) fn circumstances(options: &Options, connections: usize, table: &Table
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's version")?;
     Ok(format!(
         "{cores} cores ({model}), which the client shares, Linux {}, loopback, {connections} connections with a request \
-         at a time on each, {} rounds of {:?}, medians. A fresh sandbox for every request. \
+         at a time on each, {} rounds of {:?}, medians. A fresh sandbox for every request, except where a row says `reuse`. \
          At worst, {:.2} cores were busy with something else.",
         kernel.trim(),
         options.rounds,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const DOORS: &[(&str, &str)] = &[
     ("wasmtime", "wasm"),
     ("wasmtime_wasi", "wasm"),
+    ("wasmparser", "wasm"),
     ("wiggle", "wasm"),
     ("wasmtime_wasi_http", "wasm"),
     ("hyper", "http"),

@@ -32,6 +32,7 @@ mod proxy;
 mod replay;
 mod reuse;
 mod schedules;
+mod service;
 mod smuggling;
 mod sockets;
 mod streaming;

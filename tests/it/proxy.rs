@@ -14,7 +14,7 @@ fn guest() -> Vec<u8> {
 /// Serves the guest below `/`, with `settings` in its table.
 fn setup(settings: &str) -> Setup {
     Setup::new(&format!(
-        "[handler.p]\nmodule = \"p.wasm\"\n{settings}\n[[route]]\npath = \"/{{verb}}/{{*rest}}\"\nhandler = \"p\"\n\
+        "debug = true\n[handler.p]\nmodule = \"p.wasm\"\n{settings}\n[[route]]\npath = \"/{{verb}}/{{*rest}}\"\nhandler = \"p\"\n\
          [[route]]\npath = \"/{{verb}}\"\nhandler = \"p\"\n"
     ))
     .file("p.wasm", &guest())

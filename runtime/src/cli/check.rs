@@ -8,7 +8,7 @@ use super::{complain, progress, say, serve};
 use crate::catalog::Catalog;
 use crate::jobs::{Loader, lines};
 use crate::net::Tls;
-use crate::wasm::{Compilation, Sandbox};
+use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
 #[derive(clap::Args)]
@@ -22,7 +22,8 @@ pub(super) struct Args {
 
 pub(super) fn check(args: Args) -> Result<()> {
     let config = args.flags.config(&args.config)?;
-    let loader = Loader::new(Sandbox::new(1, Compilation::here())?, progress::bar());
+    let http_03 = WasiHttp03::of(config.wasi_http_03);
+    let loader = Loader::new(Sandbox::new(1, Compilation::here(), http_03)?, progress::bar());
     let tls = config.tls.as_ref().map(Tls::load).transpose();
     let (tls, catalog) = match (tls, loader.catalog(config, &Catalog::default())) {
         (Ok(tls), Ok(catalog)) => (tls, catalog),

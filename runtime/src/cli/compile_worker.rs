@@ -3,14 +3,23 @@
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
 
-use crate::wasm::compile;
+use crate::wasm::{Flavour, compile};
+
+/// What the daemon says of the code it wants.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The code is for an engine of WASI 0.3.
+    #[arg(long = compile::CONCURRENT)]
+    concurrent: bool,
+}
 
 /// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
-pub(super) fn work() -> ExitCode {
+pub(super) fn work(args: Args) -> ExitCode {
+    let flavour = if args.concurrent { Flavour::Concurrent } else { Flavour::Sequential };
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is nothing for a terminal: this verb is for the daemon"))
     } else {
-        compile::work()
+        compile::work(flavour)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

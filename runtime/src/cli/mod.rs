@@ -73,7 +73,7 @@ enum Verb {
     Upgrade(show::Args),
     /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
     #[command(name = compile::VERB, hide = true)]
-    CompileWorker,
+    CompileWorker(compile_worker::Args),
     /// Not for people: becomes another program, with the number of its process in its environment.
     #[command(hide = true)]
     Exec(exec::Args),
@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Rollback(args) => swap::rollback(args),
         Verb::Shutdown(args) => show::shutdown(args),
         Verb::Upgrade(args) => show::upgrade(args),
-        Verb::CompileWorker => Ok(compile_worker::work()),
+        Verb::CompileWorker(args) => Ok(compile_worker::work(args)),
         Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

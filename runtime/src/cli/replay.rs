@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
 use crate::jobs::Loader;
 use crate::record::{Bundle, Outcome};
-use crate::wasm::{Compilation, Sandbox, Source};
+use crate::wasm::{Compilation, Sandbox, Source, WasiHttp03};
 
 /// Runs a failed job again, as its record says, and compares how it ends.
 ///
@@ -58,7 +58,8 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     }
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
-    let loader = Loader::new(Sandbox::new(1, Compilation::here())?, Box::new(|_| {}));
+    let sandbox = Sandbox::new(1, Compilation::here(), WasiHttp03::Served)?;
+    let loader = Loader::new(sandbox, Box::new(|_| {}));
     let entry = loader.entry(&args.handler(&bundle)?)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);

@@ -17,7 +17,7 @@ use crate::config::{self, Config, HandlerConfig, Mount};
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
-use crate::wasm::{Compilation, Sandbox};
+use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
 /// Runs a handler, a module or a built-in job with this terminal's stdin, stdout and stderr.
 ///
@@ -60,7 +60,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             let handlers = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let places = if alone { 1 } else { u32::try_from(PLACES)? };
-            loader = Loader::new(Sandbox::new(places, Compilation::here())?, Box::new(|_| {}));
+            let sandbox = Sandbox::new(places, Compilation::here(), WasiHttp03::Served)?;
+            loader = Loader::new(sandbox, Box::new(|_| {}));
             let entry = loader.entry(&handlers[0])?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
             for handler in &handlers[1..] {

@@ -21,6 +21,7 @@ impl Config {
             debug: _,
             record_dir,
             watch: _,
+            wasi_http_03,
             cache,
             hardening,
             unix: UnixOptions { group, mode },
@@ -52,6 +53,7 @@ impl Config {
             ("hardening", *hardening != next.hardening),
             ("record_dir", *record_dir != next.record_dir),
             ("jobs", *jobs != next.jobs),
+            ("wasi_http_03", *wasi_http_03 != next.wasi_http_03),
             ("unix.group", *group != next.unix.group),
             ("unix.mode", *mode != next.unix.mode),
             ("http.connections", *connections != next.http.connections),
@@ -73,12 +75,12 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_listed_whole() {
         let before = read("");
-        let after = "jobs = 9\nunix.mode = \"0600\"\ngrace = \"1s\"\n\
+        let after = "jobs = 9\nwasi_http_03 = true\nunix.mode = \"0600\"\ngrace = \"1s\"\n\
             http.connections = 5\nhttp.connections_per_peer = 4\n";
 
         assert_eq!(
             before.needs_restart(&read(after)),
-            ["jobs", "unix.mode", "http.connections", "http.connections_per_peer"]
+            ["jobs", "wasi_http_03", "unix.mode", "http.connections", "http.connections_per_peer"]
         );
         assert!(before.needs_restart(&read("access_log = true\nhttp.head = \"1s\"\n")).is_empty());
     }

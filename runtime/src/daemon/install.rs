@@ -21,7 +21,7 @@ use crate::jobs::{
 use crate::record::Store;
 use crate::wasm::cache::{Cache, Place};
 use crate::wasm::compile::Compiler;
-use crate::wasm::{Allocation, Compilation, Sandbox};
+use crate::wasm::{Allocation, Compilation, Sandbox, WasiHttp03};
 
 /// What operators have to do with.
 pub(super) struct Operating<'a> {
@@ -44,7 +44,8 @@ pub(super) fn install(
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
-    let sandbox = Sandbox::new(most, compilation).context("start wasmtime")?;
+    let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
+    let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {
         Allocation::Pooled => {}
         Allocation::OnDemand(why) => {

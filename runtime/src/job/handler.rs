@@ -79,7 +79,7 @@ pub enum Kind {
     Core,
     /// A component that exports `wasi:cli/run` (wasm32-wasip2).
     Command,
-    /// A component that exports `wasi:http/incoming-handler`.
+    /// A component that exports `wasi:http/incoming-handler` or `wasi:http/handler`.
     Proxy,
 }
 

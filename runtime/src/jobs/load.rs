@@ -256,7 +256,8 @@ impl Loader {
             ("record = \"failures\"", config.recording == Recording::Failures),
             ("schedule", config.schedule.is_some()),
         ];
-        let wrong = for_programs.iter().find(|(_, set)| *set && matches!(code, Code::Proxy(_)));
+        let serves = matches!(code, Code::Proxy(_) | Code::Service(_));
+        let wrong = for_programs.iter().find(|(_, set)| *set && serves);
         if let Some((setting, _)) = wrong {
             bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
         }

@@ -57,6 +57,9 @@ impl Module {
                 "reuse does not go with mounts, which are opened for each request: leave one of the keys out"
             ),
             (Code::Proxy(code), Some(requests)) => Some(code.idle(requests)),
+            (Code::Service(_), Some(_)) => anyhow::bail!(
+                "reuse is for wasi:http 0.2: an instance of 0.3 answers one request; leave the key out"
+            ),
             (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
                 "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
             ),
@@ -69,7 +72,7 @@ impl Module {
         match &self.code {
             Code::Core(_) => Kind::Core,
             Code::Command(_) => Kind::Command,
-            Code::Proxy(_) => Kind::Proxy,
+            Code::Proxy(_) | Code::Service(_) => Kind::Proxy,
         }
     }
 
@@ -78,6 +81,7 @@ impl Module {
             Code::Core(code) => code.run(wasi(), job).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
             Code::Proxy(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
+            Code::Service(code) => code.run(wasi(), &self.outbound, job).await,
         }
     }
 
@@ -86,6 +90,7 @@ impl Module {
             Code::Core(code) => code.prove(wasi, limits).await,
             Code::Command(code) => code.prove(wasi, limits).await,
             Code::Proxy(code) => code.prove(wasi, limits).await,
+            Code::Service(code) => code.prove(wasi, limits).await,
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 pub(super) const INTERFACE: &str = "wasi:http/incoming-handler@0.2";
 
 /// What is said to whoever runs one as a program.
-const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl\n";
+pub(super) const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl\n";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]

@@ -1,23 +1,26 @@
 //! The engine that compiles modules and holds the memory their jobs run in.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tracing::warn;
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail};
+use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail, format_err};
 
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
 use super::compile::Compiler;
 use super::component::State;
+use super::concurrent::Concurrent;
 use super::core::{self, CoreCode};
+use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
 use super::proxy::{self, ProxyCode};
+use super::service::ServiceCode;
 use super::ticker::Ticker;
 use super::{component, settings, trap};
 
@@ -33,6 +36,18 @@ pub struct Sandbox {
     /// What code depends on besides its module.
     fingerprint: [u8; 32],
     _ticker: Ticker,
+    http_03: WasiHttp03,
+    /// Made for the first component that needs it; or why it cannot be had.
+    concurrent: OnceLock<Result<Concurrent, String>>,
+}
+
+/// What becomes of components that answer HTTP as of WASI 0.3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WasiHttp03 {
+    /// They are served.
+    Served,
+    /// They are refused: what serves them is new and not as fast.
+    Refused,
 }
 
 /// How modules become code.
@@ -71,6 +86,16 @@ pub enum Code {
     Command(CommandCode),
     /// A component that exports `wasi:http/incoming-handler`.
     Proxy(ProxyCode),
+    /// A component that exports `wasi:http/handler`.
+    Service(ServiceCode),
+}
+
+/// What is made of a module.
+enum Kind<'a> {
+    Core,
+    Component,
+    /// A component that answers HTTP as of WASI 0.3, and its engine.
+    Service(&'a Concurrent),
 }
 
 impl Sandbox {
@@ -81,24 +106,36 @@ impl Sandbox {
     ///
     /// # Errors
     /// wasmtime does not run on this host at all.
-    pub fn new(jobs: u32, compilation: Compilation) -> anyhow::Result<Sandbox> {
-        Sandbox::try_new(jobs, compilation).map_err(trap::ours)
+    pub fn new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> anyhow::Result<Sandbox> {
+        Sandbox::try_new(jobs, compilation, http_03).map_err(trap::ours)
     }
 
-    fn try_new(jobs: u32, compilation: Compilation) -> Result<Sandbox> {
+    fn try_new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
         let waiting = jobs.div_ceil(4);
         let places = Arc::new(Semaphore::new(usize::try_from(waiting)?));
-        let mut pooled = settings::config();
+        let config = settings::config(Flavour::Sequential);
+        let mut pooled = config.clone();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs + waiting)));
         let (engine, allocation) = match Engine::new(&pooled) {
             Ok(engine) => (engine, Allocation::Pooled),
-            Err(refusal) => (Engine::new(&settings::config())?, Allocation::OnDemand(format!("{refusal:#}"))),
+            Err(refusal) => (Engine::new(&config)?, Allocation::OnDemand(format!("{refusal:#}"))),
         };
         let fingerprint = settings::fingerprint(&engine);
         let core = core::linker(&engine)?;
         let component = component::linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
-        Ok(Sandbox { engine, core, component, places, allocation, compilation, fingerprint, _ticker: ticker })
+        Ok(Sandbox {
+            engine,
+            core,
+            component,
+            places,
+            allocation,
+            compilation,
+            fingerprint,
+            _ticker: ticker,
+            http_03,
+            concurrent: OnceLock::new(),
+        })
     }
 
     /// Says how jobs get their memory.
@@ -117,30 +154,65 @@ impl Sandbox {
     }
 
     fn try_compile(&self, source: &Source) -> Result<Code> {
-        let layer = Layer::of(&source.bytes)?;
+        let kind = self.kind(&source.bytes)?;
         let Compilation { compiler, cache } = &self.compilation;
-        let Some(cache) = cache else {
-            return self.link(layer, &compiler.compile(&self.engine, &source.bytes)?);
+        let (engine, fingerprint, flavour) = match &kind {
+            Kind::Core | Kind::Component => (&self.engine, &self.fingerprint, Flavour::Sequential),
+            Kind::Service(Concurrent { engine, fingerprint, .. }) => {
+                (engine, fingerprint, Flavour::Concurrent)
+            }
         };
-        let identity = Identity::new(&source.digest, &self.fingerprint);
+        let Some(cache) = cache else {
+            return self.link(&kind, &compiler.compile(engine, flavour, &source.bytes)?);
+        };
+        let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
-            match self.link(layer, &kept) {
+            match self.link(&kind, &kept) {
                 Ok(code) => return Ok(code),
                 // Only a module that links is kept; if it is not wasmtime that has changed, the code
                 // has, and compiling it anew is right either way.
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(&self.engine, &source.bytes)?;
-        let code = self.link(layer, &artifact)?;
+        let artifact = compiler.compile(engine, flavour, &source.bytes)?;
+        let code = self.link(&kind, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
     }
 
-    fn link(&self, layer: Layer, artifact: &Artifact) -> Result<Code> {
-        match layer {
-            Layer::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
-            Layer::Component => self.link_component(&artifact.component(&self.engine)?),
+    /// Finds out what is to be made of a module, and on which engine.
+    fn kind(&self, bytes: &[u8]) -> Result<Kind<'_>> {
+        if Layer::of(bytes)? == Layer::Core {
+            return Ok(Kind::Core);
+        }
+        match Asynchronous::of(bytes) {
+            Asynchronous::Nothing => Ok(Kind::Component),
+            Asynchronous::Program(name) => bail!(
+                "a program of WASI 0.3 (it exports {name}), which this daemon does not run: build it with --target wasm32-wasip2"
+            ),
+            Asynchronous::Service(name) => match self.http_03 {
+                WasiHttp03::Served => self.concurrent().map(Kind::Service),
+                WasiHttp03::Refused => bail!(
+                    "answers HTTP as of WASI 0.3 (it exports {name}), which is off: set `wasi_http_03 = true` and start anew, or build it for wasi:http 0.2"
+                ),
+            },
+        }
+    }
+
+    /// Returns the engine for components that need the component model's `async`.
+    fn concurrent(&self) -> Result<&Concurrent> {
+        let concurrent =
+            self.concurrent.get_or_init(|| Concurrent::new().map_err(|error| format!("{error:#}")));
+        concurrent.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
+    }
+
+    fn link(&self, kind: &Kind<'_>, artifact: &Artifact) -> Result<Code> {
+        match kind {
+            Kind::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
+            Kind::Component => self.link_component(&artifact.component(&self.engine)?),
+            Kind::Service(Concurrent { engine, linker, .. }) => {
+                ServiceCode::link(linker, &artifact.component(engine)?).map(Code::Service)
+            }
         }
     }
 
@@ -161,6 +233,13 @@ impl Sandbox {
                 if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
             );
         }
+    }
+}
+
+impl WasiHttp03 {
+    /// Says what a configuration wants.
+    pub fn of(served: bool) -> WasiHttp03 {
+        if served { WasiHttp03::Served } else { WasiHttp03::Refused }
     }
 }
 
@@ -198,7 +277,7 @@ mod tests {
     use super::*;
 
     fn refusal(bytes: &[u8]) -> String {
-        let sandbox = Sandbox::new(1, Compilation::here()).unwrap();
+        let sandbox = Sandbox::new(1, Compilation::here(), WasiHttp03::Refused).unwrap();
         sandbox.compile(&Source::new(bytes.to_vec())).map(drop).unwrap_err().to_string()
     }
 
@@ -210,6 +289,23 @@ mod tests {
         assert!(refusal(b"Hello, World! and more").contains("starts with \"Hello, World! an\""));
         assert!(refusal(b"\0asm\x09\0\0\0").contains("unknown version"));
         assert!(refusal(b"\0asm\x01\0\0\0\x01").contains("not a valid module"));
+    }
+
+    #[test]
+    fn a_component_of_wasi_0_3_is_told_what_it_needs() {
+        let exporting = |interface: &str| {
+            wat::parse_str(format!("(component (instance $i) (export \"{interface}\" (instance $i)))"))
+                .unwrap()
+        };
+
+        let service = refusal(&exporting("wasi:http/handler@0.3.2"));
+        let program = refusal(&exporting("wasi:cli/run@0.3.2"));
+
+        assert!(
+            service.contains("wasi:http/handler@0.3.2") && service.contains("wasi_http_03 = true"),
+            "{service}"
+        );
+        assert!(program.contains("wasi:cli/run@0.3.2") && program.contains("wasm32-wasip2"), "{program}");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::num::NonZeroUsize;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
-/// The settings that all engines share, and so all that machine code depends on.
-pub(super) fn config() -> Config {
+use super::flavour::Flavour;
+
+/// The settings that all engines of a flavour share, and so all that machine code depends on.
+pub(super) fn config(flavour: Flavour) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -16,9 +18,10 @@ pub(super) fn config() -> Config {
         .async_stack_size(1 << 20)
         .memory_guard_size(2 << 30)
         .memory_init_cow(true)
-        // On by default: it would give each store the tables of the async component model, which
-        // modules of ours do not use, and let in components that do.
-        .concurrency_support(false)
+        // On by default: it gives each store the tables of the async component model, which most
+        // modules do not use, and lets in components that do.
+        .concurrency_support(flavour == Flavour::Concurrent)
+        .wasm_component_model_async(flavour == Flavour::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
@@ -95,11 +98,11 @@ mod tests {
 
     #[test]
     fn an_engine_without_a_pool_compiles_for_one_with_it() {
-        let mut pooled = config();
+        let mut pooled = config(Flavour::Sequential);
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(2)));
-        let mut single = config();
+        let mut single = config(Flavour::Sequential);
         single.parallel_compilation(false);
-        let mut other = config();
+        let mut other = config(Flavour::Sequential);
         other.epoch_interruption(false);
 
         let of = |config| fingerprint(&Engine::new(&config).unwrap());
@@ -111,20 +114,19 @@ mod tests {
 
     #[test]
     fn code_for_concurrent_stores_is_not_ours() {
-        let mut concurrent = config();
-        concurrent.concurrency_support(true);
+        let of = |flavour| fingerprint(&Engine::new(&config(flavour)).unwrap());
 
-        let of = |config| fingerprint(&Engine::new(&config).unwrap());
-
-        assert_ne!(of(concurrent), of(config()));
+        assert_ne!(of(Flavour::Concurrent), of(Flavour::Sequential));
     }
 
     #[test]
-    fn a_component_of_the_async_model_is_refused() {
+    fn a_component_of_the_async_model_is_for_the_other_engine() {
         let component = wat::parse_str("(component (type (stream u8)))").unwrap();
 
-        let refusal = Engine::new(&config()).unwrap().precompile_component(&component).unwrap_err();
+        let refusal =
+            Engine::new(&config(Flavour::Sequential)).unwrap().precompile_component(&component).unwrap_err();
 
         assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
+        Engine::new(&config(Flavour::Concurrent)).unwrap().precompile_component(&component).unwrap();
     }
 }

@@ -14,7 +14,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::{LARGEST_CODE, VERB, reason};
+use super::{CONCURRENT, LARGEST_CODE, VERB, reason};
+use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
 
 /// How long a child may take by the clock: twice its CPU time, as it runs at the least priority.
@@ -24,10 +25,10 @@ pub(super) const WALL: Duration = Duration::from_secs(60);
 const COMPLAINT: u64 = 4 << 10;
 
 /// Compiles a module in a child.
-pub(super) fn compile(program: &Path, wasm: &[u8]) -> Result<Sealed> {
+pub(super) fn compile(program: &Path, flavour: Flavour, wasm: &[u8]) -> Result<Sealed> {
     let deadline = Instant::now() + WALL;
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
-    let mut worker = Worker::spawn(program, wasm.file()?)?;
+    let mut worker = Worker::spawn(program, flavour, wasm.file()?)?;
     let code = worker.read(deadline)?;
     let status = worker.wait(deadline)?;
     if status.success() {
@@ -46,10 +47,15 @@ struct Worker {
 impl Worker {
     /// Starts a child that has the module, and nothing else that is ours: not our environment, not
     /// our directory, not our terminal's signals, no descriptor besides its three streams.
-    fn spawn(program: &Path, wasm: File) -> Result<Worker> {
+    fn spawn(program: &Path, flavour: Flavour, wasm: File) -> Result<Worker> {
+        let flag = match flavour {
+            Flavour::Sequential => None,
+            Flavour::Concurrent => Some(format!("--{CONCURRENT}")),
+        };
         let child = Command::new(program)
             .arg0("portcullis")
             .arg(VERB)
+            .args(flag)
             .env_clear()
             .current_dir("/")
             .process_group(0)

@@ -14,11 +14,15 @@ use wasmtime::{Engine, Result, ensure};
 
 use self::slots::Slots;
 use super::artifact::Artifact;
+use super::flavour::Flavour;
 use super::layer::Layer;
 use super::sealed::Sealed;
 
 /// The verb by which a program of ours is told to be the child.
 pub const VERB: &str = "compile-worker";
+
+/// What tells the child that the code is for stores with several calls under way.
+pub const CONCURRENT: &str = "concurrent";
 
 /// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
 /// smaller one can cost is bounded by the limits of the child.
@@ -49,11 +53,12 @@ impl Compiler {
         Compiler::Child(Children { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() })
     }
 
-    /// Compiles a module. Blocks for as long as that takes, which is bounded for a child.
+    /// Compiles a module for an engine of this flavour. Blocks for as long as that takes, which is
+    /// bounded for a child.
     ///
     /// # Errors
     /// The module is not valid, or too large; the child came to a limit, and which.
-    pub(super) fn compile(&self, engine: &Engine, wasm: &[u8]) -> Result<Artifact> {
+    pub(super) fn compile(&self, engine: &Engine, flavour: Flavour, wasm: &[u8]) -> Result<Artifact> {
         ensure!(
             wasm.len() <= LARGEST,
             "a module of {} bytes: {LARGEST} (64 MiB) at most; strip its debug information",
@@ -63,7 +68,7 @@ impl Compiler {
             Compiler::InProcess => Sealed::of(&precompile(engine, wasm)?)?,
             Compiler::Child(children) => {
                 let _slot = children.slots.take();
-                child::compile(&children.program, wasm)?
+                child::compile(&children.program, flavour, wasm)?
             }
         };
         // SAFETY: `precompile` has returned these bytes, here or in a child that is this very

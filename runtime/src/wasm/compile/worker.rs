@@ -9,7 +9,7 @@ use wasmtime::Engine;
 
 use super::{LARGEST, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach};
-use crate::wasm::{settings, trap};
+use crate::wasm::{Flavour, settings, trap};
 
 /// CPU time that compiling may take.
 pub(super) const CPU: Duration = Duration::from_secs(30);
@@ -23,17 +23,17 @@ const DESCRIPTORS: u64 = 16;
 /// Steps of priority below the daemon's, nice(2): a core that serves gives a tenth to compiling.
 const NICE: i32 = 10;
 
-/// Compiles the module on stdin and writes its code to stdout.
+/// Compiles the module on stdin for an engine of this flavour and writes its code to stdout.
 ///
 /// # Errors
 /// The limits cannot be set, or the module cannot be compiled.
-pub fn work() -> anyhow::Result<()> {
+pub fn work(flavour: Flavour) -> anyhow::Result<()> {
     close_inherited();
     confine().context("limit the compiler")?;
     give_up();
     // One thread: what a module costs is then the same on every host, threads take memory of their
     // own, and the parent runs several of us.
-    let mut config = settings::config();
+    let mut config = settings::config(flavour);
     config.parallel_compilation(false);
     let mut wasm = Vec::new();
     std::io::stdin().lock().take(LARGEST as u64 + 1).read_to_end(&mut wasm).context("read the module")?;

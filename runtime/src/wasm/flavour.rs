@@ -1,0 +1,106 @@
+//! The two kinds of engine, and which of them a component needs.
+
+use wasmparser::{Parser, Payload};
+
+use super::{proxy, service};
+
+/// What stores of an engine can do; the machine code of one is nothing to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    /// One call at a time: core modules and components of WASI 0.2.
+    Sequential,
+    /// Several calls of an instance under way at once: the component model's `async`, on which WASI
+    /// 0.3 is built.
+    Concurrent,
+}
+
+/// What a program of WASI 0.3 exports.
+const PROGRAM: &str = "wasi:cli/run@0.3";
+
+/// What a component exports of WASI 0.3.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Asynchronous {
+    /// Nothing.
+    Nothing,
+    /// It is a program: the name of what it exports.
+    Program(String),
+    /// It answers HTTP: the name of what it exports.
+    Service(String),
+}
+
+impl Asynchronous {
+    /// Looks at what a component exports, before it is compiled. One that also answers HTTP as of
+    /// 0.2 needs nothing of 0.3. What is no component has nothing: its compiler says why.
+    pub(super) fn of(component: &[u8]) -> Asynchronous {
+        let names = exports(component);
+        let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
+        if find(proxy::INTERFACE).is_some() {
+            return Asynchronous::Nothing;
+        }
+        match (find(service::INTERFACE), find(PROGRAM)) {
+            (Some(name), _) => Asynchronous::Service(name),
+            (None, Some(name)) => Asynchronous::Program(name),
+            (None, None) => Asynchronous::Nothing,
+        }
+    }
+}
+
+/// Lists what a component itself exports, up to its first mistake: what lies within it is not its own.
+fn exports(component: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
+                let exports = section.into_iter().map_while(Result::ok);
+                names.extend(exports.map(|export| export.name.name.to_owned()));
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Asynchronous {
+        Asynchronous::of(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_component_is_told_by_what_it_exports_itself() {
+        let empty = r#"(instance $i) (export "wasi:http/handler@0.3.0" (instance $i))"#;
+
+        assert_eq!(
+            of(&format!("(component {empty})")),
+            Asynchronous::Service("wasi:http/handler@0.3.0".to_owned())
+        );
+        assert_eq!(of(&format!("(component (core module) (component {empty}))")), Asynchronous::Nothing);
+    }
+
+    #[test]
+    fn a_component_of_both_versions_needs_the_earlier_alone() {
+        let both = r#"(component (instance $i) (export "wasi:http/handler@0.3.0" (instance $i))
+            (export "wasi:http/incoming-handler@0.2.6" (instance $i)))"#;
+
+        assert_eq!(of(both), Asynchronous::Nothing);
+    }
+
+    #[test]
+    fn a_program_is_told_from_a_service() {
+        let program = r#"(component (instance $i) (export "wasi:cli/run@0.3.2" (instance $i)))"#;
+
+        assert_eq!(of(program), Asynchronous::Program("wasi:cli/run@0.3.2".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_component_exports_nothing() {
+        assert_eq!(Asynchronous::of(b"\0asm\x0d\0\x01\0\xff\xff"), Asynchronous::Nothing);
+        assert_eq!(Asynchronous::of(b""), Asynchronous::Nothing);
+    }
+}

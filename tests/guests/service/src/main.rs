@@ -1,0 +1,170 @@
+//! Answers HTTP by itself as of WASI 0.3, each path in a way of its own.
+
+mod bad;
+
+use std::future::Future;
+
+use wasip3::clocks::monotonic_clock::wait_for;
+use wasip3::exports::http::handler::Guest;
+use wasip3::http::client;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
+use wasip3::wit_bindgen::rt::async_support::{FutureReader, StreamResult, StreamWriter};
+use wasip3::{spawn_local, wit_future, wit_stream};
+
+wasip3::http::service::export!(Service);
+
+struct Service;
+
+type Answer = Result<Response, ErrorCode>;
+
+/// What comes behind a body.
+type End = Result<Option<Fields>, ErrorCode>;
+
+impl Guest for Service {
+    async fn handle(request: Request) -> Answer {
+        let target = request.get_path_with_query().unwrap_or_default();
+        let path = target.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
+        let (verb, word) = path.split_once('/').unwrap_or((&path, ""));
+        match verb {
+            "hello" => text("hello\n"),
+            "echo" => echo(request),
+            "pass" => pass(request),
+            "facts" => text(&facts(&request)),
+            "say" => {
+                println!("to stdout");
+                eprintln!("to stderr");
+                text("said\n")
+            }
+            "status" => status(word),
+            "pour" => pour(word),
+            "fetch" => text(&fetch(word).await),
+            "sleep" => {
+                wait_for(word.parse().unwrap_or(0) * 1_000_000).await;
+                text("slept\n")
+            }
+            "refuse" => Err(ErrorCode::InternalError(Some("no".to_owned()))),
+            other => bad::handle(other).await,
+        }
+    }
+}
+
+/// Makes a response whose body is written behind the head, and says what comes behind the body.
+fn answer<F>(fields: &[(&str, &str)], write: impl FnOnce(StreamWriter<u8>) -> F + 'static) -> Answer
+where
+    F: Future<Output = End> + 'static,
+{
+    let headers = Fields::new();
+    for (name, value) in fields {
+        headers.append(name, value.as_bytes()).expect("a field");
+    }
+    let (writer, contents) = wit_stream::new();
+    let (end, ended) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(headers, Some(contents), ended);
+    spawn_local(async move {
+        let said = write(writer).await;
+        let _read = end.write(said).await;
+    });
+    Ok(response)
+}
+
+/// Answers with a text.
+fn text(text: &str) -> Answer {
+    let text = text.as_bytes().to_vec();
+    answer(&[("content-type", "text/plain")], move |mut body| async move {
+        body.write_all(text).await;
+        Ok(None)
+    })
+}
+
+/// Answers with any status, and a body.
+fn status(word: &str) -> Answer {
+    let response = answer(&[("content-length", "5")], |mut body| async move {
+        body.write_all(b"body\n".to_vec()).await;
+        Ok(None)
+    })?;
+    match response.set_status_code(word.parse().unwrap_or(500)) {
+        Ok(()) => Ok(response),
+        Err(()) => text("refused\n"),
+    }
+}
+
+/// Sends the request's body back while it comes, and behind it the request's trailers and its length.
+fn echo(request: Request) -> Answer {
+    let (processed, outcome) = wit_future::new(|| Ok(()));
+    let (mut body, trailers) = Request::consume_body(request, outcome);
+    drop(processed);
+    answer(&[("trailer", "x-length, x-sum")], |mut to| async move {
+        let mut length = 0;
+        loop {
+            let (result, bytes) = body.read(Vec::with_capacity(16384)).await;
+            length += bytes.len();
+            if !to.write_all(bytes).await.is_empty() || result == StreamResult::Dropped {
+                break;
+            }
+        }
+        let given = trailers.await?;
+        let trailers = Fields::new();
+        for (name, value) in given.map(|given| given.copy_all()).unwrap_or_default() {
+            trailers.append(&name, &value).expect("a field");
+        }
+        trailers.append("x-length", length.to_string().as_bytes()).expect("a field");
+        Ok(Some(trailers))
+    })
+}
+
+/// Makes the request's body the response's, and is done.
+fn pass(request: Request) -> Answer {
+    let (processed, outcome) = wit_future::new(|| Ok(()));
+    let (body, trailers): (_, FutureReader<End>) = Request::consume_body(request, outcome);
+    drop(processed);
+    let (response, _sent) = Response::new(Fields::new(), Some(body), trailers);
+    Ok(response)
+}
+
+/// Says all that is known of a request, and of ourselves.
+fn facts(request: &Request) -> String {
+    let mut lines = vec![
+        format!("method {:?}", request.get_method()),
+        format!("scheme {:?}", request.get_scheme()),
+        format!("authority {:?}", request.get_authority()),
+        format!("target {:?}", request.get_path_with_query()),
+        format!("args {:?}", std::env::args().collect::<Vec<_>>()),
+    ];
+    let mut fields = request.get_headers().copy_all();
+    fields.sort();
+    lines.extend(
+        fields.iter().map(|(name, value)| format!("field {name}: {}", String::from_utf8_lossy(value))),
+    );
+    lines.extend(std::env::vars().map(|(name, value)| format!("env {name}={value}")));
+    lines.join("\n") + "\n"
+}
+
+/// Writes this many MiB.
+fn pour(word: &str) -> Answer {
+    let most: usize = word.parse().unwrap_or(1);
+    answer(&[], move |mut body| async move {
+        for _ in 0..most * 16 {
+            if !body.write_all(vec![b'x'; 65536]).await.is_empty() {
+                break;
+            }
+        }
+        Ok(None)
+    })
+}
+
+/// Asks another server.
+async fn fetch(authority: &str) -> String {
+    let (end, ended) = wit_future::new(|| Ok(None));
+    let (request, _sent) = Request::new(Fields::new(), None, ended, None);
+    drop(end);
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some(authority)).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
+    match client::send(request).await {
+        Ok(response) => format!("{}\n", response.get_status_code()),
+        Err(code) => format!("{code:?}\n"),
+    }
+}
+
+/// A program of this target has a `main`. Nobody runs it.
+fn main() {}
