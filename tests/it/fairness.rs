@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Crowd, Daemon, Latencies, Program, Setup, figure, until};
+use crate::harness::{Client, Crowd, Daemon, Latencies, PATIENCE, Program, Setup, figure, until, within};
 
 /// Requests whose latencies are looked at.
 const REQUESTS: usize = 200;
@@ -24,38 +24,50 @@ fn latencies(client: &mut Client) -> Latencies {
     Latencies::of(client, "/hello", REQUESTS, |response| assert_eq!(response.text(), "hello\n"))
 }
 
-/// Measures the good handler alone and beside a crowd, in turns, and returns the best pair of p99s,
-/// since the machine is not ours alone.
-fn alone_and_beside(daemon: &Daemon, crowd: impl Fn() -> Crowd) -> (Duration, Duration) {
+/// What a handler's latencies are, beside a crowd or without one.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    median: Duration,
+    p99: Duration,
+}
+
+impl Measured {
+    fn of(client: &mut Client) -> Measured {
+        let latencies = latencies(client);
+        Measured { median: latencies.percentile(50), p99: latencies.percentile(99) }
+    }
+}
+
+/// Measures the good handler alone and beside a crowd, in turns, and returns the pair in which it
+/// fared best, since the machine is not ours alone.
+fn alone_and_beside(daemon: &Daemon, crowd: impl Fn() -> Crowd) -> (Measured, Measured) {
     let mut client = daemon.client();
     latencies(&mut client);
     let pair = |client: &mut Client| {
-        let alone = latencies(client).percentile(99);
+        let alone = Measured::of(client);
         let crowd = crowd();
-        until("the crowd to be at work", || (crowd.answers() > 0).then_some(()));
-        let beside = latencies(client);
+        within(PATIENCE * 3, "the crowd to be at work", || (crowd.answers() > 0).then_some(()));
+        let beside = Measured::of(client);
         drop(crowd);
-        figure(&format!(
-            "p99 alone {alone:?}; beside: p50 {:?}, p99 {:?}",
-            beside.percentile(50),
-            beside.percentile(99)
-        ));
-        (alone, beside.percentile(99))
+        figure(&format!("alone {alone:?}; beside {beside:?}"));
+        (alone, beside)
     };
     let pairs = (0..3).map(|_| pair(&mut client));
-    pairs.min_by_key(|(_, beside)| *beside).unwrap()
+    pairs.min_by_key(|(_, beside)| beside.p99).unwrap()
 }
 
-/// Twice the p99 of a handler alone is what a crowd may cost it, or a few turns of a scheduler that
-/// other processes use as well: without a lane for those who compute it was 10 ms for each two of them.
-fn assert_fair((alone, beside): (Duration, Duration)) {
-    let most = (alone * 2).max(Duration::from_millis(40));
-    assert!(beside <= most, "alone {alone:?}, beside the crowd {beside:?}");
+/// Twice its p99 is what a crowd may cost a handler. On a machine that others use as well, turns of
+/// their processes are on top, which a crowd has to wait for too; so much is let pass that what is
+/// found out is a daemon without a lane, where 32 guests made the median 160 ms.
+fn assert_fair((alone, beside): (Measured, Measured)) {
+    let median = (alone.median * 2).max(Duration::from_millis(30));
+    let p99 = (alone.p99 * 2).max(Duration::from_millis(150));
+    assert!(beside.median <= median && beside.p99 <= p99, "alone {alone:?}, beside the crowd {beside:?}");
 }
 
 #[test]
 fn a_handler_that_spins_on_every_core_leaves_another_its_p99() {
-    let daemon = beside("limits = { cpu = \"200ms\", time = \"20s\" }", &Program::new().spin());
+    let daemon = beside("limits = { cpu = \"50ms\", time = \"20s\" }", &Program::new().spin());
 
     assert_fair(alone_and_beside(&daemon, || Crowd::on(daemon.port(), "/bad", 32)));
 }

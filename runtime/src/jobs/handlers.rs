@@ -46,6 +46,7 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
         "waiting": taken.waiting,
         "requests": ended,
         "failures": entry.record.failed(),
+        "reasons": entry.record.reasons(),
         "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         "limits": describe::limits(&entry.limits),
         "private": routes.is_empty(),
