@@ -74,6 +74,7 @@ fn answers() -> Vec<Case> {
             &[
                 "calls::a_loop_ends_at_the_depth_with_an_error_that_says_so",
                 "calls::one_request_starts_so_many_jobs_and_no_more",
+                "outbound::bounds::a_handler_that_asks_its_own_daemon_for_itself_comes_to_an_end",
             ],
         ),
     ]
@@ -244,15 +245,45 @@ fn reach() -> Vec<Case> {
                 "mounts::whoever_wins_a_race_of_renames_no_guest_gets_out",
             ],
         ),
-        case(56, "requests to addresses inside", "refused unless granted", &[]),
         case(
-            57,
-            "names that change their address",
-            "the address that was checked is the one connected to",
-            &[],
+            56,
+            "requests to addresses inside",
+            "refused unless granted",
+            &[
+                "outbound::matrix::of_all_spellings_only_those_that_are_granted_reach_a_server",
+                "outbound::matrix::a_proxy_of_the_environment_is_not_used",
+            ],
         ),
-        case(58, "requests to elsewhere without end", "bounded in number, size and time", &[]),
-        case(59, "sockets of its own", "not there", &[]),
+        Case {
+            falls_short: "that a name is looked up once is shown by a unit test of net::outbound::dial, with a resolver that \
+                          changes its mind: no test here is the host's name server",
+            ..case(
+                57,
+                "names that change their address",
+                "the address that was checked is the one connected to",
+                &[
+                    "outbound::matrix::an_allowed_name_at_an_address_without_a_grant_is_denied_with_the_line_to_add",
+                ],
+            )
+        },
+        case(
+            58,
+            "requests to elsewhere without end",
+            "bounded in number, size and time",
+            &[
+                "outbound::bounds::one_call_more_than_the_limit_is_refused",
+                "outbound::bounds::calls_that_are_held_open_count_until_they_are_let_go",
+                "outbound::bounds::a_response_at_the_limit_passes_and_one_byte_more_does_not",
+                "outbound::bounds::a_server_that_says_nothing_costs_its_deadline_and_no_processor",
+                "outbound::bounds::a_server_that_drips_is_cut_off_at_the_end_of_the_whole_time",
+            ],
+        ),
+        case(
+            59,
+            "sockets of its own",
+            "not there",
+            &["outbound::bounds::a_core_module_cannot_ask_and_a_components_sockets_stay_shut"],
+        ),
         Case {
             falls_short: "clocks are not coarsened and loads are not masked: handlers of parties that do not trust each other \
                           belong into daemons of their own (SECURITY.md)",
