@@ -11,9 +11,10 @@
 //!
 //! | layer | module | holds |
 //! |---|---|---|
+//! | 0 | [`given`] | files that an operator names: read whole, within a bound, never waited for |
 //! | 0 | [`observe`] | the log, and what the service manager is told |
 //! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
-//! | 0 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
+//! | 1 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
 //! | 1 | [`job`] | the job and all it is made of |
 //! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
 //! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |
@@ -44,6 +45,7 @@
 //! 5. Nothing is appended after a response's head: a late failure resets the stream.
 
 pub mod confine;
+pub mod given;
 pub mod observe;
 
 pub mod net;

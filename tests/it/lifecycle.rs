@@ -1,8 +1,6 @@
 //! The daemon's life: listeners that come and go, signals, and the end.
 
 use std::fs;
-use std::io::Read as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -202,38 +200,4 @@ fn a_connection_that_never_sent_a_request_does_not_hold_up_the_end() {
 
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert!(silent.rest().is_empty());
-}
-
-/// Starts a daemon that waits for its configuration: nobody writes to the FIFO it reads.
-fn waiting_for_its_configuration() -> Daemon {
-    let setup = Setup::new("").under(&AS_CONFIGURED);
-    let config = setup.path("portcullis.toml");
-    fs::remove_file(&config).unwrap();
-    make_fifo(&config);
-    setup.spawn()
-}
-
-fn make_fifo(path: &Path) {
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-}
-
-#[test]
-fn a_signal_to_end_is_heard_while_the_configuration_is_read() {
-    let mut daemon = waiting_for_its_configuration();
-    until("it handles signals", || {
-        // proc_pid_status(5): bit 14 of SigCgt is SIGTERM.
-        let mut status = String::new();
-        fs::File::open(format!("/proc/{}/status", daemon.pid()))
-            .unwrap()
-            .read_to_string(&mut status)
-            .unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
-        (u64::from_str_radix(caught, 16).unwrap() & 1 << 14 != 0).then_some(())
-    });
-    let start = Instant::now();
-
-    assert_eq!(daemon.terminate().code, Some(0));
-
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }

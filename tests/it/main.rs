@@ -16,6 +16,7 @@ mod faults;
 mod floods;
 mod foreign;
 mod gate;
+mod given;
 mod handlers;
 mod hardening;
 mod harness;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::say;
 use super::socket::{Socket, call};
 use super::table::{elements, text};
+use crate::config;
 
 /// Shows what a reload would change in the daemon that runs. Changes nothing.
 #[derive(clap::Args)]
@@ -28,19 +29,21 @@ pub(super) struct ReloadArgs {
     socket: Socket,
 }
 
-pub(super) fn plan(PlanArgs { config, socket }: PlanArgs) -> Result<ExitCode> {
+pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCode> {
     let here = |path: PathBuf| {
         let path = std::path::absolute(&path).with_context(|| path.display().to_string())?;
         path.into_os_string().into_string().ok().context("the path is not UTF-8")
     };
-    let call = if config.as_os_str() == "-" {
+    let call = if file.as_os_str() == "-" {
         let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut text)?;
+        // One more than the daemon takes, so that it is the daemon who says so.
+        let most = config::LARGEST + 1;
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), most), &mut text)?;
         let mut call = call("plan", ["-".to_owned(), here(PathBuf::from("."))?]);
         call.stdin = text.into();
         call
     } else {
-        call("plan", [here(config)?])
+        call("plan", [here(file)?])
     };
     socket.show(call, print)
 }

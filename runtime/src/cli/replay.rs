@@ -13,9 +13,10 @@ use super::{complain, serve};
 use crate::cgi::HeadParser;
 use crate::config::{HandlerConfig, Mount};
 use crate::engine::Engine;
+use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
-use crate::jobs::Loader;
-use crate::record::{Bundle, Outcome};
+use crate::jobs::{self, Loader};
+use crate::record::{self, Bundle, Outcome};
 use crate::wasm::{Compilation, Sandbox, Source, WasiHttp03};
 
 /// Runs a failed job again, as its record says, and compares how it ends.
@@ -40,8 +41,8 @@ pub(super) struct Args {
 
 pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let shown = args.file.display().to_string();
-    let bytes = std::fs::read(&args.file).with_context(|| format!("read {shown}"))?;
-    let bundle = Bundle::read(&bytes).with_context(|| shown.clone())?;
+    let file = given::read(&args.file, record::LARGEST).with_context(|| format!("read {shown}"))?;
+    let bundle = Bundle::read(&file.bytes).with_context(|| shown.clone())?;
     let mut env = bundle.env()?;
     for variable in &args.env {
         let (name, value) =
@@ -76,9 +77,10 @@ impl Args {
     /// Makes the handler that failed, of its own module or of another.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
-        let bytes = std::fs::read(&module)
+        let given = given::read(&module, jobs::LARGEST_MODULE)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
-        let digest: String = Source::new(bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String =
+            Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
         if self.module.is_none() && digest != bundle.digest {
             complain(&format!("{} is another module than the one that failed", module.display()));
         }

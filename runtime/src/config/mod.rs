@@ -32,13 +32,18 @@ pub use units::{Mode, Size, Span, UnitError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::given;
+
+/// The largest configuration, in bytes: a thousand handlers take a third of it.
+pub const LARGEST: u64 = 1 << 20;
+
 /// Reads a configuration file. What it names by a relative path lies beside it.
 ///
 /// # Errors
 /// The file cannot be read, or everything that is wrong with it, in the order of its lines.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let file = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match given::text(path, LARGEST) {
         Ok(text) => {
             let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             parse(&text, base.unwrap_or(Path::new(".")), &file)
@@ -50,7 +55,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// Finds out where the daemon of a configuration file has its admin socket, whatever else is wrong
 /// with the file; none: it says nothing that can be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = given::text(path, LARGEST).ok()?;
     let written = reader::document(&text, &report::Report::new(&text))?.admin?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     check::admin(&written.value, base.unwrap_or(Path::new("."))).ok()

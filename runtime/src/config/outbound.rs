@@ -7,6 +7,7 @@ use super::meant::{Ca, Outbound};
 use super::reader::At;
 use super::report::Report;
 use super::scalar;
+use crate::given::{self, Given};
 use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
 
@@ -41,14 +42,10 @@ pub(super) fn ca(written: Option<&At<file::Outbound>>, base: &Path, report: &Rep
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
-        let shown = path.display();
-        match path.metadata() {
-            Ok(found) if found.is_file() && found.len() <= LARGEST_CA => {}
-            Ok(_) => return Err(format!("wanted a PEM file of 1MiB at most, found something else: {shown}")),
-            Err(error) => return Err(format!("there is no PEM file at {shown}: {error}")),
+        match given::read(&path, LARGEST_CA) {
+            Ok(Given { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
+            Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
         }
-        let pem = std::fs::read(&path).map_err(|error| format!("{shown}: cannot be read: {error}"))?;
-        Ok(Some(Ca { path, pem: pem.into() }))
     })
 }
 

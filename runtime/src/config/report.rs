@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io;
 use std::ops::Range;
+
+use crate::given::Refusal;
 
 /// One mistake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,8 +36,8 @@ pub(super) struct Report<'t> {
 
 impl ConfigErrors {
     /// Says that there is nothing to read.
-    pub(super) fn unreadable(file: String, error: &io::Error) -> ConfigErrors {
-        let message = format!("the configuration cannot be read: {error}");
+    pub(super) fn unreadable(file: String, refusal: &Refusal) -> ConfigErrors {
+        let message = format!("the configuration cannot be read: {refusal}");
         ConfigErrors { file, errors: vec![ConfigError { line: 0, key: String::new(), message }] }
     }
 }

@@ -1,10 +1,12 @@
 //! Secrets that the service manager keeps for the daemon, as variables of a handler.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::config::Secret;
+use crate::given::{self, Given, Refusal};
 use crate::job::Env;
 
 /// The largest secret, in bytes: what Linux takes as one variable of a process, `MAX_ARG_STRLEN`.
@@ -35,11 +37,13 @@ pub(super) fn add(env: &mut Env, secrets: &[Secret]) -> Result<()> {
 /// Reads one credential, without a newline at its end.
 fn read(directory: &Path, name: &str) -> Result<String> {
     let path = directory.join(name);
-    let found = path.metadata().with_context(|| {
-        format!("there is no credential {name:?}: write LoadCredential={name}:/PATH in the unit")
-    })?;
-    ensure!(found.len() <= LARGEST, "the credential {name:?} is larger than {LARGEST} bytes");
-    let bytes = std::fs::read(&path).with_context(|| format!("the credential {name:?} cannot be read"))?;
+    let bytes = match given::read(&path, LARGEST) {
+        Ok(Given { bytes, .. }) => bytes,
+        Err(Refusal::Unreadable(error)) if error.kind() == ErrorKind::NotFound => {
+            bail!("there is no credential {name:?}: write LoadCredential={name}:/PATH in the unit")
+        }
+        Err(refusal) => bail!("the credential {name:?} cannot be read: {refusal}"),
+    };
     let Ok(mut text) = String::from_utf8(bytes) else { bail!("the credential {name:?} is no UTF-8 text") };
     if text.ends_with('\n') {
         text.pop();

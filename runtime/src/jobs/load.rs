@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use super::credential;
 use crate::catalog::Catalog;
 use crate::config::{self, Ca, Config, HandlerConfig, Probe, Recording};
+use crate::given::{self, Given};
 use crate::http::outbound::{Caller, Grant};
 use crate::job::{Access, Entry, Kind, Mapping, Mount, Name, Record, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
@@ -87,6 +88,9 @@ pub struct Compiled<'a> {
 
 /// The modules of one load. Handlers that share a module wait for the one of them that compiles it.
 type Codes = Mutex<HashMap<Digest, Arc<OnceLock<Result<Code, String>>>>>;
+
+/// The largest module, in bytes: four times the largest that was found, an interpreter with its library.
+pub const LARGEST_MODULE: u64 = 256 << 20;
 
 /// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
 /// sandbox decides.
@@ -223,8 +227,8 @@ impl Loader {
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
         );
-        let bytes =
-            std::fs::read(&config.module).with_context(|| format!("read {}", show(&config.module)))?;
+        let Given { bytes, .. } = given::read(&config.module, LARGEST_MODULE)
+            .with_context(|| format!("read {}", show(&config.module)))?;
         let source = Source::new(bytes);
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;

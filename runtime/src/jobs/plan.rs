@@ -32,9 +32,6 @@ pub struct Plan {
 /// The two do not go together.
 pub type Overlay = Arc<dyn Fn(&mut Config) -> Result<()> + Send + Sync>;
 
-/// The largest configuration that is read from stdin, in bytes.
-const LARGEST: u64 = 4 << 20;
-
 /// A configuration that is to be read.
 enum Source {
     File(PathBuf),
@@ -47,7 +44,7 @@ impl Handler for Plan {
             let source = match &job.args[..] {
                 [dash, base @ ..] if dash == "-" && base.len() < 2 => {
                     let base = base.first().map_or(".", String::as_str).into();
-                    let text = job.stdin.read_to_end(LARGEST).await?;
+                    let text = job.stdin.read_to_end(config::LARGEST).await?;
                     String::from_utf8(text)
                         .map(|text| Source::Text { text, base })
                         .map_err(|_| anyhow!("the configuration is not UTF-8"))

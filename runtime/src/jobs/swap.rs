@@ -12,7 +12,7 @@ use crate::catalog::Percent;
 use crate::job::{Entry, Handler, Job, Name, Run};
 
 /// The largest module that can be uploaded, in bytes.
-const LARGEST: u64 = 64 << 20;
+pub const LARGEST_SWAP: u64 = 64 << 20;
 
 /// How long a trial lasts that does not say.
 const TRIAL: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub struct Swap {
 impl Handler for Swap {
     fn run(self: Arc<Self>, mut job: Job) -> Run {
         Box::pin(async move {
-            let bytes = job.stdin.read_to_end(LARGEST).await?;
+            let bytes = job.stdin.read_to_end(LARGEST_SWAP).await?;
             let outcome = self.swap(&job, bytes).await;
             tell(&job, outcome.map(|told| told.to_string())).await
         })

@@ -20,8 +20,8 @@ use crate::wasm::cache;
 /// Files that are kept; the oldest goes first.
 const FILES: usize = 100;
 
-/// Bytes of all of them together.
-const BYTES: u64 = 64 << 20;
+/// Bytes of all of them together, and so the most of one.
+pub const LARGEST: u64 = 64 << 20;
 
 /// Failed jobs that wait to be written; one more is not kept.
 const WAITING: usize = 16;
@@ -143,7 +143,7 @@ impl Shelf {
     /// Removes the oldest files until one more of this size fits.
     fn make_room(&mut self, size: u64) {
         let total = |files: &VecDeque<(String, u64)>| files.iter().map(|(_, size)| size).sum::<u64>();
-        while self.files.len() >= FILES || total(&self.files) + size > BYTES {
+        while self.files.len() >= FILES || total(&self.files) + size > LARGEST {
             let Some((oldest, _)) = self.files.pop_front() else { return };
             // Whoever has taken it away has made room as well.
             let _gone = unlinkat(&self.dir, &oldest, AtFlags::empty());
@@ -170,7 +170,7 @@ mod tests {
 
         let mut again = Shelf::open(&path).unwrap();
         assert_eq!((again.files.len(), again.files[0].0.as_str()), (FILES, "005.failure.json"));
-        again.make_room(BYTES - 3000);
+        again.make_room(LARGEST - 3000);
 
         assert_eq!(again.files.len(), 3);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 4);

@@ -1,20 +1,21 @@
 //! The daemon as a process of its own: started, waited for, asked and ended.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Client, Log, PATIENCE, until, within};
+use super::{Client, Log, PATIENCE, Program, until, within};
+
+/// The file that lets go a daemon that is held.
+const OPEN: &str = "open";
 
 /// What a daemon is started with.
 pub(crate) struct Setup {
@@ -202,18 +203,21 @@ impl Setup {
         (ended, names)
     }
 
-    /// Starts the daemon with a configuration that it cannot read a second time before it is given
-    /// one: so it is held between the binding of its sockets and the opening of its gate.
+    /// Starts the daemon with one more handler, whose probe is answered when [`Daemon::open`] says so:
+    /// until then it is held between the binding of its sockets and the opening of its gate.
     pub(crate) fn shut(self) -> Daemon {
-        let config = self.path("portcullis.toml");
-        let text = fs::read(&config).unwrap();
-        fs::remove_file(&config).unwrap();
-        mknodat(CWD, &config, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let daemon = self.spawn();
-        supply(&config, &text);
+        let daemon = self.holding().spawn();
         daemon.log.line("listening on");
-        fs::write(daemon.path("portcullis.text"), text).unwrap();
         daemon
+    }
+
+    /// Adds the handler that holds up each generation which it is new in.
+    pub(crate) fn holding(self) -> Setup {
+        fs::create_dir(self.path("held")).unwrap();
+        let settings = "mounts = [{ host = \"held\", guest = \"/held\" }]\nlimits.time = \"none\"\n\
+            probe = { path = \"/holds\" }\n";
+        let module = Program::new().await_file(OPEN).say("Content-Type: text/plain\n\n").wasm();
+        self.handler("holds", settings, &module)
     }
 
     fn command(&self) -> Command {
@@ -228,15 +232,6 @@ impl Setup {
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
-}
-
-/// Writes to a FIFO once somebody reads it.
-fn supply(fifo: &Path, text: &[u8]) {
-    let mut writer = until("the configuration is asked for", || {
-        let opened = OpenOptions::new().write(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(fifo);
-        opened.ok()
-    });
-    writer.write_all(text).unwrap();
 }
 
 impl Daemon {
@@ -261,8 +256,13 @@ impl Daemon {
 
     /// Lets a daemon that was started with [`Setup::shut`] go on, and waits until it is ready.
     pub(crate) fn open(&mut self) {
-        supply(&self.path("portcullis.toml"), &fs::read(self.path("portcullis.text")).unwrap());
+        self.let_go();
         self.ready();
+    }
+
+    /// Lets a generation that is held up go on.
+    pub(crate) fn let_go(&self) {
+        fs::write(self.path("held").join(OPEN), "").unwrap();
     }
 
     /// Returns a path in the daemon's directory.

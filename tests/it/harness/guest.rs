@@ -26,6 +26,8 @@ const PRELUDE: &str = r#"
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
   (func $write (param $fd i32) (param $at i32) (param $length i32)
@@ -78,7 +80,14 @@ impl Program {
         self.write(2, text)
     }
 
-    fn write(mut self, fd: u8, text: &str) -> Program {
+    fn write(self, fd: u8, text: &str) -> Program {
+        let (program, at) = self.place(text);
+        let length = text.len();
+        program.code(&format!("(call $write (i32.const {fd}) (i32.const {at}) (i32.const {length}))"))
+    }
+
+    /// Puts a text into memory, and says where it is.
+    fn place(mut self, text: &str) -> (Program, usize) {
         let escaped: String = text.bytes().fold(String::new(), |mut all, byte| {
             let _infallible = write!(all, "\\{byte:02x}");
             all
@@ -87,7 +96,7 @@ impl Program {
         self.end += length;
         assert!(self.end < self.pages << 16, "the texts of a guest have their place");
         let _infallible = writeln!(self.data, "(data (i32.const {at}) \"{escaped}\")");
-        self.code(&format!("(call $write (i32.const {fd}) (i32.const {at}) (i32.const {length}))"))
+        (self, at)
     }
 
     /// Adds instructions.
@@ -120,6 +129,19 @@ impl Program {
     /// Waits.
     pub(crate) fn sleep(self, time: Duration) -> Program {
         self.code(&format!("(call $sleep (i64.const {}))", time.as_nanos()))
+    }
+
+    /// Waits until there is a file of this name in its first mount.
+    pub(crate) fn await_file(self, name: &str) -> Program {
+        let (program, at) = self.place(name);
+        let length = name.len();
+        // The first descriptor behind those of stdio is that of the first mount.
+        program.code(&format!(
+            "(loop $until
+               (call $sleep (i64.const 5000000))
+               (br_if $until (call $path_open (i32.const 3) (i32.const 0) (i32.const {at}) (i32.const {length})
+                 (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 16))))"
+        ))
     }
 
     /// Waits for as long as it is let.

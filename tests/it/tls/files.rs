@@ -112,9 +112,15 @@ fn a_file_that_is_missing_or_none_is_named() {
         fs::remove_file(dir.join("key.pem")).unwrap();
         fs::create_dir(dir.join("key.pem")).unwrap();
     });
+    let fifo = check(|dir| {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        fs::remove_file(dir.join("cert.pem")).unwrap();
+        mknodat(CWD, dir.join("cert.pem"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    });
 
     assert!(missing.stderr.contains("/cert.pem: there is no such file"), "{}", missing.stderr);
-    assert!(directory.stderr.contains("/key.pem: this is not a file"), "{}", directory.stderr);
+    assert!(directory.stderr.contains("/key.pem: wanted a file, found a directory"), "{}", directory.stderr);
+    assert!(fifo.stderr.contains("/cert.pem: wanted a file, found a FIFO, "), "{}", fifo.stderr);
 }
 
 #[test]

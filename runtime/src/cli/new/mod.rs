@@ -5,6 +5,7 @@ mod sdk;
 pub(super) mod verb;
 
 use super::build;
+use crate::given::{self, Refusal};
 use crate::job::Name;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -62,9 +63,9 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     let dir = parent.join(name);
     ensure!(!dir.exists(), "{}: is there already: choose another name, or remove it", dir.display());
     let config = parent.join("portcullis.toml");
-    let before = match fs::read_to_string(&config) {
+    let before = match given::text(&config, crate::config::LARGEST) {
         Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(Refusal::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),
     };
     let after = config::added(before.as_deref(), name).with_context(|| config.display().to_string())?;

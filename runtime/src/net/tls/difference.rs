@@ -1,7 +1,9 @@
 //! What differs between two generations of certificates.
 
 use super::acceptor::Tls;
+use super::files::LARGEST;
 use super::options::{ClientOptions, Demand, TlsOptions};
+use crate::given;
 use crate::net::Endpoint;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 /// Looks at every file that is read.
 pub(super) fn contents(options: &TlsOptions) -> Contents {
     let digest = |path: PathBuf| {
-        let digest = std::fs::read(&path).ok().map(|bytes| Sha256::digest(bytes).into());
+        let digest = given::read(&path, LARGEST).ok().map(|given| Sha256::digest(given.bytes).into());
         (path, digest)
     };
     order(options).into_iter().map(digest).collect()

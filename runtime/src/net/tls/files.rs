@@ -1,15 +1,16 @@
 //! Reads certificates, keys and revocation lists, and says what is wrong with a file and what to do.
 
+use crate::given::{self, Given, Refusal};
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use std::fs::{self, Metadata};
-use std::io::{self, ErrorKind};
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// More than any chain or bundle of certificates, in bytes.
-const LARGEST: u64 = 4 << 20;
+pub(super) const LARGEST: u64 = 4 << 20;
 
 /// The permission of everybody to read.
 const WORLD: u32 = 0o004;
@@ -55,23 +56,24 @@ pub(super) fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDe
     Ok(lists)
 }
 
-/// Reads a file that is small, and no pipe: that could be read only once, and a reload reads again.
 fn read(path: &Path) -> Result<(Vec<u8>, Metadata)> {
-    let found = fs::metadata(path).map_err(|error| unreadable(&error))?;
-    ensure!(found.is_file(), "this is not a file: name one that can be read again by a reload");
-    ensure!(found.len() > 0, "the file is empty");
-    ensure!(found.len() <= LARGEST, "the file is larger than {} MiB: this is something else", LARGEST >> 20);
-    let bytes = fs::read(path).map_err(|error| unreadable(&error))?;
-    Ok((bytes, found))
+    let Given { bytes, metadata } = given::read(path, LARGEST).map_err(unreadable)?;
+    ensure!(!bytes.is_empty(), "the file is empty");
+    Ok((bytes, metadata))
 }
 
-fn unreadable(error: &io::Error) -> Error {
-    match error.kind() {
-        ErrorKind::NotFound => anyhow!("there is no such file"),
-        ErrorKind::PermissionDenied => {
-            anyhow!("the daemon may not read it: change its group and mode, or pass it with LoadCredential=")
-        }
-        _ => anyhow!("it cannot be read: {error}"),
+fn unreadable(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Unreadable(error) => match error.kind() {
+            ErrorKind::NotFound => anyhow!("there is no such file"),
+            ErrorKind::PermissionDenied => {
+                anyhow!(
+                    "the daemon may not read it: change its group and mode, or pass it with LoadCredential="
+                )
+            }
+            _ => anyhow!("it cannot be read: {error}"),
+        },
+        other @ (Refusal::NotAFile(_) | Refusal::TooLarge(_)) => other.into(),
     }
 }
 
@@ -108,6 +110,7 @@ pub(super) fn about<T>(path: &Path, outcome: Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn refusal(bytes: &[u8], read: impl Fn(&Path) -> Result<()>) -> String {
         let dir = tempfile::tempdir().unwrap();

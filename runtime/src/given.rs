@@ -1,0 +1,154 @@
+//! Files that an operator names: read whole, within a bound, and never waited for.
+
+use std::fmt;
+use std::fs::{File, FileType, Metadata, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// A file as it was when it was read.
+#[derive(Debug)]
+pub struct Given {
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Whose it is, and who may read it.
+    pub metadata: Metadata,
+}
+
+/// Why there is nothing to read.
+#[derive(Debug)]
+pub enum Refusal {
+    /// It is something else than a file: this.
+    NotAFile(&'static str),
+    /// It is larger than this many bytes.
+    TooLarge(u64),
+    /// It is not there, not ours to read, or the disk fails.
+    Unreadable(io::Error),
+}
+
+/// Reads a file of at most `most` bytes.
+///
+/// What is no regular file is refused without a byte read: a FIFO, a terminal or a socket gives its
+/// bytes once and when it likes, and whoever reloads reads again. A file that grows while it is read,
+/// or has no end as some of /proc have none, is refused at the bound.
+///
+/// # Errors
+/// The three of [`Refusal`].
+pub fn read(path: &Path, most: u64) -> Result<Given, Refusal> {
+    // Before it is opened: to open a device may do something to it.
+    regular(&path.metadata()?)?;
+    // It may be another one by now: open(2) waits for the other end of a FIFO, unless told not to.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    let metadata = file.metadata()?;
+    regular(&metadata)?;
+    if metadata.len() > most {
+        return Err(Refusal::TooLarge(most));
+    }
+    let bytes = bounded(file, most)?;
+    Ok(Given { bytes, metadata })
+}
+
+/// Reads a text of at most `most` bytes.
+///
+/// # Errors
+/// As [`read`]; it is not UTF-8.
+pub fn text(path: &Path, most: u64) -> Result<String, Refusal> {
+    let Given { bytes, .. } = read(path, most)?;
+    String::from_utf8(bytes)
+        .map_err(|error| Refusal::Unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
+}
+
+fn regular(found: &Metadata) -> Result<(), Refusal> {
+    if found.is_file() { Ok(()) } else { Err(Refusal::NotAFile(kind(found.file_type()))) }
+}
+
+fn kind(found: FileType) -> &'static str {
+    match found {
+        found if found.is_dir() => "a directory",
+        found if found.is_fifo() => "a FIFO",
+        found if found.is_socket() => "a socket",
+        _ => "a device",
+    }
+}
+
+fn bounded(file: File, most: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(Refusal::TooLarge(most)) } else { Ok(bytes) }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        Refusal::Unreadable(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotAFile("a directory") => f.write_str("wanted a file, found a directory"),
+            Refusal::NotAFile(what) => write!(
+                f,
+                "wanted a file, found {what}, which cannot be read again by a reload: write what it gives into a file"
+            ),
+            Refusal::TooLarge(most) if most % (1 << 20) == 0 => {
+                write!(f, "it is larger than {} MiB, the most that is read", most >> 20)
+            }
+            Refusal::TooLarge(most) => {
+                write!(f, "it is larger than {} KiB, the most that is read", most >> 10)
+            }
+            Refusal::Unreadable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::os::unix::net::UnixListener;
+
+    fn refused(path: &Path) -> String {
+        read(path, 1 << 10).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        std::os::unix::fs::symlink("fifo", at("link")).unwrap();
+
+        for (path, wanted) in [
+            (at("fifo"), "found a FIFO, "),
+            (at("link"), "found a FIFO, "),
+            (at("socket"), "found a socket, "),
+            ("/dev/zero".into(), "found a device, "),
+            ("/dev/tty".into(), "found a device, "),
+            (at(""), "found a directory"),
+            (at("nothing"), "No such file"),
+        ] {
+            assert!(refused(&path).contains(wanted), "{}: {}", path.display(), refused(&path));
+        }
+    }
+
+    #[test]
+    fn the_bound_is_the_last_size_that_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, [b'x'; 1 << 10]).unwrap();
+        assert_eq!(read(&path, 1 << 10).unwrap().bytes.len(), 1 << 10);
+
+        std::fs::write(&path, [b'x'; (1 << 10) + 1]).unwrap();
+        assert_eq!(refused(&path), "it is larger than 1 KiB, the most that is read");
+        // Of no size, as stat(2) has it, and long.
+        assert!(matches!(read(Path::new("/proc/self/smaps"), 100), Err(Refusal::TooLarge(100))));
+    }
+}
