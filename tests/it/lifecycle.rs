@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never, until};
 
 pub(crate) const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
@@ -200,4 +200,41 @@ fn a_connection_that_never_sent_a_request_does_not_hold_up_the_end() {
 
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert!(silent.rest().is_empty());
+}
+
+#[test]
+fn hangups_during_a_reload_are_one_more_reload_after_it() {
+    let setup = Setup::one("", &hello()).holding();
+    let held = fs::read_to_string(setup.path("portcullis.toml")).unwrap();
+    let (first, _) = held.split_once("\n[handler.holds]").unwrap();
+    fs::write(setup.path("portcullis.toml"), first).unwrap();
+    let daemon = setup.start();
+    fs::write(daemon.path("portcullis.toml"), &held).unwrap();
+    for wanted in ["it follows the change that is under way", "one waits already"] {
+        until(wanted, || {
+            daemon.signal(Signal::HUP);
+            (daemon.log.count(wanted) > 0).then_some(())
+        });
+    }
+    fs::write(daemon.path("portcullis.toml"), held.replace("\"/\"", "\"/later\"")).unwrap();
+    assert_eq!(daemon.log.count("reloaded: "), 0);
+
+    daemon.let_go();
+
+    daemon.log.lines(2, "reloaded: ");
+    assert_eq!(daemon.get("/later").text(), "hello\n");
+    never(Duration::from_millis(300), "a third reload", || daemon.log.count("reloaded: ") > 2);
+}
+
+#[test]
+fn a_hangup_during_the_start_is_a_reload_after_it() {
+    let mut daemon = Setup::one("", &hello()).shut();
+    let text = fs::read_to_string(daemon.path("portcullis.toml")).unwrap();
+    fs::write(daemon.path("portcullis.toml"), text.replace("\"/\"", "\"/later\"")).unwrap();
+    daemon.signal(Signal::HUP);
+
+    daemon.open();
+
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(daemon.get("/later").text(), "hello\n");
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod begin;
+mod changes;
 mod descriptors;
 mod hardening;
 mod install;
@@ -13,7 +14,7 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::config::Config;
 use crate::confine;
@@ -25,6 +26,8 @@ use crate::net::{Activation, BindOptions, Gate, Guide, Leave, Listener, Sockets}
 use crate::observe::systemd;
 use admin::Admin;
 pub use begin::{Begun, begin};
+pub use changes::reload;
+use changes::{Changes, whole};
 use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
@@ -167,24 +170,14 @@ impl Daemon {
     /// # Errors
     /// Serving failed.
     pub async fn run(mut self) -> Result<Exit> {
-        /// One that runs and one that comes after it, and so sees whatever changed in between.
-        const CHANGES: usize = 2;
-        let mut changes = JoinSet::new();
+        let mut changes = Changes::new(self.engine.clone());
         let served = loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Sent::Reload | Sent::Upgrade if changes.len() >= CHANGES => {}
-                    Sent::Reload => {
-                        let engine = self.engine.clone();
-                        changes.spawn(async move { reload(&engine).await });
-                    }
-                    Sent::Upgrade => {
-                        let engine = self.engine.clone();
-                        changes.spawn(async move { upgrade(&engine).await });
-                    }
+                    Sent::Change(change) => changes.ask(change),
                     Sent::End(_) => break false,
                 },
-                Some(_) = changes.join_next() => {}
+                () = changes.go_on() => {}
                 _ = self.stop.raised() => break false,
                 () = self.standing.idle() => {
                     info!("nobody wants anything: ending until systemd starts us again");
@@ -215,9 +208,17 @@ impl Daemon {
             admin.end().await;
             exit
         };
+        let second = async {
+            loop {
+                match signals.next().await {
+                    Sent::Change(change) => info!("{change}: no more, the daemon drains"),
+                    Sent::End(signal) => return signal,
+                }
+            }
+        };
         tokio::select! {
             exit = ended => Ok(exit),
-            signal = signals.end() => {
+            signal = second => {
                 warn!("ended at once by a second signal");
                 Ok(Exit::Signalled(signal))
             }
@@ -312,36 +313,4 @@ async fn drain(
         (_, stopped) => warn!("the grace period is over: {stopped} jobs were stopped"),
     }
     if served && ending.stopped == 0 { Exit::Drained } else { Exit::CutOff }
-}
-
-/// Runs the job `upgrade` and logs what it says; on failure this process goes on.
-async fn upgrade(engine: &Arc<Engine>) {
-    let outcome = match engine.job("upgrade") {
-        Ok(job) => engine.run(job).await,
-        Err(fault) => Err(Failure::Fault(fault)),
-    };
-    match outcome {
-        Ok(()) => {}
-        Err(failure) => error!("not upgraded, this process goes on: {:#}", whole(failure)),
-    }
-}
-
-/// Runs the job `reload` and logs what it says; on failure the old generation goes on.
-pub async fn reload(engine: &Arc<Engine>) {
-    let outcome = match engine.job("reload") {
-        Ok(job) => engine.run(job).await,
-        Err(fault) => Err(Failure::Fault(fault)),
-    };
-    match outcome {
-        Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
-        Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
-    }
-}
-
-/// Keeps every line of what a job said: a configuration may have five mistakes.
-fn whole(failure: Failure) -> anyhow::Error {
-    match &failure {
-        Failure::Status(_, said) if !said.text().is_empty() => anyhow::anyhow!("{}", said.text().trim_end()),
-        Failure::Status(..) | Failure::Fault(_) => failure.into(),
-    }
 }

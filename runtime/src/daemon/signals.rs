@@ -1,11 +1,16 @@
 //! What an operator sends by kill(1).
 
+use std::collections::VecDeque;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::changes::Change;
+
 /// What an operator may send.
 pub(super) struct Signals {
+    /// What was sent while only the end was waited for.
+    put_off: VecDeque<Change>,
     hangup: Signal,
     user: Signal,
     terminate: Signal,
@@ -14,10 +19,8 @@ pub(super) struct Signals {
 
 /// What was sent.
 pub(super) enum Sent {
-    /// Read everything anew.
-    Reload,
-    /// Hand over to a new process.
-    Upgrade,
+    /// To change something.
+    Change(Change),
     /// Come to an end; the number of the signal.
     End(u8),
 }
@@ -26,6 +29,7 @@ impl Signals {
     /// Listens from now on.
     pub(super) fn listen() -> io::Result<Signals> {
         Ok(Signals {
+            put_off: VecDeque::new(),
             hangup: signal(SignalKind::hangup())?,
             user: signal(SignalKind::user_defined2())?,
             terminate: signal(SignalKind::terminate())?,
@@ -35,23 +39,32 @@ impl Signals {
 
     /// Waits for the next signal.
     pub(super) async fn next(&mut self) -> Sent {
+        if let Some(change) = self.put_off.pop_front() {
+            return Sent::Change(change);
+        }
+        self.fresh().await
+    }
+
+    async fn fresh(&mut self) -> Sent {
         // signal(7).
         const INTERRUPT: u8 = 2;
         const TERMINATE: u8 = 15;
         tokio::select! {
-            _ = self.hangup.recv() => Sent::Reload,
-            _ = self.user.recv() => Sent::Upgrade,
+            _ = self.hangup.recv() => Sent::Change(Change::Reload),
+            _ = self.user.recv() => Sent::Change(Change::Upgrade),
             _ = self.terminate.recv() => Sent::End(TERMINATE),
             _ = self.interrupt.recv() => Sent::End(INTERRUPT),
         }
     }
 
-    /// Waits for a signal to end and returns its number; the others are not for now.
+    /// Waits for a signal to end and returns its number; the others are put off until somebody asks
+    /// for the [`next`](Signals::next).
     pub(super) async fn end(&mut self) -> u8 {
         loop {
-            match self.next().await {
+            match self.fresh().await {
                 Sent::End(signal) => return signal,
-                Sent::Reload | Sent::Upgrade => {}
+                Sent::Change(change) if self.put_off.contains(&change) => {}
+                Sent::Change(change) => self.put_off.push_back(change),
             }
         }
     }

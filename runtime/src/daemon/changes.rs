@@ -1,0 +1,157 @@
+//! The changes that signals ask for: one at a time, and none of them lost.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::engine::{Engine, Failure};
+
+/// What a signal may ask for besides the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Change {
+    /// SIGHUP: read everything anew.
+    Reload,
+    /// SIGUSR2: hand over to a new process.
+    Upgrade,
+}
+
+/// The change under way, and those that wait. Dropping it breaks off the one under way, which leaves
+/// everything as it was.
+pub(super) struct Changes {
+    engine: Arc<Engine>,
+    /// One at most.
+    under_way: JoinSet<()>,
+    /// One of each kind at most: whoever asked last finds what changed before.
+    waiting: VecDeque<Change>,
+}
+
+impl Changes {
+    pub(super) fn new(engine: Arc<Engine>) -> Changes {
+        Changes { engine, under_way: JoinSet::new(), waiting: VecDeque::new() }
+    }
+
+    /// Begins a change, or has it wait for the one under way.
+    pub(super) fn ask(&mut self, change: Change) {
+        if self.under_way.is_empty() {
+            self.begin(change);
+        } else if self.waiting.contains(&change) {
+            info!("{change}: one waits already, and will see what has changed until then");
+        } else {
+            info!("{change}: it follows the change that is under way");
+            self.waiting.push_back(change);
+        }
+    }
+
+    /// Waits for the end of the change under way, and begins the next one; pending, while there is none.
+    ///
+    /// # Cancel safety
+    /// A dropped wait loses nothing.
+    pub(super) async fn go_on(&mut self) {
+        match self.under_way.join_next().await {
+            Some(ended) => {
+                if let Err(failure) = ended {
+                    error!("a change broke off, what served before goes on: {failure}");
+                }
+                if let Some(next) = self.waiting.pop_front() {
+                    self.begin(next);
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    fn begin(&mut self, change: Change) {
+        let engine = self.engine.clone();
+        self.under_way.spawn(async move {
+            match change {
+                Change::Reload => reload(&engine).await,
+                Change::Upgrade => upgrade(&engine).await,
+            }
+        });
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Change::Reload => "reload (SIGHUP)",
+            Change::Upgrade => "upgrade (SIGUSR2)",
+        })
+    }
+}
+
+/// Runs the job `reload` and logs what it says; on failure the old generation goes on.
+pub async fn reload(engine: &Arc<Engine>) {
+    match run(engine, "reload").await {
+        Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
+        Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
+    }
+}
+
+/// Runs the job `upgrade` and logs what it says; on failure this process goes on.
+async fn upgrade(engine: &Arc<Engine>) {
+    if let Err(failure) = run(engine, "upgrade").await {
+        error!("not upgraded, this process goes on: {:#}", whole(failure));
+    }
+}
+
+async fn run(engine: &Arc<Engine>, name: &str) -> Result<(), Failure> {
+    engine.run(engine.job(name).map_err(Failure::Fault)?).await
+}
+
+/// Keeps every line of what a job said: a configuration may have five mistakes.
+pub(super) fn whole(failure: Failure) -> anyhow::Error {
+    match &failure {
+        Failure::Status(_, said) if !said.text().is_empty() => anyhow::anyhow!("{}", said.text().trim_end()),
+        Failure::Status(..) | Failure::Fault(_) => failure.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Handler, Job, Run, Status};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::Semaphore;
+
+    /// A change that takes until it is let go.
+    struct Held {
+        begun: AtomicUsize,
+        let_go: Semaphore,
+    }
+
+    impl Handler for Held {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(async move {
+                self.begun.fetch_add(1, Ordering::SeqCst);
+                self.let_go.acquire().await.unwrap().forget();
+                Ok(Status::OK)
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_during_a_change_is_done_once_after_it() {
+        let engine = Engine::new(4);
+        let held = Arc::new(Held { begun: AtomicUsize::new(0), let_go: Semaphore::new(0) });
+        engine.registry().register("reload", held.clone()).unwrap();
+        let mut changes = Changes::new(engine);
+        changes.ask(Change::Reload);
+        while held.begun.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        for _ in 0..5 {
+            changes.ask(Change::Reload);
+        }
+        held.let_go.add_permits(10);
+        changes.go_on().await;
+        changes.go_on().await;
+
+        assert_eq!(held.begun.load(Ordering::SeqCst), 2);
+        assert!(changes.under_way.is_empty() && changes.waiting.is_empty());
+    }
+}
