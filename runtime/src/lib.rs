@@ -29,11 +29,18 @@
 //!
 //! # The path of a request
 //!
-//! `net::bind` -> [`net::Gate`] -> `net::Listener::accept` -> `http::connection` (deadlines) ->
-//! `http::service` (pins the [`catalog::Catalog`], finds the route, makes the [`job::Job`], encodes
-//! its environment with [`cgi::meta`]) -> [`engine::Engine::start`] (admission, limits) ->
-//! [`wasm::Module`] (a fresh store and instance) -> `http::answer` (the head, by [`cgi::document`])
-//! -> `http::response_body` (the rest, at the client's pace).
+//! | where | what |
+//! |---|---|
+//! | [`net`] | `bind`, then [`net::Gate`], then [`net::Listener`] accepts |
+//! | `http::server`, `http::crowd` | a seat for the connection; where none is free, an idle one makes room |
+//! | `http::handshakes` | TLS, in the connection's own task |
+//! | `http::connection` | under `watched` (deadlines) and `inspected` (every byte, before hyper has it); HTTP/2 goes on in `multiplexed` |
+//! | `http::service` | pins the [`catalog::Catalog`], finds the route |
+//! | `http::call` | makes the [`job::Job`], its environment by [`cgi::meta`]; `http::proxied` for `wasi:http` |
+//! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
+//! | [`wasm::Module`] | a fresh store and instance |
+//! | `http::answer`, `proxied`, `upgrade` | the head that was written ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
+//! | `http::response_body`, `http::exchange` | the rest, at the client's pace; what is counted and logged of it |
 //!
 //! # What holds throughout
 //!

@@ -29,6 +29,7 @@ mod limits;
 mod manager;
 mod mounts;
 mod outbound;
+mod pages;
 mod proxy;
 mod replay;
 mod reuse;

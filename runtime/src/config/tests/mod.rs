@@ -1,5 +1,6 @@
 //! What reading a configuration must hold to.
 
+mod page;
 mod refusals;
 
 use super::*;

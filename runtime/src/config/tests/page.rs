@@ -1,0 +1,82 @@
+//! What the documentation says of the configuration, held against what is read.
+
+use super::*;
+use std::path::PathBuf;
+
+const PAGE: &str = include_str!("../../../docs/configuration.md");
+const KEYS: &str = include_str!("../file.rs");
+
+fn examples(page: &str) -> Vec<&str> {
+    page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(text, _)| text).collect()
+}
+
+/// Puts back what is commented out: `# key = value` and `# [table]`; words have more spaces before them.
+fn uncommented(text: &str) -> String {
+    let setting =
+        |line: &str| line.strip_prefix("# ").filter(|text| !text.starts_with(' ')).map(str::to_owned);
+    text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
+}
+
+/// Parses where the module of the page is.
+fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
+    let place = place();
+    fs::create_dir(place.path().join("build")).unwrap();
+    fs::write(place.path().join("build/hello.wasm"), b"").unwrap();
+    parse(text, place.path(), "p.toml")
+}
+
+#[test]
+fn what_the_page_shows_can_be_pasted_and_is_the_default() {
+    let [daemon, handler, route] = examples(PAGE)[..] else { panic!("three examples") };
+
+    assert_eq!(read(daemon).unwrap(), read("").unwrap());
+    let whole = read_beside_hello(&[daemon, handler, route].concat()).unwrap();
+    let least = "[handler.hello]\nmodule = \"build/hello.wasm\"\n\
+                 [[route]]\npath = \"/hello/{who}\"\nhandler = \"hello\"\n";
+    let least = read_beside_hello(least).unwrap();
+    let HandlerConfig { args, env, secrets, calls, schedule, mounts, limits, mapping, .. } =
+        &least.handlers[0];
+    let shown = &whole.handlers[0];
+    assert_eq!((args, env, secrets, calls), (&shown.args, &shown.env, &shown.secrets, &shown.calls));
+    assert_eq!((schedule, mounts, limits), (&shown.schedule, &shown.mounts, &shown.limits));
+    assert_eq!((mapping, least.handlers[0].recording), (&shown.mapping, shown.recording));
+    assert_eq!((&least.handlers[0].outbound, &least.handlers[0].probe), (&shown.outbound, &shown.probe));
+    assert_eq!(
+        (&least.routes[0].methods, &least.routes[0].host),
+        (&whole.routes[0].methods, &whole.routes[0].host)
+    );
+}
+
+#[test]
+fn every_key_is_on_the_page() {
+    let tables = KEYS.split("table! {").skip(2).filter_map(|rest| rest.split_once("\n}\n"));
+    let fields = tables.flat_map(|(table, _)| table.lines()).filter(|line| !line.contains("///"));
+    let keys: Vec<&str> =
+        fields.filter_map(|line| line.trim().split_once(": ")).map(|(key, _)| key).collect();
+    assert!(keys.len() > 80, "{keys:?}");
+
+    let is_in_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let words: Vec<&str> = PAGE.split(|letter| !is_in_word(letter)).collect();
+
+    let absent: Vec<&&str> = keys.iter().filter(|key| !words.contains(*key)).collect();
+
+    assert!(absent.is_empty(), "not on the page: {absent:?}");
+}
+
+#[test]
+fn no_example_has_a_key_that_is_not_known() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages: Vec<PathBuf> = pages.chain([root.join("../README.md")]).collect();
+
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        // A Cargo.toml is an example as well.
+        let ours =
+            |text: &&str| !["[package", "[profile", "[dependencies"].iter().any(|word| text.contains(word));
+        for example in examples(&text).into_iter().filter(ours) {
+            let said = mistakes(&uncommented(example)).join("\n");
+            assert!(!said.contains("unknown key") && !said.contains("TOML"), "{}: {said}", page.display());
+        }
+    }
+}

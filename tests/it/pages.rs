@@ -1,0 +1,97 @@
+//! The documentation: its links lead somewhere, and no page is left out of the README.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A page of the documentation.
+struct Page {
+    path: PathBuf,
+    text: String,
+}
+
+impl Page {
+    fn of(path: PathBuf) -> Page {
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Page { path, text }
+    }
+
+    /// Goes through the lines that are no code.
+    fn prose(&self) -> impl Iterator<Item = &str> {
+        let mut is_code = false;
+        self.text.lines().filter(move |line| {
+            let is_fence = line.trim_start().starts_with("```");
+            is_code ^= is_fence;
+            !is_code && !is_fence
+        })
+    }
+
+    /// Lists what the headings are linked by, as GitHub makes it of them.
+    fn anchors(&self) -> BTreeSet<String> {
+        let headings = self.prose().filter(|line| line.starts_with('#'));
+        let titles = headings.map(|line| line.trim_start_matches('#').trim());
+        let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+        titles
+            .map(|title| title.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-"))
+            .collect()
+    }
+
+    /// Lists the targets of `[text](target)`.
+    fn links(&self) -> Vec<&str> {
+        let behind = self.prose().flat_map(|line| line.split("](").skip(1));
+        behind.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Returns the pages of reference.
+fn reference() -> Vec<Page> {
+    let dir = fs::read_dir(root().join("runtime/docs")).unwrap();
+    dir.map(|entry| Page::of(entry.unwrap().path())).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut pages = reference();
+    pages.extend(["README.md", "SECURITY.md"].map(|name| Page::of(root().join(name))));
+    let mut broken = Vec::new();
+
+    for page in &pages {
+        for link in page.links().into_iter().filter(|link| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => page.path.clone(),
+                file => page.path.with_file_name(file),
+            };
+            let leads = target.exists() && (anchor.is_empty() || Page::of(target).anchors().contains(anchor));
+            if !leads {
+                broken.push(format!("{}: {link}", page.path.display()));
+            }
+        }
+    }
+
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_page_says_what_it_holds_and_stands_in_the_readme() {
+    let readme = Page::of(root().join("README.md"));
+    let linked: BTreeSet<&str> = readme.links().into_iter().collect();
+
+    for page in reference() {
+        let name = page.path.file_name().unwrap().to_str().unwrap();
+        let first: String = page.text.split("\n\n").nth(1).unwrap().replace('\n', " ");
+        assert!(page.text.starts_with("# "), "{name} begins with its title");
+        assert!(
+            first.ends_with('.') && first.matches(". ").count() == 0,
+            "{name}: one sentence, not {first:?}"
+        );
+        assert!(
+            linked.contains(format!("runtime/docs/{name}").as_str()),
+            "README.md does not lead to {name}"
+        );
+    }
+}
