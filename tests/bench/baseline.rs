@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -9,17 +11,31 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::rows::GREETING;
+use crate::tls;
+
+/// What the bare server talks.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tongue {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
 
 /// Serves on a port of the kernel's choice, named on stderr as the daemon does, until stdin ends:
-/// no server is left behind, however the benchmark ends.
-pub(crate) fn serve() -> Result<()> {
+/// no server is left behind, however the benchmark ends. With a directory that holds a certificate,
+/// it serves over TLS.
+pub(crate) fn serve(tongue: Tongue, certificate: Option<&Path>) -> Result<()> {
+    let tls =
+        certificate.map(|dir| tls::server(dir, tongue)).transpose()?.map(Arc::new).map(TlsAcceptor::from);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("bind 127.0.0.1:0")?;
@@ -27,24 +43,40 @@ pub(crate) fn serve() -> Result<()> {
         let mut byte = [0];
         // Nothing is ever written to stdin: a read returns when its writer has gone.
         tokio::select! {
-            outcome = accept(listener) => outcome,
+            outcome = accept(listener, tongue, tls) => outcome,
             _ended = async { tokio::io::stdin().read(&mut byte).await } => Ok(()),
         }
     })
 }
 
-async fn accept(listener: TcpListener) -> Result<()> {
+async fn accept(listener: TcpListener, tongue: Tongue, tls: Option<TlsAcceptor>) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await.context("accept")?;
         stream.set_nodelay(true)?;
-        tokio::spawn(connection(stream));
+        tokio::spawn(connection(stream, tongue, tls.clone()));
     }
 }
 
-async fn connection(stream: TcpStream) {
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
-    // The client ends connections when it has measured enough.
-    let _broken_off = connection.await;
+async fn connection(stream: TcpStream, tongue: Tongue, tls: Option<TlsAcceptor>) {
+    match tls {
+        None => converse(stream, tongue).await,
+        Some(tls) => {
+            // The client ends connections when it has measured enough.
+            if let Ok(stream) = tls.accept(stream).await {
+                converse(stream, tongue).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, tongue: Tongue) {
+    let io = TokioIo::new(stream);
+    let _broken_off = match tongue {
+        Tongue::Http1 => http1::Builder::new().serve_connection(io, service_fn(answer)).await,
+        Tongue::Http2 => {
+            http2::Builder::new(TokioExecutor::new()).serve_connection(io, service_fn(answer)).await
+        }
+    };
 }
 
 /// Greets a GET; gives everything else its body back while it arrives.

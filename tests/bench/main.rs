@@ -7,21 +7,24 @@ mod baseline;
 mod load;
 mod options;
 mod report;
-mod response;
 mod rows;
 mod servers;
 mod site;
+mod tls;
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use baseline::Tongue;
 use clap::Parser as _;
-use load::Client;
+use load::{Client, Way};
 use options::Options;
 use report::{Measurement, Table};
-use rows::Row;
+use rows::{OF_WASMTIME, Over, Row, Serves};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use servers::Server;
 use site::Site;
@@ -30,8 +33,11 @@ use site::Site;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Connections that ask all the time, each for one thing at a time.
-const CONNECTIONS: usize = 16;
+/// Requests that are under way at a time: on HTTP/1.1, one on each connection.
+const AT_ONCE: usize = 16;
+
+/// Requests at a time on each connection of HTTP/2.
+const STREAMS: usize = 4;
 
 /// How long a server runs under load before it is measured: pools fill, and processors speed up.
 const WARM_UP: Duration = Duration::from_secs(1);
@@ -39,7 +45,9 @@ const WARM_UP: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options {
-        Options { baseline_server: true, .. } => baseline::serve(),
+        Options { baseline_server: Some(tongue), certificate, .. } => {
+            baseline::serve(*tongue, certificate.as_deref())
+        }
         Options { bench: true, .. } => measure(&options),
         // A test run has no time for this, and nothing to learn from it.
         Options { .. } => {
@@ -59,7 +67,15 @@ fn main() -> ExitCode {
 /// Measures every row once a round and prints the medians.
 fn measure(options: &Options) -> Result<()> {
     raise_descriptor_limit()?;
-    let rows = rows::chosen(&options.only)?;
+    let rows = rows::chosen(&options.only, wasmtime(options))?;
+    let each = options.seconds + WARM_UP + Duration::from_secs(1);
+    let all = each * options.rounds * u32::try_from(rows.len())?;
+    tell(&format!(
+        "{} rows, {} rounds: some {} s, and what the handlers take to build",
+        rows.len(),
+        options.rounds,
+        all.as_secs()
+    ));
     let site = Site::build()?;
     let mut table = Table::new(&rows);
     for round in 1..=options.rounds {
@@ -72,17 +88,34 @@ fn measure(options: &Options) -> Result<()> {
     }
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{table}").context("write the table")?;
-    writeln!(stdout, "\n{}", report::circumstances(options, CONNECTIONS, &table)?).context("write the table")
+    writeln!(stdout, "\n{}", report::circumstances(options, &table)?).context("write the table")
+}
+
+/// Finds the `wasmtime` to measure beside.
+fn wasmtime(options: &Options) -> Option<PathBuf> {
+    let on_path = || {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join("wasmtime")).find(|program| program.is_file())
+    };
+    let found = options.wasmtime.clone().or_else(on_path);
+    if found.is_none() {
+        tell("there is no `wasmtime` on PATH: its rows are left out; --wasmtime PROGRAM names another");
+    }
+    found
 }
 
 /// Starts the server of a row, drives it for a while and ends it.
 fn once(row: &Row, site: &Site, time: Duration) -> Result<Measurement> {
-    let server = match row.config {
-        None => Server::hyper()?,
-        Some(config) => Server::daemon(&site.config(row.name, config)?)?,
+    let secure = row.over.is_secure();
+    let server = match &row.server {
+        Serves::Hyper => Server::hyper(row.over.tongue(), secure.then(|| site.dir()))?,
+        Serves::Daemon(config) => Server::daemon(&site.config(row.name, config, secure)?)?,
+        Serves::Wasmtime(program, arguments) => {
+            Server::wasmtime(program, arguments, Path::new(&site.placed(OF_WASMTIME)))?
+        }
     };
     let _idle = load::idle(server.address, row.idle)?;
-    let mut client = Client::connect(server.address, &row.exchange, CONNECTIONS)?;
+    let mut client = Client::connect(server.address, &row.exchange, way(row.over, site)?)?;
     client.run(WARM_UP)?;
     server.forget_peak();
     let used = || anyhow::Ok([server.cpu()?, servers::cpu_of(std::process::id())?, servers::cpu_of_all()?]);
@@ -94,6 +127,16 @@ fn once(row: &Row, site: &Site, time: Duration) -> Result<Measurement> {
     let [server_cpu, client_cpu, all_cpu] = std::array::from_fn(|of| after[of].saturating_sub(before[of]));
     let peak = server.peak()?;
     Ok(Measurement::new(report::Observed { latencies, elapsed, server_cpu, client_cpu, all_cpu, peak }))
+}
+
+/// Says how the client asks: always for so many things at once.
+fn way(over: Over, site: &Site) -> Result<Way> {
+    let tls = over.is_secure().then(|| tls::client(site.dir(), over.tongue())).transpose()?.map(Arc::new);
+    let renewed = over == Over::Handshakes;
+    Ok(match over.tongue() {
+        Tongue::Http1 => Way { tls, renewed, ..Way::plain(AT_ONCE) },
+        Tongue::Http2 => Way { tls, streams: Some(STREAMS), ..Way::plain(AT_ONCE / STREAMS) },
+    })
 }
 
 /// Lets this process and its children open all the files they may: a row holds 1,000 connections.

@@ -1,4 +1,4 @@
-//! From observations to the table that the README quotes.
+//! From observations to the tables that the README quotes.
 
 use std::fmt;
 use std::fs;
@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::options::Options;
 use crate::rows::Row;
+use crate::{AT_ONCE, STREAMS};
 
 /// What was seen of one row in one round.
 pub(crate) struct Observed {
@@ -66,6 +67,15 @@ impl Measurement {
         }
     }
 
+    /// Writes the cells of a row behind its title.
+    fn cells(&self, ratio: f64) -> String {
+        let Measurement { rate, p50_us, p99_us, server_us, peak_mib, .. } = self;
+        format!(
+            "{} | {ratio:.2} | {p50_us:.0} µs | {p99_us:.0} µs | {server_us:.1} µs | {peak_mib:.0} MiB |",
+            grouped(*rate)
+        )
+    }
+
     /// Takes the median of each column.
     fn median(all: &[Measurement]) -> Measurement {
         let median = |column: fn(&Measurement) -> f64| median(all.iter().map(column).collect());
@@ -106,24 +116,20 @@ impl Table<'_> {
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "| handler | requests/s | of bare hyper | p50 | p99 | server CPU a request | peak memory |"
-        )?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|")?;
-        for (row, rounds) in &self.lines {
-            let median = Measurement::median(rounds);
-            let ratio = self.ratio(row.against, rounds);
+        let groups = self.lines.chunk_by(|(one, _), (next, _)| one.over == next.over);
+        for (number, lines) in groups.enumerate() {
+            // Markdown: a table ends with an empty line.
+            let apart = if number > 0 { "\n" } else { "" };
+            let title = lines.first().map_or("", |(row, _)| row.over.title());
             writeln!(
                 f,
-                "| {} | {} | {ratio:.2} | {:.0} µs | {:.0} µs | {:.1} µs | {:.0} MiB |",
-                row.title,
-                grouped(median.rate),
-                median.p50_us,
-                median.p99_us,
-                median.server_us,
-                median.peak_mib,
+                "{apart}| {title} | requests/s | of bare hyper | p50 | p99 | server CPU a request | peak memory |"
             )?;
+            writeln!(f, "|---|--:|--:|--:|--:|--:|--:|")?;
+            for (row, rounds) in lines {
+                let ratio = self.ratio(row.against, rounds);
+                writeln!(f, "| {} | {}", row.title, Measurement::median(rounds).cells(ratio))?;
+            }
         }
         Ok(())
     }
@@ -141,16 +147,18 @@ impl fmt::Display for Measurement {
 ///
 /// # Errors
 /// The kernel does not tell.
-pub(crate) fn circumstances(options: &Options, connections: usize, table: &Table<'_>) -> Result<String> {
+pub(crate) fn circumstances(options: &Options, table: &Table<'_>) -> Result<String> {
     let cores = std::thread::available_parallelism().context("count the processors")?;
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
     let model = model.trim_start_matches([' ', '\t', ':']);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's version")?;
     Ok(format!(
-        "{cores} cores ({model}), which the client shares, Linux {}, loopback, {connections} connections with a request \
-         at a time on each, {} rounds of {:?}, medians. A fresh sandbox for every request, except where a row says `reuse`. \
-         At worst, {:.2} cores were busy with something else.",
+        "\"Of bare hyper\" is of the first row of a table, or of the row of bare hyper just above: the same request in the \
+         same way to a server that does nothing else, in the same round. {cores} cores ({model}), which the client shares, \
+         Linux {}, loopback, {AT_ONCE} requests at a time, on HTTP/2 {STREAMS} of them on a connection; {} rounds of {:?}, \
+         medians. A fresh sandbox for every request, except where a row says otherwise. At worst, {:.2} cores were busy \
+         with something else.",
         kernel.trim(),
         options.rounds,
         options.seconds,

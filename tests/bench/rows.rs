@@ -1,32 +1,80 @@
-//! What is measured: the rows of the table.
+//! What is measured: the rows of the tables.
 
-use anyhow::{Result, ensure};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::baseline::Tongue;
+use crate::load::Exchange;
 
 /// What every handler of a trivial row says.
 pub(crate) const GREETING: &str = "Hello, bench!\n";
 
-/// One line of the table: a request, and who answers it.
+/// One line of a table: a request, and who answers it.
 pub(crate) struct Row {
     /// What `--only` calls it.
     pub(crate) name: &'static str,
     /// What the table calls it.
-    pub(crate) title: &'static str,
-    /// The handler and its route, for the daemon; none: the bare server answers.
-    pub(crate) config: Option<&'static str>,
+    pub(crate) title: String,
+    /// Who answers.
+    pub(crate) server: Serves,
     /// What is asked and what must come back.
     pub(crate) exchange: Exchange,
+    /// How it is asked.
+    pub(crate) over: Over,
     /// Connections that are open besides, and ask nothing.
     pub(crate) idle: usize,
-    /// The name of the row it is compared to.
+    /// The name of the row it is compared to: a bare server that is asked in the same way.
     pub(crate) against: &'static str,
 }
 
-/// A request and the body of the response to it.
-pub(crate) struct Exchange {
-    /// The request as it is sent.
-    pub(crate) request: Vec<u8>,
-    /// The body that a response must have; its status must be 200.
-    pub(crate) body: Vec<u8>,
+/// Who answers.
+#[derive(Clone)]
+pub(crate) enum Serves {
+    /// The bare server.
+    Hyper,
+    /// The daemon, with these tables in its configuration.
+    Daemon(String),
+    /// `wasmtime serve` with these arguments.
+    Wasmtime(PathBuf, Vec<&'static str>),
+}
+
+/// How requests travel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// HTTP of this kind, in clear.
+    Clear(Tongue),
+    /// HTTP of this kind, over TLS.
+    Tls(Tongue),
+    /// HTTP/1.1 over TLS, with a connection and a full handshake for each request.
+    Handshakes,
+}
+
+impl Over {
+    /// What is talked.
+    pub(crate) fn tongue(self) -> Tongue {
+        match self {
+            Over::Clear(tongue) | Over::Tls(tongue) => tongue,
+            Over::Handshakes => Tongue::Http1,
+        }
+    }
+
+    /// Reports whether it is over TLS.
+    pub(crate) fn is_secure(self) -> bool {
+        !matches!(self, Over::Clear(_))
+    }
+
+    /// What a table of such rows is called.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Over::Clear(Tongue::Http1) => "HTTP/1.1",
+            Over::Tls(Tongue::Http1) => "HTTP/1.1 over TLS",
+            Over::Handshakes => "HTTP/1.1 over TLS, a full handshake each",
+            Over::Clear(Tongue::Http2) => "HTTP/2",
+            Over::Tls(Tongue::Http2) => "HTTP/2 over TLS",
+        }
+    }
 }
 
 /// A handler in text format that writes a fixed document: a sandbox, and next to nothing in it.
@@ -37,54 +85,21 @@ pub(crate) const TRIVIAL: &str = r#"(module
   (data (i32.const 16) "Content-Type: text/plain; charset=utf-8\r\n\r\nHello, bench!\n")
   (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-const WAT: &str = r#"
-[handler.trivial]
-module = "trivial.wasm"
-[[route]]
-path = "/hello/{who}"
-handler = "trivial"
-"#;
+/// The modules.
+const HELLO: &str = "HANDLERS/hello.wasm";
+const HELLO2: &str = "HANDLERS/hello-wasip2.wasm";
+const GREET: &str = "HANDLERS/greet.wasm";
+const SERVICE: &str = "GUESTS/service.wasm";
+const ECHO: &str = "HANDLERS/echo.wasm";
 
-const HELLO: &str = r#"
-[handler.hello]
-module = "BUILD/hello.wasm"
-[[route]]
-path = "/hello/{who}"
-handler = "hello"
-"#;
+/// The component that `wasmtime serve` answers with, the same as that of the rows of wasi:http 0.2.
+pub(crate) const OF_WASMTIME: &str = GREET;
 
-const HELLO2: &str = r#"
-[handler.hello]
-module = "BUILD/hello-wasip2.wasm"
-[[route]]
-path = "/hello/{who}"
-handler = "hello"
-"#;
-
-const GREET: &str = r#"
-[handler.greet]
-module = "BUILD/greet.wasm"
-[[route]]
-path = "/hello/{who}"
-handler = "greet"
-"#;
-
-const GREET_REUSED: &str = r#"
-[handler.greet]
-module = "BUILD/greet.wasm"
-reuse = 128
-[[route]]
-path = "/hello/{who}"
-handler = "greet"
-"#;
-
-const ECHO: &str = r#"
-[handler.echo]
-module = "BUILD/echo.wasm"
-[[route]]
-path = "/echo"
-handler = "echo"
-"#;
+/// What `wasmtime serve` is told to be as fast as it can: to keep what the next instance needs.
+const TUNED: [&str; 2] = [
+    "-O",
+    "pooling-allocator,pooling-memory-keep-resident=2097152,pooling-table-keep-resident=2097152,pooling-async-stack-keep-resident=2097152",
+];
 
 /// Connections of the rows that show what an idle connection costs.
 const IDLE: usize = 1000;
@@ -93,8 +108,12 @@ const IDLE: usize = 1000;
 ///
 /// # Errors
 /// A name that no row has.
-pub(crate) fn chosen(only: &[String]) -> Result<Vec<Row>> {
+pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<Row>> {
     let mut rows = all();
+    if let Some(wasmtime) = wasmtime {
+        let place = rows.iter().rposition(|row| row.name.starts_with("http")).map_or(0, |place| place + 1);
+        rows.splice(place..place, of_wasmtime(wasmtime)?);
+    }
     let names = rows.iter().map(|row| row.name).collect::<Vec<_>>();
     for name in only {
         ensure!(names.contains(&name.as_str()), "--only {name}: wanted one of {}", names.join(", "));
@@ -106,37 +125,93 @@ pub(crate) fn chosen(only: &[String]) -> Result<Vec<Row>> {
 }
 
 fn all() -> Vec<Row> {
-    let row =
-        |name, title, config| Row { name, title, config, exchange: greeting(), idle: 0, against: "hyper" };
+    let bare = |name, title| row(name, title, Serves::Hyper);
+    let trivial = || serves("trivial.wasm", "/hello/{who}", "");
     let large = |row| Row { exchange: echo(), against: "hyper-echo", ..row };
     let crowded = |row| Row { idle: IDLE, against: "hyper-idle", ..row };
+    let over = |over, against, row| Row { over, against, ..row };
+    let tls = |row| over(Over::Tls(Tongue::Http1), "tls-hyper", row);
+    let handshakes = |row| over(Over::Handshakes, "handshakes-hyper", row);
+    let http2 = |row| over(Over::Clear(Tongue::Http2), "http2-hyper", row);
+    let http2_tls = |row| over(Over::Tls(Tongue::Http2), "http2-tls-hyper", row);
     vec![
-        row("hyper", "bare hyper, no sandbox", None),
-        Row { exchange: health(), ..row("healthz", "`/healthz`, no sandbox", Some("")) },
-        row("wat", "wasip1, hand-written, one `fd_write`", Some(WAT)),
-        row("wasip1", "wasip1, Rust with the SDK", Some(HELLO)),
-        row("wasip2", "wasip2, the same source", Some(HELLO2)),
-        row("http", "wasi:http 0.2, Rust, a fresh instance each", Some(GREET)),
-        row("http-reused", "wasi:http 0.2, the same, `reuse = 128`", Some(GREET_REUSED)),
-        large(row("hyper-echo", "bare hyper, echo of 64 KiB", None)),
-        large(row("echo", "wasip1, echo of 64 KiB", Some(ECHO))),
-        crowded(row("hyper-idle", "bare hyper, 1,000 idle connections", None)),
-        crowded(row("idle", "wasip1, hand-written, 1,000 idle connections", Some(WAT))),
+        bare("hyper", BARE),
+        Row {
+            exchange: Exchange::get("/healthz", "open\n"),
+            ..row("healthz", "`/healthz`, no sandbox", Serves::Daemon(String::new()))
+        },
+        row("wat", TRIVIALLY, trivial()),
+        row("wasip1", "wasip1, Rust with the SDK", serves(HELLO, "/hello/{who}", "")),
+        row("wasip2", "wasip2, the same source", serves(HELLO2, "/hello/{who}", "")),
+        row("http", "wasi:http 0.2, Rust", serves(GREET, "/hello/{who}", "")),
+        row("http-reused", "wasi:http 0.2, `reuse = 128`", serves(GREET, "/hello/{who}", "reuse = 128")),
+        Row {
+            exchange: Exchange::get("/hello", "hello\n"),
+            ..row("http3", "wasi:http 0.3, Rust", serves_03(SERVICE, ""))
+        },
+        large(bare("hyper-echo", "bare hyper, echo of 64 KiB")),
+        large(row("echo", "wasip1, echo of 64 KiB", serves(ECHO, "/echo", ""))),
+        crowded(bare("hyper-idle", "bare hyper, 1,000 idle connections besides")),
+        crowded(row("idle", "wasip1, hand-written, 1,000 idle connections besides", trivial())),
+        tls(bare("tls-hyper", BARE)),
+        tls(row("tls", TRIVIALLY, trivial())),
+        handshakes(bare("handshakes-hyper", BARE)),
+        handshakes(row("handshakes", TRIVIALLY, trivial())),
+        http2(bare("http2-hyper", BARE)),
+        http2(row("http2", TRIVIALLY, trivial())),
+        http2_tls(bare("http2-tls-hyper", BARE)),
+        http2_tls(row("http2-tls", TRIVIALLY, trivial())),
     ]
 }
 
-fn greeting() -> Exchange {
-    let request = b"GET /hello/bench HTTP/1.1\r\nHost: bench\r\n\r\n".to_vec();
-    Exchange { request, body: GREETING.into() }
+const BARE: &str = "bare hyper, no sandbox";
+const TRIVIALLY: &str = "wasip1, hand-written, one `fd_write`";
+
+/// A row that greets over HTTP/1.1, compared to the bare server that does.
+fn row(name: &'static str, title: &str, server: Serves) -> Row {
+    let exchange = Exchange::get("/hello/bench", GREETING);
+    let over = Over::Clear(Tongue::Http1);
+    Row { name, title: title.to_owned(), server, exchange, over, idle: 0, against: "hyper" }
 }
 
-fn health() -> Exchange {
-    let request = b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n".to_vec();
-    Exchange { request, body: b"open\n".to_vec() }
+/// Configures a handler with a route to it.
+fn serves(module: &str, path: &str, settings: &str) -> Serves {
+    Serves::Daemon(format!(
+        "[handler.it]\nmodule = \"{module}\"\n{settings}\n[[route]]\npath = \"{path}\"\nhandler = \"it\"\n"
+    ))
+}
+
+/// Configures a handler of wasi:http 0.3, which is off by default.
+fn serves_03(module: &str, settings: &str) -> Serves {
+    match serves(module, "/hello", settings) {
+        Serves::Daemon(config) => Serves::Daemon(format!("wasi_http_03 = true\n{config}")),
+        other => other,
+    }
+}
+
+/// Makes the rows of `wasmtime serve`: as it comes, and as it can be.
+fn of_wasmtime(program: PathBuf) -> Result<Vec<Row>> {
+    let version = Command::new(&program).arg("--version").output();
+    let version = version.with_context(|| format!("run {} --version", program.display()))?;
+    let version = String::from_utf8_lossy(&version.stdout).split(' ').nth(1).unwrap_or("?").trim().to_owned();
+    let row = |name, how, arguments: &[&[&'static str]]| Row {
+        // The component greets whom the daemon's route names; here, nobody does.
+        exchange: Exchange::get("/hello/bench", "Hello, !\n"),
+        ..row(
+            name,
+            &format!("`wasmtime serve` {version}, wasi:http 0.2{how}"),
+            Serves::Wasmtime(program.clone(), arguments.concat()),
+        )
+    };
+    let reused: &[_] = &["--max-instance-reuse-count", "128"];
+    Ok(vec![
+        row("wasmtime", "", &[]),
+        row("wasmtime-pooled", ", pooling allocator", &[&TUNED]),
+        row("wasmtime-reused", ", pooling allocator, 128 requests an instance", &[&TUNED, reused]),
+    ])
 }
 
 fn echo() -> Exchange {
     let body: Vec<u8> = (0..=u8::MAX).cycle().take(64 << 10).collect();
-    let head = format!("POST /echo HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n\r\n", body.len());
-    Exchange { request: [head.as_bytes(), &body].concat(), body }
+    Exchange { method: "POST", path: "/echo".to_owned(), sends: body.clone(), wants: body }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::baseline::Tongue;
+
 /// The real daemon, as cargo built it for this benchmark.
 pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
 
@@ -25,13 +27,29 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the bare server: this program once more.
+    /// Starts the bare server: this program once more. With a directory that holds a certificate, it
+    /// serves over TLS.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) fn hyper() -> Result<Server> {
+    pub(crate) fn hyper(tongue: Tongue, certificate: Option<&Path>) -> Result<Server> {
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
-        command.arg("--baseline-server");
+        let tongue = if tongue == Tongue::Http1 { "http1" } else { "http2" };
+        command.args(["--baseline-server", tongue]);
+        if let Some(dir) = certificate {
+            command.arg("--certificate").arg(dir);
+        }
+        Server::start(command)
+    }
+
+    /// Starts `wasmtime serve` with a component.
+    ///
+    /// # Errors
+    /// It does not start; the message is its own.
+    pub(crate) fn wasmtime(program: &Path, arguments: &[&str], component: &Path) -> Result<Server> {
+        let mut command = Command::new(program);
+        // What a Rust component imports besides: programs' interfaces, on which its standard library is built.
+        command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]).args(arguments).arg(component);
         Server::start(command)
     }
 
@@ -58,8 +76,12 @@ impl Server {
             if server._stderr.read_line(&mut said)? == 0 {
                 bail!("{command:?} ended: {}", said.trim_end());
             }
-            if let Some((_, address)) = said[start..].split_once("listening on tcp://") {
-                server.address = address.trim_end().parse().context("the address it listens on")?;
+            let said = &said[start..];
+            let address = ["listening on tcp://", "Serving HTTP on http://"].iter().find_map(|before| {
+                said.split_once(before).map(|(_, address)| address.trim_end().trim_end_matches('/'))
+            });
+            if let Some(address) = address {
+                server.address = address.parse().context("the address it listens on")?;
                 return Ok(server);
             }
         }

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::exchange::Exchange;
-use crate::load::Client;
+use crate::load::{Client, Exchange, Way};
 
 /// The real daemon, as cargo built it.
 const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
@@ -144,7 +143,7 @@ impl Daemon {
 
     /// Asks the same thing for a while.
     pub(crate) fn ask(&self, exchange: &Exchange, time: Duration) -> Result<Latencies> {
-        Ok(Latencies(Client::connect(self.address, exchange, GOOD)?.run(time)?))
+        Ok(Latencies(Client::connect(self.address, exchange, Way::plain(GOOD))?.run(time)?))
     }
 
     /// Asks until there is a good answer, and says how long that took.
@@ -152,7 +151,7 @@ impl Daemon {
         let start = Instant::now();
         let exchange = Exchange::get("/good", "ok");
         loop {
-            let answered = Client::connect(self.address, &exchange, 1)
+            let answered = Client::connect(self.address, &exchange, Way::plain(1))
                 .and_then(|mut client| client.run(Duration::from_millis(1)));
             if answered.is_ok_and(|latencies| !latencies.is_empty()) {
                 return Ok(start.elapsed());

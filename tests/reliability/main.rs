@@ -3,22 +3,14 @@
 //! A case is shown by tests of the real program, by a figure that is measured here, or by both. What
 //! is not run says why.
 
-#[path = "../bench/load.rs"]
+#[path = "../bench/load/mod.rs"]
 mod load;
-#[path = "../bench/response.rs"]
-mod response;
 
 mod cases;
-mod exchange;
 mod figures;
 mod ground;
 mod report;
 mod tests;
-
-/// The request and the answer of a load.
-mod rows {
-    pub(crate) use crate::exchange::Exchange;
-}
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cases::{Figure, Outcome};
-use crate::exchange::Exchange;
 use crate::ground::{Daemon, Ground};
+use crate::load::Exchange;
 
 const TIME: Duration = Duration::from_secs(5);
 

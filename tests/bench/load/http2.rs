@@ -1,0 +1,181 @@
+//! A connection of HTTP/2: the same request again and again, so many at a time; just enough of RFC 9113 for that.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::exchange::{Exchange, HOST};
+
+/// RFC 9113 §3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Length, kind, flags, stream: RFC 9113 §4.1.
+const HEADER: usize = 9;
+
+/// Where in a frame its stream is.
+const STREAM: std::ops::Range<usize> = 5..HEADER;
+
+/// The window that a connection begins with, and half of it, when it is filled up again: RFC 9113 §6.9.2.
+const WINDOW: usize = 65_535;
+const LOW: usize = WINDOW / 2;
+
+/// Kinds of frames: RFC 9113 §6.
+mod kind {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PING: u8 = 6;
+    pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+}
+
+/// Flags of frames.
+mod flag {
+    pub(super) const ACK: u8 = 1;
+    pub(super) const END_STREAM: u8 = 1;
+    pub(super) const END_HEADERS: u8 = 4;
+}
+
+/// Where the conversation is.
+pub(super) struct Session {
+    /// The frame of a request, but for its stream.
+    request: Vec<u8>,
+    wants: Vec<u8>,
+    at_once: usize,
+    next: u32,
+    under_way: Vec<Stream>,
+    /// Bytes of the connection's window that are used up.
+    used: usize,
+}
+
+/// A request that is not answered yet.
+struct Stream {
+    id: u32,
+    began: Instant,
+    /// Bytes of the body that have come.
+    come: usize,
+}
+
+/// A piece of a body.
+struct Data<'a> {
+    stream: u32,
+    flags: u8,
+    payload: &'a [u8],
+}
+
+impl Session {
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// The exchange is larger than what is needed here: there is no care for windows of streams.
+    pub(super) fn new(exchange: &Exchange, at_once: usize, secure: bool) -> Result<Session> {
+        let Exchange { method, path, sends, wants } = exchange;
+        ensure!(sends.is_empty() && wants.len() <= WINDOW, "HTTP/2 is measured with small requests alone");
+        let scheme = if secure { "https" } else { "http" };
+        let fields =
+            [(":method", *method), (":scheme", scheme), (":path", path.as_str()), (":authority", HOST)];
+        let request = frame(kind::HEADERS, flag::END_STREAM | flag::END_HEADERS, &block(&fields)?);
+        Ok(Session { request, wants: wants.clone(), at_once, next: 1, under_way: Vec::new(), used: 0 })
+    }
+
+    /// Asks for the first time.
+    pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
+        // A table of no size: then the server writes every field out, and a status of 200 is one byte.
+        const SETTINGS_HEADER_TABLE_SIZE: [u8; 6] = [0, 1, 0, 0, 0, 0];
+        out.extend(PREFACE);
+        out.extend(frame(kind::SETTINGS, 0, &SETTINGS_HEADER_TABLE_SIZE));
+        for _ in 0..self.at_once {
+            self.ask(out);
+        }
+    }
+
+    /// Takes the frames that are whole, and asks again for each answer. Returns how many bytes were taken.
+    pub(super) fn take(
+        &mut self,
+        received: &[u8],
+        out: &mut Vec<u8>,
+        latencies: &mut Vec<Duration>,
+    ) -> Result<usize> {
+        let mut rest = received;
+        while let Some((header, behind)) = rest.split_first_chunk::<HEADER>() {
+            let [a, b, c, kind, flags, stream @ ..] = *header;
+            let stream = u32::from_be_bytes(stream);
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            let Some((payload, behind)) = behind.split_at_checked(length) else { break };
+            rest = behind;
+            match kind {
+                kind::DATA => self.data(&Data { stream, flags, payload }, out, latencies)?,
+                kind::HEADERS => head(flags, payload)?,
+                kind::SETTINGS if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, &[])),
+                kind::PING if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, payload)),
+                kind::RST_STREAM | kind::GOAWAY => bail!("the server gave up: {}", payload.escape_ascii()),
+                _ => {}
+            }
+        }
+        Ok(received.len() - rest.len())
+    }
+
+    fn ask(&mut self, out: &mut Vec<u8>) {
+        let at = out.len();
+        out.extend(&self.request);
+        out[at..][STREAM].copy_from_slice(&self.next.to_be_bytes());
+        self.under_way.push(Stream { id: self.next, began: Instant::now(), come: 0 });
+        self.next += 2;
+    }
+
+    /// Compares a piece of a body with what was wanted; behind the last piece, asks again.
+    fn data(&mut self, frame: &Data<'_>, out: &mut Vec<u8>, latencies: &mut Vec<Duration>) -> Result<()> {
+        let place = self.under_way.iter().position(|stream| stream.id == frame.stream);
+        let place = place.context("DATA of a stream that is not open")?;
+        let stream = &mut self.under_way[place];
+        let wanted = self.wants.get(stream.come..stream.come + frame.payload.len());
+        ensure!(wanted == Some(frame.payload), "wanted another body: {}", frame.payload.escape_ascii());
+        stream.come += frame.payload.len();
+        self.used += frame.payload.len();
+        if frame.flags & flag::END_STREAM != 0 {
+            ensure!(stream.come == self.wants.len(), "the body ends after {} bytes", stream.come);
+            latencies.push(stream.began.elapsed());
+            self.under_way.swap_remove(place);
+            self.ask(out);
+        }
+        if self.used > LOW {
+            let used = u32::try_from(self.used).context("a window larger than there is")?;
+            out.extend(self::frame(kind::WINDOW_UPDATE, 0, &used.to_be_bytes()));
+            self.used = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Wants a status of 200, and a body behind it.
+fn head(flags: u8, payload: &[u8]) -> Result<()> {
+    /// RFC 7541 §6.1: the eighth entry of the static table, `:status: 200`.
+    const STATUS_200: u8 = 0x88;
+    ensure!(flags & !flag::END_HEADERS == 0, "a head with flags {flags}: padded, or without a body");
+    // RFC 7541 §6.3: changes of the table's size may come first.
+    let first = payload.iter().find(|byte| *byte & 0xe0 != 0x20);
+    ensure!(first == Some(&STATUS_200), "wanted status 200: {}", payload.escape_ascii());
+    Ok(())
+}
+
+/// Makes a frame of the connection.
+fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    // All that is sent here is short.
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, 0], payload].concat()
+}
+
+/// Makes a header block: literals that are not indexed, in plain text (RFC 7541 §6.2.2).
+fn block(fields: &[(&str, &str)]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for (name, value) in fields {
+        bytes.push(0);
+        for text in [name, value] {
+            let length = u8::try_from(text.len()).ok().filter(|length| *length < 127);
+            bytes.push(length.context("a field that is longer than needed here")?);
+            bytes.extend(text.bytes());
+        }
+    }
+    Ok(bytes)
+}
