@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = &[
     ("src/stdout.rs", include_str!("../../../../guest-sdk/src/stdout.rs")),
     ("src/vars.rs", include_str!("../../../../guest-sdk/src/vars.rs")),
     ("src/websocket.rs", include_str!("../../../../guest-sdk/src/websocket.rs")),
+    ("wit/http/handler.wit", include_str!("../../../../guest-sdk/wit/http/handler.wit")),
     ("wit/job.wit", include_str!("../../../../guest-sdk/wit/job.wit")),
 ];
 

@@ -1,0 +1,83 @@
+//! JavaScript, as a component that brings its engine with it and answers `fetch` events.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{build, install, serve};
+use crate::harness::{Origin, Setup, found};
+
+/// The tool, and its version.
+const TOOL: &str = "@bytecodealliance/componentize-js@0.23.0";
+
+/// What the component exports, in WIT: the tool knows what the two resources are.
+const WIT: &str = "package local:app;
+world app { export wasi:http/incoming-handler@0.2.10; }
+package wasi:http@0.2.10 {
+  interface types { resource incoming-request; resource response-outparam; }
+  interface incoming-handler {
+    use types.{incoming-request, response-outparam};
+    handle: func(request: incoming-request, response-out: response-outparam);
+  }
+}
+";
+
+/// A service worker, as browsers have them: it answers, and it asks.
+const APP: &str = r#"
+addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
+
+async function answer(request) {
+  const url = new URL(request.url);
+  if (url.pathname === "/ask") {
+    return fetch(await request.text());
+  }
+  const text = await request.text();
+  console.log(`${text.length} letters`);
+  return new Response(`${request.method} ${url.search} ${text.toUpperCase()}`, {
+    status: 201,
+    headers: { "Content-Type": "text/plain", "X-Made-With": "JavaScript" },
+  });
+}
+"#;
+
+/// Returns the tool, installed once for all runs.
+fn componentize_js() -> Option<PathBuf> {
+    if !found(&["node", "npm"], "nodejs npm") {
+        return None;
+    }
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("componentize-js-0.23.0");
+    let program = place.join("node_modules/.bin/componentize-js");
+    if !program.is_file() {
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
+            .arg(&place)
+            .arg(TOOL);
+        install(&mut npm, "is the npm registry within reach?");
+    }
+    Some(program)
+}
+
+#[test]
+fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
+    let Some(program) = componentize_js() else { return };
+    let origin = Origin::text("127.0.0.1", "asked");
+    let url = format!("http://127.0.0.1:{}/", origin.port());
+    let setup = Setup::new(&format!(
+        "[handler.j]\nmodule = \"j.wasm\"\nlimits.cpu = \"10s\"\nallow = [\"{}\"]\nallow_addresses = [\"127.0.0.1\"]\n\
+         [[route]]\npath = \"/{{word}}\"\nhandler = \"j\"\n",
+        url.trim_end_matches('/')
+    ))
+    .file("app.wit", WIT.as_bytes())
+    .file("app.js", APP.as_bytes());
+    let mut componentize = Command::new(program);
+    componentize.arg(setup.path("app.js")).arg("--wit").arg(setup.path("app.wit"));
+    build(componentize.args(["-n", "app", "-o"]).arg(setup.path("j.wasm")));
+    let daemon = serve(setup);
+
+    let response = daemon.client().submit("POST", "/shout?a=b", "", b"shout it");
+    let asked = daemon.client().submit("POST", "/ask", "", url.as_bytes());
+
+    assert_eq!((response.status(), response.field("x-made-with")), (201, Some("JavaScript")));
+    assert_eq!(response.text(), "POST ?a=b SHOUT IT");
+    daemon.log.line("j: 8 letters");
+    assert_eq!((asked.status(), asked.text(), origin.hits()), (200, "asked", 1));
+}

@@ -1,0 +1,113 @@
+//! Python, as a component that brings its interpreter with it: a program, and one that speaks HTTP itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::{HTTP, build, install, serve};
+use crate::harness::{Setup, found};
+
+/// What a component that is a command exports, in WIT.
+const COMMAND: &str = "package local:app;
+world command { export wasi:cli/run@0.2.0; }
+package wasi:cli@0.2.0 { interface run { run: func() -> result; } }
+";
+
+/// A CGI program.
+const CGI: &str = r#"
+import os, sys
+from wit_world import exports
+
+class Run(exports.Run):
+    def run(self):
+        print("Content-Type: text/plain\n")
+        print(os.environ["REQUEST_METHOD"], os.environ["QUERY_STRING"], sys.argv[-1])
+        print(sys.stdin.read().upper())
+"#;
+
+/// One that answers by itself, and streams what it reads.
+const PROXY: &str = r#"
+from componentize_py_types import Err, Ok
+from wit_world import exports
+from wit_world.imports.streams import StreamError_Closed
+from wit_world.imports.types import Fields, OutgoingBody, OutgoingResponse, ResponseOutparam
+
+class IncomingHandler(exports.IncomingHandler):
+    def handle(self, request, response_out):
+        response = OutgoingResponse(Fields.from_list([("content-type", b"text/plain")]))
+        response.set_status_code(201)
+        body = response.body()
+        ResponseOutparam.set(response_out, Ok(response))
+        with body.write() as stream:
+            stream.blocking_write_and_flush(f"{request.path_with_query()}\n".encode())
+            for piece in pieces(request.consume()):
+                stream.blocking_write_and_flush(piece.upper())
+        OutgoingBody.finish(body, None)
+
+def pieces(body):
+    with body.stream() as stream:
+        while True:
+            try:
+                yield stream.blocking_read(4096)
+            except Err as error:
+                if isinstance(error.value, StreamError_Closed):
+                    return
+                raise
+"#;
+
+/// Returns componentize-py, installed once for all runs.
+fn componentize_py() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if !found(&["python3"], "python3 python3-venv") {
+        return None;
+    }
+    let install = || {
+        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("componentize-py-0.25.1");
+        let program = venv.join("bin/componentize-py");
+        if !program.is_file() {
+            install(Command::new("python3").args(["-m", "venv"]).arg(&venv), "apt-get install python3-venv");
+            let mut pip = Command::new(venv.join("bin/pip"));
+            install(pip.args(["install", "--quiet", "componentize-py==0.25.1"]), "is PyPI within reach?");
+        }
+        program
+    };
+    Some(PROGRAM.get_or_init(install))
+}
+
+/// Makes `p.wasm` of a program and of the world that it is written for.
+fn componentize(setup: &Setup, wit: &Path, world: &str) -> Option<()> {
+    let mut componentize = Command::new(componentize_py()?);
+    componentize.arg("-d").arg(wit).args(["-w", world, "componentize", "app", "-p"]);
+    build(componentize.arg(setup.path("")).arg("-o").arg(setup.path("p.wasm")));
+    Some(())
+}
+
+#[test]
+fn a_program_in_python_is_a_handler_even_where_there_is_one_place() {
+    let setup = Setup::new(
+        "jobs = 1\n[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/p/{word}\"\nhandler = \"p\"\n",
+    )
+    .file("command.wit", COMMAND.as_bytes())
+    .file("app.py", CGI.as_bytes());
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let daemon = serve(setup);
+
+    let response = daemon.client().submit("POST", "/p/last?a=b", "", b"shout it");
+
+    assert_eq!((response.status(), response.text()), (200, "POST a=b last\nSHOUT IT\n"));
+}
+
+#[test]
+fn python_speaks_http_itself_with_the_interface_that_ships_with_the_sdk() {
+    let setup = Setup::new(
+        "[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/p/{word}\"\nhandler = \"p\"\n",
+    )
+    .file("app.py", PROXY.as_bytes());
+    let Some(()) = componentize(&setup, Path::new(HTTP), "handler") else { return };
+    let daemon = serve(setup);
+
+    let response = daemon.client().submit("POST", "/p/last?a=b", "", &[b'x'; 10_000]);
+
+    assert_eq!((response.status(), response.field("content-type")), (201, Some("text/plain")));
+    assert_eq!(response.text(), format!("/p/last?a=b\n{}", "X".repeat(10_000)));
+}
