@@ -31,6 +31,7 @@ mod mounts;
 mod outbound;
 mod pages;
 mod proxy;
+mod refusals;
 mod replay;
 mod reuse;
 mod schedules;

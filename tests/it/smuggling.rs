@@ -84,6 +84,9 @@ const REFUSED: &[(u16, &[u8])] = &[
     (400, b"GET /hello HTTP/1.1\r\nHost: a:b\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: a, b\r\n\r\n"),
     (400, b"GET http://a/hello HTTP/1.1\r\nHost: b\r\n\r\n"),
+    (400, b"GET http://a:81/hello HTTP/1.1\r\nHost: a\r\n\r\n"),
+    (400, b"GET https://a/hello HTTP/1.1\r\nHost: a:80\r\n\r\n"),
+    (400, b"GET http://a/hello#x HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, b"GET http://a/hello HTTP/1.1\r\nX: a\r\n\r\n"),
     (400, b"GET http://u@a/hello HTTP/1.1\r\nHost: a\r\n\r\n"),
     // Lengths.
@@ -96,7 +99,8 @@ const REFUSED: &[(u16, &[u8])] = &[
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3 3\r\n\r\nabc"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3.0\r\n\r\nabc"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: \r\n\r\nabc"),
-    (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 18446744073709551616\r\n\r\n"),
+    (413, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 18446744073709551615\r\n\r\n"),
+    (413, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 18446744073709551616\r\n\r\n"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length : 3\r\n\r\nabc"),
     // Transfer codings.
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -202,6 +206,8 @@ const TAKEN: &[&[u8]] = &[
     b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n",
     b"\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n",
     b"GET http://test/hello HTTP/1.1\r\nHost: TEST\r\n\r\n",
+    b"GET http://test:80/hello HTTP/1.1\r\nHost: Test\r\n\r\n",
+    b"GET HTTPS://test/hello HTTP/1.1\r\nHost: test:443\r\n\r\n",
     b"GET /hello HTTP/1.1\r\nhost:test:80\r\nX:\ta\t\r\nY:\r\n\r\n",
     b"GET /hello HTTP/1.1\r\nHost: [::1]:80\r\nX: \xc3\xa9\r\n\r\n",
     b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 003\r\n\r\na\nb",

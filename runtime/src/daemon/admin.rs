@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
-use crate::http::{Activity, Crowd, Purpose, Server, Settings};
+use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Leave, Sockets};
@@ -45,22 +44,18 @@ pub(super) fn bind(config: &Config, passed: &mut Activation) -> Result<Sockets> 
     Sockets::bind(&endpoints, options, passed.part(&endpoints)).context("admin")
 }
 
-/// Makes the job `serveadmin`. `asked` is the gate that operators ask about.
-pub(super) fn job(
-    engine: &Arc<Engine>,
-    admin: &Admin,
-    settings: Arc<ArcSwap<Settings>>,
-    asked: Gate,
-) -> ServeApi {
+/// Makes the job `serveadmin`. `asked` is the server that operators ask about.
+pub(super) fn job(engine: &Arc<Engine>, admin: &Admin, asked: &Server) -> ServeApi {
     let server = Server {
         engine: engine.clone(),
         gate: admin.gate.clone(),
-        settings,
+        settings: asked.settings.clone(),
         // All over a Unix socket, which has no addresses.
         connections: Crowd::new(CONNECTIONS, CONNECTIONS),
         activity: Activity::default(),
         handshakes: Arc::default(),
-        purpose: Purpose::Admin { gate: asked },
+        refused: asked.refused.clone(),
+        purpose: Purpose::Admin { gate: asked.gate.clone() },
     };
     ServeApi::new(admin.sockets.clone(), Arc::new(server), Tenure::Attendance)
 }

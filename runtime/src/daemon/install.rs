@@ -88,7 +88,7 @@ pub(super) fn install(
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_admin = admin::job(engine, admin, server.settings.clone(), gate.clone());
+    let serve_admin = admin::job(engine, admin, server);
     let plan =
         Plan { generations: generations.clone(), standing: standing.clone(), overlay: options.overlay };
     let weak = || Arc::downgrade(engine);

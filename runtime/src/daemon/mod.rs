@@ -127,6 +127,7 @@ impl Daemon {
             purpose: Purpose::Handlers,
             activity: Activity::default(),
             handshakes: Arc::default(),
+            refused: Arc::default(),
         });
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));

@@ -18,8 +18,9 @@ use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
 use super::response_body::{Body, Streaming, Verdict};
-use super::server::Settings;
-use super::{metrics, request_body};
+use super::server::{Server, Settings};
+use super::{metrics, request_body, strict};
+use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Job, JobId, Kind, Output, PipeReader, Run, Status, Tail, Tenure, pipe};
@@ -59,7 +60,7 @@ pub(super) async fn respond(
         Ok(response) => response,
         Err(refusal) => {
             info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
-            refusal.into_response(&head.headers, Details::Told)
+            refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
         }
     };
     if progress.is_leaving() {
@@ -73,7 +74,7 @@ pub(super) async fn respond(
 #[derive(Clone, Copy)]
 pub(super) struct Door<'a> {
     /// Where jobs are made and run.
-    pub(super) engine: &'a Arc<Engine>,
+    pub(super) server: &'a Server,
     pub(super) settings: &'a Settings,
     /// The gate that the handlers are behind.
     pub(super) gate: &'a Gate,
@@ -99,6 +100,7 @@ enum Begun {
 impl Asked<'_> {
     async fn answer(self, body: Incoming) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
+        strict::check(self.head, self.door.settings)?;
         refuse_browsers(headers, uri.host())?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         match (path.strip_prefix("/jobs/"), &*path) {
@@ -111,7 +113,7 @@ impl Asked<'_> {
     }
 
     fn metrics(self) -> Response<Body> {
-        let text = metrics::text(self.door.engine, self.door.gate.state());
+        let text = metrics::text(&self.door.server.engine, self.door.gate.state(), &self.door.server.refused);
         let mut response = Response::new(Body::full(text.into()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
         response
@@ -119,7 +121,7 @@ impl Asked<'_> {
 
     /// Runs a job and answers with what it writes and how it ends.
     async fn run(self, name: &str, body: Incoming) -> Result<Response<Body>, Refusal> {
-        let Door { engine, settings, gate, peer } = self.door;
+        let Door { server: Server { engine, .. }, settings, gate, peer } = self.door;
         let mut job = self.job(engine, name)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
@@ -152,7 +154,9 @@ impl Asked<'_> {
                     complain(id, &entry, fault);
                 }
                 match failure(id, entry.kind, outcome, &last_words).filter(|_| said.is_empty()) {
-                    Some(refusal) => refusal.into_response(&self.head.headers, Details::Told),
+                    Some(refusal) => {
+                        refusal.into_response(&self.head.headers, Details::Told, ReasonHeader::Absent)
+                    }
                     None => Response::new(Body::full(said)),
                 }
             }

@@ -36,7 +36,9 @@ pub(super) struct Accepted {
 pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress) {
     let spoken = stream.protocol();
     let deadlines = accepted.settings.deadlines;
-    let mut stream = Inspected::new(Watched::new(stream, progress, deadlines, Stream::has_left));
+    let accepted = Arc::new(accepted);
+    let watched = Watched::new(stream, progress, deadlines, Stream::has_left);
+    let mut stream = Inspected::new(watched, accepted.clone());
     let late = async {
         // A request that is on its way is answered.
         let _ = accepted.leaving.begun().await;
@@ -65,31 +67,31 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
 }
 
 /// Serves a connection of HTTP/1: one request after the other.
-async fn serve_one_by_one(accepted: Accepted, mut stream: Inspected<Stream>) {
-    let Accepted { server, settings, peer, leaving } = accepted;
+async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
+    let Accepted { server, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
-    let Settings { head_size: head, target_size: target, fields, .. } = *settings;
+    let Settings { head_size: head, target_size: target, fields, .. } = **settings;
     stream.expect_requests(Bounds { head, target, fields });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Our own deadlines bound the head: see `deadline`.
+        // Our own deadlines and sizes bound the head: see `deadline` and `framing`.
         .header_read_timeout(None)
-        .max_header_size(settings.head_size)
         // Not `pipeline_flush`: hyper then keeps an answer back while it holds a byte of what comes
         // next, be it half a request or the nonsense that the answer refuses.
-        .max_buf_size(settings.head_size.max(MIN_BUFFER));
+        // Room for more than a head, so that one that is too large is seen by us before hyper is full.
+        .max_buf_size(settings.head_size + MIN_BUFFER);
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
     let switched = Switched::default();
-    let line = Line { settings: &settings, peer: &peer, progress: &progress, switched: &switched };
+    let line = Line { settings, peer, progress: &progress, switched: &switched };
     let respond = |request| async {
         match &server.purpose {
-            Purpose::Handlers => service::respond(&server, line, request).await,
+            Purpose::Handlers => service::respond(server, line, request).await,
             // Boxed: a request to a handler need not be as large as one to the daemon.
             Purpose::Admin { gate } => {
-                let door = admin::Door { engine: &server.engine, settings: &settings, gate, peer: &peer };
+                let door = admin::Door { server, settings, gate, peer };
                 Box::pin(admin::respond(door, &progress, request)).await
             }
         }
@@ -121,7 +123,7 @@ async fn serve_one_by_one(accepted: Accepted, mut stream: Inspected<Stream>) {
         }
     };
     match outcome {
-        Ok(()) => switched.run(&progress, &leaving).await,
+        Ok(()) => switched.run(&progress, leaving).await,
         // The client's doing, or already told by the job that failed.
         Err(error) => debug!("connection from {}: {error}", peer.remote()),
     }

@@ -5,12 +5,16 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
     X_CONTENT_TYPE_OPTIONS,
 };
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::response_body::Body;
 use super::upgrade;
+use crate::catalog::ReasonHeader;
 use crate::job::{Fault, JobId, StopReason};
+
+/// Says why a request failed, if the configuration wants it said.
+const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 
 /// A request that was answered without a job, or whose job gave no answer.
 #[derive(Debug)]
@@ -23,8 +27,14 @@ pub(super) enum Refusal {
     TargetTooLong(usize),
     /// The head is larger than is read: which part of it.
     HeadTooLarge(String),
+    /// The body is longer than any that is taken.
+    BodyTooLarge,
     /// The version of HTTP is not spoken here.
     Version,
+    /// The port speaks TLS, the client does not.
+    NotTls,
+    /// The client sends frames that ask for work, and for no answer.
+    Flood,
     /// The client expects what is not known.
     Expectation,
     /// The request has come back to this daemon too often.
@@ -65,7 +75,11 @@ impl Refusal {
             Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
             Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
             Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Refusal::NotTls => StatusCode::BAD_REQUEST,
+            // Never said: no answer can be given any more.
+            Refusal::Flood => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
             Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
@@ -100,7 +114,10 @@ impl Refusal {
             Refusal::Unsupported(_) => "not_implemented",
             Refusal::TargetTooLong(_) => "target_too_long",
             Refusal::HeadTooLarge(_) => "head_too_large",
+            Refusal::BodyTooLarge => "body_limit",
             Refusal::Version => "http_version",
+            Refusal::NotTls => "not_tls",
+            Refusal::Flood => "flood",
             Refusal::Expectation => "expectation_failed",
             Refusal::Loop => "loop",
             Refusal::NoRoute => "no_route",
@@ -121,6 +138,11 @@ impl Refusal {
             Refusal::Unsupported(what) => format!("not implemented: {what}"),
             Refusal::TargetTooLong(most) => format!("the request target is longer than {most} bytes"),
             Refusal::HeadTooLarge(what) => format!("the request head is too large: {what}"),
+            Refusal::BodyTooLarge => {
+                "the request body is larger than any limit (limits.body) allows".to_owned()
+            }
+            Refusal::NotTls => "this port speaks TLS: ask for https://".to_owned(),
+            Refusal::Flood => "a flood of frames".to_owned(),
             Refusal::Version => "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here".to_owned(),
             Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
             Refusal::Loop => {
@@ -153,7 +175,10 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
             | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
             | Refusal::Expectation
             | Refusal::Forbidden(_) => true,
             Refusal::Loop
@@ -170,29 +195,23 @@ impl Refusal {
         }
     }
 
-    /// Makes the whole response as it is on the wire, for a request that hyper never had.
-    pub(super) fn into_bytes(self) -> Bytes {
-        let response = self.into_response(&HeaderMap::new(), Details::Withheld);
-        let (status, body) = (response.status(), response.body().here());
-        let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
-        let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
-        for (name, value) in response.headers() {
-            bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
-        }
-        bytes.extend(format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).bytes());
-        bytes.extend_from_slice(body);
-        bytes.into()
-    }
-
     /// Makes the response: JSON if the client asks for it, plain text otherwise.
-    pub(super) fn into_response(self, request: &HeaderMap, details: Details) -> Response<Body> {
+    pub(super) fn into_response(
+        self,
+        request: &HeaderMap,
+        details: Details,
+        reason: ReasonHeader,
+    ) -> Response<Body> {
         let job = match &self {
             Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
             Refusal::Malformed(_)
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
             | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
             | Refusal::Expectation
             | Refusal::Loop
             | Refusal::NoRoute
@@ -216,6 +235,9 @@ impl Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if reason == ReasonHeader::Present {
+            headers.insert(REASON, HeaderValue::from_static(self.code()));
+        }
         if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -243,7 +265,10 @@ impl Refusal {
             | Refusal::Unsupported(_)
             | Refusal::TargetTooLong(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
             | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
             | Refusal::Expectation
             | Refusal::Loop
             | Refusal::NoRoute

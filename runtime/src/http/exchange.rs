@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::deadline::Progress;
 use super::error::Refusal;
 use crate::job::{Capture, Entry, Fault, JobId};
+use crate::net::Remote;
 
 /// Lives as long as the response is being written. The next request may come once that is sent.
 pub(super) struct Exchange {
@@ -22,6 +23,8 @@ pub(super) struct Exchange {
     call: Option<(JobId, Arc<Entry>)>,
     /// What is kept of it in case it fails.
     capture: Option<Capture>,
+    /// Why the daemon answers instead of a handler, if it does.
+    reason: Option<&'static str>,
     line: Option<Line>,
 }
 
@@ -44,6 +47,7 @@ struct Line {
     method: Method,
     target: String,
     bytes: u64,
+    remote: Remote,
 }
 
 impl Exchange {
@@ -56,14 +60,15 @@ impl Exchange {
             blame: Blame::Handler,
             call: None,
             capture: None,
+            reason: None,
             line: None,
         }
     }
 
     /// Asks for an access line at the end.
-    pub(super) fn note(&mut self, method: &Method, target: &str) {
+    pub(super) fn note(&mut self, method: &Method, target: &str, remote: Remote) {
         let target = target.escape_debug().to_string();
-        self.line = Some(Line { method: method.clone(), target, bytes: 0 });
+        self.line = Some(Line { method: method.clone(), target, bytes: 0, remote });
     }
 
     pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>) {
@@ -93,6 +98,7 @@ impl Exchange {
 
     /// Notes that the daemon answers instead of the handler, and why.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
+        self.reason = Some(refusal.code());
         if let Refusal::Failed(_, fault) = refusal {
             self.failed(fault);
         }
@@ -148,17 +154,21 @@ impl Drop for Exchange {
                 Blame::Handler | Blame::Nobody => entry.record.succeed(time),
             }
         }
-        let Some(Line { method, target, bytes }) = &self.line else { return };
+        let Some(Line { method, target, bytes, remote }) = &self.line else { return };
         let status = status.as_u16();
+        let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
         let end = if self.end == End::Complete { "" } else { " (broken off)" };
         match &self.call {
             Some((id, entry)) => {
                 let Entry { name, version, .. } = &**entry;
                 info!(
-                    "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{end}"
+                    "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{reason}{end} \
+                     for {remote}"
                 );
             }
-            None => info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{end}"),
+            None => {
+                info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{reason}{end} for {remote}");
+            }
         }
     }
 }

@@ -4,36 +4,34 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
+use super::connection::Accepted;
+use super::error::Refusal;
 use super::handshakes::Turn;
 use super::server::Settings;
-use crate::net::{HandshakeError, Leaving, Peer, Secured, Stream, Tls};
+use crate::net::{HandshakeError, Secured, Stream, Tls};
 
 /// How long a handshake may go on once its listener is let go of: it is answered, if it is all but done.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Tells a client that speaks HTTP in clear what it has to do.
-const IN_CLEAR: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n\
-    this port speaks TLS: ask for https://\n";
-
 /// What a handshake stands on.
 pub(super) struct Ground<'a> {
     pub(super) tls: &'a Tls,
-    pub(super) settings: &'a Settings,
-    pub(super) leaving: &'a Leaving,
+    pub(super) accepted: &'a Accepted,
 }
 
 impl Ground<'_> {
     /// Makes a connection an encrypted one; none: the client does not speak TLS, will not agree, takes too long
     /// or was pushed out.
-    pub(super) async fn secure(&self, mut turn: Turn, stream: Stream, peer: Peer) -> Option<(Stream, Peer)> {
+    pub(super) async fn secure(&self, mut turn: Turn, stream: Stream) -> Option<(Stream, Secured)> {
+        let Accepted { settings, peer, .. } = self.accepted;
         let refusal = tokio::select! {
             // First: one that is complete counts.
             biased;
             outcome = self.within_time(stream) => match outcome {
-                Ok((stream, secured)) => return Some((stream, peer.over_tls(secured))),
+                Ok(secured) => return Some(secured),
                 Err(refusal) => refusal,
             },
-            () = turn.pushed_out() => format!("more than {} handshakes at once", self.settings.handshakes),
+            () = turn.pushed_out() => format!("more than {} handshakes at once", settings.handshakes),
             () = self.last() => "the listener is closed".to_owned(),
         };
         // The client's doing; an operator who looks for a reason asks for it.
@@ -42,7 +40,7 @@ impl Ground<'_> {
     }
 
     async fn within_time(&self, stream: Stream) -> Result<(Stream, Secured), String> {
-        let Settings { deadlines, handshake, .. } = self.settings;
+        let Settings { deadlines, handshake, .. } = &*self.accepted.settings;
         let end = Instant::now() + *handshake;
         let silent = || format!("not a byte within {:?}", deadlines.first_byte);
         match timeout(deadlines.first_byte.min(*handshake), stream.begun()).await {
@@ -53,8 +51,10 @@ impl Ground<'_> {
             Ok(Ok(secured)) => Ok(secured),
             Ok(Err(HandshakeError::Failed(error))) => Err(error.to_string()),
             Ok(Err(HandshakeError::NotTls(mut stream))) => {
-                // It fits into the socket's buffer; whoever speaks something else does not care.
-                let _told = timeout_at(end, stream.write_all(IN_CLEAR)).await;
+                // Told in HTTP, which a browser shows. It fits into the socket's buffer; whoever speaks
+                // something else does not care.
+                let told = self.accepted.turn_away(Refusal::NotTls, "-");
+                let _told = timeout_at(end, stream.write_all(&told)).await;
                 let _shut = stream.shutdown().await;
                 Err("the client speaks something else".to_owned())
             }
@@ -63,7 +63,7 @@ impl Ground<'_> {
     }
 
     async fn last(&self) {
-        self.leaving.begun().await;
+        self.accepted.leaving.begun().await;
         sleep(LAST).await;
     }
 }

@@ -13,8 +13,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+use super::connection::Accepted;
 use super::deadline::Progress;
-use super::error::Details;
+use super::error::{Details, Refusal};
 use super::flood::{Flood, Frames};
 use super::framing::{Bounds, Breach, Framing, Part, Passed};
 use super::watched::Watched;
@@ -22,6 +23,8 @@ use super::watched::Watched;
 /// A stream that is looked at.
 pub(super) struct Inspected<S> {
     stream: Watched<S>,
+    /// Answers for us what hyper does not see.
+    accepted: Arc<Accepted>,
     progress: Progress,
     inspector: Inspector,
     /// What was read and goes to whoever reads next.
@@ -74,8 +77,9 @@ const CALM: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     /// Takes a stream that nothing was read from.
-    pub(super) fn new(stream: Watched<S>) -> Inspected<S> {
+    pub(super) fn new(stream: Watched<S>, accepted: Arc<Accepted>) -> Inspected<S> {
         Inspected {
+            accepted,
             progress: stream.progress(),
             stream,
             inspector: Inspector::Nobody,
@@ -143,14 +147,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                     self.begun.unsplit(behind);
                     good
                 }
-                Err(Breach { good, of: Part::Body, refusal }) => {
+                Err(Breach { good, of: Part::Body, refusal, .. }) => {
                     self.bar = Some(Bar::Body(refusal.message(Details::Withheld)));
                     good
                 }
-                Err(Breach { good, of: Part::Head, refusal }) => {
+                Err(Breach { good, of: Part::Head, refusal, asked }) => {
                     self.bar = Some(Bar::Words {
                         why: refusal.message(Details::Withheld),
-                        rest: refusal.into_bytes(),
+                        rest: self.accepted.turn_away(refusal, &asked),
                     });
                     good
                 }
@@ -158,7 +162,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             Inspector::Frames(frames) => match frames.push(read) {
                 Ok(()) => return,
                 Err(Flood) => {
-                    let why = "a flood of frames".to_owned();
+                    self.accepted.cut_off(&Refusal::Flood);
+                    let why = Refusal::Flood.message(Details::Withheld);
                     self.bar = Some(Bar::Words { why, rest: Bytes::from_static(&CALM) });
                     0
                 }

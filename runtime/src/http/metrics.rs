@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
+use super::refused::Refused;
 use crate::catalog::Alive;
 use crate::engine::Engine;
 use crate::job::outbound::Outcome;
@@ -73,7 +74,7 @@ const HANDLERS: [Family; 8] = [
 ];
 
 /// Writes every sample.
-pub(super) fn text(engine: &Engine, gate: GateState) -> String {
+pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> String {
     let catalog = engine.live().pin();
     let mut text = String::new();
     let trials = catalog.canaries.values().map(|canary| &canary.entry);
@@ -93,6 +94,11 @@ pub(super) fn text(engine: &Engine, gate: GateState) -> String {
             let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
             line(&mut text, name, &labels, float(count));
         }
+    }
+    let name = "portcullis_refused_total";
+    head(&mut text, name, "counter", "Requests that no handler had a part in, by the code of the reason.");
+    for (reason, count) in refused.counts() {
+        line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
     }
     calls(&mut text, &handlers);
     let gauges: [(&str, &str, f64); 3] = [
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_family_says_what_it_is_before_its_samples() {
-        let text = text(&Engine::new(1), GateState::Open);
+        let text = text(&Engine::new(1), GateState::Open, &Refused::default());
 
         let mut known = "";
         for line in text.lines() {

@@ -66,11 +66,10 @@ struct Spawn(Weak<Streams>);
 
 /// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
 /// is to leave: then the requests under way are the last.
-pub(super) async fn serve(accepted: Accepted, mut stream: Inspected<Stream>) {
+pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
     // From here on each request has deadlines of its own.
     let progress = stream.progress().clone();
     progress.multiplexed();
-    let accepted = Arc::new(accepted);
     let Accepted { settings, peer, leaving, .. } = &*accepted;
     let streams = Arc::new(Streams {
         tasks: Mutex::default(),
@@ -93,7 +92,7 @@ pub(super) async fn serve(accepted: Accepted, mut stream: Inspected<Stream>) {
                     service::respond(server, line, request).await
                 }
                 Purpose::Admin { gate } => {
-                    let door = admin::Door { engine: &server.engine, settings, gate, peer };
+                    let door = admin::Door { server, settings, gate, peer };
                     Box::pin(admin::respond(door, &progress, request)).await
                 }
             }
@@ -133,7 +132,8 @@ fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn>
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(settings.head_size).unwrap_or(u32::MAX))
+        // What is larger than a head may be is answered in our words, up to twice that; then in those of h2.
+        .max_header_list_size(u32::try_from(settings.head_size * 2).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -15,6 +15,7 @@ use super::deadline::Deadlines;
 use super::error::Details;
 use super::handshake::Ground;
 use super::handshakes::{Handshakes, Turn};
+use super::refused::Refused;
 use crate::engine::Engine;
 use crate::net::{Gate, Post, Stream, Tls};
 
@@ -32,6 +33,8 @@ pub struct Server {
     pub activity: Activity,
     /// The TLS handshakes that are under way.
     pub handshakes: Arc<Handshakes>,
+    /// Counts the requests to handlers that were refused; the daemon's own listener shows them.
+    pub refused: Arc<Refused>,
     /// What its requests are for.
     pub purpose: Purpose,
 }
@@ -113,18 +116,12 @@ async fn attend(mut seat: Seat, accepted: Accepted, stream: Stream, tls: Option<
     let _present = accepted.server.activity.enter();
     let progress = seat.progress.clone();
     let connection = pin!(async move {
-        let Accepted { server, settings, peer, leaving } = accepted;
-        let secured = match tls {
-            Some((tls, turn)) => {
-                let ground = Ground { tls: &tls, settings: &settings, leaving: &leaving };
-                // Boxed: a connection in clear need not be as large as a handshake.
-                Box::pin(ground.secure(turn, stream, peer)).await
-            }
-            None => Some((stream, peer)),
-        };
-        if let Some((stream, peer)) = secured {
-            let accepted = Accepted { server, settings, peer, leaving };
-            connection::serve(accepted, stream, progress).await;
+        let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
+        // Boxed: a connection in clear need not be as large as a handshake.
+        let secured = Box::pin(Ground { tls: &tls, accepted: &accepted }.secure(turn, stream)).await;
+        if let Some((stream, secured)) = secured {
+            let peer = accepted.peer.clone().over_tls(secured);
+            connection::serve(Accepted { peer, ..accepted }, stream, progress).await;
         }
     });
     seat.serve(connection).await;

@@ -4,10 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, EXPECT, HOST, ORIGIN, TRANSFER_ENCODING};
+use http::header::{ALLOW, CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use super::call::{Call, Made};
@@ -18,9 +17,10 @@ use super::outbound::trail;
 use super::request_body;
 use super::response_body::Body;
 use super::server::{Server, Settings};
+use super::strict;
 use super::upgrade::{Applicant, Switched};
-use crate::catalog::{Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
-use crate::cgi::{meta, path};
+use crate::catalog::{Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
+use crate::cgi::path;
 use crate::job::{Entry, Fault, JobId, Kind};
 use crate::net::{GateState, Peer};
 
@@ -29,9 +29,6 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Says which version of which handler made a response, if the configuration wants it said.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
-
-/// Says why a request failed, if the configuration wants it said.
-const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
@@ -45,20 +42,17 @@ pub(super) async fn respond(
     let (head, body) = request.into_parts();
     progress.owes(!body.is_end_stream());
     if settings.access_log {
-        exchange.note(&head.method, head.uri.path_and_query().map_or("", |target| target.as_str()));
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        exchange.note(&head.method, target, peer.remote());
     }
     let catalog = server.engine.live().pin();
     let asked = Asked { server, settings, peer, progress, switched, head: &head, catalog: &catalog };
     let mut response = match asked.answer(body, &mut exchange).await {
         Ok(response) => response,
         Err(refusal) => {
+            server.refused(&refusal);
             exchange.refused(&refusal);
-            let reason = HeaderValue::from_static(refusal.code());
-            let mut response = refusal.into_response(&head.headers, settings.details);
-            if catalog.reason_header == ReasonHeader::Present {
-                response.headers_mut().insert(REASON, reason);
-            }
-            response
+            refusal.into_response(&head.headers, settings.details, catalog.reason_header)
         }
     };
     if let Some(cors) = &catalog.cors {
@@ -105,18 +99,12 @@ impl<'a> Asked<'a> {
     /// Finds who answers, and has it answered.
     async fn answer(self, body: Incoming, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
-        let most = self.settings.target_size;
-        if uri.path_and_query().is_some_and(|target| target.as_str().len() > most) {
-            return Err(Refusal::TargetTooLong(most));
-        }
-        let most = self.settings.fields;
-        if headers.len() > most {
-            return Err(Refusal::HeadTooLarge(format!("more than {most} header fields")));
-        }
-        self.check_method_and_coding()?;
-        check_expectation(headers)?;
+        strict::check(self.head, self.settings)?;
         trail::check(headers).map_err(|_| Refusal::Loop)?;
-        let host = self.host()?;
+        let host = strict::host(self.head);
+        if uri.path() == "*" {
+            return Ok(ping());
+        }
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
             let mut response = no_content();
@@ -226,59 +214,6 @@ impl<'a> Asked<'a> {
         let waiting = entry.limits.queue_time + MARGIN;
         self.progress.answering(entry.limits.time.map(|time| time + waiting));
     }
-
-    /// Refuses what a route without methods must not be asked for, and what a handler could not tell
-    /// from a plain body.
-    ///
-    /// # Errors
-    /// RFC 9112 §6.1: a transfer coding that we do not understand is 501. RFC 9110 §9.3.6 and §9.3.8:
-    /// a tunnel is none of ours, and an echo would show what proxies have added.
-    fn check_method_and_coding(self) -> Result<(), Refusal> {
-        let Parts { method, headers, .. } = self.head;
-        if matches!(*method, Method::CONNECT | Method::TRACE) {
-            return Err(Refusal::Unsupported("CONNECT and TRACE"));
-        }
-        let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-        match (codings.next(), codings.next()) {
-            (None, _) => Ok(()),
-            (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-            (Some(_), _) => Err(Refusal::Unsupported("a transfer coding other than chunked")),
-        }
-    }
-
-    /// Returns the host that is asked for; none: HTTP/1.0 may leave it open.
-    ///
-    /// # Errors
-    /// RFC 9112 §3.2 and RFC 9113 §8.3.1: there is exactly one, and who says it twice says the same.
-    fn host(self) -> Result<Option<&'a str>, Refusal> {
-        let Parts { uri, version, headers, .. } = self.head;
-        let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
-        let mut named = headers.get_all(HOST).iter();
-        let field = match (named.next(), named.next()) {
-            (_, Some(_)) => return malformed("more than one Host field"),
-            (None, None) => None,
-            (Some(field), None) => Some(field.to_str().unwrap_or_default()),
-        };
-        let authority = uri.authority().map(Authority::as_str);
-        let host = match (field, authority) {
-            (None, _) if *version == Version::HTTP_11 => {
-                return malformed("HTTP/1.1 without a Host field");
-            }
-            (None, None) if *version == Version::HTTP_2 => {
-                return malformed("neither :authority nor a Host field");
-            }
-            (Some(field), Some(authority)) if !field.eq_ignore_ascii_case(authority) => {
-                return malformed("the target and the Host field name different hosts");
-            }
-            (field, authority) => authority.or(field),
-        };
-        match host {
-            Some(host) if !meta::is_host(host) => {
-                malformed("what should be a host is not: NAME or NAME:PORT")
-            }
-            host => Ok(host),
-        }
-    }
 }
 
 /// Tells the log of a job that failed, and the client.
@@ -287,10 +222,13 @@ fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     Refusal::Failed(id, fault)
 }
 
-/// Refuses what a client expects of us beyond RFC 9110 §10.1.1.
-fn check_expectation(headers: &HeaderMap) -> Result<(), Refusal> {
-    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    if headers.get_all(EXPECT).iter().all(known) { Ok(()) } else { Err(Refusal::Expectation) }
+/// Answers `OPTIONS *`, which is about the server as a whole (RFC 9110 §9.3.7): what its routes may be
+/// for. What one is for, it says itself.
+fn ping() -> Response<Body> {
+    let mut response = no_content();
+    let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+    response.headers_mut().insert(ALLOW, allow);
+    response
 }
 
 /// Answers `/healthz`: whether requests are served, for those who ask by HTTP.

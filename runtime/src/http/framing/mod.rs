@@ -6,11 +6,16 @@
 //! what differs from it ends the connection. Bytes are looked at where they lie: only a line that
 //! arrives in pieces is put together.
 
+mod head;
+mod text;
+
 use std::mem;
 
 use memchr::memchr;
 
 use super::error::Refusal;
+use head::{Behind, Head};
+use text::{chunk_size, has_control, split};
 
 /// How large a head may be, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +35,8 @@ pub(super) struct Framing {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
     head: Head,
+    /// The request line of a head that did not arrive at once, as far as anybody is told.
+    asked: Vec<u8>,
     /// Heads that were whole and good.
     heads: u64,
 }
@@ -51,21 +58,6 @@ enum At {
     Trailers,
 }
 
-/// What is known of the head that is being read.
-#[derive(Default)]
-struct Head {
-    /// Bytes of it, or of the trailers; without the line that is being read.
-    size: usize,
-    fields: usize,
-    /// Whether an empty line stood before it.
-    after_blank: bool,
-    is_1_0: bool,
-    length: Option<u64>,
-    is_chunked: bool,
-    /// Whether it asks for another protocol.
-    asks_to_switch: bool,
-}
-
 /// How far a look at some bytes has come.
 pub(super) enum Passed {
     /// All of them are as they should be.
@@ -81,6 +73,8 @@ pub(super) struct Breach {
     /// Whether they are a head's, which nobody has seen, or a body's, which somebody may be reading.
     pub(super) of: Part,
     pub(super) refusal: Refusal,
+    /// What is known of the request line, fit for a log.
+    pub(super) asked: String,
 }
 
 /// The part of a message.
@@ -93,9 +87,19 @@ pub(super) enum Part {
 /// The most bytes of the line that says how long a chunk is: extensions have no use.
 const CHUNK_LINE: usize = 1024;
 
+/// The most bytes of a request line that the log is told of one that is refused.
+const SHOWN: usize = 200;
+
 impl Framing {
     pub(super) fn new(bounds: Bounds) -> Framing {
-        Framing { bounds, at: At::Start, line: Vec::new(), head: Head::default(), heads: 0 }
+        Framing {
+            bounds,
+            at: At::Start,
+            line: Vec::new(),
+            head: Head::default(),
+            asked: Vec::new(),
+            heads: 0,
+        }
     }
 
     /// Says how many heads were whole and good.
@@ -121,16 +125,35 @@ impl Framing {
                 good: if of == Part::Head { begun } else { next },
                 of,
                 refusal,
+                asked: self.shown(&bytes[begun..]),
             })?;
-            if self.at == At::Start && self.head.fields > 0 {
+            if self.at == At::Start && self.head.is_whole {
                 // The message is whole.
                 begun = next;
+                self.asked.clear();
                 if mem::take(&mut self.head).asks_to_switch {
                     return Ok(Passed::UpTo(next));
                 }
             }
         }
+        if self.at == At::Fields && self.asked.is_empty() {
+            self.asked = first_line(&bytes[begun..]).to_vec();
+        }
         Ok(Passed::All)
+    }
+
+    /// Shows the request line of a head that goes on, or begins, with these bytes.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let line = match (&self.asked[..], &self.line[..]) {
+            ([], []) => first_line(bytes),
+            ([], begun) => first_line(begun),
+            (asked, _) => asked,
+        };
+        let asked = line.strip_suffix(b" HTTP/1.1").or(line.strip_suffix(b" HTTP/1.0")).unwrap_or(line);
+        match asked {
+            [] => "-".to_owned(),
+            asked => String::from_utf8_lossy(asked).escape_debug().to_string(),
+        }
     }
 
     /// Passes over what is left of a body or chunk; returns how many bytes that are here.
@@ -167,6 +190,9 @@ impl Framing {
         } else {
             let mut line = mem::take(&mut self.line);
             line.extend_from_slice(whole);
+            if self.at == At::Start {
+                self.asked = first_line(&line).to_vec();
+            }
             self.look_at(&line)?;
             line.clear();
             self.line = line;
@@ -206,17 +232,21 @@ impl Framing {
                 if line.is_empty() && !mem::replace(&mut self.head.after_blank, true) {
                     return Ok(());
                 }
-                self.request_line(line)?;
+                self.head.request_line(line, &self.bounds)?;
                 self.at = At::Fields;
             }
             At::Fields => {
                 self.head.size += whole.len();
                 match line {
                     [] => {
-                        self.at = self.after_head()?;
+                        self.at = match self.head.end()? {
+                            Behind::Nothing => At::Start,
+                            Behind::Bytes(length) => At::Body(length),
+                            Behind::Chunks => At::Size,
+                        };
                         self.heads += 1;
                     }
-                    line => self.field(line)?,
+                    line => self.head.field(line, &self.bounds)?,
                 }
             }
             At::Size => {
@@ -234,167 +264,25 @@ impl Framing {
                 self.head.size += whole.len();
                 match line {
                     [] => self.at = At::Start,
-                    line => drop(split(line)?),
+                    line => drop(split(line).map_err(malformed)?),
                 }
             }
             At::Body(_) | At::Chunk(_) => {}
         }
         Ok(())
     }
+}
 
-    /// RFC 9112 §3: a method, a target and a version, with one space between.
-    fn request_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let mut parts = line.split(|byte| *byte == b' ');
-        let (Some(method), Some(target), Some(version), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(malformed("no request line: METHOD TARGET HTTP/1.1"));
-        };
-        self.head.is_1_0 = match version {
-            b"HTTP/1.1" => false,
-            b"HTTP/1.0" => true,
-            _ if version.starts_with(b"HTTP/") => return Err(Refusal::Version),
-            _ => return Err(malformed("no request line: METHOD TARGET HTTP/1.1")),
-        };
-        if !is_token(method) {
-            return Err(malformed("a method that is no token"));
-        }
-        if target.len() > self.bounds.target {
-            return Err(Refusal::TargetTooLong(self.bounds.target));
-        }
-        // hyper ends HTTP after a CONNECT, so that what follows could not be followed.
-        if method == b"CONNECT" {
-            return Err(Refusal::Unsupported("CONNECT and TRACE"));
-        }
-        // A fragment is the client's own (RFC 9112 §3.2); a tab is no part of a target.
-        if target.iter().any(|byte| matches!(byte, b'#' | b'\t')) {
-            return Err(malformed("a target with a fragment or a tab in it"));
-        }
-        let is_absolute = |scheme: &[u8]| {
-            target.get(..scheme.len()).is_some_and(|front| front.eq_ignore_ascii_case(scheme))
-        };
-        let is_target = match target {
-            [b'/', ..] => true,
-            b"*" => method == b"OPTIONS",
-            _ => is_absolute(b"http://") || is_absolute(b"https://"),
-        };
-        if is_target { Ok(()) } else { Err(malformed("a target that is neither a path nor a URL")) }
-    }
-
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        self.head.fields += 1;
-        if self.head.fields > self.bounds.fields {
-            return Err(Refusal::HeadTooLarge(format!("more than {} header fields", self.bounds.fields)));
-        }
-        let (name, value) = split(line)?;
-        match name.len() {
-            7 if name.eq_ignore_ascii_case(b"upgrade") => self.head.asks_to_switch = true,
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
-                // RFC 9112 §6.3 lets equal ones pass for one; nobody has to send two.
-                if self.head.length.is_some() {
-                    return Err(malformed("more than one Content-Length"));
-                }
-                let length =
-                    number(value, 10).ok_or_else(|| malformed("a Content-Length that is no number"))?;
-                self.head.length = Some(length);
-            }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                if self.head.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Refusal::Unsupported("a transfer coding other than one `chunked`"));
-                }
-                self.head.is_chunked = true;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Says what comes behind a head.
-    fn after_head(&mut self) -> Result<At, Refusal> {
-        let Head { length, is_chunked, is_1_0, .. } = self.head;
-        // A head without fields is refused for its missing Host, but it is a head.
-        self.head.fields = self.head.fields.max(1);
-        match (length, is_chunked) {
-            // RFC 9112 §6.1: this is how requests are smuggled.
-            (Some(_), true) => Err(malformed("both Content-Length and Transfer-Encoding")),
-            (None, true) if is_1_0 => Err(malformed("HTTP/1.0 with Transfer-Encoding")),
-            (None, true) => Ok(At::Size),
-            (None | Some(0), false) => Ok(At::Start),
-            (Some(length), false) => Ok(At::Body(length)),
-        }
-    }
+/// Returns the first line that is not empty, or the beginning of a long one.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let from = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let line = bytes[from..].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    &line[..line.len().min(SHOWN)]
 }
 
 fn malformed(what: &str) -> Refusal {
     Refusal::Malformed(what.to_owned())
 }
-
-/// Splits a field into its name and its value, without the space around.
-fn split(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
-    // RFC 9112 §5.2: a field that goes on in the next line is long obsolete.
-    if matches!(line, [b' ' | b'\t', ..]) {
-        return Err(malformed("a header field that begins with a space"));
-    }
-    let colon = memchr(b':', line).ok_or_else(|| malformed("a header field without a colon"))?;
-    let (name, value) = (&line[..colon], &line[colon + 1..]);
-    // RFC 9112 §5.1: a space before the colon as well.
-    if is_token(name) {
-        Ok((name, value.trim_ascii()))
-    } else {
-        Err(malformed("a header field whose name is no token"))
-    }
-}
-
-/// Reads digits of this base, and nothing else.
-fn number(text: &[u8], base: u32) -> Option<u64> {
-    let digits =
-        str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    u64::from_str_radix(digits, base).ok()
-}
-
-/// Reads the size of a chunk; what extensions say is ignored (RFC 9112 §7.1.1).
-fn chunk_size(line: &[u8]) -> Option<u64> {
-    let size = line.split(|byte| *byte == b';').next()?;
-    number(size, 16)
-}
-
-/// Reports whether a line holds a control character other than a tab. No branch for each byte: this is
-/// to be done for many of them at once.
-fn has_control(line: &[u8]) -> bool {
-    line.iter().fold(false, |found, &byte| found | (((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)))
-}
-
-/// Reports whether a text is a token (RFC 9110 §5.6.2).
-fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().fold(true, |all, &byte| all & TOKEN[usize::from(byte)])
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 128u8 {
-        let special = matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        );
-        table[byte as usize] = byte.is_ascii_alphanumeric() || special;
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests;

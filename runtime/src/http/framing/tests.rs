@@ -25,7 +25,9 @@ fn messages_are_followed_to_their_ends() {
         POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n\n\n\n\n\n\
         \r\nPOST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n\
         3;x=\"y\"\r\n\n\n\n\r\n00a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n\
-        GET http://a/ HTTP/1.0\r\n\r\n";
+        GET http://a/ HTTP/1.0\r\n\r\n\
+        GET http://a:80/ HTTP/1.1\r\nHost: A\r\nExpect: 100-Continue\r\n\r\n\
+        OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n";
     for piece in 1..all.len() {
         let (good, refusal) = push(all, piece);
         assert!(refusal.is_none(), "{refusal:?} at {good} in pieces of {piece}");
@@ -61,12 +63,55 @@ fn a_line_without_an_end_is_not_kept_for_ever() {
     assert!(matches!(push(&long, 7).1, Some(Refusal::TargetTooLong(1024))));
     let long = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'a'; 20 << 10]].concat();
     assert!(matches!(push(&long, 1000).1, Some(Refusal::HeadTooLarge(_))));
-    let chunked = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_vec();
+    let chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;".to_vec();
     let long = [chunked, vec![b'a'; 2 << 10]].concat();
     assert!(matches!(push(&long, 9).1, Some(Refusal::Malformed(_))));
 }
 
+#[test]
+fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
+    let asked = |bytes: &[u8], piece: usize| {
+        let mut framing = Framing::new(BOUNDS);
+        bytes.chunks(piece).find_map(|piece| framing.push(piece).err()).map(|breach| breach.asked)
+    };
+    let good = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (bad, shown) in [
+        (&b"POST /a?\xe2\x80\xae HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n"[..], "POST /a?\\u{202e}"),
+        (b"\r\nGET /b HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", "GET /b"),
+        (b"nonsense\r\n", "nonsense"),
+        (b"\r\n\r\n", "-"),
+    ] {
+        for piece in 1..bad.len() + good.len() {
+            assert_eq!(asked(&[good, bad].concat(), piece).as_deref(), Some(shown), "in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_length_that_no_body_has_is_too_large_and_not_nonsense() {
+    let length = |length: &str| {
+        push(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").as_bytes(), 500).1
+    };
+    for too_large in
+        ["18446744073709551614", "18446744073709551615", "18446744073709551616", "9".repeat(40).as_str()]
+    {
+        assert!(matches!(length(too_large), Some(Refusal::BodyTooLarge)), "{too_large}");
+    }
+    assert!(length("18446744073709551613").is_none());
+    assert!(matches!(length("1a"), Some(Refusal::Malformed(_))));
+}
+
 proptest! {
+    #[test]
+    fn a_target_that_is_taken_is_one_for_hyper_too(target in "[/h*][ -~\u{80}\u{20ac}tp:/?#\\[\\]@]{0,20}", bytes in prop::collection::vec(any::<u8>(), 0..8)) {
+        let target = [target.as_bytes(), &bytes].concat();
+        let line = [b"OPTIONS ", &target[..], b" HTTP/1.0\r\n\r\n"].concat();
+        if push(&line, line.len()).1.is_none() {
+            let uri = http::Uri::try_from(&target[..]);
+            prop_assert!(uri.is_ok(), "{}: {uri:?}", target.escape_ascii());
+        }
+    }
+
     #[test]
     fn pieces_make_no_difference(
         text in "((GET|POST) /[a ]? HTTP/1.[01](\r\n|\n)((Content-Length|Transfer-Encoding|x ?): ?(1|2|chunked)(\r\n|\r)){0,2}\r\n(1\r\na\r\n0\r\n\r\n|ab?)?){1,3}",

@@ -9,6 +9,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::catalog::{Cors, Origins, WebSocket};
 use crate::http::error::Refusal;
+use crate::http::host;
 
 /// The one version there is (RFC 6455 §4.1).
 pub(in crate::http) const VERSION: HeaderValue = HeaderValue::from_static("13");
@@ -77,6 +78,8 @@ fn protocol(headers: &HeaderMap, ours: &[HeaderValue]) -> Result<Option<HeaderVa
     let offered: Vec<&[u8]> = values
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
+        // RFC 9110 §5.6.1: an empty element is none, and RFC 6455 §4.1 has every other be a token.
+        .filter(|offer| !offer.is_empty())
         .collect();
     if ours.is_empty() || offered.is_empty() {
         return Ok(None);
@@ -109,19 +112,15 @@ fn is_own(origin: &HeaderValue, head: &Parts) -> bool {
     };
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
     let Some((own, origin)) = own.zip(origin) else { return false };
-    let usual = match origin.scheme_str() {
-        Some("http") => ":80",
-        Some("https") => ":443",
-        Some(_) | None => return false,
-    };
-    let plain = |host: &str| host.strip_suffix(usual).unwrap_or(host).to_ascii_lowercase();
-    origin.authority().is_some_and(|authority| plain(authority.as_str()) == plain(own))
+    let scheme = origin.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+    let Some(authority) = scheme.and(origin.authority()) else { return false };
+    host::same(authority.as_str(), own, scheme)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::Messages;
+    use crate::catalog::{Messages, ReasonHeader};
     use crate::http::error::Details;
     use http::{Request, StatusCode};
 
@@ -196,7 +195,9 @@ mod tests {
     fn a_handshake_that_is_not_sound_is_refused() {
         let refused = |fields: &[(&str, &str)]| {
             let refusal = agree(&head(fields), &websocket(Origins::OfCors), None).err();
-            refusal.map(|refusal| refusal.into_response(&HeaderMap::new(), Details::Withheld).status())
+            refusal.map(|refusal| {
+                refusal.into_response(&HeaderMap::new(), Details::Withheld, ReasonHeader::Absent).status()
+            })
         };
         let [version, key] = SOUND;
         assert_eq!(refused(&[version, key]), None);
@@ -205,6 +206,9 @@ mod tests {
         assert_eq!(refused(&[version, key, key]), Some(StatusCode::BAD_REQUEST));
         assert_eq!(refused(&[version, ("sec-websocket-key", "short")]), Some(StatusCode::BAD_REQUEST));
         assert_eq!(refused(&[("sec-websocket-version", "8"), key]), Some(StatusCode::UPGRADE_REQUIRED));
+        for nothing in ["", " ", ",", " , ,"] {
+            assert_eq!(refused(&[version, key, ("sec-websocket-protocol", nothing)]), None, "{nothing:?}");
+        }
         let unknown = ("sec-websocket-protocol", "soap");
         assert_eq!(refused(&[version, key, unknown]), Some(StatusCode::BAD_REQUEST));
         assert_eq!(refused(&[version, key, ("origin", "https://evil.example")]), Some(StatusCode::FORBIDDEN));

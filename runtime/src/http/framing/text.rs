@@ -1,0 +1,106 @@
+//! What the bytes of a head may be.
+
+/// Splits a line at its first colon into a field's name and its value, without the space around.
+pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
+    // RFC 9112 §5.2: a field that goes on in the next line is long obsolete.
+    if matches!(line, [b' ' | b'\t', ..]) {
+        return Err("a header field that begins with a space");
+    }
+    let colon = memchr::memchr(b':', line).ok_or("a header field without a colon")?;
+    let (name, value) = (&line[..colon], &line[colon + 1..]);
+    // RFC 9112 §5.1: a space before the colon as well.
+    if is_token(name) { Ok((name, value.trim_ascii())) } else { Err("a header field whose name is no token") }
+}
+
+/// Reads digits of this base, and nothing else.
+///
+/// # Errors
+/// They are none, or more than 64 bits.
+pub(super) fn number(text: &[u8], base: u32) -> Result<u64, NoNumber> {
+    let digits = str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    u64::from_str_radix(digits.ok_or(NoNumber::Text)?, base).map_err(|error| match error.kind() {
+        std::num::IntErrorKind::PosOverflow => NoNumber::TooLarge,
+        _ => NoNumber::Text,
+    })
+}
+
+/// Why digits are no number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NoNumber {
+    Text,
+    TooLarge,
+}
+
+/// Reads the size of a chunk; what extensions say is ignored (RFC 9112 §7.1.1).
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
+    let size = line.split(|byte| *byte == b';').next()?;
+    number(size, 16).ok()
+}
+
+/// Reports whether a line holds a control character other than a tab. No branch for each byte: this is
+/// to be done for many of them at once.
+pub(super) fn has_control(line: &[u8]) -> bool {
+    line.iter().fold(false, |found, &byte| found | (((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)))
+}
+
+/// Reports whether a text is a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && all(text, TOKEN)
+}
+
+/// Reports whether a path, with its query, holds what hyper takes and nothing else: more than a URI may
+/// hold (RFC 3986 §3.3), as clients send it, and no fragment, which is the client's own (RFC 9112 §3.2).
+pub(super) fn is_path_and_query(text: &[u8]) -> bool {
+    let (path, query) = match memchr::memchr(b'?', text) {
+        Some(mark) => text.split_at(mark),
+        None => (text, &b""[..]),
+    };
+    all(path, PATH) && all(query, QUERY) && (text.is_ascii() || str::from_utf8(text).is_ok())
+}
+
+/// Reports whether every byte is of this kind.
+fn all(text: &[u8], kind: u8) -> bool {
+    text.iter().fold(kind, |all, &byte| all & KINDS[usize::from(byte)]) == kind
+}
+
+const TOKEN: u8 = 1;
+const PATH: u8 = 2;
+const QUERY: u8 = 4;
+
+const KINDS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut number = 0;
+    while number < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "every byte once")]
+        let byte = number as u8;
+        let special = matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        );
+        let is_shown = byte > b' ' && byte != 0x7f;
+        if byte.is_ascii_alphanumeric() || special {
+            table[number] |= TOKEN;
+        }
+        if is_shown && !matches!(byte, b'#' | b'<' | b'>' | b'`') {
+            table[number] |= PATH;
+        }
+        if is_shown && !matches!(byte, b'#' | b'<' | b'>' | b'"') {
+            table[number] |= QUERY;
+        }
+        number += 1;
+    }
+    table
+};

@@ -1,0 +1,85 @@
+//! Requests that no handler had a part in, refused in one way however early that is.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tracing::info;
+
+use super::connection::Accepted;
+use super::error::{Details, Refusal};
+use super::response_body::Body;
+use super::server::{Purpose, Server};
+use crate::catalog::ReasonHeader;
+
+/// Counts requests and connections that were refused, by the code of the reason. Locked by refusals only.
+#[derive(Debug, Default)]
+pub struct Refused(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Refused {
+    fn count(&self, code: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+    }
+
+    /// Returns how many there were, sorted by code.
+    pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Server {
+    /// Counts a refusal, unless it tells of a job that failed: those are counted with their handler.
+    pub(super) fn refused(&self, refusal: &Refusal) {
+        match (&self.purpose, refusal) {
+            (Purpose::Admin { .. }, _) | (_, Refusal::Failed(..)) => {}
+            (Purpose::Handlers, refusal) => self.refused.count(refusal.code()),
+        }
+    }
+
+    /// Says whether the reason is told in a field.
+    fn reason_header(&self) -> ReasonHeader {
+        match self.purpose {
+            Purpose::Handlers => self.engine.live().pin().reason_header,
+            Purpose::Admin { .. } => ReasonHeader::Absent,
+        }
+    }
+}
+
+impl Accepted {
+    /// Answers what never becomes a request: returns the whole answer as it is on the wire, counted and
+    /// logged. `asked` is what is known of the request line, fit for a log.
+    pub(super) fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
+        let Accepted { server, settings, peer, .. } = self;
+        server.refused(&refusal);
+        let code = refusal.code();
+        let response = refusal.into_response(&HeaderMap::new(), Details::Withheld, server.reason_header());
+        if settings.access_log {
+            let (status, bytes) = (response.status().as_u16(), response.body().here().len());
+            info!("{asked} -> {status} {bytes} bytes ({code}) for {}", peer.remote());
+        }
+        on_the_wire(&response)
+    }
+
+    /// Notes that a connection is ended that no answer can be given on any more.
+    pub(super) fn cut_off(&self, refusal: &Refusal) {
+        let Accepted { server, settings, peer, .. } = self;
+        server.refused(refusal);
+        if settings.access_log {
+            info!("- -> closed ({}) for {}", refusal.code(), peer.remote());
+        }
+    }
+}
+
+/// Writes a response whose body is here, for a connection that hyper has no part in any more.
+fn on_the_wire(response: &Response<Body>) -> Bytes {
+    let (status, body) = (response.status(), response.body().here());
+    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).bytes());
+    bytes.extend_from_slice(body);
+    bytes.into()
+}
