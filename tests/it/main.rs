@@ -11,6 +11,7 @@ mod crowd;
 mod deadlines;
 mod endurance;
 mod errors;
+mod escapes;
 mod fairness;
 mod faults;
 mod floods;

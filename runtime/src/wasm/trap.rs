@@ -4,6 +4,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::job::{Fault, Status};
+use crate::observe::plain;
 
 /// Turns the end of a guest into a status or a fault. `refused` says which memory limit the guest
 /// has hit, if it has: a guest that traps after that ran out of memory, whatever the trap says.
@@ -32,7 +33,8 @@ pub(super) fn conclude(
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-        None => format!("{:#}", error.root_cause()),
+        // Words of the guest may be in it.
+        None => plain(&format!("{:#}", error.root_cause())).into_owned(),
     };
     // What it said of it stands on its stderr, where the engine looks.
     Err(Fault::Trapped { message, said: String::new(), stack })
@@ -78,19 +80,12 @@ fn short(lines: &[String]) -> &[String] {
 /// Shows a file; of Rust's own, which nobody has under that name, only where it is in the library.
 fn place(file: &str) -> String {
     let own = file.strip_prefix("/rustc/").and_then(|rest| Some(rest.split_once('/')?.1));
-    plain(own.unwrap_or(file))
+    plain(own.unwrap_or(file)).into_owned()
 }
 
+/// Shows a name, which is whatever the module says it is.
 fn readable(name: &str) -> String {
-    plain(&format!("{:#}", rustc_demangle::demangle(name)))
-}
-
-/// Escapes what could forge a line of the log: names are whatever the module says they are.
-fn plain(name: &str) -> String {
-    let escaped = |letter: char| -> String {
-        if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
-    };
-    name.chars().map(escaped).collect()
+    plain(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
 }
 
 #[cfg(test)]
