@@ -31,6 +31,7 @@ mod manager;
 mod mounts;
 mod outbound;
 mod pages;
+mod profiler;
 mod proxy;
 mod refusals;
 mod replay;

@@ -19,7 +19,7 @@ use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
 use super::response_body::{Body, Streaming, Verdict};
 use super::server::{Server, Settings};
-use super::{metrics, request_body, strict};
+use super::{metrics, profiler, request_body, strict};
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
@@ -108,7 +108,13 @@ impl Asked<'_> {
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => Ok(self.metrics()),
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
-            (None, _) => Err(Refusal::NoRoute),
+            (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
+                Some(page) if method == Method::GET => {
+                    page.show(&self.door.server.engine, uri.query().unwrap_or_default()).await
+                }
+                Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
+                None => Err(Refusal::NoRoute),
+            },
         }
     }
 

@@ -20,6 +20,7 @@ mod metrics;
 mod multiplexed;
 pub mod outbound;
 mod probe;
+mod profiler;
 mod proxied;
 mod refused;
 mod relay;

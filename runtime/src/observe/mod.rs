@@ -2,6 +2,8 @@
 
 pub mod log;
 mod plain;
+pub mod profile;
 pub mod systemd;
+pub mod threads;
 
 pub use plain::plain;

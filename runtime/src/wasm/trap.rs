@@ -1,6 +1,6 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::job::{Fault, Status};
@@ -50,7 +50,7 @@ pub(super) fn ours(error: wasmtime::Error) -> anyhow::Error {
 fn frames(backtrace: &WasmBacktrace) -> String {
     let mut lines = Vec::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        let own = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), readable);
+        let own = frame.func_name().map_or_else(|| self::number(frame), readable);
         if frame.symbols().is_empty() {
             lines.push(format!("{number:>3}: {own}"));
         }
@@ -63,6 +63,25 @@ fn frames(backtrace: &WasmBacktrace) -> String {
         }
     }
     short(&lines).iter().fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Names the functions of a stack, outermost first, those that were inlined among them.
+pub(super) fn functions(backtrace: &WasmBacktrace) -> Vec<String> {
+    let own = |frame: &FrameInfo| frame.func_name().map_or_else(|| number(frame), readable);
+    let mut names = Vec::new();
+    for frame in backtrace.frames() {
+        let symbols = frame.symbols();
+        names.extend(symbols.iter().map(|symbol| symbol.name().map_or_else(|| own(frame), readable)));
+        if symbols.is_empty() {
+            names.push(own(frame));
+        }
+    }
+    short(&names).iter().rev().cloned().collect()
+}
+
+/// Names a function that has no name.
+fn number(frame: &FrameInfo) -> String {
+    format!("function {}", frame.func_index())
 }
 
 /// Leaves out what Rust's own backtraces leave out: how a panic was raised, and how `main` was
