@@ -1,6 +1,7 @@
 //! The daemon from outside: the real program, real sockets, real guests. One file a subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
+mod access;
 mod admin;
 mod calls;
 mod cli;
@@ -43,6 +44,7 @@ mod sockets;
 mod streaming;
 mod swap;
 mod tls;
+mod unread;
 mod upgrade;
 mod upgrades;
 mod websocket;

@@ -29,6 +29,7 @@ mod response_body;
 mod server;
 mod service;
 mod strict;
+mod unread;
 mod upgrade;
 mod watched;
 
