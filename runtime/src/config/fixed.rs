@@ -19,7 +19,6 @@ impl Config {
             version_header: _,
             reason_header: _,
             debug: _,
-            profiler: _,
             record_dir,
             watch: _,
             wasi_http_03,

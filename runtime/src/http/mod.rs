@@ -20,7 +20,6 @@ mod metrics;
 mod multiplexed;
 pub mod outbound;
 mod probe;
-mod profiler;
 mod proxied;
 mod refused;
 mod relay;
@@ -29,7 +28,6 @@ mod response_body;
 mod server;
 mod service;
 mod strict;
-mod unread;
 mod upgrade;
 mod watched;
 

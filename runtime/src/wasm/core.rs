@@ -77,12 +77,12 @@ impl CoreCode {
         Ok(CoreCode { instance, start, calls })
     }
 
-    /// Runs one job in a fresh instance.
-    pub(super) async fn run(
+    /// Runs one job in a fresh instance. The store is made at once, so that the future is small.
+    pub(super) fn run(
         &self,
         mut wasi: WasiCtxBuilder,
         mut job: Job,
-    ) -> std::result::Result<Status, Fault> {
+    ) -> impl Future<Output = std::result::Result<Status, Fault>> {
         let limits = job.entry.limits.clone();
         let memory = limits.memory;
         let meter = Meter::new(memory, job.usage.clone());
@@ -90,8 +90,10 @@ impl CoreCode {
         let env = std::mem::take(&mut job.env);
         module::give(&mut wasi, job);
         let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, calls }, &limits);
-        let outcome = self.start(&mut store).await;
-        trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+        async move {
+            let outcome = self.start(&mut store).await;
+            trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+        }
     }
 
     /// Makes an instance and runs none of it but its start function.

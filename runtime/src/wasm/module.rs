@@ -9,17 +9,16 @@ use futures_util::future::BoxFuture;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
-use wasmtime::{AsContextMut, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime::{AsContextMut, Store, UpdateDeadline};
 use wasmtime_wasi::WasiCtxBuilder;
 
 use super::files::Files;
+use super::handles;
 use super::idle::Idle;
 use super::proxy::Warm;
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
-use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Outbound, Output, Run, Status};
-use crate::observe::profile;
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -77,6 +76,12 @@ impl Module {
         }
     }
 
+    /// Opens the files it is granted and runs a job with them.
+    async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
+        let (wasi, threads) = files.open().await?;
+        threads.run(self.run_with(|| wasi, job)).await
+    }
+
     async fn run_with(&self, wasi: impl FnOnce() -> WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
         match &self.code {
             Code::Core(code) => code.run(wasi(), job).await,
@@ -102,9 +107,14 @@ const PROOF: Duration = Duration::from_secs(5);
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let Some(files) = &self.files else { return self.run_with(bare, job).await };
-            let (wasi, threads) = files.open().await?;
-            threads.run(self.run_with(|| wasi, job)).await
+            // A future is as large as the largest it waits for, and is copied to where it stays: those
+            // of the other ways are boxed by themselves, so that the shortest one is not copied as
+            // they would be.
+            match (&self.code, &self.files) {
+                (Code::Core(code), None) => code.run(bare(), job).await,
+                (_, None) => Box::pin(self.run_with(bare, job)).await,
+                (_, Some(files)) => Box::pin(self.run_with_files(files, job)).await,
+            }
         })
     }
 
@@ -179,13 +189,7 @@ pub(super) fn bound<S: Send>(
     // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
     // Behind the sockets and timers as well: wasmtime's own yield wakes itself at once, and a worker
     // that always has somebody to run looks at them after 61 turns, which are 61 ticks.
-    store.epoch_deadline_callback(|context| {
-        if profile::is_due() {
-            let stack = WasmBacktrace::force_capture(&context);
-            profile::sample(trap::functions(&stack).into_iter());
-        }
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
-    });
+    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now()))));
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     store.set_max_component_handles(limits.handles * 4);
     handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
