@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use crate::harness::frames::{Frames, get, kind};
 use crate::harness::{Client, Daemon, Program, Setup, until};
 
 const OTHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -65,7 +66,26 @@ fn clients_that_send_nothing_do_not_keep_others_out() {
 }
 
 #[test]
-fn an_idle_connection_of_http2_makes_room() {
+fn an_idle_connection_of_http2_makes_room_and_is_told() {
+    let daemon = setup("connections = 1\nconnections_per_peer = 2").start();
+    let mut idle = Frames::begin(daemon.client(), &[]);
+    idle.send(get(1, "/hello"));
+    assert_eq!(idle.answer(1).status, 200);
+
+    let mut other = daemon.client();
+    other.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
+
+    // The first leaves room for a request that is on its way, the second names the last one.
+    let farewell = idle.next();
+    assert_eq!((farewell.kind, farewell.code()), (kind::GOAWAY, 0));
+    let last = idle.next();
+    assert_eq!((last.kind, last.code(), &last.payload[..4]), (kind::GOAWAY, 0, &[0, 0, 0, 1][..]));
+    assert!(idle.0.rest().is_empty());
+    assert_eq!(other.response().text(), "hello\n");
+}
+
+#[test]
+fn an_idle_connection_of_http2_that_does_not_listen_makes_room_all_the_same() {
     let daemon = setup("connections = 1\nconnections_per_peer = 2").start();
     let mut idle = daemon.client();
     // The preface and an empty SETTINGS (RFC 9113 §3.4); the server's own come back.

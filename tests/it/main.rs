@@ -1,6 +1,7 @@
 //! The daemon from outside: the real program, real sockets, real guests. One file a subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
+mod access;
 mod admin;
 mod calls;
 mod cli;
@@ -11,6 +12,7 @@ mod crowd;
 mod deadlines;
 mod endurance;
 mod errors;
+mod escapes;
 mod fairness;
 mod faults;
 mod floods;
@@ -30,6 +32,7 @@ mod manager;
 mod mounts;
 mod outbound;
 mod pages;
+mod profiler;
 mod proxy;
 mod refusals;
 mod replay;
@@ -41,6 +44,7 @@ mod sockets;
 mod streaming;
 mod swap;
 mod tls;
+mod unread;
 mod upgrade;
 mod upgrades;
 mod websocket;

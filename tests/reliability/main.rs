@@ -3,6 +3,8 @@
 //! A case is shown by tests of the real program, by a figure that is measured here, or by both. What
 //! is not run says why.
 
+#[path = "../it/harness/bomb.rs"]
+mod bomb;
 #[path = "../bench/load/mod.rs"]
 mod load;
 

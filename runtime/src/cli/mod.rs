@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::observe::log::{self, Level};
+use crate::observe::plain;
 use crate::wasm::compile;
 
 /// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
@@ -121,10 +122,10 @@ fn say(line: &str) {
     let _gone = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints an error for a person on stderr.
+/// Prints an error for a person on stderr, which may have words of a guest in it.
 fn complain(line: &str) {
     use std::io::Write as _;
-    let _gone = writeln!(std::io::stderr(), "portcullis: {line}");
+    let _gone = writeln!(std::io::stderr(), "portcullis: {}", plain(line));
 }
 
 /// Starts logging as `-D` says.

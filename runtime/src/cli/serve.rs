@@ -57,7 +57,7 @@ pub(super) struct Flags {
     group: Option<String>,
     #[command(flatten)]
     tls: TlsFlags,
-    /// Log every job and every connection.
+    /// Log every job and every connection, and serve the profiler on the admin socket.
     #[arg(short = 'D', long)]
     pub(super) debug: bool,
 }
@@ -85,6 +85,7 @@ impl Flags {
         if self.group.is_some() {
             config.unix.group.clone_from(&self.group);
         }
+        config.profiler |= self.debug;
         self.tls.put_over(config)
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::say;
+use crate::observe::plain;
 
 /// Prints rows under their titles, each column as wide as its widest cell.
 pub(super) fn print(titles: &[&str], rows: &[Vec<String>]) {
@@ -30,11 +31,11 @@ pub(super) fn elements(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Shows a value without the quotes of a string; null is a dash.
+/// Shows a value without the quotes of a string, as it may stand on a terminal; null is a dash.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => plain(text).into_owned(),
         Value::Array(elements) => elements.iter().map(text).collect::<Vec<_>>().join(","),
         other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_)) => other.to_string(),
     }

@@ -47,6 +47,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         // Whoever develops wants to see what was asked, and to ask.
         config.access_log = true;
         config.debug = true;
+        config.profiler = true;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
         }

@@ -68,6 +68,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
             Some(At { value: false, .. }) | None => ReasonHeader::Absent,
         },
         debug: file.debug.as_ref().is_some_and(|at| at.value),
+        profiler: file.debug.as_ref().is_some_and(|at| at.value),
         record_dir: record_dir(file, base, report),
         watch: file.watch.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),

@@ -19,6 +19,7 @@ impl Config {
             version_header: _,
             reason_header: _,
             debug: _,
+            profiler: _,
             record_dir,
             watch: _,
             wasi_http_03,

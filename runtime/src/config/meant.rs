@@ -42,6 +42,8 @@ pub struct Config {
     pub reason_header: ReasonHeader,
     /// Whether responses say what a handler says to its operator.
     pub debug: bool,
+    /// Whether operators are shown what computes: `debug`, or `-D`.
+    pub profiler: bool,
     /// Where failed jobs are kept; there if a handler keeps any.
     pub record_dir: Option<PathBuf>,
     /// Whether a module or configuration that changes on disk is taken up.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    apply_filter,
+    apply_filter, sock_filter,
 };
 
 /// What is given up.
@@ -83,7 +83,26 @@ pub fn refuse(calls: Calls) -> Result<usize> {
     // Its flags lie in memory, where a filter cannot look. C libraries take this answer for an old
     // kernel's and use clone(2).
     apply(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
+    #[cfg(target_arch = "x86_64")]
+    refuse_x32()?;
     Ok(count)
+}
+
+/// Refuses every call under the numbers of x32: they are the same calls, of the same architecture as
+/// far as a filter sees, under other numbers than those of the lists.
+#[cfg(target_arch = "x86_64")]
+fn refuse_x32() -> Result<()> {
+    // The kernel's asm/unistd.h: __X32_SYSCALL_BIT. No number of our own is as high.
+    const X32: u32 = 0x4000_0000;
+    let step = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    // bpf(4) and seccomp(2): the number of a call is the first word of what a filter sees.
+    let program = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    apply_filter(&program).context("seccomp")
 }
 
 /// A new user namespace is where a process gets every capability back.
@@ -147,6 +166,22 @@ mod tests {
         assert_eq!(made, Err(Errno::PERM));
         assert_eq!(opened, Ok(()));
         assert_eq!(thread, 7);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn no_call_has_a_second_number() {
+        let number = |call: i64| call | 0x4000_0000;
+        let under_x32 = |call: i64| {
+            // SAFETY: neither getpid(2) nor unshare(2) without flags touches memory; both are named here.
+            let outcome = unsafe { libc::syscall(number(call), 0) };
+            (outcome, std::io::Error::last_os_error().raw_os_error())
+        };
+
+        let (harmless, listed) =
+            without(Calls::Daemon, || (under_x32(libc::SYS_getpid), under_x32(libc::SYS_unshare)));
+
+        assert_eq!((harmless, listed), ((-1, Some(libc::EPERM)), (-1, Some(libc::EPERM))));
     }
 
     #[test]

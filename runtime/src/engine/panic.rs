@@ -1,5 +1,7 @@
 //! What a guest said when it panicked, found on its stderr.
 
+use crate::observe::plain;
+
 /// The longest message that goes into one line of the log, in characters.
 const LONGEST: usize = 500;
 
@@ -17,8 +19,7 @@ pub(super) fn message(stderr: &str) -> Option<String> {
     let lines = stderr[begin..].lines().map(str::trim_end);
     let told = lines.take_while(|line| !line.starts_with("note: ") && !line.starts_with("stack backtrace:"));
     let line = told.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    // It goes into the log, where a control character would forge a line or move the cursor.
-    Some(line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(LONGEST).collect())
+    Some(plain(&line).chars().take(LONGEST).collect())
 }
 
 #[cfg(test)]
@@ -31,7 +32,7 @@ mod tests {
                       note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
         assert_eq!(
             message(stderr).as_deref(),
-            Some("panicked at src/main.rs:17:5: out of cheese and  bread")
+            Some("panicked at src/main.rs:17:5: out of cheese and \\u{1b}bread")
         );
     }
 

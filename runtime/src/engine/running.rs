@@ -172,6 +172,7 @@ impl Drop for Entered<'_> {
         self.table.left.notify_waiters();
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
+            End::Cancelled if runner.as_ref().is_some_and(Runner::has_answered) => ("answered", false),
             End::Cancelled => {
                 runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
                 ("cancelled", true)
@@ -185,6 +186,13 @@ impl Drop for Entered<'_> {
         if let Some(Runner { entry, .. }) = runner.filter(|_| failed || self.is_journaled()) {
             self.journal.add(self.label, &entry.name, Event::Ended(told.to_owned()));
         }
+    }
+}
+
+impl Runner {
+    /// Reports whether a job that was dropped had answered what it was asked.
+    fn has_answered(&self) -> bool {
+        self.stop.reason() == Some(StopReason::Answered)
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use super::admission::Slot;
 use super::lane::{Lane, Ticket};
-use crate::job::{Entry, Fault, Job, Kind, Run, Status, Usage};
+use crate::job::{Entry, Fault, Job, JobId, Kind, Run, Status, Usage};
+use crate::observe::profile;
 
 /// What a job may compute before it is one that computes: a fraction of a tick, and many times what
 /// a job takes that only answers.
@@ -28,10 +29,10 @@ const VAST: usize = 256 << 20;
 /// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of ours as
 /// [`Fault::Host`], or what the handler itself ends with.
 pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fault> {
-    let (stop, entry) = (job.stop.clone(), job.entry.clone());
+    let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
     let usage = job.usage.clone();
     let run = entry.handler.clone().run(job);
-    let work = Metered { run, entry: entry.clone(), usage, clock: Clock::Wall, _slot: slot };
+    let work = Metered { id, run, entry: entry.clone(), usage, clock: Clock::Wall, _slot: slot };
     let mut place = Place::Here(work);
     if entry.kind != Kind::Native && (entry.limits.memory >= VAST || entry.record.pace() > MOMENT) {
         place = place.moved(&entry, lane);
@@ -100,6 +101,7 @@ impl Place {
 /// A run is polled only while it computes: a wait for a client, a file or a timer is a return from
 /// the poll. A guest that computes without waiting returns at every tick of the epoch.
 struct Metered {
+    id: JobId,
     // Dropped before the slot, so that no more instances live than there are slots.
     run: Run,
     entry: Arc<Entry>,
@@ -122,6 +124,7 @@ impl Future for Metered {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let _working = profile::work(this.id.0, this.entry.name.as_str());
         let start = this.clock.now();
         // A panic of ours ends this job alone; the store it used is dropped with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| this.run.as_mut().poll(context)));

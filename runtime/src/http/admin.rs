@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use tracing::info;
 
@@ -19,7 +19,8 @@ use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
 use super::response_body::{Body, Streaming, Verdict};
 use super::server::{Server, Settings};
-use super::{metrics, request_body, strict};
+use super::unread::Unread;
+use super::{metrics, profiler, request_body, strict};
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
@@ -54,12 +55,15 @@ pub(super) async fn respond(
     let exchange = Exchange::new(progress.clone());
     progress.answering(None);
     let (head, body) = request.into_parts();
-    progress.owes(!body.is_end_stream());
-    let asked = Asked { door, progress, head: &head };
-    let mut response = match asked.answer(body).await {
+    let mut body = Unread::new(&head, body, progress);
+    let asked = Asked { door, head: &head };
+    let mut response = match asked.answer(&mut body).await {
         Ok(response) => response,
         Err(refusal) => {
             info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
+            if refusal.closes() {
+                body.give_up();
+            }
             refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
         }
     };
@@ -85,7 +89,6 @@ pub(super) struct Door<'a> {
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     door: Door<'a>,
-    progress: &'a Progress,
     head: &'a Parts,
 }
 
@@ -98,7 +101,7 @@ enum Begun {
 }
 
 impl Asked<'_> {
-    async fn answer(self, body: Incoming) -> Result<Response<Body>, Refusal> {
+    async fn answer(self, body: &mut Unread) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         strict::check(self.head, self.door.settings)?;
         refuse_browsers(headers, uri.host())?;
@@ -108,7 +111,13 @@ impl Asked<'_> {
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => Ok(self.metrics()),
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
-            (None, _) => Err(Refusal::NoRoute),
+            (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
+                Some(page) if method == Method::GET => {
+                    page.show(&self.door.server.engine, uri.query().unwrap_or_default()).await
+                }
+                Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
+                None => Err(Refusal::NoRoute),
+            },
         }
     }
 
@@ -120,7 +129,7 @@ impl Asked<'_> {
     }
 
     /// Runs a job and answers with what it writes and how it ends.
-    async fn run(self, name: &str, body: Incoming) -> Result<Response<Body>, Refusal> {
+    async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
         let Door { server: Server { engine, .. }, settings, gate, peer } = self.door;
         let mut job = self.job(engine, name)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
@@ -131,7 +140,7 @@ impl Asked<'_> {
         }
         let mut fields = fields(&job);
         let most = entry.limits.body.min(LARGEST);
-        job.stdin = request_body::input(body, most, settings.body_idle, self.progress)
+        job.stdin = request_body::input(body.take(), most, settings.body_idle)
             .map_err(|fault| Refusal::Failed(id, fault))?;
         let (writer, mut reader) = pipe(PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);

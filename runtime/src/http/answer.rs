@@ -9,12 +9,14 @@ use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::response_body::{Body, Streaming};
 use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
-use crate::job::{Fault, Mapping, PipeReader, Run, Status, Tail};
+use crate::job::{Fault, Mapping, PipeReader, Run, Status, Stop, StopReason, Tail};
 
 /// A job that is being run and read.
 pub(super) struct Answering {
     /// None once the job has ended well.
     pub(super) run: Option<Run>,
+    /// Tells a job that is dropped why.
+    pub(super) stop: Stop,
     pub(super) reader: PipeReader,
     pub(super) last_words: Tail,
 }
@@ -44,6 +46,7 @@ impl Answering {
         }
         if method == Method::HEAD {
             // The head is all there is to say: a job that goes on to write a body is ended.
+            self.stop.raise(StopReason::Answered);
             return Ok(response.map(|()| Body::empty()));
         }
         let body = match self.run.take() {

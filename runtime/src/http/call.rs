@@ -82,7 +82,7 @@ impl Made {
     /// Starts the job.
     pub(super) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
         self.job.stdin = stdin;
-        let last_words = self.job.last_words.clone();
-        Answering { run: Some(engine.start(self.job)), reader: self.reader, last_words }
+        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        Answering { run: Some(engine.start(self.job)), stop, reader: self.reader, last_words }
     }
 }

@@ -75,6 +75,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// a flood of connections must not make us do for each one.
 const BATCH: usize = 64;
 
+/// How long a client of HTTP/2 may take to see that it is to leave.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How long a notice is not repeated.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -159,8 +162,18 @@ impl Seat {
             () = connection.as_mut() => return,
             _ = &mut self.asked => {}
         }
-        if self.progress.idle_since().is_some() {
-            return;
+        // One of HTTP/2 is told, and may have sent a request before it knows.
+        while self.progress.idle_since().is_some() {
+            if !self.progress.is_multiplexed() {
+                return;
+            }
+            self.progress.make_room();
+            if timeout(FAREWELL, connection.as_mut()).await.is_ok() {
+                return;
+            }
+            if self.progress.idle_since().is_some() {
+                return;
+            }
         }
         // A request came meanwhile: it is answered, and the last.
         self.progress.leave();

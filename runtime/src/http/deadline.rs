@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a peer may keep a connection waiting.
@@ -45,6 +46,8 @@ struct Shared {
     handed: AtomicU64,
     /// Streams of HTTP/2 that are under way.
     streams: AtomicUsize,
+    /// Whether the connection is wanted for another.
+    room: Notify,
 }
 
 /// A stream of HTTP/2 that its connection is not idle for.
@@ -87,6 +90,7 @@ impl Progress {
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
+            room: Notify::new(),
         }))
     }
 
@@ -108,6 +112,36 @@ impl Progress {
     /// Notes that the connection speaks HTTP/2: each stream has deadlines of its own.
     pub(super) fn multiplexed(&self) {
         self.expect(waiting_for::STREAMS, None);
+    }
+
+    /// Says whether the connection speaks HTTP/2.
+    pub(super) fn is_multiplexed(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) == waiting_for::STREAMS
+    }
+
+    /// Has the connection leave, though it may have done nothing wrong.
+    pub(super) fn make_room(&self) {
+        self.0.room.notify_one();
+    }
+
+    /// Waits until the connection is wanted for another.
+    ///
+    /// # Cancel safety
+    /// A dropped wait loses nothing.
+    pub(super) async fn room_wanted(&self) {
+        self.0.room.notified().await;
+    }
+
+    /// Notes that bytes of HTTP/2 were written: h2 keeps what its client has no room for, so that a
+    /// stream that is over may have some on its way.
+    pub(super) fn wrote(&self) {
+        self.0.since.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
+    }
+
+    /// Says for how long no stream has ended, and nothing was written.
+    pub(super) fn quiet(&self) -> Duration {
+        let since = Duration::from_millis(self.0.since.load(Ordering::Relaxed));
+        self.0.start.elapsed().saturating_sub(since)
     }
 
     /// Notes that a stream of the connection is under way.
@@ -167,7 +201,10 @@ impl Progress {
 
     /// Notes that the first byte of a head has come.
     pub(super) fn begun(&self, head: Duration) {
-        if let waiting_for::HEAD_START | waiting_for::SENDING = self.0.waiting.load(Ordering::Relaxed) {
+        // What comes of a body that nobody reads any more is no head.
+        if let waiting_for::HEAD_START | waiting_for::SENDING = self.0.waiting.load(Ordering::Relaxed)
+            && !self.is_owed()
+        {
             self.expect(waiting_for::HEAD_REST, Some(head));
         }
     }

@@ -95,7 +95,7 @@ impl Refusal {
                 Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
-                Fault::Stopped(StopReason::Shutdown | StopReason::Killed) => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
                 Fault::OutOfMemory(_)
                 | Fault::OutputTooLarge(_)
@@ -169,7 +169,7 @@ impl Refusal {
     }
 
     /// Reports whether what is left of the request on the wire cannot be trusted or will not be read.
-    fn closes(&self) -> bool {
+    pub(super) fn closes(&self) -> bool {
         match self {
             Refusal::Malformed(_)
             | Refusal::Unsupported(_)

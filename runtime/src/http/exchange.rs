@@ -15,7 +15,8 @@ use crate::net::Remote;
 pub(super) struct Exchange {
     progress: Progress,
     start: Instant,
-    status: StatusCode,
+    /// None until the head is handed over.
+    status: Option<StatusCode>,
     end: End,
     /// Whether a failure tells something about the handler.
     blame: Blame,
@@ -31,7 +32,10 @@ pub(super) struct Exchange {
 /// How a response ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
+    /// Not at all: its client has left, or was given up.
+    Dropped,
     Complete,
+    /// By a failure behind its head.
     BrokenOff,
 }
 
@@ -55,8 +59,8 @@ impl Exchange {
         Exchange {
             progress,
             start: Instant::now(),
-            status: StatusCode::OK,
-            end: End::Complete,
+            status: None,
+            end: End::Dropped,
             blame: Blame::Handler,
             call: None,
             capture: None,
@@ -83,7 +87,12 @@ impl Exchange {
     /// Notes that the head is handed over.
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.progress.handed();
-        self.status = status;
+        self.status = Some(status);
+    }
+
+    /// Notes that all of the response is handed over.
+    pub(super) fn complete(&mut self) {
+        self.end = End::Complete;
     }
 
     /// Notes that there is room for more, and none yet.
@@ -148,14 +157,15 @@ impl Drop for Exchange {
         self.progress.answered();
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
-            let failed = self.end == End::BrokenOff || status.is_server_error();
+            let failed = self.end == End::BrokenOff || status.is_some_and(|status| status.is_server_error());
             match self.blame {
                 Blame::Handler if failed => entry.record.fail(time),
                 Blame::Handler | Blame::Nobody => entry.record.succeed(time),
             }
         }
         let Some(Line { method, target, bytes, remote }) = &self.line else { return };
-        let status = status.as_u16();
+        // One that is dropped before it has a head has no status.
+        let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
         let end = if self.end == End::Complete { "" } else { " (broken off)" };
         match &self.call {

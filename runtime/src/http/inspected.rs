@@ -302,6 +302,7 @@ impl<S> Inspected<S> {
     fn note(&mut self, outcome: &Poll<io::Result<usize>>) {
         if let (Inspector::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.inspector, outcome) {
             frames.sent(*written);
+            self.progress.wrote();
         }
     }
 }

@@ -22,7 +22,7 @@ struct Family {
 }
 
 /// The families that have a sample for each handler. Counters start anew with every version.
-const HANDLERS: [Family; 8] = [
+const HANDLERS: [Family; 9] = [
     Family {
         name: "portcullis_requests_total",
         kind: "counter",
@@ -40,6 +40,12 @@ const HANDLERS: [Family; 8] = [
         kind: "counter",
         help: "Time from the heads of requests to the last bytes of their answers.",
         sample: |entry| entry.record.time().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_cpu_seconds_total",
+        kind: "counter",
+        help: "Time on a processor of jobs that have ended.",
+        sample: |entry| entry.record.cpu().as_secs_f64(),
     },
     Family {
         name: "portcullis_stderr_dropped_lines_total",

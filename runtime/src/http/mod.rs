@@ -20,6 +20,7 @@ mod metrics;
 mod multiplexed;
 pub mod outbound;
 mod probe;
+mod profiler;
 mod proxied;
 mod refused;
 mod relay;
@@ -28,6 +29,7 @@ mod response_body;
 mod server;
 mod service;
 mod strict;
+mod unread;
 mod upgrade;
 mod watched;
 

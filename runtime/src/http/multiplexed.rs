@@ -13,7 +13,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::activity::Activity;
@@ -104,13 +104,13 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
         // First: a request that has arrived is answered.
         biased;
         outcome = connection.as_mut() => outcome,
-        () = enough(&streams.open, settings.deadlines.keep_alive, leaving) => {
+        () = enough(&streams, settings.deadlines.keep_alive, leaving) => {
             // GOAWAY: what is under way is answered, and nothing else.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
                 outcome = connection.as_mut() => outcome,
-                () = streams.open.ceased(LINGER) => Ok(()),
+                () = ceased(&streams) => Ok(()),
             }
         }
     };
@@ -120,10 +120,25 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
 }
 
 /// Waits until a connection is to leave, or was without a request for this long.
-async fn enough(open: &Activity, keep_alive: Duration, leaving: &Leaving) {
+async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
     tokio::select! {
         _ = leaving.begun() => {}
-        () = open.ceased(keep_alive) => {}
+        () = streams.progress.room_wanted() => {}
+        () = streams.open.ceased(keep_alive) => {}
+    }
+}
+
+/// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
+/// once h2 has taken its last piece, which the client may have no room for yet. hyper does not tell when
+/// it is sent, so that a connection counts as busy while bytes are written.
+async fn ceased(streams: &Streams) {
+    loop {
+        streams.open.ceased(LINGER).await;
+        let quiet = streams.progress.quiet();
+        if quiet >= LINGER {
+            return;
+        }
+        sleep(LINGER - quiet).await;
     }
 }
 

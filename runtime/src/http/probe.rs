@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use http::header::HOST;
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use super::call::Call;
 use super::request_body;
@@ -15,7 +15,7 @@ use crate::job::{Entry, Input, Kind};
 use crate::net::Peer;
 
 /// Has `entry` answer a GET for `target`, as a client that asked `catalog` would, and returns the
-/// status of the answer. The body is not read.
+/// status of the answer. The body is not read: behind its head the job is ended, as behind that of a HEAD.
 ///
 /// # Errors
 /// The target leads to another handler or to none, or the job failed.
@@ -38,8 +38,8 @@ pub async fn probe(
     let call = Call { catalog, entry, found: &found, head: &head, peer: &peer };
     if entry.kind == Kind::Proxy {
         let responding = call.proxied(engine).start(engine, request_body::nothing())?;
-        return Ok(responding.response(&head.method).await?.status());
+        return Ok(responding.response(&Method::HEAD).await?.status());
     }
     let answering = call.job(engine).start(engine, Input::empty());
-    Ok(answering.response(&head.method, &entry.mapping).await?.status())
+    Ok(answering.response(&Method::HEAD, &entry.mapping).await?.status())
 }

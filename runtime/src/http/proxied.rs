@@ -17,7 +17,9 @@ use super::relay::Relay;
 use super::response_body::Body;
 use crate::cgi::Head;
 use crate::engine::Engine;
-use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Run, Status, Tail};
+use crate::job::{
+    Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Run, Status, Stop, StopReason, Tail,
+};
 use crate::net::Secured;
 
 /// What starts the name of every field that the daemon adds. A client's own of that kind are dropped.
@@ -40,6 +42,8 @@ pub(super) struct Asking {
 pub(super) struct Responding {
     /// None once the job has ended well.
     run: Option<Run>,
+    /// Tells a job that is dropped why.
+    stop: Stop,
     answer: oneshot::Receiver<Answer>,
     last_words: Tail,
 }
@@ -126,8 +130,8 @@ impl Asking {
         let head = self.head?;
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
-        let last_words = self.job.last_words.clone();
-        Ok(Responding { run: Some(engine.start(self.job)), answer, last_words })
+        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        Ok(Responding { run: Some(engine.start(self.job)), stop, answer, last_words })
     }
 }
 
@@ -152,6 +156,7 @@ impl Responding {
         }
         if method == Method::HEAD {
             // The head is all there is to say: a job that goes on to write a body is ended.
+            self.stop.raise(StopReason::Answered);
             return Ok(response.map(|()| Body::empty()));
         }
         let body = Relay::new(body, self.run, content_length).into_body()?;

@@ -9,10 +9,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-use super::deadline::Progress;
+use super::unread::Unread;
 use crate::job::{Fault, Input, RequestBody};
 
 /// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
@@ -22,21 +21,16 @@ use crate::job::{Fault, Input, RequestBody};
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn input(body: Incoming, most: u64, idle: Duration, progress: &Progress) -> Result<Input, Fault> {
-    Ok(Arriving::new(body, most, idle, progress)?.map_or_else(Input::empty, Input::stream))
+pub(super) fn input(body: Unread, most: u64, idle: Duration) -> Result<Input, Fault> {
+    Ok(Arriving::new(body, most, idle)?.map_or_else(Input::empty, Input::stream))
 }
 
 /// Hands a request's body on as it is, within the same bounds.
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn whole(
-    body: Incoming,
-    most: u64,
-    idle: Duration,
-    progress: &Progress,
-) -> Result<RequestBody, Fault> {
-    let arriving = Arriving::new(body, most, idle, progress)?;
+pub(super) fn whole(body: Unread, most: u64, idle: Duration) -> Result<RequestBody, Fault> {
+    let arriving = Arriving::new(body, most, idle)?;
     Ok(arriving.map_or_else(nothing, |arriving| arriving.boxed()))
 }
 
@@ -47,28 +41,22 @@ pub(super) fn nothing() -> RequestBody {
 
 /// A body while it arrives.
 struct Arriving {
-    body: Incoming,
+    body: Unread,
     left: u64,
     most: u64,
     idle: Duration,
     patience: Option<Pin<Box<Sleep>>>,
-    /// Is told when all has arrived.
-    progress: Progress,
 }
 
 impl Arriving {
     /// Starts to receive a body; none: there is none.
-    fn new(
-        body: Incoming,
-        most: u64,
-        idle: Duration,
-        progress: &Progress,
-    ) -> Result<Option<Arriving>, Fault> {
-        let hint = body.size_hint();
+    fn new(mut body: Unread, most: u64, idle: Duration) -> Result<Option<Arriving>, Fault> {
+        let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
         if hint.lower() > most {
+            body.give_up();
             return Err(Fault::InputTooLarge(most));
         }
-        let arriving = Arriving { body, left: most, most, idle, patience: None, progress: progress.clone() };
+        let arriving = Arriving { body, left: most, most, idle, patience: None };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }
@@ -82,13 +70,15 @@ impl Body for Arriving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = &mut *self;
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+        let Some(body) = this.body.body() else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
             let idle = this.idle;
             ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(context));
+            this.body.give_up();
             return Poll::Ready(Some(Err(Fault::InputIdle(idle))));
         };
         this.patience = None;
-        this.progress.owes(!this.body.is_end_stream());
+        this.body.read();
         let frame = match frame {
             None => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
@@ -96,7 +86,10 @@ impl Body for Arriving {
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
         match this.left.checked_sub(length as u64) {
-            None => Poll::Ready(Some(Err(Fault::InputTooLarge(this.most)))),
+            None => {
+                this.body.give_up();
+                Poll::Ready(Some(Err(Fault::InputTooLarge(this.most))))
+            }
             Some(left) => {
                 this.left = left;
                 Poll::Ready(Some(Ok(frame)))
@@ -105,11 +98,11 @@ impl Body for Arriving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.look().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.look().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -99,12 +99,15 @@ impl http_body::Body for Body {
         }
         next.map(|next| {
             if next.is_none() {
+                this.exchange.iter_mut().for_each(Exchange::complete);
                 return this.content.verdict().map(|trailers| Ok(Frame::trailers(trailers)));
             }
             next.map(|outcome| match outcome {
                 Ok(frame) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
+                    let is_last = frame.is_trailers() || this.content.is_whole();
                     this.exchange.iter_mut().for_each(|exchange| exchange.sent(length));
+                    this.exchange.iter_mut().filter(|_| is_last).for_each(Exchange::complete);
                     Ok(frame)
                 }
                 Err(fault) => {
@@ -120,10 +123,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Full(bytes) => bytes.is_empty(),
-            Content::Streaming(_) | Content::Relayed(_) => false,
-        }
+        matches!(&self.content, Content::Full(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -136,6 +136,15 @@ impl http_body::Body for Body {
 }
 
 impl Content {
+    /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
+    fn is_whole(&self) -> bool {
+        match self {
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Streaming(streaming) => streaming.left == Some(0) && streaming.begun.is_empty(),
+            Content::Relayed(relay) => relay.size_hint().exact() == Some(0),
+        }
+    }
+
     /// Takes what is said behind the last byte.
     fn verdict(&mut self) -> Option<HeaderMap> {
         let Content::Streaming(streaming) = self else { return None };

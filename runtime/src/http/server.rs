@@ -65,6 +65,8 @@ pub struct Settings {
     pub fields: usize,
     /// Whether clients are told what is for the operator.
     pub details: Details,
+    /// Whether operators are shown what computes.
+    pub profiler: bool,
     /// Whether every exchange is logged.
     pub access_log: bool,
     /// How long a TLS handshake may take.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::header::{ALLOW, CONNECTION, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
+use hyper::body::Incoming;
 
 use super::call::{Call, Made};
 use super::deadline::Progress;
@@ -18,6 +19,7 @@ use super::request_body;
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::strict;
+use super::unread::Unread;
 use super::upgrade::{Applicant, Switched};
 use crate::catalog::{Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
@@ -40,18 +42,21 @@ pub(super) async fn respond(
     let mut exchange = Exchange::new(progress.clone());
     progress.answering(None);
     let (head, body) = request.into_parts();
-    progress.owes(!body.is_end_stream());
+    let mut body = Unread::new(&head, body, progress);
     if settings.access_log {
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
         exchange.note(&head.method, target, peer.remote());
     }
     let catalog = server.engine.live().pin();
     let asked = Asked { server, settings, peer, progress, switched, head: &head, catalog: &catalog };
-    let mut response = match asked.answer(body, &mut exchange).await {
+    let mut response = match asked.answer(&mut body, &mut exchange).await {
         Ok(response) => response,
         Err(refusal) => {
             server.refused(&refusal);
             exchange.refused(&refusal);
+            if refusal.closes() {
+                body.give_up();
+            }
             refusal.into_response(&head.headers, settings.details, catalog.reason_header)
         }
     };
@@ -65,6 +70,9 @@ pub(super) async fn respond(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         switched.keep(exchange);
         return Ok(response);
+    }
+    if head.method == Method::HEAD || response.body().is_end_stream() {
+        exchange.complete();
     }
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -97,7 +105,7 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     /// Finds who answers, and has it answered.
-    async fn answer(self, body: Incoming, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
+    async fn answer(self, body: &mut Unread, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         strict::check(self.head, self.settings)?;
         trail::check(headers).map_err(|_| Refusal::Loop)?;
@@ -136,7 +144,7 @@ impl<'a> Asked<'a> {
     async fn run(
         self,
         found: &Match<'_, '_>,
-        body: Incoming,
+        body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let entry = self.catalog.pick(&found.route.handler);
@@ -148,7 +156,7 @@ impl<'a> Asked<'a> {
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
-        let stdin = request_body::input(body, entry.limits.body, idle, self.progress).map_err(|fault| {
+        let stdin = request_body::input(body.take(), entry.limits.body, idle).map_err(|fault| {
             // Never seen by the engine, which counts what it ends a job with.
             entry.record.blame(fault.code());
             failed(fault)
@@ -162,7 +170,7 @@ impl<'a> Asked<'a> {
         self,
         found: &Match<'_, '_>,
         entry: &Arc<Entry>,
-        body: Incoming,
+        body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
@@ -172,7 +180,7 @@ impl<'a> Asked<'a> {
         self.called(id, entry, exchange);
         let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
-        let body = request_body::whole(body, entry.limits.body, idle, self.progress).map_err(|fault| {
+        let body = request_body::whole(body.take(), entry.limits.body, idle).map_err(|fault| {
             // Never seen by the engine, which counts what it ends a job with.
             entry.record.blame(fault.code());
             failed(fault)
@@ -188,10 +196,10 @@ impl<'a> Asked<'a> {
         self,
         found: &Match<'_, '_>,
         upgrade: &Upgrade,
-        body: Incoming,
+        body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let applicant = Applicant::of(self.head, &body, upgrade, self.catalog.cors.as_ref())?;
+        let applicant = Applicant::of(self.head, body, upgrade, self.catalog.cors.as_ref())?;
         let entry = self.catalog.pick(&found.route.handler);
         let made = self.call(found, entry, exchange);
         let id = made.job.id;

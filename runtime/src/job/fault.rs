@@ -158,6 +158,7 @@ impl Fault {
             Fault::Draining => "draining",
             Fault::Stopped(StopReason::Shutdown) => "shutdown",
             Fault::Stopped(StopReason::Killed) => "killed",
+            Fault::Stopped(StopReason::Answered) => "answered",
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",

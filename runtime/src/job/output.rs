@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use crate::observe::plain;
+
 /// Somewhere a job's output goes.
 ///
 /// A trait, because destinations are an open set: a pipe to a client, a log, a terminal, a tail.
@@ -150,12 +152,12 @@ impl Tail {
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
-    /// Returns the last line that is not blank, without its newline. Empty: nothing was written.
+    /// Returns the last line that is not blank, without its newline, as it may stand in the log.
+    /// Empty: nothing was written.
     pub fn last_line(&self) -> String {
         let text = self.text();
         let last = text.lines().rev().map(str::trim_end).find(|line| !line.is_empty()).unwrap_or_default();
-        // It goes into the log, where a carriage return would forge a line of its own.
-        last.replace(char::is_control, " ")
+        plain(last).into_owned()
     }
 }
 
@@ -192,8 +194,8 @@ mod tests {
     #[test]
     fn a_last_line_cannot_pass_for_another() {
         let tail = Tail::new(100);
-        tail.write(&Bytes::from_static(b"said\rforged\x1b[2J\tend\n")).unwrap();
-        assert_eq!(tail.last_line(), "said forged [2J end");
+        tail.write(&Bytes::from_static(b"said\rforged\x1b[2J\tend\xe2\x80\xae\n")).unwrap();
+        assert_eq!(tail.last_line(), "said\\rforged\\u{1b}[2J\tend\\u{202e}");
     }
 
     #[test]

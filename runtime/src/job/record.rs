@@ -18,6 +18,8 @@ pub struct Record {
     unlogged: AtomicU64,
     /// Scheduled runs whose time passed without one.
     missed: AtomicU64,
+    /// Microseconds on a processor over all jobs that have ended.
+    cpu: AtomicU64,
     /// Microseconds on a processor that a job takes of late.
     pace: AtomicU64,
 }
@@ -51,11 +53,17 @@ impl Record {
     /// those that did not: what computes now and then is expected to compute.
     pub fn spent(&self, time: Duration) {
         let (time, pace) = (micros(time), self.pace.load(Ordering::Relaxed));
+        self.cpu.fetch_add(time, Ordering::Relaxed);
         let next = if time >= pace { time } else { pace - (pace - time).div_ceil(8) };
         if next != pace {
             // Of two jobs that end at once one may go unnoticed.
             self.pace.store(next, Ordering::Relaxed);
         }
+    }
+
+    /// Returns how long all jobs that have ended were on a processor.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_micros(self.cpu.load(Ordering::Relaxed))
     }
 
     /// Returns how long a job is on a processor, going by those of late.
@@ -120,7 +128,7 @@ mod tests {
     fn one_job_that_computes_is_noticed_at_once_and_forgotten_slowly() {
         let record = Record::default();
         record.spent(Duration::from_millis(10));
-        assert_eq!(record.pace(), Duration::from_millis(10));
+        assert_eq!((record.pace(), record.cpu()), (Duration::from_millis(10), Duration::from_millis(10)));
 
         let after = (1..).find(|_| {
             record.spent(Duration::from_micros(20));

@@ -23,6 +23,8 @@ pub enum StopReason {
     Shutdown,
     /// An operator ended this job.
     Killed,
+    /// Whoever asked knows what it wanted to know: the job is dropped, and did nothing wrong.
+    Answered,
 }
 
 impl Stop {
@@ -36,6 +38,7 @@ impl Stop {
         let code = match reason {
             StopReason::Shutdown => 1,
             StopReason::Killed => 2,
+            StopReason::Answered => 3,
         };
         let first = self.0.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
@@ -48,7 +51,8 @@ impl Stop {
         match self.0.reason.load(Ordering::Acquire) {
             0 => None,
             1 => Some(StopReason::Shutdown),
-            _ => Some(StopReason::Killed),
+            2 => Some(StopReason::Killed),
+            _ => Some(StopReason::Answered),
         }
     }
 
@@ -73,6 +77,7 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             StopReason::Shutdown => "the daemon is shutting down",
             StopReason::Killed => "an operator ended the job",
+            StopReason::Answered => "nobody asks for more of its answer",
         })
     }
 }

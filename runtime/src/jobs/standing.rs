@@ -181,6 +181,7 @@ pub fn settings(config: &Config) -> Settings {
         target_size: http.target_size,
         fields: http.fields,
         details: if config.debug { Details::Told } else { Details::Withheld },
+        profiler: config.profiler,
         access_log: config.access_log,
         handshake: http.handshake,
         handshakes: http.handshakes,

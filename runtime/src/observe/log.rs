@@ -1,13 +1,18 @@
 //! The log: lines on stderr that never make the daemon wait.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use tracing::field::Field;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+
+use super::plain;
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +58,7 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     // wasmtime warns of what guests do: they could fill the log past what they are allowed.
     let default = match level {
         Level::Normal => "portcullis=info,warn,wasmtime_wasi_http=error",
-        Level::Debug => "portcullis=debug,info,wasmtime_wasi_http=error",
+        Level::Debug => "portcullis=debug,warn,wasmtime_wasi_http=error",
     };
     let filter = match std::env::var("PORTCULLIS_LOG") {
         Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {
@@ -67,6 +72,7 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         .with_env_filter(filter)
         .with_writer(writer)
         .with_target(false)
+        .fmt_fields(debug_fn(write).delimited(" "))
         .with_ansi(std::io::stderr().is_terminal());
     // Set by systemd for services whose stderr goes to the journal, systemd.exec(5).
     let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
@@ -76,6 +82,22 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(Log(Some(guard)))
+}
+
+/// Writes a field of a line: the last place where text of strangers is escaped, whoever brings it. A
+/// message may be of several lines, as a stack is: who writes one has escaped what stands in a line.
+fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    let text = format!("{value:?}");
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            writer.write_char('\n')?;
+        }
+        writer.write_str(&plain(line))?;
+    }
+    Ok(())
 }
 
 /// Writes the time as the log does: RFC 3339, UTC, microseconds.

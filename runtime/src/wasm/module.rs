@@ -9,16 +9,17 @@ use futures_util::future::BoxFuture;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
-use wasmtime::{AsContextMut, Store, UpdateDeadline};
+use wasmtime::{AsContextMut, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::WasiCtxBuilder;
 
 use super::files::Files;
-use super::handles;
 use super::idle::Idle;
 use super::proxy::Warm;
 use super::sandbox::Code;
 use super::stdio::{Stdin, Stdout};
+use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Outbound, Output, Run, Status};
+use crate::observe::profile;
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
 const HOSTCALL_FUEL: usize = 2 << 20;
@@ -189,7 +190,13 @@ pub(super) fn bound<S: Send>(
     // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
     // Behind the sockets and timers as well: wasmtime's own yield wakes itself at once, and a worker
     // that always has somebody to run looks at them after 61 turns, which are 61 ticks.
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now()))));
+    store.epoch_deadline_callback(|context| {
+        if profile::is_due() {
+            let stack = WasmBacktrace::force_capture(&context);
+            profile::sample(trap::functions(&stack).into_iter());
+        }
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
+    });
     store.set_hostcall_fuel(HOSTCALL_FUEL);
     store.set_max_component_handles(limits.handles * 4);
     handles::bound(table(store.as_context_mut().data_mut()), limits.handles);

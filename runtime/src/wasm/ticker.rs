@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
+use crate::observe::profile;
+
 /// How long a guest runs before it yields to the other tasks of its thread.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -29,7 +31,10 @@ impl Ticker {
         let tick = move || {
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 match engine.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
+                    Some(engine) => {
+                        profile::tick();
+                        engine.increment_epoch();
+                    }
                     None => return,
                 }
             }

@@ -1,9 +1,10 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::job::{Fault, Status};
+use crate::observe::plain;
 
 /// Turns the end of a guest into a status or a fault. `refused` says which memory limit the guest
 /// has hit, if it has: a guest that traps after that ran out of memory, whatever the trap says.
@@ -32,7 +33,8 @@ pub(super) fn conclude(
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-        None => format!("{:#}", error.root_cause()),
+        // Words of the guest may be in it.
+        None => plain(&format!("{:#}", error.root_cause())).into_owned(),
     };
     // What it said of it stands on its stderr, where the engine looks.
     Err(Fault::Trapped { message, said: String::new(), stack })
@@ -48,7 +50,7 @@ pub(super) fn ours(error: wasmtime::Error) -> anyhow::Error {
 fn frames(backtrace: &WasmBacktrace) -> String {
     let mut lines = Vec::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
-        let own = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), readable);
+        let own = frame.func_name().map_or_else(|| self::number(frame), readable);
         if frame.symbols().is_empty() {
             lines.push(format!("{number:>3}: {own}"));
         }
@@ -61,6 +63,25 @@ fn frames(backtrace: &WasmBacktrace) -> String {
         }
     }
     short(&lines).iter().fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Names the functions of a stack, outermost first, those that were inlined among them.
+pub(super) fn functions(backtrace: &WasmBacktrace) -> Vec<String> {
+    let own = |frame: &FrameInfo| frame.func_name().map_or_else(|| number(frame), readable);
+    let mut names = Vec::new();
+    for frame in backtrace.frames() {
+        let symbols = frame.symbols();
+        names.extend(symbols.iter().map(|symbol| symbol.name().map_or_else(|| own(frame), readable)));
+        if symbols.is_empty() {
+            names.push(own(frame));
+        }
+    }
+    short(&names).iter().rev().cloned().collect()
+}
+
+/// Names a function that has no name.
+fn number(frame: &FrameInfo) -> String {
+    format!("function {}", frame.func_index())
 }
 
 /// Leaves out what Rust's own backtraces leave out: how a panic was raised, and how `main` was
@@ -78,19 +99,12 @@ fn short(lines: &[String]) -> &[String] {
 /// Shows a file; of Rust's own, which nobody has under that name, only where it is in the library.
 fn place(file: &str) -> String {
     let own = file.strip_prefix("/rustc/").and_then(|rest| Some(rest.split_once('/')?.1));
-    plain(own.unwrap_or(file))
+    plain(own.unwrap_or(file)).into_owned()
 }
 
+/// Shows a name, which is whatever the module says it is.
 fn readable(name: &str) -> String {
-    plain(&format!("{:#}", rustc_demangle::demangle(name)))
-}
-
-/// Escapes what could forge a line of the log: names are whatever the module says they are.
-fn plain(name: &str) -> String {
-    let escaped = |letter: char| -> String {
-        if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
-    };
-    name.chars().map(escaped).collect()
+    plain(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the tests are made of: the daemon as a process, clients as raw sockets, guests as small programs.
 
+mod bomb;
 mod certificates;
 mod client;
 mod daemon;
@@ -13,6 +14,7 @@ mod origin;
 mod secure;
 mod tool;
 
+pub(crate) use bomb::bomb;
 pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, portcullis};

@@ -12,6 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "it fails alone, with its reason",
                 &[
                     "compile::a_bomb_fails_alone_with_its_reason_while_requests_go_on",
+                    "compile::a_module_of_too_large_parts_is_refused_before_it_is_compiled",
                     "endurance::a_compile_bomb_in_a_swap_is_refused_while_requests_go_on",
                 ],
             )

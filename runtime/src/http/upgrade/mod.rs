@@ -14,7 +14,6 @@ use std::task::{Context, Poll, Waker};
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -24,6 +23,7 @@ use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::Exchange;
 use super::response_body::Body;
+use super::unread::Unread;
 use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
 use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Tail};
@@ -77,7 +77,7 @@ impl<'a> Applicant<'a> {
     /// It does not, or not so that it can be done.
     pub(super) fn of(
         head: &Parts,
-        body: &Incoming,
+        body: &Unread,
         upgrade: &'a Upgrade,
         cors: Option<&Cors>,
     ) -> Result<Applicant<'a>, Refusal> {
@@ -88,7 +88,7 @@ impl<'a> Applicant<'a> {
             && names(&head.headers, &UPGRADE, protocol);
         let connection = head.extensions.get::<OnUpgrade>().filter(|_| asks);
         let Some(connection) = connection.cloned() else { return Err(Refusal::UpgradeRequired(protocol)) };
-        if !body.is_end_stream() {
+        if body.look().is_some() {
             // What follows the head belongs to the new protocol; a body would have to be kept for it.
             return Err(Refusal::Malformed(format!("a request for an upgrade to {protocol} has a body")));
         }
@@ -123,7 +123,7 @@ impl<'a> Applicant<'a> {
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(limits.body);
-        let Answering { run, reader: mut stdout, last_words } = made.start(engine, input);
+        let Answering { run, reader: mut stdout, last_words, .. } = made.start(engine, input);
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),
@@ -187,7 +187,7 @@ impl Tunnel {
             }
         };
         match ended {
-            Ended::Job(Ok(status)) if status.is_ok() => {}
+            Ended::Job(Ok(status)) if status.is_ok() => exchange.complete(),
             Ended::Job(Ok(status)) => {
                 exchange.broke_off(&Fault::Exited { status, last_line: last_words.last_line() });
             }

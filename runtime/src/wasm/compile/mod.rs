@@ -2,15 +2,17 @@
 
 mod child;
 mod reason;
+mod scan;
 mod slots;
 mod worker;
 
+pub use scan::LARGEST;
 pub use worker::work;
 
 use std::path::PathBuf;
 
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Result, ensure};
+use wasmtime::{Engine, Result};
 
 use self::slots::Slots;
 use super::artifact::Artifact;
@@ -23,10 +25,6 @@ pub const VERB: &str = "compile-worker";
 
 /// What tells the child that the code is for stores with several calls under way.
 pub const CONCURRENT: &str = "concurrent";
-
-/// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
-/// smaller one can cost is bounded by the limits of the child.
-pub const LARGEST: usize = 64 << 20;
 
 /// Bytes of the largest machine code.
 const LARGEST_CODE: u64 = 512 << 20;
@@ -57,13 +55,9 @@ impl Compiler {
     /// bounded for a child.
     ///
     /// # Errors
-    /// The module is not valid, or too large; the child came to a limit, and which.
+    /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
     pub(super) fn compile(&self, engine: &Engine, flavour: Flavour, wasm: &[u8]) -> Result<Artifact> {
-        ensure!(
-            wasm.len() <= LARGEST,
-            "a module of {} bytes: {LARGEST} (64 MiB) at most; strip its debug information",
-            wasm.len()
-        );
+        scan::look(wasm)?;
         let code = match self {
             Compiler::InProcess => Sealed::of(&precompile(engine, wasm)?)?,
             Compiler::Child(children) => {

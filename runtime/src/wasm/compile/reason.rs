@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use rustix::process::Signal;
 
 use super::worker::{CPU, MEMORY};
+use crate::observe::plain;
 
 /// Says what the end of a child means; `complaint` is what it wrote to stderr.
 pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
@@ -37,7 +38,7 @@ pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
 fn line(complaint: &str) -> String {
     let lines = complaint.lines().filter(|line| !line.starts_with("note: "));
     let words = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
-    words.chars().filter(|character| !character.is_control()).collect()
+    plain(&words).into_owned()
 }
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ mod tests {
     fn an_own_complaint_is_the_reason_in_one_printable_line() {
         assert_eq!(
             of(exit(1), "not a valid module: at\n offset\t8\x1b[31m\n"),
-            "not a valid module: at offset 8[31m"
+            "not a valid module: at offset 8\\u{1b}[31m"
         );
         assert!(of(exit(1), "").contains("exit status: 1"));
     }

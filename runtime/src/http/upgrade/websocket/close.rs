@@ -61,7 +61,9 @@ pub(super) fn told(error: Error) -> io::Error {
 fn code(fault: &Fault) -> CloseCode {
     match fault {
         Fault::Stopped(StopReason::Shutdown) | Fault::Draining => CloseCode::Away,
-        Fault::Stopped(StopReason::Killed) | Fault::InputTooLarge(_) => CloseCode::Policy,
+        Fault::Stopped(StopReason::Killed | StopReason::Answered) | Fault::InputTooLarge(_) => {
+            CloseCode::Policy
+        }
         _ => CloseCode::Error,
     }
 }

@@ -1,0 +1,72 @@
+//! Text of strangers, as it may stand in the log and on a terminal.
+
+use std::borrow::Cow;
+
+/// Escapes what could forge a line, reorder one or move a terminal's cursor: all control characters
+/// but the tab, the separators of lines and paragraphs, and what changes the direction of text. The
+/// rest stays as it is, so that names and messages in any script can be read.
+///
+/// Everything that a client or a guest wrote goes through here, or through `{:?}`, on its way to
+/// whoever reads the log.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(forges) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if forges(letter) {
+            escaped.extend(letter.escape_default());
+        } else {
+            escaped.push(letter);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Reports whether a letter changes how the text around it is shown.
+fn forges(letter: char) -> bool {
+    match letter {
+        '\t' => false,
+        // Unicode's Bidi_Control, UAX #9 table 1, and what ends a line beside the control characters.
+        '\u{61c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'
+        | '\u{2029}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}' => true,
+        // C0, DEL and C1, where U+0085 ends a line and U+009B begins a command of terminals.
+        letter => letter.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_cannot_forge_another_or_move_the_cursor() {
+        assert_eq!(plain("a\u{1b}[2Jb\tc\rd\ne"), "a\\u{1b}[2Jb\tc\\rd\\ne");
+        assert_eq!(plain("next\u{85}line, \u{9b}2J"), "next\\u{85}line, \\u{9b}2J");
+        assert_eq!(plain("a\u{2028}b\u{2029}c"), "a\\u{2028}b\\u{2029}c");
+    }
+
+    #[test]
+    fn text_cannot_be_shown_in_another_order_than_it_was_written() {
+        for letter in
+            "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+                .chars()
+        {
+            let shown = plain(&format!("a{letter}b")).into_owned();
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", u32::from(letter)));
+        }
+    }
+
+    #[test]
+    fn text_of_any_script_stays_as_it_is() {
+        for text in ["", "tab\there", "Größe", "שלום", "می\u{200c}خواهم", "👩\u{200d}🚀", "\\u{1b}"]
+        {
+            assert!(matches!(plain(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What handlers compute, while somebody looks: their stacks at ticks, counted.
+//!
+//! The one who looks switches it on for the process, whose threads are looked at; several may look
+//! at once. While nobody does, a poll of a job costs one load more, and so does a tick.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many look.
+static LOOKS: AtomicUsize = AtomicUsize::new(0);
+/// The ticks so far.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+/// What is seen while anybody looks.
+static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
+
+/// Different stacks that are kept; those that come later are counted together.
+const STACKS: usize = 4000;
+
+/// The longest stack that is told, in bytes: names are as long as a guest wants them.
+const LONGEST: usize = 4 << 10;
+
+thread_local! {
+    /// Whose work this thread does.
+    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+}
+
+/// A number of times, by stack: the handler and its functions, outermost first, between semicolons,
+/// as the tools for flame graphs take it.
+pub type Stacks = BTreeMap<String, u64>;
+
+#[derive(Default)]
+struct Seen {
+    stacks: Stacks,
+    /// The last stack of each job.
+    jobs: HashMap<u64, String>,
+}
+
+/// The work of a thread.
+struct Work {
+    job: u64,
+    handler: String,
+    /// The tick after which it began. What has waited over a tick and goes on did not compute then.
+    since: u64,
+}
+
+/// A look at what handlers compute. Dropping it ends it.
+pub struct Look {
+    /// What others had seen before.
+    before: Stacks,
+}
+
+/// Says that this thread works for a job. Dropping it says that it does no longer.
+pub struct Working(());
+
+impl Look {
+    /// Begins to count.
+    pub fn begin() -> Look {
+        let before = {
+            let mut seen = seen();
+            LOOKS.fetch_add(1, Ordering::Relaxed);
+            seen.get_or_insert_default().stacks.clone()
+        };
+        Look { before }
+    }
+
+    /// Returns how often each stack was seen since the beginning.
+    pub fn stacks(&self) -> Stacks {
+        let seen = seen();
+        let stacks = seen.iter().flat_map(|seen| &seen.stacks);
+        let fresh = stacks.map(|(stack, count)| {
+            let before = self.before.get(stack).copied().unwrap_or_default();
+            (stack.clone(), count.saturating_sub(before))
+        });
+        fresh.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Returns where a job was when it was seen last; none: it was not seen to compute.
+    pub fn place(&self, job: u64) -> Option<String> {
+        seen().as_ref().and_then(|seen| seen.jobs.get(&job).cloned())
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut seen = seen();
+        if LOOKS.fetch_sub(1, Ordering::Relaxed) == 1 {
+            *seen = None;
+        }
+    }
+}
+
+/// Says whose work this thread does from now on, if anybody looks.
+pub fn work(job: u64, handler: &str) -> Option<Working> {
+    is_on().then(|| {
+        let work = Work { job, handler: handler.to_owned(), since: TICKS.load(Ordering::Relaxed) };
+        WORK.set(Some(work));
+        Working(())
+    })
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        WORK.set(None);
+    }
+}
+
+/// Notes that a tick has passed.
+pub fn tick() {
+    TICKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Reports whether somebody looks and this thread has worked for a job ever since the last tick.
+pub fn is_due() -> bool {
+    let worked =
+        |work: &Option<Work>| work.as_ref().is_some_and(|work| work.since < TICKS.load(Ordering::Relaxed));
+    is_on() && WORK.with_borrow(worked)
+}
+
+/// Counts what this thread does: the names of functions, outermost first, which hold no control
+/// characters.
+pub fn sample(functions: impl Iterator<Item = String>) {
+    WORK.with_borrow(|work| {
+        let Some(Work { job, handler, .. }) = work else { return };
+        let mut stack = handler.clone();
+        for name in functions {
+            if stack.len() + name.len() >= LONGEST {
+                stack += ";...";
+                break;
+            }
+            stack.push(';');
+            stack += &name.replace(';', ":");
+        }
+        if let Some(seen) = &mut *seen() {
+            let room = seen.stacks.len() < STACKS || seen.stacks.contains_key(&stack);
+            *seen.stacks.entry(if room { stack.clone() } else { "other stacks".to_owned() }).or_default() +=
+                1;
+            if seen.jobs.len() < STACKS || seen.jobs.contains_key(job) {
+                seen.jobs.insert(*job, stack);
+            }
+        }
+    });
+}
+
+fn is_on() -> bool {
+    LOOKS.load(Ordering::Relaxed) > 0
+}
+
+fn seen() -> MutexGuard<'static, Option<Seen>> {
+    SEEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test: what it looks at is the process's.
+    #[test]
+    fn stacks_are_counted_for_everybody_who_looks_and_for_nobody_else() {
+        let names = |names: [&str; 2]| names.map(str::to_owned).into_iter();
+        assert!(work(1, "nobody looks").is_none() && !is_due());
+        let first = Look::begin();
+        let working = work(7, "hello");
+        assert!(!is_due(), "it has only begun");
+        tick();
+        assert!(is_due());
+        sample(names(["main", "a;b"]));
+        let second = Look::begin();
+        sample(names(["main", "a;b"]));
+
+        let stack = "hello;main;a:b".to_owned();
+        assert_eq!(first.stacks(), Stacks::from([(stack.clone(), 2)]));
+        assert_eq!(second.stacks(), Stacks::from([(stack.clone(), 1)]));
+        assert_eq!((second.place(7), second.place(8)), (Some(stack), None));
+        sample((0..1000).map(|number| format!("a function of some length {number}")));
+        assert!(second.stacks().keys().all(|stack| stack.len() < LONGEST + 8));
+        drop((first, second, working));
+        assert!(work(1, "nobody looks").is_none() && seen().is_none());
+    }
+}

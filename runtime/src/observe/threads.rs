@@ -1,0 +1,53 @@
+//! The threads of the process, as the kernel tells of them.
+
+use std::fs;
+use std::time::Duration;
+
+/// A thread.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Thread {
+    /// What it is for: `worker`, `lane`, `ticker`.
+    pub name: String,
+    /// `R` runs, `S` waits, `D` waits for a disk; more are in proc_pid_stat(5).
+    pub state: char,
+    /// Its time on a processor.
+    pub cpu: Duration,
+}
+
+/// Lists the threads that can be read; a thread may end meanwhile.
+pub fn all() -> Vec<Thread> {
+    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+    stats.filter_map(|stat| read(&stat)).collect()
+}
+
+/// Reads a line of proc_pid_stat(5). The name stands in parentheses and may hold some.
+fn read(stat: &str) -> Option<Thread> {
+    let (before, after) = stat.rsplit_once(')')?;
+    let name = before.split_once('(')?.1.to_owned();
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // The state is the third; utime and stime are the fourteenth and fifteenth.
+    let mut times = fields.skip(10).map(str::parse::<u64>);
+    let ticks = times.next()?.ok()? + times.next()?.ok()?;
+    let a_second = rustix::param::clock_ticks_per_second().max(1);
+    Some(Thread { name, state, cpu: Duration::from_millis(ticks * 1000 / a_second) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_is_read_whatever_its_name() {
+        let line = "12 (a (b) c) R 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1";
+
+        let thread = read(line).unwrap();
+
+        let a_second = rustix::param::clock_ticks_per_second();
+        assert_eq!((&*thread.name, thread.state), ("a (b) c", 'R'));
+        assert_eq!(thread.cpu, Duration::from_millis(200 * 1000 / a_second));
+        assert_eq!(read("12 (cut off"), None);
+        assert!(!all().is_empty());
+    }
+}

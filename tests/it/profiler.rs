@@ -1,0 +1,140 @@
+//! The profiler: pages of the admin socket that are there in debug mode.
+
+use serde_json::Value;
+
+use crate::harness::{Client, Crowd, Daemon, PATIENCE, Program, Response, Setup, within};
+
+/// A handler that computes in a function of its own, one that waits again and again, and one that
+/// waits for good.
+fn setup() -> Setup {
+    let spins = r#"(module (memory (export "memory") 1)
+        (func $inner (loop $spin (br $spin))) (func $outer (call $inner))
+        (func $start (export "_start") (call $outer)))"#;
+    let naps = "(loop $again (call $sleep (i64.const 15000000)) (br $again))";
+    Setup::new("")
+        .handler("bad", "limits = { cpu = \"20s\", time = \"20s\" }", &wat::parse_str(spins).unwrap())
+        .handler("naps", "", &Program::new().code(naps).wasm())
+        .handler("waits", "", &Program::new().sleep_for_ever().wasm())
+        .prepend("admin = \"unix://admin.sock\"\n")
+}
+
+fn page(daemon: &Daemon, path: &str) -> Response {
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    client.response()
+}
+
+/// Waits until every handler has a job that runs.
+fn all_run(daemon: &Daemon) {
+    within(PATIENCE, "every handler has a job", || {
+        let running = |name: &str| daemon.metric("portcullis_jobs_running", &[name]) > 0.0;
+        ["bad", "naps", "waits"].into_iter().all(running).then_some(())
+    });
+}
+
+#[test]
+fn a_profile_names_the_function_that_computes_and_none_that_waits() {
+    let daemon = setup().prepend("debug = true\n").start();
+    let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));
+    all_run(&daemon);
+
+    let (one, other) = std::thread::scope(|scope| {
+        let other = scope.spawn(|| page(&daemon, "/debug/profile?seconds=2"));
+        (page(&daemon, "/debug/profile?seconds=1"), other.join().unwrap())
+    });
+
+    for response in [one, other] {
+        let text = response.text();
+        assert_eq!(response.status(), 200, "{text}");
+        let (stack, count) = text.lines().next().unwrap_or_default().rsplit_once(' ').unwrap();
+        assert_eq!(stack, "bad;start;outer;inner", "{text}");
+        assert!(count.parse::<u32>().unwrap() >= 5, "{text}");
+        assert!(!text.contains("naps") && !text.contains("waits"), "{text}");
+    }
+}
+
+#[test]
+fn jobs_are_shown_with_the_place_where_they_are() {
+    let daemon = setup().prepend("debug = true\n").start();
+    let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));
+    all_run(&daemon);
+
+    // On a machine with other work, a job may get no turn while it is looked at.
+    within(PATIENCE, "the jobs at their places", || {
+        let text = page(&daemon, "/debug/jobs").text().to_owned();
+        let shown = |job: &str, place: &str| {
+            text.lines().any(|line| line.contains(job) && line.ends_with(place)).then_some(())
+        };
+        shown(" bad@", ": computes in bad;start;outer;inner").and(shown(" waits@", ": waits"))
+    });
+}
+
+#[test]
+fn counters_tell_who_computes() {
+    let daemon = setup().prepend("debug = true\n").start();
+    let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));
+    all_run(&daemon);
+
+    let vars = within(PATIENCE, "half a second of processor time", || {
+        let vars: Value = serde_json::from_str(page(&daemon, "/debug/vars").text()).unwrap();
+        (vars["handlers"]["bad"]["cpu_ms"].as_u64().unwrap() > 500).then_some(vars)
+    });
+
+    assert!(vars["handlers"]["waits"]["cpu_ms"].as_u64().unwrap() < 100, "{vars:#}");
+    let named = |name: &str| {
+        vars["threads"].as_array().unwrap().iter().filter(|thread| thread["name"] == name).count()
+    };
+    assert!(named("worker") >= 1 && named("lane") >= 1 && named("ticker") == 1, "{vars:#}");
+    // Threads that wait for files have the same name.
+    let workers = vars["workers"]["busy_ms"].as_array().unwrap().len();
+    assert!((1..=named("worker")).contains(&workers), "{vars:#}");
+    assert!(vars["cmdline"].as_array().unwrap().iter().any(|word| word == "serve"), "{vars:#}");
+}
+
+#[test]
+fn processor_time_is_a_metric_of_each_handler_without_debug_mode() {
+    let computes = Program::text().say("done").code(
+        "(local.set $count (i32.const 40000000))
+         (loop $next (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1)))))",
+    );
+    let daemon = Setup::one("limits.cpu = \"20s\"", &computes.wasm())
+        .prepend("admin = \"unix://admin.sock\"\n")
+        .start();
+
+    assert_eq!(daemon.get("/").text(), "done");
+
+    within(PATIENCE, "the time to be counted", || {
+        (daemon.metric("portcullis_cpu_seconds_total", &["one"]) > 0.001).then_some(())
+    });
+}
+
+#[test]
+fn without_debug_mode_there_is_no_profiler_and_a_reload_switches_it() {
+    let daemon = setup().start();
+    let status = |path: &str| page(&daemon, path).status();
+    for path in ["/debug/", "/debug/profile", "/debug/jobs", "/debug/vars", "/debug/pprof/"] {
+        assert_eq!(status(path), 404, "{path}");
+    }
+
+    let config = daemon.path("portcullis.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("debug = true\n{text}")).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+
+    assert_eq!(status("/debug/vars"), 200);
+    assert!(page(&daemon, "/debug/").text().contains("/debug/profile"));
+    assert_eq!(daemon.get("/debug/").status(), 404, "clients have no profiler");
+}
+
+#[test]
+fn the_flag_of_debug_mode_brings_the_profiler_and_what_cannot_be_is_refused() {
+    let daemon = setup().flag("-D").start();
+    let status = |path: &str| page(&daemon, path).status();
+
+    assert_eq!(status("/debug/vars"), 200);
+    assert_eq!((status("/debug/profile?seconds=0"), status("/debug/profile?seconds=301")), (400, 400));
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("POST /debug/vars HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(client.response().status(), 405);
+}

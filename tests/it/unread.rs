@@ -1,0 +1,110 @@
+//! Bodies that nobody reads: a little is dropped so that the connection goes on, more closes it.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Daemon, Program, Setup};
+
+/// Bytes of a body that are read for nobody.
+const MOST: usize = 64 << 10;
+
+/// How long they may take.
+const TIME: Duration = Duration::from_secs(5);
+
+/// `/deaf` answers without a look at the body, `/sip` after a look at its beginning.
+fn daemon() -> Daemon {
+    Setup::new("")
+        .handler("deaf", "", &Program::text().say("not asked\n").wasm())
+        .handler("sip", "", &Program::text().read_once().say("sipped\n").wasm())
+        .start()
+}
+
+fn begin(daemon: &Daemon, path: &str, fields: &str) -> Client {
+    let mut client = daemon.client();
+    client.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+    client
+}
+
+#[test]
+fn a_body_up_to_the_bound_comes_behind_its_answer_and_the_connection_goes_on() {
+    let daemon = daemon();
+    for path in ["/deaf", "/nowhere"] {
+        let mut client = begin(&daemon, path, &format!("Content-Length: {MOST}\r\n"));
+        assert!(matches!(client.response().status(), 200 | 404));
+
+        client.send(vec![b'x'; MOST]);
+
+        assert_eq!(client.get("/deaf").text(), "not asked\n", "{path}");
+    }
+    let mut client = begin(&daemon, "/sip", "Content-Length: 20\r\n");
+    client.send(b"0123456789");
+    assert_eq!(client.response().status(), 200);
+    client.send(b"0123456789");
+    assert_eq!(client.get("/deaf").status(), 200);
+}
+
+#[test]
+fn a_body_of_unknown_length_is_dropped_up_to_the_bound() {
+    let daemon = daemon();
+    let mut client = begin(&daemon, "/deaf", "Transfer-Encoding: chunked\r\n");
+    assert_eq!(client.response().status(), 200);
+    client.send(format!("{MOST:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(MOST)));
+    assert_eq!(client.get("/deaf").status(), 200);
+
+    client.send("POST /deaf HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
+    // hyper may have read some more than it has handed out. It closes before all of it has come.
+    let much = 4 * MOST;
+    let _sent = client.try_send(format!("{much:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(much)));
+    assert_eq!(client.get_or_closed("/deaf").map(|response| response.status()), None);
+}
+
+#[test]
+fn a_body_beyond_the_bound_closes_the_connection_behind_the_answer() {
+    let daemon = daemon();
+    for path in ["/deaf", "/nowhere"] {
+        let mut client = begin(&daemon, path, &format!("Content-Length: {}\r\n", MOST + 1));
+        let start = Instant::now();
+
+        assert!(matches!(client.response().status(), 200 | 404));
+
+        assert!(client.rest().is_empty());
+        assert!(start.elapsed() < TIME, "at once: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_closes_the_connection_after_a_while() {
+    let daemon = daemon();
+    let mut client = begin(&daemon, "/deaf", "Content-Length: 1000\r\n");
+    client.send(b"begun");
+    let start = Instant::now();
+
+    assert_eq!(client.response().text(), "not asked\n");
+
+    assert!(client.rest().is_empty());
+    assert!((TIME..TIME * 5).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_not_asked_behind_the_answer() {
+    let daemon = daemon();
+    let mut client = begin(&daemon, "/deaf", "Content-Length: 1000\r\nExpect: 100-continue\r\n");
+    let start = Instant::now();
+
+    assert_eq!(client.response().text(), "not asked\n");
+
+    assert!(client.rest().is_empty());
+    assert!(start.elapsed() < TIME, "at once: {:?}", start.elapsed());
+}
+
+#[test]
+fn a_connection_that_is_to_close_does_not_wait_for_a_body() {
+    let daemon = daemon();
+    let mut client = begin(&daemon, "/deaf", "Content-Length: 1000\r\nConnection: close\r\n");
+    let start = Instant::now();
+
+    assert_eq!(client.response().text(), "not asked\n");
+
+    assert!(client.rest().is_empty());
+    assert!(start.elapsed() < TIME, "at once: {:?}", start.elapsed());
+}
