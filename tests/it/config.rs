@@ -72,7 +72,7 @@ fn check_of_a_sound_configuration_is_one_line_and_0() {
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let said = String::from_utf8(ended.stdout).unwrap();
-    assert_eq!(said, format!("{}: 1 handlers, 1 routes: ok\n", file.display()));
+    assert_eq!(said, format!("{}: 1 handler, 1 route: ok\n", file.display()));
     assert_eq!(ended.stderr, "");
 }
 
@@ -219,4 +219,46 @@ fn what_changes_under_up_is_built_and_swapped_in() {
     fs::write(daemon.path("one.wat"), "(module (oops))").unwrap();
     daemon.log.line("not built, the old generation goes on");
     assert_eq!(daemon.get("/one/x").text(), "new");
+}
+
+#[test]
+fn check_reports_the_configuration_the_certificates_and_the_modules_at_once() {
+    let setup = Setup::new(
+        "grace = \"soon\"\nlisten = [\"unix://p.sock\"]\nunix.group = \"no such group\"\n\
+         [tls]\ncert = \"absent.pem\"\nkey = \"one.wasm\"\n\
+         [handler.one]\nmodule = \"one.wasm\"\n[handler.two]\nmodule = \"absent.wasm\"\n\
+         [[route]]\npath = \"/\"\nhandler = \"two\"\n",
+    )
+    .file("one.wasm", b"text");
+    let file = setup.path("portcullis.toml");
+
+    let ended = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1));
+    let file = file.display();
+    let starts = [
+        format!("portcullis: {file}:1: grace: "),
+        format!("portcullis: {file}:10: handler.two.module: there is no module at "),
+        format!("portcullis: {file}: unix.group: group \"no such group\" not found in /etc/group"),
+        format!("portcullis: {file}:5: tls.cert: "),
+        format!("portcullis: {file}:6: tls.key: "),
+        "portcullis: handler \"one\": ".to_owned(),
+    ];
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), starts.len(), "{}", ended.stderr);
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(&start), "{line}\nwanted {start}");
+    }
+}
+
+#[test]
+fn check_does_without_secrets_where_nobody_gives_any_and_says_so() {
+    let setup = Setup::one("secrets = { KEY = \"key\" }", &saying("x"));
+    let mut check = portcullis();
+    check.arg("check").arg("-c").arg(setup.path("portcullis.toml")).env_remove("CREDENTIALS_DIRECTORY");
+
+    let ended = finish(&mut check, b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.starts_with("portcullis: warning: secrets are not looked at "), "{}", ended.stderr);
 }

@@ -32,6 +32,7 @@ mod manager;
 mod mounts;
 mod outbound;
 mod pages;
+mod plan;
 mod profiler;
 mod proxy;
 mod refusals;

@@ -7,11 +7,15 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::say;
-use super::socket::{Socket, call};
+use super::socket::{Reply, Socket, call, end};
 use super::table::{elements, text};
 use crate::config;
+use crate::observe::counted;
 
 /// Shows what a reload would change in the daemon that runs. Changes nothing.
+///
+/// Exit status: 0 a reload would do it, 1 it would refuse. What only a reload does is not foreseen: to
+/// bind an address, and to run a new version and its probe.
 #[derive(clap::Args)]
 pub(super) struct PlanArgs {
     /// The configuration, which the daemon reads; `-` reads it from stdin, and what it names lies in
@@ -45,13 +49,22 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
     } else {
         call("plan", [here(file)?])
     };
-    socket.show(call, print)
+    let Reply { stdout, outcome } = socket.ask(call)?;
+    let told = String::from_utf8_lossy(&stdout);
+    match told.trim_end() {
+        "" => return Ok(end(&outcome)),
+        told if socket.json => say(told),
+        told => print(&serde_json::from_str(told).context("the daemon did not answer with JSON")?),
+    }
+    // What is refused is told: above, with what would change otherwise.
+    Ok(ExitCode::from(outcome.status.0))
 }
 
 pub(super) fn reload(ReloadArgs { socket }: ReloadArgs) -> Result<ExitCode> {
     socket.show(call("reload", []), |told| {
-        let [generation, handlers, routes] = ["generation", "handlers", "routes"].map(|key| text(&told[key]));
-        say(&format!("generation {generation}: {handlers} handlers, {routes} routes"));
+        let [handlers, routes] = [(&told["handlers"], "handler"), (&told["routes"], "route")]
+            .map(|(number, noun)| counted(number.as_u64().unwrap_or_default(), noun));
+        say(&format!("generation {}: {handlers}, {routes}", text(&told["generation"])));
         print(&told["changes"]);
     })
 }
@@ -90,7 +103,12 @@ fn lines(changes: &Value) -> Vec<String> {
     if changes["cors_changed"] == true {
         lines.push("~ cors".to_owned());
     }
-    lines.extend(elements(&changes["needs_restart"]).map(|key| format!("! needs restart: {}", text(key))));
+    for trial in elements(&changes["trials_ended"]) {
+        let [name, version, percent] = ["handler", "version", "percent"].map(|key| text(&trial[key]));
+        lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
+    }
+    // A reload that was made has refused nothing.
+    lines.extend(elements(&changes["refused"]).map(|why| format!("! a reload refuses this: {}", text(why))));
     lines
 }
 
@@ -106,7 +124,8 @@ mod tests {
             "routes": [{ "route": "GET /a -> a", "change": "removed" }],
             "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
-            "needs_restart": ["listen"],
+            "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
+            "refused": ["needs restart: jobs"],
         });
         assert_eq!(
             lines(&changes),
@@ -117,7 +136,8 @@ mod tests {
                 "~ tls",
                 "    file changed: /etc/cert.pem",
                 "~ cors",
-                "! needs restart: listen"
+                "- trial of a: 3, with 10% of the requests",
+                "! a reload refuses this: needs restart: jobs"
             ]
         );
         assert!(lines(&json!({})).is_empty());

@@ -2,15 +2,21 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Error, Result};
 
 use super::{complain, progress, say, serve};
 use crate::catalog::Catalog;
+use crate::config::{self, Config, Flawed};
 use crate::jobs::{Loader, lines};
-use crate::net::Tls;
+use crate::net::{Endpoint, Tls, look_up_group};
+use crate::observe::counted;
 use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
+///
+/// All of them at once: a mistake in the configuration keeps neither certificates nor modules from
+/// being looked at. What only a start can tell is left: whether an address is free, whether a probe is
+/// answered.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration.
@@ -21,25 +27,70 @@ pub(super) struct Args {
 }
 
 pub(super) fn check(args: Args) -> Result<()> {
-    let config = args.flags.config(&args.config)?;
-    let http_03 = WasiHttp03::of(config.wasi_http_03);
-    let loader = Loader::new(Sandbox::new(1, Compilation::here(), http_03)?, progress::bar());
-    let tls = config.tls.as_ref().map(Tls::load).transpose();
-    let (tls, catalog) = match (tls, loader.catalog(config, &Catalog::default())) {
-        (Ok(tls), Ok(catalog)) => (tls, catalog),
-        (tls, catalog) => {
-            let refused = tls.err().into_iter().chain(catalog.err());
-            return Err(lines(&refused.flatten().collect::<Vec<_>>()));
-        }
+    let file = args.config.display();
+    let (config, mut errors) = match config::examine(&args.config) {
+        Ok(config) => (Some(config), Vec::new()),
+        Err(Flawed { errors, rest }) => (rest.map(|rest| *rest), vec![Error::from(errors)]),
     };
-    for warning in tls.iter().flat_map(Tls::warnings) {
-        complain(&format!("warning: tls: {warning}"));
+    let Some(mut config) = config else { return Err(lines(&errors)) };
+    if !errors.is_empty() {
+        // To a handler that is not there for a mistake of its own.
+        config.routes.retain(|route| config.handlers.iter().any(|handler| handler.name == route.handler));
     }
-    say(&format!(
-        "{}: {} handlers, {} routes: ok",
-        args.config.display(),
-        catalog.handlers.len(),
-        catalog.routes.len()
-    ));
+    errors.extend(args.flags.put_over(&mut config).err());
+    errors.extend(config.check_whole().err().map(|error| Error::msg(format!("{file}:{error}"))));
+    errors.extend(unknown_groups(&config).into_iter().map(|error| error.context(file.to_string())));
+    let warnings = untold_secrets(&mut config);
+    let (handlers, routes) = (config.handlers.len(), config.routes.len());
+    let tls = config.tls.as_ref().map(Tls::load).transpose();
+    let loader = Loader::new(
+        Sandbox::new(1, Compilation::here(), WasiHttp03::of(config.wasi_http_03))?,
+        progress::bar(),
+    );
+    let catalog = loader.draft(&config, &Catalog::default());
+    let (tls, refused) = match tls {
+        Ok(tls) => (tls, Vec::new()),
+        Err(refused) => (None, refused),
+    };
+    errors.extend(refused.into_iter().chain(catalog.err().into_iter().flatten()));
+    let certificates = tls.iter().flat_map(Tls::warnings).map(|warning| format!("tls: {warning}"));
+    for warning in certificates.chain(warnings) {
+        complain(&format!("warning: {warning}"));
+    }
+    if !errors.is_empty() {
+        return Err(lines(&errors));
+    }
+    say(&format!("{file}: {}, {}: ok", counted(handlers, "handler"), counted(routes, "route")));
     Ok(())
+}
+
+/// Looks up the groups that sockets are to have, of those sockets that there are.
+fn unknown_groups(config: &Config) -> Vec<Error> {
+    let unix = config.listen.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
+    let groups = [
+        ("unix.group", config.unix.group.as_ref().filter(|_| unix)),
+        ("admin_group", config.admin_access.group.as_ref().filter(|_| config.admin.is_some())),
+    ];
+    let wrong = |(key, group): (&'static str, Option<&String>)| look_up_group(group?).context(key).err();
+    groups.into_iter().filter_map(wrong).collect()
+}
+
+/// Leaves out the secrets where no service manager gives any, as in a terminal, and says so.
+fn untold_secrets(config: &mut Config) -> Option<String> {
+    let wanted = config.handlers.iter_mut().filter(|handler| !handler.secrets.is_empty());
+    if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
+        return None;
+    }
+    let names: Vec<String> = wanted
+        .map(|handler| {
+            handler.secrets.clear();
+            handler.name.to_string()
+        })
+        .collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!(
+            "secrets are not looked at without a service manager (CREDENTIALS_DIRECTORY is not set): {names}"
+        )
+    })
 }

@@ -19,27 +19,44 @@ use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
 use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
-/// Runs a handler, a module or a built-in job with this terminal's stdin, stdout and stderr.
+/// Runs one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
 ///
-/// The exit status is the job's: 124 at a time limit, 134 after a trap, 137 out of memory.
+/// A handler runs as it is configured: its arguments, variables, mounts, limits, and the handlers that
+/// it may call. A module that is named by its file runs as a program of this terminal: no directory
+/// but those of --mount, no time limit, 4 GiB of memory. Built-in are `commands` and `version`; what a
+/// running daemon can be asked has verbs of its own, such as `jobs`.
 #[derive(clap::Args)]
+#[command(after_help = STATUSES)]
 pub(super) struct Args {
-    /// A handler of the configuration, or a module: a path with a `/` or ending in .wasm.
+    /// A handler of the configuration, a built-in job, or a module: a path with a `/` or ending in .wasm.
     #[arg(value_name = "NAME|FILE.wasm")]
     what: String,
-    /// Arguments of the job.
+    /// Arguments of the job, behind those it is configured with; from here on nothing is an option of `run`.
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
-    /// Set a variable. May be repeated.
+    /// Set a variable, over those of the configuration. May be repeated.
     #[arg(short, long = "env", value_name = "K=V")]
     env: Vec<String>,
-    /// Show the job a directory, writable. May be repeated.
+    /// Show the job a directory, writable, under this absolute path. May be repeated.
     #[arg(long = "mount", value_name = "HOST::GUEST")]
     mounts: Vec<String>,
     /// The configuration that NAME is looked up in.
     #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
     config: PathBuf,
 }
+
+/// What the exit status of a job means, and what it is used for.
+const STATUSES: &str = "\
+Exit status: that of the job, or
+  1    the job could not be started
+  124  stopped at a time or processor limit
+  134  trapped
+  137  out of memory
+
+Examples:
+  portcullis run hello ada                         a handler of ./portcullis.toml
+  portcullis run build/hello.wasm -e NAME=ada      a module
+  echo text | portcullis run wc -l                 stdin and stdout are the job's";
 
 /// Places for jobs: the one that is asked for, and all that it may call.
 const PLACES: usize = 1 + 64;

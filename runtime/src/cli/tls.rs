@@ -1,11 +1,11 @@
 //! The flags about TLS: those of Docker's daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use crate::config::Config;
-use crate::net::{CertificateFiles, ClientOptions, Demand, TlsOptions};
+use crate::net::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
 
 /// What is encrypted, before what the configuration says.
 #[derive(clap::Args, Clone)]
@@ -34,7 +34,8 @@ impl TlsFlags {
     /// A file is named neither by a flag nor by the configuration.
     pub(super) fn put_over(&self, config: &mut Config) -> Result<()> {
         if let (Some(cert), Some(key)) = (&self.tlscert, &self.tlskey) {
-            let certificates = vec![CertificateFiles { cert: cert.clone(), key: key.clone() }];
+            let certificates =
+                vec![CertificateFiles { cert: flagged("--tlscert", cert), key: flagged("--tlskey", key) }];
             let (clients, plain) = match config.tls.take() {
                 Some(TlsOptions { clients, plain, .. }) => (clients, plain),
                 None => (None, Vec::new()),
@@ -53,7 +54,7 @@ impl TlsFlags {
         };
         if self.tlsverify {
             let (ca, crl) = match (&self.tlscacert, tls.clients.take()) {
-                (Some(ca), before) => (ca.clone(), before.and_then(|clients| clients.crl)),
+                (Some(ca), before) => (flagged("--tlscacert", ca), before.and_then(|clients| clients.crl)),
                 (None, Some(ClientOptions { ca, crl, .. })) => (ca, crl),
                 (None, None) => {
                     bail!(
@@ -65,4 +66,8 @@ impl TlsFlags {
         }
         Ok(())
     }
+}
+
+fn flagged(flag: &str, path: &Path) -> TlsFile {
+    TlsFile { path: path.to_owned(), named_by: flag.to_owned() }
 }

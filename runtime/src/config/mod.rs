@@ -42,13 +42,30 @@ pub const LARGEST: u64 = 1 << 20;
 /// # Errors
 /// The file cannot be read, or everything that is wrong with it, in the order of its lines.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    examine(path).map_err(|flawed| flawed.errors)
+}
+
+/// A configuration with mistakes.
+pub struct Flawed {
+    /// Every one of them.
+    pub errors: ConfigErrors,
+    /// What is left, with a default for each mistake; none: it is no TOML.
+    pub rest: Option<Box<Config>>,
+}
+
+/// Reads a configuration file, and on mistakes returns what is left as well: whoever is to mend it
+/// wants to know what else is wrong.
+///
+/// # Errors
+/// As [`load`].
+pub fn examine(path: &Path) -> Result<Config, Flawed> {
     let file = path.display().to_string();
     match given::text(path, LARGEST) {
         Ok(text) => {
             let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            parse(&text, base.unwrap_or(Path::new(".")), &file)
+            read(&text, base.unwrap_or(Path::new(".")), &file)
         }
-        Err(error) => Err(ConfigErrors::unreadable(file, &error)),
+        Err(refusal) => Err(Flawed { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
     }
 }
 
@@ -56,7 +73,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// with the file; none: it says nothing that can be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = given::text(path, LARGEST).ok()?;
-    let written = reader::document(&text, &report::Report::new(&text))?.admin?;
+    let written = reader::document(&text, &report::Report::new(&text, ""))?.admin?;
     let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     check::admin(&written.value, base.unwrap_or(Path::new("."))).ok()
 }
@@ -68,12 +85,18 @@ pub fn admin_socket(path: &Path) -> Option<PathBuf> {
 /// Everything that is wrong, in the order of the lines. A text that is not TOML is not looked at
 /// further. Never panics.
 pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
-    let report = report::Report::new(text);
+    read(text, base, file).map_err(|flawed| flawed.errors)
+}
+
+fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
+    let report = report::Report::new(text, file);
     complete(text, &report);
     let config = reader::document(text, &report).map(|written| check::config(&written, base, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
-        (_, errors) => Err(ConfigErrors { file: file.to_owned(), errors }),
+        (rest, errors) => {
+            Err(Flawed { errors: ConfigErrors { file: file.to_owned(), errors }, rest: rest.map(Box::new) })
+        }
     }
 }
 

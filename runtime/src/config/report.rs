@@ -28,6 +28,8 @@ pub struct ConfigErrors {
 
 /// Collects mistakes while a text is read, and knows its lines.
 pub(super) struct Report<'t> {
+    /// What errors call the file.
+    file: &'t str,
     text: &'t str,
     /// Where each line ends.
     line_ends: Vec<usize>,
@@ -69,9 +71,14 @@ impl fmt::Display for ConfigError {
 }
 
 impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str) -> Report<'t> {
+    pub(super) fn new(text: &'t str, file: &'t str) -> Report<'t> {
         let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
-        Report { text, line_ends, errors: RefCell::default() }
+        Report { file, text, line_ends, errors: RefCell::default() }
+    }
+
+    /// Returns what errors call the file.
+    pub(super) fn file(&self) -> &str {
+        self.file
     }
 
     /// Adds a mistake.

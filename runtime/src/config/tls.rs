@@ -1,11 +1,11 @@
 //! `[tls]`: what is encrypted, for whom, and with which files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::file;
 use super::reader::At;
 use super::report::Report;
-use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsOptions};
+use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsFile, TlsOptions};
 
 /// Reads the table; `listen` is where the daemon listens. The files are read later: by a reload, and by `check`.
 pub(super) fn read(
@@ -43,7 +43,10 @@ fn pair(
     if key.is_none() {
         report.missing(line, table, "key", "name the file of the private key, in PEM");
     }
-    Some(CertificateFiles { cert: path(cert.as_ref()?, base), key: path(key.as_ref()?, base) })
+    Some(CertificateFiles {
+        cert: file(cert.as_ref()?, base, report),
+        key: file(key.as_ref()?, base, report),
+    })
 }
 
 fn clients(tls: &file::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOptions> {
@@ -63,14 +66,14 @@ fn clients(tls: &file::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOp
         return None;
     };
     Some(ClientOptions {
-        ca: path(ca, base),
-        crl: tls.client_crl.as_ref().map(|crl| path(crl, base)),
+        ca: file(ca, base, report),
+        crl: tls.client_crl.as_ref().map(|crl| file(crl, base, report)),
         demand,
     })
 }
 
-fn path(written: &At<String>, base: &Path) -> PathBuf {
-    base.join(&written.value)
+fn file(At { value, key, line }: &At<String>, base: &Path, report: &Report<'_>) -> TlsFile {
+    TlsFile { path: base.join(value), named_by: format!("{}:{line}: {key}", report.file()) }
 }
 
 fn plain_endpoint(text: &str, listen: &[Endpoint]) -> Result<Option<Endpoint>, String> {

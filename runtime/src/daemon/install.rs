@@ -89,8 +89,12 @@ pub(super) fn install(
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
     let serve_admin = admin::job(engine, admin, server);
-    let plan =
-        Plan { generations: generations.clone(), standing: standing.clone(), overlay: options.overlay };
+    let plan = Plan {
+        generations: generations.clone(),
+        standing: standing.clone(),
+        overlay: options.overlay,
+        granted: options.hardened.granted,
+    };
     let weak = || Arc::downgrade(engine);
     let registry = engine.registry();
     registry.register("serveapi", Arc::new(serve_api))?;

@@ -23,7 +23,7 @@ use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
 use crate::net::{Activation, BindOptions, Gate, Guide, Leave, Listener, Sockets};
-use crate::observe::systemd;
+use crate::observe::{counted, systemd};
 use admin::Admin;
 pub use begin::{Begun, begin};
 pub use changes::reload;
@@ -311,7 +311,7 @@ async fn drain(
     match (served, ending.stopped.saturating_sub(usize::from(!served))) {
         (true, 0) => info!("drained"),
         (false, 0) => warn!("the grace period is over: connections were cut off"),
-        (_, stopped) => warn!("the grace period is over: {stopped} jobs were stopped"),
+        (_, stopped) => warn!("the grace period is over: stopped {}", counted(stopped, "job")),
     }
     if served && ending.stopped == 0 { Exit::Drained } else { Exit::CutOff }
 }

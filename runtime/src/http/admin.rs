@@ -208,7 +208,9 @@ fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), R
     if named.chain(authority).all(local) {
         Ok(())
     } else {
-        Err(Refusal::Forbidden("the admin socket is `localhost` (Host)"))
+        Err(Refusal::Forbidden(
+            "a web page may have sent this: the host of the admin socket is `localhost`, as in http://localhost/",
+        ))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::describe;
-use crate::catalog::{Catalog, Routes};
+use crate::catalog::{Canary, Catalog, Routes};
 use crate::config::Config;
 use crate::job::{Entry, Env, Mount, Name};
 use crate::net::Endpoint;
@@ -49,6 +49,12 @@ pub(super) fn between(old: Side<'_>, new: Side<'_>, mut settings: Value) -> Valu
     settings["handlers"] = names.iter().filter_map(handler).collect();
     settings["routes"] = gone.chain(come).collect();
     settings
+}
+
+/// Describes the trials that end when another catalog follows this one, as JSON.
+pub(super) fn trials(catalog: &Catalog) -> Value {
+    let trial = |(name, canary): (&Name, &Canary)| json!({ "handler": name.as_str(), "version": canary.entry.version, "percent": canary.percent.get() });
+    catalog.canaries.iter().map(trial).collect()
 }
 
 /// Describes what a reload does about settings, as JSON: `listen`, `tls`, `cors_changed`, `needs_restart`.

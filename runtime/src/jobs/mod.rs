@@ -13,6 +13,7 @@ mod kill;
 mod load;
 mod logs;
 mod plan;
+mod refusals;
 mod reload;
 mod rollback;
 mod routes;

@@ -1,19 +1,20 @@
-//! `plan FILE` or `plan - [DIR]`: what a reload of a configuration would change. Changes nothing.
+//! `plan FILE` or `plan - [DIR]`: what a reload of a configuration would change, or why it would be refused.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow};
-use serde_json::Value;
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
 
 use super::changes::{self, Side};
 use super::generations::Generations;
-use super::load::{BUILTIN, lines};
+use super::load::{Draft, lines};
+use super::refusals::refusals;
+use super::reload::Granted;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
-use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
 use crate::net::{Tls, differences};
 
 /// Compares configurations with what is live.
@@ -24,6 +25,8 @@ pub struct Plan {
     pub standing: Arc<Standing>,
     /// Puts over a configuration what the command line says.
     pub overlay: Overlay,
+    /// What is left of the file system.
+    pub granted: Granted,
 }
 
 /// Puts the flags of the command line over a configuration.
@@ -56,7 +59,9 @@ impl Handler for Plan {
             // Compiling takes seconds and must not hold up the requests of this thread.
             let planned = tokio::task::spawn_blocking(planning).await;
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
-            tell(&job, planned.map(|plan| plan.to_string())).await
+            let refused = planned.as_ref().is_ok_and(|plan| plan["refused"] != json!([]));
+            let told = tell(&job, planned.map(|plan| plan.to_string())).await?;
+            Ok(if refused { Status::ERROR } else { told })
         })
     }
 
@@ -66,39 +71,31 @@ impl Handler for Plan {
 }
 
 impl Plan {
+    /// Describes what a reload would change, as JSON; `refused` in it says why there would be none.
+    ///
+    /// # Errors
+    /// The configuration, or what it names, is not sound.
     fn plan(&self, source: Source) -> Result<Value> {
         let mut config = source.read()?;
         (self.overlay)(&mut config)?;
+        config.check_whole().map_err(|error| anyhow!("{error}"))?;
         let live = self.standing.server.engine.live().pin();
-        let mut handlers = BTreeMap::new();
-        let mut errors: Vec<Error> = Vec::new();
-        for handler in &config.handlers {
-            let name = handler.name.as_str();
-            let entry = match BUILTIN.contains(&name) {
-                true => Err(anyhow!("this is the name of a built-in job: choose another")),
-                false => self.generations.loader.entry(handler),
-            };
-            match entry {
-                Ok(entry) => drop(handlers.insert(handler.name.clone(), entry)),
-                Err(error) => errors.push(error.context(format!("handler {name:?}"))),
-            }
-        }
-        let tls = match config.tls.as_ref().map(Tls::load).transpose() {
-            Ok(tls) => tls,
-            Err(refused) => {
-                errors.extend(refused);
-                None
+        let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live);
+        let tls = config.tls.as_ref().map(Tls::load).transpose();
+        let (tls, draft) = match (tls, self.generations.loader.draft(&config, &live)) {
+            (Ok(tls), Ok(draft)) => (tls, draft),
+            (tls, draft) => {
+                let errors = tls.err().into_iter().flatten().chain(draft.err().into_iter().flatten());
+                return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>()));
             }
         };
-        if !errors.is_empty() {
-            return Err(lines(&errors));
-        }
-        let routes = config.routes(&handlers);
-        let routes = routes.map_err(|errors| lines(&errors.into_iter().map(Error::from).collect::<Vec<_>>()));
-        let routes = routes?;
         let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.standing.config.load(), &config, unlike);
-        Ok(changes::between(Side::of(&live), Side { handlers: &handlers, routes: &routes }, settings))
+        let Draft { handlers, routes, .. } = &draft;
+        let mut plan = changes::between(Side::of(&live), Side { handlers, routes }, settings);
+        plan["trials_ended"] = changes::trials(&live);
+        plan["refused"] = refused.iter().map(|refusal| format!("{refusal:#}")).collect();
+        Ok(plan)
     }
 }
 

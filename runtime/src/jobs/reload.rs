@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow};
 use serde_json::json;
 
 use super::changes::{self, Side};
 use super::generations::Generations;
 use super::load::lines;
+use super::refusals::refusals;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::confine::{Place, places_beyond};
+use crate::confine::Place;
 use crate::job::{Handler, Job, Run};
 use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
@@ -83,6 +84,7 @@ impl Reload {
         let unlike = differences(before.as_deref(), tls.as_deref());
         told["changes"] =
             changes::between(old, new, changes::settings(&self.standing.config.load(), &config, unlike));
+        told["changes"]["trials_ended"] = changes::trials(&base);
         turn.publish(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
         self.standing.adopt(config, tls);
@@ -96,22 +98,10 @@ impl Reload {
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {
         let config = (self.source)()?;
-        let fixed = self.standing.config.load().needs_restart(&config);
-        if !fixed.is_empty() {
-            bail!("needs restart: {}: a running daemon cannot change this", fixed.join(", "));
-        }
-        if config.routes.is_empty() && !base.routes.is_empty() {
-            bail!(
-                "it has no [[route]], and the daemon serves some: a file that is cut off looks like this; \
-                 to serve none, restart"
-            );
-        }
-        let beyond = self.granted.as_ref().map(|granted| places_beyond(granted, &config.places()));
-        if let Some(beyond) = beyond.filter(|beyond| !beyond.is_empty()) {
-            bail!(
-                "needs restart: {}: out of reach since the start (hardening.files); hardening.reach names directories for later",
-                beyond.join(", ")
-            );
+        let refused = refusals(&self.standing, self.granted.as_deref(), &config, base);
+        if !refused.is_empty() {
+            // No further: what is out of reach could not be opened, for a reason that misleads.
+            return Err(lines(&refused));
         }
         let change = self.standing.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();

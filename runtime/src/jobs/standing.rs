@@ -15,7 +15,7 @@ use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Leave, Sockets, Tls};
-use crate::observe::systemd;
+use crate::observe::{counted, systemd};
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
 pub struct Standing {
@@ -101,8 +101,8 @@ impl Standing {
     /// Says in a line where the daemon stands.
     pub fn status(&self) -> String {
         let catalog = self.server.engine.live().pin();
-        let (gate, handlers) = (self.server.gate.state(), catalog.handlers.len());
-        format!("{gate}: generation {}, {handlers} handlers", catalog.generation)
+        let (gate, handlers) = (self.server.gate.state(), counted(catalog.handlers.len(), "handler"));
+        format!("{gate}: generation {}, {handlers}", catalog.generation)
     }
 
     /// Tells the service manager that we are alive, and where we stand when that has changed, until it

@@ -23,6 +23,14 @@ pub(super) fn find(group: &str) -> anyhow::Result<Gid> {
     }
 }
 
+/// Looks whether there is such a group, before a socket is to have it.
+///
+/// # Errors
+/// There is none; what to do.
+pub fn look_up(group: &str) -> anyhow::Result<()> {
+    find(group).map(drop)
+}
+
 /// Reads lines of group(5): `name:password:gid:members`.
 fn lookup(text: &str, group: &str) -> Option<Gid> {
     text.lines().find_map(|line| {

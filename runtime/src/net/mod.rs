@@ -24,6 +24,7 @@ pub use bind::{BindOptions, bind};
 pub use connect::connect;
 pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
 pub use gate::{Draining, Gate, GateState, Opened};
+pub use group::look_up as look_up_group;
 pub use handover::{Predecessor, Successor};
 pub use listener::Listener;
 pub use peer::{Credentials, Peer, Remote};
@@ -31,6 +32,6 @@ pub use sockets::{Change, Leave, Leaving, Post, Sockets};
 pub use stream::Stream;
 pub use systemd::{Activation, ActivationError};
 pub use tls::{
-    CertificateFiles, ClientOptions, Demand, Guide, HandshakeError, Protocol, Secured, Tls, TlsOptions,
-    differences,
+    CertificateFiles, ClientOptions, Demand, Guide, HandshakeError, Protocol, Secured, Tls, TlsFile,
+    TlsOptions, differences,
 };

@@ -1,9 +1,11 @@
 //! What an operator sees of the daemon.
 
+mod counted;
 pub mod log;
 mod plain;
 pub mod profile;
 pub mod systemd;
 pub mod threads;
 
+pub use counted::{Counted, counted};
 pub use plain::plain;

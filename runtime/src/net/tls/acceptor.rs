@@ -69,7 +69,7 @@ impl Tls {
             },
         };
         if !errors.is_empty() {
-            return Err(errors.into_iter().map(|error| error.context("tls")).collect());
+            return Err(errors);
         }
         let config = config(&identities, verifier.clone(), provider).map_err(|error| vec![error])?;
         let chain = identities.first().map_or(&[][..], |first| &first.key.cert);

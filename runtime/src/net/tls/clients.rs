@@ -46,18 +46,17 @@ impl Clients {
     ) -> Result<Clients, Vec<Error>> {
         let ClientOptions { ca, crl, demand } = options;
         let revocations = match crl {
-            Some(crl) => about(crl, revocations(crl)),
+            Some(crl) => about(crl, revocations(&crl.path)),
             None => Ok(Vec::new()),
         };
-        let (authorities, revocations) = match (about(ca, authorities(ca, warnings)), revocations) {
+        let (authorities, revocations) = match (about(ca, authorities(&ca.path, warnings)), revocations) {
             (Ok(authorities), Ok(revocations)) => (authorities, revocations),
             (authorities, revocations) => {
                 return Err(authorities.err().into_iter().chain(revocations.err()).collect());
             }
         };
         let until = authorities.iter().map(|authority| authority.until).min().unwrap_or_default();
-        let verifier = verifier(&authorities, &revocations, *demand, &provider)
-            .with_context(|| ca.display().to_string())
+        let verifier = about(ca, verifier(&authorities, &revocations, *demand, &provider))
             .map_err(|error| vec![error])?;
         Ok(Clients { provider, authorities, revocations, demand: *demand, verifier, until })
     }

@@ -1,5 +1,6 @@
 //! Reads certificates, keys and revocation lists, and says what is wrong with a file and what to do.
 
+use super::options::TlsFile;
 use crate::given::{self, Given, Refusal};
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
@@ -102,9 +103,9 @@ fn holds(pem: &[u8], text: &str) -> bool {
     memchr::memmem::find(pem, text.as_bytes()).is_some()
 }
 
-/// Puts the file in front of what is wrong with it.
-pub(super) fn about<T>(path: &Path, outcome: Result<T>) -> Result<T> {
-    outcome.with_context(|| path.display().to_string())
+/// Puts the file in front of what is wrong with it, and what names it in front of that.
+pub(super) fn about<T>(file: &TlsFile, outcome: Result<T>) -> Result<T> {
+    outcome.with_context(|| format!("{}: {}", file.named_by, file.path.display()))
 }
 
 #[cfg(test)]

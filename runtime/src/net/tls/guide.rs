@@ -46,9 +46,9 @@ fn authority(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Option<PathB
     let (_, last) = parse_x509_certificate(chain.last()?).ok()?;
     if last.issuer() == last.subject() {
         let CertificateFiles { cert, .. } = options.certificates.first()?;
-        return Some(cert.clone());
+        return Some(cert.path.clone());
     }
-    let ca = &options.clients.as_ref()?.ca;
+    let ca = &options.clients.as_ref()?.ca.path;
     let issued = |der: &CertificateDer<'_>| {
         parse_x509_certificate(der).is_ok_and(|(_, authority)| authority.subject() == last.issuer())
     };

@@ -29,21 +29,22 @@ impl Identity {
     /// Everything that is wrong, an error a file.
     pub(super) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Identity, Vec<Error>> {
         let CertificateFiles { cert, key } = files;
-        let (chain, private) = match (about(cert, files::certificates(cert)), about(key, files::key(key))) {
-            (Ok(chain), Ok(private)) => (chain, private),
-            (chain, private) => return Err(chain.err().into_iter().chain(private.err()).collect()),
-        };
+        let (chain, private) =
+            match (about(cert, files::certificates(&cert.path)), about(key, files::key(&key.path))) {
+                (Ok(chain), Ok(private)) => (chain, private),
+                (chain, private) => return Err(chain.err().into_iter().chain(private.err()).collect()),
+            };
         let mut warnings = Vec::new();
         let names = about(cert, examined(&chain, &mut warnings)).map_err(|error| vec![error])?;
         let mut warnings: Vec<_> =
-            warnings.iter().map(|warning| format!("{}: {warning}", cert.display())).collect();
+            warnings.iter().map(|warning| format!("{}: {warning}", cert.path.display())).collect();
         if private.exposed {
-            warnings.push(format!("{}: everybody may read the key: `chmod o= FILE`", key.display()));
+            warnings.push(format!("{}: everybody may read the key: `chmod o= FILE`", key.path.display()));
         }
         let certified = CertifiedKey::from_der(chain, private.der, provider);
-        match certified.map_err(|error| refused(&error, files)) {
+        match about(key, certified.map_err(|error| refused(&error, files))) {
             Ok(certified) => Ok(Identity { key: Arc::new(certified), names, warnings }),
-            Err(error) => Err(vec![error.context(key.display().to_string())]),
+            Err(error) => Err(vec![error]),
         }
     }
 }
@@ -52,7 +53,7 @@ fn refused(error: &TlsError, files: &CertificateFiles) -> Error {
     match error {
         TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => anyhow!(
             "the key does not belong to the certificate, the first one in {}: name the key that it was made for",
-            files.cert.display()
+            files.cert.path.display()
         ),
         _ => anyhow!(
             "a key of this kind cannot be used: make one of RSA with 2048 to 8192 bits, ECDSA P-256 or P-384, or Ed25519"

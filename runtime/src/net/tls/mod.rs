@@ -16,6 +16,6 @@ mod validity;
 pub use acceptor::{HandshakeError, Tls};
 pub use difference::differences;
 pub use guide::Guide;
-pub use options::{CertificateFiles, ClientOptions, Demand, TlsOptions};
+pub use options::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
 pub use protocol::Protocol;
 pub use secured::Secured;

@@ -18,18 +18,27 @@ pub struct TlsOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// The certificate, followed by those of its issuers.
-    pub cert: PathBuf,
+    pub cert: TlsFile,
     /// The private key, not encrypted.
-    pub key: PathBuf,
+    pub key: TlsFile,
+}
+
+/// A file, and who wants it read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What names it, for whoever has to mend it: `portcullis.toml:12: tls.cert`, `--tlscert`.
+    pub named_by: String,
 }
 
 /// How clients are verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientOptions {
     /// The certificates of the authorities that may issue those of clients, in PEM.
-    pub ca: PathBuf,
+    pub ca: TlsFile,
     /// The lists of certificates that they have taken back, in PEM; none: they take none back.
-    pub crl: Option<PathBuf>,
+    pub crl: Option<TlsFile>,
     /// What becomes of a client without a certificate.
     pub demand: Demand,
 }
@@ -59,6 +68,6 @@ impl TlsOptions {
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let clients = self.clients.iter().flat_map(|clients| [Some(&clients.ca), clients.crl.as_ref()]);
         let certificates = self.certificates.iter().flat_map(|files| [Some(&files.cert), Some(&files.key)]);
-        certificates.chain(clients).flatten().map(PathBuf::as_path)
+        certificates.chain(clients).flatten().map(|file| file.path.as_path())
     }
 }

@@ -1,0 +1,27 @@
+//! The code of one load: handlers that share a module wait for the one of them that compiles it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::wasm::{Code, Digest};
+
+/// What a module is compiled to, or why it cannot be.
+type Outcome = Result<Code, String>;
+
+/// Code by the digest of its module.
+#[derive(Default)]
+pub(super) struct Codes(Mutex<HashMap<Digest, Arc<OnceLock<Outcome>>>>);
+
+impl Codes {
+    /// Returns the code of a module, which the first who asks compiles. Blocks the others meanwhile.
+    pub(super) fn of(&self, digest: Digest, compile: impl FnOnce() -> Outcome) -> Outcome {
+        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        place.get_or_init(compile).clone()
+    }
+
+    /// Keeps what could be compiled.
+    pub(super) fn compiled(self) -> HashMap<Digest, Code> {
+        let codes = self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+        codes.filter_map(|(digest, code)| Some((digest, code.get()?.clone().ok()?))).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! One handler: code put under its settings.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use tokio::runtime::Handle;
+
+use crate::config::{self, Ca, Config, HandlerConfig, Recording};
+use crate::http::outbound::{Caller, Grant};
+use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Record, Recorder, Slots};
+use crate::net::outbound::{System, Trust};
+use crate::record::{Keeper, Masked, Store};
+use crate::wasm::{Code, Digest, Files, Module};
+
+/// What handlers stand on besides their settings.
+#[derive(Default)]
+pub(super) struct Ground {
+    /// Where failed jobs are kept, if they are.
+    pub(super) store: Option<Arc<Store>>,
+    /// The runtime that serves, if there is one: see [`Caller::new`].
+    pub(super) home: Option<Handle>,
+}
+
+/// Puts code under a handler's settings; `env` is the handler's, secrets among it.
+///
+/// # Errors
+/// A setting that this kind of module has no use for; a mount or a file of certificates that cannot be used.
+pub(super) fn make(
+    config: &HandlerConfig,
+    env: Env,
+    Ground { store, home }: &Ground,
+    digest: &Digest,
+    code: Code,
+) -> Result<Arc<Entry>> {
+    let for_programs = [
+        ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
+        ("record = \"failures\"", config.recording == Recording::Failures),
+        ("schedule", config.schedule.is_some()),
+    ];
+    let serves = matches!(code, Code::Proxy(_) | Code::Service(_));
+    let wrong = for_programs.iter().find(|(_, set)| *set && serves);
+    if let Some((setting, _)) = wrong {
+        bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
+    }
+    let recorder = store.as_ref().filter(|_| config.recording == Recording::Failures).map(|store| {
+        let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
+        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
+        Arc::new(keeper) as Arc<dyn Recorder>
+    });
+    let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
+    let files = match mounts.is_empty() {
+        true => None,
+        false => Some(Files::new(mounts, config.limits.concurrency)?),
+    };
+    let module = Module::new(code, files, Arc::new(caller(config, home.clone())?), config.reuse)?;
+    ensure!(
+        config.outbound.allow.is_empty() || module.kind() != Kind::Core,
+        "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
+    );
+    Ok(Arc::new(Entry {
+        name: config.name.clone(),
+        kind: module.kind(),
+        handler: Arc::new(module),
+        version: hex(&digest[..6]),
+        args: config.args.clone(),
+        env,
+        calls: config.calls.clone(),
+        schedule: config.schedule.clone(),
+        limits: config.limits.clone(),
+        mapping: config.mapping.clone(),
+        slots: Slots::new(&config.limits),
+        record: Record::default(),
+        recorder,
+    }))
+}
+
+/// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read
+/// stdin and write stdout.
+pub(super) fn for_programs(config: &Config, handlers: &BTreeMap<Name, Arc<Entry>>) -> Vec<Error> {
+    let proxy = |name: &Name| handlers.get(name).is_some_and(|entry| entry.kind == Kind::Proxy);
+    let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some() && proxy(&route.handler));
+    let upgraded = upgraded.map(|route| {
+        let (path, name) = (&route.path, route.handler.as_str());
+        anyhow!("route {path:?}: upgrade is for programs; the handler {name:?} answers by itself (wasi:http)")
+    });
+    let called = config.handlers.iter().flat_map(|handler| {
+        let called = handler.calls.iter().filter(|called| proxy(called));
+        called.map(|called| {
+            let (caller, called) = (handler.name.as_str(), called.as_str());
+            anyhow!("handler {caller:?}: calls: only programs are called; {called:?} answers HTTP by itself")
+        })
+    });
+    upgraded.chain(called).collect()
+}
+
+/// Writes bytes in hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes what carries out a handler's requests to other servers.
+///
+/// # Errors
+/// A file of certificates that cannot be believed.
+fn caller(config: &HandlerConfig, home: Option<Handle>) -> Result<Caller> {
+    let config::Outbound { allow, addresses, ca } = config.outbound.clone();
+    let ca = ca.filter(|_| !allow.is_empty());
+    let trust = match ca {
+        Some(Ca { path, pem }) => {
+            Trust::and(&pem).with_context(|| format!("outbound.ca: {}", show(&path)))?
+        }
+        None => Trust::system(),
+    };
+    let grant = Grant { name: config.name.clone(), allow, addresses, trust };
+    Ok(Caller::new(grant, Arc::new(System), home))
+}
+
+fn mount(config: &config::Mount) -> Mount {
+    let access = if config.write { Access::Write } else { Access::Read };
+    Mount { host: config.host.clone(), guest: config.guest.clone(), access }
+}
+
+pub(super) fn show(path: &Path) -> String {
+    path.display().to_string()
+}

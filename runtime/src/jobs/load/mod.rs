@@ -1,0 +1,288 @@
+//! From a configuration to a catalog: modules read, compiled, linked and put under their names.
+
+mod code;
+mod handler;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use tokio::runtime::Handle;
+
+use super::credential;
+use crate::catalog::{Catalog, Routes};
+use crate::config::{Config, HandlerConfig, Probe};
+use crate::given::{self, Given};
+use crate::job::{Entry, Env, Name};
+use crate::record::Store;
+use crate::wasm::{Code, Digest, Sandbox, Source};
+use code::Codes;
+use handler::{Ground, for_programs, make, show};
+
+/// The names that no handler may have, sorted: those of the built-in jobs.
+pub const BUILTIN: [&str; 20] = [
+    "acceptconnections",
+    "canary",
+    "commands",
+    "explain",
+    "handlers",
+    "jobs",
+    "kill",
+    "logs",
+    "plan",
+    "reload",
+    "rollback",
+    "routes",
+    "runschedules",
+    "serveadmin",
+    "serveapi",
+    "shutdown",
+    "status",
+    "swap",
+    "upgrade",
+    "version",
+];
+
+/// Loads catalogs, one after the other; what has not changed is not compiled again.
+pub struct Loader {
+    sandbox: Sandbox,
+    progress: Progress,
+    ground: Ground,
+    last: Mutex<Loaded>,
+}
+
+/// What the catalog was made of that was loaded last.
+#[derive(Default)]
+struct Loaded {
+    /// Its code, by the digest of the module.
+    code: HashMap<Digest, Code>,
+    /// Its handlers as they were configured.
+    handlers: Vec<HandlerConfig>,
+    /// What was made of them.
+    made: HashMap<Name, Made>,
+}
+
+/// A handler, and the module it was made of.
+#[derive(Clone)]
+struct Made {
+    entry: Arc<Entry>,
+    digest: Digest,
+}
+
+/// Is told of every module that is ready, from whatever thread loads it.
+pub type Progress = Box<dyn Fn(Compiled<'_>) + Send + Sync>;
+
+/// One module of several is ready.
+pub struct Compiled<'a> {
+    /// Whose module it is.
+    pub name: &'a Name,
+    /// How many are ready.
+    pub done: usize,
+    /// How many there are.
+    pub total: usize,
+}
+
+/// What a configuration comes to before it is published.
+pub struct Draft {
+    /// Its handlers: those of the catalog before, where nothing about them is different.
+    pub handlers: BTreeMap<Name, Arc<Entry>>,
+    /// Its routes to them.
+    pub routes: Routes,
+    made: HashMap<Name, Made>,
+}
+
+/// The largest module, in bytes: four times the largest that was found, an interpreter with its library.
+pub const LARGEST_MODULE: u64 = 256 << 20;
+
+/// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
+/// sandbox decides.
+const AT_ONCE: usize = 4;
+
+impl Loader {
+    /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
+    /// the runtime that it is made in.
+    pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
+        let ground = Ground { store: None, home: Handle::try_current().ok() };
+        Loader { sandbox, progress, ground, last: Mutex::default() }
+    }
+
+    /// Has failed jobs kept here, of those handlers that want it.
+    pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
+        Loader { ground: Ground { store, ..self.ground }, ..self }
+    }
+
+    /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// As [`draft`](Loader::draft).
+    pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Catalog, Vec<Error>> {
+        let codes = Codes::default();
+        let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
+        // Code that no handler uses any more goes with the catalog that used it.
+        *self.last() = Loaded { code: codes.compiled(), handlers: config.handlers, made };
+        let next = base.next(handlers, routes);
+        let Config { cors, version_header, reason_header, .. } = config;
+        Ok(Catalog { cors, version_header, reason_header, ..next })
+    }
+
+    /// Makes what [`catalog`](Loader::catalog) would be made of, and forgets that it was asked.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
+    /// the name of a built-in job.
+    pub fn draft(&self, config: &Config, base: &Catalog) -> Result<Draft, Vec<Error>> {
+        self.drafted(config, base, &Codes::default())
+    }
+
+    fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {
+        let mut made = HashMap::new();
+        let mut errors = Vec::new();
+        for (handler, outcome) in config.handlers.iter().zip(self.all(&config.handlers, codes, base)) {
+            match outcome {
+                Ok(one) => drop(made.insert(handler.name.clone(), one)),
+                Err(error) => errors.push(error.context(format!("handler {:?}", handler.name.as_str()))),
+            }
+        }
+        let handlers: BTreeMap<_, _> =
+            made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
+        errors.extend(for_programs(config, &handlers));
+        match config.routes(&handlers) {
+            Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made }),
+            Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
+            // A route to a handler that failed is no mistake of its own.
+            Ok(_) | Err(_) => Err(errors),
+        }
+    }
+
+    /// Makes one handler. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// The module cannot be read, or be a handler.
+    pub fn entry(&self, config: &HandlerConfig) -> Result<Arc<Entry>> {
+        self.load(config, &Codes::default(), &Catalog::default()).map(|made| made.entry)
+    }
+
+    /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
+    /// its counters, the slots in which its jobs run, and the threads that open its files.
+    fn unchanged(&self, config: &HandlerConfig, digest: &Digest, env: &Env, base: &Catalog) -> Option<Made> {
+        let last = self.last();
+        let old = last.made.get(&config.name)?;
+        // Where it stands in the file does not matter.
+        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
+        let before = last.handlers.iter().find(|handler| handler.name == config.name)?;
+        let serving = base.handlers.get(&config.name)?;
+        let same = old.digest == *digest
+            && settings(before) == settings(config)
+            // A secret may have changed, and a swap may have put another version here.
+            && old.entry.env == *env
+            && Arc::ptr_eq(&old.entry, serving);
+        same.then(|| old.clone())
+    }
+
+    /// Makes another version of a handler that is configured: its settings, this module. Blocks for
+    /// as long as compiling takes.
+    ///
+    /// # Errors
+    /// There is no such handler, or the module cannot be one.
+    pub fn version(&self, name: &Name, bytes: Vec<u8>) -> Result<Arc<Entry>> {
+        let config = self.configured(name);
+        let config = config.with_context(|| format!("there is no handler {:?}", name.as_str()))?;
+        let source = Source::new(bytes);
+        let code = self.code(&source, &Codes::default());
+        let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
+        make(&config, variables(&config)?, &self.ground, source.digest(), code)
+    }
+
+    /// Returns the probe of a handler, if it has one.
+    pub fn probe(&self, name: &Name) -> Option<Probe> {
+        self.configured(name)?.probe
+    }
+
+    fn configured(&self, name: &Name) -> Option<HandlerConfig> {
+        self.last().handlers.iter().find(|handler| handler.name == *name).cloned()
+    }
+
+    fn last(&self) -> MutexGuard<'_, Loaded> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes several handlers at once, and returns them in their order.
+    fn all(&self, handlers: &[HandlerConfig], codes: &Codes, base: &Catalog) -> Vec<Result<Made>> {
+        let entries: Vec<_> = handlers.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(0);
+        let work = || {
+            while let Some((handler, entry)) = at(handlers, &entries, next.fetch_add(1, Ordering::Relaxed)) {
+                entry.get_or_init(|| self.load(handler, codes, base));
+                // Held while it is told, so that the last one to be told of is the last one.
+                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                *done += 1;
+                (self.progress)(Compiled { name: &handler.name, done: *done, total: handlers.len() });
+            }
+        };
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        thread::scope(|scope| {
+            for _ in 1..handlers.len().min(cores.clamp(2, AT_ONCE)) {
+                // Without another thread this one does it all.
+                let _joined_by_scope =
+                    thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        let set = "each position was taken, and what was taken was set";
+        entries.into_iter().map(|entry| entry.into_inner().expect(set)).collect()
+    }
+
+    fn load(&self, config: &HandlerConfig, codes: &Codes, base: &Catalog) -> Result<Made> {
+        ensure!(
+            !BUILTIN.contains(&config.name.as_str()),
+            "this is the name of a built-in job: choose another"
+        );
+        let Given { bytes, .. } = given::read(&config.module, LARGEST_MODULE)
+            .with_context(|| format!("read {}", show(&config.module)))?;
+        let source = Source::new(bytes);
+        let digest = *source.digest();
+        // Of an unchanged handler too: the next load looks for its code here.
+        let code =
+            self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
+        let env = variables(config)?;
+        if let Some(unchanged) = self.unchanged(config, &digest, &env, base) {
+            return Ok(unchanged);
+        }
+        let entry = make(config, env, &self.ground, &digest, code)?;
+        Ok(Made { entry, digest })
+    }
+
+    /// Finds the code of a module, or compiles it.
+    fn code(&self, source: &Source, codes: &Codes) -> Result<Code, String> {
+        let digest = *source.digest();
+        codes.of(digest, || match self.last().code.get(&digest).cloned() {
+            Some(code) => Ok(code),
+            None => self.sandbox.compile(source).map_err(|error| format!("{error:#}")),
+        })
+    }
+}
+
+/// Returns the variables of a handler, secrets among them.
+///
+/// # Errors
+/// A secret that cannot be had.
+fn variables(config: &HandlerConfig) -> Result<Env> {
+    let mut env = config.env.clone();
+    credential::add(&mut env, &config.secrets)?;
+    Ok(env)
+}
+
+/// Pairs a handler with the place for what becomes of it.
+fn at<'a, H, E>(handlers: &'a [H], entries: &'a [E], position: usize) -> Option<(&'a H, &'a E)> {
+    handlers.get(position).zip(entries.get(position))
+}
+
+/// Makes one error of several, a line each.
+pub fn lines(errors: &[Error]) -> Error {
+    let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
+    anyhow!(lines.join("\n"))
+}

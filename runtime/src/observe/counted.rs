@@ -1,0 +1,29 @@
+//! Numbers of things, as a person reads them.
+
+use std::fmt;
+
+/// A number and what it counts, a word whose plural has an `s`: `1 handler`, `2 handlers`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counted(u64, &'static str);
+
+/// Counts.
+pub fn counted(number: impl TryInto<u64>, one: &'static str) -> Counted {
+    Counted(number.try_into().unwrap_or(u64::MAX), one)
+}
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counted(number, one) = self;
+        write!(f, "{number} {one}{}", if *number == 1 { "" } else { "s" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0usize, 1, 2].map(|n| counted(n, "job").to_string()), ["0 jobs", "1 job", "2 jobs"]);
+    }
+}
