@@ -262,3 +262,19 @@ fn check_does_without_secrets_where_nobody_gives_any_and_says_so() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.starts_with("portcullis: warning: secrets are not looked at "), "{}", ended.stderr);
 }
+
+#[test]
+fn a_second_up_says_who_serves_the_directory() {
+    let setup =
+        Setup::new("[handler.one]\nmodule = \"one.wasm\"\n[[route]]\npath = \"/\"\nhandler = \"one\"\n");
+    let daemon = setup.file("one.wasm", &saying("x")).up().start();
+    let mut second = portcullis();
+    second.arg("up").arg(daemon.path("")).args(["-H", "tcp://127.0.0.1:0"]);
+
+    let ended = finish(&mut second, b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1));
+    let wanted = format!("portcullis: process {} serves this directory already", daemon.pid());
+    assert!(ended.stderr.contains(&wanted), "{}", ended.stderr);
+    assert_eq!(daemon.get("/").text(), "x");
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use notify::RecursiveMode;
 use tracing::{error, info, warn};
 
@@ -14,12 +14,14 @@ use super::{curl, progress, say, serve, socket, start_log};
 use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
+use crate::http::client;
 use crate::jobs::{Launch, Overlay};
 
 /// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
 ///
 /// A change that does not build, or that the daemon refuses, is reported, and what was served before
-/// goes on being served.
+/// goes on being served. The verbs that ask a daemon find this one when they are run in its directory;
+/// after `portcullis upgrade` it is another process, in the background: `portcullis shutdown` ends it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The directory of the handlers.
@@ -42,6 +44,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let watching = watch(&root);
     build_all(&dir)?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
+    let beside = socket.clone();
     let overlay: Overlay = Arc::new(move |config| {
         flags.put_over(config)?;
         // Whoever develops wants to see what was asked, and to ask.
@@ -70,7 +73,16 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         hardened: Hardened::default(),
     };
     serve::run_to_end(async {
-        let Some(daemon) = Daemon::start(options).await? else { return Ok(Exit::Drained) };
+        let daemon = match Daemon::start(options).await {
+            Ok(Some(daemon)) => daemon,
+            Ok(None) => return Ok(Exit::Drained),
+            Err(failure) => match process_at(&beside).await {
+                Some(process) => bail!(
+                    "process {process} serves this directory already, and takes up what changes: to end it, run `portcullis shutdown` there"
+                ),
+                None => return Err(failure),
+            },
+        };
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
             say(&line);
         }
@@ -79,6 +91,16 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         rebuilding.abort();
         outcome
     })
+}
+
+/// Asks whoever serves at an admin socket for the number of its process; none: nobody does.
+async fn process_at(socket: &Path) -> Option<u64> {
+    let mut answer = client::run(socket, socket::call("status", [])).await.ok()?;
+    let mut told = Vec::new();
+    while let Some(piece) = answer.next().await.ok()? {
+        told.extend_from_slice(&piece);
+    }
+    serde_json::from_slice::<serde_json::Value>(&told).ok()?["pid"].as_u64()
 }
 
 fn build_all(dir: &Path) -> Result<()> {
