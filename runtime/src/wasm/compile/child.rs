@@ -140,7 +140,10 @@ fn read(stdout: &mut ChildStdout, buffer: &mut [u8]) -> Result<usize> {
 fn until(readable: &impl AsFd, deadline: Instant) -> Result<()> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        ensure!(!left.is_zero(), "compiling it takes longer than {WALL:?}, without using its CPU time up: is the host too busy?");
+        ensure!(
+            !left.is_zero(),
+            "compiling it takes longer than {WALL:?}, without using its CPU time up: is the host too busy?"
+        );
         let timeout = Timespec::try_from(left).context("a deadline that fits")?;
         match poll(&mut [PollFd::new(readable, PollFlags::IN)], Some(&timeout)) {
             Ok(0) | Err(Errno::INTR) => {}
