@@ -17,7 +17,8 @@ use super::call::PIPE;
 use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
-use super::response_body::{Body, Streaming, Verdict};
+use super::ongoing::{Ongoing, Source, Verdict};
+use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
 use super::{metrics, profiler, request_body, strict};
@@ -154,8 +155,8 @@ impl Asked<'_> {
                     let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
                     Verdict { trailers, outcome: None }
                 });
-                let (begun, run) = (Bytes::new(), Some(run));
-                Response::new(Body::streaming(Streaming { begun, reader, run, left: None, verdict }))
+                let body = Ongoing::new(Source::Pipe(reader), Bytes::new(), Some(run), None);
+                Response::new(Body::ongoing(body.with(verdict)))
             }
             Begun::Ended(said, outcome) => {
                 fields.extend(verdict(&outcome, &last_words));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::answer::Answering;
+use super::ongoing::Work;
 use super::outbound::trail;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
@@ -83,6 +84,7 @@ impl Made {
     pub(super) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
         self.job.stdin = stdin;
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
-        Answering { run: Some(engine.start(self.job)), stop, reader: self.reader, last_words }
+        let work = Work { run: Some(engine.start(self.job)), stop, last_words };
+        Answering { work, reader: self.reader }
     }
 }

@@ -3,23 +3,21 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use bytes::Bytes;
+use http::header::HOST;
 use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use tokio::sync::oneshot;
 
-use super::answer::bodiless;
 use super::call::Call;
+use super::ongoing::{Source, Work};
 use super::outbound::trail;
-use super::relay::Relay;
 use super::response_body::Body;
 use crate::cgi::Head;
 use crate::engine::Engine;
-use crate::job::{
-    Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Run, Status, Stop, StopReason, Tail,
-};
+use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody};
 use crate::net::Secured;
 
 /// What starts the name of every field that the daemon adds. A client's own of that kind are dropped.
@@ -40,12 +38,8 @@ pub(super) struct Asking {
 
 /// A job that is being run and waited for.
 pub(super) struct Responding {
-    /// None once the job has ended well.
-    run: Option<Run>,
-    /// Tells a job that is dropped why.
-    stop: Stop,
+    work: Work,
     answer: oneshot::Receiver<Answer>,
-    last_words: Tail,
 }
 
 impl Call<'_> {
@@ -131,42 +125,26 @@ impl Asking {
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
-        Ok(Responding { run: Some(engine.start(self.job)), stop, answer, last_words })
+        let work = Work { run: Some(engine.start(self.job)), stop, last_words };
+        Ok(Responding { work, answer })
     }
 }
 
 impl Responding {
-    /// Runs the job until it has given the head of its response, then makes ours. A job that has
-    /// ended by then gives a body of known length; one that has not goes on while the body is read.
+    /// Runs the job until it has given the head of its response, then makes ours.
     ///
     /// # Errors
     /// The job failed, or gave no response that can be sent, before anything was sent.
     pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
         let (parts, body) = self.given().await?.into_parts();
-        let Head { status, headers, content_length } = Head::relayed(parts.status, parts.headers)?;
-        let mut response = Response::new(());
-        *response.status_mut() = status;
-        *response.headers_mut() = headers;
-        if bodiless(status) {
-            // To the job's own end: that it sends a body that nobody reads must not hold it up.
-            drop(body);
-            poll_fn(|context| self.poll_run(context)).await?;
-            response.headers_mut().remove(CONTENT_LENGTH);
-            return Ok(response.map(|()| Body::empty()));
-        }
-        if method == Method::HEAD {
-            // The head is all there is to say: a job that goes on to write a body is ended.
-            self.stop.raise(StopReason::Answered);
-            return Ok(response.map(|()| Body::empty()));
-        }
-        let body = Relay::new(body, self.run, content_length).into_body()?;
-        Ok(response.map(|()| body))
+        let head = Head::relayed(parts.status, parts.headers)?;
+        self.work.respond(method, head, Bytes::new(), Source::Frames(Some(body))).await
     }
 
     /// Waits for the response that the handler gives.
     async fn given(&mut self) -> Result<Response<ResponseBody>, Fault> {
         poll_fn(|context| {
-            let ended = self.poll_run(context)?.is_ready();
+            let ended = self.work.poll(context)?.is_ready();
             match Pin::new(&mut self.answer).poll(context) {
                 Poll::Ready(Ok(answer)) => Poll::Ready(answer),
                 Poll::Pending if !ended => Poll::Pending,
@@ -175,16 +153,5 @@ impl Responding {
             }
         })
         .await
-    }
-
-    /// Lets the job go on; ready when it has ended well.
-    fn poll_run(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Some(run) = &mut self.run else { return Poll::Ready(Ok(())) };
-        let outcome = ready!(run.as_mut().poll(context));
-        self.run = None;
-        Poll::Ready(match outcome? {
-            Status::OK => Ok(()),
-            status => Err(Fault::Exited { status, last_line: self.last_words.last_line() }),
-        })
     }
 }

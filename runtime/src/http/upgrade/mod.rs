@@ -22,6 +22,7 @@ use super::call::Made;
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::Exchange;
+use super::ongoing::Work;
 use super::response_body::Body;
 use super::unread::Unread;
 use crate::catalog::{Cors, Upgrade};
@@ -123,7 +124,7 @@ impl<'a> Applicant<'a> {
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(limits.body);
-        let Answering { run, reader: mut stdout, last_words, .. } = made.start(engine, input);
+        let Answering { work: Work { run, last_words, .. }, reader: mut stdout } = made.start(engine, input);
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),
