@@ -58,6 +58,11 @@ fn any_document_of_a_handler() {
 }
 
 #[test]
+fn any_bytes_of_a_client() {
+    replay("framing", targets::framing);
+}
+
+#[test]
 fn any_path_and_host_of_a_request() {
     replay("path", targets::path);
 }

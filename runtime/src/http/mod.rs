@@ -37,6 +37,7 @@ pub use activity::Activity;
 pub use crowd::Crowd;
 pub use deadline::Deadlines;
 pub use error::Details;
+pub use framing::{Followed, follow};
 pub use handshakes::Handshakes;
 pub use probe::probe;
 pub use refused::Refused;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use portcullis::cgi::{document, meta, path};
 use portcullis::config;
 use portcullis::engine::Engine;
+use portcullis::http::follow;
 use portcullis::net::Endpoint;
 
 /// A handler's output: where it is cut makes no difference, and a head that was read can be written
@@ -36,6 +37,18 @@ fn read(text: &[u8], size: usize) -> Read {
         }
     }
     Ok(None)
+}
+
+/// What a client of HTTP/1 sends: where it is cut makes no difference, and what is let through stands by
+/// itself.
+pub fn framing(bytes: &[u8]) {
+    let Some((cut, text)) = bytes.split_first() else { return };
+    let whole = follow(text, text.len());
+    let pieces = follow(text, usize::from(*cut));
+    assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{}", text.escape_ascii());
+    assert!(whole.good <= pieces.good && pieces.good <= text.len(), "{whole:?} {pieces:?}");
+    let again = follow(&text[..whole.good], text.len());
+    assert_eq!((again.heads, again.refused), (whole.heads, None), "{}", text.escape_ascii());
 }
 
 /// A request's path and host: what is let through leads nowhere but down.

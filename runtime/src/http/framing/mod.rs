@@ -84,11 +84,46 @@ pub(super) enum Part {
     Body,
 }
 
+/// What has become of bytes that were followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Followed {
+    /// How many of them were let through.
+    pub good: usize,
+    /// How many heads were whole.
+    pub heads: u64,
+    /// The code of what is wrong with the rest; none: nothing, or nothing is followed behind a request
+    /// that may end HTTP.
+    pub refused: Option<&'static str>,
+}
+
 /// The most bytes of the line that says how long a chunk is: extensions have no use.
 const CHUNK_LINE: usize = 1024;
 
 /// The most bytes of a request line that the log is told of one that is refused.
 const SHOWN: usize = 200;
+
+/// Follows the bytes of one connection that come in pieces of this size, within the bounds that hold
+/// without a configuration: what a connection does to them, without one.
+pub fn follow(bytes: &[u8], piece: usize) -> Followed {
+    let mut framing = Framing::new(Bounds { head: 32 << 10, target: 8 << 10, fields: 100 });
+    let mut good = 0;
+    let mut refused = None;
+    for piece in bytes.chunks(piece.max(1)) {
+        match framing.push(piece) {
+            Ok(Passed::All) => good += piece.len(),
+            Ok(Passed::UpTo(up_to)) => {
+                good += up_to;
+                break;
+            }
+            Err(breach) => {
+                good += breach.good;
+                refused = Some(breach.refusal.code());
+                break;
+            }
+        }
+    }
+    Followed { good, heads: framing.heads, refused }
+}
 
 impl Framing {
     pub(super) fn new(bounds: Bounds) -> Framing {

@@ -101,6 +101,34 @@ fn a_length_that_no_body_has_is_too_large_and_not_nonsense() {
     assert!(matches!(length("1a"), Some(Refusal::Malformed(_))));
 }
 
+/// Has hyper serve some bytes; says how many requests it took, and what it answered.
+fn served(bytes: &[u8]) -> (u64, String) {
+    use http_body_util::{BodyExt as _, Empty};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let (mut client, server) = tokio::io::duplex(64 << 10);
+    let requests = std::cell::Cell::new(0);
+    let answer = |request: http::Request<hyper::body::Incoming>| {
+        requests.set(requests.get() + 1);
+        async {
+            let _read = request.into_body().collect().await;
+            Ok::<_, std::convert::Infallible>(http::Response::new(Empty::<bytes::Bytes>::new()))
+        }
+    };
+    let connection = hyper::server::conn::http1::Builder::new()
+        .half_close(true)
+        .serve_connection(hyper_util::rt::TokioIo::new(server), hyper::service::service_fn(answer));
+    let mut answers = Vec::new();
+    let exchange = async {
+        client.write_all(bytes).await.unwrap();
+        client.shutdown().await.unwrap();
+        client.read_to_end(&mut answers).await.unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    // A body that is cut off is an error of the connection's.
+    let _cut = runtime.block_on(async { tokio::join!(connection, exchange) }).0;
+    (requests.get(), String::from_utf8_lossy(&answers).into_owned())
+}
+
 proptest! {
     #[test]
     fn a_target_that_is_taken_is_one_for_hyper_too(target in "[/h*][ -~\u{80}\u{20ac}tp:/?#\\[\\]@]{0,20}", bytes in prop::collection::vec(any::<u8>(), 0..8)) {
@@ -114,14 +142,24 @@ proptest! {
 
     #[test]
     fn pieces_make_no_difference(
-        text in "((GET|POST) /[a ]? HTTP/1.[01](\r\n|\n)((Content-Length|Transfer-Encoding|x ?): ?(1|2|chunked)(\r\n|\r)){0,2}\r\n(1\r\na\r\n0\r\n\r\n|ab?)?){1,3}",
+        text in "((GET|POST) /[a ]? HTTP/1.[01](\r\n|\n)(Host: a\r\n)((Content-Length|Transfer-Encoding|x ?): ?(1|2|chunked)(\r\n|\r)){0,2}\r\n(1\r\na\r\n0\r\n\r\n|ab?)?){1,3}",
         piece in 1usize..40,
     ) {
-        let whole = push(text.as_bytes(), text.len());
-        let pieces = push(text.as_bytes(), piece);
+        let whole = follow(text.as_bytes(), text.len());
+        let pieces = follow(text.as_bytes(), piece);
         // A message that came in pieces is passed on as far as it was good.
-        prop_assert!(pieces.0 >= whole.0);
-        prop_assert_eq!(format!("{:?}", whole.1), format!("{:?}", pieces.1));
+        prop_assert!(pieces.good >= whole.good);
+        prop_assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused));
+    }
+
+    #[test]
+    fn hyper_ends_requests_where_we_do_and_refuses_none_that_we_let_through(
+        text in "((GET|POST|X-Y) (/|http://a/)[a?%\"b]{0,3} HTTP/1.1\r\nHost: ?A?\r\n(Content-Length: [0-4]\r\n|Transfer-Encoding: ?(C|c)hunked\r\n|x:[\t ]?[y\u{80}]?\r\n|Expect: 100-continue\r\n){0,2}\r\n(0?1(;x|)\r\na\r\n0\r\n(t: u\r\n|)\r\n|0\r\n\r\n|\r\n|a|b\r\n){0,2}){1,4}",
+    ) {
+        let followed = follow(text.as_bytes(), text.len());
+        let (requests, answers) = served(&text.as_bytes()[..followed.good]);
+        prop_assert_eq!(requests, followed.heads, "{:?} {}", &followed, text.escape_debug());
+        prop_assert!(!answers.contains("HTTP/1.1 4"), "{}", answers);
     }
 
     #[test]

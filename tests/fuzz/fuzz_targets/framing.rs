@@ -1,0 +1,4 @@
+//! Feeds `targets::framing`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| targets::framing(bytes));
