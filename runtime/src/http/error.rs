@@ -98,6 +98,7 @@ impl Refusal {
                 Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
                 Fault::OutOfMemory(_)
+                | Fault::TooManyHandles(_)
                 | Fault::OutputTooLarge(_)
                 | Fault::Trapped { .. }
                 | Fault::Exited { .. }

@@ -36,6 +36,8 @@ pub enum Fault {
     CpuExceeded(Duration),
     /// The memory limit, in bytes, was reached and the guest could not go on.
     OutOfMemory(usize),
+    /// The component went beyond this many handles, for which its interfaces have no error.
+    TooManyHandles(usize),
     /// The client sent more than this many bytes.
     InputTooLarge(u64),
     /// The client broke its own framing, or off.
@@ -96,6 +98,7 @@ impl Fault {
             Fault::TimedOut(_)
             | Fault::CpuExceeded(_)
             | Fault::OutOfMemory(_)
+            | Fault::TooManyHandles(_)
             | Fault::OutputTooLarge(_)
             | Fault::Trapped { .. }
             | Fault::Exited { .. }
@@ -134,7 +137,7 @@ impl Fault {
             Fault::NotFound(_) => Status::NOT_FOUND,
             Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
             Fault::OutOfMemory(_) => Status::OUT_OF_MEMORY,
-            Fault::Trapped { .. } => Status::TRAPPED,
+            Fault::Trapped { .. } | Fault::TooManyHandles(_) => Status::TRAPPED,
             Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
             Fault::Exited { status, .. } => *status,
             Fault::Busy { .. }
@@ -162,6 +165,7 @@ impl Fault {
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",
+            Fault::TooManyHandles(_) => "handles_limit",
             Fault::InputTooLarge(_) => "body_limit",
             Fault::InputBroken(_) => "body_broken",
             Fault::InputIdle(_) => "body_idle",
@@ -205,6 +209,9 @@ impl fmt::Display for Fault {
             }
             Fault::InputBroken(what) => write!(f, "the request body broke off: {what}"),
             Fault::InputIdle(limit) => write!(f, "no byte of the request body came for {limit:?}"),
+            Fault::TooManyHandles(limit) => {
+                write!(f, "stopped at its limit of {limit} handles (limits.handles)")
+            }
             Fault::OutputTooLarge(limit) => {
                 write!(f, "stopped at its output limit of {limit} bytes (limits.output)")
             }

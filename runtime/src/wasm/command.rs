@@ -11,8 +11,8 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 use super::calls::Calling;
 use super::component::{self, State};
 use super::meter::Meter;
+use super::module;
 use super::outbound::Http;
-use super::{module, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What such a component exports.
@@ -47,15 +47,14 @@ impl CommandCode {
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
-        let memory = limits.memory;
-        let meter = Meter::new(memory, job.usage.clone());
+        let meter = Meter::new(limits.memory, job.usage.clone());
         let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
         let http = if self.asks { Http::of(&job, outbound) } else { Http::shut() };
         module::give(&mut wasi, job);
-        let mut store = self.store(wasi, meter, &limits);
-        (store.data_mut().calls, store.data_mut().http) = (calls, http);
+        let mut store = component::store(self.command.engine(), wasi, meter, &limits, calls);
+        store.data_mut().http = http;
         let outcome = self.start(&mut store).await;
-        trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+        component::conclude(outcome, &store, &limits)
     }
 
     /// Makes an instance and runs none of it but its start function.
@@ -64,15 +63,7 @@ impl CommandCode {
         wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
-        let meter = Meter::new(limits.memory, Arc::default());
-        let mut store = self.store(wasi, meter, limits);
-        store.data_mut().calls = self.calls.then(|| Box::new(Calling::nothing()));
-        let outcome = self.command.instantiate_async(&mut store).await.map(drop);
-        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
-    }
-
-    fn store(&self, wasi: WasiCtxBuilder, meter: Meter, limits: &Limits) -> Store<State> {
-        component::store(self.command.engine(), wasi, meter, limits)
+        component::prove(self.command.instance_pre(), wasi, limits, self.calls).await
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

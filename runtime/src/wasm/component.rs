@@ -1,6 +1,8 @@
 //! What every component is given, and what its instance owns.
 
-use wasmtime::component::{Component, Linker, ResourceTable};
+use std::sync::Arc;
+
+use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -9,8 +11,8 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use super::calls::{self, Calling};
 use super::meter::Meter;
 use super::outbound::{self, Http};
-use super::{module, opening};
-use crate::job::Limits;
+use super::{module, opening, trap};
+use crate::job::{Fault, Limits, Status};
 
 /// What one instance owns.
 pub(super) struct State {
@@ -62,13 +64,37 @@ pub(super) fn store(
     mut wasi: WasiCtxBuilder,
     meter: Meter,
     limits: &Limits,
+    calls: Option<Box<Calling>>,
 ) -> Store<State> {
-    // Shut, and nothing to call: until there is a job.
+    // Shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
-    let mut store = Store::new(engine, State { wasi, table, meter, http, calls: None });
+    let mut store = Store::new(engine, State { wasi, table, meter, http, calls });
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);
     store
+}
+
+/// Makes an instance and runs none of it but its start function; `calls`: it imports what calls jobs.
+pub(super) async fn prove(
+    instance: &InstancePre<State>,
+    wasi: WasiCtxBuilder,
+    limits: &Limits,
+    calls: bool,
+) -> std::result::Result<(), Fault> {
+    let meter = Meter::new(limits.memory, Arc::default());
+    let calls = calls.then(|| Box::new(Calling::nothing()));
+    let mut store = store(instance.engine(), wasi, meter, limits, calls);
+    let outcome = instance.instantiate_async(&mut store).await.map(drop);
+    conclude(outcome, &store, limits).map(drop)
+}
+
+/// Says how a job ended whose instance goes with it.
+pub(super) fn conclude(
+    outcome: Result<()>,
+    store: &Store<State>,
+    limits: &Limits,
+) -> std::result::Result<Status, Fault> {
+    trap::conclude(outcome, &store.data().meter, limits.handles)
 }
 
 /// Reports whether a component imports what calls jobs.
@@ -76,12 +102,15 @@ pub(super) fn calls_jobs(engine: &Engine, component: &Component) -> bool {
     component.component_type().imports(engine).any(|(name, _)| name.starts_with(calls::PACKAGE))
 }
 
+/// The interfaces that ask other servers, of WASI 0.2 and 0.3.
+const ASKING: [&str; 2] = ["wasi:http/outgoing-handler@", "wasi:http/client@"];
+
 /// Reports whether a component asks other servers; if not, it need not be given what carries that out.
 pub(super) fn asks(engine: &Engine, component: &Component) -> bool {
     component
         .component_type()
         .imports(engine)
-        .any(|(name, _)| name.starts_with("wasi:http/outgoing-handler@"))
+        .any(|(name, _)| ASKING.iter().any(|interface| name.starts_with(interface)))
 }
 
 /// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.

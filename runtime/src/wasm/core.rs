@@ -84,15 +84,15 @@ impl CoreCode {
         mut job: Job,
     ) -> impl Future<Output = std::result::Result<Status, Fault>> {
         let limits = job.entry.limits.clone();
-        let memory = limits.memory;
-        let meter = Meter::new(memory, job.usage.clone());
+        let handles = limits.handles;
+        let meter = Meter::new(limits.memory, job.usage.clone());
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let env = std::mem::take(&mut job.env);
         module::give(&mut wasi, job);
         let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, calls }, &limits);
         async move {
             let outcome = self.start(&mut store).await;
-            trap::conclude(outcome, || store.data().meter.refused().then_some(memory))
+            trap::conclude(outcome, &store.data().meter, handles)
         }
     }
 
@@ -106,7 +106,7 @@ impl CoreCode {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
         let mut store = self.store(State { wasi: wasi.build_p1(), env: Env::new(), meter, calls }, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
-        trap::conclude(outcome, || store.data().meter.refused().then_some(limits.memory)).map(drop)
+        trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
 
     fn store(&self, state: State, limits: &Limits) -> Store<State> {

@@ -7,7 +7,7 @@ use wasmtime::component::ResourceTable;
 /// that fills it.
 const PASSING: usize = 16;
 
-/// Bounds a job's handles; a component that goes beyond is ended, as WASI 0.2 has no error for it.
+/// Bounds a job's handles; a component that goes beyond is ended, as its interfaces have no error for it.
 pub(super) fn bound(table: &mut ResourceTable, handles: usize) {
     table.set_max_capacity(handles + PASSING);
 }

@@ -31,6 +31,11 @@ impl Meter {
         self.refused
     }
 
+    /// Says how much the guest may have, in bytes.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Charges another job from now on, with what is held already.
     pub(super) fn charge(&mut self, usage: Arc<Usage>) {
         self.refused = false;

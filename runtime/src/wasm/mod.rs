@@ -25,6 +25,7 @@ mod sandbox;
 mod sealed;
 mod service;
 mod settings;
+mod speaker;
 mod stdio;
 mod ticker;
 mod trap;

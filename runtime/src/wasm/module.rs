@@ -14,8 +14,8 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use super::files::Files;
 use super::idle::Idle;
-use super::proxy::Warm;
 use super::sandbox::Code;
+use super::speaker::Warm;
 use super::stdio::{Stdin, Stdout};
 use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Outbound, Output, Run, Status};
@@ -54,13 +54,10 @@ impl Module {
     ) -> anyhow::Result<Module> {
         let idle = match (&code, reuse) {
             (_, None) => None,
-            (Code::Proxy(_), Some(_)) if files.is_some() => anyhow::bail!(
+            (Code::Speaker(_), Some(_)) if files.is_some() => anyhow::bail!(
                 "reuse does not go with mounts, which are opened for each request: leave one of the keys out"
             ),
-            (Code::Proxy(code), Some(requests)) => Some(code.idle(requests)),
-            (Code::Service(_), Some(_)) => anyhow::bail!(
-                "reuse is for wasi:http 0.2: an instance of 0.3 answers one request; leave the key out"
-            ),
+            (Code::Speaker(code), Some(requests)) => Some(code.idle(requests)),
             (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
                 "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
             ),
@@ -73,7 +70,7 @@ impl Module {
         match &self.code {
             Code::Core(_) => Kind::Core,
             Code::Command(_) => Kind::Command,
-            Code::Proxy(_) | Code::Service(_) => Kind::Proxy,
+            Code::Speaker(_) => Kind::Proxy,
         }
     }
 
@@ -87,8 +84,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.run(wasi(), job).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
-            Code::Proxy(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
-            Code::Service(code) => code.run(wasi(), &self.outbound, job).await,
+            Code::Speaker(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
         }
     }
 
@@ -96,8 +92,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.prove(wasi, limits).await,
             Code::Command(code) => code.prove(wasi, limits).await,
-            Code::Proxy(code) => code.prove(wasi, limits).await,
-            Code::Service(code) => code.prove(wasi, limits).await,
+            Code::Speaker(code) => code.prove(wasi, limits).await,
         }
     }
 }

@@ -19,10 +19,9 @@ use super::concurrent::Concurrent;
 use super::core::{self, CoreCode};
 use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
-use super::proxy::{self, ProxyCode};
-use super::service::ServiceCode;
+use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
-use super::{component, settings, trap};
+use super::{component, proxy, settings, trap};
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
@@ -84,10 +83,8 @@ pub enum Code {
     Core(CoreCode),
     /// A component that exports `wasi:cli/run`.
     Command(CommandCode),
-    /// A component that exports `wasi:http/incoming-handler`.
-    Proxy(ProxyCode),
-    /// A component that exports `wasi:http/handler`.
-    Service(ServiceCode),
+    /// A component that exports `wasi:http/incoming-handler` or `wasi:http/handler`.
+    Speaker(SpeakerCode),
 }
 
 /// What is made of a module.
@@ -211,7 +208,8 @@ impl Sandbox {
             Kind::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
             Kind::Component => self.link_component(&artifact.component(&self.engine)?),
             Kind::Service(Concurrent { engine, linker, .. }) => {
-                ServiceCode::link(linker, &artifact.component(engine)?).map(Code::Service)
+                let component = artifact.component(engine)?;
+                SpeakerCode::service(linker, &component, self.places.clone()).map(Code::Speaker)
             }
         }
     }
@@ -222,7 +220,7 @@ impl Sandbox {
         let linker = &self.component;
         let exports = |interface| component::exports(&self.engine, component, interface);
         if exports(proxy::INTERFACE) {
-            ProxyCode::link(linker, component, self.places.clone()).map(Code::Proxy)
+            SpeakerCode::proxy(linker, component, self.places.clone()).map(Code::Speaker)
         } else if exports(command::INTERFACE) {
             CommandCode::link(linker, component).map(Code::Command)
         } else {

@@ -1,16 +1,19 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
+use wasmtime::component::ResourceTableError;
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::meter::Meter;
 use crate::job::{Fault, Status};
 use crate::observe::plain;
 
-/// Turns the end of a guest into a status or a fault. `refused` says which memory limit the guest
-/// has hit, if it has: a guest that traps after that ran out of memory, whatever the trap says.
+/// Turns the end of a guest into a status or a fault. A guest that traps after it was refused memory ran
+/// out of it, whatever the trap says; `handles` is how many it may have.
 pub(super) fn conclude(
     outcome: wasmtime::Result<()>,
-    refused: impl FnOnce() -> Option<usize>,
+    meter: &Meter,
+    handles: usize,
 ) -> Result<Status, Fault> {
     let error = match outcome {
         Ok(()) => return Ok(Status::OK),
@@ -24,8 +27,11 @@ pub(super) fn conclude(
         Ok(fault) => return Err(fault),
         Err(error) => error,
     };
-    if let Some(limit) = refused() {
-        return Err(Fault::OutOfMemory(limit));
+    if meter.refused() {
+        return Err(Fault::OutOfMemory(meter.most()));
+    }
+    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
+        return Err(Fault::TooManyHandles(handles));
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Err(Fault::Host(anyhow::anyhow!("the pool of instances is exhausted: raise `jobs`")));

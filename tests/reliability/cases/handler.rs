@@ -19,7 +19,7 @@ fn answers() -> Vec<Case> {
             &[
                 "errors::output_that_is_no_answer_is_a_502",
                 "corpus::any_document_of_a_handler",
-                "proxy::fields_that_would_break_the_framing_cannot_be_made",
+                "speaker::proxy::fields_that_would_break_the_framing_cannot_be_made",
             ],
         ),
         case(
@@ -63,8 +63,8 @@ fn answers() -> Vec<Case> {
             &[
                 "errors::a_failure_after_an_announced_length_breaks_off_before_that_length",
                 "http::head_is_answered_with_the_head_alone",
-                "proxy::a_body_that_is_not_what_it_says_never_looks_whole",
-                "proxy::a_body_that_is_longer_than_it_says_is_cut",
+                "speaker::both::a_body_that_is_not_what_it_says_never_looks_whole",
+                "speaker::proxy::a_body_that_is_longer_than_it_says_is_cut",
             ],
         ),
         case(

@@ -39,7 +39,7 @@ pub(super) fn make(
         ("record = \"failures\"", config.recording == Recording::Failures),
         ("schedule", config.schedule.is_some()),
     ];
-    let serves = matches!(code, Code::Proxy(_) | Code::Service(_));
+    let serves = matches!(code, Code::Speaker(_));
     let wrong = for_programs.iter().find(|(_, set)| *set && serves);
     if let Some((setting, _)) = wrong {
         bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use portcullis_guest::job;
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, IncomingBody, IncomingRequest, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingRequest, OutgoingResponse, ResponseOutparam,
+    Scheme, http_error_code,
 };
 use wasip2::io::streams::StreamError;
 
@@ -116,23 +118,68 @@ pub fn forbidden() -> String {
     said.concat() + &format!("split {split}\ntwice {twice}\n")
 }
 
-/// Asks another server.
-pub fn fetch(authority: &str) -> String {
+/// Reads all of a request's body.
+fn body(request: &IncomingRequest) -> String {
+    let body = request.consume().expect("a body");
+    let stream = body.stream().expect("a stream");
+    let mut all = Vec::new();
+    while let Ok(piece) = stream.blocking_read(65536) {
+        all.extend(piece);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// Asks other servers, a URL a line of the request's body, and says how each ended.
+pub fn ask(request: &IncomingRequest) -> String {
+    body(request).lines().map(|url| fetch(url).unwrap_or_else(|code| format!("{code:?}")) + "\n").collect()
+}
+
+/// Gets what is at a URL.
+fn fetch(url: &str) -> Result<String, ErrorCode> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => Scheme::Other(other.to_owned()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    request.set_authority(Some(authority)).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
-    match outgoing_handler::handle(request, None) {
-        Err(code) => format!("{code:?}\n"),
-        Ok(response) => {
-            response.subscribe().block();
-            match response.get() {
-                Some(Ok(Ok(response))) => format!("{}\n", response.status()),
-                Some(Ok(Err(code))) => format!("{code:?}\n"),
-                other => format!("{other:?}\n"),
+    let said = |_| ErrorCode::HttpRequestUriInvalid;
+    request.set_scheme(Some(&scheme)).map_err(said)?;
+    request.set_authority(Some(authority)).map_err(said)?;
+    request.set_path_with_query(Some(path)).map_err(said)?;
+    let coming = outgoing_handler::handle(request, None)?;
+    coming.subscribe().block();
+    let response = coming.get().expect("an answer").expect("it was not taken")?;
+    let body = response.consume().expect("a body");
+    let stream = body.stream().expect("a stream");
+    let mut text = format!("{} ", response.status());
+    loop {
+        match stream.blocking_read(65536) {
+            Ok(piece) => text.push_str(&String::from_utf8_lossy(&piece)),
+            Err(StreamError::Closed) => return Ok(text),
+            Err(StreamError::LastOperationFailed(error)) => {
+                return Ok(format!("{} and then {:?}", response.status(), http_error_code(&error)));
             }
         }
     }
+}
+
+/// Calls a job, `NAME/VERB/ARG`, with the request's body, and says what it said.
+pub fn call(word: &str, request: &IncomingRequest) -> String {
+    let mut words = word.split('/');
+    let called = job(words.next().unwrap_or_default()).args(words);
+    let body = body(request);
+    let mut said = Vec::new();
+    match called.stdin(body.as_bytes()).run_to(&mut said) {
+        Ok(status) => format!("{}status {}\n", String::from_utf8_lossy(&said), status.code()),
+        Err(error) => format!("{error:?}\n"),
+    }
+}
+
+/// Reads a file of the mount /data.
+pub fn read(name: &str) -> String {
+    std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
 }
 
 /// Answers after so many milliseconds.

@@ -27,6 +27,11 @@ pub async fn handle(how: &str) -> Answer {
             let held: Vec<Fields> = (0..100_000).map(|_| Fields::new()).collect();
             text(&format!("{}\n", held.len()))
         }
+        // One end of a stream that lasts as long as the instance.
+        "keep" => {
+            std::mem::forget(wit_stream::new::<u8>());
+            text("kept\n")
+        }
         "streams" => {
             let held: Vec<_> = (0..1_000_000).map(|_| wit_stream::new::<u8>()).collect();
             text(&format!("{}\n", held.len()))

@@ -3,12 +3,14 @@
 mod bad;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use portcullis_guest::job;
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response, Scheme};
-use wasip3::wit_bindgen::rt::async_support::{FutureReader, StreamResult, StreamWriter};
+use wasip3::wit_bindgen::rt::async_support::{FutureReader, StreamReader, StreamResult, StreamWriter};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
 wasip3::http::service::export!(Service);
@@ -22,6 +24,7 @@ type End = Result<Option<Fields>, ErrorCode>;
 
 impl Guest for Service {
     async fn handle(request: Request) -> Answer {
+        COUNT.fetch_add(1, Ordering::Relaxed);
         let target = request.get_path_with_query().unwrap_or_default();
         let path = target.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned();
         let (verb, word) = path.split_once('/').unwrap_or((&path, ""));
@@ -37,7 +40,10 @@ impl Guest for Service {
             }
             "status" => status(word),
             "pour" => pour(word),
-            "fetch" => text(&fetch(word).await),
+            "count" => text(&format!("{}\n", COUNT.load(Ordering::Relaxed))),
+            "ask" => text(&ask(&body(request).await).await),
+            "call" => text(&call(word, &body(request).await)),
+            "read" => text(&read(word)),
             "sleep" => {
                 wait_for(word.parse().unwrap_or(0) * 1_000_000).await;
                 text("slept\n")
@@ -152,18 +158,81 @@ fn pour(word: &str) -> Answer {
     })
 }
 
-/// Asks another server.
-async fn fetch(authority: &str) -> String {
+/// Which request of this instance it is.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Reads all of a body.
+async fn all(mut body: StreamReader<u8>) -> String {
+    let mut all = Vec::new();
+    loop {
+        let (result, bytes) = body.read(Vec::with_capacity(16384)).await;
+        all.extend(bytes);
+        if result == StreamResult::Dropped {
+            return String::from_utf8_lossy(&all).into_owned();
+        }
+    }
+}
+
+/// Reads all of a request's body.
+async fn body(request: Request) -> String {
+    let (processed, outcome) = wit_future::new(|| Ok(()));
+    let (body, _trailers) = Request::consume_body(request, outcome);
+    drop(processed);
+    all(body).await
+}
+
+/// Asks other servers, a URL a line, and says how each ended.
+async fn ask(urls: &str) -> String {
+    let mut said = String::new();
+    for url in urls.lines() {
+        said += &fetch(url).await.unwrap_or_else(|code| format!("{code:?}"));
+        said.push('\n');
+    }
+    said
+}
+
+/// Gets what is at a URL.
+async fn fetch(url: &str) -> Result<String, ErrorCode> {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let scheme = match scheme {
+        "http" => Scheme::Http,
+        "https" => Scheme::Https,
+        other => Scheme::Other(other.to_owned()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let (end, ended) = wit_future::new(|| Ok(None));
     let (request, _sent) = Request::new(Fields::new(), None, ended, None);
     drop(end);
-    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
-    request.set_authority(Some(authority)).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
-    match client::send(request).await {
-        Ok(response) => format!("{}\n", response.get_status_code()),
-        Err(code) => format!("{code:?}\n"),
+    let said = |()| ErrorCode::HttpRequestUriInvalid;
+    request.set_scheme(Some(&scheme)).map_err(said)?;
+    request.set_authority(Some(authority)).map_err(said)?;
+    request.set_path_with_query(Some(path)).map_err(said)?;
+    let response = client::send(request).await?;
+    let status = response.get_status_code();
+    let (processed, outcome) = wit_future::new(|| Ok(()));
+    let (body, trailers): (_, FutureReader<End>) = Response::consume_body(response, outcome);
+    drop(processed);
+    let text = all(body).await;
+    Ok(match trailers.await {
+        Ok(_) => format!("{status} {text}"),
+        Err(code) => format!("{status} and then {code:?}"),
+    })
+}
+
+/// Calls a job, `NAME/VERB/ARG`, with a body, and says what it said.
+fn call(word: &str, body: &str) -> String {
+    let mut words = word.split('/');
+    let called = job(words.next().unwrap_or_default()).args(words);
+    let mut said = Vec::new();
+    match called.stdin(body.as_bytes()).run_to(&mut said) {
+        Ok(status) => format!("{}status {}\n", String::from_utf8_lossy(&said), status.code()),
+        Err(error) => format!("{error:?}\n"),
     }
+}
+
+/// Reads a file of the mount /data.
+fn read(name: &str) -> String {
+    std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
 }
 
 /// A program of this target has a `main`. Nobody runs it.
