@@ -10,6 +10,7 @@ mod config;
 mod corpus;
 mod crowd;
 mod deadlines;
+mod disk;
 mod endurance;
 mod errors;
 mod escapes;

@@ -9,6 +9,7 @@ use crate::engine::Engine;
 use crate::job::outbound::Outcome;
 use crate::job::{Entry, Limits};
 use crate::net::GateState;
+use crate::observe::{log, writes};
 
 /// The text-based exposition format, version 0.0.4.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -107,6 +108,19 @@ pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> Strin
         line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
     }
     calls(&mut text, &handlers);
+    let name = "portcullis_write_failures_total";
+    head(
+        &mut text,
+        name,
+        "counter",
+        "What the daemon could not write: lines of the log, compiled modules, failed jobs.",
+    );
+    for kind in writes::ALL {
+        line(&mut text, name, &format!("{{what=\"{}\"}}", kind.what), float(kind.failures()));
+    }
+    let name = "portcullis_log_dropped_lines_total";
+    head(&mut text, name, "counter", "Lines that were dropped because nobody read the log fast enough.");
+    line(&mut text, name, "", float(log::dropped()));
     let gauges: [(&str, &str, f64); 3] = [
         ("portcullis_generation", "The generation that serves.", float(catalog.generation)),
         ("portcullis_generations_alive", "Generations that somebody holds.", float(Alive::count())),

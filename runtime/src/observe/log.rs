@@ -1,18 +1,20 @@
 //! The log: lines on stderr that never make the daemon wait.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tracing::field::Field;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::plain;
+use super::writes::LOG;
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +51,41 @@ impl Drop for Log {
 /// stalls nobody.
 const QUEUE: usize = 64 << 10;
 
+/// Lines that were dropped because the queue was full; set once there is a log.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Returns how many lines were dropped because nobody read the log fast enough.
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+}
+
+/// Where lines go. One that cannot be written is lost and counted; when writing works again, the log
+/// says how many were.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    /// Takes a whole line, or several: so they come from the queue.
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        match self.0.write_all(lines) {
+            Err(_) => drop(LOG.fail()),
+            Ok(()) => {
+                if let Some(lost) = LOG.succeed() {
+                    let told = format!(
+                        "{} WARN {lost} lines before this one are lost: the log could not be written\n",
+                        now()
+                    );
+                    let _lost_as_well = self.0.write_all(told.as_bytes());
+                }
+            }
+        }
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as
 /// `portcullis::net=debug`; journald, which stamps lines itself, gets no time.
 ///
@@ -66,8 +103,12 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         })?,
         Err(_) => EnvFilter::new(default),
     };
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(QUEUE).lossy(true).finish(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(QUEUE)
+        .lossy(true)
+        .finish(Lines(std::io::stderr()));
+    // Set once, as is all of this.
+    let _first = DROPPED.set(writer.error_counter());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer)
@@ -106,4 +147,48 @@ pub fn now() -> String {
     // A string takes everything.
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that is full for its first writes.
+    struct Full {
+        fails: usize,
+        text: Vec<u8>,
+    }
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if let Some(left) = self.fails.checked_sub(1) {
+                self.fails = left;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.text.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_are_lost_are_counted_and_told_when_there_is_room_again() {
+        let before = LOG.failures();
+        let mut lines = Lines(Full { fails: 2, text: Vec::new() });
+
+        for line in ["one\n", "two\n", "three\n", "four\n"] {
+            lines.write_all(line.as_bytes()).unwrap();
+        }
+
+        let text = String::from_utf8(lines.0.text).unwrap();
+        let told: Vec<&str> = text.lines().collect();
+        assert_eq!((told[0], told[2], told.len()), ("three", "four", 3), "{text}");
+        assert!(
+            told[1].ends_with("WARN 2 lines before this one are lost: the log could not be written"),
+            "{text}"
+        );
+        assert_eq!(LOG.failures() - before, 2);
+    }
 }

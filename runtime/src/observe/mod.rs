@@ -6,6 +6,7 @@ mod plain;
 pub mod profile;
 pub mod systemd;
 pub mod threads;
+pub mod writes;
 
 pub use counted::{Counted, counted};
 pub use plain::plain;

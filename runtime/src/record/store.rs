@@ -1,6 +1,7 @@
 //! A directory of failed jobs, bounded in number and size, written by a thread of its own.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -13,8 +14,9 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, openat, renameat_with,
 use tracing::{info, warn};
 
 use super::bundle::{Bundle, Masked};
-use crate::job::{Incident, Recorder};
+use crate::job::{Incident, JobId, Recorder};
 use crate::observe::log;
+use crate::observe::writes::RECORD;
 use crate::wasm::cache;
 
 /// Files that are kept; the oldest goes first.
@@ -83,8 +85,15 @@ impl Recorder for Keeper {
     fn keep(&self, incident: Incident) {
         let id = incident.id;
         if self.store.writer.try_send((incident, self.origin.clone())).is_err() {
-            warn!("[{id}] is not recorded: {WAITING} failed jobs wait to be written already");
+            complain(id, format_args!("{WAITING} failed jobs wait to be written already"));
         }
+    }
+}
+
+/// Counts a failed job that is not kept; the first of a row is logged, and no later one.
+fn complain(id: JobId, why: fmt::Arguments<'_>) {
+    if RECORD.fail() {
+        warn!("[{id}] is not recorded: {why}");
     }
 }
 
@@ -109,8 +118,13 @@ impl Shelf {
         while let Ok((incident, origin)) = incidents.recv() {
             let id = incident.id;
             match self.put(&incident, &origin) {
-                Ok(file) => info!("[{id}] is recorded: portcullis replay {}", file.display()),
-                Err(failure) => warn!("[{id}] is not recorded: {failure:#}"),
+                Ok(file) => {
+                    if let Some(failures) = RECORD.succeed() {
+                        info!("failed jobs are recorded again, {failures} were not");
+                    }
+                    info!("[{id}] is recorded: portcullis replay {}", file.display());
+                }
+                Err(failure) => complain(id, format_args!("{failure:#}")),
             }
         }
     }

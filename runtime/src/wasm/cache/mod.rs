@@ -26,10 +26,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::key::Key;
 use super::artifact::Artifact;
+use crate::observe::writes::CACHE;
 
 /// A directory of compiled code. Several daemons may use it at once.
 pub struct Cache {
@@ -71,8 +72,17 @@ impl Cache {
     /// Keeps code, if it can be kept; if not, that is logged.
     pub(super) fn put(&self, identity: &Identity, code: &Artifact) {
         let kept = self.write(identity, code).and_then(|()| evict::evict(&self.dir, evict::BOUNDS));
-        if let Err(failure) = kept {
-            warn!("a compiled module is not kept in {}: {failure:#}", self.path.display());
+        match kept {
+            Ok(()) => {
+                if let Some(failures) = CACHE.succeed() {
+                    info!("compiled modules are kept again, {failures} were not");
+                }
+            }
+            Err(failure) if CACHE.fail() => {
+                warn!("a compiled module is not kept in {}: {failure:#}", self.path.display());
+            }
+            // Said by the first of them.
+            Err(_) => {}
         }
     }
 

@@ -1,0 +1,100 @@
+//! Disks that are full: a file system of one mebibyte, and a log that cannot be written.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, guests, within};
+
+/// Reports whether a test may mount a file system of its own. Where not, it fails in CI, and is
+/// skipped with a message elsewhere.
+fn mounts() -> bool {
+    let tried = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    let why = match tried {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+        Err(error) => format!("unshare: {error}"),
+    };
+    let advice =
+        format!("{why}: needs util-linux, and user namespaces (sysctl kernel.unprivileged_userns_clone=1)");
+    assert!(std::env::var_os("CI").is_none(), "{advice}");
+    crate::harness::figure(&format!("skipped: {advice}"));
+    false
+}
+
+/// Starts a daemon to whom `full` in its directory is a file system that is full.
+fn on_full_disk(setup: Setup) -> Daemon {
+    let full = setup.path("full");
+    fs::create_dir(&full).unwrap();
+    let script = "mount -t tmpfs -o size=1m,mode=0700 none \"$0\" && mkdir -m 700 \"$0/data\" \"$0/cache\" \"$0/failures\" \
+        && { head -c 2m /dev/zero >\"$0/filler\" 2>/dev/null; exec \"$@\"; }";
+    setup.under(&["unshare", "-rm", "sh", "-c", script, full.to_str().unwrap()]).start()
+}
+
+/// Returns a path on the daemon's disk, which is nobody else's.
+fn on_disk(daemon: &Daemon, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), daemon.path("full").join(name).display()))
+}
+
+#[test]
+fn a_full_disk_costs_what_is_written_to_it_and_nothing_else() {
+    if !mounts() {
+        return;
+    }
+    let files = fs::read(guests().join("files.wasm")).unwrap();
+    let settings = "output = \"raw\"\nmounts = [{ host = \"full/data\", guest = \"/data\", write = true }]";
+    // What its memory holds can be looked at, and so can its disk.
+    let keys = "hardening.privileges = false\nadmin = \"unix://admin.sock\"\ncache = \"full/cache\"\nrecord_dir = \"full/failures\"\n";
+    let setup = Setup::new("")
+        .handler("files", settings, &files)
+        .handler("bad", "record = \"failures\"", &Program::new().trap().wasm())
+        .prepend(keys);
+    let daemon = on_full_disk(setup);
+    let write = || daemon.client().submit("POST", "/files", "", b"write /data/x content\n").text().to_owned();
+
+    // While it is full.
+    assert_eq!(write(), "failed StorageFull\n");
+    for _ in 0..5 {
+        assert_eq!(daemon.get("/bad").status(), 502);
+    }
+    daemon.counted("portcullis_write_failures_total", &["record"], 5.0);
+    daemon.counted("portcullis_write_failures_total", &["cache"], 2.0);
+    daemon.counted("portcullis_write_failures_total", &["log"], 0.0);
+    assert_eq!(daemon.log.lines(1, "is not recorded: ").len(), 1);
+    assert_eq!(daemon.log.lines(1, "a compiled module is not kept in ").len(), 1);
+
+    // When there is room again.
+    fs::remove_file(on_disk(&daemon, "filler")).unwrap();
+    assert_eq!(write(), "ok \n");
+    assert_eq!(fs::read(on_disk(&daemon, "data/x")).unwrap(), b"content");
+    assert_eq!(daemon.get("/bad").status(), 502);
+    daemon.log.line("failed jobs are recorded again, 5 were not");
+    daemon.counted("portcullis_write_failures_total", &["record"], 5.0);
+    fs::write(daemon.path("bad.wasm"), Program::text().say("mended").wasm()).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line("compiled modules are kept again, 2 were not");
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(daemon.get("/bad").text(), "mended");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_counted_and_costs_no_request() {
+    let setup = Setup::one("", &Program::text().complain("said\n").say("hi").wasm());
+    let socket = setup.path("p.sock");
+    let daemon = setup
+        .prepend("access_log = true\nadmin = \"unix://admin.sock\"\n")
+        .host(format!("unix://{}", socket.display()))
+        .under(&["sh", "-c", "exec \"$0\" \"$@\" 2>/dev/full"])
+        .start();
+    let mut client = crate::harness::Client::unix(&socket);
+
+    for _ in 0..20 {
+        assert_eq!(client.get("/").text(), "hi");
+    }
+
+    within(PATIENCE, "the lost lines to be counted", || {
+        (daemon.metric("portcullis_write_failures_total", &["log"]) >= 40.0).then_some(())
+    });
+}
