@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Program, Setup, found, guests, portcullis, until};
+use crate::harness::{Program, Random, Setup, found, guests, portcullis, until};
 
 fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
@@ -102,22 +102,6 @@ fn a_daemon_that_is_killed_at_any_time_starts_again() {
 
     assert_eq!(crate::harness::Client::unix(&socket).get("/").text(), "hello\n");
     assert_eq!(daemon.log.count("is deleted and not used"), 0, "{}", daemon.log.text());
-}
-
-/// Numbers that look random and are the same every time (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
 }
 
 #[test]

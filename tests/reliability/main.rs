@@ -11,6 +11,8 @@ mod load;
 mod cases;
 mod figures;
 mod ground;
+#[path = "../it/harness/random.rs"]
+mod random;
 mod report;
 mod tests;
 

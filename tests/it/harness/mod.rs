@@ -11,6 +11,7 @@ mod load;
 mod log;
 mod metrics;
 mod origin;
+mod random;
 mod secure;
 mod tool;
 
@@ -23,4 +24,5 @@ pub(crate) use guest::{Program, guests, handlers};
 pub(crate) use load::{Crowd, Latencies, figure};
 pub(crate) use log::Log;
 pub(crate) use origin::Origin;
+pub(crate) use random::Random;
 pub(crate) use tool::found;

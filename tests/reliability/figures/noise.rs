@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::cases::{Figure, Outcome};
 use crate::ground::{Ground, PATIENCE};
+use crate::random::Random;
 
 /// Malformed requests in all.
 const COUNT: u64 = 1_000_000;
@@ -33,23 +34,6 @@ const SEEDS: [&str; 12] = [
     "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
     "GET /good HTTP/1.0\r\nConnection: keep-alive, upgrade\r\nUpgrade: h2c\r\n\r\n",
 ];
-
-/// A generator of numbers that are random enough to break things, and the same in every run:
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap_or_default()
-    }
-}
 
 fn million(ground: &Ground) -> Result<Outcome> {
     let mut daemon =
