@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use tokio::time::{Sleep, sleep};
 
 use super::unread::Unread;
-use crate::job::{Fault, Input, RequestBody};
+use crate::job::{Fault, Input, Measure, RequestBody};
 
 /// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
 ///
@@ -42,8 +42,7 @@ pub(super) fn nothing() -> RequestBody {
 /// A body while it arrives.
 struct Arriving {
     body: Unread,
-    left: u64,
-    most: u64,
+    measure: Measure,
     idle: Duration,
     patience: Option<Pin<Box<Sleep>>>,
 }
@@ -56,7 +55,7 @@ impl Arriving {
             body.give_up();
             return Err(Fault::InputTooLarge(most));
         }
-        let arriving = Arriving { body, left: most, most, idle, patience: None };
+        let arriving = Arriving { body, measure: Measure::new(most), idle, patience: None };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }
@@ -85,16 +84,11 @@ impl Body for Arriving {
             Some(Ok(frame)) => frame,
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
-        match this.left.checked_sub(length as u64) {
-            None => {
-                this.body.give_up();
-                Poll::Ready(Some(Err(Fault::InputTooLarge(this.most))))
-            }
-            Some(left) => {
-                this.left = left;
-                Poll::Ready(Some(Ok(frame)))
-            }
+        if let Err(fault) = this.measure.take(length) {
+            this.body.give_up();
+            return Poll::Ready(Some(Err(fault)));
         }
+        Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {

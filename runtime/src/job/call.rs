@@ -11,7 +11,9 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::task::JoinHandle;
 
-use super::{Destination as _, Env, Fault, Input, JobId, Name, PipeReader, PipeWriter, Status, pipe};
+use super::{
+    Destination as _, Env, Fault, Input, JobId, Measure, Name, PipeReader, PipeWriter, Status, pipe,
+};
 
 /// Starts jobs on behalf of one job.
 ///
@@ -115,7 +117,7 @@ impl Drop for Callee {
 pub fn feed(capacity: usize, most: u64) -> (Feed, Input) {
     let (writer, reader) = pipe(capacity);
     let whole = Arc::new(AtomicBool::new(false));
-    let fed = Fed { reader, whole: whole.clone(), left: most, most };
+    let fed = Fed { reader, whole: whole.clone(), measure: Measure::new(most) };
     (Feed { writer, whole }, Input::stream(fed))
 }
 
@@ -146,8 +148,7 @@ impl Feed {
 struct Fed {
     reader: PipeReader,
     whole: Arc<AtomicBool>,
-    left: u64,
-    most: u64,
+    measure: Measure,
 }
 
 impl Stream for Fed {
@@ -160,13 +161,7 @@ impl Stream for Fed {
             let broken = || Err(Fault::InputBroken("the job that wrote it was cut short".to_owned()));
             return Poll::Ready((!whole).then(broken));
         };
-        Poll::Ready(Some(match this.left.checked_sub(chunk.len() as u64) {
-            Some(left) => {
-                this.left = left;
-                Ok(chunk)
-            }
-            None => Err(Fault::InputTooLarge(this.most)),
-        }))
+        Poll::Ready(Some(this.measure.take(chunk.len()).map(|()| chunk)))
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 
 use crate::http::call::PIPE;
-use crate::job::{Fault, Input, PipeReader, PipeWriter, pipe};
+use crate::job::{Fault, Input, Measure, PipeReader, PipeWriter, pipe};
 
 /// Tells when a job asks for input for the first time.
 #[derive(Clone, Default)]
@@ -25,8 +25,7 @@ struct Shared {
 struct Arriving {
     reader: PipeReader,
     wanted: Wanted,
-    left: u64,
-    most: u64,
+    measure: Measure,
 }
 
 /// Makes an input of at most `most` bytes, and the end that feeds it: dropping that is the input's end.
@@ -36,7 +35,7 @@ struct Arriving {
 pub(super) fn feed(most: u64) -> (PipeWriter, Input, Wanted) {
     let (writer, reader) = pipe(PIPE);
     let wanted = Wanted::default();
-    let arriving = Arriving { reader, wanted: wanted.clone(), left: most, most };
+    let arriving = Arriving { reader, wanted: wanted.clone(), measure: Measure::new(most) };
     (writer, Input::stream(arriving), wanted)
 }
 
@@ -62,12 +61,6 @@ impl Stream for Arriving {
         let this = &mut *self;
         this.wanted.tell();
         let next = ready!(Pin::new(&mut this.reader).poll_next(context));
-        Poll::Ready(next.map(|bytes| match this.left.checked_sub(bytes.len() as u64) {
-            Some(left) => {
-                this.left = left;
-                Ok(bytes)
-            }
-            None => Err(Fault::InputTooLarge(this.most)),
-        }))
+        Poll::Ready(next.map(|bytes| this.measure.take(bytes.len()).map(|()| bytes)))
     }
 }

@@ -1,0 +1,39 @@
+//! What a job reads, against the most that it may.
+
+use super::Fault;
+
+/// Counts the bytes of an input up to `limits.body`.
+#[derive(Debug)]
+pub struct Measure {
+    left: u64,
+    most: u64,
+}
+
+impl Measure {
+    /// Starts with nothing read of `most` bytes.
+    pub fn new(most: u64) -> Measure {
+        Measure { left: most, most }
+    }
+
+    /// Counts bytes that have come.
+    ///
+    /// # Errors
+    /// [`Fault::InputTooLarge`]: they are more than there may be.
+    pub fn take(&mut self, length: usize) -> Result<(), Fault> {
+        self.left = self.left.checked_sub(length as u64).ok_or(Fault::InputTooLarge(self.most))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_as_may_be_is_taken_and_not_one_byte_more() {
+        let mut measure = Measure::new(10);
+
+        assert!(measure.take(4).is_ok() && measure.take(6).is_ok() && measure.take(0).is_ok());
+        assert!(matches!(measure.take(1), Err(Fault::InputTooLarge(10))));
+    }
+}
