@@ -44,6 +44,17 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result
     }
 }
 
+/// Reads a size, or `"none"`: as many bytes as there are.
+pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
+    match scalar {
+        Scalar::Text(text) if text == "none" => Ok(u64::MAX),
+        Scalar::Text(text) if text.parse::<Size>().is_err() => {
+            Err(refusal("a size such as \"128MiB\", or \"none\"", scalar))
+        }
+        other => size(0..=u64::MAX)(other),
+    }
+}
+
 /// Reads a size that is kept in memory, within a range of bytes.
 pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result<usize, String> {
     |scalar| {

@@ -17,9 +17,9 @@ pub struct Limits {
     pub time: Option<Duration>,
     /// Time on a processor, waits not counted; none: unlimited.
     pub cpu: Option<Duration>,
-    /// Bytes read from stdin that come from a client.
+    /// Bytes read from stdin that come from a client; `u64::MAX`: as many as come.
     pub body: u64,
-    /// Bytes written to stdout.
+    /// Bytes written to stdout; `u64::MAX`: as many as it likes.
     pub output: u64,
     /// Jobs of this handler at once.
     pub concurrency: usize,

@@ -15,8 +15,8 @@ pub(super) fn limits(limits: &Limits) -> Value {
         "memory": limits.memory,
         "time_ms": limits.time.map(millis),
         "cpu_ms": limits.cpu.map(millis),
-        "body": limits.body,
-        "output": limits.output,
+        "body": bounded(limits.body),
+        "output": bounded(limits.output),
         "concurrency": limits.concurrency,
         "queue": limits.queue,
         "queue_time_ms": millis(limits.queue_time),
@@ -32,6 +32,11 @@ pub(super) fn limits(limits: &Limits) -> Value {
             "body": limits.outbound.body,
         },
     })
+}
+
+/// Returns a size unless there is no bound.
+fn bounded(size: u64) -> Option<u64> {
+    (size < u64::MAX).then_some(size)
 }
 
 /// Describes what a handler is granted. Of variables only the names: a value may be a secret.

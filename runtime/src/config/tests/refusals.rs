@@ -51,6 +51,7 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "limits.memory = 65535", "64KiB to 4GiB, found 65535"),
         ("", "limits.time = \"0s\"", "\"none\""),
         ("", "limits.body = -1", "not negative"),
+        ("", "limits.output = \"all\"", "or \"none\""),
         ("", "limits.concurrency = 0", "from 1 to 4096"),
         ("", "handler.\"a b\".module = \"hello.wasm\"", "handler.\"a b\": \"a b\" is not a job name"),
         ("", "handler.y = {}", "handler.y: the key module is missing"),
