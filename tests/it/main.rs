@@ -20,6 +20,7 @@ mod floods;
 mod foreign;
 mod gate;
 mod given;
+mod half_close;
 mod handlers;
 mod hardening;
 mod harness;

@@ -40,6 +40,8 @@ struct Shared {
     owed: AtomicBool,
     /// Whether the next response is the last.
     leaving: AtomicBool,
+    /// Whether the connection is not to end as if all were said.
+    broken_off: AtomicBool,
     /// Responses that are complete.
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
@@ -87,6 +89,7 @@ impl Progress {
             waiting: AtomicU64::new(waiting),
             owed: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
+            broken_off: AtomicBool::new(false),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -235,6 +238,16 @@ impl Progress {
     /// Notes that the next response is the last one.
     pub(super) fn leave(&self) {
         self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection breaks off: whoever shuts it resets it.
+    pub(super) fn break_off(&self) {
+        self.0.broken_off.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether the connection breaks off.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.0.broken_off.load(Ordering::Relaxed)
     }
 
     /// Says whether the next response is the last one.

@@ -28,6 +28,8 @@ pub(super) struct Watched<S> {
     is_barred: bool,
     /// Tells whether the peer has gone, without reading what it sent before.
     has_left: fn(&S) -> bool,
+    /// Has the stream reset instead of ended when it is closed.
+    reset: fn(&S),
     /// When to look for that again; none: whoever reads will see it.
     looking: Option<Pin<Box<Sleep>>>,
     /// Set once our end is shut and the peer's is not.
@@ -63,10 +65,16 @@ impl<S> Watched<S> {
             flushing: Alarm::default(),
             is_barred: false,
             has_left,
+            reset: |_| {},
             looking: None,
             lingering: None,
             dropped: 0,
         }
+    }
+
+    /// Has what is broken off reset by this when it is closed.
+    pub(super) fn resetting(self, reset: fn(&S)) -> Watched<S> {
+        Watched { reset, ..self }
     }
 
     /// Says where the connection stands.
@@ -235,6 +243,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.progress.is_broken_off() {
+            (self.reset)(&self.stream);
+            return Poll::Ready(Ok(()));
+        }
         if self.lingering.is_none() {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
             let outcome = ready!(self.flush_patience(outcome, context));

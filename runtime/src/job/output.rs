@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -29,6 +29,9 @@ pub trait Destination: Send + Sync + 'static {
     /// # Errors
     /// The destination takes nothing any more.
     fn write(&self, bytes: &Bytes) -> io::Result<()>;
+
+    /// Learns that the job has closed its output and goes on. The end of the job is told by the drop.
+    fn close(&self) {}
 }
 
 /// The standard output or standard error of a job: every destination gets every byte.
@@ -47,6 +50,8 @@ pub struct Written(Weak<Shared>);
 struct Shared {
     destinations: Vec<Arc<dyn Destination>>,
     written: AtomicU64,
+    /// Whether the job has ended: what goes with it was not closed by it.
+    over: AtomicBool,
 }
 
 impl Output {
@@ -57,7 +62,7 @@ impl Output {
 
     /// Makes an output with these destinations.
     pub fn to(destinations: Vec<Arc<dyn Destination>>) -> Output {
-        Output(Arc::new(Shared { destinations, written: AtomicU64::new(0) }))
+        Output(Arc::new(Shared { destinations, ..Shared::default() }))
     }
 
     /// Adds a destination that gets all that is written from now on.
@@ -65,7 +70,7 @@ impl Output {
         let mut destinations = self.0.destinations.clone();
         destinations.push(destination);
         let written = AtomicU64::new(self.written());
-        self.0 = Arc::new(Shared { destinations, written });
+        self.0 = Arc::new(Shared { destinations, written, ..Shared::default() });
     }
 
     /// Returns how many bytes were written so far.
@@ -106,6 +111,18 @@ impl Output {
             outcome = outcome.and(written);
         }
         outcome
+    }
+
+    /// Tells every destination that the job has closed this output, unless the job has ended.
+    pub fn close(&self) {
+        if !self.0.over.load(Ordering::Acquire) {
+            self.0.destinations.iter().for_each(|destination| destination.close());
+        }
+    }
+
+    /// Notes that the job has ended.
+    pub fn end(&self) {
+        self.0.over.store(true, Ordering::Release);
     }
 
     /// Writes all the bytes, waiting for room.

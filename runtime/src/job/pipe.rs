@@ -29,6 +29,8 @@ struct Shared {
     chunks: VecDeque<Bytes>,
     held: usize,
     writer_gone: bool,
+    /// Whether the writer has said that it writes no more, and may not be gone.
+    closed: bool,
     reader_gone: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -73,6 +75,14 @@ impl Destination for PipeWriter {
         }
         Ok(())
     }
+
+    fn close(&self) {
+        let mut shared = lock(&self.0);
+        shared.closed = true;
+        if let Some(reader) = shared.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 impl Drop for PipeWriter {
@@ -92,11 +102,16 @@ impl PipeReader {
         if !shared.chunks.is_empty() {
             return Poll::Ready(true);
         }
-        if shared.writer_gone {
+        if shared.writer_gone || shared.closed {
             return Poll::Ready(false);
         }
         remember(&mut shared.reader, context);
         Poll::Pending
+    }
+
+    /// Reports whether the writer has closed the pipe, and not just gone.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0).closed
     }
 
     /// Takes a chunk that is here. Never waits; none: nothing is here now.
@@ -154,6 +169,22 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), 4);
         assert_eq!(reader.next().await.as_deref(), Some(&b"5"[..]));
         assert_eq!(reader.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_closes_is_told_from_one_that_goes() {
+        for closes in [true, false] {
+            let (writer, mut reader) = pipe(4);
+            writer.write(&Bytes::from_static(b"1")).unwrap();
+            if closes {
+                writer.close();
+            } else {
+                drop(writer);
+            }
+
+            assert_eq!(reader.next().await.as_deref(), Some(&b"1"[..]));
+            assert_eq!((reader.next().await, reader.is_closed()), (None, closes));
+        }
     }
 
     #[tokio::test]

@@ -2,10 +2,12 @@
 
 use super::tls::Protocol;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -31,6 +33,19 @@ impl Stream {
         // HUP and ERR are told unasked, poll(2).
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&at_once)).is_ok_and(|told| told > 0)
+    }
+
+    /// Has the far end told, when this is closed, that the connection broke off, not that it ended: a
+    /// reset, socket(7) `SO_LINGER`. What is not sent by then is dropped. A Unix socket has no such thing,
+    /// and ends.
+    pub fn reset(&self) {
+        let socket = match self {
+            Stream::Tcp(socket) => SockRef::from(socket),
+            Stream::Tls(stream) => SockRef::from(stream.get_ref().0),
+            Stream::Unix(_) => return,
+        };
+        // One that is refused ends as it would have.
+        let _told = socket.set_linger(Some(Duration::ZERO));
     }
 
     /// Returns the protocol that both sides agreed on during the TLS handshake (ALPN, RFC 7301). None: the

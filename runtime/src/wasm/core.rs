@@ -9,6 +9,7 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::calls::{self, Calling, LastError};
 use super::meter::Meter;
+use super::stdio::{Descriptor, Over, Stdout};
 use super::{environ, module, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
@@ -88,9 +89,13 @@ impl CoreCode {
         let meter = Meter::new(limits.memory, job.usage.clone());
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let env = std::mem::take(&mut job.env);
+        let stdout = job.stdout.clone();
         module::give(&mut wasi, job);
+        wasi.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output)));
         let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, calls }, &limits);
         async move {
+            // Dropped before the store is, also where the whole is dropped half-way.
+            let _over = Over(stdout);
             let outcome = self.start(&mut store).await;
             trap::conclude(outcome, &store.data().meter, handles)
         }

@@ -107,6 +107,69 @@ pub(super) struct Stdout {
     most: u64,
 }
 
+/// The stdout of a module that has descriptors: the one handle to it goes when the module closes it.
+pub(super) struct Descriptor(pub(super) Stdout);
+
+/// What a descriptor leads to. Dropping it closes the output, if the job goes on.
+struct Opened(Stdout);
+
+/// Says at its drop that the job is over. To be dropped before what the job has open.
+pub(super) struct Over(pub(super) Output);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.output.close();
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Opened {
+    async fn ready(&mut self) {
+        self.0.ready().await;
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for Opened {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        self.0.flush()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.0.check_write()
+    }
+
+    async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.blocking_write_and_flush(bytes).await
+    }
+}
+
+impl IsTerminal for Descriptor {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Descriptor {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        self.0.async_stream()
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Opened(self.0.clone()))
+    }
+}
+
 impl Stdout {
     pub(super) fn new(output: Output, most: u64) -> Stdout {
         Stdout { output, most }

@@ -169,19 +169,19 @@ impl Switched {
             // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
             progress.switched();
             // Boxed: a connection that stays with HTTP need not be as large as one that does not.
-            Box::pin(tunnel.run(leaving)).await;
+            Box::pin(tunnel.run(progress, leaving)).await;
         }
     }
 }
 
 impl Tunnel {
-    async fn run(self, leaving: &Leaving) {
+    async fn run(self, progress: &Progress, leaving: &Leaving) {
         let Tunnel { upgrade, connection, job, exchange: Some(mut exchange), .. } = self else { return };
         // Not there: the client left before it was told.
         let Ok(connection) = connection.await else { return };
         let last_words = job.last_words.clone();
         let ended = match upgrade {
-            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, &mut exchange).await,
+            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut exchange).await,
             Upgrade::WebSocket(websocket) => {
                 let connection = TokioIo::new(connection);
                 websocket::carry(connection, &websocket, job, &mut exchange, leaving).await

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sp
 use tokio::time::timeout;
 
 use super::{Ended, Ends};
+use crate::http::deadline::Progress;
 use crate::http::exchange::Exchange;
 use crate::job::{Destination as _, PipeReader, PipeWriter};
 
@@ -21,8 +22,9 @@ const PIECE: usize = 16 << 10;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// Carries bytes both ways until the job has ended or the client has left. Either end of the
-/// connection may be shut while the other goes on.
-pub(super) async fn carry<S>(connection: S, job: Ends, exchange: &mut Exchange) -> Ended
+/// connection may be shut while the other goes on. One whose job did not choose its end is reset, so
+/// that what came of it does not pass for the whole.
+pub(super) async fn carry<S>(connection: S, job: Ends, progress: &Progress, exchange: &mut Exchange) -> Ended
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -40,6 +42,14 @@ where
         },
         error = inward(&mut from, stdin) => Ended::Client(error),
     };
+    if let Ended::Job(Err(_)) = ended {
+        progress.break_off();
+    }
+    if let Ended::Job(_) = ended
+        && let Err(error) = to.shutdown().await
+    {
+        return Ended::Client(error);
+    }
     if let Ended::Job(Ok(_)) = ended {
         let mut dropped = [0; PIECE >> 4];
         let gone = async { while from.read(&mut dropped).await.is_ok_and(|read| read > 0) {} };
@@ -69,7 +79,8 @@ async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::E
     }
 }
 
-/// Sends what the job writes, then shuts our end.
+/// Sends what the job writes. Shuts our end if the job closes its own and goes on; how it ends decides
+/// otherwise.
 async fn outward(
     to: &mut (impl AsyncWrite + Unpin),
     mut stdout: PipeReader,
@@ -81,5 +92,5 @@ async fn outward(
         to.flush().await?;
         exchange.sent(bytes.len());
     }
-    to.shutdown().await
+    if stdout.is_closed() { to.shutdown().await } else { Ok(()) }
 }
