@@ -51,11 +51,16 @@ pub(super) fn is_token(text: &[u8]) -> bool {
 /// Reports whether a path, with its query, holds what hyper takes and nothing else: more than a URI may
 /// hold (RFC 3986 §3.3), as clients send it, and no fragment, which is the client's own (RFC 9112 §3.2).
 pub(super) fn is_path_and_query(text: &[u8]) -> bool {
+    // Nearly every target: nothing in it that only a path, or only a query, may hold.
+    if all(text, PATH | QUERY) {
+        return true;
+    }
     let (path, query) = match memchr::memchr(b'?', text) {
         Some(mark) => text.split_at(mark),
         None => (text, &b""[..]),
     };
-    all(path, PATH) && all(query, QUERY) && (text.is_ascii() || str::from_utf8(text).is_ok())
+    let may = |part: &[u8], kind| part.iter().all(|byte| !byte.is_ascii() || all(&[*byte], kind));
+    may(path, PATH) && may(query, QUERY) && str::from_utf8(text).is_ok()
 }
 
 /// Reports whether every byte is of this kind.
@@ -90,7 +95,7 @@ const KINDS: [u8; 256] = {
                 | b'|'
                 | b'~'
         );
-        let is_shown = byte > b' ' && byte != 0x7f;
+        let is_shown = byte > b' ' && byte < 0x7f;
         if byte.is_ascii_alphanumeric() || special {
             table[number] |= TOKEN;
         }
