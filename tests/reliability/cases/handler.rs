@@ -174,7 +174,10 @@ fn appetite() -> Vec<Case> {
             53,
             "a disk that is full",
             "the guest is told, and nobody else",
-            &["faults::a_full_disk_is_the_concern_of_the_guest_that_fills_it"],
+            &[
+                "faults::a_full_disk_is_the_concern_of_the_guest_that_fills_it",
+                "disk::a_full_disk_costs_what_is_written_to_it_and_nothing_else",
+            ],
         ),
         Case {
             falls_short: "bounded by constants (2 MiB a call, 64 KiB of random bytes) that no test reaches",

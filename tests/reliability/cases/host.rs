@@ -98,7 +98,11 @@ fn faults() -> Vec<Case> {
             83,
             "a disk that is full or fails under log and cache",
             "serving goes on; it is counted",
-            &["faults::a_cache_that_cannot_be_written_costs_the_next_start_time_and_nothing_else"],
+            &[
+                "faults::a_cache_that_cannot_be_written_costs_the_next_start_time_and_nothing_else",
+                "disk::a_full_disk_costs_what_is_written_to_it_and_nothing_else",
+                "disk::a_log_that_cannot_be_written_is_counted_and_costs_no_request",
+            ],
         ),
         case(
             84,
