@@ -1,6 +1,7 @@
 //! HTTP/2 with clients that others wrote, and frame by frame.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::harness::frames::{Frames, INTERNAL_ERROR, PREFACE, block, flag, frame, get, head, kind};
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
@@ -179,6 +180,28 @@ fn what_is_under_way_is_answered_when_the_daemon_drains() {
     let rest: Vec<_> =
         std::iter::repeat_with(|| client.next()).filter(|frame| frame.kind == kind::DATA).take(1).collect();
     assert_eq!(rest[0].payload, b"two");
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
+fn what_h2_keeps_for_a_slow_client_is_sent_when_the_daemon_drains() {
+    let long = "x".repeat(20_000);
+    let mut daemon = Setup::one("", &Program::text().say(&long).wasm()).start();
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let mut client = Frames::begin(daemon.client(), &[(4, 2_000)]);
+    client.send(get(1, "/"));
+    assert_eq!(client.next().status(), 200);
+    assert_eq!(client.next().payload.len(), 2_000);
+
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!([client.next().kind, client.next().kind], [kind::GOAWAY; 2]);
+    // More than the 2 s that a connection without a request is left.
+    for piece in 1..=6 {
+        assert!(client.0.is_silent_for(Duration::from_millis(500)), "piece {piece}");
+        client.send(frame(kind::WINDOW_UPDATE, 0, 1, &3_000_u32.to_be_bytes()));
+        assert_eq!(client.next().payload.len(), 3_000, "piece {piece}");
+    }
+
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }
 
