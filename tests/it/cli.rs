@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::{Ended, PATIENCE, Program, Setup, finish, portcullis};
+use crate::harness::{Ended, Origin, PATIENCE, Program, Setup, finish, guests, portcullis};
 
 /// Runs `portcullis run` in a directory of its own that holds `guest.wasm`.
 fn run(program: &Program, args: &[&str], stdin: &[u8]) -> Ended {
@@ -158,4 +158,25 @@ fn a_new_handler_is_built_and_served() {
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     let daemon = setup.start();
     assert_eq!(daemon.get("/hi/ada").text(), "Hello, ada!\n");
+}
+
+#[test]
+fn a_module_that_is_run_asks_whom_it_may() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(guests().join("fetch-wasip2.wasm"), dir.path().join("fetch.wasm")).unwrap();
+    let origin = Origin::text("127.0.0.1", "hello");
+    let url = format!("http://127.0.0.1:{}", origin.port());
+    let env = ["-e", "REQUEST_METHOD=POST", "-e", "REQUEST_URI=/"];
+    let run = |args: &[&str]| {
+        run_in(&dir, &[&env, args, &["./fetch.wasm"]].concat(), format!("GET {url}/").as_bytes())
+    };
+
+    let (allowed, denied) = (run(&["--allow", &url, "--allow-address", "127.0.0.1"]), run(&[]));
+    let (forgotten, idle) = (run(&["--allow", &url]), run(&["--allow-address", "127.0.0.1"]));
+
+    assert!(allowed.stdout.ends_with(b"200 hello\n"), "{allowed:?}");
+    assert!(String::from_utf8_lossy(&denied.stdout).contains("denied: "), "{denied:?}");
+    assert!(forgotten.stderr.contains("add --allow-address 127.0.0.1"), "{}", forgotten.stderr);
+    assert!(idle.stderr.contains("add --allow http://HOST:PORT"), "{}", idle.stderr);
+    assert_eq!(origin.hits(), 1);
 }

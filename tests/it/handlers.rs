@@ -7,13 +7,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Response, Setup, handlers};
+use crate::harness::{Daemon, Origin, Response, Setup, handlers};
 
 /// Serves `handlers/portcullis.toml`, but for its notes, which have a place of their own.
 fn shipped() -> Daemon {
+    shipped_with(|config| config)
+}
+
+/// Serves it with a change to it.
+fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
-    let setup = Setup::new(&config);
+    let setup = Setup::new(&change(config));
     symlink(handlers(), setup.path("build")).unwrap();
     symlink(source.join("public"), setup.path("public")).unwrap();
     fs::create_dir_all(setup.path("data/notes")).unwrap();
@@ -262,6 +267,36 @@ fn report_has_wc_count_what_it_is_sent() {
     let counted = daemon.client().submit("POST", "/report", "", b"one two\nthree\n");
 
     assert_eq!(json(&counted), serde_json::json!({ "lines": 2, "words": 3, "bytes": 14 }));
+}
+
+#[test]
+fn mirror_sends_on_what_the_server_says_that_it_asks() {
+    let origin = Origin::says(
+        "127.0.0.1",
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/x-note\r\nContent-Length: 4\r\n\r\nnone",
+    );
+    let url = format!("http://127.0.0.1:{}", origin.port());
+    let daemon = shipped_with(|config| config.replace("http://127.0.0.1:8080\"", &format!("{url}\"")));
+
+    let response = daemon.get("/mirror/notes/7%2F?a=b");
+
+    assert_eq!((response.status(), response.field("content-type")), (404, Some("text/x-note")));
+    assert_eq!(response.text(), "none");
+    assert!(origin.heads()[0].starts_with("GET /notes/7%2F?a=b HTTP/1.1\r\n"), "{:?}", origin.heads());
+}
+
+#[test]
+fn mirror_is_a_bad_gateway_where_nobody_listens() {
+    let url = format!("http://127.0.0.1:{}", unused_port());
+    let daemon = shipped_with(|config| config.replace("http://127.0.0.1:8080\"", &format!("{url}\"")));
+
+    assert_eq!(daemon.get("/mirror/a").status(), 502);
+}
+
+/// Returns a port that nobody listens at.
+fn unused_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 #[test]

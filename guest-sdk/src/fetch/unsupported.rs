@@ -14,7 +14,8 @@ compile_error!(
 pub(super) struct Incoming(Infallible);
 
 pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
-    let Fetch { method: _, url: _, fields: _, body: _ } = fetch;
+    let Fetch { method, url, fields, body } = fetch;
+    drop((method, url, fields, body));
     Err(FetchError::Unsupported)
 }
 

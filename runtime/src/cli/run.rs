@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::{complain, serve};
 use crate::catalog::{Catalog, Routes};
-use crate::config::{self, Config, HandlerConfig, Mount};
+use crate::config::{self, Config, HandlerConfig, Mount, Outbound};
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
+use crate::net::outbound::{Block, Pattern};
 use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
 /// Runs one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
@@ -40,6 +41,12 @@ pub(super) struct Args {
     /// Show the job a directory, writable, under this absolute path. May be repeated.
     #[arg(long = "mount", value_name = "HOST::GUEST")]
     mounts: Vec<String>,
+    /// Let a component ask the servers of this origin: https://api.example.org. May be repeated.
+    #[arg(long, value_name = "URL")]
+    allow: Vec<Pattern>,
+    /// Let it reach these addresses there although they are not public: 127.0.0.1, 10.0.0.0/8. May be repeated.
+    #[arg(long = "allow-address", value_name = "NET")]
+    addresses: Vec<Block>,
     /// The configuration that NAME is looked up in.
     #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
     config: PathBuf,
@@ -128,7 +135,27 @@ impl Args {
             let mount = Mount { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
             handler.mounts.push(mount);
         }
+        self.grant(&mut handler.outbound)?;
         Ok(handlers)
+    }
+
+    /// Adds what may be asked of other servers.
+    fn grant(&self, granted: &mut Outbound) -> Result<()> {
+        granted.allow.extend(self.allow.iter().cloned());
+        granted.addresses.extend(self.addresses.iter().cloned());
+        ensure!(
+            self.addresses.is_empty() || !granted.allow.is_empty(),
+            "--allow-address allows nothing by itself: add --allow http://HOST:PORT"
+        );
+        for pattern in &self.allow {
+            let Some(Err(refused)) =
+                pattern.address().map(|address| Block::check(address, &granted.addresses))
+            else {
+                continue;
+            };
+            bail!("--allow {pattern}: {refused}: add --allow-address {}", refused.address);
+        }
+        Ok(())
     }
 
     fn of_config(&self) -> Result<Vec<HandlerConfig>> {
