@@ -1,6 +1,7 @@
 //! Requests of handlers to other servers: what is allowed is reached, and nothing else gets a packet.
 
 mod bounds;
+mod kept;
 mod matrix;
 mod secure;
 

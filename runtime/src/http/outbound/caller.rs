@@ -5,9 +5,10 @@ use std::sync::Arc;
 use http::{Method, Uri, uri};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::exchange::{self, AtHome, Bounds, Exchange};
+use super::kept::Kept;
 use super::notice::Notices;
 use crate::job::outbound::{Account, Call, CallError, Calling, Outcome, Patience, Tally};
 use crate::job::{Name, Outbound};
@@ -31,6 +32,7 @@ pub struct Caller {
     dialer: Dialer,
     tally: Tally,
     notices: Notices,
+    kept: Kept,
     home: Option<Handle>,
 }
 
@@ -41,16 +43,17 @@ impl Caller {
     pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> Caller {
         let Grant { name, allow, addresses, trust } = grant;
         let dialer = Dialer { resolver, addresses, trust };
-        Caller { allow, dialer, tally: Tally::default(), notices: Notices::new(name), home }
+        let kept = Kept::new(home.clone());
+        Caller { allow, dialer, tally: Tally::default(), notices: Notices::new(name), kept, home }
     }
 
-    /// Does what comes before the request: returns where it goes, and a connection to there.
-    async fn connect(
+    /// Does what comes before a connection: returns where the request goes, if it may be made now.
+    async fn admit(
         &self,
         account: &Account,
         wanted: Wanted<'_>,
         whole: Instant,
-    ) -> Result<Connected, CallError> {
+    ) -> Result<Admitted, CallError> {
         account.charge()?;
         let origin = self.origin(account, wanted.url)?;
         // RFC 9110 §9.3.6: a tunnel through the server leads to anywhere.
@@ -59,14 +62,22 @@ impl Caller {
         }
         let patience = account.limits.connect.min(wanted.patience.connect.unwrap_or(account.limits.connect));
         let deadline = (Instant::now() + patience).min(whole);
-        let place = timeout_at(deadline, account.places.clone().acquire_owned());
-        let place = match place.await {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) | Err(_) => return Err(CallError::Crowded(account.limits.at_once)),
-        };
-        match timeout_at(deadline, self.dialer.dial(&origin, patience)).await {
-            Ok(Ok(channel)) => Ok(Connected { channel, place, origin }),
-            Ok(Err(error)) => Err(self.tell(account, &origin, error)),
+        match timeout_at(deadline, account.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(Admitted { origin, place, patience, deadline }),
+            Ok(Err(_)) | Err(_) => Err(CallError::Crowded(account.limits.at_once)),
+        }
+    }
+
+    async fn dial(
+        &self,
+        account: &Account,
+        origin: &Origin,
+        patience: Duration,
+        deadline: Instant,
+    ) -> Result<Channel, CallError> {
+        match timeout_at(deadline, self.dialer.dial(origin, patience)).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(self.tell(account, origin, error)),
             Err(_) => Err(CallError::ConnectTimeout),
         }
     }
@@ -133,11 +144,13 @@ struct Wanted<'a> {
     patience: Patience,
 }
 
-/// A connection for one call.
-struct Connected {
-    channel: Channel,
-    place: OwnedSemaphorePermit,
+/// A call that may be made now.
+struct Admitted {
     origin: Origin,
+    place: OwnedSemaphorePermit,
+    /// For a connection, if one is to be made.
+    patience: Duration,
+    deadline: Instant,
 }
 
 impl Outbound for Caller {
@@ -149,10 +162,10 @@ impl Outbound for Caller {
             let limits = account.limits;
             let whole = Instant::now() + limits.time.unwrap_or(exchange::FOR_EVER);
             let answer = async {
-                let Connected { channel, place, origin } = {
+                let Admitted { origin, place, patience, deadline } = {
                     let Call { request, patience } = &call;
                     let wanted = Wanted { method: request.method(), url: request.uri(), patience: *patience };
-                    self.connect(&account, wanted, whole)
+                    self.admit(&account, wanted, whole)
                 }
                 .await?;
                 let bounds = Bounds {
@@ -161,8 +174,10 @@ impl Outbound for Caller {
                     whole,
                     body: limits.body,
                 };
-                let exchange = Exchange { origin: &origin, trail: account.trail.as_ref(), bounds };
-                exchange.run(channel, call.request, place).await
+                let trail = account.trail.as_ref();
+                let exchange = Exchange { origin: &origin, kept: &self.kept, trail, bounds };
+                let dial = self.dial(&account, &origin, patience, deadline);
+                exchange.run(dial, call.request, place).await
             };
             match answer.await {
                 Ok(response) => Ok(response.map(|body| body.counted(counted))),

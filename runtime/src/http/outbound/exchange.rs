@@ -1,4 +1,4 @@
-//! One request and its response, over a connection that is closed behind it.
+//! One request and its response, over a new connection or one that waits.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -7,25 +7,21 @@ use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Body as _;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::{Body as _, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::caller::Caller;
-use super::received::Received;
+use super::kept::{Kept, Link};
+use super::received::{Received, Then};
 use super::trail;
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::{Channel, Origin};
 
 /// Longer than any job runs, and no clock overflows with it.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
-
-/// The largest head of a response, in bytes.
-const HEAD: usize = 64 << 10;
 
 /// Fields about the connection, which is ours (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -49,9 +45,10 @@ pub(super) struct Bounds {
     pub(super) body: u64,
 }
 
-/// An exchange that has its connection.
+/// An exchange that may be had.
 pub(super) struct Exchange<'a> {
     pub(super) origin: &'a Origin,
+    pub(super) kept: &'a Kept,
     pub(super) trail: Option<&'a HeaderValue>,
     pub(super) bounds: Bounds,
 }
@@ -61,9 +58,6 @@ pub(super) struct Counted {
     caller: Arc<Caller>,
     outcome: Outcome,
 }
-
-/// Drives a connection until it is dropped.
-pub(super) struct Driver(JoinHandle<()>);
 
 /// Work that another runtime does, until it is dropped.
 pub(super) struct AtHome<T>(JoinHandle<Result<T, CallError>>);
@@ -92,33 +86,57 @@ impl<T> Drop for AtHome<T> {
 }
 
 impl Exchange<'_> {
-    /// Sends the request and waits for the head of the response. Follows no redirect.
+    /// Sends the request and waits for the head of the response; `dial` makes a connection if none
+    /// waits. Follows no redirect.
+    ///
+    /// A server may close a connection that waits at the moment at which it is used. So only a request
+    /// that can be sent once more goes over such a one: its method says so, and it has no body.
     pub(super) async fn run(
         &self,
-        channel: Channel,
+        dial: impl Future<Output = Result<Channel, CallError>>,
         request: Request<CallBody>,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {
-        let Bounds { first_byte, whole, body: most, .. } = self.bounds;
-        let blamed = |error| blame(&error);
-        let mut builder = http1::Builder::new();
-        builder.max_header_size(HEAD).max_buf_size(HEAD);
-        let (mut sender, connection) = builder.handshake(TokioIo::new(channel)).await.map_err(blamed)?;
-        let driver = Driver(tokio::spawn(async move {
-            // What breaks is told by the request or the body that breaks with it.
-            let _told = connection.await;
-        }));
-        let request = self.prepare(request);
+        let mut request = self.prepare(request);
+        if let Some(again) = repeatable(&request)
+            && let Some(mut link) = self.kept.take(self.origin).await
+        {
+            match self.send(&mut link, request).await {
+                Err(CallError::Incomplete) => request = again,
+                answered => return self.receive(answered?, link, place),
+            }
+        }
+        let mut link = Link::open(dial.await?).await.map_err(|error| blame(&error))?;
+        let response = self.send(&mut link, request).await?;
+        self.receive(response, link, place)
+    }
+
+    async fn send(
+        &self,
+        link: &mut Link,
+        request: Request<CallBody>,
+    ) -> Result<Response<Incoming>, CallError> {
+        let Bounds { first_byte, whole, .. } = self.bounds;
         let deadline = (Instant::now() + first_byte).min(whole);
-        let response = match timeout_at(deadline, sender.send_request(request)).await {
-            Ok(response) => response.map_err(blamed)?,
-            Err(_) if deadline == whole => return Err(CallError::TimedOut),
-            Err(_) => return Err(CallError::FirstByteTimeout),
-        };
+        match timeout_at(deadline, link.sender.send_request(request)).await {
+            Ok(response) => response.map_err(|error| blame(&error)),
+            Err(_) if deadline == whole => Err(CallError::TimedOut),
+            Err(_) => Err(CallError::FirstByteTimeout),
+        }
+    }
+
+    fn receive(
+        &self,
+        response: Response<Incoming>,
+        link: Link,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Response<Received>, CallError> {
+        let most = self.bounds.body;
         if response.body().size_hint().lower() > most {
             return Err(CallError::ResponseTooLarge(most));
         }
-        Ok(response.map(|body| Received::new(body, self.bounds, driver, place)))
+        let then = Then { link, kept: self.kept.clone(), origin: self.origin.clone() };
+        Ok(response.map(|body| Received::new(body, self.bounds, then, place)))
     }
 
     /// Makes of a job's request what goes over the wire.
@@ -147,6 +165,18 @@ impl Exchange<'_> {
         headers.insert(trail::CDN_LOOP, trail::extend(self.trail));
         request
     }
+}
+
+/// Makes a second one of a request that may be sent twice; none: it may not.
+fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut again = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
+    *again.method_mut() = request.method().clone();
+    *again.uri_mut() = request.uri().clone();
+    *again.headers_mut() = request.headers().clone();
+    Some(again)
 }
 
 /// Returns a path and query that starts with a slash, as it has to on the wire.
@@ -189,11 +219,5 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.caller.count(self.outcome);
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -1,7 +1,8 @@
-//! Requests of handlers to other servers: checked, bounded, and over a connection of their own.
+//! Requests of handlers to other servers: checked, bounded, and over connections that no other handler has.
 
 mod caller;
 mod exchange;
+mod kept;
 mod notice;
 mod received;
 pub(super) mod trail;

@@ -11,10 +11,12 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::exchange::{Bounds, Counted, Driver, blame};
+use super::exchange::{Bounds, Counted, blame};
+use super::kept::{Kept, Link};
 use crate::job::outbound::{CallBody, CallError, Outcome};
+use crate::net::outbound::Origin;
 
-/// A body that is being received. Dropping it closes the connection.
+/// A body that is being received. Dropping it before its end closes the connection.
 pub(super) struct Received {
     /// None: it has ended.
     open: Option<Open>,
@@ -31,21 +33,29 @@ pub(super) struct Received {
 /// What an exchange holds until it has ended.
 struct Open {
     body: Incoming,
-    _driver: Driver,
+    then: Then,
     _place: OwnedSemaphorePermit,
 }
 
+/// A connection, and what becomes of it when its exchange has ended.
+pub(super) struct Then {
+    pub(super) link: Link,
+    pub(super) kept: Kept,
+    pub(super) origin: Origin,
+}
+
 impl Received {
-    pub(super) fn new(
-        body: Incoming,
-        bounds: Bounds,
-        driver: Driver,
-        place: OwnedSemaphorePermit,
-    ) -> Received {
+    pub(super) fn new(body: Incoming, bounds: Bounds, then: Then, place: OwnedSemaphorePermit) -> Received {
         let Bounds { between_bytes, whole, body: most, .. } = bounds;
-        let open = Open { body, _driver: driver, _place: place };
+        let open = Open { body, then, _place: place };
+        let open = if open.body.is_end_stream() {
+            open.end();
+            None
+        } else {
+            Some(open)
+        };
         let mut received = Received {
-            open: (!open.body.is_end_stream()).then_some(open),
+            open,
             most,
             left: most,
             between_bytes,
@@ -82,6 +92,14 @@ impl Received {
     }
 }
 
+impl Open {
+    /// Keeps the connection for the next call.
+    fn end(self) {
+        let Then { link, kept, origin } = self.then;
+        kept.keep(origin, link);
+    }
+}
+
 impl Body for Received {
     type Data = Bytes;
     type Error = CallError;
@@ -102,7 +120,9 @@ impl Body for Received {
             }
         };
         let Some(frame) = frame else {
-            this.open = None;
+            if let Some(open) = this.open.take() {
+                open.end();
+            }
             return Poll::Ready(None);
         };
         let frame = match frame {

@@ -1,0 +1,92 @@
+//! Connections to other servers that wait for the next call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{ask, asker};
+use crate::harness::{Daemon, Origin};
+
+/// Starts a daemon whose component may ask this server.
+fn allowing(origin: &Origin) -> (String, Daemon) {
+    let url = format!("http://127.0.0.1:{}", origin.port());
+    let daemon = asker(&format!("allow = [\"{url}\"]\nallow_addresses = [\"127.0.0.1\"]")).start();
+    (url, daemon)
+}
+
+/// A server that answers `most` requests of a connection with their number, reads one more and leaves.
+fn patient(most: usize) -> Origin {
+    let answered = Arc::new(AtomicUsize::new(0));
+    Origin::of("127.0.0.1", move |_, stream| {
+        for turn in 0..=most {
+            if turn == most {
+                return;
+            }
+            let number = answered.fetch_add(1, Ordering::SeqCst) + 1;
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{number}", number.to_string().len());
+            let mut head = Vec::new();
+            if stream.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                match stream.read(&mut byte) {
+                    Ok(1) => head.push(byte[0]),
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        }
+    })
+}
+
+#[test]
+fn calls_to_one_server_share_a_connection_over_several_jobs() {
+    let origin = patient(100);
+    let (url, daemon) = allowing(&origin);
+    let call = format!("GET {url}/");
+
+    let first = ask(&daemon, &[&call; 3]);
+    let second = ask(&daemon, &[&call; 2]);
+
+    assert_eq!(first, ["200 1", "200 2", "200 3"]);
+    assert_eq!(second, ["200 4", "200 5"]);
+    assert_eq!(origin.hits(), 1);
+}
+
+#[test]
+fn a_call_over_a_connection_that_its_server_leaves_is_made_once_more() {
+    // It reads the second request, and leaves without an answer.
+    let origin = patient(1);
+    let (url, daemon) = allowing(&origin);
+
+    let said = ask(&daemon, &[&format!("GET {url}/"); 3]);
+
+    assert_eq!(said, ["200 1", "200 2", "200 3"]);
+    assert_eq!(origin.hits(), 3);
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_twice_has_a_connection_of_its_own() {
+    let origin = patient(100);
+    let (url, daemon) = allowing(&origin);
+
+    let said = ask(&daemon, &[format!("GET {url}/"), format!("POST {url}/"), format!("GET {url}/")]);
+
+    assert!(said.iter().all(|said| said.starts_with("200 ")), "{said:?}");
+    assert_eq!(origin.hits(), 2, "the second GET goes where the POST or the first GET was");
+}
+
+#[test]
+fn a_body_that_is_not_read_to_its_end_takes_its_connection_with_it() {
+    let origin = Origin::of("127.0.0.1", |_, stream| {
+        let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+        let _left = stream.read(&mut [0]);
+    });
+    let (url, daemon) = allowing(&origin);
+    let hold = format!("hold {url}/");
+
+    assert_eq!(ask(&daemon, &[&hold]), ["held 1"]);
+    assert_eq!(ask(&daemon, &[&hold]), ["held 1"]);
+
+    assert_eq!(origin.hits(), 2);
+}
