@@ -12,7 +12,7 @@ use notify::RecursiveMode;
 use tracing::warn;
 
 use super::tls::TlsFlags;
-use super::watching::Watching;
+use super::watching::{Watching, ways};
 use super::{progress, start_log};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
@@ -158,12 +158,13 @@ async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>, started: Syst
 fn files(file: &Path, config: &Config) -> HashSet<PathBuf> {
     let modules = config.handlers.iter().map(|handler| handler.module.as_path());
     let certificates = config.tls.iter().flat_map(TlsOptions::files);
-    modules.chain(certificates).chain([file]).filter_map(whole).collect()
+    modules.chain(certificates).chain([file]).flat_map(ways).collect()
 }
 
 /// Watches files.
 fn over(files: HashSet<PathBuf>) -> Result<Watching> {
-    let dirs: HashSet<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
+    let dirs = files.iter().filter_map(|file| file.parent()).filter(|dir| dir.is_dir());
+    let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
     let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
     Watching::over(dirs, move |path| files.contains(path))
 }
@@ -174,13 +175,6 @@ fn has_changed_since(file: &Path, then: SystemTime) -> bool {
     let then = then.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     // Not the time of the last write, which a file keeps that is moved here.
     file.symlink_metadata().is_ok_and(|found| u64::try_from(found.ctime()).is_ok_and(|time| time >= then))
-}
-
-/// Resolves the links on the way to a file, but not the file itself, which may be a link that is
-/// switched over.
-fn whole(file: &Path) -> Option<PathBuf> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Some(dir.canonicalize().ok()?.join(file.file_name()?))
 }
 
 /// Runs a daemon and leaves with what it says, also when a module is still being compiled: that

@@ -1,6 +1,6 @@
 //! Waits for files to change.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -62,5 +62,72 @@ impl Watching {
             std::future::pending::<()>().await;
         }
         while let Ok(Some(())) = tokio::time::timeout(QUIET, self.seen.recv()).await {}
+    }
+}
+
+/// Returns a file, each link on the way to it, and where that leads: whatever is put into the place of
+/// one of them is another file. So a whole directory is exchanged by one link, as Kubernetes does it.
+pub(super) fn ways(file: &Path) -> Vec<PathBuf> {
+    /// path_resolution(7): what the kernel follows.
+    const MOST_LINKS: usize = 40;
+    let mut found = Vec::new();
+    let Ok(mut path) = std::path::absolute(file) else { return found };
+    for _ in 0..=MOST_LINKS {
+        let link = path.ancestors().collect::<Vec<_>>().into_iter().rev().find_map(|part| {
+            let target = part.read_link().ok()?;
+            Some((part.to_owned(), target))
+        });
+        let Some((link, target)) = link else {
+            found.push(path);
+            return found;
+        };
+        let rest = path.strip_prefix(&link).map(Path::to_owned).unwrap_or_default();
+        let beside = link.parent().unwrap_or(Path::new("/")).join(target);
+        // Of the directory that it is in there is no link left, so that `..` is what it seems.
+        path = plain(&if rest.as_os_str().is_empty() { beside } else { beside.join(rest) });
+        found.push(link);
+    }
+    found
+}
+
+/// Takes `.` and `..` out of a path.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn every_link_on_the_way_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(dir.join("v1/sub")).unwrap();
+        std::fs::write(dir.join("v1/cert.pem"), "").unwrap();
+        symlink("v1", dir.join("..data")).unwrap();
+        symlink("..data/cert.pem", dir.join("cert.pem")).unwrap();
+        symlink("../cert.pem", dir.join("v1/up.pem")).unwrap();
+
+        let names = |file: &str| -> Vec<String> {
+            let ways = ways(&dir.join(file));
+            ways.iter().map(|way| way.strip_prefix(&dir).unwrap().display().to_string()).collect()
+        };
+
+        assert_eq!(names("cert.pem"), ["cert.pem", "..data", "v1/cert.pem"]);
+        assert_eq!(names("v1/cert.pem"), ["v1/cert.pem"]);
+        assert_eq!(names("..data/up.pem"), ["..data", "v1/up.pem", "cert.pem", "..data", "v1/cert.pem"]);
+        assert_eq!(names("nowhere/f"), ["nowhere/f"]);
+        symlink("loop", dir.join("loop")).unwrap();
+        assert!(names("loop").len() > 40);
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn job(engine: &Arc<Engine>, admin: &Admin, asked: &Server) -> ServeA
         // All over a Unix socket, which has no addresses.
         connections: Crowd::new(CONNECTIONS, CONNECTIONS),
         activity: Activity::default(),
-        handshakes: Arc::default(),
+        handshakes: asked.handshakes.clone(),
         refused: asked.refused.clone(),
         purpose: Purpose::Admin { gate: asked.gate.clone() },
     };

@@ -147,6 +147,7 @@ impl Daemon {
         drop(engine.spawn(engine.job("runschedules")?));
         let mut reporting = JoinSet::new();
         reporting.spawn(standing.clone().report());
+        reporting.spawn(standing.clone().watch_terms());
         tokio::select! {
             opened = open(&engine, &standing) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),

@@ -123,7 +123,11 @@ impl Asked<'_> {
     }
 
     fn metrics(self) -> Response<Body> {
-        let text = metrics::text(&self.door.server.engine, self.door.gate.state(), &self.door.server.refused);
+        let Door { server, settings, gate, .. } = self.door;
+        let mut text = metrics::text(&server.engine, gate.state(), &server.refused);
+        if let Some(tls) = &settings.tls {
+            metrics::encrypted(&mut text, &server.handshakes, tls.terms());
+        }
         let mut response = Response::new(Body::full(text.into()));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
         response

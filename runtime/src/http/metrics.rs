@@ -3,12 +3,13 @@
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
+use super::handshakes::Handshakes;
 use super::refused::Refused;
 use crate::catalog::Alive;
 use crate::engine::Engine;
 use crate::job::outbound::Outcome;
 use crate::job::{Entry, Limits};
-use crate::net::GateState;
+use crate::net::{GateState, Term};
 use crate::observe::{log, writes};
 
 /// The text-based exposition format, version 0.0.4.
@@ -138,6 +139,25 @@ pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> Strin
     text
 }
 
+/// Writes how TLS handshakes fare, and how long certificates are valid.
+pub(super) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Term]) {
+    let name = "portcullis_tls_handshakes_total";
+    head(text, name, "counter", "TLS handshakes, by how they have ended.");
+    for (end, count) in handshakes.counts() {
+        line(text, name, &format!("{{end=\"{end}\"}}"), float(count));
+    }
+    let name = "portcullis_tls_handshakes";
+    head(text, name, "gauge", "TLS handshakes that are under way (http.handshakes).");
+    line(text, name, "", float(handshakes.under_way()));
+    let name = "portcullis_tls_certificate_seconds_left";
+    head(text, name, "gauge", "Time until a certificate ends; negative once it has.");
+    for term in terms {
+        let file = term.file.display().to_string();
+        let file = file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        line(text, name, &format!("{{file=\"{file}\"}}"), term.left());
+    }
+}
+
 /// Writes how the calls to other servers have ended, of those handlers that have made any.
 fn calls(text: &mut String, handlers: &[&Arc<Entry>]) {
     let name = "portcullis_outbound_calls_total";
@@ -176,7 +196,9 @@ mod tests {
 
     #[test]
     fn every_family_says_what_it_is_before_its_samples() {
-        let text = text(&Engine::new(1), GateState::Open, &Refused::default());
+        let mut text = text(&Engine::new(1), GateState::Open, &Refused::default());
+        let term = Term { file: "/a\"b".into(), until: 0 };
+        encrypted(&mut text, &Handshakes::default(), &[term]);
 
         let mut known = "";
         for line in text.lines() {

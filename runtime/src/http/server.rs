@@ -13,9 +13,9 @@ use super::connection::{self, Accepted};
 use super::crowd::{Crowd, Seat};
 use super::deadline::Deadlines;
 use super::error::Details;
-use super::handshake::Ground;
 use super::handshakes::{Handshakes, Turn};
 use super::refused::Refused;
+use super::secure::Ground;
 use crate::engine::Engine;
 use crate::net::{Gate, Post, Stream, Tls};
 

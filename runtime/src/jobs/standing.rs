@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, Server, Settings};
 use crate::job::Kind;
-use crate::net::{GateState, Leave, Sockets, Tls};
+use crate::net::{GateState, Leave, Sockets, Term, Tls};
 use crate::observe::{counted, systemd};
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
@@ -128,6 +128,18 @@ impl Standing {
                 systemd::status(&status);
                 told = status;
             }
+        }
+    }
+
+    /// Warns of each certificate that ends soon, once a day, until it is dropped: a reload warns of
+    /// those that end soon by then, and the next one may never come.
+    pub async fn watch_terms(self: Arc<Self>) {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        loop {
+            sleep(DAY).await;
+            let tls = self.tls();
+            let warnings = tls.iter().flat_map(|tls| tls.terms()).filter_map(Term::warning);
+            warnings.for_each(|warning| warn!("tls: {warning}"));
         }
     }
 

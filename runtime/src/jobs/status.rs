@@ -11,6 +11,8 @@ use super::tell::tell;
 use crate::catalog::Alive;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::net::Term;
+use crate::observe::counted;
 
 /// Says how this daemon is.
 pub struct TellStatus {
@@ -33,6 +35,8 @@ impl Handler for TellStatus {
             let catalog = engine.live().pin();
             let listeners = self.standing.sockets.listeners();
             let listening: Vec<&str> = listeners.iter().map(|listener| listener.local()).collect();
+            let tls = self.standing.tls();
+            let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
             let facts = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "pid": std::process::id(),
@@ -45,6 +49,7 @@ impl Handler for TellStatus {
                 "schedules": catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
                 "missed_runs": catalog.handlers.values().map(|entry| entry.record.missed()).sum::<u64>(),
                 "listening": listening,
+                "certificates": certificates.collect::<Vec<_>>(),
                 "admin": self.admin,
                 "jobs": engine.sightings().len(),
                 "memory": resident(),
@@ -56,6 +61,17 @@ impl Handler for TellStatus {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+}
+
+/// Says when a certificate ends: `/etc/cert.pem until 2027-01-31 (68 days)`.
+fn certificate(term: &Term) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let end = chrono::DateTime::from_timestamp(term.until, 0).map(|end| end.format("%Y-%m-%d").to_string());
+    let (file, end) = (term.file.display(), end.unwrap_or_default());
+    match u64::try_from(term.left()) {
+        Ok(left) => format!("{file} until {end} ({})", counted(left / DAY, "day")),
+        Err(_) => format!("{file} until {end} (expired)"),
     }
 }
 

@@ -32,6 +32,6 @@ pub use sockets::{Change, Leave, Leaving, Post, Sockets};
 pub use stream::Stream;
 pub use systemd::{Activation, ActivationError};
 pub use tls::{
-    CertificateFiles, ClientOptions, Demand, Guide, HandshakeError, Protocol, Secured, Tls, TlsFile,
-    TlsOptions, differences,
+    CertificateFiles, ClientOptions, Demand, FailureKind, Guide, HandshakeError, Protocol, Secured, Term,
+    Tls, TlsFile, TlsOptions, differences,
 };

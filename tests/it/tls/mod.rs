@@ -2,6 +2,7 @@
 
 mod clients;
 mod files;
+mod metrics;
 mod reload;
 mod serving;
 mod site;

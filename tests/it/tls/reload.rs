@@ -1,6 +1,7 @@
 //! Certificates that change while the daemon serves.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use rustix::process::Signal;
 
@@ -131,4 +132,30 @@ fn docker_s_flags_go_before_the_configuration() {
     assert!(ask(None).is_none());
     assert!(ask(Some(&Authority::usual().client("ada"))).is_none());
     assert_eq!(ask(Some(&client_authority.client("ada"))).unwrap().text(), "hello\n");
+}
+
+#[test]
+fn a_directory_that_is_exchanged_by_one_link_is_noticed() {
+    let setup = secure("", &hello()).prepend("watch = true\n");
+    let version = |name: &str, Pair { cert, key }: &Pair| {
+        fs::create_dir(setup.path(name)).unwrap();
+        fs::write(setup.path(name).join("cert.pem"), cert).unwrap();
+        fs::write(setup.path(name).join("key.pem"), key).unwrap();
+    };
+    // As Kubernetes has it: each file is a link through `..data`, and that alone is switched.
+    version("..1", &Authority::usual().server(&["127.0.0.1"]));
+    version("..2", &Authority::usual().server(&["127.0.0.1"]));
+    symlink("..1", setup.path("..data")).unwrap();
+    for name in ["cert.pem", "key.pem"] {
+        fs::remove_file(setup.path(name)).unwrap();
+        symlink(format!("..data/{name}"), setup.path(name)).unwrap();
+    }
+    let daemon = setup.start();
+    let before = client(&daemon).handshaken().shown_certificate();
+
+    symlink("..2", daemon.path("..data_tmp")).unwrap();
+    fs::rename(daemon.path("..data_tmp"), daemon.path("..data")).unwrap();
+
+    let changed = || client(&daemon).handshaken().shown_certificate() != before;
+    until("the new certificate is shown", || changed().then_some(()));
 }

@@ -3,8 +3,9 @@
 use super::choice::Choice;
 use super::clients::Clients;
 use super::difference::{self, Contents, differences};
+use super::failure::FailureKind;
 use super::guide::Guide;
-use super::identity::Identity;
+use super::identity::{Identity, Term};
 use super::options::TlsOptions;
 use super::protocol::Protocol;
 use super::secured::Secured;
@@ -28,6 +29,7 @@ pub struct Tls {
     warnings: Vec<String>,
     contents: Contents,
     guide: Guide,
+    terms: Vec<Term>,
 }
 
 /// Why there is no encrypted connection.
@@ -36,7 +38,7 @@ pub enum HandshakeError {
     /// The first byte is none of TLS: the client speaks something else.
     NotTls(Stream),
     /// The handshake failed; the client has been told, if it could be.
-    Failed(io::Error),
+    Failed(FailureKind, io::Error),
 }
 
 impl Tls {
@@ -74,8 +76,9 @@ impl Tls {
         let config = config(&identities, verifier.clone(), provider).map_err(|error| vec![error])?;
         let chain = identities.first().map_or(&[][..], |first| &first.key.cert);
         let guide = Guide::of(chain, options);
+        let terms = identities.iter().map(|identity| identity.term.clone()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Tls { options: options.clone(), acceptor, verifier, warnings, contents, guide })
+        Ok(Tls { options: options.clone(), acceptor, verifier, warnings, contents, guide, terms })
     }
 
     /// Says what is not wrong yet: a key that everybody may read, a certificate that ends soon.
@@ -89,6 +92,11 @@ impl Tls {
             Some(before) if differences(Some(&before), Some(&self)).is_empty() => before,
             Some(_) | None => Arc::new(self),
         }
+    }
+
+    /// Returns until when each certificate is valid.
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
     }
 
     /// Says how a client finds its way to us.
@@ -123,12 +131,12 @@ impl Tls {
         };
         let mut first = [0];
         // RFC 8446 §5.1: a handshake is of type 22. A client that closes has sent no byte.
-        if socket.peek(&mut first).await.map_err(HandshakeError::Failed)? == 1 && first != [22] {
+        if socket.peek(&mut first).await.map_err(failed)? == 1 && first != [22] {
             return Err(HandshakeError::NotTls(Stream::Tcp(socket)));
         }
-        let stream = self.acceptor.accept(socket).await.map_err(HandshakeError::Failed)?;
+        let stream = self.acceptor.accept(socket).await.map_err(failed)?;
         let session = stream.get_ref().1;
-        self.verify_again(session).map_err(HandshakeError::Failed)?;
+        self.verify_again(session).map_err(failed)?;
         let secured = Secured::of(session);
         Ok((Stream::Tls(Box::new(stream)), secured))
     }
@@ -144,6 +152,10 @@ impl Tls {
             _ => Ok(()),
         }
     }
+}
+
+fn failed(error: io::Error) -> HandshakeError {
+    HandshakeError::Failed(FailureKind::of(&error), error)
 }
 
 fn config(

@@ -3,23 +3,57 @@
 use super::files::{self, about};
 use super::options::CertificateFiles;
 use super::validity::{self, Validity};
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
+use std::path::PathBuf;
 use std::sync::Arc;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::prelude::X509Certificate;
+use x509_parser::time::ASN1Time;
 
 /// What we show to clients that ask for certain names.
 pub(super) struct Identity {
     pub(super) key: Arc<CertifiedKey>,
     /// The hosts it is for, in lower case; `*.example.org` is one label more.
     pub(super) names: Vec<String>,
+    pub(super) term: Term,
     /// What is not wrong yet.
     pub(super) warnings: Vec<String>,
+}
+
+/// How long a certificate is valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Term {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its last second, since 1970.
+    pub until: i64,
+}
+
+impl Term {
+    /// Returns the seconds until it ends, by the clock of this machine; negative once it has.
+    pub fn left(&self) -> i64 {
+        self.until - ASN1Time::now().timestamp()
+    }
+
+    /// Says that it ends soon, or has; none: it does not for weeks.
+    pub fn warning(&self) -> Option<String> {
+        let end = ASN1Time::from_timestamp(self.until).map(validity::moment).unwrap_or_default();
+        let file = self.file.display();
+        match self.left() {
+            ..0 => Some(format!(
+                "{file}: the certificate has expired on {end}: clients refuse it; renew it, then reload"
+            )),
+            left if left < validity::SOON => {
+                Some(format!("{file}: the certificate ends on {end}: renew it, then reload"))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Identity {
@@ -35,15 +69,17 @@ impl Identity {
                 (chain, private) => return Err(chain.err().into_iter().chain(private.err()).collect()),
             };
         let mut warnings = Vec::new();
-        let names = about(cert, examined(&chain, &mut warnings)).map_err(|error| vec![error])?;
+        let (names, until) = about(cert, examined(&chain, &mut warnings)).map_err(|error| vec![error])?;
+        let term = Term { file: cert.path.clone(), until };
         let mut warnings: Vec<_> =
             warnings.iter().map(|warning| format!("{}: {warning}", cert.path.display())).collect();
+        warnings.extend(term.warning());
         if private.exposed {
             warnings.push(format!("{}: everybody may read the key: `chmod o= FILE`", key.path.display()));
         }
         let certified = CertifiedKey::from_der(chain, private.der, provider);
         match about(key, certified.map_err(|error| refused(&error, files))) {
-            Ok(certified) => Ok(Identity { key: Arc::new(certified), names, warnings }),
+            Ok(certified) => Ok(Identity { key: Arc::new(certified), names, term, warnings }),
             Err(error) => Err(vec![error]),
         }
     }
@@ -61,23 +97,21 @@ fn refused(error: &TlsError, files: &CertificateFiles) -> Error {
     }
 }
 
-/// Looks at a chain, and returns the names that its first certificate is for.
+/// Looks at a chain, and returns the names that its first certificate is for, and when that one ends.
 ///
 /// # Errors
 /// The first certificate cannot be read or is not valid now.
-fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<Vec<String>> {
+fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<(Vec<String>, i64)> {
     let mut read = Vec::new();
     for (position, der) in chain.iter().enumerate() {
         let (_, certificate) = parse_x509_certificate(der)
             .with_context(|| format!("certificate {} in it cannot be read", position + 1))?;
         read.push(certificate);
     }
-    let Some((first, issuers)) = read.split_first() else { return Ok(Vec::new()) };
+    let Some((first, issuers)) = read.split_first() else { bail!("there is no certificate in it") };
     match validity::now(first) {
-        Validity::Valid => {}
-        Validity::Ending { until } => {
-            warnings.push(format!("the certificate ends on {until}: renew it, then reload"));
-        }
+        // Of the one that ends soon, its term warns.
+        Validity::Valid | Validity::Ending { .. } => {}
         refused => return Err(anyhow!("the certificate {refused}")),
     }
     for (position, (issued, issuer)) in read.iter().zip(issuers).enumerate() {
@@ -96,7 +130,7 @@ fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<
     if names.is_none() {
         warnings.push("the certificate names no host (subjectAltName): most clients refuse it".to_owned());
     }
-    Ok(names.unwrap_or_default())
+    Ok((names.unwrap_or_default(), first.validity().not_after.timestamp()))
 }
 
 /// Returns the hosts that a certificate is for, in lower case; none: it names nothing. Addresses are left out:

@@ -4,6 +4,7 @@ mod acceptor;
 mod choice;
 mod clients;
 mod difference;
+mod failure;
 mod files;
 mod guide;
 mod identity;
@@ -15,7 +16,9 @@ mod validity;
 
 pub use acceptor::{HandshakeError, Tls};
 pub use difference::differences;
+pub use failure::FailureKind;
 pub use guide::Guide;
+pub use identity::Term;
 pub use options::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
 pub use protocol::Protocol;
 pub use secured::Secured;

@@ -5,7 +5,7 @@ use x509_parser::prelude::X509Certificate;
 use x509_parser::time::ASN1Time;
 
 /// How long before its end a certificate is warned of, in seconds: automatic renewal has been due for a while.
-const SOON: i64 = 14 * 24 * 60 * 60;
+pub(super) const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// Whether a certificate is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use tracing::debug;
 
 use super::connection::Accepted;
 use super::error::Refusal;
-use super::handshakes::Turn;
+use super::handshakes::{End, Turn};
 use super::server::Settings;
-use crate::net::{HandshakeError, Secured, Stream, Tls};
+use crate::net::{FailureKind, HandshakeError, Secured, Stream, Tls};
 
 /// How long a handshake may go on once its listener is let go of: it is answered, if it is all but done.
 const LAST: Duration = Duration::from_secs(2);
@@ -24,41 +24,46 @@ impl Ground<'_> {
     /// or was pushed out.
     pub(super) async fn secure(&self, mut turn: Turn, stream: Stream) -> Option<(Stream, Secured)> {
         let Accepted { settings, peer, .. } = self.accepted;
-        let refusal = tokio::select! {
+        let (end, refusal) = tokio::select! {
             // First: one that is complete counts.
             biased;
             outcome = self.within_time(stream) => match outcome {
-                Ok(secured) => return Some(secured),
+                Ok(secured) => {
+                    turn.end(End::Complete);
+                    return Some(secured);
+                }
                 Err(refusal) => refusal,
             },
-            () = turn.pushed_out() => format!("more than {} handshakes at once", settings.handshakes),
-            () = self.last() => "the listener is closed".to_owned(),
+            () = turn.pushed_out() => {
+                (End::PushedOut, format!("more than {} handshakes at once", settings.handshakes))
+            }
+            () = self.last() => (End::Closed, "the listener is closed".to_owned()),
         };
+        turn.end(end);
         // The client's doing; an operator who looks for a reason asks for it.
         debug!("connection from {}: no TLS: {refusal}", peer.remote());
         None
     }
 
-    async fn within_time(&self, stream: Stream) -> Result<(Stream, Secured), String> {
+    async fn within_time(&self, stream: Stream) -> Result<(Stream, Secured), (End, String)> {
         let Settings { deadlines, handshake, .. } = &*self.accepted.settings;
         let end = Instant::now() + *handshake;
-        let silent = || format!("not a byte within {:?}", deadlines.first_byte);
         match timeout(deadlines.first_byte.min(*handshake), stream.begun()).await {
-            Ok(begun) => begun.map_err(|error| error.to_string())?,
-            Err(_) => return Err(silent()),
+            Ok(begun) => begun.map_err(|error| (End::Failed(FailureKind::Left), error.to_string()))?,
+            Err(_) => return Err((End::Late, format!("not a byte within {:?}", deadlines.first_byte))),
         }
         match timeout_at(end, self.tls.handshake(stream)).await {
             Ok(Ok(secured)) => Ok(secured),
-            Ok(Err(HandshakeError::Failed(error))) => Err(error.to_string()),
+            Ok(Err(HandshakeError::Failed(kind, error))) => Err((End::Failed(kind), error.to_string())),
             Ok(Err(HandshakeError::NotTls(mut stream))) => {
                 // Told in HTTP, which a browser shows. It fits into the socket's buffer; whoever speaks
                 // something else does not care.
                 let told = self.accepted.turn_away(Refusal::NotTls, "-");
                 let _told = timeout_at(end, stream.write_all(&told)).await;
                 let _shut = stream.shutdown().await;
-                Err("the client speaks something else".to_owned())
+                Err((End::NotTls, "the client speaks something else".to_owned()))
             }
-            Err(_) => Err(format!("not complete within {handshake:?}")),
+            Err(_) => Err((End::Late, format!("not complete within {handshake:?}"))),
         }
     }
 
