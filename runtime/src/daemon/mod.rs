@@ -6,6 +6,7 @@ mod changes;
 mod descriptors;
 mod hardening;
 mod install;
+mod schedules;
 mod signals;
 
 use std::sync::Arc;
@@ -60,8 +61,8 @@ pub struct Daemon {
     serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
     closing: Closing,
-    /// Ends with the daemon.
-    reporting: JoinSet<()>,
+    /// What goes on beside the requests, and ends with the daemon.
+    attending: JoinSet<()>,
 }
 
 /// Where a daemon listens.
@@ -143,16 +144,16 @@ impl Daemon {
 
         admin.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
-        // Not held: it ends with the gate, and what it has started is the engine's to wait for.
-        drop(engine.spawn(engine.job("runschedules")?));
-        let mut reporting = JoinSet::new();
-        reporting.spawn(standing.clone().report());
-        reporting.spawn(standing.clone().watch_terms());
+        let mut attending = JoinSet::new();
+        // It ends with the gate; what it has started is the engine's to wait for.
+        attending.spawn(schedules::keep(engine.clone(), standing.server.gate.clone()));
+        attending.spawn(standing.clone().report());
+        attending.spawn(standing.clone().watch_terms());
         tokio::select! {
             opened = open(&engine, &standing) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing, reporting }))
+        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing, attending }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
@@ -202,7 +203,7 @@ impl Daemon {
             serving,
             mut signals,
             closing: _closing,
-            reporting: _reporting,
+            attending: _attending,
             ..
         } = self;
         let ended = async {

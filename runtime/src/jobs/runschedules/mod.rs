@@ -86,6 +86,7 @@ impl RunSchedules {
             let Some(engine) = self.engine.upgrade() else { return };
             let catalog = engine.live().pin();
             let now = Utc::now();
+            runs.forget_ended();
             for due in table.advance(catalog.handlers.values(), now) {
                 runs.pass(&engine, &catalog, due);
             }
@@ -100,11 +101,18 @@ impl RunSchedules {
 }
 
 impl Runs {
+    /// Keeps what goes on; a handler that is gone, or has nothing under way, leaves nothing behind.
+    fn forget_ended(&mut self) {
+        self.0.retain(|_, runs| {
+            runs.retain(|run| !run.is_finished());
+            !runs.is_empty()
+        });
+    }
+
     /// Runs what is due, and counts what is missed.
     fn pass(&mut self, engine: &Arc<Engine>, catalog: &Arc<Catalog>, due: Due) {
         let Due { entry, at, mut missed } = due;
         let runs = self.0.entry(entry.name.clone()).or_default();
-        runs.retain(|run| !run.is_finished());
         let overlap = entry.schedule.as_ref().map_or(Overlap::Refused, |schedule| schedule.overlap);
         match at {
             Some(_) if overlap == Overlap::Refused && !runs.is_empty() => {

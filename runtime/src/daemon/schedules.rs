@@ -1,0 +1,78 @@
+//! The job that follows the schedules, kept going for as long as the daemon serves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::error;
+
+use crate::engine::Engine;
+use crate::net::{Gate, GateState};
+
+/// The pause before the next try: one that breaks off at once is not to keep a core busy.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Follows the schedules until the gate drains. Whatever else ends the job is logged, and it is begun
+/// again: nobody would miss a run that nothing asks for.
+///
+/// # Cancel safety
+/// Dropping the future ends the job.
+pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
+    while gate.state() != GateState::Draining {
+        let Ok(job) = engine.job("runschedules") else { return };
+        // In a task of its own, where a panic is an end like any other.
+        let mut following = JoinSet::new();
+        let running = engine.clone();
+        following.spawn(async move { running.run(job).await });
+        let why = match following.join_next().await {
+            Some(Ok(Err(failure))) => failure.to_string(),
+            Some(Err(failure)) => failure.to_string(),
+            Some(Ok(Ok(()))) | None if gate.state() == GateState::Draining => return,
+            Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
+        };
+        if gate.state() != GateState::Draining {
+            error!("schedules are not followed, for {PAUSE:?}: {why}");
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Handler, Job, Run};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Panics once, then goes on until the gate drains.
+    struct Clumsy {
+        begun: AtomicUsize,
+        gate: Gate,
+    }
+
+    impl Handler for Clumsy {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(async move {
+                assert!(self.begun.fetch_add(1, Ordering::SeqCst) > 0, "the first one panics");
+                self.gate.draining().await;
+                Ok(crate::job::Status::OK)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_does_not_end_the_schedules_and_a_drain_does() {
+        let (engine, gate) = (Engine::new(1), Gate::shut());
+        let clumsy = Arc::new(Clumsy { begun: AtomicUsize::new(0), gate: gate.clone() });
+        engine.registry().register("runschedules", clumsy.clone()).unwrap();
+        let kept = tokio::spawn(keep(engine, gate.clone()));
+        while clumsy.begun.load(Ordering::SeqCst) < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+
+        gate.drain();
+
+        kept.await.unwrap();
+        assert_eq!(clumsy.begun.load(Ordering::SeqCst), 2);
+    }
+}
