@@ -148,7 +148,7 @@ fn what_does_not_end_in_time_is_cut_off_and_the_exit_status_says_so() {
     let ended = daemon.terminate();
 
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-    assert!(ended.stderr.contains("1 jobs were stopped"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped 1 job"), "{}", ended.stderr);
 }
 
 #[test]
