@@ -127,6 +127,7 @@ pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<R
 fn all() -> Vec<Row> {
     let bare = |name, title| row(name, title, Serves::Hyper);
     let trivial = || serves("trivial.wasm", "/hello/{who}", "");
+    let of_03 = |row| Row { exchange: Exchange::get("/hello", "hello\n"), ..row };
     let large = |row| Row { exchange: echo(), against: "hyper-echo", ..row };
     let crowded = |row| Row { idle: IDLE, against: "hyper-idle", ..row };
     let over = |over, against, row| Row { over, against, ..row };
@@ -145,10 +146,8 @@ fn all() -> Vec<Row> {
         row("wasip2", "wasip2, the same source", serves(HELLO2, "/hello/{who}", "")),
         row("http", "wasi:http 0.2, Rust", serves(GREET, "/hello/{who}", "")),
         row("http-reused", "wasi:http 0.2, `reuse = 128`", serves(GREET, "/hello/{who}", "reuse = 128")),
-        Row {
-            exchange: Exchange::get("/hello", "hello\n"),
-            ..row("http3", "wasi:http 0.3, Rust", serves_03(SERVICE, ""))
-        },
+        of_03(row("http3", "wasi:http 0.3, Rust", serves_03(SERVICE, ""))),
+        of_03(row("http3-reused", "wasi:http 0.3, `reuse = 128`", serves_03(SERVICE, "reuse = 128"))),
         large(bare("hyper-echo", "bare hyper, echo of 64 KiB")),
         large(row("echo", "wasip1, echo of 64 KiB", serves(ECHO, "/echo", ""))),
         crowded(bare("hyper-idle", "bare hyper, 1,000 idle connections besides")),

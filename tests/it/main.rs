@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod calls;
+mod cases;
 mod cli;
 mod compile;
 mod config;

@@ -59,6 +59,18 @@ fn the_first_byte_is_out_before_the_last_is_in() {
 }
 
 #[test]
+fn a_compressed_body_is_passed_on_as_it_came() {
+    // A thousand times `a`, by gzip.
+    const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\x4c\x1c\x05\xa3\x60\x14\x0c\x77\x00\x00\x03\xda\x38\x9a\xe8\x03\x00\x00";
+    let daemon = serving(Program::text().echo());
+
+    let response = daemon.client().submit("POST", "/", "Content-Encoding: gzip\r\n", COMPRESSED);
+
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.body, COMPRESSED);
+}
+
+#[test]
 fn a_gibibyte_goes_through_in_flat_memory() {
     let daemon = serving(Program::text().echo());
     let before = daemon.peak_memory();

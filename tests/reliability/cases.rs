@@ -5,6 +5,8 @@ mod handler;
 mod host;
 mod module;
 
+use std::time::Duration;
+
 use crate::ground::Ground;
 
 /// One row of the table.
@@ -37,6 +39,8 @@ pub(crate) struct Outcome {
     pub(crate) holds: bool,
     /// The figure, with its unit.
     pub(crate) text: String,
+    /// How long after the abuse there was a good answer on a new connection.
+    pub(crate) recovery: Duration,
 }
 
 /// A case that tests alone show.

@@ -5,13 +5,15 @@ use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tempfile::TempDir;
 
+use crate::guests::GUESTS;
 use crate::load::{Client, Exchange, Way};
 
 /// The real daemon, as cargo built it.
@@ -38,54 +40,6 @@ pub(crate) struct Daemon {
 
 /// How long responses took.
 pub(crate) struct Latencies(Vec<Duration>);
-
-/// Says `TEXT` at once.
-const GOOD_GUEST: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "\10\00\00\00\1e\00\00\00") ;; one piece: at 16, 30 bytes
-  (data (i32.const 16) "Content-Type: text/plain\r\n\r\nok")
-  (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
-
-/// Computes for as long as it is let.
-const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#;
-
-/// Traps at once.
-const TRAP: &str = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
-
-/// Asks for memory until there is none, and then traps.
-const GROW: &str = r#"(module (memory (export "memory") 1)
-  (func (export "_start") (loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable))"#;
-
-/// Reads its stdin to the end, then says that it has.
-const READ: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
-  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (data (i32.const 0) "\10\00\00\00\1e\00\00\00")
-  (data (i32.const 16) "Content-Type: text/plain\r\n\r\nok")
-  (func (export "_start")
-    (i32.store (i32.const 100) (i32.const 65536)) (i32.store (i32.const 104) (i32.const 65536))
-    (loop $l
-      (drop (call $fd_read (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 108)))
-      (br_if $l (i32.load (i32.const 108))))
-    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
-
-/// Writes for as long as somebody reads.
-const POUR: &str = r#"(module
-  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
-  (memory (export "memory") 2)
-  (data (i32.const 0) "\10\00\00\00\1c\00\00\00")
-  (data (i32.const 16) "Content-Type: text/plain\r\n\r\n")
-  (func (export "_start")
-    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
-    (i32.store (i32.const 100) (i32.const 65536)) (i32.store (i32.const 104) (i32.const 65536))
-    (loop $l
-      (br_if $l (i32.eqz (call $fd_write (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 108)))))))"#;
-
-/// The handlers that every daemon here has, by name, at `/NAME`.
-const GUESTS: [(&str, &str); 6] =
-    [("good", GOOD_GUEST), ("spin", SPIN), ("trap", TRAP), ("grow", GROW), ("read", READ), ("pour", POUR)];
 
 impl Ground {
     /// Assembles the modules.
@@ -177,15 +131,26 @@ impl Daemon {
 
     /// Returns the memory it has now, in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<u64>().context("VmRSS")? << 10)
+        self.status("VmRSS")
     }
 
     /// Counts its open files.
     pub(crate) fn descriptors(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
+    }
+
+    /// Waits until it has no more files open than this, and says how long that took.
+    ///
+    /// # Errors
+    /// Some stay open.
+    pub(crate) fn emptied(&self, files: usize) -> Result<Duration> {
+        let start = Instant::now();
+        // Those of the good client are closed by now, or will be; some files are the daemon's own.
+        while self.descriptors()? > files + 16 {
+            ensure!(start.elapsed() < PATIENCE, "{} files are still open, {files} were", self.descriptors()?);
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(start.elapsed())
     }
 
     /// Says whether it still runs.
@@ -199,11 +164,61 @@ impl Daemon {
         }
     }
 
-    /// Ends it as `kill -9` does.
-    pub(crate) fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
+    /// Ends it by a signal that it does not outlive.
+    pub(crate) fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
+        kill_process(self.pid()?, signal)?;
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(start.elapsed() < PATIENCE, "signal {} has not ended the daemon", signal.as_raw());
+            thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+
+    /// Returns the processor time it has used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        /// Ticks a second in /proc: USER_HZ, which is part of the kernel's interface, time(7).
+        const TICKS: u32 = 100;
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // proc_pid_stat(5): behind the name in parentheses comes field 3; 14 is utime, 15 stime.
+        let (_, fields) = stat.rsplit_once(") ").context("no name in /proc/PID/stat")?;
+        let ticks = fields.split(' ').skip(14 - 3).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
+        Ok(Duration::from_secs(1) * ticks / TICKS)
+    }
+
+    /// Leaves it so many bytes of memory besides what it has.
+    pub(crate) fn leave(&self, bytes: u64) -> Result<()> {
+        let most = Some(self.status("VmData")? + bytes);
+        prlimit(Some(self.pid()?), Resource::Data, Rlimit { current: most, maximum: most })
+            .context("prlimit")?;
         Ok(())
+    }
+
+    /// Forgets the peak of its memory so far, and returns what it has now, in bytes.
+    pub(crate) fn forget_peak(&self) -> Result<u64> {
+        // proc_pid_clear_refs(5).
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").context("clear_refs")?;
+        self.memory()
+    }
+
+    /// Returns the most memory it had at once, in bytes.
+    pub(crate) fn peak(&self) -> Result<u64> {
+        self.status("VmHWM")
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the id of the daemon")
+    }
+
+    /// Reads a number of bytes in its status: proc_pid_status(5).
+    fn status(&self, name: &str) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let value = value.with_context(|| format!("{path}: no {name}"))?;
+        Ok(value.trim().trim_end_matches(" kB").parse::<u64>().context(path)? << 10)
     }
 }
 
@@ -238,10 +253,5 @@ impl Latencies {
     /// Adds those of another while.
     pub(crate) fn add(&mut self, other: Latencies) {
         self.0.extend(other.0);
-    }
-
-    /// Counts the responses.
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
     }
 }

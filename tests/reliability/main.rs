@@ -11,6 +11,7 @@ mod load;
 mod cases;
 mod figures;
 mod ground;
+mod guests;
 #[path = "../it/harness/random.rs"]
 mod random;
 mod report;
@@ -21,6 +22,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
@@ -31,6 +33,9 @@ use ground::Ground;
 
 /// Where the table goes.
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/RELIABILITY.md");
+
+/// Files that the daemon may have open, and the clients as well: 10,000 connections, and as many to spare.
+const DESCRIPTORS: u64 = 20_000;
 
 /// Runs the abuse cases against the real daemon and writes what came of each.
 #[derive(Parser)]
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
 
 /// Runs everything and writes the table. Says whether all cases held.
 fn all() -> Result<bool> {
+    let start = Instant::now();
     let cases = cases::all();
     let names: Vec<&str> = cases.iter().flat_map(|case| case.tests).copied().collect();
     tell(&format!("{} tests of {} cases", names.len(), cases.len()));
@@ -76,8 +82,11 @@ fn all() -> Result<bool> {
     let table = report::table(&cases, &tested, &measured)?;
     fs::write(Path::new(TABLE), &table.text).context(TABLE)?;
     tell(&format!(
-        "{} cases run, {} held, {} not run: see tests/RELIABILITY.md",
-        table.run, table.held, table.left
+        "{} cases run, {} held, {} not run, in {} s: see tests/RELIABILITY.md",
+        table.run,
+        table.held,
+        table.left,
+        start.elapsed().as_secs()
     ));
     Ok(table.run == table.held)
 }
@@ -89,14 +98,17 @@ fn measure(figures: &[&'static Figure]) -> Result<BTreeMap<&'static str, cases::
     let ground = Ground::new()?;
     let mut measured = BTreeMap::new();
     for figure in figures {
+        tell(&format!("{} ...", figure.name));
         let outcome = (figure.measure)(&ground).unwrap_or_else(|error| cases::Outcome {
             holds: false,
             text: format!("could not be measured: {error:#}"),
+            recovery: Duration::ZERO,
         });
         tell(&format!(
-            "{}: {} ({})",
+            "{}: {}; a good answer {:.1?} later ({})",
             figure.name,
             outcome.text,
+            outcome.recovery,
             if outcome.holds { "holds" } else { "FAILS" }
         ));
         measured.insert(figure.name, outcome);
@@ -104,10 +116,17 @@ fn measure(figures: &[&'static Figure]) -> Result<BTreeMap<&'static str, cases::
     Ok(measured)
 }
 
-/// Lets this process and its children open all the files they may.
+/// Lets this process and its children open as many files as are needed here.
 fn raise_descriptor_limit() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raise the limit of open files")
+    // Only root may have more than the maximum.
+    let wanted = maximum.map(|maximum| maximum.max(DESCRIPTORS));
+    setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: wanted }).with_context(|| {
+        let allowed = maximum.unwrap_or_default();
+        format!(
+            "{DESCRIPTORS} open files are needed, {allowed} are allowed: raise the hard limit (ulimit -Hn)"
+        )
+    })
 }
 
 /// Tells the person who waits.

@@ -57,10 +57,11 @@ pub(crate) fn table(
             [text.as_str(), case.falls_short].into_iter().filter(|part| !part.is_empty()).collect();
         writeln!(
             rows,
-            "| {} | {} | {} | {word} | {} |",
+            "| {} | {} | {} | {word} | {} | {} |",
             case.number,
             case.abuse,
             case.wanted,
+            recovery(case, measured),
             said.join("; ")
         )?;
     }
@@ -69,8 +70,9 @@ pub(crate) fn table(
          What a client, a handler, a module or the host may do to the daemon, and what comes of it. Written by\n\
          `cargo bench --bench reliability`, which runs the cases and takes some minutes; do not edit.\n\n\
          {} cases: {} run, {} of them hold; {} not run, each with its reason.\n\n\
-         {}\n\n\
-         | # | abuse or fault | wanted | result | shown by |\n|--:|---|---|---|---|\n{rows}",
+         {} \"Good again\" is the time from the end of the abuse to a whole answer on a new\n\
+         connection, where that was measured.\n\n\
+         | # | abuse or fault | wanted | result | good again | shown by |\n|--:|---|---|---|--:|---|\n{rows}",
         cases.len(),
         table.run,
         table.held,
@@ -78,6 +80,13 @@ pub(crate) fn table(
         circumstances()?,
     );
     Ok(table)
+}
+
+/// Says how long after the abuse there was a good answer; of cases that tests alone show, nothing.
+fn recovery(case: &Case, measured: &BTreeMap<&'static str, Outcome>) -> String {
+    let slowest =
+        case.figures.iter().filter_map(|figure| measured.get(figure)).map(|outcome| outcome.recovery).max();
+    slowest.map(|time| format!("{time:.1?}")).unwrap_or_default()
 }
 
 fn result(

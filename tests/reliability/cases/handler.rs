@@ -97,8 +97,8 @@ fn appetite() -> Vec<Case> {
             )
         },
         Case {
-            falls_short: "`memory.fill` over `limits.memory` at its default of 128 MiB takes some 10 ms; measured by hand only",
-            ..case(40, "one long operation on memory", "bounded by `limits.memory`", &[])
+            figures: &["fills"],
+            ..case(40, "one long operation on memory", "over within 100 ms of `limits.cpu`", &[])
         },
         case(
             41,
@@ -157,7 +157,7 @@ fn appetite() -> Vec<Case> {
             "files opened without end",
             "refused at a number; none is left open",
             &[
-                "isolation::a_job_that_holds_too_many_files_is_ended_and_leaves_none_of_them_open",
+                "isolation::a_job_may_hold_some_files_and_leaves_none_of_them_open",
                 "limits::a_job_opens_files_up_to_its_handles_and_is_refused_the_next_as_a_process_is",
             ],
         ),
@@ -180,13 +180,18 @@ fn appetite() -> Vec<Case> {
             ],
         ),
         Case {
-            falls_short: "bounded by constants (2 MiB a call, 64 KiB of random bytes) that no test reaches",
+            figures: &["host-calls"],
             ..case(54, "memory of the host, by calls to it", "bounded a call", &[])
         },
-        Case {
-            falls_short: "bounded by `limits.handles` and a constant for component handles; `wasm::handles::tests` shows the bound, no test a guest",
-            ..case(55, "resources without end", "bounded a job", &[])
-        },
+        case(
+            55,
+            "resources without end",
+            "bounded a job",
+            &[
+                "speaker::both::answers_that_are_none_are_told_as_the_handlers_fault",
+                "speaker::service::streams_that_a_handler_hoards_are_bounded",
+            ],
+        ),
         Case {
             figures: &["trap-storm"],
             ..case(
@@ -257,18 +262,15 @@ fn reach() -> Vec<Case> {
                 "outbound::matrix::a_proxy_of_the_environment_is_not_used",
             ],
         ),
-        Case {
-            falls_short: "that a name is looked up once is shown by a unit test of net::outbound::dial, with a resolver that \
-                          changes its mind: no test here is the host's name server",
-            ..case(
-                57,
-                "names that change their address",
-                "the address that was checked is the one connected to",
-                &[
-                    "outbound::matrix::an_allowed_name_at_an_address_without_a_grant_is_denied_with_the_line_to_add",
-                ],
-            )
-        },
+        case(
+            57,
+            "names that change their address",
+            "the address that was checked is the one connected to",
+            &[
+                "net::outbound::dial::tests::a_name_is_looked_up_once_and_that_address_is_connected_to",
+                "outbound::matrix::an_allowed_name_at_an_address_without_a_grant_is_denied_with_the_line_to_add",
+            ],
+        ),
         case(
             58,
             "requests to elsewhere without end",

@@ -141,8 +141,9 @@ fn faults() -> Vec<Case> {
             &["mounts::files_that_hang_hold_up_their_own_handler_alone"],
         ),
         Case {
-            falls_short: "what the kernel kills, systemd starts again (`Restart=`); it cannot be shown without a control group",
-            ..case(94, "no memory left on the host", "started again", &[])
+            figures: &["no-memory"],
+            falls_short: "what the kernel kills for want of memory, systemd starts again (`Restart=`): see 91",
+            ..case(94, "no memory left on the host", "guests are refused it; serving goes on", &[])
         },
         case(
             95,
@@ -154,8 +155,14 @@ fn faults() -> Vec<Case> {
             ],
         ),
         Case {
-            falls_short: "a fault of the host's own code ends the process; systemd starts it again",
-            ..case(97, "a crash outside of a guest", "started again within a second", &[])
+            figures: &["crashed"],
+            falls_short: "started here as systemd does it (`Restart=`)",
+            ..case(
+                97,
+                "a crash outside of a guest",
+                "the process ends; serves within a second of its next start",
+                &[],
+            )
         },
     ]
 }

@@ -41,6 +41,7 @@ fn beside(ground: &Ground) -> Result<Outcome> {
     let ratio = beside_p99.as_secs_f64() / alone.as_secs_f64();
     Ok(Outcome {
         holds: ratio <= 2.0,
+        recovery: daemon.recovered()?,
         text: format!(
             "a bomb is refused; p99 {beside_p99:.1?} meanwhile, {alone:.1?} before ({ratio:.1} times); \
              {BLOCKS} nested blocks: {}",

@@ -2,14 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
+use super::{beside, ratio};
 use crate::cases::{Figure, Outcome};
-use crate::ground::{Daemon, Ground};
+use crate::ground::{Daemon, Ground, PATIENCE};
 use crate::load::Exchange;
 
 const TIME: Duration = Duration::from_secs(5);
@@ -21,60 +20,63 @@ pub(crate) static SPINNERS: Figure = Figure { name: "spinners", measure: spinner
 pub(crate) static QUEUE: Figure = Figure { name: "full-queue", measure: queue };
 pub(crate) static ADMIN: Figure = Figure { name: "admin", measure: admin };
 
-/// Keeps a path busy with so many requests while `work` is done.
-fn beside<T>(daemon: &Daemon, path: &str, at_once: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    // Whatever becomes of it: its neighbour is what is measured.
-                    let _failed = ask_once(daemon, path);
-                }
-            });
-        }
-        let outcome = work();
-        done.store(true, Ordering::Relaxed);
-        outcome
-    })
-}
-
-fn ask_once(daemon: &Daemon, path: &str) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect(daemon.address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    stream.read_to_end(&mut Vec::new()).map(drop)
-}
-
 fn spinners(ground: &Ground) -> Result<Outcome> {
     let daemon = ground.daemon("limits.cpu = \"2s\"\n")?;
     daemon.good(Duration::from_secs(1))?;
     let alone = daemon.good(TIME)?.percentile(99);
     let among = beside(&daemon, "/spin", GREEDY, || daemon.good(TIME))?.percentile(99);
-    let ratio = among.as_secs_f64() / alone.as_secs_f64();
+    let ratio = ratio(among, alone);
     Ok(Outcome {
         holds: ratio <= 2.0,
         text: format!(
             "{GREEDY} spinning guests: a neighbour's p99 {among:.1?}, {alone:.1?} alone ({ratio:.1} times)"
         ),
+        recovery: daemon.recovered()?,
     })
 }
 
 fn queue(ground: &Ground) -> Result<Outcome> {
-    let daemon = ground
-        .daemon("limits.concurrency = 8\nlimits.queue = 8\nlimits.time = \"2s\"\nlimits.cpu = \"2s\"\n")?;
+    const SLOTS: usize = 8;
+    const ASKED: usize = 64;
+    let daemon = ground.daemon(&format!("limits.concurrency = {SLOTS}\nlimits.queue = {SLOTS}\n"))?;
     daemon.good(Duration::from_secs(1))?;
-    let mut among = beside(&daemon, "/read", 64, || daemon.good(TIME))?;
-    let wrong = among.count() == 0;
+    let alone = daemon.good(TIME)?.percentile(99);
+    let held = (0..ASKED).map(|_| hold(&daemon)).collect::<Result<Vec<_>>>()?;
+    // Those that have a slot or a place in line are not answered before their bodies have come.
+    let refused = held.iter().skip(2 * SLOTS).map(refusal).collect::<Result<Vec<_>>>()?;
+    let among = daemon.good(TIME)?.percentile(99);
+    drop(held);
+    let start = Instant::now();
+    while !super::ask_once(&daemon, "/read")?.starts_with("HTTP/1.1 200 ") {
+        ensure!(start.elapsed() < PATIENCE, "its slots do not come back");
+    }
+    let recovery = start.elapsed();
+    let ratio = ratio(among, alone);
     Ok(Outcome {
-        holds: !wrong,
+        holds: ratio <= 2.0,
         text: format!(
-            "a handler with a full queue: {} of {} requests to its neighbour succeed, p99 {:.1?}",
-            among.count(),
-            among.count(),
-            among.percentile(99)
+            "{ASKED} requests for {SLOTS} slots and {SLOTS} places in line: {} are refused at once; a neighbour's p99 \
+             {among:.1?}, {alone:.1?} alone ({ratio:.1} times)",
+            refused.len()
         ),
+        recovery,
     })
+}
+
+/// Asks for something, and keeps back the body that it waits for.
+fn hold(daemon: &Daemon) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect(daemon.address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")?;
+    Ok(stream)
+}
+
+/// Wants to be told that there is no room.
+fn refusal(mut stream: &TcpStream) -> Result<()> {
+    let mut head = [0; 13];
+    stream.read_exact(&mut head).context("wait for a refusal")?;
+    ensure!(head == *b"HTTP/1.1 503 ", "wanted a 503, found {}", head.escape_ascii());
+    Ok(())
 }
 
 fn admin(ground: &Ground) -> Result<Outcome> {
@@ -98,5 +100,6 @@ fn admin(ground: &Ground) -> Result<Outcome> {
         text: format!(
             "64 spinning requests: `/healthz` p99 {health:.1?}, `status` over the admin socket {slowest:.1?} at worst"
         ),
+        recovery: daemon.recovered()?,
     })
 }

@@ -1,5 +1,6 @@
 //! What is measured, rather than told by a test.
 
+mod appetite;
 mod bomb;
 mod fairness;
 mod idle;
@@ -7,10 +8,19 @@ mod noise;
 mod recovery;
 mod slow;
 
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+
 use crate::cases::Figure;
+use crate::ground::{Daemon, PATIENCE};
 
 /// Everything that is measured, in this order.
-pub(crate) const ALL: [&Figure; 12] = [
+pub(crate) const ALL: [&Figure; 16] = [
     &slow::HEADS,
     &slow::BODIES,
     &slow::READERS,
@@ -20,7 +30,11 @@ pub(crate) const ALL: [&Figure; 12] = [
     &fairness::SPINNERS,
     &fairness::QUEUE,
     &fairness::ADMIN,
+    &appetite::FILLS,
+    &appetite::CALLS,
+    &appetite::SHORTAGE,
     &recovery::KILLED,
+    &recovery::CRASHED,
     &recovery::TRAPS,
     &recovery::GROWTH,
 ];
@@ -33,4 +47,37 @@ pub(crate) fn chosen(names: &[String]) -> Vec<&'static Figure> {
 /// Lists the names.
 pub(crate) fn names() -> String {
     ALL.map(|figure| figure.name).join(", ")
+}
+
+/// Asks for a path on a connection of its own, and returns the whole response.
+fn ask_once(daemon: &Daemon, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(daemon.address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response)?;
+    Ok(String::from_utf8_lossy(&response).into_owned())
+}
+
+/// Keeps a path busy with so many requests while `work` is done.
+fn beside<T>(daemon: &Daemon, path: &str, at_once: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // Whatever becomes of it: its neighbour is what is measured.
+                    let _failed = ask_once(daemon, path);
+                }
+            });
+        }
+        let outcome = work();
+        done.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+/// Says how many times longer the one takes.
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
 }

@@ -1,18 +1,26 @@
 //! How soon the daemon serves again after a fault.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
 
+use super::ask_once;
 use crate::cases::{Figure, Outcome};
 use crate::ground::{Daemon, Ground};
 
 /// What is wanted of a warm start, and of everything less.
 const WANTED: Duration = Duration::from_secs(1);
 
-pub(crate) static KILLED: Figure = Figure { name: "killed", measure: killed };
+/// What a storm may leave in memory, in bytes: the places of sandboxes that were never used before.
+const MOST: u64 = 256 << 20;
+
+/// How often something is asked that fails.
+const COUNT: usize = 2_000;
+
+pub(crate) static KILLED: Figure = Figure { name: "killed", measure: |ground| ended(ground, Signal::KILL) };
+pub(crate) static CRASHED: Figure =
+    Figure { name: "crashed", measure: |ground| ended(ground, Signal::ABORT) };
 pub(crate) static TRAPS: Figure =
     Figure { name: "trap-storm", measure: |ground| storm(ground, "/trap", "traps") };
 pub(crate) static GROWTH: Figure = Figure {
@@ -20,47 +28,43 @@ pub(crate) static GROWTH: Figure = Figure {
     measure: |ground| storm(ground, "/grow", "guests that take all the memory they may"),
 };
 
-fn killed(ground: &Ground) -> Result<Outcome> {
+/// Ends it, and starts it again as systemd does.
+fn ended(ground: &Ground, signal: Signal) -> Result<Outcome> {
     let mut daemon = ground.daemon("")?;
-    daemon.recovered()?;
-    daemon.kill()?;
+    let status = daemon.end(signal)?;
     let start = Instant::now();
     let again = ground.start()?;
     again.recovered()?;
-    let took = start.elapsed();
+    let recovery = start.elapsed();
     Ok(Outcome {
-        holds: took <= WANTED,
-        text: format!("SIGKILL: serves again {took:.1?} after it was started again"),
+        holds: recovery <= WANTED,
+        text: format!("{status}: started again, it serves after {recovery:.1?}"),
+        recovery,
     })
 }
 
 /// Asks for what fails, again and again, then for what does not.
 fn storm(ground: &Ground, path: &str, what: &str) -> Result<Outcome> {
-    const COUNT: usize = 2_000;
-    let mut daemon = ground.daemon("limits.memory = \"64MiB\"\n")?;
+    let mut daemon = ground.daemon("")?;
     daemon.good(Duration::from_secs(1))?;
     let before = daemon.memory()?;
     let start = Instant::now();
     for _ in 0..COUNT {
-        fail(&daemon, path)?;
+        fails(&daemon, path)?;
     }
     let each = start.elapsed() / u32::try_from(COUNT)?;
     daemon.alive()?;
-    let took = daemon.recovered()?;
-    let grown = daemon.memory()?.saturating_sub(before) >> 20;
+    let recovery = daemon.recovered()?;
+    let grown = daemon.memory()?.saturating_sub(before);
     Ok(Outcome {
-        holds: took <= WANTED && grown < 256,
-        text: format!(
-            "{COUNT} {what}, {each:.1?} each: a good answer {took:.1?} later, memory {grown} MiB more"
-        ),
+        holds: recovery <= WANTED && grown < MOST,
+        text: format!("{COUNT} {what}, {each:.1?} each, memory {} MiB more", grown >> 20),
+        recovery,
     })
 }
 
-fn fail(daemon: &Daemon, path: &str) -> Result<()> {
-    let mut stream = TcpStream::connect(daemon.address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response)?;
-    anyhow::ensure!(response.starts_with("HTTP/1.1 502 "), "{path}: wanted a 502, found {response:?}");
+fn fails(daemon: &Daemon, path: &str) -> Result<()> {
+    let response = ask_once(daemon, path)?;
+    ensure!(response.starts_with("HTTP/1.1 502 "), "{path}: wanted a 502, found {response:?}");
     Ok(())
 }

@@ -1,0 +1,104 @@
+//! Guests that want much of the host at once: its memory, or its time in one operation.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{ask_once, beside, ratio};
+use crate::cases::{Figure, Outcome};
+use crate::ground::{Daemon, Ground};
+
+/// Guests at once.
+const AT_ONCE: usize = 16;
+
+pub(crate) static FILLS: Figure = Figure { name: "fills", measure: fills };
+pub(crate) static CALLS: Figure = Figure { name: "host-calls", measure: calls };
+pub(crate) static SHORTAGE: Figure = Figure { name: "no-memory", measure: shortage };
+
+/// One instruction over all of the memory is not interrupted: how far does that lead beyond a limit?
+fn fills(ground: &Ground) -> Result<Outcome> {
+    const CPU: Duration = Duration::from_millis(200);
+    /// What it may last beyond its limit: one more such instruction, over fresh memory.
+    const BEYOND: Duration = Duration::from_millis(100);
+    const TIME: Duration = Duration::from_secs(5);
+    let daemon = ground.daemon(&format!("limits.cpu = \"{}ms\"\n", CPU.as_millis()))?;
+    daemon.good(Duration::from_secs(1))?;
+    let alone = daemon.good(TIME)?.percentile(99);
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        // Processor time, as the limit: on a busy machine it takes longer.
+        let before = daemon.cpu()?;
+        let response = ask_once(&daemon, "/fill")?;
+        ensure!(response.starts_with("HTTP/1.1 504 "), "wanted a 504, found {response:?}");
+        longest = longest.max(daemon.cpu()?.saturating_sub(before));
+    }
+    let among = beside(&daemon, "/fill", 2, || daemon.good(TIME))?.percentile(99);
+    let ratio = ratio(among, alone);
+    Ok(Outcome {
+        holds: longest <= CPU + BEYOND,
+        text: format!(
+            "guests that fill 120 MiB over and over, with `limits.cpu` at {CPU:?}: over after {longest:.1?} of processor time at most; a \
+             neighbour's p99 {among:.1?} beside two of them, {alone:.1?} alone ({ratio:.1} times)"
+        ),
+        recovery: daemon.recovered()?,
+    })
+}
+
+/// Calls that want the host to hold a hundred megabytes for them.
+fn calls(ground: &Ground) -> Result<Outcome> {
+    /// For all of the guests together: what a call may cost, and the parts of their memory that are kept.
+    const MOST: u64 = (AT_ONCE as u64) * (8 << 20);
+    const ROUNDS: usize = 20;
+    let mut daemon = ground.daemon("")?;
+    daemon.good(Duration::from_secs(1))?;
+    let before = daemon.forget_peak()?;
+    for path in ["/random", "/poll", "/pieces"] {
+        all_at_once(&daemon, path, ROUNDS)?;
+    }
+    daemon.alive()?;
+    let grown = daemon.peak()?.saturating_sub(before);
+    Ok(Outcome {
+        holds: grown <= MOST,
+        text: format!(
+            "{AT_ONCE} guests at once that want 100 MiB of random bytes, or wait for or write a million pieces, in one call: \
+             memory {} MiB more at its peak",
+            grown >> 20
+        ),
+        recovery: daemon.recovered()?,
+    })
+}
+
+/// Guests that want more memory than the daemon can get.
+fn shortage(ground: &Ground) -> Result<Outcome> {
+    const LEFT: u64 = 256 << 20;
+    let mut daemon = ground.daemon("")?;
+    daemon.good(Duration::from_secs(1))?;
+    daemon.leave(LEFT)?;
+    all_at_once(&daemon, "/grow", 20)?;
+    daemon.alive()?;
+    Ok(Outcome {
+        holds: true,
+        text: format!(
+            "{AT_ONCE} guests at once that take 128 MiB each, where {} MiB are left (RLIMIT_DATA): each gets a 502, it serves on",
+            LEFT >> 20
+        ),
+        recovery: daemon.recovered()?,
+    })
+}
+
+/// Asks for something that fails, from many connections, again and again.
+fn all_at_once(daemon: &Daemon, path: &str, rounds: usize) -> Result<()> {
+    let ask = || -> Result<()> {
+        for _ in 0..rounds {
+            let response = ask_once(daemon, path)?;
+            ensure!(response.starts_with("HTTP/1.1 502 "), "{path}: wanted a 502, found {response:?}");
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(ask)).collect();
+        let mut joined = asking.into_iter().map(|one| one.join());
+        joined.try_for_each(|outcome| outcome.map_err(|_| anyhow::anyhow!("a client panicked"))?)
+    })
+}
