@@ -80,7 +80,7 @@ fn every_thread_has_given_them_up() {
 #[test]
 fn each_step_can_be_left_out() {
     let daemon =
-        hello().prepend("hardening = { privileges = false, files = false, calls = false }\n").start();
+        hello().prepend("hardening = { privileges = false, files = false, syscalls = false }\n").start();
 
     assert_eq!(daemon.get("/").text(), "hello\n");
     for field in ["NoNewPrivs", "Seccomp", "CapEff"] {

@@ -80,7 +80,7 @@ table! {
     Hardening {
         privileges: bool,
         files: bool,
-        calls: bool,
+        syscalls: bool,
         /// Directories that are in reach besides.
         reach: Vec<At<String>>,
     }

@@ -17,14 +17,14 @@ pub struct Hardening {
     /// Only the part of the file system that the configuration names.
     pub files: bool,
     /// No system calls that a daemon has no use for.
-    pub calls: bool,
+    pub syscalls: bool,
     /// Directories besides, which a reload may then come to need.
     pub reach: Vec<PathBuf>,
 }
 
 impl Default for Hardening {
     fn default() -> Hardening {
-        Hardening { privileges: true, files: true, calls: true, reach: Vec::new() }
+        Hardening { privileges: true, files: true, syscalls: true, reach: Vec::new() }
     }
 }
 
@@ -44,7 +44,12 @@ pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &
     if let Some(at) = table.reach.as_ref().filter(|_| !on(&table.files)) {
         report.add(at.line, &at.key, "goes only with files = true: without it everything is in reach");
     }
-    Hardening { privileges: on(&table.privileges), files: on(&table.files), calls: on(&table.calls), reach }
+    Hardening {
+        privileges: on(&table.privileges),
+        files: on(&table.files),
+        syscalls: on(&table.syscalls),
+        reach,
+    }
 }
 
 impl Config {
@@ -104,10 +109,10 @@ mod tests {
 
         assert_eq!(
             read("").unwrap(),
-            Hardening { privileges: true, files: true, calls: true, reach: vec![] }
+            Hardening { privileges: true, files: true, syscalls: true, reach: vec![] }
         );
-        let some = read("hardening = { calls = false, reach = [\"proc\"] }\n").unwrap();
-        assert_eq!(some, Hardening { calls: false, reach: vec!["/proc".into()], ..Hardening::default() });
+        let some = read("hardening = { syscalls = false, reach = [\"proc\"] }\n").unwrap();
+        assert_eq!(some, Hardening { syscalls: false, reach: vec!["/proc".into()], ..Hardening::default() });
         let refusal = read("hardening = { files = false, reach = [\"nowhere\"] }\n").unwrap_err().to_string();
         assert!(refusal.contains("no directory") && refusal.contains("files = true"), "{refusal}");
     }

@@ -58,7 +58,7 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         hardened.tell_of("privileges", taken);
     }
     let places = steps.files.then(|| places(config, file, program));
-    let mark = mark(places.as_deref(), steps.calls);
+    let mark = mark(places.as_deref(), steps.syscalls);
     let inherited = is_confined() && std::env::var(MARK).is_ok_and(|found| found == mark);
     if let Some(places) = places {
         let taken = if inherited { Ok(()) } else { Ground::new(&places).and_then(|ground| ground.confine()) };
@@ -69,9 +69,10 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         });
         hardened.tell_of("files", taken);
     }
-    if steps.calls {
+    if steps.syscalls {
         let taken = if inherited { Ok("as before".to_owned()) } else { refused() };
-        hardened.tell_of("calls", taken.map(|refused| format!("system calls: {refused} refused (seccomp)")));
+        hardened
+            .tell_of("syscalls", taken.map(|refused| format!("system calls: {refused} refused (seccomp)")));
     }
     // Only whole: what was not taken may be taken by the next process.
     let whole = hardened.told.iter().all(|told| !matches!(told, Told::Kept(..)));
@@ -164,10 +165,10 @@ fn made(dir: PathBuf) -> PathBuf {
 }
 
 /// Says in a word what a process is confined to.
-fn mark(places: Option<&[Place]>, calls: bool) -> String {
+fn mark(places: Option<&[Place]>, syscalls: bool) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    (env!("CARGO_PKG_VERSION"), calls).hash(&mut hasher);
+    (env!("CARGO_PKG_VERSION"), syscalls).hash(&mut hasher);
     for place in places.unwrap_or_default() {
         place.to_string().hash(&mut hasher);
     }
