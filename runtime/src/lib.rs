@@ -12,7 +12,7 @@
 //! | layer | module | holds |
 //! |---|---|---|
 //! | 0 | [`given`] | files that an operator names: read whole, within a bound, never waited for |
-//! | 0 | [`observe`] | the log, and what the service manager is told |
+//! | 0 | [`observe`] | the log, the profiler, what is counted of the process itself, what the service manager is told |
 //! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
 //! | 1 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
 //! | 1 | [`job`] | the job and all it is made of |
@@ -35,12 +35,12 @@
 //! | `http::server`, `http::crowd` | a seat for the connection; where none is free, an idle one makes room |
 //! | `http::handshakes` | TLS, in the connection's own task |
 //! | `http::connection` | under `watched` (deadlines) and `inspected` (every byte, before hyper has it); HTTP/2 goes on in `multiplexed` |
-//! | `http::service` | pins the [`catalog::Catalog`], finds the route |
+//! | `http::service` | pins the [`catalog::Catalog`]; `strict` checks of HTTP/2 what `framing` has of HTTP/1; finds the route; `unread` sees to a body that nobody reads |
 //! | `http::call` | makes the [`job::Job`], its environment by [`cgi::meta`]; `http::proxied` for `wasi:http` |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
 //! | [`wasm::Module`] | a fresh store and instance |
 //! | `http::answer`, `proxied`, `upgrade` | the head that was written ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
-//! | `http::response_body`, `http::exchange` | the rest, at the client's pace; what is counted and logged of it |
+//! | `http::ongoing`, `response_body`, `exchange` | the rest, at the client's pace; what is counted and logged of it |
 //!
 //! # What holds throughout
 //!

@@ -6,21 +6,23 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, guests, within};
+use crate::harness::{Daemon, PATIENCE, Program, Setup, found, guests, within};
 
-/// Reports whether a test may mount a file system of its own. Where not, it fails in CI, and is
-/// skipped with a message elsewhere.
+/// Reports whether a test may mount a file system of its own. Where the host forbids it, as containers
+/// do, no package would help: the test is skipped with a message.
 fn mounts() -> bool {
+    if !found(&["unshare"], "util-linux") {
+        return false;
+    }
     let tried = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
     let why = match tried {
         Ok(output) if output.status.success() => return true,
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
         Err(error) => format!("unshare: {error}"),
     };
-    let advice =
-        format!("{why}: needs util-linux, and user namespaces (sysctl kernel.unprivileged_userns_clone=1)");
-    assert!(std::env::var_os("CI").is_none(), "{advice}");
-    crate::harness::figure(&format!("skipped: {advice}"));
+    crate::harness::figure(&format!(
+        "skipped: {why}: needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)"
+    ));
     false
 }
 

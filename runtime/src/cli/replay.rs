@@ -15,7 +15,7 @@ use crate::config::{HandlerConfig, Mount};
 use crate::engine::Engine;
 use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
-use crate::jobs::{self, Loader};
+use crate::jobs::Loader;
 use crate::record::{self, Bundle, Outcome};
 use crate::wasm::{Compilation, Sandbox, Source, WasiHttp03};
 
@@ -77,7 +77,7 @@ impl Args {
     /// Makes the handler that failed, of its own module or of another.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
-        let given = given::read(&module, jobs::LARGEST_MODULE)
+        let given = given::read(&module, Source::LARGEST)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
         let digest: String =
             Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();

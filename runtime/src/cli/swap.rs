@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::say;
 use super::socket::{Socket, call};
 use super::table::text;
-use crate::{given, jobs};
+use crate::given;
+use crate::wasm::Source;
 
 /// Replaces the module of a handler in the daemon that runs.
 ///
@@ -47,8 +48,7 @@ pub(super) struct RollbackArgs {
 pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
     let SwapArgs { name, file, canary, time, socket } = args;
     let mut call = call("swap", [name]);
-    let module =
-        given::read(&file, jobs::LARGEST_SWAP).with_context(|| format!("read {}", file.display()))?;
+    let module = given::read(&file, Source::LARGEST).with_context(|| format!("read {}", file.display()))?;
     call.stdin = module.bytes.into();
     let variables = [("CANARY", canary), ("FOR", time)];
     call.env = variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

@@ -104,7 +104,12 @@ pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> Strin
         }
     }
     let name = "portcullis_refused_total";
-    head(&mut text, name, "counter", "Requests that no handler had a part in, by the code of the reason.");
+    head(
+        &mut text,
+        name,
+        "counter",
+        "Requests, and connections (flood, not_tls), that no handler had a part in, by the code of the reason.",
+    );
     for (reason, count) in refused.counts() {
         line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
     }

@@ -10,9 +10,7 @@ use super::generations::Generations;
 use super::tell::tell;
 use crate::catalog::Percent;
 use crate::job::{Entry, Handler, Job, Name, Run};
-
-/// The largest module that can be uploaded, in bytes.
-pub const LARGEST_SWAP: u64 = 64 << 20;
+use crate::wasm::Source;
 
 /// How long a trial lasts that does not say.
 const TRIAL: Duration = Duration::from_secs(60);
@@ -31,7 +29,7 @@ pub struct Swap {
 impl Handler for Swap {
     fn run(self: Arc<Self>, mut job: Job) -> Run {
         Box::pin(async move {
-            let bytes = job.stdin.read_to_end(LARGEST_SWAP).await?;
+            let bytes = job.stdin.read_to_end(Source::LARGEST).await?;
             let outcome = self.swap(&job, bytes).await;
             tell(&job, outcome.map(|told| told.to_string())).await
         })

@@ -23,8 +23,9 @@ use crate::job::{Handler, Job, Run, Stop, StopReason};
 use crate::net::{Activation, Successor};
 use crate::observe::systemd;
 
-/// How long the new process may take to be ready, if the job does not say.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the new process may take to be ready, if the job does not say: longer than a compiler may
+/// take by the clock (`wasm::compile`).
+const PATIENCE: Duration = Duration::from_secs(330);
 
 /// How long the new process may take to open its gate: it only has to be told.
 const OPENING: Duration = Duration::from_secs(5);

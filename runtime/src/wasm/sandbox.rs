@@ -249,6 +249,9 @@ impl Compilation {
 }
 
 impl Source {
+    /// The largest module, in bytes.
+    pub const LARGEST: u64 = super::compile::LARGEST as u64;
+
     /// Takes the bytes of a module, or of what may be one.
     pub fn new(bytes: Vec<u8>) -> Source {
         let digest = Sha256::digest(&bytes).into();

@@ -94,9 +94,6 @@ pub struct Draft {
     made: HashMap<Name, Made>,
 }
 
-/// The largest module, in bytes: four times the largest that was found, an interpreter with its library.
-pub const LARGEST_MODULE: u64 = 256 << 20;
-
 /// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
 /// sandbox decides.
 const AT_ONCE: usize = 4;
@@ -241,7 +238,7 @@ impl Loader {
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
         );
-        let Given { bytes, .. } = given::read(&config.module, LARGEST_MODULE)
+        let Given { bytes, .. } = given::read(&config.module, Source::LARGEST)
             .with_context(|| format!("read {}", show(&config.module)))?;
         let source = Source::new(bytes);
         let digest = *source.digest();
