@@ -111,7 +111,7 @@ const IDLE: usize = 1000;
 pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<Row>> {
     let mut rows = all();
     if let Some(wasmtime) = wasmtime {
-        let place = rows.iter().rposition(|row| row.name.starts_with("http")).map_or(0, |place| place + 1);
+        let place = rows.iter().position(|row| row.against != "hyper").unwrap_or(rows.len());
         rows.splice(place..place, of_wasmtime(wasmtime)?);
     }
     let names = rows.iter().map(|row| row.name).collect::<Vec<_>>();
