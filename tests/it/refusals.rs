@@ -114,6 +114,20 @@ fn a_refusal_of_the_admin_socket_is_not_counted_among_those_of_requests() {
 }
 
 #[test]
+fn an_early_refusal_of_the_admin_socket_is_logged_as_every_other_of_it_whatever_clients_are() {
+    for lines in ["", "access_log = true\n"] {
+        let daemon = setup(lines).start();
+        let mut client = crate::harness::Client::unix(&daemon.path("admin.sock"));
+
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX : b\r\n\r\n");
+
+        assert_eq!(client.response().status(), 400);
+        assert!(daemon.log.line("admin: GET /metrics by unix uid=").ends_with(": refused"));
+        assert_eq!(daemon.log.count(" -> 400"), 0);
+    }
+}
+
+#[test]
 fn without_the_settings_an_early_refusal_says_why_in_its_text_alone() {
     let daemon = setup("").start();
     let mut client = daemon.client();

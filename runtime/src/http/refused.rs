@@ -48,13 +48,15 @@ impl Server {
 
 impl Accepted {
     /// Answers what never becomes a request: returns the whole answer as it is on the wire, counted and
-    /// logged. `asked` is what is known of the request line, fit for a log.
+    /// logged as all refusals of its socket are. `asked` is what is known of the request line, fit for a log.
     pub(super) fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
         let Accepted { server, settings, peer, .. } = self;
         server.refused(&refusal);
         let code = refusal.code();
         let response = refusal.into_response(&HeaderMap::new(), Details::Withheld, server.reason_header());
-        if settings.access_log {
+        if let Purpose::Admin { .. } = server.purpose {
+            info!("admin: {asked} by {}: refused", peer.remote());
+        } else if settings.access_log {
             let (status, bytes) = (response.status().as_u16(), response.body().here().len());
             info!("{asked} -> {status} {bytes} bytes ({code}) for {}", peer.remote());
         }
@@ -65,7 +67,9 @@ impl Accepted {
     pub(super) fn cut_off(&self, refusal: &Refusal) {
         let Accepted { server, settings, peer, .. } = self;
         server.refused(refusal);
-        if settings.access_log {
+        if let Purpose::Admin { .. } = server.purpose {
+            info!("admin: - by {}: refused", peer.remote());
+        } else if settings.access_log {
             info!("- -> closed ({}) for {}", refusal.code(), peer.remote());
         }
     }
