@@ -1,7 +1,9 @@
 //! HTTP/2 with clients that others wrote, and frame by frame.
 
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::frames::{Frames, INTERNAL_ERROR, PREFACE, block, flag, frame, get, head, kind};
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found};
@@ -217,6 +219,40 @@ fn a_connection_without_requests_is_told_to_go() {
     // The second says which stream is the last.
     assert_eq!(client.next().kind, kind::GOAWAY);
     assert!(client.0.rest().is_empty());
+}
+
+#[test]
+fn a_client_that_only_pings_is_no_less_without_requests() {
+    let daemon = daemon("[http]\nkeep_alive = \"1s\"\nwrite_idle = \"1s\"\n");
+    let client = begin(&daemon);
+
+    let is_closed = (0..40).any(|_| !ping(client.0.socket(), Duration::from_millis(500)));
+
+    assert!(is_closed, "20 s of PINGs keep it");
+}
+
+/// Sends a PING, and acknowledges nothing that comes in this time, the PING of the farewell least of all.
+/// Says whether the connection is still there.
+fn ping(mut socket: &TcpStream, time: Duration) -> bool {
+    let next = Instant::now() + time;
+    if socket.write_all(&frame(kind::PING, 0, 0, &[0; 8])).is_err() {
+        return false;
+    }
+    loop {
+        let left = next.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        socket.set_read_timeout(Some(left)).unwrap();
+        match socket.read(&mut [0; 4096]) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => return true,
+                _ => return false,
+            },
+        }
+    }
 }
 
 #[test]

@@ -32,12 +32,17 @@ struct Shared {
     start: Instant,
     /// Milliseconds from `start` at which the peer must have sent something; `NEVER`: whenever it likes.
     due: AtomicU64,
-    /// Milliseconds from `start` at which it began to wait with a deadline.
+    /// Milliseconds from `start` at which it began to wait with a deadline, or its last stream ended.
     since: AtomicU64,
+    /// Milliseconds from `start` at which bytes of HTTP/2 were written last. Apart: a client has us write
+    /// whenever it likes, and is no less idle for that.
+    written: AtomicU64,
     /// What the connection is waiting for.
     waiting: AtomicU64,
-    /// Whether the peer has not sent all of the request's body yet, or we have not read it.
-    owed: AtomicBool,
+    /// The number of the body of which the peer has not sent all yet, or we have not read it; 0: none.
+    owed: AtomicU64,
+    /// How many bodies there were.
+    bodies: AtomicU64,
     /// Whether the next response is the last.
     leaving: AtomicBool,
     /// Whether the connection is not to end as if all were said.
@@ -56,6 +61,9 @@ struct Shared {
 pub(super) struct UnderWay(Progress);
 
 const NEVER: u64 = u64::MAX;
+
+/// The number of no body.
+const NOBODY: u64 = 0;
 
 /// Values of `Shared::waiting`.
 mod waiting_for {
@@ -86,8 +94,10 @@ impl Progress {
             start: Instant::now(),
             due: AtomicU64::new(due),
             since: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             waiting: AtomicU64::new(waiting),
-            owed: AtomicBool::new(false),
+            owed: AtomicU64::new(NOBODY),
+            bodies: AtomicU64::new(NOBODY),
             leaving: AtomicBool::new(false),
             broken_off: AtomicBool::new(false),
             answers: AtomicU64::new(0),
@@ -138,13 +148,21 @@ impl Progress {
     /// Notes that bytes of HTTP/2 were written: h2 keeps what its client has no room for, so that a
     /// stream that is over may have some on its way.
     pub(super) fn wrote(&self) {
-        self.0.since.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
+        self.0.written.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
     }
 
     /// Says for how long no stream has ended, and nothing was written.
     pub(super) fn quiet(&self) -> Duration {
-        let since = Duration::from_millis(self.0.since.load(Ordering::Relaxed));
-        self.0.start.elapsed().saturating_sub(since)
+        self.over().min(self.passed(&self.0.written))
+    }
+
+    /// Says for how long no stream has ended, whatever was written.
+    pub(super) fn over(&self) -> Duration {
+        self.passed(&self.0.since)
+    }
+
+    fn passed(&self, moment: &AtomicU64) -> Duration {
+        self.0.start.elapsed().saturating_sub(Duration::from_millis(moment.load(Ordering::Relaxed)))
     }
 
     /// Notes that a stream of the connection is under way.
@@ -189,7 +207,7 @@ impl Progress {
 
     /// Says whether not all of the request's body was read.
     pub(super) fn is_owed(&self) -> bool {
-        self.0.owed.load(Ordering::Relaxed)
+        self.0.owed.load(Ordering::Relaxed) != NOBODY
     }
 
     /// Says how many responses are complete.
@@ -197,9 +215,17 @@ impl Progress {
         self.0.answers.load(Ordering::Relaxed)
     }
 
-    /// Notes whether there is more of a request's body to come.
-    pub(super) fn owes(&self, body: bool) {
-        self.0.owed.store(body, Ordering::Relaxed);
+    /// Notes whether a request has a body that is to come, and returns its number.
+    pub(super) fn owes(&self, body: bool) -> u64 {
+        let number = if body { self.0.bodies.fetch_add(1, Ordering::Relaxed) + 1 } else { NOBODY };
+        self.0.owed.store(number, Ordering::Relaxed);
+        number
+    }
+
+    /// Notes that all of a body was read. That may be after the next request has come, whose body is
+    /// another.
+    pub(super) fn paid(&self, number: u64) {
+        let _another = self.0.owed.compare_exchange(number, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Notes that the first byte of a head has come.
@@ -231,8 +257,7 @@ impl Progress {
 
     /// Reports whether the peer may be in the middle of a request.
     pub(super) fn is_mid_request(&self) -> bool {
-        self.0.owed.load(Ordering::Relaxed)
-            || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
+        self.is_owed() || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
     }
 
     /// Notes that the next response is the last one.
@@ -326,5 +351,40 @@ impl Alarm {
     /// Reports whether it would not ring at `due`.
     pub(super) fn is_later_than(&self, due: Instant) -> bool {
         self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_read_after_the_next_request_has_come_leaves_that_one_owed() {
+        let progress = Progress::new();
+        let first = progress.owes(true);
+        let second = progress.owes(true);
+
+        progress.paid(first);
+
+        assert!(progress.is_owed() && progress.is_mid_request());
+        progress.paid(second);
+        assert!(!progress.is_owed());
+        progress.owes(false);
+        progress.paid(second);
+        assert!(!progress.is_owed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_does_not_make_a_connection_of_http2_less_idle() {
+        let progress = Progress::new();
+        progress.multiplexed();
+        drop(progress.stream());
+        let since = progress.idle_since();
+        tokio::time::advance(Duration::from_secs(3)).await;
+
+        progress.wrote();
+
+        assert_eq!((progress.idle_since(), progress.over()), (since, Duration::from_secs(3)));
+        assert_eq!(progress.quiet(), Duration::ZERO);
     }
 }

@@ -130,15 +130,17 @@ async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
 
 /// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
 /// once h2 has taken its last piece, which the client may have no room for yet. hyper does not tell when
-/// it is sent, so that a connection counts as busy while bytes are written.
+/// it is sent, so that a connection counts as busy while bytes are written: for no longer than the
+/// client might take to make room, since what it has us write may be answers to its PINGs.
 async fn ceased(streams: &Streams) {
     loop {
         streams.open.ceased(LINGER).await;
-        let quiet = streams.progress.quiet();
-        if quiet >= LINGER {
+        let left = LINGER.saturating_sub(streams.progress.quiet());
+        let left = left.min(streams.write_idle.saturating_sub(streams.progress.over()));
+        if left.is_zero() {
             return;
         }
-        sleep(LINGER - quiet).await;
+        sleep(left).await;
     }
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Unread {
     /// None: it has come to its end, or is given up.
     body: Option<Incoming>,
     progress: Progress,
+    /// Its number in `progress`.
+    number: u64,
     /// Where what is left is read; none: it is not.
     runtime: Option<Handle>,
 }
@@ -34,14 +36,19 @@ impl Unread {
     /// Takes the body of a request, and notes whether there is one.
     pub(super) fn new(head: &Parts, body: Incoming, progress: &Progress) -> Unread {
         let is_there = !body.is_end_stream();
-        progress.owes(is_there);
+        let number = progress.owes(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
-        Unread { body: Some(body).filter(|_| is_there), progress: progress.clone(), runtime }
+        Unread { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
     }
 
     /// Takes the body out; what is left behind is none.
     pub(super) fn take(&mut self) -> Unread {
-        Unread { body: self.body.take(), progress: self.progress.clone(), runtime: self.runtime.take() }
+        Unread {
+            body: self.body.take(),
+            progress: self.progress.clone(),
+            number: self.number,
+            runtime: self.runtime.take(),
+        }
     }
 
     /// Returns what is there to be read.
@@ -54,9 +61,11 @@ impl Unread {
         self.body.as_ref()
     }
 
-    /// Notes that a piece has been read.
+    /// Notes that a piece has been read, which may be the last.
     pub(super) fn read(&self) {
-        self.progress.owes(self.body.as_ref().is_some_and(|body| !body.is_end_stream()));
+        if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
+            self.progress.paid(self.number);
+        }
     }
 
     /// Has nobody read what is left: the connection is closed behind the answer.
@@ -70,7 +79,7 @@ impl Drop for Unread {
         let left = self.body.take().filter(|body| !body.is_end_stream() && body.size_hint().lower() <= MOST);
         if let (Some(body), Some(runtime)) = (left, &self.runtime) {
             // Not held: it ends with the connection, and by its own deadline.
-            drop(runtime.spawn(timeout(TIME, drain(body, self.progress.clone()))));
+            drop(runtime.spawn(timeout(TIME, drain(body, self.progress.clone(), self.number))));
         }
     }
 }
@@ -86,7 +95,7 @@ fn goes_on(head: &Parts) -> bool {
 }
 
 /// Reads a body to its end, or gives it up beyond [`MOST`].
-async fn drain(mut body: Incoming, progress: Progress) {
+async fn drain(mut body: Incoming, progress: Progress, number: u64) {
     let mut left = MOST;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -94,7 +103,9 @@ async fn drain(mut body: Incoming, progress: Progress) {
             Some(rest) => left = rest,
             None => return,
         }
-        progress.owes(!body.is_end_stream());
+        if body.is_end_stream() {
+            break;
+        }
     }
-    progress.owes(false);
+    progress.paid(number);
 }
