@@ -1,11 +1,11 @@
-//! The changes that signals ask for: one at a time, and none of them lost.
+//! The changes that signals ask for: one at a time, and none of them lost without a word.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::engine::{Engine, Failure};
 
@@ -71,6 +71,14 @@ impl Changes {
                 Change::Upgrade => upgrade(&engine).await,
             }
         });
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        for change in &self.waiting {
+            warn!("{change}: not done, this process ends; after an upgrade, ask the new one");
+        }
     }
 }
 

@@ -140,8 +140,11 @@ impl Crowd {
             if self.full.is_due() {
                 warn!("there are {} connections, all that there may be: idle ones are closed", self.most);
             }
-            make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
-            if let Ok(Ok(permit)) = timeout(LOOK, self.room.clone().acquire_owned()).await {
+            let asked =
+                make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
+            // Whoever was asked has its time to go before others are asked.
+            let patience = if asked { FAREWELL } else { LOOK };
+            if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
                 return permit;
             }
         }

@@ -127,11 +127,9 @@ async fn jobs(engine: &Engine) -> String {
 
 fn vars(engine: &Engine) -> String {
     let catalog = engine.live().pin();
-    let handlers: Map<String, Value> = catalog
-        .handlers
-        .values()
-        .map(|entry| (entry.name.to_string(), handler(entry, &engine.sightings())))
-        .collect();
+    let sightings = engine.sightings();
+    let handlers: Map<String, Value> =
+        catalog.handlers.values().map(|entry| (entry.name.to_string(), handler(entry, &sightings))).collect();
     let command: Vec<String> =
         std::env::args_os().map(|arg| plain(&arg.to_string_lossy()).into_owned()).collect();
     let threads: Vec<Value> = threads::all()

@@ -15,6 +15,9 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 /// What is seen while anybody looks.
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
+/// Ticks over which the stack of a job is kept: longer than anybody looks for where jobs are.
+const RECENT: u64 = 100;
+
 /// Different stacks that are kept; those that come later are counted together.
 const STACKS: usize = 4000;
 
@@ -33,8 +36,8 @@ pub type Stacks = BTreeMap<String, u64>;
 #[derive(Default)]
 struct Seen {
     stacks: Stacks,
-    /// The last stack of each job.
-    jobs: HashMap<u64, String>,
+    /// The last stack of each job, and the tick at which it was seen.
+    jobs: HashMap<u64, (u64, String)>,
 }
 
 /// The work of a thread.
@@ -49,6 +52,8 @@ struct Work {
 pub struct Look {
     /// What others had seen before.
     before: Stacks,
+    /// The tick at which it began.
+    since: u64,
 }
 
 /// Says that this thread works for a job. Dropping it says that it does no longer.
@@ -57,12 +62,15 @@ pub struct Working(());
 impl Look {
     /// Begins to count.
     pub fn begin() -> Look {
+        let since = TICKS.load(Ordering::Relaxed);
         let before = {
             let mut seen = seen();
             LOOKS.fetch_add(1, Ordering::Relaxed);
-            seen.get_or_insert_default().stacks.clone()
+            let seen = seen.get_or_insert_default();
+            seen.jobs.retain(|_, (tick, _)| *tick + RECENT > since);
+            seen.stacks.clone()
         };
-        Look { before }
+        Look { before, since }
     }
 
     /// Returns how often each stack was seen since the beginning.
@@ -76,9 +84,11 @@ impl Look {
         fresh.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Returns where a job was when it was seen last; none: it was not seen to compute.
+    /// Returns where a job was when it was seen last; none: it was not seen to compute in this look.
     pub fn place(&self, job: u64) -> Option<String> {
-        seen().as_ref().and_then(|seen| seen.jobs.get(&job).cloned())
+        let seen = seen();
+        let (tick, stack) = seen.as_ref()?.jobs.get(&job)?;
+        (*tick > self.since).then(|| stack.clone())
     }
 }
 
@@ -137,7 +147,7 @@ pub fn sample(functions: impl Iterator<Item = String>) {
             *seen.stacks.entry(if room { stack.clone() } else { "other stacks".to_owned() }).or_default() +=
                 1;
             if seen.jobs.len() < STACKS || seen.jobs.contains_key(job) {
-                seen.jobs.insert(*job, stack);
+                seen.jobs.insert(*job, (TICKS.load(Ordering::Relaxed), stack));
             }
         }
     });
@@ -167,6 +177,8 @@ mod tests {
         assert!(is_due());
         sample(names(["main", "a;b"]));
         let second = Look::begin();
+        assert_eq!(second.place(7), None, "another look has seen it, before this one");
+        tick();
         sample(names(["main", "a;b"]));
 
         let stack = "hello;main;a:b".to_owned();
