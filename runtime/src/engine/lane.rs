@@ -26,8 +26,10 @@ use tracing::{debug, error};
 use crate::job::Name;
 
 /// How far the threads stand behind, in steps of nice(2). A thread that wakes up beside sockets goes
-/// before one of the lane that computes; what else runs on the host still leaves the lane its part.
-const NICE: i32 = 5;
+/// before one of the lane that computes, and at 5 or 10 still waits for the end of its slice, some 3 ms,
+/// so often that a neighbour's p99 is that; at 15 it does not. At 19, what else runs on the host would
+/// leave the lane hardly a part.
+const NICE: i32 = 15;
 
 /// The lane of one engine. Dropping it ends its threads.
 #[derive(Default)]
