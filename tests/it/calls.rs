@@ -112,7 +112,8 @@ fn many_mebibytes_go_through_two_jobs_in_little_memory() {
 
         sending.join().unwrap();
         assert_eq!(received, SIZE as u64 + "\nstatus 0\n".len() as u64);
-        let grown = daemon.peak_memory() - before;
+        // The kernel counts pages by processor and sums them up roughly: a peak may look lower than before.
+        let grown = daemon.peak_memory().saturating_sub(before);
         assert!(grown < 16 << 10, "{grown} KiB for {SIZE} bytes");
     }
 }
