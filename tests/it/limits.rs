@@ -274,21 +274,24 @@ fn waiting_is_not_billed_as_time_on_a_processor() {
     assert_eq!(lazy.response().body.len(), 64 << 16);
 }
 
-#[test]
-fn one_handler_cannot_take_every_place_of_the_daemon() {
+/// Starts a daemon with 8 places, of which one handler has all that it may and wants more; and the
+/// clients that hold it, until each sends a byte.
+fn hogged(beside: impl FnOnce(Setup) -> Setup) -> (Daemon, Vec<Client>) {
     let holds = Program::new().read_once().say("Content-Type: text/plain\n\ndone").wasm();
-    let hello = Program::text().say("hello").wasm();
-    let limits = "limits = { concurrency = 7, queue = 16 }";
-    let daemon = telling(Setup::new(""))
-        .handler("hog", limits, &holds)
-        .handler("hello", "", &hello)
-        .prepend("jobs = 8\n")
-        .start();
+    let hog = telling(Setup::new("")).handler("hog", "limits = { concurrency = 7, queue = 16 }", &holds);
+    let daemon = beside(hog).prepend("jobs = 8\n").start();
     let mut holders: Vec<Client> = (0..12).map(|_| daemon.client()).collect();
     for client in &mut holders {
         client.send("POST /hog HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
     }
     daemon.counted("portcullis_jobs_waiting", &["handler=\"hog\""], 5.0);
+    (daemon, holders)
+}
+
+#[test]
+fn one_handler_cannot_take_every_place_of_the_daemon() {
+    let hello = Program::text().say("hello").wasm();
+    let (daemon, mut holders) = hogged(|setup| setup.handler("hello", "", &hello));
 
     let response = daemon.get("/hello");
 
@@ -302,18 +305,8 @@ fn one_handler_cannot_take_every_place_of_the_daemon() {
 
 #[test]
 fn a_burst_beside_a_handler_that_fills_the_daemon_is_answered() {
-    let holds = Program::new().read_once().say("Content-Type: text/plain\n\ndone").wasm();
     let small = Program::text().sleep(Duration::from_millis(20)).say("hello").wasm();
-    let daemon = telling(Setup::new(""))
-        .handler("hog", "limits = { concurrency = 7, queue = 16 }", &holds)
-        .handler("small", "limits.queue_time = \"20s\"", &small)
-        .prepend("jobs = 8\n")
-        .start();
-    let mut holders: Vec<Client> = (0..12).map(|_| daemon.client()).collect();
-    for client in &mut holders {
-        client.send("POST /hog HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
-    }
-    daemon.counted("portcullis_jobs_waiting", &["handler=\"hog\""], 5.0);
+    let (daemon, mut holders) = hogged(|setup| setup.handler("small", "limits.queue_time = \"20s\"", &small));
 
     // More at once than may have kept places: each of these is given on, and none is left unused.
     let mut burst: Vec<Client> = (0..20).map(|_| daemon.client().patient(Duration::from_secs(30))).collect();

@@ -1,6 +1,7 @@
 //! Requests that no handler had a part in, refused in one way however early that is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -50,27 +51,30 @@ impl Accepted {
     /// Answers what never becomes a request: returns the whole answer as it is on the wire, counted and
     /// logged as all refusals of its socket are. `asked` is what is known of the request line, fit for a log.
     pub(super) fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
-        let Accepted { server, settings, peer, .. } = self;
+        let server = &self.server;
         server.refused(&refusal);
         let code = refusal.code();
         let response = refusal.into_response(&HeaderMap::new(), Details::Withheld, server.reason_header());
-        if let Purpose::Admin { .. } = server.purpose {
-            info!("admin: {asked} by {}: refused", peer.remote());
-        } else if settings.access_log {
-            let (status, bytes) = (response.status().as_u16(), response.body().here().len());
-            info!("{asked} -> {status} {bytes} bytes ({code}) for {}", peer.remote());
-        }
+        let (status, bytes) = (response.status().as_u16(), response.body().here().len());
+        self.log(asked, format_args!("{status} {bytes} bytes"), code);
         on_the_wire(&response)
     }
 
     /// Notes that a connection is ended that no answer can be given on any more.
     pub(super) fn cut_off(&self, refusal: &Refusal) {
+        self.server.refused(refusal);
+        self.log("-", format_args!("closed"), refusal.code());
+    }
+
+    /// Logs a refusal in the way of its socket.
+    fn log(&self, asked: &str, end: fmt::Arguments<'_>, code: &str) {
         let Accepted { server, settings, peer, .. } = self;
-        server.refused(refusal);
-        if let Purpose::Admin { .. } = server.purpose {
-            info!("admin: - by {}: refused", peer.remote());
-        } else if settings.access_log {
-            info!("- -> closed ({}) for {}", refusal.code(), peer.remote());
+        match server.purpose {
+            Purpose::Admin { .. } => info!("admin: {asked} by {}: refused", peer.remote()),
+            Purpose::Handlers if settings.access_log => {
+                info!("{asked} -> {end} ({code}) for {}", peer.remote());
+            }
+            Purpose::Handlers => {}
         }
     }
 }

@@ -156,11 +156,8 @@ impl<'a> Asked<'a> {
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
-        let stdin = request_body::input(body.take(), entry.limits.body, idle).map_err(|fault| {
-            // Never seen by the engine, which counts what it ends a job with.
-            entry.record.blame(fault.code());
-            failed(fault)
-        })?;
+        let stdin = request_body::input(body.take(), entry.limits.body, idle)
+            .map_err(|fault| unbegun(id, entry, fault))?;
         let answering = made.start(&self.server.engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }
@@ -180,11 +177,8 @@ impl<'a> Asked<'a> {
         self.called(id, entry, exchange);
         let failed = |fault| failed(id, entry, fault);
         let idle = self.settings.body_idle;
-        let body = request_body::whole(body.take(), entry.limits.body, idle).map_err(|fault| {
-            // Never seen by the engine, which counts what it ends a job with.
-            entry.record.blame(fault.code());
-            failed(fault)
-        })?;
+        let body = request_body::whole(body.take(), entry.limits.body, idle)
+            .map_err(|fault| unbegun(id, entry, fault))?;
         let responding = asking.start(engine, body);
         let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         responding.response(&self.head.method).await.map_err(failed)
@@ -222,6 +216,12 @@ impl<'a> Asked<'a> {
         let waiting = entry.limits.queue_time + MARGIN;
         self.progress.answering(entry.limits.time.map(|time| time + waiting));
     }
+}
+
+/// Tells of a job that failed before the engine saw it, which counts those that it ends.
+fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+    entry.record.blame(fault.code());
+    failed(id, entry, fault)
 }
 
 /// Tells the log of a job that failed, and the client.

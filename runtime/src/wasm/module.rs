@@ -154,10 +154,7 @@ pub(super) fn bare() -> WasiCtxBuilder {
 
 /// Gives a guest what its job holds.
 pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
-    wasi.arg(job.entry.name.as_str()).args(&job.args);
-    for (name, value) in job.env.iter() {
-        wasi.env(name, value);
-    }
+    give_words(wasi, &job);
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
     // Unbounded here: the log takes so many lines a second, and the tail holds so many bytes.
@@ -167,12 +164,17 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
 /// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
 /// is for the log, whichever stream it prints to: its response takes another way.
 pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, log: Output, job: &Job) {
+    give_words(wasi, job);
+    let log = Stdout::new(log, u64::MAX);
+    wasi.stdout(log.clone()).stderr(log);
+}
+
+/// Gives a guest its arguments and variables.
+fn give_words(wasi: &mut WasiCtxBuilder, job: &Job) {
     wasi.arg(job.entry.name.as_str()).args(&job.args);
     for (name, value) in job.env.iter() {
         wasi.env(name, value);
     }
-    let log = Stdout::new(log, u64::MAX);
-    wasi.stdout(log.clone()).stderr(log);
 }
 
 /// Puts the bounds on a store that hold for every kind of module.

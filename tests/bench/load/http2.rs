@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::exchange::{Exchange, HOST};
-
-/// RFC 9113 §3.4.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::wire::{PREFACE, block, flag, frame, kind};
 
 /// Length, kind, flags, stream: RFC 9113 §4.1.
 const HEADER: usize = 9;
@@ -18,24 +16,6 @@ const STREAM: std::ops::Range<usize> = 5..HEADER;
 /// The window that a connection begins with, and half of it, when it is filled up again: RFC 9113 §6.9.2.
 const WINDOW: usize = 65_535;
 const LOW: usize = WINDOW / 2;
-
-/// Kinds of frames: RFC 9113 §6.
-mod kind {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
-}
-
-/// Flags of frames.
-mod flag {
-    pub(super) const ACK: u8 = 1;
-    pub(super) const END_STREAM: u8 = 1;
-    pub(super) const END_HEADERS: u8 = 4;
-}
 
 /// Where the conversation is.
 pub(super) struct Session {
@@ -75,7 +55,7 @@ impl Session {
         let scheme = if secure { "https" } else { "http" };
         let fields =
             [(":method", *method), (":scheme", scheme), (":path", path.as_str()), (":authority", HOST)];
-        let request = frame(kind::HEADERS, flag::END_STREAM | flag::END_HEADERS, &block(&fields)?);
+        let request = frame(kind::HEADERS, flag::END_STREAM | flag::END_HEADERS, 0, &block(&fields));
         Ok(Session { request, wants: wants.clone(), at_once, next: 1, under_way: Vec::new(), used: 0 })
     }
 
@@ -84,7 +64,7 @@ impl Session {
         // A table of no size: then the server writes every field out, and a status of 200 is one byte.
         const SETTINGS_HEADER_TABLE_SIZE: [u8; 6] = [0, 1, 0, 0, 0, 0];
         out.extend(PREFACE);
-        out.extend(frame(kind::SETTINGS, 0, &SETTINGS_HEADER_TABLE_SIZE));
+        out.extend(frame(kind::SETTINGS, 0, 0, &SETTINGS_HEADER_TABLE_SIZE));
         for _ in 0..self.at_once {
             self.ask(out);
         }
@@ -107,8 +87,8 @@ impl Session {
             match kind {
                 kind::DATA => self.data(&Data { stream, flags, payload }, out, latencies)?,
                 kind::HEADERS => head(flags, payload)?,
-                kind::SETTINGS if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, &[])),
-                kind::PING if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, payload)),
+                kind::SETTINGS if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, 0, &[])),
+                kind::PING if flags & flag::ACK == 0 => out.extend(frame(kind, flag::ACK, 0, payload)),
                 kind::RST_STREAM | kind::GOAWAY => bail!("the server gave up: {}", payload.escape_ascii()),
                 _ => {}
             }
@@ -141,7 +121,7 @@ impl Session {
         }
         if self.used > LOW {
             let used = u32::try_from(self.used).context("a window larger than there is")?;
-            out.extend(self::frame(kind::WINDOW_UPDATE, 0, &used.to_be_bytes()));
+            out.extend(self::frame(kind::WINDOW_UPDATE, 0, 0, &used.to_be_bytes()));
             self.used = 0;
         }
         Ok(())
@@ -157,25 +137,4 @@ fn head(flags: u8, payload: &[u8]) -> Result<()> {
     let first = payload.iter().find(|byte| *byte & 0xe0 != 0x20);
     ensure!(first == Some(&STATUS_200), "wanted status 200: {}", payload.escape_ascii());
     Ok(())
-}
-
-/// Makes a frame of the connection.
-fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    // All that is sent here is short.
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, 0], payload].concat()
-}
-
-/// Makes a header block: literals that are not indexed, in plain text (RFC 7541 §6.2.2).
-fn block(fields: &[(&str, &str)]) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for (name, value) in fields {
-        bytes.push(0);
-        for text in [name, value] {
-            let length = u8::try_from(text.len()).ok().filter(|length| *length < 127);
-            bytes.push(length.context("a field that is longer than needed here")?);
-            bytes.extend(text.bytes());
-        }
-    }
-    Ok(bytes)
 }

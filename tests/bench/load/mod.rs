@@ -7,6 +7,10 @@ mod http1;
 mod http2;
 mod response;
 mod transport;
+// The tests use more of it.
+#[allow(dead_code)]
+#[path = "../../it/harness/wire.rs"]
+mod wire;
 
 pub(crate) use client::{Client, idle};
 pub(crate) use exchange::{Exchange, Way};

@@ -3,29 +3,7 @@
 use std::io;
 
 use super::Client;
-
-/// Kinds of frames (RFC 9113 §6).
-pub(crate) mod kind {
-    pub(crate) const DATA: u8 = 0;
-    pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const PRIORITY: u8 = 2;
-    pub(crate) const RST_STREAM: u8 = 3;
-    pub(crate) const SETTINGS: u8 = 4;
-    pub(crate) const PING: u8 = 6;
-    pub(crate) const GOAWAY: u8 = 7;
-    pub(crate) const WINDOW_UPDATE: u8 = 8;
-    pub(crate) const CONTINUATION: u8 = 9;
-}
-
-/// Flags of frames.
-pub(crate) mod flag {
-    pub(crate) const ACK: u8 = 1;
-    pub(crate) const END_STREAM: u8 = 1;
-    pub(crate) const END_HEADERS: u8 = 4;
-}
-
-/// What a client begins with.
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) use super::wire::{PREFACE, block, flag, frame, kind};
 
 /// The code of a failure of the server's (RFC 9113 §7).
 pub(crate) const INTERNAL_ERROR: u32 = 2;
@@ -47,40 +25,6 @@ pub(crate) struct Frame {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
-}
-
-/// Makes a frame.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut bytes = length[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-/// Makes a header block: literals that are not indexed, in plain text (RFC 7541 §6.2.2).
-pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (name, value) in fields {
-        bytes.push(0);
-        for text in [name, value] {
-            match u8::try_from(text.len()) {
-                Ok(length @ ..127) => bytes.push(length),
-                _ => {
-                    bytes.push(127);
-                    let mut rest = text.len() - 127;
-                    while rest >= 128 {
-                        bytes.push(u8::try_from(rest % 128).unwrap() | 128);
-                        rest /= 128;
-                    }
-                    bytes.push(u8::try_from(rest).unwrap());
-                }
-            }
-            bytes.extend(text.bytes());
-        }
-    }
-    bytes
 }
 
 /// Makes the frame of a whole request without a body.

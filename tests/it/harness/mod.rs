@@ -14,6 +14,7 @@ mod origin;
 mod random;
 mod secure;
 mod tool;
+mod wire;
 
 pub(crate) use bomb::bomb;
 pub(crate) use certificates::{Authority, Pair};
