@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod calls;
 mod cases;
+mod children;
 mod cli;
 mod compile;
 mod config;

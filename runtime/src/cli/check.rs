@@ -42,21 +42,14 @@ pub(super) fn check(args: Args) -> Result<()> {
     errors.extend(unknown_groups(&config).into_iter().map(|error| error.context(file.to_string())));
     let warnings = untold_secrets(&mut config);
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
-    let tls = config.tls.as_ref().map(Tls::load).transpose();
-    let loader = Loader::new(
-        Sandbox::new(1, Compilation::here(), WasiHttp03::of(config.wasi_http_03))?,
-        progress::bar(),
-    );
-    let catalog = loader.draft(&config, &Catalog::default());
-    let (tls, refused) = match tls {
-        Ok(tls) => (tls, Vec::new()),
-        Err(refused) => (None, refused),
-    };
-    errors.extend(refused.into_iter().chain(catalog.err().into_iter().flatten()));
-    let certificates = tls.iter().flat_map(Tls::warnings).map(|warning| format!("tls: {warning}"));
+    let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::of(config.wasi_http_03))?;
+    let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
+    let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
+    let certificates = certificates.map(|warning| format!("tls: {warning}"));
     for warning in certificates.chain(warnings) {
         complain(&format!("warning: {warning}"));
     }
+    errors.extend(named.sound().err().into_iter().flatten());
     if !errors.is_empty() {
         return Err(lines(&errors));
     }

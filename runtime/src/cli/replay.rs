@@ -59,7 +59,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     }
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
-    let sandbox = Sandbox::new(1, Compilation::here(), WasiHttp03::Served)?;
+    let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
     let entry = loader.entry(&args.handler(&bundle)?)?;
     let mut job = engine.job_of(entry);

@@ -84,7 +84,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             let handlers = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let places = if alone { 1 } else { u32::try_from(PLACES)? };
-            let sandbox = Sandbox::new(places, Compilation::here(), WasiHttp03::Served)?;
+            let sandbox = Sandbox::new(places, Compilation::unkept(), WasiHttp03::Served)?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
             let entry = loader.entry(&handlers[0])?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);

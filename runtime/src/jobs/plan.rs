@@ -15,7 +15,7 @@ use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
 use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
-use crate::net::{Tls, differences};
+use crate::net::differences;
 
 /// Compares configurations with what is live.
 pub struct Plan {
@@ -81,13 +81,9 @@ impl Plan {
         config.check_whole().map_err(|error| anyhow!("{error}"))?;
         let live = self.standing.server.engine.live().pin();
         let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live);
-        let tls = config.tls.as_ref().map(Tls::load).transpose();
-        let (tls, draft) = match (tls, self.generations.loader.draft(&config, &live)) {
-            (Ok(tls), Ok(draft)) => (tls, draft),
-            (tls, draft) => {
-                let errors = tls.err().into_iter().flatten().chain(draft.err().into_iter().flatten());
-                return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>()));
-            }
+        let (tls, draft) = match self.generations.loader.examine(&config, &live).sound() {
+            Ok(sound) => sound,
+            Err(errors) => return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>())),
         };
         let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.standing.config.load(), &config, unlike);

@@ -153,14 +153,12 @@ impl Sandbox {
     fn try_compile(&self, source: &Source) -> Result<Code> {
         let kind = self.kind(&source.bytes)?;
         let Compilation { compiler, cache } = &self.compilation;
-        let (engine, fingerprint, flavour) = match &kind {
-            Kind::Core | Kind::Component => (&self.engine, &self.fingerprint, Flavour::Sequential),
-            Kind::Service(Concurrent { engine, fingerprint, .. }) => {
-                (engine, fingerprint, Flavour::Concurrent)
-            }
+        let (fingerprint, flavour) = match &kind {
+            Kind::Core | Kind::Component => (&self.fingerprint, Flavour::Sequential),
+            Kind::Service(Concurrent { fingerprint, .. }) => (fingerprint, Flavour::Concurrent),
         };
         let Some(cache) = cache else {
-            return self.link(&kind, &compiler.compile(engine, flavour, &source.bytes)?);
+            return self.link(&kind, &compiler.compile(flavour, &source.bytes)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
@@ -171,7 +169,7 @@ impl Sandbox {
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(engine, flavour, &source.bytes)?;
+        let artifact = compiler.compile(flavour, &source.bytes)?;
         let code = self.link(&kind, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
@@ -242,9 +240,9 @@ impl WasiHttp03 {
 }
 
 impl Compilation {
-    /// Compiles in this process and keeps nothing: for what ends before it would be of use.
-    pub fn here() -> Compilation {
-        Compilation { compiler: Compiler::InProcess, cache: None }
+    /// Compiles as the daemon does, and keeps nothing: for what is to leave nothing behind.
+    pub fn unkept() -> Compilation {
+        Compilation { compiler: Compiler::child(), cache: None }
     }
 }
 
@@ -276,10 +274,18 @@ impl fmt::Display for Allocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wasm::compile::precompile;
+    use crate::wasm::sealed::Sealed;
 
     fn refusal(bytes: &[u8]) -> String {
-        let sandbox = Sandbox::new(1, Compilation::here(), WasiHttp03::Refused).unwrap();
-        sandbox.compile(&Source::new(bytes.to_vec())).map(drop).unwrap_err().to_string()
+        let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::Refused).unwrap();
+        let linked = sandbox.kind(bytes).and_then(|kind| {
+            // Not by a child: this program is none.
+            let code = Sealed::of(&precompile(&sandbox.engine, bytes)?)?;
+            // SAFETY: `precompile` has returned it just now.
+            sandbox.link(&kind, &unsafe { Artifact::trust(code) })
+        });
+        format!("{:#}", trap::ours(linked.map(drop).unwrap_err()))
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 
 mod code;
+mod examined;
 mod handler;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,9 +18,11 @@ use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::given::{self, Given};
 use crate::job::{Entry, Env, Name};
+use crate::net::Tls;
 use crate::record::Store;
 use crate::wasm::{Code, Digest, Sandbox, Source};
 use code::Codes;
+use examined::Examined;
 use handler::{Ground, for_programs, make, show};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
@@ -114,7 +117,8 @@ impl Loader {
     /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
     ///
     /// # Errors
-    /// As [`draft`](Loader::draft).
+    /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
+    /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Catalog, Vec<Error>> {
         let codes = Codes::default();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
@@ -125,13 +129,13 @@ impl Loader {
         Ok(Catalog { cors, version_header, reason_header, ..next })
     }
 
-    /// Makes what [`catalog`](Loader::catalog) would be made of, and forgets that it was asked.
-    ///
-    /// # Errors
-    /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
-    /// the name of a built-in job.
-    pub fn draft(&self, config: &Config, base: &Catalog) -> Result<Draft, Vec<Error>> {
-        self.drafted(config, base, &Codes::default())
+    /// Makes what [`catalog`](Loader::catalog) would be made of, and the certificates beside it, and
+    /// forgets that it was asked. Blocks for as long as compiling takes.
+    pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
+        Examined {
+            tls: config.tls.as_ref().map(Tls::load).transpose(),
+            draft: self.drafted(config, base, &Codes::default()),
+        }
     }
 
     fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {

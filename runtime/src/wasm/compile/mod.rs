@@ -1,4 +1,4 @@
-//! From a module to machine code: here, or in a child of ourselves that may fail alone.
+//! From a module to machine code: in a child of ourselves that may fail alone.
 
 mod child;
 mod reason;
@@ -18,7 +18,6 @@ use self::slots::Slots;
 use super::artifact::Artifact;
 use super::flavour::Flavour;
 use super::layer::Layer;
-use super::sealed::Sealed;
 
 /// The verb by which a program of ours is told to be the child.
 pub const VERB: &str = "compile-worker";
@@ -29,16 +28,9 @@ pub const CONCURRENT: &str = "concurrent";
 /// Bytes of the largest machine code.
 const LARGEST_CODE: u64 = 512 << 20;
 
-/// Who compiles.
-pub enum Compiler {
-    /// This process, on all cores: for a process that serves nobody.
-    InProcess,
-    /// A child for each module, at the least priority and within limits.
-    Child(Children),
-}
-
-/// The children that compile.
-pub struct Children {
+/// Has a child compile each module, at the least priority and within limits: whoever asks, a daemon or
+/// somebody at a terminal, a module is a stranger's.
+pub struct Compiler {
     program: PathBuf,
     slots: Slots,
 }
@@ -48,32 +40,26 @@ impl Compiler {
     pub fn child() -> Compiler {
         // Not the path that the program had when it started: another version may lie there by now,
         // whose code this engine refuses. The kernel's link keeps to what is running.
-        Compiler::Child(Children { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() })
+        Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() }
     }
 
     /// Compiles a module for an engine of this flavour. Blocks for as long as that takes, which is
-    /// bounded for a child.
+    /// bounded.
     ///
     /// # Errors
     /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
-    pub(super) fn compile(&self, engine: &Engine, flavour: Flavour, wasm: &[u8]) -> Result<Artifact> {
+    pub(super) fn compile(&self, flavour: Flavour, wasm: &[u8]) -> Result<Artifact> {
         scan::look(wasm)?;
-        let code = match self {
-            Compiler::InProcess => Sealed::of(&precompile(engine, wasm)?)?,
-            Compiler::Child(children) => {
-                let _slot = children.slots.take();
-                child::compile(&children.program, flavour, wasm)?
-            }
-        };
-        // SAFETY: `precompile` has returned these bytes, here or in a child that is this very
-        // program, which writes nothing else (`worker::work`) through a pipe that it alone holds
-        // (`child::compile`).
+        let _slot = self.slots.take();
+        let code = child::compile(&self.program, flavour, wasm)?;
+        // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
+        // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).
         Ok(unsafe { Artifact::trust(code) })
     }
 }
 
 /// Compiles a module in this process.
-fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
+pub(super) fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     match Layer::of(wasm)? {
         Layer::Core => engine.precompile_module(wasm).context("not a valid module"),
         Layer::Component => engine.precompile_component(wasm).context("not a valid component"),
