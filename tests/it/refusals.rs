@@ -24,7 +24,7 @@ const EARLY: &[(&[u8], u16, &str, &str)] = &[
         "malformed_request",
         "GET /b\\\"<\\u{1b}[31m -> 400 ",
     ),
-    (b"nonsense\r\n\r\n", 400, "malformed_request", "nonsense -> 400 "),
+    (b"nonsense\r\n\r\n", 400, "malformed_request", "INFO \"nonsense\" -> 400 "),
     (b"\r\n\r\n", 400, "malformed_request", "- -> 400 "),
     (
         b"POST /c HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n",
@@ -46,7 +46,15 @@ const EARLY: &[(&[u8], u16, &str, &str)] = &[
         "not_implemented",
         "POST /g -> 501 ",
     ),
-    (b"GET /h HTTP/3.0\r\nHost: a\r\n\r\n", 505, "http_version", "GET /h HTTP/3.0 -> 505 "),
+    (b"GET /h HTTP/3.0\r\nHost: a\r\n\r\n", 505, "http_version", "INFO \"GET /h HTTP/3.0\" -> 505 "),
+    // It would read as a line about a request that was answered.
+    (
+        b"GET /k -> 200 hello@0123456789ab 6 bytes in 1.0ms for 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        400,
+        "malformed_request",
+        "INFO \"GET /k -> 200 hello@0123456789ab 6 bytes in 1.0ms for 127.0.0.1:1\" -> 400 ",
+    ),
+    (b"GET  /l\" HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request", "INFO \"GET  /l\\\"\" -> 400 "),
 ];
 
 #[test]
@@ -184,6 +192,8 @@ fn a_stream_that_http_1_would_refuse_is_refused_alone() {
         (&[("host", "TEST:80")], 200),
         (&[("host", "test:443")], 400),
         (&[("host", "test"), ("host", "test")], 400),
+        (&[("content-length", "0")], 200),
+        (&[("content-length", "0"), ("content-length", "0")], 400),
         (&[("expect", "x")], 417),
         (&[("x", &large)], 431),
     ] {
@@ -196,7 +206,7 @@ fn a_stream_that_http_1_would_refuse_is_refused_alone() {
         assert!(!answer.body.is_empty());
         stream += 2;
     }
-    daemon.counted(COUNTED, &["reason=\"malformed_request\""], 5.0);
+    daemon.counted(COUNTED, &["reason=\"malformed_request\""], 6.0);
     client.send(get(stream, "/"));
     assert_eq!(client.answer(stream).status, 200);
 }

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use super::deadline::Progress;
+use super::error::Refusal;
 use super::framing::Bounds;
 use super::inspected::{Inspected, Version};
 use super::server::{Purpose, Server, Settings};
@@ -51,9 +52,11 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
         late = late => late,
     };
     match version {
-        // What was agreed on is spoken (RFC 9113 §3.2).
-        Ok(Version::One) if spoken == Some(Protocol::Http2) => {
-            debug!("connection from {}: no HTTP/2", accepted.peer.remote())
+        // Over TLS, what was agreed on is spoken, and HTTP/1.1 where nothing was (RFC 9113 §3.2).
+        Ok(Version::One) if spoken == Some(Protocol::Http2) => accepted.cut_off(&Refusal::Version),
+        Ok(Version::Two) if spoken != Some(Protocol::Http2) && accepted.peer.secured().is_some() => {
+            // Where its preface is a request of a version that is none of HTTP/1.
+            serve_one_by_one(accepted, stream).await;
         }
         Ok(Version::One) => serve_one_by_one(accepted, stream).await,
         // Boxed: a connection of HTTP/1 need not be as large.

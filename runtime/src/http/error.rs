@@ -144,7 +144,11 @@ impl Refusal {
             }
             Refusal::NotTls => "this port speaks TLS: ask for https://".to_owned(),
             Refusal::Flood => "a flood of frames".to_owned(),
-            Refusal::Version => "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here".to_owned(),
+            Refusal::Version => {
+                "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here; over TLS, HTTP/2 with a client that agrees on it \
+                 (ALPN)"
+                    .to_owned()
+            }
             Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
             Refusal::Loop => {
                 "the request goes round in circles: it has come back to this daemon too often".to_owned()

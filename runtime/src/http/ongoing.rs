@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::runtime::Handle;
 
@@ -56,6 +56,9 @@ impl Work {
             source.ignore();
             poll_fn(|context| self.poll(context)).await?;
             response.headers_mut().remove(CONTENT_LENGTH);
+            if head.status == StatusCode::RESET_CONTENT {
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
             return Ok(response.map(|()| Body::empty()));
         }
         if method == Method::HEAD {
@@ -68,9 +71,10 @@ impl Work {
     }
 }
 
-/// Reports whether a response of this status has no body (RFC 9110 §6.4.1).
+/// Reports whether a response of this status has no body (RFC 9110 §6.4.1). One to reset a form may not
+/// have one either, but has to say so (§15.3.6); those below 200 no handler may give.
 fn bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// A body that a job writes while it is read.

@@ -3,7 +3,7 @@
 //! h2 has decoded it by then: a head that breaks the rules of the protocol is a stream that it has reset,
 //! and the fragment of a `:path` it has dropped.
 
-use http::header::{EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
@@ -63,6 +63,10 @@ pub(super) fn check(head: &Parts, settings: &Settings) -> Result<(), Refusal> {
     // RFC 9113 §8.2.1.
     if headers.values().any(is_padded) {
         return malformed("a header field whose value begins or ends with a space");
+    }
+    // h2 holds a body to the first, and hyper lets equal ones pass.
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return malformed("more than one Content-Length");
     }
     // RFC 9110 §10.1.1.
     if !headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {

@@ -49,7 +49,8 @@ impl Stream {
     }
 
     /// Returns the protocol that both sides agreed on during the TLS handshake (ALPN, RFC 7301). None: the
-    /// connection is in clear, or the client offered none; then HTTP/1.1 is meant, or what the bytes say.
+    /// connection is in clear, or the client offered none; then HTTP/1.1 is meant over TLS, and what the bytes say in
+    /// clear.
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => None,

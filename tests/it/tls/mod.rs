@@ -6,3 +6,4 @@ mod metrics;
 mod reload;
 mod serving;
 mod site;
+mod versions;

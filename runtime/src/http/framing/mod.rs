@@ -15,7 +15,7 @@ use memchr::memchr;
 
 use super::error::Refusal;
 use head::{Behind, Head};
-use text::{chunk_size, has_control, split};
+use text::{chunk_size, has_control, is_token, split};
 
 /// How large a head may be, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ pub(super) struct Breach {
     /// Whether they are a head's, which nobody has seen, or a body's, which somebody may be reading.
     pub(super) of: Part,
     pub(super) refusal: Refusal,
-    /// What is known of the request line, fit for a log.
+    /// What is known of the request line, fit for a log: a method and a target, something quoted, or `-`.
     pub(super) asked: String,
 }
 
@@ -177,7 +177,8 @@ impl Framing {
         Ok(Passed::All)
     }
 
-    /// Shows the request line of a head that goes on, or begins, with these bytes.
+    /// Shows the request line of a head that goes on, or begins, with these bytes. What is not a method and a
+    /// target is quoted: with spaces in it, it could read as a line about another request.
     fn shown(&self, bytes: &[u8]) -> String {
         let line = match (&self.asked[..], &self.line[..]) {
             ([], []) => first_line(bytes),
@@ -185,9 +186,13 @@ impl Framing {
             (asked, _) => asked,
         };
         let asked = line.strip_suffix(b" HTTP/1.1").or(line.strip_suffix(b" HTTP/1.0")).unwrap_or(line);
-        match asked {
-            [] => "-".to_owned(),
-            asked => String::from_utf8_lossy(asked).escape_debug().to_string(),
+        let text = String::from_utf8_lossy(asked);
+        match text.split_once(' ') {
+            None if text.is_empty() => "-".to_owned(),
+            Some((method, target)) if is_token(method.as_bytes()) && !target.contains(' ') => {
+                text.escape_debug().to_string()
+            }
+            Some(_) | None => format!("{text:?}"),
         }
     }
 

@@ -78,7 +78,7 @@ fn what_is_refused_is_named_in_whatever_pieces_it_comes() {
     for (bad, shown) in [
         (&b"POST /a?\xe2\x80\xae HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n"[..], "POST /a?\\u{202e}"),
         (b"\r\nGET /b HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", "GET /b"),
-        (b"nonsense\r\n", "nonsense"),
+        (b"nonsense\r\n", "\"nonsense\""),
         (b"\r\n\r\n", "-"),
     ] {
         for piece in 1..bad.len() + good.len() {

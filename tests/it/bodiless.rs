@@ -1,0 +1,66 @@
+//! Statuses that have no content (RFC 9110 §6.4.1, §15.3.6), whatever a handler writes behind them.
+
+use crate::harness::frames::{Frames, flag, get, head, kind};
+use crate::harness::{Client, Daemon, Program, Setup};
+
+/// The statuses, and the length that is told with each.
+pub(crate) const BODILESS: [(u16, Option<&str>); 3] = [(204, None), (205, Some("0")), (304, None)];
+
+/// `/204` and its kin answer with that status, a length and a body.
+fn daemon() -> Daemon {
+    BODILESS
+        .into_iter()
+        .fold(Setup::new(""), |setup, (status, _)| {
+            let said = format!("Status: {status}\nContent-Type: text/plain\nContent-Length: 5\n\nbody\n");
+            setup.handler(&status.to_string(), "", &Program::new().say(&said).wasm())
+        })
+        .handler("200", "", &Program::text().say("hello\n").wasm())
+        .start()
+}
+
+/// Asks for each status on one connection, by its path below this, and holds the answers to the rules.
+pub(crate) fn over_http_1(mut client: Client, below: &str) {
+    for (status, length) in BODILESS {
+        for method in ["GET", "HEAD"] {
+            let response = client.ask(method, &format!("{below}/{status}"), "");
+
+            assert_eq!((response.status(), response.field("content-length")), (status, length), "{method}");
+            assert_eq!(response.field("transfer-encoding"), None, "{method} {status}");
+            assert!(response.body.is_empty(), "{method} {status}: {response:?}");
+        }
+    }
+    // Nothing is left on the connection of a body that none may have.
+    assert_eq!(client.get(&format!("{below}/200")).status(), 200);
+}
+
+/// Asks for each status frame by frame: the head is all there is.
+pub(crate) fn over_http_2(client: Client, below: &str) {
+    let mut client = Frames::begin(client, &[]);
+    let mut stream = 1;
+    for (status, _) in BODILESS {
+        let path = format!("{below}/{status}");
+
+        client.send(get(stream, &path));
+        let answer = client.next();
+        client.send(head(stream + 2, "HEAD", &path, &[], flag::END_STREAM));
+        let again = client.next();
+
+        assert_eq!(answer.status(), status);
+        for answer in [answer, again] {
+            assert_eq!((answer.kind, answer.ends()), (kind::HEADERS, true), "{status}: {answer:?}");
+        }
+        stream += 4;
+    }
+    client.send(get(stream, &format!("{below}/200")));
+    assert_eq!(client.answer(stream).status, 200);
+}
+
+#[test]
+fn a_program_cannot_give_them_any_over_http_1() {
+    over_http_1(daemon().client(), "");
+}
+
+#[test]
+fn a_program_cannot_give_them_any_over_http_2() {
+    over_http_2(daemon().client(), "");
+}
