@@ -19,8 +19,9 @@ fn compiler(parent: u32) -> Option<Pid> {
     Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
 }
 
-/// Starts a verb, kills the compiler it has, and returns its exit status and what it says.
-fn with_its_compiler_killed(verb: &mut Command) -> (Option<i32>, String) {
+/// Starts a verb, sends the compiler it has these signals, the last of which ends it, and returns the
+/// exit status of the verb and what it says.
+fn with_its_compiler_sent(verb: &mut Command, signals: &[Signal]) -> (Option<i32>, String) {
     let mut child = verb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Log::of(child.stderr.take().unwrap());
     let worker = until("it has a compiler", || {
@@ -28,7 +29,7 @@ fn with_its_compiler_killed(verb: &mut Command) -> (Option<i32>, String) {
         assert!(ended.is_none(), "{ended:?}: {}", log.text());
         compiler(child.id())
     });
-    kill_process(worker, Signal::KILL).unwrap();
+    signals.iter().for_each(|signal| kill_process(worker, *signal).unwrap());
     let status = within(PATIENCE, "it ends", || child.try_wait().unwrap());
     (status.code(), log.whole())
 }
@@ -59,9 +60,36 @@ fn check_run_and_replay_compile_in_a_child_that_may_fail_alone() {
         &["run", "./one.wasm"],
         &["replay", "--module", "one.wasm", &record],
     ] {
-        let (status, said) = with_its_compiler_killed(portcullis().args(verb).current_dir(&dir));
+        let mut command = portcullis();
+        let (status, said) = with_its_compiler_sent(command.args(verb).current_dir(&dir), &[Signal::KILL]);
 
         assert_eq!(status, Some(1), "{verb:?}: {said}");
         assert!(said.contains("one.wasm: the compiler was killed: "), "{verb:?}: {said}");
     }
+}
+
+#[test]
+fn what_is_sent_to_everybody_does_not_end_a_child_that_compiles() {
+    let setup = Setup::one("", &bomb());
+    let mut check = portcullis();
+    check.arg("check").current_dir(setup.path(""));
+
+    let (status, said) = with_its_compiler_sent(
+        &mut check,
+        &[Signal::HUP, Signal::INT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::KILL],
+    );
+
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("one.wasm: the compiler was killed: "), "{said}");
+}
+
+#[test]
+fn a_signal_that_nobody_holds_back_is_no_mistake_of_the_compilers() {
+    let setup = Setup::one("", &bomb());
+    let mut check = portcullis();
+    check.arg("check").current_dir(setup.path(""));
+
+    let (_, said) = with_its_compiler_sent(&mut check, &[Signal::ALARM]);
+
+    assert!(said.contains("the compiler was ended by signal 14, which somebody sent it"), "{said}");
 }

@@ -42,6 +42,7 @@ mod profiler;
 mod refusals;
 mod replay;
 mod schedules;
+mod signals;
 mod smuggling;
 mod sockets;
 mod speaker;

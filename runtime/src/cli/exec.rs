@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::confine;
 use crate::net::Activation;
 
 /// Becomes another program. The job `upgrade` starts the next process of the daemon with it: who passes
@@ -27,5 +28,9 @@ pub(super) fn exec(args: Args) -> Result<()> {
     if std::env::var_os("WATCHDOG_PID").is_some() {
         command.env("WATCHDOG_PID", &ours);
     }
+    // What it becomes has not read its configuration yet, so that there is nothing to read anew. Not
+    // held: another version may not know that it has to let them through.
+    confine::ignore_changes();
+    confine::let_through();
     Err(command.exec()).with_context(|| args.program.display().to_string())
 }

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::confine::Held;
 use crate::observe::log::{self, Level};
 use crate::observe::plain;
 use crate::wasm::compile;
@@ -82,7 +83,15 @@ enum Verb {
 
 /// Runs the program and says how it ended. Errors are printed, a line each.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
+    // First of all: a daemon that is told something before it listens acts on it afterwards.
+    let held = Held::new();
+    let verb = Cli::parse().verb;
+    if matches!(verb, Verb::Serve(_) | Verb::Exec(_)) {
+        held.keep();
+    } else {
+        drop(held);
+    }
+    let outcome = match verb {
         Verb::Up(args) => up::up(args),
         Verb::Serve(args) => serve::serve(args),
         Verb::Run(args) => run::run(args),

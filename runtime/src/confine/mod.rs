@@ -1,12 +1,14 @@
-//! What this process, or one thread of it, takes from itself so that a fault in it reaches less.
+//! What this process, or one thread of it, takes from itself so that less can reach it, and a fault in it less.
 //!
-//! Each step is for good, for the thread that takes it and all that it starts. So the daemon takes
-//! them before it has a second thread.
+//! Each step but those of `signals` is for good, for the thread that takes it and all that it starts. So
+//! the daemon takes them before it has a second thread.
 
 mod calls;
 mod ground;
 mod privileges;
+mod signals;
 
 pub use calls::{Calls, refuse};
 pub use ground::{Ground, Place, Reach, places_beyond};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
+pub use signals::{Held, ignore_changes, let_through};

@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use super::signals::Signals;
 use crate::config::Config;
+use crate::confine;
 use crate::jobs::Source;
 
 /// A daemon that has read its configuration, and nothing else.
@@ -28,6 +29,8 @@ pub fn begin(source: &Source) -> Result<Option<Begun>> {
     let source = Arc::clone(source);
     let begun = runtime.block_on(async {
         let mut signals = Signals::listen()?;
+        // What came before that as well. No other thread is there yet, to which they would not get.
+        confine::let_through();
         // Apart: reading a file waits for others, who may not answer.
         let reading = tokio::task::spawn_blocking(move || source());
         let config = tokio::select! {

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::engine::{Engine, Failure};
+use crate::job::Stop;
+use crate::jobs::Follower;
 
 /// What a signal may ask for besides the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +25,8 @@ pub(super) enum Change {
 /// everything as it was.
 pub(super) struct Changes {
     engine: Arc<Engine>,
+    /// Once it is raised nothing begins any more.
+    stop: Stop,
     /// One at most.
     under_way: JoinSet<()>,
     /// One of each kind at most: whoever asked last finds what changed before.
@@ -29,13 +34,13 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub(super) fn new(engine: Arc<Engine>) -> Changes {
-        Changes { engine, under_way: JoinSet::new(), waiting: VecDeque::new() }
+    pub(super) fn new(engine: Arc<Engine>, stop: Stop) -> Changes {
+        Changes { engine, stop, under_way: JoinSet::new(), waiting: VecDeque::new() }
     }
 
     /// Begins a change, or has it wait for the one under way.
     pub(super) fn ask(&mut self, change: Change) {
-        if self.under_way.is_empty() {
+        if self.under_way.is_empty() && self.stop.reason().is_none() {
             self.begin(change);
         } else if self.waiting.contains(&change) {
             info!("{change}: one waits already, and will see what has changed until then");
@@ -46,6 +51,7 @@ impl Changes {
     }
 
     /// Waits for the end of the change under way, and begins the next one; pending, while there is none.
+    /// Behind an upgrade that succeeded none begins: it is the new process's.
     ///
     /// # Cancel safety
     /// A dropped wait loses nothing.
@@ -55,11 +61,21 @@ impl Changes {
                 if let Err(failure) = ended {
                     error!("a change broke off, what served before goes on: {failure}");
                 }
-                if let Some(next) = self.waiting.pop_front() {
+                if self.stop.reason().is_none()
+                    && let Some(next) = self.waiting.pop_front()
+                {
                     self.begin(next);
                 }
             }
             None => std::future::pending().await,
+        }
+    }
+
+    /// Breaks off the change under way, and passes those that wait on to the process that has taken over,
+    /// if one has.
+    pub(super) fn end(mut self, follower: Option<&Follower>) {
+        if let Some(follower) = follower {
+            self.waiting.drain(..).for_each(|change| change.pass_on(follower));
         }
     }
 
@@ -77,7 +93,21 @@ impl Changes {
 impl Drop for Changes {
     fn drop(&mut self) {
         for change in &self.waiting {
-            warn!("{change}: not done, this process ends; after an upgrade, ask the new one");
+            warn!("{change}: not done, this process ends");
+        }
+    }
+}
+
+impl Change {
+    /// Asks another process for it, as this one was asked.
+    pub(super) fn pass_on(self, follower: &Follower) {
+        let signal = match self {
+            Change::Reload => Signal::HUP,
+            Change::Upgrade => Signal::USR2,
+        };
+        match follower.tell(signal) {
+            Ok(()) => info!("{self}: passed on to process {}", follower.process),
+            Err(failure) => warn!("{self}: not done: {failure:#}"),
         }
     }
 }
@@ -146,7 +176,7 @@ mod tests {
         let engine = Engine::new(4);
         let held = Arc::new(Held { begun: AtomicUsize::new(0), let_go: Semaphore::new(0) });
         engine.registry().register("reload", held.clone()).unwrap();
-        let mut changes = Changes::new(engine);
+        let mut changes = Changes::new(engine, Stop::new());
         changes.ask(Change::Reload);
         while held.begun.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;

@@ -70,9 +70,8 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         hardened.tell_of("files", taken);
     }
     if steps.syscalls {
-        let taken = if inherited { Ok("as before".to_owned()) } else { refused() };
-        hardened
-            .tell_of("syscalls", taken.map(|refused| format!("system calls: {refused} refused (seccomp)")));
+        let taken = if inherited { Ok("refused as before".to_owned()) } else { refused() };
+        hardened.tell_of("syscalls", taken.map(|told| format!("system calls: {told} (seccomp)")));
     }
     // Only whole: what was not taken may be taken by the next process.
     let whole = hardened.told.iter().all(|told| !matches!(told, Told::Kept(..)));
@@ -81,7 +80,7 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
 }
 
 fn refused() -> Result<String> {
-    Ok(confine::refuse(Calls::Daemon)?.to_string())
+    Ok(format!("{} refused", confine::refuse(Calls::Daemon)?))
 }
 
 impl Hardened {

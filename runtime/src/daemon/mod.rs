@@ -173,7 +173,7 @@ impl Daemon {
     /// # Errors
     /// Serving failed.
     pub async fn run(mut self) -> Result<Exit> {
-        let mut changes = Changes::new(self.engine.clone());
+        let mut changes = Changes::new(self.engine.clone(), self.stop.clone());
         let served = loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
@@ -195,7 +195,7 @@ impl Daemon {
             }
         };
         // What is half loaded would be closed as soon as it was there.
-        drop(changes);
+        changes.end(self.standing.follower());
         let Daemon {
             engine,
             standing,
@@ -214,17 +214,22 @@ impl Daemon {
         let second = async {
             loop {
                 match signals.next().await {
-                    Sent::Change(change) => info!("{change}: no more, the daemon drains"),
+                    Sent::Change(change) => match standing.follower() {
+                        Some(follower) => change.pass_on(follower),
+                        None => info!("{change}: no more, the daemon drains"),
+                    },
                     Sent::End(signal) => return signal,
                 }
             }
         };
         tokio::select! {
-            exit = ended => Ok(exit),
+            // What has come is looked at before the end of everything.
+            biased;
             signal = second => {
                 warn!("ended at once by a second signal");
                 Ok(Exit::Signalled(signal))
             }
+            exit = ended => Ok(exit),
         }
     }
 }
@@ -292,7 +297,7 @@ async fn drain(
 ) -> Exit {
     let grace = standing.config.load().grace;
     info!("draining: requests under way have {grace:?}");
-    if !standing.is_handed_over() {
+    if standing.follower().is_none() {
         systemd::stopping();
     }
     if systemd::keeps_descriptors() {

@@ -1,6 +1,7 @@
 //! The road that every change of the catalog takes: aside, proved, published, one at a time.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,6 +23,8 @@ pub struct Generations {
     /// What makes entries and catalogs.
     pub loader: Loader,
     turn: tokio::sync::Mutex<()>,
+    /// Whether another process makes them from now on.
+    ended: AtomicBool,
     /// The versions that served before, the latest last.
     past: Mutex<HashMap<Name, VecDeque<Arc<Entry>>>>,
 }
@@ -40,18 +43,26 @@ impl Generations {
     /// Makes the road of an engine, which holds the jobs that use it.
     pub fn new(engine: &Arc<Engine>, loader: Loader) -> Generations {
         let engine = Arc::downgrade(engine);
-        Generations { engine, loader, turn: tokio::sync::Mutex::default(), past: Mutex::default() }
+        let (turn, ended) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
+        Generations { engine, loader, turn, ended, past: Mutex::default() }
+    }
+
+    /// Refuses everybody who waits for a turn, and who will: who changed what nobody serves any more would
+    /// be told that it was done.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
     }
 
     /// Waits for the right to publish.
     ///
     /// # Errors
-    /// [`Fault::Draining`]: the engine is gone.
+    /// The engine is gone, or another process has taken over.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the line.
-    pub async fn turn(&self) -> Result<Turn<'_>, Fault> {
+    pub async fn turn(&self) -> Result<Turn<'_>> {
         let turn = self.turn.lock().await;
+        ensure!(!self.ended.load(Ordering::Acquire), "another process has taken over meanwhile: ask again");
         let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
         let base = engine.live().pin();
         Ok(Turn { generations: self, engine, base, _turn: turn })

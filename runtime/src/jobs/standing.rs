@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
+use super::follower::Follower;
 use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, Server, Settings};
@@ -27,7 +27,7 @@ pub struct Standing {
     pub admin: Arc<Sockets>,
     /// What answers their connections.
     pub server: Arc<Server>,
-    handed_over: AtomicBool,
+    follower: OnceLock<Follower>,
     /// What the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
 }
@@ -41,19 +41,13 @@ impl Standing {
         server: Arc<Server>,
     ) -> Standing {
         let sockets = Arc::new(sockets);
-        Standing {
-            config,
-            sockets,
-            admin,
-            server,
-            handed_over: AtomicBool::new(false),
-            kept: Mutex::default(),
-        }
+        Standing { config, sockets, admin, server, follower: OnceLock::new(), kept: Mutex::default() }
     }
 
-    /// Lets go of the sockets: another process accepts from them.
-    pub(super) fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Release);
+    /// Lets go of the sockets: this process accepts from them.
+    pub(super) fn hand_over(&self, follower: Follower) {
+        // Once: whoever has handed over has nothing left to hand over.
+        let _first = self.follower.set(follower);
         self.leave_files();
         self.sockets.close(Leave::Gently);
         self.admin.close(Leave::Gently);
@@ -71,9 +65,9 @@ impl Standing {
         self.sockets.own()
     }
 
-    /// Reports whether another process has taken over.
-    pub fn is_handed_over(&self) -> bool {
-        self.handed_over.load(Ordering::Acquire)
+    /// Returns the process that has taken over, if one has.
+    pub fn follower(&self) -> Option<&Follower> {
+        self.follower.get()
     }
 
     /// Has the service manager keep the sockets that we bound, for the next process, and no others.

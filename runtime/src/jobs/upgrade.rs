@@ -16,9 +16,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::info;
 
+use super::follower::Follower;
 use super::generations::Generations;
 use super::standing::Standing;
 use super::tell::tell;
+use crate::confine::Held;
 use crate::job::{Handler, Job, Run, Stop, StopReason};
 use crate::net::{Activation, Successor};
 use crate::observe::systemd;
@@ -102,6 +104,7 @@ impl Upgrade {
         let stderr = child.stderr.take().context("the new process has no stderr")?;
         let said = tokio::spawn(forward(stderr));
         let mut heir = Heir(Some(child));
+        let follower = Follower::of(process)?;
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
         }
@@ -109,7 +112,8 @@ impl Upgrade {
         info!("upgrade: process {process} serves");
         // Before the sockets go: with the last of them the daemon ends.
         systemd::succeeded_by(process);
-        self.standing.hand_over();
+        self.standing.hand_over(follower);
+        self.generations.end();
         self.stop.raise(StopReason::Shutdown);
         Ok(json!({ "process": process }).to_string())
     }
@@ -126,6 +130,8 @@ impl Upgrade {
         let mappings =
             (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
+        // Until ourselves have begun there and had some of them ignored (`cli::exec`).
+        let _held = Held::new();
         Ok(Command::from(command).spawn()?)
     }
 }

@@ -15,6 +15,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
 use super::{CONCURRENT, LARGEST_CODE, VERB, reason};
+use crate::confine::Held;
 use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
 
@@ -53,6 +54,9 @@ impl Worker {
             Flavour::Sequential => None,
             Flavour::Concurrent => Some(format!("--{CONCURRENT}")),
         };
+        // The child keeps having them wait: what a terminal or a service manager sends to everybody is for
+        // us, with whom the child ends.
+        let held = Held::new();
         let child = Command::new(program)
             .arg0("portcullis")
             .arg(VERB)
@@ -64,6 +68,7 @@ impl Worker {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
+        drop(held);
         let mut child = child.context("start a compiler")?;
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(ended) => Ok(Worker { child, ended }),

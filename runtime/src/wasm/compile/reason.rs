@@ -30,7 +30,11 @@ pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
         Some(Signal::KILL) => {
             format!("the compiler was killed: the host is out of memory, or somebody did it{quoted}")
         }
-        _ => format!("the compiler was ended by signal {signal}: a mistake of the compiler's{quoted}"),
+        // Those by which the kernel ends a program that did what none may, signal(7).
+        Some(Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE | Signal::TRAP | Signal::SYS) => {
+            format!("the compiler was ended by signal {signal}: a mistake of the compiler's{quoted}")
+        }
+        _ => format!("the compiler was ended by signal {signal}, which somebody sent it{quoted}"),
     }
 }
 
@@ -69,6 +73,7 @@ mod tests {
         assert!(of(signal(9), "").contains("killed"));
         let memory = of(signal(6), "memory allocation of 99 bytes failed\nnote: run with x\n");
         assert!(memory.contains("2048 MiB") && memory.ends_with("(memory allocation of 99 bytes failed)"));
-        assert!(of(signal(11), "").contains("signal 11"));
+        assert!(of(signal(11), "").contains("signal 11: a mistake"));
+        assert!(of(signal(3), "").contains("signal 3, which somebody sent"));
     }
 }

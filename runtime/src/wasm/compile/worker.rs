@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use wasmtime::Engine;
 
@@ -74,10 +76,22 @@ fn give_up() {
     drop(taken);
 }
 
+/// Says whether whoever is to get the code has gone.
+fn nobody_reads() -> rustix::io::Result<bool> {
+    let stdout = std::io::stdout();
+    let mut looked = [PollFd::new(&stdout, PollFlags::empty())];
+    // pipe(7): a pipe that nobody can read from any more has an error.
+    Ok(poll(&mut looked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
+}
+
 /// Takes from this process what compiling does not need.
 fn confine() -> rustix::io::Result<()> {
     // The thread that started us waits for us; if its process is killed, nobody does.
     set_parent_process_death_signal(Some(Signal::KILL))?;
+    if nobody_reads()? {
+        // It was killed before that.
+        return Err(Errno::PIPE);
+    }
     let cpu = CPU.as_secs();
     for (resource, soft, hard) in [
         (Resource::As, MEMORY, MEMORY),
