@@ -37,6 +37,7 @@ mod manager;
 mod mounts;
 mod outbound;
 mod pages;
+mod places;
 mod plan;
 mod profiler;
 mod refusals;

@@ -75,3 +75,22 @@ fn a_trial_that_a_reload_would_end_is_named() {
         "{shown}"
     );
 }
+
+#[test]
+fn a_file_that_is_named_in_another_way_than_at_the_start_is_the_same_configuration() {
+    let setup = Setup::one("", &version("one"))
+        .prepend("admin = \"unix://admin.sock\"\ncache = \"cache\"\nrecord_dir = \"failures\"\n");
+    let dir = setup.path("");
+    // As `cd DIR && portcullis serve -c portcullis.toml`.
+    let script = "cd \"$0\" && exec \"$1\" serve -c portcullis.toml -H tcp://127.0.0.1:0";
+    let daemon = setup.under(&["sh", "-c", script, dir.to_str().unwrap()]).start();
+
+    let mut command = portcullis();
+    command.args(["plan", "-c", "portcullis.toml", "--socket", "admin.sock"]).current_dir(dir);
+    let planned = finish(&mut command, b"", PATIENCE);
+
+    let shown = String::from_utf8(planned.stdout).unwrap();
+    assert_eq!((planned.code, shown.as_str()), (Some(0), "nothing changes\n"), "{}", planned.stderr);
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+}

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Error, Result};
 
 use super::{complain, progress, say, serve};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed};
+use crate::daemon::{self, Lacking};
 use crate::jobs::{Loader, lines};
-use crate::net::{Endpoint, Tls, look_up_group};
+use crate::net::Tls;
 use crate::observe::counted;
 use crate::wasm::{Compilation, Sandbox, WasiHttp03};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
 ///
 /// All of them at once: a mistake in the configuration keeps neither certificates nor modules from
-/// being looked at. What only a start can tell is left: whether an address is free, whether a probe is
-/// answered.
+/// being looked at. The directories and sockets are looked at as the user who asks: ask as the one who
+/// will serve. What only a start can tell is left: whether an address is free, whether a probe is
+/// answered. Nothing is made, and a daemon that runs does not notice.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration.
@@ -39,8 +41,9 @@ pub(super) fn check(args: Args) -> Result<()> {
     }
     errors.extend(args.flags.put_over(&mut config).err());
     errors.extend(config.check_whole().err().map(|error| Error::msg(format!("{file}:{error}"))));
-    errors.extend(unknown_groups(&config).into_iter().map(|error| error.context(file.to_string())));
-    let warnings = untold_secrets(&mut config);
+    let Lacking { errors: lacking, mut warnings } = daemon::lacking(&config);
+    errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
+    warnings.extend(untold_secrets(&mut config));
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
     let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::of(config.wasi_http_03))?;
     let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
@@ -55,17 +58,6 @@ pub(super) fn check(args: Args) -> Result<()> {
     }
     say(&format!("{file}: {}, {}: ok", counted(handlers, "handler"), counted(routes, "route")));
     Ok(())
-}
-
-/// Looks up the groups that sockets are to have, of those sockets that there are.
-fn unknown_groups(config: &Config) -> Vec<Error> {
-    let unix = config.listen.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
-    let groups = [
-        ("unix.group", config.unix.group.as_ref().filter(|_| unix)),
-        ("admin_group", config.admin_access.group.as_ref().filter(|_| config.admin.is_some())),
-    ];
-    let wrong = |(key, group): (&'static str, Option<&String>)| look_up_group(group?).context(key).err();
-    groups.into_iter().filter_map(wrong).collect()
 }
 
 /// Leaves out the secrets where no service manager gives any, as in a terminal, and says so.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::file;
-use super::meant::{CacheDir, Config};
+use super::meant::Config;
 use super::reader::At;
 use super::report::Report;
 use crate::confine::{Place, Reach};
@@ -53,7 +53,9 @@ pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &
 }
 
 impl Config {
-    /// Lists the places in the file system that the configuration names, each with the key that does.
+    /// Lists the places in the file system that the configuration names, each with the key that does; but
+    /// neither the cache nor where failed jobs are kept: those a reload does not change, and a daemon does
+    /// without a cache that it cannot have.
     pub fn places(&self) -> Vec<(String, Place)> {
         let mut places: Vec<(String, Place)> = Vec::new();
         let mut add = |key: String, path: &Path, reach| places.push((key, Place::new(path, reach)));
@@ -78,9 +80,6 @@ impl Config {
         }
         if let Some(path) = &self.admin {
             add("admin".to_owned(), parent(path), Reach::Write);
-        }
-        if let CacheDir::At(dir) = &self.cache {
-            add("cache".to_owned(), dir, Reach::Write);
         }
         for file in self.tls.iter().flat_map(|tls| tls.files()) {
             // Whoever renews a certificate puts another file into its place.
@@ -126,6 +125,6 @@ mod tests {
         let places: Vec<String> =
             config.places().iter().map(|(key, place)| format!("{key}: {place}")).collect();
 
-        assert_eq!(places, ["listen: /run/a (write)", "admin: /run (write)", "cache: /var/x (write)"]);
+        assert_eq!(places, ["listen: /run/a (write)", "admin: /run (write)"]);
     }
 }

@@ -61,10 +61,7 @@ pub struct Flawed {
 pub fn examine(path: &Path) -> Result<Config, Flawed> {
     let file = path.display().to_string();
     match given::text(path, LARGEST) {
-        Ok(text) => {
-            let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            read(&text, base.unwrap_or(Path::new(".")), &file)
-        }
+        Ok(text) => read(&text, &base(path), &file),
         Err(refusal) => Err(Flawed { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
     }
 }
@@ -74,8 +71,15 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = given::text(path, LARGEST).ok()?;
     let written = reader::document(&text, &report::Report::new(&text, ""))?.admin?;
-    let base = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    check::admin(&written.value, base.unwrap_or(Path::new("."))).ok()
+    check::admin(&written.value, &base(path)).ok()
+}
+
+/// Says where the relative paths of a configuration file start. Whole, however the file was named: what
+/// it names is compared with what it named when it was read elsewhere.
+fn base(file: &Path) -> PathBuf {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Who stands in a directory that is gone finds nothing there either way.
+    std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned())
 }
 
 /// Reads the text of a configuration; `base` is where its relative paths start, `file` what errors

@@ -35,13 +35,18 @@ pub(super) struct Admin {
 /// # Errors
 /// It cannot be bound.
 pub(super) fn bind(config: &Config, passed: &mut Activation) -> Result<Sockets> {
+    let (endpoints, options) = wanted(config);
+    Sockets::bind(&endpoints, options, passed.part(&endpoints)).context("admin")
+}
+
+/// Says where the admin socket is to be, and how.
+pub(super) fn wanted(config: &Config) -> (Vec<Endpoint>, BindOptions) {
     let options = BindOptions {
         unix_group: config.admin_access.group.clone(),
         unix_mode: config.admin_access.mode,
         ..BindOptions::default()
     };
-    let endpoints: Vec<Endpoint> = config.admin.iter().cloned().map(Endpoint::Unix).collect();
-    Sockets::bind(&endpoints, options, passed.part(&endpoints)).context("admin")
+    (config.admin.iter().cloned().map(Endpoint::Unix).collect(), options)
 }
 
 /// Makes the job `serveadmin`. `asked` is the server that operators ask about.

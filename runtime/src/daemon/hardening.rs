@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use tracing::{debug, info, warn};
 
-use crate::config::{CacheDir, Config};
+use crate::config::Config;
 use crate::confine::{
     self, Calls, Capability, Ground, Place, Reach, is_confined, no_core, no_new_privileges, retain,
 };
@@ -136,13 +136,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         add(dir.unwrap_or(Path::new(".")), reach);
     }
-    let var = |name: &str| std::env::var_os(name);
-    let cache = match &config.cache {
-        CacheDir::Off => None,
-        CacheDir::Standard => cache::Place::standard(var).ok(),
-        CacheDir::At(dir) => cache::Place::at(dir.clone(), var).ok(),
-    };
-    if let Some(cache::Place { dir, key }) = cache {
+    if let Some(Ok(cache::Place { dir, key })) = super::places::cache(&config.cache) {
         add(&made(dir), Reach::Write);
         add(&made(key.parent().map(Path::to_owned).unwrap_or_default()), Reach::Write);
     }

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::Options;
 use super::admin::{self, Admin};
 use super::hardening;
+use super::places;
 use crate::config::{self, CacheDir};
 use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
@@ -19,7 +20,7 @@ use crate::jobs::{
     Upgrade, Version, WatchCanary,
 };
 use crate::record::Store;
-use crate::wasm::cache::{Cache, Place};
+use crate::wasm::cache::Cache;
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Allocation, Compilation, Sandbox, WasiHttp03};
 
@@ -126,13 +127,7 @@ pub(super) fn install(
 
 /// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
 fn cache(dir: &CacheDir) -> Option<Cache> {
-    let var = |name: &str| std::env::var_os(name);
-    let place = match dir {
-        CacheDir::Off => return None,
-        CacheDir::Standard => Place::standard(var),
-        CacheDir::At(dir) => Place::at(dir.clone(), var),
-    };
-    place
+    places::cache(dir)?
         .and_then(|place| Cache::open(&place))
         .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
         .ok()

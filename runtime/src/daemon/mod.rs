@@ -6,6 +6,7 @@ mod changes;
 mod descriptors;
 mod hardening;
 mod install;
+mod places;
 mod schedules;
 mod signals;
 
@@ -32,6 +33,7 @@ use changes::{Changes, whole};
 use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
+pub use places::{Lacking, lacking};
 use signals::{Sent, Signals};
 
 /// What a daemon is started with.
@@ -248,13 +250,17 @@ fn bind(config: Config) -> Result<Bound> {
     let mut activation = Activation::from_env()?;
     // First, so that nothing that is passed in takes its path.
     let admin = admin::bind(&config, &mut activation)?;
-    let options = BindOptions {
+    let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
+    Ok(Bound { config, sockets, admin, most })
+}
+
+/// Says how the sockets of clients are to be bound.
+fn options(config: &Config) -> BindOptions {
+    BindOptions {
         unix_group: config.unix.group.clone(),
         unix_mode: config.unix.mode,
         ..BindOptions::default()
-    };
-    let sockets = Sockets::bind(&config.listen, options, activation)?;
-    Ok(Bound { config, sockets, admin, most })
+    }
 }
 
 impl Exit {

@@ -56,6 +56,16 @@ pub fn bind(
     Ok(listeners)
 }
 
+/// Says whether the Unix sockets among the endpoints could be made, one error each. Makes nothing and
+/// connects to nobody; whether a TCP port is free, only [`bind`] can tell.
+pub fn examine(endpoints: &[Endpoint], options: &BindOptions) -> Vec<anyhow::Error> {
+    let wrong = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Unix(path) => unix::examine(path, options).with_context(|| endpoint.to_string()).err(),
+        Endpoint::Tcp(_) | Endpoint::Fd(_) => None,
+    };
+    endpoints.iter().filter_map(wrong).collect()
+}
+
 fn bind_one(
     endpoint: &Endpoint,
     options: &BindOptions,

@@ -23,12 +23,17 @@ pub(super) fn find(group: &str) -> anyhow::Result<Gid> {
     }
 }
 
-/// Looks whether there is such a group, before a socket is to have it.
+/// Looks whether a socket of ours can have a group.
 ///
 /// # Errors
-/// There is none; what to do.
-pub fn look_up(group: &str) -> anyhow::Result<()> {
-    find(group).map(drop)
+/// There is no such group, or we may not give it a socket; what to do.
+pub fn examine(group: &str) -> anyhow::Result<()> {
+    let gid = find(group)?;
+    let root = rustix::process::geteuid().is_root();
+    if !root && gid != rustix::process::getegid() && !rustix::process::getgroups()?.contains(&gid) {
+        bail!("group {group:?}: join the group, or run as root");
+    }
+    Ok(())
 }
 
 /// Reads lines of group(5): `name:password:gid:members`.

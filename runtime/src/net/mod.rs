@@ -20,11 +20,11 @@ mod tcp;
 mod tls;
 mod unix;
 
-pub use bind::{BindOptions, bind};
+pub use bind::{BindOptions, bind, examine};
 pub use connect::connect;
 pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
 pub use gate::{Draining, Gate, GateState, Opened};
-pub use group::look_up as look_up_group;
+pub use group::examine as examine_group;
 pub use handover::{Predecessor, Successor};
 pub use listener::Listener;
 pub use peer::{Credentials, Peer, Remote};

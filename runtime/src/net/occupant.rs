@@ -42,6 +42,16 @@ pub(super) fn clear(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     rustix::fs::unlinkat(dir, name, AtFlags::empty()).context("the stale socket cannot be removed")
 }
 
+/// Refuses what is no socket, as [`clear`] would; a socket may be that of a daemon which is asked to read the
+/// same configuration anew.
+pub(super) fn examine(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        Ok(FileType::Socket) | Err(Errno::NOENT) => Ok(()),
+        Ok(other) => judge(&Occupant::File(other), geteuid()),
+        Err(error) => Err(error).context("the path cannot be examined"),
+    }
+}
+
 /// Says whether two answers of stat(2) are of one file.
 pub(super) fn same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)

@@ -4,8 +4,9 @@ use super::bind::BindOptions;
 use super::group;
 use super::occupant::{self, through};
 use super::socket_file::{Lock, SocketFile, open_directory};
-use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, mkdirat, statat, unlinkat};
+use anyhow::{Context, anyhow, bail};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, RenameFlags, accessat, mkdirat, statat, unlinkat};
+use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
@@ -32,25 +33,16 @@ struct Nook<'a> {
 /// Rejected: umask(2) around bind, because it is the whole process's; chmod(2) after bind, because the
 /// socket is connectable before it. Blocks while another daemon binds in the same directory.
 pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixListener, SocketFile)> {
-    if options.unix_mode & !0o777 != 0 {
-        bail!(
-            "mode {:o} is not a mode for a socket: write three octal digits, as in 0660",
-            options.unix_mode
-        );
-    }
-    let length = path.as_os_str().len();
-    if length > LONGEST_PATH {
-        bail!(
-            "the path has {length} bytes and a client can name {LONGEST_PATH} at most: choose a shorter one"
-        );
-    }
-    let name = path.file_name().context("the path names a directory: add a file name")?;
+    let name = check(path, options)?;
     let dir = open_directory(path)?;
     let lock =
         Lock::take(&dir, LOCK_WAIT).context("another program is binding in this directory: start again")?;
     occupant::clear(&dir, name)?;
 
-    let nook = Nook::make(&dir, name)?;
+    let nook = Nook::make(&dir, name).map_err(|error| match error.downcast::<Errno>() {
+        Ok(why) => unwritable(path, why),
+        Err(error) => error,
+    })?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket
@@ -72,6 +64,46 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     drop(lock);
     Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::made(dir, name, made)))
 }
+/// Says whether [`bind`] could make a socket there, and neither makes anything nor connects to anybody: a
+/// daemon that serves there does not notice.
+pub(super) fn examine(path: &Path, options: &BindOptions) -> anyhow::Result<()> {
+    let name = check(path, options)?;
+    let dir = open_directory(path)?;
+    accessat(&dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+        .map_err(|refusal| unwritable(path, refusal))?;
+    occupant::examine(&dir, name)
+}
+
+/// Checks what is known of a socket without looking for its place, and returns its name.
+fn check<'p>(path: &'p Path, options: &BindOptions) -> anyhow::Result<&'p OsStr> {
+    if options.unix_mode & !0o777 != 0 {
+        bail!(
+            "mode {:o} is not a mode for a socket: write three octal digits, as in 0660",
+            options.unix_mode
+        );
+    }
+    let length = path.as_os_str().len();
+    if length > LONGEST_PATH {
+        bail!(
+            "the path has {length} bytes and a client can name {LONGEST_PATH} at most: choose a shorter one"
+        );
+    }
+    path.file_name().context("the path names a directory: add a file name")
+}
+
+/// Says why nothing can be made beside a socket, and what to do about it.
+fn unwritable(path: &Path, why: Errno) -> anyhow::Error {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let (shown, ours) = (parent.display(), rustix::process::geteuid().as_raw());
+    match why {
+        Errno::ACCESS | Errno::PERM => anyhow!(
+            "user {ours} may not make a socket in {shown}: give it the directory (`chown {ours} {shown}`), or choose another path"
+        ),
+        Errno::ROFS => anyhow!("{shown} is mounted read-only: choose a path on another file system"),
+        Errno::NOSPC | Errno::DQUOT => anyhow!("the disk of {shown} is full: make room"),
+        why => anyhow::Error::from(why).context(format!("no socket can be made in {shown}")),
+    }
+}
 
 impl Nook<'_> {
     /// Makes the directory. Its name is always the same for one socket, so under the lock one that
@@ -83,9 +115,7 @@ impl Nook<'_> {
         if let Ok(left) = Nook::open(parent, name.clone()) {
             drop(left);
         }
-        mkdirat(parent, &name, Mode::RWXU).with_context(|| {
-            format!("the directory {name:?}, where the socket is made, cannot be created beside it")
-        })?;
+        mkdirat(parent, &name, Mode::RWXU)?;
         Nook::open(parent, name)
     }
 

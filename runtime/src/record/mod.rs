@@ -4,4 +4,4 @@ mod bundle;
 mod store;
 
 pub use bundle::{Bundle, Masked, Outcome};
-pub use store::{Keeper, LARGEST, Store};
+pub use store::{Keeper, LARGEST, Store, examine};

@@ -71,6 +71,14 @@ impl Store {
     }
 }
 
+/// Says whether [`Store::open`] would have a directory that can be written to, and makes nothing.
+///
+/// # Errors
+/// As [`Store::open`]; nothing can be written there.
+pub fn examine(path: &Path) -> Result<()> {
+    cache::examine_private_dir(path)
+}
+
 impl Keeper {
     /// Makes the keeper of a handler: the file of its module, the SHA-256 of what that holds, and
     /// the variables whose values are not written down.

@@ -42,12 +42,27 @@ impl Key {
         let file = file.context("open it")?;
         let stat = fstat(&file)?;
         ensure!(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile, "it is no file");
-        ensure!(stat.st_uid == geteuid().as_raw(), "it is owned by uid {}, not by us", stat.st_uid);
-        ensure!(stat.st_mode & 0o077 == 0, "others may use it (mode {:o}): wanted 600", stat.st_mode & 0o777);
+        ensure!(
+            stat.st_uid == geteuid().as_raw(),
+            "it is owned by uid {}, not by us: delete it",
+            stat.st_uid
+        );
+        ensure!(stat.st_mode & 0o077 == 0, "others may use it (mode {:o}): delete it", stat.st_mode & 0o777);
         let mut secret = Vec::with_capacity(LENGTH + 1);
         (&file).take(LENGTH as u64 + 1).read_to_end(&mut secret)?;
         ensure!(secret.len() == LENGTH, "it has not {LENGTH} bytes: delete it and another is made");
         Ok(Key::of(&secret))
+    }
+
+    /// Says whether [`open`](Key::open) would have the secret, and makes nothing.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn examine(path: &Path) -> Result<()> {
+        if path.symlink_metadata().is_ok() {
+            return Key::open(path).map(drop);
+        }
+        directory::examine(path.parent().context("not the path of a file")?).map(drop)
     }
 
     pub(super) fn of(secret: &[u8]) -> Key {

@@ -12,7 +12,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-pub use directory::make_private as private_dir;
+pub use directory::{examine_private as examine_private_dir, make_private as private_dir};
 pub(super) use entry::Identity;
 pub use place::Place;
 
@@ -20,7 +20,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use rustix::fs::{
     AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat, renameat, unlinkat,
 };
@@ -46,12 +46,20 @@ impl Cache {
     /// The directory or the key cannot be made, is not ours or not ours alone.
     pub fn open(place: &Place) -> Result<Cache> {
         let Place { dir: path, key } = place;
-        if key.parent() == Some(path) {
-            return Err(anyhow!("{} may not hold its own key: name another directory", path.display()));
-        }
+        place.check()?;
         let dir = directory::make_private(path)?;
         let key = Key::open(key).with_context(|| format!("its key {}", key.display()))?;
         Ok(Cache { dir, path: path.clone(), key })
+    }
+
+    /// Says whether [`open`](Cache::open) would open it, and makes nothing.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn examine(place: &Place) -> Result<()> {
+        place.check()?;
+        directory::examine_private(&place.dir)?;
+        Key::examine(&place.key).with_context(|| format!("its key {}", place.key.display()))
     }
 
     /// Finds code, unless there is none or it is not to be trusted, which is logged.

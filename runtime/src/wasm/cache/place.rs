@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 /// The two places of a cache. Apart, so that who may write where code is kept cannot also make what
 /// vouches for it.
@@ -41,6 +41,17 @@ impl Place {
         let state = directory(&var, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
             .context("there is no place for its key: set HOME or STATE_DIRECTORY")?;
         Ok(Place { dir, key: state.join("cache.key") })
+    }
+
+    /// Insists that the two are apart.
+    pub(super) fn check(&self) -> Result<()> {
+        let dir = &self.dir;
+        ensure!(
+            self.key.parent() != Some(dir),
+            "{} may not hold its own key: name another directory",
+            dir.display()
+        );
+        Ok(())
     }
 }
 

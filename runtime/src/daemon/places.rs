@@ -1,0 +1,63 @@
+//! The places in the file system that a daemon writes to, and whether it could.
+
+use anyhow::{Context as _, Error, Result};
+
+use super::{admin, options};
+use crate::config::{CacheDir, Config};
+use crate::net::{self, Endpoint};
+use crate::record;
+use crate::wasm::cache::{Cache, Place};
+
+/// What a daemon would not find on this host, for this user.
+pub struct Lacking {
+    /// What it would not start without, and what it is told to use by name.
+    pub errors: Vec<Error>,
+    /// What it would do without, and say so.
+    pub warnings: Vec<String>,
+}
+
+/// Looks whether the directories and sockets of a configuration could be made. Makes nothing, and no
+/// daemon that runs by now notices.
+pub fn lacking(config: &Config) -> Lacking {
+    let mut warnings = Vec::new();
+    let mut errors = net::examine(&config.listen, &options(config));
+    let (endpoints, access) = admin::wanted(config);
+    errors.extend(net::examine(&endpoints, &access).into_iter().map(|error| error.context("admin")));
+    errors.extend(groups(config));
+    errors.extend(
+        config.record_dir.as_deref().and_then(|dir| record::examine(dir).context("record_dir").err()),
+    );
+    let kept = cache(&config.cache).map(|place| place.and_then(|place| Cache::examine(&place)));
+    match (kept, &config.cache) {
+        (Some(Err(refusal)), CacheDir::At(_)) => errors.push(refusal.context("cache")),
+        (Some(Err(refusal)), _) => {
+            warnings.push(format!("compiled modules are not kept for the next start: {refusal:#}"));
+        }
+        (Some(Ok(())) | None, _) => {}
+    }
+    Lacking { errors, warnings }
+}
+
+/// Looks at the groups that sockets are to have, of those sockets that there are.
+fn groups(config: &Config) -> Vec<Error> {
+    let unix = config.listen.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
+    let groups = [
+        ("unix.group", config.unix.group.as_ref().filter(|_| unix)),
+        ("admin_group", config.admin_access.group.as_ref().filter(|_| config.admin.is_some())),
+    ];
+    let wrong = |(key, group): (&'static str, Option<&String>)| net::examine_group(group?).context(key).err();
+    groups.into_iter().filter_map(wrong).collect()
+}
+
+/// Finds the place of the cache; none: there is to be no cache.
+///
+/// # Errors
+/// There is no place for it.
+pub(super) fn cache(dir: &CacheDir) -> Option<Result<Place>> {
+    let var = |name: &str| std::env::var_os(name);
+    match dir {
+        CacheDir::Off => None,
+        CacheDir::Standard => Some(Place::standard(var)),
+        CacheDir::At(dir) => Some(Place::at(dir.clone(), var)),
+    }
+}
