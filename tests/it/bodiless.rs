@@ -64,3 +64,33 @@ fn a_program_cannot_give_them_any_over_http_1() {
 fn a_program_cannot_give_them_any_over_http_2() {
     over_http_2(daemon().client(), "");
 }
+
+#[test]
+fn a_program_that_writes_more_than_a_pipe_holds_behind_them_is_not_held_up() {
+    for status in [204, 205, 304] {
+        let said = format!("Status: {status}\n\n");
+        let module = Program::new().say(&said).pour(16).complain("all taken\n").wasm();
+        let daemon = Setup::one("limits.time = \"20s\"", &module).start();
+        let mut client = daemon.client();
+
+        let response = client.get("/");
+
+        assert_eq!((response.status(), response.body.len()), (status, 0));
+        daemon.log.line("one: all taken");
+        assert_eq!(client.ask("HEAD", "/", "").status(), status, "the connection is of use");
+        assert_eq!(client.get("/").status(), status);
+    }
+}
+
+#[test]
+fn what_is_dropped_behind_them_counts_as_output() {
+    let module = Program::new().say("Status: 204\n\n").pour(16).wasm();
+    let daemon = Setup::one("limits = { time = \"20s\", output = \"512KiB\" }", &module)
+        .prepend("debug = true\n")
+        .start();
+
+    let response = daemon.get("/");
+
+    assert_eq!(response.status(), 502);
+    assert!(response.text().contains("limits.output"), "{}", response.text());
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -173,6 +174,8 @@ impl Drop for Entered<'_> {
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
             End::Cancelled if runner.as_ref().is_some_and(Runner::has_answered) => ("answered", false),
+            // Whoever reads its answer counts that.
+            End::Cancelled if thread::panicking() => ("the daemon panicked", true),
             End::Cancelled => {
                 runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
                 ("cancelled", true)

@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 use tracing::info;
 
 use super::call::PIPE;
+use super::caught::caught;
 use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
@@ -58,7 +59,8 @@ pub(super) async fn respond(
     let (head, body) = request.into_parts();
     let mut body = Unread::new(&head, body, progress);
     let asked = Asked { door, head: &head };
-    let mut response = match asked.answer(&mut body).await {
+    let answer = caught(asked.answer(&mut body)).await;
+    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => {
             info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());

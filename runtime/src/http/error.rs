@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     Rejected(JobId, String),
     /// Whoever asks may not: why.
     Forbidden(&'static str),
+    /// The daemon panicked before there was a job.
+    Internal,
 }
 
 /// Whether whoever asked is told what is for the operator.
@@ -85,6 +87,7 @@ impl Refusal {
             Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Refusal::UpgradeRequired(_) | Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
@@ -125,6 +128,7 @@ impl Refusal {
             Refusal::NoJob(_) => "job_not_found",
             Refusal::Rejected(..) => "rejected",
             Refusal::Forbidden(_) => "forbidden",
+            Refusal::Internal => "internal",
             Refusal::WrongMethod(_) => "method_not_allowed",
             Refusal::UpgradeRequired(_) => "upgrade_required",
             Refusal::WebSocketVersion => "websocket_version",
@@ -163,6 +167,7 @@ impl Refusal {
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
             Refusal::Forbidden(why) => (*why).to_owned(),
+            Refusal::Internal => "internal error: the log says more".to_owned(),
             Refusal::Failed(_, fault) => match (details, fault) {
                 (Details::Told, Fault::Trapped { stack, .. }) => {
                     format!("{fault}\n{stack}").trim_end().to_owned()
@@ -185,7 +190,8 @@ impl Refusal {
             | Refusal::NotTls
             | Refusal::Flood
             | Refusal::Expectation
-            | Refusal::Forbidden(_) => true,
+            | Refusal::Forbidden(_)
+            | Refusal::Internal => true,
             Refusal::Loop
             | Refusal::NoRoute
             | Refusal::WrongMethod(_)
@@ -224,7 +230,8 @@ impl Refusal {
             | Refusal::UpgradeRequired(_)
             | Refusal::WebSocketVersion
             | Refusal::NoJob(_)
-            | Refusal::Forbidden(_) => None,
+            | Refusal::Forbidden(_)
+            | Refusal::Internal => None,
         };
         let (content_type, text) = if wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
@@ -280,7 +287,8 @@ impl Refusal {
             | Refusal::Failed(..)
             | Refusal::NoJob(_)
             | Refusal::Rejected(..)
-            | Refusal::Forbidden(_) => {}
+            | Refusal::Forbidden(_)
+            | Refusal::Internal => {}
         }
         response
     }

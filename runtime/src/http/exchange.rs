@@ -1,10 +1,11 @@
 //! One request and its response: what is counted and logged of it, and the moment it is over.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::deadline::Progress;
 use super::error::Refusal;
@@ -53,6 +54,12 @@ struct Line {
     bytes: u64,
     remote: Remote,
 }
+
+/// The code of a failure of ours.
+const INTERNAL: &str = "internal";
+
+/// What is to be done about one that is a panic.
+const BUG: &str = "internal: a bug, please report it";
 
 impl Exchange {
     pub(super) fn new(progress: Progress) -> Exchange {
@@ -121,6 +128,30 @@ impl Exchange {
         }
     }
 
+    /// Notes that the daemon panicked while it made the answer, and makes another.
+    pub(super) fn panicked(&self, words: &str) -> Refusal {
+        self.confess(words);
+        match &self.call {
+            Some((id, _)) => {
+                Refusal::Failed(*id, Fault::Host(anyhow::anyhow!("the daemon panicked: {words}")))
+            }
+            None => Refusal::Internal,
+        }
+    }
+
+    /// Tells the log of a panic of ours. The job that it took along has not ended by itself: that it
+    /// failed, and at what, is counted here.
+    fn confess(&self, words: &str) {
+        match &self.call {
+            Some((id, entry)) => {
+                let Entry { name, version, record, .. } = &**entry;
+                record.blame(INTERNAL);
+                error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
+            }
+            None => error!("the daemon panicked over an answer: {words} ({BUG})"),
+        }
+    }
+
     fn failed(&mut self, fault: &Fault) {
         if !fault.is_about_the_handler() {
             self.blame = Blame::Nobody;
@@ -155,6 +186,10 @@ pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.progress.answered();
+        if self.end == End::Dropped && thread::panicking() {
+            self.confess("it had begun, the lines before say more");
+            self.end = End::BrokenOff;
+        }
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
             let failed = self.end == End::BrokenOff || status.is_some_and(|status| status.is_server_error());
@@ -180,5 +215,63 @@ impl Drop for Exchange {
                 info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{reason}{end} for {remote}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::job::{Handler, Job, Run, Status};
+
+    struct Idle;
+
+    impl Handler for Idle {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(std::future::ready(Ok(Status::OK)))
+        }
+    }
+
+    /// An exchange that has a job, and its handler.
+    fn begun() -> (Exchange, Arc<Entry>) {
+        let engine = Engine::new(1);
+        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        let job = engine.job("idle").unwrap();
+        let mut exchange = Exchange::new(Progress::new());
+        exchange.called(job.id, &job.entry);
+        (exchange, job.entry)
+    }
+
+    #[test]
+    fn a_panic_behind_the_head_is_a_failure_and_no_success() {
+        let (mut exchange, entry) = begun();
+        exchange.answered(StatusCode::OK);
+
+        let unwound = catch_unwind(AssertUnwindSafe(move || {
+            let _exchange = exchange;
+            panic!("as a bug would");
+        }));
+
+        assert!(unwound.is_err());
+        assert_eq!((entry.record.ended(), entry.record.failed()), (1, 1));
+        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
+    }
+
+    #[test]
+    fn a_panic_before_the_head_is_answered_and_a_failure() {
+        let (mut exchange, entry) = begun();
+
+        let refusal = exchange.panicked("as a bug would");
+        exchange.refused(&refusal);
+        exchange.answered(StatusCode::INTERNAL_SERVER_ERROR);
+        exchange.complete();
+        drop(exchange);
+
+        assert_eq!(refusal.code(), INTERNAL);
+        assert_eq!((entry.record.ended(), entry.record.failed()), (1, 1));
+        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
     }
 }

@@ -4,6 +4,7 @@ mod activity;
 mod admin;
 mod answer;
 mod call;
+mod caught;
 pub mod client;
 mod connection;
 mod crowd;

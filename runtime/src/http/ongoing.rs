@@ -36,6 +36,15 @@ impl Work {
         })
     }
 
+    /// Lets the job go on to its own end. What it writes meanwhile counts as output and is dropped: a
+    /// body that nobody may have must not hold it up, nor be told to it as a reader that has gone.
+    fn poll_unread(&mut self, source: &mut Source, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        let ended = self.poll(context);
+        // One that breaks off is no worse than none.
+        while let Poll::Ready(Some(_dropped)) = source.poll_next(context) {}
+        ended
+    }
+
     /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
     /// one that has not goes on while the body is read. `begun` is what came with the head.
     ///
@@ -52,9 +61,7 @@ impl Work {
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         if bodiless(head.status) {
-            // To the job's own end: that it sends a body that nobody reads must not hold it up.
-            source.ignore();
-            poll_fn(|context| self.poll(context)).await?;
+            poll_fn(|context| self.poll_unread(&mut source, context)).await?;
             response.headers_mut().remove(CONTENT_LENGTH);
             if head.status == StatusCode::RESET_CONTENT {
                 response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -133,14 +140,6 @@ impl Source {
         }
     }
 
-    /// Has nobody read it. What a program prints is left in its pipe, whose end it would take amiss.
-    fn ignore(&mut self) {
-        match self {
-            Source::Frames(body) => *body = None,
-            Source::Pipe(_) => {}
-        }
-    }
-
     /// Reports whether a job that has ended left it without an end.
     fn is_cut(&self) -> bool {
         matches!(self, Source::Frames(Some(_)))
@@ -212,10 +211,11 @@ impl Ongoing {
 
     /// Says why a body broke off: the job's own end says more than that it left its body behind.
     fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
-        match self.run.as_mut().map(|run| run.as_mut().poll(context)) {
-            Some(Poll::Ready(Err(cause))) => cause,
-            _ => fault,
-        }
+        let Some(run) = &mut self.run else { return fault };
+        let Poll::Ready(outcome) = run.as_mut().poll(context) else { return fault };
+        // A run that has ended is not asked again.
+        self.run = None;
+        outcome.err().unwrap_or(fault)
     }
 
     /// Keeps the handler to the length it announced: what is too much is cut off.
@@ -243,7 +243,7 @@ impl Ongoing {
     /// Ends the response whose job has ended.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
         if self.source.is_cut() {
-            self.source.ignore();
+            self.source = Source::Frames(None);
             return Some(Err(Fault::BadAnswer("the handler ended before its body did".to_owned())));
         }
         if let Some(missing) = self.left.take().filter(|left| *left > 0) {

@@ -39,7 +39,8 @@ pub(super) struct Asking {
 /// A job that is being run and waited for.
 pub(super) struct Responding {
     work: Work,
-    answer: oneshot::Receiver<Answer>,
+    /// None: the handler has let go of what it would answer by, and its job may go on.
+    answer: Option<oneshot::Receiver<Answer>>,
 }
 
 impl Call<'_> {
@@ -126,7 +127,7 @@ impl Asking {
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
         let work = Work { run: Some(engine.start(self.job)), stop, last_words };
-        Ok(Responding { work, answer })
+        Ok(Responding { work, answer: Some(answer) })
     }
 }
 
@@ -145,11 +146,16 @@ impl Responding {
     async fn given(&mut self) -> Result<Response<ResponseBody>, Fault> {
         poll_fn(|context| {
             let ended = self.work.poll(context)?.is_ready();
-            match Pin::new(&mut self.answer).poll(context) {
-                Poll::Ready(Ok(answer)) => Poll::Ready(answer),
-                Poll::Pending if !ended => Poll::Pending,
-                Poll::Ready(Err(_)) if !ended => Poll::Pending,
-                _ => Poll::Ready(Err(Fault::BadAnswer("the handler ended without a response".to_owned()))),
+            match self.answer.as_mut().map(|answer| Pin::new(answer).poll(context)) {
+                Some(Poll::Ready(Ok(answer))) => return Poll::Ready(answer),
+                // Its end tells why, and wakes us; a receiver is not asked twice.
+                Some(Poll::Ready(Err(_))) => self.answer = None,
+                Some(Poll::Pending) | None => {}
+            }
+            if ended {
+                Poll::Ready(Err(Fault::BadAnswer("the handler ended without a response".to_owned())))
+            } else {
+                Poll::Pending
             }
         })
         .await

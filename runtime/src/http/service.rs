@@ -11,6 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::call::{Call, Made};
+use super::caught::caught;
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
@@ -49,7 +50,8 @@ pub(super) async fn respond(
     }
     let catalog = server.engine.live().pin();
     let asked = Asked { server, settings, peer, progress, switched, head: &head, catalog: &catalog };
-    let mut response = match asked.answer(&mut body, &mut exchange).await {
+    let answer = caught(asked.answer(&mut body, &mut exchange)).await;
+    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => {
             server.refused(&refusal);

@@ -105,6 +105,21 @@ fn a_status_without_a_body_has_none_and_head_is_the_head_alone() {
 }
 
 #[test]
+fn what_is_written_behind_a_status_without_a_body_is_taken_and_dropped() {
+    for guest in BOTH {
+        let daemon = guest.serving("limits.time = \"20s\"");
+        let mut client = daemon.client();
+        for status in [204, 205, 304] {
+            assert_eq!(client.get(&format!("/heavy/{status}")).status(), status, "{guest:?}");
+        }
+        daemon.log.lines(3, "p: all taken");
+
+        let daemon = guest.serving("limits = { time = \"20s\", output = \"100KiB\" }");
+        failed(&daemon, "/heavy/204", 502, "limits.output");
+    }
+}
+
+#[test]
 fn answers_that_are_none_are_told_as_the_handlers_fault() {
     for guest in BOTH {
         let daemon = guest.serving("limits = { memory = \"16MiB\" }");

@@ -55,6 +55,31 @@ fn answers_that_0_2_lets_through_are_looked_at_all_the_same() {
 }
 
 #[test]
+fn a_job_that_goes_on_though_it_can_answer_no_more_has_given_none() {
+    for settings in ["", "reuse = 1000"] {
+        let daemon = setup(settings).prepend("admin = \"unix://admin.sock\"\n").start();
+        for (number, path) in (1_u32..).zip(["/unset", "/forget", "/silent"]) {
+            failed(&daemon, path, 502, "ended without a response");
+
+            let number = f64::from(number);
+            daemon.counted("portcullis_request_failures_total", &["\"p\""], number);
+            daemon.counted("portcullis_failures_total", &["\"p\"", "\"bad_answer\""], number);
+        }
+        assert_eq!(daemon.metric("portcullis_failures_total", &["\"cancelled\""]), 0.0);
+        assert_eq!(daemon.get("/hello").status(), 200);
+    }
+}
+
+#[test]
+fn a_probe_that_is_not_answered_is_told_so() {
+    let ended = setup("probe = { path = \"/unset\" }").fail();
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("ended without a response"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_body_that_is_left_behind_never_looks_whole() {
     let daemon = serving("");
     let mut client = daemon.client();

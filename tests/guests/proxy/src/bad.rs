@@ -12,6 +12,15 @@ pub fn handle(how: &str, out: ResponseOutparam) {
         "spin" => spin(),
         "trap" => panic!("out of cheese"),
         "silent" => drop(out),
+        // Nobody can answer any more, and the job goes on:
+        "unset" => {
+            drop(out);
+            wait_twice();
+        }
+        "forget" => {
+            std::mem::forget(out);
+            wait_twice();
+        }
         "exit" => std::process::exit(3),
         "grow" => grow(out),
         "hoard" => hoard(out),
@@ -47,6 +56,13 @@ pub fn handle(how: &str, out: ResponseOutparam) {
         "long" => lie(out, "3", b"abcdef"),
         "odd" => lie(out, "+3", b"abc"),
         _ => text(out, "unknown\n"),
+    }
+}
+
+/// Waits a moment, and another: whoever looks at the job sees it more than once meanwhile.
+fn wait_twice() {
+    for _ in 0..2 {
+        subscribe_duration(50_000_000).block();
     }
 }
 

@@ -85,6 +85,18 @@ pub fn status(out: ResponseOutparam, word: &str) {
     finish(body, None);
 }
 
+/// Answers with any status, and wants more taken behind it than any pipe holds.
+pub fn heavy(out: ResponseOutparam, word: &str) {
+    let body = begin(out, word.parse().unwrap_or(500), &[]);
+    let stream = body.write().expect("a stream");
+    for _ in 0..128 {
+        stream.blocking_write_and_flush(&[b'x'; 4096]).expect("to be taken");
+    }
+    drop(stream);
+    finish(body, None);
+    eprintln!("all taken");
+}
+
 /// Writes this many MiB.
 pub fn pour(out: ResponseOutparam, word: &str) {
     let body = begin(out, 200, &[]);

@@ -27,6 +27,7 @@ impl Guest for Proxy {
             "facts" => text(out, &good::facts(&request)),
             "say" => good::say(out),
             "status" => good::status(out, word),
+            "heavy" => good::heavy(out, word),
             "pour" => good::pour(out, word),
             "fields" => text(out, &good::fill_fields()),
             "forbidden" => text(out, &good::forbidden()),

@@ -39,6 +39,7 @@ impl Guest for Service {
                 text("said\n")
             }
             "status" => status(word),
+            "heavy" => heavy(word),
             "pour" => pour(word),
             "count" => text(&format!("{}\n", COUNT.load(Ordering::Relaxed))),
             "ask" => text(&ask(&body(request).await).await),
@@ -92,6 +93,19 @@ fn status(word: &str) -> Answer {
         Ok(()) => Ok(response),
         Err(()) => text("refused\n"),
     }
+}
+
+/// Answers with any status, and wants more taken behind it than any pipe holds.
+fn heavy(word: &str) -> Answer {
+    let response = answer(&[], |mut body| async move {
+        for _ in 0..8 {
+            assert!(body.write_all(vec![b'x'; 65536]).await.is_empty(), "not taken");
+        }
+        eprintln!("all taken");
+        Ok(None)
+    })?;
+    response.set_status_code(word.parse().unwrap_or(500)).expect("a status");
+    Ok(response)
 }
 
 /// Sends the request's body back while it comes, and behind it the request's trailers and its length.
