@@ -40,7 +40,7 @@
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
 //! | [`wasm::Module`] | a fresh store and instance |
 //! | `http::answer`, `proxied`, `upgrade` | the head that was written ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
-//! | `http::ongoing`, `response_body`, `exchange` | the rest, at the client's pace; what is counted and logged of it |
+//! | `http::ongoing`, `response_body`, `exchange`, `ending` | the rest, at the client's pace; what is counted and logged of it; what the end of its connection tells |
 //!
 //! # What holds throughout
 //!

@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod answers;
 mod bodiless;
 mod calls;
 mod cases;

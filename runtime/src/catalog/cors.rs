@@ -29,14 +29,19 @@ impl Cors {
             && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Adds the fields that a response to this request needs; replaces what the handler said.
-    pub fn grant(&self, request: Option<&HeaderValue>, response: &mut HeaderMap) {
-        let Some(origin) = request else { return };
+    /// Adds the fields that a response to a request from this origin needs, if it says where it comes
+    /// from; replaces what the handler said.
+    ///
+    /// A cache gives one request's response to another. So what depends on the origin says so, also
+    /// where there is none, and what is granted to all does not depend on it.
+    pub fn grant(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         let granted = if self.origins.is_empty() {
             HeaderValue::from_static("*")
         } else {
-            response.append(VARY, HeaderValue::from_static("Origin"));
-            match self.origins.iter().find(|known| *known == origin) {
+            if !varies(response) {
+                response.append(VARY, HeaderValue::from_static("Origin"));
+            }
+            match self.origins.iter().find(|known| Some(*known) == origin) {
                 Some(known) => known.clone(),
                 None => return,
             }
@@ -48,14 +53,20 @@ impl Cors {
     }
 
     /// Adds the fields of an answer to a preflight.
-    pub fn grant_preflight(&self, request: Option<&HeaderValue>, response: &mut HeaderMap) {
-        self.grant(request, response);
+    pub fn grant_preflight(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+        self.grant(origin, response);
         if response.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             response.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
             response.insert(ACCESS_CONTROL_ALLOW_HEADERS, self.headers.clone());
             response.extend(self.max_age.clone().map(|age| (ACCESS_CONTROL_MAX_AGE, age)));
         }
     }
+}
+
+/// Reports whether a response says already that it depends on the origin, or on everything.
+fn varies(response: &HeaderMap) -> bool {
+    let values = response.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    values.map(<[u8]>::trim_ascii).any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))
 }
 
 #[cfg(test)]
@@ -89,9 +100,29 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_origin_is_left_alone() {
-        let mut response = HeaderMap::new();
-        cors(&[]).grant(None, &mut response);
-        assert!(response.is_empty());
+    fn what_depends_on_the_origin_says_so_whoever_asks() {
+        let cors = cors(&["https://a.example"]);
+        let vary = |before: &[&'static str], origin: Option<&'static str>| {
+            let mut response: HeaderMap =
+                before.iter().map(|value| (VARY, HeaderValue::from_static(value))).collect();
+            cors.grant(origin.map(HeaderValue::from_static).as_ref(), &mut response);
+            response.get_all(VARY).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        for origin in [None, Some("https://a.example"), Some("https://b.example")] {
+            assert_eq!(vary(&[], origin), ["Origin"]);
+            assert_eq!(vary(&["Accept"], origin), ["Accept", "Origin"]);
+            assert_eq!(vary(&["Accept, origin"], origin), ["Accept, origin"]);
+            assert_eq!(vary(&["*"], origin), ["*"]);
+        }
+    }
+
+    #[test]
+    fn what_is_granted_to_all_depends_on_nobody() {
+        for origin in [None, Some(HeaderValue::from_static("https://a.example"))] {
+            let mut response = HeaderMap::new();
+            cors(&[]).grant(origin.as_ref(), &mut response);
+            assert_eq!(response.len(), 1);
+            assert_eq!(response[ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        }
     }
 }

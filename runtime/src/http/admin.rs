@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use tracing::info;
@@ -70,6 +70,9 @@ pub(super) async fn respond(
             refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
         }
     };
+    if head.version == Version::HTTP_10 && !response.body().has_length() {
+        progress.ending().awaits();
+    }
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::ending::Ending;
+
 /// How long a peer may keep a connection waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -45,8 +47,8 @@ struct Shared {
     bodies: AtomicU64,
     /// Whether the next response is the last.
     leaving: AtomicBool,
-    /// Whether the connection is not to end as if all were said.
-    broken_off: AtomicBool,
+    /// What the end of the connection tells.
+    ending: Ending,
     /// Responses that are complete.
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
@@ -99,7 +101,7 @@ impl Progress {
             owed: AtomicU64::new(NOBODY),
             bodies: AtomicU64::new(NOBODY),
             leaving: AtomicBool::new(false),
-            broken_off: AtomicBool::new(false),
+            ending: Ending::default(),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
@@ -265,14 +267,9 @@ impl Progress {
         self.0.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that the connection breaks off: whoever shuts it resets it.
-    pub(super) fn break_off(&self) {
-        self.0.broken_off.store(true, Ordering::Relaxed);
-    }
-
-    /// Says whether the connection breaks off.
-    pub(super) fn is_broken_off(&self) -> bool {
-        self.0.broken_off.load(Ordering::Relaxed)
+    /// Says what the end of the connection tells: whoever closes it looks there.
+    pub(super) fn ending(&self) -> &Ending {
+        &self.0.ending
     }
 
     /// Says whether the next response is the last one.

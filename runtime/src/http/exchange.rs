@@ -100,6 +100,7 @@ impl Exchange {
     /// Notes that all of the response is handed over.
     pub(super) fn complete(&mut self) {
         self.end = End::Complete;
+        self.progress.ending().falls_due();
     }
 
     /// Notes that there is room for more, and none yet.

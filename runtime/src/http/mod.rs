@@ -9,6 +9,7 @@ pub mod client;
 mod connection;
 mod crowd;
 mod deadline;
+mod ending;
 mod error;
 mod exchange;
 mod flood;

@@ -23,6 +23,15 @@ use crate::net::Secured;
 /// What starts the name of every field that the daemon adds. A client's own of that kind are dropped.
 const OURS: &str = "portcullis-";
 
+/// Takes from a client's fields what only the daemon may say.
+pub(super) fn unforged(mut fields: HeaderMap) -> HeaderMap {
+    let forged: Vec<_> = fields.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
+    for name in forged {
+        fields.remove(name);
+    }
+    fields
+}
+
 /// The number of the job, which is the request's.
 const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 /// The client's address; absent on a Unix socket.
@@ -80,11 +89,7 @@ impl Call<'_> {
 
     /// Adds to the client's fields what the daemon knows.
     fn fields(self, id: JobId) -> HeaderMap {
-        let mut fields = self.head.headers.clone();
-        let forged: Vec<_> = fields.keys().filter(|name| name.as_str().starts_with(OURS)).cloned().collect();
-        for name in forged {
-            fields.remove(name);
-        }
+        let mut fields = unforged(self.head.headers.clone());
         let mut add = |name, value: &str| {
             // A value that no field can hold is left out, as a variable is that holds a NUL.
             fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));

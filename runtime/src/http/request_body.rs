@@ -11,7 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::{Sleep, sleep};
 
+use super::proxied::unforged;
 use super::unread::Unread;
+use crate::cgi::document;
 use crate::job::{Fault, Input, Measure, RequestBody};
 
 /// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
@@ -25,7 +27,7 @@ pub(super) fn input(body: Unread, most: u64, idle: Duration) -> Result<Input, Fa
     Ok(Arriving::new(body, most, idle)?.map_or_else(Input::empty, Input::stream))
 }
 
-/// Hands a request's body on as it is, within the same bounds.
+/// Hands a request's body on as it is, within the same bounds; of its trailers, what may stand there.
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
@@ -37,6 +39,14 @@ pub(super) fn whole(body: Unread, most: u64, idle: Duration) -> Result<RequestBo
 /// Makes the body of a request that has none.
 pub(super) fn nothing() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// Takes from trailers what belongs into a head, which was checked, and what only the daemon may say.
+fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(fields) => Frame::trailers(unforged(document::trailers(fields))),
+        Err(data) => data,
+    }
 }
 
 /// A body while it arrives.
@@ -81,7 +91,7 @@ impl Body for Arriving {
         let frame = match frame {
             None => return Poll::Ready(None),
             Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
-            Some(Ok(frame)) => frame,
+            Some(Ok(frame)) => without_forgeries(frame),
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
         if let Err(fault) = this.measure.take(length) {

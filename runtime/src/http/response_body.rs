@@ -43,6 +43,11 @@ impl Body {
         }
     }
 
+    /// Reports whether it is known beforehand how long it is.
+    pub(super) fn has_length(&self) -> bool {
+        http_body::Body::size_hint(self).exact().is_some()
+    }
+
     pub(super) fn ongoing(ongoing: Ongoing) -> Body {
         Body { content: Content::Ongoing(Box::new(ongoing)), exchange: None }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -66,7 +66,7 @@ pub(super) async fn respond(
         cors.grant(head.headers.get(ORIGIN), response.headers_mut());
     }
     if catalog.version_header == VersionHeader::Present {
-        response.headers_mut().extend(exchange.version().map(|version| (VERSION, version)));
+        exchange.version().and_then(|version| response.headers_mut().insert(VERSION, version));
     }
     exchange.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -75,6 +75,9 @@ pub(super) async fn respond(
     }
     if head.method == Method::HEAD || response.body().is_end_stream() {
         exchange.complete();
+    }
+    if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
+        progress.ending().awaits();
     }
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

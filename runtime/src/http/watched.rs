@@ -72,9 +72,10 @@ impl<S> Watched<S> {
         }
     }
 
-    /// Has what is broken off reset by this when it is closed.
-    pub(super) fn resetting(self, reset: fn(&S)) -> Watched<S> {
-        Watched { reset, ..self }
+    /// Has a stream whose end would not be true reset by this when it is closed.
+    pub(super) fn resetting(mut self, reset: fn(&S)) -> Watched<S> {
+        self.reset = reset;
+        self
     }
 
     /// Says where the connection stands.
@@ -243,19 +244,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.progress.is_broken_off() {
-            (self.reset)(&self.stream);
+        if !self.progress.ending().may_be_told() {
+            // Dropped next, which resets it.
             return Poll::Ready(Ok(()));
         }
         if self.lingering.is_none() {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
             let outcome = ready!(self.flush_patience(outcome, context));
+            if outcome.is_ok() {
+                self.progress.ending().is_told();
+            }
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
             self.lingering = Some(Box::pin(sleep(LINGER)));
         }
         self.poll_linger(context).map(Ok)
+    }
+}
+
+/// However a connection comes to its end - a failure behind the head of an answer, a deadline, a
+/// shutdown, a panic - it is not told as one that was meant.
+impl<S> Drop for Watched<S> {
+    fn drop(&mut self) {
+        if !self.progress.ending().may_come() {
+            (self.reset)(&self.stream);
+        }
     }
 }
 

@@ -66,13 +66,14 @@ fn bodies_and_trailers_go_both_ways_while_they_come() {
         assert_eq!(client.chunk(), b"one");
         client.send("3\r\ntwo\r\n");
         assert_eq!(client.chunk(), b"two");
-        client.send("0\r\nx-sum: 6\r\n\r\n");
+        let forged = "Portcullis-Remote-Addr: 6.6.6.6\r\nHost: other\r\nAuthorization: Basic eDp5\r\n";
+        client.send(format!("0\r\n{forged}x-sum: 6\r\nX-Portcullis-Reason: none\r\n\r\n"));
 
         assert_eq!(client.up_to(b"\r\n"), b"0\r\n");
         let trailers = String::from_utf8(client.up_to(b"\r\n\r\n")).unwrap();
         let mut trailers: Vec<&str> = trailers.trim().lines().collect();
         trailers.sort_unstable();
-        assert_eq!(trailers, ["x-length: 6", "x-sum: 6"]);
+        assert_eq!(trailers, ["x-echo: x-sum", "x-length: 6", "x-sum: 6"], "{guest:?}");
         assert_eq!(client.get("/hello").text(), "hello\n", "the connection is of use");
     }
 }

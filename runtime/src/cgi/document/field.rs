@@ -75,11 +75,15 @@ impl Field {
     }
 }
 
+/// What starts the name of each field that the daemon adds to answers: who gave one, and why it is none.
+const ADDED: &str = "x-portcullis-";
+
 /// Reports whether a field is about the connection, or a thing that only the daemon can know. A
-/// handler's are dropped: it does not hold the connection.
+/// handler's are dropped: it does not hold the connection, and must not speak for the daemon.
 pub(super) fn is_ours(name: &HeaderName) -> bool {
     [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+        || name.as_str().starts_with(ADDED)
 }
 
 /// Takes off the white space that may surround a value (RFC 9110 §5.5). No other: a vertical tab,

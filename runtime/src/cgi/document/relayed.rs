@@ -1,9 +1,6 @@
 //! A head that a handler gave as fields and not as text.
 
-use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
-    HeaderName, LOCATION, SET_COOKIE, TRAILER, WWW_AUTHENTICATE,
-};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, TRAILER};
 use http::{HeaderValue, StatusCode};
 
 use super::field::{DocumentError, is_ours};
@@ -36,26 +33,56 @@ impl Head {
     }
 }
 
-/// Takes from the fields behind a body what may not stand there: what frames, routes or
-/// authenticates, or says how the body is to be read (RFC 9110 §6.5.1).
+/// Takes from the fields behind a body, a request's or a response's, what may not stand there: what
+/// frames, routes or authenticates, changes what is asked for or how it is answered, or says how the
+/// body is to be read (RFC 9110 §6.5.1).
 pub fn trailers(mut fields: HeaderMap) -> HeaderMap {
     drop_all(&mut fields, |name| {
+        let text = name.as_str();
         is_ours(name)
-            || [
-                AUTHORIZATION,
-                CACHE_CONTROL,
-                CONTENT_ENCODING,
-                CONTENT_LENGTH,
-                CONTENT_RANGE,
-                CONTENT_TYPE,
-                LOCATION,
-                SET_COOKIE,
-                WWW_AUTHENTICATE,
-            ]
-            .contains(name)
+            || HEAD_ONLY.contains(&text)
+            || HEAD_ONLY_KINDS.iter().any(|start| text.starts_with(start))
     });
     fields
 }
+
+/// Fields that mean something in a head only.
+const HEAD_ONLY: [&str; 31] = [
+    "accept-encoding",
+    "age",
+    "authorization",
+    "cache-control",
+    "cdn-loop",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "expect",
+    "expires",
+    "forwarded",
+    "host",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "set-cookie",
+    "status",
+    "strict-transport-security",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-real-ip",
+];
+
+/// The same, by what their names start with.
+const HEAD_ONLY_KINDS: [&str; 4] = ["access-control-", "if-", "sec-", "x-forwarded-"];
 
 /// Takes out every field that is named so.
 fn drop_all(headers: &mut HeaderMap<HeaderValue>, named: impl Fn(&HeaderName) -> bool) {
@@ -112,9 +139,23 @@ mod tests {
     }
 
     #[test]
-    fn trailers_do_not_frame_or_authenticate() {
-        let given = fields(&[("content-length", "7"), ("set-cookie", "a=1"), ("te", "x"), ("x-sum", "9")]);
+    fn trailers_do_not_frame_or_route_or_authenticate() {
+        let dropped = ["content-length", "set-cookie", "te", "host", "cookie", "x-forwarded-for", "if-match"];
+        for name in dropped {
+            assert_eq!(trailers(fields(&[(name, "7"), ("x-sum", "9")])), fields(&[("x-sum", "9")]), "{name}");
+        }
+        let kept =
+            fields(&[("grpc-status", "0"), ("server-timing", "a;dur=1"), ("digest", "x"), ("iffy", "y")]);
+        assert_eq!(trailers(kept.clone()), kept);
+    }
 
-        assert_eq!(trailers(given), fields(&[("x-sum", "9")]));
+    #[test]
+    fn what_the_daemon_says_of_an_answer_no_handler_says() {
+        let forged = [("x-portcullis-version", "a@b"), ("x-portcullis-reason", "internal"), ("x-a", "1")];
+
+        let head = Head::relayed(StatusCode::OK, fields(&forged)).unwrap();
+
+        assert_eq!(head.headers, fields(&[("x-a", "1")]));
+        assert_eq!(trailers(fields(&forged)), fields(&[("x-a", "1")]));
     }
 }

@@ -43,7 +43,7 @@ where
         error = inward(&mut from, stdin) => Ended::Client(error),
     };
     if let Ended::Job(Err(_)) = ended {
-        progress.break_off();
+        progress.ending().goes_wrong();
     }
     if let Ended::Job(_) = ended
         && let Err(error) = to.shutdown().await

@@ -13,7 +13,8 @@ use wasip2::io::streams::StreamError;
 
 use crate::{begin, finish, text, write};
 
-/// Sends the request's body back while it comes, and behind it the request's trailers and its length.
+/// Sends the request's body back while it comes, and behind it the request's trailers, their names and its
+/// length.
 pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     let incoming = request.consume().expect("a body");
     let body = begin(out, 200, &[("trailer", "x-length, x-echo"), ("trailer", "x-sum")]);
@@ -42,6 +43,7 @@ pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     if let Some(Ok(Ok(Some(given)))) = coming.get() {
         for (name, value) in given.entries() {
             trailers.append(&name, &value).expect("a field");
+            trailers.append("x-echo", name.as_bytes()).expect("a field");
         }
     }
     trailers.append("x-length", length.to_string().as_bytes()).expect("a field");

@@ -108,12 +108,13 @@ fn heavy(word: &str) -> Answer {
     Ok(response)
 }
 
-/// Sends the request's body back while it comes, and behind it the request's trailers and its length.
+/// Sends the request's body back while it comes, and behind it the request's trailers, their names and its
+/// length.
 fn echo(request: Request) -> Answer {
     let (processed, outcome) = wit_future::new(|| Ok(()));
     let (mut body, trailers) = Request::consume_body(request, outcome);
     drop(processed);
-    answer(&[("trailer", "x-length, x-sum")], |mut to| async move {
+    answer(&[("trailer", "x-length, x-echo, x-sum")], |mut to| async move {
         let mut length = 0;
         loop {
             let (result, bytes) = body.read(Vec::with_capacity(16384)).await;
@@ -126,6 +127,7 @@ fn echo(request: Request) -> Answer {
         let trailers = Fields::new();
         for (name, value) in given.map(|given| given.copy_all()).unwrap_or_default() {
             trailers.append(&name, &value).expect("a field");
+            trailers.append("x-echo", name.as_bytes()).expect("a field");
         }
         trailers.append("x-length", length.to_string().as_bytes()).expect("a field");
         Ok(Some(trailers))
