@@ -101,6 +101,13 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge(most) => {
                 write!(f, "it is larger than {} KiB, the most that is read", most >> 10)
             }
+            Refusal::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let ours = rustix::process::geteuid().as_raw();
+                write!(
+                    f,
+                    "{error}: let user {ours} read it and enter its directories; a running daemon also needs it in hardening.reach"
+                )
+            }
             Refusal::Unreadable(error) => error.fmt(f),
         }
     }

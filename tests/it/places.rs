@@ -158,3 +158,70 @@ fn what_a_user_may_not_write_to_is_said_in_a_line_by_check_and_by_serve() {
         assert!(names(&setup.path("shut")).is_empty() && names(&setup.path("p")).is_empty());
     }
 }
+
+/// Makes a file that its owner alone may read, whom [`as_nobody`] is not.
+fn shut(path: &Path) {
+    let mode = if rustix::process::geteuid().is_root() { 0o600 } else { 0o000 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_file_that_a_user_may_not_read_is_said_with_what_to_do() {
+    for name in ["portcullis.toml", "one.wasm"] {
+        let setup = setup("listen = [\"tcp://127.0.0.1:0\"]\ncache = \"none\"\n");
+        let Some(mut checked) = as_nobody(&setup) else { return };
+        let mut served = as_nobody(&setup).unwrap();
+        shut(&setup.path(name));
+        let file = setup.path("portcullis.toml");
+
+        let checked = finish(checked.arg("check").arg("-c").arg(&file), b"", PATIENCE);
+        let served = finish(served.arg("serve").arg("-c").arg(&file), b"", PATIENCE);
+
+        for ended in [checked, served] {
+            assert_eq!(ended.code, Some(1), "{name}: {}", ended.stderr);
+            let said = ended.stderr.lines().last().unwrap();
+            assert!(said.contains(name) && said.contains(" read it and enter its directories"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_that_a_user_may_not_write_to_is_warned_of_by_a_check() {
+    let setup = Setup::one(
+        "mounts = [{ host = \"data\", guest = \"/data\", write = true }]",
+        &Program::text().say("hello\n").wasm(),
+    )
+    .prepend("listen = [\"tcp://127.0.0.1:0\"]\ncache = \"none\"\n");
+    let Some(mut checked) = as_nobody(&setup) else { return };
+    fs::create_dir(setup.path("data")).unwrap();
+    fs::set_permissions(setup.path("data"), fs::Permissions::from_mode(0o555)).unwrap();
+
+    let ended = finish(checked.arg("check").arg("-c").arg(setup.path("portcullis.toml")), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let warning = format!("cannot write to {}, and neither can its jobs", setup.path("data").display());
+    assert!(ended.stderr.contains("warning: handler.one.mounts: user "), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&warning), "{}", ended.stderr);
+}
+
+#[test]
+fn a_socket_of_another_user_is_refused_by_check_as_by_serve() {
+    if !rustix::process::geteuid().is_root() {
+        // Nobody else can make one for us.
+        return;
+    }
+    let setup = setup("listen = [\"unix://p/p.sock\"]\ncache = \"none\"\n");
+    let Some(mut checked) = as_nobody(&setup) else { return };
+    fs::create_dir(setup.path("p")).unwrap();
+    fs::set_permissions(setup.path("p"), fs::Permissions::from_mode(0o1777)).unwrap();
+    let _stale = std::os::unix::net::UnixListener::bind(setup.path("p/p.sock")).unwrap();
+
+    let ended = finish(checked.arg("check").arg("-c").arg(setup.path("portcullis.toml")), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the path holds a socket of user 0, and this is user 65534"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -1,9 +1,10 @@
 //! The places in the file system that a daemon writes to, and whether it could.
 
 use anyhow::{Context as _, Error, Result};
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{admin, options};
-use crate::config::{CacheDir, Config};
+use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
 use crate::wasm::cache::{Cache, Place};
@@ -19,7 +20,7 @@ pub struct Lacking {
 /// Looks whether the directories and sockets of a configuration could be made. Makes nothing, and no
 /// daemon that runs by now notices.
 pub fn lacking(config: &Config) -> Lacking {
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
     let mut errors = net::examine(&config.listen, &options(config));
     let (endpoints, access) = admin::wanted(config);
     errors.extend(net::examine(&endpoints, &access).into_iter().map(|error| error.context("admin")));
@@ -36,6 +37,25 @@ pub fn lacking(config: &Config) -> Lacking {
         (Some(Ok(())) | None, _) => {}
     }
     Lacking { errors, warnings }
+}
+
+/// Looks at the mounts of a handler. Its jobs are told of what they may not do, as any program is; so it is
+/// no error.
+fn closed_mounts(handler: &HandlerConfig) -> Vec<String> {
+    let ours = rustix::process::geteuid().as_raw();
+    let closed = |mount: &Mount| {
+        let may = |wanted| accessat(CWD, &mount.host, wanted, AtFlags::EACCESS);
+        let cannot = match (may(Access::READ_OK | Access::EXEC_OK), may(Access::WRITE_OK)) {
+            (Err(_), _) => "read",
+            (Ok(()), Err(_)) if mount.write => "write to",
+            (Ok(()), _) => return None,
+        };
+        let (name, shown) = (&handler.name, mount.host.display());
+        Some(format!(
+            "handler.{name}.mounts: user {ours} cannot {cannot} {shown}, and neither can its jobs: change its owner or mode"
+        ))
+    };
+    handler.mounts.iter().filter_map(closed).collect()
 }
 
 /// Looks at the groups that sockets are to have, of those sockets that there are.

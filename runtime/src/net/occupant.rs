@@ -42,13 +42,22 @@ pub(super) fn clear(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     rustix::fs::unlinkat(dir, name, AtFlags::empty()).context("the stale socket cannot be removed")
 }
 
-/// Refuses what is no socket, as [`clear`] would; a socket may be that of a daemon which is asked to read the
-/// same configuration anew.
+/// Refuses what is no socket, as [`clear`] would, and one of another user, whether it is in use or not; one of
+/// ours may be that of a daemon which is to read the same configuration anew.
 pub(super) fn examine(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
-    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-        Ok(FileType::Socket) | Err(Errno::NOENT) => Ok(()),
-        Ok(other) => judge(&Occupant::File(other), geteuid()),
-        Err(error) => Err(error).context("the path cannot be examined"),
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error).context("the path cannot be examined"),
+    };
+    let (owner, ours) = (stat.st_uid, geteuid());
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket if owner == ours.as_raw() => Ok(()),
+        FileType::Socket => bail!(
+            "the path holds a socket of user {owner}, and this is user {}: be that user, remove it or choose another path",
+            ours.as_raw()
+        ),
+        other => judge(&Occupant::File(other), ours),
     }
 }
 

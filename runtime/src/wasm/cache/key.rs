@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use hmac::{Hmac, KeyInit as _};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, linkat, openat, unlinkat};
 use rustix::io::Errno;
@@ -39,7 +39,10 @@ impl Key {
             }
             opened => opened,
         };
-        let file = file.context("open it")?;
+        let file = file.map_err(|refusal| match refusal {
+            Errno::ACCESS => anyhow!("we may not read it: delete it, and another is made"),
+            refusal => anyhow::Error::from(refusal).context("open it"),
+        })?;
         let stat = fstat(&file)?;
         ensure!(FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile, "it is no file");
         ensure!(
