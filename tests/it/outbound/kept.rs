@@ -90,3 +90,42 @@ fn a_body_that_is_not_read_to_its_end_takes_its_connection_with_it() {
 
     assert_eq!(origin.hits(), 2);
 }
+
+#[test]
+fn a_doubtful_answer_fails_the_call_and_is_followed_by_no_other() {
+    let doubtful = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+        "HTTP/1.1 200 OK\r\nA: b\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 999 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+    ];
+    for answer in doubtful {
+        let origin = Origin::of("127.0.0.1", move |_, stream| {
+            let _told = stream.write_all(answer.as_bytes());
+            let _left = stream.read(&mut [0]);
+        });
+        let (url, daemon) = allowing(&origin);
+
+        let said = ask(&daemon, &[&format!("GET {url}/"); 2]);
+
+        assert!(
+            said.iter().all(|said| !said.starts_with(|letter: char| letter.is_ascii_digit())),
+            "{said:?}: {answer}"
+        );
+        assert_eq!(origin.hits(), 2, "{answer}");
+    }
+}
+
+#[test]
+fn interim_answers_before_the_one_are_nothing_to_doubt() {
+    let origin = Origin::says(
+        "127.0.0.1",
+        "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    );
+    let (url, daemon) = allowing(&origin);
+
+    assert_eq!(ask(&daemon, &[format!("GET {url}/")]), ["200 ok"]);
+}

@@ -1,6 +1,7 @@
 //! One request and its response, over a new connection or one that waits.
 
 use std::error::Error as StdError;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +17,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use super::caller::Caller;
 use super::kept::{Kept, Link};
 use super::received::{Received, Then};
-use super::trail;
+use super::{sound, trail};
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::{Channel, Origin};
 
@@ -118,6 +119,7 @@ impl Exchange<'_> {
     ) -> Result<Response<Incoming>, CallError> {
         let Bounds { first_byte, whole, .. } = self.bounds;
         let deadline = (Instant::now() + first_byte).min(whole);
+        link.expect_head();
         match timeout_at(deadline, link.sender.send_request(request)).await {
             Ok(response) => response.map_err(|error| blame(&error)),
             Err(_) if deadline == whole => Err(CallError::TimedOut),
@@ -128,9 +130,13 @@ impl Exchange<'_> {
     fn receive(
         &self,
         response: Response<Incoming>,
-        link: Link,
+        mut link: Link,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {
+        sound::check(&response)?;
+        if sound::may_be_followed(&response) {
+            link.distrust();
+        }
         let most = self.bounds.body;
         if response.body().size_hint().lower() > most {
             return Err(CallError::ResponseTooLarge(most));
@@ -188,7 +194,10 @@ fn uri_text(target: &http::uri::PathAndQuery) -> &str {
 pub(super) fn blame(error: &hyper::Error) -> CallError {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        if let Some(own) = inner.downcast_ref::<CallError>() {
+        // One of a connection is within what the connection failed with.
+        let within = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let own = within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<CallError>());
+        if let Some(own) = own {
             return own.clone();
         }
         cause = inner.source();

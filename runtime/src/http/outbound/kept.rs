@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
+use super::sound::{Due, Heads};
 use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
 
@@ -29,6 +30,9 @@ const TURN: Duration = Duration::from_millis(50);
 /// A connection that speaks HTTP.
 pub(super) struct Link {
     pub(super) sender: SendRequest<CallBody>,
+    due: Due,
+    /// Whether nothing that came over it leaves open what comes next.
+    sound: bool,
     opened: Instant,
     _driver: Driver,
 }
@@ -64,14 +68,25 @@ impl Link {
     /// # Errors
     /// It is closed already.
     pub(super) async fn open(channel: Channel) -> hyper::Result<Link> {
+        let (heads, due) = Heads::of(channel);
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD).max_buf_size(HEAD);
-        let (sender, connection) = builder.handshake(TokioIo::new(channel)).await?;
+        let (sender, connection) = builder.handshake(TokioIo::new(heads)).await?;
         let driver = Driver(tokio::spawn(async move {
             // What breaks is told by the request or the body that breaks with it.
             let _told = connection.await;
         }));
-        Ok(Link { sender, opened: Instant::now(), _driver: driver })
+        Ok(Link { sender, due, sound: true, opened: Instant::now(), _driver: driver })
+    }
+
+    /// Says that the head of an answer is the next to come.
+    pub(super) fn expect_head(&self) {
+        self.due.now();
+    }
+
+    /// Has it closed when its exchange has ended.
+    pub(super) fn distrust(&mut self) {
+        self.sound = false;
     }
 }
 
@@ -99,7 +114,7 @@ impl Kept {
 
     /// Keeps a connection whose call has ended.
     pub(super) fn keep(&self, origin: Origin, link: Link) {
-        if link.opened.elapsed() > AGE || link.sender.is_closed() {
+        if !link.sound || link.opened.elapsed() > AGE || link.sender.is_closed() {
             return;
         }
         let since = Instant::now();

@@ -5,6 +5,7 @@ mod exchange;
 mod kept;
 mod notice;
 mod received;
+mod sound;
 pub(super) mod trail;
 
 pub use caller::{Caller, Grant};

@@ -1,0 +1,236 @@
+//! What the head of another server's answer has to be before anything is made of it.
+//!
+//! hyper forgives what may be read in two ways. Whoever else is on the way may read it in the other, and
+//! what is left on the connection is then taken for the answer to the next call.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::job::outbound::CallError;
+use crate::net::outbound::Channel;
+
+/// Checks what hyper has made of a head.
+///
+/// # Errors
+/// Its body may end in two places, or it answers something else than was asked.
+pub(super) fn check<B>(response: &Response<B>) -> Result<(), CallError> {
+    let (status, fields) = (response.status(), response.headers());
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let lengths = fields.get_all(CONTENT_LENGTH).iter().count();
+    let unsound = if status == StatusCode::SWITCHING_PROTOCOLS {
+        // RFC 9110 §15.2.2: not without an Upgrade in the request, and we send none.
+        "a change of protocols that was not asked for"
+    } else if status.as_u16() > 599 {
+        // RFC 9110 §15.
+        "a status above 599"
+    } else if let Some(coding) = codings.next() {
+        if lengths > 0 {
+            // RFC 9112 §6.3.
+            "Content-Length beside Transfer-Encoding"
+        } else if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            // RFC 9112 §7: we say in no TE that we know another.
+            "a transfer coding other than chunked"
+        } else {
+            return Ok(());
+        }
+    } else if lengths > 1 {
+        "more than one Content-Length"
+    } else {
+        return Ok(());
+    };
+    Err(doubtful(unsound))
+}
+
+/// Reports whether an answer of a status without a body announces one all the same (RFC 9110 §8.6): it
+/// is good, but what comes behind it may be that body.
+pub(super) fn may_be_followed<B>(response: &Response<B>) -> bool {
+    let fields = response.headers();
+    response.status() == StatusCode::NO_CONTENT
+        && (fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING))
+}
+
+fn doubtful(what: &str) -> CallError {
+    CallError::Protocol(format!("the answer has {what}"))
+}
+
+/// A connection whose heads are looked at before hyper has them: what was wrong with the end of a line
+/// cannot be seen any more once it has.
+pub(super) struct Heads {
+    channel: Channel,
+    /// Whether the next bytes begin a head.
+    due: Due,
+    /// None: a body is being read.
+    head: Option<Head>,
+}
+
+/// Says that a request goes out, so that a head is the next to come in.
+#[derive(Clone)]
+pub(super) struct Due(Arc<AtomicBool>);
+
+/// A head that is not whole yet.
+#[derive(Default)]
+struct Head {
+    /// Bytes of the line that is being read.
+    line: usize,
+    last: u8,
+    /// Whether the first line is behind us.
+    begun: bool,
+    /// Whether its status is one behind which another head comes.
+    interim: bool,
+}
+
+/// Where the first digit of the status is: behind `HTTP/1.1 `.
+const STATUS: usize = 9;
+
+impl Heads {
+    pub(super) fn of(channel: Channel) -> (Heads, Due) {
+        let due = Due(Arc::new(AtomicBool::new(false)));
+        (Heads { channel, due: due.clone(), head: None }, due)
+    }
+}
+
+impl Due {
+    pub(super) fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Head {
+    /// Reads on; true: that was all of it.
+    fn push(&mut self, bytes: &[u8]) -> Result<bool, &'static str> {
+        for &byte in bytes {
+            match byte {
+                // RFC 9112 §2.2: who forgives either reads other lines than who does not.
+                b'\n' if self.last != b'\r' => return Err("a line that ends without a CR"),
+                b'\n' if self.line > 1 => (self.line, self.begun) = (0, true),
+                b'\n' if !self.begun => return Err("an empty line in front of it"),
+                b'\n' if self.interim => *self = Head::default(),
+                b'\n' => return Ok(true),
+                _ if self.last == b'\r' => return Err("a CR within a line"),
+                b' ' | b'\t' if self.line == 0 => return Err("a line that begins with a space"),
+                byte => {
+                    if !self.begun && self.line == STATUS {
+                        self.interim = byte == b'1';
+                    }
+                    self.line += 1;
+                }
+            }
+            self.last = byte;
+        }
+        Ok(false)
+    }
+}
+
+impl AsyncRead for Heads {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.channel).poll_read(cx, buffer))?;
+        if this.due.0.swap(false, Ordering::Relaxed) {
+            this.head = Some(Head::default());
+        }
+        if let Some(head) = &mut this.head {
+            match head.push(&buffer.filled()[before..]) {
+                Ok(true) => this.head = None,
+                Ok(false) => {}
+                Err(what) => return Poll::Ready(Err(io::Error::other(doubtful(what)))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heads {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.channel).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.channel).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.channel.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.channel).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.channel).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, fields: &[(&str, &str)]) -> Response<()> {
+        let fields = fields.iter();
+        let response =
+            fields.fold(Response::builder(), |response, (name, value)| response.header(*name, *value));
+        response.status(status).body(()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_may_be_read_in_two_ways_is_none() {
+        const TE: &str = "transfer-encoding";
+        const CL: &str = "content-length";
+        for (status, fields, sound) in [
+            (200, &[(CL, "2")][..], true),
+            (200, &[(TE, "Chunked")], true),
+            (599, &[], true),
+            (600, &[], false),
+            (999, &[], false),
+            (101, &[], false),
+            (200, &[(CL, "2"), (TE, "chunked")], false),
+            (200, &[(CL, "2"), (CL, "2")], false),
+            (200, &[(TE, "gzip, chunked")], false),
+            (200, &[(TE, "chunked"), (TE, "chunked")], false),
+        ] {
+            assert_eq!(check(&response(status, fields)).is_ok(), sound, "{status} {fields:?}");
+        }
+        assert!(may_be_followed(&response(204, &[(CL, "2")])));
+        assert!(!may_be_followed(&response(304, &[(CL, "2")])) && !may_be_followed(&response(204, &[])));
+    }
+
+    #[test]
+    fn lines_end_as_they_should_wherever_they_are_cut() {
+        for (text, outcome) in [
+            (&b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"[..], Some(true)),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n", Some(false)),
+            (b"HTTP/1.1 100 Continue\r\n\r\n", Some(false)),
+            (b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", Some(true)),
+            (b"HTTP/1.1 200 OK\n", None),
+            (b"HTTP/1.1 200 OK\r\nA: b\n", None),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\n", None),
+            (b"HTTP/1.1 200 OK\r\nA: b\rC: d\r\n", None),
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n", None),
+            (b"\r\nHTTP/1.1 200 OK\r\n\r\n", None),
+        ] {
+            for size in [1, 2, 3, 1000] {
+                let mut head = Head::default();
+                let mut pieces = text.chunks(size);
+                let read = pieces.try_fold(false, |_, piece| head.push(piece)).ok();
+
+                assert_eq!(read, outcome, "{size} {}", text.escape_ascii());
+            }
+        }
+    }
+}
