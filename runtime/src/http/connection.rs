@@ -126,7 +126,11 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
         }
     };
     match outcome {
-        Ok(()) => switched.run(&progress, leaving).await,
+        Ok(()) => {
+            if let Some(refusal) = switched.run(&progress, leaving).await {
+                server.refused(&refusal);
+            }
+        }
         // The client's doing, or already told by the job that failed.
         Err(error) => debug!("connection from {}: {error}", peer.remote()),
     }

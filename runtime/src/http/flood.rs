@@ -24,14 +24,28 @@ pub(super) struct Frames {
     requests: Arc<AtomicU64>,
     /// Frames about windows that were not earned yet.
     windows: u64,
-    /// Other frames that ask for no answer, since the last reset of the count.
-    idle: u32,
+    /// Other frames that ask for no answer.
+    idle: Idle,
+}
+
+/// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
+pub(super) struct Idle {
+    /// How many there were since the last reset of the count.
+    count: u32,
     since: Instant,
 }
 
 /// A client that asks for work and for no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Flood;
+
+impl std::fmt::Display for Flood {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a flood of frames that carry nothing")
+    }
+}
+
+impl std::error::Error for Flood {}
 
 /// Bytes of the head of a frame (RFC 9113 §4.1).
 const HEAD: usize = 9;
@@ -61,8 +75,7 @@ impl Frames {
             opened: 0,
             requests,
             windows: 0,
-            idle: 0,
-            since: Instant::now(),
+            idle: Idle::new(),
         }
     }
 
@@ -124,19 +137,29 @@ impl Frames {
                 self.windows += 1;
                 Ok(())
             }
-            _ => self.spend(),
+            _ => self.idle.spend(),
         }
     }
+}
 
-    fn spend(&mut self) -> Result<(), Flood> {
-        self.idle += 1;
-        if self.idle <= MOST {
+impl Idle {
+    pub(super) fn new() -> Idle {
+        Idle { count: 0, since: Instant::now() }
+    }
+
+    /// Counts one.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(super) fn spend(&mut self) -> Result<(), Flood> {
+        self.count += 1;
+        if self.count <= MOST {
             return Ok(());
         }
         if self.since.elapsed() < SPAN {
             return Err(Flood);
         }
-        (self.idle, self.since) = (1, Instant::now());
+        (self.count, self.since) = (1, Instant::now());
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::strict;
 use super::unread::Unread;
-use super::upgrade::{Applicant, Switched};
+use super::upgrade::{Applicant, Switched, Way};
 use crate::catalog::{Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
 use crate::job::{Entry, Fault, JobId, Kind};
@@ -198,7 +198,8 @@ impl<'a> Asked<'a> {
         body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let applicant = Applicant::of(self.head, body, upgrade, self.catalog.cors.as_ref())?;
+        let way = if self.peer.secured().is_some() { Way::Tls } else { Way::Clear };
+        let applicant = Applicant::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
         let entry = self.catalog.pick(&found.route.handler);
         let made = self.call(found, entry, exchange);
         let id = made.job.id;

@@ -138,3 +138,41 @@ fn a_socket_that_is_half_shut_is_no_close() {
     client.socket().read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty(), "{rest:?}");
 }
+
+#[test]
+fn a_flood_of_frames_that_no_job_sees_ends_the_connection() {
+    let daemon = setup("limits.time = \"none\"", "", &Program::new().say("hello\n").echo())
+        .prepend("admin = \"unix://admin.sock\"\naccess_log = true\n")
+        .start();
+    // Masked with zeros: pings, pongs, and a message in parts that are empty.
+    let ping = b"\x89\x81\0\0\0\0x".repeat(5000);
+    let pong = b"\x8a\x80\0\0\0\0".repeat(5000);
+    let empty = [&b"\x01\x81\0\0\0\0x"[..], &b"\x00\x80\0\0\0\0".repeat(5000)].concat();
+
+    for (number, frames) in [ping, pong, empty].iter().enumerate() {
+        let mut socket = opened(&daemon);
+        let stream = socket.get_mut();
+
+        stream.write_all(frames).unwrap();
+
+        let mut answered = Vec::new();
+        stream.read_to_end(&mut answered).unwrap();
+        assert!(answered.ends_with(b"\x88\x07\x03\xf0flood"), "{}", answered.escape_ascii());
+        daemon.counted("portcullis_refused_total", &["reason=\"flood\""], (number + 1) as f64);
+    }
+    assert_eq!(daemon.log.lines(3, "(flood) (broken off)").len(), 3);
+}
+
+#[test]
+fn pings_at_the_pace_of_a_client_that_measures_are_answered() {
+    let daemon = serving("", &Program::new().echo());
+    let mut socket = opened(&daemon);
+
+    for _ in 0..500 {
+        socket.send(Message::Ping("x".into())).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::Pong("x".into()));
+    }
+
+    socket.send(Message::text("still here")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("still here"));
+}

@@ -4,7 +4,7 @@ mod stdin;
 mod tcp;
 mod websocket;
 
-pub(super) use websocket::VERSION;
+pub(super) use websocket::{VERSION, Way};
 
 use std::future::{poll_fn, ready};
 use std::io;
@@ -62,6 +62,8 @@ enum Ended {
     Job(Result<Status, Fault>),
     /// The client has left, or does not read.
     Client(io::Error),
+    /// The client sends what asks for work, and for nothing of a job.
+    Flood,
 }
 
 /// A client that has asked for the protocol of its route.
@@ -79,6 +81,7 @@ impl<'a> Applicant<'a> {
     pub(super) fn of(
         head: &Parts,
         body: &Unread,
+        way: Way,
         upgrade: &'a Upgrade,
         cors: Option<&Cors>,
     ) -> Result<Applicant<'a>, Refusal> {
@@ -99,7 +102,7 @@ impl<'a> Applicant<'a> {
             Upgrade::WebSocket(_) if head.method != Method::GET => {
                 return Err(Refusal::WrongMethod(Method::GET.to_string()));
             }
-            Upgrade::WebSocket(websocket) => Some(websocket::agree(head, websocket, cors)?),
+            Upgrade::WebSocket(websocket) => Some(websocket::agree(head, way, websocket, cors)?),
         };
         Ok(Applicant { upgrade, agreed, connection })
     }
@@ -159,26 +162,26 @@ impl Switched {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with the job, if there is one, until it or the client has had enough.
+    /// Goes on with the job, if there is one, until it or the client has had enough. Says what the
+    /// client is refused for, if it is.
     ///
     /// # Cancel safety
     /// Dropping the future ends the job.
-    pub(super) async fn run(&self, progress: &Progress, leaving: &Leaving) {
+    pub(super) async fn run(&self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
         let tunnel = self.lock().take();
-        if let Some(tunnel) = tunnel {
-            // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
-            progress.switched();
-            // Boxed: a connection that stays with HTTP need not be as large as one that does not.
-            Box::pin(tunnel.run(progress, leaving)).await;
-        }
+        // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
+        let tunnel = tunnel.inspect(|_| progress.switched())?;
+        // Boxed: a connection that stays with HTTP need not be as large as one that does not.
+        Box::pin(tunnel.run(progress, leaving)).await
     }
 }
 
 impl Tunnel {
-    async fn run(self, progress: &Progress, leaving: &Leaving) {
-        let Tunnel { upgrade, connection, job, exchange: Some(mut exchange), .. } = self else { return };
+    async fn run(self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
+        let Tunnel { upgrade, connection, job, exchange, .. } = self;
+        let mut exchange = exchange?;
         // Not there: the client left before it was told.
-        let Ok(connection) = connection.await else { return };
+        let connection = connection.await.ok()?;
         let last_words = job.last_words.clone();
         let ended = match upgrade {
             Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut exchange).await,
@@ -194,7 +197,12 @@ impl Tunnel {
             }
             Ended::Job(Err(fault)) => exchange.broke_off(&fault),
             Ended::Client(error) => tracing::debug!("an upgraded connection: {error}"),
+            Ended::Flood => {
+                exchange.refused(&Refusal::Flood);
+                return Some(Refusal::Flood);
+            }
         }
+        None
     }
 }
 

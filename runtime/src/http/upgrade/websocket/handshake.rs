@@ -21,12 +21,22 @@ pub(in crate::http) struct Agreed {
     accept: HeaderValue,
 }
 
+/// How a client has come, which is how its own pages have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Way {
+    /// In clear, to us or to a proxy in front of us that speaks TLS with it.
+    Clear,
+    /// By TLS, to us.
+    Tls,
+}
+
 /// Checks the handshake of a request that has asked for a WebSocket.
 ///
 /// # Errors
 /// Another version, no sound key, no subprotocol in common, or an origin that may not connect.
 pub(in crate::http) fn agree(
     head: &Parts,
+    way: Way,
     websocket: &WebSocket,
     cors: Option<&Cors>,
 ) -> Result<Agreed, Refusal> {
@@ -40,7 +50,7 @@ pub(in crate::http) fn agree(
     let key = single(headers, &SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let key =
         key.ok_or_else(|| malformed("a WebSocket without one Sec-WebSocket-Key of 16 bytes in Base64"))?;
-    if !may_connect(head, websocket, cors) {
+    if !may_connect(head, way, websocket, cors) {
         return Err(Refusal::Forbidden("pages of this origin may not connect here (websocket.origins)"));
     }
     let protocol = protocol(headers, &websocket.protocols)
@@ -89,13 +99,13 @@ fn protocol(headers: &HeaderMap, ours: &[HeaderValue]) -> Result<Option<HeaderVa
 
 /// Reports whether a page of this origin may connect. A browser sends its cookies along whatever the
 /// page, and asks nobody beforehand (RFC 6455 §10.2).
-fn may_connect(head: &Parts, websocket: &WebSocket, cors: Option<&Cors>) -> bool {
+fn may_connect(head: &Parts, way: Way, websocket: &WebSocket, cors: Option<&Cors>) -> bool {
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return true };
     if origins.next().is_some() {
         return false;
     }
-    is_own(origin, head)
+    is_own(origin, head, way)
         || match &websocket.origins {
             Origins::All => true,
             Origins::Listed(listed) => listed.contains(origin),
@@ -104,15 +114,19 @@ fn may_connect(head: &Parts, websocket: &WebSocket, cors: Option<&Cors>) -> bool
         }
 }
 
-/// Reports whether a page came from where it connects to.
-fn is_own(origin: &HeaderValue, head: &Parts) -> bool {
+/// Reports whether a page came from where it connects to: an origin is scheme, host and port (RFC 6454
+/// §5). A page in clear, which anybody on the way may have written, is no page of a site with TLS.
+fn is_own(origin: &HeaderValue, head: &Parts, way: Way) -> bool {
     let own = match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => single(&head.headers, &HOST).and_then(|host| host.to_str().ok()),
     };
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
     let Some((own, origin)) = own.zip(origin) else { return false };
-    let scheme = origin.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"));
+    let scheme = origin.scheme_str().filter(|scheme| match way {
+        Way::Clear => matches!(*scheme, "http" | "https"),
+        Way::Tls => *scheme == "https",
+    });
     let Some(authority) = scheme.and(origin.authority()) else { return false };
     host::same(authority.as_str(), own, scheme)
 }
@@ -151,7 +165,7 @@ mod tests {
         let offered = [("sec-websocket-protocol", "x, a"), ("sec-websocket-protocol", "b")];
         let head = head(&[&SOUND[..], &offered].concat());
 
-        let agreed = agree(&head, &websocket(Origins::OfCors), None).unwrap();
+        let agreed = agree(&head, Way::Clear, &websocket(Origins::OfCors), None).unwrap();
         let mut response = HeaderMap::new();
         agreed.tell(&mut response);
 
@@ -187,14 +201,38 @@ mod tests {
             let fields: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
             let head = head(&fields);
 
-            assert_eq!(may_connect(&head, &websocket(origins), cors.as_ref()), may, "{origin:?}");
+            assert_eq!(may_connect(&head, Way::Clear, &websocket(origins), cors.as_ref()), may, "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_the_site_s_own_by_scheme_host_and_port() {
+        for (host, origin, clear, tls) in [
+            ("own.example", "http://own.example", true, false),
+            ("own.example", "https://own.example", true, true),
+            ("own.example:443", "https://OWN.example", true, true),
+            ("own.example", "https://own.example:443", true, true),
+            ("own.example:80", "http://own.example", true, false),
+            ("own.example:80", "https://own.example", false, false),
+            ("own.example:443", "http://own.example", false, false),
+            ("own.example:8443", "https://own.example", false, false),
+            ("own.example:8443", "https://own.example:8443", true, true),
+            ("own.example:8443", "http://own.example:8443", true, false),
+            ("own.example", "https://own.example.evil", false, false),
+            ("own.example", "https://evil@own.example", false, false),
+        ] {
+            let head = Request::get("/").header("host", host).header("origin", origin).body(()).unwrap();
+            let head = head.into_parts().0;
+            let may = |way| may_connect(&head, way, &websocket(Origins::OfCors), None);
+
+            assert_eq!((may(Way::Clear), may(Way::Tls)), (clear, tls), "{host} {origin}");
         }
     }
 
     #[test]
     fn a_handshake_that_is_not_sound_is_refused() {
         let refused = |fields: &[(&str, &str)]| {
-            let refusal = agree(&head(fields), &websocket(Origins::OfCors), None).err();
+            let refusal = agree(&head(fields), Way::Clear, &websocket(Origins::OfCors), None).err();
             refusal.map(|refusal| {
                 refusal.into_response(&HeaderMap::new(), Details::Withheld, ReasonHeader::Absent).status()
             })

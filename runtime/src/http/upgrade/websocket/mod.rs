@@ -1,11 +1,12 @@
 //! `upgrade = "websocket"`: messages are what a job reads and writes (RFC 6455).
 
 mod close;
+mod counted;
 mod handshake;
 mod messages;
 mod session;
 
-pub(in crate::http) use handshake::{Agreed, VERSION, agree};
+pub(in crate::http) use handshake::{Agreed, VERSION, Way, agree};
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::catalog::WebSocket;
 use crate::http::exchange::Exchange;
 use crate::job::{PipeReader, Run};
 use crate::net::Leaving;
+use counted::Counted;
 use session::{Over, Session};
 
 /// How long a client may take to answer that the connection is closed.
@@ -51,6 +53,7 @@ where
         .max_write_buffer_size(size.saturating_add(BUFFER))
         .max_message_size(Some(size))
         .max_frame_size(Some(size));
+    let connection = Counted::new(connection);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
     let Ends { run, stdin, stdout, .. } = job;
     let session = Session::new(&mut socket, websocket, (run, stdin, stdout), exchange);
@@ -69,7 +72,7 @@ where
             if frame.is_some() {
                 say_goodbye(socket, frame).await;
             }
-            Ended::Client(error)
+            if counted::is_flood(&error) { Ended::Flood } else { Ended::Client(error) }
         }
     }
 }
