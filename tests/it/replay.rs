@@ -77,6 +77,53 @@ fn a_job_that_trapped_is_kept_and_traps_again_offline() {
 }
 
 #[test]
+fn credentials_in_an_address_are_not_kept() {
+    let daemon = recording("", &Program::new().trap().wasm()).start();
+    let fields = "X-Auth: s3cret\r\nX-Hub-Signature: s3cret\r\nReferer: http://a/?q=2&session=s3cret\r\n\
+                  X-Original-URL: /?sig=s3cret\r\n";
+
+    daemon.client().submit("GET", "/?access_token=s3cret&q=1&%6Bey=s3cret", fields, b"");
+
+    let (file, bundle) = only(&daemon);
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(!text.contains("s3cret"), "{text}");
+    assert!(
+        text.contains("\"/?access_token=***&q=1&%6Bey=***\"") && text.contains("http://a/?q=2&session=***"),
+        "{text}"
+    );
+    assert_eq!(bundle["masked"], serde_json::json!(["HTTP_X_AUTH", "HTTP_X_HUB_SIGNATURE"]));
+    let in_part = bundle["masked_in_part"].as_array().unwrap();
+    for name in ["QUERY_STRING", "REQUEST_URI", "X_FULL_URL", "HTTP_REFERER", "HTTP_X_ORIGINAL_URL"] {
+        assert!(in_part.contains(&name.into()), "{name}: {in_part:?}");
+    }
+    let again = replay(&file, &["-e", "QUERY_STRING=access_token=known"]);
+    assert!(again.stderr.contains("recorded without credentials, *** here: "), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("the outcome is the same") && !again.stderr.contains("QUERY_STRING"),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
+fn a_handler_that_fails_often_does_not_push_out_the_failures_of_another() {
+    let module = Program::new().trap().wasm();
+    let daemon = recording("", &module).handler("often", "record = \"failures\"", &module).start();
+    assert_eq!(daemon.get("/").status(), 502);
+    only(&daemon);
+    let mut client = daemon.client();
+
+    until("more to be recorded than is kept", || {
+        assert_eq!(client.get("/often").status(), 502);
+        (daemon.log.count("is recorded: ") > 110).then_some(())
+    });
+
+    let own =
+        |files: Vec<PathBuf>| files.iter().filter(|file| file.to_str().unwrap().contains("Z-one-")).count();
+    assert_eq!(own(files(&daemon)), 1);
+}
+
+#[test]
 fn another_module_shows_whether_it_mends_the_failure() {
     let daemon = recording("", &picky().wasm()).start();
     daemon.client().submit("POST", "/", "", b"x");

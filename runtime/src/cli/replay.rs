@@ -54,6 +54,17 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     if !untold.is_empty() {
         complain(&format!("not recorded, and empty here: {}; give them with -e K=V", untold.join(", ")));
     }
+    let given = |name: &&String| {
+        args.env.iter().any(|given| given.split_once('=').is_some_and(|(key, _)| key == *name))
+    };
+    let in_part: Vec<&str> =
+        bundle.masked_in_part.iter().filter(|name| !given(name)).map(String::as_str).collect();
+    if !in_part.is_empty() {
+        complain(&format!(
+            "recorded without credentials, *** here: {}; give them with -e K=V",
+            in_part.join(", ")
+        ));
+    }
     if bundle.stdin_truncated {
         complain("the job read more than was recorded: here its stdin ends earlier");
     }

@@ -1,7 +1,9 @@
 //! Jobs that failed, kept in files, so that they can be run again.
 
 mod bundle;
+mod mask;
 mod store;
 
-pub use bundle::{Bundle, Masked, Outcome};
+pub use bundle::{Bundle, Outcome};
+pub use mask::Masked;
 pub use store::{Keeper, LARGEST, Store, examine};

@@ -1,25 +1,27 @@
 //! A directory of failed jobs, bounded in number and size, written by a thread of its own.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, openat, renameat_with, statat, unlinkat};
 use tracing::{info, warn};
 
-use super::bundle::{Bundle, Masked};
+use super::bundle::Bundle;
+use super::mask::Masked;
 use crate::job::{Incident, JobId, Recorder};
 use crate::observe::log;
 use crate::observe::writes::RECORD;
 use crate::wasm::cache;
 
-/// Files that are kept; the oldest goes first.
+/// Files that are kept; the oldest of the handler that has the most goes first.
 const FILES: usize = 100;
 
 /// Bytes of all of them together, and so the most of one.
@@ -27,6 +29,9 @@ pub const LARGEST: u64 = 64 << 20;
 
 /// Failed jobs that wait to be written; one more is not kept.
 const WAITING: usize = 16;
+
+/// Those of them that may be of one handler.
+const SHARE: usize = 4;
 
 /// What is behind the names of the files.
 const SUFFIX: &str = ".failure.json";
@@ -47,14 +52,22 @@ struct Origin {
     module: PathBuf,
     digest: String,
     masked: Masked,
+    /// Failed jobs of this handler that wait to be written.
+    waiting: AtomicUsize,
 }
 
 /// The directory, as its one writer sees it.
 struct Shelf {
     dir: OwnedFd,
     path: PathBuf,
-    /// Names and sizes, oldest first.
-    files: VecDeque<(String, u64)>,
+    /// Oldest first.
+    files: Vec<Kept>,
+}
+
+/// A file of the directory.
+struct Kept {
+    name: String,
+    size: u64,
 }
 
 impl Store {
@@ -85,14 +98,25 @@ impl Keeper {
     pub fn new(store: Arc<Store>, module: PathBuf, digest: String, masked: Masked) -> Keeper {
         // Whole, since a file is read from wherever somebody stands.
         let module = std::path::absolute(&module).unwrap_or(module);
-        Keeper { store, origin: Arc::new(Origin { module, digest, masked }) }
+        let origin = Origin { module, digest, masked, waiting: AtomicUsize::new(0) };
+        Keeper { store, origin: Arc::new(origin) }
     }
 }
 
 impl Recorder for Keeper {
     fn keep(&self, incident: Incident) {
-        let id = incident.id;
+        let (id, waiting) = (incident.id, &self.origin.waiting);
+        let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            Some(waiting + 1).filter(|waiting| *waiting <= SHARE)
+        });
+        if taken.is_err() {
+            return complain(
+                id,
+                format_args!("{SHARE} failed jobs of its handler wait to be written already"),
+            );
+        }
         if self.store.writer.try_send((incident, self.origin.clone())).is_err() {
+            waiting.fetch_sub(1, Ordering::Relaxed);
             complain(id, format_args!("{WAITING} failed jobs wait to be written already"));
         }
     }
@@ -113,18 +137,19 @@ impl Shelf {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.ends_with(SUFFIX) {
                 let size = statat(&dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?.st_size;
-                files.push((name, u64::try_from(size).unwrap_or_default()));
+                files.push(Kept { name, size: u64::try_from(size).unwrap_or_default() });
             }
         }
         // Their names begin with the time.
-        files.sort();
-        Ok(Shelf { dir, path: path.to_owned(), files: files.into() })
+        files.sort_by(|one: &Kept, other: &Kept| one.name.cmp(&other.name));
+        Ok(Shelf { dir, path: path.to_owned(), files })
     }
 
     /// Writes what comes until nothing more can come.
     fn fill(mut self, incidents: &Receiver<(Incident, Arc<Origin>)>) {
         while let Ok((incident, origin)) = incidents.recv() {
             let id = incident.id;
+            origin.waiting.fetch_sub(1, Ordering::Relaxed);
             match self.put(&incident, &origin) {
                 Ok(file) => {
                     if let Some(failures) = RECORD.succeed() {
@@ -144,8 +169,9 @@ impl Shelf {
         let bundle = Bundle::of(incident, &origin.module, &origin.digest, &origin.masked, time);
         let mut bytes = serde_json::to_vec_pretty(&bundle)?;
         bytes.push(b'\n');
-        let size = bytes.len() as u64;
-        self.make_room(size);
+        let kept = Kept { name, size: bytes.len() as u64 };
+        self.make_room(&kept);
+        let name = &kept.name;
         let draft = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR);
@@ -153,23 +179,50 @@ impl Shelf {
         let written = file
             .write_all(&bytes)
             .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(renameat_with(&self.dir, &draft, &self.dir, &name, RenameFlags::NOREPLACE)?));
+            .and_then(|()| Ok(renameat_with(&self.dir, &draft, &self.dir, name, RenameFlags::NOREPLACE)?));
         if written.is_err() {
             let _gone = unlinkat(&self.dir, &draft, AtFlags::empty());
         }
         written.with_context(|| format!("write to {}", self.path.display()))?;
-        self.files.push_back((name.clone(), size));
-        Ok(self.path.join(name))
+        let path = self.path.join(name);
+        self.files.push(kept);
+        Ok(path)
     }
 
-    /// Removes the oldest files until one more of this size fits.
-    fn make_room(&mut self, size: u64) {
-        let total = |files: &VecDeque<(String, u64)>| files.iter().map(|(_, size)| size).sum::<u64>();
-        while self.files.len() >= FILES || total(&self.files) + size > LARGEST {
-            let Some((oldest, _)) = self.files.pop_front() else { return };
+    /// Removes files until one more fits: each time the oldest of the handler that has the most, the
+    /// one to come among them, so that one that fails often leaves those of the others alone.
+    fn make_room(&mut self, coming: &Kept) {
+        while let Some(at) = self.surplus(coming) {
             // Whoever has taken it away has made room as well.
-            let _gone = unlinkat(&self.dir, &oldest, AtFlags::empty());
+            let _gone = unlinkat(&self.dir, &self.files.remove(at).name, AtFlags::empty());
         }
+    }
+
+    /// Finds the file that has to go next for one more; none: it fits.
+    fn surplus(&self, coming: &Kept) -> Option<usize> {
+        let mut handlers: HashMap<&str, (u64, u64)> = HashMap::new();
+        for file in self.files.iter().chain([coming]) {
+            let (files, bytes) = handlers.entry(file.handler()).or_default();
+            (*files, *bytes) = (*files + 1, *bytes + file.size);
+        }
+        let many = self.files.len() >= FILES;
+        if !many && handlers.values().map(|(_, bytes)| bytes).sum::<u64>() <= LARGEST {
+            return None;
+        }
+        let share = |file: &Kept| {
+            let (files, bytes) = handlers.get(file.handler()).copied().unwrap_or_default();
+            if many { files } else { bytes }
+        };
+        let most = self.files.iter().map(share).max()?;
+        self.files.iter().position(|file| share(file) == most)
+    }
+}
+
+impl Kept {
+    /// Returns the handler in the file's name, which is between the time and the number of the job.
+    fn handler(&self) -> &str {
+        let behind = self.name.split_once("Z-").map_or("", |(_, behind)| behind);
+        behind.rsplit_once('-').map_or("", |(handler, _)| handler)
     }
 }
 
@@ -177,24 +230,52 @@ impl Shelf {
 mod tests {
     use super::*;
 
+    /// Puts an empty file of some size on the shelf.
+    fn put(shelf: &mut Shelf, handler: &str, number: usize, size: u64) {
+        let name = format!("2026-01-01T000000.{number:06}Z-{handler}-{number:016x}{SUFFIX}");
+        let file = Kept { name, size };
+        shelf.make_room(&file);
+        std::fs::write(shelf.path.join(&file.name), vec![0; usize::try_from(size).unwrap()]).unwrap();
+        shelf.files.push(file);
+    }
+
+    fn count(shelf: &Shelf, handler: &str) -> usize {
+        shelf.files.iter().filter(|file| file.handler() == handler).count()
+    }
+
     #[test]
     fn the_oldest_files_make_room_in_number_and_in_size() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("failures");
         let mut shelf = Shelf::open(&path).unwrap();
         for number in 0..FILES + 5 {
-            let name = format!("{number:03}{SUFFIX}");
-            shelf.make_room(1000);
-            std::fs::write(path.join(&name), vec![0; 1000]).unwrap();
-            shelf.files.push_back((name, 1000));
+            put(&mut shelf, "one", number, 1000);
         }
         std::fs::write(path.join("of somebody else"), b"").unwrap();
 
         let mut again = Shelf::open(&path).unwrap();
-        assert_eq!((again.files.len(), again.files[0].0.as_str()), (FILES, "005.failure.json"));
-        again.make_room(LARGEST - 3000);
+        assert_eq!((again.files.len(), again.files[0].name.contains(".000005Z-one-")), (FILES, true));
+        again.make_room(&Kept { name: String::new(), size: LARGEST - 3000 });
 
         assert_eq!(again.files.len(), 3);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_handler_that_fails_often_or_at_length_leaves_the_files_of_the_others() {
+        let place = tempfile::tempdir().unwrap();
+        let mut shelf = Shelf::open(&place.path().join("failures")).unwrap();
+        for number in 0..3 {
+            put(&mut shelf, "rare-one", number, 10);
+        }
+
+        for number in 3..FILES + 50 {
+            put(&mut shelf, "often", number, 10);
+        }
+        assert_eq!((count(&shelf, "rare-one"), count(&shelf, "often")), (3, FILES - 3));
+        assert!(shelf.files[3].name.contains(&format!(".{:06}Z-", 53)), "the oldest of its own");
+
+        shelf.make_room(&Kept { name: "2026Z-long-1".to_owned(), size: LARGEST - 500 });
+        assert_eq!((count(&shelf, "rare-one"), count(&shelf, "often")), (3, 47));
     }
 }
