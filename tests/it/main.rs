@@ -55,3 +55,4 @@ mod unread;
 mod upgrade;
 mod upgrades;
 mod websocket;
+mod words;

@@ -11,9 +11,10 @@ use tracing::warn;
 use super::Engine;
 use crate::catalog::Catalog;
 use crate::job::{
-    CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, Wanted,
-    feed, pipe,
+    CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, WORDS,
+    Wanted, feed, pipe,
 };
+use crate::observe::brief;
 
 /// How deep calls may be nested: the job of a request is at 0.
 const DEEPEST: usize = 4;
@@ -162,7 +163,7 @@ impl Engine {
         } else {
             entry.record.fail(start.elapsed())
         }
-        if let Some(told) = complaint(&outcome, &last_words) {
+        if let Some(told) = complaint(&entry, &outcome, &last_words) {
             warn!("[{label}] {}@{} {told}", entry.name, entry.version);
         }
         outcome
@@ -170,16 +171,17 @@ impl Engine {
 }
 
 /// Says what is to be logged of an end; none: nothing.
-fn complaint(outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
-    match outcome {
-        Ok(Status::OK) => None,
-        Ok(status) => Some(match last_words.last_line() {
-            line if line.is_empty() => format!("ended with exit status {}", status.0),
-            line => format!("ended with exit status {}: {line}", status.0),
-        }),
-        Err(fault @ Fault::Trapped { stack, .. }) if !stack.is_empty() => {
-            Some(format!("{fault}\n{}", stack.trim_end()))
+fn complaint(entry: &Entry, outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
+    let (whole, short, stack) = match outcome {
+        Ok(Status::OK) => return None,
+        Ok(status) => {
+            let short = format!("ended with exit status {}", status.0);
+            match last_words.last_line() {
+                line if line.is_empty() => (short.clone(), short, ""),
+                line => (format!("{short}: {}", brief(line, WORDS)), short, ""),
+            }
         }
-        Err(fault) => Some(fault.to_string()),
-    }
+        Err(fault) => (fault.to_string(), fault.without_words(), fault.stack()),
+    };
+    Some(entry.last_words(whole, short, stack))
 }

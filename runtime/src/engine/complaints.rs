@@ -8,18 +8,11 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
-use crate::job::{Destination, Entry, Job, Kind, Label, Limits};
+use crate::job::{Destination, Entry, Job, Kind, Label, Limits, Pace};
 use crate::observe::plain;
 
 /// A line longer than this is logged in pieces, in bytes.
 const LINE: usize = 4 << 10;
-
-/// A line counts as one for each so many bytes of it.
-const SHARE: usize = 256;
-
-/// A job may log so many seconds' worth of lines at once. Without these bounds a job fills the disk,
-/// and pushes the lines of the others out of the log's queue.
-const BURST: u32 = 10;
 
 /// The destination that every job's stderr has: log and journal, with the job's number on each line.
 pub(super) struct Complaints {
@@ -40,10 +33,7 @@ struct Said {
 
 /// What a job may still log.
 struct Allowance {
-    /// Lines a second.
-    rate: u32,
-    lines: u32,
-    refilled: Instant,
+    pace: Pace,
     bytes: u64,
     left_out: LeftOut,
 }
@@ -92,7 +82,7 @@ impl Complaints {
     /// Logs one line; what could forge another is escaped.
     fn log(&self, line: &[u8], allowance: &mut Allowance) {
         if !allowance.admits(line.len(), Instant::now()) {
-            return self.entry.record.leave_out();
+            return self.entry.record.leave_out(1);
         }
         self.own_up(allowance);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -110,28 +100,19 @@ impl Complaints {
 
 impl Allowance {
     fn new(limits: &Limits, now: Instant) -> Allowance {
-        let rate = limits.stderr_rate;
-        let lines = rate.saturating_mul(BURST);
-        Allowance { rate, lines, refilled: now, bytes: limits.stderr, left_out: LeftOut::default() }
+        let pace = Pace::new(limits.stderr_rate, now);
+        Allowance { pace, bytes: limits.stderr, left_out: LeftOut::default() }
     }
 
     /// Takes a line off, or counts it as left out.
     fn admits(&mut self, length: usize, now: Instant) -> bool {
-        let elapsed = now.saturating_duration_since(self.refilled);
-        let fresh = elapsed.as_nanos() * u128::from(self.rate) / 1_000_000_000;
-        let fresh = u32::try_from(fresh).unwrap_or(u32::MAX);
-        if fresh > 0 {
-            self.lines = self.lines.saturating_add(fresh).min(self.rate.saturating_mul(BURST));
-            self.refilled = now;
-        }
-        let cost = u32::try_from(length / SHARE).unwrap_or(u32::MAX).saturating_add(1);
-        match (self.lines.checked_sub(cost), self.bytes.checked_sub(length as u64)) {
-            (Some(lines), Some(bytes)) => {
-                (self.lines, self.bytes) = (lines, bytes);
+        match self.bytes.checked_sub(length as u64) {
+            None => self.left_out.size += 1,
+            Some(_) if !self.pace.admits([length], now) => self.left_out.rate += 1,
+            Some(bytes) => {
+                self.bytes = bytes;
                 return true;
             }
-            (_, None) => self.left_out.size += 1,
-            (None, Some(_)) => self.left_out.rate += 1,
         }
         false
     }

@@ -176,12 +176,8 @@ pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
     if let Fault::BadAnswer(_) = fault {
         entry.record.blame(code);
     }
-    match fault {
-        Fault::Trapped { stack, .. } if !stack.is_empty() => {
-            warn!("[{id}] {name}@{version} {fault} ({code})\n{}", stack.trim_end());
-        }
-        fault => warn!("[{id}] {name}@{version} {fault} ({code})"),
-    }
+    let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
+    warn!("[{id}] {name}@{version} {}", entry.last_words(whole, short, fault.stack()));
 }
 
 impl Drop for Exchange {

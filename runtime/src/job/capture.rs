@@ -127,11 +127,8 @@ impl Capture {
 impl End {
     /// Says how a job ended that ended with this.
     pub fn of(fault: &Fault) -> End {
-        let stack = match fault {
-            Fault::Trapped { stack, .. } => stack.clone(),
-            _ => String::new(),
-        };
-        End { code: fault.code(), status: fault.status(), message: fault.to_string(), stack }
+        let (message, stack) = (fault.to_string(), fault.stack().to_owned());
+        End { code: fault.code(), status: fault.status(), message, stack }
     }
 }
 

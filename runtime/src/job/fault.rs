@@ -4,6 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Name, Status, StopReason};
+use crate::observe::brief;
+
+/// Bytes that are told of what a guest says in a message of ours.
+pub const WORDS: usize = 1 << 10;
 
 /// An end that the job did not choose.
 #[derive(Debug)]
@@ -84,6 +88,24 @@ pub enum Owner {
 }
 
 impl Fault {
+    /// Makes the fault of an answer that is none, and says why, in the guest's words or ours.
+    pub fn bad_answer(why: impl fmt::Display) -> Fault {
+        Fault::BadAnswer(brief(why, WORDS))
+    }
+
+    /// Makes the fault of a trap, of which nothing is known yet but what the engine says.
+    pub fn trapped(message: impl fmt::Display, stack: String) -> Fault {
+        Fault::Trapped { message: brief(message, WORDS), said: String::new(), stack }
+    }
+
+    /// Returns the guest's stack; may be empty.
+    pub fn stack(&self) -> &str {
+        match self {
+            Fault::Trapped { stack, .. } => stack,
+            _ => "",
+        }
+    }
+
     /// Says whose doing this is.
     pub fn owner(&self) -> Owner {
         match self {
@@ -121,13 +143,22 @@ impl Fault {
     /// operator.
     pub fn in_public(&self) -> String {
         match self {
-            Fault::Trapped { message, .. } => format!("trapped: {message}"),
+            Fault::Trapped { message, .. } => format!("trapped: {}", brief(message, WORDS)),
             Fault::Exited { status, .. } => {
                 Fault::Exited { status: *status, last_line: String::new() }.to_string()
             }
             Fault::BadAnswer(_) => "not a valid answer".to_owned(),
             Fault::Host(_) => "internal error: the log says more".to_owned(),
             other => other.to_string(),
+        }
+    }
+
+    /// Says it to the operator, without the guest's own words.
+    pub fn without_words(&self) -> String {
+        match self {
+            // Ours, and told in the log alone.
+            Fault::Host(_) => self.to_string(),
+            other => other.in_public(),
         }
     }
 
@@ -216,17 +247,19 @@ impl fmt::Display for Fault {
                 write!(f, "stopped at its output limit of {limit} bytes (limits.output)")
             }
             Fault::Trapped { message, said, .. } => {
-                write!(f, "trapped: {}", if said.is_empty() { message } else { said })
+                write!(f, "trapped: {}", brief(if said.is_empty() { message } else { said }, WORDS))
             }
             Fault::Exited { status, last_line } if last_line.is_empty() => {
                 write!(f, "ended with exit status {} before it had answered", status.0)
             }
             Fault::Exited { status, last_line } => {
+                let last_line = brief(last_line, WORDS);
                 write!(f, "ended with exit status {} before it had answered: {last_line}", status.0)
             }
-            Fault::BadAnswer(what) => write!(f, "not a valid answer: {what}"),
+            Fault::BadAnswer(what) => write!(f, "not a valid answer: {}", brief(what, WORDS)),
             Fault::ReaderGone => f.write_str("the client has gone"),
-            Fault::Host(error) => write!(f, "{error:#}"),
+            // A module's own names may be in it.
+            Fault::Host(error) => f.write_str(&brief(format_args!("{error:#}"), 4 * WORDS)),
         }
     }
 }

@@ -132,3 +132,30 @@ pub struct Entry {
     /// Who is given its jobs that fail; none: nobody.
     pub recorder: Option<Arc<dyn Recorder>>,
 }
+
+impl Entry {
+    /// Says what the log is told of a job that failed: `whole`, with the guest's stack, which may be
+    /// empty, or `short`, which has no word of the guest's in it.
+    ///
+    /// What a guest says of its end is of its stderr, and as much of it is logged: [`Limits::stderr`]
+    /// bytes of a job, and [`Limits::stderr_rate`] lines a second over all jobs, or a storm of traps
+    /// would be a storm in the log. Lines that are left out are counted, and told.
+    pub fn last_words(&self, whole: String, short: String, stack: &str) -> String {
+        let stack = stack.trim_end();
+        if stack.is_empty() && whole == short {
+            return whole;
+        }
+        let words = whole.len().saturating_sub(short.len()) + stack.len();
+        let lines = stack.lines().chain([whole.as_str()]).map(str::len);
+        let limit = match u64::try_from(words) {
+            Ok(words) if words > self.limits.stderr => "stderr",
+            _ if self.record.takes(lines, self.limits.stderr_rate) => {
+                return if stack.is_empty() { whole } else { format!("{whole}\n{stack}") };
+            }
+            _ => "stderr_rate",
+        };
+        let lines = stack.lines().count() + usize::from(whole != short);
+        self.record.leave_out(lines as u64);
+        format!("{short}; {lines} lines were left out here (limits.{limit})")
+    }
+}

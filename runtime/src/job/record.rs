@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::Pace;
 
 /// Counts the requests of one version of a handler.
 #[derive(Debug, Default)]
@@ -14,8 +16,11 @@ pub struct Record {
     time: AtomicU64,
     /// Jobs that failed, by the code of what they failed at. Locked by failures only.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
-    /// Lines on stderr that were not logged.
+    /// Lines on stderr, and of the stacks of traps, that were not logged.
     unlogged: AtomicU64,
+    /// How fast the log takes what all jobs together say of their ends; none: they have said nothing.
+    /// Locked by failures only.
+    last_words: Mutex<Option<Pace>>,
     /// Scheduled runs whose time passed without one.
     missed: AtomicU64,
     /// Microseconds on a processor over all jobs that have ended.
@@ -42,9 +47,17 @@ impl Record {
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
     }
 
-    /// Counts a line on stderr that is not logged.
-    pub fn leave_out(&self) {
-        self.unlogged.fetch_add(1, Ordering::Relaxed);
+    /// Counts lines that are not logged.
+    pub fn leave_out(&self, lines: u64) {
+        self.unlogged.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Takes lines that a job says of its end off what may be logged in a second; false: they are too
+    /// much for now.
+    pub(super) fn takes(&self, lines: impl IntoIterator<Item = usize>, rate: u32) -> bool {
+        let (mut last_words, now) =
+            (self.last_words.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        last_words.get_or_insert_with(|| Pace::new(rate, now)).admits(lines, now)
     }
 
     /// Notes how long a job was on a processor.
@@ -86,7 +99,7 @@ impl Record {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns how many lines on stderr were not logged.
+    /// Returns how many lines on stderr and of stacks were not logged.
     pub fn unlogged(&self) -> u64 {
         self.unlogged.load(Ordering::Relaxed)
     }

@@ -2,18 +2,16 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::OnceLock;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tracing::field::Field;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::plain;
+use super::queue::Queue;
 use super::writes::LOG;
 
 /// How much is logged.
@@ -25,38 +23,28 @@ pub enum Level {
     Debug,
 }
 
-/// Keeps the log's writer alive. Dropping it writes what is still queued, if somebody reads it.
-pub struct Log(Option<WorkerGuard>);
+/// Stands for the log while it is written. Dropping it writes what is still queued, if somebody reads it.
+pub struct Log(());
 
 /// How long a reader of our stderr may take for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// The longest message or field of a line, in bytes. Longer than any of ours and than what is let
+/// through of others' words: the last place where one that was forgotten is held.
+const LONGEST: usize = 32 << 10;
+
+/// Lines that are not written yet.
+static QUEUE: Queue = Queue::new();
+
 impl Drop for Log {
     fn drop(&mut self) {
-        let guard = self.0.take();
-        let (done, ended) = channel();
-        // On a thread of its own: a guard that waits in vain says so on stdout, which may be the very
-        // pipe that nobody reads. Without a thread the lines are lost, and the end is not.
-        let last_lines = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            drop(guard);
-            let _waited_for = done.send(());
-        });
-        if last_lines.is_ok() {
-            let _in_time = ended.recv_timeout(LAST_LINES);
-        }
+        QUEUE.settle(LAST_LINES);
     }
 }
 
-/// Lines that may wait to be written; one more is dropped, so that a stalled reader of our stderr
-/// stalls nobody.
-const QUEUE: usize = 64 << 10;
-
-/// Lines that were dropped because the queue was full; set once there is a log.
-static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
-
 /// Returns how many lines were dropped because nobody read the log fast enough.
 pub fn dropped() -> u64 {
-    DROPPED.get().map_or(0, |dropped| dropped.dropped_lines() as u64)
+    QUEUE.dropped()
 }
 
 /// Where lines go. One that cannot be written is lost and counted; when writing works again, the log
@@ -64,7 +52,7 @@ pub fn dropped() -> u64 {
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
-    /// Takes a whole line, or several: so they come from the queue.
+    /// Takes a whole line: so they come from the queue.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self.0.write_all(lines) {
             Err(_) => drop(LOG.fail()),
@@ -103,15 +91,9 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         })?,
         Err(_) => EnvFilter::new(default),
     };
-    let (writer, guard) = NonBlockingBuilder::default()
-        .buffered_lines_limit(QUEUE)
-        .lossy(true)
-        .finish(Lines(std::io::stderr()));
-    // Set once, as is all of this.
-    let _first = DROPPED.set(writer.error_counter());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(writer)
+        .with_writer(|| &QUEUE)
         .with_target(false)
         .fmt_fields(debug_fn(write).delimited(" "))
         .with_ansi(std::io::stderr().is_terminal());
@@ -122,7 +104,9 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         lines.try_init()
     };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(Log(Some(guard)))
+    let write = || QUEUE.drain(Lines(std::io::stderr()));
+    std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
+    Ok(Log(()))
 }
 
 /// Writes a field of a line: the last place where text of strangers is escaped, whoever brings it. A
@@ -131,7 +115,11 @@ fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     if field.name() != "message" {
         write!(writer, "{}=", field.name())?;
     }
-    let text = format!("{value:?}");
+    let mut text = format!("{value:?}");
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
     for (number, line) in text.split('\n').enumerate() {
         if number > 0 {
             writer.write_char('\n')?;

@@ -4,9 +4,10 @@ mod counted;
 pub mod log;
 mod plain;
 pub mod profile;
+mod queue;
 pub mod systemd;
 pub mod threads;
 pub mod writes;
 
 pub use counted::{Counted, counted};
-pub use plain::plain;
+pub use plain::{brief, plain};

@@ -1,6 +1,7 @@
 //! Text of strangers, as it may stand in the log and on a terminal.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 /// Escapes what could forge a line, reorder one or move a terminal's cursor: all control characters
 /// but the tab, the separators of lines and paragraphs, and what changes the direction of text. The
@@ -21,6 +22,40 @@ pub fn plain(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(escaped)
+}
+
+/// Writes what a stranger says as [`plain`] does, and no more of it than `most` bytes: an ellipsis stands
+/// for the rest, which is not even made. Names and messages are as long as a guest wants them.
+pub fn brief(words: impl fmt::Display, most: usize) -> String {
+    let mut brief = Brief { text: String::new(), most };
+    if write!(brief, "{words}").is_err() {
+        brief.text.push('…');
+    }
+    brief.text
+}
+
+/// Text that fails to grow beyond its bound.
+struct Brief {
+    text: String,
+    most: usize,
+}
+
+impl fmt::Write for Brief {
+    fn write_str(&mut self, words: &str) -> fmt::Result {
+        for letter in words.chars() {
+            let before = self.text.len();
+            if forges(letter) {
+                self.text.extend(letter.escape_default());
+            } else {
+                self.text.push(letter);
+            }
+            if self.text.len() > self.most {
+                self.text.truncate(before);
+                return Err(fmt::Error);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reports whether a letter changes how the text around it is shown.
@@ -68,5 +103,15 @@ mod tests {
         {
             assert!(matches!(plain(text), Cow::Borrowed(same) if same == text), "{text}");
         }
+    }
+
+    #[test]
+    fn words_are_cut_between_letters_and_never_within_what_was_escaped() {
+        assert_eq!(brief("Größe", 7), "Größe");
+        assert_eq!(brief("Größe", 6), "Größ…");
+        assert_eq!(brief("Größe", 5), "Grö…");
+        assert_eq!(brief("a\u{1b}b", 6), "a…");
+        assert_eq!(brief(format_args!("{:?}", "Z".repeat(1 << 20)), 3), "\"ZZ…");
+        assert_eq!(brief("", 0), "");
     }
 }

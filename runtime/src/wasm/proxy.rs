@@ -39,7 +39,7 @@ pub(super) async fn answer(
         // Whoever asked may have left.
         let _left = answer.send(match response {
             Ok(response) => Ok(response.map(|body| Theirs::new(body, written).boxed_unsync())),
-            Err(code) => Err(Fault::BadAnswer(format!("the handler answered with {code:?}"))),
+            Err(code) => Err(Fault::bad_answer(format_args!("the handler answered with {code:?}"))),
         });
     })?;
     let handler = proxy.wasi_http_incoming_handler();

@@ -57,7 +57,7 @@ pub(super) async fn answer(
             }
             Err(code) => {
                 drop(unread);
-                Err(Fault::BadAnswer(format!("the handler answered with {code:?}")))
+                Err(Fault::bad_answer(format_args!("the handler answered with {code:?}")))
             }
         };
         // Whoever asked may have left.

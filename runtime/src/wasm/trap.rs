@@ -6,7 +6,16 @@ use wasmtime_wasi::I32Exit;
 
 use super::meter::Meter;
 use crate::job::{Fault, Status};
-use crate::observe::plain;
+use crate::observe::brief;
+
+/// Bytes that are told of a name: a module has names as long as it likes.
+const NAME: usize = 200;
+
+/// Bytes that are told of a stack: wasmtime's 20 frames, with names and places.
+const STACK: usize = 8 << 10;
+
+/// Functions that are told of one frame, which may have any number inlined.
+const INLINED: usize = 20;
 
 /// Turns the end of a guest into a status or a fault. A guest that traps after it was refused memory ran
 /// out of it, whatever the trap says; `handles` is how many it may have.
@@ -37,13 +46,12 @@ pub(super) fn conclude(
         return Err(Fault::Host(anyhow::anyhow!("the pool of instances is exhausted: raise `jobs`")));
     }
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    let message = match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
-        // Words of the guest may be in it.
-        None => plain(&format!("{:#}", error.root_cause())).into_owned(),
-    };
     // What it said of it stands on its stderr, where the engine looks.
-    Err(Fault::Trapped { message, said: String::new(), stack })
+    Err(match error.downcast_ref::<Trap>() {
+        Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),
+        // Words of the guest may be in it.
+        None => Fault::trapped(format_args!("{:#}", error.root_cause()), stack),
+    })
 }
 
 /// Takes an error of wasmtime's out of this layer, with all its causes in one line.
@@ -60,7 +68,7 @@ fn frames(backtrace: &WasmBacktrace) -> String {
         if frame.symbols().is_empty() {
             lines.push(format!("{number:>3}: {own}"));
         }
-        for symbol in frame.symbols() {
+        for symbol in frame.symbols().iter().take(INLINED) {
             let name = symbol.name().map_or_else(|| own.clone(), readable);
             lines.push(match symbol.file().zip(symbol.line()) {
                 Some((file, line)) => format!("{number:>3}: {name} at {}:{line}", place(file)),
@@ -68,7 +76,20 @@ fn frames(backtrace: &WasmBacktrace) -> String {
             });
         }
     }
-    short(&lines).iter().fold(String::new(), |text, line| text + line + "\n")
+    within(short(&lines), STACK)
+}
+
+/// Writes lines up to so many bytes, and says how many there is no room for.
+fn within(lines: &[String], most: usize) -> String {
+    let mut text = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        if text.len() + line.len() > most {
+            return format!("{text}  … {} more\n", lines.len() - number);
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// Names the functions of a stack, outermost first, those that were inlined among them.
@@ -76,9 +97,9 @@ pub(super) fn functions(backtrace: &WasmBacktrace) -> Vec<String> {
     let own = |frame: &FrameInfo| frame.func_name().map_or_else(|| number(frame), readable);
     let mut names = Vec::new();
     for frame in backtrace.frames() {
-        let symbols = frame.symbols();
-        names.extend(symbols.iter().map(|symbol| symbol.name().map_or_else(|| own(frame), readable)));
-        if symbols.is_empty() {
+        let symbols = frame.symbols().iter().take(INLINED);
+        names.extend(symbols.map(|symbol| symbol.name().map_or_else(|| own(frame), readable)));
+        if frame.symbols().is_empty() {
             names.push(own(frame));
         }
     }
@@ -105,12 +126,12 @@ fn short(lines: &[String]) -> &[String] {
 /// Shows a file; of Rust's own, which nobody has under that name, only where it is in the library.
 fn place(file: &str) -> String {
     let own = file.strip_prefix("/rustc/").and_then(|rest| Some(rest.split_once('/')?.1));
-    plain(own.unwrap_or(file)).into_owned()
+    brief(own.unwrap_or(file), NAME)
 }
 
 /// Shows a name, which is whatever the module says it is.
 fn readable(name: &str) -> String {
-    plain(&format!("{:#}", rustc_demangle::demangle(name))).into_owned()
+    brief(format_args!("{:#}", rustc_demangle::demangle(name)), NAME)
 }
 
 #[cfg(test)]
@@ -132,5 +153,20 @@ mod tests {
         assert_eq!(short(&whole[2..4]), ["inner", "main"]);
         assert_eq!(short(&whole[..2]), ["abort", "x::__rust_end_short_backtrace"]);
         assert_eq!(place("/rustc/abc/library/std/src/rt.rs"), "library/std/src/rt.rs");
+    }
+
+    #[test]
+    fn a_stack_is_told_within_its_bounds_whatever_its_names_are() {
+        let name = readable(&"é".repeat(60_000));
+        assert_eq!(name, format!("{}…", "é".repeat(NAME / 2)));
+        assert_eq!(place(&"x".repeat(60_000)).len(), NAME + '…'.len_utf8());
+
+        let lines = vec![name; 100];
+        let told = within(&lines, STACK);
+
+        let whole = STACK / (lines[0].len() + 1);
+        assert!(told.ends_with(&format!("\n  … {} more\n", 100 - whole)), "{told}");
+        assert!(told.len() < STACK + 32);
+        assert_eq!(within(&lines[..2], STACK), format!("{0}\n{0}\n", lines[0]));
     }
 }

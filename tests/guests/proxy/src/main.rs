@@ -36,6 +36,7 @@ impl Guest for Proxy {
             "read" => text(out, &good::read(word)),
             "sleep" => good::sleep(out, word),
             "refuse" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("no".to_owned())))),
+            "rant" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("Z".repeat(1_000_000))))),
             other => bad::handle(other, out),
         }
     }

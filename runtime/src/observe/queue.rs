@@ -1,0 +1,157 @@
+//! Lines on their way to whoever reads the log, bounded in their number and in their bytes.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Lines that may wait to be written.
+const LINES: usize = 64 << 10;
+
+/// Bytes of lines that may wait: whoever reads slowly does not cost more memory than this, however
+/// long the lines are.
+const BYTES: usize = 16 << 20;
+
+/// The queue. What does not fit is dropped and counted, so that a stalled reader stalls nobody.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    grown: Condvar,
+    emptied: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// In front the one that is being written, until it is.
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) const fn new() -> Queue {
+        Queue {
+            waiting: Mutex::new(Waiting { lines: VecDeque::new(), bytes: 0 }),
+            grown: Condvar::new(),
+            emptied: Condvar::new(),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns how many lines did not fit.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Adds a line, or counts it as dropped. Never waits for whoever reads.
+    fn push(&self, line: &[u8]) {
+        let mut waiting = self.lock();
+        if waiting.lines.len() >= LINES || waiting.bytes + line.len() > BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        waiting.bytes += line.len();
+        waiting.lines.push_back(line.to_vec());
+        drop(waiting);
+        self.grown.notify_one();
+    }
+
+    /// Writes what comes, for ever.
+    pub(super) fn drain(&self, mut out: impl Write) -> ! {
+        let mut waiting = self.lock();
+        loop {
+            let Some(line) = waiting.lines.front_mut().map(std::mem::take) else {
+                self.emptied.notify_all();
+                waiting = self.grown.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(waiting);
+            // Whoever it is given counts what cannot be written.
+            let _counted = out.write_all(&line).and_then(|()| out.flush());
+            waiting = self.lock();
+            waiting.lines.pop_front();
+            waiting.bytes -= line.len();
+        }
+    }
+
+    /// Waits until all is written, and no longer than this.
+    pub(super) fn settle(&self, patience: Duration) {
+        let unwritten = |waiting: &mut Waiting| !waiting.lines.is_empty();
+        let _in_time = self.emptied.wait_timeout_while(self.lock(), patience, unwritten);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a whole line at a time, as those who format them write.
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    /// A reader that takes a line only when it is told to.
+    struct Slow(Receiver<()>, Sender<usize>);
+
+    impl Write for Slow {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(io::Error::other)?;
+            self.1.send(line.len()).map_err(io::Error::other)?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_wait_are_bounded_in_bytes_the_one_being_written_among_them() {
+        static QUEUE: Queue = Queue::new();
+        let (go, told) = channel();
+        let (said, written) = channel();
+        std::thread::spawn(move || QUEUE.drain(Slow(told, said)));
+        let half = vec![b'x'; BYTES / 2];
+
+        for _ in 0..3 {
+            (&QUEUE).write_all(&half).unwrap();
+        }
+        (&QUEUE).write_all(b"short\n").unwrap();
+
+        assert_eq!(QUEUE.dropped(), 2, "no byte beyond the bound");
+        QUEUE.settle(Duration::ZERO);
+        for _ in 0..2 {
+            go.send(()).unwrap();
+            assert_eq!(written.recv().unwrap(), half.len());
+        }
+        QUEUE.settle(Duration::from_secs(60));
+        (&QUEUE).write_all(b"short\n").unwrap();
+        go.send(()).unwrap();
+        assert_eq!(written.recv().unwrap(), 6);
+        assert_eq!(QUEUE.dropped(), 2);
+    }
+
+    #[test]
+    fn lines_that_wait_are_bounded_in_number() {
+        let queue = Queue::new();
+
+        for _ in 0..LINES + 2 {
+            (&queue).write_all(b"\n").unwrap();
+        }
+
+        assert_eq!((queue.dropped(), queue.lock().lines.len()), (2, LINES));
+    }
+}
