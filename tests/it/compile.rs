@@ -26,6 +26,14 @@ fn module(body: &[u8]) -> Vec<u8> {
     .concat()
 }
 
+/// Makes a core module of an empty `_start`, with these sections before and behind its exports.
+fn module_with(before: &[u8], behind: &[u8]) -> Vec<u8> {
+    let whole = module(b"\0\x0b");
+    let exports = whole.windows(2).position(|bytes| bytes == b"\x07\x0a").expect("a section of exports");
+    let code = exports + 12;
+    [&whole[..exports], before, &whole[exports..code], behind, &whole[code..]].concat()
+}
+
 /// Makes a command that writes a response to stdout with one `fd_write`.
 fn saying(response: &[u8]) -> Vec<u8> {
     let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
@@ -193,6 +201,50 @@ fn a_module_of_too_large_parts_is_refused_before_it_is_compiled() {
     assert_eq!(status.code(), Some(1), "{log}");
     let reason = "start.wasm: a function in it has 4000002 bytes: 1048576 (1 MiB) at most";
     assert!(log.contains(reason), "{log}");
+}
+
+#[test]
+fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled() {
+    let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
+    // A passive segment of that many times the first function.
+    let items = |count: usize| [b"\x01\x01\0".to_vec(), leb(count), vec![0; count]].concat();
+    // A global that is a sum of ones.
+    let sum =
+        |count: usize| [b"\x01\x7f\0\x41\x01", b"\x41\x01\x6a".repeat(count).as_slice(), b"\x0b"].concat();
+    // Globals of a sum each; segments of a byte each, one of which is where the memory ends.
+    let sums = |count: usize| [leb(count), b"\x7f\0\x41\x01\x41\x01\x6a\x0b".repeat(count)].concat();
+    let bytes = |count: usize| {
+        [leb(count), b"\0\x41\0\x0b\x01x".repeat(count - 1), b"\0\x41\x7f\x0b\x01x".to_vec()].concat()
+    };
+    let behind_code =
+        |data: Vec<u8>| [module_with(&section(5, b"\x01\0\x01"), b""), section(11, &data)].concat();
+    let laid_out = "items, globals and data that an instance cannot be laid out with: 20000 at most";
+    for (wasm, reason) in [
+        (
+            module_with(b"", &section(9, &items(200_000))),
+            "200000 items of passive element segments: 5000 at most",
+        ),
+        (
+            module_with(&section(6, &sum(5_000_000)), b""),
+            "15000003 bytes of constant expressions: 1000000 at most",
+        ),
+        (module_with(&section(6, &sums(20_001)), b""), laid_out),
+        (behind_code(bytes(20_001)), laid_out),
+        // Two tables; the first alone is more than there may be.
+        (
+            module_with(&section(4, b"\x02\x70\0\xc0\x84\x3d\x70\0\x01"), b""),
+            "1000000 elements of tables at first: 500000 at most",
+        ),
+    ] {
+        let place = Place::new("slow");
+        fs::write(place.0.join("start.wasm"), wasm).unwrap();
+
+        let status = place.serve().child.wait().unwrap();
+
+        let log = place.log();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(reason), "{reason}: {log}");
+    }
 }
 
 #[test]

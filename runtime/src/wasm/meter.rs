@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime::{ResourceLimiter, Result};
 
+use super::settings::COMPONENT;
 use crate::job::Usage;
 
 /// Bytes of a table slot: a pointer on a 64-bit host.
@@ -65,6 +66,21 @@ impl ResourceLimiter for Meter {
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT), beyond(desired, maximum)))
     }
+
+    // What a component may be made of where there is no pool to say so: what an instance is itself, and
+    // the address space of a memory, count for no limit.
+
+    fn instances(&self) -> usize {
+        COMPONENT.instances as usize
+    }
+
+    fn tables(&self) -> usize {
+        COMPONENT.tables as usize
+    }
+
+    fn memories(&self) -> usize {
+        COMPONENT.memories as usize
+    }
 }
 
 /// Reports whether a module forbids this much by itself; one that says nothing forbids 4 GiB.
@@ -109,5 +125,19 @@ mod tests {
         assert!(meter.table_growing(0, 10, None).unwrap());
         assert!(!meter.table_growing(10, 11, None).unwrap());
         assert!(!meter.table_growing(0, usize::MAX, None).unwrap());
+    }
+
+    #[test]
+    fn a_store_without_a_pool_has_no_more_parts_than_one_with_it() {
+        let engine = wasmtime::Engine::default();
+        let most = |text: &str| {
+            let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            let mut store = wasmtime::Store::new(&engine, Meter::new(1 << 20, Arc::default()));
+            store.limiter(|meter| meter);
+            (0..100).take_while(|_| wasmtime::Instance::new(&mut store, &module, &[]).is_ok()).count()
+        };
+
+        assert_eq!((most("(module)"), most("(module (memory 0))")), (40, 2));
+        assert_eq!(most("(module (table 0 funcref))"), 16);
     }
 }

@@ -29,14 +29,14 @@ pub(super) fn config(flavour: Flavour) -> Config {
     config
 }
 
-/// The most that one component is made of.
-struct Parts {
-    instances: u32,
-    memories: u32,
-    tables: u32,
+/// The most that one component is made of: in a pool, and without one.
+pub(super) struct Parts {
+    pub(super) instances: u32,
+    pub(super) memories: u32,
+    pub(super) tables: u32,
 }
 
-const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
+pub(super) const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
 
 /// The pool: room for `jobs` jobs, warm from one job to the next.
 pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {

@@ -1,0 +1,119 @@
+//! What a component comes to, with all that it instantiates.
+
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Instance,
+};
+
+/// What an instance comes to.
+///
+/// A component that instantiates another twice, which instantiates a third twice, has a few bytes for
+/// each and comes to 2^n instances: wasmtime 48.0.8 makes a list of them all when it compiles.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Load {
+    pub(super) instances: u64,
+    /// What they do one by one as they start.
+    pub(super) steps: u64,
+}
+
+impl Load {
+    fn add(&mut self, other: Load) {
+        self.instances = self.instances.saturating_add(other.instances);
+        self.steps = self.steps.saturating_add(other.steps);
+    }
+
+    fn most(self, other: Load) -> Load {
+        Load { instances: self.instances.max(other.instances), steps: self.steps.max(other.steps) }
+    }
+}
+
+/// A component, as far as it was read: what it has by numbers.
+#[derive(Default)]
+pub(super) struct Family {
+    modules: Vec<Load>,
+    components: Vec<Load>,
+    /// What it comes to itself.
+    pub(super) load: Load,
+}
+
+/// The largest that were read by now: what only a run can tell is taken for them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Met {
+    module: Load,
+    component: Load,
+}
+
+impl Met {
+    pub(super) fn module(&mut self, load: Load) {
+        self.module = self.module.most(load);
+    }
+
+    pub(super) fn component(&mut self, load: Load) {
+        self.component = self.component.most(load);
+    }
+}
+
+impl Family {
+    pub(super) fn adopt_module(&mut self, load: Load) {
+        self.modules.push(load);
+    }
+
+    pub(super) fn adopt(&mut self, load: Load) {
+        self.components.push(load);
+    }
+
+    /// Takes in what it is given, if that can be instantiated.
+    pub(super) fn import(&mut self, kind: ComponentExternalKind, met: Met) {
+        match kind {
+            ComponentExternalKind::Module => self.adopt_module(met.module),
+            ComponentExternalKind::Component => self.adopt(met.component),
+            ComponentExternalKind::Func
+            | ComponentExternalKind::Value
+            | ComponentExternalKind::Type
+            | ComponentExternalKind::Instance => {}
+        }
+    }
+
+    /// Takes in once more what it exports: that has a number of its own.
+    pub(super) fn export(&mut self, kind: ComponentExternalKind, index: u32) {
+        let again = Met { module: load(&self.modules, index), component: load(&self.components, index) };
+        self.import(kind, again);
+    }
+
+    /// Takes in what it has by another's name.
+    pub(super) fn alias(&mut self, around: &[Family], alias: &ComponentAlias<'_>, met: Met) {
+        match alias {
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
+                self.adopt_module(load(&self.outward(around, *count).modules, *index));
+            }
+            ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
+                self.adopt(load(&self.outward(around, *count).components, *index));
+            }
+            ComponentAlias::InstanceExport { kind, .. } => self.import(*kind, met),
+            ComponentAlias::CoreInstanceExport { .. } | ComponentAlias::Outer { .. } => {}
+        }
+    }
+
+    /// Counts an instance of a module.
+    pub(super) fn instantiate_module(&mut self, instance: &Instance<'_>) {
+        let Instance::Instantiate { module_index, .. } = instance else { return };
+        let load = load(&self.modules, *module_index);
+        self.load.add(load);
+    }
+
+    /// Counts an instance of a component with all that it comes to.
+    pub(super) fn instantiate(&mut self, instance: &ComponentInstance<'_>) {
+        let ComponentInstance::Instantiate { component_index, .. } = instance else { return };
+        let load = load(&self.components, *component_index);
+        self.load.add(load);
+    }
+
+    /// Finds the component so many steps outward; one that is not there is none of the compiler's either.
+    fn outward<'a>(&'a self, around: &'a [Family], count: u32) -> &'a Family {
+        let outer = count.checked_sub(1).and_then(|steps| usize::try_from(steps).ok());
+        outer.and_then(|steps| around.iter().rev().nth(steps)).unwrap_or(self)
+    }
+}
+
+fn load(loads: &[Load], index: u32) -> Load {
+    usize::try_from(index).ok().and_then(|index| loads.get(index)).copied().unwrap_or_default()
+}

@@ -1,0 +1,219 @@
+//! A look at a module before it is compiled: how many parts it has, and how large they are.
+
+mod family;
+mod parts;
+mod start;
+
+use wasmparser::{Parser, Payload};
+use wasmtime::{Result, ensure};
+
+use self::family::{Family, Load, Met};
+use self::parts::{Parts, length};
+use self::start::{Start, each};
+
+/// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
+/// smaller one can cost is bounded by the limits of the child.
+pub const LARGEST: usize = 64 << 20;
+
+/// How deep components lie in one another.
+const DEPTH: usize = 16;
+
+/// Refuses a module that is larger, or of more parts, than any that a compiler should be asked to
+/// compile, or whose instances take long to start: nothing interrupts that. Reads it once and keeps
+/// nothing of it.
+///
+/// What is no module passes: its compiler says what is wrong with it. So do branch tables, of which
+/// Cranelift takes 65,520 targets; names and exports, which cost what their bytes do; and the sizes that
+/// memories declare, which are address space until they are used and count for the limit of a handler.
+///
+/// # Errors
+/// What there is too much of, how much it is, and how much may be.
+pub(super) fn look(wasm: &[u8]) -> Result<()> {
+    ensure!(wasm.len() <= LARGEST, "it has more than {LARGEST} bytes (64 MiB): strip its debug information");
+    let mut look = Look::default();
+    // The file itself, a component or a module.
+    look.enter(Within::Component);
+    for payload in Parser::new(0).parse_all(wasm) {
+        let Ok(payload) = payload else { return Ok(()) };
+        look.at(&payload)?;
+    }
+    Ok(())
+}
+
+/// What has been seen of a file.
+#[derive(Default)]
+struct Look {
+    parts: Parts,
+    /// What is being read, outermost first.
+    within: Vec<Within>,
+    /// The components among them.
+    families: Vec<Family>,
+    /// The module among them, which is the innermost if there is one.
+    start: Start,
+    met: Met,
+}
+
+/// What is being read.
+#[derive(Clone, Copy)]
+enum Within {
+    Module,
+    Component,
+}
+
+impl Look {
+    fn enter(&mut self, within: Within) {
+        self.within.push(within);
+        match within {
+            Within::Module => self.start = Start::default(),
+            Within::Component => self.families.push(Family::default()),
+        }
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        match self.within.pop() {
+            Some(Within::Module) => {
+                let load = Load { instances: 1, steps: self.start.steps };
+                self.met.module(load);
+                if let Some(family) = self.families.last_mut() {
+                    family.adopt_module(load);
+                }
+            }
+            Some(Within::Component) => {
+                let load = self.families.pop().unwrap_or_default().load;
+                self.met.component(load);
+                match self.families.last_mut() {
+                    // One of components alone comes to something as well.
+                    Some(family) => {
+                        family.adopt(Load { instances: load.instances.saturating_add(1), ..load })
+                    }
+                    None => {
+                        self.parts.instances.add(load.instances)?;
+                        self.parts.started.add(load.steps)?;
+                    }
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Counts what a section holds.
+    fn at(&mut self, payload: &Payload<'_>) -> Result<()> {
+        match payload {
+            Payload::ModuleSection { .. } => {
+                self.parts.modules.add(1)?;
+                self.enter(Within::Module);
+            }
+            Payload::ComponentSection { .. } => {
+                self.parts.components.add(1)?;
+                self.enter(Within::Component);
+                let depth = self.families.len() - 1;
+                ensure!(depth <= DEPTH, "its components lie {depth} deep in one another: {DEPTH} at most");
+            }
+            Payload::End(_) => self.leave()?,
+            _ => {
+                self.at_core(payload)?;
+                self.at_component(payload)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what a section of a core module holds.
+    fn at_core(&mut self, payload: &Payload<'_>) -> Result<()> {
+        let Look { parts, start, .. } = self;
+        match payload {
+            Payload::TypeSection(section) => each(section.clone(), |group| parts.types(&group)),
+            Payload::ImportSection(section) => {
+                for import in section.clone().into_imports().map_while(std::result::Result::ok) {
+                    parts.imports.add(1)?;
+                    start.import(&import.ty);
+                }
+                Ok(())
+            }
+            Payload::ExportSection(section) => parts.exports.add(section.count().into()),
+            Payload::FunctionSection(section) => parts.functions.add(section.count().into()),
+            Payload::GlobalSection(section) => {
+                parts.globals.add(section.count().into())?;
+                each(section.clone(), |global| start.global(&global.init_expr, parts))
+            }
+            Payload::TableSection(section) => {
+                parts.tables.add(section.count().into())?;
+                each(section.clone(), |table| start.table(&table, parts))
+            }
+            Payload::MemorySection(section) => {
+                parts.memories.add(section.count().into())?;
+                each(section.clone(), |memory| {
+                    start.memory(memory.initial);
+                    Ok(())
+                })
+            }
+            Payload::ElementSection(section) => {
+                parts.elements.add(section.count().into())?;
+                each(section.clone(), |element| start.element(&element, parts))
+            }
+            Payload::DataSection(section) => {
+                parts.data.add(section.count().into())?;
+                start.data(section.clone(), parts)
+            }
+            Payload::CodeSectionEntry(body) => parts.body(body),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts what a section of a component holds.
+    fn at_component(&mut self, payload: &Payload<'_>) -> Result<()> {
+        let Look { parts, families, met, .. } = self;
+        let Some((family, around)) = families.split_last_mut() else { return Ok(()) };
+        match payload {
+            Payload::CoreTypeSection(section) => {
+                parts.types.add(section.count().into())?;
+                parts.component_types.add(length(&section.range()))
+            }
+            Payload::ComponentTypeSection(section) => {
+                parts.types.add(section.count().into())?;
+                parts.component_types.add(length(&section.range()))
+            }
+            Payload::ComponentImportSection(section) => {
+                parts.imports.add(section.count().into())?;
+                each(section.clone(), |import| {
+                    family.import(import.ty.kind(), *met);
+                    Ok(())
+                })
+            }
+            Payload::ComponentExportSection(section) => {
+                parts.exports.add(section.count().into())?;
+                each(section.clone(), |export| {
+                    family.export(export.kind, export.index);
+                    Ok(())
+                })
+            }
+            Payload::InstanceSection(section) => {
+                parts.linkage.add(section.count().into())?;
+                each(section.clone(), |instance| {
+                    family.instantiate_module(&instance);
+                    Ok(())
+                })
+            }
+            Payload::ComponentInstanceSection(section) => {
+                parts.linkage.add(section.count().into())?;
+                each(section.clone(), |instance| {
+                    family.instantiate(&instance);
+                    Ok(())
+                })
+            }
+            Payload::ComponentAliasSection(section) => {
+                parts.linkage.add(section.count().into())?;
+                each(section.clone(), |alias| {
+                    family.alias(around, &alias, *met);
+                    Ok(())
+                })
+            }
+            Payload::ComponentCanonicalSection(section) => parts.linkage.add(section.count().into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

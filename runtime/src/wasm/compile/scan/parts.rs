@@ -1,0 +1,128 @@
+//! What there may be of each part in a file, summed over all modules and components in it.
+
+use wasmparser::{ConstExpr, FuncType, FunctionBody, RecGroup};
+use wasmtime::{Result, bail, ensure};
+
+use super::start::is_literal;
+
+/// Bytes of the largest function. CPython's interpreter loop has some 70 KiB; what a compiler needs
+/// grows faster than a function does.
+pub(super) const BODY: u64 = 1 << 20;
+
+/// Locals of one function, its parameters aside. WebAssembly's own limit is 50,000, and one byte
+/// declares hundreds.
+const LOCALS: u64 = 10_000;
+
+/// A count that ends at the most there may be.
+pub(super) struct Part {
+    count: u64,
+    most: u64,
+    what: &'static str,
+}
+
+impl Part {
+    pub(super) fn add(&mut self, count: u64) -> Result<()> {
+        self.count = self.count.saturating_add(count);
+        let Part { count, most, what } = self;
+        ensure!(count <= most, "it has {count} {what}: {most} at most; split it into several handlers");
+        Ok(())
+    }
+}
+
+macro_rules! parts {
+    ($($(#[$doc:meta])* $name:ident: $most:literal $what:literal,)*) => {
+        /// The counts.
+        pub(super) struct Parts {
+            $($(#[$doc])* pub(super) $name: Part,)*
+        }
+
+        impl Default for Parts {
+            fn default() -> Parts {
+                Parts { $($name: Part { count: 0, most: $most, what: $what },)* }
+            }
+        }
+    };
+}
+
+// The first are some seven times what a component of CPython has, which is the largest that we know of.
+parts! {
+    functions: 100_000 "functions",
+    locals: 5_000_000 "locals",
+    types: 50_000 "types",
+    /// A function of machine code is made for each type, which moves them one by one.
+    values: 250_000 "parameters and results of types",
+    imports: 100_000 "imports",
+    exports: 100_000 "exports",
+    globals: 100_000 "globals",
+    tables: 1_000 "tables",
+    /// Each may become four bytes of the code, whoever sets how many of them.
+    slots: 500_000 "elements of tables at first",
+    memories: 1_000 "memories",
+    elements: 100_000 "element segments",
+    items: 1_000_000 "items of element segments",
+    data: 100_000 "data segments",
+    modules: 200 "modules in it",
+    components: 200 "components in it",
+    linkage: 100_000 "links",
+    instances: 1_000 "instances, with those of its components",
+    /// Not their count: they lie in one another, and are not read here.
+    component_types: 2_097_152 "bytes of component types",
+    constants: 1_000_000 "bytes of constant expressions",
+    /// Twice the largest file: what wasmtime makes of data that do not touch one another.
+    images: 134_217_728 "bytes from its first to its last of data",
+    /// Every instance holds 16 bytes for each that no limit of a handler's counts.
+    passive_items: 5_000 "items of passive element segments",
+    /// Code is made for each, in a time that grows with their square.
+    steps: 20_000 "items, globals and data that an instance cannot be laid out with",
+    /// Nothing interrupts them, and one takes up to 80 ns.
+    started: 20_000 "items, globals and data that all instances of it together cannot be laid out with",
+}
+
+impl Parts {
+    /// Counts a constant expression.
+    pub(super) fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<()> {
+        let range = expression.get_binary_reader().range();
+        self.constants.add(length(&range))
+    }
+
+    /// Counts a global, and reports whether it has to be computed.
+    pub(super) fn global(&mut self, init: &ConstExpr<'_>) -> Result<bool> {
+        self.constant(init)?;
+        Ok(!is_literal(init))
+    }
+
+    /// Counts types that refer to one another.
+    pub(super) fn types(&mut self, group: &RecGroup) -> Result<()> {
+        for ty in group.types() {
+            self.types.add(1)?;
+            if let wasmparser::CompositeInnerType::Func(function) = &ty.composite_type.inner {
+                self.values.add(values(function))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
+        let length = length(&body.range());
+        ensure!(
+            length <= BODY,
+            "a function in it has {length} bytes: {BODY} (1 MiB) at most; make its functions smaller"
+        );
+        // As for all that is no module.
+        let Ok(groups) = body.get_locals_reader() else { return Ok(()) };
+        let locals = groups.into_iter().map_while(Result::ok).map(|(count, _)| u64::from(count)).sum();
+        if locals > LOCALS {
+            bail!("a function in it has {locals} locals: {LOCALS} at most; make its functions smaller");
+        }
+        self.locals.add(locals)
+    }
+}
+
+fn values(function: &FuncType) -> u64 {
+    (function.params().len() + function.results().len()) as u64
+}
+
+/// Says how many bytes lie in a range.
+pub(super) fn length(range: &std::ops::Range<usize>) -> u64 {
+    range.len() as u64
+}

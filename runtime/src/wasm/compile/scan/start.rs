@@ -1,0 +1,187 @@
+//! What a core module has done at the start of each of its instances.
+
+use wasmparser::{
+    ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, SectionLimited, Table,
+    TableInit, TypeRef,
+};
+use wasmtime::Result;
+
+use super::parts::Parts;
+
+/// Bytes of a page of memory.
+const PAGE: u64 = 64 << 10;
+
+/// The span of data up to which wasmtime 48.0.8 makes an image of it however few they are.
+const IMAGE: u64 = 16 << 20;
+
+/// What is known of a module by the time its segments are reached.
+///
+/// wasmtime 48.0.8 lays tables and memories out when it compiles, where it knows all that is to be in
+/// them. What it does not know becomes code of one function, which runs at the start of every
+/// instance, and its compiler's time grows with the square of that (`translate_module_startup`).
+#[derive(Default)]
+pub(super) struct Start {
+    imported_tables: usize,
+    imported_memories: usize,
+    /// Elements of the tables that are its own, at first.
+    tables: Vec<u64>,
+    /// Bytes of the memories that are its own, at first.
+    memories: Vec<u64>,
+    /// Whether a segment was met that cannot be laid out: nor are those behind it.
+    segments_run: bool,
+    /// What each instance does one by one.
+    pub(super) steps: u64,
+}
+
+/// Where the data of a memory lie.
+#[derive(Clone, Default)]
+struct Span {
+    bytes: u64,
+    reach: Option<(u64, u64)>,
+}
+
+impl Start {
+    fn step(&mut self, count: u64, parts: &mut Parts) -> Result<()> {
+        self.steps = self.steps.saturating_add(count);
+        parts.steps.add(count)
+    }
+
+    pub(super) fn global(&mut self, init: &ConstExpr<'_>, parts: &mut Parts) -> Result<()> {
+        if parts.global(init)? { self.step(1, parts) } else { Ok(()) }
+    }
+
+    pub(super) fn import(&mut self, ty: &TypeRef) {
+        match ty {
+            TypeRef::Table(_) => self.imported_tables += 1,
+            TypeRef::Memory(_) => self.imported_memories += 1,
+            TypeRef::Func(_) | TypeRef::FuncExact(_) | TypeRef::Global(_) | TypeRef::Tag(_) => {}
+        }
+    }
+
+    pub(super) fn table(&mut self, table: &Table<'_>, parts: &mut Parts) -> Result<()> {
+        if let TableInit::Expr(init) = &table.init {
+            parts.constant(init)?;
+        }
+        self.tables.push(table.ty.initial);
+        parts.slots.add(table.ty.initial)
+    }
+
+    pub(super) fn memory(&mut self, pages: u64) {
+        self.memories.push(pages.saturating_mul(PAGE));
+    }
+
+    pub(super) fn element(&mut self, element: &Element<'_>, parts: &mut Parts) -> Result<()> {
+        let count = match &element.items {
+            ElementItems::Functions(items) => items.count(),
+            ElementItems::Expressions(_, items) => {
+                each(items.clone(), |item| parts.constant(&item))?;
+                items.count()
+            }
+        };
+        parts.items.add(count.into())?;
+        match &element.kind {
+            ElementKind::Declared => Ok(()),
+            ElementKind::Passive => {
+                parts.passive_items.add(count.into())?;
+                self.step(count.into(), parts)
+            }
+            ElementKind::Active { table_index, offset_expr } => {
+                parts.constant(offset_expr)?;
+                let table = usize::try_from(table_index.unwrap_or(0)).unwrap_or(usize::MAX);
+                self.segments_run |= !matches!(element.items, ElementItems::Functions(_))
+                    || !self.fits_table(table, offset_expr, count.into());
+                if self.segments_run { self.step(count.into(), parts) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn fits_table(&self, table: usize, offset: &ConstExpr<'_>, count: u64) -> bool {
+        let own = table.checked_sub(self.imported_tables).and_then(|table| self.tables.get(table));
+        let end = number(offset).and_then(|offset| offset.checked_add(count));
+        own.zip(end).is_some_and(|(size, end)| end <= *size)
+    }
+
+    /// Looks at all segments of data: they are laid out together, or none of them is.
+    pub(super) fn data(&mut self, section: SectionLimited<'_, Data<'_>>, parts: &mut Parts) -> Result<()> {
+        let mut spans = vec![Span::default(); self.memories.len()];
+        let (mut active, mut laid_out) = (0, true);
+        each(section, |Data { kind, data, .. }| {
+            let DataKind::Active { memory_index, offset_expr } = kind else { return Ok(()) };
+            active += 1;
+            parts.constant(&offset_expr)?;
+            laid_out &= self.lay_out(&mut spans, memory_index, &offset_expr, data.len()).is_some();
+            Ok(())
+        })?;
+        if laid_out && spans.iter().all(Span::is_laid_out) {
+            parts.images.add(spans.iter().map(Span::length).sum())
+        } else {
+            self.step(active, parts)
+        }
+    }
+
+    /// Adds a segment to the span of its memory, if it is known to fit there.
+    fn lay_out(&self, spans: &mut [Span], memory: u32, offset: &ConstExpr<'_>, length: usize) -> Option<()> {
+        let own = usize::try_from(memory).ok()?.checked_sub(self.imported_memories)?;
+        let (begin, length) = (number(offset)?, u64::try_from(length).ok()?);
+        let end = begin.checked_add(length)?;
+        if end > *self.memories.get(own)? {
+            return None;
+        }
+        spans.get_mut(own)?.add(begin, end);
+        Some(())
+    }
+}
+
+impl Span {
+    fn add(&mut self, begin: u64, end: u64) {
+        if begin == end {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(end - begin);
+        let (first, last) = self.reach.unwrap_or((begin, end));
+        self.reach = Some((first.min(begin), last.max(end)));
+    }
+
+    fn length(&self) -> u64 {
+        self.reach.map_or(0, |(first, last)| last - first)
+    }
+
+    /// Reports whether wasmtime makes an image of it.
+    fn is_laid_out(&self) -> bool {
+        self.length() < self.bytes.saturating_mul(2) || self.length() < IMAGE
+    }
+}
+
+/// Goes through a section up to its first mistake, of which the compiler speaks.
+pub(super) fn each<'a, T: wasmparser::FromReader<'a>>(
+    section: SectionLimited<'a, T>,
+    mut look: impl FnMut(T) -> Result<()>,
+) -> Result<()> {
+    section.into_iter().map_while(std::result::Result::ok).try_for_each(&mut look)
+}
+
+/// Reads a constant expression that is one whole number.
+fn number(expression: &ConstExpr<'_>) -> Option<u64> {
+    let mut operators = expression.get_operators_reader();
+    let number = match operators.read().ok()? {
+        Operator::I32Const { value } => u64::from(value.cast_unsigned()),
+        Operator::I64Const { value } => value.cast_unsigned(),
+        _ => return None,
+    };
+    matches!(operators.read().ok()?, Operator::End).then_some(number)
+}
+
+/// Reports whether a constant expression is one number, which wasmtime writes into the instance
+/// without running anything.
+pub(super) fn is_literal(expression: &ConstExpr<'_>) -> bool {
+    let mut operators = expression.get_operators_reader();
+    let literal = matches!(
+        operators.read(),
+        Ok(Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+            | Operator::V128Const { .. })
+    );
+    literal && matches!(operators.read(), Ok(Operator::End))
+}
