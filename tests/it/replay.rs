@@ -43,6 +43,25 @@ fn picky() -> Program {
 }
 
 #[test]
+fn a_body_that_is_not_to_be_kept_is_in_no_file_and_replay_says_so() {
+    let daemon = recording("record_body = false", &picky().wasm()).start();
+
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x very private").status(), 502);
+
+    let (file, bundle) = only(&daemon);
+    assert!(!fs::read_to_string(&file).unwrap().contains("private"));
+    assert_eq!((&bundle["stdin"]["text"], &bundle["stdin_withheld"]), (&"".into(), &true.into()));
+    let again = replay(&file, &[]);
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+    assert!(again.stderr.contains("its stdin was not recorded (record_body = false)"), "{}", again.stderr);
+    let body = daemon.path("body");
+    fs::write(&body, "x very private").unwrap();
+    let again = replay(&file, &["--stdin", body.to_str().unwrap()]);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(!again.stderr.contains("not recorded"), "{}", again.stderr);
+}
+
+#[test]
 fn a_job_that_trapped_is_kept_and_traps_again_offline() {
     let daemon =
         recording("args = [\"one\"]\nenv = { GREETING = \"hi\", API_TOKEN = \"s3cret\" }", &picky().wasm())
@@ -185,6 +204,12 @@ fn recording_without_a_place_for_it_is_refused() {
         "{}",
         ended.stderr
     );
+
+    let ended = Setup::one("record_body = false", &picky().wasm()).fail();
+    assert_eq!(ended.code, Some(1));
+    let wanted =
+        "handler.one.record_body: nothing is recorded: set record = \"failures\", or leave the key out";
+    assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
 
     let open = recording("", &picky().wasm());
     fs::create_dir(open.path("failures")).unwrap();

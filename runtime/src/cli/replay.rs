@@ -34,6 +34,9 @@ pub(super) struct Args {
     /// Set a variable, such as one whose value was not recorded. May be repeated.
     #[arg(short, long = "env", value_name = "K=V")]
     env: Vec<String>,
+    /// Give the job this file as stdin, such as a body that was not recorded.
+    #[arg(long, value_name = "FILE")]
+    stdin: Option<PathBuf>,
     /// Let the job change what is in its mounts, where it could.
     #[arg(long)]
     write: bool,
@@ -65,9 +68,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
             in_part.join(", ")
         ));
     }
-    if bundle.stdin_truncated {
-        complain("the job read more than was recorded: here its stdin ends earlier");
-    }
+    let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::Served)?;
@@ -76,7 +77,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
     job.env = env;
-    job.stdin = Input::from(Bytes::from(bundle.stdin()));
+    job.stdin = Input::from(Bytes::from(stdin));
     let answer = Arc::new(Answer::new(bundle.mapping()));
     job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone()]);
     job.stderr.add(Arc::new(Terminal(io::stderr())));
@@ -85,6 +86,23 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
+    /// Returns what the job reads, and says where that is not what it read then.
+    fn stdin(&self, bundle: &Bundle) -> Result<Vec<u8>> {
+        if let Some(path) = &self.stdin {
+            let given =
+                given::read(path, Source::LARGEST).with_context(|| format!("read {}", path.display()))?;
+            return Ok(given.bytes);
+        }
+        if bundle.stdin_withheld {
+            complain(
+                "its stdin was not recorded (record_body = false), and is empty here; give it with --stdin FILE",
+            );
+        } else if bundle.stdin_truncated {
+            complain("the job read more than was recorded: here its stdin ends earlier");
+        }
+        Ok(bundle.stdin())
+    }
+
     /// Makes the handler that failed, of its own module or of another.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());

@@ -209,6 +209,8 @@ table! {
         reuse: Scalar,
         /// Which of its jobs are kept: `failures` or `nothing`.
         record: String,
+        /// Whether what such a job has read is kept with it.
+        record_body: bool,
         /// `cgi` or `raw`.
         output: String,
         /// Of `raw` output.

@@ -54,11 +54,7 @@ pub(super) fn read(
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     let mapping = mapping(handler, report);
     let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
-    let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
-        "failures" => Ok(Recording::Failures),
-        "nothing" => Ok(Recording::Nothing),
-        _ => Err(format!("wanted \"failures\" or \"nothing\", found {word:?}")),
-    });
+    let recording = recording(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
     let outbound = outbound::read(handler, ca, report);
     Some(HandlerConfig {
@@ -170,6 +166,22 @@ fn guest_path(text: &str) -> Result<String, String> {
             "wanted an absolute path such as \"/data\", without `.`, `..` and `//`, found {text:?}"
         )),
     }
+}
+
+/// Reads which of its jobs are kept, and what of them.
+fn recording(handler: &file::Handler, report: &Report<'_>) -> Recording {
+    let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
+        "failures" => Ok(Recording::Failures),
+        "nothing" => Ok(Recording::Nothing),
+        _ => Err(format!("wanted \"failures\" or \"nothing\", found {word:?}")),
+    });
+    report.settle(handler.record_body.as_ref(), recording, |kept| match (recording, kept) {
+        (Recording::Nothing, _) => {
+            Err("nothing is recorded: set record = \"failures\", or leave the key out".to_owned())
+        }
+        (_, true) => Ok(Recording::Failures),
+        (_, false) => Ok(Recording::FailuresWithoutBodies),
+    })
 }
 
 /// Reads how many requests an instance answers; one: each has its own, as if nothing was said.

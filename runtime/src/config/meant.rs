@@ -158,8 +158,10 @@ pub enum Recording {
     /// None of them.
     #[default]
     Nothing,
-    /// Those that fail.
+    /// Those that fail, with what they have read.
     Failures,
+    /// Those that fail, without it: a body may hold what is nobody's to keep.
+    FailuresWithoutBodies,
 }
 
 /// What a handler may ask of other servers; by default nothing.

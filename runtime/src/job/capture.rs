@@ -15,6 +15,9 @@ use super::{Entry, Env, Fault, Input, Job, JobId, Owner, Status};
 pub trait Recorder: Send + Sync + 'static {
     /// Takes an incident. Never waits.
     fn keep(&self, incident: Incident);
+
+    /// Says whether what a job reads is kept with it.
+    fn keeps_stdin(&self) -> bool;
 }
 
 /// A job that has failed: what it was given, and how it ended.
@@ -27,8 +30,8 @@ pub struct Incident {
     pub args: Vec<String>,
     /// Its environment, secrets among it.
     pub env: Env,
-    /// What it has read.
-    pub stdin: Read,
+    /// What it has read; none: that is not kept.
+    pub stdin: Option<Read>,
     /// How it ended.
     pub end: End,
     /// The end of its stderr.
@@ -102,7 +105,12 @@ impl Capture {
             usage: job.usage.clone(),
             start: Instant::now(),
         };
-        self.lock().given = Some(given);
+        let mut state = self.lock();
+        state.given = Some(given);
+        if !state.recorder.keeps_stdin() {
+            return;
+        }
+        drop(state);
         let input = std::mem::take(&mut job.stdin);
         job.stdin = Input::stream(Tee { input, capture: self.clone() });
     }
@@ -114,6 +122,7 @@ impl Capture {
         let Some(given) = state.given.take_if(|_| own) else { return };
         let (recorder, stdin) = (state.recorder.clone(), std::mem::take(&mut state.read));
         drop(state);
+        let stdin = recorder.keeps_stdin().then_some(stdin);
         let Given { id, entry, args, env, last_words, usage, start } = given;
         let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), last_words.text());
         recorder.keep(Incident { id, entry, args, env, stdin, end: End::of(fault), stderr, time, cpu });

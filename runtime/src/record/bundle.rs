@@ -42,6 +42,9 @@ pub struct Bundle {
     stdin: Stdin,
     /// Whether the job has read more than is here.
     pub stdin_truncated: bool,
+    /// Whether what the job has read was not to be recorded.
+    #[serde(default)]
+    pub stdin_withheld: bool,
     mounts: Vec<Mounted>,
     limits: Bounds,
     /// How stdout is read: none as a CGI document, otherwise as bytes of this type.
@@ -130,8 +133,9 @@ impl Bundle {
             env: env.iter().map(shown).collect(),
             masked: hidden,
             masked_in_part: env.iter().filter_map(in_part).collect(),
-            stdin: Stdin::of(&stdin.bytes),
-            stdin_truncated: stdin.truncated,
+            stdin: Stdin::of(stdin.as_ref().map_or(&[][..], |read| &read.bytes)),
+            stdin_truncated: stdin.as_ref().is_some_and(|read| read.truncated),
+            stdin_withheld: stdin.is_none(),
             mounts: entry.handler.mounts().iter().map(mount).collect(),
             limits: Bounds {
                 memory,

@@ -45,6 +45,7 @@ pub struct Store {
 pub struct Keeper {
     store: Arc<Store>,
     origin: Arc<Origin>,
+    keeps_stdin: bool,
 }
 
 /// What is written of a handler that its jobs do not know.
@@ -99,11 +100,20 @@ impl Keeper {
         // Whole, since a file is read from wherever somebody stands.
         let module = std::path::absolute(&module).unwrap_or(module);
         let origin = Origin { module, digest, masked, waiting: AtomicUsize::new(0) };
-        Keeper { store, origin: Arc::new(origin) }
+        Keeper { store, origin: Arc::new(origin), keeps_stdin: true }
+    }
+
+    /// Leaves out what its jobs read: a body may hold what is nobody's to keep.
+    pub fn without_bodies(self) -> Keeper {
+        Keeper { keeps_stdin: false, ..self }
     }
 }
 
 impl Recorder for Keeper {
+    fn keeps_stdin(&self) -> bool {
+        self.keeps_stdin
+    }
+
     fn keep(&self, incident: Incident) {
         let (id, waiting) = (incident.id, &self.origin.waiting);
         let taken = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {

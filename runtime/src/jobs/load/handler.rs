@@ -36,7 +36,7 @@ pub(super) fn make(
 ) -> Result<Arc<Entry>> {
     let for_programs = [
         ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
-        ("record = \"failures\"", config.recording == Recording::Failures),
+        ("record = \"failures\"", config.recording != Recording::Nothing),
         ("schedule", config.schedule.is_some()),
     ];
     let serves = matches!(code, Code::Speaker(_));
@@ -44,9 +44,13 @@ pub(super) fn make(
     if let Some((setting, _)) = wrong {
         bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
     }
-    let recorder = store.as_ref().filter(|_| config.recording == Recording::Failures).map(|store| {
+    let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
         let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
+        let keeper = match config.recording {
+            Recording::FailuresWithoutBodies => keeper.without_bodies(),
+            Recording::Failures | Recording::Nothing => keeper,
+        };
         Arc::new(keeper) as Arc<dyn Recorder>
     });
     let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
