@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod manager;
 mod mounts;
+mod operators;
 mod outbound;
 mod pages;
 mod places;

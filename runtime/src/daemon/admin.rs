@@ -9,14 +9,10 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
-use crate::http::{Activity, Crowd, Purpose, Server};
+use crate::http::{Activity, Crowd, Places, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Leave, Sockets};
-
-/// Connections at once: operators, and what watches the daemon. Apart from those of clients, so that
-/// no load keeps an operator out.
-const CONNECTIONS: usize = 64;
 
 /// How long the last answers may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -55,12 +51,13 @@ pub(super) fn job(engine: &Arc<Engine>, admin: &Admin, asked: &Server) -> ServeA
         engine: engine.clone(),
         gate: admin.gate.clone(),
         settings: asked.settings.clone(),
+        // Operators, and what watches the daemon: apart from clients, so that no load keeps an operator out.
         // All over a Unix socket, which has no addresses.
-        connections: Crowd::new(CONNECTIONS, CONNECTIONS),
+        connections: Crowd::new(Places::CONNECTIONS, Places::CONNECTIONS),
         activity: Activity::default(),
         handshakes: asked.handshakes.clone(),
         refused: asked.refused.clone(),
-        purpose: Purpose::Admin { gate: asked.gate.clone() },
+        purpose: Purpose::Admin { gate: asked.gate.clone(), places: Places::default() },
     };
     ServeApi::new(admin.sockets.clone(), Arc::new(server), Tenure::Attendance)
 }

@@ -19,6 +19,7 @@ use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
 use super::ongoing::{Ongoing, Source, Verdict};
+use super::places::Places;
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
@@ -88,6 +89,7 @@ pub(super) struct Door<'a> {
     pub(super) settings: &'a Settings,
     /// The gate that the handlers are behind.
     pub(super) gate: &'a Gate,
+    pub(super) places: &'a Places,
     pub(super) peer: &'a Peer,
 }
 
@@ -119,6 +121,7 @@ impl Asked<'_> {
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
             (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
                 Some(page) if method == Method::GET => {
+                    let _place = page.lasts().then(|| self.door.places.profile()).transpose()?;
                     page.show(&self.door.server.engine, uri.query().unwrap_or_default()).await
                 }
                 Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
@@ -140,8 +143,9 @@ impl Asked<'_> {
 
     /// Runs a job and answers with what it writes and how it ends.
     async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
-        let Door { server: Server { engine, .. }, settings, gate, peer } = self.door;
+        let Door { server: Server { engine, .. }, settings, gate, places, peer } = self.door;
         let mut job = self.job(engine, name)?;
+        let place = places.job(job.entry.handler.stay())?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
         // Earlier than the engine, which goes on for those whose connections were accepted.
@@ -157,7 +161,12 @@ impl Asked<'_> {
         job.stdout = Output::to(vec![writer]);
         let last_words = job.last_words.clone();
 
-        let mut response = match begin(engine.start(job), &mut reader).await {
+        let run = engine.start(job);
+        let run = Box::pin(async move {
+            let _place = place;
+            run.await
+        });
+        let mut response = match begin(run, &mut reader).await {
             Begun::Writing(run) => {
                 let verdict = takes_trailers(&self.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));

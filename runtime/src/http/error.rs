@@ -57,6 +57,8 @@ pub(super) enum Refusal {
     Forbidden(&'static str),
     /// The daemon panicked before there was a job.
     Internal,
+    /// So many requests of this kind are answered that it would be one too many: what to do.
+    Occupied(&'static str),
 }
 
 /// Whether whoever asked is told what is for the operator.
@@ -88,6 +90,7 @@ impl Refusal {
             Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
             Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
             Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Refusal::Occupied(_) => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::UpgradeRequired(_) | Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
@@ -129,6 +132,7 @@ impl Refusal {
             Refusal::Rejected(..) => "rejected",
             Refusal::Forbidden(_) => "forbidden",
             Refusal::Internal => "internal",
+            Refusal::Occupied(_) => "occupied",
             Refusal::WrongMethod(_) => "method_not_allowed",
             Refusal::UpgradeRequired(_) => "upgrade_required",
             Refusal::WebSocketVersion => "websocket_version",
@@ -166,7 +170,7 @@ impl Refusal {
             ),
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
-            Refusal::Forbidden(why) => (*why).to_owned(),
+            Refusal::Forbidden(why) | Refusal::Occupied(why) => (*why).to_owned(),
             Refusal::Internal => "internal error: the log says more".to_owned(),
             Refusal::Failed(_, fault) => match (details, fault) {
                 (Details::Told, Fault::Trapped { stack, .. }) => {
@@ -198,7 +202,8 @@ impl Refusal {
             | Refusal::UpgradeRequired(_)
             | Refusal::WebSocketVersion
             | Refusal::NoJob(_)
-            | Refusal::Rejected(..) => false,
+            | Refusal::Rejected(..)
+            | Refusal::Occupied(_) => false,
             Refusal::Failed(_, fault) => matches!(
                 fault,
                 Fault::InputTooLarge(_) | Fault::InputIdle(_) | Fault::InputBroken(_) | Fault::Draining
@@ -231,7 +236,8 @@ impl Refusal {
             | Refusal::WebSocketVersion
             | Refusal::NoJob(_)
             | Refusal::Forbidden(_)
-            | Refusal::Internal => None,
+            | Refusal::Internal
+            | Refusal::Occupied(_) => None,
         };
         let (content_type, text) = if wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
@@ -270,7 +276,8 @@ impl Refusal {
             ) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
             }
-            Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {
+            Refusal::Occupied(_)
+            | Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Refusal::Malformed(_)

@@ -57,6 +57,11 @@ impl Page {
         PAGES.iter().find(|(_, at, _)| *at == path).map(|(page, ..)| *page)
     }
 
+    /// Says whether it is looked at for long.
+    pub(super) fn lasts(self) -> bool {
+        self == Page::Profile
+    }
+
     /// Looks, and shows what it saw.
     ///
     /// # Errors

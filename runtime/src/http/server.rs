@@ -14,6 +14,7 @@ use super::crowd::{Crowd, Seat};
 use super::deadline::Deadlines;
 use super::error::Details;
 use super::handshakes::{Handshakes, Turn};
+use super::places::Places;
 use super::refused::Refused;
 use super::secure::Ground;
 use crate::engine::Engine;
@@ -47,6 +48,8 @@ pub enum Purpose {
     Admin {
         /// The gate that the handlers are behind: what an operator asks about.
         gate: Gate,
+        /// For requests that last.
+        places: Places,
     },
 }
 

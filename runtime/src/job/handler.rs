@@ -38,6 +38,11 @@ pub trait Handler: Send + Sync + 'static {
         Tenure::Service
     }
 
+    /// Says how long a job keeps whoever asks for it on the admin socket.
+    fn stay(&self) -> Stay {
+        Stay::Open
+    }
+
     /// Says how many requests one instance of it answers; none: each has its own.
     fn reuse(&self) -> Option<NonZeroU32> {
         None
@@ -68,6 +73,17 @@ pub enum Tenure {
     /// One that runs is not waited for, and a new one may still come: it looks at the daemon or ends
     /// it, which an operator wants to do while the daemon drains, too.
     Attendance,
+}
+
+/// How long a job keeps whoever asked for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stay {
+    /// For a moment: it tells what is there, or stops something.
+    Moment,
+    /// As long as a module takes to arrive and to be compiled, and those before it.
+    Change,
+    /// As long as it runs, or somebody reads what it writes.
+    Open,
 }
 
 /// What a handler is made of.

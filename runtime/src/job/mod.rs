@@ -25,7 +25,7 @@ pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
-pub use handler::{Entry, Handler, Kind, Mapping, Run, Tenure};
+pub use handler::{Entry, Handler, Kind, Mapping, Run, Stay, Tenure};
 pub use limits::{Held, Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};

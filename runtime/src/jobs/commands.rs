@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 
 /// Lists what is registered with this engine.
 pub struct Commands {
@@ -23,5 +23,9 @@ impl Handler for Commands {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }

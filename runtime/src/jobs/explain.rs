@@ -11,7 +11,7 @@ use super::tell::tell;
 use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes, Upgrade};
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 
 /// Explains the routing of this engine.
 pub struct Explain {
@@ -40,6 +40,10 @@ impl Handler for Explain {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

@@ -8,7 +8,7 @@ use super::describe;
 use super::tell::tell;
 use crate::catalog::{Catalog, Route};
 use crate::engine::Engine;
-use crate::job::{Entry, Fault, Handler, Job, Run, Tenure};
+use crate::job::{Entry, Fault, Handler, Job, Run, Stay, Tenure};
 
 /// Lists the handlers of this engine.
 pub struct ListHandlers {
@@ -28,6 +28,10 @@ impl Handler for ListHandlers {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

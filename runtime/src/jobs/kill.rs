@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::tell::tell;
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, JobId, Run, Tenure};
+use crate::job::{Fault, Handler, Job, JobId, Run, Stay, Tenure};
 
 /// Ends jobs of this engine.
 pub struct Kill {
@@ -25,6 +25,10 @@ impl Handler for Kill {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

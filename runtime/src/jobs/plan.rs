@@ -14,7 +14,7 @@ use super::reload::Granted;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
-use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 use crate::net::differences;
 
 /// Compares configurations with what is live.
@@ -67,6 +67,10 @@ impl Handler for Plan {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Change
     }
 }
 

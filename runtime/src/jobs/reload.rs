@@ -14,7 +14,7 @@ use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::Place;
-use crate::job::{Handler, Job, Run};
+use crate::job::{Handler, Job, Run, Stay};
 use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
 
@@ -57,6 +57,10 @@ impl Handler for Reload {
             }
             tell(&job, outcome).await
         })
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Change
     }
 }
 

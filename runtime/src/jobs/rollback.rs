@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::generations::Generations;
 use super::tell::tell;
-use crate::job::{Handler, Job, Name, Run};
+use crate::job::{Handler, Job, Name, Run, Stay};
 
 /// Goes back, one version at a time.
 pub struct Rollback {
@@ -21,6 +21,10 @@ impl Handler for Rollback {
             let outcome = self.roll_back(&job).await;
             tell(&job, outcome.map(|told| told.to_string())).await
         })
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Change
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::tell::tell;
 use crate::catalog::{Route, Upgrade};
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 
 /// Lists the routes of this engine.
 pub struct ListRoutes {
@@ -26,6 +26,10 @@ impl Handler for ListRoutes {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

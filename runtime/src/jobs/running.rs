@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::describe::millis;
 use super::tell::tell;
 use crate::engine::{Engine, Sighting};
-use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 
 /// Lists the jobs of this engine.
 pub struct ListJobs {
@@ -26,6 +26,10 @@ impl Handler for ListJobs {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::job::{Handler, Job, Run, Status, Stop, StopReason, Tenure};
+use crate::job::{Handler, Job, Run, Status, Stay, Stop, StopReason, Tenure};
 
 /// Raises the daemon's own stop signal. The job ends at once; the daemon a while later.
 pub struct Shutdown {
@@ -20,5 +20,9 @@ impl Handler for Shutdown {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }

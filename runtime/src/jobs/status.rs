@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Alive;
 use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 use crate::net::Term;
 use crate::observe::counted;
 
@@ -61,6 +61,10 @@ impl Handler for TellStatus {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }
 

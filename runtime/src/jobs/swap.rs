@@ -9,7 +9,7 @@ use serde_json::json;
 use super::generations::Generations;
 use super::tell::tell;
 use crate::catalog::Percent;
-use crate::job::{Entry, Handler, Job, Name, Run};
+use crate::job::{Entry, Handler, Job, Name, Run, Stay};
 use crate::wasm::Source;
 
 /// How long a trial lasts that does not say.
@@ -33,6 +33,10 @@ impl Handler for Swap {
             let outcome = self.swap(&job, bytes).await;
             tell(&job, outcome.map(|told| told.to_string())).await
         })
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Change
     }
 }
 

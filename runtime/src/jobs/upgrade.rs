@@ -21,7 +21,7 @@ use super::generations::Generations;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::confine::Held;
-use crate::job::{Handler, Job, Run, Stop, StopReason};
+use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
 use crate::net::{Activation, Successor};
 use crate::observe::systemd;
 
@@ -74,6 +74,10 @@ impl Handler for Upgrade {
             };
             tell(&job, outcome).await
         })
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Change
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 
 /// Says the version.
 pub struct Version;
@@ -24,5 +24,9 @@ impl Handler for Version {
 
     fn tenure(&self) -> Tenure {
         Tenure::Attendance
+    }
+
+    fn stay(&self) -> Stay {
+        Stay::Moment
     }
 }

@@ -1,0 +1,108 @@
+//! The admin socket when much is asked of it that lasts: it answers what does not.
+
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, within};
+
+/// More than may last of anything, and more than there are connections.
+const CROWD: usize = 70;
+
+fn setup() -> Setup {
+    Setup::one("", &Program::text().say("hi").wasm())
+        .handler("slow", "", &Program::text().sleep_for_ever().wasm())
+        .prepend("admin = \"unix://admin.sock\"\ndebug = true\n")
+}
+
+fn send(daemon: &Daemon, request: &str) -> Client {
+    send_with(daemon, request, "")
+}
+
+fn send_with(daemon: &Daemon, request: &str, fields: &str) -> Client {
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send(format!("{request} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"));
+    client
+}
+
+fn ask(daemon: &Daemon, request: &str) -> Response {
+    send(daemon, request).response()
+}
+
+/// Holds so many jobs of a name.
+fn hold(daemon: &Daemon, count: usize, request: &str, fields: &str, name: &str) -> Vec<Client> {
+    let held = (0..count).map(|_| send_with(daemon, request, fields)).collect();
+    within(PATIENCE, "the jobs that last", || {
+        let jobs = ask(daemon, "POST /jobs/jobs");
+        let named = format!("\"handler\":\"{name}\"");
+        (jobs.text().replace(": ", ":").matches(&named).count() == count).then_some(())
+    });
+    held
+}
+
+/// Asserts that every one too many is told so at once, and that what an operator needs is answered.
+fn one_too_many(daemon: &Daemon, request: &str) {
+    // Kept, so that these are no idle connections that make room by themselves.
+    let refused: Vec<Client> = (0..CROWD)
+        .map(|_| {
+            let mut client = send(daemon, request);
+            let response = client.response();
+            assert_eq!(
+                (response.status(), response.field("retry-after")),
+                (503, Some("1")),
+                "{}",
+                response.text()
+            );
+            client
+        })
+        .collect();
+    assert_eq!(ask(daemon, "GET /metrics").status(), 200);
+    assert_eq!(ask(daemon, "GET /debug/vars").status(), 200);
+    for name in ["status", "handlers", "jobs"] {
+        assert_eq!(ask(daemon, &format!("POST /jobs/{name}")).status(), 200, "{name}");
+    }
+    drop(refused);
+}
+
+#[test]
+fn four_profiles_are_taken_at_once_and_the_fifth_is_refused() {
+    let daemon = setup().start();
+    // One more until all places are taken: a look at whether they are may itself have had one.
+    let mut held = Vec::new();
+    within(PATIENCE, "four profiles", || {
+        held.push(send(&daemon, "GET /debug/profile?seconds=300"));
+        (ask(&daemon, "GET /debug/profile?seconds=1").status() == 503).then_some(())
+    });
+
+    one_too_many(&daemon, "GET /debug/profile?seconds=300");
+    assert_eq!(ask(&daemon, "POST /jobs/reload").status(), 200);
+
+    held.clear();
+    within(PATIENCE, "a place that was given back", || {
+        (ask(&daemon, "GET /debug/profile?seconds=1").status() == 200).then_some(())
+    });
+}
+
+#[test]
+fn followers_of_the_log_and_jobs_of_handlers_leave_connections_to_operators() {
+    let daemon = setup().start();
+    let _followers = hold(&daemon, 20, "POST /jobs/logs?a=-f", "", "logs");
+    let _jobs = hold(&daemon, 12, "POST /jobs/slow", "", "slow");
+
+    one_too_many(&daemon, "POST /jobs/logs?a=-f");
+
+    assert_eq!(ask(&daemon, "POST /jobs/one").status(), 503);
+    assert_eq!(ask(&daemon, "POST /jobs/reload").status(), 200);
+    assert_eq!(ask(&daemon, "GET /debug/profile?seconds=1").status(), 200);
+    assert_eq!(daemon.get("/").text(), "hi");
+}
+
+#[test]
+fn modules_that_arrive_slowly_leave_connections_to_operators() {
+    let daemon = setup().start();
+    let mut swaps = hold(&daemon, 12, "POST /jobs/swap?a=one", "Content-Length: 1000\r\n", "swap");
+
+    one_too_many(&daemon, "POST /jobs/reload");
+
+    assert_eq!(ask(&daemon, "POST /jobs/logs").status(), 200);
+    swaps.clear();
+    within(PATIENCE, "a place that was given back", || {
+        (ask(&daemon, "POST /jobs/reload").status() == 200).then_some(())
+    });
+}
