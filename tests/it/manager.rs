@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Client, PATIENCE, Program, Setup, found, until};
 use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, listening};
+use crate::swap::{swap, version};
 use crate::upgrade::Successors;
 
 #[test]
@@ -71,6 +72,30 @@ fn an_idle_daemon_ends_well_and_a_connection_keeps_it() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(start.elapsed() >= Duration::from_millis(400));
     assert!(socket.exists(), "the socket is systemd's");
+}
+
+#[test]
+fn an_idle_daemon_does_not_end_under_a_trial() {
+    if !found(&["systemd-socket-activate"], "systemd") {
+        return;
+    }
+    let more = "idle_exit = \"200ms\"\nadmin = \"unix://admin.sock\"\n";
+    let setup = Setup::new(&configuration("[\"fd://\"]", more)).file("one.wasm", &hello());
+    let socket = setup.path("p.sock");
+    let listen = socket.to_str().unwrap().to_owned();
+    let mut daemon = setup.under(&AS_CONFIGURED).under(&["systemd-socket-activate", "-l", &listen]).spawn();
+    until("it listens", || socket.exists().then_some(()));
+    let mut client = Client::unix(&socket);
+    assert_eq!(client.get("/").text(), "hello\n");
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=3s\r\n";
+    assert_eq!(swap(&daemon, "one", trial, &version("two")).status(), 200);
+
+    drop(client);
+
+    let ended = daemon.wait(PATIENCE);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // Its time was over; a daemon that ends stops it before.
+    assert!(ended.stderr.contains("no request reached it"), "{}", ended.stderr);
 }
 
 /// Reads what the daemon tells its service manager, until a message holds `wanted`.

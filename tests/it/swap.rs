@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, Program, Response, Setup};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis};
 
 pub(crate) fn version(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
@@ -27,7 +27,7 @@ fn name(daemon: &Daemon) -> String {
 }
 
 /// How long a job of the daemon may take to say something: one that compiles has a minute for it.
-const COMPILING: Duration = Duration::from_secs(100);
+pub(crate) const COMPILING: Duration = Duration::from_secs(100);
 
 /// Runs a job of the daemon; `fields` are whole lines.
 pub(crate) fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
@@ -163,4 +163,37 @@ fn a_canary_that_does_as_well_is_promoted_by_itself() {
     assert_eq!(twos, 2);
     daemon.log.line("has stood its trial");
     assert!((0..20).all(|_| daemon.get("/").text() == "two"));
+}
+
+#[test]
+fn a_rollback_during_a_trial_ends_the_trial_and_nothing_else() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    assert_eq!(swap(&daemon, &name, "", &version("two")).status(), 200);
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=60s\r\n";
+    assert_eq!(swap(&daemon, &name, trial, &version("three")).status(), 200);
+
+    let ended = roll_back(&daemon, &name);
+
+    assert_eq!(ended.status(), 200, "{}", ended.text());
+    assert!(ended.text().contains("\"trial\":\"ended\""), "{}", ended.text());
+    assert!((0..4).all(|_| daemon.get("/").text() == "two"));
+    assert_eq!(roll_back(&daemon, &name).status(), 200);
+    assert_eq!(daemon.get("/").text(), "one");
+}
+
+#[test]
+fn a_first_swap_on_trial_is_rolled_back_though_no_version_served_before() {
+    let daemon = daemon("");
+    let name = name(&daemon);
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=60s\r\n";
+    assert_eq!(swap(&daemon, &name, trial, &version("two")).status(), 200);
+
+    let socket = daemon.path("admin.sock");
+    let ended = finish(portcullis().args(["rollback", &name, "--socket"]).arg(socket), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.starts_with(&format!("{name}: the trial of ")) && said.ends_with(" goes on\n"), "{said}");
+    assert!((0..4).all(|_| daemon.get("/").text() == "one"));
 }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, portcullis, until};
 use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, port};
+use crate::swap::{COMPILING, swap, version};
 
 /// Returns the number of the process that the `count`-th upgrade led to.
 pub(crate) fn successor(daemon: &Daemon, count: usize) -> Pid {
@@ -226,4 +227,58 @@ fn the_verb_hands_the_admin_socket_over_as_well() {
     kill_process(*successors.0.last().unwrap(), Signal::TERM).unwrap();
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
     assert!(!admin.exists());
+}
+
+#[test]
+fn an_upgrade_refuses_to_undo_swaps_and_trials_unless_it_is_told_to() {
+    let setup = Setup::new(&configuration(
+        "[\"tcp://127.0.0.1:0\"]",
+        "admin = \"unix://admin.sock\"\ngrace = \"5s\"\n",
+    ));
+    let daemon = setup
+        .handler("other", "", &version("other"))
+        .file("one.wasm", &hello())
+        .under(&AS_CONFIGURED)
+        .start();
+    let socket = daemon.path("admin.sock");
+    let upgrade = |args: &[&str]| {
+        finish(portcullis().arg("upgrade").args(args).arg("--socket").arg(&socket), b"", COMPILING)
+    };
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=300s\r\n";
+    assert_eq!(swap(&daemon, "one", "", &version("swapped")).status(), 200);
+    assert_eq!(swap(&daemon, "other", trial, &version("tried")).status(), 200);
+
+    let refused = upgrade(&[]);
+
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    for said in ["one: ", " was swapped in", "other: the trial of ", "--force"] {
+        assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+    }
+    assert_eq!(daemon.get("/").text(), "swapped");
+    daemon.signal(Signal::USR2);
+    assert!(daemon.log.line("not upgraded").contains("would undo"));
+
+    let forced = upgrade(&["--force"]);
+
+    assert_eq!(forced.code, Some(0), "{}", forced.stderr);
+    let _ends = Successors(vec![successor(&daemon, 1)]);
+    let said = String::from_utf8(forced.stdout).unwrap();
+    assert!(said.contains("lost: one: ") && said.contains("lost: other: the trial of "), "{said}");
+    assert_eq!(daemon.get("/").text(), "hello\n");
+}
+
+#[test]
+fn an_upgrade_goes_on_where_what_was_swapped_in_lies_in_its_file() {
+    let setup = Setup::new(&configuration(
+        "[\"tcp://127.0.0.1:0\"]",
+        "admin = \"unix://admin.sock\"\ngrace = \"5s\"\n",
+    ));
+    let daemon = setup.file("one.wasm", &hello()).under(&AS_CONFIGURED).start();
+    assert_eq!(swap(&daemon, "one", "", &version("swapped")).status(), 200);
+    fs::write(daemon.path("one.wasm"), version("swapped")).unwrap();
+
+    daemon.signal(Signal::USR2);
+
+    let _ends = Successors(vec![successor(&daemon, 1)]);
+    assert_eq!(daemon.get("/").text(), "swapped");
 }

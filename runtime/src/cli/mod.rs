@@ -71,8 +71,7 @@ enum Verb {
     Rollback(swap::RollbackArgs),
     /// Tell the daemon to drain and end.
     Shutdown(show::Args),
-    /// Replace the daemon by the program that is on disk now, and lose no request.
-    Upgrade(show::Args),
+    Upgrade(show::UpgradeArgs),
     /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
     #[command(name = compile::VERB, hide = true)]
     CompileWorker(compile_worker::Args),

@@ -40,6 +40,20 @@ pub(super) struct ExplainArgs {
     socket: Socket,
 }
 
+/// Replaces the daemon by the program that is on disk now, and loses no request.
+///
+/// The new process starts with what the configuration and the files of the modules hold. Versions that
+/// were swapped in and are not in those files, and trials, would be undone: then nothing happens, and
+/// the answer names them.
+#[derive(clap::Args)]
+pub(super) struct UpgradeArgs {
+    /// Do it even if that undoes swaps and ends trials.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
 pub(super) fn status(Args { socket }: Args) -> Result<ExitCode> {
     socket.show(bare("status"), |told| {
         for (key, value) in told.as_object().into_iter().flatten() {
@@ -165,9 +179,10 @@ pub(super) fn shutdown(Args { socket }: Args) -> Result<ExitCode> {
     Ok(end(&outcome))
 }
 
-pub(super) fn upgrade(Args { socket }: Args) -> Result<ExitCode> {
-    socket.show(bare("upgrade"), |told| {
-        say(&format!("process {} serves; the old one drains and ends", told["process"]))
+pub(super) fn upgrade(UpgradeArgs { force, socket }: UpgradeArgs) -> Result<ExitCode> {
+    socket.show(call("upgrade", force.then(|| "--force".to_owned())), |told| {
+        say(&format!("process {} serves; the old one drains and ends", told["process"]));
+        elements(&told["lost"]).for_each(|loss| say(&format!("lost: {}", text(loss))));
     })
 }
 

@@ -15,8 +15,8 @@ use crate::wasm::Source;
 /// Replaces the module of a handler in the daemon that runs.
 ///
 /// The module is compiled and proved aside; requests under way finish on the version they began
-/// with. It serves until the next swap, rollback or reload: to keep it, copy it over the handler's
-/// file as well.
+/// with. It serves until the next swap, rollback, reload or start: to keep it, copy it over the
+/// handler's file as well. `upgrade` refuses to lose it.
 #[derive(clap::Args)]
 pub(super) struct SwapArgs {
     /// The handler.
@@ -35,7 +35,8 @@ pub(super) struct SwapArgs {
     socket: Socket,
 }
 
-/// Goes back to the version of a handler that served before; again, to the one before that.
+/// Ends the trial of a handler; without one, goes back to the version that served before; again, to the
+/// one before that.
 #[derive(clap::Args)]
 pub(super) struct RollbackArgs {
     /// The handler.
@@ -63,6 +64,9 @@ pub(super) fn rollback(RollbackArgs { name, socket }: RollbackArgs) -> Result<Ex
 fn print(told: &Value) {
     let [name, old, new] = ["handler", "old", "new"].map(|key| text(&told[key]));
     say(&match &told["canary"] {
+        Value::Null if told["trial"] == "ended" => {
+            format!("{name}: the trial of {old} is over, {new} goes on")
+        }
         Value::Null => format!("{name}: {old} -> {new}"),
         trial => format!(
             "{name}: {new} is on trial with {}% of the requests beside {old}; job {} watches it",

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::MutexGuard;
 
 use super::load::Loader;
-use crate::catalog::Catalog;
+use crate::catalog::{Canary, Catalog};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
@@ -27,6 +27,8 @@ pub struct Generations {
     ended: AtomicBool,
     /// The versions that served before, the latest last.
     past: Mutex<HashMap<Name, VecDeque<Arc<Entry>>>>,
+    /// The versions that were loaded last: those that do not serve were swapped out since.
+    loaded: Mutex<HashMap<Name, String>>,
 }
 
 /// The right to publish. While it is held, nobody else changes the catalog.
@@ -39,12 +41,30 @@ pub struct Turn<'a> {
     _turn: MutexGuard<'a, ()>,
 }
 
+/// What a rollback has taken back.
+pub enum Rollback {
+    /// The version that served.
+    OfVersion {
+        /// It serves no more.
+        serving: Arc<Entry>,
+        /// It serves again.
+        before: Arc<Entry>,
+    },
+    /// A trial.
+    OfTrial {
+        /// It gets no more requests.
+        on_trial: Arc<Entry>,
+        /// It serves all of them, as before the trial.
+        serving: Arc<Entry>,
+    },
+}
+
 impl Generations {
     /// Makes the road of an engine, which holds the jobs that use it.
     pub fn new(engine: &Arc<Engine>, loader: Loader) -> Generations {
         let engine = Arc::downgrade(engine);
         let (turn, ended) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Generations { engine, loader, turn, ended, past: Mutex::default() }
+        Generations { engine, loader, turn, ended, past: Mutex::default(), loaded: Mutex::default() }
     }
 
     /// Refuses everybody who waits for a turn, and who will: who changed what nobody serves any more would
@@ -68,12 +88,32 @@ impl Generations {
         Ok(Turn { generations: self, engine, base, _turn: turn })
     }
 
+    fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Name, String>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn past(&self) -> std::sync::MutexGuard<'_, HashMap<Name, VecDeque<Arc<Entry>>>> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turn<'_> {
+    /// Says what of the catalog that serves another process would not have, a line each: trials, and
+    /// versions that were swapped in and do not lie in the file of their handler. Reads those files.
+    pub fn losses(&self) -> Vec<String> {
+        let Generations { loader, .. } = self.generations;
+        let loaded = self.generations.loaded();
+        let trial = |(name, Canary { entry, .. }): (&Name, &Canary)| {
+            format!("{name}: the trial of {} would end", entry.version)
+        };
+        let swapped = self.base.handlers.iter().filter_map(|(name, entry)| {
+            let version = &entry.version;
+            let kept = loaded.get(name) == Some(version) || loader.on_disk(name).as_ref() == Some(version);
+            (!kept).then(|| format!("{name}: {version} was swapped in, and is not what its file holds"))
+        });
+        swapped.chain(self.base.canaries.iter().map(trial)).collect()
+    }
+
     /// Proves every version of `next` that does not serve yet: its module can be instantiated within
     /// its limits, and its probe, if it has one, is answered as configured.
     ///
@@ -132,19 +172,42 @@ impl Turn<'_> {
         Ok(generation)
     }
 
-    /// Publishes the version of a handler that served before this one.
+    /// Publishes the catalog of a load, which swaps have no part in; see [`Turn::publish`].
+    ///
+    /// # Errors
+    /// As [`Turn::publish`].
+    pub fn publish_loaded(self, next: Arc<Catalog>) -> Result<u64> {
+        let (generations, loaded) = (self.generations, versions(&next));
+        let generation = self.publish(next)?;
+        *generations.loaded() = loaded;
+        Ok(generation)
+    }
+
+    /// Ends the trial of a handler; where none is under way, publishes the version that served before
+    /// this one.
     ///
     /// # Errors
     /// There is no such handler, or no version before.
-    pub fn roll_back(self, name: &Name) -> Result<(Arc<Entry>, Arc<Entry>)> {
+    pub fn roll_back(self, name: &Name) -> Result<Rollback> {
         let Some(serving) = self.base.handlers.get(name).cloned() else {
             bail!("there is no handler {:?}", name.as_str());
         };
+        if let Some(canary) = self.base.canaries.get(name) {
+            let on_trial = canary.entry.clone();
+            let next = self.base.without_canary(name);
+            self.publish(next)?;
+            return Ok(Rollback::OfTrial { on_trial, serving });
+        }
         let before = self.generations.past().get_mut(name).and_then(VecDeque::pop_back);
         let Some(before) = before else {
             bail!("{name}: no version served before {}", serving.version);
         };
         self.engine.live().publish(self.base.with(&before))?;
-        Ok((serving, before))
+        Ok(Rollback::OfVersion { serving, before })
     }
+}
+
+/// Lists which version of each handler a catalog has.
+fn versions(catalog: &Catalog) -> HashMap<Name, String> {
+    catalog.handlers.iter().map(|(name, entry)| (name.clone(), entry.version.clone())).collect()
 }

@@ -89,7 +89,7 @@ impl Reload {
         told["changes"] =
             changes::between(old, new, changes::settings(&self.standing.config.load(), &config, unlike));
         told["changes"]["trials_ended"] = changes::trials(&base);
-        turn.publish(catalog)?;
+        turn.publish_loaded(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
         self.standing.adopt(config, tls);
         self.standing.sockets.apply(change);

@@ -1,11 +1,11 @@
-//! `rollback NAME`: goes back to the version of a handler that served before.
+//! `rollback NAME`: ends the trial of a handler, or goes back to the version that served before.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::generations::Generations;
+use super::generations::{self, Generations};
 use super::tell::tell;
 use crate::job::{Handler, Job, Name, Run, Stay};
 
@@ -31,7 +31,10 @@ impl Handler for Rollback {
 impl Rollback {
     async fn roll_back(&self, job: &Job) -> Result<Value> {
         let name: Name = job.args.first().context("usage: rollback NAME")?.parse()?;
-        let (old, new) = self.generations.turn().await?.roll_back(&name)?;
-        Ok(json!({ "handler": name.as_str(), "old": old.version, "new": new.version }))
+        let (old, new, trial) = match self.generations.turn().await?.roll_back(&name)? {
+            generations::Rollback::OfVersion { serving, before } => (serving, before, None),
+            generations::Rollback::OfTrial { on_trial, serving } => (on_trial, serving, Some("ended")),
+        };
+        Ok(json!({ "handler": name.as_str(), "old": old.version, "new": new.version, "trial": trial }))
     }
 }

@@ -137,7 +137,8 @@ impl Standing {
         }
     }
 
-    /// Waits until nobody has been connected, and no handler has run, for as long as is configured.
+    /// Waits until nobody has been connected, and no handler has run, for as long as is configured, and
+    /// no version is on trial, which ends by itself.
     pub async fn idle(&self) {
         /// How soon a change of the configuration is seen.
         const LOOK: Duration = Duration::from_secs(1);
@@ -149,7 +150,9 @@ impl Standing {
             self.server.activity.ceased(time).await;
             let works = |sighting: &Sighting| sighting.entry.kind != Kind::Native;
             let unchanged = self.config.load().idle_exit == Some(time);
-            if unchanged && !self.server.engine.sightings().iter().any(works) {
+            let engine = &self.server.engine;
+            let on_trial = !engine.live().pin().canaries.is_empty();
+            if unchanged && !on_trial && !engine.sightings().iter().any(works) {
                 return;
             }
             sleep(LOOK).await;

@@ -1,4 +1,4 @@
-//! `upgrade [TIME]`: starts the program that is on disk now, hands every socket to it, and lets it go on alone.
+//! `upgrade [--force] [TIME]`: starts the program that is on disk now, hands every socket to it, and lets it go on alone.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::follower::Follower;
 use super::generations::Generations;
@@ -32,10 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(330);
 /// How long the new process may take to open its gate: it only has to be told.
 const OPENING: Duration = Duration::from_secs(5);
 
+/// The argument without which nothing is upgraded that would be lost.
+const FORCE: &str = "--force";
+
 /// sd_listen_fds(3): the first descriptor passed.
 const FIRST: i32 = 3;
 
-/// Replaces the process. If the new one fails, is too slow or the daemon drains, the old one goes on
+/// Replaces the process. What only this one has, versions that were swapped in and trials, it does not
+/// lose without `--force`. If the new one fails, is too slow or the daemon drains, the old one goes on
 /// and nothing has changed.
 pub struct Upgrade {
     /// Held meanwhile: what is passed on must not change.
@@ -94,13 +98,19 @@ impl Launch {
 
 impl Upgrade {
     async fn upgrade(&self, job: &Job) -> Result<String> {
-        let patience = match job.args.first() {
-            Some(time) => (self.duration)(time)?,
-            None => PATIENCE,
-        };
+        let (mut patience, mut forced) = (PATIENCE, false);
+        for arg in &job.args {
+            match arg.as_str() {
+                FORCE => forced = true,
+                time => patience = (self.duration)(time).context("usage: upgrade [--force] [TIME]")?,
+            }
+        }
         // The end of process 1 is the end of its container, whoever else is in it.
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
-        let _turn = self.generations.turn().await?;
+        let turn = self.generations.turn().await?;
+        // Files of modules, read in no time next to what a start takes.
+        let losses = tokio::task::block_in_place(|| turn.losses());
+        ensure!(losses.is_empty() || forced, refusal(&losses));
         let (successor, passed) = self.standing.sockets.pass(&self.standing.admin)?;
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let process = child.id().context("the new process has ended")?;
@@ -119,7 +129,8 @@ impl Upgrade {
         self.standing.hand_over(follower);
         self.generations.end();
         self.stop.raise(StopReason::Shutdown);
-        Ok(json!({ "process": process }).to_string())
+        losses.iter().for_each(|loss| warn!("upgrade: lost with this process: {loss}"));
+        Ok(json!({ "process": process, "lost": losses }).to_string())
     }
 
     fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<Child> {
@@ -138,6 +149,14 @@ impl Upgrade {
         let _held = Held::new();
         Ok(Command::from(command).spawn()?)
     }
+}
+
+/// Says what an upgrade would undo, and what to do about it.
+fn refusal(losses: &[String]) -> String {
+    format!(
+        "the next process starts with what the files hold, and would undo:\n  {}\ncopy what is to stay over the files of the handlers and wait for trials to end, or lose it: upgrade {FORCE}",
+        losses.join("\n  ")
+    )
 }
 
 /// Waits until the new process is ready, and lets it in.

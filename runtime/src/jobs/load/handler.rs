@@ -67,7 +67,7 @@ pub(super) fn make(
         name: config.name.clone(),
         kind: module.kind(),
         handler: Arc::new(module),
-        version: hex(&digest[..6]),
+        version: version(digest),
         args: config.args.clone(),
         env,
         calls: config.calls.clone(),
@@ -97,6 +97,11 @@ pub(super) fn for_programs(config: &Config, handlers: &BTreeMap<Name, Arc<Entry>
         })
     });
     upgraded.chain(called).collect()
+}
+
+/// Makes the version of a module of its digest, as [`Entry::version`] has it.
+pub(super) fn version(digest: &Digest) -> String {
+    hex(&digest[..6])
 }
 
 /// Writes bytes in hexadecimal digits.

@@ -23,7 +23,7 @@ use crate::record::Store;
 use crate::wasm::{Code, Digest, Sandbox, Source};
 use code::Codes;
 use examined::Examined;
-use handler::{Ground, for_programs, make, show};
+use handler::{Ground, for_programs, make, show, version};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 20] = [
@@ -195,6 +195,13 @@ impl Loader {
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         make(&config, variables(&config)?, &self.ground, source.digest(), code)
+    }
+
+    /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
+    /// file cannot be read.
+    pub fn on_disk(&self, name: &Name) -> Option<String> {
+        let module = given::read(&self.configured(name)?.module, Source::LARGEST).ok()?;
+        Some(version(Source::new(module.bytes).digest()))
     }
 
     /// Returns the probe of a handler, if it has one.
