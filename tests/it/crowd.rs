@@ -111,6 +111,28 @@ fn one_address_has_its_share_and_leaves_the_rest_to_others() {
 }
 
 #[test]
+fn connections_are_counted_and_so_are_those_that_are_turned_away() {
+    let daemon =
+        setup("connections = 8\nconnections_per_peer = 2").prepend("admin = \"unix://admin.sock\"\n").start();
+    let within = busy(&daemon, 2);
+
+    for _ in 0..3 {
+        assert!(daemon.client().rest().is_empty(), "one beyond is closed");
+    }
+
+    daemon.counted("portcullis_connections_refused_total", &[], 3.0);
+    assert_eq!(daemon.metric("portcullis_connections", &[]), 2.0);
+    assert_eq!(daemon.metric("portcullis_connections_limit", &[]), 8.0);
+    assert_eq!(daemon.metric("portcullis_build_info", &[env!("CARGO_PKG_VERSION")]), 1.0);
+    assert!(daemon.metric("process_resident_memory_bytes", &[]) > 0.0);
+    drop(within);
+    daemon.counted("portcullis_connections", &[], 0.0);
+    let _idle = idle(&daemon, 2);
+    assert_eq!(daemon.get("/hello").text(), "hello\n");
+    daemon.counted("portcullis_connections_made_room_total", &[], 1.0);
+}
+
+#[test]
 fn an_idle_connection_makes_room_for_its_own_address_alone() {
     let daemon = setup("connections = 8\nconnections_per_peer = 2").start();
     let mut other = Client::tcp_from(OTHER_ADDRESS, daemon.port());

@@ -45,7 +45,11 @@ fn a_handler_runs_when_its_time_comes_with_what_its_schedule_says() {
     assert_eq!(shown["private"], true);
     assert_eq!(shown["schedule"]["cron"], "* * * * * *");
     assert!(shown["schedule"]["next"].as_str().unwrap().ends_with('Z'), "{shown}");
-    assert!(shown["requests"].as_u64().unwrap() >= 2, "{shown}");
+    assert!(shown["schedule"]["runs"].as_u64().unwrap() >= 2, "{shown}");
+    // A run is no request.
+    assert_eq!(shown["requests"], 0, "{shown}");
+    assert!(daemon.metric("portcullis_scheduled_runs_total", &["handler=\"tidy\""]) >= 2.0);
+    assert_eq!(daemon.metric("portcullis_requests_total", &["handler=\"tidy\""]), 0.0);
 }
 
 #[test]
@@ -76,7 +80,7 @@ fn a_run_that_fails_is_logged_and_the_next_one_comes() {
     let lines = daemon.log.lines(2, "ended with exit status 3: no disk");
 
     assert!(lines[0].contains("WARN") && lines[0].contains("tidy@"), "{}", lines[0]);
-    assert!(handler(&daemon, "tidy")["failures"].as_u64().unwrap() >= 1);
+    assert!(handler(&daemon, "tidy")["schedule"]["failed"].as_u64().unwrap() >= 1);
 }
 
 #[test]

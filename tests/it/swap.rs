@@ -197,3 +197,31 @@ fn a_first_swap_on_trial_is_rolled_back_though_no_version_served_before() {
     assert!(said.starts_with(&format!("{name}: the trial of ")) && said.ends_with(" goes on\n"), "{said}");
     assert!((0..4).all(|_| daemon.get("/").text() == "one"));
 }
+
+#[test]
+fn what_ends_on_a_version_that_was_replaced_is_counted() {
+    let slow = Program::text().say("o").read_once().say("ld").wasm();
+    let daemon = Setup::one("", &slow)
+        .prepend("admin = \"unix://admin.sock\"\nversion_header = true\n")
+        .handler("other", "", &version("other"))
+        .start();
+    let mut client = daemon.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    let head = client.head();
+    let old =
+        head.lines().find_map(|line| line.strip_prefix("x-portcullis-version: one@")).unwrap().to_owned();
+    let labels = ["handler=\"one\"", &format!("version=\"{old}\"")];
+
+    assert_eq!(swap(&daemon, "one", "", &version("new")).status(), 200);
+
+    assert_eq!(daemon.metric("portcullis_jobs_running", &labels), 1.0);
+    client.send("x");
+    assert_eq!(client.chunks(), b"old");
+    daemon.counted("portcullis_requests_total", &labels, 1.0);
+    daemon.counted("portcullis_jobs_running", &labels, 0.0);
+    // The same module again, on another entry: no two samples have one name.
+    assert_eq!(swap(&daemon, "one", "", &slow).status(), 200);
+    let text = daemon.metrics();
+    let samples = text.lines().filter(|line| line.starts_with("portcullis_requests_total{handler=\"one\""));
+    assert_eq!(samples.filter(|line| line.contains(&old)).count(), 1, "{text}");
+}

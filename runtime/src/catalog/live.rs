@@ -1,14 +1,21 @@
 //! The pointer to the catalog that serves now: what a reload or a swap replaces.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
 use super::Catalog;
+use super::replaced::Replaced;
+use crate::job::Counts;
 
 /// The one pointer that is swapped. Readers never wait for a writer.
-pub struct Live(ArcSwap<Catalog>);
+#[derive(Default)]
+pub struct Live {
+    serving: ArcSwap<Catalog>,
+    replaced: Mutex<Replaced>,
+}
 
 /// A catalog that was made to follow one that no longer serves: two reloads met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +34,7 @@ impl Live {
 
     /// Takes hold of the catalog that serves now; it lives as long as the hold. Never blocks.
     pub fn pin(&self) -> Arc<Catalog> {
-        self.0.load_full()
+        self.serving.load_full()
     }
 
     /// Makes `next` the catalog that serves, and returns the one it replaces. Never blocks.
@@ -42,14 +49,22 @@ impl Live {
         if next.generation != old.generation + 1 {
             return Err(stale(&old));
         }
-        let before = self.0.compare_and_swap(&old, next.clone());
-        if Arc::ptr_eq(&before, &old) { Ok(old) } else { Err(stale(&before)) }
+        let before = self.serving.compare_and_swap(&old, next.clone());
+        if !Arc::ptr_eq(&before, &old) {
+            return Err(stale(&before));
+        }
+        self.replaced().follow(&old, &next, Instant::now());
+        Ok(old)
     }
-}
 
-impl Default for Live {
-    fn default() -> Live {
-        Live(ArcSwap::from_pointee(Catalog::default()))
+    /// Returns the counters of versions that serve no more: jobs of them run, or did in the last
+    /// minutes.
+    pub fn former(&self) -> Vec<Counts> {
+        self.replaced().counts(&self.pin(), Instant::now())
+    }
+
+    fn replaced(&self) -> MutexGuard<'_, Replaced> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,6 +6,7 @@ mod cors;
 mod host;
 mod live;
 mod pattern;
+mod replaced;
 mod route;
 mod routes;
 mod upgrade;
@@ -92,6 +93,11 @@ impl Catalog {
         let mut next = self.same();
         next.canaries.remove(name);
         next
+    }
+
+    /// Goes through the versions that serve, those on trial behind the others.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.handlers.values().chain(self.canaries.values().map(|canary| &canary.entry))
     }
 
     /// Chooses the version that answers the next request for a handler.

@@ -105,9 +105,11 @@ fn ways(handler: &Value) -> Vec<String> {
     let schedule = &handler["schedule"];
     let scheduled = (!schedule.is_null()).then(|| {
         format!(
-            "{} (next {}, missed {})",
+            "{} (next {}, runs {}, failed {}, missed {})",
             text(&schedule["cron"]),
             text(&schedule["next"]),
+            text(&schedule["runs"]),
+            text(&schedule["failed"]),
             text(&schedule["missed"])
         )
     });

@@ -57,7 +57,11 @@ pub(super) fn job(engine: &Arc<Engine>, admin: &Admin, asked: &Server) -> ServeA
         activity: Activity::default(),
         handshakes: asked.handshakes.clone(),
         refused: asked.refused.clone(),
-        purpose: Purpose::Admin { gate: asked.gate.clone(), places: Places::default() },
+        purpose: Purpose::Admin {
+            gate: asked.gate.clone(),
+            clients: asked.connections.clone(),
+            places: Places::default(),
+        },
     };
     ServeApi::new(admin.sockets.clone(), Arc::new(server), Tenure::Attendance)
 }

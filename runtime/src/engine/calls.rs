@@ -43,6 +43,15 @@ struct Calls {
     home: Handle,
 }
 
+/// What a job is run for that is no request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occasion {
+    /// Another job has called it: counted as a request is.
+    Call,
+    /// Its time has come.
+    Schedule,
+}
+
 impl Engine {
     /// Lets a job that nobody called call what its handler is granted, in the versions of this
     /// catalog. A handler without grants costs nothing here.
@@ -89,7 +98,12 @@ impl Caller for Calls {
         let (id, engine) = (job.id, self.engine.clone());
         // A task of its own: it goes on while its caller computes, and its time on a processor is
         // not its caller's.
-        Ok(Callee::new(id, stdin, stdout, self.home.spawn(async move { engine.attend(job).await })))
+        Ok(Callee::new(
+            id,
+            stdin,
+            stdout,
+            self.home.spawn(async move { engine.attend(job, Occasion::Call).await }),
+        ))
     }
 }
 
@@ -153,15 +167,19 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub async fn attend(self: &Arc<Self>, job: Job) -> Result<Status, Fault> {
+    pub async fn attend(self: &Arc<Self>, job: Job, occasion: Occasion) -> Result<Status, Fault> {
         let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
         let start = Instant::now();
         let outcome = self.start(job).await;
         let well = matches!(outcome, Ok(Status::OK));
+        let ends = match occasion {
+            Occasion::Call => &entry.record.requests,
+            Occasion::Schedule => &entry.record.runs,
+        };
         if well {
-            entry.record.succeed(start.elapsed())
+            ends.succeed(start.elapsed())
         } else {
-            entry.record.fail(start.elapsed())
+            ends.fail(start.elapsed())
         }
         if let Some(told) = complaint(&entry, &outcome, &last_words) {
             warn!("[{label}] {}@{} {told}", entry.name, entry.version);

@@ -13,6 +13,7 @@ mod running;
 mod supervise;
 
 pub use admission::most_of_one;
+pub use calls::Occasion;
 pub use drain::Ending;
 pub use journal::{Batch, Event, Follower, Journal, Line};
 pub use registry::RegisterError;
@@ -22,6 +23,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use tokio::task::JoinHandle;
 
@@ -49,6 +51,7 @@ pub struct Engine {
     running: Running,
     journal: Arc<Journal>,
     drain: Drain,
+    started: SystemTime,
 }
 
 /// Why a job that the daemon itself wanted done was not.
@@ -73,7 +76,13 @@ impl Engine {
             running: Running::default(),
             journal: Arc::default(),
             drain: Drain::default(),
+            started: SystemTime::now(),
         })
+    }
+
+    /// Returns when the engine was made: as the daemon started.
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// Returns the catalog pointer that requests pin and reloads publish to.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::job::{Entry, Env, Handler, Kind, Limits, Mapping, Name, NameError, Record, Slots};
+use crate::job::{Entry, Env, Handler, Kind, Limits, Mapping, Name, NameError, Slots};
 
 /// The jobs that are part of the daemon, and the one that answers for all other names.
 #[derive(Default)]
@@ -87,7 +87,7 @@ fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
         limits: Limits::NATIVE,
         mapping: Mapping::Cgi,
         slots: Slots::new(&Limits::NATIVE),
-        record: Record::default(),
+        record: Arc::default(),
         recorder: None,
     })
 }

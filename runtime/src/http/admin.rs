@@ -15,6 +15,7 @@ use tracing::info;
 
 use super::call::PIPE;
 use super::caught::caught;
+use super::crowd::Crowd;
 use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
@@ -89,6 +90,8 @@ pub(super) struct Door<'a> {
     pub(super) settings: &'a Settings,
     /// The gate that the handlers are behind.
     pub(super) gate: &'a Gate,
+    /// The connections to them.
+    pub(super) clients: &'a Crowd,
     pub(super) places: &'a Places,
     pub(super) peer: &'a Peer,
 }
@@ -131,8 +134,10 @@ impl Asked<'_> {
     }
 
     fn metrics(self) -> Response<Body> {
-        let Door { server, settings, gate, .. } = self.door;
+        let Door { server, settings, gate, clients, .. } = self.door;
         let mut text = metrics::text(&server.engine, gate.state(), &server.refused);
+        metrics::connections(&mut text, clients);
+        metrics::process(&mut text, &server.engine);
         if let Some(tls) = &settings.tls {
             metrics::encrypted(&mut text, &server.handshakes, tls.terms());
         }
@@ -143,7 +148,7 @@ impl Asked<'_> {
 
     /// Runs a job and answers with what it writes and how it ends.
     async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
-        let Door { server: Server { engine, .. }, settings, gate, places, peer } = self.door;
+        let Door { server: Server { engine, .. }, settings, gate, places, peer, .. } = self.door;
         let mut job = self.job(engine, name)?;
         let place = places.job(job.entry.handler.stay())?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);

@@ -93,8 +93,8 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
         match &server.purpose {
             Purpose::Handlers => service::respond(server, line, request).await,
             // Boxed: a request to a handler need not be as large as one to the daemon.
-            Purpose::Admin { gate, places } => {
-                let door = admin::Door { server, settings, gate, places, peer };
+            Purpose::Admin { gate, clients, places } => {
+                let door = admin::Door { server, settings, gate, clients, places, peer };
                 Box::pin(admin::respond(door, &progress, request)).await
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +24,22 @@ pub struct Crowd {
     members: Mutex<Members>,
     full: Notice,
     crowded: Notice,
+    /// Closed at once, for their address had too many.
+    refused: AtomicU64,
+    /// Idle, and asked to leave.
+    made_room: AtomicU64,
+}
+
+/// How many connections there are, and what has become of others.
+pub(super) struct Census {
+    /// Those that are open.
+    pub(super) open: u64,
+    /// How many may be.
+    pub(super) most: u64,
+    /// Those that were closed at once, for their address had too many.
+    pub(super) refused: u64,
+    /// Those that were idle and asked to leave.
+    pub(super) made_room: u64,
 }
 
 #[derive(Default)]
@@ -66,7 +83,14 @@ struct Share {
 
 /// A line of the log that is written now and then, however often there is a reason for it.
 #[derive(Default)]
-struct Notice(Mutex<Option<Instant>>);
+struct Notice(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    last: Option<Instant>,
+    /// Reasons since then.
+    since: u64,
+}
 
 /// How often room is looked for while every connection is busy.
 const LOOK: Duration = Duration::from_millis(100);
@@ -86,7 +110,19 @@ impl Crowd {
     pub fn new(most: usize, of_one: usize) -> Arc<Crowd> {
         let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (full, crowded) = (Notice::default(), Notice::default());
-        Arc::new(Crowd { room, most, of_one, members: Mutex::default(), full, crowded })
+        let (refused, made_room) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Crowd { room, most, of_one, members: Mutex::default(), full, crowded, refused, made_room })
+    }
+
+    /// Counts the connections.
+    pub(super) fn census(&self) -> Census {
+        let origins = &self.members().origins;
+        Census {
+            open: origins.values().map(|origin| origin.seated.len() as u64).sum(),
+            most: self.most as u64,
+            refused: self.refused.load(Ordering::Relaxed),
+            made_room: self.made_room.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes a connection in, once there is room; none: its address has as many as it may, and all of
@@ -116,7 +152,9 @@ impl Crowd {
         let mut members = self.members();
         let ours = members.origins.entry(origin).or_default();
         // The one that is asked to leave is not counted any longer.
-        let has_room = ours.count < self.of_one || origin.is_none() || make_room(ours.seated.values_mut());
+        let has_room = ours.count < self.of_one
+            || origin.is_none()
+            || self.counted(make_room(ours.seated.values_mut())) > 0;
         if has_room {
             ours.count += 1;
             return Some(Share { crowd: self.clone(), origin });
@@ -124,8 +162,12 @@ impl Crowd {
         drop(members);
         let (remote, most) = (peer.remote(), self.of_one);
         debug!("connection from {remote}: closed, its address has too many");
-        if self.crowded.is_due() {
-            warn!("{remote} is one beyond {most} busy connections, all that one address may have: closed");
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        if let Some(more) = self.crowded.due() {
+            warn!(
+                "{remote} is one beyond {most} busy connections, all that one address may have: closed{}",
+                others(more)
+            );
         }
         None
     }
@@ -137,17 +179,22 @@ impl Crowd {
             if let Ok(permit) = self.room.clone().try_acquire_owned() {
                 return permit;
             }
-            if self.full.is_due() {
+            if self.full.due().is_some() {
                 warn!("there are {} connections, all that there may be: idle ones are closed", self.most);
             }
             let asked =
                 make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
             // Whoever was asked has its time to go before others are asked.
-            let patience = if asked { FAREWELL } else { LOOK };
+            let patience = if self.counted(asked) > 0 { FAREWELL } else { LOOK };
             if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
                 return permit;
             }
         }
+    }
+
+    fn counted(&self, asked: usize) -> usize {
+        self.made_room.fetch_add(asked as u64, Ordering::Relaxed);
+        asked
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
@@ -206,18 +253,29 @@ impl Drop for Share {
 }
 
 impl Notice {
-    fn is_due(&self) -> bool {
+    /// Counts a reason; returns how many there were that nothing was written of, if now is the time to
+    /// write.
+    fn due(&self) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|told| told.elapsed() >= QUIET);
-        if is_due {
-            *told = Some(Instant::now());
+        if told.last.is_some_and(|last| last.elapsed() < QUIET) {
+            told.since += 1;
+            return None;
         }
-        is_due
+        told.last = Some(Instant::now());
+        Some(std::mem::take(&mut told.since))
     }
 }
 
-/// Asks those that have waited for a request the longest to make room; says whether there were any.
-fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> bool {
+/// Tells of what was not told before.
+fn others(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(", and {count} before it since this was last told"),
+    }
+}
+
+/// Asks those that have waited for a request the longest to make room; says how many there were.
+fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> usize {
     let askable = members.filter(|member| member.ask.is_some());
     let mut idle: Vec<_> =
         askable.filter_map(|member| Some((member.progress.idle_since()?, member))).collect();
@@ -230,7 +288,7 @@ fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> bool {
         // One that is about to end cannot be asked, which is as well.
         let _asked = member.ask.take().map(|ask| ask.send(()));
     }
-    !idle.is_empty()
+    idle.len()
 }
 
 /// Says what counts as one address: for IPv6 the 64 bits of its network, for whoever has one address of

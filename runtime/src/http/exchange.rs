@@ -191,8 +191,8 @@ impl Drop for Exchange {
         if let Some((_, entry)) = &self.call {
             let failed = self.end == End::BrokenOff || status.is_some_and(|status| status.is_server_error());
             match self.blame {
-                Blame::Handler if failed => entry.record.fail(time),
-                Blame::Handler | Blame::Nobody => entry.record.succeed(time),
+                Blame::Handler if failed => entry.record.requests.fail(time),
+                Blame::Handler | Blame::Nobody => entry.record.requests.succeed(time),
             }
         }
         let Some(Line { method, target, bytes, remote }) = &self.line else { return };
@@ -253,7 +253,7 @@ mod tests {
         }));
 
         assert!(unwound.is_err());
-        assert_eq!((entry.record.ended(), entry.record.failed()), (1, 1));
+        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
         assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
     }
 
@@ -268,7 +268,7 @@ mod tests {
         drop(exchange);
 
         assert_eq!(refusal.code(), INTERNAL);
-        assert_eq!((entry.record.ended(), entry.record.failed()), (1, 1));
+        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
         assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
     }
 }

@@ -1,108 +1,120 @@
-//! What Prometheus scrapes: the counters of the catalog that is live, as text.
+//! What Prometheus scrapes: the counters of the versions that serve or did so lately, as text.
 
+use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
+use super::crowd::{Census, Crowd};
 use super::handshakes::Handshakes;
 use super::refused::Refused;
 use crate::catalog::Alive;
 use crate::engine::Engine;
+use crate::job::Counts;
 use crate::job::outbound::Outcome;
-use crate::job::{Entry, Limits};
 use crate::net::{GateState, Term};
-use crate::observe::{log, writes};
+use crate::observe::{log, resident, writes};
 
 /// The text-based exposition format, version 0.0.4.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A family of samples, one for each handler.
+/// A family of samples, one for each version of a handler.
 struct Family {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    sample: fn(&Entry) -> f64,
+    sample: fn(&Counts) -> f64,
 }
 
-/// The families that have a sample for each handler. Counters start anew with every version.
-const HANDLERS: [Family; 9] = [
+/// The families that have a sample for each version, also of those that were replaced lately. Counters
+/// start anew with every version.
+const VERSIONS: [Family; 11] = [
     Family {
         name: "portcullis_requests_total",
         kind: "counter",
-        help: "Requests that have ended.",
-        sample: |entry| float(entry.record.ended()),
+        help: "Requests that have ended, and calls of other handlers.",
+        sample: |counts| float(counts.record.requests.ended()),
     },
     Family {
         name: "portcullis_request_failures_total",
         kind: "counter",
         help: "Requests that the handler answered with a status of 500 or more, or failed at.",
-        sample: |entry| float(entry.record.failed()),
+        sample: |counts| float(counts.record.requests.failed()),
     },
     Family {
         name: "portcullis_request_seconds_total",
         kind: "counter",
         help: "Time from the heads of requests to the last bytes of their answers.",
-        sample: |entry| entry.record.time().as_secs_f64(),
+        sample: |counts| counts.record.requests.time().as_secs_f64(),
     },
     Family {
-        name: "portcullis_cpu_seconds_total",
+        name: "portcullis_scheduled_runs_total",
         kind: "counter",
-        help: "Time on a processor of jobs that have ended.",
-        sample: |entry| entry.record.cpu().as_secs_f64(),
+        help: "Runs that a schedule began and that have ended; they are no requests.",
+        sample: |counts| float(counts.record.runs.ended()),
     },
     Family {
-        name: "portcullis_stderr_dropped_lines_total",
+        name: "portcullis_scheduled_run_failures_total",
         kind: "counter",
-        help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
-        sample: |entry| float(entry.record.unlogged()),
+        help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
+        sample: |counts| float(counts.record.runs.failed()),
+    },
+    Family {
+        name: "portcullis_scheduled_run_seconds_total",
+        kind: "counter",
+        help: "Time that scheduled runs took.",
+        sample: |counts| counts.record.runs.time().as_secs_f64(),
     },
     Family {
         name: "portcullis_schedule_missed_total",
         kind: "counter",
         help: "Scheduled runs that did not come about.",
-        sample: |entry| float(entry.record.missed()),
+        sample: |counts| float(counts.record.missed()),
+    },
+    Family {
+        name: "portcullis_cpu_seconds_total",
+        kind: "counter",
+        help: "Time on a processor of jobs that have ended.",
+        sample: |counts| counts.record.cpu().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_stderr_dropped_lines_total",
+        kind: "counter",
+        help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
+        sample: |counts| float(counts.record.unlogged()),
     },
     Family {
         name: "portcullis_jobs_running",
         kind: "gauge",
         help: "Jobs that run now.",
-        sample: |entry| float(entry.slots.taken(&entry.limits).running),
+        sample: |counts| float(counts.taken().running),
     },
     Family {
         name: "portcullis_jobs_waiting",
         kind: "gauge",
         help: "Jobs that wait for a slot.",
-        sample: |entry| float(entry.slots.taken(&entry.limits).waiting),
-    },
-    Family {
-        name: "portcullis_jobs_limit",
-        kind: "gauge",
-        help: "Jobs that may run at once (limits.concurrency).",
-        sample: |Entry { limits: Limits { concurrency, .. }, .. }| float(*concurrency),
+        sample: |counts| float(counts.taken().waiting),
     },
 ];
 
-/// Writes every sample.
+/// The family that only versions have which serve.
+const LIMIT: Family = Family {
+    name: "portcullis_jobs_limit",
+    kind: "gauge",
+    help: "Jobs that may run at once (limits.concurrency).",
+    sample: |counts| float(counts.limits.concurrency),
+};
+
+/// Counters by what a sample calls them, handler and version. The same version may have been loaded
+/// several times, with other settings, and no two samples may have one name.
+type Rows<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Counts>>;
+
+/// Writes every sample of the handlers and of the engine.
 pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> String {
     let catalog = engine.live().pin();
     let mut text = String::new();
-    let trials = catalog.canaries.values().map(|canary| &canary.entry);
-    let handlers: Vec<&Arc<Entry>> = catalog.handlers.values().chain(trials).collect();
-    for Family { name, kind, help, sample } in HANDLERS {
-        head(&mut text, name, kind, help);
-        for entry in &handlers {
-            // Names and versions hold nothing that would have to be escaped.
-            let labels = format!("{{handler=\"{}\",version=\"{}\"}}", entry.name, entry.version);
-            line(&mut text, name, &labels, sample(entry));
-        }
-    }
-    let name = "portcullis_failures_total";
-    head(&mut text, name, "counter", "Jobs that failed, by the code of the reason.");
-    for Entry { name: handler, version, record, .. } in handlers.iter().map(|entry| &***entry) {
-        for (reason, count) in record.reasons() {
-            let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
-            line(&mut text, name, &labels, float(count));
-        }
-    }
+    let serving: Vec<Counts> = catalog.entries().map(|entry| Counts::of(entry)).collect();
+    let former = engine.live().former();
+    versions(&mut text, &rows(serving.iter().chain(&former)), &rows(&serving));
     let name = "portcullis_refused_total";
     head(
         &mut text,
@@ -113,7 +125,6 @@ pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> Strin
     for (reason, count) in refused.counts() {
         line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
     }
-    calls(&mut text, &handlers);
     let name = "portcullis_write_failures_total";
     head(
         &mut text,
@@ -144,6 +155,81 @@ pub(super) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> Strin
     text
 }
 
+fn rows<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Rows<'a> {
+    let mut rows = Rows::new();
+    for counts in counts {
+        rows.entry((counts.name.as_str(), counts.version.as_str())).or_default().push(counts);
+    }
+    rows
+}
+
+/// Writes what is counted of each version; `serving` are those that are not replaced.
+fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
+    let families = VERSIONS.iter().map(|family| (family, all)).chain([(&LIMIT, serving)]);
+    for (Family { name, kind, help, sample }, rows) in families {
+        head(text, name, kind, help);
+        for ((handler, version), counts) in rows {
+            // Names and versions hold nothing that would have to be escaped.
+            let labels = format!("{{handler=\"{handler}\",version=\"{version}\"}}");
+            line(text, name, &labels, counts.iter().map(|counts| sample(counts)).sum::<f64>());
+        }
+    }
+    let name = "portcullis_failures_total";
+    head(text, name, "counter", "Jobs that failed, by the code of the reason.");
+    for ((handler, version), counts) in all {
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for (reason, count) in counts.iter().flat_map(|counts| counts.record.reasons()) {
+            *reasons.entry(reason).or_default() += count;
+        }
+        for (reason, count) in reasons {
+            let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
+            line(text, name, &labels, float(count));
+        }
+    }
+    calls(text, all);
+}
+
+/// Writes what there is of connections to the handlers.
+pub(super) fn connections(text: &mut String, crowd: &Crowd) {
+    let Census { open, most, refused, made_room } = crowd.census();
+    let families = [
+        ("portcullis_connections", "gauge", "Connections that are open.", open),
+        ("portcullis_connections_limit", "gauge", "Connections that may be open (http.connections).", most),
+        (
+            "portcullis_connections_refused_total",
+            "counter",
+            "Connections closed at once: their address had all that it may (http.connections_per_peer), each busy.",
+            refused,
+        ),
+        (
+            "portcullis_connections_made_room_total",
+            "counter",
+            "Idle connections that were asked to leave for a new one.",
+            made_room,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        head(text, name, kind, help);
+        line(text, name, "", float(value));
+    }
+}
+
+/// Writes what this process is, by the names that Prometheus has for it.
+pub(super) fn process(text: &mut String, engine: &Engine) {
+    let name = "portcullis_build_info";
+    head(text, name, "gauge", "Which version of the program this is.");
+    line(text, name, &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+    let name = "process_start_time_seconds";
+    head(text, name, "gauge", "When the process started, in seconds since 1970.");
+    let since = engine.started().duration_since(UNIX_EPOCH).unwrap_or_default();
+    line(text, name, "", since.as_secs_f64());
+    if let Some(bytes) = resident() {
+        let name = "process_resident_memory_bytes";
+        head(text, name, "gauge", "Memory that the process has in RAM.");
+        line(text, name, "", float(bytes));
+    }
+}
+
 /// Writes how TLS handshakes fare, and how long certificates are valid.
 pub(super) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Term]) {
     let name = "portcullis_tls_handshakes_total";
@@ -164,15 +250,14 @@ pub(super) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Ter
 }
 
 /// Writes how the calls to other servers have ended, of those handlers that have made any.
-fn calls(text: &mut String, handlers: &[&Arc<Entry>]) {
+fn calls(text: &mut String, rows: &Rows<'_>) {
     let name = "portcullis_outbound_calls_total";
     head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
-    for entry in handlers {
-        let Some(outbound) = entry.handler.outbound() else { continue };
+    for ((handler, version), counts) in rows {
         for outcome in Outcome::ALL {
-            let count = outbound.tally().of(outcome);
+            let count: u64 =
+                counts.iter().filter_map(|counts| Some(counts.tally.as_ref()?.of(outcome))).sum();
             if count > 0 {
-                let Entry { name: handler, version, .. } = &***entry;
                 let labels = format!("{{handler=\"{handler}\",version=\"{version}\",outcome=\"{outcome}\"}}");
                 line(text, name, &labels, float(count));
             }
@@ -202,6 +287,8 @@ mod tests {
     #[test]
     fn every_family_says_what_it_is_before_its_samples() {
         let mut text = text(&Engine::new(1), GateState::Open, &Refused::default());
+        connections(&mut text, &Crowd::new(7, 2));
+        process(&mut text, &Engine::new(1));
         let term = Term { file: "/a\"b".into(), until: 0 };
         encrypted(&mut text, &Handshakes::default(), &[term]);
 
@@ -215,5 +302,7 @@ mod tests {
         }
         assert!(text.contains("portcullis_gate{state=\"open\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_generation 0\n"), "{text}");
+        assert!(text.contains("portcullis_connections_limit 7\n"), "{text}");
+        assert!(text.contains("process_resident_memory_bytes "), "{text}");
     }
 }

@@ -91,8 +91,8 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
                     let line = Line { settings, peer, progress: &progress, switched: &switched };
                     service::respond(server, line, request).await
                 }
-                Purpose::Admin { gate, places } => {
-                    let door = admin::Door { server, settings, gate, places, peer };
+                Purpose::Admin { gate, clients, places } => {
+                    let door = admin::Door { server, settings, gate, clients, places, peer };
                     Box::pin(admin::respond(door, &progress, request)).await
                 }
             }

@@ -173,7 +173,7 @@ fn handler(entry: &Entry, sightings: &[Sighting]) -> Value {
         "memory": memory,
         "running": taken.running,
         "waiting": taken.waiting,
-        "requests": entry.record.ended(),
+        "requests": entry.record.requests.ended(),
     })
 }
 

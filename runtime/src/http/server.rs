@@ -48,6 +48,8 @@ pub enum Purpose {
     Admin {
         /// The gate that the handlers are behind: what an operator asks about.
         gate: Gate,
+        /// The connections to them.
+        clients: Arc<Crowd>,
         /// For requests that last.
         places: Places,
     },

@@ -144,7 +144,7 @@ pub struct Entry {
     /// Where its jobs run.
     pub slots: Slots,
     /// How its requests have ended.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Who is given its jobs that fail; none: nobody.
     pub recorder: Option<Arc<dyn Recorder>>,
 }

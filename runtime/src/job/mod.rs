@@ -2,6 +2,7 @@
 
 mod call;
 mod capture;
+mod counts;
 mod env;
 mod fault;
 mod handler;
@@ -23,6 +24,7 @@ mod usage;
 
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
+pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Stay, Tenure};
@@ -35,7 +37,7 @@ pub use output::{Destination, Output, Tail, Written};
 pub use pace::Pace;
 pub use pipe::{PipeReader, PipeWriter, pipe};
 pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
-pub use record::Record;
+pub use record::{Ends, Record};
 pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;

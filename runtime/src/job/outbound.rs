@@ -28,7 +28,7 @@ pub trait Outbound: Send + Sync + 'static {
     fn grants(&self) -> (Vec<String>, Vec<String>);
 
     /// Returns how calls have ended so far.
-    fn tally(&self) -> &Tally;
+    fn tally(&self) -> &Arc<Tally>;
 }
 
 /// What becomes of a call.

@@ -1,4 +1,4 @@
-//! How a handler's requests have ended so far.
+//! How a handler's requests and scheduled runs have ended so far.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::Pace;
 
-/// Counts the requests of one version of a handler.
+/// Counts the requests and the jobs of one version of a handler.
 #[derive(Debug, Default)]
 pub struct Record {
-    ended: AtomicU64,
-    failed: AtomicU64,
-    /// Microseconds over all requests that have ended.
-    time: AtomicU64,
+    /// Requests, and calls of other handlers.
+    pub requests: Ends,
+    /// Runs that its schedule began.
+    pub runs: Ends,
     /// Jobs that failed, by the code of what they failed at. Locked by failures only.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     /// Lines on stderr, and of the stacks of traps, that were not logged.
@@ -29,19 +29,16 @@ pub struct Record {
     pace: AtomicU64,
 }
 
+/// Counts what has ended.
+#[derive(Debug, Default)]
+pub struct Ends {
+    ended: AtomicU64,
+    failed: AtomicU64,
+    /// Microseconds over all that have ended.
+    time: AtomicU64,
+}
+
 impl Record {
-    /// Counts a request that got its answer, and the time from its head to the answer's last byte.
-    pub fn succeed(&self, time: Duration) {
-        self.time.fetch_add(micros(time), Ordering::Relaxed);
-        self.ended.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts a request whose answer was a failure of the server's, or broke off.
-    pub fn fail(&self, time: Duration) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
-        self.succeed(time);
-    }
-
     /// Counts a job that failed at this, a [`Fault::code`](super::Fault::code).
     pub fn blame(&self, code: &'static str) {
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
@@ -103,8 +100,22 @@ impl Record {
     pub fn unlogged(&self) -> u64 {
         self.unlogged.load(Ordering::Relaxed)
     }
+}
 
-    /// Returns how many requests have ended.
+impl Ends {
+    /// Counts one that ended well, and the time from its first byte to its last.
+    pub fn succeed(&self, time: Duration) {
+        self.time.fetch_add(micros(time), Ordering::Relaxed);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one that failed, or broke off.
+    pub fn fail(&self, time: Duration) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.succeed(time);
+    }
+
+    /// Returns how many have ended.
     pub fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
@@ -130,11 +141,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_end_too() {
-        let record = Record::default();
-        record.succeed(Duration::from_millis(2));
-        record.fail(Duration::from_millis(3));
-        assert_eq!((record.ended(), record.failed()), (2, 1));
-        assert_eq!(record.time(), Duration::from_millis(5));
+        let ends = Ends::default();
+        ends.succeed(Duration::from_millis(2));
+        ends.fail(Duration::from_millis(3));
+        assert_eq!((ends.ended(), ends.failed()), (2, 1));
+        assert_eq!(ends.time(), Duration::from_millis(5));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::generations::Generations;
 use super::tell::tell;
-use crate::job::{Entry, Handler, Job, Name, Run};
+use crate::job::{Entry, Handler, Job, Name, Record, Run};
 use crate::net::Gate;
 
 /// How often the trial is looked at.
@@ -31,7 +31,7 @@ pub struct WatchCanary {
     pub gate: Gate,
 }
 
-/// Requests that have ended since the trial began.
+/// Requests and scheduled runs that have ended since the trial began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Tally {
     ended: u64,
@@ -124,7 +124,9 @@ impl WatchCanary {
 
 impl Tally {
     fn of(entry: &Entry) -> Tally {
-        Tally { ended: entry.record.ended(), failed: entry.record.failed() }
+        // A handler on a schedule may have no requests at all.
+        let Record { requests, runs, .. } = &*entry.record;
+        Tally { ended: requests.ended() + runs.ended(), failed: requests.failed() + runs.failed() }
     }
 
     fn since(self, before: Tally) -> Tally {

@@ -76,6 +76,8 @@ pub(super) fn schedule(schedule: &Schedule, record: &Record) -> Value {
         "cron": schedule.to_string(),
         "next": next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true)),
         "overlap": schedule.overlap == Overlap::Allowed,
+        "runs": record.runs.ended(),
+        "failed": record.runs.failed(),
         "missed": record.missed(),
     })
 }
@@ -99,8 +101,8 @@ pub(super) fn trial(canary: &Canary) -> Value {
     json!({
         "version": canary.entry.version,
         "percent": canary.percent.get(),
-        "requests": canary.entry.record.ended(),
-        "failures": canary.entry.record.failed(),
+        "requests": canary.entry.record.requests.ended(),
+        "failures": canary.entry.record.requests.failed(),
     })
 }
 

@@ -39,9 +39,9 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
     let taken = entry.slots.taken(&entry.limits);
     let leads_here = |route: &&Route| route.handler.name == entry.name;
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
-    let ended = entry.record.ended();
-    let mean =
-        entry.record.time().as_secs_f64() * 1000.0 / f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
+    let ended = entry.record.requests.ended();
+    let mean = entry.record.requests.time().as_secs_f64() * 1000.0
+        / f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
     json!({
         "name": entry.name.as_str(),
         "kind": entry.kind.to_string(),
@@ -49,7 +49,7 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
         "running": taken.running,
         "waiting": taken.waiting,
         "requests": ended,
-        "failures": entry.record.failed(),
+        "failures": entry.record.requests.failed(),
         "reasons": entry.record.reasons(),
         "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         "limits": describe::limits(&entry.limits),

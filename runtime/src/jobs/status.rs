@@ -12,7 +12,7 @@ use crate::catalog::Alive;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 use crate::net::Term;
-use crate::observe::counted;
+use crate::observe::{counted, resident};
 
 /// Says how this daemon is.
 pub struct TellStatus {
@@ -77,12 +77,4 @@ fn certificate(term: &Term) -> String {
         Ok(left) => format!("{file} until {end} ({})", counted(left / DAY, "day")),
         Err(_) => format!("{file} until {end} (expired)"),
     }
-}
-
-/// Reads the bytes of memory that the process has in RAM; none: the kernel does not say.
-fn resident() -> Option<u64> {
-    // proc_pid_status(5): in units of 1024 bytes.
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|size| size << 10)
 }

@@ -5,9 +5,11 @@ pub mod log;
 mod plain;
 pub mod profile;
 mod queue;
+mod resident;
 pub mod systemd;
 pub mod threads;
 pub mod writes;
 
 pub use counted::{Counted, counted};
 pub use plain::{brief, plain};
+pub use resident::resident;

@@ -1,7 +1,7 @@
 //! What the routing table must hold to.
 
 use super::*;
-use crate::job::{Env, Handler, Job, Kind, Limits, Mapping, Record, Run, Slots, Status};
+use crate::job::{Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
 use proptest::prelude::*;
 
 struct Nothing;
@@ -32,7 +32,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
             limits: Limits::default(),
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),
-            record: Record::default(),
+            record: Arc::default(),
             recorder: None,
         }),
     }

@@ -30,7 +30,7 @@ pub struct Grant {
 pub struct Caller {
     allow: Vec<Pattern>,
     dialer: Dialer,
-    tally: Tally,
+    tally: Arc<Tally>,
     notices: Notices,
     kept: Kept,
     home: Option<Handle>,
@@ -44,7 +44,7 @@ impl Caller {
         let Grant { name, allow, addresses, trust } = grant;
         let dialer = Dialer { resolver, addresses, trust };
         let kept = Kept::new(home.clone());
-        Caller { allow, dialer, tally: Tally::default(), notices: Notices::new(name), kept, home }
+        Caller { allow, dialer, tally: Arc::default(), notices: Notices::new(name), kept, home }
     }
 
     /// Does what comes before a connection: returns where the request goes, if it may be made now.
@@ -198,7 +198,7 @@ impl Outbound for Caller {
         (origins, self.dialer.addresses.iter().map(ToString::to_string).collect())
     }
 
-    fn tally(&self) -> &Tally {
+    fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::http::outbound::{Caller, Grant};
-use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Record, Recorder, Slots};
+use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module};
@@ -75,7 +75,7 @@ pub(super) fn make(
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
         slots: Slots::new(&config.limits),
-        record: Record::default(),
+        record: Arc::default(),
         recorder,
     }))
 }

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::catalog::Catalog;
-use crate::engine::Engine;
+use crate::engine::{Engine, Occasion};
 use crate::job::{Entry, EnvError, Fault, Handler, Input, Job, Name, Overlap, Run, Status, Tenure, Time};
 use crate::net::Gate;
 use timetable::{Due, Timetable};
@@ -122,7 +122,7 @@ impl Runs {
             Some(at) => match job(engine, catalog, &entry, at) {
                 Ok(job) => {
                     let engine = engine.clone();
-                    runs.push(tokio::spawn(async move { engine.attend(job).await }));
+                    runs.push(tokio::spawn(async move { engine.attend(job, Occasion::Schedule).await }));
                 }
                 Err(error) => warn!("{}: a scheduled run is missed: {error}", entry.name),
             },

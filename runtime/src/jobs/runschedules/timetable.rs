@@ -89,7 +89,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Env, Fault, Handler, Job, Kind, Limits, Mapping, Record, Run, Slots};
+    use crate::job::{Env, Fault, Handler, Job, Kind, Limits, Mapping, Run, Slots};
 
     struct Nothing;
 
@@ -112,7 +112,7 @@ mod tests {
             limits: Limits::default(),
             mapping: Mapping::Cgi,
             slots: Slots::new(&Limits::default()),
-            record: Record::default(),
+            record: Arc::default(),
             recorder: None,
         })
     }

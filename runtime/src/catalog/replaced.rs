@@ -1,0 +1,155 @@
+//! Versions that serve no more, remembered for what is still to be counted of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Catalog;
+use crate::job::{Counts, Entry, Taken};
+
+/// How long a version is remembered when its last job has ended: several times as long as whoever
+/// scrapes metrics waits from one time to the next.
+pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
+
+/// Versions remembered that no job runs on; those that jobs run on are bounded as jobs are.
+pub(super) const MOST: usize = 100;
+
+/// The versions that were replaced or removed lately.
+#[derive(Default)]
+pub(super) struct Replaced(Vec<Former>);
+
+struct Former {
+    counts: Counts,
+    /// When it served last, or a job of it was seen.
+    since: Instant,
+    busy: bool,
+}
+
+impl Replaced {
+    /// Remembers what `old` has and `new` has not.
+    pub(super) fn follow(&mut self, old: &Catalog, new: &Catalog, now: Instant) {
+        let gone = old.entries().map(|entry| Former { counts: Counts::of(entry), since: now, busy: false });
+        self.0.extend(gone);
+        self.tidy(new, now);
+    }
+
+    /// Returns what is still worth telling beside the catalog that serves, and forgets the rest.
+    pub(super) fn counts(&mut self, serving: &Catalog, now: Instant) -> Vec<Counts> {
+        self.tidy(serving, now);
+        self.0.iter().map(|former| former.counts.clone()).collect()
+    }
+
+    fn tidy(&mut self, serving: &Catalog, now: Instant) {
+        // One that serves again counts for itself.
+        self.0.retain(|former| !serving.entries().any(|entry| same(&former.counts, entry)));
+        for former in &mut self.0 {
+            let Taken { running, waiting } = former.counts.taken();
+            former.busy = running + waiting > 0;
+            if former.busy {
+                former.since = now;
+            }
+        }
+        self.0.retain(|former| now.saturating_duration_since(former.since) < KEPT);
+        // The latest last.
+        self.0.sort_by_key(|former| (former.busy, former.since));
+        let idle = self.0.iter().filter(|former| !former.busy).count();
+        self.0.drain(..idle.saturating_sub(MOST));
+    }
+}
+
+/// Says whether these are the counters of this version as it was made, not of another with its name.
+fn same(counts: &Counts, entry: &Entry) -> bool {
+    Arc::ptr_eq(&counts.record, &entry.record)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::catalog::Routes;
+    use crate::job::{Env, Handler, Job, Kind, Mapping, Run, Slots, Status};
+
+    struct Nothing;
+
+    impl Handler for Nothing {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(async { Ok(Status::OK) })
+        }
+    }
+
+    fn entry(version: &str) -> Arc<Entry> {
+        let limits = crate::job::Limits::default();
+        Arc::new(Entry {
+            name: "one".parse().unwrap(),
+            handler: Arc::new(Nothing),
+            kind: Kind::Native,
+            version: version.to_owned(),
+            args: Vec::new(),
+            env: Env::new(),
+            calls: Vec::new(),
+            schedule: None,
+            slots: Slots::new(&limits),
+            limits,
+            mapping: Mapping::Cgi,
+            record: Arc::default(),
+            recorder: None,
+        })
+    }
+
+    fn catalog(entry: &Arc<Entry>) -> Catalog {
+        let handlers = BTreeMap::from([(entry.name.clone(), entry.clone())]);
+        Catalog::default().next(handlers, Routes::default())
+    }
+
+    fn remembered(replaced: &mut Replaced, serving: &Catalog, now: Instant) -> Vec<String> {
+        replaced.counts(serving, now).into_iter().map(|counts| counts.version).collect()
+    }
+
+    #[test]
+    fn a_version_is_remembered_while_a_job_of_it_runs_and_some_minutes_after() {
+        let (old, new) = (entry("old"), entry("new"));
+        let (before, after, start) = (catalog(&old), catalog(&new), Instant::now());
+        let mut replaced = Replaced::default();
+        let running = old.slots.running.clone().try_acquire_owned().unwrap();
+
+        replaced.follow(&before, &after, start);
+
+        assert_eq!(remembered(&mut replaced, &after, start + KEPT * 3), ["old"]);
+        drop(running);
+        assert_eq!(remembered(&mut replaced, &after, start + KEPT * 4 - Duration::from_secs(1)), ["old"]);
+        assert!(remembered(&mut replaced, &after, start + KEPT * 4).is_empty());
+    }
+
+    #[test]
+    fn a_version_that_serves_again_is_not_counted_twice() {
+        let (old, new) = (catalog(&entry("old")), catalog(&entry("new")));
+        let mut replaced = Replaced::default();
+        replaced.follow(&old, &new, Instant::now());
+
+        replaced.follow(&new, &old, Instant::now());
+
+        assert_eq!(remembered(&mut replaced, &old, Instant::now()), ["new"]);
+    }
+
+    #[test]
+    fn of_many_versions_the_latest_are_remembered_and_those_that_jobs_run_on() {
+        let start = Instant::now();
+        let busy = entry("busy");
+        let _running = busy.slots.running.clone().try_acquire_owned().unwrap();
+        let (mut replaced, mut serving) = (Replaced::default(), catalog(&busy));
+        for number in 0..=MOST as u64 + 1 {
+            let next = catalog(&entry(&number.to_string()));
+            replaced.follow(&serving, &next, start + Duration::from_millis(number));
+            serving = next;
+        }
+
+        let versions = remembered(&mut replaced, &serving, start + Duration::from_secs(1));
+
+        assert_eq!(versions.len(), MOST + 1);
+        assert!(
+            versions.contains(&"busy".to_owned()) && versions.contains(&MOST.to_string()),
+            "{versions:?}"
+        );
+        assert!(!versions.contains(&"0".to_owned()), "{versions:?}");
+    }
+}
