@@ -34,7 +34,7 @@
 //! | [`net`] | `bind`, then [`net::Gate`], then [`net::Listener`] accepts |
 //! | `http::server`, `http::crowd` | a seat for the connection; where none is free, an idle one makes room |
 //! | `http::handshakes` | TLS, in the connection's own task |
-//! | `http::connection` | under `watched` (deadlines) and `inspected` (every byte, before hyper has it); HTTP/2 goes on in `multiplexed` |
+//! | `http::connection` | under `watched` (deadlines) and `inspected` (every byte, before hyper has it, by `framing` or `frames`); HTTP/2 goes on in `multiplexed` |
 //! | `http::service` | pins the [`catalog::Catalog`]; `strict` checks of HTTP/2 what `framing` has of HTTP/1; finds the route; `unread` sees to a body that nobody reads |
 //! | `http::call` | makes the [`job::Job`], its environment by [`cgi::meta`]; `http::proxied` for `wasi:http` |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |

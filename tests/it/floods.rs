@@ -11,7 +11,7 @@ fn daemon(settings: &str) -> Daemon {
     let setup = Setup::new(settings);
     let admin = setup.path("admin.sock");
     setup
-        .prepend(&format!("admin = \"unix://{}\"\n", admin.display()))
+        .prepend(&format!("admin = \"unix://{}\"\naccess_log = true\n", admin.display()))
         .handler("hello", "", &Program::text().say("hello\n").wasm())
         .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
         .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
@@ -37,12 +37,14 @@ fn cpu(daemon: &Daemon) -> Duration {
     Duration::from_millis(fields.iter().sum::<u64>() * 10)
 }
 
-/// Sends pieces until the server ends the connection, and reads what it says meanwhile.
+/// Sends pieces until the server ends the connection, and reads what it says meanwhile. It is counted, and
+/// told in a line of the log that says what for, and of no other.
 ///
 /// Returns how many pieces were sent. Fails where the server takes all of them.
-fn flood(daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
+fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
     let (before, start) = (cpu(daemon), Instant::now());
     let mut client = Frames::begin(daemon.client(), &[]);
+    let from = client.0.socket().local_addr().unwrap();
     let mut reading = client.0.socket().try_clone().unwrap();
     let reader = std::thread::spawn(move || {
         let mut bytes = [0; 4096];
@@ -65,8 +67,24 @@ fn flood(daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8
     let (spent, over) = (cpu(daemon) - before, start.elapsed().max(SPAN));
     assert!(spent < over / 10, "{spent:?} on a processor in {over:?}");
     assert_eq!(daemon.get("/hello").text(), "hello\n");
+    let line = daemon.log.line(&format!("INFO - -> closed: {end} for "));
+    assert!(line.ends_with(&format!(" for {from}")), "{line}");
+    let (_, code) = end.trim_end_matches(')').rsplit_once('(').unwrap();
+    daemon.counted("portcullis_refused_total", &[&format!("reason=\"{code}\"")], 1.0);
+    assert_eq!(
+        (daemon.log.count("- -> closed"), daemon.log.count(" WARN ")),
+        (1, 0),
+        "{}",
+        daemon.log.text()
+    );
     u32::try_from(sent).unwrap()
 }
+
+/// What we say to frames that ask for work and for no answer.
+const USELESS: &str = "frames that have no use (flood)";
+
+/// What is said of a connection that h2 ends at the first frame.
+const WRONG: &str = "PROTOCOL_ERROR (malformed_request)";
 
 fn stream(number: u32) -> u32 {
     number * 2 + 1
@@ -78,7 +96,7 @@ fn reset(stream: u32) -> Vec<u8> {
 
 #[test]
 fn streams_that_are_opened_and_reset() {
-    let sent = flood(&daemon(""), b"", 20_000, |number| {
+    let sent = flood("too_many_resets (flood)", &daemon(""), b"", 20_000, |number| {
         [get(stream(number), "/sleep"), reset(stream(number))].concat()
     });
 
@@ -87,14 +105,28 @@ fn streams_that_are_opened_and_reset() {
 
 #[test]
 fn streams_that_we_are_made_to_reset() {
-    // A window that does not grow, data behind the end, a window that overflows.
-    for provocation in [
-        |stream| frame(kind::WINDOW_UPDATE, 0, stream, &[0; 4]),
-        |stream| frame(kind::DATA, 0, stream, b"x"),
-        |stream| frame(kind::WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes()),
-    ] {
-        flood(&daemon(""), b"", 20_000, |number| {
-            [get(stream(number), "/sleep"), provocation(stream(number))].concat()
+    let get = |number| get(stream(number), "/sleep");
+    flood(WRONG, &daemon(""), b"", 20_000, |number| {
+        // Data behind the end.
+        [get(number), frame(kind::DATA, 0, stream(number), b"x")].concat()
+    });
+    flood("too_many_internal_resets (flood)", &daemon(""), b"", 20_000, |number| {
+        let overflows = 0x7fff_ffff_u32.to_be_bytes();
+        [get(number), frame(kind::WINDOW_UPDATE, 0, stream(number), &overflows)].concat()
+    });
+    flood(WRONG, &daemon(""), b"", 20_000, |number| {
+        // A window that does not grow.
+        [get(number), frame(kind::WINDOW_UPDATE, 0, stream(number), &[0; 4])].concat()
+    });
+}
+
+#[test]
+fn heads_that_are_refused_before_they_are_requests() {
+    // Without a scheme, and with a field that HTTP/2 has not.
+    for fields in [&[][..], &[(":scheme", "http"), ("connection", "close")]] {
+        let fields = [&[(":method", "GET"), (":path", "/sleep"), (":authority", "test")], fields].concat();
+        flood("too_many_internal_resets (flood)", &daemon(""), b"", 20_000, |number| {
+            frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, stream(number), &block(&fields))
         });
     }
 }
@@ -102,8 +134,12 @@ fn streams_that_we_are_made_to_reset() {
 #[test]
 fn a_head_that_goes_on_for_ever() {
     let begun = frame(kind::HEADERS, flag::END_STREAM, 1, &block(&[(":method", "GET")]));
-    flood(&daemon(""), &begun, 20_000, |_| frame(kind::CONTINUATION, 0, 1, &block(&[("x", "y")])));
-    flood(&daemon(""), &begun, 20_000, |_| frame(kind::CONTINUATION, 0, 1, b""));
+    flood("too_many_continuations (flood)", &daemon(""), &begun, 20_000, |_| {
+        frame(kind::CONTINUATION, 0, 1, &block(&[("x", "y")]))
+    });
+    flood("too_many_continuations (flood)", &daemon(""), &begun, 20_000, |_| {
+        frame(kind::CONTINUATION, 0, 1, b"")
+    });
 }
 
 #[test]
@@ -116,7 +152,7 @@ fn heads_that_unpack_to_a_thousand_times_their_size() {
     let end = flag::END_HEADERS | flag::END_STREAM;
     let teach = frame(kind::HEADERS, end, 1, &[&usual[..], &first].concat());
 
-    flood(&daemon(""), &teach, 5_000, |number| {
+    flood("header_list_way_too_large (flood)", &daemon(""), &teach, 5_000, |number| {
         frame(kind::HEADERS, end, stream(number + 1), &[&usual[..], &[0xbe; 16_000]].concat())
     });
 }
@@ -124,21 +160,23 @@ fn heads_that_unpack_to_a_thousand_times_their_size() {
 #[test]
 fn data_without_bytes() {
     let begun = head(1, "POST", "/sleep", &[], 0);
-    flood(&daemon(""), &begun, 50_000, |_| frame(kind::DATA, 0, 1, b""));
+    flood("too_many_data_frames (flood)", &daemon(""), &begun, 50_000, |_| frame(kind::DATA, 0, 1, b""));
 }
 
 #[test]
 fn frames_that_only_want_to_be_confirmed() {
-    flood(&daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]));
-    flood(&daemon(""), b"", 20_000, |_| frame(kind::PING, 0, 0, &[0; 8]));
+    flood(USELESS, &daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]));
+    flood(USELESS, &daemon(""), b"", 20_000, |_| frame(kind::PING, 0, 0, &[0; 8]));
 }
 
 #[test]
 fn frames_that_say_nothing() {
-    flood(&daemon(""), b"", 20_000, |number| frame(kind::PRIORITY, 0, stream(number), &[0, 0, 0, 0, 1]));
-    flood(&daemon(""), b"", 20_000, |_| frame(0x77, 0, 0, b"unknown"));
-    flood(&daemon(""), b"", 20_000, |_| frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
-    flood(&daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, flag::ACK, 0, b""));
+    flood(USELESS, &daemon(""), b"", 20_000, |number| {
+        frame(kind::PRIORITY, 0, stream(number), &[0, 0, 0, 0, 1])
+    });
+    flood(USELESS, &daemon(""), b"", 20_000, |_| frame(0x77, 0, 0, b"unknown"));
+    flood(USELESS, &daemon(""), b"", 20_000, |_| frame(kind::WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]));
+    flood(WRONG, &daemon(""), b"", 20_000, |_| frame(kind::SETTINGS, flag::ACK, 0, b""));
 }
 
 #[test]

@@ -231,6 +231,23 @@ fn a_client_that_only_pings_is_no_less_without_requests() {
     assert!(is_closed, "20 s of PINGs keep it");
 }
 
+#[test]
+fn a_client_that_only_pings_does_not_hold_up_a_drain() {
+    let mut daemon = daemon("");
+    let mut client = begin(&daemon);
+    client.send(get(1, "/hello"));
+    client.answer(1);
+    daemon.signal(rustix::process::Signal::TERM);
+
+    let start = Instant::now();
+    while ping(client.0.socket(), Duration::from_millis(100)) {
+        // Half of `write_idle`, for which a client may take nothing.
+        assert!(start.elapsed() < Duration::from_secs(15), "PINGs keep it");
+    }
+
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+}
+
 /// Sends a PING, and acknowledges nothing that comes in this time, the PING of the farewell least of all.
 /// Says whether the connection is still there.
 fn ping(mut socket: &TcpStream, time: Duration) -> bool {

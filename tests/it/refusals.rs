@@ -156,8 +156,44 @@ fn a_connection_that_floods_is_counted_and_logged() {
 
     while client.try_send(frame(kind::PING, 0, 0, &[0; 8]).repeat(100)).is_ok() {}
 
-    assert!(daemon.log.line("- -> closed (flood)").ends_with(&format!(" for {from}")));
+    assert!(
+        daemon.log.line("- -> closed: frames that have no use (flood)").ends_with(&format!(" for {from}"))
+    );
     daemon.counted(COUNTED, &["reason=\"flood\""], 1.0);
+}
+
+#[test]
+fn what_h2_refuses_by_itself_is_counted_and_logged() {
+    let daemon = setup("access_log = true\n").start();
+    let mut client = Frames::begin(daemon.client(), &[]);
+    let from = format!(" for {}", client.0.socket().local_addr().unwrap());
+    // Twice what a head may have, and more.
+    let large = "x".repeat(70_000);
+    for (stream, flags) in [(1, flag::END_STREAM), (3, 0), (5, flag::END_STREAM)] {
+        client.send(in_frames(&head(stream, "POST", "/", &[("x", &large)], flags)));
+        let answer = client.next();
+        assert_eq!((answer.kind, answer.stream, answer.ends()), (kind::HEADERS, stream, true));
+        if flags == 0 {
+            // The rest of the request is not wanted.
+            assert_eq!((client.next().kind, answer.stream), (kind::RST_STREAM, stream));
+        }
+    }
+
+    client.send(head(7, "GET", "/", &[("connection", "close")], flag::END_STREAM));
+    assert_eq!(client.next().code(), 1);
+    client.send(frame(kind::DATA, 0, 9, b"of no stream"));
+    assert_eq!((client.next().kind, client.0.rest()), (kind::GOAWAY, vec![]));
+
+    for (count, line, reason) in [
+        (3, "INFO - -> 431 0 bytes (head_too_large)", "head_too_large"),
+        (1, "INFO - -> reset: PROTOCOL_ERROR (malformed_request)", "malformed_request"),
+        (1, "INFO - -> closed: PROTOCOL_ERROR (malformed_request)", "malformed_request"),
+    ] {
+        let lines = daemon.log.lines(count, line);
+        assert!(lines.len() == count && lines.iter().all(|line| line.ends_with(&from)), "{lines:?}");
+        let of_reason = if reason == "head_too_large" { 3.0 } else { 2.0 };
+        daemon.counted(COUNTED, &[&format!("reason=\"{reason}\"")], of_reason);
+    }
 }
 
 #[test]

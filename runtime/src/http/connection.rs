@@ -53,7 +53,9 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
     };
     match version {
         // Over TLS, what was agreed on is spoken, and HTTP/1.1 where nothing was (RFC 9113 §3.2).
-        Ok(Version::One) if spoken == Some(Protocol::Http2) => accepted.cut_off(&Refusal::Version),
+        Ok(Version::One) if spoken == Some(Protocol::Http2) => {
+            accepted.cut_off(&Refusal::Version, "HTTP/1 where HTTP/2 was agreed on");
+        }
         Ok(Version::Two) if spoken != Some(Protocol::Http2) && accepted.peer.secured().is_some() => {
             // Where its preface is a request of a version that is none of HTTP/1.
             serve_one_by_one(accepted, stream).await;

@@ -1,14 +1,11 @@
 //! How long a peer may take, and where it stands.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::ending::Ending;
 
@@ -36,9 +33,11 @@ struct Shared {
     due: AtomicU64,
     /// Milliseconds from `start` at which it began to wait with a deadline, or its last stream ended.
     since: AtomicU64,
-    /// Milliseconds from `start` at which bytes of HTTP/2 were written last. Apart: a client has us write
-    /// whenever it likes, and is no less idle for that.
+    /// Milliseconds from `start` at which something of an answer of HTTP/2 was written last. Apart: a stream
+    /// may be over by then.
     written: AtomicU64,
+    /// Whether something of HTTP/2 is to be written, or an answer has begun to be and not ended.
+    holding: AtomicBool,
     /// What the connection is waiting for.
     waiting: AtomicU64,
     /// The number of the body of which the peer has not sent all yet, or we have not read it; 0: none.
@@ -97,6 +96,7 @@ impl Progress {
             due: AtomicU64::new(due),
             since: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            holding: AtomicBool::new(false),
             waiting: AtomicU64::new(waiting),
             owed: AtomicU64::new(NOBODY),
             bodies: AtomicU64::new(NOBODY),
@@ -147,13 +147,23 @@ impl Progress {
         self.0.room.notified().await;
     }
 
-    /// Notes that bytes of HTTP/2 were written: h2 keeps what its client has no room for, so that a
-    /// stream that is over may have some on its way.
+    /// Notes whether something of HTTP/2 is to be written, or an answer has begun to be and not ended: h2 keeps what its client has no room
+    /// for, so that a stream that is over may have some on its way.
+    pub(super) fn holds(&self, is_holding: bool) {
+        self.0.holding.store(is_holding, Ordering::Relaxed);
+    }
+
+    /// Says whether something may be on its way though no stream is.
+    pub(super) fn is_holding(&self) -> bool {
+        self.0.holding.load(Ordering::Relaxed)
+    }
+
+    /// Notes that something of an answer was written.
     pub(super) fn wrote(&self) {
         self.0.written.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
     }
 
-    /// Says for how long no stream has ended, and nothing was written.
+    /// Says for how long no stream has ended, and nothing of an answer was written.
     pub(super) fn quiet(&self) -> Duration {
         self.over().min(self.passed(&self.0.written))
     }
@@ -312,43 +322,6 @@ impl Drop for UnderWay {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
-}
-
-/// A timer that is armed when somebody has to wait.
-#[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Returns ready when `due` has passed. Arms the timer otherwise.
-    pub(super) fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        // One that is set for earlier is left alone: it is set again if it fires.
-        if sleep.deadline() > due {
-            sleep.as_mut().reset(due);
-        }
-        while sleep.as_mut().poll(context).is_ready() {
-            if Instant::now() >= due {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(due);
-        }
-        Poll::Pending
-    }
-
-    /// Disarms it.
-    pub(super) fn clear(&mut self) {
-        self.0 = None;
-    }
-
-    /// Returns what it is set for.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.as_ref().map(|sleep| sleep.deadline())
-    }
-
-    /// Reports whether it would not ring at `due`.
-    pub(super) fn is_later_than(&self, due: Instant) -> bool {
-        self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)
-    }
 }
 
 #[cfg(test)]

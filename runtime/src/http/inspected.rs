@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use super::connection::Accepted;
 use super::deadline::Progress;
 use super::error::{Details, Refusal};
-use super::flood::{Flood, Frames};
+use super::frames::{Frames, Told};
 use super::framing::{Bounds, Breach, Framing, Part, Passed};
 use super::watched::Watched;
 
@@ -46,7 +46,8 @@ enum Inspector {
     /// Nobody: the version is not known yet, or HTTP is over.
     Nobody,
     Requests(Framing),
-    Frames(Frames),
+    /// Boxed: a connection of HTTP/1 need not be as large.
+    Frames(Box<Frames>),
 }
 
 /// Why nothing is read any more.
@@ -130,7 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
 
     /// Looks for frames of HTTP/2 from here on; `requests` is how many requests were taken.
     pub(super) fn expect_frames(&mut self, requests: Arc<AtomicU64>) {
-        self.inspector = Inspector::Frames(Frames::new(PREFACE.len(), requests));
+        self.inspector = Inspector::Frames(Box::new(Frames::new(PREFACE.len(), requests)));
     }
 
     /// Looks at what was read behind `before`, and takes back what hyper must not have.
@@ -159,10 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                     good
                 }
             },
-            Inspector::Frames(frames) => match frames.push(read) {
+            Inspector::Frames(frames) => match frames.received(read) {
                 Ok(()) => return,
-                Err(Flood) => {
-                    self.accepted.cut_off(&Refusal::Flood);
+                Err(flood) => {
+                    self.accepted.cut_off(&Refusal::Flood, flood);
                     let why = Refusal::Flood.message(Details::Withheld);
                     self.bar = Some(Bar::Words { why, rest: Bytes::from_static(&CALM) });
                     0
@@ -250,10 +251,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.is_flushed = false;
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.note(&outcome);
-        outcome
+        self.unflushed();
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.note(&[io::IoSlice::new(bytes)], written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -261,10 +262,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.is_flushed = false;
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.note(&outcome);
-        outcome
+        self.unflushed();
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.note(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -275,6 +276,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.stream).poll_flush(context))?;
         this.is_flushed = true;
+        if let Inspector::Frames(frames) = &this.inspector {
+            this.progress.holds(frames.is_answering());
+        }
         this.answered = this.progress.answers();
         // hyper does not read again behind a response, and nothing that comes will wake it.
         if this.nudge && this.is_quiet() {
@@ -299,9 +303,23 @@ impl<S> Inspected<S> {
         }
     }
 
-    fn note(&mut self, outcome: &Poll<io::Result<usize>>) {
-        if let (Inspector::Frames(frames), Poll::Ready(Ok(written))) = (&mut self.inspector, outcome) {
-            frames.sent(*written);
+    /// Notes that something is to be written.
+    fn unflushed(&mut self) {
+        self.is_flushed = false;
+        if let Inspector::Frames(_) = self.inspector {
+            self.progress.holds(true);
+        }
+    }
+
+    /// Looks at what was written.
+    fn note(&mut self, slices: &[io::IoSlice<'_>], written: usize) {
+        let Inspector::Frames(frames) = &mut self.inspector else { return };
+        let (accepted, mut is_answer) = (&self.accepted, false);
+        frames.sent(slices, written, |told| match told {
+            Told::Answer => is_answer = true,
+            told => accepted.told(told),
+        });
+        if is_answer {
             self.progress.wrote();
         }
     }

@@ -2,6 +2,7 @@
 
 mod activity;
 mod admin;
+mod alarm;
 mod answer;
 mod call;
 mod caught;
@@ -12,7 +13,7 @@ mod deadline;
 mod ending;
 mod error;
 mod exchange;
-mod flood;
+mod frames;
 mod framing;
 mod handshakes;
 mod host;

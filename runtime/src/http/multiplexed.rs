@@ -18,8 +18,9 @@ use tracing::debug;
 
 use super::activity::Activity;
 use super::admin;
+use super::alarm::Alarm;
 use super::connection::Accepted;
-use super::deadline::{Alarm, Progress};
+use super::deadline::Progress;
 use super::inspected::Inspected;
 use super::server::{Purpose, Settings, told};
 use super::service::{self, Line};
@@ -42,7 +43,10 @@ const PROVOKED_RESETS: usize = 128;
 /// Resets of the client's that may wait to be looked at.
 const PENDING_RESETS: usize = 20;
 
-/// How long a connection that leaves may be without a request before it is closed.
+/// How long a request that is on its way may take to a connection that leaves.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long a client that has room for nothing of its answers may keep a connection that leaves.
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The requests of one connection that are under way. Dropping it ends them.
@@ -129,18 +133,18 @@ async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
 }
 
 /// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
-/// once h2 has taken its last piece, which the client may have no room for yet. hyper does not tell when
-/// it is sent, so that a connection counts as busy while bytes are written: for no longer than the
-/// client might take to make room, since what it has us write may be answers to its PINGs.
+/// once h2 has taken its last piece, which the client may have no room for yet. It has to make some now and
+/// then, and for no longer than it might have taken to take the first of it.
 async fn ceased(streams: &Streams) {
+    let Streams { open, progress, write_idle, .. } = streams;
     loop {
-        streams.open.ceased(LINGER).await;
-        let left = LINGER.saturating_sub(streams.progress.quiet());
-        let left = left.min(streams.write_idle.saturating_sub(streams.progress.over()));
-        if left.is_zero() {
+        open.ceased(FAREWELL).await;
+        let left = LINGER.saturating_sub(progress.quiet());
+        let left = left.min(write_idle.saturating_sub(progress.over()));
+        if left.is_zero() || !progress.is_holding() {
             return;
         }
-        sleep(left).await;
+        sleep(left.min(FAREWELL)).await;
     }
 }
 

@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::connection::Accepted;
 use super::error::{Details, Refusal};
+use super::frames::{Scope, Told};
 use super::response_body::Body;
 use super::server::{Purpose, Server};
 use crate::catalog::ReasonHeader;
@@ -32,9 +33,15 @@ impl Refused {
 impl Server {
     /// Counts a refusal, unless it tells of a job that failed: those are counted with their handler.
     pub(super) fn refused(&self, refusal: &Refusal) {
-        match (&self.purpose, refusal) {
-            (Purpose::Admin { .. }, _) | (_, Refusal::Failed(..)) => {}
-            (Purpose::Handlers, refusal) => self.refused.count(refusal.code()),
+        if !matches!(refusal, Refusal::Failed(..)) {
+            self.count(refusal.code());
+        }
+    }
+
+    fn count(&self, code: &'static str) {
+        match self.purpose {
+            Purpose::Admin { .. } => {}
+            Purpose::Handlers => self.refused.count(code),
         }
     }
 
@@ -61,9 +68,28 @@ impl Accepted {
     }
 
     /// Notes that a connection is ended that no answer can be given on any more.
-    pub(super) fn cut_off(&self, refusal: &Refusal) {
-        self.server.refused(refusal);
-        self.log("-", format_args!("closed"), refusal.code());
+    pub(super) fn cut_off(&self, refusal: &Refusal, why: impl fmt::Display) {
+        self.note(format_args!("closed: {why}"), refusal.code());
+    }
+
+    /// Notes what a client of HTTP/2 was told by h2, which refuses by itself what breaks the protocol.
+    pub(super) fn told(&self, told: Told) {
+        // Only the code of it is used.
+        let (wrong, large) = (Refusal::Malformed(String::new()), Refusal::HeadTooLarge(String::new()));
+        match told {
+            Told::Answer => {}
+            Told::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
+            Told::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
+            Told::Wrong(Scope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
+            Told::Wrong(Scope::Connection, how) => self.cut_off(&wrong, how),
+            Told::Flood(what) => self.cut_off(&Refusal::Flood, what),
+        }
+    }
+
+    /// Counts and logs what happened to a client whose request nobody knows.
+    fn note(&self, end: fmt::Arguments<'_>, code: &'static str) {
+        self.server.count(code);
+        self.log("-", end, code);
     }
 
     /// Logs a refusal in the way of its socket.

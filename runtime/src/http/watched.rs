@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::deadline::{Alarm, Deadlines, Progress};
+use super::alarm::Alarm;
+use super::deadline::{Deadlines, Progress};
 
 /// A stream under [`Deadlines`].
 pub(super) struct Watched<S> {

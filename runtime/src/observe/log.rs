@@ -82,8 +82,8 @@ impl<W: Write> Write for Lines<W> {
 pub fn start(level: Level) -> anyhow::Result<Log> {
     // wasmtime warns of what guests do: they could fill the log past what they are allowed.
     let default = match level {
-        Level::Normal => "portcullis=info,warn,wasmtime_wasi_http=error",
-        Level::Debug => "portcullis=debug,warn,wasmtime_wasi_http=error",
+        Level::Normal => "portcullis=info,warn,h2=error,wasmtime_wasi_http=error",
+        Level::Debug => "portcullis=debug,warn,h2=error,wasmtime_wasi_http=error",
     };
     let filter = match std::env::var("PORTCULLIS_LOG") {
         Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {

@@ -50,6 +50,11 @@ fn a_client_that_agreed_on_http_2_and_speaks_http_1_is_cut_off() {
 
     let from = client.socket().local_addr().unwrap();
     let _told = client.ends_properly();
-    assert!(daemon.log.line("- -> closed (http_version)").ends_with(&format!(" for {from}")));
+    assert!(
+        daemon
+            .log
+            .line("- -> closed: HTTP/1 where HTTP/2 was agreed on (http_version)")
+            .ends_with(&format!(" for {from}"))
+    );
     daemon.counted(COUNTED, &["reason=\"http_version\""], 1.0);
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::flood::{Flood, Idle};
+use crate::http::frames::{Flood, Idle};
 
 /// A connection whose frames are counted.
 pub(super) struct Counted<S> {
@@ -152,7 +152,7 @@ mod tests {
                     assert_eq!(frames.push(bytes), Ok(()));
                 }
 
-                assert_eq!(frames.push(&idle), Err(Flood));
+                assert_eq!(frames.push(&idle), Err(Flood::Idle));
             }
         }
     }

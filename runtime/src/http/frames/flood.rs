@@ -4,19 +4,18 @@
 //! PRIORITY it answers for ever, and heads that it refuses by itself nobody else hears of. Whatever asks
 //! for work without asking for an answer is counted here, and is allowed at a client's pace.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::walk::{Head, Part, Walk, kind};
+
 /// Counts the frames of one connection.
-pub(super) struct Frames {
+pub(super) struct Received {
     /// Bytes of the preface that are still to come.
     preface: usize,
-    /// The head of a frame that did not arrive whole.
-    head: [u8; HEAD],
-    have: usize,
-    /// Bytes of the frame's payload that are still to come.
-    payload: usize,
+    walk: Walk,
     /// The highest stream that was opened.
     newest: u32,
     opened: u64,
@@ -29,26 +28,20 @@ pub(super) struct Frames {
 }
 
 /// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
-pub(super) struct Idle {
+pub(in super::super) struct Idle {
     /// How many there were since the last reset of the count.
     count: u32,
     since: Instant,
 }
 
-/// A client that asks for work and for no answer.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Flood;
-
-impl std::fmt::Display for Flood {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a flood of frames that carry nothing")
-    }
+/// A client that asks for work and for no answer: by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Flood {
+    /// Frames that have no use.
+    Idle,
+    /// Streams that become no request.
+    Lost,
 }
-
-impl std::error::Error for Flood {}
-
-/// Bytes of the head of a frame (RFC 9113 §4.1).
-const HEAD: usize = 9;
 
 /// Frames without a use that are taken in [`SPAN`]. A browser that closes a page resets a hundred
 /// streams; a client that measures sends a PING for some hundred KiB.
@@ -63,14 +56,12 @@ const LOST: u64 = 256;
 const WINDOWS_A_REQUEST: u64 = 4;
 const BYTES_A_WINDOW: u64 = 8;
 
-impl Frames {
+impl Received {
     /// Starts before the preface. `requests` is how many requests of the connection were taken.
-    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> Frames {
-        Frames {
+    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> Received {
+        Received {
             preface,
-            head: [0; HEAD],
-            have: 0,
-            payload: 0,
+            walk: Walk::default(),
             newest: 0,
             opened: 0,
             requests,
@@ -84,56 +75,40 @@ impl Frames {
         self.windows = self.windows.saturating_sub(bytes as u64 / BYTES_A_WINDOW);
     }
 
-    /// Counts the frames in the next bytes.
+    /// Counts the frames in the next bytes, and hands on which streams they reset.
     ///
     /// # Errors
     /// They are too many.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut reset: impl FnMut(u32)) -> Result<(), Flood> {
         // All that was here before has been looked at by h2.
         if self.opened > self.requests.load(Ordering::Relaxed) + LOST {
-            return Err(Flood);
+            return Err(Flood::Lost);
         }
         let skipped = self.preface.min(bytes.len());
         self.preface -= skipped;
         bytes = &bytes[skipped..];
-        while !bytes.is_empty() {
-            if self.payload > 0 {
-                let skipped = self.payload.min(bytes.len());
-                self.payload -= skipped;
-                bytes = &bytes[skipped..];
-                continue;
-            }
-            let taken = (HEAD - self.have).min(bytes.len());
-            self.head[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
-            self.have += taken;
-            bytes = &bytes[taken..];
-            if self.have == HEAD {
-                self.have = 0;
-                self.count()?;
+        while let Some(part) = self.walk.next(&mut bytes) {
+            if let Part::Head(head) = part {
+                if head.kind == kind::RST_STREAM {
+                    reset(head.stream);
+                }
+                self.count(head)?;
             }
         }
         Ok(())
     }
 
-    /// Counts the frame whose head is here.
-    fn count(&mut self) -> Result<(), Flood> {
-        const DATA: u8 = 0;
-        const HEADERS: u8 = 1;
-        const WINDOW_UPDATE: u8 = 8;
-        const END_STREAM: u8 = 1;
-        let [high, middle, low, kind, flags, stream @ ..] = self.head;
-        self.payload = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
-        match kind {
-            DATA if self.payload > 0 || flags & END_STREAM != 0 => Ok(()),
+    fn count(&mut self, head: Head) -> Result<(), Flood> {
+        match head.kind {
+            kind::DATA if head.length > 0 || head.ends() => Ok(()),
             // Others of the same stream are trailers.
-            HEADERS if stream > self.newest => {
-                self.newest = stream;
+            kind::HEADERS if head.stream > self.newest => {
+                self.newest = head.stream;
                 self.opened += 1;
                 self.windows = self.windows.saturating_sub(WINDOWS_A_REQUEST);
                 Ok(())
             }
-            WINDOW_UPDATE if self.windows < u64::from(MOST) => {
+            kind::WINDOW_UPDATE if self.windows < u64::from(MOST) => {
                 self.windows += 1;
                 Ok(())
             }
@@ -143,7 +118,7 @@ impl Frames {
 }
 
 impl Idle {
-    pub(super) fn new() -> Idle {
+    pub(in super::super) fn new() -> Idle {
         Idle { count: 0, since: Instant::now() }
     }
 
@@ -151,18 +126,29 @@ impl Idle {
     ///
     /// # Errors
     /// They are too many.
-    pub(super) fn spend(&mut self) -> Result<(), Flood> {
+    pub(in super::super) fn spend(&mut self) -> Result<(), Flood> {
         self.count += 1;
         if self.count <= MOST {
             return Ok(());
         }
         if self.since.elapsed() < SPAN {
-            return Err(Flood);
+            return Err(Flood::Idle);
         }
         (self.count, self.since) = (1, Instant::now());
         Ok(())
     }
 }
+
+impl fmt::Display for Flood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flood::Idle => "frames that have no use",
+            Flood::Lost => "streams that become no request",
+        })
+    }
+}
+
+impl std::error::Error for Flood {}
 
 #[cfg(test)]
 mod tests {
@@ -175,10 +161,14 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
-    fn frames() -> Frames {
-        let mut frames = Frames::new(PREFACE.len(), Arc::default());
-        frames.push(PREFACE).unwrap();
+    fn frames() -> Received {
+        let mut frames = Received::new(PREFACE.len(), Arc::default());
+        frames.push(PREFACE, |_| {}).unwrap();
         frames
+    }
+
+    fn push(frames: &mut Received, bytes: &[u8]) -> Result<(), Flood> {
+        frames.push(bytes, |_| {})
     }
 
     #[test]
@@ -189,10 +179,10 @@ mod tests {
             let all = ping.repeat(1000);
 
             for bytes in all.chunks(piece) {
-                assert_eq!(frames.push(bytes), Ok(()));
+                assert_eq!(push(&mut frames, bytes), Ok(()));
             }
 
-            assert_eq!(frames.push(&ping), Err(Flood));
+            assert_eq!(push(&mut frames, &ping), Err(Flood::Idle));
         }
     }
 
@@ -200,11 +190,11 @@ mod tests {
     fn what_carries_a_body_is_never_a_flood() {
         let mut frames = frames();
         for _ in 0..5000 {
-            assert_eq!(frames.push(&frame(0, 0, 1, b"x")), Ok(()));
+            assert_eq!(push(&mut frames, &frame(0, 0, 1, b"x")), Ok(()));
         }
 
         let empty = frame(0, 0, 1, b"").repeat(1001);
-        assert_eq!(frames.push(&empty), Err(Flood));
+        assert_eq!(push(&mut frames, &empty), Err(Flood::Idle));
     }
 
     #[test]
@@ -213,24 +203,24 @@ mod tests {
         let window = frame(8, 0, 0, &[0, 0, 0, 1]);
         for _ in 0..5000 {
             frames.sent(16);
-            assert_eq!(frames.push(&window.repeat(2)), Ok(()));
+            assert_eq!(push(&mut frames, &window.repeat(2)), Ok(()));
         }
 
         // One allowance for windows, and the one for everything.
-        assert_eq!(frames.push(&window.repeat(1990)), Ok(()));
-        assert_eq!(frames.push(&window.repeat(20)), Err(Flood));
+        assert_eq!(push(&mut frames, &window.repeat(1990)), Ok(()));
+        assert_eq!(push(&mut frames, &window.repeat(20)), Err(Flood::Idle));
     }
 
     #[test]
     fn heads_that_become_no_request_are_bounded() {
         let mut frames = frames();
         for stream in 1..=127 {
-            assert_eq!(frames.push(&frame(1, 4, stream * 2 - 1, b"x")), Ok(()));
+            assert_eq!(push(&mut frames, &frame(1, 4, stream * 2 - 1, b"x")), Ok(()));
         }
         frames.opened += 200;
 
-        assert_eq!(frames.push(b""), Err(Flood));
+        assert_eq!(push(&mut frames, b""), Err(Flood::Lost));
         frames.requests.fetch_add(127, Ordering::Relaxed);
-        assert_eq!(frames.push(b""), Ok(()));
+        assert_eq!(push(&mut frames, b""), Ok(()));
     }
 }

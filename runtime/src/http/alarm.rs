@@ -1,0 +1,44 @@
+//! A timer that costs nothing until somebody has to wait.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A timer that is armed when somebody has to wait.
+#[derive(Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Returns ready when `due` has passed. Arms the timer otherwise.
+    pub(super) fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        // One that is set for earlier is left alone: it is set again if it fires.
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
+        while sleep.as_mut().poll(context).is_ready() {
+            if Instant::now() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+
+    /// Disarms it.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
+
+    /// Returns what it is set for.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.0.as_ref().map(|sleep| sleep.deadline())
+    }
+
+    /// Reports whether it would not ring at `due`.
+    pub(super) fn is_later_than(&self, due: Instant) -> bool {
+        self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)
+    }
+}

@@ -1,0 +1,49 @@
+//! A connection of HTTP/2 frame by frame, beside hyper: what its client sends, and what it is sent.
+
+mod flood;
+mod sent;
+mod walk;
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub(super) use flood::{Flood, Idle};
+pub(super) use sent::{Scope, Told};
+
+/// Follows both directions.
+pub(super) struct Frames {
+    received: flood::Received,
+    sent: sent::Sent,
+}
+
+impl Frames {
+    /// Starts before the preface. `requests` is how many requests of the connection were taken.
+    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> Frames {
+        Frames { received: flood::Received::new(preface, requests), sent: sent::Sent::default() }
+    }
+
+    /// Follows the next bytes of the client's.
+    ///
+    /// # Errors
+    /// They ask for too much work.
+    pub(super) fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        self.received.push(bytes, |stream| self.sent.forget(stream))
+    }
+
+    /// Follows those of the next bytes for the client that were written, and hands on what they tell.
+    pub(super) fn sent(&mut self, slices: &[IoSlice<'_>], written: usize, mut told: impl FnMut(Told)) {
+        self.received.sent(written);
+        let mut left = written;
+        for slice in slices {
+            let taken = slice.len().min(left);
+            left -= taken;
+            self.sent.push(&slice[..taken], &mut told);
+        }
+    }
+
+    /// Reports whether there is an answer that has begun and not ended.
+    pub(super) fn is_answering(&self) -> bool {
+        self.sent.is_answering()
+    }
+}
