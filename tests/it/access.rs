@@ -98,6 +98,21 @@ fn a_job_whose_head_is_all_that_is_asked_for_is_not_cancelled() {
 }
 
 #[test]
+fn a_job_that_goes_on_behind_what_is_no_answer_is_not_cancelled_as_well() {
+    let setup = Setup::one("", &Program::new().say("Status: 103\n\n").sleep_for_ever().wasm()).flag("-D");
+    let admin = setup.path("admin.sock");
+    let daemon = setup.prepend(&format!("admin = \"unix://{}\"\n", admin.display())).start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+
+    let line = daemon.log.line("-job one(");
+    assert!(line.ends_with(" = no answer"), "{line}");
+    daemon.counted(FAILURES, &["reason=\"bad_answer\""], 1.0);
+    assert_eq!(daemon.metric(FAILURES, &["reason=\"cancelled\""]), 0.0);
+    assert_eq!(daemon.log.count("(bad_answer)"), 1);
+}
+
+#[test]
 fn a_probe_whose_answer_goes_on_is_not_cancelled() {
     let probed = "limits.output = \"1GiB\"\nprobe = { path = \"/\", status = 200 }";
     let setup = Setup::one(probed, &Program::text().pour(1024).wasm()).flag("-D");

@@ -173,13 +173,17 @@ impl Drop for Entered<'_> {
         self.table.left.notify_waiters();
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
-            End::Cancelled if runner.as_ref().is_some_and(Runner::has_answered) => ("answered", false),
-            // Whoever reads its answer counts that.
-            End::Cancelled if thread::panicking() => ("the daemon panicked", true),
-            End::Cancelled => {
-                runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
-                ("cancelled", true)
-            }
+            End::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
+                Some(StopReason::Answered) => ("answered", false),
+                // Counted by whoever found out.
+                Some(StopReason::NoAnswer) => ("no answer", true),
+                // Whoever reads its answer counts that.
+                _ if thread::panicking() => ("the daemon panicked", true),
+                Some(StopReason::Killed | StopReason::Shutdown) | None => {
+                    runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
+                    ("cancelled", true)
+                }
+            },
             End::Well(end) => (end.as_str(), false),
             End::Failed(end) => (end.as_str(), true),
         };
@@ -189,13 +193,6 @@ impl Drop for Entered<'_> {
         if let Some(Runner { entry, .. }) = runner.filter(|_| failed || self.is_journaled()) {
             self.journal.add(self.label, &entry.name, Event::Ended(told.to_owned()));
         }
-    }
-}
-
-impl Runner {
-    /// Reports whether a job that was dropped had answered what it was asked.
-    fn has_answered(&self) -> bool {
-        self.stop.reason() == Some(StopReason::Answered)
     }
 }
 

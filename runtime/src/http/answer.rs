@@ -28,10 +28,11 @@ impl Answering {
         method: &Method,
         mapping: &Mapping,
     ) -> Result<Response<Body>, Fault> {
-        let Parsed { head, rest } = match mapping {
-            Mapping::Cgi => self.cgi_head().await?,
-            Mapping::Raw(content_type) => self.raw_head(content_type).await?,
+        let parsed = match mapping {
+            Mapping::Cgi => self.cgi_head().await,
+            Mapping::Raw(content_type) => self.raw_head(content_type).await,
         };
+        let Parsed { head, rest } = parsed.map_err(|fault| self.work.refused(fault))?;
         self.work.respond(method, head, rest, Source::Pipe(self.reader)).await
     }
 

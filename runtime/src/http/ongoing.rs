@@ -45,6 +45,12 @@ impl Work {
         ended
     }
 
+    /// Passes on why there is no answer: see [`disown`].
+    pub(super) fn refused(&self, fault: Fault) -> Fault {
+        disown(&self.stop, &fault);
+        fault
+    }
+
     /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
     /// one that has not goes on while the body is read. `begun` is what came with the head.
     ///
@@ -73,8 +79,18 @@ impl Work {
             self.stop.raise(StopReason::Answered);
             return Ok(response.map(|()| Body::empty()));
         }
-        let body = Ongoing::new(source, begun, self.run, head.content_length).into_body()?;
+        let mut body = Ongoing::new(source, begun, self.run, head.content_length);
+        body.stop = Some(self.stop);
+        let body = body.into_body()?;
         Ok(response.map(|()| body))
+    }
+}
+
+/// Notes on a job that is about to be dropped, since what it answers is no answer, that this is why: it
+/// counts as that, and not as one whose client has left as well.
+pub(super) fn disown(stop: &Stop, fault: &Fault) {
+    if let Fault::BadAnswer(_) = fault {
+        stop.raise(StopReason::NoAnswer);
     }
 }
 
@@ -93,6 +109,8 @@ pub(super) struct Ongoing {
     /// What was read ahead.
     begun: Bytes,
     run: Option<Run>,
+    /// Tells a job that is dropped why.
+    stop: Option<Stop>,
     /// Bytes still to come, if the handler said how many.
     left: Option<u64>,
     /// What is said behind the last byte, once it is known.
@@ -150,7 +168,7 @@ impl Ongoing {
     /// Starts with what came with a head that said how long the body is, if it did. Without a `run` the
     /// job has ended well.
     pub(super) fn new(source: Source, begun: Bytes, run: Option<Run>, left: Option<u64>) -> Ongoing {
-        Ongoing { source, begun, run, left, trailers: None, verdict: None }
+        Ongoing { source, begun, run, stop: None, left, trailers: None, verdict: None }
     }
 
     /// Has somebody told how the job ends.
@@ -209,13 +227,23 @@ impl Ongoing {
         }
     }
 
-    /// Says why a body broke off: the job's own end says more than that it left its body behind.
+    /// Ends a job whose body broke off, and says why it did: the job's own end says more than that it left
+    /// its body behind.
     fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
         let Some(run) = &mut self.run else { return fault };
-        let Poll::Ready(outcome) = run.as_mut().poll(context) else { return fault };
-        // A run that has ended is not asked again.
-        self.run = None;
-        outcome.err().unwrap_or(fault)
+        match run.as_mut().poll(context) {
+            Poll::Ready(outcome) => {
+                // A run that has ended is not asked again.
+                self.run = None;
+                outcome.err().unwrap_or(fault)
+            }
+            Poll::Pending => {
+                // Before it is dropped: how it ends is no news then.
+                self.stop.iter().for_each(|stop| disown(stop, &fault));
+                self.run = None;
+                fault
+            }
+        }
     }
 
     /// Keeps the handler to the length it announced: what is too much is cut off.

@@ -142,8 +142,11 @@ impl Responding {
     /// # Errors
     /// The job failed, or gave no response that can be sent, before anything was sent.
     pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
-        let (parts, body) = self.given().await?.into_parts();
-        let head = Head::relayed(parts.status, parts.headers)?;
+        let given = self.given().await.and_then(|response| {
+            let (parts, body) = response.into_parts();
+            Ok((Head::relayed(parts.status, parts.headers)?, body))
+        });
+        let (head, body) = given.map_err(|fault| self.work.refused(fault))?;
         self.work.respond(method, head, Bytes::new(), Source::Frames(Some(body))).await
     }
 

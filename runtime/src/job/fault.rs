@@ -193,6 +193,7 @@ impl Fault {
             Fault::Stopped(StopReason::Shutdown) => "shutdown",
             Fault::Stopped(StopReason::Killed) => "killed",
             Fault::Stopped(StopReason::Answered) => "answered",
+            Fault::Stopped(StopReason::NoAnswer) => "bad_answer",
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",

@@ -25,6 +25,8 @@ pub enum StopReason {
     Killed,
     /// Whoever asked knows what it wanted to know: the job is dropped, and did nothing wrong.
     Answered,
+    /// What it answers is no answer, which is told and counted: the job is dropped.
+    NoAnswer,
 }
 
 impl Stop {
@@ -39,6 +41,7 @@ impl Stop {
             StopReason::Shutdown => 1,
             StopReason::Killed => 2,
             StopReason::Answered => 3,
+            StopReason::NoAnswer => 4,
         };
         let first = self.0.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
@@ -52,7 +55,8 @@ impl Stop {
             0 => None,
             1 => Some(StopReason::Shutdown),
             2 => Some(StopReason::Killed),
-            _ => Some(StopReason::Answered),
+            3 => Some(StopReason::Answered),
+            _ => Some(StopReason::NoAnswer),
         }
     }
 
@@ -78,6 +82,7 @@ impl fmt::Display for StopReason {
             StopReason::Shutdown => "the daemon is shutting down",
             StopReason::Killed => "an operator ended the job",
             StopReason::Answered => "nobody asks for more of its answer",
+            StopReason::NoAnswer => "what it answered is no answer",
         })
     }
 }

@@ -139,6 +139,28 @@ fn answers_that_are_none_are_told_as_the_handlers_fault() {
 }
 
 #[test]
+fn what_is_no_answer_is_counted_and_logged_once_and_as_that() {
+    const FAILURES: &str = "portcullis_failures_total";
+    for guest in BOTH {
+        let setup = guest.setup("");
+        let admin = setup.path("admin.sock");
+        let daemon = setup.prepend(&format!("admin = \"unix://{}\"\n", admin.display())).start();
+        let paths = ["/status/103", "/refuse", "/abort"];
+
+        for path in paths {
+            let mut client = daemon.client();
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"));
+            client.rest();
+        }
+        daemon.counted("portcullis_requests_total", &["handler=\"p\""], 3.0);
+
+        let failures = |reason: &str| daemon.metric(FAILURES, &[&format!("reason=\"{reason}\"")]);
+        assert_eq!((failures("bad_answer"), failures("cancelled")), (3.0, 0.0), "{guest:?}");
+        assert_eq!(daemon.log.lines(paths.len(), "(bad_answer)").len(), paths.len());
+    }
+}
+
+#[test]
 fn a_body_that_is_not_what_it_says_never_looks_whole() {
     for guest in BOTH {
         let daemon = guest.serving("limits = { time = \"2s\", output = \"3MiB\" }");

@@ -27,7 +27,7 @@ use super::response_body::Body;
 use super::unread::Unread;
 use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
-use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Tail};
+use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Stop, Tail};
 use crate::net::Leaving;
 use stdin::Wanted;
 use websocket::Agreed;
@@ -54,6 +54,7 @@ struct Ends {
     stdin: PipeWriter,
     stdout: PipeReader,
     last_words: Tail,
+    stop: Stop,
 }
 
 /// Why a connection is over.
@@ -127,12 +128,13 @@ impl<'a> Applicant<'a> {
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(limits.body);
-        let Answering { work: Work { run, last_words, .. }, reader: mut stdout } = made.start(engine, input);
+        let Answering { work, reader: mut stdout } = made.start(engine, input);
+        let Work { run, last_words, stop } = work;
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),
         };
-        let job = Ends { run, stdin, stdout, last_words };
+        let job = Ends { run, stdin, stdout, last_words, stop };
         let Applicant { upgrade, agreed, connection } = self;
         Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, exchange: None })
     }

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::{Ended, Ends};
 use crate::catalog::WebSocket;
 use crate::http::exchange::Exchange;
+use crate::http::ongoing::disown;
 use crate::job::{PipeReader, Run};
 use crate::net::Leaving;
 use counted::Counted;
@@ -55,11 +56,14 @@ where
         .max_frame_size(Some(size));
     let connection = Counted::new(connection);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-    let Ends { run, stdin, stdout, .. } = job;
+    let Ends { run, stdin, stdout, stop, .. } = job;
     let session = Session::new(&mut socket, websocket, (run, stdin, stdout), exchange);
     let (over, run, stdout) = session.run(leaving).await;
     match over {
         Over::Job { outcome, frame } => {
+            if let Err(fault) = &outcome {
+                disown(&stop, fault);
+            }
             drop(run);
             say_goodbye(socket, Some(frame)).await;
             Ended::Job(outcome)
