@@ -41,7 +41,7 @@ pub use activity::Activity;
 pub use crowd::Crowd;
 pub use deadline::Deadlines;
 pub use error::Details;
-pub use framing::{Followed, follow};
+pub use framing::{Bounds, Followed, follow};
 pub use handshakes::Handshakes;
 pub use places::Places;
 pub use probe::probe;

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use portcullis::cgi::{document, meta, path};
-use portcullis::config;
+use portcullis::config::{self, HttpLimits};
 use portcullis::engine::Engine;
-use portcullis::http::follow;
+use portcullis::http::{Bounds, follow};
 use portcullis::net::Endpoint;
 
 /// A handler's output: where it is cut makes no difference, and a head that was read can be written
@@ -43,11 +43,14 @@ fn read(text: &[u8], size: usize) -> Read {
 /// itself.
 pub fn framing(bytes: &[u8]) {
     let Some((cut, text)) = bytes.split_first() else { return };
-    let whole = follow(text, text.len());
-    let pieces = follow(text, usize::from(*cut));
+    // Those that hold without a configuration.
+    let HttpLimits { head_size: head, target_size: target, fields, .. } = HttpLimits::default();
+    let bounds = Bounds { head, target, fields };
+    let whole = follow(text, text.len(), bounds);
+    let pieces = follow(text, usize::from(*cut), bounds);
     assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{}", text.escape_ascii());
     assert!(whole.good <= pieces.good && pieces.good <= text.len(), "{whole:?} {pieces:?}");
-    let again = follow(&text[..whole.good], text.len());
+    let again = follow(&text[..whole.good], text.len(), bounds);
     assert_eq!((again.heads, again.refused), (whole.heads, None), "{}", text.escape_ascii());
 }
 

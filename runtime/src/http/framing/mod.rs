@@ -19,13 +19,13 @@ use text::{chunk_size, has_control, is_token, split};
 
 /// How large a head may be, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub struct Bounds {
     /// All of it.
-    pub(super) head: usize,
+    pub head: usize,
     /// The request target.
-    pub(super) target: usize,
+    pub target: usize,
     /// The number of fields.
-    pub(super) fields: usize,
+    pub fields: usize,
 }
 
 /// Follows the messages of one connection.
@@ -102,10 +102,10 @@ const CHUNK_LINE: usize = 1024;
 /// The most bytes of a request line that the log is told of one that is refused.
 const SHOWN: usize = 200;
 
-/// Follows the bytes of one connection that come in pieces of this size, within the bounds that hold
-/// without a configuration: what a connection does to them, without one.
-pub fn follow(bytes: &[u8], piece: usize) -> Followed {
-    let mut framing = Framing::new(Bounds { head: 32 << 10, target: 8 << 10, fields: 100 });
+/// Follows the bytes of one connection that come in pieces of this size: what a connection does to them,
+/// without one.
+pub fn follow(bytes: &[u8], piece: usize, bounds: Bounds) -> Followed {
+    let mut framing = Framing::new(bounds);
     let mut good = 0;
     let mut refused = None;
     for piece in bytes.chunks(piece.max(1)) {

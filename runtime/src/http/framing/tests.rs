@@ -145,8 +145,8 @@ proptest! {
         text in "((GET|POST) /[a ]? HTTP/1.[01](\r\n|\n)(Host: a\r\n)((Content-Length|Transfer-Encoding|x ?): ?(1|2|chunked)(\r\n|\r)){0,2}\r\n(1\r\na\r\n0\r\n\r\n|ab?)?){1,3}",
         piece in 1usize..40,
     ) {
-        let whole = follow(text.as_bytes(), text.len());
-        let pieces = follow(text.as_bytes(), piece);
+        let whole = follow(text.as_bytes(), text.len(), BOUNDS);
+        let pieces = follow(text.as_bytes(), piece, BOUNDS);
         // A message that came in pieces is passed on as far as it was good.
         prop_assert!(pieces.good >= whole.good);
         prop_assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused));
@@ -156,7 +156,7 @@ proptest! {
     fn hyper_ends_requests_where_we_do_and_refuses_none_that_we_let_through(
         text in "((GET|POST|X-Y) (/|http://a/)[a?%\"b]{0,3} HTTP/1.1\r\nHost: ?A?\r\n(Content-Length: [0-4]\r\n|Transfer-Encoding: ?(C|c)hunked\r\n|x:[\t ]?[y\u{80}]?\r\n|Expect: 100-continue\r\n){0,2}\r\n(0?1(;x|)\r\na\r\n0\r\n(t: u\r\n|)\r\n|0\r\n\r\n|\r\n|a|b\r\n){0,2}){1,4}",
     ) {
-        let followed = follow(text.as_bytes(), text.len());
+        let followed = follow(text.as_bytes(), text.len(), BOUNDS);
         let (requests, answers) = served(&text.as_bytes()[..followed.good]);
         prop_assert_eq!(requests, followed.heads, "{:?} {}", &followed, text.escape_debug());
         prop_assert!(!answers.contains("HTTP/1.1 4"), "{}", answers);
