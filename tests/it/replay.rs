@@ -223,7 +223,7 @@ fn recording_without_a_place_for_it_is_refused() {
 fn a_panic_stands_in_the_error_line_with_its_place_and_the_stack_has_source_lines() {
     for name in ["panics", "panics-wasip2"] {
         let module = fs::read(guests().join(format!("{name}.wasm"))).unwrap();
-        let daemon = Setup::one("", &module).start();
+        let daemon = Setup::one("", &module).prepend("source_lines = true\n").start();
 
         let response = daemon.get("/");
 
@@ -236,6 +236,18 @@ fn a_panic_stands_in_the_error_line_with_its_place_and_the_stack_has_source_line
             assert!(frame.contains("panics.rs:"), "{name}: {frame}");
         }
     }
+}
+
+/// wasmtime reads debug information outside of every limit.
+#[test]
+fn debug_information_is_left_alone_unless_it_is_asked_for() {
+    let module = fs::read(guests().join("panics.wasm")).unwrap();
+    let daemon = Setup::one("", &module).start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+
+    let frame = daemon.log.line("panics::inner");
+    assert!(!frame.contains("panics.rs:"), "{frame}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
 
-use crate::wasm::{Flavour, compile};
+use crate::wasm::{Flavour, Stacks, compile};
 
 /// What the daemon says of the code it wants.
 #[derive(clap::Args)]
@@ -11,15 +11,19 @@ pub(super) struct Args {
     /// The code is for an engine of WASI 0.3.
     #[arg(long = compile::CONCURRENT)]
     concurrent: bool,
+    /// The code holds the files and lines that it was made of.
+    #[arg(long = compile::LINES)]
+    lines: bool,
 }
 
 /// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
 pub(super) fn work(args: Args) -> ExitCode {
     let flavour = if args.concurrent { Flavour::Concurrent } else { Flavour::Sequential };
+    let stacks = if args.lines { Stacks::Lines } else { Stacks::Names };
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is nothing for a terminal: this verb is for the daemon"))
     } else {
-        compile::work(flavour)
+        compile::work(flavour, stacks)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

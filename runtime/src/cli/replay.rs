@@ -17,7 +17,7 @@ use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
 use crate::jobs::Loader;
 use crate::record::{self, Bundle, Outcome};
-use crate::wasm::{Compilation, Sandbox, Source, WasiHttp03};
+use crate::wasm::{Compilation, Sandbox, Source, Stacks, WasiHttp03};
 
 /// Runs a failed job again, as its record says, and compares how it ends.
 ///
@@ -71,7 +71,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
-    let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::Served)?;
+    let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
     let entry = loader.entry(&args.handler(&bundle)?)?;
     let mut job = engine.job_of(entry);

@@ -71,6 +71,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         profiler: file.debug.as_ref().is_some_and(|at| at.value),
         record_dir: record_dir(file, base, report),
         watch: file.watch.as_ref().is_some_and(|at| at.value),
+        source_lines: file.source_lines.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
         hardening: hardening::read(file.hardening.as_ref(), base, report),

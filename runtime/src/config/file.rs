@@ -58,6 +58,8 @@ table! {
         record_dir: String,
         /// Whether a module or configuration that changes on disk is taken up.
         watch: bool,
+        /// Whether stacks of guests name files and lines.
+        source_lines: bool,
         /// Whether components of wasi:http 0.3 are served.
         wasi_http_03: bool,
         /// Where compiled modules are kept: a directory, or `none`.

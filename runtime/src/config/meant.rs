@@ -48,6 +48,8 @@ pub struct Config {
     pub record_dir: Option<PathBuf>,
     /// Whether a module or configuration that changes on disk is taken up.
     pub watch: bool,
+    /// Whether stacks of guests name files and lines, from debug information that nothing bounds.
+    pub source_lines: bool,
     /// Whether components of wasi:http 0.3 are served.
     pub wasi_http_03: bool,
     /// Where compiled modules are kept from one start to the next.

@@ -22,7 +22,7 @@ use crate::jobs::{
 use crate::record::Store;
 use crate::wasm::cache::Cache;
 use crate::wasm::compile::Compiler;
-use crate::wasm::{Allocation, Compilation, Sandbox, WasiHttp03};
+use crate::wasm::{Allocation, Compilation, Sandbox, Stacks, WasiHttp03};
 
 /// What operators have to do with.
 pub(super) struct Operating<'a> {
@@ -44,7 +44,11 @@ pub(super) fn install(
     let Operating { admin, stop, started } = operating;
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
-    let compilation = Compilation { compiler: Compiler::child(), cache: cache(&config.cache) };
+    let compilation = Compilation {
+        compiler: Compiler::child(),
+        cache: cache(&config.cache),
+        stacks: if config.source_lines { Stacks::Lines } else { Stacks::Names },
+    };
     let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {

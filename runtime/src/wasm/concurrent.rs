@@ -7,7 +7,7 @@ use wasmtime_wasi::p3;
 
 use super::component::{self, State};
 use super::flavour::Flavour;
-use super::settings;
+use super::settings::{self, Stacks};
 use super::ticker::Ticker;
 
 /// An engine whose stores have several calls under way, and what its components may import.
@@ -23,8 +23,8 @@ pub(super) struct Concurrent {
 }
 
 impl Concurrent {
-    pub(super) fn new() -> Result<Concurrent> {
-        let engine = Engine::new(&settings::config(Flavour::Concurrent))?;
+    pub(super) fn new(stacks: Stacks) -> Result<Concurrent> {
+        let engine = Engine::new(&settings::config(Flavour::Concurrent, stacks))?;
         let fingerprint = settings::fingerprint(&engine);
         let linker = linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;

@@ -34,3 +34,4 @@ pub use files::Files;
 pub use flavour::Flavour;
 pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source, WasiHttp03};
+pub use settings::Stacks;

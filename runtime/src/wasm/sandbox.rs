@@ -19,9 +19,10 @@ use super::concurrent::Concurrent;
 use super::core::{self, CoreCode};
 use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
+use super::settings::{self, Stacks};
 use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
-use super::{component, proxy, settings, trap};
+use super::{component, proxy, trap};
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
@@ -55,6 +56,8 @@ pub struct Compilation {
     pub compiler: Compiler,
     /// Where code is kept from one start to the next, if it is.
     pub cache: Option<Cache>,
+    /// What the stacks of guests tell.
+    pub stacks: Stacks,
 }
 
 /// The SHA-256 of a module's bytes: what a module is, whatever its file is called.
@@ -110,7 +113,7 @@ impl Sandbox {
     fn try_new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
         let waiting = jobs.div_ceil(4);
         let places = Arc::new(Semaphore::new(usize::try_from(waiting)?));
-        let config = settings::config(Flavour::Sequential);
+        let config = settings::config(Flavour::Sequential, compilation.stacks);
         let mut pooled = config.clone();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs + waiting)));
         let (engine, allocation) = match Engine::new(&pooled) {
@@ -152,13 +155,13 @@ impl Sandbox {
 
     fn try_compile(&self, source: &Source) -> Result<Code> {
         let kind = self.kind(&source.bytes)?;
-        let Compilation { compiler, cache } = &self.compilation;
+        let Compilation { compiler, cache, stacks } = &self.compilation;
         let (fingerprint, flavour) = match &kind {
             Kind::Core | Kind::Component => (&self.fingerprint, Flavour::Sequential),
             Kind::Service(Concurrent { fingerprint, .. }) => (fingerprint, Flavour::Concurrent),
         };
         let Some(cache) = cache else {
-            return self.link(&kind, &compiler.compile(flavour, &source.bytes)?);
+            return self.link(&kind, &compiler.compile(flavour, *stacks, &source.bytes)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
@@ -169,7 +172,7 @@ impl Sandbox {
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(flavour, &source.bytes)?;
+        let artifact = compiler.compile(flavour, *stacks, &source.bytes)?;
         let code = self.link(&kind, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
@@ -196,8 +199,9 @@ impl Sandbox {
 
     /// Returns the engine for components that need the component model's `async`.
     fn concurrent(&self) -> Result<&Concurrent> {
-        let concurrent =
-            self.concurrent.get_or_init(|| Concurrent::new().map_err(|error| format!("{error:#}")));
+        let concurrent = self
+            .concurrent
+            .get_or_init(|| Concurrent::new(self.compilation.stacks).map_err(|error| format!("{error:#}")));
         concurrent.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
     }
 
@@ -241,8 +245,8 @@ impl WasiHttp03 {
 
 impl Compilation {
     /// Compiles as the daemon does, and keeps nothing: for what is to leave nothing behind.
-    pub fn unkept() -> Compilation {
-        Compilation { compiler: Compiler::child(), cache: None }
+    pub fn unkept(stacks: Stacks) -> Compilation {
+        Compilation { compiler: Compiler::child(), cache: None, stacks }
     }
 }
 
@@ -278,7 +282,7 @@ mod tests {
     use crate::wasm::sealed::Sealed;
 
     fn refusal(bytes: &[u8]) -> String {
-        let sandbox = Sandbox::new(1, Compilation::unkept(), WasiHttp03::Refused).unwrap();
+        let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
         let linked = sandbox.kind(bytes).and_then(|kind| {
             // Not by a child: this program is none.
             let code = Sealed::of(&precompile(&sandbox.engine, bytes)?)?;

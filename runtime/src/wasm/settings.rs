@@ -8,8 +8,25 @@ use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use super::flavour::Flavour;
 
+/// What the stack of a guest tells.
+///
+/// wasmtime reads a module's debug information anew for each frame of each stack that it takes, in this
+/// process and outside every limit: one that was made for it holds a thread up for minutes and takes
+/// memory without end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stacks {
+    /// Names of functions. Debug information is left out of the code.
+    Names,
+    /// Files and lines as well: for modules that are trusted, or a process that runs nothing else.
+    Lines,
+}
+
 /// The settings that all engines of a flavour share, and so all that machine code depends on.
-pub(super) fn config(flavour: Flavour) -> Config {
+pub(super) fn config(flavour: Flavour, stacks: Stacks) -> Config {
+    let details = match stacks {
+        Stacks::Names => WasmBacktraceDetails::Disable,
+        Stacks::Lines => WasmBacktraceDetails::Enable,
+    };
     let mut config = Config::new();
     config
         .epoch_interruption(true)
@@ -24,7 +41,7 @@ pub(super) fn config(flavour: Flavour) -> Config {
         .wasm_component_model_async(flavour == Flavour::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        .wasm_backtrace_details(details)
         .wasm_backtrace_max_frames(NonZeroUsize::new(20));
     config
 }
@@ -98,11 +115,11 @@ mod tests {
 
     #[test]
     fn an_engine_without_a_pool_compiles_for_one_with_it() {
-        let mut pooled = config(Flavour::Sequential);
+        let mut pooled = config(Flavour::Sequential, Stacks::Names);
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(2)));
-        let mut single = config(Flavour::Sequential);
+        let mut single = config(Flavour::Sequential, Stacks::Names);
         single.parallel_compilation(false);
-        let mut other = config(Flavour::Sequential);
+        let mut other = config(Flavour::Sequential, Stacks::Names);
         other.epoch_interruption(false);
 
         let of = |config| fingerprint(&Engine::new(&config).unwrap());
@@ -114,7 +131,7 @@ mod tests {
 
     #[test]
     fn code_for_concurrent_stores_is_not_ours() {
-        let of = |flavour| fingerprint(&Engine::new(&config(flavour)).unwrap());
+        let of = |flavour| fingerprint(&Engine::new(&config(flavour, Stacks::Names)).unwrap());
 
         assert_ne!(of(Flavour::Concurrent), of(Flavour::Sequential));
     }
@@ -123,10 +140,15 @@ mod tests {
     fn a_component_of_the_async_model_is_for_the_other_engine() {
         let component = wat::parse_str("(component (type (stream u8)))").unwrap();
 
-        let refusal =
-            Engine::new(&config(Flavour::Sequential)).unwrap().precompile_component(&component).unwrap_err();
+        let refusal = Engine::new(&config(Flavour::Sequential, Stacks::Names))
+            .unwrap()
+            .precompile_component(&component)
+            .unwrap_err();
 
         assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
-        Engine::new(&config(Flavour::Concurrent)).unwrap().precompile_component(&component).unwrap();
+        Engine::new(&config(Flavour::Concurrent, Stacks::Names))
+            .unwrap()
+            .precompile_component(&component)
+            .unwrap();
     }
 }

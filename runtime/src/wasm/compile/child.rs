@@ -14,10 +14,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::{CONCURRENT, LARGEST_CODE, VERB, reason};
+use super::{CONCURRENT, LARGEST_CODE, LINES, VERB, reason};
 use crate::confine::Held;
 use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
+use crate::wasm::settings::Stacks;
 
 /// How long a child may take by the clock. What bounds a module is its CPU time: it runs at the least
 /// priority, and a host that is busy is not the module's fault. This ends one that hangs.
@@ -27,10 +28,10 @@ const WALL: Duration = Duration::from_secs(300);
 const COMPLAINT: u64 = 4 << 10;
 
 /// Compiles a module in a child.
-pub(super) fn compile(program: &Path, flavour: Flavour, wasm: &[u8]) -> Result<Sealed> {
+pub(super) fn compile(program: &Path, flavour: Flavour, stacks: Stacks, wasm: &[u8]) -> Result<Sealed> {
     let deadline = Instant::now() + WALL;
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
-    let mut worker = Worker::spawn(program, flavour, wasm.file()?)?;
+    let mut worker = Worker::spawn(program, flavour, stacks, wasm.file()?)?;
     let code = worker.read(deadline)?;
     let status = worker.wait(deadline)?;
     if status.success() {
@@ -49,18 +50,23 @@ struct Worker {
 impl Worker {
     /// Starts a child that has the module, and nothing else that is ours: not our environment, not
     /// our directory, not our terminal's signals, no descriptor besides its three streams.
-    fn spawn(program: &Path, flavour: Flavour, wasm: File) -> Result<Worker> {
-        let flag = match flavour {
+    fn spawn(program: &Path, flavour: Flavour, stacks: Stacks, wasm: File) -> Result<Worker> {
+        let flavour = match flavour {
             Flavour::Sequential => None,
-            Flavour::Concurrent => Some(format!("--{CONCURRENT}")),
+            Flavour::Concurrent => Some(CONCURRENT),
         };
+        let stacks = match stacks {
+            Stacks::Names => None,
+            Stacks::Lines => Some(LINES),
+        };
+        let flags = [flavour, stacks].into_iter().flatten().map(|flag| format!("--{flag}"));
         // The child keeps having them wait: what a terminal or a service manager sends to everybody is for
         // us, with whom the child ends.
         let held = Held::new();
         let child = Command::new(program)
             .arg0("portcullis")
             .arg(VERB)
-            .args(flag)
+            .args(flags)
             .env_clear()
             .current_dir("/")
             .process_group(0)

@@ -18,12 +18,16 @@ use self::slots::Slots;
 use super::artifact::Artifact;
 use super::flavour::Flavour;
 use super::layer::Layer;
+use super::settings::Stacks;
 
 /// The verb by which a program of ours is told to be the child.
 pub const VERB: &str = "compile-worker";
 
 /// What tells the child that the code is for stores with several calls under way.
 pub const CONCURRENT: &str = "concurrent";
+
+/// What tells the child that the code is to hold the files and lines that it was made of.
+pub const LINES: &str = "lines";
 
 /// Bytes of the largest machine code.
 const LARGEST_CODE: u64 = 512 << 20;
@@ -48,10 +52,10 @@ impl Compiler {
     ///
     /// # Errors
     /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
-    pub(super) fn compile(&self, flavour: Flavour, wasm: &[u8]) -> Result<Artifact> {
+    pub(super) fn compile(&self, flavour: Flavour, stacks: Stacks, wasm: &[u8]) -> Result<Artifact> {
         scan::look(wasm)?;
         let _slot = self.slots.take();
-        let code = child::compile(&self.program, flavour, wasm)?;
+        let code = child::compile(&self.program, flavour, stacks, wasm)?;
         // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
         // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).
         Ok(unsafe { Artifact::trust(code) })

@@ -11,7 +11,7 @@ use wasmtime::Engine;
 
 use super::{LARGEST, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach};
-use crate::wasm::{Flavour, settings, trap};
+use crate::wasm::{Flavour, Stacks, settings, trap};
 
 /// CPU time that compiling may take.
 pub(super) const CPU: Duration = Duration::from_secs(30);
@@ -29,13 +29,13 @@ const NICE: i32 = 10;
 ///
 /// # Errors
 /// The limits cannot be set, or the module cannot be compiled.
-pub fn work(flavour: Flavour) -> anyhow::Result<()> {
+pub fn work(flavour: Flavour, stacks: Stacks) -> anyhow::Result<()> {
     close_inherited();
     confine().context("limit the compiler")?;
     give_up();
     // One thread: what a module costs is then the same on every host, threads take memory of their
     // own, and the parent runs several of us.
-    let mut config = settings::config(flavour);
+    let mut config = settings::config(flavour, stacks);
     config.parallel_compilation(false);
     let mut wasm = Vec::new();
     std::io::stdin().lock().take(LARGEST as u64 + 1).read_to_end(&mut wasm).context("read the module")?;
