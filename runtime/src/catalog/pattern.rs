@@ -43,6 +43,9 @@ impl Pattern {
                 return Err("a tail such as `{*rest}` stands at the end".to_owned());
             }
             let segment = Segment::read(segment)?;
+            if matches!(segment.shape.as_str(), "." | "..") {
+                return Err("no request gets to a segment `.` or `..`: it is answered with 400".to_owned());
+            }
             pattern.shape.push('/');
             pattern.shape.push_str(&segment.shape);
             pattern.has_tail = segment.is_tail;
@@ -139,6 +142,8 @@ mod tests {
             "/{id}/{ID}",
             "/\n",
             "/{a",
+            "/a/../b",
+            "/.",
         ] {
             assert!(Pattern::read(bad).is_err(), "{bad:?} must be refused");
         }

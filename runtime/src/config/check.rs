@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::file::{self, File};
 use super::handler::Given;
 use super::limits::{self, Bounds};
-use super::meant::{CacheDir, Config, HttpLimits, UnixOptions};
+use super::meant::{ADMIN_MODE, CacheDir, Config, HttpLimits, UnixOptions};
 use super::reader::At;
 use super::report::Report;
 use super::{cors, handler, hardening, outbound, route, scalar, tls};
@@ -23,9 +23,6 @@ const JOBS: usize = 256;
 
 /// How long jobs may go on after a shutdown began, if the file does not say.
 const GRACE: Duration = Duration::from_secs(30);
-
-/// Who may open the admin socket, if the file does not say: whoever runs the daemon.
-const ADMIN_MODE: u32 = 0o600;
 
 /// The most connections that can be asked for: Linux's default for fs.nr_open.
 const MOST_CONNECTIONS: usize = 1 << 20;

@@ -144,7 +144,10 @@ fn mount(written: &At<file::Mount>, base: &Path, report: &Report<'_>) -> Option<
     if mount.guest.is_none() {
         report.missing(*line, key, "guest", advice);
     }
-    let host = report.settle(mount.host.as_ref(), None, |path| directory(&base.join(path)).map(Some));
+    let host = report.settle(mount.host.as_ref(), None, |path| match path.as_str() {
+        "" => Err("wanted a directory, found \"\": write \".\" for the one of this file".to_owned()),
+        path => directory(&base.join(path)).map(Some),
+    });
     let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
     Some(Mount { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
 }

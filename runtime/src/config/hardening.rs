@@ -35,7 +35,13 @@ pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &
     let dirs = table.reach.as_ref().map_or(&[][..], |list| &list.value);
     let dir = |at: &At<String>| {
         let path = base.join(&at.value);
-        if !path.is_dir() {
+        if at.value.is_empty() {
+            report.add(
+                at.line,
+                &at.key,
+                "wanted a directory, found \"\": write \".\" for the one of this file",
+            );
+        } else if !path.is_dir() {
             report.add(at.line, &at.key, format!("{:?} is no directory: make it, or leave it out", at.value));
         }
         path

@@ -17,6 +17,9 @@ use crate::job::{Entry, Env, Limits, Mapping, Name, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
 
+/// Who may open the admin socket, if the file does not say: whoever runs the daemon.
+pub(super) const ADMIN_MODE: u32 = 0o600;
+
 /// Everything the daemon is told. Flags of the command line replace fields.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
@@ -260,8 +263,10 @@ impl Config {
     /// Checks what can be said only when the flags have been applied.
     ///
     /// # Errors
-    /// The daemon would end for want of work, and nobody would start it again.
+    /// The daemon would end for want of work, and nobody would start it again; or something is said of an
+    /// admin socket, and there is none.
     pub fn check_whole(&self) -> Result<(), ConfigError> {
+        self.check_admin()?;
         let ours = self.listen.iter().find(|endpoint| !matches!(endpoint, Endpoint::Fd(_)));
         match (self.idle_exit, ours) {
             (Some(_), Some(endpoint)) => Err(ConfigError {
@@ -274,6 +279,22 @@ impl Config {
             (Some(_), None) => self.check_schedules(),
             (None, _) => Ok(()),
         }
+    }
+
+    /// Checks that whoever says who may open the admin socket has one.
+    fn check_admin(&self) -> Result<(), ConfigError> {
+        let UnixOptions { group, mode } = &self.admin_access;
+        let key = match (&self.admin, group, *mode) {
+            (None, Some(_), _) => "admin_group",
+            (None, None, mode) if mode != ADMIN_MODE => "admin_mode",
+            (Some(_), ..) | (None, None, _) => return Ok(()),
+        };
+        Err(ConfigError {
+            line: 0,
+            key: key.to_owned(),
+            message: "goes only with admin, and there is none: set admin = \"unix://PATH\", or leave it out"
+                .to_owned(),
+        })
     }
 
     /// Checks that a daemon which ends when nobody asks has nothing to do by itself.

@@ -83,7 +83,7 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
     }
     let mut methods = Vec::new();
     for at in &list.value {
-        match report.settle(Some(at), None, |text| method(text).map(Some)) {
+        match report.settle(Some(at), None, |text| served(method(text)?).map(Some)) {
             Some(method) if methods.contains(&method) => {
                 report.add(at.line, &at.key, format!("{method} stands in this list already"));
             }
@@ -91,6 +91,16 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
         }
     }
     methods
+}
+
+/// Refuses a method that no request comes through with.
+fn served(method: Method) -> Result<Method, String> {
+    match method {
+        Method::CONNECT | Method::TRACE => {
+            Err(format!("{method} never gets to a handler: it is answered with 501; leave it out"))
+        }
+        other => Ok(other),
+    }
 }
 
 fn known(name: &str, handlers: &[&str]) -> Result<Name, String> {
