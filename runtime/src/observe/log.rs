@@ -5,14 +5,13 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 
 use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-use super::plain;
 use super::queue::Queue;
 use super::writes::LOG;
+use super::{filter, plain};
 
 /// How much is logged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,7 +74,7 @@ impl<W: Write> Write for Lines<W> {
 }
 
 /// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as
-/// `portcullis::net=debug`; journald, which stamps lines itself, gets no time.
+/// `portcullis::net=debug,info`; journald, which stamps lines itself, gets no time.
 ///
 /// # Errors
 /// Logging was started before, or the filter cannot be read.
@@ -85,12 +84,10 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         Level::Normal => "portcullis=info,warn,h2=error,wasmtime_wasi_http=error",
         Level::Debug => "portcullis=debug,warn,h2=error,wasmtime_wasi_http=error",
     };
-    let filter = match std::env::var("PORTCULLIS_LOG") {
-        Ok(filter) => EnvFilter::try_new(&filter).map_err(|error| {
-            anyhow::anyhow!("PORTCULLIS_LOG={filter:?}: {error}; write LEVEL or MODULE=LEVEL")
-        })?,
-        Err(_) => EnvFilter::new(default),
-    };
+    let written = std::env::var_os(filter::VARIABLE).map(|value| value.to_string_lossy().into_owned());
+    let filter = filter::read(written.as_deref(), default).map_err(|refusal| {
+        anyhow::anyhow!("{}={:?}: {refusal}", filter::VARIABLE, written.unwrap_or_default())
+    })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| &QUEUE)

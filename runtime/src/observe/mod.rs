@@ -1,6 +1,7 @@
 //! What an operator sees of the daemon.
 
 mod counted;
+mod filter;
 pub mod log;
 mod plain;
 pub mod profile;

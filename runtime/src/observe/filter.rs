@@ -1,0 +1,111 @@
+//! `PORTCULLIS_LOG`, from as written to what is logged.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+/// The variable.
+pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
+
+/// The target of every line of ours starts with it.
+const OURS: &str = "portcullis";
+
+/// What may stand behind it: the modules of this crate.
+const MODULES: [&str; 15] = [
+    "catalog", "cgi", "cli", "config", "confine", "daemon", "engine", "given", "http", "job", "jobs", "net",
+    "observe", "record", "wasm",
+];
+
+/// Reads the variable; none, or nothing in it, is the default.
+///
+/// # Errors
+/// A word of it is neither a level nor a module of ours, or no word is about us: it would switch our log
+/// off without saying so.
+pub(super) fn read(written: Option<&str>, default: &str) -> Result<EnvFilter, String> {
+    let words: Vec<&str> = written.unwrap_or_default().split(',').map(str::trim).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    if words.is_empty() {
+        return Ok(EnvFilter::new(default));
+    }
+    for word in &words {
+        check(word)?;
+    }
+    if !words.iter().any(|word| is_level(word) || target(word).starts_with(OURS)) {
+        return Err(format!(
+            "says nothing of {OURS}, whose log would be off: add a level, as in \"{},info\"",
+            words.join(",")
+        ));
+    }
+    EnvFilter::try_new(words.join(",")).map_err(|error| format!("{error}; write LEVEL or MODULE=LEVEL"))
+}
+
+/// Checks one word: a level, a module of ours, or `MODULE=LEVEL`.
+fn check(word: &str) -> Result<(), String> {
+    if is_level(word) {
+        return Ok(());
+    }
+    let target = target(word);
+    let module = match target.strip_prefix(OURS) {
+        Some("") => return Ok(()),
+        Some(rest) => rest.strip_prefix("::").map(|path| path.split("::").next().unwrap_or_default()),
+        None => None,
+    };
+    match module {
+        Some(module) if MODULES.contains(&module) => Ok(()),
+        // Of another crate, whose modules are its own.
+        None if word.contains('=') && !target.starts_with(OURS) => Ok(()),
+        Some(_) => Err(format!("there is no module {target:?}: {OURS}:: has {}", MODULES.join(", "))),
+        None => Err(format!(
+            "{word:?} is neither a level nor a module of ours: write off, error, warn, info, debug or trace, \
+             or {OURS}::MODULE=LEVEL"
+        )),
+    }
+}
+
+fn is_level(word: &str) -> bool {
+    word.parse::<LevelFilter>().is_ok()
+}
+
+/// Returns what a word is about: without its level, and without spans and their fields.
+fn target(word: &str) -> &str {
+    word.split(['=', '[']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(written: &str) -> String {
+        read(Some(written), "info").map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn levels_and_modules_are_taken_and_nothing_is_the_default() {
+        for written in ["debug", "WARN", "off", "portcullis", "portcullis::net=debug,warn", "h2=trace, info"]
+        {
+            assert!(read(Some(written), "info").is_ok(), "{written:?}");
+        }
+        for nothing in [None, Some(""), Some(" , ")] {
+            assert_eq!(read(nothing, "portcullis=info").unwrap().to_string(), "portcullis=info");
+        }
+    }
+
+    #[test]
+    fn a_word_that_would_switch_the_log_off_is_refused() {
+        for typo in ["warning", "inf", "nonsense", "info,warning"] {
+            assert!(refusal(typo).contains("is neither a level nor a module of ours"), "{typo}");
+        }
+        assert!(refusal("portcullis::nett=debug").contains("there is no module \"portcullis::nett\""));
+        assert!(refusal("portculis=debug").contains("says nothing of portcullis"));
+        assert!(refusal("portcullis=inf").contains("write LEVEL or MODULE=LEVEL"));
+        assert!(refusal("portcullisx=info").contains("is neither"));
+    }
+
+    #[test]
+    fn the_modules_are_those_of_this_crate() {
+        let lines = include_str!("../lib.rs").lines();
+        let mut modules: Vec<&str> =
+            lines.filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+        modules.sort_unstable();
+        assert_eq!(modules, MODULES);
+    }
+}
