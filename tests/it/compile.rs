@@ -303,7 +303,7 @@ fn what_was_tampered_with_is_compiled_anew() {
 }
 
 #[test]
-fn a_cache_behind_a_symbolic_link_is_not_used() {
+fn a_cache_that_is_not_ours_alone_is_not_used_through_a_link_either() {
     let place = Place::new("linked");
     fs::create_dir_all(place.0.join("elsewhere")).unwrap();
     fs::create_dir_all(place.cache().parent().unwrap()).unwrap();

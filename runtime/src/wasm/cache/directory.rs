@@ -8,10 +8,11 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, 
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Opens a directory, which is made with its parents if there is none, for us alone.
+/// Opens a directory, which is made with its parents if there is none, for us alone. A link may lead to
+/// it, as systemd has one lead to what is a dynamic user's, systemd.exec(5): it is followed here, once.
 ///
 /// # Errors
-/// It cannot be made, or it is a symbolic link or no directory.
+/// It cannot be made, or it is no directory.
 pub(super) fn make(path: &Path) -> Result<OwnedFd> {
     use std::os::unix::fs::DirBuilderExt as _;
     match open(path) {
@@ -53,6 +54,8 @@ pub(super) fn examine(path: &Path) -> Result<Option<OwnedFd>> {
     };
     match open(path) {
         Ok(dir) => writable(&dir).map(|()| Some(dir)),
+        // A link to nothing: nobody makes what it leads to.
+        Err(Errno::NOENT) if lstat(path).is_ok() => Err(refused(path, Errno::NOENT)),
         Err(Errno::NOENT) => {
             let above = path.ancestors().skip(1).map(|above| match above.as_os_str() {
                 nothing if nothing.is_empty() => Path::new("."),
@@ -70,12 +73,13 @@ pub(super) fn examine(path: &Path) -> Result<Option<OwnedFd>> {
 }
 
 fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, path, flags, Mode::empty())
 }
 
-/// Insists that a directory is ours, and nobody else's. It is open: from here on everything goes through
-/// the descriptor, whatever comes to be at the path.
+/// Insists that a directory is ours, and nobody else's. It is open: whoever has made a link on the way can
+/// lead us only to what is ours alone, and from here on everything goes through the descriptor, whatever
+/// comes to be at the path.
 fn private(dir: &OwnedFd, path: &Path) -> Result<()> {
     let stat = fstat(dir)?;
     let (shown, ours) = (path.display(), geteuid().as_raw());
@@ -113,7 +117,11 @@ fn other_than_directory(path: &Path) -> Option<&'static str> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => None,
-        FileType::Symlink => Some("a symbolic link"),
+        FileType::Symlink => match statat(CWD, path, AtFlags::empty()) {
+            Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => None,
+            Ok(_) => Some("a symbolic link to what is no directory"),
+            Err(_) => Some("a symbolic link to what is not there"),
+        },
         FileType::RegularFile => Some("a file"),
         FileType::Fifo => Some("a named pipe"),
         FileType::Socket => Some("a socket"),
@@ -149,20 +157,28 @@ mod tests {
     }
 
     #[test]
-    fn a_link_a_file_and_a_directory_open_to_others_are_refused() {
+    fn a_link_is_followed_and_a_file_and_a_directory_open_to_others_are_refused() {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);
         fs::create_dir(at("real")).unwrap();
         symlink(at("real"), at("link")).unwrap();
+        symlink(at("nothing"), at("loose")).unwrap();
+        symlink(at("file"), at("to_file")).unwrap();
         fs::write(at("file"), b"").unwrap();
         for mode in [0o755, 0o770, 0o701] {
             fs::set_permissions(at("real"), fs::Permissions::from_mode(mode)).unwrap();
             assert!(refusal(&at("real")).contains("others may use"), "{mode:o}");
+            assert!(refusal(&at("link")).contains("others may use"), "{mode:o}");
         }
         fs::set_permissions(at("real"), fs::Permissions::from_mode(0o700)).unwrap();
 
         assert!(make_private(&at("real")).is_ok());
-        assert!(refusal(&at("link")).contains("/link is a symbolic link: "));
+        assert!(make_private(&at("link")).is_ok() && examine_private(&at("link")).is_ok());
+        assert!(make_private(&at("link/below")).is_ok());
+        for loose in [at("loose"), at("loose/below")] {
+            assert!(refusal(&loose).contains("/loose is a symbolic link to what is not there: "));
+        }
+        assert!(refusal(&at("to_file")).contains("/to_file is a symbolic link to what is no directory: "));
         assert!(refusal(&at("file")).contains("/file is a file: "));
         assert!(refusal(&at("file/below")).contains("/file is a file: "));
     }
