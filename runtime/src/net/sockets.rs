@@ -90,6 +90,7 @@ impl Sockets {
         };
         let change = sockets.prepare(endpoints)?;
         sockets.apply(change);
+        sockets.activation().untaken().iter().for_each(|idle| tracing::warn!("{idle}"));
         *sockets.left.lock().unwrap_or_else(PoisonError::into_inner) = sockets.activation().left();
         Ok(sockets)
     }

@@ -148,6 +148,17 @@ impl Activation {
         Activation { passed, absence: self.absence.clone() }
     }
 
+    /// Names what systemd passed and nobody accepts from, and how to have it.
+    pub(super) fn untaken(&self) -> Vec<String> {
+        let idle = self.passed.iter().filter(|passed| passed.taken.strong_count() == 0);
+        let idle = idle.filter(|passed| !handover::is_ours(&passed.name));
+        idle.map(|Passed { number, name, fd, .. }| {
+            let address = address(fd);
+            format!("systemd passed {address} (descriptor {number}, {name:?}), which no endpoint takes, so that clients wait there for ever: write fd://, or fd://{number}, in listen")
+        })
+        .collect()
+    }
+
     /// Copies every socket for the next process, in the order in which they were passed.
     pub(super) fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         self.passed.iter().map(|passed| Ok((passed.name.clone(), passed.fd.try_clone()?))).collect()
@@ -216,6 +227,19 @@ impl GivenSocket {
         } else {
             GivenSocket::Tcp(fd.into())
         })
+    }
+}
+
+/// Shows where a socket is bound, as far as one can tell.
+fn address(fd: &OwnedFd) -> String {
+    let bound = rustix::net::getsockname(fd).ok();
+    let tcp = bound.clone().and_then(|bound| std::net::SocketAddr::try_from(bound).ok());
+    let unix = bound.and_then(|bound| rustix::net::SocketAddrUnix::try_from(bound).ok());
+    let path = unix.as_ref().and_then(|unix| unix.path()).map(|path| path.to_string_lossy().into_owned());
+    match (tcp, path) {
+        (Some(tcp), _) => format!("tcp://{tcp}"),
+        (None, Some(path)) => format!("unix://{path}"),
+        (None, None) => "a socket".to_owned(),
     }
 }
 

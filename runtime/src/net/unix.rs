@@ -5,11 +5,11 @@ use super::group;
 use super::occupant::{self, through};
 use super::socket_file::{Lock, SocketFile, open_directory};
 use anyhow::{Context, anyhow, bail};
-use rustix::fs::{Access, AtFlags, Mode, OFlags, RenameFlags, accessat, mkdirat, statat, unlinkat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags, accessat, mkdirat, statat, unlinkat};
 use rustix::io::Errno;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
         Lock::take(&dir, LOCK_WAIT).context("another program is binding in this directory: start again")?;
     occupant::clear(&dir, name)?;
 
-    let nook = Nook::make(&dir, name).map_err(|error| match error.downcast::<Errno>() {
+    let nook = Nook::make(&dir, name, path).map_err(|error| match error.downcast::<Errno>() {
         Ok(why) => unwritable(path, why),
         Err(error) => error,
     })?;
@@ -108,14 +108,24 @@ fn unwritable(path: &Path, why: Errno) -> anyhow::Error {
 impl Nook<'_> {
     /// Makes the directory. Its name is always the same for one socket, so under the lock one that
     /// is there was left by a daemon that was killed, and goes.
-    fn make<'a>(parent: &'a OwnedFd, socket: &OsStr) -> anyhow::Result<Nook<'a>> {
+    fn make<'a>(parent: &'a OwnedFd, socket: &OsStr, path: &Path) -> anyhow::Result<Nook<'a>> {
         let mut name = OsString::from(".");
         name.push(socket);
         name.push(".binding");
         if let Ok(left) = Nook::open(parent, name.clone()) {
             drop(left);
         }
-        mkdirat(parent, &name, Mode::RWXU)?;
+        match mkdirat(parent, &name, Mode::RWXU) {
+            Err(Errno::EXIST) => {
+                let beside = path.with_file_name(&name);
+                bail!(
+                    "{beside}, where the socket is made, is there already, and not ours alone or not empty: \
+                     see what it is, then remove it (rm -r {beside})",
+                    beside = beside.display()
+                )
+            }
+            made => made?,
+        }
         Nook::open(parent, name)
     }
 
@@ -123,11 +133,12 @@ impl Nook<'_> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir =
             rustix::fs::openat(parent, &name, flags, Mode::empty()).with_context(|| format!("{name:?}"))?;
-        let stat = rustix::fs::fstat(&dir)?;
-        let private = Mode::from_raw_mode(stat.st_mode) == Mode::RWXU;
-        if stat.st_uid != rustix::process::geteuid().as_raw() || !private {
-            bail!("the directory {name:?} is not a private one of ours: remove it");
+        if rustix::fs::fstat(&dir)?.st_uid != rustix::process::geteuid().as_raw() {
+            bail!("the directory {name:?} is not ours");
         }
+        // Whatever umask it was made under, and whoever changed it since: of what is open, not of the name.
+        rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", dir.as_raw_fd()), Mode::RWXU, AtFlags::empty())
+            .context("a directory cannot be made ours alone (is /proc mounted?)")?;
         Ok(Nook { parent, name, dir })
     }
 }
@@ -283,13 +294,28 @@ mod tests {
     fn what_a_killed_daemon_left_does_not_stop_the_next() {
         let (dir, path) = place();
         let left = dir.path().join(".p.sock.binding");
+        for mode in [0o700, 0o755, 0o500, 0] {
+            fs::create_dir(&left).unwrap();
+            drop(UnixListener::bind(left.join(HIDDEN)).unwrap());
+            fs::set_permissions(&left, fs::Permissions::from_mode(mode)).unwrap();
+
+            let _made = bound(&path).unwrap();
+
+            assert!(!left.exists(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_lies_where_the_socket_is_made_is_kept_and_its_whole_path_named() {
+        let (dir, path) = place();
+        let left = dir.path().join(".p.sock.binding");
         fs::create_dir(&left).unwrap();
-        fs::set_permissions(&left, fs::Permissions::from_mode(0o700)).unwrap();
-        drop(UnixListener::bind(left.join(HIDDEN)).unwrap());
+        fs::write(left.join("precious"), "").unwrap();
 
-        let _made = bound(&path).unwrap();
+        let refusal = refusal(&path);
 
-        assert!(!left.exists());
+        assert!(refusal.contains(&format!("remove it (rm -r {})", left.display())), "{refusal}");
+        assert!(left.join("precious").exists());
     }
 
     #[test]
