@@ -11,10 +11,12 @@ mod logs;
 mod new;
 mod progress;
 mod replay;
+mod rereading;
 mod run;
 mod serve;
 mod show;
 mod socket;
+mod starting;
 mod swap;
 mod table;
 mod tls;
@@ -25,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::confine::Held;
+use crate::confine::{Held, outlive_large_files};
 use crate::observe::log::{self, Level};
 use crate::observe::plain;
 use crate::wasm::compile;
@@ -84,6 +86,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     // First of all: a daemon that is told something before it listens acts on it afterwards.
     let held = Held::new();
+    outlive_large_files();
     let verb = Cli::parse().verb;
     if matches!(verb, Verb::Serve(_) | Verb::Exec(_)) {
         held.keep();

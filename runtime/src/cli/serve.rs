@@ -1,24 +1,20 @@
 //! `portcullis serve`: the daemon.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ArgAction;
-use notify::RecursiveMode;
-use tracing::warn;
 
+use super::starting::Starting;
 use super::tls::TlsFlags;
-use super::watching::{Watching, ways};
-use super::{progress, start_log};
+use super::{progress, rereading, start_log};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
-use crate::engine::Engine;
 use crate::jobs::{Launch, Source};
-use crate::net::{Endpoint, TlsOptions};
+use crate::net::Endpoint;
 
 /// Serves what a configuration says, until it is told to end.
 ///
@@ -96,8 +92,8 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let over = flags.clone();
     let file = config.clone();
     let source: Source = Arc::new(move || flags.config(&config));
-    let started = SystemTime::now();
     let launch = Launch::of_this_process()?;
+    let starting = Starting::new();
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };
     // Before there is another thread, that of the log included.
     let hardened = daemon::harden(&begun.config, &file, &launch.program);
@@ -113,68 +109,16 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     run_to_end(async {
         match Daemon::start(options).await? {
             Some(daemon) => {
-                let watching = tokio::spawn(watch(file, source, daemon.engine.clone(), started));
+                drop(starting);
+                let rereading =
+                    tokio::spawn(rereading::keep(file, source, daemon.engine.clone(), daemon.standing()));
                 let outcome = daemon.run().await;
-                watching.abort();
+                rereading.abort();
                 outcome
             }
             None => Ok(Exit::Drained),
         }
     })
-}
-
-/// Reloads whenever the configuration or a module has changed on disk, if the configuration wants
-/// it; until it is dropped. What is half written is refused by the reload, and read again when the
-/// rest is there. What has changed since the daemon `started` counts: it may have been read before.
-async fn watch(file: PathBuf, source: Source, engine: Arc<Engine>, started: SystemTime) {
-    let mut watching: Option<Watching> = None;
-    loop {
-        // Anew after every reload: what is watched is in the configuration too. One that cannot be
-        // read leaves the watch as it was.
-        let missed = match source() {
-            Ok(config) if !config.watch => return,
-            Ok(config) => {
-                let files = files(&file, &config);
-                match over(files.clone()) {
-                    Ok(next) => match watching.replace(next) {
-                        Some(mut last) => last.has_changed(),
-                        None => files.iter().any(|file| has_changed_since(file, started)),
-                    },
-                    Err(failure) => return warn!("changes are not watched: {failure:#}"),
-                }
-            }
-            Err(_) => false,
-        };
-        match &mut watching {
-            Some(_) if missed => {}
-            Some(watching) => watching.changed().await,
-            None => return,
-        }
-        daemon::reload(&engine).await;
-    }
-}
-
-/// Lists a configuration, and the modules and certificates it names.
-fn files(file: &Path, config: &Config) -> HashSet<PathBuf> {
-    let modules = config.handlers.iter().map(|handler| handler.module.as_path());
-    let certificates = config.tls.iter().flat_map(TlsOptions::files);
-    modules.chain(certificates).chain([file]).flat_map(ways).collect()
-}
-
-/// Watches files.
-fn over(files: HashSet<PathBuf>) -> Result<Watching> {
-    let dirs = files.iter().filter_map(|file| file.parent()).filter(|dir| dir.is_dir());
-    let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
-    let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
-    Watching::over(dirs, move |path| files.contains(path))
-}
-
-/// Says whether a file was written, or put into its place, since then.
-fn has_changed_since(file: &Path, then: SystemTime) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let then = then.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    // Not the time of the last write, which a file keeps that is moved here.
-    file.symlink_metadata().is_ok_and(|found| u64::try_from(found.ctime()).is_ok_and(|time| time >= then))
 }
 
 /// Runs a daemon and leaves with what it says, also when a module is still being compiled: that
@@ -193,5 +137,6 @@ pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<E
 /// # Errors
 /// The host gives us no threads.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    let _starting = Starting::new();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?)
 }

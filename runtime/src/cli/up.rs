@@ -9,6 +9,7 @@ use notify::RecursiveMode;
 use tracing::{error, info, warn};
 
 use super::build::{self, Depth};
+use super::starting::Starting;
 use super::watching::Watching;
 use super::{curl, progress, say, serve, socket, start_log};
 use crate::config;
@@ -72,6 +73,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         begun: None,
         hardened: Hardened::default(),
     };
+    let starting = Starting::new();
     serve::run_to_end(async {
         let daemon = match Daemon::start(options).await {
             Ok(Some(daemon)) => daemon,
@@ -83,6 +85,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
                 None => return Err(failure),
             },
         };
+        drop(starting);
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
             say(&line);
         }

@@ -15,6 +15,8 @@ const QUIET: Duration = Duration::from_millis(100);
 pub(super) struct Watching {
     /// One is enough: what matters is that something changed, not how often.
     seen: mpsc::Receiver<()>,
+    /// Whether something was seen of which nobody has been told.
+    untold: bool,
     _watcher: RecommendedWatcher,
 }
 
@@ -44,24 +46,29 @@ impl Watching {
         for (dir, mode) in dirs {
             watcher.watch(&dir, mode).with_context(|| dir.display().to_string())?;
         }
-        Ok(Watching { seen, _watcher: watcher })
+        Ok(Watching { seen, untold: false, _watcher: watcher })
     }
 
     /// Reports whether something has changed that nobody waited for. Never waits.
     pub(super) fn has_changed(&mut self) -> bool {
-        self.seen.try_recv().is_ok()
+        self.untold |= self.seen.try_recv().is_ok();
+        std::mem::take(&mut self.untold)
     }
 
     /// Waits until something has changed and nothing changes any more.
     ///
     /// # Cancel safety
-    /// A change that was seen before the future is dropped may be missed.
+    /// A dropped wait loses nothing: the next one tells of what this one saw.
     pub(super) async fn changed(&mut self) {
-        if self.seen.recv().await.is_none() {
-            // The watcher holds the sender for as long as `self` lives.
-            std::future::pending::<()>().await;
+        if !self.untold {
+            if self.seen.recv().await.is_none() {
+                // The watcher holds the sender for as long as `self` lives.
+                std::future::pending::<()>().await;
+            }
+            self.untold = true;
         }
         while let Ok(Some(())) = tokio::time::timeout(QUIET, self.seen.recv()).await {}
+        self.untold = false;
     }
 }
 

@@ -11,4 +11,4 @@ mod signals;
 pub use calls::{Calls, refuse};
 pub use ground::{Ground, Place, Reach, places_beyond};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
-pub use signals::{Held, ignore_changes, let_through};
+pub use signals::{Held, ignore_changes, let_through, outlive_large_files};

@@ -57,6 +57,13 @@ pub fn ignore_changes() {
     }
 }
 
+/// Has a write beyond RLIMIT_FSIZE fail, in this program and in those that it starts, instead of ending
+/// it: how far a file is written is a handler's choice, setrlimit(2).
+pub fn outlive_large_files() {
+    // SAFETY: no code of ours is named, and it is a signal that may be ignored, signal(2).
+    unsafe { libc::signal(libc::SIGXFSZ, SIG_IGN) };
+}
+
 /// Makes the set of what is sent.
 fn sent() -> sigset_t {
     let mut set = MaybeUninit::uninit();

@@ -168,6 +168,11 @@ impl Daemon {
         self.standing.sockets.listeners().iter().map(address).collect()
     }
 
+    /// Returns what the daemon stands on, the configuration in force among it.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.standing.clone()
+    }
+
     /// Waits for a signal to end, then drains: no new connections, at most the grace period for the
     /// requests under way. A second signal ends at once. SIGHUP reloads, SIGUSR2
     /// upgrades.

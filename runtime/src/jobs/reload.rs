@@ -1,6 +1,7 @@
 //! `reload`: builds the next generation aside and publishes it whole, or not at all.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::{Error, Result, anyhow};
 use serde_json::json;
@@ -42,6 +43,7 @@ struct Loaded {
     change: Change,
     tls: Option<Tls>,
     config: Config,
+    read: SystemTime,
 }
 
 impl Handler for Reload {
@@ -72,7 +74,7 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let Loaded { catalog, change, tls, config } =
+        let Loaded { catalog, change, tls, config, read } =
             loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         let catalog = Arc::new(catalog);
         turn.prove(&catalog).await?;
@@ -91,7 +93,7 @@ impl Reload {
         told["changes"]["trials_ended"] = changes::trials(&base);
         turn.publish_loaded(catalog)?;
         // From here on nothing can fail, so that no catalog is served without its sockets.
-        self.standing.adopt(config, tls);
+        self.standing.adopt(config, tls, read);
         self.standing.sockets.apply(change);
         self.standing.sockets.warn_of_clear(self.standing.tls().as_deref());
         if self.standing.server.gate.state() == GateState::Open {
@@ -101,6 +103,7 @@ impl Reload {
     }
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {
+        let read = SystemTime::now();
         let config = (self.source)()?;
         let refused = refusals(&self.standing, self.granted.as_deref(), &config, base);
         if !refused.is_empty() {
@@ -110,7 +113,7 @@ impl Reload {
         let change = self.standing.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(tls), Ok(catalog)) => Ok(Loaded { catalog, change, tls, config }),
+            (Ok(change), Ok(tls), Ok(catalog)) => Ok(Loaded { catalog, change, tls, config, read }),
             (change, tls, catalog) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
                 let errors: Vec<Error> = refused.chain(catalog.err().into_iter().flatten()).collect();

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::warn;
 
@@ -27,6 +28,8 @@ pub struct Standing {
     pub admin: Arc<Sockets>,
     /// What answers their connections.
     pub server: Arc<Server>,
+    /// When the reading of the configuration in force began.
+    adopted: watch::Sender<SystemTime>,
     follower: OnceLock<Follower>,
     /// What the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
@@ -41,7 +44,22 @@ impl Standing {
         server: Arc<Server>,
     ) -> Standing {
         let sockets = Arc::new(sockets);
-        Standing { config, sockets, admin, server, follower: OnceLock::new(), kept: Mutex::default() }
+        let adopted = watch::Sender::new(SystemTime::now());
+        Standing {
+            config,
+            sockets,
+            admin,
+            server,
+            adopted,
+            follower: OnceLock::new(),
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Tells of every configuration that comes into force, by the time at which its reading began: what
+    /// is on disk may be newer by what was written since.
+    pub fn adopted(&self) -> watch::Receiver<SystemTime> {
+        self.adopted.subscribe()
     }
 
     /// Lets go of the sockets: this process accepts from them.
@@ -165,13 +183,14 @@ impl Standing {
     }
 
     /// Puts a configuration into force, as far as it is not in the catalog. Connections that are open
-    /// keep what they were accepted with.
-    pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>) {
+    /// keep what they were accepted with. `read`: when the reading of it began.
+    pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>, read: SystemTime) {
         if let Some(tls) = tls.as_ref().filter(|tls| !self.tls().is_some_and(|old| Arc::ptr_eq(&old, tls))) {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
         self.config.store(Arc::new(config));
+        self.adopted.send_replace(read);
     }
 }
 

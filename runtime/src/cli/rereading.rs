@@ -1,0 +1,113 @@
+//! The reloads that `watch = true` asks for.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use notify::RecursiveMode;
+use tracing::warn;
+
+use super::watching::{Watching, ways};
+use crate::config::Config;
+use crate::daemon;
+use crate::engine::Engine;
+use crate::jobs::{Source, Standing};
+use crate::net::TlsOptions;
+
+/// By how much the time of a change may be too early: Linux keeps it by the tick of its clock, which is
+/// 10 ms where it is coarsest (CONFIG_HZ=100).
+const TICK: Duration = Duration::from_millis(10);
+
+/// Reloads whenever the configuration or a module has changed on disk, for as long as the configuration
+/// that is served wants it, and again once one does; until it is dropped. What is half written is refused
+/// by the reload, and read again when the rest is there.
+pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, standing: Arc<Standing>) {
+    let mut adopted = standing.adopted();
+    let mut watching: Option<Watching> = None;
+    // What was on disk before the last reload that we asked for, which may have been refused.
+    let mut before = HashMap::new();
+    let mut asked = SystemTime::UNIX_EPOCH;
+    loop {
+        // Anew after every reload: what is watched is in the configuration too.
+        let read = (*adopted.borrow_and_update()).max(asked);
+        let served = standing.config.load_full();
+        let files = if served.watch { files(&file, &served, source().ok().as_ref()) } else { HashSet::new() };
+        let next = served.watch.then(|| watch(files.clone())).transpose().unwrap_or_else(|failure| {
+            warn!("changes are not watched until the next reload: {failure:#}");
+            None
+        });
+        let Some(next) = next else {
+            (watching, before) = (None, HashMap::new());
+            if adopted.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let seen = watching.take().is_some_and(|mut last| last.has_changed());
+        // The last watch may not have been told yet of what came before the next one.
+        let newer = files.iter().any(|file| match before.get(file) {
+            Some(before) => *before != Look::at(file),
+            None => Look::at(file).is_some_and(|look| look.changed >= read - TICK),
+        });
+        let missed = seen || newer;
+        let watching = watching.insert(next);
+        if !missed {
+            tokio::select! {
+                () = watching.changed() => {}
+                another = adopted.changed() => match another {
+                    // Somebody else has reloaded: what is to be watched may be other files now.
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            }
+        }
+        (before, asked) =
+            (files.iter().map(|file| (file.clone(), Look::at(file))).collect(), SystemTime::now());
+        daemon::reload(&engine).await;
+    }
+}
+
+/// Lists the files of what is served, and of what is written now: a module for which that was refused may be
+/// mended, and then it is not refused any more.
+fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<PathBuf> {
+    let of = |config: &Config| -> Vec<PathBuf> {
+        let modules = config.handlers.iter().map(|handler| handler.module.as_path());
+        let certificates = config.tls.iter().flat_map(TlsOptions::files);
+        modules.chain(certificates).flat_map(ways).collect()
+    };
+    let named = [Some(served), written].into_iter().flatten().flat_map(of);
+    named.chain(ways(file)).collect()
+}
+
+/// Watches files.
+fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
+    let dirs = files.iter().filter_map(|file| file.parent()).filter(|dir| dir.is_dir());
+    let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
+    let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
+    Watching::over(dirs, move |path| files.contains(path))
+}
+
+/// What tells a file from the one that was there before.
+#[derive(PartialEq, Eq)]
+struct Look {
+    /// When it was written, or put into its place. Not the time of the last write, which a file keeps that
+    /// is moved here.
+    changed: SystemTime,
+    device: u64,
+    inode: u64,
+    length: u64,
+}
+
+impl Look {
+    /// Looks at a file, or at a link itself; none: there is none.
+    fn at(file: &Path) -> Option<Look> {
+        let found = file.symlink_metadata().ok()?;
+        let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);
+        let rest = Duration::from_nanos(u64::try_from(found.ctime_nsec()).ok()?);
+        let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?.checked_add(rest)?;
+        Some(Look { changed, device: found.dev(), inode: found.ino(), length: found.len() })
+    }
+}
