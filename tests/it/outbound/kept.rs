@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{ask, asker};
-use crate::harness::{Daemon, Origin};
+use crate::harness::{Daemon, Origin, until};
 
 /// Starts a daemon whose component may ask this server.
 fn allowing(origin: &Origin) -> (String, Daemon) {
@@ -16,9 +16,10 @@ fn allowing(origin: &Origin) -> (String, Daemon) {
 /// A server that answers `most` requests of a connection with their number, reads one more and leaves.
 fn patient(most: usize) -> Origin {
     let answered = Arc::new(AtomicUsize::new(0));
-    Origin::of("127.0.0.1", move |_, stream| {
+    Origin::of("127.0.0.1", move |head, stream| {
+        let mut body = length(head);
         for turn in 0..=most {
-            if turn == most {
+            if turn == most || stream.read_exact(&mut vec![0; body]).is_err() {
                 return;
             }
             let number = answered.fetch_add(1, Ordering::SeqCst) + 1;
@@ -35,8 +36,15 @@ fn patient(most: usize) -> Origin {
                     Ok(_) | Err(_) => return,
                 }
             }
+            body = length(&String::from_utf8_lossy(&head));
         }
     })
+}
+
+/// Reads from a head how long the body is.
+fn length(head: &str) -> usize {
+    let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    value.map_or(0, |value| value.parse().unwrap())
 }
 
 #[test]
@@ -66,14 +74,60 @@ fn a_call_over_a_connection_that_its_server_leaves_is_made_once_more() {
 }
 
 #[test]
-fn a_request_that_cannot_be_sent_twice_has_a_connection_of_its_own() {
+fn a_request_with_a_body_goes_over_a_connection_that_waits() {
     let origin = patient(100);
     let (url, daemon) = allowing(&origin);
 
-    let said = ask(&daemon, &[format!("GET {url}/"), format!("POST {url}/"), format!("GET {url}/")]);
+    let said = ask(
+        &daemon,
+        &[
+            format!("GET {url}/"),
+            format!("POST {url}/ body"),
+            format!("PUT {url}/ body"),
+            format!("GET {url}/"),
+        ],
+    );
 
-    assert!(said.iter().all(|said| said.starts_with("200 ")), "{said:?}");
-    assert_eq!(origin.hits(), 2, "the second GET goes where the POST or the first GET was");
+    assert_eq!(said, ["200 1", "200 2", "200 3", "200 4"]);
+    assert_eq!(origin.hits(), 1);
+}
+
+#[test]
+fn a_request_that_cannot_be_sent_twice_is_sent_once() {
+    // It reads the head of the second request, and leaves without an answer.
+    let origin = patient(1);
+    let (url, daemon) = allowing(&origin);
+
+    let said = ask(
+        &daemon,
+        &[format!("GET {url}/"), format!("POST {url}/"), format!("GET {url}/"), format!("PUT {url}/ body")],
+    );
+
+    assert_eq!(said[0], "200 1");
+    assert!(said[1].starts_with("broke off: "), "{said:?}");
+    assert_eq!(said[2], "200 2");
+    assert!(said[3].starts_with("broke off: "), "{said:?}");
+    assert_eq!(origin.hits(), 2);
+}
+
+#[test]
+fn a_request_of_any_kind_is_made_anew_where_its_connection_was_closed_before() {
+    let closed = Arc::new(AtomicUsize::new(0));
+    let tell = closed.clone();
+    let origin = Origin::of("127.0.0.1", move |head, stream| {
+        let _body = stream.read_exact(&mut vec![0; length(head)]);
+        // Says nothing of what it is about to do, so that the connection is kept.
+        let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        tell.fetch_add(1, Ordering::SeqCst);
+    });
+    let (url, daemon) = allowing(&origin);
+
+    for turn in 1..=5 {
+        assert_eq!(ask(&daemon, &[format!("POST {url}/ body")]), ["200 ok"], "turn {turn}");
+        until("the connection to be closed", || (closed.load(Ordering::SeqCst) == turn).then_some(()));
+    }
+
+    assert_eq!(origin.hits(), 5);
 }
 
 #[test]

@@ -54,6 +54,13 @@ pub(super) struct Exchange<'a> {
     pub(super) bounds: Bounds,
 }
 
+/// A request that got no answer.
+struct Unanswered {
+    why: CallError,
+    /// The request, if none of it was written and none of its body was read.
+    unsent: Option<Box<Request<CallBody>>>,
+}
+
 /// A call that will be counted, once.
 pub(super) struct Counted {
     caller: Arc<Caller>,
@@ -90,8 +97,12 @@ impl Exchange<'_> {
     /// Sends the request and waits for the head of the response; `dial` makes a connection if none
     /// waits. Follows no redirect.
     ///
-    /// A server may close a connection that waits at the moment at which it is used. So only a request
-    /// that can be sent once more goes over such a one: its method says so, and it has no body.
+    /// A server may close a connection that waits at the moment at which it is used. A request of which
+    /// nothing was written is then sent over a new one, whatever it is. One that was begun is sent
+    /// once more only if that does no harm and it is still there: its method is idempotent (RFC 9110
+    /// §9.2.2) and it has no body, which is read as it is sent. Any other fails, as the server may
+    /// have done what it asks for. hyper-util's client draws the line in the same place, but for the
+    /// second attempt.
     pub(super) async fn run(
         &self,
         dial: impl Future<Output = Result<Channel, CallError>>,
@@ -99,16 +110,20 @@ impl Exchange<'_> {
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {
         let mut request = self.prepare(request);
-        if let Some(again) = repeatable(&request)
-            && let Some(mut link) = self.kept.take(self.origin).await
-        {
-            match self.send(&mut link, request).await {
-                Err(CallError::Incomplete) => request = again,
-                answered => return self.receive(answered?, link, place),
-            }
+        if let Some(mut link) = self.kept.take(self.origin).await {
+            let again = repeatable(&request);
+            let Unanswered { why, unsent } = match self.send(&mut link, request).await {
+                Ok(response) => return self.receive(response, link, place),
+                Err(unanswered) => unanswered,
+            };
+            request = match (unsent, again) {
+                (Some(unsent), _) => *unsent,
+                (None, Some(again)) if matches!(why, CallError::Incomplete) => again,
+                (None, _) => return Err(why),
+            };
         }
         let mut link = Link::open(dial.await?).await.map_err(|error| blame(&error))?;
-        let response = self.send(&mut link, request).await?;
+        let response = self.send(&mut link, request).await.map_err(|unanswered| unanswered.why)?;
         self.receive(response, link, place)
     }
 
@@ -116,15 +131,20 @@ impl Exchange<'_> {
         &self,
         link: &mut Link,
         request: Request<CallBody>,
-    ) -> Result<Response<Incoming>, CallError> {
+    ) -> Result<Response<Incoming>, Unanswered> {
         let Bounds { first_byte, whole, .. } = self.bounds;
         let deadline = (Instant::now() + first_byte).min(whole);
         link.expect_head();
-        match timeout_at(deadline, link.sender.send_request(request)).await {
-            Ok(response) => response.map_err(|error| blame(&error)),
-            Err(_) if deadline == whole => Err(CallError::TimedOut),
-            Err(_) => Err(CallError::FirstByteTimeout),
-        }
+        let why = match timeout_at(deadline, link.sender.try_send_request(request)).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(mut failure)) => {
+                let unsent = failure.take_message().map(Box::new);
+                return Err(Unanswered { why: blame(failure.error()), unsent });
+            }
+            Err(_) if deadline == whole => CallError::TimedOut,
+            Err(_) => CallError::FirstByteTimeout,
+        };
+        Err(Unanswered { why, unsent: None })
     }
 
     fn receive(
@@ -173,7 +193,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Makes a second one of a request that may be sent twice; none: it may not.
+/// Makes a second one of a request that may be sent twice; none: it may not, or cannot.
 fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
