@@ -1,19 +1,32 @@
-//! The engine of components that need the component model's `async`, beside the one for all others.
+//! The engines of components that need the component model's `async`, beside the one for all others.
 
+use std::sync::OnceLock;
+
+use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, Result};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, Result, format_err};
 use wasmtime_wasi::p3;
 
 use super::component::{self, State};
-use super::flavour::Flavour;
+use super::flavour::{Flavour, Making};
 use super::settings::{self, Stacks};
 use super::ticker::Ticker;
 
+/// The engines, each made for the first component that needs it. The code of one runs in the other.
+pub(super) struct Engines {
+    /// Jobs that the pool has room for.
+    jobs: u32,
+    /// What the stacks of guests tell.
+    stacks: Stacks,
+    pooled: Lazy,
+    on_demand: Lazy,
+}
+
+/// An engine, or why it cannot be had.
+type Lazy = OnceLock<Result<Concurrent, String>>;
+
 /// An engine whose stores have several calls under way, and what its components may import.
-///
-/// It has no pool: a store takes as many stacks as it has calls that wait, so that one component
-/// could empty a pool for all. Each job gets its memory from the kernel, which is slower.
 pub(super) struct Concurrent {
     pub(super) engine: Engine,
     pub(super) linker: Linker<State>,
@@ -22,14 +35,57 @@ pub(super) struct Concurrent {
     _ticker: Ticker,
 }
 
+impl Engines {
+    /// Makes none yet. Their pool will have room for `jobs` jobs.
+    pub(super) fn new(jobs: u32, stacks: Stacks) -> Engines {
+        Engines { jobs, stacks, pooled: OnceLock::new(), on_demand: OnceLock::new() }
+    }
+
+    /// Returns the engine for a component.
+    ///
+    /// A store takes a stack for each call between components that waits. One that is made of
+    /// several could empty a pool for all others, so its jobs get their memory from the kernel, each
+    /// anew: that is slower.
+    ///
+    /// # Errors
+    /// wasmtime cannot make it.
+    pub(super) fn of(&self, component: &[u8]) -> Result<&Concurrent> {
+        let made = match Making::of(component) {
+            Making::Whole => self.pooled.get_or_init(|| said(Concurrent::pooled(self.jobs, self.stacks))),
+            Making::Composed => self.on_demand.get_or_init(|| said(Concurrent::on_demand(self.stacks))),
+        };
+        made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
+    }
+}
+
 impl Concurrent {
-    pub(super) fn new(stacks: Stacks) -> Result<Concurrent> {
-        let engine = Engine::new(&settings::config(Flavour::Concurrent, stacks))?;
+    /// Falls back to [`Concurrent::on_demand`] when the host refuses the address space for the pool.
+    fn pooled(jobs: u32, stacks: Stacks) -> Result<Concurrent> {
+        let mut config = settings::config(Flavour::Concurrent, stacks);
+        let pool = settings::concurrent_pool(jobs);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        Concurrent::new(&config).or_else(|why| {
+            warn!("the pool for WASI 0.3 cannot be reserved, each of its jobs gets fresh memory, which is slower: {why:#}");
+            Concurrent::on_demand(stacks)
+        })
+    }
+
+    fn on_demand(stacks: Stacks) -> Result<Concurrent> {
+        Concurrent::new(&settings::config(Flavour::Concurrent, stacks))
+    }
+
+    fn new(config: &Config) -> Result<Concurrent> {
+        let engine = Engine::new(config)?;
         let fingerprint = settings::fingerprint(&engine);
         let linker = linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
         Ok(Concurrent { engine, linker, fingerprint, _ticker: ticker })
     }
+}
+
+/// Keeps what an error says: it is told to everyone who asks again.
+fn said<T>(outcome: Result<T>) -> Result<T, String> {
+    outcome.map_err(|error| format!("{error:#}"))
 }
 
 /// Makes the linker that gives components the world `wasi:http/service`, and beside it what the other
@@ -42,4 +98,28 @@ fn linker(engine: &Engine) -> Result<Linker<State>> {
     p3::random::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_composed_does_not_share_the_pool() {
+        let engines = Engines::new(2, Stacks::Names);
+        let of = |text: &str| &engines.of(&wat::parse_str(text).unwrap()).unwrap().engine;
+
+        let whole = of("(component)");
+        let composed = of(r#"(component (component
+            (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+            (func (canon lift (core func $i "f")))))"#);
+
+        assert!(!Engine::same(whole, composed));
+        assert!(Engine::same(whole, of("(component)")));
+        assert!(whole.pooling_allocator_metrics().is_some());
+        assert!(composed.pooling_allocator_metrics().is_none());
+        let fingerprints = [&engines.pooled, &engines.on_demand]
+            .map(|lazy| lazy.get().unwrap().as_ref().unwrap().fingerprint);
+        assert_eq!(fingerprints[0], fingerprints[1]);
+    }
 }

@@ -1,6 +1,6 @@
-//! The two kinds of engine, and which of them a component needs.
+//! The kinds of engine, and which of them a component needs.
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{CanonicalFunction, ComponentCanonicalSectionReader, Parser, Payload};
 
 use super::{proxy, service};
 
@@ -12,6 +12,16 @@ pub enum Flavour {
     /// Several calls of an instance under way at once: the component model's `async`, on which WASI
     /// 0.3 is built.
     Concurrent,
+}
+
+/// How a component is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Making {
+    /// Of one piece: nothing within it can be called but by the host. As a component cannot be entered
+    /// from itself, and the host calls it once at a time, few of its calls wait at a time.
+    Whole,
+    /// Of components that call one another, as many at a time as their handles allow.
+    Composed,
 }
 
 /// What a program of WASI 0.3 exports.
@@ -43,6 +53,34 @@ impl Asynchronous {
             (None, None) => Asynchronous::Nothing,
         }
     }
+}
+
+impl Making {
+    /// Looks for functions that components within this one give to others. What a toolchain wraps
+    /// its exports in are components as well, but they only rename. What cannot be read is taken for
+    /// the worse.
+    pub(super) fn of(component: &[u8]) -> Making {
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload {
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::ComponentCanonicalSection(section)) if depth > 0 => {
+                    if lifts(section) {
+                        return Making::Composed;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return Making::Composed,
+            }
+        }
+        Making::Whole
+    }
+}
+
+/// Reports whether a section makes a function of a component of one of a module.
+fn lifts(section: ComponentCanonicalSectionReader<'_>) -> bool {
+    section.into_iter().any(|function| matches!(function, Ok(CanonicalFunction::Lift { .. }) | Err(_)))
 }
 
 /// Lists what a component itself exports, up to its first mistake: what lies within it is not its own.
@@ -96,6 +134,19 @@ mod tests {
         let program = r#"(component (instance $i) (export "wasi:cli/run@0.3.2" (instance $i)))"#;
 
         assert_eq!(of(program), Asynchronous::Program("wasi:cli/run@0.3.2".to_owned()));
+    }
+
+    #[test]
+    fn a_component_is_composed_if_one_within_it_has_functions_of_its_own() {
+        let lifting = r#"(core module $m (func (export "f"))) (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))"#;
+        let renaming = r#"(component (import "f" (func $f)) (export "g" (func $f)))"#;
+        let of = |text: String| Making::of(&wat::parse_str(text).unwrap());
+
+        assert_eq!(of(format!("(component {lifting} {renaming})")), Making::Whole);
+        assert_eq!(of(format!("(component {lifting} (component {lifting}))")), Making::Composed);
+        assert_eq!(of(format!("(component (component (component {lifting})))")), Making::Composed);
+        assert_eq!(Making::of(b"\0asm\x0d\0\x01\0\xff\xff"), Making::Composed);
     }
 
     #[test]

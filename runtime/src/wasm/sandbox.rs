@@ -1,21 +1,21 @@
 //! The engine that compiles modules and holds the memory their jobs run in.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tracing::warn;
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail, format_err};
+use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail};
 
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
 use super::compile::Compiler;
 use super::component::State;
-use super::concurrent::Concurrent;
+use super::concurrent::{Concurrent, Engines};
 use super::core::{self, CoreCode};
 use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
@@ -37,8 +37,8 @@ pub struct Sandbox {
     fingerprint: [u8; 32],
     _ticker: Ticker,
     http_03: WasiHttp03,
-    /// Made for the first component that needs it; or why it cannot be had.
-    concurrent: OnceLock<Result<Concurrent, String>>,
+    /// For components that answer HTTP as of WASI 0.3.
+    engines: Engines,
 }
 
 /// What becomes of components that answer HTTP as of WASI 0.3.
@@ -113,7 +113,8 @@ impl Sandbox {
     fn try_new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
         let waiting = jobs.div_ceil(4);
         let places = Arc::new(Semaphore::new(usize::try_from(waiting)?));
-        let config = settings::config(Flavour::Sequential, compilation.stacks);
+        let stacks = compilation.stacks;
+        let config = settings::config(Flavour::Sequential, stacks);
         let mut pooled = config.clone();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs + waiting)));
         let (engine, allocation) = match Engine::new(&pooled) {
@@ -134,7 +135,7 @@ impl Sandbox {
             fingerprint,
             _ticker: ticker,
             http_03,
-            concurrent: OnceLock::new(),
+            engines: Engines::new(jobs + waiting, stacks),
         })
     }
 
@@ -189,20 +190,12 @@ impl Sandbox {
                 "a program of WASI 0.3 (it exports {name}), which this daemon does not run: build it with --target wasm32-wasip2"
             ),
             Asynchronous::Service(name) => match self.http_03 {
-                WasiHttp03::Served => self.concurrent().map(Kind::Service),
+                WasiHttp03::Served => self.engines.of(bytes).map(Kind::Service),
                 WasiHttp03::Refused => bail!(
                     "answers HTTP as of WASI 0.3 (it exports {name}), which is off: set `wasi_http_03 = true` and start anew, or build it for wasi:http 0.2"
                 ),
             },
         }
-    }
-
-    /// Returns the engine for components that need the component model's `async`.
-    fn concurrent(&self) -> Result<&Concurrent> {
-        let concurrent = self
-            .concurrent
-            .get_or_init(|| Concurrent::new(self.compilation.stacks).map_err(|error| format!("{error:#}")));
-        concurrent.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
     }
 
     fn link(&self, kind: &Kind<'_>, artifact: &Artifact) -> Result<Code> {

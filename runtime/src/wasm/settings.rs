@@ -84,6 +84,16 @@ pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
     pool
 }
 
+/// The pool for stores that have several calls under way.
+pub(super) fn concurrent_pool(jobs: u32) -> PoolingAllocationConfig {
+    // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
+    // and one that is kept for the next.
+    const STACKS: u32 = 4;
+    let mut pool = pool(jobs);
+    pool.total_stacks(jobs * STACKS);
+    pool
+}
+
 /// Digests all that machine code depends on besides its module: wasmtime and its settings, the
 /// processor's features, and our own version.
 pub(super) fn fingerprint(engine: &Engine) -> [u8; 32] {
