@@ -31,6 +31,7 @@ mod harness;
 mod http;
 mod http2;
 mod isolation;
+mod kinds;
 mod layering;
 mod lifecycle;
 mod limits;

@@ -195,6 +195,6 @@ pub(super) fn bound<S: Send>(
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
     });
     store.set_hostcall_fuel(HOSTCALL_FUEL);
-    store.set_max_component_handles(limits.handles * 4);
+    handles::bound_own(store, limits.handles);
     handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
 }

@@ -85,7 +85,7 @@ async fn is_special(
     })
 }
 
-/// Puts a look before `open-at`.
+/// Puts a look before `open-at`, which is the way for a component to get handles of files.
 pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Linker<T>) -> Result<()> {
     linker.allow_shadowing(true);
     linker.instance(TYPES)?.func_wrap_async(
@@ -99,6 +99,10 @@ pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Li
             DescriptorFlags,
         )| {
             Box::new(async move {
+                if !handles::has_room(store.data_mut().ctx().table) {
+                    // Of the codes there are, the nearest to `EMFILE`.
+                    return Ok((Err(ErrorCode::InsufficientMemory),));
+                }
                 let mut files = store.data_mut().filesystem();
                 let borrowed = Resource::new_borrow(dir.rep());
                 if let Ok(found) = files.stat_at(borrowed, follow, path.clone()).await

@@ -1,9 +1,9 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use wasmtime::component::ResourceTableError;
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
+use super::handles;
 use super::meter::Meter;
 use crate::job::{Fault, Status};
 use crate::observe::brief;
@@ -39,7 +39,7 @@ pub(super) fn conclude(
     if meter.refused() {
         return Err(Fault::OutOfMemory(meter.most()));
     }
-    if error.chain().any(|cause| matches!(cause.downcast_ref(), Some(ResourceTableError::Full))) {
+    if handles::is_exceeded(&error) {
         return Err(Fault::TooManyHandles(handles));
     }
     if error.is::<PoolConcurrencyLimitError>() {
