@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
-use wasmtime::error::Context as _;
 use wasmtime::{Result, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
-use super::calls::Calling;
-use super::component::{self, State};
+use super::component::{self, Imports, State};
 use super::meter::Meter;
 use super::module;
-use super::outbound::Http;
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What such a component exports.
@@ -22,9 +19,7 @@ pub(super) const INTERFACE: &str = "wasi:cli/run@0.2";
 #[derive(Clone)]
 pub struct CommandCode {
     command: CommandPre<State>,
-    asks: bool,
-    /// Whether it imports what calls jobs.
-    calls: bool,
+    imports: Imports,
 }
 
 impl CommandCode {
@@ -33,10 +28,8 @@ impl CommandCode {
     /// # Errors
     /// It imports what the daemon does not have.
     pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
-        let instance = linker.instantiate_pre(component).context("imports what this daemon does not have")?;
-        let (engine, command) = (linker.engine(), CommandPre::new(instance)?);
-        let (asks, calls) = (component::asks(engine, component), component::calls_jobs(engine, component));
-        Ok(CommandCode { command, asks, calls })
+        let command = CommandPre::new(component::link(linker, component)?)?;
+        Ok(CommandCode { command, imports: Imports::of(component) })
     }
 
     /// Runs one job in a fresh instance.
@@ -48,8 +41,8 @@ impl CommandCode {
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
         let meter = Meter::new(limits.memory, job.usage.clone());
-        let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
-        let http = if self.asks { Http::of(&job, outbound) } else { Http::shut() };
+        let calls = self.imports.calling(&mut job);
+        let http = self.imports.http(&job, outbound);
         module::give(&mut wasi, job);
         let mut store = component::store(self.command.engine(), wasi, meter, &limits, calls);
         store.data_mut().http = http;
@@ -63,7 +56,7 @@ impl CommandCode {
         wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
-        component::prove(self.command.instance_pre(), wasi, limits, self.calls).await
+        component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

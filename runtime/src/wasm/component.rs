@@ -12,7 +12,7 @@ use super::calls::{self, Calling};
 use super::meter::Meter;
 use super::outbound::{self, Http};
 use super::{module, opening, trap};
-use crate::job::{Fault, Limits, Status};
+use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What one instance owns.
 pub(super) struct State {
@@ -22,6 +22,15 @@ pub(super) struct State {
     pub(super) http: Http,
     /// None: the component does not import what calls jobs.
     pub(super) calls: Option<Box<Calling>>,
+}
+
+/// What a component imports that is made only for those that do.
+#[derive(Clone, Copy)]
+pub(super) struct Imports {
+    /// What asks other servers.
+    asks: bool,
+    /// What calls jobs.
+    calls: bool,
 }
 
 impl State {
@@ -43,6 +52,32 @@ impl WasiHttpView for State {
     }
 }
 
+impl Imports {
+    /// The interfaces that ask other servers, of WASI 0.2 and 0.3.
+    const ASKING: [&str; 2] = ["wasi:http/outgoing-handler@", "wasi:http/client@"];
+
+    pub(super) fn of(component: &Component) -> Imports {
+        let (engine, ty) = (component.engine(), component.component_type());
+        let found = |interface: &str| ty.imports(engine).any(|(name, _)| name.starts_with(interface));
+        Imports { asks: Imports::ASKING.into_iter().any(found), calls: found(calls::PACKAGE) }
+    }
+
+    /// Makes what a job asks other servers with.
+    pub(super) fn http(self, job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
+        if self.asks { Http::of(job, outbound) } else { Http::shut() }
+    }
+
+    /// Makes what a job calls others with.
+    pub(super) fn calling(self, job: &mut Job) -> Option<Box<Calling>> {
+        self.calls.then(|| Box::new(Calling::of(job)))
+    }
+
+    /// Makes what an instance has in its place that is no job's.
+    pub(super) fn calling_nothing(self) -> Option<Box<Calling>> {
+        self.calls.then(|| Box::new(Calling::nothing()))
+    }
+}
+
 /// Makes the linker that gives components the worlds `wasi:cli/command` and `wasi:http/proxy`, the
 /// calls of jobs, and nothing else.
 ///
@@ -56,6 +91,14 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
     Ok(linker)
+}
+
+/// Finds the imports of a component.
+///
+/// # Errors
+/// It imports what the daemon does not have.
+pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<InstancePre<State>> {
+    linker.instantiate_pre(component).context("imports what this daemon does not have")
 }
 
 /// Makes the store of an instance.
@@ -74,16 +117,15 @@ pub(super) fn store(
     store
 }
 
-/// Makes an instance and runs none of it but its start function; `calls`: it imports what calls jobs.
+/// Makes an instance and runs none of it but its start function.
 pub(super) async fn prove(
     instance: &InstancePre<State>,
     wasi: WasiCtxBuilder,
     limits: &Limits,
-    calls: bool,
+    imports: Imports,
 ) -> std::result::Result<(), Fault> {
     let meter = Meter::new(limits.memory, Arc::default());
-    let calls = calls.then(|| Box::new(Calling::nothing()));
-    let mut store = store(instance.engine(), wasi, meter, limits, calls);
+    let mut store = store(instance.engine(), wasi, meter, limits, imports.calling_nothing());
     let outcome = instance.instantiate_async(&mut store).await.map(drop);
     conclude(outcome, &store, limits).map(drop)
 }
@@ -95,22 +137,6 @@ pub(super) fn conclude(
     limits: &Limits,
 ) -> std::result::Result<Status, Fault> {
     trap::conclude(outcome, &store.data().meter, limits.handles)
-}
-
-/// Reports whether a component imports what calls jobs.
-pub(super) fn calls_jobs(engine: &Engine, component: &Component) -> bool {
-    component.component_type().imports(engine).any(|(name, _)| name.starts_with(calls::PACKAGE))
-}
-
-/// The interfaces that ask other servers, of WASI 0.2 and 0.3.
-const ASKING: [&str; 2] = ["wasi:http/outgoing-handler@", "wasi:http/client@"];
-
-/// Reports whether a component asks other servers; if not, it need not be given what carries that out.
-pub(super) fn asks(engine: &Engine, component: &Component) -> bool {
-    component
-        .component_type()
-        .imports(engine)
-        .any(|(name, _)| ASKING.iter().any(|interface| name.starts_with(interface)))
 }
 
 /// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.

@@ -117,12 +117,11 @@ impl Http {
 
 impl WasiHttpHooks for Hooks {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        // Who has passed a request on is ours to say: a guest would say that nobody has.
-        Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || name.as_str() == "cdn-loop")
+        Arc::new(is_forbidden)
     }
 
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        DEFAULT_FORBIDDEN_HEADERS.contains(name) || name.as_str() == "cdn-loop"
+        is_forbidden(name)
     }
 
     fn send_request(
@@ -165,6 +164,12 @@ impl WasiHttpHooks for Hooks {
     fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK
     }
+}
+
+/// Reports whether a guest may not set a field. Who has passed a request on is ours to say: a guest
+/// would say that nobody has.
+fn is_forbidden(name: &HeaderName) -> bool {
+    DEFAULT_FORBIDDEN_HEADERS.contains(name) || name.as_str() == "cdn-loop"
 }
 
 /// Maps every way a call can fail to what a guest is told.

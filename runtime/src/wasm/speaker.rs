@@ -5,17 +5,15 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
-use wasmtime::error::Context as _;
 use wasmtime::{Result, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use super::calls::Calling;
-use super::component::{self, State};
+use super::component::{self, Imports, State};
 use super::idle::Idle;
 use super::meter::Meter;
-use super::outbound::Http;
 use super::retarget::Retarget;
 use super::{module, proxy, service};
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
@@ -27,10 +25,7 @@ const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is 
 #[derive(Clone)]
 pub struct SpeakerCode {
     version: Version,
-    /// Whether it asks other servers.
-    asks: bool,
-    /// Whether it imports what calls jobs.
-    calls: bool,
+    imports: Imports,
     /// Places for instances that wait for a request, over all handlers.
     places: Arc<Semaphore>,
 }
@@ -77,7 +72,7 @@ impl SpeakerCode {
         component: &Component,
         places: Arc<Semaphore>,
     ) -> Result<SpeakerCode> {
-        let version = Version::Proxy(ProxyPre::new(instance(linker, component)?)?);
+        let version = Version::Proxy(ProxyPre::new(component::link(linker, component)?)?);
         Ok(SpeakerCode::new(version, component, places))
     }
 
@@ -90,14 +85,12 @@ impl SpeakerCode {
         component: &Component,
         places: Arc<Semaphore>,
     ) -> Result<SpeakerCode> {
-        let version = Version::Service(ServicePre::new(instance(linker, component)?)?);
+        let version = Version::Service(ServicePre::new(component::link(linker, component)?)?);
         Ok(SpeakerCode::new(version, component, places))
     }
 
     fn new(version: Version, component: &Component, places: Arc<Semaphore>) -> SpeakerCode {
-        let engine = version.instance().engine();
-        let (asks, calls) = (component::asks(engine, component), component::calls_jobs(engine, component));
-        SpeakerCode { version, asks, calls, places }
+        SpeakerCode { version, imports: Imports::of(component), places }
     }
 
     /// Makes room for instances that answer so many requests each.
@@ -120,8 +113,8 @@ impl SpeakerCode {
             let _told = job.stderr.write_all(NO_PROGRAM).await;
             return Ok(Status::ERROR);
         };
-        let calls = self.calls.then(|| Box::new(Calling::of(&mut job)));
-        let http = self.http(&job, outbound);
+        let calls = self.imports.calling(&mut job);
+        let http = self.imports.http(&job, outbound);
         let Some(idle) = idle else {
             let mut store = self.fresh(wasi(), job.stderr.clone(), &job, calls);
             store.data_mut().http = http;
@@ -170,7 +163,7 @@ impl SpeakerCode {
         job: &Job,
     ) -> std::result::Result<Warm, std::result::Result<Status, Fault>> {
         let log = Arc::new(Retarget::default());
-        let calls = self.calls.then(|| Box::new(Calling::nothing()));
+        let calls = self.imports.calling_nothing();
         let mut store = self.fresh(wasi, Output::to(vec![log.clone()]), job, calls);
         match self.version.instantiate(&mut store).await {
             Ok(instance) => Ok(Warm { store, instance, log, answered: 0 }),
@@ -184,12 +177,7 @@ impl SpeakerCode {
         wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
-        component::prove(self.version.instance(), wasi, limits, self.calls).await
-    }
-
-    /// Makes what a job asks other servers with.
-    fn http(&self, job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
-        if self.asks { Http::of(job, outbound) } else { Http::shut() }
+        component::prove(self.version.instance(), wasi, limits, self.imports).await
     }
 
     /// Makes the store of an instance that prints to `log`.
@@ -232,8 +220,4 @@ impl Instance {
             Instance::Service(service) => Box::pin(service::answer(store, service, proxied, job)).await,
         }
     }
-}
-
-fn instance(linker: &Linker<State>, component: &Component) -> Result<InstancePre<State>> {
-    linker.instantiate_pre(component).context("imports what this daemon does not have")
 }
