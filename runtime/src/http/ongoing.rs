@@ -86,10 +86,10 @@ impl Work {
     }
 }
 
-/// Notes on a job that is about to be dropped, since what it answers is no answer, that this is why: it
-/// counts as that, and not as one whose client has left as well.
+/// Notes on a job that is about to be dropped, since what it answers is no answer or too long, that this
+/// is why: it counts as that, and not as one whose client has left as well.
 pub(super) fn disown(stop: &Stop, fault: &Fault) {
-    if let Fault::BadAnswer(_) = fault {
+    if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
         stop.raise(StopReason::NoAnswer);
     }
 }

@@ -3,14 +3,14 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::job::{Fault, Output, RequestBody};
+use crate::job::{Entry, Fault, Job, Output, RequestBody};
 
 /// A request's body, as the component reads it.
 pub(super) struct Ours {
@@ -25,21 +25,33 @@ pub(super) struct Lent(Arc<Mutex<Option<RequestBody>>>);
 /// The fault that a body ended with, which is the job's end as well: what the component makes of an
 /// error that it reads, or of a reader that is gone, does not count.
 #[derive(Clone, Default)]
-pub(super) struct Broken(Arc<Mutex<Option<Fault>>>);
+pub(super) struct Broken(Arc<Mutex<Breach>>);
+
+#[derive(Default)]
+struct Breach {
+    fault: Option<Fault>,
+    /// Wakes the component; none: it has ended, or not begun.
+    at_work: Option<Waker>,
+}
+
+/// Says at its drop that the component has ended.
+struct Ending<'a>(&'a Broken);
 
 /// A response's body, as the component writes it: counted, and no longer than it may be.
 pub(super) struct Theirs {
     body: WasiBody,
     written: Written,
+    /// Whether it waits for the end of its job, which says why it breaks off.
+    ending: bool,
 }
 
 /// The account of a response's body.
 pub(super) struct Written {
     /// Without a destination: it counts.
-    pub(super) output: Output,
-    /// Bytes it may have.
-    pub(super) most: u64,
-    pub(super) broken: Broken,
+    output: Output,
+    /// Whose limit it has, and whose failure it is to go beyond it.
+    entry: Arc<Entry>,
+    broken: Broken,
 }
 
 impl Ours {
@@ -63,7 +75,8 @@ impl Body for Ours {
         let next = ready!(Pin::new(body).poll_frame(context));
         Poll::Ready(next.map(|frame| {
             frame.map_err(|fault| {
-                self.broken.set(fault);
+                // A component that has ended is not to blame for it.
+                let _ended = self.broken.end_with(fault);
                 Error::ConnectionTerminated
             })
         }))
@@ -90,27 +103,59 @@ impl Lent {
 }
 
 impl Broken {
-    fn set(&self, fault: Fault) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    /// Ends the component with a fault.
+    ///
+    /// # Errors
+    /// It has ended by itself: gives the fault back.
+    fn end_with(&self, fault: Fault) -> std::result::Result<(), Fault> {
+        let mut breach = self.lock();
+        let Breach { fault: first, at_work: Some(waker) } = &mut *breach else { return Err(fault) };
+        first.get_or_insert(fault);
+        waker.wake_by_ref();
+        Ok(())
     }
 
     /// Lets a component work until it ends, or a body of its request or response breaks off.
     pub(super) async fn end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = pin!(work);
+        let _ending = Ending(self);
         poll_fn(|context| {
+            self.lock().at_work.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
             let outcome = work.as_mut().poll(context);
-            match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                Some(fault) => Poll::Ready(Err(wasmtime::Error::new(fault))),
-                None => outcome,
+            let mut breach = self.lock();
+            if let Some(fault) = breach.fault.take() {
+                return Poll::Ready(Err(wasmtime::Error::new(fault)));
             }
+            if outcome.is_ready() {
+                // Under the same lock: no fault comes in between and is lost.
+                breach.at_work = None;
+            }
+            outcome
         })
         .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Breach> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.lock().at_work = None;
+    }
+}
+
+impl Written {
+    /// Starts the account of a job's response.
+    pub(super) fn by(job: &Job, broken: Broken) -> Written {
+        Written { output: job.stdout.clone(), entry: job.entry.clone(), broken }
     }
 }
 
 impl Theirs {
     pub(super) fn new(body: WasiBody, written: Written) -> Theirs {
-        Theirs { body, written }
+        Theirs { body, written, ending: false }
     }
 }
 
@@ -122,6 +167,9 @@ impl Body for Theirs {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if self.ending {
+            return Poll::Pending;
+        }
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             None => return Poll::Ready(None),
             Some(Err(error)) => {
@@ -131,11 +179,18 @@ impl Body for Theirs {
             Some(Ok(frame)) => frame,
         };
         if let Some(bytes) = frame.data_ref() {
-            let Written { output, most, broken } = &self.written;
+            let Written { output, entry, broken } = &self.written;
+            let most = entry.limits.output;
             let _counted = output.write(bytes);
-            if output.written() > *most {
-                broken.set(Fault::OutputTooLarge(*most));
-                return Poll::Ready(Some(Err(Fault::OutputTooLarge(*most))));
+            if output.written() > most {
+                let Err(fault) = broken.end_with(Fault::OutputTooLarge(most)) else {
+                    // Told by the job's end, which is counted once and wakes whoever reads this.
+                    self.ending = true;
+                    return Poll::Pending;
+                };
+                // What it left behind is read after its end, which was counted as a good one.
+                entry.record.blame(fault.code());
+                return Poll::Ready(Some(Err(fault)));
             }
         }
         Poll::Ready(Some(Ok(frame)))

@@ -31,8 +31,7 @@ pub(super) async fn answer(
     };
     let (parts, body) = request.into_parts();
     let (body, lent) = Ours::lend(body, broken.clone());
-    let written =
-        Written { output: job.stdout.clone(), most: job.entry.limits.output, broken: broken.clone() };
+    let written = Written::by(job, broken.clone());
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, Request::from_parts(parts, body))?;
     let response = http.new_response_outparam_from_callback(move |response| {

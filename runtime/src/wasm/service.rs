@@ -31,8 +31,7 @@ pub(super) async fn answer(
     let (parts, body) = request.into_parts();
     // Not taken back when the handler is done: it may have made this body the response's.
     let (body, lent) = Ours::lend(body, broken.clone());
-    let written =
-        Written { output: job.stdout.clone(), most: job.entry.limits.output, broken: broken.clone() };
+    let written = Written::by(job, broken.clone());
     // What it makes of the body in the end is its own affair.
     let (request, _processed) =
         Request::from_http(store.data_mut().http().hooks, http::Request::from_parts(parts, body));
