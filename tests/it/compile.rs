@@ -306,6 +306,7 @@ fn what_was_tampered_with_is_compiled_anew() {
 fn a_cache_that_is_not_ours_alone_is_not_used_through_a_link_either() {
     let place = Place::new("linked");
     fs::create_dir_all(place.0.join("elsewhere")).unwrap();
+    fs::set_permissions(place.0.join("elsewhere"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::create_dir_all(place.cache().parent().unwrap()).unwrap();
     symlink(place.0.join("elsewhere"), place.cache()).unwrap();
 
