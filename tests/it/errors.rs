@@ -160,14 +160,15 @@ fn output_that_is_no_answer_is_a_502() {
 
 #[test]
 fn a_guest_that_computes_too_long_is_a_504() {
-    let daemon = failing("limits = { cpu = \"100ms\", time = \"20s\" }", Program::new().spin());
+    let daemon = failing("limits = { cpu = \"100ms\", time = \"60s\" }", Program::new().spin());
     let start = Instant::now();
 
     let response = daemon.get("/");
 
     assert_eq!(response.status(), 504);
     assert_eq!(complaint(&response), "stopped at its processor limit of 100ms (limits.cpu)\n");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    // By the clock it takes as long as others on the processor leave it, and less than `limits.time`.
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
