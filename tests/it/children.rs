@@ -34,6 +34,12 @@ fn with_its_compiler_sent(verb: &mut Command, signals: &[Signal]) -> (Option<i32
     (status.code(), log.whole())
 }
 
+/// The same of a `check` that compiles a bomb.
+fn with_the_compiler_of_check_sent(signals: &[Signal]) -> (Option<i32>, String) {
+    let setup = Setup::one("", &bomb());
+    with_its_compiler_sent(portcullis().arg("check").current_dir(setup.path("")), signals)
+}
+
 /// Has a job fail, and returns the record of it.
 fn record(dir: &Path) -> String {
     let setup = Setup::one("record = \"failures\"\n", &Program::new().trap().wasm());
@@ -70,14 +76,14 @@ fn check_run_and_replay_compile_in_a_child_that_may_fail_alone() {
 
 #[test]
 fn what_is_sent_to_everybody_does_not_end_a_child_that_compiles() {
-    let setup = Setup::one("", &bomb());
-    let mut check = portcullis();
-    check.arg("check").current_dir(setup.path(""));
-
-    let (status, said) = with_its_compiler_sent(
-        &mut check,
-        &[Signal::HUP, Signal::INT, Signal::TERM, Signal::USR1, Signal::USR2, Signal::KILL],
-    );
+    let (status, said) = with_the_compiler_of_check_sent(&[
+        Signal::HUP,
+        Signal::INT,
+        Signal::TERM,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::KILL,
+    ]);
 
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("one.wasm: the compiler was killed: "), "{said}");
@@ -85,11 +91,7 @@ fn what_is_sent_to_everybody_does_not_end_a_child_that_compiles() {
 
 #[test]
 fn a_signal_that_nobody_holds_back_is_no_mistake_of_the_compilers() {
-    let setup = Setup::one("", &bomb());
-    let mut check = portcullis();
-    check.arg("check").current_dir(setup.path(""));
-
-    let (_, said) = with_its_compiler_sent(&mut check, &[Signal::ALARM]);
+    let (_, said) = with_the_compiler_of_check_sent(&[Signal::ALARM]);
 
     assert!(said.contains("the compiler was ended by signal 14, which somebody sent it"), "{said}");
 }

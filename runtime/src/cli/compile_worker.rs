@@ -19,11 +19,10 @@ pub(super) struct Args {
 /// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
 pub(super) fn work(args: Args) -> ExitCode {
     let flavour = if args.concurrent { Flavour::Concurrent } else { Flavour::Sequential };
-    let stacks = if args.lines { Stacks::Lines } else { Stacks::Names };
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is nothing for a terminal: this verb is for the daemon"))
     } else {
-        compile::work(flavour, stacks)
+        compile::work(flavour, Stacks::of(args.lines))
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

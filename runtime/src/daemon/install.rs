@@ -47,7 +47,7 @@ pub(super) fn install(
     let compilation = Compilation {
         compiler: Compiler::child(),
         cache: cache(&config.cache),
-        stacks: if config.source_lines { Stacks::Lines } else { Stacks::Names },
+        stacks: Stacks::of(config.source_lines),
     };
     let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;

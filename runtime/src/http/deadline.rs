@@ -147,8 +147,8 @@ impl Progress {
         self.0.room.notified().await;
     }
 
-    /// Notes whether something of HTTP/2 is to be written, or an answer has begun to be and not ended: h2 keeps what its client has no room
-    /// for, so that a stream that is over may have some on its way.
+    /// Notes whether something of HTTP/2 is to be written, or an answer has begun to be and not ended: h2
+    /// keeps what its client has no room for, so that a stream that is over may have some on its way.
     pub(super) fn holds(&self, is_holding: bool) {
         self.0.holding.store(is_holding, Ordering::Relaxed);
     }

@@ -21,6 +21,13 @@ pub enum Stacks {
     Lines,
 }
 
+impl Stacks {
+    /// Says what is wanted: files and lines, or names alone.
+    pub fn of(lines: bool) -> Stacks {
+        if lines { Stacks::Lines } else { Stacks::Names }
+    }
+}
+
 /// The settings that all engines of a flavour share, and so all that machine code depends on.
 pub(super) fn config(flavour: Flavour, stacks: Stacks) -> Config {
     let details = match stacks {
