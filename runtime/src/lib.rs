@@ -11,6 +11,7 @@
 //!
 //! | layer | module | holds |
 //! |---|---|---|
+//! | 0 | [`budget`] | what the process has once, and how handlers share it |
 //! | 0 | [`given`] | files that an operator names: read whole, within a bound, never waited for |
 //! | 0 | [`observe`] | the log, the profiler, what is counted of the process itself, what the service manager is told |
 //! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
@@ -51,6 +52,7 @@
 //! 4. Every failure has an owner: 4xx the caller's, 502 and 504 the handler's, 503 load's, 500 ours.
 //! 5. Nothing is appended after a response's head: a late failure resets the stream.
 
+pub mod budget;
 pub mod confine;
 pub mod given;
 pub mod observe;

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod answers;
 mod bodiless;
+mod budgets;
 mod calls;
 mod cases;
 mod children;

@@ -54,6 +54,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
         idle_exit: report.settle(file.idle_exit.as_ref(), None, scalar::deadline_or_none),
         jobs,
+        total_memory: limits::total_memory(file.limits.as_ref(), report),
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
         version_prefix,
         version_header: match file.version_header {

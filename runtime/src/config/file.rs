@@ -158,6 +158,8 @@ table! {
     /// `[limits]` and `handler.NAME.limits`: what a job may use.
     Limits {
         memory: Scalar,
+        /// Of all jobs together; of `[limits]` alone.
+        total_memory: Scalar,
         time: Scalar,
         cpu: Scalar,
         body: Scalar,

@@ -52,6 +52,7 @@ pub(super) fn read(
     let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
+    limits::own_only(handler.limits.as_ref(), report);
     let mapping = mapping(handler, report);
     let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
     let recording = recording(handler, report);

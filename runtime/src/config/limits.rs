@@ -1,11 +1,13 @@
 //! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
 
 use super::file;
+use super::meant::TotalMemory;
 use super::outbound;
-use super::reader::At;
+use super::reader::{At, Scalar};
 use super::report::Report;
 use super::scalar;
-use crate::engine::most_of_one;
+use super::units::Size;
+use crate::budget::most_of_one;
 use crate::job::Limits;
 
 /// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
@@ -17,11 +19,37 @@ const LONGEST_QUEUE: usize = 65_536;
 /// The most handles of a job: a fraction of Linux's default for fs.nr_open.
 const MOST_HANDLES: usize = 65_536;
 
+/// The least memory of all jobs together: an eighth is kept, of which a handler that holds little may
+/// have a quarter.
+const LEAST_MEMORY: u64 = 2 << 20;
+
 /// What bounds the bounds.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// Jobs at once over all handlers.
     pub(super) jobs: usize,
+}
+
+/// Reads how much memory all jobs may have together.
+pub(super) fn total_memory(written: Option<&At<file::Limits>>, report: &Report<'_>) -> TotalMemory {
+    let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
+    report.settle(at, TotalMemory::Auto, |scalar| match scalar {
+        Scalar::Text(text) if text == "auto" => Ok(TotalMemory::Auto),
+        Scalar::Text(text) if text == "none" => Ok(TotalMemory::Unlimited),
+        Scalar::Text(text) if text.parse::<Size>().is_err() => {
+            Err(format!("wanted a size such as \"4GiB\", \"auto\" or \"none\", found {text:?}"))
+        }
+        other => scalar::size_in_memory(LEAST_MEMORY..=1 << 50)(other).map(TotalMemory::Bytes),
+    })
+}
+
+/// Refuses a setting of a handler that is of all jobs together.
+pub(super) fn own_only(written: Option<&At<file::Limits>>, report: &Report<'_>) {
+    let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
+    if let Some(At { key, line, .. }) = at {
+        let advice = "is of all handlers together: set total_memory in [limits], and here limits.memory";
+        report.add(*line, key, advice);
+    }
 }
 
 /// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.

@@ -35,6 +35,8 @@ pub struct Config {
     pub idle_exit: Option<Duration>,
     /// Jobs at once over all handlers, 1 to 4096.
     pub jobs: usize,
+    /// The memory of all jobs together.
+    pub total_memory: TotalMemory,
     /// Whether each request is logged.
     pub access_log: bool,
     /// Whether each route also answers behind `/v1.14`.
@@ -71,6 +73,17 @@ pub struct Config {
     pub handlers: Vec<HandlerConfig>,
     /// The routes, in the order of the file: to handlers that are there, without conflicts.
     pub routes: Vec<RouteConfig>,
+}
+
+/// How much memory all jobs may have together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TotalMemory {
+    /// What the control group or the machine has, less what the daemon needs itself.
+    Auto,
+    /// So many bytes.
+    Bytes(usize),
+    /// As much as `limits.memory` and `jobs` come to.
+    Unlimited,
 }
 
 /// Where compiled modules are kept.

@@ -24,7 +24,7 @@ mod websocket;
 pub use hardening::Hardening;
 pub use meant::{
     Ca, CacheDir, Config, HandlerConfig, HttpLimits, Mount, Outbound, Probe, Recording, RouteConfig, Secret,
-    UnixOptions,
+    TotalMemory, UnixOptions,
 };
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};

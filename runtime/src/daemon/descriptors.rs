@@ -1,47 +1,108 @@
-//! How many connections the file descriptors of the process allow.
+//! The file descriptors of the process: how many there are, and what they are for.
 
 use anyhow::{Result, bail};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::warn;
 
-use crate::config::HttpLimits;
+use super::demand;
+use crate::config::{Config, HandlerConfig, HttpLimits};
+use crate::wasm::Files;
 
-/// Descriptors that are kept from connections: 64 for those of operators, as many for sockets that
-/// listen, the log, modules and mounts. Half of them, where there are few.
-const RESERVE: usize = 128;
+/// The most that are asked for: Linux's default for fs.nr_open. The kernel's table grows with its use.
+const MOST: u64 = 1 << 20;
+
+/// Descriptors that neither clients nor jobs have: 64 for operators, and as many as that twice for
+/// sockets that listen, the log, modules that are loaded and compiled, records and look-ups. A quarter,
+/// where there are few.
+const RESERVE: usize = 192;
 
 /// The most connections unless more are asked for: they are cheap, but not free.
 const DEFAULT_MOST: usize = 32 << 10;
 
-/// How many connections there may be, in all and of one address.
+/// What the descriptors are for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Most {
+    /// All of them.
+    descriptors: usize,
     pub(super) connections: usize,
+    /// Of these, those of one address.
     pub(super) of_one: usize,
+    /// What jobs may hold: mounts, files and connections to other servers.
+    pub(super) jobs: usize,
 }
 
-/// Says how many connections there may be. Unless it is configured, half of the descriptors the process
-/// may have: the other half is for files and mounts of jobs.
+/// Raises what this process is allowed to what it may allow itself: 1024, the usual soft limit, is for
+/// programs that use select(2), and here are none.
+pub(super) fn raise() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = maximum.map_or(MOST, |most| most.min(MOST));
+    if current.is_some_and(|current| current < wanted)
+        && let Err(refusal) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
+    {
+        warn!("the limit of open files stays at {}: {refusal}", current.unwrap_or_default());
+    }
+}
+
+/// Says what descriptors are for. Unless it is configured, half of them are for connections.
 ///
 /// # Errors
-/// More are asked for than there can be descriptors for.
-pub(super) fn connections(http: &HttpLimits) -> Result<Most> {
+/// More connections are asked for than there can be descriptors for.
+pub(super) fn shares(config: &Config) -> Result<Most> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    most(http, usize::try_from(descriptors).unwrap_or(usize::MAX))
+    let idle = config.handlers.iter().map(idle).sum();
+    let wanted = demand::most(config, of_job).sum;
+    most(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
 }
 
-fn most(http: &HttpLimits, descriptors: usize) -> Result<Most> {
-    let reserve = RESERVE.min(descriptors / 2);
+/// Says what a handler holds whether or not a job of it runs.
+fn idle(handler: &HandlerConfig) -> usize {
+    if handler.mounts.is_empty() { 0 } else { Files::held_idle(handler.mounts.len()) }
+}
+
+/// `idle` are held by handlers that do nothing, and `wanted` by jobs at most.
+fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<Most> {
+    let reserve = RESERVE.min(descriptors / 4);
+    let free = (descriptors - reserve).saturating_sub(idle);
+    // What jobs have in any case: without it, no job with a mount could run.
+    let least = (free / 4).max(descriptors / 8).min(wanted);
+    let limit = free.saturating_sub(least);
     let connections = match http.connections {
-        Some(wanted) if wanted > descriptors - reserve => bail!(
+        Some(wanted) if wanted > limit => bail!(
             "http.connections: {wanted} connections need {} file descriptors, and this process may have \
-             {descriptors}: allow it more (LimitNOFILE= in its unit, `ulimit -n` in a shell), or ask for {} at most",
-            wanted + reserve,
-            descriptors - reserve
+             {descriptors}: allow it more (LimitNOFILE= in its unit, `ulimit -n` in a shell), or ask for {limit} at most",
+            wanted.saturating_add(descriptors - limit),
         ),
         Some(wanted) => wanted,
-        None => (descriptors / 2).clamp(1, DEFAULT_MOST),
+        None => (descriptors / 2).min(limit).clamp(1, DEFAULT_MOST),
     };
-    Ok(Most { connections, of_one: http.connections_per_peer.unwrap_or(connections.div_ceil(2)) })
+    let jobs = free.saturating_sub(connections).max(least);
+    let of_one = http.connections_per_peer.unwrap_or(connections.div_ceil(2));
+    Ok(Most { descriptors, connections, of_one, jobs })
+}
+
+impl Most {
+    /// Says what the configuration asks for beyond what jobs may hold, and what to do.
+    pub(super) fn lack(&self, config: &Config) -> Option<String> {
+        let wanted = demand::most(config, of_job);
+        (wanted.sum > self.jobs).then(|| {
+            format!(
+                "limits.handles: jobs may hold {} file descriptors at once ({wanted}), and {} of {} are for them: beyond \
+                 them opening is refused (EMFILE), and the next job waits; allow the process more (LimitNOFILE= in its \
+                 unit, `ulimit -n` in a shell), or lower limits.handles or limits.concurrency",
+                wanted.sum, self.jobs, self.descriptors
+            )
+        })
+    }
+}
+
+/// Says how many descriptors a job of a handler may hold.
+fn of_job(handler: &HandlerConfig) -> usize {
+    let files = match handler.mounts.len() {
+        0 => 0,
+        mounts => Files::held_by_job(mounts) + handler.limits.handles,
+    };
+    let calls = if handler.outbound.allow.is_empty() { 0 } else { handler.limits.outbound.at_once };
+    files + calls
 }
 
 #[cfg(test)]
@@ -54,24 +115,38 @@ mod tests {
 
     #[test]
     fn half_of_the_descriptors_are_for_connections_and_half_of_those_for_one_address() {
-        let found = |descriptors| most(&asked(None, None), descriptors).unwrap();
+        let found = |descriptors| {
+            let Most { connections, of_one, jobs, .. } =
+                most(&asked(None, None), descriptors, 0, 1000).unwrap();
+            (connections, of_one, jobs)
+        };
 
-        assert_eq!(found(1024), Most { connections: 512, of_one: 256 });
-        assert_eq!(found(1 << 30), Most { connections: DEFAULT_MOST, of_one: DEFAULT_MOST / 2 });
-        assert_eq!(found(3), Most { connections: 1, of_one: 1 });
+        assert_eq!(found(1024), (512, 256, 320));
+        assert_eq!(found(1 << 20), (DEFAULT_MOST, DEFAULT_MOST / 2, (1 << 20) - RESERVE - DEFAULT_MOST));
+        assert_eq!(found(64), (32, 16, 16));
+        assert_eq!(found(3), (1, 1, 2));
+    }
+
+    #[test]
+    fn handlers_that_hold_descriptors_while_idle_leave_fewer_to_connections_and_jobs() {
+        let Most { connections, jobs, .. } = most(&asked(None, None), 1024, 400, 1000).unwrap();
+
+        assert_eq!((connections, jobs), (304, 128));
     }
 
     #[test]
     fn connections_are_allowed_up_to_the_reserve_and_refused_one_beyond() {
-        let at = most(&asked(Some(1024 - RESERVE), Some(7)), 1024);
-        let beyond = most(&asked(Some(1024 - RESERVE + 1), Some(7)), 1024);
+        let at = most(&asked(Some(624), Some(7)), 1024, 0, 1000);
+        let beyond = most(&asked(Some(625), Some(7)), 1024, 0, 1000);
 
-        assert_eq!(at.unwrap(), Most { connections: 896, of_one: 7 });
+        assert_eq!(at.unwrap(), Most { descriptors: 1024, connections: 624, of_one: 7, jobs: 208 });
         let refusal = beyond.unwrap_err().to_string();
         assert!(
-            refusal.starts_with("http.connections: 897 connections need 1025 file descriptors"),
+            refusal.starts_with("http.connections: 625 connections need 1025 file descriptors"),
             "{refusal}"
         );
-        assert!(refusal.ends_with("or ask for 896 at most"), "{refusal}");
+        assert!(refusal.ends_with("or ask for 624 at most"), "{refusal}");
+        // Where no job opens anything, nothing is left for that.
+        assert!(most(&asked(Some(832), None), 1024, 0, 0).is_ok());
     }
 }

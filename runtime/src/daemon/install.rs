@@ -29,6 +29,8 @@ pub(super) struct Operating<'a> {
     pub(super) admin: &'a Admin,
     pub(super) stop: &'a Stop,
     pub(super) started: Instant,
+    /// How much memory jobs share, and why so much.
+    pub(super) memory: String,
 }
 
 /// Registers the built-in jobs.
@@ -41,7 +43,7 @@ pub(super) fn install(
     options: Options,
     operating: Operating<'_>,
 ) -> Result<()> {
-    let Operating { admin, stop, started } = operating;
+    let Operating { admin, stop, started, memory } = operating;
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation {
@@ -66,8 +68,10 @@ pub(super) fn install(
         admin: admin.address(),
         allocation: sandbox.allocation().to_string(),
         started,
+        memory,
     };
-    let loader = Loader::new(sandbox, options.progress).recording(store);
+    let loader =
+        Loader::new(sandbox, options.progress).recording(store).sharing(engine.budgets().descriptors.clone());
     let generations = Arc::new(Generations::new(engine, loader));
     let reload = Reload {
         generations: generations.clone(),

@@ -3,9 +3,11 @@
 mod admin;
 mod begin;
 mod changes;
+mod demand;
 mod descriptors;
 mod hardening;
 mod install;
+mod memory;
 mod places;
 mod schedules;
 mod signals;
@@ -18,9 +20,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::confine;
-use crate::engine::{Engine, Failure};
+use crate::engine::{Budgets, Engine, Failure};
 use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
@@ -33,6 +36,7 @@ use changes::{Changes, whole};
 use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
+use memory::Total;
 pub use places::{Lacking, lacking};
 use signals::{Sent, Signals};
 
@@ -113,14 +117,21 @@ impl Daemon {
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let Bound { config, sockets, admin, most } = tokio::select! {
+        let Bound { config, sockets, admin, most, total } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
         // Not before: a daemon that cannot start says why, and nothing else.
         options.hardened.tell();
         let stop = Stop::new();
-        let engine = Engine::new(config.jobs);
+        for lack in [most.lack(&config), total.lack(&config)].into_iter().flatten() {
+            warn!("{lack}");
+        }
+        let engine = Engine::within(Budgets {
+            places: Budget::new(config.jobs),
+            memory: total.budget(),
+            descriptors: Budget::new(most.jobs),
+        });
         let mut admin = Admin::new(admin);
         let server = Arc::new(Server {
             engine: engine.clone(),
@@ -135,7 +146,7 @@ impl Daemon {
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));
         let closing = Closing(standing.clone());
-        let operating = Operating { admin: &admin, stop: &stop, started };
+        let operating = Operating { admin: &admin, stop: &stop, started, memory: total.to_string() };
         install(&engine, &standing, options, operating)?;
         // Only now: the sandbox has opened what is shut from here on.
         if standing.config.load().hardening.privileges
@@ -247,16 +258,19 @@ struct Bound {
     sockets: Sockets,
     admin: Sockets,
     most: Most,
+    total: Total,
 }
 
 /// Binds what a configuration says.
 fn bind(config: Config) -> Result<Bound> {
-    let most = descriptors::connections(&config.http)?;
+    descriptors::raise();
+    let most = descriptors::shares(&config)?;
+    let total = Total::of(&config);
     let mut activation = Activation::from_env()?;
     // First, so that nothing that is passed in takes its path.
     let admin = admin::bind(&config, &mut activation)?;
     let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
-    Ok(Bound { config, sockets, admin, most })
+    Ok(Bound { config, sockets, admin, most, total })
 }
 
 /// Says how the sockets of clients are to be bound.

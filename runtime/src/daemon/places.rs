@@ -3,7 +3,8 @@
 use anyhow::{Context as _, Error, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
-use super::{admin, options};
+use super::memory::Total;
+use super::{admin, descriptors, options};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
@@ -20,6 +21,8 @@ pub struct Lacking {
 /// Looks whether the directories and sockets of a configuration could be made. Makes nothing, and no
 /// daemon that runs by now notices.
 pub fn lacking(config: &Config) -> Lacking {
+    // As a start does: what it may have counts.
+    descriptors::raise();
     let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
     let mut errors = net::examine(&config.listen, &options(config));
     let (endpoints, access) = admin::wanted(config);
@@ -36,6 +39,11 @@ pub fn lacking(config: &Config) -> Lacking {
         }
         (Some(Ok(())) | None, _) => {}
     }
+    match descriptors::shares(config) {
+        Ok(shares) => warnings.extend(shares.lack(config)),
+        Err(refusal) => errors.push(refusal),
+    }
+    warnings.extend(Total::of(config).lack(config));
     Lacking { errors, warnings }
 }
 

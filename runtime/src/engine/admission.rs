@@ -1,148 +1,112 @@
 //! Who may run now, who waits, and who is sent away.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use crate::job::{Entry, Fault, Held, Kind};
+use crate::budget::{Budget, Portion};
+use crate::job::{Allotment, Entry, Fault, Kind, Needs};
 
-/// When a client that was sent away may try again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The daemon's places for jobs in sandboxes, over all handlers.
-///
-/// An eighth of them is kept for handlers that hold few: a handler whose jobs fill the rest, and
-/// take their time, does not keep another from starting one.
-pub(super) struct Pool {
-    common: Arc<Semaphore>,
-    kept: Arc<Semaphore>,
-    /// How many there are.
-    pub(super) all: usize,
-    /// The most places of a handler that holds few.
-    few: usize,
+/// What the daemon has for all jobs in sandboxes.
+#[derive(Clone)]
+pub struct Budgets {
+    /// Places to run in.
+    pub places: Arc<Budget>,
+    /// Memory of guests, in units of [`Needs::PAGE`] bytes.
+    pub memory: Arc<Budget>,
+    /// File descriptors.
+    pub descriptors: Arc<Budget>,
 }
 
 /// A place to run in. Dropping it lets the next one in.
 pub(super) struct Slot {
     _own: OwnedSemaphorePermit,
-    _shared: Option<Place>,
+    _shared: Option<Portion>,
 }
 
-/// One of the daemon's places, on its handler's account.
-struct Place {
-    held: Arc<Held>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Place {
-    fn new(entry: &Entry, permit: OwnedSemaphorePermit) -> Place {
-        let held = entry.slots.held.clone();
-        held.count.fetch_add(1, Ordering::SeqCst);
-        Place { held, _permit: permit }
+impl Budgets {
+    /// Makes room for so many jobs at once, of whatever size.
+    pub fn of_jobs(places: usize) -> Budgets {
+        Budgets { places: Budget::new(places), memory: Budget::boundless(), descriptors: Budget::boundless() }
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.held.count.fetch_sub(1, Ordering::SeqCst);
-        // Keeps the news for a listener that is on its way.
-        self.held.given_back.notify_one();
-    }
-}
-
-impl Pool {
-    pub(super) fn new(places: usize) -> Pool {
-        let kept = places - most_of_one(places);
-        Pool {
-            common: Arc::new(Semaphore::new(places - kept)),
-            kept: Arc::new(Semaphore::new(kept)),
-            all: places,
-            few: (kept / 4).max(1),
-        }
-    }
-
-    fn try_take(&self, entry: &Entry) -> Option<Place> {
-        let common = self.common.clone().try_acquire_owned().ok();
-        let permit = common.or_else(|| {
-            // Those of the handler that wait are first.
-            let first = entry.slots.turn.available_permits() > 0;
-            (first && self.has_few(entry)).then(|| self.kept.clone().try_acquire_owned().ok()).flatten()
-        });
-        permit.map(|permit| Place::new(entry, permit))
-    }
-
-    async fn take(&self, entry: &Entry) -> Result<Place, AcquireError> {
-        // One job of each handler stands in the line, so that it goes around the handlers and a
-        // handler with a long line of its own is not before one with a short one.
-        let _turn = entry.slots.turn.acquire().await?;
-        // It stays where it is in this line while it looks at the kept places as well.
-        let mut common = pin!(self.common.clone().acquire_owned());
-        let permit = loop {
-            if self.has_few(entry) {
-                break tokio::select! {
-                    permit = &mut common => permit,
-                    permit = self.kept.clone().acquire_owned() => permit,
-                };
-            }
-            tokio::select! {
-                permit = &mut common => break permit,
-                () = entry.slots.held.given_back.notified() => {}
-            }
-        };
-        permit.map(|permit| Place::new(entry, permit))
-    }
-
-    /// Reports whether a handler still holds few places when it has one more.
-    fn has_few(&self, entry: &Entry) -> bool {
-        entry.slots.held.count.load(Ordering::SeqCst) < self.few
-    }
-}
-
-/// Says how many of the daemon's places the jobs of one handler can have at once.
-pub fn most_of_one(places: usize) -> usize {
-    places - places / 8
-}
-
-/// Waits for one of the handler's slots and, for a sandboxed job, one of the daemon's: a handler in
-/// demand fills its own line and nobody else's.
+/// Waits for one of the handler's slots and, for a sandboxed job, for what it needs of what all jobs
+/// share: a handler in demand fills its own line and nobody else's.
 ///
 /// # Errors
 /// [`Fault::Busy`]: the handler's line is full. [`Fault::QueuedTooLong`]: it moved too slowly.
+/// [`Fault::MemoryTotal`], [`Fault::DescriptorsTotal`]: there was too little of these.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the line.
-pub(super) async fn admit(entry: &Entry, pool: &Pool) -> Result<Slot, Fault> {
-    if let Some(slot) = at_once(entry, pool) {
-        return Ok(slot);
+pub(super) async fn admit(entry: &Entry, budgets: &Budgets) -> Result<(Slot, Option<Allotment>), Fault> {
+    if let Some(admitted) = at_once(entry, budgets) {
+        return Ok(admitted);
     }
+    let retry_after = Fault::RETRY_AFTER;
     let Ok(_place) = entry.slots.waiting.try_acquire() else {
-        return Err(Fault::Busy { name: entry.name.clone(), retry_after: RETRY_AFTER });
+        return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
     let limit = entry.limits.queue_time;
-    // A closed semaphore would be the same to the caller; ours are never closed.
-    let in_time = timeout(limit, wait(entry, pool)).await.ok().and_then(Result::ok);
-    in_time.ok_or_else(|| Fault::QueuedTooLong { name: entry.name.clone(), limit, retry_after: RETRY_AFTER })
+    let mut waits_for = Awaited::Slot;
+    let admitted = timeout(limit, wait(entry, budgets, &mut waits_for)).await.ok().flatten();
+    admitted.ok_or_else(|| match waits_for {
+        Awaited::Slot => Fault::QueuedTooLong { name: entry.name.clone(), limit, retry_after },
+        Awaited::Memory => Fault::MemoryTotal { retry_after },
+        Awaited::Descriptors => Fault::DescriptorsTotal { retry_after },
+    })
 }
 
-/// Takes both places if both are free.
-fn at_once(entry: &Entry, pool: &Pool) -> Option<Slot> {
-    let own = entry.slots.running.clone().try_acquire_owned().ok()?;
-    let shared = match entry.kind {
-        Kind::Native => None,
-        Kind::Core | Kind::Command | Kind::Proxy => Some(pool.try_take(entry)?),
-    };
-    Some(Slot { _own: own, _shared: shared })
+/// What a job in line waits for.
+enum Awaited {
+    Slot,
+    Memory,
+    Descriptors,
 }
 
-async fn wait(entry: &Entry, pool: &Pool) -> Result<Slot, AcquireError> {
-    let own = entry.slots.running.clone().acquire_owned().await?;
-    let shared = match entry.kind {
+/// Says what a job takes of what all jobs share; `None`: it is the daemon's own.
+fn needs(entry: &Entry) -> Option<(usize, usize)> {
+    match entry.kind {
         Kind::Native => None,
-        Kind::Core | Kind::Command | Kind::Proxy => Some(pool.take(entry).await?),
+        Kind::Core | Kind::Command | Kind::Proxy => {
+            let Needs { memory, descriptors } = entry.handler.needs(&entry.limits);
+            Some((memory.div_ceil(Needs::PAGE), descriptors))
+        }
+    }
+}
+
+/// Takes everything if everything is free.
+fn at_once(entry: &Entry, budgets: &Budgets) -> Option<(Slot, Option<Allotment>)> {
+    let slots = &entry.slots;
+    let own = slots.running.clone().try_acquire_owned().ok()?;
+    let Some((memory, descriptors)) = needs(entry) else {
+        return Some((Slot { _own: own, _shared: None }, None));
     };
-    Ok(Slot { _own: own, _shared: shared })
+    let memory = budgets.memory.try_take(&slots.memory, memory)?;
+    let descriptors = budgets.descriptors.try_take(&slots.descriptors, descriptors)?;
+    let place = budgets.places.try_take(&slots.places, 1)?;
+    Some((Slot { _own: own, _shared: Some(place) }, Some(Allotment { memory, descriptors })))
+}
+
+/// Waits for one after the other; `None`: what it waits for cannot be had. A place of the daemon's is
+/// the last, so that it is held by jobs that run.
+async fn wait(
+    entry: &Entry,
+    budgets: &Budgets,
+    waits_for: &mut Awaited,
+) -> Option<(Slot, Option<Allotment>)> {
+    let slots = &entry.slots;
+    let own = slots.running.clone().acquire_owned().await.ok()?;
+    let Some((memory, descriptors)) = needs(entry) else {
+        return Some((Slot { _own: own, _shared: None }, None));
+    };
+    *waits_for = Awaited::Memory;
+    let memory = budgets.memory.take(&slots.memory, memory).await?;
+    *waits_for = Awaited::Descriptors;
+    let descriptors = budgets.descriptors.take(&slots.descriptors, descriptors).await?;
+    *waits_for = Awaited::Slot;
+    let place = budgets.places.take(&slots.places, 1).await?;
+    Some((Slot { _own: own, _shared: Some(place) }, Some(Allotment { memory, descriptors })))
 }

@@ -130,7 +130,7 @@ impl Calls {
         if own >= entry.limits.concurrency {
             return deadlock(format!("handler.{}.limits.concurrency", entry.name));
         }
-        if total >= self.engine.places.all {
+        if self.engine.budgets.places.all().is_some_and(|all| total >= all) {
             return deadlock("jobs".to_owned());
         }
         Ok(())

@@ -12,7 +12,7 @@ mod registry;
 mod running;
 mod supervise;
 
-pub use admission::most_of_one;
+pub use admission::Budgets;
 pub use calls::Occasion;
 pub use drain::Ending;
 pub use journal::{Batch, Event, Follower, Journal, Line};
@@ -31,7 +31,6 @@ use crate::catalog::Live;
 use crate::job::{
     Capture, Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage,
 };
-use admission::Pool;
 use complaints::Complaints;
 use drain::Drain;
 use lane::Lane;
@@ -44,8 +43,8 @@ pub struct Engine {
     registry: Registry,
     live: Live,
     next: AtomicU64,
-    /// Places for jobs in sandboxes, over all handlers.
-    places: Pool,
+    /// What jobs in sandboxes share, over all handlers.
+    budgets: Budgets,
     /// Where jobs go on that compute.
     lane: Lane,
     running: Running,
@@ -66,12 +65,17 @@ pub enum Failure {
 impl Engine {
     /// Makes an engine that runs up to `total` sandboxed jobs at once, and knows no job yet.
     pub fn new(total: usize) -> Arc<Engine> {
+        Engine::within(Budgets::of_jobs(total))
+    }
+
+    /// Makes an engine whose sandboxed jobs share this, and which knows no job yet.
+    pub fn within(budgets: Budgets) -> Arc<Engine> {
         let first = RandomState::new().build_hasher().finish() << 32;
         Arc::new(Engine {
             registry: Registry::default(),
             live: Live::new(),
             next: AtomicU64::new(first),
-            places: Pool::new(total),
+            budgets,
             lane: Lane::default(),
             running: Running::default(),
             journal: Arc::default(),
@@ -88,6 +92,11 @@ impl Engine {
     /// Returns the catalog pointer that requests pin and reloads publish to.
     pub fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// Returns what sandboxed jobs share.
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Returns the registry of built-in jobs.
@@ -127,6 +136,7 @@ impl Engine {
             usage: Arc::new(Usage::default()),
             parent: None,
             caller: None,
+            allotment: None,
             capture: entry.recorder.clone().map(Capture::new),
             trail: None,
             entry,
@@ -186,7 +196,8 @@ impl Engine {
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
         let tenure = job.entry.handler.tenure();
         self.drain.admits(&job, tenure)?;
-        let slot = admission::admit(&job.entry, &self.places).await?;
+        let (slot, allotment) = admission::admit(&job.entry, &self.budgets).await?;
+        job.allotment = allotment;
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);
         }

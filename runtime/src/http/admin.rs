@@ -137,6 +137,7 @@ impl Asked<'_> {
         let Door { server, settings, gate, clients, .. } = self.door;
         let mut text = metrics::text(&server.engine, gate.state(), &server.refused);
         metrics::connections(&mut text, clients);
+        metrics::budgets(&mut text, server.engine.budgets());
         metrics::process(&mut text, &server.engine);
         if let Some(tls) = &settings.tls {
             metrics::encrypted(&mut text, &server.handshakes, tls.terms());

@@ -98,10 +98,12 @@ impl Refusal {
                 Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Fault::InputIdle(_) => StatusCode::REQUEST_TIMEOUT,
                 Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,
-                Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
-                Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+                Fault::Busy { .. }
+                | Fault::QueuedTooLong { .. }
+                | Fault::MemoryTotal { .. }
+                | Fault::DescriptorsTotal { .. }
+                | Fault::Draining
+                | Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
                 Fault::OutOfMemory(_)
                 | Fault::TooManyHandles(_)
@@ -272,7 +274,10 @@ impl Refusal {
             }
             Refusal::Failed(
                 _,
-                Fault::Busy { retry_after, .. } | Fault::QueuedTooLong { retry_after, .. },
+                Fault::Busy { retry_after, .. }
+                | Fault::QueuedTooLong { retry_after, .. }
+                | Fault::MemoryTotal { retry_after }
+                | Fault::DescriptorsTotal { retry_after },
             ) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
             }

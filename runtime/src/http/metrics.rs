@@ -8,9 +8,9 @@ use super::crowd::{Census, Crowd};
 use super::handshakes::Handshakes;
 use super::refused::Refused;
 use crate::catalog::Alive;
-use crate::engine::Engine;
-use crate::job::Counts;
+use crate::engine::{Budgets, Engine};
 use crate::job::outbound::Outcome;
+use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
 use crate::observe::{log, resident, writes};
 
@@ -187,6 +187,33 @@ fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
         }
     }
     calls(text, all);
+}
+
+/// Writes what jobs hold of what they share.
+pub(super) fn budgets(text: &mut String, Budgets { places: _, memory, descriptors }: &Budgets) {
+    let families = [
+        ("portcullis_jobs_memory_bytes", "Memory that jobs hold.", memory, Needs::PAGE),
+        ("portcullis_jobs_descriptors", "File descriptors that jobs hold.", descriptors, 1),
+    ];
+    for (name, help, budget, unit) in families {
+        head(text, name, "gauge", help);
+        line(text, name, "", float(budget.used() * unit));
+    }
+    let limits = [
+        (
+            "portcullis_jobs_memory_limit_bytes",
+            "Memory that jobs may hold (limits.total_memory).",
+            memory,
+            Needs::PAGE,
+        ),
+        ("portcullis_jobs_descriptors_limit", "File descriptors that jobs may hold.", descriptors, 1),
+    ];
+    for (name, help, budget, unit) in limits {
+        if let Some(all) = budget.all() {
+            head(text, name, "gauge", help);
+            line(text, name, "", float(all * unit));
+        }
+    }
 }
 
 /// Writes what there is of connections to the handlers.

@@ -30,6 +30,16 @@ pub enum Fault {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The memory that all jobs share is in use.
+    MemoryTotal {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The file descriptors that all jobs share are in use.
+    DescriptorsTotal {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The daemon takes no new jobs.
     Draining,
     /// The job was told to stop.
@@ -88,6 +98,9 @@ pub enum Owner {
 }
 
 impl Fault {
+    /// When a client that was sent away may try again.
+    pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
     /// Makes the fault of an answer that is none, and says why, in the guest's words or ours.
     pub fn bad_answer(why: impl fmt::Display) -> Fault {
         Fault::BadAnswer(brief(why, WORDS))
@@ -114,9 +127,12 @@ impl Fault {
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
             | Fault::ReaderGone => Owner::Caller,
-            Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining | Fault::Stopped(_) => {
-                Owner::Load
-            }
+            Fault::Busy { .. }
+            | Fault::QueuedTooLong { .. }
+            | Fault::MemoryTotal { .. }
+            | Fault::DescriptorsTotal { .. }
+            | Fault::Draining
+            | Fault::Stopped(_) => Owner::Load,
             Fault::TimedOut(_)
             | Fault::CpuExceeded(_)
             | Fault::OutOfMemory(_)
@@ -167,12 +183,13 @@ impl Fault {
         match self {
             Fault::NotFound(_) => Status::NOT_FOUND,
             Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
-            Fault::OutOfMemory(_) => Status::OUT_OF_MEMORY,
+            Fault::OutOfMemory(_) | Fault::MemoryTotal { .. } => Status::OUT_OF_MEMORY,
             Fault::Trapped { .. } | Fault::TooManyHandles(_) => Status::TRAPPED,
             Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
             Fault::Exited { status, .. } => *status,
             Fault::Busy { .. }
             | Fault::QueuedTooLong { .. }
+            | Fault::DescriptorsTotal { .. }
             | Fault::Draining
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
@@ -189,6 +206,8 @@ impl Fault {
             Fault::NotFound(_) => "job_not_found",
             Fault::Busy { .. } => "queue_limit",
             Fault::QueuedTooLong { .. } => "queue_time_limit",
+            Fault::MemoryTotal { .. } => "memory_total",
+            Fault::DescriptorsTotal { .. } => "descriptors_total",
             Fault::Draining => "draining",
             Fault::Stopped(StopReason::Shutdown) => "shutdown",
             Fault::Stopped(StopReason::Killed) => "killed",
@@ -227,6 +246,14 @@ impl fmt::Display for Fault {
                     "{name}: no slot within {limit:?} (limits.queue_time); try again in {retry_after:?}"
                 )
             }
+            Fault::MemoryTotal { retry_after } => write!(
+                f,
+                "the memory that all jobs share is in use (limits.total_memory); try again in {retry_after:?}"
+            ),
+            Fault::DescriptorsTotal { retry_after } => write!(
+                f,
+                "the file descriptors that all jobs share are in use (limits.handles); try again in {retry_after:?}"
+            ),
             Fault::Draining => f.write_str("engine is shutdown"),
             Fault::Stopped(reason) => write!(f, "stopped: {reason}"),
             Fault::TimedOut(limit) => write!(f, "stopped at its time limit of {limit:?} (limits.time)"),

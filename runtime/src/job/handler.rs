@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Env, Fault, Job, Limits, Mount, Name, Outbound, Record, Recorder, Schedule, Slots, Status};
+use super::{
+    Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Record, Recorder, Schedule, Slots, Status,
+};
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
 pub type Run = BoxFuture<'static, Result<Status, Fault>>;
@@ -52,6 +54,12 @@ pub trait Handler: Send + Sync + 'static {
     /// configured to: an operator ends the daemon, and not such a job.
     fn is_of_the_daemon(&self) -> bool {
         false
+    }
+
+    /// Says what a job within these limits needs before it starts.
+    fn needs(&self, limits: &Limits) -> Needs {
+        let _ = limits;
+        Needs::default()
     }
 
     /// Lists the directories of the host that its jobs see.

@@ -1,12 +1,12 @@
 //! What one job may use, and how many jobs of one handler may run at once.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::outbound::CallLimits;
+use crate::budget::Holder;
 
 /// The bounds of one job. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,19 +93,12 @@ pub struct Slots {
     pub running: Arc<Semaphore>,
     /// A permit a job that waits for a slot.
     pub waiting: Arc<Semaphore>,
-    /// Held by the one job that stands in the daemon's line for all of this handler's.
-    pub turn: Arc<Semaphore>,
-    /// What the handler has of the daemon's places.
-    pub held: Arc<Held>,
-}
-
-/// The daemon's places that the jobs of one handler have: those that run, not those that wait.
-#[derive(Default, Debug)]
-pub struct Held {
-    /// How many.
-    pub count: AtomicUsize,
-    /// Told of each that is given back; the job whose turn it is listens.
-    pub given_back: Notify,
+    /// The handler's part of the daemon's places.
+    pub places: Arc<Holder>,
+    /// Its part of the memory that all jobs share.
+    pub memory: Arc<Holder>,
+    /// Its part of the file descriptors.
+    pub descriptors: Arc<Holder>,
 }
 
 impl Slots {
@@ -115,8 +108,9 @@ impl Slots {
         Slots {
             running: semaphore(limits.concurrency),
             waiting: semaphore(limits.queue),
-            turn: semaphore(1),
-            held: Arc::default(),
+            places: Arc::default(),
+            memory: Arc::default(),
+            descriptors: Arc::default(),
         }
     }
 

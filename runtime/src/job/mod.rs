@@ -1,5 +1,6 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
 
+mod allotment;
 mod call;
 mod capture;
 mod counts;
@@ -22,13 +23,14 @@ mod stdin;
 mod stop;
 mod usage;
 
+pub use allotment::{Allotment, Needs};
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Stay, Tenure};
-pub use limits::{Held, Limits, Slots, Taken};
+pub use limits::{Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
@@ -81,6 +83,8 @@ pub struct Job {
     pub caller: Option<Box<dyn Caller>>,
     /// What is kept of the job in case it fails; none: nothing.
     pub capture: Option<Capture>,
+    /// What it has of what all jobs share; `None` until it is admitted, and of a job that needs nothing.
+    pub allotment: Option<Allotment>,
     /// Who has passed on the request that the job answers: its field `CDN-Loop` (RFC 8586).
     pub trail: Option<HeaderValue>,
 }

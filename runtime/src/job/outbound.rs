@@ -101,6 +101,8 @@ pub enum CallError {
     TooMany(usize),
     /// The job has as many calls under way as it may, and none of them ends.
     Crowded(usize),
+    /// The file descriptors that all jobs share are in use.
+    Exhausted,
     /// The host has no address.
     NotFound(String),
     /// Nobody takes the connection.
@@ -197,6 +199,7 @@ impl CallError {
             }
             CallError::TooMany(_)
             | CallError::Crowded(_)
+            | CallError::Exhausted
             | CallError::RequestTooLarge(_)
             | CallError::ResponseTooLarge(_)
             | CallError::HeadTooLarge => Outcome::Limited,
@@ -267,6 +270,7 @@ impl fmt::Display for CallError {
             CallError::Crowded(most) => {
                 write!(f, "{most} calls are under way and none ends (limits.outbound.at_once)")
             }
+            CallError::Exhausted => f.write_str("the file descriptors that all jobs share are in use"),
             CallError::NotFound(why) | CallError::Unreachable(why) => f.write_str(why),
             CallError::Refused => f.write_str("nobody listens there"),
             CallError::ConnectTimeout => f.write_str("no connection in time (limits.outbound.connect)"),

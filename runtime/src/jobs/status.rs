@@ -9,8 +9,8 @@ use super::describe::millis;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Alive;
-use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Budgets, Engine};
+use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
 use crate::net::Term;
 use crate::observe::{counted, resident};
 
@@ -26,6 +26,8 @@ pub struct TellStatus {
     pub allocation: String,
     /// When the daemon started.
     pub started: Instant,
+    /// How much memory jobs share, and why so much.
+    pub memory: String,
 }
 
 impl Handler for TellStatus {
@@ -37,6 +39,7 @@ impl Handler for TellStatus {
             let listening: Vec<&str> = listeners.iter().map(|listener| listener.local()).collect();
             let tls = self.standing.tls();
             let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
+            let Budgets { memory, descriptors, .. } = engine.budgets();
             let facts = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "pid": std::process::id(),
@@ -53,6 +56,11 @@ impl Handler for TellStatus {
                 "admin": self.admin,
                 "jobs": engine.sightings().len(),
                 "memory": resident(),
+                "jobs_memory": format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
+                "jobs_descriptors": match descriptors.all() {
+                    Some(all) => format!("{} of {all}", descriptors.used()),
+                    None => descriptors.used().to_string(),
+                },
                 "sandbox": self.allocation,
             });
             tell(&job, Ok(facts.to_string())).await

@@ -1,5 +1,6 @@
 //! What an operator sees of the daemon.
 
+pub mod cgroup;
 mod counted;
 mod filter;
 pub mod log;
@@ -13,4 +14,4 @@ pub mod writes;
 
 pub use counted::{Counted, counted};
 pub use plain::{brief, plain};
-pub use resident::resident;
+pub use resident::{machine, resident};

@@ -8,7 +8,6 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
 use super::component::{self, Imports, State};
-use super::meter::Meter;
 use super::module;
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
@@ -40,11 +39,11 @@ impl CommandCode {
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
-        let meter = Meter::new(limits.memory, job.usage.clone());
+        let metered = module::metered(&mut job);
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
         module::give(&mut wasi, job);
-        let mut store = component::store(self.command.engine(), wasi, meter, &limits, calls);
+        let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
         store.data_mut().http = http;
         let outcome = self.start(&mut store).await;
         component::conclude(outcome, &store, &limits)
@@ -57,6 +56,11 @@ impl CommandCode {
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
         component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
+    }
+
+    /// Returns the bytes of its first memories and tables.
+    pub(super) fn memory(&self) -> usize {
+        component::memory(self.command.instance_pre())
     }
 
     async fn start(&self, store: &mut Store<State>) -> Result<()> {

@@ -9,6 +9,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::{self, Calling};
+use super::handles::Opened;
 use super::meter::Meter;
 use super::outbound::{self, Http};
 use super::{module, opening, trap};
@@ -19,6 +20,7 @@ pub(super) struct State {
     wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) meter: Meter,
+    opened: Opened,
     pub(super) http: Http,
     /// None: the component does not import what calls jobs.
     pub(super) calls: Option<Box<Calling>>,
@@ -84,9 +86,9 @@ impl Imports {
 /// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
 /// they are shut: no address is allowed and no name is looked up.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
-    let mut linker = Linker::new(engine);
+    let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    opening::guard_components(&mut linker)?;
+    opening::guard_components(&mut linker, |state: &mut State| &mut state.opened)?;
     // Every call of it is denied unless the handler is allowed its origin.
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
@@ -105,13 +107,13 @@ pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<Inst
 pub(super) fn store(
     engine: &Engine,
     mut wasi: WasiCtxBuilder,
-    meter: Meter,
+    (meter, opened): (Meter, Opened),
     limits: &Limits,
     calls: Option<Box<Calling>>,
 ) -> Store<State> {
     // Shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
-    let mut store = Store::new(engine, State { wasi, table, meter, http, calls });
+    let mut store = Store::new(engine, State { wasi, table, meter, opened, http, calls });
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);
     store
@@ -124,8 +126,8 @@ pub(super) async fn prove(
     limits: &Limits,
     imports: Imports,
 ) -> std::result::Result<(), Fault> {
-    let meter = Meter::new(limits.memory, Arc::default());
-    let mut store = store(instance.engine(), wasi, meter, limits, imports.calling_nothing());
+    let metered = module::unmetered(limits);
+    let mut store = store(instance.engine(), wasi, metered, limits, imports.calling_nothing());
     let outcome = instance.instantiate_async(&mut store).await.map(drop);
     conclude(outcome, &store, limits).map(drop)
 }
@@ -137,6 +139,11 @@ pub(super) fn conclude(
     limits: &Limits,
 ) -> std::result::Result<Status, Fault> {
     trap::conclude(outcome, &store.data().meter, limits.handles)
+}
+
+/// Returns the bytes of a component's first memories and tables, as far as they are known.
+pub(super) fn memory(instance: &InstancePre<State>) -> usize {
+    instance.component().resources_required().as_ref().map_or(0, module::initial)
 }
 
 /// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.

@@ -1,13 +1,12 @@
 //! Core modules: `wasm32-wasip1` commands that export `_start`.
 
-use std::sync::Arc;
-
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::calls::{self, Calling, LastError};
+use super::handles::Opened;
 use super::meter::Meter;
 use super::stdio::{Descriptor, Over, Stdout};
 use super::{environ, module, opening, trap};
@@ -21,6 +20,7 @@ pub(super) struct State {
     wasi: WasiP1Ctx,
     env: Env,
     meter: Meter,
+    opened: Opened,
     /// None: the module does not import what calls jobs.
     calls: Option<Box<(Calling, LastError)>>,
 }
@@ -46,7 +46,7 @@ pub struct CoreCode {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
-    opening::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
+    opening::guard_core(&mut linker, WASI, |state| (&mut state.wasi, &mut state.opened))?;
     environ::serve(&mut linker, WASI, |state| &state.env)?;
     calls::link_core(&mut linker)?;
     Ok(linker)
@@ -86,13 +86,13 @@ impl CoreCode {
     ) -> impl Future<Output = std::result::Result<Status, Fault>> {
         let limits = job.entry.limits.clone();
         let handles = limits.handles;
-        let meter = Meter::new(limits.memory, job.usage.clone());
+        let (meter, opened) = module::metered(&mut job);
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         module::give(&mut wasi, job);
         wasi.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output)));
-        let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, calls }, &limits);
+        let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, opened, calls }, &limits);
         async move {
             // Dropped before the store is, also where the whole is dropped half-way.
             let _over = Over(stdout);
@@ -107,11 +107,17 @@ impl CoreCode {
         mut wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
-        let meter = Meter::new(limits.memory, Arc::default());
+        let (meter, opened) = module::unmetered(limits);
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let mut store = self.store(State { wasi: wasi.build_p1(), env: Env::new(), meter, calls }, limits);
+        let state = State { wasi: wasi.build_p1(), env: Env::new(), meter, opened, calls };
+        let mut store = self.store(state, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
+    }
+
+    /// Returns the bytes of its first memories and tables.
+    pub(super) fn memory(&self) -> usize {
+        module::initial(&self.instance.module().resources_required())
     }
 
     fn store(&self, state: State, limits: &Limits) -> Store<State> {

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use super::{module, trap};
+use super::{handles, module, trap};
 use crate::confine::{Ground, Place, Reach};
 use crate::job::{Access, Fault, Mount};
 
@@ -43,6 +43,17 @@ struct Pool {
 type Root = (u64, u64);
 
 impl Files {
+    /// Says how many descriptors a handler with so many mounts holds while none of its jobs runs.
+    pub fn held_idle(mounts: usize) -> usize {
+        // The ruleset, and of the threads' runtime epoll twice, its waker and the pipe of signals.
+        mounts + 5
+    }
+
+    /// Says how many descriptors a job that sees so many mounts holds before it opens anything.
+    pub fn held_by_job(mounts: usize) -> usize {
+        handles::base(mounts)
+    }
+
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors

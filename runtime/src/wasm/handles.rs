@@ -1,9 +1,14 @@
 //! The bound on what a job holds open.
 
 use std::error::Error as StdError;
+use std::fs::File;
+use std::sync::{Arc, Weak};
 
-use wasmtime::component::{ResourceTable, ResourceTableError};
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime::{Error, Store};
+use wasmtime_wasi::filesystem::Descriptor;
+
+use crate::budget::Portion;
 
 /// Entries of a table that a call takes for its own duration, such as the stream that a read of a
 /// file is made of. Without them, a call would find the table full, and wasmtime-wasi ends a guest
@@ -47,6 +52,86 @@ pub(super) fn has_room(table: &mut ResourceTable) -> bool {
         let _there = table.delete(entry);
     }
     room
+}
+
+/// Descriptors that a call takes for its own duration: a directory that is read, a file that is opened
+/// to be looked at.
+const TRANSIENT: usize = 2;
+
+/// Says how many descriptors a job has from its start that sees so many mounts.
+pub(super) fn base(mounts: usize) -> usize {
+    mounts + TRANSIENT
+}
+
+/// The file descriptors that a job holds, out of what all jobs share.
+pub(super) struct Opened {
+    /// `None`: they are not counted.
+    portion: Option<Portion>,
+    /// What it has from its start.
+    base: usize,
+    /// At least as many as are open besides, up to the next count.
+    open: usize,
+    /// What a component has opened: a stream keeps its file open, whatever becomes of the descriptor.
+    files: Vec<Weak<File>>,
+}
+
+impl Opened {
+    pub(super) fn new(portion: Option<Portion>) -> Opened {
+        let base = portion.as_ref().map_or(0, Portion::units);
+        Opened { portion, base, open: 0, files: Vec::new() }
+    }
+
+    /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
+    /// many are open, which costs a look at each.
+    fn has_room(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) -> bool {
+        let Some(portion) = &mut self.portion else { return true };
+        if self.base + self.open < portion.units() {
+            return true;
+        }
+        self.open = count(&mut self.files);
+        let taken = self.base + self.open;
+        // So much more at a time that the counts are few: each is for an eighth of what it looks at.
+        let ahead = self.open / 8 + 1;
+        portion.shrink_to(taken + ahead);
+        taken < portion.units() || portion.grow(ahead) || portion.grow(1)
+    }
+
+    /// Reports whether a core module may open one more. All that it has open stands in its table.
+    pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
+        let mounts = self.base.saturating_sub(TRANSIENT);
+        self.has_room(|_| {
+            table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count().saturating_sub(mounts)
+        })
+    }
+
+    /// Reports whether a component may open one more.
+    pub(super) fn has_room_for_component(&mut self) -> bool {
+        self.has_room(|files| {
+            files.retain(|file| file.strong_count() > 0);
+            files.len()
+        })
+    }
+
+    /// Notes that a core module has opened one.
+    pub(super) fn note(&mut self) {
+        self.open += 1;
+    }
+
+    /// Notes what a component has opened.
+    pub(super) fn note_file(&mut self, file: Option<Weak<File>>) {
+        if self.portion.is_some() {
+            self.open += 1;
+            self.files.extend(file);
+        }
+    }
+}
+
+/// Finds the file behind a descriptor of a component.
+pub(super) fn file_of(table: &ResourceTable, descriptor: &Resource<Descriptor>) -> Option<Weak<File>> {
+    match table.get(descriptor).ok()? {
+        Descriptor::File(file) => Some(Arc::downgrade(&file.file)),
+        Descriptor::Dir(dir) => Some(Arc::downgrade(&dir.dir)),
+    }
 }
 
 #[cfg(test)]

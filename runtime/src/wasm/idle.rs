@@ -4,9 +4,10 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
+
+use crate::budget::{Budget, Holder, Portion};
 
 /// How long an instance waits for a request before it is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,7 +19,9 @@ struct Shared<I> {
     /// Requests that an instance answers before it is dropped.
     requests: NonZeroU32,
     /// Places for instances that wait, over all handlers.
-    places: Arc<Semaphore>,
+    places: Arc<Budget>,
+    /// The handler's part of them.
+    holder: Arc<Holder>,
     kept: Mutex<Kept<I>>,
 }
 
@@ -32,19 +35,24 @@ struct Kept<I> {
 struct Waiting<I> {
     instance: I,
     since: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Portion,
 }
 
 impl<I: Send + 'static> Idle<I> {
     /// Keeps nothing yet. An instance answers so many requests, and waits in one of these places.
-    pub(super) fn new(requests: NonZeroU32, places: Arc<Semaphore>) -> Idle<I> {
+    pub(super) fn new(requests: NonZeroU32, places: Arc<Budget>) -> Idle<I> {
         let kept = Mutex::new(Kept { waiting: Vec::new(), sweeper: None });
-        Idle(Arc::new(Shared { requests, places, kept }))
+        Idle(Arc::new(Shared { requests, places, holder: Arc::default(), kept }))
     }
 
     /// Says how many requests an instance answers.
     pub(super) fn requests(&self) -> NonZeroU32 {
         self.0.requests
+    }
+
+    /// Reports whether an instance waits.
+    pub(super) fn has_some(&self) -> bool {
+        !self.0.lock().waiting.is_empty()
     }
 
     /// Takes the instance that has waited least, if there is one.
@@ -58,7 +66,7 @@ impl<I: Send + 'static> Idle<I> {
         if answered >= self.0.requests.get() {
             return;
         }
-        let Ok(place) = self.0.places.clone().try_acquire_owned() else { return };
+        let Some(place) = self.0.places.try_take(&self.0.holder, 1) else { return };
         let mut kept = self.0.lock();
         let since = Instant::now();
         kept.waiting.push(Waiting { instance, since, _place: place });
@@ -120,7 +128,7 @@ mod tests {
     use super::*;
 
     fn idle(requests: u32, places: usize) -> Idle<&'static str> {
-        Idle::new(NonZeroU32::new(requests).unwrap(), Arc::new(Semaphore::new(places)))
+        Idle::new(NonZeroU32::new(requests).unwrap(), Budget::new(places))
     }
 
     #[tokio::test(start_paused = true)]
@@ -154,7 +162,7 @@ mod tests {
         tokio::time::sleep(PATIENCE).await;
 
         assert_eq!(idle.take(), None);
-        assert_eq!(idle.0.places.available_permits(), 2);
+        assert_eq!(idle.0.places.used(), 0);
         assert!(idle.0.lock().sweeper.is_none(), "nobody sweeps where nothing waits");
     }
 }

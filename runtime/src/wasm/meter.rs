@@ -5,10 +5,11 @@ use std::sync::Arc;
 use wasmtime::{ResourceLimiter, Result};
 
 use super::settings::COMPONENT;
-use crate::job::Usage;
+use crate::budget::Portion;
+use crate::job::{Fault, Needs, Usage};
 
 /// Bytes of a table slot: a pointer on a 64-bit host.
-const TABLE_ELEMENT: usize = 8;
+pub(super) const TABLE_ELEMENT: usize = 8;
 
 /// What a job has and may have, in bytes.
 ///
@@ -17,44 +18,75 @@ const TABLE_ELEMENT: usize = 8;
 pub(super) struct Meter {
     used: usize,
     most: usize,
-    refused: bool,
+    refused: Option<Refused>,
     /// Told of every growth, which is a few times in the life of a job.
     usage: Arc<Usage>,
+    /// What the job has of the memory that all jobs share, at least as much as is used; `None`: it takes
+    /// nothing of it.
+    portion: Option<Portion>,
+}
+
+/// What a guest was refused memory by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Refused {
+    /// Its own limit.
+    Own,
+    /// What all jobs share is in use.
+    Shared,
 }
 
 impl Meter {
-    pub(super) fn new(most: usize, usage: Arc<Usage>) -> Meter {
-        Meter { used: 0, most, refused: false, usage }
+    pub(super) fn new(most: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
+        Meter { used: 0, most, refused: None, usage, portion }
     }
 
-    /// Reports whether the guest was ever refused memory: if it traps after that, this is why.
-    pub(super) fn refused(&self) -> bool {
-        self.refused
-    }
-
-    /// Says how much the guest may have, in bytes.
-    pub(super) fn most(&self) -> usize {
-        self.most
+    /// Returns the fault of a guest that trapped, if it was ever refused memory: this is why.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        Some(match self.refused? {
+            Refused::Own => Fault::OutOfMemory(self.most),
+            Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
+        })
     }
 
     /// Charges another job from now on, with what is held already.
     pub(super) fn charge(&mut self, usage: Arc<Usage>) {
-        self.refused = false;
+        self.refused = None;
         self.usage = usage;
         self.usage.hold(self.used);
+    }
+
+    /// Reports whether what all jobs share is so far in use that nothing should be held that no job uses.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.portion.as_ref().is_some_and(Portion::is_scarce)
     }
 
     /// Charges what is asked for, unless it is `forbidden` by the module itself: wasmtime 48.0.8 asks us
     /// first and refuses then.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
-        let total = self.used.checked_add(by).filter(|total| *total <= self.most);
-        self.refused |= total.is_none();
+        let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.most) else {
+            self.refused = Some(Refused::Own);
+            return forbidden;
+        };
         if forbidden {
             return true;
         }
-        self.used = total.unwrap_or(self.used);
-        self.usage.hold(self.used);
-        total.is_some()
+        if !self.reach(total) {
+            self.refused = Some(Refused::Shared);
+            return false;
+        }
+        self.used = total;
+        self.usage.hold(total);
+        true
+    }
+
+    /// Takes what is missing of so many bytes, and an eighth more than there is if it can be had: a guest
+    /// that grows does so again.
+    fn reach(&mut self, total: usize) -> bool {
+        let Some(portion) = &mut self.portion else { return true };
+        let pages = |bytes: usize| bytes.div_ceil(Needs::PAGE);
+        let missing = pages(total).saturating_sub(portion.units());
+        let ahead = (portion.units() / 8).min(pages(self.most).saturating_sub(portion.units()));
+        missing == 0 || ahead > missing && portion.grow(ahead) || portion.grow(missing)
     }
 }
 
@@ -91,37 +123,61 @@ fn beyond(desired: usize, maximum: Option<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+
+    fn meter(most: usize) -> Meter {
+        Meter::new(most, Arc::default(), None)
+    }
+
+    #[test]
+    fn memory_that_all_jobs_share_is_granted_while_there_is_some_and_given_back() {
+        // Of which one handler has fourteen at most.
+        let budget = Budget::new(16);
+        let holder = Arc::default();
+        let metered = || Meter::new(1 << 30, Arc::default(), Some(budget.nothing(&holder)));
+        let (mut first, mut second) = (metered(), metered());
+
+        assert!(first.memory_growing(0, 10 << 16, None).unwrap());
+        assert!(!second.memory_growing(0, 5 << 16, None).unwrap());
+        assert!(matches!(second.fault(), Some(Fault::MemoryTotal { .. })), "{:?}", second.fault());
+        drop(first);
+        assert!(second.memory_growing(0, 13 << 16, None).unwrap());
+        assert!(second.table_growing(0, 100, None).unwrap());
+        assert_eq!(budget.used(), 14);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
 
     #[test]
     fn several_memories_share_one_limit() {
-        let mut meter = Meter::new(100, Arc::default());
+        let mut meter = meter(100);
         assert!(meter.memory_growing(0, 60, None).unwrap());
         assert!(meter.memory_growing(0, 40, None).unwrap());
-        assert!(!meter.refused());
+        assert!(meter.fault().is_none());
         assert!(!meter.memory_growing(40, 41, None).unwrap());
-        assert!(meter.refused());
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory(100))));
     }
 
     #[test]
     fn a_guest_that_was_refused_may_ask_for_less() {
-        let mut meter = Meter::new(100, Arc::default());
+        let mut meter = meter(100);
         assert!(!meter.memory_growing(0, 101, None).unwrap());
         assert!(meter.memory_growing(0, 100, None).unwrap());
     }
 
     #[test]
     fn what_the_module_forbids_itself_is_not_charged() {
-        let mut meter = Meter::new(100, Arc::default());
+        let mut meter = meter(100);
         assert!(meter.memory_growing(0, 90, Some(50)).unwrap());
         assert!(meter.memory_growing(0, 50, Some(50)).unwrap());
         assert!(meter.table_growing(0, 6, Some(5)).unwrap());
         assert!(meter.memory_growing(0, 50, None).unwrap());
-        assert!(!meter.refused());
+        assert!(meter.fault().is_none());
     }
 
     #[test]
     fn tables_count_by_their_slots_and_nothing_overflows() {
-        let mut meter = Meter::new(80, Arc::default());
+        let mut meter = meter(80);
         assert!(meter.table_growing(0, 10, None).unwrap());
         assert!(!meter.table_growing(10, 11, None).unwrap());
         assert!(!meter.table_growing(0, usize::MAX, None).unwrap());
@@ -132,7 +188,7 @@ mod tests {
         let engine = wasmtime::Engine::default();
         let most = |text: &str| {
             let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
-            let mut store = wasmtime::Store::new(&engine, Meter::new(1 << 20, Arc::default()));
+            let mut store = wasmtime::Store::new(&engine, meter(1 << 20));
             store.limiter(|meter| meter);
             (0..100).take_while(|_| wasmtime::Instance::new(&mut store, &module, &[]).is_ok()).count()
         };

@@ -9,16 +9,18 @@ use futures_util::future::BoxFuture;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
-use wasmtime::{AsContextMut, Store, UpdateDeadline, WasmBacktrace};
+use wasmtime::{AsContextMut, ResourcesRequired, Store, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::WasiCtxBuilder;
 
 use super::files::Files;
+use super::handles::Opened;
 use super::idle::Idle;
+use super::meter::{Meter, TABLE_ELEMENT};
 use super::sandbox::Code;
 use super::speaker::Warm;
 use super::stdio::{Stdin, Stdout};
 use super::{handles, trap};
-use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Outbound, Output, Run, Status};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status};
 use crate::observe::profile;
 
 /// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
@@ -37,6 +39,8 @@ pub struct Module {
     outbound: Arc<dyn Outbound>,
     /// Instances that answer more than one request, if it has such.
     idle: Option<Idle<Warm>>,
+    /// Bytes of the first memories and tables of an instance.
+    memory: usize,
 }
 
 impl Module {
@@ -62,7 +66,12 @@ impl Module {
                 "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
             ),
         };
-        Ok(Module { code, files, outbound, idle })
+        let memory = match &code {
+            Code::Core(code) => code.memory(),
+            Code::Command(code) => code.memory(),
+            Code::Speaker(code) => code.memory(),
+        };
+        Ok(Module { code, files, outbound, idle, memory })
     }
 
     /// Says what the module is made of.
@@ -118,6 +127,16 @@ impl Handler for Module {
         self.idle.as_ref().map(Idle::requests)
     }
 
+    fn needs(&self, limits: &Limits) -> Needs {
+        // One that waits has its memory already.
+        let waits = self.idle.as_ref().is_some_and(Idle::has_some);
+        Needs {
+            // One that wants more than it may have is told so when it is made.
+            memory: if waits { 0 } else { self.memory.min(limits.memory) },
+            descriptors: self.files.as_ref().map_or(0, |files| Files::held_by_job(files.mounts().len())),
+        }
+    }
+
     fn mounts(&self) -> &[Mount] {
         self.files.as_ref().map_or(&[], Files::mounts)
     }
@@ -149,7 +168,33 @@ impl Handler for Module {
 pub(super) fn bare() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
     wasi.max_random_size(RANDOM);
+    // They could be made and not be used: each would be a descriptor that no limit counts.
+    wasi.allow_tcp(false).allow_udp(false);
     wasi
+}
+
+/// Makes what counts the memory and the files of a job.
+pub(super) fn metered(job: &mut Job) -> (Meter, Opened) {
+    let (memory, descriptors) =
+        job.allotment.take().map(|allotment| (allotment.memory, allotment.descriptors)).unzip();
+    let meter = Meter::new(job.entry.limits.memory, job.usage.clone(), memory);
+    (meter, Opened::new(descriptors))
+}
+
+/// Makes what counts the memory of an instance that is no job's.
+pub(super) fn unmetered(limits: &Limits) -> (Meter, Opened) {
+    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None))
+}
+
+/// Returns the bytes that an instance is made with, or somewhat more: of its memories, as of its tables,
+/// the largest is known, and how many there are.
+pub(super) fn initial(resources: &ResourcesRequired) -> usize {
+    let sum = |count: u32, largest: Option<u64>, size: usize| {
+        let largest = usize::try_from(largest.unwrap_or(0)).unwrap_or(usize::MAX);
+        largest.saturating_mul(size).saturating_mul(count as usize)
+    };
+    let memories = sum(resources.num_memories, resources.max_initial_memory_size, Needs::PAGE);
+    memories.saturating_add(sum(resources.num_tables, resources.max_initial_table_size, TABLE_ELEMENT))
 }
 
 /// Gives a guest what its job holds.

@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::handles;
+use super::handles::{self, Opened};
 
 /// The interface of components that opens files. The linker gives it to those that were built with
 /// an earlier 0.2 as well.
@@ -26,6 +26,9 @@ const TYPES: &str = "wasi:filesystem/types@0.2.12";
 /// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
 /// twice, descriptor flags, place for the result.
 type PathOpen = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
+/// `errno.success` of WASI preview 1.
+const SUCCESS: i32 = 0;
 
 /// `errno.acces` of WASI preview 1: permission denied.
 const ACCES: i32 = 2;
@@ -37,7 +40,7 @@ const MFILE: i32 = 33;
 pub(super) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
-    wasi: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
+    parts: impl Fn(&mut T) -> (&mut WasiP1Ctx, &mut Opened) + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     linker.func_wrap_async(module, "path_open", move |mut caller: Caller<'_, T>, parameters: PathOpen| {
@@ -46,22 +49,28 @@ pub(super) fn guard_core<T: Send + 'static>(
             let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
                 bail!("exports no memory");
             };
-            if !handles::has_room(wasi(caller.data_mut()).ctx().table) {
+            let (wasi, opened) = parts(caller.data_mut());
+            let table = wasi.ctx().table;
+            if !handles::has_room(table) || !opened.has_room_in(table) {
                 return Ok(MFILE);
             }
             let fuel = caller.as_context_mut().hostcall_fuel();
             let (memory, state) = memory.data_and_store_mut(&mut caller);
-            let (mut memory, wasi) = (GuestMemory::Unshared(memory), wasi(state));
+            let (mut memory, (wasi, opened)) = (GuestMemory::Unshared(memory), parts(state));
             wasi.set_hostcall_fuel(fuel);
             if is_special(wasi, &mut memory, fd, lookup, (path, length)).await {
                 return Ok(ACCES);
             }
             wasi.set_hostcall_fuel(fuel);
             let memory = &mut memory;
-            preview1::path_open(
+            let outcome = preview1::path_open(
                 wasi, memory, fd, lookup, path, length, open, rights, inherited, flags, result,
             )
-            .await
+            .await?;
+            if outcome == SUCCESS {
+                opened.note();
+            }
+            Ok(outcome)
         })
     })?;
     linker.allow_shadowing(false);
@@ -86,12 +95,15 @@ async fn is_special(
 }
 
 /// Puts a look before `open-at`, which is the way for a component to get handles of files.
-pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Linker<T>) -> Result<()> {
+pub(super) fn guard_components<T: WasiView + 'static>(
+    linker: &mut component::Linker<T>,
+    opened: impl Fn(&mut T) -> &mut Opened + Copy + Send + Sync + 'static,
+) -> Result<()> {
     linker.allow_shadowing(true);
     linker.instance(TYPES)?.func_wrap_async(
         "[method]descriptor.open-at",
-        |mut store: StoreContextMut<'_, T>,
-         (dir, follow, path, open, flags): (
+        move |mut store: StoreContextMut<'_, T>,
+              (dir, follow, path, open, flags): (
             Resource<Descriptor>,
             PathFlags,
             String,
@@ -99,7 +111,8 @@ pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Li
             DescriptorFlags,
         )| {
             Box::new(async move {
-                if !handles::has_room(store.data_mut().ctx().table) {
+                let state = store.data_mut();
+                if !handles::has_room(state.ctx().table) || !opened(state).has_room_for_component() {
                     // Of the codes there are, the nearest to `EMFILE`.
                     return Ok((Err(ErrorCode::InsufficientMemory),));
                 }
@@ -116,7 +129,11 @@ pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Li
                     return Ok((Err(ErrorCode::Access),));
                 }
                 match files.open_at(dir, follow, path, open, flags).await {
-                    Ok(opened) => Ok((Ok(opened),)),
+                    Ok(descriptor) => {
+                        let file = handles::file_of(files.table, &descriptor);
+                        opened(store.data_mut()).note_file(file);
+                        Ok((Ok(descriptor),))
+                    }
                     Err(refusal) => refusal.downcast().map(|code| (Err(code),)),
                 }
             })

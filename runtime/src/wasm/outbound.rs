@@ -179,7 +179,7 @@ fn told(error: CallError) -> Error {
         CallError::AddressDenied => Error::DestinationIpProhibited,
         CallError::BadUrl => Error::HttpRequestUriInvalid,
         CallError::BadMethod => Error::HttpRequestMethodInvalid,
-        CallError::TooMany(_) | CallError::Crowded(_) => Error::ConnectionLimitReached,
+        CallError::TooMany(_) | CallError::Crowded(_) | CallError::Exhausted => Error::ConnectionLimitReached,
         CallError::NotFound(why) => Error::DnsError { rcode: Some(why), info_code: None },
         CallError::Refused => Error::ConnectionRefused,
         CallError::Unreachable(_) => Error::DestinationUnavailable,

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
 use tracing::warn;
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
@@ -23,6 +22,7 @@ use super::settings::{self, Stacks};
 use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
 use super::{component, proxy, trap};
+use crate::budget::Budget;
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
@@ -30,7 +30,7 @@ pub struct Sandbox {
     core: Linker<core::State>,
     component: wasmtime::component::Linker<State>,
     /// Places for instances that wait for a request, beside those of jobs.
-    places: Arc<Semaphore>,
+    places: Arc<Budget>,
     allocation: Allocation,
     compilation: Compilation,
     /// What code depends on besides its module.
@@ -112,7 +112,7 @@ impl Sandbox {
 
     fn try_new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
         let waiting = jobs.div_ceil(4);
-        let places = Arc::new(Semaphore::new(usize::try_from(waiting)?));
+        let places = Budget::new(usize::try_from(waiting)?);
         let stacks = compilation.stacks;
         let config = settings::config(Flavour::Sequential, stacks);
         let mut pooled = config.clone();

@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Result, Store};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -13,9 +12,9 @@ use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 use super::calls::Calling;
 use super::component::{self, Imports, State};
 use super::idle::Idle;
-use super::meter::Meter;
 use super::retarget::Retarget;
 use super::{module, proxy, service};
+use crate::budget::Budget;
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 
 /// What is said to whoever runs one as a program.
@@ -27,7 +26,7 @@ pub struct SpeakerCode {
     version: Version,
     imports: Imports,
     /// Places for instances that wait for a request, over all handlers.
-    places: Arc<Semaphore>,
+    places: Arc<Budget>,
 }
 
 /// Which wasi:http it speaks.
@@ -70,7 +69,7 @@ impl SpeakerCode {
     pub(super) fn proxy(
         linker: &Linker<State>,
         component: &Component,
-        places: Arc<Semaphore>,
+        places: Arc<Budget>,
     ) -> Result<SpeakerCode> {
         let version = Version::Proxy(ProxyPre::new(component::link(linker, component)?)?);
         Ok(SpeakerCode::new(version, component, places))
@@ -83,13 +82,13 @@ impl SpeakerCode {
     pub(super) fn service(
         linker: &Linker<State>,
         component: &Component,
-        places: Arc<Semaphore>,
+        places: Arc<Budget>,
     ) -> Result<SpeakerCode> {
         let version = Version::Service(ServicePre::new(component::link(linker, component)?)?);
         Ok(SpeakerCode::new(version, component, places))
     }
 
-    fn new(version: Version, component: &Component, places: Arc<Semaphore>) -> SpeakerCode {
+    fn new(version: Version, component: &Component, places: Arc<Budget>) -> SpeakerCode {
         SpeakerCode { version, imports: Imports::of(component), places }
     }
 
@@ -116,7 +115,7 @@ impl SpeakerCode {
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
         let Some(idle) = idle else {
-            let mut store = self.fresh(wasi(), job.stderr.clone(), &job, calls);
+            let mut store = self.fresh(wasi(), job.stderr.clone(), &mut job, calls);
             store.data_mut().http = http;
             let outcome = async {
                 let instance = self.version.instantiate(&mut store).await?;
@@ -127,7 +126,7 @@ impl SpeakerCode {
         };
         let mut warm = match idle.take() {
             Some(warm) => warm,
-            None => match self.warm_up(wasi(), &job).await {
+            None => match self.warm_up(wasi(), &mut job).await {
                 Ok(warm) => warm,
                 Err(end) => return end,
             },
@@ -142,7 +141,9 @@ impl SpeakerCode {
         let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {
             // One that left a call open would hold its connection while it waits.
-            Ok(Left::Nothing) if !holds && warm.store.data().http.is_quiet() => {
+            Ok(Left::Nothing)
+                if !holds && warm.store.data().http.is_quiet() && !warm.store.data().meter.is_scarce() =>
+            {
                 warm.log.point_at(None);
                 warm.answered += 1;
                 let answered = warm.answered;
@@ -160,7 +161,7 @@ impl SpeakerCode {
     async fn warm_up(
         &self,
         wasi: WasiCtxBuilder,
-        job: &Job,
+        job: &mut Job,
     ) -> std::result::Result<Warm, std::result::Result<Status, Fault>> {
         let log = Arc::new(Retarget::default());
         let calls = self.imports.calling_nothing();
@@ -180,18 +181,22 @@ impl SpeakerCode {
         component::prove(self.version.instance(), wasi, limits, self.imports).await
     }
 
+    /// Returns the bytes of its first memories and tables.
+    pub(super) fn memory(&self) -> usize {
+        component::memory(self.version.instance())
+    }
+
     /// Makes the store of an instance that prints to `log`.
     fn fresh(
         &self,
         mut wasi: WasiCtxBuilder,
         log: Output,
-        job: &Job,
+        job: &mut Job,
         calls: Option<Box<Calling>>,
     ) -> Store<State> {
-        let limits = &job.entry.limits;
         module::give_to_proxy(&mut wasi, log, job);
-        let meter = Meter::new(limits.memory, job.usage.clone());
-        component::store(self.version.instance().engine(), wasi, meter, limits, calls)
+        let metered = module::metered(job);
+        component::store(self.version.instance().engine(), wasi, metered, &job.entry.limits, calls)
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) fn conclude(
         Ok(fault) => return Err(fault),
         Err(error) => error,
     };
-    if meter.refused() {
-        return Err(Fault::OutOfMemory(meter.most()));
+    if let Some(fault) = meter.fault() {
+        return Err(fault);
     }
     if handles::is_exceeded(&error) {
         return Err(Fault::TooManyHandles(handles));

@@ -28,6 +28,7 @@ const PRELUDE: &str = r#"
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "path_open"
     (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))
   (func $write (param $fd i32) (param $at i32) (param $length i32)
@@ -142,6 +143,35 @@ impl Program {
                (br_if $until (call $path_open (i32.const 3) (i32.const 0) (i32.const {at}) (i32.const {length})
                  (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 16))))"
         ))
+    }
+
+    /// Opens a file of its first mount until that is refused.
+    pub(crate) fn hoard(self, name: &str) -> Program {
+        let (program, at) = self.place(name);
+        let length = name.len();
+        program.code(&format!(
+            "(loop $more (br_if $more (i32.eqz (call $path_open (i32.const 3) (i32.const 0) (i32.const {at})
+               (i32.const {length}) (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 16)))))"
+        ))
+    }
+
+    /// Grows by one page at a time until that is refused, and says how many pages it has, in three digits.
+    pub(crate) fn grow(self) -> Program {
+        self.code(
+            "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+             (local.set $count (memory.size))
+             (i32.store8 (i32.const 0x10000) (i32.add (i32.const 48) (i32.div_u (local.get $count) (i32.const 100))))
+             (i32.store8 (i32.const 0x10001)
+               (i32.add (i32.const 48) (i32.rem_u (i32.div_u (local.get $count) (i32.const 10)) (i32.const 10))))
+             (i32.store8 (i32.const 0x10002)
+               (i32.add (i32.const 48) (i32.rem_u (local.get $count) (i32.const 10))))
+             (call $write (i32.const 1) (i32.const 0x10000) (i32.const 3))",
+        )
+    }
+
+    /// Starts with so many pages of memory, and not the few that the others start with.
+    pub(crate) fn of_pages(self, pages: usize) -> Program {
+        Program { pages, ..self }
     }
 
     /// Waits for as long as it is let.

@@ -142,3 +142,27 @@ fn bodies_that_an_instance_echoes_are_those_of_each_request() {
         assert_eq!(count(&daemon), 51, "{guest:?}");
     }
 }
+
+#[test]
+fn an_instance_that_waits_for_a_request_needs_no_memory_for_it() {
+    let daemon = PROXY
+        .setup("reuse = 1000\nlimits.queue_time = \"300ms\"")
+        .prepend("admin = \"unix://admin.sock\"\n")
+        .add("[limits]\ntotal_memory = \"16MiB\"\n")
+        .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
+        .start();
+    assert_eq!(count(&daemon), 1);
+    assert!(daemon.metric("portcullis_jobs_memory_bytes", &[]) > 0.0, "it waits");
+    let mut hog = daemon.client();
+    hog.send("GET /grow HTTP/1.1\r\nHost: test\r\n\r\n");
+    hog.head();
+    hog.chunk();
+
+    assert_eq!(count(&daemon), 2);
+
+    // Where memory is scarce none waits on, and the next one is fresh.
+    assert_eq!(count(&daemon), 1);
+    drop(hog);
+    daemon.counted("portcullis_jobs_memory_bytes", &[], 0.0);
+    assert_eq!(count(&daemon), 1);
+}

@@ -111,11 +111,13 @@ fn appetite() -> Vec<Case> {
             ..case(
                 42,
                 "memory without end",
-                "refused at `limits.memory`",
+                "refused at `limits.memory`, and over all jobs at `limits.total_memory`",
                 &[
                     "isolation::memory_is_given_up_to_its_limit_and_not_one_page_further",
                     "isolation::a_guest_that_falls_over_for_want_of_memory_is_told_as_that",
                     "wasm::meter::tests::several_memories_share_one_limit",
+                    "budgets::memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others",
+                    "budgets::a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so",
                 ],
             )
         },
@@ -155,10 +157,12 @@ fn appetite() -> Vec<Case> {
         case(
             50,
             "files opened without end",
-            "refused at a number; none is left open",
+            "refused at a number, and at a share of what the process may have; none is left open",
             &[
                 "isolation::a_job_may_hold_some_files_and_leaves_none_of_them_open",
                 "limits::a_job_opens_files_up_to_its_handles_and_is_refused_the_next_as_a_process_is",
+                "budgets::a_handler_that_opens_all_it_can_locks_nobody_out",
+                "budgets::jobs_for_which_there_are_no_descriptors_are_a_503_that_says_so",
             ],
         ),
         case(
@@ -281,6 +285,7 @@ fn reach() -> Vec<Case> {
                 "outbound::bounds::a_response_at_the_limit_passes_and_one_byte_more_does_not",
                 "outbound::bounds::a_server_that_says_nothing_costs_its_deadline_and_no_processor",
                 "outbound::bounds::a_server_that_drips_is_cut_off_at_the_end_of_the_whole_time",
+                "net::outbound::resolve::tests::silent_names_of_one_handler_do_not_keep_another_from_asking",
             ],
         ),
         case(

@@ -10,6 +10,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use super::exchange::{self, AtHome, Bounds, Exchange};
 use super::kept::Kept;
 use super::notice::Notices;
+use crate::budget::Portion;
 use crate::job::outbound::{Account, Call, CallError, Calling, Outcome, Patience, Tally};
 use crate::job::{Name, Outbound};
 use crate::net::outbound::{Block, Channel, DialError, Dialer, Origin, Pattern, Resolve, Scheme, Trust};
@@ -24,6 +25,8 @@ pub struct Grant {
     pub addresses: Vec<Block>,
     /// Whose certificates it believes.
     pub trust: Trust,
+    /// The handler's part of the file descriptors that all jobs share: each connection is one.
+    pub descriptors: Portion,
 }
 
 /// Carries out the calls of one handler.
@@ -33,6 +36,7 @@ pub struct Caller {
     tally: Arc<Tally>,
     notices: Notices,
     kept: Kept,
+    descriptors: Portion,
     home: Option<Handle>,
 }
 
@@ -41,10 +45,11 @@ impl Caller {
     /// a job may be polled by threads that may not even read /etc/resolv.conf. Without it, where the
     /// job is.
     pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> Caller {
-        let Grant { name, allow, addresses, trust } = grant;
+        let Grant { name, allow, addresses, trust, descriptors } = grant;
         let dialer = Dialer { resolver, addresses, trust };
         let kept = Kept::new(home.clone());
-        Caller { allow, dialer, tally: Arc::default(), notices: Notices::new(name), kept, home }
+        let (tally, notices) = (Arc::default(), Notices::new(name));
+        Caller { allow, dialer, tally, notices, kept, descriptors, home }
     }
 
     /// Does what comes before a connection: returns where the request goes, if it may be made now.
@@ -74,9 +79,13 @@ impl Caller {
         origin: &Origin,
         patience: Duration,
         deadline: Instant,
-    ) -> Result<Channel, CallError> {
+    ) -> Result<(Channel, Portion), CallError> {
+        // One that waits for a call makes room for the connection of one that is there.
+        let free = || self.descriptors.another(1);
+        let descriptor =
+            free().or_else(|| self.kept.close_oldest().then(free).flatten()).ok_or(CallError::Exhausted)?;
         match timeout_at(deadline, self.dialer.dial(origin, patience)).await {
-            Ok(Ok(channel)) => Ok(channel),
+            Ok(Ok(channel)) => Ok((channel, descriptor)),
             Ok(Err(error)) => Err(self.tell(account, origin, error)),
             Err(_) => Err(CallError::ConnectTimeout),
         }

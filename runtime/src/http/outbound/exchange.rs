@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::kept::{Kept, Link};
 use super::received::{Received, Then};
 use super::{sound, trail};
+use crate::budget::Portion;
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::{Channel, Origin};
 
@@ -105,7 +106,7 @@ impl Exchange<'_> {
     /// second attempt.
     pub(super) async fn run(
         &self,
-        dial: impl Future<Output = Result<Channel, CallError>>,
+        dial: impl Future<Output = Result<(Channel, Portion), CallError>>,
         request: Request<CallBody>,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {

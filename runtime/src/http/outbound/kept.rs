@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
 use super::sound::{Due, Heads};
+use crate::budget::Portion;
 use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
 
@@ -34,6 +35,8 @@ pub(super) struct Link {
     /// Whether nothing that came over it leaves open what comes next.
     sound: bool,
     opened: Instant,
+    /// The socket's part of the file descriptors that all jobs share.
+    _descriptor: Portion,
     _driver: Driver,
 }
 
@@ -67,7 +70,7 @@ impl Link {
     ///
     /// # Errors
     /// It is closed already.
-    pub(super) async fn open(channel: Channel) -> hyper::Result<Link> {
+    pub(super) async fn open((channel, descriptor): (Channel, Portion)) -> hyper::Result<Link> {
         let (heads, due) = Heads::of(channel);
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD).max_buf_size(HEAD);
@@ -76,7 +79,14 @@ impl Link {
             // What breaks is told by the request or the body that breaks with it.
             let _told = connection.await;
         }));
-        Ok(Link { sender, due, sound: true, opened: Instant::now(), _driver: driver })
+        Ok(Link {
+            sender,
+            due,
+            sound: true,
+            opened: Instant::now(),
+            _descriptor: descriptor,
+            _driver: driver,
+        })
     }
 
     /// Says that the head of an answer is the next to come.
@@ -110,6 +120,15 @@ impl Kept {
         let waiting = &mut lock(&self.lot).waiting;
         let at = waiting.iter().rposition(|waiting| waiting.origin == *origin)?;
         Some(waiting.remove(at).link)
+    }
+
+    /// Closes the connection that has waited longest; returns false if none waits.
+    pub(super) fn close_oldest(&self) -> bool {
+        let mut lot = lock(&self.lot);
+        let oldest = (!lot.waiting.is_empty()).then(|| lot.waiting.remove(0));
+        // Unlocked first: to close takes a while.
+        drop(lot);
+        oldest.is_some()
     }
 
     /// Keeps a connection whose call has ended.

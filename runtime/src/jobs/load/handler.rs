@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
+use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::http::outbound::{Caller, Grant};
 use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Recorder, Slots};
@@ -15,12 +16,13 @@ use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module};
 
 /// What handlers stand on besides their settings.
-#[derive(Default)]
 pub(super) struct Ground {
     /// Where failed jobs are kept, if they are.
     pub(super) store: Option<Arc<Store>>,
     /// The runtime that serves, if there is one: see [`Caller::new`].
     pub(super) home: Option<Handle>,
+    /// The file descriptors that all jobs share.
+    pub(super) descriptors: Arc<Budget>,
 }
 
 /// Puts code under a handler's settings; `env` is the handler's, secrets among it.
@@ -30,7 +32,7 @@ pub(super) struct Ground {
 pub(super) fn make(
     config: &HandlerConfig,
     env: Env,
-    Ground { store, home }: &Ground,
+    Ground { store, home, descriptors }: &Ground,
     digest: &Digest,
     code: Code,
 ) -> Result<Arc<Entry>> {
@@ -58,7 +60,10 @@ pub(super) fn make(
         true => None,
         false => Some(Files::new(mounts, config.limits.concurrency)?),
     };
-    let module = Module::new(code, files, Arc::new(caller(config, home.clone())?), config.reuse)?;
+    let slots = Slots::new(&config.limits);
+    let descriptors = descriptors.nothing(&slots.descriptors);
+    let caller = caller(config, descriptors, home.clone())?;
+    let module = Module::new(code, files, Arc::new(caller), config.reuse)?;
     ensure!(
         config.outbound.allow.is_empty() || module.kind() != Kind::Core,
         "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
@@ -74,7 +79,7 @@ pub(super) fn make(
         schedule: config.schedule.clone(),
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
-        slots: Slots::new(&config.limits),
+        slots,
         record: Arc::default(),
         recorder,
     }))
@@ -113,7 +118,7 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// A file of certificates that cannot be believed.
-fn caller(config: &HandlerConfig, home: Option<Handle>) -> Result<Caller> {
+fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) -> Result<Caller> {
     let config::Outbound { allow, addresses, ca } = config.outbound.clone();
     let ca = ca.filter(|_| !allow.is_empty());
     let trust = match ca {
@@ -122,8 +127,8 @@ fn caller(config: &HandlerConfig, home: Option<Handle>) -> Result<Caller> {
         }
         None => Trust::system(),
     };
-    let grant = Grant { name: config.name.clone(), allow, addresses, trust };
-    Ok(Caller::new(grant, Arc::new(System), home))
+    let grant = Grant { name: config.name.clone(), allow, addresses, trust, descriptors };
+    Ok(Caller::new(grant, Arc::new(System::default()), home))
 }
 
 fn mount(config: &config::Mount) -> Mount {

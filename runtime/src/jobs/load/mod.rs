@@ -14,6 +14,7 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::runtime::Handle;
 
 use super::credential;
+use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::given::{self, Given};
@@ -105,13 +106,19 @@ impl Loader {
     /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
     /// the runtime that it is made in.
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        let ground = Ground { store: None, home: Handle::try_current().ok() };
+        let ground =
+            Ground { store: None, home: Handle::try_current().ok(), descriptors: Budget::boundless() };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
 
     /// Has failed jobs kept here, of those handlers that want it.
     pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
         Loader { ground: Ground { store, ..self.ground }, ..self }
+    }
+
+    /// Has the files and connections of jobs counted as file descriptors that all jobs share.
+    pub fn sharing(self, descriptors: Arc<Budget>) -> Loader {
+        Loader { ground: Ground { descriptors, ..self.ground }, ..self }
     }
 
     /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.

@@ -8,33 +8,133 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
+use crate::budget::{Budget, Holder};
+
 /// Looks up names. A trait, so that a test can be a name server that changes its mind.
 pub trait Resolve: Send + Sync + 'static {
     /// Finds the addresses of a name, in the order in which they are to be tried.
     fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of this machine: getaddrinfo(3), with all that nsswitch.conf(5) says.
-pub struct System;
+/// The resolver of this machine: getaddrinfo(3), with all that nsswitch.conf(5) says. Each handler has
+/// one of its own, with a line of its own in front of it.
+#[derive(Default)]
+pub struct System(Lookups);
 
-/// Names looked up at once, over the whole daemon. A look-up cannot be cancelled and holds a thread,
-/// and the same threads open the files of handlers: a name server that is silent must not take all.
-const LOOKUPS: usize = 16;
+/// Names looked up at once, over the whole daemon. A look-up cannot be cancelled and holds a thread for
+/// as long as a silent name server takes: resolv.conf(5) has 5 s for each of two attempts.
+const LOOKUPS: usize = 32;
 
-static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LOOKUPS)));
+/// Names of one handler looked up at once.
+const OF_ONE: usize = 4;
+
+static ALL: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(LOOKUPS));
+
+/// The look-ups of one handler, out of those of all.
+struct Lookups {
+    own: Arc<Semaphore>,
+    all: Arc<Budget>,
+    holder: Arc<Holder>,
+}
+
+impl Lookups {
+    fn of(all: Arc<Budget>) -> Lookups {
+        Lookups { own: Arc::new(Semaphore::new(OF_ONE)), all, holder: Arc::default() }
+    }
+
+    /// Runs a look-up in a thread that may block, once there is a place for it.
+    fn run<T: Send + 'static>(
+        &self,
+        lookup: impl FnOnce() -> T + Send + 'static,
+    ) -> BoxFuture<'static, io::Result<T>> {
+        let (own, all, holder) = (self.own.clone(), self.all.clone(), self.holder.clone());
+        Box::pin(async move {
+            let own = own.acquire_owned().await.map_err(io::Error::other)?;
+            let place = all.take(&holder, 1).await;
+            let lookup = spawn_blocking(move || {
+                let found = lookup();
+                // Held until the thread is free, whether or not anybody waits for it still.
+                drop((own, place));
+                found
+            });
+            lookup.await.map_err(io::Error::other)
+        })
+    }
+}
+
+impl Default for Lookups {
+    fn default() -> Lookups {
+        Lookups::of(ALL.clone())
+    }
+}
 
 impl Resolve for System {
     fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         let name = name.to_owned();
-        Box::pin(async move {
-            let place = PLACES.clone().acquire_owned().await.map_err(io::Error::other)?;
-            let lookup = spawn_blocking(move || {
-                let found = (name.as_str(), 0).to_socket_addrs();
-                // Held until the thread is free, whether or not anybody waits for it still.
-                drop(place);
-                found.map(|found| found.map(|address| address.ip()).collect())
-            });
-            lookup.await.map_err(io::Error::other)?
-        })
+        let found = self.0.run(move || {
+            let found = (name.as_str(), 0).to_socket_addrs()?;
+            Ok(found.map(|address| address.ip()).collect())
+        });
+        Box::pin(async move { found.await? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn silent_names_of_one_handler_do_not_keep_another_from_asking() {
+        let all = Budget::new(LOOKUPS);
+        let (silent, other) = (Lookups::of(all.clone()), Lookups::of(all.clone()));
+        let held: Vec<_> = (0..2 * LOOKUPS)
+            .map(|_| {
+                let (answer, asked) = mpsc::channel::<()>();
+                (answer, tokio::spawn(silent.run(move || asked.recv())))
+            })
+            .collect();
+        let taken = async {
+            while all.used() < OF_ONE {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), taken).await.unwrap();
+
+        let answer = timeout(Duration::from_secs(10), other.run(|| 7)).await;
+
+        assert_eq!(answer.unwrap().unwrap(), 7);
+        assert_eq!(all.used(), OF_ONE);
+        // The threads end with the senders.
+        drop(held);
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_nobody_waits_for_holds_its_place_until_its_end() {
+        let all = Budget::new(LOOKUPS);
+        let lookups = Lookups::of(all.clone());
+        let (answer, asked) = mpsc::channel::<()>();
+        let (begun, began) = tokio::sync::oneshot::channel();
+        let lookup = tokio::spawn(lookups.run(move || {
+            let _told = begun.send(());
+            asked.recv()
+        }));
+        began.await.unwrap();
+
+        lookup.abort();
+        let _aborted = lookup.await;
+
+        assert_eq!(all.used(), 1);
+        drop(answer);
+        let free = async {
+            while all.used() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), free).await.unwrap();
     }
 }

@@ -1,0 +1,283 @@
+//! What the process has once, and how handlers share it.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+/// Units of something that the process has once: places for jobs, memory, file descriptors.
+///
+/// An eighth of them is kept for handlers that hold few: a handler that takes the rest, and does not
+/// give it back, does not keep another from starting a job.
+#[derive(Debug)]
+pub struct Budget {
+    common: Semaphore,
+    kept: Semaphore,
+    all: usize,
+    /// The most units of a handler that holds few.
+    few: usize,
+}
+
+/// One of the handlers that share a budget.
+#[derive(Debug)]
+pub struct Holder {
+    /// Units that it holds.
+    held: AtomicUsize,
+    /// Told of units that are given back; the job whose turn it is listens.
+    given_back: Notify,
+    /// Held by the one job that stands in the line for all of this handler's.
+    turn: Semaphore,
+}
+
+/// Units that one job holds. Dropping them gives them back.
+pub struct Portion {
+    budget: Arc<Budget>,
+    holder: Arc<Holder>,
+    common: usize,
+    kept: usize,
+}
+
+impl Budget {
+    /// Makes a budget of so many units.
+    pub fn new(units: usize) -> Arc<Budget> {
+        let all = units.min(Semaphore::MAX_PERMITS);
+        let kept = all - most_of_one(all);
+        let few = (kept / 4).max(1);
+        Arc::new(Budget { common: Semaphore::new(all - kept), kept: Semaphore::new(kept), all, few })
+    }
+
+    /// Makes a budget that is never used up.
+    pub fn boundless() -> Arc<Budget> {
+        Budget::new(usize::MAX)
+    }
+
+    /// Returns how many units there are; `None`: the budget is never used up.
+    pub fn all(&self) -> Option<usize> {
+        (self.all < Semaphore::MAX_PERMITS).then_some(self.all)
+    }
+
+    /// Returns how many units are held now.
+    pub fn used(&self) -> usize {
+        self.all.saturating_sub(self.common.available_permits() + self.kept.available_permits())
+    }
+
+    /// Takes units if they are free, and no job of the handler waits for some.
+    pub fn try_take(self: &Arc<Self>, holder: &Arc<Holder>, units: usize) -> Option<Portion> {
+        let mut portion = self.nothing(holder);
+        let taken = portion.grow_commonly(units)
+            || holder.turn.available_permits() > 0 && portion.grow_from_kept(units);
+        taken.then_some(portion)
+    }
+
+    /// Waits for units. One job of each handler stands in the line, so that it goes around the handlers
+    /// and a handler with a long line of its own is not before one with a short one.
+    ///
+    /// Returns `None` at once if no handler may have so many.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line.
+    pub async fn take(self: &Arc<Self>, holder: &Arc<Holder>, units: usize) -> Option<Portion> {
+        if units == 0 {
+            return Some(self.nothing(holder));
+        }
+        let wanted = u32::try_from(units).ok().filter(|_| units <= most_of_one(self.all).max(self.few))?;
+        let _turn = holder.turn.acquire().await.ok()?;
+        // It stays where it is in this line while it looks at the kept units as well.
+        let mut common = pin!(self.common.acquire_many(wanted));
+        let portion = self.nothing(holder);
+        loop {
+            if holder.held.load(Ordering::SeqCst) + units <= self.few {
+                return tokio::select! {
+                    permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
+                    permit = self.kept.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
+                };
+            }
+            tokio::select! {
+                permit = &mut common => return permit.ok().map(|permit| portion.with(permit, units, 0)),
+                () = holder.given_back.notified() => {}
+            }
+        }
+    }
+
+    /// Makes a portion of no units, which can grow.
+    pub fn nothing(self: &Arc<Self>, holder: &Arc<Holder>) -> Portion {
+        Portion { budget: self.clone(), holder: holder.clone(), common: 0, kept: 0 }
+    }
+}
+
+/// Says how many of so many units one handler can hold at once.
+pub fn most_of_one(units: usize) -> usize {
+    units - units / 8
+}
+
+impl Default for Holder {
+    fn default() -> Holder {
+        Holder { held: AtomicUsize::new(0), given_back: Notify::new(), turn: Semaphore::new(1) }
+    }
+}
+
+impl Portion {
+    /// Returns how many units these are.
+    pub fn units(&self) -> usize {
+        self.common + self.kept
+    }
+
+    /// Takes another portion for the same handler, if it is free. Never waits.
+    pub fn another(&self, units: usize) -> Option<Portion> {
+        let mut portion = self.budget.nothing(&self.holder);
+        portion.grow(units).then_some(portion)
+    }
+
+    /// Reports whether more than half of the budget is held.
+    pub fn is_scarce(&self) -> bool {
+        self.budget.used() > self.budget.all / 2
+    }
+
+    /// Takes more units if they are free. Never waits.
+    pub fn grow(&mut self, by: usize) -> bool {
+        self.grow_commonly(by) || self.grow_from_kept(by)
+    }
+
+    fn grow_commonly(&mut self, by: usize) -> bool {
+        let taken = by == 0 || take_of(&self.budget.common, by);
+        if taken {
+            self.common += by;
+            self.holder.held.fetch_add(by, Ordering::SeqCst);
+        }
+        taken
+    }
+
+    fn grow_from_kept(&mut self, by: usize) -> bool {
+        let before = self.holder.held.fetch_add(by, Ordering::SeqCst);
+        let taken = before + by <= self.budget.few && take_of(&self.budget.kept, by);
+        if taken {
+            self.kept += by;
+        } else {
+            self.holder.held.fetch_sub(by, Ordering::SeqCst);
+        }
+        taken
+    }
+
+    /// Takes over what a permit stands for.
+    fn with(mut self, permit: SemaphorePermit<'_>, common: usize, kept: usize) -> Portion {
+        permit.forget();
+        self.common += common;
+        self.kept += kept;
+        self.holder.held.fetch_add(common + kept, Ordering::SeqCst);
+        self
+    }
+
+    /// Gives units back, down to so many.
+    pub fn shrink_to(&mut self, units: usize) {
+        let surplus = self.units().saturating_sub(units);
+        if surplus == 0 {
+            return;
+        }
+        let kept = surplus.min(self.kept);
+        let common = surplus - kept;
+        self.kept -= kept;
+        self.common -= common;
+        self.holder.held.fetch_sub(surplus, Ordering::SeqCst);
+        if kept > 0 {
+            self.budget.kept.add_permits(kept);
+        }
+        if common > 0 {
+            self.budget.common.add_permits(common);
+        }
+        // Keeps the news for a listener that is on its way.
+        self.holder.given_back.notify_one();
+    }
+}
+
+fn take_of(permits: &Semaphore, units: usize) -> bool {
+    let permit = u32::try_from(units).ok().and_then(|units| permits.try_acquire_many(units).ok());
+    permit.map(SemaphorePermit::forget).is_some()
+}
+
+impl Drop for Portion {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+impl fmt::Debug for Portion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.units(), self.budget.all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn holder() -> Arc<Holder> {
+        Arc::default()
+    }
+
+    #[test]
+    fn one_handler_takes_seven_eighths_and_another_gets_some_of_the_rest() {
+        let (budget, greedy, modest) = (Budget::new(320), holder(), holder());
+        let mut taken = budget.try_take(&greedy, 280).unwrap();
+
+        assert!(!taken.grow(1));
+        assert_eq!((taken.units(), budget.used()), (280, 280));
+        // A quarter of the fortieth that is kept.
+        let mut few = budget.try_take(&modest, 10).unwrap();
+        assert!(!few.grow(1));
+        drop(few);
+        drop(taken);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let (budget, holder) = (Budget::new(80), holder());
+        let mut portion = budget.try_take(&holder, 70).unwrap();
+
+        portion.shrink_to(30);
+
+        assert_eq!((portion.units(), budget.used()), (30, 30));
+        assert!(portion.grow(40) && !portion.grow(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_served_in_turn_before_those_that_come_later() {
+        let (budget, first, second) = (Budget::new(80), holder(), holder());
+        let all = budget.try_take(&first, 70).unwrap();
+        let mut waiting = pin!(budget.take(&second, 40));
+        assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+
+        drop(all);
+
+        assert!(budget.try_take(&first, 70).is_none());
+        assert_eq!(waiting.await.unwrap().units(), 40);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_comes_to_hold_little_is_served_from_what_is_kept() {
+        let (budget, greedy, waiter) = (Budget::new(320), holder(), holder());
+        let own = budget.try_take(&waiter, 10).unwrap();
+        let _rest = budget.try_take(&greedy, 270).unwrap();
+        let mut waiting = pin!(budget.take(&waiter, 5));
+        assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
+
+        // They go back to the common ones, where another takes them first.
+        drop(own);
+
+        assert_eq!(waiting.await.unwrap().units(), 5);
+    }
+
+    #[tokio::test]
+    async fn more_than_any_handler_may_have_is_not_waited_for() {
+        let budget = Budget::new(80);
+
+        assert!(budget.take(&holder(), 71).await.is_none());
+        assert!(budget.all() == Some(80) && Budget::boundless().all().is_none());
+    }
+}

@@ -1,0 +1,134 @@
+//! How much memory the jobs of all handlers may have together.
+
+use std::fmt;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::demand;
+use crate::budget::{Budget, most_of_one};
+use crate::config::{Config, Size, TotalMemory};
+use crate::job::Needs;
+use crate::observe::{cgroup, machine};
+
+/// What the daemon takes itself, whatever it serves: its program, the code of modules, its buffers.
+const OWN: usize = 48 << 20;
+
+/// The least that jobs get where there is little: fewer, and hardly one would start.
+const LEAST: usize = 16 << 20;
+
+/// The memory that jobs share.
+pub(super) struct Total {
+    /// `None`: nothing bounds it.
+    bytes: Option<usize>,
+    /// Where the number comes from.
+    source: Source,
+}
+
+/// Where the number comes from.
+enum Source {
+    Configured,
+    /// What there is, and who says so.
+    Found(usize, String),
+}
+
+impl Total {
+    /// Finds the memory that jobs share: what the control group, the machine or RLIMIT_DATA allow, less
+    /// what the daemon needs itself. That is 48 MiB, an eighth for connections, pipes and stacks, and
+    /// another eighth for memory that stays warm between two jobs.
+    pub(super) fn of(config: &Config) -> Total {
+        match config.total_memory {
+            TotalMemory::Bytes(bytes) => Total { bytes: Some(bytes), source: Source::Configured },
+            TotalMemory::Unlimited => Total { bytes: None, source: Source::Configured },
+            TotalMemory::Auto => match found() {
+                Some((there, told)) => {
+                    let bytes = Some(left(there));
+                    Total { bytes, source: Source::Found(there, told) }
+                }
+                None => Total { bytes: None, source: Source::Configured },
+            },
+        }
+    }
+
+    /// Makes the budget.
+    pub(super) fn budget(&self) -> std::sync::Arc<Budget> {
+        self.bytes.map_or_else(Budget::boundless, |bytes| Budget::new(bytes / Needs::PAGE))
+    }
+
+    /// Says what the configuration asks for beyond it, and what to do.
+    pub(super) fn lack(&self, config: &Config) -> Option<String> {
+        let bytes = self.bytes?;
+        let wanted = demand::most(config, |handler| handler.limits.memory);
+        let largest = config.handlers.iter().max_by_key(|handler| handler.limits.memory)?;
+        let of_one = most_of_one(bytes);
+        if largest.limits.memory > of_one {
+            return Some(format!(
+                "handler.{}.limits.memory: a job may have {}, and one handler gets {} at most of {self}: beyond it \
+                 memory is refused; lower limits.memory, or raise limits.total_memory",
+                largest.name,
+                Size(largest.limits.memory as u64),
+                mebibytes(of_one),
+            ));
+        }
+        (wanted.sum > bytes).then(|| {
+            format!(
+                "limits.memory: jobs may have {} at once ({wanted}), and there is {self}: beyond it a job is refused \
+                 memory, and the next one waits; lower limits.memory, limits.concurrency or jobs, or raise \
+                 limits.total_memory",
+                mebibytes(wanted.sum),
+            )
+        })
+    }
+}
+
+/// Tells the number and where it comes from.
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.bytes, &self.source) {
+            (None, _) => f.write_str("no bound on the memory of all jobs"),
+            (Some(bytes), Source::Configured) => {
+                write!(f, "{} for all jobs (limits.total_memory)", mebibytes(bytes))
+            }
+            (Some(bytes), Source::Found(there, told)) => write!(
+                f,
+                "{} for all jobs (limits.total_memory = \"auto\": {} of {told}, less the daemon's own)",
+                mebibytes(bytes),
+                mebibytes(*there)
+            ),
+        }
+    }
+}
+
+fn left(there: usize) -> usize {
+    (there - there / 4).saturating_sub(OWN).max(LEAST.min(there / 2))
+}
+
+/// Finds the least of what bounds the memory of this process, and says what it is.
+fn found() -> Option<(usize, String)> {
+    let machine = machine().and_then(|bytes| usize::try_from(bytes).ok());
+    let group = cgroup::memory()
+        .and_then(|bound| Some((usize::try_from(bound.most).ok()?, format!("{}", bound.file.display()))));
+    let data = getrlimit(Resource::Data).current.and_then(|most| usize::try_from(most).ok());
+    let data = data.map(|most| (most, "RLIMIT_DATA".to_owned()));
+    let machine = machine.map(|bytes| (bytes, "this machine".to_owned()));
+    [machine, group, data].into_iter().flatten().min_by_key(|(most, _)| *most)
+}
+
+fn mebibytes(bytes: usize) -> String {
+    format!("{} MiB", bytes >> 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_there_is_the_daemon_keeps_what_it_needs_itself() {
+        let mib = |bytes: usize| bytes >> 20;
+
+        assert_eq!(mib(left(256 << 20)), 144);
+        assert_eq!(mib(left(8 << 30)), 6096);
+        // Where there is next to nothing, a job still starts.
+        assert_eq!(mib(left(64 << 20)), 16);
+        assert_eq!(mib(left(24 << 20)), 12);
+    }
+}

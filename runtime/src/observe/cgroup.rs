@@ -1,0 +1,108 @@
+//! What the control groups of this process allow it, cgroups(7).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel tells which groups this process is in, and where they are.
+const GROUPS: &str = "/proc/self/cgroup";
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// A bound of a control group, and the file that says it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bound {
+    /// The bound, in what its file counts.
+    pub most: u64,
+    /// The file.
+    pub file: PathBuf,
+}
+
+/// Finds the lowest bound on memory, in bytes, of the process's group and those above it; `None`: none of
+/// them has one.
+pub fn memory() -> Option<Bound> {
+    // memory.high does not refuse, but slows a group down until it is as good as stopped.
+    let second = lowest("cgroup2", "", &["memory.max", "memory.high"]);
+    let first = lowest("cgroup", "memory", &["memory.limit_in_bytes"]);
+    second.into_iter().chain(first).min_by_key(|bound| bound.most)
+}
+
+fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<Bound> {
+    let (groups, mounts) = (fs::read_to_string(GROUPS).ok()?, fs::read_to_string(MOUNTS).ok()?);
+    let directories = directories(&groups, &mounts, kind, controller)?;
+    let bound = |file: PathBuf| {
+        let text = fs::read_to_string(&file).ok()?;
+        // Version 2 writes `max` for no bound, version 1 a number beyond any memory.
+        let most = text.trim().parse().ok().filter(|most| *most < 1 << 60)?;
+        Some(Bound { most, file })
+    };
+    let files = directories.iter().flat_map(|directory| files.iter().map(|file| directory.join(file)));
+    files.filter_map(bound).min_by_key(|bound| bound.most)
+}
+
+/// Lists the directories of the process's group and of those above it that can be seen, in the hierarchy
+/// of this kind.
+fn directories(groups: &str, mounts: &str, kind: &str, controller: &str) -> Option<Vec<PathBuf>> {
+    let own = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        let found = controllers == controller || controllers.split(',').any(|one| one == controller);
+        parts.next().filter(|_| found)
+    })?;
+    let (root, point) = mounts.lines().find_map(|line| {
+        // proc_pid_mountinfo(5): root and mount point are the fourth and fifth word; behind ` - ` stand the
+        // type, the source and the options of the file system.
+        let (words, behind) = line.split_once(" - ")?;
+        let mut words = words.split(' ').skip(3);
+        let mut behind = behind.split(' ');
+        let of_kind = behind.next()? == kind;
+        let options = behind.nth(1)?;
+        let here = of_kind && (controller.is_empty() || options.split(',').any(|one| one == controller));
+        here.then_some((words.next()?, words.next()?))
+    })?;
+    // What is mounted may be a part of the hierarchy, as in a container; a group beyond it cannot be seen.
+    let below = Path::new(own).strip_prefix(root).unwrap_or(Path::new(""));
+    let whole = Path::new(point).components().chain(below.components()).collect::<PathBuf>();
+    Some(whole.ancestors().take_while(|path| path.starts_with(point)).map(Path::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(groups: &str, mounts: &str, kind: &str, controller: &str) -> Vec<String> {
+        let directories = directories(groups, mounts, kind, controller).unwrap_or_default();
+        directories.iter().map(|path| path.display().to_string()).collect()
+    }
+
+    const BOTH: &str = "30 24 0:26 / /sys/fs/cgroup/unified rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n\
+        33 24 0:29 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory\n";
+
+    #[test]
+    fn the_group_and_those_above_it_are_found_in_either_version() {
+        let groups = "4:memory:/system.slice/p.service\n1:name=systemd:/x\n0::/system.slice/p.service\n";
+
+        assert_eq!(
+            found(groups, BOTH, "cgroup2", ""),
+            [
+                "/sys/fs/cgroup/unified/system.slice/p.service",
+                "/sys/fs/cgroup/unified/system.slice",
+                "/sys/fs/cgroup/unified"
+            ]
+        );
+        assert_eq!(
+            found(groups, BOTH, "cgroup", "memory")[0],
+            "/sys/fs/cgroup/memory/system.slice/p.service"
+        );
+        assert!(found("0::/\n", BOTH, "cgroup", "memory").is_empty());
+    }
+
+    #[test]
+    fn a_container_sees_its_own_part_of_the_hierarchy() {
+        let mounts = "33 24 0:29 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+
+        assert_eq!(
+            found("4:memory:/docker/abc/inner\n", mounts, "cgroup", "memory"),
+            ["/sys/fs/cgroup/memory/inner", "/sys/fs/cgroup/memory"]
+        );
+        assert_eq!(found("4:memory:/elsewhere\n", mounts, "cgroup", "memory"), ["/sys/fs/cgroup/memory"]);
+    }
+}

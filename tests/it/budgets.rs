@@ -1,0 +1,179 @@
+//! What the process has once, while one handler takes all of it that it can get.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, portcullis, until};
+use crate::lifecycle::hello;
+
+/// Descriptors that jobs hold, as the metrics tell.
+const DESCRIPTORS: &str = "portcullis_jobs_descriptors";
+
+/// Memory that jobs hold, as the metrics tell.
+const MEMORY: &str = "portcullis_jobs_memory_bytes";
+
+/// The mount of handlers that open files.
+const MOUNTS: &str = "mounts = [{ host = \"data\", guest = \"/data\" }]";
+
+/// A daemon that an operator can ask, with a directory to mount.
+fn operated(lines: &str) -> Setup {
+    let setup = Setup::new("admin = \"unix://admin.sock\"\n").add(lines);
+    fs::create_dir(setup.path("data")).unwrap();
+    fs::write(setup.path("data/f"), "content").unwrap();
+    setup
+}
+
+/// Asks for a target over so many connections, and waits for no answer.
+fn ask(daemon: &Daemon, target: &str, times: usize) -> Vec<Client> {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let clients = (0..times).map(|_| {
+        let mut client = daemon.client();
+        client.send(&request);
+        client
+    });
+    clients.collect()
+}
+
+#[test]
+fn a_handler_that_opens_all_it_can_locks_nobody_out() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let reads = Program::text().await_file("f").say("read\n").wasm();
+    let daemon = operated("")
+        .handler("hoard", MOUNTS, &Program::new().hoard("f").sleep_for_ever().wasm())
+        .handler("reads", MOUNTS, &reads)
+        .under(&["prlimit", "--nofile=1024:1024"])
+        .start();
+    daemon.log.line("file descriptors at once (hoard: 64 jobs, reads: 64 jobs)");
+
+    let hoarding = ask(&daemon, "/hoard", 200);
+    let most = daemon.metric("portcullis_jobs_descriptors_limit", &[]);
+    // Seven eighths of what jobs may have, and not one more.
+    until("all that the handler may have is taken", || {
+        (daemon.metric(DESCRIPTORS, &[]) >= (most * 7.0 / 8.0).floor() - 1.0).then_some(())
+    });
+
+    for _ in 0..20 {
+        assert_eq!(daemon.get("/reads").text(), "read\n");
+        assert_eq!(daemon.get("/healthz").status(), 200);
+    }
+    // What is left of 1024 besides connections and the reserve.
+    assert!(most < 400.0 && daemon.metric(DESCRIPTORS, &[]) <= most, "{most}");
+    drop(hoarding);
+    daemon.counted(DESCRIPTORS, &[], 0.0);
+    assert_eq!(daemon.get("/reads").text(), "read\n");
+}
+
+#[test]
+fn a_job_that_closes_its_files_can_open_others() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let close = "(local.set $count (i32.const 4))
+        (loop $close
+          (drop (call $fd_close (local.get $count)))
+          (local.set $count (i32.add (local.get $count) (i32.const 1)))
+          (br_if $close (i32.lt_u (local.get $count) (i32.const 300))))";
+    let program = Program::text().hoard("f").code(close).await_file("f").code(close).await_file("f");
+    let daemon = operated("")
+        .handler("one", MOUNTS, &program.say("opened\n").wasm())
+        .under(&["prlimit", "--nofile=256:256"])
+        .start();
+
+    assert_eq!(daemon.get("/one").text(), "opened\n");
+    daemon.counted(DESCRIPTORS, &[], 0.0);
+}
+
+#[test]
+fn jobs_for_which_there_are_no_descriptors_are_a_503_that_says_so() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let settings = format!("{MOUNTS}\nlimits.queue_time = \"200ms\"");
+    let daemon = operated("reason_header = true\n")
+        .handler("hoard", &settings, &Program::new().hoard("f").sleep_for_ever().wasm())
+        .under(&["prlimit", "--nofile=256:256"])
+        .start();
+    let mut hoarding = ask(&daemon, "/hoard", 30);
+
+    until("a job is refused", || {
+        (daemon.metric("portcullis_failures_total", &["reason=\"descriptors_total\""]) > 0.0).then_some(())
+    });
+    let silent = Duration::from_millis(20);
+    let refused =
+        hoarding.iter_mut().find_map(|client| (!client.is_silent_for(silent)).then(|| client.response()));
+    let refused = refused.unwrap();
+
+    assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("1")), "{refused:?}");
+    assert_eq!(refused.field("x-portcullis-reason"), Some("descriptors_total"));
+}
+
+#[test]
+fn memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others() {
+    let daemon = operated("[limits]\ntotal_memory = \"16MiB\"\n")
+        .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
+        .handler("other", "", &hello())
+        .start();
+    let mut hog = ask(&daemon, "/grow", 1).remove(0);
+    hog.head();
+
+    // Seven eighths of 256 pages; its table has none.
+    assert_eq!(hog.chunk(), b"224");
+    assert_eq!(daemon.get("/other").text(), "hello\n");
+    assert!(daemon.metric(MEMORY, &[]) <= 14.0 * 1024.0 * 1024.0);
+    drop(hog);
+    daemon.counted(MEMORY, &[], 0.0);
+}
+
+#[test]
+fn a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so() {
+    let daemon =
+        operated("reason_header = true\n[limits]\ntotal_memory = \"16MiB\"\nqueue_time = \"300ms\"\n")
+            .handler("grow", "", &Program::text().grow().sleep_for_ever().wasm())
+            .handler("large", "", &Program::text().of_pages(100).say("large\n").wasm())
+            .handler(
+                "patient",
+                "limits.queue_time = \"60s\"",
+                &Program::text().of_pages(100).say("large\n").wasm(),
+            )
+            .start();
+    assert_eq!(daemon.get("/large").text(), "large\n");
+    let mut hog = ask(&daemon, "/grow", 1).remove(0);
+    hog.head();
+    hog.chunk();
+    let mut patient = ask(&daemon, "/patient", 1).remove(0);
+
+    let refused = daemon.get("/large");
+
+    assert_eq!((refused.status(), refused.field("retry-after")), (503, Some("1")), "{refused:?}");
+    assert_eq!(refused.field("x-portcullis-reason"), Some("memory_total"));
+    assert!(refused.text().contains("limits.total_memory"), "{refused:?}");
+    daemon.counted("portcullis_failures_total", &["handler=\"large\"", "reason=\"memory_total\""], 1.0);
+    drop(hog);
+    assert_eq!(patient.response().text(), "large\n");
+}
+
+#[test]
+fn what_a_configuration_asks_for_beyond_what_there_is_is_told_before_it_is_missed() {
+    let setup = operated("[limits]\ntotal_memory = \"1GiB\"\n").handler("one", "", &hello());
+    let file = setup.path("portcullis.toml");
+    let checked =
+        finish(portcullis().env("HOME", setup.path("")).arg("check").arg("-c").arg(&file), b"", PATIENCE);
+
+    let warning = "limits.memory: jobs may have 8192 MiB at once (one: 64 jobs), and there is 1024 MiB for all jobs \
+                   (limits.total_memory)";
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    assert!(checked.stderr.contains(warning), "{}", checked.stderr);
+    let daemon = setup.start();
+    daemon.log.line(warning);
+    assert_eq!(daemon.get("/one").text(), "hello\n");
+}
+
+#[test]
+fn the_memory_of_all_jobs_is_refused_at_a_handler() {
+    let ended = operated("").handler("one", "limits.total_memory = \"1GiB\"", &hello()).fail();
+
+    let wanted = "handler.one.limits.total_memory: is of all handlers together: set total_memory in [limits]";
+    assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
+}
