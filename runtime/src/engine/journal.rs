@@ -1,6 +1,6 @@
 //! What jobs said and how they ended, lately: a ring in memory that may be followed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use crate::job::{Label, Name};
 use crate::observe::log;
 
-/// Lines kept.
+/// Lines kept, over all handlers. Where there are more, the oldest goes of a handler that has more than its
+/// part: one that says a lot leaves the lines of others where they are.
 const LINES: usize = 1000;
 
 /// Bytes of text kept, so that long lines do not cost what short ones do not.
@@ -64,11 +65,21 @@ pub struct Batch {
 
 #[derive(Default)]
 struct Ring {
-    lines: VecDeque<Arc<Line>>,
+    /// With their numbers, counted from 0; there are gaps.
+    lines: VecDeque<(u64, Arc<Line>)>,
+    /// The number of the next line.
+    next: u64,
     bytes: usize,
-    /// The number of the first line that is kept; lines are counted from 0.
-    first: u64,
+    /// Lines and bytes of each handler that has any.
+    of: HashMap<Name, Kept>,
     closed: bool,
+}
+
+/// What is kept of one handler.
+#[derive(Default)]
+struct Kept {
+    lines: usize,
+    bytes: usize,
 }
 
 impl Journal {
@@ -92,15 +103,15 @@ impl Journal {
 
     /// Returns the lines that are kept, oldest first.
     pub fn recent(&self) -> Vec<Arc<Line>> {
-        self.ring().lines.iter().cloned().collect()
+        self.ring().lines.iter().map(|(_, line)| line.clone()).collect()
     }
 
     /// Returns the lines that are kept and what gives those that follow.
     pub fn follow(self: &Arc<Self>) -> (Vec<Arc<Line>>, Follower) {
         self.followers.fetch_add(1, Ordering::Relaxed);
         let ring = self.ring();
-        let next = ring.first + ring.lines.len() as u64;
-        (ring.lines.iter().cloned().collect(), Follower { journal: self.clone(), next })
+        let follower = Follower { journal: self.clone(), next: ring.next };
+        (ring.lines.iter().map(|(_, line)| line.clone()).collect(), follower)
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -119,9 +130,13 @@ impl Follower {
             let grown = self.journal.grown.notified();
             {
                 let ring = self.journal.ring();
-                let dropped = ring.first.saturating_sub(self.next);
-                let from = usize::try_from(self.next + dropped - ring.first).unwrap_or_default();
-                let lines: Vec<_> = ring.lines.iter().skip(from).take(BATCH).cloned().collect();
+                let from = ring.lines.partition_point(|(number, _)| *number < self.next);
+                let first = ring.lines.get(from).map(|(number, _)| *number);
+                let dropped = first.map_or(0, |first| first - self.next);
+                // Up to the next gap, before which it cannot be told of it.
+                let row = (self.next + dropped..).zip(ring.lines.iter().skip(from)).take(BATCH);
+                let row = row.take_while(|(wanted, (number, _))| wanted == number);
+                let lines: Vec<_> = row.map(|(_, (_, line))| line.clone()).collect();
                 if !lines.is_empty() {
                     self.next += dropped + lines.len() as u64;
                     return Some(Batch { dropped, lines });
@@ -143,12 +158,36 @@ impl Drop for Follower {
 
 impl Ring {
     fn push(&mut self, line: Arc<Line>) {
-        self.bytes += line.event.text().len();
-        self.lines.push_back(line);
+        let bytes = line.event.text().len();
+        self.bytes += bytes;
+        let kept = self.of.entry(line.handler.clone()).or_default();
+        kept.lines += 1;
+        kept.bytes += bytes;
+        self.lines.push_back((self.next, line));
+        self.next += 1;
         while self.lines.len() > LINES || self.bytes > BYTES {
-            let Some(oldest) = self.lines.pop_front() else { return };
-            self.bytes -= oldest.event.text().len();
-            self.first += 1;
+            self.pop();
+        }
+    }
+
+    /// Drops the oldest line of a handler that has more than its part of what there is too much of.
+    fn pop(&mut self) {
+        let handlers = self.of.len();
+        let has_too_much = |kept: &Kept| match self.lines.len() > LINES {
+            true => kept.lines > LINES / handlers,
+            false => kept.bytes > BYTES / handlers,
+        };
+        let oldest =
+            self.lines.iter().position(|(_, line)| self.of.get(&line.handler).is_some_and(has_too_much));
+        let Some((_, line)) = self.lines.remove(oldest.unwrap_or(0)) else { return };
+        let bytes = line.event.text().len();
+        self.bytes -= bytes;
+        if let Some(kept) = self.of.get_mut(&line.handler) {
+            kept.lines -= 1;
+            kept.bytes -= bytes;
+            if kept.lines == 0 {
+                self.of.remove(&line.handler);
+            }
         }
     }
 }
@@ -168,7 +207,11 @@ mod tests {
     use crate::job::JobId;
 
     fn say(journal: &Journal, text: &str) {
-        let name: Name = "a".parse().unwrap();
+        say_of("a", journal, text);
+    }
+
+    fn say_of(name: &str, journal: &Journal, text: &str) {
+        let name: Name = name.parse().unwrap();
         journal.add(Label { id: JobId(1), parent: None }, &name, Event::Said(text.to_owned()));
     }
 
@@ -203,6 +246,25 @@ mod tests {
 
         assert_eq!(waiting.await.unwrap(), (Some(Event::Said("now".to_owned())), true));
         assert!(!journal.is_followed());
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_says_a_lot_leaves_the_lines_of_others_where_they_are() {
+        let journal = Arc::new(Journal::default());
+        let (_, mut follower) = journal.follow();
+        (0..3).for_each(|_| say_of("quiet", &journal, "once"));
+        (0..3 * LINES).for_each(|_| say_of("loud", &journal, "again"));
+        (0..5).for_each(|_| say_of("long", &journal, &"x".repeat(BYTES / 3)));
+
+        let recent = journal.recent();
+
+        let lines_of = |name: &str| recent.iter().filter(|line| line.handler.as_str() == name).count();
+        assert_eq!((lines_of("quiet"), lines_of("long")), (3, 2));
+        assert!(lines_of("loud") > LINES / 2);
+        // Who follows is told of the gap once it comes to it.
+        let quiet = follower.next().await.unwrap();
+        assert_eq!((quiet.dropped, quiet.lines.len()), (0, 3));
+        assert!(follower.next().await.unwrap().dropped >= 2 * LINES as u64);
     }
 
     #[test]
