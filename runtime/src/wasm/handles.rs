@@ -71,6 +71,8 @@ pub(super) struct Opened {
     base: usize,
     /// At least as many as are open besides, up to the next count.
     open: usize,
+    /// How many were closed since then.
+    closed: usize,
     /// What a component has opened: a stream keeps its file open, whatever becomes of the descriptor.
     files: Vec<Weak<File>>,
 }
@@ -78,38 +80,68 @@ pub(super) struct Opened {
 impl Opened {
     pub(super) fn new(portion: Option<Portion>) -> Opened {
         let base = portion.as_ref().map_or(0, Portion::units);
-        Opened { portion, base, open: 0, files: Vec::new() }
+        Opened { portion, base, open: 0, closed: 0, files: Vec::new() }
     }
 
     /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
     /// many are open, which costs a look at each.
     fn has_room(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) -> bool {
-        let Some(portion) = &mut self.portion else { return true };
-        if self.base + self.open < portion.units() {
+        let taken = |opened: &Opened| opened.base + opened.open;
+        if self.portion.as_ref().is_none_or(|portion| taken(self) < portion.units()) {
             return true;
         }
-        self.open = count(&mut self.files);
-        let taken = self.base + self.open;
-        // So much more at a time that the counts are few: each is for an eighth of what it looks at.
-        let ahead = self.open / 8 + 1;
-        portion.shrink_to(taken + ahead);
+        self.count(count);
+        let (taken, ahead) = (taken(self), self.ahead());
+        let Some(portion) = &mut self.portion else { return true };
         taken < portion.units() || portion.grow(ahead) || portion.grow(1)
+    }
+
+    /// Counts anew what is open, and gives back what is not.
+    fn count(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) {
+        (self.open, self.closed) = (count(&mut self.files), 0);
+        let units = self.base + self.open + self.ahead();
+        self.portion.iter_mut().for_each(|portion| portion.shrink_to(units));
+    }
+
+    /// So many more are taken at a time that counts are few: each is for an eighth of what it looks at.
+    fn ahead(&self) -> usize {
+        self.open / 8 + 1
+    }
+
+    /// Notes that one may have been closed. Counts after so many that each count is for half of what it
+    /// looks at.
+    fn close(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) {
+        self.closed += 1;
+        if self.portion.is_some() && self.closed > self.open / 2 {
+            self.count(count);
+        }
     }
 
     /// Reports whether a core module may open one more. All that it has open stands in its table.
     pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
-        let mounts = self.base.saturating_sub(TRANSIENT);
-        self.has_room(|_| {
-            table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count().saturating_sub(mounts)
-        })
+        let mounts = self.mounts();
+        self.has_room(|_| opened_in(table, mounts))
     }
 
     /// Reports whether a component may open one more.
     pub(super) fn has_room_for_component(&mut self) -> bool {
-        self.has_room(|files| {
-            files.retain(|file| file.strong_count() > 0);
-            files.len()
-        })
+        self.has_room(still_open)
+    }
+
+    /// Notes that a core module has closed one.
+    pub(super) fn close_in(&mut self, table: &mut ResourceTable) {
+        let mounts = self.mounts();
+        self.close(|_| opened_in(table, mounts));
+    }
+
+    /// Notes that a component has closed one.
+    pub(super) fn close_for_component(&mut self) {
+        self.close(still_open);
+    }
+
+    /// Returns how many mounts stand in the table of a core module, which are not counted with what it opens.
+    fn mounts(&self) -> usize {
+        self.base.saturating_sub(TRANSIENT)
     }
 
     /// Notes that a core module has opened one.
@@ -124,6 +156,17 @@ impl Opened {
             self.files.extend(file);
         }
     }
+}
+
+/// Counts the descriptors in a table, the mounts aside.
+fn opened_in(table: &mut ResourceTable, mounts: usize) -> usize {
+    table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count().saturating_sub(mounts)
+}
+
+/// Counts the files that something holds open.
+fn still_open(files: &mut Vec<Weak<File>>) -> usize {
+    files.retain(|file| file.strong_count() > 0);
+    files.len()
 }
 
 /// Finds the file behind a descriptor of a component.
@@ -161,6 +204,28 @@ mod tests {
         let end = hoarding.call(&mut store, ()).unwrap_err();
 
         assert!(is_exceeded(&end), "{end:?}");
+    }
+
+    #[test]
+    fn descriptors_are_taken_as_files_are_opened_and_given_back_as_they_are_closed() {
+        let budget = crate::budget::Budget::new(80);
+        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3));
+        let mut files: Vec<_> = (0..)
+            .map_while(|_| {
+                let file = Arc::new(tempfile::tempfile().unwrap());
+                opened.has_room_for_component().then(|| opened.note_file(Some(Arc::downgrade(&file))))?;
+                Some(file)
+            })
+            .collect();
+
+        assert_eq!((files.len(), budget.used()), (67, 70));
+        files.drain(..60).for_each(|file| {
+            drop(file);
+            opened.close_for_component();
+        });
+        assert!(budget.used() < 20, "{}", budget.used());
+        drop(opened);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

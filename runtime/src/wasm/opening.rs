@@ -1,11 +1,12 @@
-//! What stands before the opening of a file: room for one more handle, and that it is a file.
+//! What stands before the opening of a file: room for one more handle, and that it is a file; and behind
+//! its closing, that another may be opened.
 //!
 //! To open a FIFO is to wait for whoever opens its other end, and a device does what it likes. So a
 //! guest that names one, or a socket, is refused as it would be on a file system without devices.
 //! Whoever exchanges a file for a FIFO between the look and the opening makes the job wait, in a
 //! thread of its own handler ([`super::files`]).
 
-use wasmtime::component::{self, Resource};
+use wasmtime::component::{self, Resource, ResourceType};
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker, Result, StoreContextMut, bail};
 use wasmtime_wasi::WasiView;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
@@ -70,6 +71,18 @@ pub(super) fn guard_core<T: Send + 'static>(
             if outcome == SUCCESS {
                 opened.note();
             }
+            Ok(outcome)
+        })
+    })?;
+    linker.func_wrap_async(module, "fd_close", move |mut caller: Caller<'_, T>, (fd,): (i32,)| {
+        Box::new(async move {
+            let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
+                bail!("exports no memory");
+            };
+            let (memory, state) = memory.data_and_store_mut(&mut caller);
+            let (wasi, opened) = parts(state);
+            let outcome = preview1::fd_close(wasi, &mut GuestMemory::Unshared(memory), fd).await?;
+            opened.close_in(wasi.ctx().table);
             Ok(outcome)
         })
     })?;
@@ -139,6 +152,12 @@ pub(super) fn guard_components<T: WasiView + 'static>(
             })
         },
     )?;
+    let host = ResourceType::host::<Descriptor>();
+    linker.instance(TYPES)?.resource("descriptor", host, move |mut store: StoreContextMut<'_, T>, rep| {
+        store.data_mut().filesystem().drop(Resource::new_own(rep))?;
+        opened(store.data_mut()).close_for_component();
+        Ok(())
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
