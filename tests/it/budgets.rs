@@ -1,9 +1,11 @@
 //! What the process has once, while one handler takes all of it that it can get.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, found, portcullis, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, figure, finish, found, portcullis, until};
 use crate::lifecycle::hello;
 
 /// Descriptors that jobs hold, as the metrics tell.
@@ -75,14 +77,20 @@ fn a_job_that_closes_its_files_can_open_others() {
           (drop (call $fd_close (local.get $count)))
           (local.set $count (i32.add (local.get $count) (i32.const 1)))
           (br_if $close (i32.lt_u (local.get $count) (i32.const 300))))";
-    let program = Program::text().hoard("f").code(close).await_file("f").code(close).await_file("f");
+    let program = || Program::text().hoard("f").code(close).await_file("f").code(close).await_file("f");
     let daemon = operated("")
-        .handler("one", MOUNTS, &program.say("opened\n").wasm())
+        .handler("one", MOUNTS, &program().say("opened\n").wasm())
+        .handler("waits", MOUNTS, &program().code(close).say("closed\n").sleep_for_ever().wasm())
         .under(&["prlimit", "--nofile=256:256"])
         .start();
 
     assert_eq!(daemon.get("/one").text(), "opened\n");
     daemon.counted(DESCRIPTORS, &[], 0.0);
+    let mut waiting = ask(&daemon, "/waits", 1).remove(0);
+    waiting.head();
+    assert_eq!(waiting.chunk(), b"closed\n");
+    // One for the next, beside what it has from its start.
+    daemon.counted(DESCRIPTORS, &[], 4.0);
 }
 
 #[test]
@@ -176,4 +184,81 @@ fn the_memory_of_all_jobs_is_refused_at_a_handler() {
 
     let wanted = "handler.one.limits.total_memory: is of all handlers together: set total_memory in [limits]";
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
+}
+
+/// A control group with a bound on memory, which ends with it.
+struct Group(PathBuf);
+
+impl Group {
+    /// Makes one below that of this process; `None`, and a message: this host does not let us.
+    fn of_memory(bytes: u64) -> Option<Group> {
+        let made = Group::make(bytes);
+        let advice = "a control group of memory cannot be made: run as root, where memory is delegated";
+        assert!(made.is_some() || std::env::var_os("CI").is_none(), "{advice}");
+        if made.is_none() {
+            figure(&format!("skipped: {advice}"));
+        }
+        made
+    }
+
+    fn make(bytes: u64) -> Option<Group> {
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+        // Version 1 where it has memory, otherwise version 2.
+        let of = |mark: &str| {
+            groups.lines().find_map(|line| Some(line.split_once(mark)?.1.trim_start_matches('/')))
+        };
+        let (own, file) = match of(":memory:") {
+            Some(own) => (Path::new("/sys/fs/cgroup/memory").join(own), "memory.limit_in_bytes"),
+            None => (Path::new("/sys/fs/cgroup").join(of("0::")?), "memory.max"),
+        };
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let group = Group(own.join(format!("portcullis-{}-{number}", std::process::id())));
+        fs::create_dir(&group.0).ok()?;
+        fs::write(group.0.join(file), bytes.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The processes in it are gone, and the kernel is about to notice.
+        let gone = || fs::remove_dir(&self.0).is_ok();
+        let _gone = (0..1000).any(|_| {
+            std::thread::park_timeout(Duration::from_millis(2));
+            gone()
+        });
+    }
+}
+
+#[test]
+fn jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_group() {
+    let Some(group) = Group::of_memory(256 << 20) else { return };
+    // 100 MiB, each page written to.
+    let fill = "(if (i32.eq (memory.grow (i32.const 1600)) (i32.const -1)) (then (unreachable)))
+        (memory.fill (i32.const 0x40000) (i32.const 1) (i32.const 0x6400000))";
+    let daemon = operated("reason_header = true\n")
+        .handler(
+            "fill",
+            "limits.cpu = \"20s\"",
+            &Program::new().code(fill).say("Content-Type: text/plain\n\nfull").sleep_for_ever().wasm(),
+        )
+        .handler("other", "", &hello())
+        .under(&["sh", "-c", "echo $$ > $0/cgroup.procs && exec \"$@\"", group.0.to_str().unwrap()])
+        .start();
+    daemon.log.line("and one handler gets 126 MiB at most of 144 MiB for all jobs");
+
+    let mut answers = ask(&daemon, "/fill", 8);
+    daemon.counted("portcullis_failures_total", &["handler=\"fill\"", "reason=\"memory_total\""], 7.0);
+
+    let refused = answers.iter_mut().filter_map(|client| {
+        let head = client.head();
+        head.starts_with("HTTP/1.1 503 ").then_some(head)
+    });
+    assert_eq!(refused.filter(|head| head.contains("memory_total")).count(), 7);
+    for _ in 0..20 {
+        assert_eq!(daemon.get("/other").text(), "hello\n");
+    }
+    drop(answers);
+    drop(daemon);
 }

@@ -3,6 +3,7 @@
 mod bounds;
 mod kept;
 mod matrix;
+mod names;
 mod secure;
 
 use std::fs;

@@ -118,6 +118,7 @@ fn appetite() -> Vec<Case> {
                     "wasm::meter::tests::several_memories_share_one_limit",
                     "budgets::memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others",
                     "budgets::a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so",
+                    "budgets::jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_group",
                 ],
             )
         },
@@ -286,6 +287,7 @@ fn reach() -> Vec<Case> {
                 "outbound::bounds::a_server_that_says_nothing_costs_its_deadline_and_no_processor",
                 "outbound::bounds::a_server_that_drips_is_cut_off_at_the_end_of_the_whole_time",
                 "net::outbound::resolve::tests::silent_names_of_one_handler_do_not_keep_another_from_asking",
+                "outbound::names::a_handler_that_asks_for_silent_names_does_not_keep_another_from_asking_servers",
             ],
         ),
         case(
