@@ -1,16 +1,18 @@
 //! `handler.NAME.calls`: the handlers that a handler's jobs may call.
 
-use super::nearest::nearest;
+use std::collections::HashSet;
+
+use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
 use crate::job::Name;
 
 /// Reads a list of grants; `handlers` are the names written in the file. What is reported is left out.
-pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &[&str], report: &Report<'_>) -> Vec<Name> {
-    let mut names = Vec::new();
+pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &Names<'_>, report: &Report<'_>) -> Vec<Name> {
+    let (mut names, mut granted) = (Vec::new(), HashSet::new());
     for at in &list.value {
         match report.settle(Some(at), None, |name| known(name, handlers).map(Some)) {
-            Some(name) if names.contains(&name) => {
+            Some(name) if !granted.insert(name.clone()) => {
                 report.add(at.line, &at.key, format!("{:?} stands in this list already", name.as_str()));
             }
             read => names.extend(read),
@@ -19,11 +21,11 @@ pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &[&str], report: &Repor
     names
 }
 
-fn known(name: &str, handlers: &[&str]) -> Result<Name, String> {
-    if handlers.contains(&name) {
+fn known(name: &str, handlers: &Names<'_>) -> Result<Name, String> {
+    if handlers.contains(name) {
         return name.parse().map_err(|error| format!("{error}"));
     }
-    Err(match nearest(name, handlers.iter().copied()) {
+    Err(match handlers.nearest(name) {
         Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
         None => format!(
             "there is no handler {name:?}: handlers of this file can be called, jobs of the daemon's own cannot"

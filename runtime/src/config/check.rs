@@ -8,6 +8,7 @@ use super::file::{self, File};
 use super::handler::Given;
 use super::limits::{self, Bounds};
 use super::meant::{ADMIN_MODE, CacheDir, Config, HttpLimits, UnixOptions};
+use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
 use super::{cors, handler, hardening, outbound, route, scalar, tls};
@@ -33,7 +34,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     let bounds = Bounds { jobs };
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
-    let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
+    let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
     let ca = outbound::ca(file.outbound.as_ref(), base, report);
     let given = Given { names: &names, limits: &limits, bounds, base, ca: ca.as_ref() };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();

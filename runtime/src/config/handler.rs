@@ -1,5 +1,6 @@
 //! `[handler.NAME]`: from the handlers as written to what their jobs are given.
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
 use super::meant::{Ca, HandlerConfig, Mount, Probe, Recording};
+use super::nearest::Names;
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
@@ -24,7 +26,7 @@ const RAW: &str = "text/plain; charset=utf-8";
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
     /// The names of all handlers, sound or not.
-    pub(super) names: &'a [&'a str],
+    pub(super) names: &'a Names<'a>,
     pub(super) limits: &'a Limits,
     pub(super) bounds: Bounds,
     /// Where relative paths start.
@@ -125,10 +127,10 @@ fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
 }
 
 fn mounts(written: &[At<file::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {
-    let mut mounts: Vec<Mount> = Vec::new();
+    let (mut mounts, mut guests) = (Vec::new(), HashSet::new());
     for at in written {
         let Some(mount) = mount(at, base, report) else { continue };
-        if mounts.iter().any(|known| known.guest == mount.guest) {
+        if !guests.insert(mount.guest.clone()) {
             report.add(at.line, &at.key, format!("the guest path {:?} is mounted already", mount.guest));
         }
         mounts.push(mount);

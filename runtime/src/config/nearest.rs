@@ -1,5 +1,35 @@
 //! The word that was probably meant.
 
+use std::cell::Cell;
+use std::collections::HashSet;
+
+/// Words that are compared in all while the names of one file are looked for. A file in which many
+/// names are wrong has another mistake than a slip of the finger.
+const COMPARISONS: usize = 100_000;
+
+/// The names of a file's handlers, sound or not.
+pub(super) struct Names<'k> {
+    known: HashSet<&'k str>,
+    comparisons: Cell<usize>,
+}
+
+impl<'k> Names<'k> {
+    pub(super) fn new(names: impl IntoIterator<Item = &'k str>) -> Names<'k> {
+        Names { known: names.into_iter().collect(), comparisons: Cell::new(COMPARISONS) }
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
+
+    /// Finds the name that was probably meant.
+    pub(super) fn nearest(&self, name: &str) -> Option<&'k str> {
+        let left = self.comparisons.get().checked_sub(self.known.len())?;
+        self.comparisons.set(left);
+        nearest(name, self.known.iter().copied())
+    }
+}
+
 /// Finds the known word that is nearest to `word`, if one is near.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // A third of the letters may be wrong: more is another word. A longer word than any key of ours
@@ -36,6 +66,18 @@ fn distance(one: &str, other: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_wrong_names_is_not_compared_with_itself() {
+        let known: Vec<String> = (0..40_000).map(|number| format!("handler-{number}")).collect();
+        let names = Names::new(known.iter().map(String::as_str));
+
+        assert!(names.contains("handler-7") && !names.contains("handler"));
+        assert_eq!(names.nearest("handlre-39999"), Some("handler-39999"));
+        let near = (0..40_000).filter(|_| names.nearest("handlre-7").is_some()).count();
+
+        assert_eq!(near, 1);
+    }
 
     #[test]
     fn a_slip_of_the_finger_is_understood() {

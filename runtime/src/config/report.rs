@@ -1,7 +1,9 @@
 //! What is wrong with a configuration, all of it.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
 use crate::given::Refusal;
@@ -34,6 +36,10 @@ pub(super) struct Report<'t> {
     /// Where each line ends.
     line_ends: Vec<usize>,
     errors: RefCell<Vec<ConfigError>>,
+    /// Digests of the keys that were reported, and of all they are below: a file may have 100,000
+    /// mistakes, and each key asks for what was reported before.
+    blamed: RefCell<HashSet<u64>>,
+    digest: RandomState,
 }
 
 impl ConfigErrors {
@@ -73,7 +79,8 @@ impl fmt::Display for ConfigError {
 impl<'t> Report<'t> {
     pub(super) fn new(text: &'t str, file: &'t str) -> Report<'t> {
         let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
-        Report { file, text, line_ends, errors: RefCell::default() }
+        let (errors, blamed, digest) = Default::default();
+        Report { file, text, line_ends, errors, blamed, digest }
     }
 
     /// Returns what errors call the file.
@@ -85,6 +92,14 @@ impl<'t> Report<'t> {
     pub(super) fn add(&self, line: usize, key: &str, message: impl Into<String>) {
         let error = ConfigError { line, key: key.to_owned(), message: message.into() };
         self.errors.borrow_mut().push(error);
+        let (mut hasher, mut from) = (self.digest.build_hasher(), 0);
+        let ends = key.match_indices(['.', '[']).map(|(end, _)| end).chain([key.len()]);
+        let mut blamed = self.blamed.borrow_mut();
+        for end in ends {
+            hasher.write(&key.as_bytes()[from..end]);
+            blamed.insert(hasher.finish());
+            from = end;
+        }
     }
 
     /// Reports a key that has to be there, unless what stands there was reported already.
@@ -97,8 +112,9 @@ impl<'t> Report<'t> {
     /// Says whether something was reported about a key or what is below it. What follows from a
     /// mistake is not one more mistake.
     pub(super) fn blames(&self, key: &str) -> bool {
-        let below = |rest: &str| rest.is_empty() || rest.starts_with(['.', '[']);
-        self.errors.borrow().iter().any(|error| error.key.strip_prefix(key).is_some_and(below))
+        let mut hasher = self.digest.build_hasher();
+        hasher.write(key.as_bytes());
+        self.blamed.borrow().contains(&hasher.finish())
     }
 
     /// Returns the line, counted from 1, of a place in the text.

@@ -1,10 +1,12 @@
 //! `[[route]]`: from the routes as written to routes that lead somewhere.
 
+use std::collections::HashSet;
+
 use http::Method;
 
 use super::file;
 use super::meant::RouteConfig;
-use super::nearest::nearest;
+use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
 use super::websocket;
@@ -14,7 +16,7 @@ use crate::job::Name;
 /// Reads the routes; `handlers` are the names written in the file, sound or not. What is reported is left out.
 pub(super) fn read(
     written: &[At<file::Route>],
-    handlers: &[&str],
+    handlers: &Names<'_>,
     versions: VersionPrefix,
     report: &Report<'_>,
 ) -> Vec<RouteConfig> {
@@ -47,7 +49,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
     }
 }
 
-fn one(written: &At<file::Route>, handlers: &[&str], report: &Report<'_>) -> Option<RouteConfig> {
+fn one(written: &At<file::Route>, handlers: &Names<'_>, report: &Report<'_>) -> Option<RouteConfig> {
     let At { value: route, key, line } = written;
     if route.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/{who}\"");
@@ -81,10 +83,10 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
     if list.value.is_empty() && !report.blames(&list.key) {
         report.add(list.line, &list.key, "an empty list: leave the key out for every method");
     }
-    let mut methods = Vec::new();
+    let (mut methods, mut known) = (Vec::new(), HashSet::new());
     for at in &list.value {
         match report.settle(Some(at), None, |text| served(method(text)?).map(Some)) {
-            Some(method) if methods.contains(&method) => {
+            Some(method) if !known.insert(method.clone()) => {
                 report.add(at.line, &at.key, format!("{method} stands in this list already"));
             }
             read => methods.extend(read),
@@ -103,11 +105,11 @@ fn served(method: Method) -> Result<Method, String> {
     }
 }
 
-fn known(name: &str, handlers: &[&str]) -> Result<Name, String> {
-    if handlers.contains(&name) {
+fn known(name: &str, handlers: &Names<'_>) -> Result<Name, String> {
+    if handlers.contains(name) {
         return name.parse().map_err(|error| format!("{error}"));
     }
-    Err(match nearest(name, handlers.iter().copied()) {
+    Err(match handlers.nearest(name) {
         Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
         None => format!("there is no handler {name:?}: add [handler.{name}] with its module"),
     })
