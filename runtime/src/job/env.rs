@@ -1,5 +1,6 @@
 //! The environment of a job: an ordered list of names and values, typed where it is read.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -13,6 +14,9 @@ use serde_json::{Map, Value};
 pub struct Env {
     text: String,
     variables: Vec<Variable>,
+    /// Where each name stands among the variables, once there are many: a request has few, and to
+    /// look through those is faster.
+    places: Option<HashMap<Box<str>, usize>>,
 }
 
 /// Where one variable stands in the text.
@@ -36,6 +40,9 @@ pub struct EnvError {
 /// Bytes of a variable with its value, as most are short.
 const USUAL: usize = 40;
 
+/// Variables that are looked through one by one.
+const FEW: usize = 32;
+
 impl Env {
     /// Makes an empty environment.
     pub fn new() -> Env {
@@ -44,7 +51,11 @@ impl Env {
 
     /// Makes an empty environment with room for `variables`.
     pub fn with_capacity(variables: usize) -> Env {
-        Env { text: String::with_capacity(variables * USUAL), variables: Vec::with_capacity(variables) }
+        Env {
+            text: String::with_capacity(variables * USUAL),
+            variables: Vec::with_capacity(variables),
+            places: None,
+        }
     }
 
     /// Sets a variable.
@@ -56,11 +67,14 @@ impl Env {
         if name.is_empty() || name.bytes().any(|byte| byte == b'=' || byte == 0) {
             return Err(EnvError::new(name, value, "a name without `=` and NUL"));
         }
+        if self.variables.len() > FEW && self.places.is_none() {
+            self.places = Some(self.iter().map(|(name, _)| name.into()).zip(0..).collect());
+        }
         let variable = self.write(name, value)?;
-        match self.variables.iter().position(|known| self.name(*known) == name) {
+        match self.position(name) {
             // The old value stays behind in the text, where nobody looks for it.
             Some(position) => self.variables[position] = variable,
-            None => self.variables.push(variable),
+            None => self.push(name, variable),
         }
         Ok(())
     }
@@ -72,8 +86,23 @@ impl Env {
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
         debug_assert!(self.get(name).is_none(), "{name} is set already");
         let variable = self.write(name, value)?;
-        self.variables.push(variable);
+        self.push(name, variable);
         Ok(())
+    }
+
+    fn push(&mut self, name: &str, variable: Variable) {
+        if let Some(places) = &mut self.places {
+            places.insert(name.into(), self.variables.len());
+        }
+        self.variables.push(variable);
+    }
+
+    /// Finds a variable's place among the others.
+    fn position(&self, name: &str) -> Option<usize> {
+        match &self.places {
+            Some(places) => places.get(name).copied(),
+            None => self.variables.iter().position(|known| self.name(*known) == name),
+        }
     }
 
     /// Writes a variable behind the others.
@@ -98,17 +127,29 @@ impl Env {
     }
 
     /// Sets every variable of `other`, in its order.
+    ///
+    /// Copied as a whole: a handler may be configured with thousands, for each of its requests.
     pub fn extend(&mut self, other: &Env) {
-        for (name, value) in other.iter() {
-            // What is in an environment can be put into one.
-            let _sound = self.set(name, value);
+        let by = self.text.len();
+        self.text.push_str(&other.text);
+        let mut replaced = Vec::new();
+        for place in 0..self.variables.len() {
+            if let Some(position) = other.position(self.name(self.variables[place])) {
+                self.variables[place] = other.variables[position].moved(by);
+                replaced.push(position);
+            }
         }
+        replaced.sort_unstable();
+        let mut replaced = replaced.into_iter().peekable();
+        let fresh = (0..).zip(&other.variables);
+        let fresh = fresh.filter(|(position, _)| replaced.next_if_eq(position).is_none());
+        self.variables.extend(fresh.map(|(_, variable)| variable.moved(by)));
+        self.places = None;
     }
 
     /// Returns the value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.variables.iter().find(|known| self.name(**known) == name)?;
-        Some(self.value(*found))
+        self.position(name).map(|position| self.value(self.variables[position]))
     }
 
     /// Reads a truth value: false is what Docker read as false (empty, `0`, `no`, `false`, `none`);
@@ -212,6 +253,13 @@ impl Env {
     }
 }
 
+impl Variable {
+    /// Returns the variable where its text stands `by` bytes further.
+    fn moved(self, by: usize) -> Variable {
+        Variable { start: self.start + by, equals: self.equals + by, end: self.end + by }
+    }
+}
+
 impl PartialEq for Env {
     fn eq(&self, other: &Env) -> bool {
         self.iter().eq(other.iter())
@@ -257,6 +305,26 @@ mod tests {
     }
 
     #[test]
+    fn a_great_many_variables_cost_a_request_no_more_than_their_copy() {
+        let mut configured = Env::new();
+        for number in 0..100_000 {
+            configured.set(format!("NAME_{number}"), "value").unwrap();
+        }
+        configured.set("NAME_7", "last").unwrap();
+        // To look for each among all others takes minutes.
+        let begin = std::time::Instant::now();
+        for _ in 0..10 {
+            let mut env = Env::new();
+            env.set("NAME_99", "of the request").unwrap();
+            env.set("FIRST", "1").unwrap();
+            env.extend(&configured);
+            env.set("NAME_100", "set later").unwrap();
+            assert_eq!((env.len(), env.get("NAME_99"), env.get("NAME_7")), (100_001, Some("value"), Some("last")));
+        }
+        assert!(begin.elapsed() < std::time::Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
+
+    #[test]
     fn what_no_process_could_be_given_is_refused() {
         let mut env = Env::new();
         for (name, value) in [("", "x"), ("A=B", "x"), ("A\0", "x"), ("A", "x\0y")] {
@@ -297,6 +365,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_environment_takes_another_as_if_each_were_set(
+            one in prop::collection::vec(("[A-F]{1,2}", "[a-z]{0,3}"), 0..60),
+            other in prop::collection::vec(("[A-F]{1,2}", "[a-z]{0,3}"), 0..60),
+        ) {
+            let of = |pairs: &[(String, String)]| {
+                let mut env = Env::new();
+                pairs.iter().for_each(|(name, value)| env.set(name, value).unwrap());
+                env
+            };
+            let mut taken = of(&one);
+            taken.extend(&of(&other));
+            taken.set("A", "later").unwrap();
+            prop_assert_eq!(taken, of(&[one, other, vec![("A".to_owned(), "later".to_owned())]].concat()));
+        }
+
         #[test]
         fn an_environment_survives_json(pairs in prop::collection::vec(("[A-Z_]{1,8}", "[^\0]{0,16}"), 0..8)) {
             let mut env = Env::new();
