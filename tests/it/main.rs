@@ -6,6 +6,7 @@ mod admin;
 mod answers;
 mod bodiless;
 mod budgets;
+mod bytes;
 mod calls;
 mod cases;
 mod children;

@@ -1,7 +1,9 @@
 //! Mounts under attack: every way out, races on the way, and files that are none.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
-use crate::harness::{Daemon, Setup, found, guests, until};
+use crate::harness::{Daemon, Setup, figure, found, guests, until};
 
 /// What lies outside, and must never be seen or changed.
 const CANARY: &str = "canary-of-the-host";
@@ -306,4 +308,82 @@ fn files_that_hang_hold_up_their_own_handler_alone() {
             assert_eq!(asked.join().unwrap(), "ok slow\n");
         }
     });
+}
+
+#[test]
+fn a_large_directory_is_listed_in_time_that_grows_with_it_and_not_faster() {
+    const FILES: usize = 16_000;
+    for kind in KINDS {
+        let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+        let settings =
+            "output = \"raw\"\nlimits.cpu = \"20s\"\nmounts = [{ host = \"large\", guest = \"/data\" }]";
+        let setup = Setup::new("").handler("files", settings, &module);
+        fs::create_dir(setup.path("large")).unwrap();
+        for number in 0..FILES {
+            fs::write(setup.path(&format!("large/{number}")), "").unwrap();
+        }
+        let daemon = setup.start();
+        let begin = Instant::now();
+
+        let listed = operate(&daemon, "/files", "list /data");
+
+        let time = begin.elapsed();
+        assert_eq!(listed[0].trim_start_matches("ok ").split(',').count(), FILES, "{kind}");
+        // It took 50 s where each call read the whole.
+        assert!(time < Duration::from_secs(15), "{kind}: {time:?}");
+        figure(&format!("{kind}: a directory of {FILES} files is listed in {time:?}"));
+    }
+}
+
+#[test]
+fn a_name_that_is_not_utf8_hides_no_other() {
+    for kind in KINDS {
+        let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+        let settings = "output = \"raw\"\nmounts = [{ host = \"odd\", guest = \"/data\" }]";
+        let setup = Setup::new("").handler("files", settings, &module);
+        fs::create_dir(setup.path("odd")).unwrap();
+        for name in [&b"a"[..], b"\xff\xfe", b"\xc3\xbc", b"z"] {
+            fs::write(setup.path("odd").join(OsStr::from_bytes(name)), "").unwrap();
+        }
+
+        let listed = operate(&setup.start(), "/files", "list /data");
+
+        assert_eq!(listed, ["ok a,z,\u{fc}"], "{kind}");
+    }
+}
+
+#[test]
+fn a_loop_over_a_directory_ends_at_the_limit_on_processor_time() {
+    for kind in KINDS {
+        let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
+        let settings = "limits.cpu = \"1s\"\nlimits.time = \"none\"\noutput = \"raw\"\nmounts = [{ host = \"some\", guest = \"/data\" }]";
+        let setup = Setup::new("").handler("files", settings, &module);
+        fs::create_dir(setup.path("some")).unwrap();
+        (0..200).for_each(|number| fs::write(setup.path(&format!("some/{number}")), "").unwrap());
+        let daemon = setup.start();
+        let before = processor_time(daemon.pid());
+
+        let response = daemon.client().patient(Duration::from_secs(60)).submit(
+            "POST",
+            "/files",
+            "",
+            b"relist /data 1000000",
+        );
+
+        let spent = processor_time(daemon.pid()) - before;
+        assert_eq!(response.status(), 504, "{kind}: {}", response.text());
+        figure(&format!(
+            "{kind}: `limits.cpu` of 1 s ends a loop over a directory after {spent:?} of the daemon's"
+        ));
+        // It took 4.3 s where the threads for files were not counted.
+        assert!(spent < Duration::from_millis(2500), "{kind}: {spent:?}");
+    }
+}
+
+/// What a process has spent on processors, user and system. Linux counts ticks of 10 ms.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
 }

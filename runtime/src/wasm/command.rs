@@ -9,6 +9,7 @@ use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
 use super::component::{self, Imports, State};
 use super::module;
+use super::stdio::Gone;
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What such a component exports.
@@ -42,7 +43,7 @@ impl CommandCode {
         let metered = module::metered(&mut job);
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
-        module::give(&mut wasi, job);
+        module::give(&mut wasi, job, Gone::Closed);
         let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
         store.data_mut().http = http;
         let outcome = self.start(&mut store).await;

@@ -12,7 +12,8 @@ use super::calls::{self, Calling};
 use super::handles::Opened;
 use super::meter::Meter;
 use super::outbound::{self, Http};
-use super::{module, opening, trap};
+use super::preview2::Pollables;
+use super::{module, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What one instance owns.
@@ -22,6 +23,7 @@ pub(super) struct State {
     pub(super) meter: Meter,
     opened: Opened,
     pub(super) http: Http,
+    pub(super) pollables: Pollables,
     /// None: the component does not import what calls jobs.
     pub(super) calls: Option<Box<Calling>>,
 }
@@ -89,6 +91,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     opening::guard_components(&mut linker, |state: &mut State| &mut state.opened)?;
+    preview2::serve(&mut linker)?;
     // Every call of it is denied unless the handler is allowed its origin.
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
@@ -113,7 +116,9 @@ pub(super) fn store(
 ) -> Store<State> {
     // Shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
-    let mut store = Store::new(engine, State { wasi, table, meter, opened, http, calls });
+    let pollables = Pollables::new(limits.handles);
+    let state = State { wasi, table, meter, opened, http, pollables, calls };
+    let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);
     store

@@ -8,16 +8,18 @@ use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 use super::calls::{self, Calling, LastError};
 use super::handles::Opened;
 use super::meter::Meter;
-use super::stdio::{Descriptor, Over, Stdout};
+use super::preview1::{self, Last, MODULE as WASI};
+use super::stdio::{Descriptor, Gone, Over, Stdout};
 use super::{environ, module, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
-/// The module that WASI preview 1 is imported from.
-const WASI: &str = "wasi_snapshot_preview1";
-
 /// What one job's instance owns.
 pub(super) struct State {
-    wasi: WasiP1Ctx,
+    pub(super) wasi: WasiP1Ctx,
+    /// The directory it is reading.
+    pub(super) listing: Last,
+    /// How many handles it may have.
+    pub(super) handles: usize,
     env: Env,
     meter: Meter,
     opened: Opened,
@@ -26,6 +28,16 @@ pub(super) struct State {
 }
 
 impl State {
+    fn new(
+        mut wasi: WasiCtxBuilder,
+        env: Env,
+        (meter, opened): (Meter, Opened),
+        calls: Option<Box<(Calling, LastError)>>,
+        handles: usize,
+    ) -> State {
+        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, calls }
+    }
+
     /// Returns what the guest has to do with jobs it calls.
     pub(super) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
         let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
@@ -48,6 +60,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
     opening::guard_core(&mut linker, WASI, |state| (&mut state.wasi, &mut state.opened))?;
     environ::serve(&mut linker, WASI, |state| &state.env)?;
+    preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;
     Ok(linker)
 }
@@ -90,9 +103,9 @@ impl CoreCode {
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
-        module::give(&mut wasi, job);
-        wasi.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output)));
-        let mut store = self.store(State { wasi: wasi.build_p1(), env, meter, opened, calls }, &limits);
+        module::give(&mut wasi, job, Gone::Pipe);
+        wasi.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
+        let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
         async move {
             // Dropped before the store is, also where the whole is dropped half-way.
             let _over = Over(stdout);
@@ -104,12 +117,11 @@ impl CoreCode {
     /// Makes an instance and runs none of it but its start function.
     pub(super) async fn prove(
         &self,
-        mut wasi: WasiCtxBuilder,
+        wasi: WasiCtxBuilder,
         limits: &Limits,
     ) -> std::result::Result<(), Fault> {
-        let (meter, opened) = module::unmetered(limits);
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let state = State { wasi: wasi.build_p1(), env: Env::new(), meter, opened, calls };
+        let state = State::new(wasi, Env::new(), module::unmetered(limits), calls, limits.handles);
         let mut store = self.store(state, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)

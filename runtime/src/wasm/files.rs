@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::os::unix::fs::MetadataExt as _;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context;
 
 use anyhow::{Context as _, Result};
 use arc_swap::ArcSwap;
@@ -11,9 +12,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
+use super::charged::{self, Charged};
 use super::{handles, module, trap};
 use crate::confine::{Ground, Place, Reach};
-use crate::job::{Access, Fault, Mount};
+use crate::job::{Access, Fault, Mount, Usage};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
 const AT_ONCE: usize = 64;
@@ -94,17 +96,19 @@ impl Files {
 pub(super) struct Threads(Arc<Pool>);
 
 impl Threads {
-    /// Runs a job such that whatever blocks in it blocks one of these threads.
+    /// Runs a job such that whatever blocks in it blocks one of these threads, whose time on a
+    /// processor is charged to it.
     ///
     /// # Cancel safety
     /// That of the job.
-    pub(super) async fn run<F: Future>(&self, job: F) -> F::Output {
+    pub(super) async fn run<F: Future>(&self, usage: Arc<Usage>, job: F) -> F::Output {
         // wasmtime-wasi blocks in whatever runtime it finds itself in. The job is polled where it
         // was, by the daemon's workers.
         let mut job = pin!(job);
+        let mut charged = Charged::new(usage);
         poll_fn(|context| {
             let _here = self.0.handle.enter();
-            job.as_mut().poll(context)
+            job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker())))
         })
         .await
     }
@@ -116,18 +120,19 @@ impl Pool {
         let roots = roots_of(mounts)?;
         let ground = ground(mounts);
         let confined = ground.is_some();
-        let confine = move || {
+        let start = move || {
             // It was tried before; then this is for want of memory, and a second wall at that.
             if let Some(Err(refusal)) = ground.as_ref().map(Ground::confine) {
                 warn!("a thread for files is not confined: {refusal:#}");
             }
+            charged::begin();
         };
         let runtime = Builder::new_multi_thread()
             // For the timers and sockets of jobs, which nobody else would look at.
             .worker_threads(1)
             .max_blocking_threads(most)
             .thread_name("files")
-            .on_thread_start(confine)
+            .on_thread_start(start)
             .enable_all()
             .build()
             .context("start a thread for files")?;
@@ -223,7 +228,7 @@ mod tests {
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let (_wasi, threads) = files.open().await.unwrap();
-        threads.run(async { tokio::task::spawn_blocking(attempt).await.unwrap() }).await
+        threads.run(Arc::default(), async { tokio::task::spawn_blocking(attempt).await.unwrap() }).await
     }
 
     #[tokio::test]

@@ -20,11 +20,17 @@ const PASSING: usize = 16;
 pub(super) fn bound_own<T>(store: &mut Store<T>, handles: usize) {
     // A component that goes beyond is ended with words that only [`is_exceeded`] knows, so that it
     // should go beyond another bound first.
-    store.set_max_component_handles(handles * 4);
+    store.set_max_component_handles(handles * 4 + pollables(handles));
     // A stream or future is three entries and two handles.
     if let Some(table) = store.concurrent_resource_table() {
         bound(table, handles * 3);
     }
+}
+
+/// Returns how many entries the pollables of a component take at most, beside its other handles: about a
+/// hundred bytes each.
+pub(super) fn pollables(handles: usize) -> usize {
+    (handles * 64).min(1 << 16)
 }
 
 /// Reports whether a guest was ended because it went beyond a bound on its handles.
@@ -40,6 +46,12 @@ const EXCEEDED: &str = "store handle limit exceeded";
 /// Bounds a job's handles; a component that goes beyond is ended, as its interfaces have no error for it.
 pub(super) fn bound(table: &mut ResourceTable, handles: usize) {
     table.set_max_capacity(handles + PASSING);
+}
+
+/// Lets a call take two more entries for each of so many subscriptions, until [`bound`] is called
+/// again: what is waited for, and the wait.
+pub(super) fn lend(table: &mut ResourceTable, handles: usize, subscriptions: usize) {
+    table.set_max_capacity(handles + PASSING + 2 * subscriptions);
 }
 
 /// Reports whether one more handle stays within the bound: the table does not tell how full it is,

@@ -18,16 +18,15 @@ use super::idle::Idle;
 use super::meter::{Meter, TABLE_ELEMENT};
 use super::sandbox::Code;
 use super::speaker::Warm;
-use super::stdio::{Stdin, Stdout};
+use super::stdio::{Gone, Stdin, Stdout};
 use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status};
 use crate::observe::profile;
 
-/// Bytes a guest may hand to the host in one call. wasmtime's default is 128 MiB.
-const HOSTCALL_FUEL: usize = 2 << 20;
-
-/// Random bytes a guest may ask for in one call. wasmtime-wasi's default is 64 MiB.
-const RANDOM: u64 = 64 << 10;
+/// Bytes that one call moves between a guest and the host where it cannot move a part: the strings and
+/// lists of a component, for which this much is taken of the host while the call lasts. wasmtime's default
+/// is 128 MiB.
+const CALL: usize = 16 << 20;
 
 /// A module as a handler.
 pub struct Module {
@@ -86,7 +85,7 @@ impl Module {
     /// Opens the files it is granted and runs a job with them.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
         let (wasi, threads) = files.open().await?;
-        threads.run(self.run_with(|| wasi, job)).await
+        threads.run(job.usage.clone(), self.run_with(|| wasi, job)).await
     }
 
     async fn run_with(&self, wasi: impl FnOnce() -> WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
@@ -152,7 +151,7 @@ impl Handler for Module {
                     return self.prove_with(bare(), &limits).await;
                 };
                 let (wasi, threads) = files.open().await?;
-                threads.run(self.prove_with(wasi, &limits)).await
+                threads.run(Arc::default(), self.prove_with(wasi, &limits)).await
             };
             match timeout(PROOF, proof).await {
                 Ok(outcome) => outcome.context("cannot be instantiated"),
@@ -167,7 +166,7 @@ impl Handler for Module {
 /// Starts with a guest that is given nothing: nothing is the daemon's own.
 pub(super) fn bare() -> WasiCtxBuilder {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.max_random_size(RANDOM);
+    wasi.max_random_size(CALL as u64);
     // They could be made and not be used: each would be a descriptor that no limit counts.
     wasi.allow_tcp(false).allow_udp(false);
     wasi
@@ -198,19 +197,19 @@ pub(super) fn initial(resources: &ResourcesRequired) -> usize {
 }
 
 /// Gives a guest what its job holds.
-pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job) {
+pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job, gone: Gone) {
     give_words(wasi, &job);
     wasi.stdin(Stdin::new(job.stdin));
-    wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output));
+    wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output, gone));
     // Unbounded here: the log takes so many lines a second, and the tail holds so many bytes.
-    wasi.stderr(Stdout::new(job.stderr, u64::MAX));
+    wasi.stderr(Stdout::new(job.stderr, u64::MAX, gone));
 }
 
 /// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
 /// is for the log, whichever stream it prints to: its response takes another way.
 pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, log: Output, job: &Job) {
     give_words(wasi, job);
-    let log = Stdout::new(log, u64::MAX);
+    let log = Stdout::new(log, u64::MAX, Gone::Closed);
     wasi.stdout(log.clone()).stderr(log);
 }
 
@@ -239,7 +238,7 @@ pub(super) fn bound<S: Send>(
         }
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(yield_now())))
     });
-    store.set_hostcall_fuel(HOSTCALL_FUEL);
+    store.set_hostcall_fuel(CALL);
     handles::bound_own(store, limits.handles);
     handles::bound(table(store.as_context_mut().data_mut()), limits.handles);
 }

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use super::compile::{MEMORIES, TABLES};
 use super::flavour::Flavour;
 
 /// What the stack of a guest tells.
@@ -78,8 +79,8 @@ pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
         .max_core_instances_per_component(COMPONENT.instances)
         .max_memories_per_component(COMPONENT.memories)
         .max_tables_per_component(COMPONENT.tables)
-        .max_tables_per_module(4)
-        .max_memories_per_module(2)
+        .max_tables_per_module(TABLES)
+        .max_memories_per_module(MEMORIES)
         .max_core_instance_size(1 << 20)
         .max_component_instance_size(1 << 20)
         .max_memory_size(4 << 30)

@@ -105,6 +105,16 @@ pub(super) struct Stdout {
     output: Output,
     /// Bytes the job may write in all.
     most: u64,
+    gone: Gone,
+}
+
+/// What a guest is told whose reader has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gone {
+    /// `EPIPE`, as a module knows it.
+    Pipe,
+    /// That the stream is closed, as a component knows it.
+    Closed,
 }
 
 /// The stdout of a module that has descriptors: the one handle to it goes when the module closes it.
@@ -171,8 +181,8 @@ impl StdoutStream for Descriptor {
 }
 
 impl Stdout {
-    pub(super) fn new(output: Output, most: u64) -> Stdout {
-        Stdout { output, most }
+    pub(super) fn new(output: Output, most: u64, gone: Gone) -> Stdout {
+        Stdout { output, most, gone }
     }
 
     /// Writes the bytes unless they are one too many.
@@ -180,17 +190,22 @@ impl Stdout {
         if self.output.written().saturating_add(bytes.len() as u64) > self.most {
             return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.most))));
         }
-        self.output.write(bytes).map_err(failed)
+        self.output.write(bytes).map_err(|error| self.gone.told(error))
     }
 
     async fn room(&self) -> StreamResult<usize> {
-        poll_fn(|context| self.output.poll_room(context)).await.map_err(failed)
+        poll_fn(|context| self.output.poll_room(context)).await.map_err(|error| self.gone.told(error))
     }
 }
 
-/// Keeps the error's kind, so that a guest whose reader has gone sees `EPIPE`.
-fn failed(error: io::Error) -> StreamError {
-    StreamError::LastOperationFailed(wasmtime::Error::new(error))
+impl Gone {
+    /// Keeps the error's kind, unless it is that nobody reads.
+    fn told(self, error: io::Error) -> StreamError {
+        match self {
+            Gone::Closed if error.kind() == io::ErrorKind::BrokenPipe => StreamError::Closed,
+            Gone::Closed | Gone::Pipe => StreamError::LastOperationFailed(wasmtime::Error::new(error)),
+        }
+    }
 }
 
 #[wasmtime_wasi::async_trait]
@@ -203,7 +218,16 @@ impl Pollable for Stdout {
 
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Stdout {
+    /// Ends a guest that writes more than it was permitted: destinations take what there is no room for,
+    /// and would take all of it.
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let permit = self.check_write()?;
+        if bytes.len() > permit {
+            return Err(StreamError::Trap(wasmtime::format_err!(
+                "wrote {} bytes to a stream that permits {permit}: ask `check-write` first",
+                bytes.len()
+            )));
+        }
         self.put(&bytes)
     }
 
@@ -213,7 +237,7 @@ impl OutputStream for Stdout {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         match self.output.poll_room(&mut Context::from_waker(std::task::Waker::noop())) {
-            Poll::Ready(room) => Ok(room.map_err(failed)?.min(PERMIT)),
+            Poll::Ready(room) => Ok(room.map_err(|error| self.gone.told(error))?.min(PERMIT)),
             Poll::Pending => Ok(0),
         }
     }

@@ -7,6 +7,7 @@ mod slots;
 mod worker;
 
 pub use scan::LARGEST;
+pub(in crate::wasm) use scan::{MEMORIES, TABLES};
 pub use worker::work;
 
 use std::path::PathBuf;

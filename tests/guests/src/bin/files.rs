@@ -50,6 +50,12 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             let held: Vec<File> = std::iter::from_fn(|| File::open(one).ok()).take(most).collect();
             Ok(held.len().to_string())
         }
+        // Lists a directory so many times.
+        "relist" => {
+            let times = 0..other.parse().unwrap_or(0);
+            let entries = times.map(|_| fs::read_dir(one).map_or(0, Iterator::count));
+            Ok(entries.sum::<usize>().to_string())
+        }
         // Reads a file so many times, and says all that it ever saw.
         "hammer" => {
             let seen = (0..other.parse().unwrap_or(0)).map(|_| match fs::read_to_string(one) {

@@ -8,7 +8,8 @@ use wasmparser::{Parser, Payload};
 use wasmtime::{Result, ensure};
 
 use self::family::{Family, Load, Met};
-use self::parts::{Parts, length};
+pub(in crate::wasm) use self::parts::{MEMORIES, TABLES};
+use self::parts::{Parts, length, within};
 use self::start::{Start, each};
 
 /// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
@@ -138,10 +139,12 @@ impl Look {
                 each(section.clone(), |global| start.global(&global.init_expr, parts))
             }
             Payload::TableSection(section) => {
+                within(section.count(), TABLES, "tables")?;
                 parts.tables.add(section.count().into())?;
                 each(section.clone(), |table| start.table(&table, parts))
             }
             Payload::MemorySection(section) => {
+                within(section.count(), MEMORIES, "memories")?;
                 parts.memories.add(section.count().into())?;
                 each(section.clone(), |memory| {
                     start.memory(memory.initial);

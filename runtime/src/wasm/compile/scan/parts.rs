@@ -13,6 +13,10 @@ pub(super) const BODY: u64 = 1 << 20;
 /// declares hundreds.
 const LOCALS: u64 = 10_000;
 
+/// Memories of one module, and its tables: what one job has room for.
+pub(in crate::wasm) const MEMORIES: u32 = 2;
+pub(in crate::wasm) const TABLES: u32 = 4;
+
 /// A count that ends at the most there may be.
 pub(super) struct Part {
     count: u64,
@@ -120,6 +124,12 @@ impl Parts {
 
 fn values(function: &FuncType) -> u64 {
     (function.params().len() + function.results().len()) as u64
+}
+
+/// Refuses a module with more memories, or more tables, than one job has room for.
+pub(super) fn within(count: u32, most: u32, what: &str) -> Result<()> {
+    ensure!(count <= most, "a module in it has {count} {what}: {most} at most; put more into one of them");
+    Ok(())
 }
 
 /// Says how many bytes lie in a range.

@@ -1,0 +1,25 @@
+//! Functions of WASI 0.2 that stand in the place of wasmtime-wasi's own.
+
+mod listing;
+mod polling;
+mod writing;
+
+use wasmtime::Result;
+use wasmtime::component::Linker;
+
+pub(super) use self::polling::Pollables;
+use super::component::State;
+
+/// The interface of files. The linker gives it to components that were built with an earlier 0.2 as
+/// well.
+const FILES: &str = "wasi:filesystem/types@0.2.12";
+
+/// Puts the functions into a linker that has wasmtime-wasi's.
+pub(super) fn serve(linker: &mut Linker<State>) -> Result<()> {
+    linker.allow_shadowing(true);
+    listing::link(linker)?;
+    writing::link(linker)?;
+    polling::link(linker)?;
+    linker.allow_shadowing(false);
+    Ok(())
+}

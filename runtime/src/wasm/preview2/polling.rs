@@ -1,0 +1,100 @@
+//! Pollables, which count apart from what else a component holds.
+//!
+//! The JavaScript toolchains make one for each piece of a body and let the garbage collector drop them,
+//! so that a bound for files and streams would end what is an ordinary program. A pollable takes a
+//! hundred bytes of the host, not a descriptor or a set of fields: many of them are no harm.
+
+use std::collections::HashSet;
+
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::clocks::WasiClocksView as _;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host as _;
+use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
+use wasmtime_wasi::p2::bindings::io::streams::{HostInputStream, HostOutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
+
+use crate::wasm::component::State;
+use crate::wasm::handles;
+
+/// The pollables that an instance holds.
+pub(in crate::wasm) struct Pollables {
+    handles: usize,
+    /// Entries of the table that they take.
+    entries: usize,
+    /// Those that take two: one is the clock's.
+    clocks: HashSet<u32>,
+}
+
+impl Pollables {
+    /// Begins the account of an instance that may hold so many handles.
+    pub(in crate::wasm) fn new(handles: usize) -> Pollables {
+        Pollables { handles, entries: 0, clocks: HashSet::new() }
+    }
+}
+
+/// Links what makes pollables in number, and what drops them.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    let dropped = |mut store: StoreContextMut<'_, State>, pollable| {
+        let state = store.data_mut();
+        HostPollable::drop(state.ctx().table, Resource::new_own(pollable))?;
+        let entries = if state.pollables.clocks.remove(&pollable) { 2 } else { 1 };
+        state.pollables.entries = state.pollables.entries.saturating_sub(entries);
+        state.bound_handles();
+        Ok(())
+    };
+    linker.instance("wasi:io/poll@0.2.12")?.resource(
+        "pollable",
+        ResourceType::host::<DynPollable>(),
+        dropped,
+    )?;
+    let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
+    streams.func_wrap(
+        "[method]input-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<DynInputStream>,)| {
+            let made =
+                store.data_mut().poll(1, |state| HostInputStream::subscribe(state.ctx().table, stream));
+            Ok((made?,))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<DynOutputStream>,)| {
+            let made =
+                store.data_mut().poll(1, |state| HostOutputStream::subscribe(state.ctx().table, stream));
+            Ok((made?,))
+        },
+    )?;
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    clock.func_wrap("subscribe-instant", |mut store: StoreContextMut<'_, State>, (when,): (u64,)| {
+        Ok((store.data_mut().poll(2, |state| state.clocks().subscribe_instant(when))?,))
+    })?;
+    clock.func_wrap("subscribe-duration", |mut store: StoreContextMut<'_, State>, (time,): (u64,)| {
+        Ok((store.data_mut().poll(2, |state| state.clocks().subscribe_duration(time))?,))
+    })
+}
+
+impl State {
+    /// Makes a pollable that takes so many entries, beside what else the component may hold.
+    fn poll(
+        &mut self,
+        entries: usize,
+        make: impl FnOnce(&mut State) -> Result<Resource<DynPollable>>,
+    ) -> Result<Resource<DynPollable>> {
+        if self.pollables.entries + entries <= handles::pollables(self.pollables.handles) {
+            self.pollables.entries += entries;
+            self.bound_handles();
+        }
+        let made = make(self)?;
+        if entries == 2 {
+            self.pollables.clocks.insert(made.rep());
+        }
+        Ok(made)
+    }
+
+    fn bound_handles(&mut self) {
+        let Pollables { handles, entries, .. } = self.pollables;
+        handles::bound(&mut self.table, handles + entries);
+    }
+}
