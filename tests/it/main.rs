@@ -42,6 +42,7 @@ mod mounts;
 mod operators;
 mod outbound;
 mod pages;
+mod pieces;
 mod places;
 mod plan;
 mod profiler;

@@ -1,17 +1,24 @@
-//! A bounded pipe of bytes from a job to whoever reads its output.
+//! A bounded pipe of bytes from a job to the reader of its output, bounded in memory as well.
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 
 use super::Destination;
 
-/// Makes a pipe that holds `capacity` bytes before its writer has to wait.
+/// A shorter piece is copied behind the bytes that wait already. A piece of its own costs an allocation
+/// and a place in the queue: 64 KiB in single bytes cost 4.7 MiB. It may also be the last user of a much
+/// larger buffer. Longer pieces are queued as they are, since copying them would cost more than they hold.
+const SMALL: usize = 4 << 10;
+
+/// Makes a pipe that holds `capacity` bytes before its writer has to wait. In memory it holds at most twice
+/// as much, whatever the pieces are that it is given.
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
     let shared = Arc::new(Mutex::new(Shared { capacity, ..Shared::default() }));
     (PipeWriter(shared.clone()), PipeReader(shared))
@@ -27,6 +34,9 @@ pub struct PipeReader(Arc<Mutex<Shared>>);
 struct Shared {
     capacity: usize,
     chunks: VecDeque<Bytes>,
+    /// Small pieces behind the chunks, joined.
+    tail: BytesMut,
+    /// Bytes of the chunks and the tail.
     held: usize,
     writer_gone: bool,
     /// Whether the writer has said that it writes no more, and may not be gone.
@@ -39,6 +49,40 @@ struct Shared {
 /// Locks the pipe. A panic while it is held leaves whole chunks in it, so its content stays usable.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Queues a piece: as it is, if it is large or nothing waits, and else behind what waits.
+    fn push(&mut self, bytes: &Bytes) {
+        let is_joined = bytes.len() < SMALL && self.held > 0;
+        self.held += bytes.len();
+        if is_joined && self.tail.len() + bytes.len() <= SMALL {
+            self.tail.extend_from_slice(bytes);
+            return;
+        }
+        if !self.tail.is_empty() {
+            self.chunks.push_back(mem::take(&mut self.tail).freeze());
+        }
+        if is_joined {
+            self.tail.extend_from_slice(bytes);
+        } else {
+            self.chunks.push_back(bytes.clone());
+        }
+    }
+
+    /// Lets a writer go on that has waited.
+    fn make_room(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// Takes the first chunk out, or else the tail.
+    fn pop(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front().unwrap_or_else(|| mem::take(&mut self.tail).freeze());
+        self.held -= chunk.len();
+        Some(chunk).filter(|chunk| !chunk.is_empty())
+    }
 }
 
 fn remember(slot: &mut Option<Waker>, context: &Context<'_>) {
@@ -67,8 +111,7 @@ impl Destination for PipeWriter {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if !bytes.is_empty() {
-            shared.held += bytes.len();
-            shared.chunks.push_back(bytes.clone());
+            shared.push(bytes);
             if let Some(reader) = shared.reader.take() {
                 reader.wake();
             }
@@ -99,7 +142,7 @@ impl PipeReader {
     /// Waits until there is a chunk to take (`true`) or none will come (`false`).
     pub fn poll_filled(&mut self, context: &mut Context<'_>) -> Poll<bool> {
         let mut shared = lock(&self.0);
-        if !shared.chunks.is_empty() {
+        if shared.held > 0 {
             return Poll::Ready(true);
         }
         if shared.writer_gone || shared.closed {
@@ -117,11 +160,8 @@ impl PipeReader {
     /// Takes a chunk that is here. Never waits; none: nothing is here now.
     pub fn take(&mut self) -> Option<Bytes> {
         let mut shared = lock(&self.0);
-        let chunk = shared.chunks.pop_front()?;
-        shared.held -= chunk.len();
-        if let Some(writer) = shared.writer.take() {
-            writer.wake();
-        }
+        let chunk = shared.pop()?;
+        shared.make_room();
         Some(chunk)
     }
 }
@@ -139,11 +179,10 @@ impl Drop for PipeReader {
     fn drop(&mut self) {
         let mut shared = lock(&self.0);
         shared.reader_gone = true;
-        shared.chunks.clear();
+        shared.chunks = VecDeque::new();
+        shared.tail = BytesMut::new();
         shared.held = 0;
-        if let Some(writer) = shared.writer.take() {
-            writer.wake();
-        }
+        shared.make_room();
     }
 }
 
@@ -169,6 +208,55 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), 4);
         assert_eq!(reader.next().await.as_deref(), Some(&b"5"[..]));
         assert_eq!(reader.next().await, None);
+    }
+
+    /// Counts the bytes of memory that a pipe holds for what waits in it.
+    fn memory(writer: &PipeWriter) -> usize {
+        let shared = lock(&writer.0);
+        let chunks: usize = shared.chunks.iter().map(Bytes::len).sum();
+        chunks + shared.chunks.capacity() * size_of::<Bytes>() + shared.tail.capacity()
+    }
+
+    #[tokio::test]
+    async fn small_pieces_cost_no_more_memory_than_large_ones() {
+        const CAPACITY: usize = 64 << 10;
+        for size in [1, 2, 5, 100, SMALL - 1, SMALL, SMALL + 1, CAPACITY] {
+            let (writer, mut reader) = pipe(CAPACITY);
+            let written: Vec<u8> = (0..CAPACITY).map(|at| (at / size) as u8).collect();
+            for piece in written.chunks(size) {
+                writer.write(&Bytes::copy_from_slice(piece)).unwrap();
+            }
+
+            assert!(memory(&writer) <= 2 * CAPACITY, "{} bytes for pieces of {size}", memory(&writer));
+            let pieces = lock(&writer.0).chunks.len();
+            assert!(pieces <= 2 * CAPACITY / SMALL, "{pieces} pieces of {size}");
+            drop(writer);
+            let read: Vec<u8> = reader.by_ref().collect::<Vec<_>>().await.concat();
+            assert!(read == written, "pieces of {size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_small_piece_does_not_keep_a_large_buffer_alive() {
+        let (writer, mut reader) = pipe(16);
+        let large = Bytes::from(vec![b'x'; 1 << 20]);
+        writer.write(&Bytes::from_static(b"1")).unwrap();
+
+        writer.write(&large.slice(..1)).unwrap();
+
+        assert!(large.is_unique());
+        assert_eq!(reader.next().await.as_deref(), Some(&b"1"[..]));
+        assert_eq!(reader.next().await.as_deref(), Some(&b"x"[..]));
+    }
+
+    #[tokio::test]
+    async fn a_piece_that_finds_the_pipe_empty_and_a_large_one_are_not_copied() {
+        let (writer, mut reader) = pipe(1 << 20);
+        for piece in [Bytes::from(vec![1; 10]), Bytes::from(vec![2; SMALL])] {
+            writer.write(&piece).unwrap();
+
+            assert_eq!(reader.next().await.map(|read| read.as_ptr()), Some(piece.as_ptr()));
+        }
     }
 
     #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::future::{pending, poll_fn};
 use std::io;
+use std::mem;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::timeout;
@@ -67,7 +68,7 @@ async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::E
         buffer.reserve(room.min(PIECE));
         match (&mut *from).take(room.min(PIECE) as u64).read_buf(&mut buffer).await {
             Ok(0) => break None,
-            Ok(_) if stdin.write(&buffer.split().freeze()).is_err() => break None,
+            Ok(_) if stdin.write(&taken(&mut buffer)).is_err() => break None,
             Ok(_) => {}
             Err(error) => break Some(error),
         }
@@ -77,6 +78,16 @@ async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::E
         Some(error) => error,
         None => pending().await,
     }
+}
+
+/// Takes what was read out of the buffer: the buffer itself, unless most of it would be empty.
+fn taken(buffer: &mut BytesMut) -> Bytes {
+    if buffer.len() >= PIECE / 2 {
+        return mem::take(buffer).freeze();
+    }
+    let piece = Bytes::copy_from_slice(buffer);
+    buffer.clear();
+    piece
 }
 
 /// Sends what the job writes. Shuts our end if the job closes its own and goes on; how it ends decides
