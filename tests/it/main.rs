@@ -41,6 +41,7 @@ mod manager;
 mod mounts;
 mod operators;
 mod outbound;
+mod pace;
 mod pages;
 mod pieces;
 mod places;

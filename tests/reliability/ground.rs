@@ -243,6 +243,11 @@ impl Drop for Daemon {
 }
 
 impl Latencies {
+    /// Takes what was measured.
+    pub(crate) fn of(latencies: Vec<Duration>) -> Latencies {
+        Latencies(latencies)
+    }
+
     /// Returns the latency that so many percent of the responses stay below.
     pub(crate) fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();

@@ -186,6 +186,8 @@ fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
         head: deadline(&http.head, defaults.head),
         body_idle: deadline(&http.body_idle, defaults.body_idle),
         write_idle: deadline(&http.write_idle, defaults.write_idle),
+        min_rate: report.settle(http.min_rate.as_ref(), defaults.min_rate, scalar::rate),
+        rate_window: deadline(&http.rate_window, defaults.rate_window),
         keep_alive: deadline(&http.keep_alive, defaults.keep_alive),
         head_size: report.settle(http.head_size.as_ref(), defaults.head_size, head_size),
         target_size: report.settle(http.target_size.as_ref(), defaults.target_size, target_size),

@@ -36,6 +36,8 @@ impl Config {
                     head: _,
                     body_idle: _,
                     write_idle: _,
+                    min_rate: _,
+                    rate_window: _,
                     keep_alive: _,
                     head_size: _,
                     target_size: _,

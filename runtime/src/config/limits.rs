@@ -81,6 +81,11 @@ pub(super) fn read(
         body: report.settle(limits.body.as_ref(), defaults.body, scalar::size_or_none),
         output: report.settle(limits.output.as_ref(), defaults.output, scalar::size_or_none),
         concurrency: report.settle(limits.concurrency.as_ref(), defaults.concurrency, concurrency),
+        concurrency_per_peer: report.settle(
+            limits.concurrency_per_peer.as_ref(),
+            defaults.concurrency_per_peer,
+            |scalar| scalar::count(1..=MOST_JOBS)(scalar).map(Some),
+        ),
         queue: report.settle(limits.queue.as_ref(), defaults.queue, scalar::count(0..=LONGEST_QUEUE)),
         queue_time: report.settle(limits.queue_time.as_ref(), defaults.queue_time, scalar::deadline),
         stderr: report.settle(limits.stderr.as_ref(), defaults.stderr, scalar::size(0..=u64::MAX)),

@@ -121,6 +121,10 @@ pub struct HttpLimits {
     pub body_idle: Duration,
     /// For a client to take the next piece of a response.
     pub write_idle: Duration,
+    /// Bytes a second of a body or a response, while its client is waited for; 0: any rate will do.
+    pub min_rate: u64,
+    /// How long a client is waited for before it is judged by what it moved meanwhile.
+    pub rate_window: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
     /// The request line and fields together.
@@ -368,6 +372,10 @@ impl Default for HttpLimits {
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
+            // As Kestrel has it, for bodies and for responses.
+            min_rate: 240,
+            // A client that pauses is left to the deadlines of pauses.
+            rate_window: Duration::from_secs(30),
             keep_alive: Duration::from_secs(60),
             head_size: 32 << 10,
             target_size: 8 << 10,

@@ -55,6 +55,19 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
     }
 }
 
+/// Reads bytes a second, or `"none"`: any number of them.
+pub(super) fn rate(scalar: &Scalar) -> Result<u64, String> {
+    // More than a client could be expected to have.
+    const MOST: u64 = 1 << 30;
+    match scalar {
+        Scalar::Text(text) if text == "none" => Ok(0),
+        Scalar::Text(text) if text.parse::<Size>().is_err() => {
+            Err(refusal("bytes a second such as 240 or \"1KiB\", or \"none\"", scalar))
+        }
+        other => size(1..=MOST)(other),
+    }
+}
+
 /// Reads a size that is kept in memory, within a range of bytes.
 pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result<usize, String> {
     |scalar| {

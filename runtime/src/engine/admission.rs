@@ -1,12 +1,15 @@
 //! Who may run now, who waits, and who is sent away.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::running::{Running, Wanted, Wanting};
 use crate::budget::{Budget, Portion};
-use crate::job::{Allotment, Entry, Fault, Kind, Needs};
+use crate::job::{Allotment, Counted, Entry, Fault, Job, Kind, Needs, Slots};
 
 /// What the daemon has for all jobs in sandboxes.
 #[derive(Clone)]
@@ -23,6 +26,8 @@ pub struct Budgets {
 pub(super) struct Slot {
     _own: OwnedSemaphorePermit,
     _shared: Option<Portion>,
+    /// Counts the job for its address as long as it has the slot.
+    _counted: Option<Counted>,
 }
 
 impl Budgets {
@@ -35,23 +40,69 @@ impl Budgets {
 /// Waits for one of the handler's slots and, for a sandboxed job, for what it needs of what all jobs
 /// share: a handler in demand fills its own line and nobody else's.
 ///
+/// An address may have all slots as long as nobody else wants one. Beyond its share of them its jobs stand
+/// in line as one, behind those of the others, and leave a quarter of the line to them; those that wait for
+/// their clients make room.
+///
 /// # Errors
 /// [`Fault::Busy`]: the handler's line is full. [`Fault::QueuedTooLong`]: it moved too slowly.
 /// [`Fault::MemoryTotal`], [`Fault::DescriptorsTotal`]: there was too little of these.
 ///
 /// # Cancel safety
 /// Dropping the future leaves the line.
-pub(super) async fn admit(entry: &Entry, budgets: &Budgets) -> Result<(Slot, Option<Allotment>), Fault> {
-    if let Some(admitted) = at_once(entry, budgets) {
-        return Ok(admitted);
-    }
+pub(super) async fn admit(
+    job: &Job,
+    budgets: &Budgets,
+    running: &Running,
+) -> Result<(Slot, Option<Allotment>), Fault> {
+    let counted = job.entry.slots.peers.enter(job.origin);
+    let (slot, allotment) = match at_once(&job.entry, budgets) {
+        Some(admitted) => admitted,
+        None => in_line(job, budgets, running, &counted).await?,
+    };
+    Ok((Slot { _counted: Some(counted), ..slot }, allotment))
+}
+
+/// How often a job looks for another that is to make room for it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Waits in the handler's line, as one of those whose address has its share or as one of the others.
+async fn in_line(
+    job: &Job,
+    budgets: &Budgets,
+    running: &Running,
+    counted: &Counted,
+) -> Result<(Slot, Option<Allotment>), Fault> {
+    let entry = &*job.entry;
+    let Slots { running: slots, waiting, crowd, .. } = &entry.slots;
     let retry_after = Fault::RETRY_AFTER;
-    let Ok(_place) = entry.slots.waiting.try_acquire() else {
+    let is_crowd = counted.is_beyond(entry.limits.share());
+    let (kept, wanting) = match job.origin.filter(|_| is_crowd) {
+        Some(origin) => (entry.limits.queue / 4, Wanting::Crowd(origin)),
+        None => (0, Wanting::Other),
+    };
+    let left = waiting.available_permits();
+    let Some(_place) = waiting.try_acquire().ok().filter(|_| left > kept) else {
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
     let limit = entry.limits.queue_time;
     let mut waits_for = Awaited::Slot;
-    let admitted = timeout(limit, wait(entry, budgets, &mut waits_for)).await.ok().flatten();
+    let admitted = async {
+        // Held until there is a slot, so that the crowd has one job in the line of the others.
+        let _turn = if is_crowd { Some(crowd.acquire().await.ok()?) } else { None };
+        let mut waiting = pin!(wait(entry, budgets, &mut waits_for));
+        loop {
+            tokio::select! {
+                biased;
+                admitted = waiting.as_mut() => break admitted,
+                () = sleep(LOOK) => {
+                    let wanted = if slots.available_permits() == 0 { Wanted::Slot } else { Wanted::Place };
+                    running.make_room(entry, wanted, wanting);
+                }
+            }
+        }
+    };
+    let admitted = timeout(limit, admitted).await.ok().flatten();
     admitted.ok_or_else(|| match waits_for {
         Awaited::Slot => Fault::QueuedTooLong { name: entry.name.clone(), limit, retry_after },
         Awaited::Memory => Fault::MemoryTotal { retry_after },
@@ -82,12 +133,12 @@ fn at_once(entry: &Entry, budgets: &Budgets) -> Option<(Slot, Option<Allotment>)
     let slots = &entry.slots;
     let own = slots.running.clone().try_acquire_owned().ok()?;
     let Some((memory, descriptors)) = needs(entry) else {
-        return Some((Slot { _own: own, _shared: None }, None));
+        return Some((Slot { _own: own, _shared: None, _counted: None }, None));
     };
     let memory = budgets.memory.try_take(&slots.memory, memory)?;
     let descriptors = budgets.descriptors.try_take(&slots.descriptors, descriptors)?;
     let place = budgets.places.try_take(&slots.places, 1)?;
-    Some((Slot { _own: own, _shared: Some(place) }, Some(Allotment { memory, descriptors })))
+    Some((Slot { _own: own, _shared: Some(place), _counted: None }, Some(Allotment { memory, descriptors })))
 }
 
 /// Waits for one after the other; `None`: what it waits for cannot be had. A place of the daemon's is
@@ -100,7 +151,7 @@ async fn wait(
     let slots = &entry.slots;
     let own = slots.running.clone().acquire_owned().await.ok()?;
     let Some((memory, descriptors)) = needs(entry) else {
-        return Some((Slot { _own: own, _shared: None }, None));
+        return Some((Slot { _own: own, _shared: None, _counted: None }, None));
     };
     *waits_for = Awaited::Memory;
     let memory = budgets.memory.take(&slots.memory, memory).await?;
@@ -108,5 +159,5 @@ async fn wait(
     let descriptors = budgets.descriptors.take(&slots.descriptors, descriptors).await?;
     *waits_for = Awaited::Slot;
     let place = budgets.places.take(&slots.places, 1).await?;
-    Some((Slot { _own: own, _shared: Some(place) }, Some(Allotment { memory, descriptors })))
+    Some((Slot { _own: own, _shared: Some(place), _counted: None }, Some(Allotment { memory, descriptors })))
 }

@@ -1,5 +1,6 @@
 //! Jobs that call jobs: a tree that grows from one request, within bounds that it shares.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -12,7 +13,7 @@ use super::Engine;
 use crate::catalog::Catalog;
 use crate::job::{
     CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, WORDS,
-    Wanted, feed, pipe,
+    Wanted, feed, pipe_of,
 };
 use crate::observe::brief;
 
@@ -34,6 +35,8 @@ struct Calls {
     line: Vec<Arc<Entry>>,
     id: JobId,
     root: JobId,
+    /// Whom every job of the tree counts for.
+    origin: Option<IpAddr>,
     /// Who has passed on the request at the root: every job of the tree passes it on from there.
     trail: Option<HeaderValue>,
     /// How many jobs the tree may still start.
@@ -65,6 +68,7 @@ impl Engine {
             line: vec![job.entry.clone()],
             id: job.id,
             root: job.id,
+            origin: job.origin,
             trail: job.trail.clone(),
             left: Arc::new(AtomicUsize::new(MOST)),
             home: Handle::current(),
@@ -86,10 +90,11 @@ impl Caller for Calls {
         job.env = wanted.env;
         self.set_env(&mut job).map_err(|error| CallError::Malformed(error.to_string()))?;
         job.parent = Some(self.id);
+        job.origin = self.origin;
         job.trail = self.trail.clone();
         let (stdin, input) = feed(PIPE, entry.limits.body);
         job.stdin = input;
-        let (writer, stdout) = pipe(PIPE);
+        let (writer, stdout) = pipe_of(&job.usage, PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
         if !entry.calls.is_empty() {
@@ -155,6 +160,7 @@ impl Calls {
             line,
             id: job.id,
             root: self.root,
+            origin: self.origin,
             trail: self.trail.clone(),
             left: self.left.clone(),
             home: self.home.clone(),

@@ -135,6 +135,7 @@ impl Engine {
             stop: Stop::new(),
             usage: Arc::new(Usage::default()),
             parent: None,
+            origin: None,
             caller: None,
             allotment: None,
             capture: entry.recorder.clone().map(Capture::new),
@@ -196,8 +197,9 @@ impl Engine {
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
         let tenure = job.entry.handler.tenure();
         self.drain.admits(&job, tenure)?;
-        let (slot, allotment) = admission::admit(&job.entry, &self.budgets).await?;
+        let (slot, allotment) = admission::admit(&job, &self.budgets, &self.running).await?;
         job.allotment = allotment;
+        job.stdin.read_by(&job.usage);
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);
         }

@@ -1,6 +1,7 @@
 //! The jobs that run now.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -26,7 +27,33 @@ struct Runner {
     tenure: Tenure,
     written: Written,
     parent: Option<JobId>,
+    origin: Option<IpAddr>,
 }
+
+/// Which jobs are to make room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Those of the handler, whose slots are taken.
+    Slot,
+    /// Those of any handler: the daemon's places are taken.
+    Place,
+}
+
+/// Who wants a slot.
+#[derive(Clone, Copy)]
+pub(super) enum Wanting {
+    /// A job whose address has no more than its share.
+    Other,
+    /// A job of this address, which has more.
+    Crowd(IpAddr),
+}
+
+/// What a job has to have waited for its client, over all waits, before it makes room for another address:
+/// any client on a link that is not broken has moved something by then.
+const FOR_OTHERS: Duration = Duration::from_secs(1);
+
+/// The same for a job of its own address, behind which there may be many clients.
+const FOR_ITS_OWN: Duration = Duration::from_secs(5);
 
 /// A job that was running when somebody looked.
 pub struct Sighting {
@@ -81,6 +108,7 @@ impl Running {
             tenure,
             written: job.stdout.look(),
             parent: job.parent,
+            origin: job.origin,
         };
         self.part(job.id).insert(job.id, runner);
         let kind = job.entry.kind;
@@ -126,6 +154,27 @@ impl Running {
         let stop = self.part(id).get(&id).map(|runner| runner.stop.clone());
         stop.iter().for_each(|stop| stop.raise(reason));
         stop.is_some()
+    }
+
+    /// Ends the job whose client has kept it waiting the longest: of the addresses that have more than their
+    /// share, or of the crowd's own. One that does not wait now is left alone.
+    pub(super) fn make_room(&self, entry: &Entry, wanted: Wanted, wanting: Wanting) {
+        let waiting = self.all(|_, Runner { entry: other, origin, usage, stop, .. }| {
+            let is_candidate =
+                wanted == Wanted::Place || Arc::ptr_eq(&other.slots.running, &entry.slots.running);
+            let origin = origin.filter(|_| is_candidate)?;
+            let patience = match wanting {
+                Wanting::Other if other.slots.peers.count(origin) > other.limits.share() => FOR_OTHERS,
+                Wanting::Crowd(crowd) if crowd == origin => FOR_ITS_OWN,
+                Wanting::Other | Wanting::Crowd(_) => return None,
+            };
+            let waited = usage.waits.is_waiting().then(|| usage.waits.sum())?;
+            Some((waited, stop.clone()))
+                .filter(|(waited, stop)| *waited >= patience && stop.reason().is_none())
+        });
+        if let Some((_, stop)) = waiting.into_iter().max_by_key(|(waited, _)| *waited) {
+            stop.raise(StopReason::OutOfShare);
+        }
     }
 
     /// Tells every job that a shutdown waits for to stop, and says how many there were.
@@ -177,6 +226,10 @@ impl Drop for Entered<'_> {
                 Some(StopReason::Answered) => ("answered", false),
                 // Counted by whoever found out.
                 Some(StopReason::NoAnswer) => ("no answer", true),
+                Some(reason @ (StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare)) => {
+                    runner.iter().for_each(|runner| runner.entry.record.blame(reason.code()));
+                    ("cancelled", true)
+                }
                 // Whoever reads its answer counts that.
                 _ if thread::panicking() => ("the daemon panicked", true),
                 Some(StopReason::Killed | StopReason::Shutdown) | None => {

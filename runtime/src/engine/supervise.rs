@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use tokio::time::sleep;
 
 use super::admission::Slot;
 use super::lane::{Lane, Ticket};
@@ -30,7 +29,7 @@ const VAST: usize = 256 << 20;
 /// [`Fault::Host`], or what the handler itself ends with.
 pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fault> {
     let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
-    let usage = job.usage.clone();
+    let (usage, spent) = (job.usage.clone(), job.usage.clone());
     let run = entry.handler.clone().run(job);
     let work = Metered { id, run, entry: entry.clone(), usage, clock: Clock::Wall, _slot: slot };
     let mut place = Place::Here(work);
@@ -41,15 +40,16 @@ pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fau
         biased;
         outcome = poll_fn(|context| place.poll(context, &entry, lane)) => outcome,
         reason = stop.raised() => Err(Fault::Stopped(reason)),
-        limit = expiry(entry.limits.time) => Err(Fault::TimedOut(limit)),
+        limit = expiry(entry.limits.time, &spent) => Err(Fault::TimedOut(limit)),
     }
 }
 
-/// Waits until the wall time is over; without a limit, for ever.
-async fn expiry(limit: Option<Duration>) -> Duration {
+/// Waits until the job has used up its time, in which its waits for its client are not counted; without a
+/// limit, for ever.
+async fn expiry(limit: Option<Duration>, usage: &Usage) -> Duration {
     match limit {
         Some(limit) => {
-            sleep(limit).await;
+            usage.waits.spent(limit).await;
             limit
         }
         None => std::future::pending().await,

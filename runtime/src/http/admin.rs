@@ -17,10 +17,12 @@ use super::call::PIPE;
 use super::caught::caught;
 use super::crowd::Crowd;
 use super::deadline::Progress;
+use super::driven::{Carrying, Driven};
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
-use super::ongoing::{Ongoing, Source, Verdict};
+use super::ongoing::{Ongoing, Verdict};
 use super::places::Places;
+use super::request_body::{Before, Expected};
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
@@ -57,7 +59,7 @@ pub(super) async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let exchange = Exchange::new(progress.clone());
-    progress.answering(None);
+    progress.answering();
     let (head, body) = request.into_parts();
     let mut body = Unread::new(&head, body, progress);
     let asked = Asked { door, head: &head };
@@ -160,12 +162,14 @@ impl Asked<'_> {
         }
         let mut fields = fields(&job);
         let most = entry.limits.body.min(LARGEST);
-        job.stdin = request_body::input(body.take(), most, settings.body_idle)
-            .map_err(|fault| Refusal::Failed(id, fault))?;
+        let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
+        let expected = Expected { most, idle, rate, usage: &job.usage, before: Before::Nothing };
+        job.stdin =
+            request_body::input(body.take(), expected).await.map_err(|fault| Refusal::Failed(id, fault))?;
         let (writer, mut reader) = pipe(PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
-        let last_words = job.last_words.clone();
+        let (last_words, stop) = (job.last_words.clone(), job.stop.clone());
 
         let run = engine.start(job);
         let run = Box::pin(async move {
@@ -177,9 +181,10 @@ impl Asked<'_> {
                 let verdict = takes_trailers(&self.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
                     let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
-                    Verdict { trailers, outcome: None }
+                    Verdict { trailers }
                 });
-                let body = Ongoing::new(Source::Pipe(reader), Bytes::new(), Some(run), None);
+                let job = Driven::start(Carrying::new(Some(run), stop));
+                let body = Ongoing::new(reader, Bytes::new(), job, None);
                 Response::new(Body::ongoing(body.with(verdict)))
             }
             Begun::Ended(said, outcome) => {

@@ -27,16 +27,6 @@ impl Alarm {
         Poll::Pending
     }
 
-    /// Disarms it.
-    pub(super) fn clear(&mut self) {
-        self.0 = None;
-    }
-
-    /// Returns what it is set for.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        self.0.as_ref().map(|sleep| sleep.deadline())
-    }
-
     /// Reports whether it would not ring at `due`.
     pub(super) fn is_later_than(&self, due: Instant) -> bool {
         self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)

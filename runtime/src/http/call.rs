@@ -10,7 +10,7 @@ use super::outbound::trail;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
-use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe};
+use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe_of};
 use crate::net::{Peer, Secured};
 
 /// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
@@ -42,8 +42,9 @@ impl Call<'_> {
         job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
         job.env = self.env(job.id);
         job.trail = trail::read(&self.head.headers);
+        job.origin = self.peer.origin();
         engine.grant(&mut job, self.catalog);
-        let (writer, reader) = pipe(PIPE);
+        let (writer, reader) = pipe_of(&job.usage, PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
         Made { job, reader }
@@ -84,7 +85,8 @@ impl Made {
     pub(super) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
         self.job.stdin = stdin;
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
-        let work = Work { run: Some(engine.start(self.job)), stop, last_words };
+        let usage = self.job.usage.clone();
+        let work = Work { run: Some(engine.start(self.job)), stop, last_words, usage };
         Answering { work, reader: self.reader }
     }
 }

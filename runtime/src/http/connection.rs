@@ -38,7 +38,9 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
     let spoken = stream.protocol();
     let deadlines = accepted.settings.deadlines;
     let accepted = Arc::new(accepted);
-    let watched = Watched::new(stream, progress, deadlines, Stream::has_left).resetting(Stream::reset);
+    let watched = Watched::new(stream, progress, deadlines, Stream::has_left)
+        .resetting(Stream::reset)
+        .measuring(Stream::unsent);
     let mut stream = Inspected::new(watched, accepted.clone());
     let late = async {
         // A request that is on its way is answered.

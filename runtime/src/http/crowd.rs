@@ -1,7 +1,7 @@
 //! All connections of a server: how many there may be, how many of one address, and who makes room.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::deadline::Progress;
-use crate::net::{Leaving, Peer, Remote};
+use crate::net::{Leaving, Peer};
 
 /// The connections of a server, over all its listeners.
 pub struct Crowd {
@@ -148,7 +148,7 @@ impl Crowd {
     }
 
     fn share(self: &Arc<Crowd>, peer: &Peer) -> Option<Share> {
-        let origin = origin(peer);
+        let origin = peer.origin();
         let mut members = self.members();
         let ours = members.origins.entry(origin).or_default();
         // The one that is asked to leave is not counted any longer.
@@ -289,16 +289,4 @@ fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> usize {
         let _asked = member.ask.take().map(|ask| ask.send(()));
     }
     idle.len()
-}
-
-/// Says what counts as one address: for IPv6 the 64 bits of its network, for whoever has one address of
-/// it has all (RFC 4291 §2.5.4). None: a Unix client, whom the file system has let in.
-fn origin(peer: &Peer) -> Option<IpAddr> {
-    match peer.remote() {
-        Remote::Unix(_) => None,
-        Remote::Tcp(remote) => Some(match remote.ip() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        }),
-    }
 }

@@ -1,13 +1,15 @@
 //! How long a peer may take, and where it stands.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ending::Ending;
+use super::rate::MinRate;
+use crate::job::{Stop, StopReason};
 
 /// How long a peer may keep a connection waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Deadlines {
     pub keep_alive: Duration,
     /// From one byte written to the next while the peer has room for none.
     pub write_idle: Duration,
+    /// The least that a client has to send or take while it is waited for.
+    pub rate: MinRate,
 }
 
 /// Where a connection of HTTP/1, or one stream of HTTP/2, stands; shared by whoever moves its bytes and
@@ -52,6 +56,16 @@ struct Shared {
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
     handed: AtomicU64,
+    /// Bytes of the response that were handed over.
+    moved: AtomicU64,
+    /// Whether a write waits for the peer.
+    stalled: AtomicBool,
+    /// Why the peer was given up.
+    given_up: OnceLock<StopReason>,
+    /// What ends the job that has the connection to itself.
+    tunnel: OnceLock<Stop>,
+    /// The connection of a stream of HTTP/2.
+    connection: Option<Progress>,
     /// Streams of HTTP/2 that are under way.
     streams: AtomicUsize,
     /// Whether the connection is wanted for another.
@@ -82,18 +96,18 @@ mod waiting_for {
 impl Progress {
     /// A connection that is not ready to be read from: it has no deadline.
     pub(super) fn new() -> Progress {
-        Progress::from(NEVER, waiting_for::HEAD_START)
+        Progress::from(waiting_for::HEAD_START, None)
     }
 
-    /// A stream of HTTP/2, which begins with a whole head.
-    pub(super) fn of_stream() -> Progress {
-        Progress::from(NEVER, waiting_for::ANSWER)
+    /// A stream of a connection of HTTP/2, which begins with a whole head.
+    pub(super) fn of_stream(connection: &Progress) -> Progress {
+        Progress::from(waiting_for::ANSWER, Some(connection.clone()))
     }
 
-    fn from(due: u64, waiting: u64) -> Progress {
+    fn from(waiting: u64, connection: Option<Progress>) -> Progress {
         Progress(Arc::new(Shared {
             start: Instant::now(),
-            due: AtomicU64::new(due),
+            due: AtomicU64::new(NEVER),
             since: AtomicU64::new(0),
             written: AtomicU64::new(0),
             holding: AtomicBool::new(false),
@@ -104,6 +118,11 @@ impl Progress {
             ending: Ending::default(),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            given_up: OnceLock::new(),
+            tunnel: OnceLock::new(),
+            connection,
             streams: AtomicUsize::new(0),
             room: Notify::new(),
         }))
@@ -183,13 +202,47 @@ impl Progress {
         UnderWay(self.clone())
     }
 
-    /// Notes that a request's head is complete. The whole exchange must end within `limit`, whoever
-    /// makes it last: a reader that takes a byte now and then must not hold a sandbox for ever.
-    pub(super) fn answering(&self, limit: Option<Duration>) {
-        self.expect(waiting_for::ANSWER, limit);
+    /// Notes that a request's head is complete. While its handler works, no deadline of the client runs; a
+    /// body and an answer have their own.
+    pub(super) fn answering(&self) {
+        self.expect(waiting_for::ANSWER, None);
     }
 
-    /// Notes that the response is complete. What bounds the exchange goes on until it is sent.
+    /// Notes why the peer was given up; the first reason stays.
+    pub(super) fn gives_up(&self, reason: StopReason) {
+        let _first = self.0.given_up.set(reason);
+        if let Some(stop) = self.0.tunnel.get() {
+            stop.raise(reason);
+        }
+    }
+
+    /// Says why the peer was given up, or the connection of the stream.
+    pub(super) fn given_up(&self) -> Option<StopReason> {
+        let own = self.0.given_up.get().copied();
+        own.or_else(|| self.0.connection.as_ref()?.given_up())
+    }
+
+    /// Notes what ends the job that has the connection to itself from now on.
+    pub(super) fn tunnels(&self, stop: Stop) {
+        let _once = self.0.tunnel.set(stop);
+    }
+
+    /// Notes whether a write waits for the peer.
+    pub(super) fn stalls(&self, is_stalled: bool) {
+        self.0.stalled.store(is_stalled, Ordering::Relaxed);
+    }
+
+    /// Reports whether a write of the stream's connection waits for the peer.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.0.connection.as_ref().is_some_and(|connection| connection.0.stalled.load(Ordering::Relaxed))
+    }
+
+    /// Says how many bytes of the response were handed over.
+    pub(super) fn moved(&self) -> u64 {
+        self.0.moved.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the response is complete.
     pub(super) fn answered(&self) {
         self.0.answers.store(self.answers() + 1, Ordering::Relaxed);
         self.0.waiting.store(waiting_for::SENDING, Ordering::Relaxed);
@@ -250,8 +303,9 @@ impl Progress {
         }
     }
 
-    /// Notes that a piece of the response was handed over, the head among them.
-    pub(super) fn handed(&self) {
+    /// Notes that a piece of the response was handed over: the head, or so many bytes of the body.
+    pub(super) fn handed(&self, bytes: usize) {
+        self.0.moved.fetch_add(bytes as u64, Ordering::Relaxed);
         let handed = self.0.handed.load(Ordering::Relaxed);
         self.0.handed.store((handed | 1) + 1, Ordering::Relaxed);
     }
@@ -325,36 +379,4 @@ fn millis(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_that_is_read_after_the_next_request_has_come_leaves_that_one_owed() {
-        let progress = Progress::new();
-        let first = progress.owes(true);
-        let second = progress.owes(true);
-
-        progress.paid(first);
-
-        assert!(progress.is_owed() && progress.is_mid_request());
-        progress.paid(second);
-        assert!(!progress.is_owed());
-        progress.owes(false);
-        progress.paid(second);
-        assert!(!progress.is_owed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_written_does_not_make_a_connection_of_http2_less_idle() {
-        let progress = Progress::new();
-        progress.multiplexed();
-        drop(progress.stream());
-        let since = progress.idle_since();
-        tokio::time::advance(Duration::from_secs(3)).await;
-
-        progress.wrote();
-
-        assert_eq!((progress.idle_since(), progress.over()), (since, Duration::from_secs(3)));
-        assert_eq!(progress.quiet(), Duration::ZERO);
-    }
-}
+mod tests;

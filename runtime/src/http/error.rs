@@ -96,7 +96,8 @@ impl Refusal {
             Refusal::Failed(_, fault) => match fault {
                 Fault::NotFound(_) => StatusCode::NOT_FOUND,
                 Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                Fault::InputIdle(_) => StatusCode::REQUEST_TIMEOUT,
+                Fault::InputIdle(_) | Fault::InputSlow(_) => StatusCode::REQUEST_TIMEOUT,
+                Fault::Stopped(reason) if reason.is_of_the_client() => StatusCode::REQUEST_TIMEOUT,
                 Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,
                 Fault::Busy { .. }
                 | Fault::QueuedTooLong { .. }
@@ -208,7 +209,12 @@ impl Refusal {
             | Refusal::Occupied(_) => false,
             Refusal::Failed(_, fault) => matches!(
                 fault,
-                Fault::InputTooLarge(_) | Fault::InputIdle(_) | Fault::InputBroken(_) | Fault::Draining
+                Fault::InputTooLarge(_)
+                    | Fault::InputIdle(_)
+                    | Fault::InputSlow(_)
+                    | Fault::InputBroken(_)
+                    | Fault::Draining
+                    | Fault::Stopped(StopReason::OutOfShare)
             ),
         }
     }

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::deadline::Progress;
 use super::error::Refusal;
-use crate::job::{Capture, Entry, Fault, JobId};
+use crate::job::{Capture, Entry, Fault, JobId, StopReason};
 use crate::net::Remote;
 
 /// Lives as long as the response is being written. The next request may come once that is sent.
@@ -93,7 +93,7 @@ impl Exchange {
 
     /// Notes that the head is handed over.
     pub(super) fn answered(&mut self, status: StatusCode) {
-        self.progress.handed();
+        self.progress.handed(0);
         self.status = Some(status);
     }
 
@@ -103,13 +103,18 @@ impl Exchange {
         self.progress.ending().falls_due();
     }
 
+    /// Says why the client was given up, if it was.
+    pub(super) fn given_up(&self) -> Option<StopReason> {
+        Some(()).filter(|()| self.end == End::Dropped).and_then(|()| self.progress.given_up())
+    }
+
     /// Notes that there is room for more, and none yet.
     pub(super) fn asked(&self) {
         self.progress.asked();
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.progress.handed();
+        self.progress.handed(bytes);
         self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
     }
 
@@ -186,6 +191,12 @@ impl Drop for Exchange {
         if self.end == End::Dropped && thread::panicking() {
             self.confess("it had begun, the lines before say more");
             self.end = End::BrokenOff;
+        }
+        if let Some(given_up) = self.given_up() {
+            self.reason = Some(given_up.code());
+            if let Some((id, entry)) = &self.call {
+                info!("[{id}] {}@{} its answer broke off: {given_up}", entry.name, entry.version);
+            }
         }
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {

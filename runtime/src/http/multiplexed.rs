@@ -22,9 +22,11 @@ use super::alarm::Alarm;
 use super::connection::Accepted;
 use super::deadline::Progress;
 use super::inspected::Inspected;
+use super::rate::{Judgement, MinRate, Tempo};
 use super::server::{Purpose, Settings, told};
 use super::service::{self, Line};
 use super::upgrade::Switched;
+use crate::job::StopReason;
 use crate::net::{Leaving, Stream};
 
 /// Requests at once on one connection (RFC 9113 §6.5.2 advises no fewer).
@@ -62,6 +64,8 @@ struct Streams {
     requests: Arc<AtomicU64>,
     /// From one piece of a response to the next while the client has room for none.
     write_idle: Duration,
+    /// What the client has to take of a response while it is waited for.
+    rate: MinRate,
 }
 
 /// What hyper executes requests with. Weak, since each task holds one.
@@ -82,6 +86,7 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
         taken: Mutex::default(),
         requests: Arc::default(),
         write_idle: settings.deadlines.write_idle,
+        rate: settings.deadlines.rate,
     });
     stream.expect_frames(streams.requests.clone());
     let respond = |request| {
@@ -167,7 +172,7 @@ impl Streams {
     /// Notes that a request is taken, and says where it stands.
     fn take(&self) -> Progress {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let progress = Progress::of_stream();
+        let progress = Progress::of_stream(&self.progress);
         *lock(&self.taken) = Some(progress.clone());
         progress
     }
@@ -182,14 +187,13 @@ where
         let Some(streams) = self.0.upgrade() else { return };
         let Some(progress) = lock(&streams.taken).take() else { return };
         let (present, under_way) = (streams.open.enter(), streams.progress.stream());
-        let write_idle = streams.write_idle;
+        let mut patience = Patience::new(progress, &streams);
         let mut tasks = lock(&streams.tasks);
         while let Some(ended) = tasks.try_join_next() {
             told(ended);
         }
         tasks.spawn(async move {
             let (_present, _under_way) = (present, under_way);
-            let mut patience = Patience { progress, write_idle, alarm: Alarm::default(), untaken: None };
             let mut future = pin!(future);
             // One that is given up is reset as it is dropped.
             poll_fn(|context| match future.as_mut().poll(context) {
@@ -201,26 +205,56 @@ where
     }
 }
 
-/// How long one request may be under way, and its client take nothing of the response.
+/// How long the client of one request may take nothing of the response, or little.
 struct Patience {
     progress: Progress,
     write_idle: Duration,
     alarm: Alarm,
+    tempo: Tempo,
     /// The piece that the client has not taken, and since when.
     untaken: Option<(u64, Instant)>,
+    /// How long the client was waited for before that.
+    past: Duration,
 }
 
 impl Patience {
+    fn new(progress: Progress, streams: &Streams) -> Patience {
+        let (alarm, tempo) = (Alarm::default(), Tempo::new(streams.rate));
+        let write_idle = streams.write_idle;
+        Patience { progress, write_idle, alarm, tempo, untaken: None, past: Duration::ZERO }
+    }
+
     /// Returns ready when it is over.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let untaken = self.progress.untaken();
         if self.untaken.map(|(piece, _)| piece) != untaken {
+            self.past += self.untaken.map(|(_, since)| since.elapsed()).unwrap_or_default();
             self.untaken = untaken.map(|piece| (piece, Instant::now()));
         }
-        let stalled = self.untaken.map(|(_, since)| since + self.write_idle);
-        match stalled.into_iter().chain(self.progress.due()).min() {
-            Some(due) => self.alarm.poll(due, context),
-            None => Poll::Pending,
+        let Some((_, since)) = self.untaken else { return Poll::Pending };
+        loop {
+            let waited = self.past + since.elapsed();
+            let idle = since + self.write_idle;
+            let due = match self.tempo.judge(waited, self.progress.moved()) {
+                // A connection that is held up as a whole is judged as a whole.
+                Judgement::TooSlow if self.progress.is_held_up() => {
+                    self.tempo.pardon(waited, self.progress.moved());
+                    continue;
+                }
+                Judgement::TooSlow => {
+                    self.progress.gives_up(StopReason::TooSlow);
+                    return Poll::Ready(());
+                }
+                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
+                Judgement::Open(None) => idle,
+            };
+            if self.alarm.poll(due, context).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= idle {
+                self.progress.gives_up(StopReason::TakesNothing);
+                return Poll::Ready(());
+            }
         }
     }
 }

@@ -3,17 +3,22 @@
 use std::future::poll_fn;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::runtime::Handle;
 
+use super::call::PIPE;
+use super::crumbs::Crumbs;
+use super::driven::{Carrying, Driven, Finish};
 use super::response_body::Body;
-use crate::cgi::{Head, document};
-use crate::job::{Fault, PipeReader, ResponseBody, Run, Status, Stop, StopReason, Tail};
+use crate::cgi::Head;
+use crate::job::{
+    Fault, PipeReader, ResponseBody, Run, Status, Stop, StopReason, Tail, Usage, pipe, pipe_of,
+};
 
 /// A job that is being run for its answer.
 pub(super) struct Work {
@@ -22,6 +27,7 @@ pub(super) struct Work {
     /// Tells a job that is dropped why.
     pub(super) stop: Stop,
     pub(super) last_words: Tail,
+    pub(super) usage: Arc<Usage>,
 }
 
 impl Work {
@@ -40,8 +46,7 @@ impl Work {
     /// body that nobody may have must not hold it up, nor be told to it as a reader that has gone.
     fn poll_unread(&mut self, source: &mut Source, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let ended = self.poll(context);
-        // One that breaks off is no worse than none.
-        while let Poll::Ready(Some(_dropped)) = source.poll_next(context) {}
+        source.poll_drop(context);
         ended
     }
 
@@ -79,9 +84,31 @@ impl Work {
             self.stop.raise(StopReason::Answered);
             return Ok(response.map(|()| Body::empty()));
         }
-        let mut body = Ongoing::new(source, begun, self.run, head.content_length);
-        body.stop = Some(self.stop);
-        let body = body.into_body()?;
+        let mut carrying = Carrying::new(self.run.take(), self.stop.clone());
+        let (reader, finish) = match source {
+            // The job was asked a moment ago.
+            Source::Pipe(reader) if carrying.is_running() => (reader, None),
+            Source::Pipe(reader) => (reader, Some(Finish::well())),
+            Source::Frames(None) => (pipe(0).1, Some(Finish::well())),
+            Source::Frames(Some(body)) => {
+                let (writer, reader) = pipe_of(&self.usage, PIPE);
+                carrying = carrying.with(body, writer);
+                // Here first: most answers are whole by now, and need no task.
+                let finish = poll_fn(|context| Poll::Ready(carrying.poll(context))).await;
+                match finish {
+                    Poll::Ready(finish) => (reader, Some(finish)),
+                    Poll::Pending => (reader, None),
+                }
+            }
+        };
+        let body = match finish {
+            Some(finish) => whole(begun, reader, finish, head.content_length)?,
+            None => {
+                let mut ongoing = Ongoing::new(reader, begun, Driven::start(carrying), head.content_length);
+                ongoing.stop = Some(self.stop);
+                Body::ongoing(ongoing)
+            }
+        };
         Ok(response.map(|()| body))
     }
 }
@@ -105,10 +132,11 @@ fn bodiless(status: StatusCode) -> bool {
 /// It ends when the job has, and well: one that fails behind its last byte has not said that the byte
 /// was the last.
 pub(super) struct Ongoing {
-    source: Source,
+    reader: PipeReader,
     /// What was read ahead.
     begun: Bytes,
-    run: Option<Run>,
+    /// `None` once the job has ended.
+    job: Option<Driven>,
     /// Tells a job that is dropped why.
     stop: Option<Stop>,
     /// Bytes still to come, if the handler said how many.
@@ -117,13 +145,14 @@ pub(super) struct Ongoing {
     trailers: Option<HeaderMap>,
     /// Who is told how the job ended; none: a job that fails breaks the response off.
     verdict: Option<Verdict>,
+    crumbs: Crumbs,
 }
 
 /// Where a job's body comes from.
 pub(super) enum Source {
     /// Its stdout.
     Pipe(PipeReader),
-    /// The response that it has given by itself; none once that has ended.
+    /// The response that it has given by itself; `None` once that has ended.
     Frames(Option<ResponseBody>),
 }
 
@@ -131,44 +160,35 @@ pub(super) enum Source {
 pub(super) struct Verdict {
     /// Makes the trailers of the job's outcome.
     pub(super) trailers: Box<dyn FnOnce(Result<Status, Fault>) -> HeaderMap + Send>,
-    /// None until the job has ended.
-    pub(super) outcome: Option<Result<Status, Fault>>,
 }
 
 impl Source {
-    /// Gives what is written; ready with none when that is all.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+    /// Drops what is written. One that breaks off is no worse than none.
+    fn poll_drop(&mut self, context: &mut Context<'_>) {
         match self {
-            Source::Pipe(reader) => loop {
-                if let Some(bytes) = reader.take() {
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            Source::Pipe(reader) => {
+                while let Poll::Ready(true) = reader.poll_filled(context) {
+                    reader.take();
                 }
-                if !ready!(reader.poll_filled(context)) {
-                    return Poll::Ready(None);
-                }
-            },
-            Source::Frames(Some(body)) => {
-                let frame = ready!(Pin::new(body).poll_frame(context));
-                if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
-                    *self = Source::Frames(None);
-                }
-                Poll::Ready(frame)
             }
-            Source::Frames(None) => Poll::Ready(None),
+            Source::Frames(None) => {}
+            Source::Frames(Some(body)) => {
+                while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
+                    if !matches!(frame, Some(Ok(_))) {
+                        *self = Source::Frames(None);
+                        return;
+                    }
+                }
+            }
         }
-    }
-
-    /// Reports whether a job that has ended left it without an end.
-    fn is_cut(&self) -> bool {
-        matches!(self, Source::Frames(Some(_)))
     }
 }
 
 impl Ongoing {
-    /// Starts with what came with a head that said how long the body is, if it did. Without a `run` the
-    /// job has ended well.
-    pub(super) fn new(source: Source, begun: Bytes, run: Option<Run>, left: Option<u64>) -> Ongoing {
-        Ongoing { source, begun, run, stop: None, left, trailers: None, verdict: None }
+    /// Starts with what came with a head that said how long the body is, if it did.
+    pub(super) fn new(reader: PipeReader, begun: Bytes, job: Driven, left: Option<u64>) -> Ongoing {
+        let crumbs = Crumbs::default();
+        Ongoing { reader, begun, job: Some(job), stop: None, left, trailers: None, verdict: None, crumbs }
     }
 
     /// Has somebody told how the job ends.
@@ -178,70 +198,39 @@ impl Ongoing {
         ongoing
     }
 
-    /// Gives what is written; lets the job go on when nothing is.
+    /// Gives what is written, and the end of the job behind it.
     pub(super) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        loop {
-            if let Poll::Ready(Some(next)) = self.poll_written(context) {
-                return Poll::Ready(Some(next.map(Frame::data)));
-            }
-            let Some(run) = &mut self.run else { return Poll::Ready(self.end()) };
-            match run.as_mut().poll(context) {
-                Poll::Ready(outcome) => {
-                    self.run = None;
-                    if let Some(fault) = self.conclude(outcome) {
-                        return Poll::Ready(Some(Err(fault)));
-                    }
-                }
-                // It may have written since we looked. One that closed its stdout wakes us when it ends.
-                Poll::Pending => match self.poll_written(context) {
-                    Poll::Ready(Some(next)) => return Poll::Ready(Some(next.map(Frame::data))),
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-                },
+        // Before what was written: a job that failed behind its last byte must not look whole.
+        if let Some(job) = &mut self.job
+            && let Poll::Ready(finish) = job.poll(context)
+        {
+            self.job = None;
+            if let Some(fault) = self.conclude(finish) {
+                return Poll::Ready(Some(Err(fault)));
             }
         }
-    }
-
-    /// Gives what is written of the body; its trailers are kept.
-    fn poll_written(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
         loop {
             let mut bytes = mem::take(&mut self.begun);
             if bytes.is_empty() {
-                bytes = match ready!(self.source.poll_next(context)) {
-                    None => return Poll::Ready(None),
-                    Some(Err(fault)) => return Poll::Ready(Some(Err(self.reason(fault, context)))),
-                    Some(Ok(frame)) => match frame.into_data() {
-                        Ok(bytes) => bytes,
-                        Err(frame) => {
-                            self.trailers = frame.into_trailers().ok().map(document::trailers);
-                            return Poll::Ready(None);
-                        }
-                    },
-                };
+                match self.reader.poll_filled(context) {
+                    Poll::Ready(true) if self.crumbs.poll(self.reader.held(), context).is_pending() => {
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(true) => bytes = self.reader.take().unwrap_or_default(),
+                    // All that the job wrote was in the pipe when it ended. One that closed its stdout and
+                    // goes on wakes us when it ends.
+                    Poll::Ready(false) | Poll::Pending if self.job.is_none() => {
+                        return Poll::Ready(self.end());
+                    }
+                    Poll::Ready(false) | Poll::Pending => return Poll::Pending,
+                }
             }
             if let Some(bytes) = self.within_length(bytes) {
-                return Poll::Ready(Some(Ok(bytes)));
-            }
-        }
-    }
-
-    /// Ends a job whose body broke off, and says why it did: the job's own end says more than that it left
-    /// its body behind.
-    fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
-        let Some(run) = &mut self.run else { return fault };
-        match run.as_mut().poll(context) {
-            Poll::Ready(outcome) => {
-                // A run that has ended is not asked again.
-                self.run = None;
-                outcome.err().unwrap_or(fault)
-            }
-            Poll::Pending => {
-                // Before it is dropped: how it ends is no news then.
-                self.stop.iter().for_each(|stop| disown(stop, &fault));
-                self.run = None;
-                fault
+                self.crumbs.took(bytes.len());
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         }
     }
@@ -256,71 +245,26 @@ impl Ongoing {
     }
 
     /// Notes how the job ended; returns what breaks the response off.
-    fn conclude(&mut self, outcome: Result<Status, Fault>) -> Option<Fault> {
-        if let Some(verdict) = &mut self.verdict {
-            verdict.outcome = Some(outcome);
+    fn conclude(&mut self, Finish { outcome, trailers }: Finish) -> Option<Fault> {
+        self.trailers = trailers;
+        if let Some(Verdict { trailers }) = self.verdict.take() {
+            self.trailers = Some(trailers(outcome));
             return None;
         }
-        match outcome {
-            Ok(status) if status.is_ok() => None,
-            Ok(status) => Some(Fault::Exited { status, last_line: String::new() }),
-            Err(fault) => Some(fault),
-        }
+        broken(outcome)
     }
 
     /// Ends the response whose job has ended.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
-        if self.source.is_cut() {
-            self.source = Source::Frames(None);
-            return Some(Err(Fault::BadAnswer("the handler ended before its body did".to_owned())));
-        }
         if let Some(missing) = self.left.take().filter(|left| *left > 0) {
             return Some(Err(Fault::BadAnswer(format!("{missing} bytes less than its Content-Length"))));
-        }
-        if let Some(Verdict { trailers, outcome }) = self.verdict.take() {
-            return Some(Ok(Frame::trailers(trailers(outcome.unwrap_or(Ok(Status::OK))))));
         }
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 
-    /// Makes the body of our response. If the job has ended, all of it is here: then its length is known,
-    /// and what is wrong with it can still be told instead.
-    ///
-    /// # Errors
-    /// It is not what the head announced, or was not ended.
-    pub(super) fn into_body(mut self) -> Result<Body, Fault> {
-        if self.run.is_some() {
-            return Ok(Body::ongoing(self));
-        }
-        let announced = self.left.take();
-        let mut context = Context::from_waker(Waker::noop());
-        let mut whole = Bytes::new();
-        // Never pending: whoever could make it wait has ended.
-        while let Poll::Ready(Some(frame)) = self.poll_next(&mut context) {
-            match frame?.into_data() {
-                Ok(bytes) if whole.is_empty() => whole = bytes,
-                Ok(bytes) => {
-                    let mut joined = BytesMut::from(whole);
-                    joined.extend_from_slice(&bytes);
-                    whole = joined.freeze();
-                }
-                Err(trailers) => self.trailers = trailers.into_trailers().ok(),
-            }
-            if self.trailers.is_some() {
-                break;
-            }
-        }
-        if let Some(announced) = announced.filter(|announced| *announced != whole.len() as u64) {
-            let found = whole.len();
-            return Err(Fault::BadAnswer(format!(
-                "Content-Length says {announced}, the body has {found} bytes"
-            )));
-        }
-        if self.trailers.is_none() {
-            return Ok(Body::full(whole));
-        }
-        (self.begun, self.left) = (whole, announced);
-        Ok(Body::ongoing(self))
+    /// Ends the job, and says why.
+    pub(super) fn stop(&self, reason: StopReason) {
+        self.stop.iter().for_each(|stop| stop.raise(reason));
     }
 
     /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
@@ -338,11 +282,62 @@ impl Ongoing {
 impl Drop for Ongoing {
     fn drop(&mut self) {
         if self.is_whole()
-            && let Some(run) = self.run.take()
-            && let Ok(runtime) = Handle::try_current()
+            && let Some(job) = self.job.take()
         {
-            // Not held: the engine has it in its table, where a shutdown waits for it and ends it.
-            drop(runtime.spawn(run));
+            job.detach();
         }
     }
+}
+
+/// Says what breaks off the response of a job that ended like this.
+fn broken(outcome: Result<Status, Fault>) -> Option<Fault> {
+    match outcome {
+        Ok(status) if status.is_ok() => None,
+        Ok(status) => Some(Fault::Exited { status, last_line: String::new() }),
+        Err(fault) => Some(fault),
+    }
+}
+
+/// Makes the body of a response whose job has ended: its length is known, and what is wrong with it can
+/// still be told instead.
+///
+/// # Errors
+/// It is not what the head announced, or was not ended.
+fn whole(
+    begun: Bytes,
+    mut reader: PipeReader,
+    finish: Finish,
+    announced: Option<u64>,
+) -> Result<Body, Fault> {
+    if let Some(fault) = broken(finish.outcome) {
+        return Err(fault);
+    }
+    let mut whole = begun;
+    while let Some(bytes) = reader.take() {
+        if whole.is_empty() {
+            whole = bytes;
+        } else {
+            let mut joined = BytesMut::from(whole);
+            joined.extend_from_slice(&bytes);
+            whole = joined.freeze();
+        }
+    }
+    if let Some(announced) = announced.filter(|announced| *announced != whole.len() as u64) {
+        let found = whole.len();
+        return Err(Fault::BadAnswer(format!("Content-Length says {announced}, the body has {found} bytes")));
+    }
+    if finish.trailers.is_none() {
+        return Ok(Body::full(whole));
+    }
+    let (trailers, begun) = (finish.trailers, whole);
+    Ok(Body::ongoing(Ongoing {
+        reader,
+        begun,
+        job: None,
+        stop: None,
+        left: announced,
+        trailers,
+        verdict: None,
+        crumbs: Crumbs::default(),
+    }))
 }

@@ -17,7 +17,7 @@ use super::outbound::trail;
 use super::response_body::Body;
 use crate::cgi::Head;
 use crate::engine::Engine;
-use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody};
+use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
 use crate::net::Secured;
 
 /// What starts the name of every field that the daemon adds. A client's own of that kind are dropped.
@@ -59,6 +59,7 @@ impl Call<'_> {
     pub(super) fn proxied(self, engine: &Arc<Engine>) -> Asking {
         let mut job = engine.job_of(self.entry.clone());
         job.trail = trail::read(&self.head.headers);
+        job.origin = self.peer.origin();
         job.env.extend(&self.entry.env);
         engine.grant(&mut job, self.catalog);
         let head = self.uri().map(|uri| {
@@ -118,6 +119,11 @@ impl Asking {
         self.job.id
     }
 
+    /// Returns what the job has used so far.
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        &self.job.usage
+    }
+
     /// Starts the job.
     ///
     /// # Errors
@@ -131,7 +137,8 @@ impl Asking {
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
-        let work = Work { run: Some(engine.start(self.job)), stop, last_words };
+        let usage = self.job.usage.clone();
+        let work = Work { run: Some(engine.start(self.job)), stop, last_words, usage };
         Ok(Responding { work, answer: Some(answer) })
     }
 }

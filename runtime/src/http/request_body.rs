@@ -1,7 +1,8 @@
 //! The body of a request, as the input of a job or as it is.
 
-use std::future::Future;
+use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,31 +10,63 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
-use tokio::time::{Sleep, sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
+use super::gathered::Gathered;
 use super::proxied::unforged;
+use super::rate::{Judgement, MinRate, Tempo};
 use super::unread::Unread;
 use crate::cgi::document;
-use crate::job::{Fault, Input, Measure, RequestBody};
+use crate::job::{Fault, FromClient, Input, Measure, RequestBody, Usage, poll_client};
+
+/// What bounds a body, and the job that waits for it.
+#[derive(Clone, Copy)]
+pub(super) struct Expected<'a> {
+    /// Bytes of it.
+    pub(super) most: u64,
+    /// From one piece to the next.
+    pub(super) idle: Duration,
+    pub(super) rate: MinRate,
+    pub(super) usage: &'a Arc<Usage>,
+    pub(super) before: Before,
+}
+
+/// What of a body is awaited before the job that reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    /// Nothing: the job begins, and is answered, as it likes.
+    Nothing,
+    /// All of it, or as much as a pipe holds: slots are scarce.
+    Beginning,
+}
 
 /// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
 ///
-/// Nothing is read before the job reads: that is also what makes hyper answer
+/// Unless its beginning is awaited, nothing is read before the job reads: that is also what makes hyper answer
 /// `Expect: 100-continue`, or not, if the job never asks.
 ///
 /// # Errors
-/// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn input(body: Unread, most: u64, idle: Duration) -> Result<Input, Fault> {
-    Ok(Arriving::new(body, most, idle)?.map_or_else(Input::empty, Input::stream))
+/// [`Fault::InputTooLarge`]: the length was told beforehand and is more than may come; what goes wrong with
+/// the beginning.
+pub(super) async fn input(body: Unread, expected: Expected<'_>) -> Result<Input, Fault> {
+    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(Input::empty()) };
+    if expected.before == Before::Beginning {
+        arriving.gather().await?;
+    }
+    Ok(Input::stream(arriving))
 }
 
 /// Hands a request's body on as it is, within the same bounds; of its trailers, what may stand there.
 ///
 /// # Errors
-/// [`Fault::InputTooLarge`]: the length was told beforehand and is above `most` bytes.
-pub(super) fn whole(body: Unread, most: u64, idle: Duration) -> Result<RequestBody, Fault> {
-    let arriving = Arriving::new(body, most, idle)?;
-    Ok(arriving.map_or_else(nothing, |arriving| arriving.boxed()))
+/// As [`input`].
+pub(super) async fn whole(body: Unread, expected: Expected<'_>) -> Result<RequestBody, Fault> {
+    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(nothing()) };
+    if expected.before == Before::Beginning {
+        arriving.gather().await?;
+    }
+    Ok(arriving.boxed())
 }
 
 /// Makes the body of a request that has none.
@@ -52,21 +85,118 @@ fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
 /// A body while it arrives.
 struct Arriving {
     body: Unread,
+    /// What was gathered of it before the job.
+    gathered: Option<Gathered>,
     measure: Measure,
+    patience: Patience,
+}
+
+/// How long the client may send nothing of a body, or little.
+struct Patience {
     idle: Duration,
-    patience: Option<Pin<Box<Sleep>>>,
+    rate: u64,
+    tempo: Tempo,
+    usage: Arc<Usage>,
+    /// Bytes that have come.
+    arrived: u64,
+    /// Since when nothing came, though something is wanted.
+    since: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl Patience {
+    /// Waits until the client has kept its job waiting for too long.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        let idle = *self.since.get_or_insert_with(Instant::now) + self.idle;
+        loop {
+            let due = match self.tempo.judge(self.usage.waits.for_input(), self.arrived) {
+                Judgement::TooSlow => return Poll::Ready(Fault::InputSlow(self.rate)),
+                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
+                Judgement::Open(None) => idle,
+            };
+            ready!(self.alarm.poll(due, context));
+            if Instant::now() >= idle {
+                return Poll::Ready(Fault::InputIdle(self.idle));
+            }
+        }
+    }
 }
 
 impl Arriving {
     /// Starts to receive a body; none: there is none.
-    fn new(mut body: Unread, most: u64, idle: Duration) -> Result<Option<Arriving>, Fault> {
+    fn new(mut body: Unread, expected: Expected<'_>) -> Result<Option<Arriving>, Fault> {
+        let Expected { most, idle, rate, usage, before: _ } = expected;
         let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
         if hint.lower() > most {
             body.give_up();
             return Err(Fault::InputTooLarge(most));
         }
-        let arriving = Arriving { body, measure: Measure::new(most), idle, patience: None };
+        let (tempo, usage) = (Tempo::new(rate), usage.clone());
+        let (rate, alarm) = (rate.bytes, Alarm::default());
+        let patience = Patience { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
+        let arriving = Arriving { body, gathered: None, measure: Measure::new(most), patience };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
+    }
+}
+
+impl Arriving {
+    /// Waits until the whole body is here, or as much of it as is gathered.
+    ///
+    /// # Errors
+    /// The body broke off, is too large, or came too slowly.
+    async fn gather(&mut self) -> Result<(), Fault> {
+        let has_length = self.body.look().is_none_or(|body| body.size_hint().exact().is_some());
+        let mut gathered = Gathered::begin(has_length);
+        poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
+        self.patience.usage.waits.end(FromClient::Input);
+        self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
+        Ok(())
+    }
+
+    /// Adds what arrives to what is gathered; ready when that is enough.
+    fn poll_gathered(
+        &mut self,
+        gathered: &mut Gathered,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let usage = self.patience.usage.clone();
+        loop {
+            match poll_client(&usage, context, |context| self.poll_arriving(context)) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if gathered.add(frame) {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return gathered.poll_pause(context).map(Ok),
+            }
+        }
+    }
+
+    /// Gives what arrives behind what was gathered.
+    fn poll_arriving(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = self;
+        let Some(body) = this.body.body() else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+            let fault = ready!(this.patience.poll(context));
+            this.body.give_up();
+            return Poll::Ready(Some(Err(fault)));
+        };
+        this.patience.since = None;
+        this.body.read();
+        let frame = match frame {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
+            Some(Ok(frame)) => without_forgeries(frame),
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        this.patience.arrived += length as u64;
+        if let Err(fault) = this.measure.take(length) {
+            this.body.give_up();
+            return Poll::Ready(Some(Err(fault)));
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 
@@ -78,35 +208,31 @@ impl Body for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        let this = &mut *self;
-        let Some(body) = this.body.body() else { return Poll::Ready(None) };
-        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
-            let idle = this.idle;
-            ready!(this.patience.get_or_insert_with(|| Box::pin(sleep(idle))).as_mut().poll(context));
-            this.body.give_up();
-            return Poll::Ready(Some(Err(Fault::InputIdle(idle))));
-        };
-        this.patience = None;
-        this.body.read();
-        let frame = match frame {
-            None => return Poll::Ready(None),
-            Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
-            Some(Ok(frame)) => without_forgeries(frame),
-        };
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        if let Err(fault) = this.measure.take(length) {
-            this.body.give_up();
-            return Poll::Ready(Some(Err(fault)));
+        if let Some(gathered) = &mut self.gathered {
+            let frame = gathered.take();
+            if gathered.is_empty() {
+                self.gathered = None;
+            }
+            if let Some(frame) = frame {
+                return Poll::Ready(Some(Ok(frame)));
+            }
         }
-        Poll::Ready(Some(Ok(frame)))
+        self.poll_arriving(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.look().is_none_or(Body::is_end_stream)
+        self.gathered.is_none() && self.body.look().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.look().map_or(SizeHint::with_exact(0), Body::size_hint)
+        let arriving = self.body.look().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let gathered = self.gathered.as_ref().map_or(0, Gathered::length);
+        let mut hint = SizeHint::new();
+        hint.set_lower(arriving.lower().saturating_add(gathered));
+        if let Some(upper) = arriving.upper() {
+            hint.set_upper(upper.saturating_add(gathered));
+        }
+        hint
     }
 }
 

@@ -53,6 +53,16 @@ impl Body {
     }
 }
 
+/// A job whose client is given up is told why.
+impl Drop for Body {
+    fn drop(&mut self) {
+        let given_up = self.exchange.as_ref().and_then(Exchange::given_up);
+        if let (Content::Ongoing(ongoing), Some(reason)) = (&self.content, given_up) {
+            ongoing.stop(reason);
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BrokenOff;

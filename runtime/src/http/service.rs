@@ -2,9 +2,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{ALLOW, CONNECTION, ORIGIN};
+use http::header::{ALLOW, CONNECTION, EXPECT, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -16,7 +15,7 @@ use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
 use super::outbound::trail;
-use super::request_body;
+use super::request_body::{self, Before, Expected};
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::strict;
@@ -24,11 +23,8 @@ use super::unread::Unread;
 use super::upgrade::{Applicant, Switched, Way};
 use crate::catalog::{Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
-use crate::job::{Entry, Fault, JobId, Kind};
+use crate::job::{Entry, Fault, JobId, Kind, Usage};
 use crate::net::{GateState, Peer};
-
-/// What a job may take beyond its limits until its answer begins, before its connection is closed.
-const MARGIN: Duration = Duration::from_secs(1);
 
 /// Says which version of which handler made a response, if the configuration wants it said.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
@@ -41,7 +37,7 @@ pub(super) async fn respond(
 ) -> Result<Response<Body>, Infallible> {
     let Line { settings, peer, progress, switched } = line;
     let mut exchange = Exchange::new(progress.clone());
-    progress.answering(None);
+    progress.answering();
     let (head, body) = request.into_parts();
     let mut body = Unread::new(&head, body, progress);
     if settings.access_log {
@@ -49,7 +45,7 @@ pub(super) async fn respond(
         exchange.note(&head.method, target, peer.remote());
     }
     let catalog = server.engine.live().pin();
-    let asked = Asked { server, settings, peer, progress, switched, head: &head, catalog: &catalog };
+    let asked = Asked { server, settings, peer, switched, head: &head, catalog: &catalog };
     let answer = caught(asked.answer(&mut body, &mut exchange)).await;
     let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
         Ok(response) => response,
@@ -101,7 +97,6 @@ struct Asked<'a> {
     server: &'a Arc<Server>,
     settings: &'a Settings,
     peer: &'a Peer,
-    progress: &'a Progress,
     switched: &'a Switched,
     head: &'a Parts,
     /// Pinned: a reload meanwhile changes nothing for this request.
@@ -160,9 +155,9 @@ impl<'a> Asked<'a> {
         let made = self.call(found, entry, exchange);
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
-        let idle = self.settings.body_idle;
-        let stdin = request_body::input(body.take(), entry.limits.body, idle)
-            .map_err(|fault| unbegun(id, entry, fault))?;
+        let expected = self.expected(entry, &made.job.usage);
+        let stdin =
+            request_body::input(body.take(), expected).await.map_err(|fault| unbegun(id, entry, fault))?;
         let answering = made.start(&self.server.engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }
@@ -181,9 +176,9 @@ impl<'a> Asked<'a> {
         let id = asking.id();
         self.called(id, entry, exchange);
         let failed = |fault| failed(id, entry, fault);
-        let idle = self.settings.body_idle;
-        let body = request_body::whole(body.take(), entry.limits.body, idle)
-            .map_err(|fault| unbegun(id, entry, fault))?;
+        let expected = self.expected(entry, asking.usage());
+        let body =
+            request_body::whole(body.take(), expected).await.map_err(|fault| unbegun(id, entry, fault))?;
         let responding = asking.start(engine, body);
         let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
         responding.response(&self.head.method).await.map_err(failed)
@@ -203,7 +198,10 @@ impl<'a> Asked<'a> {
         let entry = self.catalog.pick(&found.route.handler);
         let made = self.call(found, entry, exchange);
         let id = made.job.id;
-        let tunnel = applicant.accept(made, &self.server.engine, &entry.limits).await;
+        // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
+        // within it is no part of that.
+        let idle = entry.limits.time;
+        let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
         Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
     }
 
@@ -216,11 +214,18 @@ impl<'a> Asked<'a> {
         made
     }
 
-    /// Notes who is to answer, in its time.
+    /// Says what bounds the body of the request.
+    fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> Expected<'a> {
+        let Settings { body_idle: idle, deadlines, .. } = self.settings;
+        // A client that waits to be asked for its body is asked when the job reads.
+        let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
+        let before = if is_awaited { Before::Beginning } else { Before::Nothing };
+        Expected { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
+    }
+
+    /// Notes who is to answer.
     fn called(self, id: JobId, entry: &Arc<Entry>, exchange: &mut Exchange) {
         exchange.called(id, entry);
-        let waiting = entry.limits.queue_time + MARGIN;
-        self.progress.answering(entry.limits.time.map(|time| time + waiting));
     }
 }
 

@@ -16,6 +16,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::alarm::Alarm;
 use super::deadline::{Deadlines, Progress};
+use super::stall::Stall;
+use crate::job::StopReason;
 
 /// A stream under [`Deadlines`].
 pub(super) struct Watched<S> {
@@ -23,12 +25,16 @@ pub(super) struct Watched<S> {
     progress: Progress,
     deadlines: Deadlines,
     reading: Alarm,
-    writing: Alarm,
-    flushing: Alarm,
+    writing: Stall,
+    flushing: Stall,
+    /// Bytes that the stream has taken.
+    written: u64,
     /// Whether nothing is read for now, whatever may come.
     is_barred: bool,
     /// Tells whether the peer has gone, without reading what it sent before.
     has_left: fn(&S) -> bool,
+    /// Tells how many bytes of those the stream has taken the peer has not.
+    unsent: fn(&S) -> u64,
     /// Has the stream reset instead of ended when it is closed.
     reset: fn(&S),
     /// When to look for that again; none: whoever reads will see it.
@@ -62,10 +68,12 @@ impl<S> Watched<S> {
             progress,
             deadlines,
             reading: Alarm::default(),
-            writing: Alarm::default(),
-            flushing: Alarm::default(),
+            writing: Stall::new(deadlines.write_idle, deadlines.rate),
+            flushing: Stall::new(deadlines.write_idle, deadlines.rate),
+            written: 0,
             is_barred: false,
             has_left,
+            unsent: |_| 0,
             reset: |_| {},
             looking: None,
             lingering: None,
@@ -76,6 +84,12 @@ impl<S> Watched<S> {
     /// Has a stream whose end would not be true reset by this when it is closed.
     pub(super) fn resetting(mut self, reset: fn(&S)) -> Watched<S> {
         self.reset = reset;
+        self
+    }
+
+    /// Has the peer measured by what it took, and not by what the stream took, which has room for much of it.
+    pub(super) fn measuring(mut self, unsent: fn(&S) -> u64) -> Watched<S> {
+        self.unsent = unsent;
         self
     }
 
@@ -117,18 +131,23 @@ impl<S> Watched<S> {
     }
 
     /// Lets a pending write wait for as long as the peer may keep us waiting.
-    fn patience<T>(
+    fn patience(
         &mut self,
-        outcome: Poll<io::Result<T>>,
+        outcome: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            // Progress: the next wait starts anew.
-            self.writing.clear();
-            self.flushing.clear();
-            return outcome;
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(outcome) = outcome {
+            self.written += outcome.as_ref().map_or(0, |written| *written as u64);
+            // The next wait starts anew.
+            self.writing.over();
+            self.flushing.over();
+            self.progress.stalls(false);
+            return Poll::Ready(outcome);
         }
-        poll_untaken(&mut self.writing, self.deadlines.write_idle, self.progress.due(), context).map(Err)
+        let Watched { stream, unsent, written, .. } = self;
+        self.progress.stalls(true);
+        let given_up = ready!(self.writing.poll(context, || written.saturating_sub(unsent(stream))));
+        Poll::Ready(Err(self.give_up(given_up)))
     }
 
     /// The same for what was written and is held back: TLS takes a write before the peer has room for it.
@@ -139,23 +158,19 @@ impl<S> Watched<S> {
     ) -> Poll<io::Result<()>> {
         if outcome.is_ready() {
             // Says nothing about a write that waits: in clear there is nothing to flush.
-            self.flushing.clear();
+            self.flushing.over();
             return outcome;
         }
-        poll_untaken(&mut self.flushing, self.deadlines.write_idle, self.progress.due(), context).map(Err)
+        let Watched { stream, unsent, written, .. } = self;
+        let given_up = ready!(self.flushing.poll(context, || written.saturating_sub(unsent(stream))));
+        Poll::Ready(Err(self.give_up(given_up)))
     }
-}
 
-/// Waits until the peer has had its time to take something, or the whole exchange has had its own.
-fn poll_untaken(
-    alarm: &mut Alarm,
-    write_idle: Duration,
-    whole: Option<Instant>,
-    context: &mut Context<'_>,
-) -> Poll<io::Error> {
-    let due = alarm.deadline().unwrap_or_else(|| Instant::now() + write_idle);
-    let due = whole.map_or(due, |whole| whole.min(due));
-    alarm.poll(due, context).map(|()| timed_out("the peer does not read in time"))
+    /// Notes why the peer is given up.
+    fn give_up(&self, reason: StopReason) -> io::Error {
+        self.progress.gives_up(reason);
+        timed_out("the peer does not read in time")
+    }
 }
 
 fn timed_out(what: &'static str) -> io::Error {

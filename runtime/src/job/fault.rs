@@ -58,6 +58,8 @@ pub enum Fault {
     InputBroken(String),
     /// The client sent no byte of its body for this long.
     InputIdle(Duration),
+    /// The client sent less than this many bytes of its body a second.
+    InputSlow(u64),
     /// The handler wrote more than this many bytes.
     OutputTooLarge(u64),
     /// The guest trapped: what happened, and the guest's stack.
@@ -126,7 +128,9 @@ impl Fault {
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
+            | Fault::InputSlow(_)
             | Fault::ReaderGone => Owner::Caller,
+            Fault::Stopped(reason) if reason.is_of_the_client() => Owner::Caller,
             Fault::Busy { .. }
             | Fault::QueuedTooLong { .. }
             | Fault::MemoryTotal { .. }
@@ -194,6 +198,7 @@ impl Fault {
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
+            | Fault::InputSlow(_)
             | Fault::OutputTooLarge(_)
             | Fault::BadAnswer(_)
             | Fault::Host(_) => Status::ERROR,
@@ -209,10 +214,7 @@ impl Fault {
             Fault::MemoryTotal { .. } => "memory_total",
             Fault::DescriptorsTotal { .. } => "descriptors_total",
             Fault::Draining => "draining",
-            Fault::Stopped(StopReason::Shutdown) => "shutdown",
-            Fault::Stopped(StopReason::Killed) => "killed",
-            Fault::Stopped(StopReason::Answered) => "answered",
-            Fault::Stopped(StopReason::NoAnswer) => "bad_answer",
+            Fault::Stopped(reason) => reason.code(),
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",
@@ -220,6 +222,7 @@ impl Fault {
             Fault::InputTooLarge(_) => "body_limit",
             Fault::InputBroken(_) => "body_broken",
             Fault::InputIdle(_) => "body_idle",
+            Fault::InputSlow(_) => "body_rate",
             Fault::OutputTooLarge(_) => "output_limit",
             Fault::Trapped { .. } => "trapped",
             Fault::Exited { .. } => "exited",
@@ -268,6 +271,9 @@ impl fmt::Display for Fault {
             }
             Fault::InputBroken(what) => write!(f, "the request body broke off: {what}"),
             Fault::InputIdle(limit) => write!(f, "no byte of the request body came for {limit:?}"),
+            Fault::InputSlow(rate) => {
+                write!(f, "the request body came at less than {rate} bytes a second (http.min_rate)")
+            }
             Fault::TooManyHandles(limit) => {
                 write!(f, "stopped at its limit of {limit} handles (limits.handles)")
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::Peers;
 use super::outbound::CallLimits;
 use crate::budget::Holder;
 
@@ -23,6 +24,8 @@ pub struct Limits {
     pub output: u64,
     /// Jobs of this handler at once.
     pub concurrency: usize,
+    /// Of these, those of one address while others wait; none: half of them.
+    pub concurrency_per_peer: Option<usize>,
     /// Jobs of this handler that wait for a slot; one more is refused.
     pub queue: usize,
     /// How long a job waits for a slot before it is refused.
@@ -47,6 +50,7 @@ impl Limits {
         body: u64::MAX,
         output: u64::MAX,
         concurrency: Semaphore::MAX_PERMITS,
+        concurrency_per_peer: None,
         queue: 0,
         queue_time: Duration::from_secs(10),
         stderr: u64::MAX,
@@ -54,6 +58,13 @@ impl Limits {
         handles: 1 << 20,
         outbound: CallLimits::DEFAULT,
     };
+}
+
+impl Limits {
+    /// Says how many slots one address has a right to, at least one.
+    pub fn share(&self) -> usize {
+        self.concurrency_per_peer.unwrap_or(self.concurrency / 2).max(1)
+    }
 }
 
 impl Default for Limits {
@@ -66,6 +77,7 @@ impl Default for Limits {
             body: 16 << 20,
             output: 1 << 30,
             concurrency: 64,
+            concurrency_per_peer: None,
             queue: 128,
             // A client that waited longer has mostly left.
             queue_time: Duration::from_secs(10),
@@ -99,6 +111,10 @@ pub struct Slots {
     pub memory: Arc<Holder>,
     /// Its part of the file descriptors.
     pub descriptors: Arc<Holder>,
+    /// How many jobs each address has, those that wait among them.
+    pub peers: Arc<Peers>,
+    /// Held by the one job that stands in line for all of the addresses that have more than their share.
+    pub crowd: Arc<Semaphore>,
 }
 
 impl Slots {
@@ -111,7 +127,16 @@ impl Slots {
             places: Arc::default(),
             memory: Arc::default(),
             descriptors: Arc::default(),
+            peers: Arc::default(),
+            crowd: semaphore(1),
         }
+    }
+
+    /// Reports whether only an eighth of the slots is left, which were made for these limits. Fewer than eight
+    /// slots have no eighth.
+    pub fn are_scarce(&self, limits: &Limits) -> bool {
+        let eighth = limits.concurrency / 8;
+        eighth > 0 && self.taken(limits).running + eighth >= limits.concurrency
     }
 
     /// Counts the places that are taken, which were made for these limits.

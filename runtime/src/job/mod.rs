@@ -14,6 +14,7 @@ mod name;
 pub mod outbound;
 mod output;
 mod pace;
+mod peers;
 mod pipe;
 mod proxied;
 mod record;
@@ -22,6 +23,7 @@ mod status;
 mod stdin;
 mod stop;
 mod usage;
+mod waits;
 
 pub use allotment::{Allotment, Needs};
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
@@ -37,7 +39,8 @@ pub use name::{Name, NameError};
 pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, Written};
 pub use pace::Pace;
-pub use pipe::{PipeReader, PipeWriter, pipe};
+pub use peers::{Counted, Peers};
+pub use pipe::{PipeReader, PipeWriter, pipe, pipe_of};
 pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
 pub use record::{Ends, Record};
 pub use schedule::{Overlap, Schedule, Time};
@@ -45,8 +48,10 @@ pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
 pub use usage::Usage;
+pub use waits::{FromClient, Waits, poll_client};
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -79,6 +84,8 @@ pub struct Job {
     pub usage: Arc<Usage>,
     /// The job that called this one; none: a client, an operator or the clock did.
     pub parent: Option<JobId>,
+    /// The address of the client at the root, which the job counts for; none: it has none.
+    pub origin: Option<IpAddr>,
     /// What starts jobs for this one; none: it is granted none.
     pub caller: Option<Box<dyn Caller>>,
     /// What is kept of the job in case it fails; none: nothing.

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 
-use super::Destination;
+use super::{Destination, FromClient, Usage};
 
 /// A shorter piece is copied behind the bytes that wait already. A piece of its own costs an allocation
 /// and a place in the queue: 64 KiB in single bytes cost 4.7 MiB. It may also be the last user of a much
@@ -22,6 +22,13 @@ const SMALL: usize = 4 << 10;
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
     let shared = Arc::new(Mutex::new(Shared { capacity, ..Shared::default() }));
     (PipeWriter(shared.clone()), PipeReader(shared))
+}
+
+/// Makes a pipe out of a job. While it is full, the job waits for its client.
+pub fn pipe_of(usage: &Arc<Usage>, capacity: usize) -> (PipeWriter, PipeReader) {
+    let (writer, reader) = pipe(capacity);
+    lock(&writer.0).usage = Some(usage.clone());
+    (writer, reader)
 }
 
 /// The end that a job writes to. Dropping it ends the stream.
@@ -44,6 +51,8 @@ struct Shared {
     reader_gone: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    /// The job that waits while the pipe is full.
+    usage: Option<Arc<Usage>>,
 }
 
 /// Locks the pipe. A panic while it is held leaves whole chunks in it, so its content stays usable.
@@ -73,6 +82,7 @@ impl Shared {
     /// Lets a writer go on that has waited.
     fn make_room(&mut self) {
         if let Some(writer) = self.writer.take() {
+            self.usage.iter().for_each(|usage| usage.waits.end(FromClient::Room));
             writer.wake();
         }
     }
@@ -101,6 +111,7 @@ impl Destination for PipeWriter {
             Poll::Ready(Ok(shared.capacity - shared.held))
         } else {
             remember(&mut shared.writer, context);
+            shared.usage.iter().for_each(|usage| usage.waits.begin(FromClient::Room));
             Poll::Pending
         }
     }
@@ -155,6 +166,11 @@ impl PipeReader {
     /// Reports whether the writer has closed the pipe, and not just gone.
     pub fn is_closed(&self) -> bool {
         lock(&self.0).closed
+    }
+
+    /// Says how many bytes are here. Never waits.
+    pub fn held(&self) -> usize {
+        lock(&self.0).held
     }
 
     /// Takes a chunk that is here. Never waits; none: nothing is here now.

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::Fault;
+use super::{Fault, Usage, poll_client};
 
 /// The standard input of a job: one source, read once.
 ///
@@ -22,6 +22,8 @@ pub struct Input {
     /// In a mutex that is never locked: a job that is shared while it runs must be `Sync`, which a
     /// stream need not be.
     source: Option<Mutex<Source>>,
+    /// Who waits while nothing is here; `None` for an input that is read by nobody in particular.
+    reader: Option<Arc<Usage>>,
 }
 
 /// A stream of chunks; an error ends the job with that fault.
@@ -35,7 +37,14 @@ impl Input {
 
     /// Makes an input out of a stream.
     pub fn stream(source: impl Stream<Item = Result<Bytes, Fault>> + Send + 'static) -> Input {
-        Input { buffered: Bytes::new(), source: Some(Mutex::new(Box::pin(source))) }
+        Input { buffered: Bytes::new(), source: Some(Mutex::new(Box::pin(source))), reader: None }
+    }
+
+    /// Has the waits for this input counted as those of a job for its client.
+    pub fn read_by(&mut self, usage: &Arc<Usage>) {
+        if self.source.is_some() {
+            self.reader = Some(usage.clone());
+        }
     }
 
     /// Waits until [`Input::take`] has bytes to give (`true`) or the input is at its end (`false`).
@@ -46,7 +55,11 @@ impl Input {
         while self.buffered.is_empty() {
             let Some(source) = &mut self.source else { return Poll::Ready(Ok(false)) };
             let source = source.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match ready!(source.as_mut().poll_next(context)) {
+            let next = match &self.reader {
+                Some(usage) => poll_client(usage, context, |context| source.as_mut().poll_next(context)),
+                None => source.as_mut().poll_next(context),
+            };
+            match ready!(next) {
                 Some(Ok(chunk)) => self.buffered = chunk,
                 Some(Err(fault)) => {
                     self.source = None;
@@ -86,7 +99,7 @@ impl Input {
 
 impl From<Bytes> for Input {
     fn from(bytes: Bytes) -> Input {
-        Input { buffered: bytes, source: None }
+        Input { buffered: bytes, ..Input::default() }
     }
 }
 

@@ -27,6 +27,12 @@ pub enum StopReason {
     Answered,
     /// What it answers is no answer, which is told and counted: the job is dropped.
     NoAnswer,
+    /// Its client took less of the answer than it has to.
+    TooSlow,
+    /// Its client took nothing of the answer for too long.
+    TakesNothing,
+    /// Its client kept it waiting while others wanted its slot, and has more slots than its share.
+    OutOfShare,
 }
 
 impl Stop {
@@ -42,6 +48,9 @@ impl Stop {
             StopReason::Killed => 2,
             StopReason::Answered => 3,
             StopReason::NoAnswer => 4,
+            StopReason::TooSlow => 5,
+            StopReason::TakesNothing => 6,
+            StopReason::OutOfShare => 7,
         };
         let first = self.0.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
@@ -56,7 +65,10 @@ impl Stop {
             1 => Some(StopReason::Shutdown),
             2 => Some(StopReason::Killed),
             3 => Some(StopReason::Answered),
-            _ => Some(StopReason::NoAnswer),
+            4 => Some(StopReason::NoAnswer),
+            5 => Some(StopReason::TooSlow),
+            6 => Some(StopReason::TakesNothing),
+            _ => Some(StopReason::OutOfShare),
         }
     }
 
@@ -76,6 +88,29 @@ impl Stop {
     }
 }
 
+impl StopReason {
+    /// Returns one stable word for logs, metrics and programs.
+    pub fn code(self) -> &'static str {
+        match self {
+            StopReason::Shutdown => "shutdown",
+            StopReason::Killed => "killed",
+            StopReason::Answered => "answered",
+            StopReason::NoAnswer => "bad_answer",
+            StopReason::TooSlow => "write_rate",
+            StopReason::TakesNothing => "write_idle",
+            StopReason::OutOfShare => "slow_client",
+        }
+    }
+
+    /// Reports whether this is the doing of the job's client.
+    pub fn is_of_the_client(self) -> bool {
+        match self {
+            StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare => true,
+            StopReason::Shutdown | StopReason::Killed | StopReason::Answered | StopReason::NoAnswer => false,
+        }
+    }
+}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -83,6 +118,13 @@ impl fmt::Display for StopReason {
             StopReason::Killed => "an operator ended the job",
             StopReason::Answered => "nobody asks for more of its answer",
             StopReason::NoAnswer => "what it answered is no answer",
+            StopReason::TooSlow => "the client takes less of the answer than it has to (http.min_rate)",
+            StopReason::TakesNothing => {
+                "the client took nothing of the answer for too long (http.write_idle)"
+            }
+            StopReason::OutOfShare => {
+                "the client kept it waiting while others wanted its slot (limits.concurrency_per_peer)"
+            }
         })
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::Waits;
+
 /// An account that the engine and the sandbox charge and anybody may read.
 #[derive(Debug, Default)]
 pub struct Usage {
@@ -10,6 +12,8 @@ pub struct Usage {
     cpu: AtomicU64,
     /// Bytes of memories and tables.
     memory: AtomicUsize,
+    /// How long it waited for its client.
+    pub waits: Waits,
 }
 
 impl Usage {

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::follower::Follower;
 use crate::config::Config;
 use crate::engine::Sighting;
-use crate::http::{Deadlines, Details, Server, Settings};
+use crate::http::{Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Leave, Sockets, Term, Tls};
 use crate::observe::{counted, systemd};
@@ -203,6 +203,7 @@ pub fn settings(config: &Config) -> Settings {
             head: http.head,
             keep_alive: http.keep_alive,
             write_idle: http.write_idle,
+            rate: MinRate { bytes: http.min_rate, window: http.rate_window },
         },
         body_idle: http.body_idle,
         head_size: http.head_size,

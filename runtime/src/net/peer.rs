@@ -2,7 +2,7 @@
 
 use super::tls::Secured;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The two ends of one connection, as CGI's meta-variables want them.
@@ -77,6 +77,18 @@ impl Peer {
     /// The far end, typed.
     pub fn remote(&self) -> Remote {
         self.remote
+    }
+
+    /// What counts as one address: for IPv6 the 64 bits of its network, for whoever has one address of it has
+    /// all (RFC 4291 §2.5.4). `None` for a Unix client, whom the file system has let in.
+    pub fn origin(&self) -> Option<IpAddr> {
+        match self.remote {
+            Remote::Unix(_) => None,
+            Remote::Tcp(remote) => Some(match remote.ip() {
+                IpAddr::V4(address) => address.into(),
+                IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+            }),
+        }
     }
 
     /// The client's address without its port: `127.0.0.1`, `::1`.

@@ -2,7 +2,9 @@
 
 use super::tls::Protocol;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use socket2::SockRef;
+use std::ffi::c_int;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -33,6 +35,16 @@ impl Stream {
         // HUP and ERR are told unasked, poll(2).
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&at_once)).is_ok_and(|told| told > 0)
+    }
+
+    /// Returns how many bytes the kernel holds that the far end has not taken: `SIOCOUTQ`, tcp(7) and unix(7). 0 where
+    /// it does not say. What TLS holds back itself is not among them.
+    pub fn unsent(&self) -> u64 {
+        // Linux, asm-generic/ioctls.h: the same number as TIOCOUTQ.
+        const SIOCOUTQ: Opcode = 0x5411;
+        // SAFETY: this request writes one int and reads nothing: sock_do_ioctl, tcp_ioctl and unix_ioctl of Linux.
+        let unsent = unsafe { ioctl(self, Getter::<SIOCOUTQ, c_int>::new()) };
+        unsent.ok().and_then(|unsent| u64::try_from(unsent).ok()).unwrap_or_default()
     }
 
     /// Has the far end told, when this is closed, that the connection broke off, not that it ended: a

@@ -10,12 +10,14 @@ use http_body::{Body, Frame, SizeHint};
 use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::job::{Entry, Fault, Job, Output, RequestBody};
+use crate::job::{Entry, Fault, Job, Output, RequestBody, Usage, poll_client};
 
 /// A request's body, as the component reads it.
 pub(super) struct Ours {
     body: Lent,
     broken: Broken,
+    /// The job that waits while nothing of the body is here.
+    usage: Arc<Usage>,
 }
 
 /// A body that is lent to a component: whatever handle it is in, it can be taken back.
@@ -56,9 +58,9 @@ pub(super) struct Written {
 
 impl Ours {
     /// Lends a body for as long as its job lasts.
-    pub(super) fn lend(body: RequestBody, broken: Broken) -> (Ours, Lent) {
+    pub(super) fn lend(body: RequestBody, broken: Broken, job: &Job) -> (Ours, Lent) {
         let lent = Lent(Arc::new(Mutex::new(Some(body))));
-        (Ours { body: lent.clone(), broken }, lent)
+        (Ours { body: lent.clone(), broken, usage: job.usage.clone() }, lent)
     }
 }
 
@@ -72,7 +74,8 @@ impl Body for Ours {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let mut lent = self.body.lock();
         let Some(body) = &mut *lent else { return Poll::Ready(None) };
-        let next = ready!(Pin::new(body).poll_frame(context));
+        let next =
+            ready!(poll_client(&self.usage, context, |context| Pin::new(&mut *body).poll_frame(context)));
         Poll::Ready(next.map(|frame| {
             frame.map_err(|fault| {
                 // A component that has ended is not to blame for it.

@@ -30,7 +30,7 @@ pub(super) async fn answer(
         _ => Scheme::Http,
     };
     let (parts, body) = request.into_parts();
-    let (body, lent) = Ours::lend(body, broken.clone());
+    let (body, lent) = Ours::lend(body, broken.clone(), job);
     let written = Written::by(job, broken.clone());
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, Request::from_parts(parts, body))?;

@@ -30,7 +30,7 @@ pub(super) async fn answer(
     let broken = Broken::default();
     let (parts, body) = request.into_parts();
     // Not taken back when the handler is done: it may have made this body the response's.
-    let (body, lent) = Ours::lend(body, broken.clone());
+    let (body, lent) = Ours::lend(body, broken.clone(), job);
     let written = Written::by(job, broken.clone());
     // What it makes of the body in the end is its own affair.
     let (request, _processed) =

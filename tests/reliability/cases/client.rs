@@ -36,8 +36,11 @@ fn connections() -> Vec<Case> {
             ..case(
                 3,
                 "bodies that come in drops or stop",
-                "408 at `http.body_idle`, the job ends",
+                "408 at `http.body_idle` or below `http.min_rate`; the same handler answers others",
                 &[
+                    "pace::bodies_that_come_byte_by_byte_from_one_address_leave_the_same_handler_to_others",
+                    "pace::bodies_that_come_byte_by_byte_leave_an_eighth_of_the_slots",
+                    "pace::a_body_that_comes_too_slowly_is_a_408_that_says_so",
                     "deadlines::a_body_that_stops_coming_before_the_answer_is_a_408",
                     "deadlines::a_body_that_stops_coming_breaks_the_answer_off_at_its_deadline",
                 ],
@@ -48,8 +51,12 @@ fn connections() -> Vec<Case> {
             ..case(
                 4,
                 "clients that do not read",
-                "closed at `http.write_idle`, the slot is free, memory is flat",
+                "broken off at `http.write_idle` or below `http.min_rate`; the same handler answers others, memory is flat",
                 &[
+                    "pace::sips_of_large_answers_from_one_address_leave_the_same_handler_to_others",
+                    "pace::a_client_that_takes_too_little_is_broken_off_and_the_log_says_so",
+                    "pace::a_job_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
+                    "pieces::empty_messages_that_a_job_does_not_read_cost_no_more_than_their_bytes",
                     "deadlines::a_client_that_does_not_read_is_closed_at_the_write_deadline",
                     "streaming::a_client_that_does_not_read_holds_the_guest_up",
                 ],

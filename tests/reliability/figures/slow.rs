@@ -1,21 +1,26 @@
 //! Thousands of clients that take their time, and a good one among them.
 
-use std::io::Write as _;
-use std::net::TcpStream;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use socket2::{Domain, Socket, Type};
 
 use crate::cases::{Figure, Outcome};
-use crate::ground::{Daemon, Ground};
+use crate::ground::{Daemon, Ground, Latencies, PATIENCE};
+use crate::load::Exchange;
 
 /// Slow clients at once.
 const CLIENTS: usize = 4000;
 
 /// How long the good client is measured.
 const TIME: Duration = Duration::from_secs(5);
+
+/// What an answer may take for which a slow client has to make room: a second of its patience, and two looks.
+const ROOM: Duration = Duration::from_millis(1500);
 
 /// The deadlines are short, so that the slow ones can be seen to be gone.
 const SETTINGS: &str = "http.connections = 8000\nhttp.connections_per_peer = 8000\nhttp.head = \"8s\"\nhttp.first_byte = \"8s\"\n\
@@ -24,7 +29,8 @@ const SETTINGS: &str = "http.connections = 8000\nhttp.connections_per_peer = 800
 pub(crate) static HEADS: Figure = Figure {
     name: "slow-heads",
     measure: |ground| {
-        beside(ground, "that send a byte of a head now and then", b"GET /good HTTP/1.1\r\nX-Slow: ")
+        let good = |daemon: &Daemon, time| daemon.good(time);
+        beside(ground, "that send a byte of a head now and then", b"GET /good HTTP/1.1\r\nX-Slow: ", good)
     },
 };
 
@@ -32,7 +38,9 @@ pub(crate) static BODIES: Figure = Figure {
     name: "slow-bodies",
     measure: |ground| {
         let head = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
-        beside(ground, "that send a byte of a body now and then", head)
+        // Of the same handler, from the same address.
+        let good = |daemon: &Daemon, time| daemon.ask(&Exchange::get("/read", "ok"), time);
+        beside(ground, "that send a byte of a body now and then", head, good)
     },
 };
 
@@ -43,21 +51,27 @@ pub(crate) static READERS: Figure = Figure {
             ground,
             "that do not read an endless response",
             b"GET /pour HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            heads_of_pour,
         )
     },
 };
 
 /// Compares the good client with itself beside slow ones, and waits until those are gone.
-fn beside(ground: &Ground, what: &str, begin: &[u8]) -> Result<Outcome> {
+fn beside(
+    ground: &Ground,
+    what: &str,
+    begin: &[u8],
+    good: fn(&Daemon, Duration) -> Result<Latencies>,
+) -> Result<Outcome> {
     let mut daemon = ground.daemon(SETTINGS)?;
     daemon.good(Duration::from_secs(1))?;
     let files = daemon.descriptors()?;
-    let alone = daemon.good(TIME)?.percentile(99);
+    let alone = good(&daemon, TIME)?.percentile(99);
     let connections: Vec<TcpStream> = (0..CLIENTS).map(|_| slow(&daemon, begin)).collect::<Result<_>>()?;
     let dribbling = AtomicBool::new(true);
     let beside = thread::scope(|scope| {
         scope.spawn(|| dribble(&connections, &dribbling));
-        let beside = daemon.good(TIME);
+        let beside = good(&daemon, TIME);
         dribbling.store(false, Ordering::Relaxed);
         beside
     })?
@@ -68,11 +82,35 @@ fn beside(ground: &Ground, what: &str, begin: &[u8]) -> Result<Outcome> {
     let ratio = beside.as_secs_f64() / alone.as_secs_f64();
     Ok(Outcome {
         recovery,
-        holds: ratio <= 2.0,
+        holds: ratio <= 2.0 || beside <= ROOM,
         text: format!(
             "{CLIENTS} clients {what}: a good client's p99 {beside:.1?} beside them, {alone:.1?} alone ({ratio:.1} times), all gone {gone:.1?} later"
         ),
     })
+}
+
+/// Asks the handler that pours for heads, one after the other, from another address than that of the slow
+/// clients.
+fn heads_of_pour(daemon: &Daemon, time: Duration) -> Result<Latencies> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())?;
+    socket.connect(&daemon.address.into()).context("connect the good client")?;
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let (start, mut latencies) = (Instant::now(), Vec::new());
+    while start.elapsed() < time {
+        let asked = Instant::now();
+        stream.write_all(b"HEAD /pour HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).context("read a head")?;
+            head.extend(byte);
+        }
+        ensure!(head.starts_with(b"HTTP/1.1 200 "), "{}", head.escape_ascii());
+        latencies.push(asked.elapsed());
+    }
+    Ok(Latencies::of(latencies))
 }
 
 fn slow(daemon: &Daemon, begin: &[u8]) -> Result<TcpStream> {

@@ -71,6 +71,8 @@ handshakes = 99
 head = "2s"
 body_idle = "3s"
 write_idle = "4s"
+min_rate = "1KiB"
+rate_window = "8s"
 keep_alive = "5s"
 head_size = "16KiB"
 target_size = "4KiB"
@@ -175,6 +177,8 @@ fn every_key_is_read_as_it_is_meant() {
         head: Duration::from_secs(2),
         body_idle: Duration::from_secs(3),
         write_idle: Duration::from_secs(4),
+        min_rate: 1 << 10,
+        rate_window: Duration::from_secs(8),
         keep_alive: Duration::from_secs(5),
         head_size: 16 << 10,
         target_size: 4 << 10,

@@ -10,6 +10,7 @@ use std::future::{poll_fn, ready};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
 use http::request::Parts;
@@ -27,7 +28,7 @@ use super::response_body::Body;
 use super::unread::Unread;
 use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
-use crate::job::{Fault, Limits, PipeReader, PipeWriter, Run, Status, Stop, Tail};
+use crate::job::{Fault, PipeReader, PipeWriter, Run, Status, Stop, Tail};
 use crate::net::Leaving;
 use stdin::Wanted;
 use websocket::Agreed;
@@ -109,7 +110,8 @@ impl<'a> Applicant<'a> {
     }
 
     /// Starts the job and runs it until it reads or writes: only then is the client told that it has
-    /// what it asked for, so that whatever goes wrong before is an answer in HTTP.
+    /// what it asked for, so that whatever goes wrong before is an answer in HTTP. The job reads at most `most`
+    /// bytes, and waits for them no longer than `idle`, if there is one.
     ///
     /// # Errors
     /// No slot is free, or the job failed before it read or wrote.
@@ -117,7 +119,8 @@ impl<'a> Applicant<'a> {
         self,
         mut made: Made,
         engine: &Arc<Engine>,
-        limits: &Limits,
+        most: u64,
+        idle: Option<Duration>,
     ) -> Result<Tunnel, Fault> {
         if let Upgrade::WebSocket(websocket) = self.upgrade {
             let agreed = self.agreed.as_ref().and_then(|agreed| agreed.protocol.as_ref());
@@ -127,9 +130,9 @@ impl<'a> Applicant<'a> {
             let _set = env.set("WEBSOCKET_MESSAGES", websocket.messages.name());
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
-        let (stdin, input, wanted) = stdin::feed(limits.body);
+        let (stdin, input, wanted) = stdin::feed(most, idle);
         let Answering { work, reader: mut stdout } = made.start(engine, input);
-        let Work { run, last_words, stop } = work;
+        let Work { run, last_words, stop, usage: _ } = work;
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),
@@ -185,6 +188,7 @@ impl Tunnel {
         // Not there: the client left before it was told.
         let connection = connection.await.ok()?;
         let last_words = job.last_words.clone();
+        progress.tunnels(job.stop.clone());
         let ended = match upgrade {
             Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut exchange).await,
             Upgrade::WebSocket(websocket) => {

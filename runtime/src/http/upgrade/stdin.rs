@@ -4,11 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
 
+use crate::http::alarm::Alarm;
 use crate::http::call::PIPE;
 use crate::job::{Fault, Input, Measure, PipeReader, PipeWriter, pipe};
 
@@ -26,16 +29,21 @@ struct Arriving {
     reader: PipeReader,
     wanted: Wanted,
     measure: Measure,
+    /// How long the client may be silent while the job wants to hear it, and since when it is.
+    idle: Option<Duration>,
+    since: Option<Instant>,
+    alarm: Alarm,
 }
 
-/// Makes an input of at most `most` bytes, and the end that feeds it: dropping that is the input's end.
+/// Makes an input of at most `most` bytes, each awaited for `idle` at most if there is one, and the end that feeds it: dropping that is the input's end.
 ///
 /// Bytes are read ahead of the job, as many as a pipe holds: a client that leaves is noticed while
 /// the job does something else.
-pub(super) fn feed(most: u64) -> (PipeWriter, Input, Wanted) {
+pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, Wanted) {
     let (writer, reader) = pipe(PIPE);
     let wanted = Wanted::default();
-    let arriving = Arriving { reader, wanted: wanted.clone(), measure: Measure::new(most) };
+    let (measure, alarm) = (Measure::new(most), Alarm::default());
+    let arriving = Arriving { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
     (writer, Input::stream(arriving), wanted)
 }
 
@@ -60,7 +68,13 @@ impl Stream for Arriving {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         this.wanted.tell();
-        let next = ready!(Pin::new(&mut this.reader).poll_next(context));
+        let Poll::Ready(next) = Pin::new(&mut this.reader).poll_next(context) else {
+            let Some(idle) = this.idle else { return Poll::Pending };
+            let since = *this.since.get_or_insert_with(Instant::now);
+            ready!(this.alarm.poll(since + idle, context));
+            return Poll::Ready(Some(Err(Fault::TimedOut(idle))));
+        };
+        this.since = None;
         Poll::Ready(next.map(|bytes| this.measure.take(bytes.len()).map(|()| bytes)))
     }
 }

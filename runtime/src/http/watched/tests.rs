@@ -1,6 +1,7 @@
 //! Peers that keep a stream waiting, on a paused clock.
 
 use super::*;
+use crate::http::MinRate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
 const DEADLINES: Deadlines = Deadlines {
@@ -8,6 +9,7 @@ const DEADLINES: Deadlines = Deadlines {
     head: Duration::from_secs(10),
     keep_alive: Duration::from_secs(60),
     write_idle: Duration::from_secs(30),
+    rate: MinRate { bytes: 0, window: Duration::from_secs(5) },
 };
 
 fn seconds(start: Instant) -> u64 {
@@ -70,7 +72,7 @@ async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
     let (_peer, stream) = duplex(4);
     let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
     let progress = watched.progress();
-    progress.answering(None);
+    progress.answering();
     let start = Instant::now();
 
     let outcome = watched.write_all(b"12345").await;
@@ -80,16 +82,72 @@ async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_exchange_is_bounded_whoever_makes_it_last() {
-    let (_peer, stream) = duplex(4);
-    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
-    let progress = watched.progress();
-    progress.answering(Some(Duration::from_secs(7)));
+async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_enough_is_not() {
+    for (bytes, given_up) in [(100, Some(StopReason::TooSlow)), (300, None)] {
+        let (mut peer, stream) = duplex(64);
+        let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
+        let mut watched = Watched::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false);
+        let progress = watched.progress();
+        let start = Instant::now();
+        let sipping = async {
+            let mut sip = vec![0; bytes];
+            while start.elapsed() < Duration::from_secs(60) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                peer.read_exact(&mut sip).await.unwrap();
+            }
+        };
+
+        tokio::select! {
+            outcome = watched.write_all(&[0; 100_000]) => assert!(outcome.is_err()),
+            () = sipping => {}
+        }
+
+        assert_eq!(progress.given_up(), given_up, "{bytes} bytes a second");
+        assert_eq!(seconds(start), if given_up.is_some() { 5 } else { 60 });
+    }
+}
+
+/// A stream whose kernel has taken all that it takes, of which the peer acknowledges a thousand bytes a second.
+struct Buffered(Instant);
+
+impl AsyncRead for Buffered {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+        _buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Buffered {
+    fn poll_write(self: Pin<&mut Self>, _context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if bytes.len() == 1 { Poll::Pending } else { Poll::Ready(Ok(bytes.len())) }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing() {
+    const HELD: u64 = 100_000;
+    let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
+    let stream = Buffered(Instant::now());
+    let mut watched = Watched::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false)
+        .measuring(|stream| HELD.saturating_sub(stream.0.elapsed().as_secs() * 1000));
     let start = Instant::now();
+    watched.write_all(&vec![0; 100_000]).await.unwrap();
 
-    assert!(watched.read_u8().await.is_err());
+    let outcome = watched.write_all(b"1").await;
 
-    assert_eq!(seconds(start), 7);
+    assert!(outcome.is_err());
+    assert!((100..=110).contains(&seconds(start)), "{}", seconds(start));
 }
 
 /// Takes every write and holds it back, as TLS does, until the peer has room.
@@ -126,7 +184,7 @@ impl AsyncWrite for Withheld {
 async fn unsent() -> Watched<Withheld> {
     let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
     let mut watched = Watched::new(Withheld::default(), Progress::new(), deadlines, |_| false);
-    watched.progress().answering(None);
+    watched.progress().answering();
     watched.write_all(b"an answer").await.unwrap();
     watched.progress().answered();
     watched
@@ -152,7 +210,7 @@ async fn a_flush_that_is_done_is_not_held_against_a_later_one() {
     assert!(late.is_err(), "it waits");
     watched.stream.has_room = true;
     watched.flush().await.unwrap();
-    watched.progress().answering(None);
+    watched.progress().answering();
     watched.stream.has_room = false;
     let start = Instant::now();
 

@@ -1,0 +1,229 @@
+//! How long a job waits for its client: that time is not the handler's.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Usage;
+
+/// The waits of one job for its client. A job that never waits never locks it.
+#[derive(Debug, Default)]
+pub struct Waits {
+    account: Mutex<Account>,
+    /// Told when the client has acted and the job may go on.
+    over: Notify,
+}
+
+/// What a job waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FromClient {
+    /// The next bytes of its input.
+    Input,
+    /// Room for the next bytes of its output.
+    Room,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    input: Wait,
+    room: Wait,
+    /// For either of them, or both.
+    any: Wait,
+}
+
+/// A wait that comes and goes.
+#[derive(Debug, Default)]
+struct Wait {
+    /// When it began, unless it is over.
+    since: Option<Instant>,
+    /// Those before it.
+    past: Duration,
+}
+
+impl Wait {
+    fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Says whether there was one.
+    fn end(&mut self, now: Instant) -> bool {
+        let since = self.since.take();
+        self.past += since.map(|since| now - since).unwrap_or_default();
+        since.is_some()
+    }
+
+    fn sum(&self) -> Duration {
+        self.past + self.since.map(|since| since.elapsed()).unwrap_or_default()
+    }
+}
+
+impl Account {
+    fn of(&mut self, awaited: FromClient) -> &mut Wait {
+        match awaited {
+            FromClient::Input => &mut self.input,
+            FromClient::Room => &mut self.room,
+        }
+    }
+}
+
+impl Waits {
+    /// Notes that the job cannot go on before its client has acted.
+    pub fn begin(&self, awaited: FromClient) {
+        let (mut account, now) = (self.lock(), Instant::now());
+        account.of(awaited).begin(now);
+        account.any.begin(now);
+    }
+
+    /// Notes that the client has acted.
+    pub fn end(&self, awaited: FromClient) {
+        let (mut account, now) = (self.lock(), Instant::now());
+        account.of(awaited).end(now);
+        let goes_on = account.input.since.is_none() && account.room.since.is_none();
+        if goes_on && account.any.end(now) {
+            self.over.notify_one();
+        }
+    }
+
+    /// Returns the sum of the waits so far, with the one that is not over.
+    pub fn sum(&self) -> Duration {
+        self.lock().any.sum()
+    }
+
+    /// Returns how long the job has waited for its input.
+    pub fn for_input(&self) -> Duration {
+        self.lock().input.sum()
+    }
+
+    /// Reports whether the job waits now.
+    pub fn is_waiting(&self) -> bool {
+        self.lock().any.since.is_some()
+    }
+
+    /// Waits until the job has spent this much time of its own from now on. Time in which the job waits for
+    /// its client is not its own.
+    pub async fn spent(&self, limit: Duration) {
+        let (start, before) = (Instant::now(), self.sum());
+        loop {
+            let over = self.over.notified();
+            let is_waiting = self.is_waiting();
+            let own = start.elapsed().saturating_sub(self.sum().saturating_sub(before));
+            if own >= limit {
+                return;
+            }
+            if is_waiting {
+                over.await;
+            } else {
+                tokio::time::sleep(limit - own).await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        // Whole after every statement.
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes a job whose client has acted, and ends its wait: the job may have turned to something else.
+struct Arrival {
+    usage: Arc<Usage>,
+    job: Waker,
+}
+
+impl Wake for Arrival {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.usage.waits.end(FromClient::Input);
+        self.job.wake_by_ref();
+    }
+}
+
+/// Asks for what a client is to send. While it is not here, the job waits for its client.
+pub fn poll_client<T>(
+    usage: &Arc<Usage>,
+    context: &mut Context<'_>,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+) -> Poll<T> {
+    let waits = &usage.waits;
+    let first = poll(context);
+    if first.is_ready() {
+        return first;
+    }
+    // Begun before the waker is left there, so that no arrival comes between and is forgotten.
+    waits.begin(FromClient::Input);
+    let waker = Arc::new(Arrival { usage: usage.clone(), job: context.waker().clone() }).into();
+    let second = poll(&mut Context::from_waker(&waker));
+    if second.is_ready() {
+        waits.end(FromClient::Input);
+    }
+    second
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{advance, timeout};
+
+    const LIMIT: Duration = Duration::from_secs(3);
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_the_client_is_awaited_is_not_the_jobs_own() {
+        for awaited in [FromClient::Input, FromClient::Room] {
+            let (waits, start) = (Waits::default(), Instant::now());
+            let mut spent = std::pin::pin!(waits.spent(LIMIT));
+            assert!(timeout(Duration::from_secs(1), spent.as_mut()).await.is_err());
+
+            waits.begin(awaited);
+            assert!(timeout(Duration::from_secs(60), spent.as_mut()).await.is_err());
+            waits.end(awaited);
+
+            spent.await;
+            assert_eq!(start.elapsed(), Duration::from_secs(1 + 60 + 2));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_waits_for_both_goes_on_when_neither_is_awaited() {
+        let waits = Waits::default();
+        waits.begin(FromClient::Input);
+        waits.begin(FromClient::Room);
+        advance(Duration::from_secs(1)).await;
+
+        waits.end(FromClient::Input);
+        advance(Duration::from_secs(1)).await;
+
+        assert!(waits.is_waiting());
+        waits.end(FromClient::Room);
+        assert_eq!((waits.is_waiting(), waits.sum()), (false, Duration::from_secs(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_arrive_end_the_wait_though_the_job_has_turned_to_something_else() {
+        let usage = Arc::new(Usage::default());
+        let mut left = None;
+        let mut context = Context::from_waker(Waker::noop());
+        let _pending: Poll<()> = poll_client(&usage, &mut context, |context| {
+            left = Some(context.waker().clone());
+            Poll::Pending
+        });
+        assert!(usage.waits.is_waiting());
+
+        left.unwrap().wake();
+
+        assert!(!usage.waits.is_waiting());
+    }
+
+    #[test]
+    fn what_is_here_is_no_wait() {
+        let usage = Arc::new(Usage::default());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(poll_client(&usage, &mut context, |_| Poll::Ready(())).is_ready());
+        assert!(!usage.waits.is_waiting());
+    }
+}
