@@ -30,6 +30,7 @@ mod half_close;
 mod handlers;
 mod hardening;
 mod harness;
+mod held;
 mod http;
 mod http2;
 mod isolation;

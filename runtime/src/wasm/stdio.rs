@@ -282,3 +282,33 @@ impl StdoutStream for Stdout {
         Box::new(self.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::pipe;
+
+    #[test]
+    fn a_component_writes_what_it_was_permitted_and_no_byte_more() {
+        let (writer, _reader) = pipe(10);
+        let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, Gone::Closed);
+
+        assert_eq!(stdout.check_write().unwrap(), 10);
+        assert!(matches!(stdout.write(Bytes::from_static(&[0; 11])), Err(StreamError::Trap(_))));
+        stdout.write(Bytes::from_static(&[0; 10])).unwrap();
+        assert!(matches!(stdout.write(Bytes::from_static(&[0])), Err(StreamError::Trap(_))));
+    }
+
+    #[test]
+    fn a_guest_whose_reader_has_gone_is_told_in_its_own_words() {
+        for gone in [Gone::Closed, Gone::Pipe] {
+            let (writer, reader) = pipe(10);
+            drop(reader);
+            let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, gone);
+
+            let told = stdout.check_write().unwrap_err();
+
+            assert_eq!(matches!(told, StreamError::Closed), gone == Gone::Closed, "{told:?}");
+        }
+    }
+}
