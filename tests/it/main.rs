@@ -38,6 +38,7 @@ mod kinds;
 mod layering;
 mod lifecycle;
 mod limits;
+mod links;
 mod manager;
 mod mounts;
 mod operators;

@@ -13,7 +13,7 @@ use super::handles::Opened;
 use super::meter::Meter;
 use super::outbound::{self, Http};
 use super::preview2::Pollables;
-use super::{module, opening, preview2, trap};
+use super::{links, module, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What one instance owns.
@@ -91,6 +91,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     opening::guard_components(&mut linker, |state: &mut State| &mut state.opened)?;
+    links::guard_components(&mut linker)?;
     preview2::serve(&mut linker)?;
     // Every call of it is denied unless the handler is allowed its origin.
     outbound::link(&mut linker)?;

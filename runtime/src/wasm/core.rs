@@ -10,7 +10,7 @@ use super::handles::Opened;
 use super::meter::Meter;
 use super::preview1::{self, Last, MODULE as WASI};
 use super::stdio::{Descriptor, Gone, Over, Stdout};
-use super::{environ, module, opening, trap};
+use super::{environ, links, module, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
 /// What one job's instance owns.
@@ -59,6 +59,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
     opening::guard_core(&mut linker, WASI, |state| (&mut state.wasi, &mut state.opened))?;
+    links::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
     environ::serve(&mut linker, WASI, |state| &state.env)?;
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;

@@ -17,6 +17,7 @@ mod flavour;
 mod handles;
 mod idle;
 mod layer;
+mod links;
 mod meter;
 mod module;
 mod opening;

@@ -256,6 +256,9 @@ fn reach() -> Vec<Case> {
                 "mounts::a_hundred_ways_out_of_a_mount_are_shut",
                 "mounts::links_that_a_guest_makes_and_moves_lead_nowhere",
                 "mounts::whoever_wins_a_race_of_renames_no_guest_gets_out",
+                "links::a_link_that_leads_out_from_where_it_would_stand_is_not_made",
+                "links::a_link_is_not_moved_or_linked_to_where_it_would_lead_out",
+                "links::a_link_that_came_to_lead_out_with_its_directory_is_followed_by_no_function",
             ],
         ),
         case(

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Write as _};
 // Of the C library that every program for WASI is linked with: std has no stable names for them.
 unsafe extern "C" {
     fn symlink(target: *const c_char, path: *const c_char) -> c_int;
+    fn utimes(path: *const c_char, times: *const i64) -> c_int;
 }
 
 fn main() {
@@ -36,6 +37,8 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
         "link" => fs::hard_link(one, other).map(done),
         "symlink" => link(one, other).map(done),
         "follow" => fs::read_link(one).map(|path| path.display().to_string()),
+        "touch" => touch(one).map(done),
+        "look" => fs::symlink_metadata(one).map(|metadata| format!("{}", metadata.is_symlink())),
         "stat" => fs::metadata(one).map(|metadata| metadata.len().to_string()),
         "mkdir" => fs::create_dir(one).map(done),
         "rmdir" => fs::remove_dir(one).map(done),
@@ -70,6 +73,17 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             Ok((0..times).filter(|_| fs::write(one, "stamped").is_ok()).count().to_string())
         }
         _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Sets the times of what a path leads to.
+fn touch(path: &str) -> io::Result<()> {
+    let path = CString::new(path)?;
+    // SAFETY: a string that ends with a NUL and outlives the call, as CString made it just now; no
+    // times are the time of the call, utimes(3).
+    match unsafe { utimes(path.as_ptr(), std::ptr::null()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
