@@ -48,6 +48,7 @@ mod pages;
 mod pieces;
 mod places;
 mod plan;
+mod planted;
 mod profiler;
 mod refusals;
 mod replay;

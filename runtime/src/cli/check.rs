@@ -40,7 +40,7 @@ pub(super) fn check(args: Args) -> Result<()> {
         config.routes.retain(|route| config.handlers.iter().any(|handler| handler.name == route.handler));
     }
     errors.extend(args.flags.put_over(&mut config).err());
-    errors.extend(config.check_whole().err().map(|error| Error::msg(format!("{file}:{error}"))));
+    errors.extend(config.check_whole(&args.config).err().map(Error::from));
     let Lacking { errors: lacking, mut warnings } = daemon::lacking(&config);
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
     warnings.extend(untold_secrets(&mut config));

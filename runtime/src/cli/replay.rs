@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::run::Terminal;
 use super::{complain, serve};
 use crate::cgi::HeadParser;
-use crate::config::{HandlerConfig, Mount};
+use crate::config::{self, HandlerConfig, Mount};
 use crate::engine::Engine;
 use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
@@ -73,7 +73,9 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
-    let entry = loader.entry(&args.handler(&bundle)?)?;
+    let handler = args.handler(&bundle)?;
+    let untrusted = config::untrusted(std::slice::from_ref(&handler))?;
+    let entry = loader.entry(&handler, &untrusted)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
     job.env = env;

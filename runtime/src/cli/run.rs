@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::{complain, serve};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, Config, HandlerConfig, Mount, Outbound};
+use crate::confine::Untrusted;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
@@ -81,15 +82,15 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
         None => {
-            let handlers = args.handlers()?;
+            let (handlers, untrusted) = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let places = if alone { 1 } else { u32::try_from(PLACES)? };
             let sandbox = Sandbox::new(places, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
-            let entry = loader.entry(&handlers[0])?;
+            let entry = loader.entry(&handlers[0], &untrusted)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
             for handler in &handlers[1..] {
-                entries.insert(handler.name.clone(), loader.entry(handler)?);
+                entries.insert(handler.name.clone(), loader.entry(handler, &untrusted)?);
             }
             catalog = catalog.next(entries, Routes::default());
             entry
@@ -119,10 +120,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 }
 
 impl Args {
-    /// Finds the handler, or makes one of the module; behind it come those that it may call.
-    fn handlers(&self) -> Result<Vec<HandlerConfig>> {
+    /// Finds the handler, or makes one of the module; behind it come those that it may call. With them
+    /// comes what they and all others of the configuration may write to.
+    fn handlers(&self) -> Result<(Vec<HandlerConfig>, Untrusted)> {
         let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
-        let mut handlers = if is_file { vec![of_file(Path::new(&self.what))?] } else { self.of_config()? };
+        let (mut handlers, mut all) =
+            if is_file { (vec![of_file(Path::new(&self.what))?], Vec::new()) } else { self.of_config()? };
         let handler = &mut handlers[0];
         for variable in &self.env {
             let (name, value) =
@@ -136,7 +139,8 @@ impl Args {
             handler.mounts.push(mount);
         }
         self.grant(&mut handler.outbound)?;
-        Ok(handlers)
+        all.extend(handlers.iter().cloned());
+        Ok((handlers, config::untrusted(&all)?))
     }
 
     /// Adds what may be asked of other servers.
@@ -158,7 +162,8 @@ impl Args {
         Ok(())
     }
 
-    fn of_config(&self) -> Result<Vec<HandlerConfig>> {
+    /// Finds the handler and those that it may call, and returns all of the configuration besides.
+    fn of_config(&self) -> Result<(Vec<HandlerConfig>, Vec<HandlerConfig>)> {
         let Config { handlers, .. } = config::load(&self.config)?;
         let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
         let named = |name: &str| handlers.iter().find(|handler| handler.name.as_str() == name).cloned();
@@ -178,7 +183,7 @@ impl Args {
             let fresh = calls.iter().filter(|name| found.iter().all(|known| known.name != **name));
             found.extend(fresh.filter_map(|name| named(name.as_str())).collect::<Vec<_>>());
         }
-        Ok(found)
+        Ok((found, handlers))
     }
 }
 

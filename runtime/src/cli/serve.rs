@@ -66,7 +66,7 @@ impl Flags {
     pub(super) fn config(&self, file: &Path) -> Result<Config> {
         let mut config = config::load(file)?;
         self.put_over(&mut config)?;
-        config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
+        config.check_whole(file)?;
         Ok(config)
     }
 

@@ -61,7 +61,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let source = move || {
         let mut config = config::load(&file)?;
         over(&mut config)?;
-        config.check_whole().map_err(|error| anyhow::anyhow!("{}:{error}", file.display()))?;
+        config.check_whole(&file)?;
         Ok(config)
     };
     let launch = Launch::of_this_process()?;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
 use super::hardening::Hardening;
-use super::report::ConfigError;
+use super::report::{ConfigError, ConfigErrors};
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
@@ -277,13 +277,21 @@ impl HandlerConfig {
 }
 
 impl Config {
-    /// Checks what can be said only when the flags have been applied.
+    /// Checks what can be said only when the flags have been applied. `file` is the configuration, as
+    /// it was asked for.
     ///
     /// # Errors
-    /// The daemon would end for want of work, and nobody would start it again; or something is said of an
-    /// admin socket, and there is none.
-    pub fn check_whole(&self) -> Result<(), ConfigError> {
-        self.check_admin()?;
+    /// The daemon would end for want of work, and nobody would start it again; something is said of an
+    /// admin socket, and there is none; what the daemon looks up by name lies where a handler may write.
+    pub fn check_whole(&self, file: &Path) -> Result<(), ConfigErrors> {
+        let alone = self.check_admin().and_then(|()| self.check_idle_exit()).err();
+        let errors: Vec<ConfigError> = alone.into_iter().chain(self.exchangeable(file)).collect();
+        let file = file.display().to_string();
+        if errors.is_empty() { Ok(()) } else { Err(ConfigErrors { file, errors }) }
+    }
+
+    /// Checks that a daemon which ends when nobody asks is started again.
+    fn check_idle_exit(&self) -> Result<(), ConfigError> {
         let ours = self.listen.iter().find(|endpoint| !matches!(endpoint, Endpoint::Fd(_)));
         match (self.idle_exit, ours) {
             (Some(_), Some(endpoint)) => Err(ConfigError {

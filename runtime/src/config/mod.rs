@@ -9,6 +9,7 @@ mod handler;
 mod hardening;
 mod limits;
 mod meant;
+mod names;
 mod nearest;
 mod outbound;
 mod reader;
@@ -26,6 +27,7 @@ pub use meant::{
     Ca, CacheDir, Config, HandlerConfig, HttpLimits, Mount, Outbound, Probe, Recording, RouteConfig, Secret,
     TotalMemory, UnixOptions,
 };
+pub use names::untrusted;
 pub use report::{ConfigError, ConfigErrors};
 pub use units::{Mode, Size, Span, UnitError};
 

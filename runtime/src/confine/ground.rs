@@ -1,13 +1,18 @@
 //! The part of the file system that a thread may still use (Landlock).
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus,
 };
+use rustix::fs::{FileType, fstat};
+
+use super::Untrusted;
 
 /// What may be done at a place and below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,6 +32,8 @@ pub struct Place {
     pub path: PathBuf,
     /// What may be done there.
     pub reach: Reach,
+    /// Which file or directory was there, by device and number; `None` if there was nothing.
+    node: Option<(u64, u64)>,
 }
 
 /// Places as the kernel takes them. They are held by what they are, not by their paths: another
@@ -34,12 +41,24 @@ pub struct Place {
 pub struct Ground(RulesetCreated);
 
 impl Ground {
-    /// Makes ground of places that are all there.
+    /// Makes ground of places that are all there. Below what handlers may write to no link is followed.
     ///
     /// # Errors
     /// One of them cannot be opened; the kernel has no Landlock, or an early one under which no file
     /// could be moved from one directory to another.
-    pub fn new(places: &[Place]) -> Result<Ground> {
+    pub fn new(places: &[Place], untrusted: &Untrusted) -> Result<Ground> {
+        let opened = places.iter().map(|Place { path, reach, .. }| {
+            let place = untrusted.open(path).with_context(|| path.display().to_string())?;
+            Ok((place, *reach))
+        });
+        Ground::of(opened.collect::<Result<Vec<(OwnedFd, Reach)>>>()?)
+    }
+
+    /// Makes ground of places that are open.
+    ///
+    /// # Errors
+    /// Those of the kernel, as [`new`](Ground::new) has them.
+    pub fn of(places: impl IntoIterator<Item = (impl AsFd, Reach)>) -> Result<Ground> {
         let ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(ABI::V2))
@@ -50,11 +69,9 @@ impl Ground {
             .create()
             .context("Landlock is not at hand")?;
         let mut ground = ruleset.set_compatibility(CompatLevel::BestEffort);
-        for Place { path, reach } in places {
-            let at = || path.display().to_string();
-            let place = PathFd::new(path).with_context(at)?;
-            let rights = reach.rights(path.is_dir());
-            ground = ground.add_rule(PathBeneath::new(place, rights)).with_context(at)?;
+        for (place, reach) in places {
+            let is_dir = FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory;
+            ground = ground.add_rule(PathBeneath::new(place, reach.rights(is_dir)))?;
         }
         Ok(Ground(ground))
     }
@@ -97,7 +114,13 @@ impl Reach {
 impl Place {
     /// Names a place.
     pub fn new(path: impl AsRef<Path>, reach: Reach) -> Place {
-        Place { path: path.as_ref().to_owned(), reach }
+        let path = path.as_ref().to_owned();
+        Place { node: node(&path), path, reach }
+    }
+
+    /// Reports whether the file or directory is still there that was there when the place was named.
+    fn stands(&self) -> bool {
+        self.node == node(&self.path)
     }
 }
 
@@ -113,14 +136,23 @@ impl fmt::Display for Place {
     }
 }
 
-/// Lists what a process that has `granted` left cannot reach of what it comes to need, by name.
+fn node(path: &Path) -> Option<(u64, u64)> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Lists what a process that has `granted` left cannot reach of what it comes to need, by name. What
+/// has taken the place of a granted directory since is out of reach: the kernel holds to directories,
+/// not to their names.
 pub fn places_beyond(granted: &[Place], needed: &[(String, Place)]) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let granted: Vec<Place> =
-        granted.iter().map(|place| Place { path: whole(&place.path), reach: place.reach }).collect();
+    let granted: Vec<(PathBuf, Reach)> = granted
+        .iter()
+        .filter(|place| place.stands())
+        .map(|place| (whole(&place.path), place.reach))
+        .collect();
     let within = |needed: &Place| {
         let path = whole(&needed.path);
-        granted.iter().any(|place| path.starts_with(&place.path) && place.reach.covers(needed.reach))
+        granted.iter().any(|(granted, reach)| path.starts_with(granted) && reach.covers(needed.reach))
     };
     let beyond = needed.iter().filter(|(_, place)| !within(place));
     beyond.map(|(key, place)| format!("{key}: {place}")).collect()
@@ -140,13 +172,13 @@ mod tests {
         places: &[Place],
         attempt: impl FnOnce() -> IoResult<T> + Send,
     ) -> Option<IoResult<T>> {
-        if let Err(refusal) = Ground::new(&[]) {
+        if let Err(refusal) = Ground::new(&[], &Untrusted::default()) {
             let advice = format!("{refusal:#}: run this on a kernel that has it");
             // To the terminal itself: what a test prints is shown only when it fails.
             let _told = writeln!(std::io::stderr(), "skipped: {advice}");
             return None;
         }
-        let ground = Ground::new(places).unwrap();
+        let ground = Ground::new(places, &Untrusted::default()).unwrap();
         let attempted = std::thread::scope(|scope| {
             let confined = scope.spawn(move || {
                 ground.confine().unwrap();
@@ -214,8 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_taken_the_place_of_a_granted_directory_lies_beyond() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, old) = (dir.path().join("data"), dir.path().join("old"));
+        fs::create_dir(&at).unwrap();
+        let granted = [Place::new(&at, Reach::Write)];
+        let needed = || [("key".to_owned(), Place::new(&at, Reach::Write))];
+        assert!(places_beyond(&granted, &needed()).is_empty());
+
+        fs::rename(&at, old).unwrap();
+        fs::create_dir(&at).unwrap();
+
+        assert_eq!(places_beyond(&granted, &needed()), [format!("key: {} (write)", at.display())]);
+    }
+
+    #[test]
     fn a_place_that_is_not_there_is_named() {
-        let refusal = Ground::new(&[Place::new("/nowhere/at/all", Reach::Read)]).map(drop).unwrap_err();
+        let places = [Place::new("/nowhere/at/all", Reach::Read)];
+        let refusal = Ground::new(&places, &Untrusted::default()).map(drop).unwrap_err();
 
         assert!(
             format!("{refusal:#}").contains("/nowhere/at/all") || format!("{refusal:#}").contains("Landlock")

@@ -5,10 +5,15 @@
 
 mod calls;
 mod ground;
+mod location;
 mod privileges;
 mod signals;
+mod system;
+mod untrusted;
 
 pub use calls::{Calls, refuse};
 pub use ground::{Ground, Place, Reach, places_beyond};
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use signals::{Held, ignore_changes, let_through, outlive_large_files};
+pub use system::{DEVICES, LIBRARIES, SYSTEM};
+pub use untrusted::{Untrusted, Writable};

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use tracing::{debug, info, warn};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::confine::{
-    self, Calls, Capability, Ground, Place, Reach, is_confined, no_core, no_new_privileges, retain,
+    self, Calls, Capability, DEVICES, Ground, LIBRARIES, Place, Reach, SYSTEM, is_confined, no_core,
+    no_new_privileges, retain,
 };
 use crate::jobs::Granted;
 use crate::wasm::cache;
@@ -34,16 +35,6 @@ enum Told {
 /// The variable by which a process learns that the one before it has confined it, and to what.
 pub(super) const MARK: &str = "PORTCULLIS_CONFINED";
 
-/// What the daemon reads whatever it is told to do: names and addresses, time zones, certificates;
-/// itself and the processor.
-const SYSTEM: [&str; 5] = ["/etc", "/usr/share", "/proc", "/sys", "/run/systemd/resolve"];
-
-/// What a program is made of when it is started: the children that compile, and the next process.
-const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store"];
-
-/// Where streams lead that lead nowhere, and where chance comes from.
-const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];
-
 /// Takes the steps that the configuration does not forbid. `file` is the configuration itself,
 /// `program` the path that the next process is started from.
 ///
@@ -61,7 +52,8 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
     let mark = mark(places.as_deref(), steps.syscalls);
     let inherited = is_confined() && std::env::var(MARK).is_ok_and(|found| found == mark);
     if let Some(places) = places {
-        let taken = if inherited { Ok(()) } else { Ground::new(&places).and_then(|ground| ground.confine()) };
+        let taken =
+            if inherited { Ok(()) } else { ground(config, &places).and_then(|ground| ground.confine()) };
         let taken = taken.map(|()| {
             hardened.told.extend(places.iter().cloned().map(Told::Place));
             hardened.granted = Some(Arc::from(places.as_slice()));
@@ -136,7 +128,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         add(dir.unwrap_or(Path::new(".")), reach);
     }
-    if let Some(Ok(cache::Place { dir, key })) = super::places::cache(&config.cache) {
+    if let Some(Ok(cache::Place { dir, key })) = config.cache_place() {
         add(&made(dir), Reach::Write);
         add(&made(key.parent().map(Path::to_owned).unwrap_or_default()), Reach::Write);
     }
@@ -148,6 +140,12 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
     // whoever reads it.
     places.retain(|place| place.path.exists());
     places
+}
+
+/// Opens the places. A process before this one may serve meanwhile: what its handlers may write to, they
+/// may be changing now.
+fn ground(config: &Config, places: &[Place]) -> Result<Ground> {
+    Ground::new(places, &config::untrusted(&config.handlers)?)
 }
 
 /// Makes a directory of ours that is not there yet, so that it can be a place.

@@ -10,8 +10,7 @@ use tracing::warn;
 use super::Options;
 use super::admin::{self, Admin};
 use super::hardening;
-use super::places;
-use crate::config::{self, CacheDir};
+use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
 use crate::jobs::{
@@ -48,7 +47,7 @@ pub(super) fn install(
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation {
         compiler: Compiler::child(),
-        cache: cache(&config.cache),
+        cache: cache(&config),
         stacks: Stacks::of(config.source_lines),
     };
     let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
@@ -134,8 +133,9 @@ pub(super) fn install(
 }
 
 /// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
-fn cache(dir: &CacheDir) -> Option<Cache> {
-    places::cache(dir)?
+fn cache(config: &Config) -> Option<Cache> {
+    config
+        .cache_place()?
         .and_then(|place| Cache::open(&place))
         .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
         .ok()

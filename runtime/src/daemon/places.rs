@@ -1,6 +1,6 @@
 //! The places in the file system that a daemon writes to, and whether it could.
 
-use anyhow::{Context as _, Error, Result};
+use anyhow::{Context as _, Error};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::memory::Total;
@@ -8,7 +8,7 @@ use super::{admin, descriptors, options};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
-use crate::wasm::cache::{Cache, Place};
+use crate::wasm::cache::Cache;
 
 /// What a daemon would not find on this host, for this user.
 pub struct Lacking {
@@ -31,7 +31,7 @@ pub fn lacking(config: &Config) -> Lacking {
     errors.extend(
         config.record_dir.as_deref().and_then(|dir| record::examine(dir).context("record_dir").err()),
     );
-    let kept = cache(&config.cache).map(|place| place.and_then(|place| Cache::examine(&place)));
+    let kept = config.cache_place().map(|place| place.and_then(|place| Cache::examine(&place)));
     match (kept, &config.cache) {
         (Some(Err(refusal)), CacheDir::At(_)) => errors.push(refusal.context("cache")),
         (Some(Err(refusal)), _) => {
@@ -75,17 +75,4 @@ fn groups(config: &Config) -> Vec<Error> {
     ];
     let wrong = |(key, group): (&'static str, Option<&String>)| net::examine_group(group?).context(key).err();
     groups.into_iter().filter_map(wrong).collect()
-}
-
-/// Finds the place of the cache; none: there is to be no cache.
-///
-/// # Errors
-/// There is no place for it.
-pub(super) fn cache(dir: &CacheDir) -> Option<Result<Place>> {
-    let var = |name: &str| std::env::var_os(name);
-    match dir {
-        CacheDir::Off => None,
-        CacheDir::Standard => Some(Place::standard(var)),
-        CacheDir::At(dir) => Some(Place::at(dir.clone(), var)),
-    }
 }

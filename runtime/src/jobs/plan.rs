@@ -1,6 +1,6 @@
 //! `plan FILE` or `plan - [DIR]`: what a reload of a configuration would change, or why it would be refused.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -80,9 +80,9 @@ impl Plan {
     /// # Errors
     /// The configuration, or what it names, is not sound.
     fn plan(&self, source: Source) -> Result<Value> {
-        let mut config = source.read()?;
+        let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
-        config.check_whole().map_err(|error| anyhow!("{error}"))?;
+        config.check_whole(&file)?;
         let live = self.standing.server.engine.live().pin();
         let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live);
         let (tls, draft) = match self.generations.loader.examine(&config, &live).sound() {
@@ -100,10 +100,11 @@ impl Plan {
 }
 
 impl Source {
-    fn read(self) -> Result<Config> {
+    /// Reads it, and says where it lies.
+    fn read(self) -> Result<(Config, PathBuf)> {
         Ok(match self {
-            Source::File(path) => config::load(&path)?,
-            Source::Text { text, base } => config::parse(&text, Path::new(&base), "stdin")?,
+            Source::File(path) => (config::load(&path)?, path),
+            Source::Text { text, base } => (config::parse(&text, &base, "stdin")?, base.join("stdin")),
         })
     }
 }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Result, Store};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
 use super::component::{self, Imports, State};
-use super::module;
+use super::module::{self, Wasi};
 use super::stdio::Gone;
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
@@ -35,7 +34,7 @@ impl CommandCode {
     /// Runs one job in a fresh instance.
     pub(super) async fn run(
         &self,
-        mut wasi: WasiCtxBuilder,
+        mut wasi: Wasi,
         outbound: &Arc<dyn Outbound>,
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
@@ -51,11 +50,7 @@ impl CommandCode {
     }
 
     /// Makes an instance and runs none of it but its start function.
-    pub(super) async fn prove(
-        &self,
-        wasi: WasiCtxBuilder,
-        limits: &Limits,
-    ) -> std::result::Result<(), Fault> {
+    pub(super) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
     }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::{self, Calling};
 use super::handles::Opened;
 use super::meter::Meter;
+use super::module::{self, Wasi};
 use super::outbound::{self, Http};
 use super::preview2::Pollables;
-use super::{links, module, opening, preview2, trap};
+use super::{links, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What one instance owns.
@@ -110,7 +111,7 @@ pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<Inst
 /// Makes the store of an instance.
 pub(super) fn store(
     engine: &Engine,
-    mut wasi: WasiCtxBuilder,
+    wasi: Wasi,
     (meter, opened): (Meter, Opened),
     limits: &Limits,
     calls: Option<Box<Calling>>,
@@ -128,7 +129,7 @@ pub(super) fn store(
 /// Makes an instance and runs none of it but its start function.
 pub(super) async fn prove(
     instance: &InstancePre<State>,
-    wasi: WasiCtxBuilder,
+    wasi: Wasi,
     limits: &Limits,
     imports: Imports,
 ) -> std::result::Result<(), Fault> {

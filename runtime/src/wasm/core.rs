@@ -2,15 +2,16 @@
 
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
+use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::{WasiCtxBuilder, WasiView as _};
 
 use super::calls::{self, Calling, LastError};
 use super::handles::Opened;
 use super::meter::Meter;
+use super::module::{self, Wasi};
 use super::preview1::{self, Last, MODULE as WASI};
 use super::stdio::{Descriptor, Gone, Over, Stdout};
-use super::{environ, links, module, opening, trap};
+use super::{environ, links, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
 /// What one job's instance owns.
@@ -29,7 +30,7 @@ pub(super) struct State {
 
 impl State {
     fn new(
-        mut wasi: WasiCtxBuilder,
+        wasi: Wasi,
         env: Env,
         (meter, opened): (Meter, Opened),
         calls: Option<Box<(Calling, LastError)>>,
@@ -95,7 +96,7 @@ impl CoreCode {
     /// Runs one job in a fresh instance. The store is made at once, so that the future is small.
     pub(super) fn run(
         &self,
-        mut wasi: WasiCtxBuilder,
+        mut wasi: Wasi,
         mut job: Job,
     ) -> impl Future<Output = std::result::Result<Status, Fault>> {
         let limits = job.entry.limits.clone();
@@ -105,7 +106,7 @@ impl CoreCode {
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
         module::give(&mut wasi, job, Gone::Pipe);
-        wasi.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
+        wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
         let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
         async move {
             // Dropped before the store is, also where the whole is dropped half-way.
@@ -116,11 +117,7 @@ impl CoreCode {
     }
 
     /// Makes an instance and runs none of it but its start function.
-    pub(super) async fn prove(
-        &self,
-        wasi: WasiCtxBuilder,
-        limits: &Limits,
-    ) -> std::result::Result<(), Fault> {
+    pub(super) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
         let state = State::new(wasi, Env::new(), module::unmetered(limits), calls, limits.handles);
         let mut store = self.store(state, limits);

@@ -1,35 +1,109 @@
-//! The threads that do the file operations of one handler, apart from everybody else's.
+//! The mounts of one handler, held open, and the threads that read and write what is in them.
 
 use std::future::poll_fn;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context;
 
-use anyhow::{Context as _, Result};
-use arc_swap::ArcSwap;
+use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{FileType, Stat, fstat};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::charged::{self, Charged};
-use super::{handles, module, trap};
-use crate::confine::{Ground, Place, Reach};
-use crate::job::{Access, Fault, Mount, Usage};
+use super::module::Wasi;
+use super::{handles, trap};
+use crate::confine::{Ground, Reach, Untrusted};
+use crate::job::{Access, Mount, Usage};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
 const AT_ONCE: usize = 64;
 
-/// A handler's mounts, and who opens and reads what is in them.
+/// Mounts that are held open.
+///
+/// Their names are looked up once, when the configuration is loaded: what comes to be at a name later
+/// is not what was granted, and a handler may be able to change it.
+pub struct Mounted {
+    mounts: Vec<Mount>,
+    dirs: Vec<OwnedFd>,
+}
+
+impl Mounted {
+    /// Opens mounts. Below a directory that a handler may write to no link is followed.
+    ///
+    /// # Errors
+    /// One of them cannot be opened, or is no directory.
+    pub fn open(mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
+        let open = |mount: &Mount| {
+            let shown = || format!("open the mount {}", mount.host.display());
+            let dir = untrusted.open(&mount.host).with_context(shown)?;
+            let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
+            ensure!(is_dir, "{}: it is no directory", shown());
+            Ok(dir)
+        };
+        let dirs = mounts.iter().map(open).collect::<Result<_>>()?;
+        Ok(Mounted { mounts, dirs })
+    }
+
+    /// Reports whether these are the same directories as those.
+    pub fn is_same(&self, other: &Mounted) -> bool {
+        let nodes = |mounted: &Mounted| -> Vec<_> {
+            let node = |Stat { st_dev, st_ino, .. }| (st_dev, st_ino);
+            mounted.dirs.iter().map(|dir| fstat(dir).ok().map(node)).collect()
+        };
+        nodes(self) == nodes(other)
+    }
+
+    /// Finds the ground that the mounts are, and tries it; `None`, and a line in the log, on a host
+    /// without Landlock.
+    fn ground(&self) -> Option<Ground> {
+        let reach = |mount: &Mount| match mount.access {
+            Access::Read => Reach::Read,
+            Access::Write => Reach::Write,
+        };
+        let tried = Ground::of(self.dirs.iter().zip(self.mounts.iter().map(reach))).and_then(|ground| {
+            let trial = std::thread::Builder::new().name("confine".to_owned());
+            std::thread::scope(|scope| {
+                let trial = trial.spawn_scoped(scope, || ground.confine())?;
+                trial.join().unwrap_or_else(|_| anyhow::bail!("confining a thread failed"))
+            })?;
+            Ok(ground)
+        });
+        tried.inspect_err(warn_once).ok()
+    }
+
+    /// Makes what a guest sees of them: for all jobs, since a directory that is open for lookups alone
+    /// has no state that one job could leave to another.
+    fn granted(&self) -> Result<WasiFilesystemCtx> {
+        let mut wasi = WasiCtxBuilder::new();
+        for (mount, dir) in self.mounts.iter().zip(&self.dirs) {
+            let permissions = match mount.access {
+                Access::Read => FsPerms::ReadOnly,
+                Access::Write => FsPerms::ReadWrite,
+            };
+            // proc_pid_fd(5): not a name that is looked up, but what is open.
+            let open = format!("/proc/self/fd/{}", dir.as_raw_fd());
+            wasi.preopened_dir(open, &mount.guest, permissions)
+                .map_err(trap::ours)
+                .with_context(|| format!("open the mount {} (is /proc mounted?)", mount.host.display()))?;
+        }
+        Ok(wasi.build().filesystem().clone())
+    }
+}
+
+/// A handler's mounts, and the threads that read and write what is in them.
 ///
 /// An operation on a file cannot be taken back: on a server that does not answer, or a FIFO that
 /// nobody writes to, it holds its thread for as long as the kernel likes. With threads of its own, a
 /// handler whose files hang keeps only itself waiting. And since each handler has its own, the kernel
 /// holds them to its mounts: whoever finds a way past the rules of WASI stands before Landlock's.
 pub struct Files {
-    mounts: Arc<[Mount]>,
-    most: usize,
-    pool: ArcSwap<Pool>,
+    mounted: Arc<Mounted>,
+    granted: WasiFilesystemCtx,
+    pool: Arc<Pool>,
 }
 
 /// The threads.
@@ -37,18 +111,14 @@ struct Pool {
     /// None only while it is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
-    /// Which directories the mounts were when the threads were confined to them; none: they are not.
-    roots: Option<Arc<[Root]>>,
 }
-
-/// What a directory is, whatever its path: device and number.
-type Root = (u64, u64);
 
 impl Files {
     /// Says how many descriptors a handler with so many mounts holds while none of its jobs runs.
     pub fn held_idle(mounts: usize) -> usize {
-        // The ruleset, and of the threads' runtime epoll twice, its waker and the pipe of signals.
-        mounts + 5
+        // Each mount for the kernel and for guests; the ruleset, and of the threads' runtime epoll twice,
+        // its waker and the pipe of signals.
+        2 * mounts + 5
     }
 
     /// Says how many descriptors a job that sees so many mounts holds before it opens anything.
@@ -59,36 +129,21 @@ impl Files {
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
-    /// A mount cannot be opened, or the host has no thread left.
-    pub fn new(mounts: Vec<Mount>, jobs: usize) -> Result<Files> {
-        let most = jobs.clamp(1, AT_ONCE);
-        let pool = ArcSwap::from_pointee(Pool::new(&mounts, most)?);
-        Ok(Files { mounts: mounts.into(), most, pool })
+    /// There is no `/proc`, or the host has no thread left.
+    pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
+        let granted = mounted.granted()?;
+        let pool = Pool::new(mounted.ground(), jobs.clamp(1, AT_ONCE))?;
+        Ok(Files { mounted, granted, pool: Arc::new(pool) })
     }
 
     pub(super) fn mounts(&self) -> &[Mount] {
-        &self.mounts
+        &self.mounted.mounts
     }
 
-    /// Opens the mounts for one job, whose file operations are those threads' from then on.
-    ///
-    /// # Errors
-    /// A mount cannot be opened.
-    pub(super) async fn open(&self) -> Result<(WasiCtxBuilder, Threads), Fault> {
-        let pool = self.pool.load_full();
-        let opened = match pool.open(&self.mounts).await {
-            // A directory was put in the place of a mount: those threads are held to the old one.
-            Ok(None) => {
-                let next = Arc::new(Pool::new(&self.mounts, self.most).map_err(Fault::Host)?);
-                self.pool.store(next.clone());
-                next.open(&self.mounts).await.map(|wasi| (wasi, Threads(next)))
-            }
-            opened => opened.map(|wasi| (wasi, Threads(pool))),
-        };
-        match opened.map_err(Fault::Host)? {
-            (Some(wasi), threads) => Ok((wasi, threads)),
-            (None, _) => Err(Fault::Host(anyhow::anyhow!("the mounts change faster than they are opened"))),
-        }
+    /// Grants the mounts to one job, whose file operations are those threads' from then on. Opens
+    /// nothing.
+    pub(super) fn grant(&self) -> (Wasi, Threads) {
+        (Wasi::with(self.granted.clone()), Threads(self.pool.clone()))
     }
 }
 
@@ -115,11 +170,7 @@ impl Threads {
 }
 
 impl Pool {
-    fn new(mounts: &[Mount], most: usize) -> Result<Pool> {
-        // Before the ground is: what is exchanged in between is noticed by the first job.
-        let roots = roots_of(mounts)?;
-        let ground = ground(mounts);
-        let confined = ground.is_some();
+    fn new(ground: Option<Ground>, most: usize) -> Result<Pool> {
         let start = move || {
             // It was tried before; then this is for want of memory, and a second wall at that.
             if let Some(Err(refusal)) = ground.as_ref().map(Ground::confine) {
@@ -137,17 +188,7 @@ impl Pool {
             .build()
             .context("start a thread for files")?;
         let handle = runtime.handle().clone();
-        Ok(Pool { runtime: Some(runtime), handle, roots: confined.then_some(roots) })
-    }
-
-    /// Opens the mounts; none: they are other directories than those the threads are confined to.
-    async fn open(&self, mounts: &Arc<[Mount]>) -> Result<Option<WasiCtxBuilder>> {
-        let (mounts, roots) = (mounts.clone(), self.roots.clone());
-        let open = move || match roots {
-            Some(then) if roots_of(&mounts)? != then => Ok(None),
-            _ => preopen(&mounts).map(Some),
-        };
-        self.handle.spawn_blocking(open).await.context("open the mounts")?
+        Ok(Pool { runtime: Some(runtime), handle })
     }
 }
 
@@ -160,55 +201,10 @@ impl Drop for Pool {
     }
 }
 
-/// Finds the ground that mounts are, and tries it; none, and a word in the log: not on this host.
-fn ground(mounts: &[Mount]) -> Option<Ground> {
-    let place = |mount: &Mount| match mount.access {
-        Access::Read => Place::new(&mount.host, Reach::Read),
-        Access::Write => Place::new(&mount.host, Reach::Write),
-    };
-    let places: Vec<Place> = mounts.iter().map(place).collect();
-    let tried = Ground::new(&places).and_then(|ground| {
-        let trial = std::thread::Builder::new().name("confine".to_owned());
-        std::thread::scope(|scope| {
-            let trial = trial.spawn_scoped(scope, || ground.confine())?;
-            trial.join().unwrap_or_else(|_| anyhow::bail!("confining a thread failed"))
-        })?;
-        Ok(ground)
-    });
-    tried.inspect_err(warn_once).ok()
-}
-
 /// Says once that there is one wall less.
 fn warn_once(refusal: &anyhow::Error) {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| warn!("file operations of handlers are not confined by the kernel: {refusal:#}"));
-}
-
-/// Opens mounts. Blocks.
-fn preopen(mounts: &[Mount]) -> Result<WasiCtxBuilder> {
-    let mut wasi = module::bare();
-    for mount in mounts {
-        let permissions = match mount.access {
-            Access::Read => FsPerms::ReadOnly,
-            Access::Write => FsPerms::ReadWrite,
-        };
-        let opened = wasi.preopened_dir(&mount.host, &mount.guest, permissions);
-        opened.map_err(trap::ours).with_context(|| cannot_open(mount))?;
-    }
-    Ok(wasi)
-}
-
-/// Finds out which directories the mounts are.
-fn roots_of(mounts: &[Mount]) -> Result<Arc<[Root]>> {
-    let root = |mount: &Mount| {
-        let metadata = std::fs::metadata(&mount.host).with_context(|| cannot_open(mount))?;
-        Ok((metadata.dev(), metadata.ino()))
-    };
-    mounts.iter().map(root).collect()
-}
-
-fn cannot_open(mount: &Mount) -> String {
-    format!("open the mount {}", mount.host.display())
 }
 
 #[cfg(test)]
@@ -217,9 +213,13 @@ mod tests {
     use std::path::Path;
     use std::{fs, io};
 
-    fn files(dir: &Path) -> Files {
+    fn mounted(dir: &Path) -> Result<Mounted> {
         let mount = Mount { host: dir.to_owned(), guest: "/data".to_owned(), access: Access::Read };
-        Files::new(vec![mount], 4).unwrap()
+        Mounted::open(vec![mount], &Untrusted::default())
+    }
+
+    fn files(dir: &Path) -> Files {
+        Files::new(Arc::new(mounted(dir).unwrap()), 4).unwrap()
     }
 
     /// What `attempt` comes to in a thread for files.
@@ -227,7 +227,7 @@ mod tests {
         files: &Files,
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (_wasi, threads) = files.open().await.unwrap();
+        let (_wasi, threads) = files.grant();
         threads.run(Arc::default(), async { tokio::task::spawn_blocking(attempt).await.unwrap() }).await
     }
 
@@ -242,37 +242,29 @@ mod tests {
 
         assert_eq!(attempt(&files, || fs::read(inside)).await.unwrap(), b"mine");
         let outside = attempt(&files, || fs::read(outside)).await;
-        let confined = files.pool.load().roots.is_some();
-        assert_eq!(outside.is_err(), confined, "{outside:?}");
+        assert_eq!(outside.is_err(), files.mounted.ground().is_some(), "{outside:?}");
     }
 
     #[tokio::test]
-    async fn a_directory_that_takes_the_place_of_a_mount_is_the_mount_from_then_on() {
+    async fn a_directory_that_takes_the_place_of_a_mount_is_out_of_reach() {
         let dir = tempfile::tempdir().unwrap();
         let (host, file) = (dir.path().join("data"), dir.path().join("data/file"));
         fs::create_dir(&host).unwrap();
         let files = files(&host);
-        assert!(
-            attempt(&files, {
-                let file = file.clone();
-                || fs::read(file)
-            })
-            .await
-            .is_err()
-        );
+        let before = mounted(&host).unwrap();
 
         fs::rename(&host, dir.path().join("old")).unwrap();
         fs::create_dir(&host).unwrap();
         fs::write(&file, "new").unwrap();
 
-        assert_eq!(attempt(&files, || fs::read(file)).await.unwrap(), b"new");
+        let read = attempt(&files, || fs::read(file)).await;
+        assert_eq!(read.is_err(), files.mounted.ground().is_some(), "{read:?}");
+        assert!(files.mounted.is_same(&before) && !before.is_same(&mounted(&host).unwrap()));
     }
 
-    #[tokio::test]
-    async fn a_mount_that_is_not_there_is_named() {
-        let mount = Mount { host: "/nowhere".into(), guest: "/data".to_owned(), access: Access::Read };
-
-        let refusal = Files::new(vec![mount], 1).map(drop).unwrap_err();
+    #[test]
+    fn a_mount_that_is_not_there_is_named() {
+        let refusal = mounted(Path::new("/nowhere")).map(drop).unwrap_err();
 
         assert!(format!("{refusal:#}").contains("open the mount /nowhere"), "{refusal:#}");
     }

@@ -35,7 +35,7 @@ mod stdio;
 mod ticker;
 mod trap;
 
-pub use files::Files;
+pub use files::{Files, Mounted};
 pub use flavour::Flavour;
 pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source, WasiHttp03};

@@ -10,7 +10,9 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use wasmtime::component::ResourceTable;
 use wasmtime::{AsContextMut, ResourcesRequired, Store, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
 use super::files::Files;
 use super::handles::Opened;
@@ -47,7 +49,7 @@ impl Module {
     /// other.
     ///
     /// # Errors
-    /// Only what answers HTTP by itself can be asked twice, and only without files: those are opened
+    /// Only what answers HTTP by itself can be asked twice, and only without files: those are granted
     /// for one request.
     pub fn new(
         code: Code,
@@ -58,7 +60,7 @@ impl Module {
         let idle = match (&code, reuse) {
             (_, None) => None,
             (Code::Speaker(_), Some(_)) if files.is_some() => anyhow::bail!(
-                "reuse does not go with mounts, which are opened for each request: leave one of the keys out"
+                "reuse does not go with mounts, which are granted for each request: leave one of the keys out"
             ),
             (Code::Speaker(code), Some(requests)) => Some(code.idle(requests)),
             (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
@@ -82,13 +84,13 @@ impl Module {
         }
     }
 
-    /// Opens the files it is granted and runs a job with them.
+    /// Runs a job with the files it is granted.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
-        let (wasi, threads) = files.open().await?;
+        let (wasi, threads) = files.grant();
         threads.run(job.usage.clone(), self.run_with(|| wasi, job)).await
     }
 
-    async fn run_with(&self, wasi: impl FnOnce() -> WasiCtxBuilder, job: Job) -> Result<Status, Fault> {
+    async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {
         match &self.code {
             Code::Core(code) => code.run(wasi(), job).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
@@ -96,7 +98,7 @@ impl Module {
         }
     }
 
-    async fn prove_with(&self, wasi: WasiCtxBuilder, limits: &Limits) -> Result<(), Fault> {
+    async fn prove_with(&self, wasi: Wasi, limits: &Limits) -> Result<(), Fault> {
         match &self.code {
             Code::Core(code) => code.prove(wasi, limits).await,
             Code::Command(code) => code.prove(wasi, limits).await,
@@ -150,7 +152,7 @@ impl Handler for Module {
                 let Some(files) = &self.files else {
                     return self.prove_with(bare(), &limits).await;
                 };
-                let (wasi, threads) = files.open().await?;
+                let (wasi, threads) = files.grant();
                 threads.run(Arc::default(), self.prove_with(wasi, &limits)).await
             };
             match timeout(PROOF, proof).await {
@@ -163,13 +165,40 @@ impl Handler for Module {
     }
 }
 
+/// What a guest is given, while it is put together.
+pub(super) struct Wasi {
+    /// All but the files.
+    pub(super) rest: WasiCtxBuilder,
+    files: WasiFilesystemCtx,
+}
+
+impl Wasi {
+    /// Starts with these files.
+    pub(super) fn with(files: WasiFilesystemCtx) -> Wasi {
+        let mut rest = WasiCtxBuilder::new();
+        rest.max_random_size(CALL as u64);
+        // They could be made and not be used: each would be a descriptor that no limit counts.
+        rest.allow_tcp(false).allow_udp(false);
+        Wasi { rest, files }
+    }
+
+    pub(super) fn build(mut self) -> WasiCtx {
+        let mut wasi = self.rest.build();
+        *wasi.filesystem() = self.files;
+        wasi
+    }
+
+    pub(super) fn build_p1(mut self) -> WasiP1Ctx {
+        let mut wasi = self.rest.build_p1();
+        // Before the guest's first call, which makes descriptors of them.
+        *wasi.ctx().ctx.filesystem() = self.files;
+        wasi
+    }
+}
+
 /// Starts with a guest that is given nothing: nothing is the daemon's own.
-pub(super) fn bare() -> WasiCtxBuilder {
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.max_random_size(CALL as u64);
-    // They could be made and not be used: each would be a descriptor that no limit counts.
-    wasi.allow_tcp(false).allow_udp(false);
-    wasi
+pub(super) fn bare() -> Wasi {
+    Wasi::with(WasiFilesystemCtx::default())
 }
 
 /// Makes what counts the memory and the files of a job.
@@ -197,7 +226,7 @@ pub(super) fn initial(resources: &ResourcesRequired) -> usize {
 }
 
 /// Gives a guest what its job holds.
-pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job, gone: Gone) {
+pub(super) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: Gone) {
     give_words(wasi, &job);
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output, gone));
@@ -207,7 +236,7 @@ pub(super) fn give(wasi: &mut WasiCtxBuilder, job: Job, gone: Gone) {
 
 /// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
 /// is for the log, whichever stream it prints to: its response takes another way.
-pub(super) fn give_to_proxy(wasi: &mut WasiCtxBuilder, log: Output, job: &Job) {
+pub(super) fn give_to_proxy(Wasi { rest: wasi, .. }: &mut Wasi, log: Output, job: &Job) {
     give_words(wasi, job);
     let log = Stdout::new(log, u64::MAX, Gone::Closed);
     wasi.stdout(log.clone()).stderr(log);

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Result, Store};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use super::calls::Calling;
 use super::component::{self, Imports, State};
 use super::idle::Idle;
+use super::module::{self, Wasi};
 use super::retarget::Retarget;
-use super::{module, proxy, service};
+use super::{proxy, service};
 use crate::budget::Budget;
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 
@@ -102,7 +102,7 @@ impl SpeakerCode {
     /// dropped with it.
     pub(super) async fn run(
         &self,
-        wasi: impl FnOnce() -> WasiCtxBuilder,
+        wasi: impl FnOnce() -> Wasi,
         outbound: &Arc<dyn Outbound>,
         idle: Option<&Idle<Warm>>,
         mut job: Job,
@@ -160,7 +160,7 @@ impl SpeakerCode {
     /// It ends before there is one: how its job ends.
     async fn warm_up(
         &self,
-        wasi: WasiCtxBuilder,
+        wasi: Wasi,
         job: &mut Job,
     ) -> std::result::Result<Warm, std::result::Result<Status, Fault>> {
         let log = Arc::new(Retarget::default());
@@ -173,11 +173,7 @@ impl SpeakerCode {
     }
 
     /// Makes an instance and runs none of it but its start function.
-    pub(super) async fn prove(
-        &self,
-        wasi: WasiCtxBuilder,
-        limits: &Limits,
-    ) -> std::result::Result<(), Fault> {
+    pub(super) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         component::prove(self.version.instance(), wasi, limits, self.imports).await
     }
 
@@ -187,13 +183,7 @@ impl SpeakerCode {
     }
 
     /// Makes the store of an instance that prints to `log`.
-    fn fresh(
-        &self,
-        mut wasi: WasiCtxBuilder,
-        log: Output,
-        job: &mut Job,
-        calls: Option<Box<Calling>>,
-    ) -> Store<State> {
+    fn fresh(&self, mut wasi: Wasi, log: Output, job: &mut Job, calls: Option<Box<Calling>>) -> Store<State> {
         module::give_to_proxy(&mut wasi, log, job);
         let metered = module::metered(job);
         component::store(self.version.instance().engine(), wasi, metered, &job.entry.limits, calls)

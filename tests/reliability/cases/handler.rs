@@ -262,6 +262,17 @@ fn reach() -> Vec<Case> {
             ],
         ),
         case(
+            102,
+            "a link or directory in the place of a mount, a module or a key",
+            "not looked up again; refused at the check, the start and a reload",
+            &[
+                "planted::a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place",
+                "planted::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
+                "planted::what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key",
+                "planted::a_bind_mount_is_no_way_around",
+            ],
+        ),
+        case(
             56,
             "requests to addresses inside",
             "refused unless granted",

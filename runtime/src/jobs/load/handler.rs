@@ -9,11 +9,12 @@ use tokio::runtime::Handle;
 
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
+use crate::confine::Untrusted;
 use crate::http::outbound::{Caller, Grant};
 use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
-use crate::wasm::{Code, Digest, Files, Module};
+use crate::wasm::{Code, Digest, Files, Module, Mounted};
 
 /// What handlers stand on besides their settings.
 pub(super) struct Ground {
@@ -25,15 +26,24 @@ pub(super) struct Ground {
     pub(super) descriptors: Arc<Budget>,
 }
 
-/// Puts code under a handler's settings; `env` is the handler's, secrets among it.
+/// What a handler is made of besides its code and settings.
+pub(super) struct Sources {
+    /// That of its module.
+    pub(super) digest: Digest,
+    /// Its variables, secrets among them.
+    pub(super) env: Env,
+    /// Its mounts.
+    pub(super) mounted: Arc<Mounted>,
+}
+
+/// Puts code under a handler's settings.
 ///
 /// # Errors
-/// A setting that this kind of module has no use for; a mount or a file of certificates that cannot be used.
+/// A setting that this kind of module has no use for; mounts or a file of certificates that cannot be used.
 pub(super) fn make(
     config: &HandlerConfig,
-    env: Env,
+    Sources { digest, env, mounted }: Sources,
     Ground { store, home, descriptors }: &Ground,
-    digest: &Digest,
     code: Code,
 ) -> Result<Arc<Entry>> {
     let for_programs = [
@@ -48,17 +58,16 @@ pub(super) fn make(
     }
     let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
-        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(digest), masked);
+        let keeper = Keeper::new(store.clone(), config.module.clone(), hex(&digest), masked);
         let keeper = match config.recording {
             Recording::FailuresWithoutBodies => keeper.without_bodies(),
             Recording::Failures | Recording::Nothing => keeper,
         };
         Arc::new(keeper) as Arc<dyn Recorder>
     });
-    let mounts: Vec<Mount> = config.mounts.iter().map(mount).collect();
-    let files = match mounts.is_empty() {
+    let files = match config.mounts.is_empty() {
         true => None,
-        false => Some(Files::new(mounts, config.limits.concurrency)?),
+        false => Some(Files::new(mounted, config.limits.concurrency)?),
     };
     let slots = Slots::new(&config.limits);
     let descriptors = descriptors.nothing(&slots.descriptors);
@@ -72,7 +81,7 @@ pub(super) fn make(
         name: config.name.clone(),
         kind: module.kind(),
         handler: Arc::new(module),
-        version: version(digest),
+        version: version(&digest),
         args: config.args.clone(),
         env,
         calls: config.calls.clone(),
@@ -131,9 +140,17 @@ fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) ->
     Ok(Caller::new(grant, Arc::new(System::default()), home))
 }
 
-fn mount(config: &config::Mount) -> Mount {
-    let access = if config.write { Access::Write } else { Access::Read };
-    Mount { host: config.host.clone(), guest: config.guest.clone(), access }
+/// Opens the mounts of a handler; `untrusted` is what handlers may write to.
+///
+/// # Errors
+/// One of them cannot be opened.
+pub(super) fn mounted(config: &HandlerConfig, untrusted: &Untrusted) -> Result<Arc<Mounted>> {
+    let mount = |config: &config::Mount| Mount {
+        host: config.host.clone(),
+        guest: config.guest.clone(),
+        access: if config.write { Access::Write } else { Access::Read },
+    };
+    Ok(Arc::new(Mounted::open(config.mounts.iter().map(mount).collect(), untrusted)?))
 }
 
 pub(super) fn show(path: &Path) -> String {

@@ -16,15 +16,16 @@ use tokio::runtime::Handle;
 use super::credential;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
-use crate::config::{Config, HandlerConfig, Probe};
+use crate::config::{self, Config, HandlerConfig, Probe};
+use crate::confine::Untrusted;
 use crate::given::{self, Given};
 use crate::job::{Entry, Env, Name};
 use crate::net::Tls;
 use crate::record::Store;
-use crate::wasm::{Code, Digest, Sandbox, Source};
+use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
 use code::Codes;
 use examined::Examined;
-use handler::{Ground, for_programs, make, show, version};
+use handler::{Ground, Sources, for_programs, make, mounted, show, version};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 20] = [
@@ -69,10 +70,11 @@ struct Loaded {
     made: HashMap<Name, Made>,
 }
 
-/// A handler, and the module it was made of.
+/// A handler, with the module and the mounts it was made of.
 #[derive(Clone)]
 struct Made {
     entry: Arc<Entry>,
+    mounted: Arc<Mounted>,
     digest: Digest,
 }
 
@@ -146,9 +148,11 @@ impl Loader {
     }
 
     fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {
+        let untrusted = config::untrusted(&config.handlers).map_err(|failure| vec![failure])?;
         let mut made = HashMap::new();
         let mut errors = Vec::new();
-        for (handler, outcome) in config.handlers.iter().zip(self.all(&config.handlers, codes, base)) {
+        let outcomes = self.all(&config.handlers, &untrusted, codes, base);
+        for (handler, outcome) in config.handlers.iter().zip(outcomes) {
             match outcome {
                 Ok(one) => drop(made.insert(handler.name.clone(), one)),
                 Err(error) => errors.push(error.context(format!("handler {:?}", handler.name.as_str()))),
@@ -165,27 +169,30 @@ impl Loader {
         }
     }
 
-    /// Makes one handler. Blocks for as long as compiling takes.
+    /// Makes one handler; `untrusted` is what it and those beside it may write to. Blocks for as long as
+    /// compiling takes.
     ///
     /// # Errors
     /// The module cannot be read, or be a handler.
-    pub fn entry(&self, config: &HandlerConfig) -> Result<Arc<Entry>> {
-        self.load(config, &Codes::default(), &Catalog::default()).map(|made| made.entry)
+    pub fn entry(&self, config: &HandlerConfig, untrusted: &Untrusted) -> Result<Arc<Entry>> {
+        self.load(config, untrusted, &Codes::default(), &Catalog::default()).map(|made| made.entry)
     }
 
     /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
     /// its counters, the slots in which its jobs run, and the threads that open its files.
-    fn unchanged(&self, config: &HandlerConfig, digest: &Digest, env: &Env, base: &Catalog) -> Option<Made> {
+    fn unchanged(&self, config: &HandlerConfig, now: &Sources, base: &Catalog) -> Option<Made> {
         let last = self.last();
         let old = last.made.get(&config.name)?;
         // Where it stands in the file does not matter.
         let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
         let before = last.handlers.iter().find(|handler| handler.name == config.name)?;
         let serving = base.handlers.get(&config.name)?;
-        let same = old.digest == *digest
+        let same = old.digest == now.digest
             && settings(before) == settings(config)
             // A secret may have changed, and a swap may have put another version here.
-            && old.entry.env == *env
+            && old.entry.env == now.env
+            // Another directory may have been put into the place of a mount.
+            && old.mounted.is_same(&now.mounted)
             && Arc::ptr_eq(&old.entry, serving);
         same.then(|| old.clone())
     }
@@ -198,10 +205,14 @@ impl Loader {
     pub fn version(&self, name: &Name, bytes: Vec<u8>) -> Result<Arc<Entry>> {
         let config = self.configured(name);
         let config = config.with_context(|| format!("there is no handler {:?}", name.as_str()))?;
+        // Those that are open: their names are not looked up again before a reload.
+        let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
+        let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
         let source = Source::new(bytes);
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        make(&config, variables(&config)?, &self.ground, source.digest(), code)
+        let sources = Sources { digest: *source.digest(), env: variables(&config)?, mounted };
+        make(&config, sources, &self.ground, code)
     }
 
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
@@ -225,13 +236,19 @@ impl Loader {
     }
 
     /// Makes several handlers at once, and returns them in their order.
-    fn all(&self, handlers: &[HandlerConfig], codes: &Codes, base: &Catalog) -> Vec<Result<Made>> {
+    fn all(
+        &self,
+        handlers: &[HandlerConfig],
+        untrusted: &Untrusted,
+        codes: &Codes,
+        base: &Catalog,
+    ) -> Vec<Result<Made>> {
         let entries: Vec<_> = handlers.iter().map(|_| OnceLock::new()).collect();
         let next = AtomicUsize::new(0);
         let done = Mutex::new(0);
         let work = || {
             while let Some((handler, entry)) = at(handlers, &entries, next.fetch_add(1, Ordering::Relaxed)) {
-                entry.get_or_init(|| self.load(handler, codes, base));
+                entry.get_or_init(|| self.load(handler, untrusted, codes, base));
                 // Held while it is told, so that the last one to be told of is the last one.
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 *done += 1;
@@ -251,7 +268,13 @@ impl Loader {
         entries.into_iter().map(|entry| entry.into_inner().expect(set)).collect()
     }
 
-    fn load(&self, config: &HandlerConfig, codes: &Codes, base: &Catalog) -> Result<Made> {
+    fn load(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        codes: &Codes,
+        base: &Catalog,
+    ) -> Result<Made> {
         ensure!(
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
@@ -264,11 +287,13 @@ impl Loader {
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
         let env = variables(config)?;
-        if let Some(unchanged) = self.unchanged(config, &digest, &env, base) {
+        let mounted = mounted(config, untrusted)?;
+        let sources = Sources { digest, env, mounted: mounted.clone() };
+        if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
         }
-        let entry = make(config, env, &self.ground, &digest, code)?;
-        Ok(Made { entry, digest })
+        let entry = make(config, sources, &self.ground, code)?;
+        Ok(Made { entry, mounted, digest })
     }
 
     /// Finds the code of a module, or compiles it.

@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 use wasmtime::Engine;
 
 use super::{LARGEST, precompile};
-use crate::confine::{self, Calls, Ground, Place, Reach};
+use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
 use crate::wasm::{Flavour, Stacks, settings, trap};
 
 /// CPU time that compiling may take.
@@ -70,7 +70,7 @@ fn give_up() {
     let taken = [
         confine::no_new_privileges(),
         confine::retain(&[]).map(drop),
-        Ground::new(&there).and_then(|ground| ground.confine()),
+        Ground::new(&there, &Untrusted::default()).and_then(|ground| ground.confine()),
         confine::refuse(Calls::Compiler).map(drop),
     ];
     drop(taken);

@@ -1,0 +1,135 @@
+//! What the daemon looks up by name, which must not lie where a handler may write.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::meant::{CacheDir, Config, HandlerConfig};
+use super::report::ConfigError;
+use crate::confine::{DEVICES, LIBRARIES, SYSTEM, Untrusted, Writable};
+use crate::net::Endpoint;
+use crate::wasm::cache;
+
+/// A file or directory, and who names it.
+struct Named {
+    line: usize,
+    key: String,
+    path: PathBuf,
+}
+
+/// Finds the directories that some handlers may write to.
+///
+/// # Errors
+/// Those of [`Untrusted::of`].
+pub fn untrusted(handlers: &[HandlerConfig]) -> Result<Untrusted> {
+    let writable = |handler: &HandlerConfig| {
+        let name = handler.name.to_string();
+        let mounts = handler.mounts.iter().filter(|mount| mount.write);
+        let dirs = mounts.map(move |mount| Writable { handler: name.clone(), dir: mount.host.clone() });
+        dirs.collect::<Vec<_>>()
+    };
+    Untrusted::of(handlers.iter().flat_map(writable))
+}
+
+impl Config {
+    /// Finds the place of the cache; `None` if there is to be no cache.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub fn cache_place(&self) -> Option<Result<cache::Place>> {
+        let var = |name: &str| std::env::var_os(name);
+        match &self.cache {
+            CacheDir::Off => None,
+            CacheDir::Standard => Some(cache::Place::standard(var)),
+            CacheDir::At(dir) => Some(cache::Place::at(dir.clone(), var)),
+        }
+    }
+
+    /// Lists what could be exchanged by a handler that may write where it lies. `file` is the
+    /// configuration itself.
+    pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
+        let untrusted = match untrusted(&self.handlers) {
+            Ok(untrusted) => untrusted,
+            Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
+        };
+        let granted = self.granted_through_links(&untrusted);
+        if !granted.is_empty() {
+            // All else would only follow from them: where such a link leads, everything may lie.
+            return granted;
+        }
+        let mut known = HashMap::new();
+        let named = self.named(file).into_iter().filter_map(|Named { line, key, path }| {
+            let found = known.entry(path.clone()).or_insert_with(|| match untrusted.find(&path) {
+                Ok(writable) => writable.map(|writable| {
+                    format!(
+                        "{} is looked up in {writable}: it could put something else there; move it, or mount a \
+                         directory that does not hold it",
+                        path.display()
+                    )
+                }),
+                Err(failure) => Some(format!("{}: {failure:#}", path.display())),
+            });
+            found.clone().map(|message| error(line, &key, message))
+        });
+        named.collect()
+    }
+
+    /// Lists the directories to be granted that lie below what a handler may write to and are reached
+    /// through links there.
+    fn granted_through_links(&self, untrusted: &Untrusted) -> Vec<ConfigError> {
+        let refused = |handler: &HandlerConfig| {
+            let key = format!("handler.{}.mounts", handler.name);
+            let refusals = handler.mounts.iter().filter_map(|mount| untrusted.open(&mount.host).err());
+            refusals.map(|refusal| error(handler.line, &key, format!("{refusal:#}"))).collect::<Vec<_>>()
+        };
+        let reach = self.hardening.reach.iter().filter_map(|dir| untrusted.open(dir).err());
+        let reach = reach.map(|refusal| error(0, "hardening.reach", format!("{refusal:#}")));
+        self.handlers.iter().flat_map(refused).chain(reach).collect()
+    }
+
+    /// Lists what is looked up, but for mounts.
+    fn named(&self, file: &Path) -> Vec<Named> {
+        let mut named = Vec::new();
+        let mut add = |line, key: &str, path: &Path| {
+            named.push(Named { line, key: key.to_owned(), path: path.to_owned() });
+        };
+        add(0, "", file);
+        for handler in &self.handlers {
+            add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
+            if let Some(ca) = &handler.outbound.ca {
+                add(0, "outbound.ca", &ca.path);
+            }
+        }
+        if let (Some(handler), Some(dir)) = (
+            self.handlers.iter().find(|handler| !handler.secrets.is_empty()),
+            std::env::var_os("CREDENTIALS_DIRECTORY"),
+        ) {
+            add(handler.line, &format!("handler.{}.secrets", handler.name), Path::new(&dir));
+        }
+        for endpoint in &self.listen {
+            if let Endpoint::Unix(path) = endpoint {
+                add(0, "listen", path);
+            }
+        }
+        self.admin.iter().for_each(|path| add(0, "admin", path));
+        self.tls.iter().flat_map(|tls| tls.files()).for_each(|path| add(0, "tls", path));
+        self.record_dir.iter().for_each(|path| add(0, "record_dir", path));
+        if let Some(Ok(cache::Place { dir, key })) = self.cache_place() {
+            add(0, "cache", &dir);
+            add(0, "cache", &key);
+        }
+        if let Ok(program) = std::env::current_exe() {
+            add(0, "mounts", &program);
+        }
+        [&SYSTEM[..], &LIBRARIES, &DEVICES]
+            .concat()
+            .iter()
+            .for_each(|path| add(0, "mounts", Path::new(path)));
+        named
+    }
+}
+
+fn error(line: usize, key: &str, message: String) -> ConfigError {
+    ConfigError { line, key: key.to_owned(), message }
+}

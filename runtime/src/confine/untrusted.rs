@@ -1,0 +1,280 @@
+//! The directories that handlers may write to: what a name in them leads to may change at any time.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::location::{Location, Mounts};
+
+/// Directories that handlers may write to.
+///
+/// A handler can put a link, or another directory, into the place of any name below such a directory.
+/// So the daemon looks up no name there, but for mounts: those are opened without links from the
+/// outermost of these directories on, and can be no more than what the handler may write to anyway.
+///
+/// Directories are compared by their place in the file system, not by their paths: a bind mount is
+/// no way around.
+#[derive(Default)]
+pub struct Untrusted {
+    /// By file system and place.
+    dirs: HashMap<String, HashMap<PathBuf, Writable>>,
+    /// `None` if there are no such directories: then nothing is compared.
+    mounts: Option<Mounts>,
+}
+
+/// A directory that a handler may write to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Writable {
+    /// The handler.
+    pub handler: String,
+    /// The directory, as the configuration names it.
+    pub dir: PathBuf,
+}
+
+/// What a path leads to.
+struct Found<'u> {
+    /// An error if it leads to nothing.
+    end: rustix::io::Result<OwnedFd>,
+    /// The first writable directory that it leads through or to.
+    writable: Option<&'u Writable>,
+}
+
+/// What becomes of a symbolic link or `..` below a writable directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Followed,
+    Refused,
+}
+
+/// The most symbolic links of one path: the kernel's own bound, path_resolution(7).
+const MOST_LINKS: usize = 40;
+
+impl Untrusted {
+    /// Finds these directories. A directory that is not there is left out.
+    ///
+    /// # Errors
+    /// The kernel does not say where one lies: there is no `/proc`.
+    pub fn of(dirs: impl IntoIterator<Item = Writable>) -> Result<Untrusted> {
+        let mut untrusted = Untrusted::default();
+        for writable in dirs {
+            // Through links, which a handler may have made: then it is found here as well as in the
+            // directory it lies in, and refused when it is opened.
+            let Ok(dir) = openat(CWD, &writable.dir, PLACE | OFlags::DIRECTORY, Mode::empty()) else {
+                continue;
+            };
+            let mounts = match &mut untrusted.mounts {
+                Some(mounts) => mounts,
+                none => none.insert(Mounts::read()?),
+            };
+            let mut locations = mounts.below(&dir)?;
+            locations.push(mounts.locate(&dir)?);
+            for Location { device, path } in locations {
+                untrusted.dirs.entry(device).or_default().entry(path).or_insert_with(|| writable.clone());
+            }
+        }
+        Ok(untrusted)
+    }
+
+    /// Opens a file or directory as a place, for lookups alone.
+    ///
+    /// # Errors
+    /// It is not there; it lies below a directory that a handler may write to, and there is a
+    /// symbolic link or `..` on the way from there.
+    pub fn open(&self, path: &Path) -> Result<OwnedFd> {
+        Ok(self.walk(path, Links::Refused)?.end?)
+    }
+
+    /// Finds out whether a handler can change what a path leads to, or what is in it.
+    ///
+    /// # Errors
+    /// The path cannot be followed.
+    pub fn find(&self, path: &Path) -> Result<Option<&Writable>> {
+        if self.mounts.is_none() {
+            return Ok(None);
+        }
+        Ok(self.walk(path, Links::Followed)?.writable)
+    }
+
+    /// Follows a path name by name, as the kernel does.
+    fn walk(&self, path: &Path, links: Links) -> Result<Found<'_>> {
+        let whole = std::path::absolute(path)?;
+        let mut left = names(&whole);
+        let mut at = root()?;
+        let mut writable = self.writable(&at)?;
+        let mut followed = 0;
+        while let Some(name) = left.pop() {
+            let outside = writable.is_none() || links == Links::Followed;
+            let refused = |what: &str| {
+                let within = writable.map(ToString::to_string).unwrap_or_default();
+                format!(
+                    "{}: {what} {name:?} within {within}: it could lead elsewhere tomorrow; name the directory without links",
+                    path.display()
+                )
+            };
+            if !outside && name == ".." {
+                bail!(refused("there is a"));
+            }
+            let next = match step(&at, &name) {
+                Ok(next) => next,
+                Err(why) => return Ok(Found { end: Err(why), writable }),
+            };
+            if FileType::from_raw_mode(fstat(&next)?.st_mode) != FileType::Symlink {
+                at = next;
+                writable = match writable {
+                    None => self.writable(&at)?,
+                    known => known,
+                };
+                continue;
+            }
+            if !outside {
+                bail!(refused("there is the symbolic link"));
+            }
+            followed += 1;
+            if followed > MOST_LINKS {
+                return Ok(Found { end: Err(Errno::LOOP), writable });
+            }
+            let target = readlinkat(&next, "", Vec::new())?;
+            let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+            if target.is_absolute() {
+                at = root()?;
+            }
+            left.extend(names(target));
+        }
+        Ok(Found { end: Ok(at), writable })
+    }
+
+    /// Finds the writable directory that an open file or directory is or lies in.
+    fn writable(&self, at: &OwnedFd) -> Result<Option<&Writable>> {
+        let Some(mounts) = &self.mounts else { return Ok(None) };
+        let location = mounts.locate(at)?;
+        let Some(dirs) = self.dirs.get(&location.device) else { return Ok(None) };
+        Ok(location.ancestors().find_map(|above| dirs.get(above)))
+    }
+}
+
+/// `/srv/data, which handler "up" may write to`.
+impl fmt::Display for Writable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, which handler {:?} may write to", self.dir.display(), self.handler)
+    }
+}
+
+/// open(2): no more than a place in the file system.
+const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// Looks up one name. A link is returned itself.
+fn step(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let flags = PLACE | OFlags::NOFOLLOW;
+    // As a directory first: only so does the kernel mount what is mounted on demand.
+    match openat(at, name, flags | OFlags::DIRECTORY, Mode::empty()) {
+        Err(Errno::NOTDIR | Errno::LOOP) => openat(at, name, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+fn root() -> Result<OwnedFd> {
+    openat(CWD, "/", PLACE | OFlags::DIRECTORY, Mode::empty()).context("open /")
+}
+
+/// Returns the names of a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let name = |component: Component<'_>| match component {
+        Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    path.components().rev().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// A place with `data`, which the handler `up` may write to, and `outside`.
+    fn place() -> (tempfile::TempDir, Untrusted) {
+        let place = tempfile::tempdir().unwrap();
+        for dir in ["data/public/deep", "outside/public"] {
+            fs::create_dir_all(place.path().join(dir)).unwrap();
+        }
+        let untrusted = of(place.path(), &["data"]);
+        (place, untrusted)
+    }
+
+    fn of(place: &Path, dirs: &[&str]) -> Untrusted {
+        let writable = |dir: &&str| Writable { handler: "up".to_owned(), dir: place.join(dir) };
+        Untrusted::of(dirs.iter().map(writable)).unwrap()
+    }
+
+    fn same(fd: &OwnedFd, path: &Path) -> bool {
+        let (found, wanted) = (fstat(fd).unwrap(), rustix::fs::stat(path).unwrap());
+        (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+    }
+
+    #[test]
+    fn links_are_followed_outside_and_refused_below_what_is_writable() {
+        let (place, untrusted) = place();
+        let at = |name: &str| place.path().join(name);
+        symlink("outside", at("alias")).unwrap();
+        symlink("data", at("entry")).unwrap();
+        symlink("../outside/public", at("data/door")).unwrap();
+        symlink("public", at("data/inside")).unwrap();
+
+        assert!(same(&untrusted.open(&at("alias/public")).unwrap(), &at("outside/public")));
+        assert!(same(&untrusted.open(&at("data/public/deep")).unwrap(), &at("data/public/deep")));
+        assert!(same(&untrusted.open(&at("entry/public")).unwrap(), &at("data/public")));
+        assert!(same(&untrusted.open(&at("data")).unwrap(), &at("data")));
+        for path in ["data/door", "data/inside", "entry/door", "data/door/x", "data/public/../../outside"] {
+            let refusal = untrusted.open(&at(path)).map(drop).unwrap_err().to_string();
+            let wanted = format!("within {}, which handler \"up\" may write to", at("data").display());
+            assert!(refusal.contains(&wanted), "{path}: {refusal}");
+        }
+        assert!(untrusted.open(&at("data/nothing")).is_err());
+    }
+
+    #[test]
+    fn a_name_is_found_that_leads_through_what_is_writable_and_out_again() {
+        let (place, untrusted) = place();
+        let at = |name: &str| place.path().join(name);
+        symlink("../outside", at("data/door")).unwrap();
+        symlink("data/door/key", at("key")).unwrap();
+        symlink("outside", at("safe")).unwrap();
+
+        for path in ["data", "data/x", "data/public/deep/x", "data/door/key", "key", "outside/../data/x"] {
+            assert!(untrusted.find(&at(path)).unwrap().is_some(), "{path}");
+        }
+        for path in ["", "outside", "outside/public", "safe/key", "nothing/x", "database"] {
+            assert!(untrusted.find(&at(path)).unwrap().is_none(), "{path}");
+        }
+        assert!(Untrusted::default().find(&at("data/x")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_writable_directory_that_a_handler_has_made_a_link_is_refused() {
+        let (place, _) = place();
+        let at = |name: &str| place.path().join(name);
+        fs::rename(at("data/public"), at("data/gone")).unwrap();
+        symlink("../outside", at("data/public")).unwrap();
+        let untrusted = of(place.path(), &["data/public", "data"]);
+
+        assert!(untrusted.open(&at("data/public")).is_err());
+        assert!(untrusted.open(&at("data/public/deep")).is_err());
+    }
+
+    #[test]
+    fn a_loop_of_links_ends() {
+        let (place, untrusted) = place();
+        symlink("loop", place.path().join("loop")).unwrap();
+
+        let refusal = untrusted.open(&place.path().join("loop")).map(drop).unwrap_err();
+
+        assert_eq!(refusal.downcast_ref(), Some(&Errno::LOOP));
+    }
+}

@@ -1,0 +1,372 @@
+//! Names that a handler may change: what it puts in the place of a directory or file leads nobody elsewhere.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::Signal;
+
+use crate::harness::{
+    Authority, Daemon, Ended, PATIENCE, Pair, Program, Setup, finish, found, guests, portcullis, until,
+};
+
+/// What lies outside, and must never be seen or changed.
+const CANARY: &str = "canary-of-the-host";
+
+/// The two kinds of modules that have files.
+const KINDS: [&str; 2] = ["files", "files-wasip2"];
+
+/// With Landlock for the whole process, and without.
+const HARDENED: [bool; 2] = [true, false];
+
+fn guest(kind: &str) -> Vec<u8> {
+    fs::read(guests().join(format!("{kind}.wasm"))).unwrap()
+}
+
+/// What a handler with these mounts has in its table.
+fn mounts(list: &str) -> String {
+    format!("output = \"raw\"\nlimits.cpu = \"30s\"\nmounts = [{list}]")
+}
+
+/// Has a handler do these operations, and says how each ended.
+fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
+    let response = daemon.client().submit("POST", path, "", operations.as_bytes());
+    assert_eq!(response.status(), 200, "{}", response.text());
+    response.text().lines().map(str::to_owned).collect()
+}
+
+/// Handlers one within the other: `up` writes to `data`, `mid` to `data/mid`, and `files` has
+/// `data/mid/public`, to write if `write` says so.
+fn nested(kind: &str, write: bool, hardened: bool) -> Setup {
+    let inner = format!("{{ host = \"data/mid/public\", guest = \"/public\", write = {write} }}");
+    let setup = Setup::new("")
+        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest(kind))
+        .handler("mid", &mounts("{ host = \"data/mid\", guest = \"/mid\", write = true }"), &guest(kind))
+        .handler("files", &mounts(&inner), &guest(kind))
+        .prepend(&format!("hardening.files = {hardened}\n"));
+    fs::create_dir_all(setup.path("data/mid/public")).unwrap();
+    fs::create_dir_all(setup.path("outside/public")).unwrap();
+    fs::write(setup.path("data/mid/public/file"), "mine").unwrap();
+    for place in ["outside/file", "outside/public/file"] {
+        fs::write(setup.path(place), CANARY).unwrap();
+    }
+    setup
+}
+
+/// Insists that nothing outside was changed.
+fn untouched(daemon: &Daemon) {
+    let outside = daemon.path("outside");
+    let names = |dir: &Path| {
+        let names = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        (names(&outside), names(&outside.join("public"))),
+        (vec!["file".to_owned(), "public".to_owned()], vec!["file".to_owned()])
+    );
+    for file in ["file", "public/file"] {
+        assert_eq!(fs::read_to_string(outside.join(file)).unwrap(), CANARY);
+    }
+}
+
+/// Reloads, and returns the lines that say why not.
+fn refused_reload(daemon: &Daemon) -> String {
+    daemon.signal(Signal::HUP);
+    daemon.log.line("not reloaded, the old generation goes on:");
+    until("it says why", || {
+        let log = daemon.log.text();
+        let (_, why) = log.rsplit_once("not reloaded, the old generation goes on:")?;
+        why.trim().contains('\n').then(|| why.to_owned()).or_else(|| (why.len() > 40).then(|| why.to_owned()))
+    })
+}
+
+#[test]
+fn a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place() {
+    for kind in KINDS {
+        for (write, hardened) in HARDENED.into_iter().flat_map(|one| [(true, one), (false, one)]) {
+            let daemon = nested(kind, write, hardened).start();
+            let read = "read /public/file\nlist /public\nwrite /public/new x\nwrite /public/file x\nremove /public/new";
+
+            // As the handler can, and as the links would be that it cannot make.
+            assert_eq!(operate(&daemon, "/up", "rename /data/mid/public /data/gone"), ["ok "]);
+            let outcomes = operate(&daemon, "/up", "symlink ../../outside/public /data/mid/public");
+            assert_eq!(outcomes, ["failed PermissionDenied"], "{kind}");
+            symlink("../../outside/public", daemon.path("data/mid/public")).unwrap();
+
+            let outcomes = operate(&daemon, "/files", read);
+            assert!(outcomes[0].starts_with("ok mine"), "{kind}: {outcomes:?}");
+            assert_eq!(outcomes[2].starts_with("ok"), write, "{kind}: {outcomes:?}");
+            untouched(&daemon);
+
+            // One level up, and through a reload.
+            fs::rename(daemon.path("data/mid"), daemon.path("data/was")).unwrap();
+            symlink("../outside", daemon.path("data/mid")).unwrap();
+            let why = refused_reload(&daemon);
+            assert!(why.contains("symbolic link \"mid\" within "), "{kind}: {why}");
+            assert!(why.contains("handler.files.mounts: "), "{kind}: {why}");
+            let outcomes =
+                operate(&daemon, "/files", "list /public\nread /public/secret\nread /public/public/file");
+            assert_eq!(outcomes[1..], ["failed NotFound", "failed NotFound"], "{kind}: {outcomes:?}");
+            let outcomes = operate(&daemon, "/mid", "list /mid\nwrite /mid/new x\nread /mid/file");
+            assert_eq!(outcomes[2], "failed NotFound", "{kind}: {outcomes:?}");
+            untouched(&daemon);
+        }
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_mount_is_refused_by_every_verb() {
+    let setup = nested("files", false, true);
+    fs::rename(setup.path("data/mid/public"), setup.path("data/mid/gone")).unwrap();
+    symlink("../../outside/public", setup.path("data/mid/public")).unwrap();
+    let file = setup.path("portcullis.toml");
+    let wanted = "handler.files.mounts: ";
+
+    let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+    assert_eq!(checked.code, Some(1));
+    let line = checked.stderr.lines().find(|line| line.contains(wanted)).unwrap_or(&checked.stderr);
+    assert!(line.contains("portcullis.toml:") && line.contains("symbolic link \"public\" within "), "{line}");
+    let mount = |host: &str, guest: &str| format!("{}::{guest}", setup.path(host).display());
+    let mut run = portcullis();
+    run.arg("run")
+        .arg("--mount")
+        .arg(mount("data", "/data"))
+        .arg("--mount")
+        .arg(mount("data/mid/public", "/p"));
+    let ran = finish(run.arg(setup.path("files.wasm")), b"read /p/file\n", PATIENCE);
+    assert!(ran.code == Some(1) && ran.stderr.contains("symbolic link"), "{:?} {}", ran.stdout, ran.stderr);
+    // What others may write to counts as well.
+    let mut run = portcullis();
+    run.args(["run", "-c"]).arg(&file).arg("files");
+    let ran = finish(&mut run, b"read /public/file\n", PATIENCE);
+    assert!(ran.code == Some(1) && ran.stderr.contains("symbolic link"), "{:?} {}", ran.stdout, ran.stderr);
+    let refused = setup.fail();
+    assert!(refused.code == Some(1) && refused.stderr.contains(wanted), "{}", refused.stderr);
+}
+
+/// Exchanges names, as fast as it goes, until `work` has ended and it was done so many times, or time is up.
+fn exchanging<T>(pairs: &[(&Path, &Path)], times: u64, work: impl FnOnce() -> T) -> (T, u64) {
+    let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let worked = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let more = |done| !over.load(Ordering::Relaxed) || (done < times && Instant::now() < deadline);
+            while more(done.load(Ordering::Relaxed)) {
+                for (one, other) in pairs {
+                    // The outer one takes the inner ones away for a moment.
+                    let _exchanged = renameat_with(CWD, *one, CWD, *other, RenameFlags::EXCHANGE);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    (worked, done.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing() {
+    let daemon = nested("files", true, true).start();
+    let (public, mid) = (daemon.path("data/mid/public"), daemon.path("data/mid"));
+    let (door, gate) = (daemon.path("data/mid/door"), daemon.path("data/gate"));
+    symlink("../../outside/public", &door).unwrap();
+    symlink("../outside", &gate).unwrap();
+
+    let (seen, exchanged) = exchanging(&[(&public, &door), (&mid, &gate)], 100_000, || {
+        let mut seen = Vec::new();
+        for round in 0..20 {
+            if round % 4 == 0 {
+                daemon.signal(Signal::HUP);
+            }
+            seen.extend(operate(&daemon, "/files", "hammer /public/file 50\nstamp /public/stamped 10"));
+        }
+        seen
+    });
+
+    assert!(!seen.concat().contains(CANARY), "{seen:?}");
+    assert!(exchanged > 1000, "{exchanged} renames");
+    crate::harness::figure(&format!("{exchanged} renames beside {} operations", 20 * 60));
+    untouched(&daemon);
+}
+
+#[test]
+fn a_directory_that_an_operator_puts_in_the_place_of_a_mount_is_taken_up_by_a_reload() {
+    let setup =
+        Setup::new("").handler("files", &mounts("{ host = \"data\", guest = \"/data\" }"), &guest("files"));
+    fs::create_dir(setup.path("data")).unwrap();
+    fs::write(setup.path("data/file"), "old").unwrap();
+    let daemon = setup.start();
+    assert_eq!(operate(&daemon, "/files", "read /data/file"), ["ok old"]);
+
+    fs::rename(daemon.path("data"), daemon.path("before")).unwrap();
+    fs::create_dir(daemon.path("data")).unwrap();
+    fs::write(daemon.path("data/file"), "new").unwrap();
+
+    assert_eq!(operate(&daemon, "/files", "read /data/file"), ["ok old"]);
+    daemon.signal(Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(operate(&daemon, "/files", "read /data/file"), ["ok new"]);
+}
+
+/// A handler `up` that may write to `data`, in which everything lies that a daemon reads and writes.
+fn exposed(lines: &str) -> Setup {
+    let up = mounts("{ host = \"data\", guest = \"/data\", write = true }");
+    let setup = Setup::new("").handler("up", &up, &guest("files")).prepend(lines);
+    for dir in ["data/state", "data/cache"] {
+        fs::create_dir_all(setup.path(dir)).unwrap();
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(setup.path(dir), private).unwrap();
+    }
+    fs::copy(setup.path("up.wasm"), setup.path("data/m.wasm")).unwrap();
+    fs::write(setup.path("data/ca.pem"), "").unwrap();
+    symlink("data/m.wasm", setup.path("alias.wasm")).unwrap();
+    symlink("data", setup.path("entry")).unwrap();
+    symlink("../up.wasm", setup.path("data/back.wasm")).unwrap();
+    symlink("..", setup.path("data/door")).unwrap();
+    setup
+}
+
+fn check(setup: &Setup, file: &str) -> Ended {
+    let mut command = portcullis();
+    command.env("HOME", setup.path("")).arg("check").arg("-c").arg(setup.path(file));
+    finish(&mut command, b"", PATIENCE)
+}
+
+#[test]
+fn what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key() {
+    let second = |module: &str| format!("\n[handler.two]\nmodule = \"{module}\"\n");
+    let tls = "[tls]\ncert = \"data/cert.pem\"\nkey = \"data/key.pem\"\n";
+    let rows: [(&str, String, &str); 15] = [
+        ("hardening.reach = [\"data/door\"]\n", String::new(), "hardening.reach"),
+        ("", second("data/m.wasm"), "handler.two.module"),
+        ("", second("entry/m.wasm"), "handler.two.module"),
+        ("", second("alias.wasm"), "handler.two.module"),
+        ("", second("data/back.wasm"), "handler.two.module"),
+        ("", second("data/../up.wasm"), "handler.two.module"),
+        ("record_dir = \"data/state\"\n", String::new(), "record_dir"),
+        ("record_dir = \"data\"\n", String::new(), "record_dir"),
+        ("record_dir = \"data/new/state\"\n", String::new(), "record_dir"),
+        ("cache = \"data/cache\"\n", String::new(), "cache"),
+        ("admin = \"unix://data/admin.sock\"\n", String::new(), "admin"),
+        ("listen = [\"unix://entry/web.sock\"]\n", String::new(), "listen"),
+        ("", tls.to_owned(), "tls"),
+        ("", "[outbound]\nca = \"data/ca.pem\"\n".to_owned(), "outbound.ca"),
+        ("", "\n[handler.two]\nmodule = \"up.wasm\"\nmounts = [{ host = \"/etc\", guest = \"/etc\", write = true }]\n".to_owned(), "mounts"),
+    ];
+    for (lines, tables, key) in rows {
+        let setup = exposed(lines).add(&tables);
+        // Which is compiled in no time.
+        fs::write(setup.path("up.wasm"), Program::new().wasm()).unwrap();
+        let Pair { cert, key: secret } = Authority::usual().server(&["localhost"]);
+        fs::write(setup.path("data/cert.pem"), cert).unwrap();
+        fs::write(setup.path("data/key.pem"), secret).unwrap();
+
+        let ended = check(&setup, "portcullis.toml");
+
+        let wanted = |line: &str| line.contains(&format!(" {key}: ")) && line.contains(" may write to");
+        let found = ended.stderr.lines().any(wanted);
+        assert!(ended.code == Some(1) && found, "{lines}{tables}: {:?} {}", ended.code, ended.stderr);
+        // There the tests name another place to listen.
+        if key == "listen" {
+            continue;
+        }
+        let refused = setup.fail();
+        assert!(
+            refused.code == Some(1) && refused.stderr.lines().any(wanted),
+            "{lines}{tables}: {}",
+            refused.stderr
+        );
+    }
+}
+
+#[test]
+fn a_configuration_in_a_writable_mount_is_refused_and_one_beside_it_is_not() {
+    let setup = exposed("");
+    let text = fs::read_to_string(setup.path("portcullis.toml")).unwrap();
+    fs::write(
+        setup.path("data/p.toml"),
+        text.replace("host = \"data\"", "host = \".\"").replace("up.wasm", "../up.wasm"),
+    )
+    .unwrap();
+    symlink("data/p.toml", setup.path("link.toml")).unwrap();
+
+    let inside = check(&setup, "data/p.toml");
+    assert!(inside.code == Some(1) && inside.stderr.contains("p.toml: "), "{}", inside.stderr);
+    assert!(inside.stderr.contains("p.toml is looked up in "), "{}", inside.stderr);
+    let beside = check(&setup, "portcullis.toml");
+    assert_eq!(beside.code, Some(0), "{}", beside.stderr);
+    // Beside what is read only, everything may lie.
+    let text =
+        text.replace("host = \"data\", guest = \"/data\", write = true", "host = \".\", guest = \"/data\"");
+    fs::write(setup.path("portcullis.toml"), text).unwrap();
+    let read_only = check(&setup, "portcullis.toml");
+    assert_eq!(read_only.code, Some(0), "{}", read_only.stderr);
+}
+
+#[test]
+fn a_reload_after_which_a_handler_could_write_to_a_module_is_refused() {
+    let daemon = exposed("").start();
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.clone() + "\n[handler.two]\nmodule = \"data/m.wasm\"\n").unwrap();
+
+    let why = refused_reload(&daemon);
+
+    assert!(why.contains("handler.two.module: ") && why.contains("m.wasm is looked up in "), "{why}");
+    assert_eq!(operate(&daemon, "/up", "write /data/x y\nread /data/x"), ["ok ", "ok y"]);
+}
+
+#[test]
+fn a_bind_mount_is_no_way_around() {
+    if !found(&["unshare"], "util-linux") {
+        return;
+    }
+    let setup = exposed("").add("\n[handler.two]\nmodule = \"bound/m.wasm\"\n");
+    fs::create_dir_all(setup.path("data/deep")).unwrap();
+    fs::copy(setup.path("up.wasm"), setup.path("data/deep/m.wasm")).unwrap();
+    fs::create_dir(setup.path("bound")).unwrap();
+    let tried = |script: &str| {
+        let mut command = std::process::Command::new("unshare");
+        command.env("HOME", setup.path("")).args(["-rm", "sh", "-c", script]).arg(setup.path(""));
+        command.arg(env!("CARGO_BIN_EXE_portcullis"));
+        finish(&mut command, b"", PATIENCE)
+    };
+    if tried("mount --bind \"$0/data\" \"$0/bound\"").code != Some(0) {
+        crate::harness::figure("skipped: needs user namespaces (sysctl kernel.unprivileged_userns_clone=1)");
+        return;
+    }
+
+    for bound in ["data", "data/deep"] {
+        let ended = tried(&format!(
+            "cp \"$0/up.wasm\" \"$0/data/m.wasm\"; mount --bind \"$0/{bound}\" \"$0/bound\" && exec \"$1\" check -c \"$0/portcullis.toml\""
+        ));
+        let wanted = ended.stderr.contains("handler.two.module: ") && ended.stderr.contains(" may write to");
+        assert!(ended.code == Some(1) && wanted, "{bound}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_version_that_is_swapped_in_has_the_mounts_that_are_held() {
+    let setup = nested("files", false, true).prepend("admin = \"unix://admin.sock\"\n");
+    let daemon = setup.start();
+    fs::rename(daemon.path("data/mid/public"), daemon.path("data/mid/gone")).unwrap();
+    symlink("../../outside/public", daemon.path("data/mid/public")).unwrap();
+    let another = daemon.path("another.wasm");
+    fs::write(&another, guest("files")).unwrap();
+
+    let mut swap = portcullis();
+    swap.args(["swap", "files"]).arg(&another).arg("--socket").arg(daemon.path("admin.sock"));
+    let swapped = finish(&mut swap, b"", PATIENCE);
+
+    assert_eq!(swapped.code, Some(0), "{}", swapped.stderr);
+    assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
+    untouched(&daemon);
+}
