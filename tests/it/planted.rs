@@ -354,6 +354,22 @@ fn a_bind_mount_is_no_way_around() {
 }
 
 #[test]
+fn a_crate_that_a_handler_could_have_written_is_not_built() {
+    let setup = exposed("");
+    fs::create_dir_all(setup.path("data/src")).unwrap();
+    fs::write(setup.path("data/Cargo.toml"), "[package]\nname = \"planted\"\nversion = \"0.1.0\"\n").unwrap();
+    fs::write(setup.path("data/src/main.rs"), "fn main() {}").unwrap();
+    fs::write(setup.path("data/build.rs"), "fn main() { std::fs::write(\"built\", \"\").unwrap() }").unwrap();
+
+    let ended = finish(portcullis().arg("build").arg(setup.path("")), b"", PATIENCE);
+
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(said.contains("data is not built: it lies in ") && said.contains(" may write to"), "{said}");
+    assert!(!setup.path("data/built").exists() && !setup.path("build").exists());
+}
+
+#[test]
 fn a_version_that_is_swapped_in_has_the_mounts_that_are_held() {
     let setup = nested("files", false, true).prepend("admin = \"unix://admin.sock\"\n");
     let daemon = setup.start();

@@ -34,6 +34,7 @@ pub use units::{Mode, Size, Span, UnitError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::confine::{Untrusted, Writable};
 use crate::given;
 
 /// The largest configuration, in bytes: a thousand handlers take a third of it.
@@ -74,6 +75,30 @@ pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = given::text(path, LARGEST).ok()?;
     let written = reader::document(&text, &report::Report::new(&text, ""))?.admin?;
     check::admin(&written.value, &base(path)).ok()
+}
+
+/// Finds out what the handlers of a configuration file may write to, whatever else is wrong with the
+/// file.
+///
+/// # Errors
+/// The file cannot be read, or is no TOML.
+pub fn written_by_handlers(path: &Path) -> anyhow::Result<Untrusted> {
+    let shown = path.display().to_string();
+    let text =
+        given::text(path, LARGEST).map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
+    let report = report::Report::new(&text, "");
+    let Some(written) = reader::document(&text, &report) else {
+        return Err(ConfigErrors { file: shown, errors: report.into_errors() }.into());
+    };
+    let base = base(path);
+    let mut dirs = Vec::new();
+    for (handler, at) in written.handler.iter().flat_map(|table| &table.value.0) {
+        let mounts = at.value.mounts.iter().flat_map(|list| &list.value);
+        let writable = mounts.filter(|mount| mount.value.write.as_ref().is_some_and(|write| write.value));
+        let hosts = writable.filter_map(|mount| mount.value.host.as_ref());
+        dirs.extend(hosts.map(|host| Writable { handler: handler.clone(), dir: base.join(&host.value) }));
+    }
+    Untrusted::of(dirs)
 }
 
 /// Says where the relative paths of a configuration file start. Whole, however the file was named: what

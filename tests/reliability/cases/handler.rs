@@ -270,6 +270,7 @@ fn reach() -> Vec<Case> {
                 "planted::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key",
                 "planted::a_bind_mount_is_no_way_around",
+                "planted::a_crate_that_a_handler_could_have_written_is_not_built",
             ],
         ),
         case(

@@ -1,6 +1,7 @@
 //! The crates of a directory, as cargo itself describes them.
 
 use super::{OUTPUT, toolchain};
+use crate::confine::Untrusted;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -26,8 +27,9 @@ pub(super) struct Crate {
     pub(super) targets: Vec<String>,
 }
 
-/// Finds the crates to build: `dir` itself and its subdirectories, one level deep.
-pub(super) fn find(dir: &Path) -> Result<Vec<Crate>> {
+/// Finds the crates to build: `dir` itself and its subdirectories, one level deep. What handlers may write
+/// to is left out, and said: cargo runs programs that a crate or a directory names.
+pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Result<Vec<Crate>> {
     let mut manifests = vec![dir.join("Cargo.toml")];
     let entries = fs::read_dir(dir).with_context(|| format!("{}: cannot be listed", dir.display()))?;
     for entry in entries {
@@ -40,6 +42,17 @@ pub(super) fn find(dir: &Path) -> Result<Vec<Crate>> {
         }
     }
     manifests.retain(|path| path.is_file() && path.parent().is_some_and(may_have_program));
+    let mut trusted = Vec::with_capacity(manifests.len());
+    for manifest in manifests {
+        let dir = manifest.parent().context("a manifest has a directory")?;
+        let mut names = ["Cargo.toml", "build.rs", "src", ".cargo", "target"].iter();
+        let found = names.find_map(|name| untrusted.find(&dir.join(name)).transpose()).transpose()?;
+        match found {
+            Some(writable) => say(&format!("{} is not built: it lies in {writable}", dir.display())),
+            None => trusted.push(manifest),
+        }
+    }
+    let mut manifests = trusted;
     manifests.sort();
 
     let mut crates = Vec::<Crate>::new();

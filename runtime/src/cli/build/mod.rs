@@ -8,6 +8,8 @@ mod watch;
 pub(crate) use crates::is_member;
 pub(crate) use watch::{Depth, is_source, watched};
 
+use crate::config;
+use crate::confine::Untrusted;
 use anyhow::{Context, Result, bail};
 use crates::Crate;
 use serde_json::Value;
@@ -55,11 +57,12 @@ struct Made {
 /// One line that names the crate or file: it does not compile, two have one name, or a tool is missing.
 pub(crate) fn build(dir: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Built>> {
     let dir = dir.canonicalize().with_context(|| format!("{}: cannot be opened", dir.display()))?;
+    let untrusted = untrusted(&dir)?;
     let mut made = Vec::new();
     for path in texts(&dir)? {
         made.push(assemble(&path)?);
     }
-    for ((_, target), group) in grouped(crates::find(&dir)?) {
+    for ((_, target), group) in grouped(crates::find(&dir, &untrusted, say)?) {
         toolchain::ensure(&group[0].dir, &target, say)?;
         made.extend(compile(&group, &target, options, say)?);
     }
@@ -72,6 +75,25 @@ pub(crate) fn build(dir: &Path, options: &Options, say: &dyn Fn(&str)) -> Result
         fs::create_dir_all(&output).with_context(|| format!("{}: cannot be made", output.display()))?;
     }
     made.into_iter().map(|made| put(&output, made)).collect()
+}
+
+/// Finds what the handlers of a directory may write to: cargo would run what they write there.
+///
+/// # Errors
+/// The configuration cannot be read; what is built lies in such a directory whatever its crates are.
+fn untrusted(dir: &Path) -> Result<Untrusted> {
+    let config = dir.join("portcullis.toml");
+    if !config.exists() {
+        return Ok(Untrusted::default());
+    }
+    let untrusted = config::written_by_handlers(&config).context("nothing is built")?;
+    for name in ["Cargo.toml", ".cargo", "target", OUTPUT] {
+        let path = dir.join(name);
+        if let Some(writable) = untrusted.find(&path)? {
+            bail!("{} is looked up in {writable}: nothing is built here", path.display());
+        }
+    }
+    Ok(untrusted)
 }
 
 /// Returns the `.wat` files of a directory.
