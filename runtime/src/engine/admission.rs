@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{sleep, timeout};
 
-use super::running::{Running, Wanted, Wanting};
+use super::running::{Running, Wanting};
 use crate::budget::{Budget, Portion};
 use crate::job::{Allotment, Counted, Entry, Fault, Job, Kind, Needs, Slots};
 
@@ -96,8 +96,10 @@ async fn in_line(
                 biased;
                 admitted = waiting.as_mut() => break admitted,
                 () = sleep(LOOK) => {
-                    let wanted = if slots.available_permits() == 0 { Wanted::Slot } else { Wanted::Place };
-                    running.make_room(entry, wanted, wanting);
+                    // One that waits for a place of the daemon's has a slot: some are kept for such.
+                    if slots.available_permits() == 0 {
+                        running.make_room(entry, wanting);
+                    }
                 }
             }
         }

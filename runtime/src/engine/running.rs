@@ -30,15 +30,6 @@ struct Runner {
     origin: Option<IpAddr>,
 }
 
-/// Which jobs are to make room.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Those of the handler, whose slots are taken.
-    Slot,
-    /// Those of any handler: the daemon's places are taken.
-    Place,
-}
-
 /// Who wants a slot.
 #[derive(Clone, Copy)]
 pub(super) enum Wanting {
@@ -53,7 +44,7 @@ pub(super) enum Wanting {
 const FOR_OTHERS: Duration = Duration::from_secs(1);
 
 /// The same for a job of its own address, behind which there may be many clients.
-const FOR_ITS_OWN: Duration = Duration::from_secs(5);
+const FOR_ITS_OWN: Duration = Duration::from_secs(8);
 
 /// A job that was running when somebody looked.
 pub struct Sighting {
@@ -156,13 +147,12 @@ impl Running {
         stop.is_some()
     }
 
-    /// Ends the job whose client has kept it waiting the longest: of the addresses that have more than their
+    /// Ends the job of a handler whose client has kept it waiting the longest: of the addresses that have more than their
     /// share, or of the crowd's own. One that does not wait now is left alone.
-    pub(super) fn make_room(&self, entry: &Entry, wanted: Wanted, wanting: Wanting) {
+    pub(super) fn make_room(&self, entry: &Entry, wanting: Wanting) {
         let waiting = self.all(|_, Runner { entry: other, origin, usage, stop, .. }| {
-            let is_candidate =
-                wanted == Wanted::Place || Arc::ptr_eq(&other.slots.running, &entry.slots.running);
-            let origin = origin.filter(|_| is_candidate)?;
+            let is_of_the_handler = Arc::ptr_eq(&other.slots.running, &entry.slots.running);
+            let origin = origin.filter(|_| is_of_the_handler)?;
             let patience = match wanting {
                 Wanting::Other if other.slots.peers.count(origin) > other.limits.share() => FOR_OTHERS,
                 Wanting::Crowd(crowd) if crowd == origin => FOR_ITS_OWN,
