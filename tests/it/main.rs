@@ -60,6 +60,7 @@ mod speaker;
 mod starts;
 mod streaming;
 mod swap;
+mod swapped;
 mod tls;
 mod unread;
 mod upgrade;

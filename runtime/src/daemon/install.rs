@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Options;
 use super::admin::{self, Admin};
@@ -21,7 +21,7 @@ use crate::jobs::{
 use crate::record::Store;
 use crate::wasm::cache::Cache;
 use crate::wasm::compile::Compiler;
-use crate::wasm::{Allocation, Compilation, Sandbox, Stacks, WasiHttp03};
+use crate::wasm::{Allocation, Compilation, Resetting, Sandbox, Stacks, WasiHttp03};
 
 /// What operators have to do with.
 pub(super) struct Operating<'a> {
@@ -53,7 +53,10 @@ pub(super) fn install(
     let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {
-        Allocation::Pooled => {}
+        Allocation::Pooled(Resetting::Written) => {}
+        Allocation::Pooled(Resetting::Whole) => info!(
+            "all memory of a job is reset after it, which costs more: the kernel does not say what was written (Linux 6.7 does)"
+        ),
         Allocation::OnDemand(why) => {
             warn!(
                 "the pool of instances cannot be reserved, each job gets fresh memory, which is slower: {why}"

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use tracing::warn;
 use wasmtime::component::Linker;
 use wasmtime::error::Context as _;
-use wasmtime::{Config, Engine, InstanceAllocationStrategy, Result, format_err};
+use wasmtime::{Engine, Result, format_err};
 use wasmtime_wasi::p3;
 
 use super::component::{self, State};
@@ -61,21 +61,19 @@ impl Engines {
 impl Concurrent {
     /// Falls back to [`Concurrent::on_demand`] when the host refuses the address space for the pool.
     fn pooled(jobs: u32, stacks: Stacks) -> Result<Concurrent> {
-        let mut config = settings::config(Flavour::Concurrent, stacks);
-        let pool = settings::concurrent_pool(jobs);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        Concurrent::new(&config).or_else(|why| {
+        let config = settings::config(Flavour::Concurrent, stacks);
+        let pooled = settings::pooled(&config, settings::concurrent_pool(jobs));
+        pooled.and_then(|(engine, _)| Concurrent::new(engine)).or_else(|why| {
             warn!("the pool for WASI 0.3 cannot be reserved, each of its jobs gets fresh memory, which is slower: {why:#}");
             Concurrent::on_demand(stacks)
         })
     }
 
     fn on_demand(stacks: Stacks) -> Result<Concurrent> {
-        Concurrent::new(&settings::config(Flavour::Concurrent, stacks))
+        Concurrent::new(Engine::new(&settings::config(Flavour::Concurrent, stacks))?)
     }
 
-    fn new(config: &Config) -> Result<Concurrent> {
-        let engine = Engine::new(config)?;
+    fn new(engine: Engine) -> Result<Concurrent> {
         let fingerprint = settings::fingerprint(&engine);
         let linker = linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 use wasmtime::component::Component;
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstanceAllocationStrategy, Linker, Result, bail};
+use wasmtime::{Engine, Linker, Result, bail};
 
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
@@ -18,7 +18,7 @@ use super::concurrent::{Concurrent, Engines};
 use super::core::{self, CoreCode};
 use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
-use super::settings::{self, Stacks};
+use super::settings::{self, Resetting, Stacks};
 use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
 use super::{component, proxy, trap};
@@ -73,7 +73,7 @@ pub struct Source {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Allocation {
     /// From a pool that is reserved once: the fast way.
-    Pooled,
+    Pooled(Resetting),
     /// From the kernel, for each job, because the pool could not be had: about eight times slower.
     OnDemand(String),
 }
@@ -115,10 +115,8 @@ impl Sandbox {
         let places = Budget::new(usize::try_from(waiting)?);
         let stacks = compilation.stacks;
         let config = settings::config(Flavour::Sequential, stacks);
-        let mut pooled = config.clone();
-        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(settings::pool(jobs + waiting)));
-        let (engine, allocation) = match Engine::new(&pooled) {
-            Ok(engine) => (engine, Allocation::Pooled),
+        let (engine, allocation) = match settings::pooled(&config, settings::pool(jobs + waiting)) {
+            Ok((engine, resetting)) => (engine, Allocation::Pooled(resetting)),
             Err(refusal) => (Engine::new(&config)?, Allocation::OnDemand(format!("{refusal:#}"))),
         };
         let fingerprint = settings::fingerprint(&engine);
@@ -262,7 +260,10 @@ impl Source {
 impl fmt::Display for Allocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Allocation::Pooled => f.write_str("pooled"),
+            Allocation::Pooled(Resetting::Written) => f.write_str("pooled"),
+            Allocation::Pooled(Resetting::Whole) => f.write_str(
+                "pooled, all memory reset after each job (the kernel does not say what was written: Linux 6.7)",
+            ),
             Allocation::OnDemand(why) => write!(f, "on demand ({why})"),
         }
     }

@@ -4,10 +4,14 @@ use std::hash::{Hash as _, Hasher};
 use std::num::NonZeroUsize;
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::{Config, Engine, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    WasmBacktraceDetails,
+};
 
 use super::compile::{MEMORIES, TABLES};
 use super::flavour::Flavour;
+use crate::confine;
 
 /// What the stack of a guest tells.
 ///
@@ -63,7 +67,33 @@ pub(super) struct Parts {
 
 pub(super) const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
 
+/// What of a guest's memory a pool resets for the next guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resetting {
+    /// The pages that were written, wherever the kernel has them.
+    Written,
+    /// All of it: the kernel cannot say which pages were written.
+    Whole,
+}
+
 /// The pool: room for `jobs` jobs, warm from one job to the next.
+///
+/// What a job finds in its slot is what its module starts with, whoever had the slot before. In 48.0.8:
+///
+/// - Memories and tables are reset as they are given back, before their slot can be taken. Of both,
+///   `keep_resident` bytes of the pages that were written are overwritten, with the module's own data or
+///   zeros, and the rest is dropped (`MADV_DONTNEED`). Where the kernel refuses to drop it, a memory's slot is mapped
+///   anew before its next use and a table is overwritten.
+/// - Which pages were written, the kernel says by a scan that wasmtime makes too narrow: see
+///   [`confine::mended`]. Only as much is scanned as a guest could reach; what it shrinks to is out of
+///   reach again (`mprotect`) until it was reset and is grown into.
+/// - Images that memories start with are mapped copy-on-write from files under seals: ours for modules,
+///   wasmtime's for components. One of another module is unmapped before the slot is used.
+/// - Warm slots, and that a module gets its own again, save work alone: each was reset when it became one.
+/// - Stacks are not reset (`async_stack_zeroing`): wasm has no address for them, and compiled code reads
+///   of its frames what it wrote there.
+/// - Instances are allocated and initialised for each job. There is no heap of the GC proposal
+///   and there are no protection keys: both features are left out of wasmtime.
 pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
     // Enough for any table our limits allow and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
@@ -88,7 +118,7 @@ pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
         .linear_memory_keep_resident(RESIDENT)
         .table_keep_resident(RESIDENT)
         .max_unused_warm_slots(jobs)
-        .pagemap_scan(wasmtime::Enabled::Auto);
+        .pagemap_scan(Enabled::Auto);
     pool
 }
 
@@ -100,6 +130,25 @@ pub(super) fn concurrent_pool(jobs: u32) -> PoolingAllocationConfig {
     let mut pool = pool(jobs);
     pool.total_stacks(jobs * STACKS);
     pool
+}
+
+/// Makes an engine with a pool. Its pool scans for what guests wrote only where that finds what is not
+/// present as well, and resets all of their memory elsewhere.
+///
+/// # Errors
+/// The host refuses the address space.
+pub(super) fn pooled(config: &Config, mut pool: PoolingAllocationConfig) -> Result<(Engine, Resetting)> {
+    let engine = |pool: &PoolingAllocationConfig| {
+        let strategy = InstanceAllocationStrategy::Pooling(pool.clone());
+        Engine::new(config.clone().allocation_strategy(strategy))
+    };
+    // It tries a scan as it is made, and nothing runs in it before it is known where that went.
+    let scanning = engine(&pool)?;
+    if confine::mended() {
+        return Ok((scanning, Resetting::Written));
+    }
+    drop(scanning);
+    Ok((engine(pool.pagemap_scan(Enabled::No))?, Resetting::Whole))
 }
 
 /// Digests all that machine code depends on besides its module: wasmtime and its settings, the
@@ -129,7 +178,6 @@ impl Hasher for Fingerprint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wasmtime::InstanceAllocationStrategy;
 
     #[test]
     fn an_engine_without_a_pool_compiles_for_one_with_it() {

@@ -47,6 +47,15 @@ fn answers() -> Vec<Case> {
             ],
         ),
         case(
+            111,
+            "memory and tables of the job before, swapped out or not",
+            "never seen",
+            &[
+                "swapped::nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one",
+                "isolation::memory_and_globals_are_new_for_every_job",
+            ],
+        ),
+        case(
             47,
             "no output, a bad status, a trap, an end in the middle",
             "502; broken off after the head",

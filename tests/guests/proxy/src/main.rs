@@ -2,6 +2,8 @@
 
 mod bad;
 mod good;
+#[path = "../../src/marks.rs"]
+mod marks;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,6 +26,11 @@ impl Guest for Proxy {
             "hello" => text(out, "hello\n"),
             "count" => text(out, &count()),
             "echo" => good::echo(&request, out),
+            "mark" => {
+                marks::make();
+                good::echo(&request, out);
+            }
+            "marks" => text(out, &format!("{}\n", marks::count())),
             "facts" => text(out, &good::facts(&request)),
             "say" => good::say(out),
             "status" => good::status(out, word),

@@ -1,6 +1,8 @@
 //! Answers HTTP by itself as of WASI 0.3, each path in a way of its own.
 
 mod bad;
+#[path = "../../src/marks.rs"]
+mod marks;
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +33,11 @@ impl Guest for Service {
         match verb {
             "hello" => text("hello\n"),
             "echo" => echo(request),
+            "mark" => {
+                marks::make();
+                echo(request)
+            }
+            "marks" => text(&format!("{}\n", marks::count())),
             "pass" => pass(request),
             "facts" => text(&facts(&request)),
             "say" => {

@@ -1,5 +1,8 @@
 //! Takes as much as it gets of what its last argument names.
 
+#[path = "../marks.rs"]
+mod marks;
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::thread;
@@ -35,6 +38,13 @@ fn main() {
             eprintln!("one line!\ntwo lines");
             say("said");
         }
+        // Sends back what it reads, behind the mark.
+        Some("mark") => {
+            marks::make();
+            say("");
+            let _gone = io::copy(&mut io::stdin(), &mut io::stdout());
+        }
+        Some("marks") => say(&marks::count().to_string()),
         _ => say("unknown"),
     }
 }
