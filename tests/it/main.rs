@@ -14,6 +14,7 @@ mod cli;
 mod compile;
 mod config;
 mod corpus;
+mod cramped;
 mod crowd;
 mod deadlines;
 mod disk;

@@ -11,7 +11,7 @@ use crate::daemon::{self, Lacking};
 use crate::jobs::{Loader, lines};
 use crate::net::Tls;
 use crate::observe::counted;
-use crate::wasm::{Compilation, Sandbox, Stacks, WasiHttp03};
+use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
 ///
@@ -45,7 +45,10 @@ pub(super) fn check(args: Args) -> Result<()> {
     errors.extend(lacking.into_iter().map(|error| error.context(file.to_string())));
     warnings.extend(untold_secrets(&mut config));
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
-    let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Names), WasiHttp03::of(config.wasi_http_03))?;
+    let memory = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
+    let room = Room { jobs: 1, memory };
+    let sandbox =
+        Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::of(config.wasi_http_03))?;
     let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
     let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
     let certificates = certificates.map(|warning| format!("tls: {warning}"));

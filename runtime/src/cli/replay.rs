@@ -17,7 +17,7 @@ use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
 use crate::jobs::Loader;
 use crate::record::{self, Bundle, Outcome};
-use crate::wasm::{Compilation, Sandbox, Source, Stacks, WasiHttp03};
+use crate::wasm::{Compilation, Room, Sandbox, Source, Stacks, WasiHttp03};
 
 /// Runs a failed job again, as its record says, and compares how it ends.
 ///
@@ -71,9 +71,10 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
-    let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
-    let loader = Loader::new(sandbox, Box::new(|_| {}));
     let handler = args.handler(&bundle)?;
+    let room = Room { jobs: 1, memory: handler.limits.memory };
+    let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
+    let loader = Loader::new(sandbox, Box::new(|_| {}));
     let untrusted = config::untrusted(std::slice::from_ref(&handler))?;
     let entry = loader.entry(&handler, &untrusted)?;
     let mut job = engine.job_of(entry);

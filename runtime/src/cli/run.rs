@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
 use crate::net::outbound::{Block, Pattern};
-use crate::wasm::{Compilation, Sandbox, Stacks, WasiHttp03};
+use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Runs one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
 ///
@@ -84,8 +84,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         None => {
             let (handlers, untrusted) = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
-            let places = if alone { 1 } else { u32::try_from(PLACES)? };
-            let sandbox = Sandbox::new(places, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
+            let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
+            let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
+            let sandbox =
+                Sandbox::new(Room { jobs, memory }, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
             let entry = loader.entry(&handlers[0], &untrusted)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);

@@ -21,7 +21,7 @@ use crate::jobs::{
 use crate::record::Store;
 use crate::wasm::cache::Cache;
 use crate::wasm::compile::Compiler;
-use crate::wasm::{Allocation, Compilation, Resetting, Sandbox, Stacks, WasiHttp03};
+use crate::wasm::{Allocation, Compilation, Resetting, Room, Sandbox, Stacks, WasiHttp03};
 
 /// What operators have to do with.
 pub(super) struct Operating<'a> {
@@ -50,7 +50,9 @@ pub(super) fn install(
         cache: cache(&config),
         stacks: Stacks::of(config.source_lines),
     };
-    let sandbox = Sandbox::new(most, compilation, WasiHttp03::of(config.wasi_http_03));
+    let largest = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
+    let room = Room { jobs: most, memory: largest };
+    let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {
         Allocation::Pooled(Resetting::Written) => {}

@@ -103,6 +103,7 @@ impl Refusal {
                 | Fault::QueuedTooLong { .. }
                 | Fault::MemoryTotal { .. }
                 | Fault::DescriptorsTotal { .. }
+                | Fault::NoMemory(_)
                 | Fault::Draining
                 | Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -288,7 +289,10 @@ impl Refusal {
                 headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
             }
             Refusal::Occupied(_)
-            | Refusal::Failed(_, Fault::Draining | Fault::Stopped(StopReason::Shutdown)) => {
+            | Refusal::Failed(
+                _,
+                Fault::Draining | Fault::Stopped(StopReason::Shutdown) | Fault::NoMemory(_),
+            ) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Refusal::Malformed(_)

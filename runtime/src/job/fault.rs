@@ -50,6 +50,8 @@ pub enum Fault {
     CpuExceeded(Duration),
     /// The memory limit, in bytes, was reached and the guest could not go on.
     OutOfMemory(usize),
+    /// The host gave the daemon no more memory for the job: what it said.
+    NoMemory(String),
     /// The component went beyond this many handles, for which its interfaces have no error.
     TooManyHandles(usize),
     /// The client sent more than this many bytes.
@@ -135,6 +137,7 @@ impl Fault {
             | Fault::QueuedTooLong { .. }
             | Fault::MemoryTotal { .. }
             | Fault::DescriptorsTotal { .. }
+            | Fault::NoMemory(_)
             | Fault::Draining
             | Fault::Stopped(_) => Owner::Load,
             Fault::TimedOut(_)
@@ -169,6 +172,7 @@ impl Fault {
             }
             Fault::BadAnswer(_) => "not a valid answer".to_owned(),
             Fault::Host(_) => "internal error: the log says more".to_owned(),
+            Fault::NoMemory(_) => "the host has no memory left for this job: try again".to_owned(),
             other => other.to_string(),
         }
     }
@@ -177,7 +181,7 @@ impl Fault {
     pub fn without_words(&self) -> String {
         match self {
             // Ours, and told in the log alone.
-            Fault::Host(_) => self.to_string(),
+            Fault::Host(_) | Fault::NoMemory(_) => self.to_string(),
             other => other.in_public(),
         }
     }
@@ -187,7 +191,7 @@ impl Fault {
         match self {
             Fault::NotFound(_) => Status::NOT_FOUND,
             Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
-            Fault::OutOfMemory(_) | Fault::MemoryTotal { .. } => Status::OUT_OF_MEMORY,
+            Fault::OutOfMemory(_) | Fault::MemoryTotal { .. } | Fault::NoMemory(_) => Status::OUT_OF_MEMORY,
             Fault::Trapped { .. } | Fault::TooManyHandles(_) => Status::TRAPPED,
             Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
             Fault::Exited { status, .. } => *status,
@@ -218,6 +222,7 @@ impl Fault {
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",
+            Fault::NoMemory(_) => "host_memory",
             Fault::TooManyHandles(_) => "handles_limit",
             Fault::InputTooLarge(_) => "body_limit",
             Fault::InputBroken(_) => "body_broken",
@@ -265,6 +270,12 @@ impl fmt::Display for Fault {
             }
             Fault::OutOfMemory(limit) => {
                 write!(f, "stopped at its memory limit of {limit} bytes (limits.memory)")
+            }
+            Fault::NoMemory(said) => {
+                write!(
+                    f,
+                    "the host gave no more memory: {said}; allow the daemon more (LimitAS= in its unit, `ulimit -v` in a shell, vm.overcommit_memory) or lower `jobs`"
+                )
             }
             Fault::InputTooLarge(limit) => {
                 write!(f, "the request body is larger than the limit of {limit} bytes (limits.body)")

@@ -10,13 +10,13 @@ use wasmtime_wasi::p3;
 
 use super::component::{self, State};
 use super::flavour::{Flavour, Making};
-use super::settings::{self, Stacks};
+use super::settings::{self, Addressing, Room, Stacks, Target};
 use super::ticker::Ticker;
 
-/// The engines, each made for the first component that needs it. The code of one runs in the other.
+/// The engines, each made for the first component that needs it.
 pub(super) struct Engines {
-    /// Jobs that the pool has room for.
-    jobs: u32,
+    /// What each has room for.
+    room: Room,
     /// What the stacks of guests tell.
     stacks: Stacks,
     pooled: Lazy,
@@ -30,15 +30,17 @@ type Lazy = OnceLock<Result<Concurrent, String>>;
 pub(super) struct Concurrent {
     pub(super) engine: Engine,
     pub(super) linker: Linker<State>,
+    /// What its code is made for.
+    pub(super) target: Target,
     /// What code depends on besides its module.
     pub(super) fingerprint: [u8; 32],
     _ticker: Ticker,
 }
 
 impl Engines {
-    /// Makes none yet. Their pool will have room for `jobs` jobs.
-    pub(super) fn new(jobs: u32, stacks: Stacks) -> Engines {
-        Engines { jobs, stacks, pooled: OnceLock::new(), on_demand: OnceLock::new() }
+    /// Makes none yet.
+    pub(super) fn new(room: Room, stacks: Stacks) -> Engines {
+        Engines { room, stacks, pooled: OnceLock::new(), on_demand: OnceLock::new() }
     }
 
     /// Returns the engine for a component.
@@ -51,8 +53,10 @@ impl Engines {
     /// wasmtime cannot make it.
     pub(super) fn of(&self, component: &[u8]) -> Result<&Concurrent> {
         let made = match Making::of(component) {
-            Making::Whole => self.pooled.get_or_init(|| said(Concurrent::pooled(self.jobs, self.stacks))),
-            Making::Composed => self.on_demand.get_or_init(|| said(Concurrent::on_demand(self.stacks))),
+            Making::Whole => self.pooled.get_or_init(|| said(Concurrent::pooled(self.room, self.stacks))),
+            Making::Composed => {
+                self.on_demand.get_or_init(|| said(Concurrent::on_demand(self.room, self.stacks)))
+            }
         };
         made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
     }
@@ -60,24 +64,29 @@ impl Engines {
 
 impl Concurrent {
     /// Falls back to [`Concurrent::on_demand`] when the host refuses the address space for the pool.
-    fn pooled(jobs: u32, stacks: Stacks) -> Result<Concurrent> {
-        let config = settings::config(Flavour::Concurrent, stacks);
-        let pooled = settings::pooled(&config, settings::concurrent_pool(jobs));
-        pooled.and_then(|(engine, _)| Concurrent::new(engine)).or_else(|why| {
+    fn pooled(room: Room, stacks: Stacks) -> Result<Concurrent> {
+        let target = Concurrent::target(stacks, Addressing::Reserved);
+        let pooled = settings::pooled(&settings::config(target), settings::concurrent_pool(room.jobs));
+        pooled.and_then(|(engine, _)| Concurrent::new(engine, target)).or_else(|why| {
             warn!("the pool for WASI 0.3 cannot be reserved, each of its jobs gets fresh memory, which is slower: {why:#}");
-            Concurrent::on_demand(stacks)
+            Concurrent::on_demand(room, stacks)
         })
     }
 
-    fn on_demand(stacks: Stacks) -> Result<Concurrent> {
-        Concurrent::new(Engine::new(&settings::config(Flavour::Concurrent, stacks))?)
+    fn on_demand(room: Room, stacks: Stacks) -> Result<Concurrent> {
+        let target = Concurrent::target(stacks, Addressing::Compared);
+        Concurrent::new(settings::unpooled(target, room)?, target)
     }
 
-    fn new(engine: Engine) -> Result<Concurrent> {
-        let fingerprint = settings::fingerprint(&engine);
+    fn target(stacks: Stacks, addressing: Addressing) -> Target {
+        Target { flavour: Flavour::Concurrent, stacks, addressing }
+    }
+
+    fn new(engine: Engine, target: Target) -> Result<Concurrent> {
+        let fingerprint = settings::fingerprint(target)?;
         let linker = linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
-        Ok(Concurrent { engine, linker, fingerprint, _ticker: ticker })
+        Ok(Concurrent { engine, linker, target, fingerprint, _ticker: ticker })
     }
 }
 
@@ -104,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_composed_does_not_share_the_pool() {
-        let engines = Engines::new(2, Stacks::Names);
+        let engines = Engines::new(Room { jobs: 2, memory: 1 << 20 }, Stacks::Names);
         let of = |text: &str| &engines.of(&wat::parse_str(text).unwrap()).unwrap().engine;
 
         let whole = of("(component)");
@@ -116,8 +125,5 @@ mod tests {
         assert!(Engine::same(whole, of("(component)")));
         assert!(whole.pooling_allocator_metrics().is_some());
         assert!(composed.pooling_allocator_metrics().is_none());
-        let fingerprints = [&engines.pooled, &engines.on_demand]
-            .map(|lazy| lazy.get().unwrap().as_ref().unwrap().fingerprint);
-        assert_eq!(fingerprints[0], fingerprints[1]);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wasmtime::{ResourceLimiter, Result};
 
 use super::settings::COMPONENT;
+use super::trap;
 use crate::budget::Portion;
 use crate::job::{Fault, Needs, Usage};
 
@@ -18,6 +19,8 @@ pub(super) const TABLE_ELEMENT: usize = 8;
 pub(super) struct Meter {
     used: usize,
     most: usize,
+    /// What was granted last, in bytes.
+    granted: usize,
     refused: Option<Refused>,
     /// Told of every growth, which is a few times in the life of a job.
     usage: Arc<Usage>,
@@ -27,24 +30,27 @@ pub(super) struct Meter {
 }
 
 /// What a guest was refused memory by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(PartialEq, Eq, Debug)]
 enum Refused {
     /// Its own limit.
     Own,
     /// What all jobs share is in use.
     Shared,
+    /// The host has none for what was granted: what it said.
+    Host(String),
 }
 
 impl Meter {
     pub(super) fn new(most: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        Meter { used: 0, most, refused: None, usage, portion }
+        Meter { used: 0, most, granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the fault of a guest that trapped, if it was ever refused memory: this is why.
     pub(super) fn fault(&self) -> Option<Fault> {
-        Some(match self.refused? {
+        Some(match self.refused.as_ref()? {
             Refused::Own => Fault::OutOfMemory(self.most),
             Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
+            Refused::Host(said) => Fault::NoMemory(said.clone()),
         })
     }
 
@@ -74,6 +80,7 @@ impl Meter {
             self.refused = Some(Refused::Shared);
             return false;
         }
+        self.granted = total - self.used;
         self.used = total;
         self.usage.hold(total);
         true
@@ -97,6 +104,19 @@ impl ResourceLimiter for Meter {
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT), beyond(desired, maximum)))
+    }
+
+    // A growth that the module forbids by itself fails as well.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        if let Some(said) = trap::shortage(&error) {
+            self.used -= std::mem::take(&mut self.granted);
+            self.refused = Some(Refused::Host(said));
+        }
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        self.memory_grow_failed(error)
     }
 
     // What a component may be made of where there is no pool to say so: what an instance is itself, and

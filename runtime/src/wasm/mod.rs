@@ -39,4 +39,4 @@ pub use files::{Files, Mounted};
 pub use flavour::Flavour;
 pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source, WasiHttp03};
-pub use settings::{Resetting, Stacks};
+pub use settings::{Addressing, Resetting, Room, Stacks, Target};

@@ -18,7 +18,7 @@ use super::concurrent::{Concurrent, Engines};
 use super::core::{self, CoreCode};
 use super::flavour::{Asynchronous, Flavour};
 use super::layer::Layer;
-use super::settings::{self, Resetting, Stacks};
+use super::settings::{self, Addressing, Resetting, Room, Stacks, Target};
 use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
 use super::{component, proxy, trap};
@@ -33,6 +33,8 @@ pub struct Sandbox {
     places: Arc<Budget>,
     allocation: Allocation,
     compilation: Compilation,
+    /// What its code is made for.
+    target: Target,
     /// What code depends on besides its module.
     fingerprint: [u8; 32],
     _ticker: Ticker,
@@ -74,7 +76,8 @@ pub struct Source {
 pub enum Allocation {
     /// From a pool that is reserved once: the fast way.
     Pooled(Resetting),
-    /// From the kernel, for each job, because the pool could not be had: about eight times slower.
+    /// From the kernel, for each job, because the pool could not be had: about eight times slower, and each
+    /// access is compared with the end of the memory.
     OnDemand(String),
 }
 
@@ -99,27 +102,33 @@ enum Kind<'a> {
 }
 
 impl Sandbox {
-    /// Makes a sandbox for up to `jobs` jobs at once.
+    /// Makes a sandbox.
     ///
     /// Falls back to [`Allocation::OnDemand`] when the host refuses the address space for the pool,
     /// as containers and `ulimit -v` do.
     ///
     /// # Errors
     /// wasmtime does not run on this host at all.
-    pub fn new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> anyhow::Result<Sandbox> {
-        Sandbox::try_new(jobs, compilation, http_03).map_err(trap::ours)
+    pub fn new(room: Room, compilation: Compilation, http_03: WasiHttp03) -> anyhow::Result<Sandbox> {
+        Sandbox::try_new(room, compilation, http_03).map_err(trap::ours)
     }
 
-    fn try_new(jobs: u32, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
-        let waiting = jobs.div_ceil(4);
+    fn try_new(room: Room, compilation: Compilation, http_03: WasiHttp03) -> Result<Sandbox> {
+        let waiting = room.jobs.div_ceil(4);
         let places = Budget::new(usize::try_from(waiting)?);
+        let room = Room { jobs: room.jobs + waiting, ..room };
         let stacks = compilation.stacks;
-        let config = settings::config(Flavour::Sequential, stacks);
-        let (engine, allocation) = match settings::pooled(&config, settings::pool(jobs + waiting)) {
-            Ok((engine, resetting)) => (engine, Allocation::Pooled(resetting)),
-            Err(refusal) => (Engine::new(&config)?, Allocation::OnDemand(format!("{refusal:#}"))),
+        let reserved = Target { flavour: Flavour::Sequential, stacks, addressing: Addressing::Reserved };
+        let pooled = settings::pooled(&settings::config(reserved), settings::pool(room.jobs));
+        let (engine, target, allocation) = match pooled {
+            Ok((engine, resetting)) => (engine, reserved, Allocation::Pooled(resetting)),
+            Err(refusal) => {
+                let compared = Target { addressing: Addressing::Compared, ..reserved };
+                let engine = settings::unpooled(compared, room)?;
+                (engine, compared, Allocation::OnDemand(format!("{refusal:#}")))
+            }
         };
-        let fingerprint = settings::fingerprint(&engine);
+        let fingerprint = settings::fingerprint(target)?;
         let core = core::linker(&engine)?;
         let component = component::linker(&engine)?;
         let ticker = Ticker::start(engine.weak()).context("start the ticker thread")?;
@@ -130,10 +139,11 @@ impl Sandbox {
             places,
             allocation,
             compilation,
+            target,
             fingerprint,
             _ticker: ticker,
             http_03,
-            engines: Engines::new(jobs + waiting, stacks),
+            engines: Engines::new(room, stacks),
         })
     }
 
@@ -154,13 +164,13 @@ impl Sandbox {
 
     fn try_compile(&self, source: &Source) -> Result<Code> {
         let kind = self.kind(&source.bytes)?;
-        let Compilation { compiler, cache, stacks } = &self.compilation;
-        let (fingerprint, flavour) = match &kind {
-            Kind::Core | Kind::Component => (&self.fingerprint, Flavour::Sequential),
-            Kind::Service(Concurrent { fingerprint, .. }) => (fingerprint, Flavour::Concurrent),
+        let Compilation { compiler, cache, .. } = &self.compilation;
+        let (fingerprint, target) = match &kind {
+            Kind::Core | Kind::Component => (&self.fingerprint, self.target),
+            Kind::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
         };
         let Some(cache) = cache else {
-            return self.link(&kind, &compiler.compile(flavour, *stacks, &source.bytes)?);
+            return self.link(&kind, &compiler.compile(target, &source.bytes)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
@@ -171,7 +181,7 @@ impl Sandbox {
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(flavour, *stacks, &source.bytes)?;
+        let artifact = compiler.compile(target, &source.bytes)?;
         let code = self.link(&kind, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
@@ -276,7 +286,8 @@ mod tests {
     use crate::wasm::sealed::Sealed;
 
     fn refusal(bytes: &[u8]) -> String {
-        let sandbox = Sandbox::new(1, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
+        let room = Room { jobs: 1, memory: 128 << 20 };
+        let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
         let linked = sandbox.kind(bytes).and_then(|kind| {
             // Not by a child: this program is none.
             let code = Sealed::of(&precompile(&sandbox.engine, bytes)?)?;

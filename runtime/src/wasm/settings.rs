@@ -3,6 +3,7 @@
 use std::hash::{Hash as _, Hasher};
 use std::num::NonZeroUsize;
 
+use rustix::process::{Resource, getrlimit};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
@@ -33,8 +34,39 @@ impl Stacks {
     }
 }
 
-/// The settings that all engines of a flavour share, and so all that machine code depends on.
-pub(super) fn config(flavour: Flavour, stacks: Stacks) -> Config {
+/// How an access beyond the end of a memory is found out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Addressing {
+    /// Whatever a guest can name lies within 6 GiB of address space that are the memory's own, and faults
+    /// where there is no memory: nothing is compared. The fast way.
+    Reserved,
+    /// Each access is compared with the end of the memory, which takes no more address space than it may
+    /// come to: for hosts that have little of it.
+    Compared,
+}
+
+/// What machine code is made for, besides the processor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// What stores of its engine can do.
+    pub flavour: Flavour,
+    /// What the stacks of guests tell.
+    pub stacks: Stacks,
+    /// How accesses are bounded.
+    pub addressing: Addressing,
+}
+
+/// What a sandbox has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Room {
+    /// Jobs at once.
+    pub jobs: u32,
+    /// Bytes of memory that one of them may have at the most, as far as is known.
+    pub memory: usize,
+}
+
+/// The settings that all engines for a target share, and so all that machine code depends on.
+pub(super) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
     let details = match stacks {
         Stacks::Names => WasmBacktraceDetails::Disable,
         Stacks::Lines => WasmBacktraceDetails::Enable,
@@ -45,7 +77,6 @@ pub(super) fn config(flavour: Flavour, stacks: Stacks) -> Config {
         // Half of the fiber is left for host frames: an overflow there would abort the process.
         .max_wasm_stack(512 << 10)
         .async_stack_size(1 << 20)
-        .memory_guard_size(2 << 30)
         .memory_init_cow(true)
         // On by default: it gives each store the tables of the async component model, which most
         // modules do not use, and lets in components that do.
@@ -55,7 +86,28 @@ pub(super) fn config(flavour: Flavour, stacks: Stacks) -> Config {
         .wasm_multi_memory(true)
         .wasm_backtrace_details(details)
         .wasm_backtrace_max_frames(NonZeroUsize::new(20));
+    match addressing {
+        Addressing::Reserved => config.memory_guard_size(2 << 30),
+        // A guard that finds out small offsets, which most are, for a page of WebAssembly.
+        Addressing::Compared => {
+            config.memory_reservation(0).memory_guard_size(64 << 10).guard_before_linear_memory(false)
+        }
+    };
     config
+}
+
+/// Makes an engine without a pool, whose memories are reserved as large as they may become where that
+/// leaves address space for all jobs, and are moved when they outgrow less.
+///
+/// # Errors
+/// wasmtime does not run on this host.
+pub(super) fn unpooled(target: Target, room: Room) -> Result<Engine> {
+    // As little as is worth moving a memory for.
+    const LEAST: u64 = 1 << 20;
+    // The other half is for what there is besides the memories of jobs.
+    let share = getrlimit(Resource::As).current.map(|most| most / 2 / u64::from(room.jobs.max(1)));
+    let growth = share.unwrap_or(u64::MAX).min(room.memory as u64).max(LEAST);
+    Engine::new(config(target).memory_reservation_for_growth(growth))
 }
 
 /// The most that one component is made of: in a pool, and without one.
@@ -151,14 +203,19 @@ pub(super) fn pooled(config: &Config, mut pool: PoolingAllocationConfig) -> Resu
     Ok((engine(pool.pagemap_scan(Enabled::No))?, Resetting::Whole))
 }
 
-/// Digests all that machine code depends on besides its module: wasmtime and its settings, the
-/// processor's features, and our own version.
-pub(super) fn fingerprint(engine: &Engine) -> [u8; 32] {
+/// Digests all that machine code for a target depends on besides its module: wasmtime and its settings,
+/// the processor's features, and our own version.
+///
+/// # Errors
+/// wasmtime does not run on this host.
+pub(super) fn fingerprint(target: Target) -> Result<[u8; 32]> {
+    // Not those of the engine that runs it: how much is reserved for growth is nothing to the code.
+    let engine = Engine::new(&config(target))?;
     let mut hasher = Fingerprint(Sha256::new_with_prefix(concat!("portcullis ", env!("CARGO_PKG_VERSION"))));
     // In 48.0.8: triple, Cranelift's flags, those of the processor, tunables, features, version
     // (wasmtime's src/compile/code_builder.rs).
     engine.precompile_compatibility_hash().hash(&mut hasher);
-    hasher.0.finalize().into()
+    Ok(hasher.0.finalize().into())
 }
 
 /// Gives what is hashed to SHA-256: std's hashers have 64 bits and change with its versions.
@@ -179,42 +236,64 @@ impl Hasher for Fingerprint {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_engine_without_a_pool_compiles_for_one_with_it() {
-        let mut pooled = config(Flavour::Sequential, Stacks::Names);
-        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(2)));
-        let mut single = config(Flavour::Sequential, Stacks::Names);
-        single.parallel_compilation(false);
-        let mut other = config(Flavour::Sequential, Stacks::Names);
-        other.epoch_interruption(false);
+    const TARGET: Target =
+        Target { flavour: Flavour::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
 
-        let of = |config| fingerprint(&Engine::new(&config).unwrap());
-        let pooled = of(pooled);
-
-        assert_eq!(of(single), pooled);
-        assert_ne!(of(other), pooled);
+    fn hashed(engine: &Engine) -> [u8; 32] {
+        let mut hasher = Fingerprint(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.0.finalize().into()
     }
 
     #[test]
-    fn code_for_concurrent_stores_is_not_ours() {
-        let of = |flavour| fingerprint(&Engine::new(&config(flavour, Stacks::Names)).unwrap());
+    fn code_of_a_compiler_is_for_a_pool() {
+        let mut single = config(TARGET);
+        single.parallel_compilation(false);
+        let mut other = config(TARGET);
+        other.epoch_interruption(false);
 
-        assert_ne!(of(Flavour::Concurrent), of(Flavour::Sequential));
+        let (pooled, _) = pooled(&config(TARGET), pool(2)).unwrap();
+
+        assert_eq!(hashed(&Engine::new(&single).unwrap()), hashed(&pooled));
+        assert_ne!(hashed(&Engine::new(&other).unwrap()), hashed(&pooled));
+    }
+
+    #[test]
+    fn code_that_compares_runs_whatever_is_reserved_for_growth() {
+        let compared = Target { addressing: Addressing::Compared, ..TARGET };
+        let module = wat::parse_str("(module (memory 1))").unwrap();
+        let code = Engine::new(&config(compared)).unwrap().precompile_module(&module).unwrap();
+
+        for memory in [1, 64 << 20] {
+            let engine = unpooled(compared, Room { jobs: 1, memory }).unwrap();
+            // SAFETY: `precompile_module` has returned it just now.
+            unsafe { wasmtime::Module::deserialize(&engine, &code) }.unwrap();
+        }
+        let reserved = unpooled(TARGET, Room { jobs: 1, memory: 1 }).unwrap();
+        // SAFETY: as above.
+        assert!(unsafe { wasmtime::Module::deserialize(&reserved, &code) }.is_err());
+    }
+
+    #[test]
+    fn code_for_another_target_is_not_ours() {
+        let others = [
+            Target { flavour: Flavour::Concurrent, ..TARGET },
+            Target { addressing: Addressing::Compared, ..TARGET },
+        ];
+
+        for other in others {
+            assert_ne!(fingerprint(other).unwrap(), fingerprint(TARGET).unwrap(), "{other:?}");
+        }
     }
 
     #[test]
     fn a_component_of_the_async_model_is_for_the_other_engine() {
         let component = wat::parse_str("(component (type (stream u8)))").unwrap();
 
-        let refusal = Engine::new(&config(Flavour::Sequential, Stacks::Names))
-            .unwrap()
-            .precompile_component(&component)
-            .unwrap_err();
+        let refusal = Engine::new(&config(TARGET)).unwrap().precompile_component(&component).unwrap_err();
 
         assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
-        Engine::new(&config(Flavour::Concurrent, Stacks::Names))
-            .unwrap()
-            .precompile_component(&component)
-            .unwrap();
+        let concurrent = Target { flavour: Flavour::Concurrent, ..TARGET };
+        Engine::new(&config(concurrent)).unwrap().precompile_component(&component).unwrap();
     }
 }

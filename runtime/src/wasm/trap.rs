@@ -1,6 +1,7 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use rustix::io::Errno;
+use wasmtime::{FrameInfo, OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::handles;
@@ -29,7 +30,11 @@ pub(super) fn conclude(
         Err(error) => error,
     };
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return Ok(Status::from(exit.0));
+        return match meter.fault() {
+            // It gave up for want of memory that is within its limits.
+            Some(fault @ Fault::NoMemory(_)) if exit.0 != 0 => Err(fault),
+            Some(_) | None => Ok(Status::from(exit.0)),
+        };
     }
     // A fault that one of our own streams raised while the guest used it.
     let error = match error.downcast::<Fault>() {
@@ -38,6 +43,12 @@ pub(super) fn conclude(
     };
     if let Some(fault) = meter.fault() {
         return Err(fault);
+    }
+    // No guest ran that could have a stack: its instance could not be made.
+    if error.downcast_ref::<WasmBacktrace>().is_none()
+        && let Some(said) = shortage(&error)
+    {
+        return Err(Fault::NoMemory(said));
     }
     if handles::is_exceeded(&error) {
         return Err(Fault::TooManyHandles(handles));
@@ -52,6 +63,18 @@ pub(super) fn conclude(
         // Words of the guest may be in it.
         None => Fault::trapped(format_args!("{:#}", error.root_cause()), stack),
     })
+}
+
+/// Finds in an error that the host has no memory left for us - address space, mappings, pages - and
+/// returns what it said.
+pub(super) fn shortage(error: &wasmtime::Error) -> Option<String> {
+    let is_shortage = |cause: &(dyn std::error::Error + 'static)| {
+        let code = cause.downcast_ref::<Errno>().copied();
+        let code = code.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+        // mprotect(2) and mmap(2); pages that are locked in memory have a limit of their own.
+        matches!(code, Some(Errno::NOMEM | Errno::AGAIN)) || cause.is::<OutOfMemory>()
+    };
+    error.chain().any(is_shortage).then(|| format!("{error:#}"))
 }
 
 /// Takes an error of wasmtime's out of this layer, with all its causes in one line.

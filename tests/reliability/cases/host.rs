@@ -146,6 +146,15 @@ fn faults() -> Vec<Case> {
             ..case(94, "no memory left on the host", "guests are refused it; serving goes on", &[])
         },
         case(
+            112,
+            "little address space, or none left for a job",
+            "jobs run; 503 beyond, and no handler is blamed",
+            &[
+                "cramped::jobs_at_once_run_in_little_address_space",
+                "cramped::a_job_that_the_host_has_no_memory_for_is_no_failure_of_its_handler",
+            ],
+        ),
+        case(
             95,
             "secrets in core dumps and logs",
             "no dumps, no values",

@@ -14,11 +14,11 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::{CONCURRENT, LARGEST_CODE, LINES, VERB, reason};
+use super::{COMPARED, CONCURRENT, LARGEST_CODE, LINES, VERB, reason};
 use crate::confine::Held;
 use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
-use crate::wasm::settings::Stacks;
+use crate::wasm::settings::{Addressing, Stacks, Target};
 
 /// How long a child may take by the clock. What bounds a module is its CPU time: it runs at the least
 /// priority, and a host that is busy is not the module's fault. This ends one that hangs.
@@ -28,10 +28,10 @@ const WALL: Duration = Duration::from_secs(300);
 const COMPLAINT: u64 = 4 << 10;
 
 /// Compiles a module in a child.
-pub(super) fn compile(program: &Path, flavour: Flavour, stacks: Stacks, wasm: &[u8]) -> Result<Sealed> {
+pub(super) fn compile(program: &Path, target: Target, wasm: &[u8]) -> Result<Sealed> {
     let deadline = Instant::now() + WALL;
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
-    let mut worker = Worker::spawn(program, flavour, stacks, wasm.file()?)?;
+    let mut worker = Worker::spawn(program, target, wasm.file()?)?;
     let code = worker.read(deadline)?;
     let status = worker.wait(deadline)?;
     if status.success() {
@@ -50,7 +50,8 @@ struct Worker {
 impl Worker {
     /// Starts a child that has the module, and nothing else that is ours: not our environment, not
     /// our directory, not our terminal's signals, no descriptor besides its three streams.
-    fn spawn(program: &Path, flavour: Flavour, stacks: Stacks, wasm: File) -> Result<Worker> {
+    fn spawn(program: &Path, target: Target, wasm: File) -> Result<Worker> {
+        let Target { flavour, stacks, addressing } = target;
         let flavour = match flavour {
             Flavour::Sequential => None,
             Flavour::Concurrent => Some(CONCURRENT),
@@ -59,7 +60,11 @@ impl Worker {
             Stacks::Names => None,
             Stacks::Lines => Some(LINES),
         };
-        let flags = [flavour, stacks].into_iter().flatten().map(|flag| format!("--{flag}"));
+        let addressing = match addressing {
+            Addressing::Reserved => None,
+            Addressing::Compared => Some(COMPARED),
+        };
+        let flags = [flavour, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
         // The child keeps having them wait: what a terminal or a service manager sends to everybody is for
         // us, with whom the child ends.
         let held = Held::new();

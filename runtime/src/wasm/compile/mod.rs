@@ -17,9 +17,8 @@ use wasmtime::{Engine, Result};
 
 use self::slots::Slots;
 use super::artifact::Artifact;
-use super::flavour::Flavour;
 use super::layer::Layer;
-use super::settings::Stacks;
+use super::settings::Target;
 
 /// The verb by which a program of ours is told to be the child.
 pub const VERB: &str = "compile-worker";
@@ -29,6 +28,9 @@ pub const CONCURRENT: &str = "concurrent";
 
 /// What tells the child that the code is to hold the files and lines that it was made of.
 pub const LINES: &str = "lines";
+
+/// What tells the child that the code is to compare each access with the end of its memory.
+pub const COMPARED: &str = "compared";
 
 /// Bytes of the largest machine code.
 const LARGEST_CODE: u64 = 512 << 20;
@@ -48,15 +50,15 @@ impl Compiler {
         Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() }
     }
 
-    /// Compiles a module for an engine of this flavour. Blocks for as long as that takes, which is
+    /// Compiles a module for a target. Blocks for as long as that takes, which is
     /// bounded.
     ///
     /// # Errors
     /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
-    pub(super) fn compile(&self, flavour: Flavour, stacks: Stacks, wasm: &[u8]) -> Result<Artifact> {
+    pub(super) fn compile(&self, target: Target, wasm: &[u8]) -> Result<Artifact> {
         scan::look(wasm)?;
         let _slot = self.slots.take();
-        let code = child::compile(&self.program, flavour, stacks, wasm)?;
+        let code = child::compile(&self.program, target, wasm)?;
         // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
         // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).
         Ok(unsafe { Artifact::trust(code) })

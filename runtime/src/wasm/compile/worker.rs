@@ -11,7 +11,7 @@ use wasmtime::Engine;
 
 use super::{LARGEST, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
-use crate::wasm::{Flavour, Stacks, settings, trap};
+use crate::wasm::{Target, settings, trap};
 
 /// CPU time that compiling may take.
 pub(super) const CPU: Duration = Duration::from_secs(30);
@@ -25,17 +25,17 @@ const DESCRIPTORS: u64 = 16;
 /// Steps of priority below the daemon's, nice(2): a core that serves gives a tenth to compiling.
 const NICE: i32 = 10;
 
-/// Compiles the module on stdin for an engine of this flavour and writes its code to stdout.
+/// Compiles the module on stdin for a target and writes its code to stdout.
 ///
 /// # Errors
 /// The limits cannot be set, or the module cannot be compiled.
-pub fn work(flavour: Flavour, stacks: Stacks) -> anyhow::Result<()> {
+pub fn work(target: Target) -> anyhow::Result<()> {
     close_inherited();
     confine().context("limit the compiler")?;
     give_up();
     // One thread: what a module costs is then the same on every host, threads take memory of their
     // own, and the parent runs several of us.
-    let mut config = settings::config(flavour, stacks);
+    let mut config = settings::config(target);
     config.parallel_compilation(false);
     let mut wasm = Vec::new();
     std::io::stdin().lock().take(LARGEST as u64 + 1).read_to_end(&mut wasm).context("read the module")?;
