@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, figure, finish, found, portcullis, until};
+use crate::harness::{
+    Client, Daemon, PATIENCE, Program, Setup, figure, finish, found, portcullis, until, within,
+};
 use crate::lifecycle::hello;
 
 /// Descriptors that jobs hold, as the metrics tell.
@@ -68,6 +70,26 @@ fn a_handler_that_opens_all_it_can_locks_nobody_out() {
 }
 
 #[test]
+fn handlers_that_do_nothing_hold_no_threads() {
+    let reads = Program::text().await_file("f").say("read\n").wasm();
+    let handlers =
+        (0..10).fold(operated(""), |setup, number| setup.handler(&format!("h{number}"), MOUNTS, &reads));
+    let daemon = handlers.start();
+    let threads = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "files").count()
+    };
+    assert_eq!(daemon.get("/h3").text(), "read\n");
+
+    // Ten seconds after the last job, and as long again for what a look just missed.
+    within(Duration::from_secs(60), "no thread is left", || (threads() == 0).then_some(()));
+
+    assert_eq!(daemon.get("/h3").text(), "read\n");
+    assert!((1..=2).contains(&threads()), "{}", threads());
+}
+
+#[test]
 fn a_job_that_closes_its_files_can_open_others() {
     if !found(&["prlimit"], "util-linux") {
         return;
@@ -90,7 +112,7 @@ fn a_job_that_closes_its_files_can_open_others() {
     waiting.head();
     assert_eq!(waiting.chunk(), b"closed\n");
     // One for the next, beside what it has from its start.
-    daemon.counted(DESCRIPTORS, &[], 4.0);
+    daemon.counted(DESCRIPTORS, &[], 3.0);
 }
 
 #[test]

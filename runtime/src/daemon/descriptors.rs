@@ -97,10 +97,7 @@ impl Most {
 
 /// Says how many descriptors a job of a handler may hold.
 fn of_job(handler: &HandlerConfig) -> usize {
-    let files = match handler.mounts.len() {
-        0 => 0,
-        mounts => Files::held_by_job(mounts) + handler.limits.handles,
-    };
+    let files = if handler.mounts.is_empty() { 0 } else { Files::held_by_job() + handler.limits.handles };
     let calls = if handler.outbound.allow.is_empty() { 0 } else { handler.limits.outbound.at_once };
     files + calls
 }

@@ -1,23 +1,19 @@
 //! The mounts of one handler, held open, and the threads that read and write what is in them.
 
-use std::future::poll_fn;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Context;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{FileType, Stat, fstat};
-use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::warn;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use super::charged::{self, Charged};
 use super::module::Wasi;
+use super::threads::{Lease, Threads};
 use super::{handles, trap};
 use crate::confine::{Ground, Reach, Untrusted};
-use crate::job::{Access, Mount, Usage};
+use crate::job::{Access, Fault, Mount};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
 const AT_ONCE: usize = 64;
@@ -103,37 +99,30 @@ impl Mounted {
 pub struct Files {
     mounted: Arc<Mounted>,
     granted: WasiFilesystemCtx,
-    pool: Arc<Pool>,
-}
-
-/// The threads.
-struct Pool {
-    /// None only while it is dropped.
-    runtime: Option<Runtime>,
-    handle: Handle,
+    threads: Threads,
 }
 
 impl Files {
-    /// Says how many descriptors a handler with so many mounts holds while none of its jobs runs.
+    /// Says how many descriptors a handler with so many mounts holds, those of its threads among them.
     pub fn held_idle(mounts: usize) -> usize {
         // Each mount for the kernel and for guests; the ruleset, and of the threads' runtime epoll twice,
         // its waker and the pipe of signals.
         2 * mounts + 5
     }
 
-    /// Says how many descriptors a job that sees so many mounts holds before it opens anything.
-    pub fn held_by_job(mounts: usize) -> usize {
-        handles::base(mounts)
+    /// Says how many descriptors a job is given before it opens anything.
+    pub fn held_by_job() -> usize {
+        handles::TRANSIENT
     }
 
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
-    /// There is no `/proc`, or the host has no thread left.
+    /// There is no `/proc`.
     pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
         let granted = mounted.granted()?;
-        let pool = Pool::new(mounted.ground(), jobs.clamp(1, AT_ONCE))?;
-        Ok(Files { mounted, granted, pool: Arc::new(pool) })
+        let threads = Threads::new(mounted.ground(), jobs.clamp(1, AT_ONCE));
+        Ok(Files { mounted, granted, threads })
     }
 
     pub(super) fn mounts(&self) -> &[Mount] {
@@ -142,62 +131,12 @@ impl Files {
 
     /// Grants the mounts to one job, whose file operations are those threads' from then on. Opens
     /// nothing.
-    pub(super) fn grant(&self) -> (Wasi, Threads) {
-        (Wasi::with(self.granted.clone()), Threads(self.pool.clone()))
-    }
-}
-
-/// Keeps the threads of a job's files for as long as it runs.
-pub(super) struct Threads(Arc<Pool>);
-
-impl Threads {
-    /// Runs a job such that whatever blocks in it blocks one of these threads, whose time on a
-    /// processor is charged to it.
     ///
-    /// # Cancel safety
-    /// That of the job.
-    pub(super) async fn run<F: Future>(&self, usage: Arc<Usage>, job: F) -> F::Output {
-        // wasmtime-wasi blocks in whatever runtime it finds itself in. The job is polled where it
-        // was, by the daemon's workers.
-        let mut job = pin!(job);
-        let mut charged = Charged::new(usage);
-        poll_fn(|context| {
-            let _here = self.0.handle.enter();
-            job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker())))
-        })
-        .await
-    }
-}
-
-impl Pool {
-    fn new(ground: Option<Ground>, most: usize) -> Result<Pool> {
-        let start = move || {
-            // It was tried before; then this is for want of memory, and a second wall at that.
-            if let Some(Err(refusal)) = ground.as_ref().map(Ground::confine) {
-                warn!("a thread for files is not confined: {refusal:#}");
-            }
-            charged::begin();
-        };
-        let runtime = Builder::new_multi_thread()
-            // For the timers and sockets of jobs, which nobody else would look at.
-            .worker_threads(1)
-            .max_blocking_threads(most)
-            .thread_name("files")
-            .on_thread_start(start)
-            .enable_all()
-            .build()
-            .context("start a thread for files")?;
-        let handle = runtime.handle().clone();
-        Ok(Pool { runtime: Some(runtime), handle })
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // Not waited for: an operation that hangs is why there are threads apart.
-            runtime.shutdown_background();
-        }
+    /// # Errors
+    /// The host has no thread or descriptor left for them.
+    pub(super) fn grant(&self) -> Result<(Wasi, Lease), Fault> {
+        let threads = self.threads.lease().map_err(Fault::Host)?;
+        Ok((Wasi::with(self.granted.clone()), threads))
     }
 }
 
@@ -227,7 +166,7 @@ mod tests {
         files: &Files,
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (_wasi, threads) = files.grant();
+        let (_wasi, threads) = files.grant().unwrap();
         threads.run(Arc::default(), async { tokio::task::spawn_blocking(attempt).await.unwrap() }).await
     }
 

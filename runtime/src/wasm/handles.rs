@@ -68,12 +68,7 @@ pub(super) fn has_room(table: &mut ResourceTable) -> bool {
 
 /// Descriptors that a call takes for its own duration: a directory that is read, a file that is opened
 /// to be looked at.
-const TRANSIENT: usize = 2;
-
-/// Says how many descriptors a job has from its start that sees so many mounts.
-pub(super) fn base(mounts: usize) -> usize {
-    mounts + TRANSIENT
-}
+pub(super) const TRANSIENT: usize = 2;
 
 /// The file descriptors that a job holds, out of what all jobs share.
 pub(super) struct Opened {
@@ -81,6 +76,8 @@ pub(super) struct Opened {
     portion: Option<Portion>,
     /// What it has from its start.
     base: usize,
+    /// Mounts, which stand in the table of a core module and are open for all jobs of the handler.
+    mounts: usize,
     /// At least as many as are open besides, up to the next count.
     open: usize,
     /// How many were closed since then.
@@ -90,9 +87,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(portion: Option<Portion>) -> Opened {
+    pub(super) fn new(portion: Option<Portion>, mounts: usize) -> Opened {
         let base = portion.as_ref().map_or(0, Portion::units);
-        Opened { portion, base, open: 0, closed: 0, files: Vec::new() }
+        Opened { portion, base, mounts, open: 0, closed: 0, files: Vec::new() }
     }
 
     /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
@@ -131,7 +128,7 @@ impl Opened {
 
     /// Reports whether a core module may open one more. All that it has open stands in its table.
     pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
-        let mounts = self.mounts();
+        let mounts = self.mounts;
         self.has_room(|_| opened_in(table, mounts))
     }
 
@@ -142,18 +139,13 @@ impl Opened {
 
     /// Notes that a core module has closed one.
     pub(super) fn close_in(&mut self, table: &mut ResourceTable) {
-        let mounts = self.mounts();
+        let mounts = self.mounts;
         self.close(|_| opened_in(table, mounts));
     }
 
     /// Notes that a component has closed one.
     pub(super) fn close_for_component(&mut self) {
         self.close(still_open);
-    }
-
-    /// Returns how many mounts stand in the table of a core module, which are not counted with what it opens.
-    fn mounts(&self) -> usize {
-        self.base.saturating_sub(TRANSIENT)
     }
 
     /// Notes that a core module has opened one.
@@ -221,7 +213,7 @@ mod tests {
     #[test]
     fn descriptors_are_taken_as_files_are_opened_and_given_back_as_they_are_closed() {
         let budget = crate::budget::Budget::new(80);
-        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3));
+        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3), 1);
         let mut files: Vec<_> = (0..)
             .map_while(|_| {
                 let file = Arc::new(tempfile::tempfile().unwrap());

@@ -32,6 +32,7 @@ mod service;
 mod settings;
 mod speaker;
 mod stdio;
+mod threads;
 mod ticker;
 mod trap;
 

@@ -86,7 +86,7 @@ impl Module {
 
     /// Runs a job with the files it is granted.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
-        let (wasi, threads) = files.grant();
+        let (wasi, threads) = files.grant()?;
         threads.run(job.usage.clone(), self.run_with(|| wasi, job)).await
     }
 
@@ -134,7 +134,7 @@ impl Handler for Module {
         Needs {
             // One that wants more than it may have is told so when it is made.
             memory: if waits { 0 } else { self.memory.min(limits.memory) },
-            descriptors: self.files.as_ref().map_or(0, |files| Files::held_by_job(files.mounts().len())),
+            descriptors: self.files.as_ref().map_or(0, |_| Files::held_by_job()),
         }
     }
 
@@ -152,7 +152,7 @@ impl Handler for Module {
                 let Some(files) = &self.files else {
                     return self.prove_with(bare(), &limits).await;
                 };
-                let (wasi, threads) = files.grant();
+                let (wasi, threads) = files.grant()?;
                 threads.run(Arc::default(), self.prove_with(wasi, &limits)).await
             };
             match timeout(PROOF, proof).await {
@@ -206,12 +206,12 @@ pub(super) fn metered(job: &mut Job) -> (Meter, Opened) {
     let (memory, descriptors) =
         job.allotment.take().map(|allotment| (allotment.memory, allotment.descriptors)).unzip();
     let meter = Meter::new(job.entry.limits.memory, job.usage.clone(), memory);
-    (meter, Opened::new(descriptors))
+    (meter, Opened::new(descriptors, job.entry.handler.mounts().len()))
 }
 
 /// Makes what counts the memory of an instance that is no job's.
 pub(super) fn unmetered(limits: &Limits) -> (Meter, Opened) {
-    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None))
+    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None, 0))
 }
 
 /// Returns the bytes that an instance is made with, or somewhat more: of its memories, as of its tables,
