@@ -140,12 +140,10 @@ impl Look {
             }
             Payload::TableSection(section) => {
                 within(section.count(), TABLES, "tables")?;
-                parts.tables.add(section.count().into())?;
                 each(section.clone(), |table| start.table(&table, parts))
             }
             Payload::MemorySection(section) => {
                 within(section.count(), MEMORIES, "memories")?;
-                parts.memories.add(section.count().into())?;
                 each(section.clone(), |memory| {
                     start.memory(memory.initial);
                     Ok(())

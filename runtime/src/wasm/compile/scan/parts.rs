@@ -58,10 +58,8 @@ parts! {
     imports: 100_000 "imports",
     exports: 100_000 "exports",
     globals: 100_000 "globals",
-    tables: 1_000 "tables",
     /// Each may become four bytes of the code, whoever sets how many of them.
     slots: 500_000 "elements of tables at first",
-    memories: 1_000 "memories",
     elements: 100_000 "element segments",
     items: 1_000_000 "items of element segments",
     data: 100_000 "data segments",
