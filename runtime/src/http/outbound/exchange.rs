@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONNECTION, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -25,11 +25,11 @@ use crate::net::outbound::{Channel, Origin};
 /// Longer than any job runs, and no clock overflows with it.
 pub(super) const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Fields about the connection, which is ours (RFC 9110 §7.6.1).
-const HOP_BY_HOP: [HeaderName; 7] = [
+/// Fields about the connection, which is ours (RFC 9110 §7.6.1). `Trailer` is not among them: it says which
+/// trailers of the request are to arrive (§6.6.2), and hyper sends no others.
+const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     TE,
-    TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
     HeaderName::from_static("keep-alive"),
@@ -221,6 +221,10 @@ pub(super) fn blame(error: &hyper::Error) -> CallError {
         if let Some(own) = own {
             return own.clone();
         }
+        // A server that resets a connection has left it as one that closes it has.
+        if inner.downcast_ref::<io::Error>().is_some_and(|error| has_left(error.kind())) {
+            return CallError::Incomplete;
+        }
         cause = inner.source();
     }
     if error.is_parse_too_large() {
@@ -230,6 +234,12 @@ pub(super) fn blame(error: &hyper::Error) -> CallError {
     } else {
         CallError::Protocol(error.to_string())
     }
+}
+
+/// Reports whether an error says that the other side has left the connection.
+fn has_left(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
 }
 
 impl Counted {

@@ -9,3 +9,6 @@ mod sound;
 pub(super) mod trail;
 
 pub use caller::{Caller, Grant};
+
+#[cfg(test)]
+mod tests;

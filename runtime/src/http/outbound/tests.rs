@@ -1,0 +1,126 @@
+//! Calls over real sockets: what a server gets, and what it does with its connection.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Request};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+
+use super::{Caller, Grant};
+use crate::budget::Budget;
+use crate::job::outbound::{Account, Call, CallBody, CallError, CallLimits, Patience};
+use crate::job::{JobId, Outbound as _};
+use crate::net::outbound::{System, Trust};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// Starts a server, which is given its listener, and a caller that may ask it.
+fn served<T: Send + 'static>(
+    serve: impl FnOnce(&TcpListener) -> T + Send + 'static,
+) -> (Arc<Caller>, String, JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let grant = Grant {
+        name: "one".parse().unwrap(),
+        allow: vec![url.parse().unwrap()],
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        trust: Trust::system(),
+        descriptors: Budget::boundless().nothing(&Arc::default()),
+    };
+    (
+        Arc::new(Caller::new(grant, Arc::new(System::default()), None)),
+        url,
+        thread::spawn(move || serve(&listener)),
+    )
+}
+
+/// Makes a call and reads its answer.
+async fn ask(caller: &Arc<Caller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
+    let account = Arc::new(Account::new(JobId(1), CallLimits::DEFAULT, None));
+    let answer = caller.clone().send(account, Call { request, patience: Patience::default() }).await?;
+    Ok(answer.into_body().collect().await?.to_bytes())
+}
+
+fn empty() -> CallBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Reads from a connection up to a mark.
+fn up_to(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
+    let mut read = Vec::new();
+    while !read.ends_with(mark) {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap() == 0 {
+            break;
+        }
+        read.push(byte[0]);
+    }
+    read
+}
+
+#[tokio::test]
+async fn trailers_that_a_request_announces_arrive() {
+    let (caller, url, server) = served(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head = up_to(&mut stream, b"\r\n\r\n");
+        let rest = up_to(&mut stream, b"\r\n\r\n");
+        stream.write_all(OK).unwrap();
+        (String::from_utf8(head).unwrap(), String::from_utf8(rest).unwrap())
+    });
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", "abc123".parse().unwrap());
+    trailers.insert("x-other", "unannounced".parse().unwrap());
+    let frames = [Ok(Frame::data(Bytes::from_static(b"ping"))), Ok(Frame::trailers(trailers))];
+    let body = StreamBody::new(stream::iter(frames)).boxed_unsync();
+    let request = Request::post(url).header("Trailer", "x-checksum, x-parts").body(body).unwrap();
+
+    assert_eq!(ask(&caller, request).await.unwrap(), "ok");
+
+    let (head, rest) = server.join().unwrap();
+    assert!(head.contains("trailer: x-checksum, x-parts\r\n"), "{head}");
+    assert!(head.contains("transfer-encoding: chunked\r\n"), "{head}");
+    assert_eq!(rest, "4\r\nping\r\n0\r\nx-checksum: abc123\r\n\r\n");
+}
+
+/// Answers a request, then resets the connection as the next one comes: what is not read when a socket is
+/// closed does that.
+fn resetting(listener: &TcpListener) -> TcpListener {
+    let (mut stream, _) = listener.accept().unwrap();
+    up_to(&mut stream, b"\r\n\r\n");
+    stream.write_all(OK).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    listener.try_clone().unwrap()
+}
+
+#[tokio::test]
+async fn a_call_over_a_connection_that_its_server_resets_is_made_once_more() {
+    let (caller, url, server) = served(|listener| {
+        let (mut stream, _) = resetting(listener).accept().unwrap();
+        up_to(&mut stream, b"\r\n\r\n");
+        stream.write_all(OK).unwrap();
+    });
+    let get = || Request::get(&url).body(empty()).unwrap();
+
+    assert_eq!(ask(&caller, get()).await.unwrap(), "ok");
+    assert_eq!(ask(&caller, get()).await.unwrap(), "ok");
+
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_made_twice_breaks_off_with_a_connection_that_is_reset() {
+    let (caller, url, server) = served(resetting);
+
+    assert_eq!(ask(&caller, Request::get(&url).body(empty()).unwrap()).await.unwrap(), "ok");
+    let refused = ask(&caller, Request::post(&url).body(empty()).unwrap()).await;
+
+    assert_eq!(refused.unwrap_err(), CallError::Incomplete);
+    let listener = server.join().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nobody else has come");
+}
