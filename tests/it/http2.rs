@@ -99,6 +99,39 @@ fn a_reset_ends_the_job_at_once() {
     assert_eq!(client.answer(3).status, 200);
 }
 
+/// RFC 9113 §5.1 lets a server close the connection for it; §6.1 asks for this.
+#[test]
+fn data_behind_the_end_of_a_stream_resets_that_stream_alone() {
+    const STREAM_CLOSED: u32 = 5;
+    let daemon = daemon("");
+    let mut frames = begin(&daemon);
+    frames.send(get(1, "/hello"));
+    assert_eq!(frames.answer(1).status, 200);
+
+    frames.send(frame(kind::DATA, flag::END_STREAM, 1, b"more"));
+
+    let reset = frames.next();
+    assert_eq!((reset.kind, reset.stream, reset.code()), (kind::RST_STREAM, 1, STREAM_CLOSED), "{reset:?}");
+    frames.send(get(3, "/hello"));
+    assert_eq!(frames.next().stream, 3);
+}
+
+/// RFC 9113 §8.1 calls such a request malformed. h2 leaves the field out before anybody sees it, so that it does no
+/// harm and cannot be refused.
+#[test]
+fn a_pseudo_field_among_trailers_is_left_out() {
+    let daemon = daemon("");
+    let mut frames = begin(&daemon);
+
+    frames.send(head(1, "POST", "/echo", &[], 0));
+    frames.send(frame(kind::DATA, 0, 1, b"body"));
+    let trailers = block(&[(":method", "DELETE"), (":path", "/other")]);
+    frames.send(frame(kind::HEADERS, flag::END_HEADERS | flag::END_STREAM, 1, &trailers));
+
+    let answer = frames.answer(1);
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"body"[..]));
+}
+
 #[test]
 fn a_client_that_leaves_ends_its_jobs_at_once() {
     let daemon = daemon("");
