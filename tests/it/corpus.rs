@@ -7,6 +7,9 @@ mod targets;
 use std::fs;
 use std::path::Path;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 /// Changes made to each file.
 const CHANGES: usize = 400;
 
@@ -75,6 +78,60 @@ fn any_endpoint() {
 #[test]
 fn any_configuration() {
     replay("config", targets::config);
+}
+
+#[test]
+fn any_configuration_that_is_read_can_be_served() {
+    replay("catalog", targets::catalog);
+}
+
+/// A segment of a path, sound or not.
+fn segment() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-c]{0,3}",
+        "\\{[a-d]\\}",
+        "[a-b]?\\{[a-d]{1,2}\\}[.é-]?[a-b]?",
+        "\\{\\*[a-d]\\}",
+        "\\{\\{[a-b]\\}\\}",
+        "[{}*é.]{0,3}"
+    ]
+}
+
+/// A field of a schedule, sound or not.
+fn field() -> impl Strategy<Value = String> {
+    prop_oneof!["\\*(/[0-9]{1,3})?", "[0-9]{1,5}(-[0-9]{1,5})?(/[0-9]{1,5})?", "[0-9,L#W-]{1,6}", "[A-Z]{3}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn any_routes_are_served_or_refused_by_a_line_each(
+        paths in vec(vec(segment(), 1..30), 1..8),
+        prefix: bool,
+    ) {
+        let route = |path: &Vec<String>| format!("[[route]]\nhandler = \"a\"\npath = {:?}\n", format!("/{}", path.join("/")));
+        let routes: String = paths.iter().map(route).collect();
+        let text = format!("version_prefix = {prefix}\n[handler.a]\nmodule = \"Cargo.toml\"\n{routes}");
+
+        targets::catalog(text.as_bytes());
+    }
+
+    #[test]
+    fn any_schedule_and_limit_is_kept_or_refused_by_a_line(
+        fields in vec(field(), 1..8),
+        number: u128,
+        key in "(time|cpu|memory|body|output|concurrency|queue|queue_time|stderr|stderr_rate|handles)",
+        unit in "(ns|us|ms|s|m|h|KiB|TiB|)",
+    ) {
+        let cron = fields.join(" ");
+        for limit in [format!("\"{number}{unit}\""), (number as u64 >> 1).to_string()] {
+            let text = format!(
+                "[handler.a]\nmodule = \"Cargo.toml\"\nschedule = {cron:?}\nlimits.{key} = {limit}\n"
+            );
+            targets::catalog(text.as_bytes());
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,9 @@ pub struct Capture {
     pub variable: String,
 }
 
+/// The captures of a path at most, a tail not counted: matchit has a letter for each, and panics behind the last.
+const MOST: usize = 25;
+
 /// A path that was checked.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Pattern {
@@ -53,7 +56,12 @@ impl Pattern {
                 pattern.add(name)?;
             }
         }
-        Ok(pattern)
+        match pattern.captures.len() - usize::from(pattern.has_tail) {
+            ..=MOST => Ok(pattern),
+            found => Err(format!(
+                "a path has {MOST} captures at most besides a tail, found {found}: join some of them"
+            )),
+        }
     }
 
     fn add(&mut self, name: &str) -> Result<(), String> {
@@ -115,6 +123,17 @@ mod tests {
         assert_eq!(variables, ["ROUTE_USER_ID", "ROUTE_N", "ROUTE_REST"]);
         assert!(pattern.has_tail);
         assert_eq!(pattern.shape, "/a/{}/img-{}.png/{*}");
+    }
+
+    #[test]
+    fn as_many_captures_as_the_tree_takes_are_a_path_and_one_more_is_a_mistake() {
+        let path =
+            |captures: usize| (0..captures).map(|capture| format!("/{{c{capture}}}")).collect::<String>();
+
+        assert!(Pattern::read(&path(25)).is_ok());
+        assert!(Pattern::read(&format!("{}/{{*rest}}", path(25))).is_ok());
+        let refused = Pattern::read(&path(26)).unwrap_err();
+        assert_eq!(refused, "a path has 25 captures at most besides a tail, found 26: join some of them");
     }
 
     #[test]

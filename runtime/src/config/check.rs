@@ -98,6 +98,9 @@ fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_
             Endpoint::Unix(path) => Endpoint::Unix(base.join(path)),
             other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other,
         });
+        if let Some(Err(message)) = endpoint.as_ref().map(Endpoint::check) {
+            report.add(at.line, &at.key, message);
+        }
         if endpoint.as_ref().is_some_and(|endpoint| !known.insert(endpoint.clone())) {
             report.add(at.line, &at.key, format!("{:?} stands in this list already", at.value));
         }
@@ -144,7 +147,10 @@ fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> 
 /// kernel say who that is.
 pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
     match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
-        Endpoint::Unix(path) => Ok(base.join(path)),
+        Endpoint::Unix(path) => {
+            let path = base.join(path);
+            Endpoint::Unix(path.clone()).check().map(|()| path)
+        }
         Endpoint::Tcp(_) => Err(format!(
             "wanted unix:///PATH/TO.sock, found {text:?}: whoever reaches this socket commands the daemon, and \
              tcp does not say who that is; from afar, forward the socket with `ssh -L`"

@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
@@ -84,10 +85,12 @@ fn probe(At { value: probe, key, line }: &At<file::Probe>, report: &Report<'_>) 
     if probe.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/probe\"");
     }
-    let path = |path: &String| match path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        true => Ok(Some(path.clone())),
-        false => Err(format!("wanted a path and query as a client sends it, found {path:?}")),
+    let path = |path: &String| match path.starts_with('/') && path.parse::<PathAndQuery>().is_ok() {
+        true if path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') => Ok(Some(path.clone())),
+        _ => {
+            let found = path.chars().take(48).collect::<String>();
+            Err(format!("wanted a path and query as a client sends it, found {found:?}"))
+        }
     };
     let status = |scalar: &_| {
         let status = scalar::count(200..=599)(scalar)?;

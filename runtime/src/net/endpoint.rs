@@ -9,6 +9,9 @@ const TCP: &str = "write tcp://ADDR:PORT";
 const UNIX: &str = "write unix:///PATH/TO.sock";
 const FD: &str = "write fd:// for every socket systemd passed, fd://3 or fd://NAME for one";
 
+/// unix(7): `sun_path` has 108 bytes and ends with a NUL. We could bind a longer path; clients could not connect.
+pub(super) const LONGEST_PATH: usize = 107;
+
 /// One address to listen on.
 ///
 /// `Display` writes what `FromStr` reads, so an endpoint survives being printed and read again.
@@ -65,6 +68,23 @@ impl TcpAddress {
     /// The port to bind; 0 lets the kernel choose.
     pub fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl Endpoint {
+    /// Checks that a client can name the address. A relative path has to be made whole before.
+    ///
+    /// # Errors
+    /// The path of a Unix socket is too long.
+    pub fn check(&self) -> Result<(), String> {
+        let Endpoint::Unix(path) = self else { return Ok(()) };
+        match path.as_os_str().len() {
+            ..=LONGEST_PATH => Ok(()),
+            length => Err(format!(
+                "the path {} has {length} bytes and a client can name {LONGEST_PATH} at most: choose a shorter one",
+                path.display()
+            )),
+        }
     }
 }
 

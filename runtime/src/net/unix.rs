@@ -1,6 +1,7 @@
 //! A Unix socket that appears at its path whole: right mode, right group, and listening.
 
 use super::bind::BindOptions;
+use super::endpoint::LONGEST_PATH;
 use super::group;
 use super::occupant::{self, through};
 use super::socket_file::{Lock, SocketFile, open_directory};
@@ -14,8 +15,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
-/// unix(7): `sun_path` has 108 bytes and ends with a NUL. We could bind a longer path; clients could not connect.
-const LONGEST_PATH: usize = 107;
 /// The longest wait for another daemon that binds in the same directory.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The socket's name while nobody should see it.

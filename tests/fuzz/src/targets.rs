@@ -3,13 +3,20 @@
 //! cargo-fuzz looks for bytes that break them; `tests/it/corpus.rs` replays those it has found worth
 //! keeping, and some thousand of its own.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
+use http::Method;
+use portcullis::catalog::{Catalog, Lookup};
 use portcullis::cgi::{document, meta, path};
-use portcullis::config::{self, HttpLimits};
+use portcullis::config::{self, ConfigError, HandlerConfig, HttpLimits};
 use portcullis::engine::Engine;
 use portcullis::http::{Bounds, follow};
+use portcullis::job::{Entry, Handler, Job, Kind, Limits, Run, Slots, Status};
+use portcullis::jobs;
 use portcullis::net::Endpoint;
 
 /// A handler's output: where it is cut makes no difference, and a head that was read can be written
@@ -81,6 +88,83 @@ pub fn config(bytes: &[u8]) {
         assert!(!refusal.errors.is_empty(), "{text:?}");
         assert!(refusal.to_string().lines().count() >= refusal.errors.len(), "{text:?}");
     }
+}
+
+/// A configuration down to the catalog: what is read can be served, whatever its values are. What cannot be is a line
+/// with its key.
+pub fn catalog(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    // `Cargo.toml` stands for a module and `src` for a directory: both are there, whoever calls.
+    let base = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = match config::parse(text, base, "portcullis.toml") {
+        Ok(config) => config,
+        Err(refusal) => {
+            let whole =
+                |error: &ConfigError| !error.message.is_empty() && (error.line > 0 || !error.key.is_empty());
+            assert!(refusal.errors.iter().all(whole), "{refusal}");
+            return;
+        }
+    };
+    let _either = config.check_whole(Path::new("portcullis.toml"));
+    let _settings = jobs::settings(&config);
+    let handlers: BTreeMap<_, _> =
+        config.handlers.iter().map(|handler| (handler.name.clone(), entry(handler))).collect();
+    let routes = config.routes(&handlers).unwrap_or_else(|errors| panic!("{text:?}: {errors:?}"));
+    let catalog = Catalog { cors: config.cors.clone(), ..Catalog::default().next(handlers, routes) };
+    for route in catalog.routes.iter() {
+        let method = route.methods.first().unwrap_or(&Method::GET);
+        if let Lookup::Found(found) = catalog.routes.lookup(route.host.as_deref(), method, &route.pattern) {
+            assert_eq!(found.script_name.len() + found.path_info.len(), route.pattern.len(), "{text:?}");
+            assert!(found.captures().all(|(_, value)| route.pattern.contains(value)), "{text:?}");
+        }
+    }
+    let now = Instant::now();
+    let HttpLimits { first_byte, handshake, head, body_idle, write_idle, keep_alive, .. } = config.http;
+    let times = [first_byte, handshake, head, body_idle, write_idle, keep_alive, config.grace];
+    // Twice any of them is still a moment.
+    assert!(times.iter().all(|time| now.checked_add(*time * 2).is_some()), "{text:?}");
+    for entry in catalog.handlers.values() {
+        let Limits { time, cpu, queue_time, outbound, .. } = &entry.limits;
+        let times = [
+            *time,
+            *cpu,
+            Some(*queue_time),
+            Some(outbound.connect),
+            Some(outbound.first_byte),
+            outbound.time,
+        ];
+        assert!(times.into_iter().flatten().all(|time| now.checked_add(time * 2).is_some()), "{text:?}");
+        assert_eq!(entry.slots.taken(&entry.limits).running, 0);
+        entry.schedule.as_ref().map(|schedule| schedule.after(SystemTime::now().into()));
+    }
+    for probe in config.handlers.iter().filter_map(|handler| handler.probe.as_ref()) {
+        assert!(http::Request::get(&probe.path).body(()).is_ok(), "{text:?}");
+    }
+}
+
+/// Puts the settings of a handler around nothing.
+fn entry(config: &HandlerConfig) -> Arc<Entry> {
+    struct Nothing;
+    impl Handler for Nothing {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(std::future::ready(Ok(Status::OK)))
+        }
+    }
+    Arc::new(Entry {
+        name: config.name.clone(),
+        handler: Arc::new(Nothing),
+        kind: Kind::Core,
+        version: String::new(),
+        args: config.args.clone(),
+        env: config.env.clone(),
+        calls: config.calls.clone(),
+        schedule: config.schedule.clone(),
+        limits: config.limits.clone(),
+        mapping: config.mapping.clone(),
+        slots: Slots::new(&config.limits),
+        record: Arc::default(),
+        recorder: None,
+    })
 }
 
 /// A job as a line of text: its name and arguments are words of the line.
