@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::trial::{Ballot, Rules, Trial, Which};
 use crate::job::Entry;
 
-/// A version on trial beside the one that serves.
+/// A version on trial beside the one that serves. Clones share the trial: another generation goes on with it.
+#[derive(Clone)]
 pub struct Canary {
     /// The version on trial.
     pub entry: Arc<Entry>,
     /// How many of a hundred requests it gets.
     pub percent: Percent,
-    turns: AtomicU64,
+    /// What requests have shown of it.
+    pub trial: Arc<Trial>,
+    turns: Arc<AtomicU64>,
 }
 
 /// A share of requests, 1 to 99 of a hundred.
@@ -36,17 +40,25 @@ impl Percent {
 }
 
 impl Canary {
-    /// Puts a version on trial.
-    pub fn new(entry: Arc<Entry>, percent: Percent) -> Canary {
-        Canary { entry, percent, turns: AtomicU64::new(0) }
+    /// Puts a version on trial, from now on.
+    pub(super) fn new(entry: Arc<Entry>, percent: Percent, rules: Rules) -> Canary {
+        Canary { entry, percent, trial: Arc::new(Trial::new(rules)), turns: Arc::default() }
     }
 
-    /// Says whether the next request is for the version on trial.
+    /// Returns the version on trial if the next request is for it, and what tells of the request's end. Once there
+    /// is a verdict, no request is for it and none is counted.
     ///
     /// Counted, not drawn by lot: of any hundred requests in a row, exactly `percent` are, evenly
     /// spread, so that a short trial is as fair as a long one.
-    pub fn takes(&self) -> bool {
-        self.percent.takes(self.turns.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn next(&self) -> (Option<&Arc<Entry>>, Option<Ballot>) {
+        if self.trial.verdict().is_some() {
+            return (None, None);
+        }
+        let (entry, which) = match self.percent.takes(self.turns.fetch_add(1, Ordering::Relaxed)) {
+            true => (Some(&self.entry), Which::Tried),
+            false => (None, Which::Serving),
+        };
+        (entry, Some(Ballot::new(self.trial.clone(), which)))
     }
 }
 

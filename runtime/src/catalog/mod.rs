@@ -9,6 +9,7 @@ mod pattern;
 mod replaced;
 mod route;
 mod routes;
+mod trial;
 mod upgrade;
 
 pub use alive::Alive;
@@ -17,6 +18,7 @@ pub use cors::Cors;
 pub use live::{Live, Stale};
 pub use pattern::Capture;
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
+pub use trial::{Ballot, Judgement, Rules, Showing, Trial};
 pub use upgrade::{Messages, Origins, Upgrade, WebSocket};
 
 use std::collections::BTreeMap;
@@ -81,10 +83,10 @@ impl Catalog {
         next
     }
 
-    /// Makes the catalog in which `entry` is on trial under its name.
-    pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent) -> Catalog {
+    /// Makes the catalog in which `entry` is on trial under its name, from now on.
+    pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent, rules: Rules) -> Catalog {
         let mut next = self.same();
-        next.canaries.insert(entry.name.clone(), Canary::new(entry, percent));
+        next.canaries.insert(entry.name.clone(), Canary::new(entry, percent, rules));
         next
     }
 
@@ -100,28 +102,31 @@ impl Catalog {
         self.handlers.values().chain(self.canaries.values().map(|canary| &canary.entry))
     }
 
-    /// Chooses the version that answers the next request for a handler.
-    pub fn pick<'a>(&'a self, handler: &'a Arc<Entry>) -> &'a Arc<Entry> {
+    /// Chooses the version that answers the next request for a handler. During a trial, what comes with it is to be
+    /// told how the request ends.
+    pub fn pick<'a>(&'a self, handler: &'a Arc<Entry>) -> (&'a Arc<Entry>, Option<Ballot>) {
         if self.canaries.is_empty() {
-            return handler;
+            return (handler, None);
         }
-        match self.canaries.get(&handler.name) {
-            Some(canary) if canary.takes() => &canary.entry,
-            Some(_) | None => handler,
+        match self.canaries.get(&handler.name).map(Canary::next) {
+            Some((entry, ballot)) => (entry.unwrap_or(handler), ballot),
+            None => (handler, None),
         }
+    }
+
+    /// Reports whether a trial is on.
+    pub fn has_on(&self, name: &Name, trial: &Arc<Trial>) -> bool {
+        self.canaries.get(name).is_some_and(|canary| Arc::ptr_eq(&canary.trial, trial))
     }
 
     /// Makes the same catalog, one generation on.
     fn same(&self) -> Catalog {
-        let canary = |(name, canary): (&Name, &Canary)| {
-            (name.clone(), Canary::new(canary.entry.clone(), canary.percent))
-        };
         Catalog {
             generation: self.generation + 1,
             handlers: self.handlers.clone(),
             routes: self.routes.clone(),
             cors: self.cors.clone(),
-            canaries: self.canaries.iter().map(canary).collect(),
+            canaries: self.canaries.clone(),
             version_header: self.version_header,
             reason_header: self.reason_header,
             alive: Alive::default(),

@@ -73,7 +73,11 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
             let limits = &handler["limits"];
             let trial = match &handler["trial"] {
                 Value::Null => String::new(),
-                trial => format!(" ({}% {})", text(&trial["percent"]), text(&trial["version"])),
+                trial => {
+                    let [percent, version, answered, wanted] =
+                        ["percent", "version", "answered", "wanted"].map(|key| text(&trial[key]));
+                    format!(" ({percent}% {version}, {answered} of {wanted} answered)")
+                }
             };
             vec![
                 text(&handler["name"]),

@@ -31,6 +31,13 @@ pub(super) struct SwapArgs {
     /// How long the trial lasts: 60s unless it is said.
     #[arg(long = "for", value_name = "TIME", requires = "canary")]
     time: Option<String>,
+    /// How many requests the version has to answer during the trial, or it is taken back: 20 unless it is said.
+    #[arg(long, value_name = "NUMBER", requires = "canary")]
+    requests: Option<String>,
+    /// Take it back if its 99th percentile is more than this many times that of the version beside it: 4 unless it is
+    /// said; `none` does not compare times.
+    #[arg(long, value_name = "FACTOR", requires = "canary")]
+    slower: Option<String>,
     #[command(flatten)]
     socket: Socket,
 }
@@ -47,11 +54,11 @@ pub(super) struct RollbackArgs {
 }
 
 pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
-    let SwapArgs { name, file, canary, time, socket } = args;
+    let SwapArgs { name, file, canary, time, requests, slower, socket } = args;
     let mut call = call("swap", [name]);
     let module = given::read(&file, Source::LARGEST).with_context(|| format!("read {}", file.display()))?;
     call.stdin = module.bytes.into();
-    let variables = [("CANARY", canary), ("FOR", time)];
+    let variables = [("CANARY", canary), ("FOR", time), ("REQUESTS", requests), ("SLOWER", slower)];
     call.env = variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     socket.show(call, print)
 }
@@ -69,8 +76,9 @@ fn print(told: &Value) {
         }
         Value::Null => format!("{name}: {old} -> {new}"),
         trial => format!(
-            "{name}: {new} is on trial with {}% of the requests beside {old}; job {} watches it",
+            "{name}: {new} is on trial with {}% of the requests beside {old}, and has to answer {} of them; job {} watches it",
             text(&trial["percent"]),
+            text(&trial["requests"]),
             text(&trial["job"])
         ),
     });

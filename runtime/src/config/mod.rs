@@ -142,12 +142,13 @@ fn complete(text: &str, report: &report::Report<'_>) {
     }
 }
 
-/// Reads a duration as the configuration's keys do: `250ms`, `1m30s`.
+/// Reads a duration as the configuration's keys do: `250ms`, `1m30s`. More than 0, and a year at most: no clock or timer
+/// overflows with it.
 ///
 /// # Errors
-/// Says what was wanted.
+/// Says what was wanted, and what was found.
 pub fn duration(text: &str) -> anyhow::Result<Duration> {
-    Ok(text.parse::<Span>()?.0)
+    scalar::deadline(&reader::Scalar::Text(text.to_owned())).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]

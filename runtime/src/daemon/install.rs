@@ -93,11 +93,7 @@ pub(super) fn install(
         stop: stop.clone(),
         duration: config::duration,
     };
-    let watch = WatchCanary {
-        generations: generations.clone(),
-        duration: config::duration,
-        gate: standing.server.gate.clone(),
-    };
+    let watch = WatchCanary { generations: generations.clone(), gate: standing.server.gate.clone() };
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 use super::Engine;
-use crate::catalog::Catalog;
+use crate::catalog::{Ballot, Catalog};
 use crate::job::{
     CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, WORDS,
     Wanted, feed, pipe_of,
@@ -78,7 +78,7 @@ impl Engine {
 
 impl Caller for Calls {
     fn call(&self, wanted: Wanted) -> Result<Callee, CallError> {
-        let entry = self.find(&wanted.name)?;
+        let (entry, ballot) = self.find(&wanted.name)?;
         self.check_slots(&entry)?;
         // Last, so that only what is started is counted.
         let take = |left: usize| left.checked_sub(1);
@@ -107,14 +107,14 @@ impl Caller for Calls {
             id,
             stdin,
             stdout,
-            self.home.spawn(async move { engine.attend(job, Occasion::Call).await }),
+            self.home.spawn(async move { engine.attend(job, Occasion::Call, ballot).await }),
         ))
     }
 }
 
 impl Calls {
     /// Finds the version that answers, if the job may call it.
-    fn find(&self, name: &str) -> Result<Arc<Entry>, CallError> {
+    fn find(&self, name: &str) -> Result<(Arc<Entry>, Option<Ballot>), CallError> {
         let caller = self.line.last().expect("the job itself is in its line");
         if !caller.calls.iter().any(|granted| granted.as_str() == name) {
             return Err(CallError::NotGranted { caller: caller.name.clone(), wanted: name.to_owned() });
@@ -124,7 +124,8 @@ impl Calls {
         if self.line.len() > DEEPEST {
             return Err(CallError::TooDeep { wanted: entry.name.clone(), most: DEEPEST });
         }
-        Ok(self.catalog.pick(entry).clone())
+        let (entry, ballot) = self.catalog.pick(entry);
+        Ok((entry.clone(), ballot))
     }
 
     /// Refuses what would wait for slots that only its own callers hold: nobody would ever leave one.
@@ -169,11 +170,18 @@ impl Calls {
 }
 
 impl Engine {
-    /// Runs a job that nobody tells how it ended but its record and the log.
+    /// Runs a job that nobody tells how it ended but its record, the log and, during a trial, the `ballot`.
     ///
     /// # Errors
     /// As [`Engine::start`].
-    pub async fn attend(self: &Arc<Self>, job: Job, occasion: Occasion) -> Result<Status, Fault> {
+    pub async fn attend(
+        self: &Arc<Self>,
+        job: Job,
+        occasion: Occasion,
+        mut ballot: Option<Ballot>,
+    ) -> Result<Status, Fault> {
+        // Nobody waits for what the clock begins.
+        ballot.iter_mut().filter(|_| occasion == Occasion::Call).for_each(Ballot::awaits);
         let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
         let start = Instant::now();
         let outcome = self.start(job).await;
@@ -186,6 +194,13 @@ impl Engine {
             ends.succeed(start.elapsed())
         } else {
             ends.fail(start.elapsed())
+        }
+        if let Some(ballot) = ballot {
+            match &outcome {
+                Ok(Status::OK) => ballot.answered(),
+                Err(fault) if !fault.is_about_the_handler() => ballot.withdrawn(),
+                Ok(_) | Err(_) => ballot.failed(),
+            }
         }
         if let Some(told) = complaint(&entry, &outcome, &last_words) {
             warn!("[{label}] {}@{} {told}", entry.name, entry.version);

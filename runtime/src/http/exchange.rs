@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 
 use super::deadline::Progress;
 use super::error::Refusal;
+use crate::catalog::Ballot;
 use crate::job::{Capture, Entry, Fault, JobId, StopReason};
 use crate::net::Remote;
 
@@ -23,6 +24,8 @@ pub(super) struct Exchange {
     blame: Blame,
     /// The job behind the response.
     call: Option<(JobId, Arc<Entry>)>,
+    /// What is told of the end, during a trial of the handler.
+    ballot: Option<Ballot>,
     /// What is kept of it in case it fails.
     capture: Option<Capture>,
     /// Why the daemon answers instead of a handler, if it does.
@@ -70,6 +73,7 @@ impl Exchange {
             end: End::Dropped,
             blame: Blame::Handler,
             call: None,
+            ballot: None,
             capture: None,
             reason: None,
             line: None,
@@ -82,8 +86,10 @@ impl Exchange {
         self.line = Some(Line { method: method.clone(), target, bytes: 0, remote });
     }
 
-    pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>) {
+    pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>, ballot: Option<Ballot>) {
         self.call = Some((id, entry.clone()));
+        self.ballot = ballot;
+        self.ballot.iter_mut().for_each(Ballot::awaits);
     }
 
     /// Notes what is kept of the job.
@@ -95,6 +101,13 @@ impl Exchange {
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.progress.handed(0);
         self.status = Some(status);
+        self.ballot.iter_mut().for_each(Ballot::handed);
+        // What follows is another protocol, with waits of its own.
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(ballot) = self.ballot.take()
+        {
+            ballot.answered();
+        }
     }
 
     /// Notes that all of the response is handed over.
@@ -109,12 +122,14 @@ impl Exchange {
     }
 
     /// Notes that there is room for more, and none yet.
-    pub(super) fn asked(&self) {
+    pub(super) fn asked(&mut self) {
         self.progress.asked();
+        self.ballot.iter_mut().for_each(Ballot::awaits);
     }
 
     pub(super) fn sent(&mut self, bytes: usize) {
         self.progress.handed(bytes);
+        self.ballot.iter_mut().for_each(Ballot::handed);
         self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
     }
 
@@ -205,6 +220,15 @@ impl Drop for Exchange {
                 Blame::Handler if failed => entry.record.requests.fail(time),
                 Blame::Handler | Blame::Nobody => entry.record.requests.succeed(time),
             }
+            if let Some(ballot) = self.ballot.take() {
+                match (self.blame, self.end) {
+                    (Blame::Nobody, _) => ballot.withdrawn(),
+                    (Blame::Handler, _) if failed => ballot.failed(),
+                    (Blame::Handler, End::Complete) => ballot.answered(),
+                    // Its client has left.
+                    (Blame::Handler, End::Dropped | End::BrokenOff) => drop(ballot),
+                }
+            }
         }
         let Some(Line { method, target, bytes, remote }) = &self.line else { return };
         // One that is dropped before it has a head has no status.
@@ -249,7 +273,7 @@ mod tests {
         engine.registry().register("idle", Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
         let mut exchange = Exchange::new(Progress::new());
-        exchange.called(job.id, &job.entry);
+        exchange.called(job.id, &job.entry, None);
         (exchange, job.entry)
     }
 

@@ -77,7 +77,7 @@ impl http_body::Body for Body {
             Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Ongoing(ongoing) => ongoing.poll_next(context),
         };
-        if let (Poll::Pending, Some(exchange)) = (&next, &this.exchange) {
+        if let (Poll::Pending, Some(exchange)) = (&next, &mut this.exchange) {
             exchange.asked();
         }
         next.map(|next| {

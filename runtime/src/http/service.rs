@@ -21,7 +21,7 @@ use super::server::{Server, Settings};
 use super::strict;
 use super::unread::Unread;
 use super::upgrade::{Applicant, Switched, Way};
-use crate::catalog::{Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
+use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
 use crate::job::{Entry, Fault, JobId, Kind, Usage};
 use crate::net::{GateState, Peer};
@@ -91,6 +91,9 @@ pub(super) struct Line<'a> {
     pub(super) switched: &'a Switched,
 }
 
+/// The version that answers, and what is told of the end during a trial.
+type Picked<'a> = (&'a Arc<Entry>, Option<Ballot>);
+
 /// A request whose head has been read.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
@@ -147,12 +150,13 @@ impl<'a> Asked<'a> {
         body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
-        let entry = self.catalog.pick(&found.route.handler);
-        if entry.kind == Kind::Proxy {
+        let picked = self.catalog.pick(&found.route.handler);
+        if picked.0.kind == Kind::Proxy {
             // Boxed: a request to a program need not be as large.
-            return Box::pin(self.hand_on(found, entry, body, exchange)).await;
+            return Box::pin(self.hand_on(found, picked, body, exchange)).await;
         }
-        let made = self.call(found, entry, exchange);
+        let entry = picked.0;
+        let made = self.call(found, picked, exchange);
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, &made.job.usage);
@@ -166,7 +170,7 @@ impl<'a> Asked<'a> {
     async fn hand_on(
         self,
         found: &Match<'_, '_>,
-        entry: &Arc<Entry>,
+        (entry, ballot): Picked<'_>,
         body: &mut Unread,
         exchange: &mut Exchange,
     ) -> Result<Response<Body>, Refusal> {
@@ -174,7 +178,7 @@ impl<'a> Asked<'a> {
         let asking =
             Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }.proxied(engine);
         let id = asking.id();
-        self.called(id, entry, exchange);
+        self.called(id, (entry, ballot), exchange);
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, asking.usage());
         let body =
@@ -195,8 +199,9 @@ impl<'a> Asked<'a> {
     ) -> Result<Response<Body>, Refusal> {
         let way = if self.peer.secured().is_some() { Way::Tls } else { Way::Clear };
         let applicant = Applicant::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
-        let entry = self.catalog.pick(&found.route.handler);
-        let made = self.call(found, entry, exchange);
+        let picked = self.catalog.pick(&found.route.handler);
+        let entry = picked.0;
+        let made = self.call(found, picked, exchange);
         let id = made.job.id;
         // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
         // within it is no part of that.
@@ -206,10 +211,10 @@ impl<'a> Asked<'a> {
     }
 
     /// Makes the job of a route.
-    fn call(self, found: &Match<'_, '_>, entry: &Arc<Entry>, exchange: &mut Exchange) -> Made {
-        let call = Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer };
+    fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, exchange: &mut Exchange) -> Made {
+        let call = Call { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
-        self.called(made.job.id, entry, exchange);
+        self.called(made.job.id, picked, exchange);
         exchange.captured(made.job.capture.clone());
         made
     }
@@ -224,8 +229,8 @@ impl<'a> Asked<'a> {
     }
 
     /// Notes who is to answer.
-    fn called(self, id: JobId, entry: &Arc<Entry>, exchange: &mut Exchange) {
-        exchange.called(id, entry);
+    fn called(self, id: JobId, (entry, ballot): Picked<'_>, exchange: &mut Exchange) {
+        exchange.called(id, entry, ballot);
     }
 }
 

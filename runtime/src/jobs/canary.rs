@@ -1,48 +1,28 @@
-//! `canary NAME TIME`: watches a version on trial, then promotes it or goes back.
+//! `canary NAME`: watches a version on trial, then promotes it or goes back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::time::{Instant, sleep};
+use anyhow::{Context as _, Result, bail};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
 use super::generations::Generations;
 use super::tell::tell;
-use crate::job::{Entry, Handler, Job, Name, Record, Run};
+use crate::catalog::{Canary, Judgement};
+use crate::job::{Handler, Job, Name, Run};
 use crate::net::Gate;
 
-/// How often the trial is looked at.
+/// How often a trial is looked at, for what no request tells: that one hangs, and that another change has ended it.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Failures that may be chance: a trial does not end before there are more.
-const CHANCE: u64 = 3;
-
-/// How much higher the failure rate of the version on trial may be, in percent of its requests.
-const TOLERANCE: f64 = 1.0;
-
-/// Watches trials that `swap` began.
+/// Watches trials that `swap` began. The verdict is the request's that settles it, and from then on the version gets no
+/// more of them; the catalog follows.
 pub struct WatchCanary {
     /// The road of the catalog.
     pub generations: Arc<Generations>,
-    /// Reads a duration as the configuration does.
-    pub duration: fn(&str) -> Result<Duration>,
     /// Tells when the daemon drains: a trial does not hold it up.
     pub gate: Gate,
-}
-
-/// Requests and scheduled runs that have ended since the trial began.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Tally {
-    ended: u64,
-    failed: u64,
-}
-
-/// What a trial has shown.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Verdict {
-    Promote,
-    GoBack(String),
 }
 
 impl Handler for WatchCanary {
@@ -56,141 +36,52 @@ impl Handler for WatchCanary {
 
 impl WatchCanary {
     async fn watch(&self, job: &Job) -> Result<String> {
-        let [name, time] = job.args.as_slice() else { anyhow::bail!("usage: canary NAME TIME") };
-        let (name, time): (Name, _) = (name.parse()?, (self.duration)(time)?);
-        let (serving, trial) = self.versions(&name).await?;
-        let (serving_before, trial_before) = (Tally::of(&serving), Tally::of(&trial));
-        let over = Instant::now() + time;
-        let verdict = loop {
-            let stopped = tokio::select! {
-                () = sleep(LOOK.min(over - Instant::now())) => false,
-                _reason = job.stop.raised() => true,
-                () = self.gate.draining() => true,
-            };
-            if !self.is_on(&name, &trial).await? {
-                return Ok(format!("{name}: the trial of {} was ended by another change", trial.version));
+        let [name] = job.args.as_slice() else { bail!("usage: canary NAME") };
+        let name: Name = name.parse()?;
+        let canary = self.generations.on_trial(&name);
+        let canary = canary.with_context(|| format!("{name}: no version is on trial"))?;
+        let trial = &canary.trial;
+        let over = Instant::from_std(trial.end());
+        loop {
+            tokio::select! {
+                _verdict = trial.judged() => break,
+                () = sleep_until(over) => drop(trial.close()),
+                () = sleep(LOOK) => trial.look(),
+                _reason = job.stop.raised() => trial.go_back("the trial was stopped"),
+                () = self.gate.draining() => trial.go_back("the daemon is draining"),
             }
-            if stopped {
-                break Verdict::GoBack("the trial was stopped".to_owned());
+            if !self.generations.is_on(&name, trial) {
+                return Ok(ended_by_another(&name, &canary));
             }
-            let serving = Tally::of(&serving).since(serving_before);
-            let tried = Tally::of(&trial).since(trial_before);
-            if let Some(verdict) = judge(serving, tried, Instant::now() >= over) {
-                break verdict;
-            }
+        }
+        self.conclude(&name, &canary, trial.judged().await).await
+    }
+
+    /// Does what the verdict says, unless another change came first.
+    async fn conclude(&self, name: &Name, canary: &Canary, verdict: &Judgement) -> Result<String> {
+        let turn = self.generations.turn().await?;
+        let Some(serving) = turn.base.handlers.get(name).filter(|_| turn.base.has_on(name, &canary.trial))
+        else {
+            return Ok(ended_by_another(name, canary));
         };
-        self.conclude(&name, &serving, &trial, verdict).await
-    }
-
-    async fn versions(&self, name: &Name) -> Result<(Arc<Entry>, Arc<Entry>)> {
-        let turn = self.generations.turn().await?;
-        let trial = turn.base.canaries.get(name).map(|canary| canary.entry.clone());
-        let serving = turn.base.handlers.get(name).cloned();
-        serving.zip(trial).with_context(|| format!("{name}: no version is on trial"))
-    }
-
-    async fn is_on(&self, name: &Name, trial: &Arc<Entry>) -> Result<bool> {
-        let turn = self.generations.turn().await?;
-        Ok(turn.base.canaries.get(name).is_some_and(|canary| Arc::ptr_eq(&canary.entry, trial)))
-    }
-
-    async fn conclude(
-        &self,
-        name: &Name,
-        serving: &Entry,
-        trial: &Arc<Entry>,
-        verdict: Verdict,
-    ) -> Result<String> {
-        let turn = self.generations.turn().await?;
+        let (serving, tried) = (serving.version.clone(), &canary.entry.version);
         match verdict {
-            Verdict::Promote => {
-                let next = turn.base.with(trial);
-                turn.publish(next)?;
-                info!(
-                    "{name}: {} has stood its trial and serves instead of {}",
-                    trial.version, serving.version
-                );
-                Ok(format!("{name}: promoted {}", trial.version))
+            Judgement::Promote => {
+                let next = turn.base.with(&canary.entry);
+                turn.publish(next);
+                info!("{name}: {tried} has stood its trial and serves instead of {serving}");
+                Ok(format!("{name}: promoted {tried}"))
             }
-            Verdict::GoBack(why) => {
+            Judgement::GoBack(why) => {
                 let next = turn.base.without_canary(name);
-                turn.publish(next)?;
-                warn!("{name}: {} has failed its trial, {} goes on: {why}", trial.version, serving.version);
-                Ok(format!("{name}: went back to {}: {why}", serving.version))
+                turn.publish(next);
+                warn!("{name}: {tried} has failed its trial, {serving} goes on: {why}");
+                Ok(format!("{name}: went back to {serving}: {why}"))
             }
         }
     }
 }
 
-impl Tally {
-    fn of(entry: &Entry) -> Tally {
-        // A handler on a schedule may have no requests at all.
-        let Record { requests, runs, .. } = &*entry.record;
-        Tally { ended: requests.ended() + runs.ended(), failed: requests.failed() + runs.failed() }
-    }
-
-    fn since(self, before: Tally) -> Tally {
-        Tally {
-            ended: self.ended.saturating_sub(before.ended),
-            failed: self.failed.saturating_sub(before.failed),
-        }
-    }
-
-    /// Failures in a hundred requests.
-    #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
-    fn rate(self) -> f64 {
-        if self.ended == 0 { 0.0 } else { self.failed as f64 * 100.0 / self.ended as f64 }
-    }
-}
-
-/// Judges a trial; none: it goes on.
-fn judge(serving: Tally, tried: Tally, over: bool) -> Option<Verdict> {
-    let worse = tried.rate() > serving.rate() + TOLERANCE;
-    let told = || {
-        format!(
-            "{} of {} requests failed ({:.1} %), against {} of {} ({:.1} %)",
-            tried.failed,
-            tried.ended,
-            tried.rate(),
-            serving.failed,
-            serving.ended,
-            serving.rate()
-        )
-    };
-    if worse && (over || tried.failed > CHANCE) {
-        return Some(Verdict::GoBack(told()));
-    }
-    match (over, tried.ended) {
-        (false, _) => None,
-        (true, 0) => Some(Verdict::GoBack("no request reached it, so nothing is known of it".to_owned())),
-        (true, _) => Some(Verdict::Promote),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tally(ended: u64, failed: u64) -> Tally {
-        Tally { ended, failed }
-    }
-
-    #[test]
-    fn a_version_that_fails_more_goes_back_before_the_time_is_over() {
-        assert_eq!(judge(tally(100, 0), tally(3, 3), false), None);
-        assert!(matches!(judge(tally(100, 0), tally(4, 4), false), Some(Verdict::GoBack(_))));
-        assert!(matches!(judge(tally(100, 0), tally(2, 1), true), Some(Verdict::GoBack(_))));
-    }
-
-    #[test]
-    fn a_version_that_fails_no_more_than_the_old_one_is_promoted_at_the_end() {
-        assert_eq!(judge(tally(900, 90), tally(100, 10), false), None);
-        assert_eq!(judge(tally(900, 90), tally(100, 10), true), Some(Verdict::Promote));
-        assert_eq!(judge(tally(900, 0), tally(100, 1), true), Some(Verdict::Promote));
-    }
-
-    #[test]
-    fn a_version_that_nobody_asked_is_not_promoted() {
-        assert!(matches!(judge(tally(0, 0), tally(0, 0), true), Some(Verdict::GoBack(_))));
-    }
+fn ended_by_another(name: &Name, canary: &Canary) -> String {
+    format!("{name}: the trial of {} was ended by another change", canary.entry.version)
 }

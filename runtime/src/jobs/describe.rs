@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use crate::catalog::{Canary, Route};
+use crate::catalog::{Canary, Route, Showing};
 use crate::job::outbound::Outcome;
 use crate::job::{Entry, Limits, Mapping, Name, Outbound, Overlap, Record, Schedule};
 
@@ -96,13 +96,19 @@ pub(super) fn asked(entry: &Entry) -> Value {
     counted.filter(|(_, count)| *count > 0).map(|(outcome, count)| (outcome, Value::from(count))).collect()
 }
 
-/// Describes a version on trial.
+/// Describes a version on trial, and how it does.
 pub(super) fn trial(canary: &Canary) -> Value {
+    let Showing { answered, failed, p99, p99_beside } = canary.trial.standing();
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     json!({
         "version": canary.entry.version,
         "percent": canary.percent.get(),
         "requests": canary.entry.record.requests.ended(),
-        "failures": canary.entry.record.requests.failed(),
+        "answered": answered,
+        "wanted": canary.trial.rules.requests,
+        "failures": failed,
+        "p99_ms": p99.map(ms),
+        "p99_ms_beside": p99_beside.map(ms),
     })
 }
 

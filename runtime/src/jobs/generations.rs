@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::MutexGuard;
 
-use super::load::Loader;
-use crate::catalog::{Canary, Catalog};
+use super::load::{Candidate, Loader};
+use crate::catalog::{Canary, Catalog, Trial};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
@@ -88,6 +88,16 @@ impl Generations {
         Ok(Turn { generations: self, engine, base, _turn: turn })
     }
 
+    /// Reports whether a trial is on now. Never blocks.
+    pub fn is_on(&self, name: &Name, trial: &Arc<Trial>) -> bool {
+        self.engine.upgrade().is_some_and(|engine| engine.live().pin().has_on(name, trial))
+    }
+
+    /// Returns the version on trial of a handler, if there is one. Never blocks.
+    pub fn on_trial(&self, name: &Name) -> Option<Canary> {
+        self.engine.upgrade()?.live().pin().canaries.get(name).cloned()
+    }
+
     fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Name, String>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,11 +129,11 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// The first version that fails.
-    pub async fn prove(&self, next: &Arc<Catalog>) -> Result<()> {
-        for (name, entry) in &next.handlers {
+    pub async fn prove(&self, next: &Candidate) -> Result<()> {
+        for (name, entry) in &next.catalog.handlers {
             let serving = self.base.handlers.get(name);
             if serving.is_none_or(|serving| !Arc::ptr_eq(serving, entry)) {
-                self.prove_entry(next, entry)
+                self.prove_entry(&next.catalog, entry, next.probe(name))
                     .await
                     .with_context(|| format!("handler {:?}", name.as_str()))?;
             }
@@ -135,9 +145,14 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// What it failed at.
-    pub async fn prove_entry(&self, catalog: &Arc<Catalog>, entry: &Arc<Entry>) -> Result<()> {
+    pub async fn prove_entry(
+        &self,
+        catalog: &Arc<Catalog>,
+        entry: &Arc<Entry>,
+        probe: Option<Probe>,
+    ) -> Result<()> {
         entry.handler.clone().prove(entry.limits.clone()).await?;
-        let Some(Probe { path, status }) = self.generations.loader.probe(&entry.name) else { return Ok(()) };
+        let Some(Probe { path, status }) = probe else { return Ok(()) };
         let found = http::probe(&self.engine, catalog, entry, &path)
             .await
             .with_context(|| format!("probe {path:?} failed"))?;
@@ -145,23 +160,21 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Makes `next` the catalog that serves, and keeps the versions that it replaces.
+    /// Makes `next`, which was made of [`Turn::base`], the catalog that serves, and keeps the versions that it
+    /// replaces. Returns its generation.
     ///
-    /// # Errors
-    /// Somebody published without a turn: a bug of ours.
-    pub fn publish(self, next: impl Into<Arc<Catalog>>) -> Result<u64> {
+    /// Cannot fail: whatever can stands before it, so that an answer of failure means that nothing has changed.
+    pub fn publish(self, next: impl Into<Arc<Catalog>>) -> u64 {
         let next = next.into();
-        let generation = next.generation;
         let replaced = self
             .base
             .handlers
             .iter()
             .filter(|(name, old)| next.handlers.get(*name).is_some_and(|new| new.version != old.version));
         let replaced: Vec<Arc<Entry>> = replaced.map(|(_, old)| old.clone()).collect();
-        let names: Vec<Name> = next.handlers.keys().cloned().collect();
-        self.engine.live().publish(next)?;
+        let generation = self.put(next.clone());
         let mut past = self.generations.past();
-        past.retain(|name, _| names.contains(name));
+        past.retain(|name, _| next.handlers.contains_key(name));
         for entry in replaced {
             let versions = past.entry(entry.name.clone()).or_default();
             versions.push_back(entry);
@@ -169,18 +182,25 @@ impl Turn<'_> {
                 versions.pop_front();
             }
         }
-        Ok(generation)
+        generation
     }
 
-    /// Publishes the catalog of a load, which swaps have no part in; see [`Turn::publish`].
-    ///
-    /// # Errors
-    /// As [`Turn::publish`].
-    pub fn publish_loaded(self, next: Arc<Catalog>) -> Result<u64> {
-        let (generations, loaded) = (self.generations, versions(&next));
-        let generation = self.publish(next)?;
+    /// Publishes the catalog of a load, which swaps have no part in, and has the loader go on from it; see
+    /// [`Turn::publish`].
+    pub fn publish_loaded(self, next: Candidate) -> u64 {
+        let (generations, loaded) = (self.generations, versions(&next.catalog));
+        let generation = self.publish(generations.loader.adopt(next));
         *generations.loaded() = loaded;
-        Ok(generation)
+        generation
+    }
+
+    fn put(&self, next: Arc<Catalog>) -> u64 {
+        let generation = next.generation;
+        self.engine
+            .live()
+            .publish(next)
+            .expect("a catalog is published by who has the turn, and by nobody else");
+        generation
     }
 
     /// Ends the trial of a handler; where none is under way, publishes the version that served before
@@ -195,14 +215,13 @@ impl Turn<'_> {
         if let Some(canary) = self.base.canaries.get(name) {
             let on_trial = canary.entry.clone();
             let next = self.base.without_canary(name);
-            self.publish(next)?;
+            self.publish(next);
             return Ok(Rollback::OfTrial { on_trial, serving });
         }
-        let before = self.generations.past().get_mut(name).and_then(VecDeque::pop_back);
-        let Some(before) = before else {
+        let Some(before) = self.generations.past().get_mut(name).and_then(VecDeque::pop_back) else {
             bail!("{name}: no version served before {}", serving.version);
         };
-        self.engine.live().publish(self.base.with(&before))?;
+        self.put(Arc::new(self.base.with(&before)));
         Ok(Rollback::OfVersion { serving, before })
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Error, Result, anyhow};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::changes::{self, Side};
-use super::generations::Generations;
-use super::load::lines;
+use super::generations::{Generations, Turn};
+use super::load::{Candidate, lines};
 use super::refusals::refusals;
 use super::standing::Standing;
 use super::tell::tell;
@@ -39,7 +39,7 @@ pub type Granted = Option<Arc<[Place]>>;
 
 /// A generation that is ready. Dropping it undoes it.
 struct Loaded {
-    catalog: Catalog,
+    next: Candidate,
     change: Change,
     tls: Option<Tls>,
     config: Config,
@@ -74,32 +74,35 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let Loaded { catalog, change, tls, config, read } =
-            loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
-        let catalog = Arc::new(catalog);
-        turn.prove(&catalog).await?;
-        let base = turn.base.clone();
+        let loaded = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        turn.prove(&loaded.next).await?;
+        Ok(self.publish(turn, loaded).to_string())
+    }
+
+    /// Puts a generation into force. Nothing in it can fail, so that no catalog is served without its sockets.
+    fn publish(&self, turn: Turn<'_>, loaded: Loaded) -> Value {
+        let Loaded { next, change, tls, config, read } = loaded;
         let mut told = json!({
-            "generation": catalog.generation,
-            "handlers": catalog.handlers.len(),
-            "routes": catalog.routes.len(),
+            "generation": next.catalog.generation,
+            "handlers": next.catalog.handlers.len(),
+            "routes": next.catalog.routes.len(),
         });
-        let (old, new) = (Side::of(&base), Side::of(&catalog));
+        let base = turn.base.clone();
+        let (old, new) = (Side::of(&base), Side::of(&next.catalog));
         let before = self.standing.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
         told["changes"] =
             changes::between(old, new, changes::settings(&self.standing.config.load(), &config, unlike));
         told["changes"]["trials_ended"] = changes::trials(&base);
-        turn.publish_loaded(catalog)?;
-        // From here on nothing can fail, so that no catalog is served without its sockets.
+        turn.publish_loaded(next);
         self.standing.adopt(config, tls, read);
         self.standing.sockets.apply(change);
         self.standing.sockets.warn_of_clear(self.standing.tls().as_deref());
         if self.standing.server.gate.state() == GateState::Open {
             self.standing.keep();
         }
-        Ok(told.to_string())
+        told
     }
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {
@@ -113,10 +116,10 @@ impl Reload {
         let change = self.standing.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(tls), Ok(catalog)) => Ok(Loaded { catalog, change, tls, config, read }),
-            (change, tls, catalog) => {
+            (Ok(change), Ok(tls), Ok(next)) => Ok(Loaded { next, change, tls, config, read }),
+            (change, tls, next) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
-                let errors: Vec<Error> = refused.chain(catalog.err().into_iter().flatten()).collect();
+                let errors: Vec<Error> = refused.chain(next.err().into_iter().flatten()).collect();
                 Err(lines(&errors))
             }
         }

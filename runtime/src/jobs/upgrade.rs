@@ -113,15 +113,17 @@ impl Upgrade {
         ensure!(losses.is_empty() || forced, refusal(&losses));
         let (successor, passed) = self.standing.sockets.pass(&self.standing.admin)?;
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
-        let process = child.id().context("the new process has ended")?;
-        info!("upgrade: process {process} is starting");
-        let stderr = child.stderr.take().context("the new process has no stderr")?;
-        let said = tokio::spawn(forward(stderr));
+        let (process, stderr) = (child.id(), child.stderr.take());
+        // From here on killed with whatever fails.
         let mut heir = Heir(Some(child));
+        let process = process.context("the new process has ended")?;
+        info!("upgrade: process {process} is starting");
+        let said = tokio::spawn(forward(stderr.context("the new process has no stderr")?));
         let follower = Follower::of(process)?;
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
         }
+        // It serves: nothing from here on can fail.
         heir.0 = None;
         info!("upgrade: process {process} serves");
         // Before the sockets go: with the last of them the daemon ends.

@@ -1,4 +1,4 @@
-//! What an uploaded module, or an operator's client, may do: cases 66 to 77.
+//! What an uploaded module, or an operator's client, may do: cases 66 to 77, and 151 to 154.
 
 use super::{Case, case};
 
@@ -98,6 +98,47 @@ pub(super) fn cases() -> Vec<Case> {
             "two handlers that claim one route",
             "the configuration is refused",
             &["config::tests::routes_that_conflict_are_reported_at_the_second"],
+        ),
+        case(
+            151,
+            "a trial that cannot be held or watched",
+            "refused, and nothing has changed; no trial goes on without a watch",
+            &[
+                "swap::a_trial_that_cannot_be_held_changes_nothing",
+                "swap::a_trial_whose_watch_is_killed_does_not_go_on_without_it",
+                "swap::a_swap_after_a_reload_that_failed_has_the_settings_that_are_in_force",
+            ],
+        ),
+        case(
+            152,
+            "a version on trial that hangs, is slow or is hardly asked",
+            "the old one serves on",
+            &[
+                "swap::a_version_that_answered_nobody_is_not_promoted",
+                "swap::a_version_that_is_400_times_slower_goes_back_by_itself",
+                "swap::a_version_that_answered_too_few_goes_back_at_the_end",
+                "catalog::trial::tests::what_hangs_at_the_end_is_no_vote_for_a_version",
+            ],
+        ),
+        case(
+            153,
+            "a version on trial that fails under load",
+            "its fourth failure is its last but for those under way",
+            &[
+                "swap::a_canary_that_fails_goes_back_by_itself",
+                "catalog::trial::tests::the_fourth_failure_itself_ends_the_trial",
+            ],
+        ),
+        case(
+            154,
+            "values of a configuration that a library does not take",
+            "a line with the key, in `check`, start and reload",
+            &[
+                "catalog::pattern::tests::as_many_captures_as_the_tree_takes_are_a_path_and_one_more_is_a_mistake",
+                "corpus::any_configuration_that_is_read_can_be_served",
+                "corpus::any_routes_are_served_or_refused_by_a_line_each",
+                "corpus::any_schedule_and_limit_is_kept_or_refused_by_a_line",
+            ],
         ),
     ]
 }

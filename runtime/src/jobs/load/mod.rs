@@ -100,9 +100,35 @@ pub struct Draft {
     made: HashMap<Name, Made>,
 }
 
+/// A catalog that may be published, and what the loader is to know of it then. Dropping it changes nothing.
+pub struct Candidate {
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+    loaded: Loaded,
+}
+
+/// A module that was compiled and is under no settings yet.
+pub struct Uploaded {
+    digest: Digest,
+    code: Code,
+}
+
 /// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
 /// sandbox decides.
 const AT_ONCE: usize = 4;
+
+impl Loaded {
+    fn configured(&self, name: &Name) -> Option<&HandlerConfig> {
+        self.handlers.iter().find(|handler| handler.name == *name)
+    }
+}
+
+impl Candidate {
+    /// Returns the probe of a handler, if it has one.
+    pub fn probe(&self, name: &Name) -> Option<Probe> {
+        self.loaded.configured(name)?.probe.clone()
+    }
+}
 
 impl Loader {
     /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
@@ -128,14 +154,20 @@ impl Loader {
     /// # Errors
     /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
     /// the name of a built-in job.
-    pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Catalog, Vec<Error>> {
+    pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
         let codes = Codes::default();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
-        // Code that no handler uses any more goes with the catalog that used it.
-        *self.last() = Loaded { code: codes.compiled(), handlers: config.handlers, made };
         let next = base.next(handlers, routes);
-        let Config { cors, version_header, reason_header, .. } = config;
-        Ok(Catalog { cors, version_header, reason_header, ..next })
+        let Config { cors, version_header, reason_header, handlers, .. } = config;
+        let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
+        Ok(Candidate { catalog, loaded: Loaded { code: codes.compiled(), handlers, made } })
+    }
+
+    /// Goes on from a catalog, which is published now: what it was configured with is in force.
+    pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
+        // Code that no handler uses any more goes with the catalog that used it.
+        *self.last() = next.loaded;
+        next.catalog
     }
 
     /// Makes what [`catalog`](Loader::catalog) would be made of, and the certificates beside it, and
@@ -197,21 +229,28 @@ impl Loader {
         same.then(|| old.clone())
     }
 
-    /// Makes another version of a handler that is configured: its settings, this module. Blocks for
-    /// as long as compiling takes.
+    /// Compiles a module that may become a version of a handler. Blocks for as long as that takes.
     ///
     /// # Errors
     /// There is no such handler, or the module cannot be one.
-    pub fn version(&self, name: &Name, bytes: Vec<u8>) -> Result<Arc<Entry>> {
-        let config = self.configured(name);
-        let config = config.with_context(|| format!("there is no handler {:?}", name.as_str()))?;
-        // Those that are open: their names are not looked up again before a reload.
-        let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
-        let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
+    pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
+        self.wanted(name)?;
         let source = Source::new(bytes);
         let code = self.code(&source, &Codes::default());
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
-        let sources = Sources { digest: *source.digest(), env: variables(&config)?, mounted };
+        Ok(Uploaded { digest: *source.digest(), code })
+    }
+
+    /// Makes another version of a handler that is configured: its settings as they are in force, this module.
+    ///
+    /// # Errors
+    /// There is no such handler, or the module cannot be one.
+    pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<Entry>> {
+        let config = self.wanted(name)?;
+        // Those that are open: their names are not looked up again before a reload.
+        let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
+        let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
+        let sources = Sources { digest, env: variables(&config)?, mounted };
         make(&config, sources, &self.ground, code)
     }
 
@@ -228,7 +267,11 @@ impl Loader {
     }
 
     fn configured(&self, name: &Name) -> Option<HandlerConfig> {
-        self.last().handlers.iter().find(|handler| handler.name == *name).cloned()
+        self.last().configured(name).cloned()
+    }
+
+    fn wanted(&self, name: &Name) -> Result<HandlerConfig> {
+        self.configured(name).with_context(|| format!("there is no handler {:?}", name.as_str()))
     }
 
     fn last(&self) -> MutexGuard<'_, Loaded> {

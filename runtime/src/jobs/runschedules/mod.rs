@@ -119,13 +119,17 @@ impl Runs {
                 missed += 1;
                 warn!("{}: a scheduled run is missed: the one before it goes on", entry.name);
             }
-            Some(at) => match job(engine, catalog, &entry, at) {
-                Ok(job) => {
-                    let engine = engine.clone();
-                    runs.push(tokio::spawn(async move { engine.attend(job, Occasion::Schedule).await }));
+            Some(at) => {
+                let (version, ballot) = catalog.pick(&entry);
+                match job(engine, catalog, version, at) {
+                    Ok(job) => {
+                        let engine = engine.clone();
+                        let run = async move { engine.attend(job, Occasion::Schedule, ballot).await };
+                        runs.push(tokio::spawn(run));
+                    }
+                    Err(error) => warn!("{}: a scheduled run is missed: {error}", entry.name),
                 }
-                Err(error) => warn!("{}: a scheduled run is missed: {error}", entry.name),
-            },
+            }
             None => {
                 warn!("{}: {missed} scheduled runs are missed: the clock has gone on without us", entry.name)
             }
@@ -136,7 +140,7 @@ impl Runs {
 
 /// Makes the job of a run.
 fn job(engine: &Arc<Engine>, catalog: &Arc<Catalog>, entry: &Arc<Entry>, at: Time) -> Result<Job, EnvError> {
-    let mut job = engine.job_of(catalog.pick(entry).clone());
+    let mut job = engine.job_of(entry.clone());
     if let Some(schedule) = &entry.schedule {
         job.args.extend(schedule.args.iter().cloned());
         job.stdin = Input::from(Bytes::from(schedule.stdin.clone()));

@@ -1,0 +1,159 @@
+//! The rules of a trial: when a version has failed it, and when it has stood it.
+
+use std::time::Duration;
+
+use super::arm::Score;
+
+/// Failures, or slow answers, that may be chance: a trial is not lost before there are more.
+pub(super) const CHANCE: u64 = 3;
+
+/// How much higher the failure rate of the version on trial may be, in percent of its requests.
+const TOLERANCE: f64 = 1.0;
+
+/// What a bound on times is above its factor: a scheduler's turn is no fault of a version.
+const SLACK: Duration = Duration::from_millis(5);
+
+/// What a version has to show.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Rules {
+    /// How long the trial lasts.
+    pub time: Duration,
+    /// How many requests it has to answer meanwhile.
+    pub requests: u64,
+    /// How many times the 99th percentile of the version beside it an answer may take, of all but one in a
+    /// hundred; `None`: times are not compared.
+    pub slower: Option<u32>,
+}
+
+/// What a trial has shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Judgement {
+    /// The version has stood it.
+    Promote,
+    /// The version has failed it: why.
+    GoBack(String),
+}
+
+/// What is known of both versions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Evidence {
+    pub(super) serving: Score,
+    pub(super) tried: Score,
+    /// The time that slow answers exceed; `None`: it is not known yet, or not wanted.
+    pub(super) bound: Option<Duration>,
+}
+
+impl Rules {
+    /// Returns the time that answers may take beside a version with this 99th percentile.
+    pub(super) fn bound(&self, p99: Option<Duration>) -> Option<Duration> {
+        Some(p99?.checked_mul(self.slower?)?.saturating_add(SLACK))
+    }
+
+    /// Judges what is known; `None`: the trial goes on.
+    pub(super) fn judge(&self, evidence: Evidence, over: bool) -> Option<Judgement> {
+        let Evidence { mut serving, mut tried, bound } = evidence;
+        if over {
+            (serving, tried) = (serving.at_the_end(), tried.at_the_end());
+        }
+        if (over || tried.failed > CHANCE) && tried.rate() > serving.rate() + TOLERANCE {
+            return Some(Judgement::GoBack(failures(serving, tried)));
+        }
+        let all = tried.answered.max(tried.slow);
+        if let Some(bound) = bound.filter(|_| tried.slow > CHANCE && tried.slow * 100 > all) {
+            return Some(Judgement::GoBack(format!(
+                "{} of {all} answers took longer than {bound:.1?}, which allows for {} times the 99th percentile of the version beside it",
+                tried.slow,
+                self.slower.unwrap_or_default()
+            )));
+        }
+        match over {
+            false => None,
+            true if tried.asked == 0 => {
+                Some(Judgement::GoBack("no request reached it, so nothing is known of it".to_owned()))
+            }
+            true if tried.answered < self.requests => Some(Judgement::GoBack(format!(
+                "it has answered {} of at least {} requests within {:?}, which is too few to know: give it more time, a larger share, or ask for fewer requests",
+                tried.answered, self.requests, self.time
+            ))),
+            true => Some(Judgement::Promote),
+        }
+    }
+}
+
+fn failures(serving: Score, tried: Score) -> String {
+    let told = |score: Score| {
+        format!("{} of {} requests ({:.1} %)", score.failed, score.answered + score.failed, score.rate())
+    };
+    format!("{} failed, against {}", told(tried), told(serving))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { time: Duration::from_secs(60), requests: 20, slower: Some(4) };
+
+    fn score(answered: u64, failed: u64) -> Score {
+        Score { asked: answered + failed, answered, failed, ..Score::default() }
+    }
+
+    fn judge(serving: Score, tried: Score, over: bool) -> Option<Judgement> {
+        let bound = RULES.bound(Some(Duration::from_millis(1)));
+        RULES.judge(Evidence { serving, tried, bound }, over)
+    }
+
+    fn goes_back(serving: Score, tried: Score, over: bool) -> bool {
+        matches!(judge(serving, tried, over), Some(Judgement::GoBack(_)))
+    }
+
+    #[test]
+    fn a_version_that_fails_more_goes_back_before_the_time_is_over() {
+        assert_eq!(judge(score(100, 0), score(0, 3), false), None);
+        assert!(goes_back(score(100, 0), score(0, 4), false));
+        assert!(goes_back(score(100, 0), score(49, 1), true));
+    }
+
+    #[test]
+    fn a_version_that_fails_no_more_than_the_old_one_is_promoted_at_the_end() {
+        assert_eq!(judge(score(810, 90), score(90, 10), false), None);
+        assert_eq!(judge(score(810, 90), score(90, 10), true), Some(Judgement::Promote));
+        assert_eq!(judge(score(900, 0), score(99, 1), true), Some(Judgement::Promote));
+    }
+
+    #[test]
+    fn a_version_that_answered_too_few_is_not_promoted() {
+        assert!(goes_back(score(100, 0), score(0, 0), true));
+        for answered in [1, 6, 19] {
+            assert!(goes_back(score(100, 0), score(answered, 0), true), "{answered}");
+        }
+        assert_eq!(judge(score(100, 0), score(20, 0), true), Some(Judgement::Promote));
+    }
+
+    #[test]
+    fn a_slow_version_goes_back_at_once_and_a_few_slow_answers_are_chance() {
+        let slow = |answered, slow| Score { asked: answered, answered, slow, ..Score::default() };
+
+        assert!(goes_back(score(100, 0), slow(4, 4), false));
+        assert_eq!(judge(score(100, 0), slow(20, 3), false), None);
+        assert_eq!(judge(score(100, 0), slow(1000, 10), true), Some(Judgement::Promote));
+        assert!(goes_back(score(100, 0), slow(1000, 11), false));
+    }
+
+    #[test]
+    fn clients_that_hang_at_the_end_are_failures_then() {
+        let hung = Score { asked: 32, answered: 30, hung: 2, slow: 2, ..Score::default() };
+
+        assert_eq!(judge(score(100, 0), hung, false), None);
+        assert!(goes_back(score(100, 0), hung, true));
+        let beside = Score { asked: 330, answered: 300, hung: 30, ..Score::default() };
+        assert_eq!(judge(beside, hung, true), Some(Judgement::Promote));
+    }
+
+    #[test]
+    fn a_bound_is_known_once_there_is_a_percentile() {
+        assert_eq!(RULES.bound(None), None);
+        assert_eq!(RULES.bound(Some(Duration::from_millis(10))), Some(Duration::from_millis(45)));
+        assert_eq!(RULES.bound(Some(Duration::MAX)), None);
+        assert_eq!(Rules { slower: None, ..RULES }.bound(Some(Duration::ZERO)), None);
+    }
+}
