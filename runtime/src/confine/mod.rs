@@ -1,6 +1,6 @@
 //! What this process, or one thread of it, takes from itself so that less can reach it, and a fault in it less.
 //!
-//! Each step but those of `signals` is for good, for the thread that takes it and all that it starts. So
+//! Each step but those of `signals` and `scan` is for good, for the thread that takes it and all that it starts. So
 //! the daemon takes them before it has a second thread.
 
 mod calls;

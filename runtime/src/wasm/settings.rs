@@ -246,6 +246,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_scans_where_the_kernel_can() {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+        let version = (numbers.next().unwrap(), numbers.next().unwrap());
+
+        let (_, resetting) = pooled(&config(TARGET), pool(2)).unwrap();
+
+        // Elsewhere than to us, a scan would find too little: see `confine::mended`.
+        assert_eq!(resetting == Resetting::Written, version >= (6, 7), "{release}");
+    }
+
+    #[test]
     fn code_of_a_compiler_is_for_a_pool() {
         let mut single = config(TARGET);
         single.parallel_compilation(false);
