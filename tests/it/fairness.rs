@@ -158,3 +158,42 @@ fn a_wall_clock_strikes_beside_guests_that_spin() {
     let waited = start.elapsed();
     assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(4), "{waited:?}");
 }
+
+/// Writes eight million vectors of one byte to a descriptor with one call, again and again.
+fn sprays(descriptor: u8) -> Program {
+    Program::text().of_pages(1024).code(&format!(
+        "(local.set $count (i32.const 8000000))
+         (loop $next
+           (i64.store offset=0x2fff8 (i32.shl (local.get $count) (i32.const 3)) (i64.const 0x100010000))
+           (br_if $next (local.tee $count (i32.sub (local.get $count) (i32.const 1)))))
+         (loop $more (br_if $more (i32.eqz
+           (call $fd_write (i32.const {descriptor}) (i32.const 0x30000) (i32.const 8000000) (i32.const 8)))))"
+    ))
+}
+
+#[test]
+fn a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit() {
+    for descriptor in [1, 2] {
+        let limits = "limits = { cpu = \"500ms\", time = \"60s\", memory = \"128MiB\", output = \"none\" }";
+        let daemon = beside(limits, &sprays(descriptor));
+        let jobs = [(); 2].map(|()| {
+            let mut client = daemon.client();
+            client.send("GET /bad HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            std::thread::spawn(move || client.rest())
+        });
+        until("the jobs to run", || {
+            (daemon.metric("portcullis_jobs_running", &["handler=\"bad\""]) > 0.0).then_some(())
+        });
+        let start = Instant::now();
+
+        (0..5).for_each(|_| assert_eq!(daemon.get("/hello").text(), "hello\n"));
+
+        let answered = start.elapsed();
+        jobs.into_iter().for_each(|job| drop(job.join().unwrap()));
+        daemon.counted("portcullis_failures_total", &["handler=\"bad\"", "reason=\"cpu_limit\""], 2.0);
+        let spent = daemon.metric("portcullis_cpu_seconds_total", &["handler=\"bad\""]);
+        figure(&format!("to {descriptor}: others are answered after {answered:?}, the jobs took {spent} s"));
+        assert!(answered < Duration::from_secs(4), "{answered:?}");
+        assert!(spent < 2.0, "{spent} s, where each may take 0.5 s");
+    }
+}

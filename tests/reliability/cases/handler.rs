@@ -102,6 +102,7 @@ fn appetite() -> Vec<Case> {
                     "errors::a_guest_that_computes_too_long_is_a_504",
                     "errors::guests_that_spin_on_every_core_do_not_keep_others_from_being_answered",
                     "fairness::a_handler_that_spins_on_every_core_leaves_another_its_p99",
+                    "fairness::a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit",
                 ],
             )
         },

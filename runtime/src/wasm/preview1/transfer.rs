@@ -2,8 +2,10 @@
 //!
 //! wasmtime-wasi copies what a call moves of a file into memory of the host, and refuses a call whose
 //! copy would be too large. Here a file takes or gives what one piece holds, and the call says how
-//! much that was; a stream takes all of it, as a pipe does.
+//! much that was; a stream takes all of it, as a pipe does. The job gives way between two pieces, and
+//! between many vectors: its own limits are looked at, and its neighbours run.
 
+use tokio::task::yield_now;
 use wasmtime::{Caller, Linker, Result};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, Fd, IovecArray, Size};
@@ -15,6 +17,12 @@ use crate::wasm::core::State;
 
 /// The most that one call moves of a file. There are two copies of it while the call lasts.
 const PIECE: usize = 1 << 20;
+
+/// Bytes that a stream takes before the job gives way.
+const GULP: usize = 64 << 10;
+
+/// Vectors that are read before the job gives way.
+const STRETCH: usize = 64 << 10;
 
 /// Random bytes that are made at once.
 const RANDOM: usize = 64 << 10;
@@ -65,12 +73,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         |mut caller: Caller<'_, State>, (fd, at, count, offset, result): (i32, i32, i32, i64, i32)| {
             Box::new(async move {
                 let (memory, state) = parts(&mut caller)?;
-                // It reads 64 KiB at most, whatever it is asked for.
-                state.wasi.set_hostcall_fuel(usize::MAX);
-                let vectors = GuestPtr::new((at.cast_unsigned(), count.cast_unsigned()));
-                let mut guest = GuestMemory::Unshared(&mut *memory);
+                let vectors = Vectors::new(at, count);
                 let outcome =
-                    state.wasi.fd_pread(&mut guest, fd.into(), vectors, offset.cast_unsigned()).await;
+                    read_at(&mut state.wasi, memory, fd.into(), vectors, offset.cast_unsigned()).await;
                 told(memory, outcome, result)
             })
         },
@@ -119,8 +124,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                         return settle(outcome);
                     }
                     at = at.wrapping_add(piece);
-                    // So that the limits of the job are looked at.
-                    tokio::task::yield_now().await;
+                    yield_now().await;
                 }
             })
         },
@@ -136,27 +140,58 @@ fn is_stream(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd) -> bool {
 
 /// Writes all there is to a stream, waiting for room.
 async fn pour(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
+    let (first, total) = vectors.measure(memory, GULP).await?;
+    wasi.set_hostcall_fuel(VECTOR + GULP);
+    let Some(first) = first else {
+        // The descriptor is looked at all the same.
+        return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, nothing()).await;
+    };
+    if first.length == total && total <= GULP {
+        return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, first.alone()).await;
+    }
     let mut poured: Size = 0;
-    for number in 0..vectors.count {
-        let vector = vectors.get(memory, number)?;
-        if vector.length == 0 {
-            continue;
+    // `begun` bytes of the vector at `position` are written.
+    let (mut position, mut begun) = (0, 0);
+    let mut piece = Vec::with_capacity(VECTOR + total.min(GULP));
+    loop {
+        piece.clear();
+        piece.resize(VECTOR, 0);
+        while position < vectors.count && piece.len() < VECTOR + GULP {
+            let Vector { place, length, .. } = vectors.get(memory, position)?;
+            if length > 0 {
+                let rest = &bytes(memory, place, length)?[begun..];
+                let here = rest.len().min(VECTOR + GULP - piece.len());
+                piece.extend_from_slice(&rest[..here]);
+                begun += here;
+            }
+            if begun == length {
+                (position, begun) = (position + 1, 0);
+                give_way(position).await;
+            }
         }
-        // Copied 4 KiB at a time.
-        wasi.set_hostcall_fuel(usize::MAX);
-        match wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, vector.alone()).await {
+        if piece.len() == VECTOR {
+            return Ok(poured);
+        }
+        Vector::lead(&mut piece);
+        wasi.set_hostcall_fuel(VECTOR + GULP);
+        match wasi.fd_write(&mut GuestMemory::Unshared(&mut piece), fd, GuestPtr::new((0, 1))).await {
             Ok(taken) => poured = poured.saturating_add(taken),
             // The next call fails.
-            Err(error) if poured > 0 && error.downcast_ref().is_some() => break,
+            Err(error) if poured > 0 && error.downcast_ref().is_some() => return Ok(poured),
             Err(error) => return Err(error),
         }
+        if position == vectors.count {
+            return Ok(poured);
+        }
+        yield_now().await;
     }
-    if poured == 0 {
-        // Nothing to write: the descriptor is looked at all the same.
-        wasi.set_hostcall_fuel(usize::MAX);
-        return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, nothing()).await;
+}
+
+/// Gives way after each [`STRETCH`] of vectors.
+async fn give_way(position: usize) {
+    if position.is_multiple_of(STRETCH) {
+        yield_now().await;
     }
-    Ok(poured)
 }
 
 /// Writes to a file what fits a piece.
@@ -167,7 +202,7 @@ async fn write(
     vectors: Vectors,
     position: Position,
 ) -> Result<Size, Error> {
-    let (first, total) = vectors.measure(memory)?;
+    let (first, total) = vectors.measure(memory, PIECE).await?;
     wasi.set_hostcall_fuel(VECTOR + PIECE);
     let Some(first) = first else {
         return put(wasi, memory, fd, nothing(), position).await;
@@ -185,6 +220,7 @@ async fn write(
         if place == piece.len() {
             break;
         }
+        give_way(number + 1).await;
     }
     put(wasi, &mut piece, fd, GuestPtr::new((0, 1)), position).await
 }
@@ -205,7 +241,7 @@ async fn put(
 
 /// Reads what a stream has, or what fits a piece of a file.
 async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
-    let (first, total) = vectors.measure(memory)?;
+    let (first, total) = vectors.measure(memory, PIECE).await?;
     let (vector, most) = match first {
         Some(first) if is_stream(wasi, memory, fd) => (first.alone(), usize::MAX),
         Some(first) if first.length == total && total <= PIECE => (first.alone(), VECTOR + PIECE),
@@ -223,6 +259,7 @@ async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
                 if rest.is_empty() {
                     break;
                 }
+                give_way(number + 1).await;
             }
             return Ok(found);
         }
@@ -231,6 +268,21 @@ async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
     wasi.set_hostcall_fuel(most);
     let vector: IovecArray = GuestPtr::new(vector.offset());
     wasi.fd_read(&mut GuestMemory::Unshared(memory), fd, vector).await
+}
+
+/// Reads from a place of a file into the first vector that is not empty.
+async fn read_at(
+    wasi: &mut WasiP1Ctx,
+    memory: &mut [u8],
+    fd: Fd,
+    vectors: Vectors,
+    offset: u64,
+) -> Result<Size, Error> {
+    let (first, _) = vectors.measure(memory, 0).await?;
+    let vector: IovecArray = GuestPtr::new(first.map_or_else(nothing, Vector::alone).offset());
+    // It reads 64 KiB at most, whatever it is asked for.
+    wasi.set_hostcall_fuel(usize::MAX);
+    wasi.fd_pread(&mut GuestMemory::Unshared(memory), fd, vector, offset).await
 }
 
 /// No vector at all.
@@ -252,8 +304,9 @@ impl Vectors {
         Ok(Vector { at, place: number(memory, at)?, length: number(memory, at + 4)? })
     }
 
-    /// Finds the first vector that is not empty, and how many bytes all have, as far as it matters.
-    fn measure(self, memory: &mut [u8]) -> Result<(Option<Vector>, usize), Error> {
+    /// Finds the first vector that is not empty, and how many bytes all have: exactly up to `most`, and
+    /// else some number above it.
+    async fn measure(self, memory: &mut [u8], most: usize) -> Result<(Option<Vector>, usize), Error> {
         let (mut first, mut total) = (None, 0);
         for position in 0..self.count {
             let vector = self.get(memory, position)?;
@@ -262,9 +315,10 @@ impl Vectors {
                 first.get_or_insert(vector);
                 total += vector.length;
             }
-            if total > PIECE {
+            if total > most {
                 break;
             }
+            give_way(position + 1).await;
         }
         Ok((first, total))
     }
@@ -280,9 +334,14 @@ impl Vector {
     /// Makes a memory in which a vector is, and the bytes that it leads to.
     fn piece(length: usize) -> Vec<u8> {
         let mut piece = vec![0; VECTOR + length];
-        let [place, length] = [VECTOR, length].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-        piece[..4].copy_from_slice(&place.to_le_bytes());
-        piece[4..VECTOR].copy_from_slice(&length.to_le_bytes());
+        Vector::lead(&mut piece);
         piece
+    }
+
+    /// Makes the vector at the start of a memory lead to all bytes behind it.
+    fn lead(piece: &mut [u8]) {
+        let numbers = [VECTOR, piece.len() - VECTOR].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        piece[..4].copy_from_slice(&numbers[0].to_le_bytes());
+        piece[4..VECTOR].copy_from_slice(&numbers[1].to_le_bytes());
     }
 }
