@@ -48,6 +48,62 @@ fn a_component_makes_more_pollables_than_it_may_hold_files_and_not_without_end()
     }
 }
 
+/// A component that makes pollables of a clock up to their bound and a hundred beyond, drops the hundred, and
+/// takes 230 handles to its stdout.
+fn beyond() -> Vec<u8> {
+    let text = r#"(component
+          (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
+          (alias export $poll "pollable" (type $pollable))
+          (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+            (alias outer 1 $pollable (type $p)) (export "pollable" (type $q (eq $p)))
+            (export "subscribe-duration" (func (param "when" u64) (result (own $q))))))
+          (import "wasi:io/streams@0.2.0" (instance $streams (export "output-stream" (type (sub resource)))))
+          (alias export $streams "output-stream" (type $stream))
+          (import "wasi:cli/stdout@0.2.0" (instance $stdout
+            (alias outer 1 $stream (type $s)) (export "output-stream" (type $t (eq $s)))
+            (export "get-stdout" (func (result (own $t))))))
+          (core func $sub (canon lower (func $clock "subscribe-duration")))
+          (core func $drop (canon resource.drop $pollable))
+          (core func $get (canon lower (func $stdout "get-stdout")))
+          (core module $m
+            (import "" "sub" (func $sub (param i64) (result i32))) (import "" "drop" (func $drop (param i32)))
+            (import "" "get" (func $get (result i32)))
+            (func $make (param $n i32) (result i32) (local $last i32)
+              (loop $l
+                (local.set $last (call $sub (i64.const 1)))
+                (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                (br_if $l (local.get $n)))
+              (local.get $last))
+            (func (export "run") (result i32) (local $n i32) (local $last i32)
+              (drop (call $make (i32.const 8192)))
+              (local.set $last (call $make (i32.const 100)))
+              (local.set $n (i32.const 100))
+              (loop $l
+                (call $drop (local.get $last))
+                (local.set $last (i32.sub (local.get $last) (i32.const 1)))
+                (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                (br_if $l (local.get $n)))
+              (local.set $n (i32.const 230))
+              (loop $l
+                (drop (call $get))
+                (local.set $n (i32.sub (local.get $n) (i32.const 1)))
+                (br_if $l (local.get $n)))
+              (i32.const 0)))
+          (core instance $i (instantiate $m (with "" (instance
+            (export "sub" (func $sub)) (export "drop" (func $drop)) (export "get" (func $get))))))
+          (func $run (result (result)) (canon lift (core func $i "run")))
+          (instance $e (export "run" (func $run)))
+          (export "wasi:cli/run@0.2.0" (instance $e)))"#;
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn pollables_that_counted_as_handles_leave_all_handles_free_when_they_are_dropped() {
+    let daemon = Setup::new("").handler("p", "output = \"raw\"", &beyond()).start();
+
+    assert_eq!(daemon.get("/p").status(), 200);
+}
+
 #[test]
 fn a_poll_takes_as_many_subscriptions_as_handles_and_refuses_one_more() {
     let text = r#"(module

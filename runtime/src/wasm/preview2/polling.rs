@@ -4,7 +4,7 @@
 //! so that a bound for files and streams would end what is an ordinary program. A pollable takes a
 //! hundred bytes of the host, not a descriptor or a set of fields: many of them are no harm.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -21,16 +21,17 @@ use crate::wasm::handles;
 /// The pollables that an instance holds.
 pub(in crate::wasm) struct Pollables {
     handles: usize,
-    /// Entries of the table that they take.
+    /// Entries of the table that the counted ones take.
     entries: usize,
-    /// Those that take two: one is the clock's.
-    clocks: HashSet<u32>,
+    /// The entries that each counted one takes: two where one is the clock's. Pollables of other interfaces
+    /// are not here, nor those made when the bound was reached: they count as handles.
+    counted: HashMap<u32, usize>,
 }
 
 impl Pollables {
     /// Begins the account of an instance that may hold so many handles.
     pub(in crate::wasm) fn new(handles: usize) -> Pollables {
-        Pollables { handles, entries: 0, clocks: HashSet::new() }
+        Pollables { handles, entries: 0, counted: HashMap::new() }
     }
 }
 
@@ -39,9 +40,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     let dropped = |mut store: StoreContextMut<'_, State>, pollable| {
         let state = store.data_mut();
         HostPollable::drop(state.ctx().table, Resource::new_own(pollable))?;
-        let entries = if state.pollables.clocks.remove(&pollable) { 2 } else { 1 };
-        state.pollables.entries = state.pollables.entries.saturating_sub(entries);
-        state.bound_handles();
+        if let Some(entries) = state.pollables.counted.remove(&pollable) {
+            state.pollables.entries -= entries;
+            state.bound_handles();
+        }
         Ok(())
     };
     linker.instance("wasi:io/poll@0.2.12")?.resource(
@@ -82,14 +84,14 @@ impl State {
         entries: usize,
         make: impl FnOnce(&mut State) -> Result<Resource<DynPollable>>,
     ) -> Result<Resource<DynPollable>> {
-        if self.pollables.entries + entries <= handles::pollables(self.pollables.handles) {
-            self.pollables.entries += entries;
-            self.bound_handles();
+        if self.pollables.entries + entries > handles::pollables(self.pollables.handles) {
+            return make(self);
         }
+        self.pollables.entries += entries;
+        self.bound_handles();
+        // A failure ends the component.
         let made = make(self)?;
-        if entries == 2 {
-            self.pollables.clocks.insert(made.rep());
-        }
+        self.pollables.counted.insert(made.rep(), entries);
         Ok(made)
     }
 
