@@ -185,6 +185,24 @@ fn a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so() {
 }
 
 #[test]
+fn a_guest_that_exits_for_want_of_shared_memory_did_not_fail() {
+    let daemon = operated("reason_header = true\n[limits]\ntotal_memory = \"16MiB\"\n")
+        .handler(
+            "exits",
+            "",
+            &Program::new()
+                .code("(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))")
+                .exit(1)
+                .wasm(),
+        )
+        .start();
+
+    let refused = daemon.get("/exits");
+
+    assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("memory_total")));
+}
+
+#[test]
 fn what_a_configuration_asks_for_beyond_what_there_is_is_told_before_it_is_missed() {
     let setup = operated("[limits]\ntotal_memory = \"1GiB\"\n").handler("one", "", &hello());
     let file = setup.path("portcullis.toml");

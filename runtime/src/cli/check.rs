@@ -46,7 +46,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     warnings.extend(untold_secrets(&mut config));
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
     let memory = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-    let room = Room { jobs: 1, memory };
+    let room = Room::unserved(1, memory);
     let sandbox =
         Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::of(config.wasi_http_03))?;
     let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());

@@ -72,7 +72,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let engine = Engine::new(1);
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let handler = args.handler(&bundle)?;
-    let room = Room { jobs: 1, memory: handler.limits.memory };
+    let room = Room::unserved(1, handler.limits.memory);
     let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
     let untrusted = config::untrusted(std::slice::from_ref(&handler))?;

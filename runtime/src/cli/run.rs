@@ -86,8 +86,11 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-            let sandbox =
-                Sandbox::new(Room { jobs, memory }, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
+            let sandbox = Sandbox::new(
+                Room::unserved(jobs, memory),
+                Compilation::unkept(Stacks::Lines),
+                WasiHttp03::Served,
+            )?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
             let entry = loader.entry(&handlers[0], &untrusted)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);

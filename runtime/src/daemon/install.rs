@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::Options;
 use super::admin::{self, Admin};
 use super::hardening;
+use super::memory::Total;
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
@@ -28,8 +29,8 @@ pub(super) struct Operating<'a> {
     pub(super) admin: &'a Admin,
     pub(super) stop: &'a Stop,
     pub(super) started: Instant,
-    /// How much memory jobs share, and why so much.
-    pub(super) memory: String,
+    /// The memory that jobs share.
+    pub(super) memory: &'a Total,
 }
 
 /// Registers the built-in jobs.
@@ -51,7 +52,7 @@ pub(super) fn install(
         stacks: Stacks::of(config.source_lines),
     };
     let largest = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-    let room = Room { jobs: most, memory: largest };
+    let room = Room { jobs: most, memory: largest, warm: memory.warm() };
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {
@@ -72,7 +73,7 @@ pub(super) fn install(
         admin: admin.address(),
         allocation: sandbox.allocation().to_string(),
         started,
-        memory,
+        memory: memory.to_string(),
     };
     let loader =
         Loader::new(sandbox, options.progress).recording(store).sharing(engine.budgets().descriptors.clone());

@@ -49,6 +49,15 @@ impl Total {
         }
     }
 
+    /// Returns how much may stay warm between two jobs, in bytes: an eighth of what there is.
+    pub(super) fn warm(&self) -> usize {
+        match (&self.source, self.bytes) {
+            (Source::Found(there, _), _) => there / 8,
+            (Source::Configured, Some(bytes)) => bytes / 8,
+            (Source::Configured, None) => usize::MAX,
+        }
+    }
+
     /// Makes the budget.
     pub(super) fn budget(&self) -> std::sync::Arc<Budget> {
         self.bytes.map_or_else(Budget::boundless, |bytes| Budget::new(bytes / Needs::PAGE))

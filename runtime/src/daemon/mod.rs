@@ -147,7 +147,7 @@ impl Daemon {
         let config = ArcSwap::from_pointee(config);
         let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));
         let closing = Closing(standing.clone());
-        let operating = Operating { admin: &admin, stop: &stop, started, memory: total.to_string() };
+        let operating = Operating { admin: &admin, stop: &stop, started, memory: &total };
         install(&engine, &standing, options, operating)?;
         // Only now: the sandbox has opened what is shut from here on.
         if standing.config.load().hardening.privileges

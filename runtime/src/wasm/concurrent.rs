@@ -66,7 +66,7 @@ impl Concurrent {
     /// Falls back to [`Concurrent::on_demand`] when the host refuses the address space for the pool.
     fn pooled(room: Room, stacks: Stacks) -> Result<Concurrent> {
         let target = Concurrent::target(stacks, Addressing::Reserved);
-        let pooled = settings::pooled(&settings::config(target), settings::concurrent_pool(room.jobs));
+        let pooled = settings::pooled(&settings::config(target), settings::concurrent_pool(room));
         pooled.and_then(|(engine, _)| Concurrent::new(engine, target)).or_else(|why| {
             warn!("the pool for WASI 0.3 cannot be reserved, each of its jobs gets fresh memory, which is slower: {why:#}");
             Concurrent::on_demand(room, stacks)
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_composed_does_not_share_the_pool() {
-        let engines = Engines::new(Room { jobs: 2, memory: 1 << 20 }, Stacks::Names);
+        let engines = Engines::new(Room::unserved(2, 1 << 20), Stacks::Names);
         let of = |text: &str| &engines.of(&wat::parse_str(text).unwrap()).unwrap().engine;
 
         let whole = of("(component)");

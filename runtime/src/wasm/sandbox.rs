@@ -119,7 +119,7 @@ impl Sandbox {
         let room = Room { jobs: room.jobs + waiting, ..room };
         let stacks = compilation.stacks;
         let reserved = Target { flavour: Flavour::Sequential, stacks, addressing: Addressing::Reserved };
-        let pooled = settings::pooled(&settings::config(reserved), settings::pool(room.jobs));
+        let pooled = settings::pooled(&settings::config(reserved), settings::pool(room));
         let (engine, target, allocation) = match pooled {
             Ok((engine, resetting)) => (engine, reserved, Allocation::Pooled(resetting)),
             Err(refusal) => {
@@ -286,7 +286,7 @@ mod tests {
     use crate::wasm::sealed::Sealed;
 
     fn refusal(bytes: &[u8]) -> String {
-        let room = Room { jobs: 1, memory: 128 << 20 };
+        let room = Room::unserved(1, 128 << 20);
         let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
         let linked = sandbox.kind(bytes).and_then(|kind| {
             // Not by a child: this program is none.

@@ -63,6 +63,15 @@ pub struct Room {
     pub jobs: u32,
     /// Bytes of memory that one of them may have at the most, as far as is known.
     pub memory: usize,
+    /// Bytes that a pool may keep resident between jobs, over all its slots.
+    pub warm: usize,
+}
+
+impl Room {
+    /// Makes room for a process that serves nothing: what its pool keeps resident does not matter.
+    pub fn unserved(jobs: u32, memory: usize) -> Room {
+        Room { jobs, memory, warm: usize::MAX }
+    }
 }
 
 /// The settings that all engines for a target share, and so all that machine code depends on.
@@ -146,11 +155,13 @@ pub enum Resetting {
 ///   of its frames what it wrote there.
 /// - Instances are allocated and initialised for each job. There is no heap of the GC proposal
 ///   and there are no protection keys: both features are left out of wasmtime.
-pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
+pub(super) fn pool(Room { jobs, warm, .. }: Room) -> PoolingAllocationConfig {
     // Enough for any table our limits allow and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
-    // Measured in DESIGN.md: pages below this stay mapped, so that a small guest faults no page in.
+    // Pages below this stay mapped, so that a small guest faults no page in.
     const RESIDENT: usize = 2 << 20;
+    // A slot's memory and its table each keep as much. Whole pages, as wasmtime counts them.
+    let resident = (warm / (jobs.max(1) as usize * 2)).min(RESIDENT) & !0xfff;
     let mut pool = PoolingAllocationConfig::new();
     // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
     pool.total_stacks(jobs)
@@ -167,20 +178,20 @@ pub(super) fn pool(jobs: u32) -> PoolingAllocationConfig {
         .max_component_instance_size(1 << 20)
         .max_memory_size(4 << 30)
         .table_elements(TABLE_ELEMENTS)
-        .linear_memory_keep_resident(RESIDENT)
-        .table_keep_resident(RESIDENT)
+        .linear_memory_keep_resident(resident)
+        .table_keep_resident(resident)
         .max_unused_warm_slots(jobs)
         .pagemap_scan(Enabled::Auto);
     pool
 }
 
 /// The pool for stores that have several calls under way.
-pub(super) fn concurrent_pool(jobs: u32) -> PoolingAllocationConfig {
+pub(super) fn concurrent_pool(room: Room) -> PoolingAllocationConfig {
     // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
     // and one that is kept for the next.
     const STACKS: u32 = 4;
-    let mut pool = pool(jobs);
-    pool.total_stacks(jobs * STACKS);
+    let mut pool = pool(room);
+    pool.total_stacks(room.jobs * STACKS);
     pool
 }
 
@@ -251,7 +262,7 @@ mod tests {
         let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
         let version = (numbers.next().unwrap(), numbers.next().unwrap());
 
-        let (_, resetting) = pooled(&config(TARGET), pool(2)).unwrap();
+        let (_, resetting) = pooled(&config(TARGET), pool(Room::unserved(2, 1 << 20))).unwrap();
 
         // Elsewhere than to us, a scan would find too little: see `confine::mended`.
         assert_eq!(resetting == Resetting::Written, version >= (6, 7), "{release}");
@@ -264,10 +275,26 @@ mod tests {
         let mut other = config(TARGET);
         other.epoch_interruption(false);
 
-        let (pooled, _) = pooled(&config(TARGET), pool(2)).unwrap();
+        let (pooled, _) = pooled(&config(TARGET), pool(Room::unserved(2, 1 << 20))).unwrap();
 
         assert_eq!(hashed(&Engine::new(&single).unwrap()), hashed(&pooled));
         assert_ne!(hashed(&Engine::new(&other).unwrap()), hashed(&pooled));
+    }
+
+    #[test]
+    fn a_pool_keeps_no_more_resident_than_there_is_room_for() {
+        let kept = |warm| {
+            let pool = format!("{:?}", pool(Room { jobs: 320, memory: 1 << 20, warm }));
+            let value = |key: &str| {
+                let (_, rest) = pool.split_once(&format!("{key}: ")).unwrap();
+                rest.split([',', ' ']).next().unwrap().parse::<usize>().unwrap()
+            };
+            (value("linear_memory_keep_resident"), value("table_keep_resident"))
+        };
+
+        assert_eq!(kept(usize::MAX), (2 << 20, 2 << 20));
+        assert_eq!(kept(32 << 20), (48 << 10, 48 << 10));
+        assert_eq!(kept(0), (0, 0));
     }
 
     #[test]
@@ -277,11 +304,11 @@ mod tests {
         let code = Engine::new(&config(compared)).unwrap().precompile_module(&module).unwrap();
 
         for memory in [1, 64 << 20] {
-            let engine = unpooled(compared, Room { jobs: 1, memory }).unwrap();
+            let engine = unpooled(compared, Room::unserved(1, memory)).unwrap();
             // SAFETY: `precompile_module` has returned it just now.
             unsafe { wasmtime::Module::deserialize(&engine, &code) }.unwrap();
         }
-        let reserved = unpooled(TARGET, Room { jobs: 1, memory: 1 }).unwrap();
+        let reserved = unpooled(TARGET, Room::unserved(1, 1)).unwrap();
         // SAFETY: as above.
         assert!(unsafe { wasmtime::Module::deserialize(&reserved, &code) }.is_err());
     }

@@ -17,9 +17,9 @@ use super::FILES;
 use crate::wasm::component::State;
 use crate::wasm::directory::{Entry, Listing};
 
-/// Entries that are read at once, in memory of the host. The directory is open for that time alone, so
-/// that a stream costs no descriptor.
-const READ: usize = 512;
+/// Entries that are read at once, in memory of the host: 20 KiB with names of 255 bytes, for each stream that
+/// a component holds. The directory is open for that time alone, so that a stream costs no descriptor.
+const READ: usize = 64;
 
 /// What a component has as a `directory-entry-stream`.
 struct Reading {
