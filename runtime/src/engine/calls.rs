@@ -181,7 +181,8 @@ impl Engine {
         mut ballot: Option<Ballot>,
     ) -> Result<Status, Fault> {
         // Nobody waits for what the clock begins.
-        ballot.iter_mut().filter(|_| occasion == Occasion::Call).for_each(Ballot::awaits);
+        let awaited = ballot.iter_mut().filter(|_| occasion == Occasion::Call);
+        awaited.for_each(|ballot| ballot.begins(&job.usage));
         let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
         let start = Instant::now();
         let outcome = self.start(job).await;

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::deadline::Progress;
 use super::error::Refusal;
 use crate::catalog::Ballot;
-use crate::job::{Capture, Entry, Fault, JobId, StopReason};
+use crate::job::{Capture, Entry, Fault, JobId, StopReason, Usage};
 use crate::net::Remote;
 
 /// Lives as long as the response is being written. The next request may come once that is sent.
@@ -86,10 +86,17 @@ impl Exchange {
         self.line = Some(Line { method: method.clone(), target, bytes: 0, remote });
     }
 
-    pub(super) fn called(&mut self, id: JobId, entry: &Arc<Entry>, ballot: Option<Ballot>) {
+    /// Notes the job that is to answer, and what it has used.
+    pub(super) fn called(
+        &mut self,
+        id: JobId,
+        entry: &Arc<Entry>,
+        usage: &Arc<Usage>,
+        ballot: Option<Ballot>,
+    ) {
         self.call = Some((id, entry.clone()));
         self.ballot = ballot;
-        self.ballot.iter_mut().for_each(Ballot::awaits);
+        self.ballot.iter_mut().for_each(|ballot| ballot.begins(usage));
     }
 
     /// Notes what is kept of the job.
@@ -273,7 +280,7 @@ mod tests {
         engine.registry().register("idle", Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
         let mut exchange = Exchange::new(Progress::new());
-        exchange.called(job.id, &job.entry, None);
+        exchange.called(job.id, &job.entry, &job.usage, None);
         (exchange, job.entry)
     }
 

@@ -5,6 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::thread;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
@@ -285,6 +286,9 @@ impl Drop for Ongoing {
             && let Some(job) = self.job.take()
         {
             job.detach();
+        } else if thread::panicking() {
+            // Counted where the panic is, and not as a job whose client has left besides.
+            self.stop(StopReason::NoAnswer);
         }
     }
 }
@@ -340,4 +344,27 @@ fn whole(
         verdict: None,
         crumbs: Crumbs::default(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
+        let stop = Stop::new();
+        let carrying = Carrying::new(Some(Box::pin(std::future::pending())), stop.clone());
+        let mut ongoing = Ongoing::new(pipe(1).1, Bytes::new(), Driven::start(carrying), None);
+        ongoing.stop = Some(stop.clone());
+
+        let unwound = catch_unwind(AssertUnwindSafe(move || {
+            let _ongoing = ongoing;
+            panic!("as a bug would");
+        }));
+
+        assert!(unwound.is_err());
+        assert_eq!(stop.reason(), Some(StopReason::NoAnswer));
+    }
 }

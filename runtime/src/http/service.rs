@@ -178,7 +178,7 @@ impl<'a> Asked<'a> {
         let asking =
             Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }.proxied(engine);
         let id = asking.id();
-        self.called(id, (entry, ballot), exchange);
+        exchange.called(id, entry, asking.usage(), ballot);
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, asking.usage());
         let body =
@@ -214,7 +214,7 @@ impl<'a> Asked<'a> {
     fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, exchange: &mut Exchange) -> Made {
         let call = Call { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
-        self.called(made.job.id, picked, exchange);
+        exchange.called(made.job.id, picked.0, &made.job.usage, picked.1);
         exchange.captured(made.job.capture.clone());
         made
     }
@@ -226,11 +226,6 @@ impl<'a> Asked<'a> {
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
         let before = if is_awaited { Before::Beginning } else { Before::Nothing };
         Expected { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
-    }
-
-    /// Notes who is to answer.
-    fn called(self, id: JobId, (entry, ballot): Picked<'_>, exchange: &mut Exchange) {
-        exchange.called(id, entry, ballot);
     }
 }
 

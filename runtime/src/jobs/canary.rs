@@ -59,7 +59,12 @@ impl WatchCanary {
 
     /// Does what the verdict says, unless another change came first.
     async fn conclude(&self, name: &Name, canary: &Canary, verdict: &Judgement) -> Result<String> {
-        let turn = self.generations.turn().await?;
+        let turn = match self.generations.turn().await {
+            Ok(turn) => turn,
+            // The process that has taken over has no trial.
+            Err(_) if self.generations.has_ended() => return Ok(ended_by_another(name, canary)),
+            Err(failure) => return Err(failure),
+        };
         let Some(serving) = turn.base.handlers.get(name).filter(|_| turn.base.has_on(name, &canary.trial))
         else {
             return Ok(ended_by_another(name, canary));

@@ -73,6 +73,11 @@ impl Generations {
         self.ended.store(true, Ordering::Release);
     }
 
+    /// Reports whether another process makes them from now on.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     /// Waits for the right to publish.
     ///
     /// # Errors
@@ -82,7 +87,7 @@ impl Generations {
     /// Dropping the future leaves the line.
     pub async fn turn(&self) -> Result<Turn<'_>> {
         let turn = self.turn.lock().await;
-        ensure!(!self.ended.load(Ordering::Acquire), "another process has taken over meanwhile: ask again");
+        ensure!(!self.has_ended(), "another process has taken over meanwhile: ask again");
         let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
         let base = engine.live().pin();
         Ok(Turn { generations: self, engine, base, _turn: turn })

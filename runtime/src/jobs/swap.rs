@@ -179,7 +179,8 @@ async fn watched(
     trial: Arc<Trial>,
 ) {
     let ended = engine.spawn(watch).await;
-    if !generations.is_on(&name, &trial) {
+    // What ends with the process is no fault of its watch.
+    if generations.has_ended() || !generations.is_on(&name, &trial) {
         return;
     }
     // At once, whoever has the turn.

@@ -1,16 +1,20 @@
 //! What is counted of one version during a trial.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::histogram::Histogram;
+use crate::job::Usage;
 
-/// Parts of a trial's time: the age of a request under way is known to one of them.
-pub(super) const PARTS: usize = 256;
-
-/// The counters of one version. Each request adds to few of them, and waits for no other.
+/// The counters of one version. Each request adds to few of them.
 #[derive(Default)]
 pub(super) struct Arm {
+    /// Requests and runs that the version was asked for.
+    pub(super) asked: AtomicU64,
     /// For how long whole answers kept their clients waiting.
     pub(super) answered: Histogram,
     /// For how long clients were kept waiting that have left.
@@ -21,12 +25,24 @@ pub(super) struct Arm {
     pub(super) ran: AtomicU64,
     /// Clients that wait for the head of an answer.
     pub(super) heads: Waits,
-    /// Clients that wait for more of an answer.
-    pub(super) bodies: Waits,
 }
 
-/// Counts those that wait, by the part of the trial in which they began to.
-pub(super) struct Waits([AtomicU32; PARTS]);
+/// The waits that go on, in several parts so that cores seldom meet at one lock.
+#[derive(Default)]
+pub(super) struct Waits {
+    next: AtomicU64,
+    parts: [Mutex<HashMap<u64, Wait>>; 16],
+}
+
+/// The wait of a client for a version.
+#[derive(Clone)]
+pub(super) struct Wait {
+    pub(super) since: Instant,
+    /// What the job behind it has used; `None`: there is none.
+    usage: Option<Arc<Usage>>,
+    /// For how long the job had waited for its client by then.
+    before: Duration,
+}
 
 /// What the counters of one version come to, against a bound.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,23 +55,29 @@ pub(super) struct Score {
     pub(super) failed: u64,
     /// Clients that have waited for a head for longer than the bound.
     pub(super) hung: u64,
-    /// Answers, and waits that go on, that took longer than the bound.
+    /// Answers, and waits for a head that go on, that took longer than the bound.
     pub(super) slow: u64,
 }
 
+/// So many of them all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Share {
+    pub(super) count: u64,
+    pub(super) all: u64,
+}
+
 impl Arm {
-    /// Counts against a bound; without one nothing is late. `elapsed` is how much of `time` is over.
-    pub(super) fn score(&self, bound: Option<Duration>, elapsed: Duration, time: Duration) -> Score {
+    /// Counts against a bound; without one nothing is late.
+    pub(super) fn score(&self, bound: Option<Duration>) -> Score {
         let late = |times: &Histogram| bound.map_or(0, |bound| times.beyond(bound));
-        let waits = |waiting: &Waits| bound.map_or(0, |bound| waiting.longer(bound, elapsed, time));
-        let (hung, failed) = (waits(&self.heads), self.failed.load(Ordering::Relaxed));
+        let hung = bound.map_or(0, |bound| self.heads.longer(bound));
         let answered = self.answered.count() + self.ran.load(Ordering::Relaxed);
         Score {
-            asked: answered + failed + self.left.count() + self.heads.all() + self.bodies.all(),
+            asked: self.asked.load(Ordering::Relaxed),
             answered,
-            failed: failed + late(&self.left),
+            failed: self.failed.load(Ordering::Relaxed) + late(&self.left),
             hung,
-            slow: late(&self.answered) + hung + waits(&self.bodies),
+            slow: late(&self.answered) + hung,
         }
     }
 }
@@ -66,75 +88,119 @@ impl Score {
         Score { failed: self.failed + self.hung, ..self }
     }
 
-    /// Failures in a hundred requests.
+    /// Failures, of all that is known to have failed or not.
+    pub(super) fn failures(self) -> Share {
+        Share { count: self.failed, all: self.answered + self.failed }
+    }
+
+    /// Slow answers, of all that is known to be slow or not.
+    pub(super) fn delays(self) -> Share {
+        Share { count: self.slow, all: self.answered + self.hung }
+    }
+}
+
+impl Share {
+    /// So many of a hundred.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
-    pub(super) fn rate(self) -> f64 {
-        let all = self.answered + self.failed;
-        if all == 0 { 0.0 } else { self.failed as f64 * 100.0 / all as f64 }
+    pub(super) fn percent(self) -> f64 {
+        if self.all == 0 { 0.0 } else { self.count as f64 * 100.0 / self.all as f64 }
+    }
+
+    /// Reports whether it is higher than that of the version beside it by more than `tolerance` percent and
+    /// three standard deviations, which chance hardly makes of one rate.
+    #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
+    pub(super) fn exceeds(self, beside: Share, tolerance: f64) -> bool {
+        let (percent, all) = (beside.percent(), self.all as f64);
+        let chance = 3.0 * (percent * all / 100.0).sqrt();
+        self.count as f64 * 100.0 > (percent + tolerance) * all + chance * 100.0
     }
 }
 
 impl Waits {
-    pub(super) fn begin(&self, part: usize) {
-        self.0[part].fetch_add(1, Ordering::Relaxed);
+    /// Notes a wait; returns its number.
+    pub(super) fn begin(&self, wait: Wait) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.part(number).insert(number, wait);
+        number
     }
 
-    pub(super) fn end(&self, part: usize) {
-        self.0[part].fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn end(&self, number: u64) {
+        self.part(number).remove(&number);
     }
 
-    fn all(&self) -> u64 {
-        self.0.iter().map(|waiting| u64::from(waiting.load(Ordering::Relaxed))).sum()
+    /// Counts those that are longer than `bound`.
+    fn longer(&self, bound: Duration) -> u64 {
+        let parts = self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner));
+        parts.map(|part| part.values().filter(|wait| wait.time() > bound).count() as u64).sum()
     }
 
-    /// Counts those that have waited longer than `bound` for certain.
-    fn longer(&self, bound: Duration, elapsed: Duration, time: Duration) -> u64 {
-        let Some(before) = elapsed.checked_sub(bound) else { return 0 };
-        // What began in the part that contains `before` may have begun later.
-        let parts = self.0.iter().take(part(before, time));
-        parts.map(|waiting| u64::from(waiting.load(Ordering::Relaxed))).sum()
-    }
-}
-
-impl Default for Waits {
-    fn default() -> Waits {
-        Waits([const { AtomicU32::new(0) }; PARTS])
+    fn part(&self, number: u64) -> MutexGuard<'_, HashMap<u64, Wait>> {
+        let part = usize::try_from(number % self.parts.len() as u64).unwrap_or_default();
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the part of a trial of this `time` that a moment is in.
-pub(super) fn part(elapsed: Duration, time: Duration) -> usize {
-    let position = elapsed.as_nanos().saturating_mul(PARTS as u128) / time.as_nanos().max(1);
-    usize::try_from(position).unwrap_or(PARTS).min(PARTS - 1)
+impl Wait {
+    /// Begins, for a job that has used this.
+    pub(super) fn begin(usage: Option<Arc<Usage>>) -> Wait {
+        let before = usage.as_ref().map(|usage| usage.waits.sum()).unwrap_or_default();
+        Wait { since: Instant::now(), usage, before }
+    }
+
+    /// Returns how long the version has kept its client waiting: what the job waited for the client meanwhile is not
+    /// the version's.
+    pub(super) fn time(&self) -> Duration {
+        let clients = self.usage.as_ref().map(|usage| usage.waits.sum()).unwrap_or_default();
+        self.since.elapsed().saturating_sub(clients.saturating_sub(self.before))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::FromClient;
 
-    const TIME: Duration = Duration::from_secs(256);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn begun(before: Duration, usage: Option<Arc<Usage>>) -> Wait {
+        Wait { since: Instant::now().checked_sub(before).unwrap(), ..Wait::begin(usage) }
+    }
 
     #[test]
-    fn a_wait_counts_once_it_is_longer_than_the_bound_for_certain() {
-        let (arm, bound) = (Arm::default(), Some(Duration::from_secs(5)));
-        arm.heads.begin(part(Duration::from_millis(10_500), TIME));
-        let hung = |elapsed| arm.score(bound, Duration::from_millis(elapsed), TIME).hung;
+    fn a_wait_counts_once_it_is_longer_than_the_bound_and_until_it_ends() {
+        let arm = Arm::default();
+        let number = arm.heads.begin(begun(SECOND * 10, None));
+        arm.heads.begin(begun(SECOND, None));
+        let hung = |bound| arm.score(Some(SECOND * bound)).hung;
 
-        assert_eq!([15_400, 15_900, 16_000].map(hung), [0, 0, 1]);
-        arm.heads.end(10);
-        assert_eq!(hung(100_000), 0);
+        assert_eq!([20, 5].map(hung), [0, 1]);
+        arm.heads.end(number);
+        assert_eq!(hung(5), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_job_waits_for_its_client_is_not_the_versions_time() {
+        let usage = Arc::new(Usage::default());
+        let wait = Wait::begin(Some(usage.clone()));
+        usage.waits.begin(FromClient::Input);
+        tokio::time::advance(SECOND).await;
+        let uploading = wait.time();
+        usage.waits.end(FromClient::Input);
+        tokio::time::advance(SECOND * 2).await;
+
+        assert_eq!((uploading, wait.time()), (Duration::ZERO, SECOND * 2));
     }
 
     #[test]
     fn without_a_bound_nothing_is_late() {
         let arm = Arm::default();
-        arm.answered.note(TIME);
-        arm.left.note(TIME);
-        arm.heads.begin(0);
+        arm.answered.note(SECOND * 256);
+        arm.left.note(SECOND * 256);
+        arm.heads.begin(begun(SECOND * 10, None));
 
-        assert_eq!(arm.score(None, TIME, TIME), Score { asked: 3, answered: 1, ..Score::default() });
-        let late = arm.score(Some(Duration::from_secs(1)), TIME, TIME);
-        assert_eq!(late, Score { asked: 3, answered: 1, failed: 1, hung: 1, slow: 2 });
+        assert_eq!(arm.score(None), Score { answered: 1, ..Score::default() });
+        let late = arm.score(Some(SECOND));
+        assert_eq!(late, Score { answered: 1, failed: 1, hung: 1, slow: 2, ..Score::default() });
         assert_eq!(late.at_the_end().failed, 2);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::arm::Score;
+use super::arm::{Score, Share};
 
 /// Failures, or slow answers, that may be chance: a trial is not lost before there are more.
 pub(super) const CHANCE: u64 = 3;
 
-/// How much higher the failure rate of the version on trial may be, in percent of its requests.
+/// How much higher the rate of failures, or of slow answers, of the version on trial may be, in percent of its requests.
 const TOLERANCE: f64 = 1.0;
 
 /// What a bound on times is above its factor: a scheduler's turn is no fault of a version.
@@ -55,15 +55,18 @@ impl Rules {
         if over {
             (serving, tried) = (serving.at_the_end(), tried.at_the_end());
         }
-        if (over || tried.failed > CHANCE) && tried.rate() > serving.rate() + TOLERANCE {
+        if (over || tried.failed > CHANCE) && tried.failures().exceeds(serving.failures(), TOLERANCE) {
             return Some(Judgement::GoBack(failures(serving, tried)));
         }
-        let all = tried.answered.max(tried.slow);
-        if let Some(bound) = bound.filter(|_| tried.slow > CHANCE && tried.slow * 100 > all) {
+        let (delays, beside) = (tried.delays(), serving.delays());
+        if let Some(bound) = bound.filter(|_| tried.slow > CHANCE && delays.exceeds(beside, TOLERANCE)) {
             return Some(Judgement::GoBack(format!(
-                "{} of {all} answers took longer than {bound:.1?}, which allows for {} times the 99th percentile of the version beside it",
-                tried.slow,
-                self.slower.unwrap_or_default()
+                "{} of {} answers took longer than {bound:.1?}, which allows for {} times the 99th percentile of the version beside it ({} of {} did there)",
+                delays.count,
+                delays.all,
+                self.slower.unwrap_or_default(),
+                beside.count,
+                beside.all
             )));
         }
         match over {
@@ -81,10 +84,8 @@ impl Rules {
 }
 
 fn failures(serving: Score, tried: Score) -> String {
-    let told = |score: Score| {
-        format!("{} of {} requests ({:.1} %)", score.failed, score.answered + score.failed, score.rate())
-    };
-    format!("{} failed, against {}", told(tried), told(serving))
+    let told = |share: Share| format!("{} of {} requests ({:.1} %)", share.count, share.all, share.percent());
+    format!("{} failed, against {}", told(tried.failures()), told(serving.failures()))
 }
 
 #[cfg(test)]
@@ -137,6 +138,20 @@ mod tests {
         assert_eq!(judge(score(100, 0), slow(20, 3), false), None);
         assert_eq!(judge(score(100, 0), slow(1000, 10), true), Some(Judgement::Promote));
         assert!(goes_back(score(100, 0), slow(1000, 11), false));
+    }
+
+    #[test]
+    fn a_version_whose_answers_are_slow_as_often_as_those_of_the_old_one_is_promoted() {
+        let slow = |answered, slow| Score { asked: answered, answered, slow, ..Score::default() };
+        let polled = |answered, hung| Score { answered, hung, slow: hung, ..Score::default() };
+
+        // One in two hundred, as the dice fall.
+        assert_eq!(judge(slow(2000, 10), slow(200, 4), false), None);
+        assert_eq!(judge(slow(2000, 10), slow(400, 5), true), Some(Judgement::Promote));
+        // One in ten is a long poll.
+        assert_eq!(judge(polled(360, 40), polled(36, 8), false), None);
+        assert!(goes_back(slow(2000, 10), slow(200, 8), false));
+        assert!(goes_back(polled(360, 40), polled(20, 24), false));
     }
 
     #[test]

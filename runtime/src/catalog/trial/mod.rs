@@ -13,14 +13,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use arm::{Arm, Waits, part};
+use crate::job::Usage;
+use arm::{Arm, Wait};
 use judgement::{CHANCE, Evidence};
 
 /// How many times the 99th percentile of the version beside it a client may wait that is not taken for one
 /// that hangs, where times are not compared.
 const PATIENCE: u32 = 4;
 
-/// A version on trial beside the one that serves. One request is counted in a few atomics; none waits.
+/// A version on trial beside the one that serves. One request is counted in a few atomics, and noted while its client waits.
 pub struct Trial {
     /// What the version has to show.
     pub rules: Rules,
@@ -45,7 +46,9 @@ pub(super) enum Which {
 pub struct Ballot {
     trial: Arc<Trial>,
     which: Which,
-    wait: Option<Wait>,
+    wait: Option<Awaited>,
+    /// What the job that answers has used.
+    usage: Option<Arc<Usage>>,
     /// For how long the version has kept the client waiting; `None`: nobody waits for it.
     waited: Option<Duration>,
     /// Whether the head of an answer was given.
@@ -53,9 +56,11 @@ pub struct Ballot {
 }
 
 /// A wait that goes on.
-struct Wait {
-    since: Instant,
-    part: usize,
+enum Awaited {
+    /// For a head: its number among them.
+    Head(u64, Wait),
+    /// For more of a body, which says nothing before its end.
+    More(Wait),
 }
 
 /// What a trial has shown so far.
@@ -147,7 +152,7 @@ impl Trial {
         self.bound.store(known, Ordering::Relaxed);
         let patient = Rules { slower: rules.slower.or(Some(PATIENCE)), ..*rules };
         let patience = bound.or_else(|| patient.bound(beside.or_else(|| tried.answered.p99())));
-        let score = |arm: &Arm| arm.score(patience, self.begun.elapsed(), rules.time);
+        let score = |arm: &Arm| arm.score(patience);
         Evidence { serving: score(serving), tried: score(tried), bound }
     }
 
@@ -175,7 +180,15 @@ impl Trial {
 
 impl Ballot {
     pub(super) fn new(trial: Arc<Trial>, which: Which) -> Ballot {
-        Ballot { trial, which, wait: None, waited: None, headed: false }
+        trial.arm(which).asked.fetch_add(1, Ordering::Relaxed);
+        Ballot { trial, which, wait: None, usage: None, waited: None, headed: false }
+    }
+
+    /// Notes that a client waits for the version, which answers by a job that has used this. What the job waits for
+    /// the client is not the version's time.
+    pub fn begins(&mut self, usage: &Arc<Usage>) {
+        self.usage = Some(usage.clone());
+        self.awaits();
     }
 
     /// Notes that a client waits for the version.
@@ -183,18 +196,25 @@ impl Ballot {
         if self.wait.is_some() {
             return;
         }
-        let since = Instant::now();
-        let part = part(since.duration_since(self.trial.begun), self.trial.rules.time);
-        self.waiting().begin(part);
-        self.wait = Some(Wait { since, part });
+        let wait = Wait::begin(self.usage.clone());
+        self.wait = Some(match self.headed {
+            true => Awaited::More(wait),
+            false => Awaited::Head(self.trial.arm(self.which).heads.begin(wait.clone()), wait),
+        });
         self.waited.get_or_insert_default();
     }
 
     /// Notes that the version has given what its client waited for: the head, or more of the body.
     pub fn handed(&mut self) {
-        if let Some(Wait { since, part }) = self.wait.take() {
-            self.waiting().end(part);
-            *self.waited.get_or_insert_default() += since.elapsed();
+        let wait = self.wait.take().map(|awaited| match awaited {
+            Awaited::Head(number, wait) => {
+                self.trial.arm(self.which).heads.end(number);
+                wait
+            }
+            Awaited::More(wait) => wait,
+        });
+        if let Some(wait) = wait {
+            *self.waited.get_or_insert_default() += wait.time();
         }
         self.headed = true;
     }
@@ -233,17 +253,13 @@ impl Ballot {
         self.handed();
         self.waited = None;
     }
-
-    fn waiting(&self) -> &Waits {
-        let arm = self.trial.arm(self.which);
-        if self.headed { &arm.bodies } else { &arm.heads }
-    }
 }
 
-/// The client has left. If the version kept it waiting then, how long it did is what is known.
+/// The client has left. If it waited for a head then, how long it did is what is known; one that leaves a body that goes
+/// on says nothing.
 impl Drop for Ballot {
     fn drop(&mut self) {
-        let waited_for = self.wait.is_some();
+        let waited_for = matches!(self.wait, Some(Awaited::Head(..)));
         self.handed();
         if let Some(waited) = self.waited.filter(|_| waited_for) {
             self.trial.arm(self.which).left.note(waited);

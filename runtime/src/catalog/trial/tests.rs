@@ -1,6 +1,7 @@
 //! Tests of trials, by the ends of their requests.
 
 use super::*;
+use crate::job::FromClient;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -26,6 +27,14 @@ fn after(trial: &Arc<Trial>, waited: Duration) -> Ballot {
     let mut ballot = ballot(trial);
     ballot.waited = Some(waited);
     ballot
+}
+
+/// A client that has waited for a head for half a minute.
+fn hangs(trial: &Arc<Trial>, which: Which) {
+    let since = tokio::time::Instant::now().checked_sub(Duration::from_secs(30)).unwrap();
+    let mut wait = Wait::begin(None);
+    wait.since = since;
+    trial.arm(which).heads.begin(wait);
 }
 
 fn reason(trial: &Trial) -> &str {
@@ -85,22 +94,69 @@ fn a_client_that_leaves_when_it_is_its_own_turn_says_nothing() {
 
 #[test]
 fn what_hangs_at_the_end_is_no_vote_for_a_version() {
-    let mut trial = Trial { begun: Instant::now() - Duration::from_secs(30), ..Trial::new(rules()) };
-    trial.rules.time = Duration::from_secs(30);
-    let trial = Arc::new(trial);
-    (0..100).for_each(|_| trial.serving.answered.note(MS));
+    let trial = beside(100);
     (0..30).for_each(|_| after(&trial, MS).answered());
-    let mut hanging = ballot(&trial);
-    let Wait { part: now, .. } = hanging.wait.take().unwrap();
-    trial.tried.heads.end(now);
-    trial.tried.heads.begin(0);
-    hanging.wait = Some(Wait { since: trial.begun, part: 0 });
+    hangs(&trial, Which::Tried);
 
     trial.look();
     assert_eq!(trial.verdict(), None);
     trial.close();
 
     assert!(reason(&trial).starts_with("1 of 31 requests"), "{}", reason(&trial));
+}
+
+#[test]
+fn streams_of_events_and_long_polls_of_the_same_handler_do_not_end_its_trial() {
+    let trial = beside(180);
+    (0..20).for_each(|_| after(&trial, MS).answered());
+    (0..4).for_each(|_| hangs(&trial, Which::Tried));
+    (0..36).for_each(|_| hangs(&trial, Which::Serving));
+    let streams = (0..8).map(|_| {
+        let mut stream = after(&trial, MS);
+        stream.handed();
+        stream.awaits();
+        stream.waited = Some(MS * 10_000);
+        stream
+    });
+    let mut streams: Vec<Ballot> = streams.collect();
+
+    trial.look();
+    streams.truncate(4);
+    trial.look();
+
+    assert_eq!(trial.verdict(), None);
+    assert_eq!(trial.close(), &Judgement::Promote);
+}
+
+#[test]
+fn a_version_that_hangs_beside_one_that_answers_goes_back() {
+    let trial = beside(100);
+    (0..4).for_each(|_| hangs(&trial, Which::Tried));
+
+    trial.look();
+
+    assert!(reason(&trial).starts_with("4 of 4 answers took longer than"), "{}", reason(&trial));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_uploads_do_not_end_a_trial() {
+    let trial = beside(100);
+    let uploads: Vec<Ballot> = (0..8)
+        .map(|_| {
+            let usage = Arc::new(Usage::default());
+            let mut ballot = Ballot::new(trial.clone(), Which::Tried);
+            ballot.begins(&usage);
+            usage.waits.begin(FromClient::Input);
+            ballot
+        })
+        .collect();
+    tokio::time::advance(MS * 100).await;
+
+    trial.look();
+    assert_eq!((trial.verdict(), trial.evidence().tried.hung), (None, 0));
+    uploads.into_iter().for_each(Ballot::answered);
+
+    assert_eq!((trial.verdict(), trial.evidence().tried.slow), (None, 0));
 }
 
 #[test]
