@@ -19,11 +19,11 @@ fn daemon() -> Daemon {
 #[test]
 fn a_client_that_leaves_before_its_answer_is_broken_off() {
     let daemon = daemon();
-    for leaves in [Leaves::HalfCloses, Leaves::Closes] {
+    for (before, leaves) in [Leaves::HalfCloses, Leaves::Closes].into_iter().enumerate() {
         let mut client = daemon.client();
         client.send(format!("GET /sleep?{leaves:?} HTTP/1.1\r\nHost: test\r\n\r\n"));
         let from = client.socket().local_addr().unwrap();
-        daemon.log.line("+job sleep(");
+        daemon.log.lines(before + 1, "+job sleep(");
 
         let kept = match leaves {
             Leaves::HalfCloses => {
