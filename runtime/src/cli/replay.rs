@@ -1,7 +1,7 @@
 //! `portcullis replay`: runs a failed job again, offline, and says whether it fails at the same.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -75,9 +75,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let room = Room::unserved(1, handler.limits.memory);
     let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
-    // What it could write to when it failed, whether it may now or not.
-    let mounts = bundle.mounts().map(|mount| as_mount(mount, true)).collect();
-    let untrusted = config::untrusted(&[HandlerConfig { mounts, ..handler.clone() }])?;
+    let untrusted = config::untrusted(std::slice::from_ref(&handler))?;
     let entry = loader.entry(&handler, &untrusted)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
@@ -88,11 +86,6 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     job.stderr.add(Arc::new(Terminal(io::stderr())));
     let outcome = run(&engine, job, &answer)?;
     Ok(compare(&bundle.outcome, &outcome))
-}
-
-/// Makes a mount of a recorded one, to write if it was and that is allowed.
-fn as_mount((host, guest, write): (&Path, &str, bool), allowed: bool) -> Mount {
-    Mount { host: host.to_owned(), guest: guest.to_owned(), write: write && allowed }
 }
 
 impl Args {
@@ -123,8 +116,13 @@ impl Args {
         if self.module.is_none() && digest != bundle.digest {
             complain(&format!("{} is another module than the one that failed", module.display()));
         }
+        let mount = |(host, guest, write): (&std::path::Path, &str, bool)| Mount {
+            host: host.to_owned(),
+            guest: guest.to_owned(),
+            write: write && self.write,
+        };
         Ok(HandlerConfig {
-            mounts: bundle.mounts().map(|mount| as_mount(mount, self.write)).collect(),
+            mounts: bundle.mounts().map(mount).collect(),
             limits: bundle.limits(),
             mapping: bundle.mapping(),
             ..HandlerConfig::of_module(bundle.handler.parse()?, module)

@@ -34,7 +34,7 @@ pub use units::{Mode, Size, Span, UnitError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::confine::{Granting, Untrusted, Writable};
+use crate::confine::{Untrusted, Writable};
 use crate::given;
 
 /// The largest configuration, in bytes: a thousand handlers take a third of it.
@@ -96,11 +96,7 @@ pub fn written_by_handlers(path: &Path) -> anyhow::Result<Untrusted> {
         let mounts = at.value.mounts.iter().flat_map(|list| &list.value);
         let writable = mounts.filter(|mount| mount.value.write.as_ref().is_some_and(|write| write.value));
         let hosts = writable.filter_map(|mount| mount.value.host.as_ref());
-        dirs.extend(hosts.map(|host| Writable {
-            handler: handler.clone(),
-            dir: base.join(&host.value),
-            by: Granting::Wanted,
-        }));
+        dirs.extend(hosts.map(|host| Writable { handler: handler.clone(), dir: base.join(&host.value) }));
     }
     Untrusted::of(dirs)
 }

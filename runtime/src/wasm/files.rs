@@ -53,11 +53,6 @@ impl Mounted {
         nodes(self) == nodes(other)
     }
 
-    /// Goes through the directories that may be written to.
-    pub fn writable(&self) -> impl Iterator<Item = (&Mount, &OwnedFd)> {
-        self.mounts.iter().zip(&self.dirs).filter(|(mount, _)| mount.access == Access::Write)
-    }
-
     /// Finds the ground that the mounts are, and tries it; `None`, and a line in the log, on a host
     /// without Landlock.
     fn ground(&self) -> Option<Ground> {

@@ -126,8 +126,7 @@ impl Pool {
         let start = move || {
             // It was tried before; then this is for want of memory, and a second wall at that.
             if let Some(Err(refusal)) = ground.as_deref().map(Ground::confine) {
-                static SAID: std::sync::Once = std::sync::Once::new();
-                SAID.call_once(|| warn!("threads for files are not confined: {refusal:#}"));
+                warn!("a thread for files is not confined: {refusal:#}");
             }
             charged::begin();
         };

@@ -3,7 +3,6 @@
 mod code;
 mod examined;
 mod handler;
-mod known;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -27,7 +26,6 @@ use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
 use code::Codes;
 use examined::Examined;
 use handler::{Ground, Sources, for_programs, make, mounted, show, version};
-use known::Known;
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 20] = [
@@ -59,7 +57,6 @@ pub struct Loader {
     progress: Progress,
     ground: Ground,
     last: Mutex<Loaded>,
-    known: Known,
 }
 
 /// What the catalog was made of that was loaded last.
@@ -110,8 +107,7 @@ pub struct Candidate {
     loaded: Loaded,
 }
 
-/// A module that was compiled, apart from the settings of a handler.
-#[derive(Clone)]
+/// A module that was compiled and is under no settings yet.
 pub struct Uploaded {
     digest: Digest,
     code: Code,
@@ -140,7 +136,7 @@ impl Loader {
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
         let ground =
             Ground { store: None, home: Handle::try_current().ok(), descriptors: Budget::boundless() };
-        Loader { sandbox, progress, ground, last: Mutex::default(), known: Known::default() }
+        Loader { sandbox, progress, ground, last: Mutex::default() }
     }
 
     /// Has failed jobs kept here, of those handlers that want it.
@@ -184,7 +180,7 @@ impl Loader {
     }
 
     fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {
-        let untrusted = self.untrusted(&config.handlers).map_err(|failure| vec![failure])?;
+        let untrusted = config::untrusted(&config.handlers).map_err(|failure| vec![failure])?;
         let mut made = HashMap::new();
         let mut errors = Vec::new();
         let outcomes = self.all(&config.handlers, &untrusted, codes, base);
@@ -254,25 +250,8 @@ impl Loader {
         // Those that are open: their names are not looked up again before a reload.
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
-        let sources = Sources { digest, env: variables(&config)?, mounted: mounted.clone() };
-        let entry = make(&config, sources, &self.ground, code.clone())?;
-        self.known.add(&entry, &mounted, Uploaded { digest, code });
-        Ok(entry)
-    }
-
-    /// Returns the module of a version that this has made.
-    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
-        self.known.module(entry)
-    }
-
-    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
-    ///
-    /// # Errors
-    /// Those of [`Untrusted::of`].
-    pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
-        let mut untrusted = config::untrusted(handlers)?;
-        self.known.add_writable(&mut untrusted)?;
-        Ok(untrusted)
+        let sources = Sources { digest, env: variables(&config)?, mounted };
+        make(&config, sources, &self.ground, code)
     }
 
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
@@ -356,8 +335,7 @@ impl Loader {
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
         }
-        let entry = make(config, sources, &self.ground, code.clone())?;
-        self.known.add(&entry, &mounted, Uploaded { digest, code });
+        let entry = make(config, sources, &self.ground, code)?;
         Ok(Made { entry, mounted, digest })
     }
 

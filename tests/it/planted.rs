@@ -1,7 +1,5 @@
 //! Names that a handler may change: what it puts in the place of a directory or file leads nobody elsewhere.
 
-mod earlier;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
