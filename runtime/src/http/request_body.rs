@@ -150,8 +150,6 @@ impl Arriving {
         let mut gathered = Gathered::begin(has_length);
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
-        // Time in line is not the client's.
-        self.patience.since = None;
         self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
         Ok(())
     }
