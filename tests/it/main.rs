@@ -53,7 +53,6 @@ mod planted;
 mod profiler;
 mod refusals;
 mod replay;
-mod room;
 mod schedules;
 mod signals;
 mod smuggling;

@@ -55,12 +55,11 @@ pub(super) async fn admit(
     budgets: &Budgets,
     running: &Running,
 ) -> Result<(Slot, Option<Allotment>), Fault> {
-    let mut counted = job.entry.slots.peers.enter(job.origin);
+    let counted = job.entry.slots.peers.enter(job.origin);
     let (slot, allotment) = match at_once(&job.entry, budgets) {
         Some(admitted) => admitted,
         None => in_line(job, budgets, running, &counted).await?,
     };
-    counted.begin();
     Ok((Slot { _counted: Some(counted), ..slot }, allotment))
 }
 

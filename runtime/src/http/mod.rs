@@ -19,7 +19,6 @@ mod frames;
 mod framing;
 mod gathered;
 mod handshakes;
-mod headway;
 mod host;
 mod inspected;
 mod metrics;

@@ -132,7 +132,6 @@ impl Arriving {
             return Err(Fault::InputTooLarge(most));
         }
         let (tempo, usage) = (Tempo::new(rate), usage.clone());
-        usage.waits.owes_input();
         let (rate, alarm) = (rate.bytes, Alarm::default());
         let patience = Patience { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
         let arriving = Arriving { body, gathered: None, measure: Measure::new(most), patience };
@@ -193,7 +192,6 @@ impl Arriving {
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
         this.patience.arrived += length as u64;
-        this.patience.usage.waits.arrived(length as u64);
         if let Err(fault) = this.measure.take(length) {
             this.body.give_up();
             return Poll::Ready(Some(Err(fault)));

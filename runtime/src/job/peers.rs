@@ -17,8 +17,7 @@ pub struct Peers(OnceLock<Box<Counts>>);
 #[derive(Debug)]
 struct Counts {
     key: RandomState,
-    /// Of each hash, its jobs and those of them that have a slot.
-    jobs: [(AtomicU32, AtomicU32); HASHES],
+    jobs: [AtomicU32; HASHES],
 }
 
 /// A job that is counted for its address until this is dropped.
@@ -26,50 +25,32 @@ struct Counts {
 pub struct Counted {
     peers: Arc<Peers>,
     origin: Option<IpAddr>,
-    /// Whether it has a slot.
-    runs: bool,
 }
 
 impl Peers {
     /// Counts a job for its address; `None`, which a Unix client has, is not counted.
     pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>) -> Counted {
         if let Some(origin) = origin {
-            self.of(origin).0.fetch_add(1, Ordering::Relaxed);
+            self.of(origin).fetch_add(1, Ordering::Relaxed);
         }
-        Counted { peers: self.clone(), origin, runs: false }
+        Counted { peers: self.clone(), origin }
     }
 
-    /// Says how many jobs an address has, those that wait for a slot among them.
+    /// Says how many jobs an address has, those that wait among them.
     pub fn count(&self, origin: IpAddr) -> usize {
-        number(&self.of(origin).0)
+        usize::try_from(self.of(origin).load(Ordering::Relaxed)).unwrap_or(usize::MAX)
     }
 
-    /// Says how many slots an address has.
-    pub fn running(&self, origin: IpAddr) -> usize {
-        number(&self.of(origin).1)
-    }
-
-    fn of(&self, origin: IpAddr) -> &(AtomicU32, AtomicU32) {
+    fn of(&self, origin: IpAddr) -> &AtomicU32 {
         let counts = self.0.get_or_init(|| {
-            Box::new(Counts { key: RandomState::new(), jobs: std::array::from_fn(|_| Default::default()) })
+            Box::new(Counts { key: RandomState::new(), jobs: std::array::from_fn(|_| AtomicU32::new(0)) })
         });
         let hash = usize::try_from(counts.key.hash_one(origin) % HASHES as u64).unwrap_or_default();
         &counts.jobs[hash]
     }
 }
 
-fn number(count: &AtomicU32) -> usize {
-    usize::try_from(count.load(Ordering::Relaxed)).unwrap_or(usize::MAX)
-}
-
 impl Counted {
-    /// Notes that the job has its slot.
-    pub fn begin(&mut self) {
-        if let Some(origin) = self.origin.filter(|_| !std::mem::replace(&mut self.runs, true)) {
-            self.peers.of(origin).1.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// Reports whether the address of the job has more jobs than this.
     pub fn is_beyond(&self, share: usize) -> bool {
         self.origin.is_some_and(|origin| self.peers.count(origin) > share)
@@ -79,11 +60,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(origin) = self.origin {
-            let (jobs, running) = self.peers.of(origin);
-            jobs.fetch_sub(1, Ordering::Relaxed);
-            if self.runs {
-                running.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.peers.of(origin).fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -104,21 +81,5 @@ mod tests {
         assert!(jobs[0].is_beyond(1) && !jobs[0].is_beyond(2));
         drop(jobs);
         assert_eq!(peers.count(one), 0);
-    }
-
-    #[test]
-    fn jobs_in_line_have_no_slots() {
-        let peers = Arc::new(Peers::default());
-        let one: IpAddr = "192.0.2.1".parse().unwrap();
-        let (mut first, second) = (peers.enter(Some(one)), peers.enter(Some(one)));
-
-        first.begin();
-        first.begin();
-
-        assert_eq!((peers.count(one), peers.running(one)), (2, 1));
-        drop(second);
-        assert_eq!((peers.count(one), peers.running(one)), (1, 1));
-        drop(first);
-        assert_eq!((peers.count(one), peers.running(one)), (0, 0));
     }
 }
