@@ -60,7 +60,7 @@ struct Swap {
 impl Swap {
     /// Makes it; `None` where this host or this user cannot, which fails the test in CI.
     fn on() -> Option<Swap> {
-        if !found(&["mkswap", "swapon", "swapoff"], "util-linux") {
+        if !found(&["mkswap", "swapon", "swapoff"], "util-linux mount") {
             return None;
         }
         // Below the build: temporary directories may lie in memory.
