@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The least rate of a body or an answer. Only time in which the client is waited for counts: a handler that
-/// takes its time, and a client that has nothing to send or take, are never held against it.
+/// takes its time is never held against it. A client that owes a body and has nothing to send is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
     /// Bytes a second; 0: any rate will do.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Usage;
 
-/// The waits of one job for its client. A job that never waits never locks it.
+/// The waits of one job for its client. A limit of time looks at it as well.
 #[derive(Debug, Default)]
 pub struct Waits {
     account: Mutex<Account>,
