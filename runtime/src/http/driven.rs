@@ -59,6 +59,15 @@ impl Driven {
         }))
     }
 
+    /// Ends the job, and waits until it has gone.
+    pub(super) async fn abandon(mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            // It was ended or has ended: both are what is wanted.
+            let _finish = task.await;
+        }
+    }
+
     /// Lets the job go on to its end, within its limits. The engine has it in its table, where a shutdown
     /// waits for it and ends it.
     pub(super) fn detach(mut self) {

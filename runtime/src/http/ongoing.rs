@@ -263,6 +263,17 @@ impl Ongoing {
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 
+    /// Ends a job of which no more is wanted, while its body can still be written to: one whose reader has
+    /// gone would see that, and fail. A job whose body is whole goes on to its own end.
+    pub(super) async fn abandon(mut self) {
+        if !self.is_whole()
+            && let Some(job) = self.job.take()
+        {
+            self.stop(StopReason::Answered);
+            job.abandon().await;
+        }
+    }
+
     /// Ends the job, and says why.
     pub(super) fn stop(&self, reason: StopReason) {
         self.stop.iter().for_each(|stop| stop.raise(reason));

@@ -1,5 +1,6 @@
 //! The body of a response: bytes that are here, or a job that is still writing them.
 
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +10,7 @@ use tracing::warn;
 
 use super::exchange::Exchange;
 use super::ongoing::Ongoing;
+use crate::job::Fault;
 
 /// What hyper reads a response from. Dropping it ends the job behind it.
 pub(super) struct Body {
@@ -51,6 +53,25 @@ impl Body {
     pub(super) fn ongoing(ongoing: Ongoing) -> Body {
         Body { content: Content::Ongoing(Box::new(ongoing)), exchange: None }
     }
+
+    /// Gives the next frame, or the failure of the job. Nothing of it is noted in the exchange.
+    pub(super) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &mut self.content {
+            Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+            Content::Ongoing(ongoing) => ongoing.poll_next(context),
+        }
+    }
+
+    /// Ends a job of which no more is wanted.
+    pub(super) async fn abandon(mut self) {
+        if let Content::Ongoing(ongoing) = mem::replace(&mut self.content, Content::Full(Bytes::new())) {
+            ongoing.abandon().await;
+        }
+    }
 }
 
 /// A job whose client is given up is told why.
@@ -72,11 +93,7 @@ impl http_body::Body for Body {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
-        let next = match &mut this.content {
-            Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Ongoing(ongoing) => ongoing.poll_next(context),
-        };
+        let next = this.poll_next(context);
         if let (Poll::Pending, Some(exchange)) = (&next, &mut this.exchange) {
             exchange.asked();
         }

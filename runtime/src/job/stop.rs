@@ -72,7 +72,8 @@ impl Stop {
         }
     }
 
-    /// Waits until the signal is raised.
+    /// Waits until the signal is raised for a reason that ends the job. A job that is dropped, which
+    /// [`StopReason::is_noted_only`] tells, goes on until it is.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the signal stays raised.
@@ -80,7 +81,7 @@ impl Stop {
         loop {
             // Registered before the check, so that a signal raised in between is not missed.
             let notified = self.0.raised.notified();
-            if let Some(reason) = self.reason() {
+            if let Some(reason) = self.reason().filter(|reason| !reason.is_noted_only()) {
                 return reason;
             }
             notified.await;
@@ -100,6 +101,11 @@ impl StopReason {
             StopReason::TakesNothing => "write_idle",
             StopReason::OutOfShare => "slow_client",
         }
+    }
+
+    /// Reports whether this says only why the job is dropped, a moment later.
+    fn is_noted_only(self) -> bool {
+        matches!(self, StopReason::Answered | StopReason::NoAnswer)
     }
 
     /// Reports whether this is the doing of the job's client.
