@@ -47,7 +47,6 @@ impl WatchCanary {
                 _verdict = trial.judged() => break,
                 () = sleep_until(over) => drop(trial.close()),
                 () = sleep(LOOK) => trial.look(),
-                _reason = job.stop.raised() => trial.go_back("the trial was stopped"),
                 () = self.gate.draining() => trial.go_back("the daemon is draining"),
             }
             if !self.generations.is_on(&name, trial) {

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::generations::{Generations, Turn};
 use super::load::Uploaded;
 use super::tell::tell;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
-use crate::engine::Engine;
-use crate::job::{Entry, Env, Handler, Job, Name, Run, Stay};
+use crate::engine::{Engine, Failure};
+use crate::job::{Entry, Env, Fault, Handler, Job, Name, Run, Stay};
 use crate::wasm::Source;
 
 /// How long a trial lasts, if the job does not say.
@@ -183,18 +183,23 @@ async fn watched(
     if generations.has_ended() || !generations.is_on(&name, &trial) {
         return;
     }
-    // At once, whoever has the turn.
-    trial.go_back("its watch has ended");
-    let why = match ended {
-        Ok(Ok(())) => "it ended by itself".to_owned(),
-        Ok(Err(failure)) => failure.to_string(),
-        Err(failure) => failure.to_string(),
-    };
-    error!("{name}: nobody watches the trial any more, the version that served goes on: {why}");
+    let was_killed = matches!(ended, Ok(Err(Failure::Fault(Fault::Stopped(_)))));
+    // Requests take this up at once, whoever has the turn.
+    trial.go_back(if was_killed { "the trial was stopped" } else { "its watch has ended" });
     if let Ok(turn) = generations.turn().await
         && turn.base.has_on(&name, &trial)
     {
         let next = turn.base.without_canary(&name);
         turn.publish(next);
+    }
+    let why = match ended {
+        Ok(Ok(())) => "it ended by itself".to_owned(),
+        Ok(Err(failure)) => failure.to_string(),
+        Err(failure) => failure.to_string(),
+    };
+    if was_killed {
+        warn!("{name}: the trial was stopped, the version that served goes on: {why}");
+    } else {
+        error!("{name}: nobody watches the trial any more, the version that served goes on: {why}");
     }
 }
