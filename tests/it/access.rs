@@ -109,6 +109,7 @@ fn a_job_that_goes_on_behind_what_is_no_answer_is_not_cancelled_as_well() {
     assert!(line.ends_with(" = no answer"), "{line}");
     daemon.counted(FAILURES, &["reason=\"bad_answer\""], 1.0);
     assert_eq!(daemon.metric(FAILURES, &["reason=\"cancelled\""]), 0.0);
+    daemon.log.line("(bad_answer)");
     assert_eq!(daemon.log.count("(bad_answer)"), 1);
 }
 

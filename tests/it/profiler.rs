@@ -48,11 +48,12 @@ fn a_profile_names_the_function_that_computes_and_none_that_waits() {
         assert_eq!(response.status(), 200, "{text}");
         let (stack, count) = text.lines().next().unwrap_or_default().rsplit_once(' ').unwrap();
         assert_eq!(stack, "bad;start;outer;inner", "{text}");
-        assert!(count.parse::<u32>().unwrap() >= 5, "{text}");
-        // One that wakes up for a moment may be met in it.
+        let count: u32 = count.parse().unwrap();
+        assert!(count >= 5, "{text}");
+        // A job that wakes up for a moment may be met in that moment, more often on a busy machine.
         let naps = text.lines().filter_map(|line| line.strip_prefix("naps;")?.rsplit(' ').next());
         let met: u32 = naps.map(|count| count.parse::<u32>().unwrap()).sum();
-        assert!(met <= 3 && !text.contains("waits"), "{text}");
+        assert!(met <= 3.max(count / 20) && !text.contains("waits"), "{text}");
     }
 }
 

@@ -69,6 +69,8 @@ fn a_module_that_cannot_serve_leaves_the_old_one_serving() {
         ("empty", Vec::new()),
         ("text", b"hello".to_vec()),
         ("trapping", Program::text().trap().wasm()),
+        // Its head is out when it fails.
+        ("trapping later", Program::text().say("o").sleep(Duration::from_millis(50)).trap().wasm()),
         ("failing", Program::new().exit(3).wasm()),
         ("answerless", Program::new().wasm()),
         (
@@ -157,7 +159,7 @@ fn a_canary_that_does_as_well_is_promoted_by_itself() {
     let daemon = daemon("");
     let name = name(&daemon);
 
-    let trial = "Job-Env: CANARY=10%\r\nJob-Env: FOR=2s\r\nJob-Env: REQUESTS=2\r\n";
+    let trial = "Job-Env: CANARY=10%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=2\r\n";
     let begun = swap(&daemon, &name, trial, &version("two"));
     assert_eq!(begun.status(), 200, "{}", begun.text());
     let twos = (0..20).filter(|_| daemon.get("/").text() == "two").count();
@@ -204,14 +206,18 @@ fn a_version_that_answered_nobody_is_not_promoted() {
     let daemon = daemon("");
     let name = name(&daemon);
     let hangs = Program::new().sleep_for_ever().wasm();
-    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=3s\r\nJob-Env: REQUESTS=1\r\n";
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=1\r\n";
     assert_eq!(swap(&daemon, &name, trial, &hangs).status(), 200);
 
     // Every second client waits in vain for a while, and gives up.
     for turn in 0..6 {
         let mut client = daemon.client();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
-        assert_eq!(client.is_silent_for(Duration::from_millis(200)), turn % 2 == 1, "{turn}");
+        if turn % 2 == 0 {
+            assert_eq!(client.response().text(), "one", "{turn}");
+        } else {
+            assert!(client.is_silent_for(Duration::from_millis(200)), "{turn}");
+        }
     }
 
     daemon.log.line("has failed its trial");
