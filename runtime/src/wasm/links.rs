@@ -18,9 +18,7 @@ use wasmtime_wasi::p2::FsError;
 use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _, PathFlags};
 use wiggle::{GuestMemory, GuestPtr};
 
-/// The interface of components that has files. The linker gives it to those that were built with an
-/// earlier 0.2 as well.
-const TYPES: &str = "wasi:filesystem/types@0.2.12";
+use super::interfaces;
 
 /// The longest path that Linux takes, with its NUL: PATH_MAX.
 const LONGEST: usize = 4096;
@@ -196,7 +194,7 @@ fn errno(refusal: Error) -> Result<Errno> {
 pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Linker<T>) -> Result<()> {
     type Dir = Resource<Descriptor>;
     linker.allow_shadowing(true);
-    let mut types = linker.instance(TYPES)?;
+    let mut types = linker.instance(interfaces::FILES)?;
     types.func_wrap_async(
         "[method]descriptor.symlink-at",
         |mut store: StoreContextMut<'_, T>, (dir, target, path): (Dir, String, String)| {

@@ -16,6 +16,7 @@ mod files;
 mod flavour;
 mod handles;
 mod idle;
+mod interfaces;
 mod layer;
 mod links;
 mod meter;

@@ -19,10 +19,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::handles::{self, Opened};
-
-/// The interface of components that opens files. The linker gives it to those that were built with
-/// an earlier 0.2 as well.
-const TYPES: &str = "wasi:filesystem/types@0.2.12";
+use super::interfaces;
 
 /// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
 /// twice, descriptor flags, place for the result.
@@ -113,7 +110,7 @@ pub(super) fn guard_components<T: WasiView + 'static>(
     opened: impl Fn(&mut T) -> &mut Opened + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
-    linker.instance(TYPES)?.func_wrap_async(
+    linker.instance(interfaces::FILES)?.func_wrap_async(
         "[method]descriptor.open-at",
         move |mut store: StoreContextMut<'_, T>,
               (dir, follow, path, open, flags): (
@@ -153,11 +150,15 @@ pub(super) fn guard_components<T: WasiView + 'static>(
         },
     )?;
     let host = ResourceType::host::<Descriptor>();
-    linker.instance(TYPES)?.resource("descriptor", host, move |mut store: StoreContextMut<'_, T>, rep| {
-        store.data_mut().filesystem().drop(Resource::new_own(rep))?;
-        opened(store.data_mut()).close_for_component();
-        Ok(())
-    })?;
+    linker.instance(interfaces::FILES)?.resource(
+        "descriptor",
+        host,
+        move |mut store: StoreContextMut<'_, T>, rep| {
+            store.data_mut().filesystem().drop(Resource::new_own(rep))?;
+            opened(store.data_mut()).close_for_component();
+            Ok(())
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }

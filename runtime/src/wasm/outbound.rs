@@ -56,7 +56,7 @@ pub(super) fn link<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> Result<
     // than it looks for: every guest would learn that its response broke off, and none why.
     linker.allow_shadowing(true);
     let code = |store: StoreContextMut<'_, T>, (error,): (Resource<IoError>,)| Ok((code(store, &error)?,));
-    linker.instance("wasi:http/types@0.2.12")?.func_wrap("http-error-code", code)?;
+    linker.instance(super::interfaces::HTTP)?.func_wrap("http-error-code", code)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -9,10 +9,7 @@ use wasmtime::component::Linker;
 
 pub(super) use self::polling::Pollables;
 use super::component::State;
-
-/// The interface of files. The linker gives it to components that were built with an earlier 0.2 as
-/// well.
-const FILES: &str = "wasi:filesystem/types@0.2.12";
+use super::interfaces::FILES;
 
 /// Puts the functions into a linker that has wasmtime-wasi's.
 pub(super) fn serve(linker: &mut Linker<State>) -> Result<()> {

@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
 use crate::wasm::component::State;
 use crate::wasm::handles;
+use crate::wasm::interfaces::{CLOCK, POLL, STREAMS};
 
 /// The pollables that an instance holds.
 pub(in crate::wasm) struct Pollables {
@@ -46,12 +47,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         }
         Ok(())
     };
-    linker.instance("wasi:io/poll@0.2.12")?.resource(
-        "pollable",
-        ResourceType::host::<DynPollable>(),
-        dropped,
-    )?;
-    let mut streams = linker.instance("wasi:io/streams@0.2.12")?;
+    linker.instance(POLL)?.resource("pollable", ResourceType::host::<DynPollable>(), dropped)?;
+    let mut streams = linker.instance(STREAMS)?;
     streams.func_wrap(
         "[method]input-stream.subscribe",
         |mut store: StoreContextMut<'_, State>, (stream,): (Resource<DynInputStream>,)| {
@@ -68,7 +65,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             Ok((made?,))
         },
     )?;
-    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    let mut clock = linker.instance(CLOCK)?;
     clock.func_wrap("subscribe-instant", |mut store: StoreContextMut<'_, State>, (when,): (u64,)| {
         Ok((store.data_mut().poll(2, |state| state.clocks().subscribe_instant(when))?,))
     })?;
