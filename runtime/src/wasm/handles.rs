@@ -76,8 +76,6 @@ pub(super) struct Opened {
     portion: Option<Portion>,
     /// What it has from its start.
     base: usize,
-    /// Mounts, which stand in the table of a core module and are open for all jobs of the handler.
-    mounts: usize,
     /// At least as many as are open besides, up to the next count.
     open: usize,
     /// How many were closed since then.
@@ -87,9 +85,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(portion: Option<Portion>, mounts: usize) -> Opened {
+    pub(super) fn new(portion: Option<Portion>) -> Opened {
         let base = portion.as_ref().map_or(0, Portion::units);
-        Opened { portion, base, mounts, open: 0, closed: 0, files: Vec::new() }
+        Opened { portion, base, open: 0, closed: 0, files: Vec::new() }
     }
 
     /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
@@ -128,8 +126,7 @@ impl Opened {
 
     /// Reports whether a core module may open one more. All that it has open stands in its table.
     pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
-        let mounts = self.mounts;
-        self.has_room(|_| opened_in(table, mounts))
+        self.has_room(|_| opened_in(table))
     }
 
     /// Reports whether a component may open one more.
@@ -139,8 +136,7 @@ impl Opened {
 
     /// Notes that a core module has closed one.
     pub(super) fn close_in(&mut self, table: &mut ResourceTable) {
-        let mounts = self.mounts;
-        self.close(|_| opened_in(table, mounts));
+        self.close(|_| opened_in(table));
     }
 
     /// Notes that a component has closed one.
@@ -162,9 +158,14 @@ impl Opened {
     }
 }
 
-/// Counts the descriptors in a table, the mounts aside.
-fn opened_in(table: &mut ResourceTable, mounts: usize) -> usize {
-    table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count().saturating_sub(mounts)
+/// Counts the files and directories in a table that a core module has opened.
+fn opened_in(table: &mut ResourceTable) -> usize {
+    // A mount is one directory for all jobs of the handler, and closed for none of them.
+    let own = |descriptor: &Descriptor| match descriptor {
+        Descriptor::File(_) => true,
+        Descriptor::Dir(dir) => Arc::strong_count(&dir.dir) == 1,
+    };
+    table.iter_mut().filter_map(|entry| entry.downcast_ref()).filter(|found| own(found)).count()
 }
 
 /// Counts the files that something holds open.
@@ -185,6 +186,12 @@ pub(super) fn file_of(table: &ResourceTable, descriptor: &Resource<Descriptor>) 
 mod tests {
     use wasmtime::Engine;
     use wasmtime::component::{Component, Linker};
+    use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
+    use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
+    use wasmtime_wasi::p2::bindings::filesystem::types::{
+        DescriptorFlags, HostDescriptor as _, OpenFlags, PathFlags,
+    };
+    use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
     use super::*;
 
@@ -213,7 +220,7 @@ mod tests {
     #[test]
     fn descriptors_are_taken_as_files_are_opened_and_given_back_as_they_are_closed() {
         let budget = crate::budget::Budget::new(80);
-        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3), 1);
+        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3));
         let mut files: Vec<_> = (0..)
             .map_while(|_| {
                 let file = Arc::new(tempfile::tempfile().unwrap());
@@ -230,6 +237,34 @@ mod tests {
         assert!(budget.used() < 20, "{}", budget.used());
         drop(opened);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_a_core_module_opens_is_counted_whether_it_has_closed_its_mounts_or_not() {
+        let place = tempfile::tempdir().unwrap();
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.preopened_dir(place.path(), "/one", FsPerms::ReadWrite).unwrap();
+        wasi.preopened_dir(place.path(), "/two", FsPerms::ReadWrite).unwrap();
+        let mut granted = wasi.build().filesystem().clone();
+        let mut table = ResourceTable::new();
+        let mut files = WasiFilesystemCtxView { ctx: &mut granted, table: &mut table };
+        let mounts = files.get_directories().unwrap();
+        let mut opened = Vec::new();
+        for _ in 0..3 {
+            let mount = Resource::new_borrow(mounts[0].0.rep());
+            let (flags, none) = (DescriptorFlags::READ, OpenFlags::DIRECTORY);
+            let opening = files.open_at(mount, PathFlags::empty(), ".".to_owned(), none, flags);
+            opened.push(opening.await.unwrap());
+        }
+        assert_eq!(opened_in(&mut table), 3);
+
+        for (mount, _) in mounts {
+            table.delete(mount).unwrap();
+        }
+
+        assert_eq!(opened_in(&mut table), 3);
+        opened.into_iter().for_each(|one| drop(table.delete(one).unwrap()));
+        assert_eq!(opened_in(&mut table), 0);
     }
 
     #[test]
