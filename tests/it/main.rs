@@ -53,6 +53,7 @@ mod planted;
 mod profiler;
 mod refusals;
 mod replay;
+mod restarts;
 mod schedules;
 mod signals;
 mod smuggling;

@@ -40,6 +40,10 @@ table! {
         admin_group: Scalar,
         /// How long running jobs may go on after a shutdown began.
         grace: Scalar,
+        /// How long connections are accepted after a shutdown began.
+        shutdown_delay: Scalar,
+        /// How long the process before an upgrade may go on.
+        upgrade_grace: Scalar,
         /// How long nobody may want anything of the daemon before it ends.
         idle_exit: Scalar,
         /// Jobs at once over all handlers.

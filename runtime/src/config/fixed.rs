@@ -12,6 +12,8 @@ impl Config {
             admin,
             admin_access: UnixOptions { group: admin_group, mode: admin_mode },
             grace: _,
+            shutdown_delay: _,
+            upgrade_grace: _,
             idle_exit: _,
             jobs,
             total_memory,

@@ -31,6 +31,10 @@ pub struct Config {
     pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
+    /// How long connections are accepted after a shutdown began, before `grace`.
+    pub shutdown_delay: Duration,
+    /// How long the process before an upgrade may go on with what it began.
+    pub upgrade_grace: Duration,
     /// How long nobody may be connected before the daemon ends; none: for ever.
     pub idle_exit: Option<Duration>,
     /// Jobs at once over all handlers, 1 to 4096.
@@ -384,7 +388,8 @@ impl Default for HttpLimits {
             min_rate: 240,
             // A client that pauses is left to the deadlines of pauses.
             rate_window: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(60),
+            // Longer than the 60 s of AWS's balancers and nginx's upstreams: they close first, and send nothing into an end.
+            keep_alive: Duration::from_secs(75),
             head_size: 32 << 10,
             target_size: 8 << 10,
             fields: 100,

@@ -12,7 +12,7 @@ use crate::engine::{Engine, Failure};
 use crate::http::{Activity, Crowd, Places, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
-use crate::net::{Activation, BindOptions, Endpoint, Gate, Leave, Sockets};
+use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
 
 /// How long the last answers may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -96,6 +96,7 @@ impl Admin {
     /// Lets the answers under way reach whoever asked, the one to `shutdown` among them.
     pub(super) async fn end(mut self) {
         self.gate.drain();
+        self.sockets.end(Phase::Over);
         if let Some(mut serving) = self.serving.take()
             && timeout(LAST_WORDS, &mut serving).await.is_err()
         {
@@ -106,6 +107,6 @@ impl Admin {
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        self.sockets.close(Leave::AtOnce);
+        self.sockets.end(Phase::Over);
     }
 }

@@ -12,12 +12,13 @@ mod places;
 mod schedules;
 mod signals;
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::budget::Budget;
@@ -27,7 +28,7 @@ use crate::engine::{Budgets, Engine, Failure};
 use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
-use crate::net::{Activation, BindOptions, Gate, Guide, Leave, Listener, Sockets};
+use crate::net::{Activation, BindOptions, Gate, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
 use admin::Admin;
 pub use begin::{Begun, begin};
@@ -95,7 +96,7 @@ struct Closing(Arc<Standing>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.0.sockets.close(Leave::AtOnce);
+        self.0.sockets.end(Phase::Over);
     }
 }
 
@@ -185,9 +186,9 @@ impl Daemon {
         self.standing.clone()
     }
 
-    /// Waits for a signal to end, then drains: no new connections, at most the grace period for the
-    /// requests under way. A second signal ends at once. SIGHUP reloads, SIGUSR2
-    /// upgrades.
+    /// Waits for a signal to end, then drains: after `shutdown_delay` no new connections, and at most the grace period
+    /// for the requests under way. A second signal ends at once. SIGHUP reloads, SIGUSR2 upgrades: then what has
+    /// begun goes on for `upgrade_grace`, or until a signal to end.
     ///
     /// # Errors
     /// Serving failed.
@@ -215,6 +216,7 @@ impl Daemon {
         };
         // What is half loaded would be closed as soon as it was there.
         changes.end(self.standing.follower());
+        let served = served || self.outlive().await;
         let Daemon {
             engine,
             standing,
@@ -249,6 +251,28 @@ impl Daemon {
                 Ok(Exit::Signalled(signal))
             }
             exit = ended => Ok(exit),
+        }
+    }
+}
+
+impl Daemon {
+    /// Goes on with what this process began before another one took over, if one has, until all of it is over,
+    /// `upgrade_grace` is, or a signal to end comes. Returns whether all of it is over.
+    async fn outlive(&mut self) -> bool {
+        let Some(follower) = self.standing.follower() else { return false };
+        let patience = self.standing.config.load().upgrade_grace;
+        info!("process {} serves; what began here has {patience:?}", follower.process);
+        self.standing.server.gate.drain();
+        let mut over = pin!(sleep(patience));
+        loop {
+            tokio::select! {
+                _served = &mut self.serving => return true,
+                () = &mut over => return false,
+                signal = self.signals.next() => match signal {
+                    Sent::Change(change) => change.pass_on(follower),
+                    Sent::End(_) => return false,
+                },
+            }
         }
     }
 }
@@ -315,23 +339,31 @@ async fn open(engine: &Arc<Engine>, standing: &Standing) -> Result<()> {
     Ok(())
 }
 
-/// Lets the connections finish what they began, then the jobs: whoever was accepted is answered.
+/// Lets load balancers see that no more should come, then the connections finish what they began, then the jobs:
+/// each client that was accepted is answered.
 async fn drain(
     engine: &Arc<Engine>,
     standing: &Standing,
     serving: Option<JoinHandle<Result<(), Failure>>>,
 ) -> Exit {
-    let grace = standing.config.load().grace;
-    info!("draining: requests under way have {grace:?}");
+    let config = standing.config.load_full();
+    let (delay, grace) = (config.shutdown_delay, config.grace);
     if standing.follower().is_none() {
         systemd::stopping();
+        standing.server.gate.drain();
+        standing.sockets.end(Phase::Draining);
+        if !delay.is_zero() {
+            info!("draining: connections are accepted for {delay:?} more, and probes are told");
+            sleep(delay).await;
+        }
     }
+    info!("draining: requests under way have {grace:?}");
     if systemd::keeps_descriptors() {
         // Whoever is given the sockets finds them at their paths.
         standing.leave_files();
     }
     let deadline = Instant::now() + grace;
-    standing.server.gate.drain();
+    standing.sockets.end(Phase::Over);
     let served = match serving {
         Some(serving) => timeout(grace, serving).await.is_ok(),
         None => true,

@@ -20,7 +20,7 @@ use super::service::{self, Line};
 use super::upgrade::Switched;
 use super::watched::Watched;
 use super::{admin, multiplexed};
-use crate::net::{Leave, Leaving, Peer, Protocol, Stream};
+use crate::net::{Leaving, Peer, Protocol, Stream};
 
 /// A connection that was accepted, and what it is served with.
 pub(super) struct Accepted {
@@ -44,8 +44,8 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
     let mut stream = Inspected::new(watched, accepted.clone());
     let late = async {
         // A request that is on its way is answered.
-        let _ = accepted.leaving.begun().await;
-        sleep(LINGER).await;
+        accepted.leaving.closed().await;
+        sleep(accepted.settings.linger).await;
         Err(std::io::ErrorKind::TimedOut.into())
     };
     let version = tokio::select! {
@@ -68,7 +68,7 @@ pub(super) async fn serve(accepted: Accepted, stream: Stream, progress: Progress
         Err(error) => {
             debug!("connection from {}: {error}", accepted.peer.remote());
             // Over TLS the end is told; a client that does not hear it is not waited for.
-            let _told = timeout(LINGER, stream.shutdown()).await;
+            let _told = timeout(accepted.settings.linger, stream.shutdown()).await;
         }
     }
 }
@@ -105,25 +105,24 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
     };
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
+    if leaving.has_begun() {
+        progress.leave();
+    }
     let outcome = tokio::select! {
         // First: a request that has arrived is answered.
         biased;
         outcome = connection.as_mut() => outcome,
-        leave = leaving.begun() => {
+        () = leaving.begun() => {
             progress.leave();
-            let linger = match leave {
-                Leave::AtOnce => Duration::ZERO,
-                Leave::Gently => LINGER,
-            };
             // Every answer says that it is the last; a client that is busy leaves by itself.
-            match timeout(linger, connection.as_mut()).await {
+            match timeout(settings.linger, connection.as_mut()).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
                         outcome = connection.as_mut() => outcome,
-                        () = silence(&progress) => Ok(()),
+                        () = silence(&progress, settings.linger) => Ok(()),
                     }
                 }
             }
@@ -140,17 +139,14 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
     }
 }
 
-/// Waits for [`LINGER`], and then for ever if a request has begun to arrive: hyper lets a new
+/// Waits for `linger`, and then for ever if a request has begun to arrive: hyper lets a new
 /// connection be that never sent one.
-async fn silence(progress: &Progress) {
-    sleep(LINGER).await;
+async fn silence(progress: &Progress, linger: Duration) {
+    sleep(linger).await;
     if !progress.is_idle() {
         std::future::pending().await
     }
 }
-
-/// How long a connection that leaves may take to send a request that is already on its way.
-const LINGER: Duration = Duration::from_millis(500);
 
 /// The smallest buffer hyper works with.
 const MIN_BUFFER: usize = 8192;

@@ -134,7 +134,7 @@ impl Crowd {
         let room = tokio::select! {
             biased;
             room = self.room() => Some(room),
-            _ = leaving.begun() => None,
+            () = leaving.closed() => None,
         };
         let progress = Progress::new();
         let (ask, asked) = oneshot::channel();

@@ -131,7 +131,7 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
 /// Waits until a connection is to leave, or was without a request for this long.
 async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
     tokio::select! {
-        _ = leaving.begun() => {}
+        () = leaving.begun() => {}
         () = streams.progress.room_wanted() => {}
         () = streams.open.ceased(keep_alive) => {}
     }

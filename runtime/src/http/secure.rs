@@ -68,7 +68,7 @@ impl Ground<'_> {
     }
 
     async fn last(&self) {
-        self.accepted.leaving.begun().await;
+        self.accepted.leaving.closed().await;
         sleep(LAST).await;
     }
 }

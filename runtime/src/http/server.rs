@@ -74,6 +74,8 @@ pub struct Settings {
     pub profiler: bool,
     /// Whether every exchange is logged.
     pub access_log: bool,
+    /// How long a connection that is to leave waits for a request that may be on its way.
+    pub linger: Duration,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
     /// How many may be under way.
@@ -89,7 +91,7 @@ impl Server {
         let Post { listener, leaving } = post;
         tokio::select! {
             opened = self.gate.opened() => if opened.is_err() { return },
-            _ = leaving.begun() => return,
+            () = leaving.closed() => return,
         }
         let mut connections = JoinSet::new();
         loop {
@@ -105,7 +107,7 @@ impl Server {
                     connections.spawn(attend(seat, accepted, stream, tls));
                 }
                 Some(ended) = connections.join_next() => told(ended),
-                _ = leaving.begun() => break,
+                () = leaving.closed() => break,
             }
         }
         // From here on connecting is refused, not left waiting for nobody.

@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::http::Server;
 use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
-use crate::net::{Leave, Sockets};
+use crate::net::Sockets;
 
 /// Serves the listeners that there are and those that a reload adds, once.
 pub struct ServeApi {
@@ -48,8 +48,6 @@ impl Handler for ServeApi {
                     Some(ended) = listeners.join_next() => {
                         ended.map_err(|failure| Fault::Host(anyhow::anyhow!("an accept loop failed: {failure}")))?;
                     }
-                    // Whoever shuts the gate need not know of sockets.
-                    () = server.gate.draining(), if more => sockets.close(Leave::AtOnce),
                 }
             }
             Ok(Status::OK)

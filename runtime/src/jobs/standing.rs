@@ -15,8 +15,11 @@ use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
-use crate::net::{GateState, Leave, Sockets, Term, Tls};
+use crate::net::{GateState, Phase, Sockets, Term, Tls};
 use crate::observe::{counted, systemd};
+
+/// How long a connection that is to leave waits for a request that may be on its way, unless `grace` is short.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
 pub struct Standing {
@@ -62,13 +65,13 @@ impl Standing {
         self.adopted.subscribe()
     }
 
-    /// Lets go of the sockets: this process accepts from them.
+    /// Lets go of the sockets: this process accepts from them. Upgraded connections go on.
     pub(super) fn hand_over(&self, follower: Follower) {
         // Once: whoever has handed over has nothing left to hand over.
         let _first = self.follower.set(follower);
         self.leave_files();
-        self.sockets.close(Leave::Gently);
-        self.admin.close(Leave::Gently);
+        self.sockets.end(Phase::Closed);
+        self.admin.end(Phase::Over);
     }
 
     /// Leaves the files of Unix sockets where they are, for the next process.
@@ -214,6 +217,7 @@ pub fn settings(config: &Config) -> Settings {
         access_log: config.access_log,
         handshake: http.handshake,
         handshakes: http.handshakes,
+        linger: LINGER.min(config.grace / 4),
         tls: None,
     }
 }

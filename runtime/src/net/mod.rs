@@ -28,7 +28,7 @@ pub use group::examine as examine_group;
 pub use handover::{Predecessor, Successor};
 pub use listener::Listener;
 pub use peer::{Credentials, Peer, Remote};
-pub use sockets::{Change, Leave, Leaving, Post, Sockets};
+pub use sockets::{Change, Leaving, Phase, Post, Sockets};
 pub use stream::Stream;
 pub use systemd::{Activation, ActivationError};
 pub use tls::{

@@ -33,17 +33,22 @@ pub struct Post {
     pub leaving: Leaving,
 }
 
-/// Tells that no more is accepted from a listener, and that its connections should end. Clones are the same signal.
+/// Tells how far the end of a listener has come. Clones are the same signal.
 #[derive(Debug, Clone)]
-pub struct Leaving(watch::Receiver<Option<Leave>>);
+pub struct Leaving(watch::Receiver<Phase>);
 
-/// How connections leave once the requests under way are answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// Those that wait for a request end now.
-    AtOnce,
-    /// Those that wait for a request may send it shortly: somebody else serves on, so nothing presses.
-    Gently,
+/// How far the end of a listener has come. It goes one way only; phases may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Phase {
+    /// Connections are accepted and stay.
+    #[default]
+    Serving,
+    /// Connections are accepted, and each answer is the last of its connection.
+    Draining,
+    /// Nothing is accepted any more. Upgraded connections go on.
+    Closed,
+    /// Upgraded connections end as well.
+    Over,
 }
 
 /// What a configuration wants listened on, bound and not yet served. Dropping it unbinds what is new.
@@ -59,12 +64,14 @@ struct Held {
     /// As long as the list of endpoints at most.
     waiting: VecDeque<Post>,
     closed: bool,
+    /// What tells the connections of listeners that are closed and not over.
+    left: Vec<watch::Sender<Phase>>,
 }
 
 #[derive(Debug)]
 struct Berth {
     listener: Arc<Listener>,
-    leave: watch::Sender<Option<Leave>>,
+    phase: watch::Sender<Phase>,
     /// Whether the log has been told that everybody can read along.
     told: bool,
 }
@@ -120,21 +127,32 @@ impl Sockets {
             .partition(|berth| wanted.contains(berth.listener.endpoint()));
         held.berths = stay;
         for listener in added.into_iter().map(Arc::new) {
-            let (leave, leaving) = watch::channel(None);
+            let (phase, leaving) = watch::channel(Phase::Serving);
             held.waiting.push_back(Post { listener: listener.clone(), leaving: Leaving(leaving) });
-            held.berths.push(Berth { listener, leave, told: false });
+            held.berths.push(Berth { listener, phase, told: false });
         }
-        held.let_go(go, Leave::Gently);
+        for signal in held.let_go(go) {
+            advance(&signal, Phase::Over);
+        }
         drop(held);
         self.posted.notify_waiters();
     }
 
-    /// Lets go of every listener, for good. Those that nobody accepts from are closed at once.
-    pub fn close(&self, leave: Leave) {
+    /// Moves every listener on to a phase of its end, for good. From [`Phase::Closed`] on the sockets are let go of;
+    /// those that nobody accepts from are closed at once.
+    pub fn end(&self, phase: Phase) {
         let mut held = self.held();
-        held.closed = true;
-        let all = std::mem::take(&mut held.berths);
-        held.let_go(all, leave);
+        if phase >= Phase::Closed {
+            held.closed = true;
+            let all = std::mem::take(&mut held.berths);
+            let left = held.let_go(all);
+            held.left.extend(left);
+        }
+        held.berths
+            .iter()
+            .map(|berth| &berth.phase)
+            .chain(&held.left)
+            .for_each(|signal| advance(signal, phase));
         drop(held);
         self.posted.notify_waiters();
     }
@@ -242,25 +260,48 @@ impl Sockets {
 }
 
 impl Held {
-    fn let_go(&mut self, berths: Vec<Berth>, leave: Leave) {
-        for Berth { listener, leave: signal, .. } in berths {
+    /// Drops listeners, and returns what tells their connections.
+    fn let_go(&mut self, berths: Vec<Berth>) -> Vec<watch::Sender<Phase>> {
+        let let_go = |Berth { listener, phase, .. }: Berth| {
             self.waiting.retain(|post| !Arc::ptr_eq(&post.listener, &listener));
-            signal.send_replace(Some(leave));
-        }
+            phase
+        };
+        berths.into_iter().map(let_go).collect()
     }
 }
 
+fn advance(signal: &watch::Sender<Phase>, to: Phase) {
+    signal.send_if_modified(|phase| *phase < to && std::mem::replace(phase, to) != to);
+}
+
 impl Leaving {
-    /// Waits until the connections should leave, and says how.
+    /// Waits until each answer is the last of its connection.
     ///
     /// # Cancel safety
-    /// A dropped wait loses nothing.
-    pub async fn begun(&self) -> Leave {
-        match self.0.clone().wait_for(Option::is_some).await {
-            Ok(leave) => leave.unwrap_or(Leave::AtOnce),
-            // Whoever could tell is gone.
-            Err(_) => Leave::AtOnce,
-        }
+    /// A dropped wait loses nothing, as with the others.
+    pub async fn begun(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Reports whether each answer is the last of its connection. Never blocks.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow() >= Phase::Draining
+    }
+
+    /// Waits until nothing more is accepted.
+    pub async fn closed(&self) {
+        self.reached(Phase::Closed).await;
+    }
+
+    /// Waits until upgraded connections should end, too.
+    pub async fn over(&self) {
+        self.reached(Phase::Over).await;
+    }
+
+    async fn reached(&self, wanted: Phase) {
+        // Fails once nobody is left to tell: then all of it is over.
+        let mut phase = self.0.clone();
+        let _reached = phase.wait_for(|phase| *phase >= wanted).await;
     }
 }
 
@@ -291,7 +332,7 @@ mod tests {
         let change = sockets.prepare(&endpoints(&["tcp://127.0.0.1:0", "tcp://127.0.0.2:0"])).unwrap();
         sockets.apply(change);
 
-        assert_eq!(goes.leaving.begun().await, Leave::Gently);
+        goes.leaving.over().await;
         drop(goes);
         assert!(TcpStream::connect(addr).is_err());
         assert!(TcpStream::connect(local(&stays)).is_ok());
@@ -315,12 +356,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_a_listener_is_told_in_phases_and_to_its_connections_behind_the_socket() {
+        let sockets = sockets(&["tcp://127.0.0.1:0"]);
+        let Post { listener, leaving } = sockets.next().await.unwrap();
+        let addr = listener.local().strip_prefix("tcp://").unwrap().to_owned();
+        let phase = || *leaving.0.borrow();
+
+        sockets.end(Phase::Draining);
+        leaving.begun().await;
+        assert!(phase() == Phase::Draining && TcpStream::connect(&addr).is_ok());
+
+        sockets.end(Phase::Closed);
+        leaving.closed().await;
+        drop(listener);
+        assert!(phase() == Phase::Closed && TcpStream::connect(&addr).is_err());
+
+        sockets.end(Phase::Draining);
+        assert_eq!(phase(), Phase::Closed);
+        sockets.end(Phase::Over);
+        leaving.over().await;
+    }
+
+    #[tokio::test]
     async fn what_is_closed_hands_out_no_more_and_takes_no_more() {
         let sockets = sockets(&["tcp://127.0.0.1:0"]);
         let change = sockets.prepare(&endpoints(&["tcp://127.0.0.2:0"])).unwrap();
         let addr = sockets.listeners()[0].local().to_owned();
 
-        sockets.close(Leave::AtOnce);
+        sockets.end(Phase::Over);
         sockets.apply(change);
 
         assert!(sockets.next().await.is_none());

@@ -1,6 +1,7 @@
 //! How long a WebSocket lives, and how it ends when neither side says so.
 
 use super::*;
+use crate::upgrade::{Successors, successor};
 
 #[test]
 fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
@@ -175,4 +176,35 @@ fn pings_at_the_pace_of_a_client_that_measures_are_answered() {
 
     socket.send(Message::text("still here")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("still here"));
+}
+
+#[test]
+fn an_upgrade_leaves_websockets_open_until_upgrade_grace_is_over() {
+    let program = Program::new().say("hello\n").echo();
+    let daemon = setup("", "", &program).prepend("upgrade_grace = \"2s\"\n").start();
+    let mut socket = opened(&daemon);
+    assert_eq!(socket.read().unwrap(), Message::text("hello"));
+
+    daemon.signal(Signal::USR2);
+    let _successors = Successors(vec![successor(&daemon, 1)]);
+
+    daemon.log.line("what began here has");
+    socket.send(Message::text("still here")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("still here"));
+    assert_eq!(closed(&mut socket), (1001, "shutdown".to_owned()));
+}
+
+#[test]
+fn a_signal_to_end_closes_the_websockets_that_outlived_an_upgrade() {
+    let daemon = serving("", &Program::new().say("hello\n").echo());
+    let mut socket = opened(&daemon);
+    assert_eq!(socket.read().unwrap(), Message::text("hello"));
+    daemon.signal(Signal::USR2);
+    let _successors = Successors(vec![successor(&daemon, 1)]);
+    daemon.log.line("what began here has");
+
+    daemon.signal(Signal::TERM);
+
+    assert_eq!(closed(&mut socket), (1001, "shutdown".to_owned()));
+    daemon.log.line("drained");
 }

@@ -48,6 +48,8 @@ handler = "hello"
 const EVERYTHING: &str = r#"
 listen = ["unix://run.sock", "tcp://127.0.0.1:8081", "fd://"]
 grace = "1m30s"
+shutdown_delay = "5s"
+upgrade_grace = "10m"
 idle_exit = "5m"
 jobs = 32
 access_log = true
@@ -59,11 +61,9 @@ reason_header = true
 debug = true
 record_dir = "failures"
 cache = "code"
-
 [unix]
 group = "docker"
 mode = "0600"
-
 [http]
 first_byte = "1s"
 handshake = "6s"
@@ -268,7 +268,7 @@ fn an_empty_file_is_a_configuration() {
     let config = read("").unwrap();
 
     assert_eq!(config.listen, ["tcp://127.0.0.1:8080".parse().unwrap()]);
-    assert_eq!((config.jobs, config.grace), (256, Duration::from_secs(30)));
+    assert_eq!((config.jobs, config.grace), (256, Duration::from_secs(8)));
     assert_eq!((config.access_log, config.version_prefix), (false, VersionPrefix::Absent));
     assert_eq!((config.unix, config.http), (UnixOptions::default(), HttpLimits::default()));
     assert!(config.cors.is_none() && config.handlers.is_empty() && config.routes.is_empty());

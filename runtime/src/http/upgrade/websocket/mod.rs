@@ -26,7 +26,7 @@ use counted::Counted;
 use session::{Over, Session};
 
 /// How long a client may take to answer that the connection is closed.
-const GOODBYE: Duration = Duration::from_secs(5);
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How long a job may take to end whose client has said goodbye, or who has to.
 const TIDYING: Duration = Duration::from_secs(5);

@@ -86,7 +86,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     /// Goes on until there is a reason to close. Gives back the job, which may not have ended.
     pub(super) async fn run(mut self, leaving: &Leaving) -> (Over, Run, PipeReader) {
-        let mut leaving = pin!(leaving.begun());
+        let mut leaving = pin!(leaving.over());
         let over = poll_fn(|context| {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
                 // The job is told by the end of its input; what it still has to say is sent.

@@ -1,0 +1,187 @@
+//! Restarts under load: sockets that a manager holds, a proxy in front, and time for load balancers to see the end.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Client, Log, PATIENCE, Program, Setup, found, until, within};
+use crate::lifecycle::{configuration, hello, port};
+use crate::upgrade::Successors;
+
+/// How often each test restarts the daemon.
+const RESTARTS: usize = 4;
+
+/// The daemons of one socket that somebody else holds, one after the other.
+struct Restarted {
+    setup: Setup,
+    socket: TcpListener,
+    /// Ends the daemon with the test.
+    serving: Option<(Child, Successors)>,
+}
+
+impl Restarted {
+    fn new(module: &[u8]) -> Restarted {
+        let setup = Setup::new(&configuration("[\"fd://\"]", "grace = \"5s\"\n")).file("one.wasm", module);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        Restarted { setup, socket, serving: None }
+    }
+
+    fn port(&self) -> u16 {
+        self.socket.local_addr().unwrap().port()
+    }
+
+    fn start(&mut self) {
+        let script = "exec 3<&0 </dev/null; exec \"$0\" exec \"$0\" serve -c \"$1\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, env!("CARGO_BIN_EXE_portcullis")])
+            .arg(self.setup.path("portcullis.toml"));
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", "web").env_remove("NOTIFY_SOCKET");
+        command.stdin(OwnedFd::from(self.socket.try_clone().unwrap())).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Log::of(child.stderr.take().unwrap());
+        let pid = Pid::from_child(&child);
+        self.serving = Some((child, Successors(vec![pid])));
+        log.line("listening on");
+    }
+
+    /// Ends the daemon as a service manager does, and checks that nothing was cut off.
+    fn stop(&mut self) {
+        let (mut child, _successors) = self.serving.take().unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = within(PATIENCE, "the daemon ends", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0));
+    }
+
+    /// Restarts the daemon while clients ask `port`, and returns how many answers there were.
+    fn under_load(&mut self, port: u16) -> usize {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post_until(port, &over))).collect();
+            let restarts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                for _ in 0..RESTARTS {
+                    // Some load before each end.
+                    thread::park_timeout(Duration::from_millis(300));
+                    self.stop();
+                    self.start();
+                }
+            }));
+            over.store(true, Ordering::Relaxed);
+            let answers = clients.into_iter().map(|client| client.join().unwrap()).sum();
+            restarts.unwrap();
+            answers
+        })
+    }
+}
+
+/// Posts again and again over connections that are kept until the server says that an answer is the last. Nothing is
+/// sent twice: a request without its answer fails the test.
+fn post_until(port: u16, over: &AtomicBool) -> usize {
+    let (mut answers, mut kept) = (0, None);
+    while !over.load(Ordering::Relaxed) {
+        let mut client = kept.take().unwrap_or_else(|| Client::tcp(port));
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello");
+        let answer = client.response();
+        assert_eq!((answer.status(), answer.text()), (200, "hello\n"), "request {answers}");
+        answers += 1;
+        kept = (answer.field("connection") != Some("close")).then_some(client);
+    }
+    answers
+}
+
+#[test]
+fn restarts_under_load_break_no_request_on_a_kept_connection() {
+    let mut daemons = Restarted::new(&hello());
+    daemons.start();
+
+    let answers = daemons.under_load(daemons.port());
+
+    assert!(answers > 8 * RESTARTS, "{answers}");
+    daemons.stop();
+}
+
+#[test]
+fn restarts_behind_nginx_turn_no_post_into_a_502() {
+    if !found(&["nginx"], "nginx-light") {
+        return;
+    }
+    let mut daemons = Restarted::new(&hello());
+    daemons.start();
+    let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let dir = daemons.setup.path("nginx");
+    std::fs::create_dir(&dir).unwrap();
+    let configuration = format!(
+        "daemon off; pid {0}/pid; error_log stderr; worker_processes 1; events {{}}
+         http {{
+           access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;
+           uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;
+           upstream daemon {{ server 127.0.0.1:{1} max_fails=0; keepalive 16; }}
+           server {{
+             listen 127.0.0.1:{front};
+             location / {{
+               proxy_pass http://daemon; proxy_http_version 1.1; proxy_set_header Connection \"\";
+               proxy_next_upstream off;
+             }}
+           }}
+         }}",
+        dir.display(),
+        daemons.port()
+    );
+    std::fs::write(dir.join("nginx.conf"), configuration).unwrap();
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(&dir).arg("-c").arg(dir.join("nginx.conf")).arg("-e").arg("stderr");
+    let mut nginx = command.stderr(Stdio::null()).spawn().unwrap();
+    until("nginx listens", || TcpStream::connect(("127.0.0.1", front)).ok());
+
+    let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemons.under_load(front)));
+
+    // Its workers end with their master, which has to tell them.
+    kill_process(Pid::from_child(&nginx), Signal::TERM).unwrap();
+    nginx.wait().unwrap();
+    let answers = answers.unwrap();
+    assert!(answers > 8 * RESTARTS, "{answers}");
+}
+
+#[test]
+fn during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered() {
+    let configured = configuration("[\"tcp://127.0.0.1:0\"]", "shutdown_delay = \"2s\"\ngrace = \"2s\"\n");
+    let setup = Setup::new(&configured).file("one.wasm", &hello()).under(&crate::lifecycle::AS_CONFIGURED);
+    let mut daemon = setup.start();
+    let port = port(&daemon, 1);
+    assert_eq!(Client::tcp(port).get("/healthz").status(), 200);
+    let mut kept = Client::tcp(port);
+    assert_eq!(kept.get("/").text(), "hello\n");
+    let start = Instant::now();
+
+    daemon.signal(Signal::TERM);
+    daemon.log.line("probes are told");
+
+    let told = Client::tcp(port).get("/healthz");
+    assert_eq!((told.status(), told.text().contains("draining")), (503, true), "{}", told.text());
+    for client in [&mut kept, &mut Client::tcp(port)] {
+        let answer = client.get("/");
+        assert_eq!((answer.text(), answer.field("connection")), ("hello\n", Some("close")));
+    }
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+}
+
+#[test]
+fn an_idle_daemon_with_a_kept_connection_ends_well_however_short_its_grace_is() {
+    for grace in ["1s", "100ms"] {
+        let setup = Setup::one("", &Program::text().say("hello\n").wasm());
+        let mut daemon = setup.prepend(&format!("grace = \"{grace}\"\n")).start();
+        let mut client = daemon.client();
+        assert_eq!(client.get("/").text(), "hello\n");
+
+        let ended = daemon.terminate();
+
+        assert_eq!(ended.code, Some(0), "{grace}: {}", ended.stderr);
+    }
+}
