@@ -1,7 +1,7 @@
 //! `portcullis replay`: runs a failed job again, offline, and says whether it fails at the same.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use super::run::Terminal;
 use super::{complain, serve};
 use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, Mount};
+use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
 use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
@@ -75,7 +76,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let room = Room::unserved(1, handler.limits.memory);
     let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
-    let untrusted = config::untrusted(std::slice::from_ref(&handler))?;
+    let untrusted = untrusted(&bundle)?;
     let entry = loader.entry(&handler, &untrusted)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
@@ -86,6 +87,18 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     job.stderr.add(Arc::new(Terminal(io::stderr())));
     let outcome = run(&engine, job, &answer)?;
     Ok(compare(&bundle.outcome, &outcome))
+}
+
+/// Finds what handlers could write to when the job failed, and what they may write to by the configuration here and by
+/// that around the module.
+fn untrusted(bundle: &Bundle) -> Result<Untrusted> {
+    let mut all: Vec<Writable> = bundle.writable().collect();
+    let mut files = bundle.module.parent().map(config::around).unwrap_or_default();
+    files.extend(std::env::current_dir().map(|here| config::around(&here)).unwrap_or_default());
+    for file in files {
+        all.extend(config::writable(&file)?);
+    }
+    Untrusted::of(all)
 }
 
 impl Args {
@@ -116,7 +129,7 @@ impl Args {
         if self.module.is_none() && digest != bundle.digest {
             complain(&format!("{} is another module than the one that failed", module.display()));
         }
-        let mount = |(host, guest, write): (&std::path::Path, &str, bool)| Mount {
+        let mount = |(host, guest, write): (&Path, &str, bool)| Mount {
             host: host.to_owned(),
             guest: guest.to_owned(),
             write: write && self.write,

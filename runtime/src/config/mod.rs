@@ -34,7 +34,7 @@ pub use units::{Mode, Size, Span, UnitError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::confine::{Untrusted, Writable};
+use crate::confine::{Granting, Untrusted, Writable};
 use crate::given;
 
 /// The largest configuration, in bytes: a thousand handlers take a third of it.
@@ -77,12 +77,29 @@ pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     check::admin(&written.value, &base(path)).ok()
 }
 
-/// Finds out what the handlers of a configuration file may write to, whatever else is wrong with the
-/// file.
+/// Lists the configuration files of a directory and of each that it lies in.
+pub fn around(dir: &Path) -> Vec<PathBuf> {
+    dir.ancestors().map(|dir| dir.join("portcullis.toml")).filter(|file| file.exists()).collect()
+}
+
+/// Finds out what the handlers of configuration files may write to, whatever else is wrong with the
+/// files.
 ///
 /// # Errors
-/// The file cannot be read, or is no TOML.
-pub fn written_by_handlers(path: &Path) -> anyhow::Result<Untrusted> {
+/// A file cannot be read, or is no TOML.
+pub fn written_by_handlers(files: &[PathBuf]) -> anyhow::Result<Untrusted> {
+    let mut dirs = Vec::new();
+    for file in files {
+        dirs.extend(writable(file)?);
+    }
+    Untrusted::of(dirs)
+}
+
+/// Lists the directories that the handlers of a configuration file may write to.
+///
+/// # Errors
+/// Those of [`written_by_handlers`].
+pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     let shown = path.display().to_string();
     let text =
         given::text(path, LARGEST).map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
@@ -96,9 +113,13 @@ pub fn written_by_handlers(path: &Path) -> anyhow::Result<Untrusted> {
         let mounts = at.value.mounts.iter().flat_map(|list| &list.value);
         let writable = mounts.filter(|mount| mount.value.write.as_ref().is_some_and(|write| write.value));
         let hosts = writable.filter_map(|mount| mount.value.host.as_ref());
-        dirs.extend(hosts.map(|host| Writable { handler: handler.clone(), dir: base.join(&host.value) }));
+        dirs.extend(hosts.map(|host| Writable {
+            handler: handler.clone(),
+            dir: base.join(&host.value),
+            by: Granting::Wanted,
+        }));
     }
-    Untrusted::of(dirs)
+    Ok(dirs)
 }
 
 /// Says where the relative paths of a configuration file start. Whole, however the file was named: what

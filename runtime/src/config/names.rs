@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::meant::{CacheDir, Config, HandlerConfig};
 use super::report::ConfigError;
-use crate::confine::{DEVICES, LIBRARIES, SYSTEM, Untrusted, Writable};
+use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
 use crate::net::Endpoint;
 use crate::wasm::cache;
 
@@ -26,7 +26,11 @@ pub fn untrusted(handlers: &[HandlerConfig]) -> Result<Untrusted> {
     let writable = |handler: &HandlerConfig| {
         let name = handler.name.to_string();
         let mounts = handler.mounts.iter().filter(|mount| mount.write);
-        let dirs = mounts.map(move |mount| Writable { handler: name.clone(), dir: mount.host.clone() });
+        let dirs = mounts.map(move |mount| Writable {
+            handler: name.clone(),
+            dir: mount.host.clone(),
+            by: Granting::Wanted,
+        });
         dirs.collect::<Vec<_>>()
     };
     Untrusted::of(handlers.iter().flat_map(writable))
@@ -49,11 +53,15 @@ impl Config {
     /// Lists what could be exchanged by a handler that may write where it lies. `file` is the
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
-        let untrusted = match untrusted(&self.handlers) {
-            Ok(untrusted) => untrusted,
-            Err(failure) => return vec![error(0, "", format!("{failure:#}"))],
-        };
-        let granted = self.granted_through_links(&untrusted);
+        match untrusted(&self.handlers) {
+            Ok(untrusted) => self.exchangeable_in(Some(file), &untrusted),
+            Err(failure) => vec![error(0, "", format!("{failure:#}"))],
+        }
+    }
+
+    /// Lists what could be exchanged by what may write to `untrusted`.
+    pub fn exchangeable_in(&self, file: Option<&Path>, untrusted: &Untrusted) -> Vec<ConfigError> {
+        let granted = self.granted_through_links(untrusted);
         if !granted.is_empty() {
             // All else would only follow from them: where such a link leads, everything may lie.
             return granted;
@@ -89,12 +97,12 @@ impl Config {
     }
 
     /// Lists what is looked up, but for mounts.
-    fn named(&self, file: &Path) -> Vec<Named> {
+    fn named(&self, file: Option<&Path>) -> Vec<Named> {
         let mut named = Vec::new();
         let mut add = |line, key: &str, path: &Path| {
             named.push(Named { line, key: key.to_owned(), path: path.to_owned() });
         };
-        add(0, "", file);
+        file.into_iter().for_each(|file| add(0, "", file));
         for handler in &self.handlers {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
             if let Some(ca) = &handler.outbound.ca {

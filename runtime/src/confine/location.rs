@@ -61,8 +61,16 @@ impl Mounts {
         at(&self.now()).with_context(why)
     }
 
+    /// Lists what is mounted below an open directory, and finds out where it lies itself.
+    ///
+    /// # Errors
+    /// Those of [`Mounts::locate`].
+    pub(super) fn around(&self, dir: &impl AsFd) -> Result<(Vec<Location>, Location)> {
+        Ok((self.below(dir)?, self.locate(dir)?))
+    }
+
     /// Lists what is mounted below a directory.
-    pub(super) fn below(&self, dir: impl AsFd) -> Result<Vec<Location>> {
+    fn below(&self, dir: impl AsFd) -> Result<Vec<Location>> {
         let dir = shown(dir)?;
         let mounts = self.now();
         let below = mounts.iter().filter(|mount| mount.point.starts_with(&dir) && mount.point != dir);

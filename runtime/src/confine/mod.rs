@@ -18,4 +18,4 @@ pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain
 pub use scan::mended;
 pub use signals::{Held, ignore_changes, let_through, outlive_large_files};
 pub use system::{DEVICES, LIBRARIES, SYSTEM};
-pub use untrusted::{Untrusted, Writable};
+pub use untrusted::{Granting, Untrusted, Writable};

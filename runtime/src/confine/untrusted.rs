@@ -36,6 +36,17 @@ pub struct Writable {
     pub handler: String,
     /// The directory, as the configuration names it.
     pub dir: PathBuf,
+    /// By which configuration.
+    pub by: Granting,
+}
+
+/// The configuration by which a handler may write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Granting {
+    /// That which is looked at.
+    Wanted,
+    /// One before it, whose jobs are not over.
+    Before,
 }
 
 /// What a path leads to.
@@ -69,17 +80,44 @@ impl Untrusted {
             let Ok(dir) = openat(CWD, &writable.dir, PLACE | OFlags::DIRECTORY, Mode::empty()) else {
                 continue;
             };
-            let mounts = match &mut untrusted.mounts {
-                Some(mounts) => mounts,
-                none => none.insert(Mounts::read()?),
-            };
-            let mut locations = mounts.below(&dir)?;
-            locations.push(mounts.locate(&dir)?);
-            for Location { device, path } in locations {
-                untrusted.dirs.entry(device).or_default().entry(path).or_insert_with(|| writable.clone());
-            }
+            let (mut locations, here) = untrusted.mounts()?.around(&dir)?;
+            locations.push(here);
+            untrusted.insert(&writable, locations);
         }
         Ok(untrusted)
+    }
+
+    /// Adds directories that are held open, wherever they lie by now.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub fn add<'d>(&mut self, held: impl IntoIterator<Item = (Writable, &'d OwnedFd)>) -> Result<()> {
+        for (writable, dir) in held {
+            // Of what was unmounted meanwhile the kernel does not say where it lies: no name leads there.
+            if let Ok((mut locations, here)) = self.mounts()?.around(dir) {
+                locations.push(here);
+                self.insert(&writable, locations);
+            }
+        }
+        Ok(())
+    }
+
+    fn mounts(&mut self) -> Result<&Mounts> {
+        Ok(match &mut self.mounts {
+            Some(mounts) => mounts,
+            none => none.insert(Mounts::read()?),
+        })
+    }
+
+    fn insert(&mut self, writable: &Writable, locations: Vec<Location>) {
+        for Location { device, path } in locations {
+            self.dirs.entry(device).or_default().entry(path).or_insert_with(|| writable.clone());
+        }
+    }
+
+    /// Reports whether there are no such directories.
+    pub fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
     }
 
     /// Opens a file or directory as a place, for lookups alone.
@@ -162,7 +200,13 @@ impl Untrusted {
 /// `/srv/data, which handler "up" may write to`.
 impl fmt::Display for Writable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, which handler {:?} may write to", self.dir.display(), self.handler)
+        write!(f, "{}, which handler {:?} may write to", self.dir.display(), self.handler)?;
+        match self.by {
+            Granting::Wanted => Ok(()),
+            Granting::Before => f.write_str(
+                " until its jobs are over, by the configuration before (take that mount away by a reload of its own first)",
+            ),
+        }
     }
 }
 
@@ -209,7 +253,8 @@ mod tests {
     }
 
     fn of(place: &Path, dirs: &[&str]) -> Untrusted {
-        let writable = |dir: &&str| Writable { handler: "up".to_owned(), dir: place.join(dir) };
+        let writable =
+            |dir: &&str| Writable { handler: "up".to_owned(), dir: place.join(dir), by: Granting::Wanted };
         Untrusted::of(dirs.iter().map(writable)).unwrap()
     }
 
@@ -266,6 +311,22 @@ mod tests {
 
         assert!(untrusted.open(&at("data/public")).is_err());
         assert!(untrusted.open(&at("data/public/deep")).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_is_held_counts_where_it_lies_now() {
+        let (place, _) = place();
+        let at = |name: &str| place.path().join(name);
+        let held = openat(CWD, at("data"), PLACE | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        fs::rename(at("data"), at("moved")).unwrap();
+        let mut untrusted = Untrusted::default();
+        let up = Writable { handler: "up".to_owned(), dir: at("data"), by: Granting::Before };
+
+        untrusted.add([(up, &held)]).unwrap();
+
+        let found = untrusted.find(&at("moved/public")).unwrap().map(ToString::to_string).unwrap_or_default();
+        assert!(found.contains("until its jobs are over"), "{found}");
+        assert!(untrusted.find(&at("data/public")).unwrap().is_none());
     }
 
     #[test]

@@ -78,18 +78,19 @@ pub(super) fn install(
     let loader =
         Loader::new(sandbox, options.progress).recording(store).sharing(engine.budgets().descriptors.clone());
     let generations = Arc::new(Generations::new(engine, loader));
-    let reload = Reload {
+    let reload = Arc::new(Reload {
         generations: generations.clone(),
         source: options.source,
         standing: standing.clone(),
         granted: options.hardened.granted.clone(),
-    };
+    });
     let swap = Swap { generations: generations.clone(), duration: config::duration };
     let mut launch = options.launch;
     launch.env.extend(options.hardened.mark.map(|mark| (hardening::MARK, mark)));
     let upgrade = Upgrade {
         generations: generations.clone(),
         standing: standing.clone(),
+        reload: reload.clone(),
         launch,
         stop: stop.clone(),
         duration: config::duration,
@@ -110,7 +111,7 @@ pub(super) fn install(
     registry.register("serveapi", Arc::new(serve_api))?;
     registry.register("serveadmin", Arc::new(serve_admin))?;
     registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
-    registry.register("reload", Arc::new(reload))?;
+    registry.register("reload", reload)?;
     registry.register("plan", Arc::new(plan))?;
     registry.register("swap", Arc::new(swap))?;
     registry.register("rollback", Arc::new(Rollback { generations }))?;

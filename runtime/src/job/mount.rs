@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::confine::Writable;
+
 /// A directory of the host under a name of the guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
@@ -12,6 +14,8 @@ pub struct Mount {
     pub guest: String,
     /// What the guest may do there.
     pub access: Access,
+    /// The outermost directory on the way there that a handler may write to, or `None`.
+    pub within: Option<Writable>,
 }
 
 /// What a guest may do in a mount.

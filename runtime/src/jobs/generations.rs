@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::MutexGuard;
 
-use super::load::{Candidate, Loader};
+use super::load::{Candidate, Loader, Uploaded};
 use crate::catalog::{Canary, Catalog, Trial};
 use crate::config::Probe;
 use crate::engine::Engine;
@@ -25,8 +25,9 @@ pub struct Generations {
     turn: tokio::sync::Mutex<()>,
     /// Whether another process makes them from now on.
     ended: AtomicBool,
-    /// The versions that served before, the latest last.
-    past: Mutex<HashMap<Name, VecDeque<Arc<Entry>>>>,
+    /// The modules that served before, the latest last. Without what they were granted: that may be granted to
+    /// nobody any more.
+    past: Mutex<HashMap<Name, VecDeque<Uploaded>>>,
     /// The versions that were loaded last: those that do not serve were swapped out since.
     loaded: Mutex<HashMap<Name, String>>,
 }
@@ -107,7 +108,7 @@ impl Generations {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn past(&self) -> std::sync::MutexGuard<'_, HashMap<Name, VecDeque<Arc<Entry>>>> {
+    fn past(&self) -> std::sync::MutexGuard<'_, HashMap<Name, VecDeque<Uploaded>>> {
         self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -176,13 +177,15 @@ impl Turn<'_> {
             .handlers
             .iter()
             .filter(|(name, old)| next.handlers.get(*name).is_some_and(|new| new.version != old.version));
-        let replaced: Vec<Arc<Entry>> = replaced.map(|(_, old)| old.clone()).collect();
+        let module =
+            |(name, old): (&Name, &Arc<Entry>)| Some((name.clone(), self.generations.loader.module(old)?));
+        let replaced: Vec<(Name, Uploaded)> = replaced.filter_map(module).collect();
         let generation = self.put(next.clone());
         let mut past = self.generations.past();
         past.retain(|name, _| next.handlers.contains_key(name));
-        for entry in replaced {
-            let versions = past.entry(entry.name.clone()).or_default();
-            versions.push_back(entry);
+        for (name, module) in replaced {
+            let versions = past.entry(name).or_default();
+            versions.push_back(module);
             while versions.len() > KEPT {
                 versions.pop_front();
             }
@@ -208,12 +211,12 @@ impl Turn<'_> {
         generation
     }
 
-    /// Ends the trial of a handler; where none is under way, publishes the version that served before
-    /// this one.
+    /// Ends the trial of a handler; where none is under way, publishes the module that served before this
+    /// one, under the settings that are in force now.
     ///
     /// # Errors
-    /// There is no such handler, or no version before.
-    pub fn roll_back(self, name: &Name) -> Result<Rollback> {
+    /// There is no such handler, or no version before, or that one cannot run under these settings.
+    pub async fn roll_back(self, name: &Name) -> Result<Rollback> {
         let Some(serving) = self.base.handlers.get(name).cloned() else {
             bail!("there is no handler {:?}", name.as_str());
         };
@@ -223,9 +226,16 @@ impl Turn<'_> {
             self.publish(next);
             return Ok(Rollback::OfTrial { on_trial, serving });
         }
-        let Some(before) = self.generations.past().get_mut(name).and_then(VecDeque::pop_back) else {
+        let module = self.generations.past().get(name).and_then(|modules| modules.back().cloned());
+        let Some(module) = module else {
             bail!("{name}: no version served before {}", serving.version);
         };
+        let before = tokio::task::block_in_place(|| self.generations.loader.version(name, module))?;
+        // Without its probe: it has answered that before, and going back is for when things are bad.
+        self.prove_entry(&self.base, &before, None).await?;
+        if let Some(modules) = self.generations.past().get_mut(name) {
+            modules.pop_back();
+        }
         self.put(Arc::new(self.base.with(&before)));
         Ok(Rollback::OfVersion { serving, before })
     }

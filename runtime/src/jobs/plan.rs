@@ -84,8 +84,9 @@ impl Plan {
         (self.overlay)(&mut config)?;
         config.check_whole(&file)?;
         let live = self.standing.server.engine.live().pin();
-        let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live);
-        let (tls, draft) = match self.generations.loader.examine(&config, &live).sound() {
+        let loader = &self.generations.loader;
+        let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live, loader);
+        let (tls, draft) = match loader.examine(&config, &live).sound() {
             Ok(sound) => sound,
             Err(errors) => return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>())),
         };

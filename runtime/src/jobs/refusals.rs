@@ -2,17 +2,43 @@
 
 use anyhow::{Error, anyhow};
 
+use super::load::Loader;
 use super::standing::Standing;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::{Place, places_beyond};
 
-/// Lists all that keeps the daemon from going on from `base` with another configuration. Opens nothing.
+/// Lists what keeps this process, and the next of an upgrade beside it, from what another configuration names: what is
+/// out of reach, and what could be exchanged meanwhile.
+///
+/// What handlers may write to by the configuration before counts like what they may write to by this one: their
+/// jobs go on while this one is loaded, and for a while after.
+pub(super) fn denied(granted: Option<&[Place]>, config: &Config, loader: &Loader) -> Vec<Error> {
+    let mut denied = Vec::new();
+    let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
+    if !beyond.is_empty() {
+        denied.push(anyhow!(
+            "needs restart: {}: out of reach since the start (hardening.files); hardening.reach names directories for later",
+            beyond.join(", ")
+        ));
+    }
+    match loader.untrusted(&config.handlers) {
+        Ok(untrusted) => {
+            let exchangeable = config.exchangeable_in(None, &untrusted);
+            denied.extend(exchangeable.iter().map(|error| anyhow!("{}: {}", error.key, error.message)));
+        }
+        Err(failure) => denied.push(failure),
+    }
+    denied
+}
+
+/// Lists all that keeps the daemon from going on from `base` with another configuration. Opens places alone.
 pub(super) fn refusals(
     standing: &Standing,
     granted: Option<&[Place]>,
     config: &Config,
     base: &Catalog,
+    loader: &Loader,
 ) -> Vec<Error> {
     let mut refusals = Vec::new();
     let fixed = standing.config.load().needs_restart(config);
@@ -25,12 +51,6 @@ pub(super) fn refusals(
              to serve none, restart"
         ));
     }
-    let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
-    if !beyond.is_empty() {
-        refusals.push(anyhow!(
-            "needs restart: {}: out of reach since the start (hardening.files); hardening.reach names directories for later",
-            beyond.join(", ")
-        ));
-    }
+    refusals.extend(denied(granted, config, loader));
     refusals
 }

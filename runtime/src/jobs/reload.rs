@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::changes::{self, Side};
 use super::generations::{Generations, Turn};
 use super::load::{Candidate, lines};
-use super::refusals::refusals;
+use super::refusals::{denied, refusals};
 use super::standing::Standing;
 use super::tell::tell;
 use crate::catalog::Catalog;
@@ -105,10 +105,22 @@ impl Reload {
         told
     }
 
+    /// Checks that the next process of an upgrade could have what its configuration names, as far as this one can
+    /// read that: the next may understand more, and says itself what is wrong.
+    ///
+    /// # Errors
+    /// What it could not have.
+    pub(super) fn check_next(&self) -> Result<()> {
+        let Ok(config) = (self.source)() else { return Ok(()) };
+        let denied = denied(self.granted.as_deref(), &config, &self.generations.loader);
+        if denied.is_empty() { Ok(()) } else { Err(lines(&denied)) }
+    }
+
     fn load(&self, base: &Catalog) -> Result<Loaded> {
         let read = SystemTime::now();
         let config = (self.source)()?;
-        let refused = refusals(&self.standing, self.granted.as_deref(), &config, base);
+        let refused =
+            refusals(&self.standing, self.granted.as_deref(), &config, base, &self.generations.loader);
         if !refused.is_empty() {
             // No further: what is out of reach could not be opened, for a reason that misleads.
             return Err(lines(&refused));

@@ -31,7 +31,7 @@ impl Handler for Rollback {
 impl Rollback {
     async fn roll_back(&self, job: &Job) -> Result<Value> {
         let name: Name = job.args.first().context("usage: rollback NAME")?.parse()?;
-        let (old, new, trial) = match self.generations.turn().await?.roll_back(&name)? {
+        let (old, new, trial) = match self.generations.turn().await?.roll_back(&name).await? {
             generations::Rollback::OfVersion { serving, before } => (serving, before, None),
             generations::Rollback::OfTrial { on_trial, serving } => (on_trial, serving, Some("ended")),
         };

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::follower::Follower;
 use super::generations::Generations;
+use super::reload::Reload;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::confine::Held;
@@ -46,6 +47,8 @@ pub struct Upgrade {
     pub generations: Arc<Generations>,
     /// The sockets that are passed on.
     pub standing: Arc<Standing>,
+    /// What it is checked by.
+    pub reload: Arc<Reload>,
     /// What is started.
     pub launch: Launch,
     /// Ends this process once the new one serves.
@@ -109,7 +112,7 @@ impl Upgrade {
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
         let turn = self.generations.turn().await?;
         // Files of modules, read in no time next to what a start takes.
-        let losses = tokio::task::block_in_place(|| turn.losses());
+        let losses = tokio::task::block_in_place(|| self.reload.check_next().map(|()| turn.losses()))?;
         ensure!(losses.is_empty() || forced, refusal(&losses));
         let (successor, passed) = self.standing.sockets.pass(&self.standing.admin)?;
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;

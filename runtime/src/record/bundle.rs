@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::mask::{self, Masked};
+use crate::confine::{Granting, Writable};
 use crate::job::{Access, End, Env, Incident, Limits, Mapping, Mount};
 
 /// What a file says it is.
@@ -85,6 +86,15 @@ struct Mounted {
     host: PathBuf,
     guest: String,
     write: bool,
+    /// The outermost directory on the way there that a handler could write to.
+    #[serde(default)]
+    within: Option<Within>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Within {
+    handler: String,
+    dir: PathBuf,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -118,8 +128,9 @@ impl Bundle {
             part.then(|| name.to_owned())
         };
         let mount = |mount: &Mount| {
-            let Mount { host, guest, .. } = mount;
-            Mounted { host: host.clone(), guest: guest.clone(), write: mount.access == Access::Write }
+            let Mount { host, guest, access, within } = mount.clone();
+            let within = within.map(|Writable { handler, dir, .. }| Within { handler, dir });
+            Mounted { host, guest, write: access == Access::Write, within }
         };
         let Limits { memory, time: wall, cpu: processor, body, output, handles, .. } = entry.limits;
         Bundle {
@@ -196,6 +207,20 @@ impl Bundle {
     /// Goes through the mounts: the host's directory, its name in the guest, whether it was writable.
     pub fn mounts(&self) -> impl Iterator<Item = (&std::path::Path, &str, bool)> {
         self.mounts.iter().map(|mount| (mount.host.as_path(), mount.guest.as_str(), mount.write))
+    }
+
+    /// Lists the directories that handlers could write to in which mounts lie.
+    pub fn writable(&self) -> impl Iterator<Item = Writable> {
+        let writable = |(handler, dir): (&String, &PathBuf)| Writable {
+            handler: handler.clone(),
+            dir: dir.clone(),
+            by: Granting::Wanted,
+        };
+        self.mounts.iter().flat_map(move |mount| {
+            let own = mount.write.then_some((&self.handler, &mount.host));
+            let outer = mount.within.as_ref().map(|within| (&within.handler, &within.dir));
+            outer.into_iter().chain(own).map(writable)
+        })
     }
 
     /// Says how stdout is read.

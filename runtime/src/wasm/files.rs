@@ -1,10 +1,12 @@
 //! The mounts of one handler, held open, and the threads that read and write what is in them.
 
+use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{FileType, Stat, fstat};
+use rustix::io::Errno;
 use tracing::warn;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -32,15 +34,16 @@ impl Mounted {
     ///
     /// # Errors
     /// One of them cannot be opened, or is no directory.
-    pub fn open(mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
-        let open = |mount: &Mount| {
+    pub fn open(mut mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
+        let open = |mount: &mut Mount| {
             let shown = || format!("open the mount {}", mount.host.display());
             let dir = untrusted.open(&mount.host).with_context(shown)?;
             let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
             ensure!(is_dir, "{}: it is no directory", shown());
+            mount.within = untrusted.find(&mount.host)?.cloned();
             Ok(dir)
         };
-        let dirs = mounts.iter().map(open).collect::<Result<_>>()?;
+        let dirs = mounts.iter_mut().map(open).collect::<Result<_>>()?;
         Ok(Mounted { mounts, dirs })
     }
 
@@ -53,9 +56,17 @@ impl Mounted {
         nodes(self) == nodes(other)
     }
 
+    /// Goes through the directories that may be written to.
+    pub fn writable(&self) -> impl Iterator<Item = (&Mount, &OwnedFd)> {
+        self.mounts.iter().zip(&self.dirs).filter(|(mount, _)| mount.access == Access::Write)
+    }
+
     /// Finds the ground that the mounts are, and tries it; `None`, and a line in the log, on a host
     /// without Landlock.
-    fn ground(&self) -> Option<Ground> {
+    ///
+    /// # Errors
+    /// The host has Landlock, and no memory, thread or descriptor left for it now.
+    fn ground(&self) -> Result<Option<Ground>> {
         let reach = |mount: &Mount| match mount.access {
             Access::Read => Reach::Read,
             Access::Write => Reach::Write,
@@ -68,7 +79,16 @@ impl Mounted {
             })?;
             Ok(ground)
         });
-        tried.inspect_err(warn_once).ok()
+        match tried {
+            Ok(ground) => Ok(Some(ground)),
+            Err(refusal) if is_of_the_moment(&refusal) => {
+                Err(refusal.context("confine file operations to the mounts"))
+            }
+            Err(refusal) => {
+                warn_once(&refusal);
+                Ok(None)
+            }
+        }
     }
 
     /// Makes what a guest sees of them: for all jobs, since a directory that is open for lookups alone
@@ -118,10 +138,10 @@ impl Files {
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// There is no `/proc`; the host has no memory, thread or descriptor left.
     pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
         let granted = mounted.granted()?;
-        let threads = Threads::new(mounted.ground(), jobs.clamp(1, AT_ONCE));
+        let threads = Threads::new(mounted.ground()?, mounted.clone(), jobs.clamp(1, AT_ONCE));
         Ok(Files { mounted, granted, threads })
     }
 
@@ -140,6 +160,13 @@ impl Files {
     }
 }
 
+/// Reports whether the host lacks something now that it may have in a moment.
+fn is_of_the_moment(refusal: &anyhow::Error) -> bool {
+    let lacks = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
+    let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
+    refusal.chain().filter_map(code).any(|code| lacks.iter().any(|errno| errno.raw_os_error() == code))
+}
+
 /// Says once that there is one wall less.
 fn warn_once(refusal: &anyhow::Error) {
     static SAID: std::sync::Once = std::sync::Once::new();
@@ -149,11 +176,12 @@ fn warn_once(refusal: &anyhow::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::path::Path;
-    use std::{fs, io};
 
     fn mounted(dir: &Path) -> Result<Mounted> {
-        let mount = Mount { host: dir.to_owned(), guest: "/data".to_owned(), access: Access::Read };
+        let (host, guest) = (dir.to_owned(), "/data".to_owned());
+        let mount = Mount { host, guest, access: Access::Read, within: None };
         Mounted::open(vec![mount], &Untrusted::default())
     }
 
@@ -167,7 +195,8 @@ mod tests {
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let (_wasi, threads) = files.grant().unwrap();
-        threads.run(Arc::default(), async { tokio::task::spawn_blocking(attempt).await.unwrap() }).await
+        let work = async { Ok(tokio::task::spawn_blocking(attempt).await.unwrap()) };
+        threads.run(Arc::default(), work).await.unwrap()
     }
 
     #[tokio::test]
@@ -181,7 +210,7 @@ mod tests {
 
         assert_eq!(attempt(&files, || fs::read(inside)).await.unwrap(), b"mine");
         let outside = attempt(&files, || fs::read(outside)).await;
-        assert_eq!(outside.is_err(), files.mounted.ground().is_some(), "{outside:?}");
+        assert_eq!(outside.is_err(), files.mounted.ground().unwrap().is_some(), "{outside:?}");
     }
 
     #[tokio::test]
@@ -197,8 +226,17 @@ mod tests {
         fs::write(&file, "new").unwrap();
 
         let read = attempt(&files, || fs::read(file)).await;
-        assert_eq!(read.is_err(), files.mounted.ground().is_some(), "{read:?}");
+        assert_eq!(read.is_err(), files.mounted.ground().unwrap().is_some(), "{read:?}");
         assert!(files.mounted.is_same(&before) && !before.is_same(&mounted(&host).unwrap()));
+    }
+
+    #[test]
+    fn what_the_host_lacks_for_a_moment_is_no_host_without_landlock() {
+        let refused = |errno: Errno| anyhow::Error::from(io::Error::from(errno)).context("confine");
+
+        assert!(is_of_the_moment(&refused(Errno::MFILE)) && is_of_the_moment(&refused(Errno::NOMEM)));
+        assert!(!is_of_the_moment(&refused(Errno::OPNOTSUPP)) && !is_of_the_moment(&refused(Errno::NOSYS)));
+        assert!(!is_of_the_moment(&anyhow::anyhow!("Landlock is not at hand")));
     }
 
     #[test]

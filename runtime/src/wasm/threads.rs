@@ -1,21 +1,23 @@
 //! The threads that do the file operations of one handler, for as long as it has jobs.
 
 use std::future::poll_fn;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwapOption;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
 use tokio::time::sleep;
-use tracing::warn;
 
 use super::charged::{self, Charged};
+use super::files::Mounted;
 use crate::confine::Ground;
-use crate::job::Usage;
+use crate::job::{Fault, Usage};
 
 /// How long threads wait for the next job before they end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,6 +29,8 @@ pub(super) struct Threads(Arc<Shared>);
 struct Shared {
     /// `None`: this host confines no thread.
     ground: Option<Arc<Ground>>,
+    /// What the threads work on.
+    mounted: Arc<Mounted>,
     /// Operations at once.
     most: usize,
     patience: Duration,
@@ -42,6 +46,15 @@ struct Pool {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
+    refused: Arc<Refused>,
+}
+
+/// Whether a thread could not be confined. It has ended then, and may have taken the place of others that would
+/// serve: so the jobs that wait for these threads end, and the next job starts others.
+#[derive(Default)]
+struct Refused {
+    why: OnceLock<String>,
+    told: Notify,
 }
 
 /// Keeps the threads of a job's files for as long as it runs.
@@ -49,14 +62,20 @@ pub(super) struct Lease(Arc<Pool>);
 
 impl Threads {
     /// Starts none yet. They will be confined to `ground`, and do `most` operations at once.
-    pub(super) fn new(ground: Option<Ground>, most: usize) -> Threads {
-        Threads::with_patience(ground, most, PATIENCE)
+    pub(super) fn new(ground: Option<Ground>, mounted: Arc<Mounted>, most: usize) -> Threads {
+        Threads::with_patience(ground, mounted, most, PATIENCE)
     }
 
-    fn with_patience(ground: Option<Ground>, most: usize, patience: Duration) -> Threads {
+    fn with_patience(
+        ground: Option<Ground>,
+        mounted: Arc<Mounted>,
+        most: usize,
+        patience: Duration,
+    ) -> Threads {
         let (ground, pool) = (ground.map(Arc::new), ArcSwapOption::empty());
         Threads(Arc::new(Shared {
             ground,
+            mounted,
             most,
             patience,
             pool,
@@ -69,21 +88,28 @@ impl Threads {
     ///
     /// # Errors
     /// The host has no thread or descriptor left.
-    pub(super) fn lease(&self) -> Result<Lease> {
+    pub(super) fn lease(&self) -> anyhow::Result<Lease> {
         let Threads(shared) = self;
         shared.jobs.fetch_add(1, Ordering::Relaxed);
-        if let Some(pool) = shared.pool.load_full() {
+        if let Some(pool) = shared.serving() {
             return Ok(Lease(pool));
         }
         let _starting = shared.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = shared.pool.load_full() {
+        if let Some(pool) = shared.serving() {
             return Ok(Lease(pool));
         }
-        let pool = Arc::new(Pool::new(shared.ground.clone(), shared.most)?);
+        let pool = Arc::new(Pool::new(shared)?);
         // Ends with the threads themselves.
         drop(pool.handle.spawn(retire(Arc::downgrade(shared), shared.patience)));
         shared.pool.store(Some(pool.clone()));
         Ok(Lease(pool))
+    }
+}
+
+impl Shared {
+    /// Returns the threads there are, unless they are to be replaced.
+    fn serving(&self) -> Option<Arc<Pool>> {
+        self.pool.load_full().filter(|pool| pool.refused.why.get().is_none())
     }
 }
 
@@ -106,41 +132,81 @@ impl Lease {
     /// Runs a job such that whatever blocks in it blocks one of these threads, whose time on a
     /// processor is charged to it.
     ///
+    /// # Errors
+    /// Those of the job; a thread could not be confined.
+    ///
     /// # Cancel safety
     /// That of the job.
-    pub(super) async fn run<F: Future>(&self, usage: Arc<Usage>, job: F) -> F::Output {
+    pub(super) async fn run<T>(
+        &self,
+        usage: Arc<Usage>,
+        job: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, Fault> {
         // wasmtime-wasi blocks in whatever runtime it finds itself in. The job is polled where it
         // was, by the daemon's workers.
         let mut job = pin!(job);
         let mut charged = Charged::new(usage);
-        poll_fn(|context| {
+        let job = poll_fn(|context| {
             let _here = self.0.handle.enter();
             job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker())))
-        })
-        .await
+        });
+        tokio::select! {
+            biased;
+            outcome = job => outcome,
+            fault = self.0.refused.fault() => Err(fault),
+        }
+    }
+}
+
+impl Refused {
+    /// Notes why a thread could not be confined.
+    fn note(&self, why: &anyhow::Error) {
+        let _first = self.why.set(format!("{why:#}"));
+        self.told.notify_waiters();
+    }
+
+    /// Waits until a thread could not be confined.
+    async fn fault(&self) -> Fault {
+        loop {
+            // Before the look: what is noted after that is told to it.
+            let told = self.told.notified();
+            if let Some(why) = self.why.get() {
+                return Fault::Host(anyhow!("a thread for files cannot be confined to the mounts: {why}"));
+            }
+            told.await;
+        }
     }
 }
 
 impl Pool {
-    fn new(ground: Option<Arc<Ground>>, most: usize) -> Result<Pool> {
+    fn new(shared: &Shared) -> anyhow::Result<Pool> {
+        let (ground, mounted) = (shared.ground.clone(), shared.mounted.clone());
+        let refused = Arc::<Refused>::default();
+        let noted = refused.clone();
         let start = move || {
-            // It was tried before; then this is for want of memory, and a second wall at that.
+            // The threads keep it: one that hangs may change files after its job and its handler are gone, and
+            // these mounts count as written to for so long.
+            let _kept = &mounted;
+            // It was tried before, so this is for want of memory.
             if let Some(Err(refusal)) = ground.as_deref().map(Ground::confine) {
-                warn!("a thread for files is not confined: {refusal:#}");
+                noted.note(&refusal);
+                // tokio has no other way to end a thread before it takes an operation from the queue. No panic
+                // hook is called.
+                resume_unwind(Box::new("not confined"));
             }
             charged::begin();
         };
         let runtime = Builder::new_multi_thread()
             // For the timers and sockets of jobs, which nobody else would look at.
             .worker_threads(1)
-            .max_blocking_threads(most)
+            .max_blocking_threads(shared.most)
             .thread_name("files")
             .on_thread_start(start)
             .enable_all()
             .build()
             .context("start a thread for files")?;
         let handle = runtime.handle().clone();
-        Ok(Pool { runtime: Some(runtime), handle })
+        Ok(Pool { runtime: Some(runtime), handle, refused })
     }
 }
 
@@ -155,9 +221,16 @@ impl Drop for Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use tokio::time::timeout;
 
     use super::*;
+    use crate::confine::{Place, Reach, Untrusted};
+
+    fn nothing() -> Arc<Mounted> {
+        Arc::new(Mounted::open(Vec::new(), &Untrusted::default()).unwrap())
+    }
 
     /// Waits until a handler has threads, or has none.
     async fn become_(threads: &Threads, there: bool) {
@@ -171,13 +244,13 @@ mod tests {
 
     #[tokio::test]
     async fn threads_end_when_no_job_has_them_and_start_again_with_the_next() {
-        let threads = Threads::with_patience(None, 2, Duration::from_millis(10));
+        let threads = Threads::with_patience(None, nothing(), 2, Duration::from_millis(10));
         assert!(threads.0.pool.load().is_none(), "none before the first job");
 
         for _ in 0..3 {
             let lease = threads.lease().unwrap();
-            let work = async { tokio::task::spawn_blocking(|| 7).await.unwrap() };
-            assert_eq!(lease.run(Arc::default(), work).await, 7);
+            let work = async { Ok(tokio::task::spawn_blocking(|| 7).await.unwrap()) };
+            assert_eq!(lease.run(Arc::default(), work).await.unwrap(), 7);
             drop(lease);
             become_(&threads, false).await;
         }
@@ -185,12 +258,58 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_that_runs_keeps_its_threads() {
-        let threads = Threads::with_patience(None, 2, Duration::from_millis(1));
+        let threads = Threads::with_patience(None, nothing(), 2, Duration::from_millis(1));
         let lease = threads.lease().unwrap();
 
         // Several times as long as idle ones wait.
         sleep(Duration::from_millis(50)).await;
 
         assert!(Arc::ptr_eq(&lease.0, threads.0.pool.load().as_ref().unwrap()));
+    }
+
+    /// The kernel confines a thread sixteen times, and the threads that it starts inherit that (landlock(7)).
+    fn exhausted<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+        let all = [("/", Reach::Write)].map(|(path, reach)| Place::new(path, reach));
+        let ground = || Ground::new(&all, &Untrusted::default()).ok();
+        let Some(ground) = ground() else {
+            let _told = writeln!(std::io::stderr(), "skipped: run this on a kernel that has Landlock");
+            return None;
+        };
+        std::thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                while ground.confine().is_ok() {}
+                work()
+            });
+            Some(confined.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn a_thread_that_cannot_be_confined_serves_nothing_and_its_job_fails_as_the_hosts_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place::new(dir.path(), Reach::Write);
+        let Ok(ground) = Ground::new(&[place], &Untrusted::default()) else { return };
+        let threads = Threads::with_patience(Some(ground), nothing(), 2, Duration::from_millis(10));
+        let mark = dir.path().join("mark");
+        let job = || {
+            let (mark, lease) = (mark.clone(), threads.lease().unwrap());
+            let work = async {
+                tokio::task::spawn_blocking(|| std::fs::write(mark, "")).await.unwrap().unwrap();
+                Ok(())
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let ended = async { timeout(Duration::from_secs(20), lease.run(Arc::default(), work)).await };
+            runtime.block_on(ended).expect("it ends at once")
+        };
+
+        let Some(faults) = exhausted(|| [(); 4].map(|()| job().unwrap_err())) else { return };
+
+        for fault in faults {
+            let told = fault.to_string();
+            assert!(matches!(fault, Fault::Host(_)) && told.contains("cannot be confined"), "{told}");
+        }
+        assert!(!mark.exists(), "something was served");
+        // Others are started for the next job, where the kernel confines them.
+        assert!(job().is_ok() && mark.exists());
     }
 }

@@ -279,8 +279,13 @@ fn reach() -> Vec<Case> {
                 "planted::a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place",
                 "planted::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key",
+                "planted::earlier::a_reload_that_drops_write_follows_no_planted_link",
+                "planted::earlier::an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is",
+                "planted::earlier::a_rollback_grants_no_mount_that_the_configuration_no_longer_has",
                 "planted::a_bind_mount_is_no_way_around",
                 "planted::a_crate_that_a_handler_could_have_written_is_not_built",
+                "planted::offline::a_build_below_the_directory_of_a_configuration_knows_what_its_handlers_may_write_to",
+                "planted::offline::a_replay_follows_no_link_that_another_handler_has_planted_since",
             ],
         ),
         case(

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// What a crate is built for when it does not say.
 const DEFAULT_TARGET: &str = "wasm32-wasip1";
 
+/// What cargo compiles and runs of a crate, or is told by what to run.
+const RUN: [&str; 5] = ["Cargo.toml", "build.rs", "src", ".cargo", "target"];
+
 /// A crate with a program in it.
 #[derive(Debug, Clone)]
 pub(super) struct Crate {
@@ -45,7 +48,7 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
     let mut trusted = Vec::with_capacity(manifests.len());
     for manifest in manifests {
         let dir = manifest.parent().context("a manifest has a directory")?;
-        let mut names = ["Cargo.toml", "build.rs", "src", ".cargo", "target"].iter();
+        let mut names = RUN.iter();
         let found = names.find_map(|name| untrusted.find(&dir.join(name)).transpose()).transpose()?;
         match found {
             Some(writable) => say(&format!("{} is not built: it lies in {writable}", dir.display())),
@@ -54,7 +57,6 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
     }
     let mut manifests = trusted;
     manifests.sort();
-
     let mut crates = Vec::<Crate>::new();
     // What a description told of its whole workspace need not be asked again: a call takes a tenth of a second.
     let mut told = Vec::<PathBuf>::new();
@@ -66,12 +68,53 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
         for package in described["packages"].as_array().into_iter().flatten() {
             let Some(path) = package["manifest_path"].as_str().map(PathBuf::from) else { continue };
             if manifests.contains(&path) && !told.contains(&path) {
-                crates.extend(read(package, &described, &path)?);
+                match written(package, &described, untrusted)? {
+                    Some(why) => say(&format!("{} is not built: {why}", path.display())),
+                    None => crates.extend(read(package, &described, &path)?),
+                }
             }
             told.push(path);
         }
     }
     Ok(crates)
+}
+
+/// Says what cargo would run of a package that handlers may have written elsewhere than beside it: what its workspace
+/// names, and what it depends on by path, with all that this depends on.
+fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<Option<String>> {
+    let root = described["workspace_root"].as_str().map(PathBuf::from);
+    let mut left: Vec<PathBuf> = root.iter().cloned().collect();
+    let local = |package: &Value| -> Vec<PathBuf> {
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        dependencies.filter_map(|one| one["path"].as_str().map(PathBuf::from)).collect()
+    };
+    left.extend(local(package));
+    let mut seen = Vec::<PathBuf>::new();
+    while let Some(dir) = left.pop() {
+        if seen.contains(&dir) {
+            continue;
+        }
+        for name in RUN {
+            if let Some(writable) = untrusted.find(&dir.join(name))? {
+                return Ok(Some(format!("it needs {}, which lies in {writable}", dir.display())));
+            }
+        }
+        let manifest = dir.join("Cargo.toml");
+        let of_workspace = described["packages"].as_array().into_iter().flatten();
+        let mut known =
+            of_workspace.filter(|one| one["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+        match known.next() {
+            Some(package) => left.extend(local(package)),
+            // What cargo cannot describe it does not build either.
+            None if root.as_ref() != Some(&dir) && !untrusted.is_empty() => {
+                let other = describe(&manifest).unwrap_or_default();
+                left.extend(other["packages"].as_array().into_iter().flatten().flat_map(local));
+            }
+            None => {}
+        }
+        seen.push(dir);
+    }
+    Ok(None)
 }
 
 /// Whether to ask cargo about a crate at all. A library beside the handlers is none of ours: it may even be one that

@@ -77,18 +77,17 @@ pub(crate) fn build(dir: &Path, options: &Options, say: &dyn Fn(&str)) -> Result
     made.into_iter().map(|made| put(&output, made)).collect()
 }
 
-/// Finds what the handlers of a directory may write to: cargo would run what they write there.
+/// Finds what the handlers of a directory may write to, and those of each directory that it lies in: cargo would run
+/// what they write there.
 ///
 /// # Errors
-/// The configuration cannot be read; what is built lies in such a directory whatever its crates are.
+/// A configuration cannot be read; what is built lies in such a directory whatever its crates are.
 fn untrusted(dir: &Path) -> Result<Untrusted> {
-    let config = dir.join("portcullis.toml");
-    if !config.exists() {
-        return Ok(Untrusted::default());
-    }
-    let untrusted = config::written_by_handlers(&config).context("nothing is built")?;
-    for name in ["Cargo.toml", ".cargo", "target", OUTPUT] {
-        let path = dir.join(name);
+    let untrusted = config::written_by_handlers(&config::around(dir)).context("nothing is built")?;
+    let here = ["target", OUTPUT].map(|name| dir.join(name));
+    // cargo looks for these in every directory above.
+    let above = dir.ancestors().flat_map(|dir| ["Cargo.toml", ".cargo"].map(|name| dir.join(name)));
+    for path in above.chain(here) {
         if let Some(writable) = untrusted.find(&path)? {
             bail!("{} is looked up in {writable}: nothing is built here", path.display());
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
+use super::known::Known;
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
@@ -24,6 +25,8 @@ pub(super) struct Ground {
     pub(super) home: Option<Handle>,
     /// The file descriptors that all jobs share.
     pub(super) descriptors: Arc<Budget>,
+    /// The versions that were made.
+    pub(super) known: Known,
 }
 
 /// What a handler is made of besides its code and settings.
@@ -43,7 +46,7 @@ pub(super) struct Sources {
 pub(super) fn make(
     config: &HandlerConfig,
     Sources { digest, env, mounted }: Sources,
-    Ground { store, home, descriptors }: &Ground,
+    Ground { store, home, descriptors, known }: &Ground,
     code: Code,
 ) -> Result<Arc<Entry>> {
     let for_programs = [
@@ -72,15 +75,15 @@ pub(super) fn make(
     let slots = Slots::new(&config.limits);
     let descriptors = descriptors.nothing(&slots.descriptors);
     let caller = caller(config, descriptors, home.clone())?;
-    let module = Module::new(code, files, Arc::new(caller), config.reuse)?;
+    let module = Arc::new(Module::new(code, files, Arc::new(caller), config.reuse)?);
     ensure!(
         config.outbound.allow.is_empty() || module.kind() != Kind::Core,
         "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
     );
-    Ok(Arc::new(Entry {
+    let entry = Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),
-        handler: Arc::new(module),
+        handler: module.clone(),
         version: version(&digest),
         args: config.args.clone(),
         env,
@@ -91,7 +94,9 @@ pub(super) fn make(
         slots,
         record: Arc::default(),
         recorder,
-    }))
+    });
+    known.add(&entry, &module, digest);
+    Ok(entry)
 }
 
 /// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read
@@ -149,6 +154,7 @@ pub(super) fn mounted(config: &HandlerConfig, untrusted: &Untrusted) -> Result<A
         host: config.host.clone(),
         guest: config.guest.clone(),
         access: if config.write { Access::Write } else { Access::Read },
+        within: None,
     };
     Ok(Arc::new(Mounted::open(config.mounts.iter().map(mount).collect(), untrusted)?))
 }

@@ -3,6 +3,7 @@
 mod code;
 mod examined;
 mod handler;
+mod known;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
@@ -26,6 +27,7 @@ use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
 use code::Codes;
 use examined::Examined;
 use handler::{Ground, Sources, for_programs, make, mounted, show, version};
+use known::Known;
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 20] = [
@@ -107,7 +109,8 @@ pub struct Candidate {
     loaded: Loaded,
 }
 
-/// A module that was compiled and is under no settings yet.
+/// A module that was compiled, apart from the settings of a handler.
+#[derive(Clone)]
 pub struct Uploaded {
     digest: Digest,
     code: Code,
@@ -134,8 +137,12 @@ impl Loader {
     /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
     /// the runtime that it is made in.
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        let ground =
-            Ground { store: None, home: Handle::try_current().ok(), descriptors: Budget::boundless() };
+        let ground = Ground {
+            store: None,
+            home: Handle::try_current().ok(),
+            descriptors: Budget::boundless(),
+            known: Known::default(),
+        };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
 
@@ -155,8 +162,11 @@ impl Loader {
     /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
     /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
-        let codes = Codes::default();
+        let (codes, known) = (Codes::default(), &self.ground.known);
+        known.prune();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
+        // Before it is published: proving it runs code of its modules.
+        made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
         let next = base.next(handlers, routes);
         let Config { cors, version_header, reason_header, handlers, .. } = config;
         let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
@@ -180,7 +190,7 @@ impl Loader {
     }
 
     fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {
-        let untrusted = config::untrusted(&config.handlers).map_err(|failure| vec![failure])?;
+        let untrusted = self.untrusted(&config.handlers).map_err(|failure| vec![failure])?;
         let mut made = HashMap::new();
         let mut errors = Vec::new();
         let outcomes = self.all(&config.handlers, &untrusted, codes, base);
@@ -251,7 +261,23 @@ impl Loader {
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
         let sources = Sources { digest, env: variables(&config)?, mounted };
+        self.ground.known.prune();
         make(&config, sources, &self.ground, code)
+    }
+
+    /// Returns the module of a version that this has made.
+    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
+        self.ground.known.module(entry)
+    }
+
+    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
+    ///
+    /// # Errors
+    /// Those of [`Untrusted::of`].
+    pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
+        let mut untrusted = config::untrusted(handlers)?;
+        self.ground.known.add_writable(&mut untrusted)?;
+        Ok(untrusted)
     }
 
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the

@@ -1,5 +1,8 @@
 //! Names that a handler may change: what it puts in the place of a directory or file leads nobody elsewhere.
 
+mod earlier;
+mod offline;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -1,0 +1,117 @@
+//! What a configuration granted earlier: jobs that go on by it, and what is rolled back to.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::{CANARY, guest, mounts, operate, refused_reload, untouched};
+use crate::harness::{Daemon, Ended, PATIENCE, Setup, finish, portcullis, until};
+
+#[test]
+fn a_reload_that_drops_write_follows_no_planted_link() {
+    let setup = Setup::new("")
+        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
+        .handler("files", &mounts("{ host = \"data/site/public\", guest = \"/public\" }"), &guest("files"));
+    for dir in ["data/site/public", "outside/public"] {
+        fs::create_dir_all(setup.path(dir)).unwrap();
+    }
+    fs::write(setup.path("data/site/public/file"), "mine").unwrap();
+    for place in ["outside/file", "outside/public/file"] {
+        fs::write(setup.path(place), CANARY).unwrap();
+    }
+    fs::copy(setup.path("up.wasm"), setup.path("data/m.wasm")).unwrap();
+    let daemon = setup.prepend("admin = \"unix://admin.sock\"\n").start();
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let without = text.replace(", write = true", "");
+    assert_ne!(text, without);
+
+    // A link that leads out only once its directory is moved.
+    let planted = operate(
+        &daemon,
+        "/up",
+        "mkdir /data/x\nmkdir /data/x/y\nsymlink ../../outside/public /data/x/y/public\nrename /data/site /data/gone\nrename /data/x/y /data/site",
+    );
+    assert!(planted.iter().all(|outcome| outcome == "ok "), "{planted:?}");
+    fs::write(&config, &without).unwrap();
+    let why = refused_reload(&daemon);
+
+    assert!(
+        why.contains("handler.files.mounts: ") && why.contains("symbolic link \"public\" within "),
+        "{why}"
+    );
+    assert!(why.contains("by the configuration before"), "{why}");
+    // Nor does the next process of an upgrade, which would look while this one's jobs write.
+    let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
+    assert!(upgraded.code == Some(1) && upgraded.stderr.contains("symbolic link"), "{}", upgraded.stderr);
+    assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
+    untouched(&daemon);
+
+    // With nothing planted it is loaded, and only after that a module may lie there.
+    fs::remove_dir_all(daemon.path("data/site")).unwrap();
+    fs::rename(daemon.path("data/gone"), daemon.path("data/site")).unwrap();
+    let module = without.clone() + "\n[handler.two]\nmodule = \"data/m.wasm\"\n";
+    fs::write(&config, &module).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line("handler.two.module: ");
+    fs::write(&config, &without).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+    assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
+    fs::write(&config, &module).unwrap();
+    // The threads of the handler as it was before end on their own.
+    until("nothing holds the mount for writing", || {
+        (operator(&daemon, &["reload"], "admin.sock").code == Some(0)).then_some(())
+    });
+}
+
+fn operator(daemon: &Daemon, verb: &[&str], socket: &str) -> Ended {
+    let mut asked = portcullis();
+    asked.args(verb).arg("--socket").arg(daemon.path(socket));
+    finish(&mut asked, b"", PATIENCE)
+}
+
+#[test]
+fn an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is() {
+    let setup = Setup::new("")
+        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
+        .prepend("admin = \"unix://run/admin.sock\"\nhardening.files = true\n");
+    // What lies beside the socket is within reach, whatever it is.
+    ["data", "run"].iter().for_each(|dir| fs::create_dir(setup.path(dir)).unwrap());
+    let daemon = setup.start();
+    if !daemon.log.text().contains("(Landlock)") {
+        crate::harness::figure("skipped: needs a kernel with Landlock");
+        return;
+    }
+    fs::rename(daemon.path("data"), daemon.path("old")).unwrap();
+    fs::create_dir(daemon.path("data")).unwrap();
+
+    let upgraded = operator(&daemon, &["upgrade"], "run/admin.sock");
+
+    assert!(upgraded.code == Some(1) && upgraded.stderr.contains("needs restart: "), "{}", upgraded.stderr);
+    assert_eq!(operate(&daemon, "/up", "write /data/x y\nread /data/x"), ["ok ", "ok y"]);
+}
+
+#[test]
+fn a_rollback_grants_no_mount_that_the_configuration_no_longer_has() {
+    let mount = "{ host = \"data\", guest = \"/data\", write = true }";
+    let setup = Setup::new("")
+        .handler("up", &mounts(mount), &guest("files"))
+        .prepend("admin = \"unix://admin.sock\"\n");
+    fs::create_dir(setup.path("data")).unwrap();
+    let daemon = setup.start();
+    assert_eq!(operate(&daemon, "/up", "write /data/old x"), ["ok "]);
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(mount, "")).unwrap();
+    fs::write(daemon.path("up.wasm"), guest("files-wasip2")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line("reloaded: generation 2");
+
+    let rolled_back = operator(&daemon, &["rollback", "up"], "admin.sock");
+
+    assert_eq!(rolled_back.code, Some(0), "{}", rolled_back.stderr);
+    let outcomes = operate(&daemon, "/up", "write /data/new x\nread /data/old");
+    assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed")), "{outcomes:?}");
+    assert!(!daemon.path("data/new").exists());
+}

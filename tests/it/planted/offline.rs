@@ -1,0 +1,89 @@
+//! What handlers may write to, for the verbs that run without a daemon: `replay` and `build`.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::{exposed, guest, mounts};
+use crate::harness::{Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+
+#[test]
+fn a_replay_follows_no_link_that_another_handler_has_planted_since() {
+    let inner = "record = \"failures\"\nmounts = [{ host = \"data/mid/public\", guest = \"/public\" }]";
+    let setup = Setup::new("")
+        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
+        .handler("victim", inner, &Program::new().code("unreachable").wasm())
+        .prepend("record_dir = \"failures\"\n");
+    fs::create_dir_all(setup.path("data/mid/public")).unwrap();
+    fs::create_dir_all(setup.path("outside")).unwrap();
+    let daemon = setup.start();
+    assert_eq!(daemon.get("/victim").status(), 502);
+    let file = until("the failed job to be recorded", || {
+        let mut entries = fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
+        entries.find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))
+    });
+    let replay =
+        || -> Ended { finish(portcullis().current_dir("/").arg("replay").arg(&file), b"", PATIENCE) };
+    let honest = replay();
+    assert_eq!(honest.code, Some(0), "{}", honest.stderr);
+
+    fs::rename(daemon.path("data/mid"), daemon.path("data/gone")).unwrap();
+    fs::create_dir_all(daemon.path("elsewhere/public")).unwrap();
+    symlink("../elsewhere", daemon.path("data/mid")).unwrap();
+
+    // By the configuration around its module.
+    let by_file = replay();
+    // By what was recorded.
+    fs::rename(daemon.path("portcullis.toml"), daemon.path("away.toml")).unwrap();
+    let by_record = replay();
+    for ended in [by_file, by_record] {
+        let refused = ended.stderr.contains("symbolic link \"mid\" within ");
+        assert!(ended.code == Some(1) && refused, "{:?}: {}", ended.code, ended.stderr);
+        assert!(ended.stderr.contains("handler \"up\" may write to"), "{}", ended.stderr);
+    }
+}
+
+fn make_crate(dir: &Path, manifest: &str) {
+    fs::create_dir_all(dir.join("src")).unwrap();
+    fs::write(dir.join("Cargo.toml"), format!("[package]\nversion = \"0.1.0\"\n{manifest}")).unwrap();
+    fs::write(dir.join("src/main.rs"), "fn main() {}").unwrap();
+    fs::write(dir.join("build.rs"), "fn main() { std::fs::write(\"built\", \"\").unwrap() }").unwrap();
+}
+
+#[test]
+fn a_build_below_the_directory_of_a_configuration_knows_what_its_handlers_may_write_to() {
+    let setup = exposed("");
+    make_crate(&setup.path("data/planted"), "name = \"planted\"\n");
+    make_crate(&setup.path("data/dependency"), "name = \"dependency\"\n[workspace]\n");
+    fs::write(setup.path("data/dependency/src/lib.rs"), "").unwrap();
+    make_crate(
+        &setup.path("work/between"),
+        "name = \"between\"\n[workspace]\n[dependencies]\ndependency = { path = \"../../data/dependency\" }\n",
+    );
+    fs::write(setup.path("work/between/src/lib.rs"), "").unwrap();
+    make_crate(
+        &setup.path("work/ours"),
+        "name = \"ours\"\n[workspace]\n[dependencies]\nbetween = { path = \"../between\" }\n",
+    );
+    let build = |dir: &str| finish(portcullis().arg("build").arg(setup.path(dir)), b"", PATIENCE);
+
+    // Whether it is named, or is what lies in the directory that is.
+    for dir in ["data/planted", "data"] {
+        let refused = build(dir);
+        let why =
+            refused.stderr.contains("nothing is built here") && refused.stderr.contains(" may write to");
+        assert!(refused.code == Some(1) && why, "{dir}: {:?} {}", refused.code, refused.stderr);
+    }
+    // What lies elsewhere and depends on it, at one remove as well.
+    let ended = build("work");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    for name in ["between", "ours"] {
+        let line = said.lines().find(|line| line.contains(&format!("{name}/Cargo.toml is not built: ")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
+        assert!(line.contains("data/dependency, which lies in ") && line.contains(" may write to"), "{line}");
+    }
+    for dir in ["data/planted", "data/dependency", "work/between", "work/ours"] {
+        assert!(!setup.path(dir).join("built").exists(), "{dir}");
+    }
+}
