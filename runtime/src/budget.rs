@@ -13,11 +13,17 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 /// give it back, does not keep another from starting a job.
 #[derive(Debug)]
 pub struct Budget {
-    common: Semaphore,
-    kept: Semaphore,
-    all: usize,
-    /// The most units of a handler that holds few.
-    few: usize,
+    common: Units,
+    kept: Units,
+    all: AtomicUsize,
+}
+
+/// Units that can be taken.
+#[derive(Debug)]
+struct Units {
+    free: Semaphore,
+    /// How many of those that are given back are not free again: there were more before.
+    owed: AtomicUsize,
 }
 
 /// One of the handlers that share a budget.
@@ -43,9 +49,21 @@ impl Budget {
     /// Makes a budget of so many units.
     pub fn new(units: usize) -> Arc<Budget> {
         let all = units.min(Semaphore::MAX_PERMITS);
-        let kept = all - most_of_one(all);
-        let few = (kept / 4).max(1);
-        Arc::new(Budget { common: Semaphore::new(all - kept), kept: Semaphore::new(kept), all, few })
+        let common = most_of_one(all);
+        Arc::new(Budget {
+            common: Units::new(common),
+            kept: Units::new(all - common),
+            all: AtomicUsize::new(all),
+        })
+    }
+
+    /// Makes it a budget of so many units. What is held beyond them is held until it is given back.
+    pub fn resize(&self, units: usize) {
+        let all = units.min(Semaphore::MAX_PERMITS);
+        let before = self.all.swap(all, Ordering::SeqCst);
+        let (common, common_before) = (most_of_one(all), most_of_one(before));
+        self.common.resize(common_before, common);
+        self.kept.resize(before - common_before, all - common);
     }
 
     /// Makes a budget that is never used up.
@@ -55,12 +73,21 @@ impl Budget {
 
     /// Returns how many units there are; `None`: the budget is never used up.
     pub fn all(&self) -> Option<usize> {
-        (self.all < Semaphore::MAX_PERMITS).then_some(self.all)
+        let all = self.all.load(Ordering::SeqCst);
+        (all < Semaphore::MAX_PERMITS).then_some(all)
     }
 
     /// Returns how many units are held now.
     pub fn used(&self) -> usize {
-        self.all.saturating_sub(self.common.available_permits() + self.kept.available_permits())
+        let all = self.all.load(Ordering::SeqCst);
+        let [common, kept] = [&self.common, &self.kept];
+        (all + common.owed() + kept.owed()).saturating_sub(common.free() + kept.free())
+    }
+
+    /// Returns the most units of a handler that holds few.
+    fn few(&self) -> usize {
+        let all = self.all.load(Ordering::SeqCst);
+        ((all - most_of_one(all)) / 4).max(1)
     }
 
     /// Takes units if they are free, and no job of the handler waits for some.
@@ -82,16 +109,17 @@ impl Budget {
         if units == 0 {
             return Some(self.nothing(holder));
         }
-        let wanted = u32::try_from(units).ok().filter(|_| units <= most_of_one(self.all).max(self.few))?;
+        let most = most_of_one(self.all.load(Ordering::SeqCst)).max(self.few());
+        let wanted = u32::try_from(units).ok().filter(|_| units <= most)?;
         let _turn = holder.turn.acquire().await.ok()?;
         // It stays where it is in this line while it looks at the kept units as well.
-        let mut common = pin!(self.common.acquire_many(wanted));
+        let mut common = pin!(self.common.free.acquire_many(wanted));
         let portion = self.nothing(holder);
         loop {
-            if holder.held.load(Ordering::SeqCst) + units <= self.few {
+            if holder.held.load(Ordering::SeqCst) + units <= self.few() {
                 return tokio::select! {
                     permit = &mut common => permit.ok().map(|permit| portion.with(permit, units, 0)),
-                    permit = self.kept.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
+                    permit = self.kept.free.acquire_many(wanted) => permit.ok().map(|permit| portion.with(permit, 0, units)),
                 };
             }
             tokio::select! {
@@ -132,7 +160,7 @@ impl Portion {
 
     /// Reports whether more than half of the budget is held.
     pub fn is_scarce(&self) -> bool {
-        self.budget.used() > self.budget.all / 2
+        self.budget.used() > self.budget.all.load(Ordering::SeqCst) / 2
     }
 
     /// Takes more units if they are free. Never waits.
@@ -141,7 +169,7 @@ impl Portion {
     }
 
     fn grow_commonly(&mut self, by: usize) -> bool {
-        let taken = by == 0 || take_of(&self.budget.common, by);
+        let taken = by == 0 || self.budget.common.take(by);
         if taken {
             self.common += by;
             self.holder.held.fetch_add(by, Ordering::SeqCst);
@@ -151,7 +179,7 @@ impl Portion {
 
     fn grow_from_kept(&mut self, by: usize) -> bool {
         let before = self.holder.held.fetch_add(by, Ordering::SeqCst);
-        let taken = before + by <= self.budget.few && take_of(&self.budget.kept, by);
+        let taken = before + by <= self.budget.few() && self.budget.kept.take(by);
         if taken {
             self.kept += by;
         } else {
@@ -180,20 +208,47 @@ impl Portion {
         self.kept -= kept;
         self.common -= common;
         self.holder.held.fetch_sub(surplus, Ordering::SeqCst);
-        if kept > 0 {
-            self.budget.kept.add_permits(kept);
-        }
-        if common > 0 {
-            self.budget.common.add_permits(common);
-        }
+        self.budget.kept.give_back(kept);
+        self.budget.common.give_back(common);
         // Keeps the news for a listener that is on its way.
         self.holder.given_back.notify_one();
     }
 }
 
-fn take_of(permits: &Semaphore, units: usize) -> bool {
-    let permit = u32::try_from(units).ok().and_then(|units| permits.try_acquire_many(units).ok());
-    permit.map(SemaphorePermit::forget).is_some()
+impl Units {
+    fn new(units: usize) -> Units {
+        Units { free: Semaphore::new(units), owed: AtomicUsize::new(0) }
+    }
+
+    fn free(&self) -> usize {
+        self.free.available_permits()
+    }
+
+    fn owed(&self) -> usize {
+        self.owed.load(Ordering::SeqCst)
+    }
+
+    fn take(&self, units: usize) -> bool {
+        let permit = u32::try_from(units).ok().and_then(|units| self.free.try_acquire_many(units).ok());
+        permit.map(SemaphorePermit::forget).is_some()
+    }
+
+    fn give_back(&self, units: usize) {
+        let owed = |owed: usize| Some(owed.saturating_sub(units));
+        let owed = self.owed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, owed).unwrap_or_default();
+        if units > owed {
+            self.free.add_permits(units - owed);
+        }
+    }
+
+    fn resize(&self, before: usize, now: usize) {
+        if now > before {
+            self.give_back(now - before);
+        } else {
+            let surplus = before - now;
+            self.owed.fetch_add(surplus - self.free.forget_permits(surplus), Ordering::SeqCst);
+        }
+    }
 }
 
 impl Drop for Portion {
@@ -204,7 +259,7 @@ impl Drop for Portion {
 
 impl fmt::Debug for Portion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {}", self.units(), self.budget.all)
+        write!(f, "{} of {:?}", self.units(), self.budget.all())
     }
 }
 
@@ -244,6 +299,25 @@ mod tests {
 
         assert_eq!((portion.units(), budget.used()), (30, 30));
         assert!(portion.grow(40) && !portion.grow(1));
+    }
+
+    #[test]
+    fn a_budget_that_shrinks_takes_what_is_given_back_and_one_that_grows_settles_first() {
+        let (budget, holder) = (Budget::new(800), holder());
+        let mut portion = budget.try_take(&holder, 600).unwrap();
+
+        budget.resize(400);
+        assert!(budget.all() == Some(400) && budget.used() == 600 && !portion.grow(1));
+        portion.shrink_to(345);
+        assert!(budget.used() == 345 && portion.grow(5) && !portion.grow(1), "{}", budget.used());
+
+        budget.resize(800);
+        assert!(portion.grow(350) && !portion.grow(1), "{portion:?}");
+        budget.resize(0);
+        drop(portion);
+        assert_eq!((budget.used(), budget.all()), (0, Some(0)));
+        budget.resize(80);
+        assert!(budget.try_take(&holder, 70).is_some());
     }
 
     #[tokio::test(start_paused = true)]

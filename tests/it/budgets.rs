@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::harness::{
     Client, Daemon, PATIENCE, Program, Setup, figure, finish, found, portcullis, until, within,
 };
@@ -301,4 +303,38 @@ fn jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_gro
     }
     drop(answers);
     drop(daemon);
+}
+
+#[test]
+fn mounts_that_a_reload_adds_leave_fewer_descriptors_to_jobs() {
+    if !found(&["prlimit"], "util-linux") {
+        return;
+    }
+    let reads = Program::text().await_file("f").say("read\n").wasm();
+    let daemon =
+        operated("").handler("one", MOUNTS, &reads).under(&["prlimit", "--nofile=1024:1024"]).start();
+    let config = daemon.path("portcullis.toml");
+    let alone = fs::read_to_string(&config).unwrap();
+    let with = |more: usize| {
+        let handler = |number| format!("\n[handler.h{number}]\nmodule = \"one.wasm\"\n{MOUNTS}\n");
+        fs::write(&config, alone.clone() + &(0..more).map(handler).collect::<String>()).unwrap();
+        daemon.signal(Signal::HUP);
+    };
+    let limit = || daemon.metric("portcullis_jobs_descriptors_limit", &[]);
+    let before = limit();
+
+    with(10);
+    daemon.log.line("reloaded: generation 2");
+    // Two for a mount, and five for what its threads need.
+    assert_eq!(limit(), before - 70.0);
+
+    // What would leave too little is refused, and what was served goes on.
+    with(60);
+    daemon.log.line("needs restart: the mounts of all handlers hold 427 file descriptors");
+    assert_eq!(limit(), before - 70.0);
+    assert_eq!(daemon.get("/one").text(), "read\n");
+
+    with(0);
+    daemon.log.line("reloaded: generation 3");
+    assert_eq!(limit(), before);
 }

@@ -54,6 +54,37 @@ pub(super) fn shares(config: &Config) -> Result<Most> {
     most(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
 }
 
+/// Says what jobs may hold once `next` is in force in the place of `now`, beside the connections that there may be.
+///
+/// # Errors
+/// The mounts that come leave too little.
+pub(super) fn shares_beside(connections: usize, now: &Config, next: &Config) -> Result<usize> {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let [before, idle] = [now, next].map(|config| config.handlers.iter().map(idle).sum());
+    beside(connections, descriptors, (before, idle), demand::most(next, of_job).sum)
+}
+
+fn beside(
+    connections: usize,
+    descriptors: usize,
+    (before, idle): (usize, usize),
+    wanted: usize,
+) -> Result<usize> {
+    let free = (descriptors - RESERVE.min(descriptors / 4)).saturating_sub(idle);
+    let least = least(free, descriptors, wanted);
+    let jobs = free.saturating_sub(connections);
+    // What is so since the start is no reason against a change.
+    if jobs < least && idle > before {
+        bail!(
+            "needs restart: the mounts of all handlers hold {idle} file descriptors while nothing runs, and of the {descriptors} \
+             of this process {connections} are for connections, so that jobs may hold {jobs}, and want {least}: lower \
+             http.connections, or allow it more (LimitNOFILE= in its unit, `ulimit -n` in a shell)"
+        );
+    }
+    Ok(jobs.max(least))
+}
+
 /// Says what a handler holds whether or not a job of it runs.
 fn idle(handler: &HandlerConfig) -> usize {
     if handler.mounts.is_empty() { 0 } else { Files::held_idle(handler.mounts.len()) }
@@ -63,8 +94,7 @@ fn idle(handler: &HandlerConfig) -> usize {
 fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<Most> {
     let reserve = RESERVE.min(descriptors / 4);
     let free = (descriptors - reserve).saturating_sub(idle);
-    // What jobs have in any case: without it, no job with a mount could run.
-    let least = (free / 4).max(descriptors / 8).min(wanted);
+    let least = least(free, descriptors, wanted);
     let limit = free.saturating_sub(least);
     let connections = match http.connections {
         Some(wanted) if wanted > limit => bail!(
@@ -78,6 +108,11 @@ fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Re
     let jobs = free.saturating_sub(connections).max(least);
     let of_one = http.connections_per_peer.unwrap_or(connections.div_ceil(2));
     Ok(Most { descriptors, connections, of_one, jobs })
+}
+
+/// Says what jobs have in any case: without it, no job with a mount could run.
+fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
+    (free / 4).max(descriptors / 8).min(wanted)
 }
 
 impl Most {
@@ -129,6 +164,21 @@ mod tests {
         let Most { connections, jobs, .. } = most(&asked(None, None), 1024, 400, 1000).unwrap();
 
         assert_eq!((connections, jobs), (304, 128));
+    }
+
+    #[test]
+    fn mounts_that_come_with_a_reload_leave_fewer_to_jobs_and_are_refused_one_beyond() {
+        let shared = |before, idle| beside(512, 1024, (before, idle), 1000);
+
+        assert_eq!(shared(0, 0).unwrap(), 320);
+        assert_eq!(shared(0, 70).unwrap(), 250);
+        assert_eq!(shared(0, 150).unwrap(), 170);
+        let refusal = shared(0, 151).unwrap_err().to_string();
+        assert!(
+            refusal.contains("hold 151 file descriptors") && refusal.contains("may hold 169"),
+            "{refusal}"
+        );
+        assert_eq!(shared(151, 151).unwrap(), 170);
     }
 
     #[test]

@@ -146,7 +146,8 @@ impl Daemon {
             refused: Arc::default(),
         });
         let config = ArcSwap::from_pointee(config);
-        let standing = Arc::new(Standing::new(config, sockets, admin.sockets(), server));
+        let standing =
+            Arc::new(Standing::new(config, sockets, admin.sockets(), server, descriptors::shares_beside));
         let closing = Closing(standing.clone());
         let operating = Operating { admin: &admin, stop: &stop, started, memory: &total };
         install(&engine, &standing, options, operating)?;

@@ -114,6 +114,11 @@ impl Crowd {
         Arc::new(Crowd { room, most, of_one, members: Mutex::default(), full, crowded, refused, made_room })
     }
 
+    /// Says how many connections there may be.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
     /// Counts the connections.
     pub(super) fn census(&self) -> Census {
         let origins = &self.members().origins;

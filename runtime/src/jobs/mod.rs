@@ -47,7 +47,7 @@ pub use running::ListJobs;
 pub use runschedules::RunSchedules;
 pub use serveapi::ServeApi;
 pub use shutdown::Shutdown;
-pub use standing::{Standing, settings};
+pub use standing::{Share, Standing, settings};
 pub use status::TellStatus;
 pub use swap::Swap;
 pub use upgrade::{Launch, Upgrade};

@@ -51,6 +51,7 @@ pub(super) fn refusals(
              to serve none, restart"
         ));
     }
+    refusals.extend(standing.descriptors(config).err());
     refusals.extend(denied(granted, config, loader));
     refusals
 }

@@ -31,12 +31,17 @@ pub struct Standing {
     pub admin: Arc<Sockets>,
     /// What answers their connections.
     pub server: Arc<Server>,
+    share: Share,
     /// When the reading of the configuration in force began.
     adopted: watch::Sender<SystemTime>,
     follower: OnceLock<Follower>,
     /// What the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
 }
+
+/// Says how many file descriptors jobs may hold beside so many connections, once the second configuration is in force
+/// in the place of the first one; an error: too few.
+pub type Share = fn(usize, &Config, &Config) -> anyhow::Result<usize>;
 
 impl Standing {
     /// Puts together what the daemon stands on.
@@ -45,6 +50,7 @@ impl Standing {
         sockets: Sockets,
         admin: Arc<Sockets>,
         server: Arc<Server>,
+        share: Share,
     ) -> Standing {
         let sockets = Arc::new(sockets);
         let adopted = watch::Sender::new(SystemTime::now());
@@ -53,6 +59,7 @@ impl Standing {
             sockets,
             admin,
             server,
+            share,
             adopted,
             follower: OnceLock::new(),
             kept: Mutex::default(),
@@ -185,6 +192,14 @@ impl Standing {
         self.server.settings.load().tls.clone()
     }
 
+    /// Says how many file descriptors jobs may hold once a configuration is in force.
+    ///
+    /// # Errors
+    /// Too few.
+    pub(super) fn descriptors(&self, next: &Config) -> anyhow::Result<usize> {
+        (self.share)(self.server.connections.most(), &self.config.load(), next)
+    }
+
     /// Puts a configuration into force, as far as it is not in the catalog. Connections that are open
     /// keep what they were accepted with. `read`: when the reading of it began.
     pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>, read: SystemTime) {
@@ -192,6 +207,10 @@ impl Standing {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
+        // It was looked at before, by [`refusals`](super::refusals).
+        if let Ok(units) = self.descriptors(&config) {
+            self.server.engine.budgets().descriptors.resize(units);
+        }
         self.config.store(Arc::new(config));
         self.adopted.send_replace(read);
     }

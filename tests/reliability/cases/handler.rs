@@ -173,6 +173,7 @@ fn appetite() -> Vec<Case> {
                 "isolation::a_job_may_hold_some_files_and_leaves_none_of_them_open",
                 "limits::a_job_opens_files_up_to_its_handles_and_is_refused_the_next_as_a_process_is",
                 "budgets::a_handler_that_opens_all_it_can_locks_nobody_out",
+                "budgets::mounts_that_a_reload_adds_leave_fewer_descriptors_to_jobs",
                 "budgets::jobs_for_which_there_are_no_descriptors_are_a_503_that_says_so",
             ],
         ),
