@@ -61,7 +61,7 @@ impl Config {
 
     /// Lists what could be exchanged by what may write to `untrusted`.
     pub fn exchangeable_in(&self, file: Option<&Path>, untrusted: &Untrusted) -> Vec<ConfigError> {
-        let granted = self.granted_through_links(untrusted);
+        let granted = self.refused_grants(untrusted);
         if !granted.is_empty() {
             // All else would only follow from them: where such a link leads, everything may lie.
             return granted;
@@ -83,12 +83,12 @@ impl Config {
         named.collect()
     }
 
-    /// Lists the directories to be granted that lie below what a handler may write to and are reached
-    /// through links there.
-    fn granted_through_links(&self, untrusted: &Untrusted) -> Vec<ConfigError> {
+    /// Lists the directories that must not be granted: those that lie below what a handler may write to and are
+    /// reached through links there, and those that show the processes of this host.
+    fn refused_grants(&self, untrusted: &Untrusted) -> Vec<ConfigError> {
         let refused = |handler: &HandlerConfig| {
             let key = format!("handler.{}.mounts", handler.name);
-            let refusals = handler.mounts.iter().filter_map(|mount| untrusted.open(&mount.host).err());
+            let refusals = handler.mounts.iter().filter_map(|mount| untrusted.grant(&mount.host).err());
             refusals.map(|refusal| error(handler.line, &key, format!("{refusal:#}"))).collect::<Vec<_>>()
         };
         let reach = self.hardening.reach.iter().filter_map(|dir| untrusted.open(dir).err());

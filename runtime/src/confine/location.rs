@@ -29,6 +29,8 @@ struct Mount {
     root: Location,
     /// Where it is mounted.
     point: PathBuf,
+    /// Whether it is a procfs.
+    shows_processes: bool,
 }
 
 impl Mounts {
@@ -69,6 +71,23 @@ impl Mounts {
         Ok((self.below(dir)?, self.locate(dir)?))
     }
 
+    /// Finds a procfs that is mounted at an open directory or below it, or in which the directory lies.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub(super) fn processes_in(&self, dir: impl AsFd) -> Result<Option<PathBuf>> {
+        let dir = shown(dir)?;
+        let mounts = self.now();
+        let inside = mounts.iter().filter(|mount| dir.starts_with(&mount.point));
+        // Of those that are mounted at one point, the last one is seen.
+        let innermost = inside.max_by_key(|mount| mount.point.as_os_str().len());
+        let mut shows = innermost
+            .into_iter()
+            .chain(mounts.iter().filter(|mount| mount.point.starts_with(&dir)))
+            .filter(|mount| mount.shows_processes);
+        Ok(shows.next().map(|mount| mount.point.clone()))
+    }
+
     /// Lists what is mounted below a directory.
     fn below(&self, dir: impl AsFd) -> Result<Vec<Location>> {
         let dir = shown(dir)?;
@@ -83,6 +102,13 @@ impl Mounts {
 }
 
 /// Returns the path that leads to an open file or directory now.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn place_of(fd: impl AsFd) -> Result<PathBuf> {
+    shown(fd)
+}
+
 fn shown(fd: impl AsFd) -> Result<PathBuf> {
     let link = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
     let path = readlinkat(CWD, &link, Vec::new()).with_context(|| format!("read {link}"))?;
@@ -106,7 +132,9 @@ fn line(text: &[u8]) -> Option<Mount> {
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = std::str::from_utf8(fields.nth(1)?).ok()?.to_owned();
     let root = Location { device, path: unescaped(fields.next()?) };
-    Some(Mount { id, root, point: unescaped(fields.next()?) })
+    let point = unescaped(fields.next()?);
+    let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+    Some(Mount { id, root, point, shows_processes: kind == b"proc" })
 }
 
 /// Undoes what the kernel does to spaces, tabs, line breaks and backslashes: `\040`.
@@ -145,8 +173,22 @@ mod tests {
         let mount = line(br"36 35 98:0 /mnt\0401 /a\134b rw,noatime master:1 - ext3 /dev/root rw").unwrap();
 
         let root = Location { device: "98:0".to_owned(), path: "/mnt 1".into() };
-        assert_eq!(mount, Mount { id: 36, root, point: r"/a\b".into() });
+        assert_eq!(mount, Mount { id: 36, root, point: r"/a\b".into(), shows_processes: false });
+        let processes = line(b"21 1 0:19 / /proc rw,nosuid - proc proc rw").unwrap();
+        assert!(processes.shows_processes);
         assert_eq!(line(b""), None);
+    }
+
+    #[test]
+    fn a_procfs_is_found_in_and_below_a_directory() {
+        let open = |path: &str| openat(CWD, path, OFlags::PATH, Mode::empty()).unwrap();
+        let mounts = Mounts::read().unwrap();
+        let found = |path: &str| mounts.processes_in(open(path)).unwrap();
+
+        for path in ["/", "/proc", "/proc/self", "/proc/sys/kernel"] {
+            assert!(found(path).is_some_and(|point| point.starts_with("/proc")), "{path}");
+        }
+        assert_eq!((found("/etc"), found("/tmp")), (None, None));
     }
 
     #[test]

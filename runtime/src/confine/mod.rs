@@ -14,6 +14,7 @@ mod untrusted;
 
 pub use calls::{Calls, refuse};
 pub use ground::{Ground, Place, Reach, places_beyond};
+pub use location::place_of;
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use scan::mended;
 pub use signals::{Held, ignore_changes, let_through, outlive_large_files};

@@ -6,6 +6,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
@@ -27,6 +28,8 @@ pub struct Untrusted {
     dirs: HashMap<String, HashMap<PathBuf, Writable>>,
     /// `None` if there are no such directories: then nothing is compared.
     mounts: Option<Mounts>,
+    /// Those of the process when the first directory was granted.
+    granting: OnceLock<Mounts>,
 }
 
 /// A directory that a handler may write to.
@@ -127,6 +130,31 @@ impl Untrusted {
     /// symbolic link or `..` on the way from there.
     pub fn open(&self, path: &Path) -> Result<OwnedFd> {
         Ok(self.walk(path, Links::Refused)?.end?)
+    }
+
+    /// Opens a directory that is to be granted to a handler.
+    ///
+    /// # Errors
+    /// Those of [`open`](Untrusted::open); it shows the processes of this host, and so the memory, the descriptors and
+    /// the environment of this one.
+    pub fn grant(&self, path: &Path) -> Result<OwnedFd> {
+        let dir = self.open(path)?;
+        let mounts = match self.granting.get() {
+            Some(mounts) => mounts,
+            None => {
+                let read = Mounts::read()?;
+                self.granting.get_or_init(|| read)
+            }
+        };
+        if let Some(processes) = mounts.processes_in(&dir)? {
+            bail!(
+                "{} holds {}, in which are the memory and the environment of the daemon: mount the directories that the \
+                 handler needs, one by one",
+                path.display(),
+                processes.display()
+            );
+        }
+        Ok(dir)
     }
 
     /// Finds out whether a handler can change what a path leads to, or what is in it.

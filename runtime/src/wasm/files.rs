@@ -33,11 +33,11 @@ impl Mounted {
     /// Opens mounts. Below a directory that a handler may write to no link is followed.
     ///
     /// # Errors
-    /// One of them cannot be opened, or is no directory.
+    /// One of them cannot be opened, is no directory, or shows the processes of this host.
     pub fn open(mut mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
         let open = |mount: &mut Mount| {
             let shown = || format!("open the mount {}", mount.host.display());
-            let dir = untrusted.open(&mount.host).with_context(shown)?;
+            let dir = untrusted.grant(&mount.host).with_context(shown)?;
             let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
             ensure!(is_dir, "{}: it is no directory", shown());
             mount.within = untrusted.find(&mount.host)?.cloned();

@@ -87,3 +87,29 @@ fn a_build_below_the_directory_of_a_configuration_knows_what_its_handlers_may_wr
         assert!(!setup.path(dir).join("built").exists(), "{dir}");
     }
 }
+
+#[test]
+fn a_mount_that_shows_the_memory_and_environment_of_the_daemon_is_refused() {
+    for (host, place) in [("/proc", "/proc"), ("/proc/self", "/proc"), ("/", "/proc"), ("/proc/sys", "/proc")]
+    {
+        let mount = mounts(&format!("{{ host = \"{host}\", guest = \"/data\" }}"));
+        let setup = Setup::new("").handler("up", &mount, &guest("files"));
+        let file = setup.path("portcullis.toml");
+        let wanted = format!("{host} holds {place}");
+
+        let checked = finish(portcullis().arg("check").arg("-c").arg(&file), b"", PATIENCE);
+        let line = checked.stderr.lines().find(|line| line.contains("handler.up.mounts: "));
+        assert!(
+            checked.code == Some(1) && line.is_some_and(|line| line.contains(&wanted)),
+            "{}",
+            checked.stderr
+        );
+        let mut run = portcullis();
+        run.arg("run").arg("--mount").arg(format!("{host}::/data")).arg(setup.path("files.wasm"));
+        fs::write(setup.path("files.wasm"), guest("files")).unwrap();
+        let ran = finish(&mut run, b"read /data/self/environ\nread /data/environ\n", PATIENCE);
+        assert!(ran.code == Some(1) && ran.stderr.contains(&wanted), "{:?} {}", ran.stdout, ran.stderr);
+        let refused = setup.fail();
+        assert!(refused.code == Some(1) && refused.stderr.contains(&wanted), "{}", refused.stderr);
+    }
+}
