@@ -1,5 +1,6 @@
 //! The built-in jobs, put together and registered.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -31,6 +32,8 @@ pub(super) struct Operating<'a> {
     pub(super) started: Instant,
     /// The memory that jobs share.
     pub(super) memory: &'a Total,
+    /// What handlers of the process before this one may write to.
+    pub(super) left: Option<OwnedFd>,
 }
 
 /// Registers the built-in jobs.
@@ -43,7 +46,7 @@ pub(super) fn install(
     options: Options,
     operating: Operating<'_>,
 ) -> Result<()> {
-    let Operating { admin, stop, started, memory } = operating;
+    let Operating { admin, stop, started, memory, left } = operating;
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation {
@@ -75,8 +78,10 @@ pub(super) fn install(
         started,
         memory: memory.to_string(),
     };
-    let loader =
-        Loader::new(sandbox, options.progress).recording(store).sharing(engine.budgets().descriptors.clone());
+    let loader = Loader::new(sandbox, options.progress)
+        .recording(store)
+        .sharing(engine.budgets().descriptors.clone())
+        .after(left)?;
     let generations = Arc::new(Generations::new(engine, loader));
     let reload = Arc::new(Reload {
         generations: generations.clone(),

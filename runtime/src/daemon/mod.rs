@@ -12,6 +12,7 @@ mod places;
 mod schedules;
 mod signals;
 
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -118,7 +119,7 @@ impl Daemon {
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let Bound { config, sockets, admin, most, total } = tokio::select! {
+        let Bound { config, sockets, admin, most, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
@@ -149,7 +150,7 @@ impl Daemon {
         let standing =
             Arc::new(Standing::new(config, sockets, admin.sockets(), server, descriptors::shares_beside));
         let closing = Closing(standing.clone());
-        let operating = Operating { admin: &admin, stop: &stop, started, memory: &total };
+        let operating = Operating { admin: &admin, stop: &stop, started, memory: &total, left };
         install(&engine, &standing, options, operating)?;
         // Only now: the sandbox has opened what is shut from here on.
         if standing.config.load().hardening.privileges
@@ -285,6 +286,8 @@ struct Bound {
     admin: Sockets,
     most: Most,
     total: Total,
+    /// What handlers of the process before this one may write to.
+    left: Option<OwnedFd>,
 }
 
 /// Binds what a configuration says.
@@ -293,10 +296,11 @@ fn bind(config: Config) -> Result<Bound> {
     let most = descriptors::shares(&config)?;
     let total = Total::of(&config);
     let mut activation = Activation::from_env()?;
+    let left = activation.writable();
     // First, so that nothing that is passed in takes its path.
     let admin = admin::bind(&config, &mut activation)?;
     let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
-    Ok(Bound { config, sockets, admin, most, total })
+    Ok(Bound { config, sockets, admin, most, total, left })
 }
 
 /// Says how the sockets of clients are to be bound.

@@ -23,7 +23,7 @@ use super::standing::Standing;
 use super::tell::tell;
 use crate::confine::Held;
 use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
-use crate::net::{Activation, Successor};
+use crate::net::{self, Activation, Successor};
 use crate::observe::systemd;
 
 /// How long the new process may take to be ready, if the job does not say: longer than a compiler may
@@ -114,7 +114,8 @@ impl Upgrade {
         // Files of modules, read in no time next to what a start takes.
         let losses = tokio::task::block_in_place(|| self.reload.check_next().map(|()| turn.losses()))?;
         ensure!(losses.is_empty() || forced, refusal(&losses));
-        let (successor, passed) = self.standing.sockets.pass(&self.standing.admin)?;
+        let (successor, mut passed) = self.standing.sockets.pass(&self.standing.admin)?;
+        passed.push(net::writable(self.generations.loader.tell()?));
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let (process, stderr) = (child.id(), child.stderr.take());
         // From here on killed with whatever fails.

@@ -1,7 +1,8 @@
 //! Sockets that one process of the daemon passes to the next, and the words the two exchange meanwhile.
 //!
 //! The sockets go the way systemd passes them (sd_listen_fds(3)), under names made of their endpoints. So they
-//! may as well come from systemd, which kept them for us. Two names more: the channel, and where to log.
+//! may as well come from systemd, which kept them for us. Three names more: the channel, where to log, and
+//! what handlers may write to.
 
 use super::endpoint::Endpoint;
 use anyhow::{Context as _, bail};
@@ -15,6 +16,8 @@ use tokio::net::UnixStream;
 const CHANNEL: &str = "portcullis%3A//channel";
 /// The stderr of the old process. The new one writes to the old one until it may write to that.
 const STDERR: &str = "portcullis%3A//stderr";
+/// What handlers of the old process may write to.
+const WRITABLE: &str = "portcullis%3A//writable";
 /// systemd's limit, `FDNAME_MAX`.
 const LONGEST_NAME: usize = 255;
 
@@ -75,6 +78,18 @@ pub(super) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result<Success
     passed.push((CHANNEL.to_owned(), theirs.into_std()?.into()));
     passed.push((STDERR.to_owned(), io::stderr().as_fd().try_clone_to_owned()?));
     Ok(Successor { channel: ours })
+}
+
+/// Names a list of what handlers of this process may write to, for the next.
+pub fn writable(list: OwnedFd) -> (String, OwnedFd) {
+    (WRITABLE.to_owned(), list)
+}
+
+impl super::systemd::Activation {
+    /// Takes out the list of what handlers of the process before this one may write to, if there is one.
+    pub fn writable(&mut self) -> Option<OwnedFd> {
+        self.inherited(WRITABLE).pop()
+    }
 }
 
 impl Predecessor {

@@ -25,7 +25,7 @@ pub use connect::connect;
 pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
 pub use gate::{Draining, Gate, GateState, Opened};
 pub use group::examine as examine_group;
-pub use handover::{Predecessor, Successor};
+pub use handover::{Predecessor, Successor, writable};
 pub use listener::Listener;
 pub use peer::{Credentials, Peer, Remote};
 pub use sockets::{Change, Leaving, Phase, Post, Sockets};

@@ -5,7 +5,8 @@ use std::fs;
 use rustix::process::Signal;
 
 use super::{CANARY, guest, mounts, operate, refused_reload, untouched};
-use crate::harness::{Daemon, Ended, PATIENCE, Setup, finish, portcullis, until};
+use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::upgrade::{Successors, successor};
 
 #[test]
 fn a_reload_that_drops_write_follows_no_planted_link() {
@@ -114,4 +115,39 @@ fn a_rollback_grants_no_mount_that_the_configuration_no_longer_has() {
     let outcomes = operate(&daemon, "/up", "write /data/new x\nread /data/old");
     assert!(outcomes.iter().all(|outcome| outcome.starts_with("failed")), "{outcomes:?}");
     assert!(!daemon.path("data/new").exists());
+}
+
+#[test]
+fn what_jobs_of_the_process_before_may_write_to_counts_until_it_has_ended() {
+    let mount = "mounts = [{ host = \"data\", guest = \"/data\", write = true }]";
+    let setup = Setup::new("")
+        .handler("slow", mount, &Program::text().say("begun\n").sleep_for_ever().wasm())
+        .prepend("admin = \"unix://admin.sock\"\ngrace = \"60s\"\n");
+    fs::create_dir(setup.path("data")).unwrap();
+    let daemon = setup.start();
+    let mut client = daemon.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+    assert_eq!(client.chunk(), b"begun\n");
+    let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
+    assert_eq!(upgraded.code, Some(0), "{}", upgraded.stderr);
+    let _successors = Successors(vec![successor(&daemon, 1)]);
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap().replace(", write = true", "");
+    fs::write(&config, &text).unwrap();
+    let reloaded = operator(&daemon, &["reload"], "admin.sock");
+    assert_eq!(reloaded.code, Some(0), "{}", reloaded.stderr);
+
+    fs::copy(daemon.path("slow.wasm"), daemon.path("data/m.wasm")).unwrap();
+    fs::write(&config, text + "\n[handler.two]\nmodule = \"data/m.wasm\"\n").unwrap();
+    let refused = operator(&daemon, &["reload"], "admin.sock");
+
+    let why = ["handler.two.module: ", "handler \"slow\" may write to until its jobs are over"];
+    let told = why.iter().all(|part| refused.stderr.contains(part));
+    assert!(refused.code == Some(1) && told, "{:?} {}", refused.code, refused.stderr);
+    // Its last job ends, and with it the process.
+    drop(client);
+    until("the process before has ended", || {
+        (operator(&daemon, &["reload"], "admin.sock").code == Some(0)).then_some(())
+    });
 }

@@ -1,18 +1,26 @@
 //! The handler versions that are still in use, and the directories that their jobs may write to.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use super::Uploaded;
-use crate::confine::{Granting, Untrusted, Writable};
+use super::handler::Ground;
+use super::heritage::{self, Left};
+use super::{Loader, Uploaded};
+use crate::config::{self, HandlerConfig};
+use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{Entry, Name};
 use crate::wasm::{Digest, Module, Mounted};
 
 /// Versions, as long as a catalog or a job holds them. Keeps none of them alive.
 #[derive(Default)]
-pub(super) struct Known(Mutex<InUse>);
+pub(super) struct Known {
+    in_use: Mutex<InUse>,
+    /// Of the processes before this one.
+    left: Vec<Left>,
+}
 
 #[derive(Default)]
 struct InUse {
@@ -51,19 +59,39 @@ impl Known {
 
     /// Adds what the jobs of versions may write to.
     pub(super) fn add_writable(&self, untrusted: &mut Untrusted) -> Result<()> {
-        let held: Vec<_> = {
-            let in_use = self.in_use();
-            let held = |(name, mounted): &(Name, Weak<Mounted>)| Some((name.clone(), mounted.upgrade()?));
-            in_use.mounts.values().filter_map(held).collect()
-        };
-        for (name, mounted) in held {
+        for (name, mounted) in self.held() {
             let writable = mounted.writable().map(|(mount, dir)| {
                 let (handler, dir_named) = (name.to_string(), mount.host.clone());
                 (Writable { handler, dir: dir_named, by: Granting::Before }, dir)
             });
             untrusted.add(writable)?;
         }
-        Ok(())
+        let left = self.left.iter().filter(|left| left.is_alive()).map(|left| {
+            let (handler, dir) = (left.handler.clone(), left.path.clone());
+            (Writable { handler, dir, by: Granting::Before }, &left.dir)
+        });
+        untrusted.add(left)
+    }
+
+    /// Goes on from the process before this one, which has told what its handlers may write to.
+    pub(super) fn after(self, list: OwnedFd) -> Result<Known> {
+        Ok(Known { left: heritage::read(list)?, ..self })
+    }
+
+    /// Writes down for the next process what handlers of this one may write to.
+    pub(super) fn tell(&self) -> Result<OwnedFd> {
+        let held = self.held();
+        let own = held.iter().flat_map(|(name, mounted)| {
+            // Where it lies now; one that is in no place any more is written to by no name.
+            let place = |(_, dir): (_, &OwnedFd)| Some((name.to_string(), confine::place_of(dir).ok()?));
+            mounted.writable().filter_map(place)
+        });
+        heritage::write(own, self.left.iter().filter(|left| left.is_alive()))
+    }
+
+    fn held(&self) -> Vec<(Name, Arc<Mounted>)> {
+        let held = |(name, mounted): &(Name, Weak<Mounted>)| Some((name.clone(), mounted.upgrade()?));
+        self.in_use().mounts.values().filter_map(held).collect()
     }
 
     /// Forgets the versions that are no longer in use.
@@ -74,7 +102,43 @@ impl Known {
     }
 
     fn in_use(&self) -> MutexGuard<'_, InUse> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Loader {
+    /// Goes on from the process before this one; `list` is what it has told by [`Loader::tell`].
+    ///
+    /// # Errors
+    /// It is no such list, or what it names cannot be held.
+    pub fn after(self, list: Option<OwnedFd>) -> Result<Loader> {
+        let Some(list) = list else { return Ok(self) };
+        let known =
+            self.ground.known.after(list).context("what handlers of the process before may write to")?;
+        Ok(Loader { ground: Ground { known, ..self.ground }, ..self })
+    }
+
+    /// Writes down for the next process of an upgrade what handlers of this one may write to, which goes on with its jobs.
+    ///
+    /// # Errors
+    /// No descriptor or memory is left.
+    pub fn tell(&self) -> Result<OwnedFd> {
+        self.ground.known.tell()
+    }
+
+    /// Returns the module of a version that this has made.
+    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
+        self.ground.known.module(entry)
+    }
+
+    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
+    ///
+    /// # Errors
+    /// Those of [`Untrusted::of`].
+    pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
+        let mut untrusted = config::untrusted(handlers)?;
+        self.ground.known.add_writable(&mut untrusted)?;
+        Ok(untrusted)
     }
 }
 

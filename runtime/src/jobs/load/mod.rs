@@ -3,6 +3,7 @@
 mod code;
 mod examined;
 mod handler;
+mod heritage;
 mod known;
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +18,7 @@ use tokio::runtime::Handle;
 use super::credential;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
-use crate::config::{self, Config, HandlerConfig, Probe};
+use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
 use crate::given::{self, Given};
 use crate::job::{Entry, Env, Name};
@@ -263,21 +264,6 @@ impl Loader {
         let sources = Sources { digest, env: variables(&config)?, mounted };
         self.ground.known.prune();
         make(&config, sources, &self.ground, code)
-    }
-
-    /// Returns the module of a version that this has made.
-    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
-        self.ground.known.module(entry)
-    }
-
-    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
-    ///
-    /// # Errors
-    /// Those of [`Untrusted::of`].
-    pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
-        let mut untrusted = config::untrusted(handlers)?;
-        self.ground.known.add_writable(&mut untrusted)?;
-        Ok(untrusted)
     }
 
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the

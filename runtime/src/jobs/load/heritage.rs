@@ -1,0 +1,141 @@
+//! What handlers of the processes before this one may write to, until those have ended: an upgrade leaves them their jobs.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+/// The largest list that is read, in bytes: a hundred thousand directories take less.
+const LARGEST: u64 = 32 << 20;
+
+/// A directory that jobs of another process may write to.
+pub(super) struct Left {
+    pub(super) handler: String,
+    pub(super) dir: OwnedFd,
+    pub(super) path: PathBuf,
+    process: u32,
+    alive: Arc<OwnedFd>,
+}
+
+/// As one process tells it to the next.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    process: u32,
+    handler: String,
+    path: Vec<u8>,
+}
+
+/// Writes the list for the next process: what this one's handlers may write to, and what is left by those before it.
+///
+/// # Errors
+/// No descriptor or memory is left.
+pub(super) fn write<'a>(
+    own: impl Iterator<Item = (String, PathBuf)>,
+    left: impl Iterator<Item = &'a Left>,
+) -> Result<OwnedFd> {
+    let line = |process, handler, path: &Path| Line {
+        process,
+        handler,
+        path: path.as_os_str().as_bytes().to_owned(),
+    };
+    let mut lines: Vec<Line> = own.map(|(handler, path)| line(std::process::id(), handler, &path)).collect();
+    lines.extend(left.map(|left| line(left.process, left.handler.clone(), &left.path)));
+    let create = |flags| memfd_create("portcullis-writable", flags);
+    // As for code (`wasm::sealed`): not every kernel knows the flag.
+    let flags = MemfdFlags::CLOEXEC;
+    let list =
+        create(flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| create(flags)).context("memfd_create(2)")?;
+    let mut list = File::from(list);
+    list.write_all(&serde_json::to_vec(&lines)?)?;
+    Ok(list.into())
+}
+
+/// Reads the list of the process before.
+///
+/// # Errors
+/// It is no such list; a process or directory of it cannot be held.
+pub(super) fn read(list: OwnedFd) -> Result<Vec<Left>> {
+    let mut list = File::from(list);
+    list.seek(SeekFrom::Start(0))?;
+    let mut bytes = Vec::new();
+    list.take(LARGEST).read_to_end(&mut bytes)?;
+    let lines: Vec<Line> = serde_json::from_slice(&bytes)?;
+    let mut alive: HashMap<u32, Option<Arc<OwnedFd>>> = HashMap::new();
+    let mut left = Vec::new();
+    for Line { process, handler, path } in lines {
+        let held = match alive.get(&process) {
+            Some(held) => held.clone(),
+            None => alive.entry(process).or_insert(hold(process)?).clone(),
+        };
+        let Some(held) = held else { continue };
+        let path = PathBuf::from(OsString::from_vec(path));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(CWD, &path, flags, Mode::empty()) {
+            Ok(dir) => left.push(Left { handler, dir, path, process, alive: held }),
+            // Whoever has removed it since knows what is in its place.
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(refusal) => return Err(refusal).with_context(|| path.display().to_string()),
+        }
+    }
+    Ok(left)
+}
+
+/// Takes hold of a process; `None` if it has ended.
+fn hold(process: u32) -> Result<Option<Arc<OwnedFd>>> {
+    let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(held) => Ok(Some(Arc::new(held))),
+        Err(Errno::SRCH) => Ok(None),
+        Err(refusal) => Err(refusal).context("pidfd_open(2) needs Linux 5.3"),
+    }
+}
+
+impl Left {
+    /// Reports whether the process has not ended.
+    pub(super) fn is_alive(&self) -> bool {
+        // pidfd_open(2): it can be read from once the process has ended.
+        let mut ended = [PollFd::new(&*self.alive, PollFlags::IN)];
+        !matches!(poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_counts_until_its_process_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let lines =
+            [(child.id(), dir.path()), (child.id(), Path::new("/nowhere")), (i32::MAX as u32, dir.path())]
+                .map(|(process, path)| Line {
+                    process,
+                    handler: "up".to_owned(),
+                    path: path.as_os_str().as_bytes().to_owned(),
+                });
+        let mut list = tempfile::tempfile().unwrap();
+        list.write_all(&serde_json::to_vec(&lines).unwrap()).unwrap();
+
+        let left = read(list.into()).unwrap();
+        let again = read(write(std::iter::empty(), left.iter()).unwrap()).unwrap();
+
+        for left in [&left, &again] {
+            assert!(left.len() == 1 && left[0].is_alive() && left[0].path == dir.path());
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!left[0].is_alive() && !again[0].is_alive());
+    }
+}
