@@ -11,6 +11,7 @@ mod calls;
 mod cases;
 mod children;
 mod cli;
+mod clients;
 mod compile;
 mod config;
 mod corpus;

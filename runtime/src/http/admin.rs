@@ -26,7 +26,7 @@ use super::request_body::{Before, Expected};
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
-use super::{metrics, profiler, request_body, strict};
+use super::{date, metrics, profiler, request_body, strict};
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
@@ -76,7 +76,9 @@ pub(super) async fn respond(
     };
     if head.version == Version::HTTP_10 && !response.body().has_length() {
         progress.ending().awaits();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    date::stamp(response.headers_mut());
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -78,7 +78,7 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
     let Accepted { server, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
     let Settings { head_size: head, target_size: target, fields, .. } = **settings;
-    stream.expect_requests(Bounds { head, target, fields });
+    stream.expect_requests(Bounds { head, target, fields, is_local: peer.origin().is_none() });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())

@@ -13,6 +13,14 @@ pub(super) fn same(one: &str, other: &str, scheme: Option<&str>) -> bool {
     one.eq_ignore_ascii_case(other) || plain(one, scheme).eq_ignore_ascii_case(plain(other, scheme))
 }
 
+/// Reports whether a text is what clients of Unix sockets send as a host: the path of the socket, as Docker 1.9 does,
+/// or the same percent-encoded.
+pub(super) fn is_socket(text: &str) -> bool {
+    let is_harmless =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'%');
+    text.starts_with(['/', '%']) && text.bytes().all(is_harmless)
+}
+
 /// Takes off the port, if it is an empty one or the usual one.
 fn plain<'h>(host: &'h str, scheme: Option<&str>) -> &'h str {
     let usual = match scheme {

@@ -10,6 +10,7 @@ pub mod client;
 mod connection;
 mod crowd;
 mod crumbs;
+mod date;
 mod deadline;
 mod driven;
 mod ending;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::COOKIE;
 use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
 use tokio::sync::oneshot;
@@ -15,6 +15,7 @@ use super::call::Call;
 use super::ongoing::{Source, Work};
 use super::outbound::trail;
 use super::response_body::Body;
+use super::strict;
 use crate::cgi::Head;
 use crate::engine::Engine;
 use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
@@ -30,6 +31,17 @@ pub(super) fn unforged(mut fields: HeaderMap) -> HeaderMap {
         fields.remove(name);
     }
     fields
+}
+
+/// Makes one field of the crumbs of a cookie (RFC 9113 §8.2.3): programs read the first.
+fn join_crumbs(fields: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        // Values, and what stands between them, are a value.
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            fields.insert(COOKIE, cookie);
+        }
+    }
 }
 
 /// The number of the job, which is the request's.
@@ -75,22 +87,17 @@ impl Call<'_> {
 
     /// Makes the target absolute: the scheme and authority that HTTP/1 leaves to other places.
     fn uri(self) -> Result<Uri, http::Error> {
-        let host = self.head.headers.get(HOST).map(HeaderValue::as_bytes);
+        let host = strict::host(self.head);
         let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
         let scheme = if self.peer.secured().is_some() { "https" } else { "http" };
         let builder = Uri::builder().scheme(scheme).path_and_query(target);
-        let builder = match (self.head.uri.authority(), host) {
-            (Some(authority), _) => builder.authority(authority.as_str()),
-            (None, Some(host)) => builder.authority(host),
-            // HTTP/1.0 need not say it.
-            (None, None) => builder.authority("localhost"),
-        };
-        builder.build()
+        builder.authority(host.unwrap_or("localhost")).build()
     }
 
     /// Adds to the client's fields what the daemon knows.
     fn fields(self, id: JobId) -> HeaderMap {
         let mut fields = unforged(self.head.headers.clone());
+        join_crumbs(&mut fields);
         let mut add = |name, value: &str| {
             // A value that no field can hold is left out, as a variable is that holds a NUL.
             fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));

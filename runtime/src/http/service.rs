@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::call::{Call, Made};
 use super::caught::caught;
+use super::date;
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
@@ -74,7 +75,10 @@ pub(super) async fn respond(
     }
     if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
         progress.ending().awaits();
+        // The end of the connection is the end of the body, whatever the client hoped for.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    date::stamp(response.headers_mut());
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -3,7 +3,7 @@
 //! h2 has decoded it by then: a head that breaks the rules of the protocol is a stream that it has reset,
 //! and the fragment of a `:path` it has dropped.
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Version};
@@ -16,11 +16,15 @@ use crate::cgi::meta;
 /// Bytes that a field counts for beyond its own (RFC 9113 §6.5.2).
 const BESIDE: usize = 32;
 
-/// Returns the host that is asked for, which was checked; none: HTTP/1.0 may leave it open.
+/// Returns the host that is asked for, which was checked. `None` where the client names none: HTTP/1.0 need not, a
+/// `Host` may be empty, and clients of a Unix socket may name that.
 pub(super) fn host(head: &Parts) -> Option<&str> {
     match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
-        None => head.headers.get(HOST).and_then(|host| host.to_str().ok()),
+        None => {
+            let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+            named.filter(|host| meta::is_host(host))
+        }
     }
 }
 
@@ -39,7 +43,9 @@ pub(super) fn check(head: &Parts, settings: &Settings) -> Result<(), Refusal> {
     if target.len() > settings.target_size {
         return Err(Refusal::TargetTooLong(settings.target_size));
     }
-    if headers.len() > settings.fields {
+    // Crumbs of a cookie are one field (RFC 9113 §8.2.3).
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    if headers.len() - crumbs.saturating_sub(1) > settings.fields {
         return Err(Refusal::HeadTooLarge(format!("more than {} header fields", settings.fields)));
     }
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BESIDE);

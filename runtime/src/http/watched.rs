@@ -45,11 +45,14 @@ pub(super) struct Watched<S> {
     dropped: usize,
 }
 
-/// How long a peer that still sends may take to see our end shut. nginx gives 5 s.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a peer that still sends may take to see our end shut: the rest of a large upload that was refused.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The same where the daemon leaves.
+const LINGER_LEAVING: Duration = Duration::from_secs(2);
 
 /// How many bytes it may send meanwhile.
-const LINGER_BYTES: usize = 16 << 20;
+const LINGER_BYTES: usize = 256 << 20;
 
 /// How often a peer is looked for that nobody reads from: a job without a client ends in this time.
 const LOOK: Duration = Duration::from_millis(100);
@@ -273,7 +276,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
-            self.lingering = Some(Box::pin(sleep(LINGER)));
+            let linger = if self.progress.is_leaving() { LINGER_LEAVING } else { LINGER };
+            self.lingering = Some(Box::pin(sleep(linger)));
         }
         self.poll_linger(context).map(Ok)
     }

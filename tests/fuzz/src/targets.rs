@@ -52,7 +52,7 @@ pub fn framing(bytes: &[u8]) {
     let Some((cut, text)) = bytes.split_first() else { return };
     // Those that hold without a configuration.
     let HttpLimits { head_size: head, target_size: target, fields, .. } = HttpLimits::default();
-    let bounds = Bounds { head, target, fields };
+    let bounds = Bounds { head, target, fields, is_local: false };
     let whole = follow(text, text.len(), bounds);
     let pieces = follow(text, usize::from(*cut), bounds);
     assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{}", text.escape_ascii());

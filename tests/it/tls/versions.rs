@@ -58,3 +58,13 @@ fn a_client_that_agreed_on_http_2_and_speaks_http_1_is_cut_off() {
     );
     daemon.counted(COUNTED, &["reason=\"http_version\""], 1.0);
 }
+
+#[test]
+fn a_client_that_offers_http_1_0_alone_is_served() {
+    let daemon = daemon();
+    let mut client = offering(&daemon, &["http/1.0"]);
+
+    client.send("GET / HTTP/1.0\r\n\r\n");
+
+    assert_eq!(client.response().status(), 200);
+}

@@ -102,7 +102,7 @@ impl Head {
         }
         let (name, value) = split(line).map_err(malformed)?;
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => self.host(value)?,
+            4 if name.eq_ignore_ascii_case(b"host") => self.host(value, bounds)?,
             // RFC 9110 §10.1.1.
             6 if name.eq_ignore_ascii_case(b"expect") && !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Refusal::Expectation);
@@ -136,11 +136,15 @@ impl Head {
     }
 
     /// RFC 9112 §3.2: there is exactly one, and a target that names a host names the same.
-    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    fn host(&mut self, value: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(malformed(host::TWO));
         }
-        let named = str::from_utf8(value).ok().filter(|named| meta::is_host(named));
+        // RFC 9112 §3.2: empty where the client knows no host.
+        let may_be = |named: &&str| {
+            named.is_empty() || meta::is_host(named) || bounds.is_local && host::is_socket(named)
+        };
+        let named = str::from_utf8(value).ok().filter(may_be);
         let named = named.ok_or_else(|| malformed(host::NONE))?;
         match self.target.as_deref().and_then(|target| Some((target.authority()?, target.scheme_str()))) {
             Some((authority, scheme)) if !host::same(named, Authority::as_str(authority), scheme) => {

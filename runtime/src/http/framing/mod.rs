@@ -26,6 +26,8 @@ pub struct Bounds {
     pub target: usize,
     /// The number of fields.
     pub fields: usize,
+    /// Whether the client is on a Unix socket: some name its path as the host.
+    pub is_local: bool,
 }
 
 /// Follows the messages of one connection.

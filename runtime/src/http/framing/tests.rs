@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 
-const BOUNDS: Bounds = Bounds { head: 16 << 10, target: 1024, fields: 20 };
+const BOUNDS: Bounds = Bounds { head: 16 << 10, target: 1024, fields: 20, is_local: false };
 
 /// Pushes bytes in pieces; says how many were good, and whether the rest was refused.
 fn push(bytes: &[u8], piece: usize) -> (usize, Option<Refusal>) {

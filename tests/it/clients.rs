@@ -1,0 +1,99 @@
+//! What clients of many kinds send, taken as it is meant.
+
+use std::io::Write as _;
+
+use crate::harness::frames::{Frames, flag, head};
+use crate::harness::{Client, Daemon, Program, Setup};
+
+/// `/` shows the environment of its job, `/poured` an answer of unknown length.
+fn setup(settings: &str) -> Setup {
+    Setup::new(settings).handler("env", "", &Program::text().environment().wasm()).handler(
+        "poured",
+        "",
+        &Program::text().pour(4).wasm(),
+    )
+}
+
+fn variable(text: &str, name: &str) -> Option<String> {
+    text.split('\0').find_map(|variable| variable.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned)
+}
+
+#[test]
+fn an_empty_host_is_no_host() {
+    let daemon = setup("").start();
+    let mut client = daemon.client();
+
+    client.send("GET /env HTTP/1.1\r\nHost:\r\n\r\n");
+
+    let response = client.response();
+    assert_eq!(response.status(), 200, "{}", response.text());
+    assert_eq!(variable(response.text(), "SERVER_NAME").as_deref(), Some("127.0.0.1"));
+}
+
+#[test]
+fn the_path_of_a_unix_socket_is_a_host_there_and_nowhere_else() {
+    let setup = setup("");
+    let path = setup.path("p.sock");
+    let daemon = setup.host("tcp://127.0.0.1:0").host(format!("unix://{}", path.display())).start();
+
+    for host in ["/var/run/docker.sock", "%2Fvar%2Frun%2Fdocker.sock", ""] {
+        let request = format!("GET /env HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let mut local = Client::unix(&path);
+        local.send(&request);
+        let response = local.response();
+        assert_eq!(response.status(), 200, "{host:?}: {}", response.text());
+        assert_eq!(variable(response.text(), "SERVER_NAME").as_deref(), Some("localhost"), "{host:?}");
+
+        let mut remote = daemon.client();
+        remote.send(&request);
+        assert_eq!(remote.response().status(), if host.is_empty() { 200 } else { 400 }, "{host:?}");
+    }
+    let mut local = Client::unix(&path);
+    local.send("GET /env HTTP/1.1\r\nHost: /a b<script>\r\n\r\n");
+    assert_eq!(local.response().status(), 400);
+}
+
+#[test]
+fn a_client_of_http_1_0_is_not_promised_a_connection_whose_end_is_that_of_the_body() {
+    let daemon = setup("").start();
+    let mut client = daemon.client();
+
+    client.send("GET /poured HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+
+    let answer = String::from_utf8(client.rest()).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.to_ascii_lowercase().contains("connection: close"), "{head}");
+    assert_eq!(body.len(), 4 << 16);
+}
+
+#[test]
+fn the_crumbs_of_a_cookie_are_one_field_and_one_value() {
+    let daemon = setup("").start();
+    let mut client = Frames::begin(daemon.client(), &[]);
+    let crumbs: Vec<String> = (0..110).map(|number| format!("c{number}=v")).collect();
+    let fields: Vec<(&str, &str)> = crumbs.iter().map(|crumb| ("cookie", crumb.as_str())).collect();
+
+    client.send(head(1, "GET", "/env", &fields, flag::END_STREAM | flag::END_HEADERS));
+
+    let answer = client.answer(1);
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert_eq!(answer.status, 200, "{text}");
+    assert_eq!(variable(&text, "HTTP_COOKIE"), Some(crumbs.join("; ")));
+}
+
+#[test]
+fn a_large_upload_that_is_refused_at_once_still_shows_its_client_the_answer() {
+    const SIZE: usize = 60 << 20;
+    let daemon: Daemon = setup("").start();
+    let mut client = daemon.client();
+    client.send(format!("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: {SIZE}\r\n\r\n"));
+    let piece = vec![b'x'; 1 << 16];
+
+    // As a client does that looks for the answer when it has sent all.
+    let mut socket = client.socket();
+    for sent in 0..SIZE / piece.len() {
+        socket.write_all(&piece).unwrap_or_else(|error| panic!("after {sent} pieces: {error}"));
+    }
+
+    assert_eq!(client.response().status(), 404);
+}
