@@ -43,6 +43,7 @@ mod limits;
 mod links;
 mod manager;
 mod mounts;
+mod observe;
 mod operators;
 mod outbound;
 mod pace;

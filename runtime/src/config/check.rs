@@ -48,10 +48,12 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     };
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
+    let admin_path = report.settle(file.admin.as_ref(), None, |text| admin(text, base).map(Some));
     Config {
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
+        observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
         listen,
-        admin: report.settle(file.admin.as_ref(), None, |text| admin(text, base).map(Some)),
+        admin: admin_path,
         admin_access: UnixOptions {
             group: report.settle(file.admin_group.as_ref(), None, scalar::group),
             mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, scalar::mode),
@@ -90,9 +92,45 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
 
 /// Reads the endpoints. A relative socket lies beside the file, wherever the daemon was started.
 fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
-    let Some(list) = written else {
-        return vec![LISTEN.parse().expect("the default is an endpoint")];
-    };
+    match written {
+        Some(list) => endpoints(list, base, report),
+        None => vec![LISTEN.parse().expect("the default is an endpoint")],
+    }
+}
+
+/// Reads the addresses that only show how the daemon is. None of them is that of something else.
+fn observe(
+    written: Option<&At<Vec<At<String>>>>,
+    listen: &[Endpoint],
+    admin: Option<&Path>,
+    base: &Path,
+    report: &Report<'_>,
+) -> Vec<Endpoint> {
+    let Some(list) = written else { return Vec::new() };
+    let endpoints = endpoints(list, base, report);
+    for endpoint in &endpoints {
+        let is_admin = matches!(endpoint, Endpoint::Unix(path) if admin == Some(path));
+        let is_chosen = matches!(endpoint, Endpoint::Tcp(_)) && endpoint.to_string().ends_with(":0");
+        if matches!(endpoint, Endpoint::Fd(_)) {
+            report.add(
+                list.line,
+                &list.key,
+                format!("wanted tcp://HOST:PORT or unix://PATH, found \"{endpoint}\""),
+            );
+        } else if is_admin || listen.contains(endpoint) && !is_chosen {
+            let other = if is_admin { "admin" } else { "listen" };
+            report.add(
+                list.line,
+                &list.key,
+                format!("\"{endpoint}\" is that of {other} already: choose another"),
+            );
+        }
+    }
+    endpoints
+}
+
+/// Reads a list of endpoints.
+fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
     if list.value.is_empty() && !report.blames(&list.key) {
         report.add(list.line, &list.key, "an empty list: name an endpoint, or leave the key out");
     }

@@ -34,6 +34,8 @@ table! {
         listen: Vec<At<String>>,
         /// Where operators reach the daemon: `unix://PATH`.
         admin: String,
+        /// Where metrics and probes are shown, and nothing else: `PROTO://ADDR`.
+        observe: Vec<At<String>>,
         /// Octal.
         admin_mode: Scalar,
         /// A name or a number.

@@ -10,6 +10,7 @@ impl Config {
         let Config {
             listen: _,
             admin,
+            observe,
             admin_access: UnixOptions { group: admin_group, mode: admin_mode },
             grace: _,
             shutdown_delay: _,
@@ -54,6 +55,7 @@ impl Config {
         } = self;
         let differs = [
             ("admin", *admin != next.admin),
+            ("observe", *observe != next.observe),
             ("admin_group", *admin_group != next.admin_access.group),
             ("admin_mode", *admin_mode != next.admin_access.mode),
             ("cache", *cache != next.cache),

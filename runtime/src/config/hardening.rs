@@ -84,6 +84,11 @@ impl Config {
                 add("listen".to_owned(), parent(path), Reach::Write);
             }
         }
+        for endpoint in &self.observe {
+            if let Endpoint::Unix(path) = endpoint {
+                add("observe".to_owned(), parent(path), Reach::Write);
+            }
+        }
         if let Some(path) = &self.admin {
             add("admin".to_owned(), parent(path), Reach::Write);
         }

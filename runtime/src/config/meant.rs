@@ -27,13 +27,15 @@ pub struct Config {
     pub listen: Vec<Endpoint>,
     /// The Unix socket on which operators reach the daemon; none: they do not.
     pub admin: Option<PathBuf>,
+    /// Where metrics and probes are shown, and nothing else.
+    pub observe: Vec<Endpoint>,
     /// Who may open it.
     pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
     /// How long connections are accepted after a shutdown began, before `grace`.
     pub shutdown_delay: Duration,
-    /// How long the process before an upgrade may go on with what it began.
+    /// How long the process before an upgrade may go on.
     pub upgrade_grace: Duration,
     /// How long nobody may be connected before the daemon ends; none: for ever.
     pub idle_exit: Option<Duration>,
@@ -321,8 +323,7 @@ impl Config {
         Err(ConfigError {
             line: 0,
             key: key.to_owned(),
-            message: "goes only with admin, and there is none: set admin = \"unix://PATH\", or leave it out"
-                .to_owned(),
+            message: "goes only with admin: set admin = \"unix://PATH\", or leave it out".to_owned(),
         })
     }
 
@@ -388,7 +389,6 @@ impl Default for HttpLimits {
             min_rate: 240,
             // A client that pauses is left to the deadlines of pauses.
             rate_window: Duration::from_secs(30),
-            // Longer than the 60 s of AWS's balancers and nginx's upstreams: they close first, and send nothing into an end.
             keep_alive: Duration::from_secs(75),
             head_size: 32 << 10,
             target_size: 8 << 10,

@@ -115,9 +115,11 @@ impl Config {
         ) {
             add(handler.line, &format!("handler.{}.secrets", handler.name), Path::new(&dir));
         }
-        for endpoint in &self.listen {
-            if let Endpoint::Unix(path) = endpoint {
-                add(0, "listen", path);
+        for (key, endpoints) in [("listen", &self.listen), ("observe", &self.observe)] {
+            for endpoint in endpoints {
+                if let Endpoint::Unix(path) = endpoint {
+                    add(0, key, path);
+                }
             }
         }
         self.admin.iter().for_each(|path| add(0, "admin", path));

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Options;
-use super::admin::{self, Admin};
 use super::hardening;
 use super::memory::Total;
+use super::operators::Operators;
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
@@ -27,7 +27,7 @@ use crate::wasm::{Allocation, Compilation, Resetting, Room, Sandbox, Stacks, Was
 
 /// What operators have to do with.
 pub(super) struct Operating<'a> {
-    pub(super) admin: &'a Admin,
+    pub(super) operators: &'a Operators,
     pub(super) stop: &'a Stop,
     pub(super) started: Instant,
     /// The memory that jobs share.
@@ -46,7 +46,7 @@ pub(super) fn install(
     options: Options,
     operating: Operating<'_>,
 ) -> Result<()> {
-    let Operating { admin, stop, started, memory, left } = operating;
+    let Operating { operators, stop, started, memory, left } = operating;
     let config = standing.config.load();
     let most = u32::try_from(config.jobs).context("jobs")?;
     let compilation = Compilation {
@@ -73,7 +73,8 @@ pub(super) fn install(
     let status = TellStatus {
         engine: Arc::downgrade(engine),
         standing: standing.clone(),
-        admin: admin.address(),
+        admin: operators.admin(),
+        observe: operators.observe(),
         allocation: sandbox.allocation().to_string(),
         started,
         memory: memory.to_string(),
@@ -104,7 +105,7 @@ pub(super) fn install(
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_admin = admin::job(engine, admin, server);
+    let serve_operators = operators.jobs(engine, server);
     let plan = Plan {
         generations: generations.clone(),
         standing: standing.clone(),
@@ -114,7 +115,9 @@ pub(super) fn install(
     let weak = || Arc::downgrade(engine);
     let registry = engine.registry();
     registry.register("serveapi", Arc::new(serve_api))?;
-    registry.register("serveadmin", Arc::new(serve_admin))?;
+    for (name, job) in serve_operators {
+        registry.register(name, Arc::new(job))?;
+    }
     registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
     registry.register("reload", reload)?;
     registry.register("plan", Arc::new(plan))?;

@@ -1,6 +1,5 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 
-mod admin;
 mod begin;
 mod changes;
 mod demand;
@@ -8,6 +7,7 @@ mod descriptors;
 mod hardening;
 mod install;
 mod memory;
+mod operators;
 mod places;
 mod schedules;
 mod signals;
@@ -31,7 +31,6 @@ use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
 use crate::net::{Activation, BindOptions, Gate, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
-use admin::Admin;
 pub use begin::{Begun, begin};
 pub use changes::reload;
 use changes::{Changes, whole};
@@ -39,6 +38,7 @@ use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
+use operators::Operators;
 pub use places::{Lacking, lacking};
 use signals::{Sent, Signals};
 
@@ -65,7 +65,7 @@ pub struct Daemon {
     /// Ends the daemon when it is raised.
     pub stop: Stop,
     standing: Arc<Standing>,
-    admin: Admin,
+    operators: Operators,
     serving: JoinHandle<Result<(), Failure>>,
     signals: Signals,
     closing: Closing,
@@ -119,7 +119,7 @@ impl Daemon {
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let Bound { config, sockets, admin, most, total, left } = tokio::select! {
+        let Bound { config, sockets, mut operators, most, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
@@ -135,7 +135,6 @@ impl Daemon {
             memory: total.budget(),
             descriptors: Budget::new(most.jobs),
         });
-        let mut admin = Admin::new(admin);
         let server = Arc::new(Server {
             engine: engine.clone(),
             gate: Gate::shut(),
@@ -148,9 +147,9 @@ impl Daemon {
         });
         let config = ArcSwap::from_pointee(config);
         let standing =
-            Arc::new(Standing::new(config, sockets, admin.sockets(), server, descriptors::shares_beside));
+            Arc::new(Standing::new(config, sockets, operators.sockets(), server, descriptors::shares_beside));
         let closing = Closing(standing.clone());
-        let operating = Operating { admin: &admin, stop: &stop, started, memory: &total, left };
+        let operating = Operating { operators: &operators, stop: &stop, started, memory: &total, left };
         install(&engine, &standing, options, operating)?;
         // Only now: the sandbox has opened what is shut from here on.
         if standing.config.load().hardening.privileges
@@ -159,7 +158,7 @@ impl Daemon {
             warn!("hardening: our memory can be read by others of our user: {refusal:#}");
         }
 
-        admin.serve(&engine)?;
+        operators.serve(&engine)?;
         let serving = engine.spawn(engine.job("serveapi")?);
         let mut attending = JoinSet::new();
         // It ends with the gate; what it has started is the engine's to wait for.
@@ -170,7 +169,7 @@ impl Daemon {
             opened = open(&engine, &standing) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, admin, serving, signals, closing, attending }))
+        Ok(Some(Daemon { engine, stop, standing, operators, serving, signals, closing, attending }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
@@ -222,7 +221,7 @@ impl Daemon {
         let Daemon {
             engine,
             standing,
-            admin,
+            operators,
             serving,
             mut signals,
             closing: _closing,
@@ -231,7 +230,7 @@ impl Daemon {
         } = self;
         let ended = async {
             let exit = drain(&engine, &standing, (!served).then_some(serving)).await;
-            admin.end().await;
+            operators.end().await;
             exit
         };
         let second = async {
@@ -283,7 +282,7 @@ impl Daemon {
 struct Bound {
     config: Config,
     sockets: Sockets,
-    admin: Sockets,
+    operators: Operators,
     most: Most,
     total: Total,
     /// What handlers of the process before this one may write to.
@@ -298,9 +297,9 @@ fn bind(config: Config) -> Result<Bound> {
     let mut activation = Activation::from_env()?;
     let left = activation.writable();
     // First, so that nothing that is passed in takes its path.
-    let admin = admin::bind(&config, &mut activation)?;
+    let operators = Operators::bind(&config, &mut activation)?;
     let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
-    Ok(Bound { config, sockets, admin, most, total, left })
+    Ok(Bound { config, sockets, operators, most, total, left })
 }
 
 /// Says how the sockets of clients are to be bound.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Error};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::memory::Total;
-use super::{admin, descriptors, options};
+use super::{descriptors, operators, options};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
@@ -25,8 +25,10 @@ pub fn lacking(config: &Config) -> Lacking {
     descriptors::raise();
     let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
     let mut errors = net::examine(&config.listen, &options(config));
-    let (endpoints, access) = admin::wanted(config);
+    let (endpoints, access) = operators::admin(config);
     errors.extend(net::examine(&endpoints, &access).into_iter().map(|error| error.context("admin")));
+    let observing = net::examine(&config.observe, &options(config));
+    errors.extend(observing.into_iter().map(|error| error.context("observe")));
     errors.extend(groups(config));
     errors.extend(
         config.record_dir.as_deref().and_then(|dir| record::examine(dir).context("record_dir").err()),

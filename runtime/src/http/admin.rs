@@ -15,23 +15,23 @@ use tracing::info;
 
 use super::call::PIPE;
 use super::caught::caught;
-use super::crowd::Crowd;
 use super::deadline::Progress;
 use super::driven::{Carrying, Driven};
 use super::error::{Details, Refusal};
 use super::exchange::{Exchange, complain};
+use super::observe::Observed;
 use super::ongoing::{Ongoing, Verdict};
 use super::places::Places;
 use super::request_body::{Before, Expected};
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
-use super::{date, metrics, profiler, request_body, strict};
+use super::{date, observe, profiler, request_body, strict};
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Job, JobId, Kind, Output, PipeReader, Run, Status, Tail, Tenure, pipe};
-use crate::net::{Gate, GateState, Peer};
+use crate::net::{GateState, Peer};
 
 /// The largest request body, in bytes: room for a module.
 const LARGEST: u64 = 64 << 20;
@@ -92,10 +92,7 @@ pub(super) struct Door<'a> {
     /// Where jobs are made and run.
     pub(super) server: &'a Server,
     pub(super) settings: &'a Settings,
-    /// The gate that the handlers are behind.
-    pub(super) gate: &'a Gate,
-    /// The connections to them.
-    pub(super) clients: &'a Crowd,
+    pub(super) observed: &'a Observed,
     pub(super) places: &'a Places,
     pub(super) peer: &'a Peer,
 }
@@ -124,7 +121,10 @@ impl Asked<'_> {
         match (path.strip_prefix("/jobs/"), &*path) {
             (Some(name), _) if method == Method::POST => self.run(name, body).await,
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
-            (None, "/metrics") if method == Method::GET => Ok(self.metrics()),
+            (None, "/metrics") if method == Method::GET => {
+                let Door { server, settings, observed, .. } = self.door;
+                Ok(observe::metrics(server, settings, observed))
+            }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
             (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
                 Some(page) if method == Method::GET => {
@@ -137,29 +137,15 @@ impl Asked<'_> {
         }
     }
 
-    fn metrics(self) -> Response<Body> {
-        let Door { server, settings, gate, clients, .. } = self.door;
-        let mut text = metrics::text(&server.engine, gate.state(), &server.refused);
-        metrics::connections(&mut text, clients);
-        metrics::budgets(&mut text, server.engine.budgets());
-        metrics::process(&mut text, &server.engine);
-        if let Some(tls) = &settings.tls {
-            metrics::encrypted(&mut text, &server.handshakes, tls.terms());
-        }
-        let mut response = Response::new(Body::full(text.into()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
-        response
-    }
-
     /// Runs a job and answers with what it writes and how it ends.
     async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
-        let Door { server: Server { engine, .. }, settings, gate, places, peer, .. } = self.door;
+        let Door { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
         let mut job = self.job(engine, name)?;
         let place = places.job(job.entry.handler.stay())?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
         // Earlier than the engine, which goes on for those whose connections were accepted.
-        if entry.handler.tenure() == Tenure::Service && gate.state() == GateState::Draining {
+        if entry.handler.tenure() == Tenure::Service && observed.gate.state() == GateState::Draining {
             return Err(Refusal::Failed(id, Fault::Draining));
         }
         let mut fields = fields(&job);

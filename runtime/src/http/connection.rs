@@ -19,7 +19,7 @@ use super::server::{Purpose, Server, Settings};
 use super::service::{self, Line};
 use super::upgrade::Switched;
 use super::watched::Watched;
-use super::{admin, multiplexed};
+use super::{admin, multiplexed, observe};
 use crate::net::{Leaving, Peer, Protocol, Stream};
 
 /// A connection that was accepted, and what it is served with.
@@ -97,9 +97,12 @@ async fn serve_one_by_one(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
         match &server.purpose {
             Purpose::Handlers => service::respond(server, line, request).await,
             // Boxed: a request to a handler need not be as large as one to the daemon.
-            Purpose::Admin { gate, clients, places } => {
-                let door = admin::Door { server, settings, gate, clients, places, peer };
+            Purpose::Admin { observed, places } => {
+                let door = admin::Door { server, settings, observed, places, peer };
                 Box::pin(admin::respond(door, &progress, request)).await
+            }
+            Purpose::Observe(observed) => {
+                Box::pin(observe::respond(server, settings, observed, &progress, request)).await
             }
         }
     };

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::activity::Activity;
-use super::admin;
 use super::alarm::Alarm;
 use super::connection::Accepted;
 use super::deadline::Progress;
@@ -26,6 +25,7 @@ use super::rate::{Judgement, MinRate, Tempo};
 use super::server::{Purpose, Settings, told};
 use super::service::{self, Line};
 use super::upgrade::Switched;
+use super::{admin, observe};
 use crate::job::StopReason;
 use crate::net::{Leaving, Stream};
 
@@ -100,9 +100,12 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
                     let line = Line { settings, peer, progress: &progress, switched: &switched };
                     service::respond(server, line, request).await
                 }
-                Purpose::Admin { gate, clients, places } => {
-                    let door = admin::Door { server, settings, gate, clients, places, peer };
+                Purpose::Admin { observed, places } => {
+                    let door = admin::Door { server, settings, observed, places, peer };
                     Box::pin(admin::respond(door, &progress, request)).await
+                }
+                Purpose::Observe(observed) => {
+                    Box::pin(observe::respond(server, settings, observed, &progress, request)).await
                 }
             }
         }

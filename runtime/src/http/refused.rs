@@ -40,7 +40,7 @@ impl Server {
 
     fn count(&self, code: &'static str) {
         match self.purpose {
-            Purpose::Admin { .. } => {}
+            Purpose::Admin { .. } | Purpose::Observe(_) => {}
             Purpose::Handlers => self.refused.count(code),
         }
     }
@@ -49,7 +49,7 @@ impl Server {
     fn reason_header(&self) -> ReasonHeader {
         match self.purpose {
             Purpose::Handlers => self.engine.live().pin().reason_header,
-            Purpose::Admin { .. } => ReasonHeader::Absent,
+            Purpose::Admin { .. } | Purpose::Observe(_) => ReasonHeader::Absent,
         }
     }
 }
@@ -100,7 +100,7 @@ impl Accepted {
             Purpose::Handlers if settings.access_log => {
                 info!("{asked} -> {end} ({code}) for {}", peer.remote());
             }
-            Purpose::Handlers => {}
+            Purpose::Observe(_) | Purpose::Handlers => {}
         }
     }
 }

@@ -14,6 +14,7 @@ use super::crowd::{Crowd, Seat};
 use super::deadline::Deadlines;
 use super::error::Details;
 use super::handshakes::{Handshakes, Turn};
+use super::observe::Observed;
 use super::places::Places;
 use super::refused::Refused;
 use super::secure::Ground;
@@ -46,13 +47,13 @@ pub enum Purpose {
     Handlers,
     /// The daemon itself, by the names of jobs.
     Admin {
-        /// The gate that the handlers are behind: what an operator asks about.
-        gate: Gate,
-        /// The connections to them.
-        clients: Arc<Crowd>,
+        /// What operators ask about.
+        observed: Observed,
         /// For requests that last.
         places: Places,
     },
+    /// The same, only to be looked at.
+    Observe(Observed),
 }
 
 /// The bounds of connections and heads. Sizes are in bytes.

@@ -15,6 +15,7 @@ use super::date;
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
+use super::observe;
 use super::outbound::trail;
 use super::request_body::{self, Before, Expected};
 use super::response_body::Body;
@@ -25,7 +26,7 @@ use super::upgrade::{Applicant, Switched, Way};
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
 use crate::job::{Entry, Fault, JobId, Kind, Usage};
-use crate::net::{GateState, Peer};
+use crate::net::Peer;
 
 /// Says which version of which handler made a response, if the configuration wants it said.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
@@ -132,7 +133,7 @@ impl<'a> Asked<'a> {
                 // Boxed: a request that stays one need not be as large as one that does not.
                 Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, exchange)).await,
             },
-            Lookup::NotFound if path == "/healthz" => Ok(health(self.server.gate.state())),
+            Lookup::NotFound if path == "/healthz" => Ok(observe::health(self.server.gate.state())),
             Lookup::NotFound => Err(Refusal::NoRoute),
             Lookup::MethodNotAllowed { allow } => {
                 let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
@@ -251,19 +252,6 @@ fn ping() -> Response<Body> {
     let mut response = no_content();
     let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
     response.headers_mut().insert(ALLOW, allow);
-    response
-}
-
-/// Answers `/healthz`: whether requests are served, for those who ask by HTTP.
-fn health(gate: GateState) -> Response<Body> {
-    let mut response = Response::new(Body::full(format!("{gate}\n").into()));
-    *response.status_mut() = match gate {
-        GateState::Open => StatusCode::OK,
-        GateState::Shut | GateState::Draining => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

@@ -82,6 +82,7 @@ fn whole(config: &Config) -> Config {
     Config {
         listen: config.listen.iter().map(endpoint).collect(),
         admin: config.admin.as_deref().map(absolute),
+        observe: config.observe.iter().map(endpoint).collect(),
         ..config.clone()
     }
 }

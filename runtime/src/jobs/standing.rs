@@ -28,7 +28,7 @@ pub struct Standing {
     /// Every listener.
     pub sockets: Arc<Sockets>,
     /// Those of operators.
-    pub admin: Arc<Sockets>,
+    pub operators: [Arc<Sockets>; 2],
     /// What answers their connections.
     pub server: Arc<Server>,
     share: Share,
@@ -48,7 +48,7 @@ impl Standing {
     pub fn new(
         config: ArcSwap<Config>,
         sockets: Sockets,
-        admin: Arc<Sockets>,
+        operators: [Arc<Sockets>; 2],
         server: Arc<Server>,
         share: Share,
     ) -> Standing {
@@ -57,7 +57,7 @@ impl Standing {
         Standing {
             config,
             sockets,
-            admin,
+            operators,
             server,
             share,
             adopted,
@@ -78,18 +78,18 @@ impl Standing {
         let _first = self.follower.set(follower);
         self.leave_files();
         self.sockets.end(Phase::Closed);
-        self.admin.end(Phase::Over);
+        self.operators.iter().for_each(|sockets| sockets.end(Phase::Over));
     }
 
     /// Leaves the files of Unix sockets where they are, for the next process.
     pub fn leave_files(&self) {
         self.sockets.leave_files();
-        self.admin.leave_files();
+        self.operators.iter().for_each(|sockets| sockets.leave_files());
     }
 
     /// Makes everything that was taken over ours; see [`Sockets::own`].
     pub fn own(&self) -> Vec<String> {
-        self.admin.own();
+        self.operators.iter().for_each(|sockets| drop(sockets.own()));
         self.sockets.own()
     }
 
@@ -104,7 +104,9 @@ impl Standing {
             return;
         }
         let named = self.sockets.named().and_then(|mut named| {
-            named.extend(self.admin.named()?);
+            for sockets in &self.operators {
+                named.extend(sockets.named()?);
+            }
             Ok(named)
         });
         match named {

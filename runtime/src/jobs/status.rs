@@ -22,6 +22,8 @@ pub struct TellStatus {
     pub standing: Arc<Standing>,
     /// The address of the admin socket, if there is one.
     pub admin: Option<String>,
+    /// The addresses that only show how the daemon is.
+    pub observe: Vec<String>,
     /// How jobs get their memory.
     pub allocation: String,
     /// When the daemon started.
@@ -54,6 +56,7 @@ impl Handler for TellStatus {
                 "listening": listening,
                 "certificates": certificates.collect::<Vec<_>>(),
                 "admin": self.admin,
+                "observe": self.observe,
                 "jobs": engine.sightings().len(),
                 "memory": resident(),
                 "jobs_memory": format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),

@@ -114,7 +114,7 @@ impl Upgrade {
         // Files of modules, read in no time next to what a start takes.
         let losses = tokio::task::block_in_place(|| self.reload.check_next().map(|()| turn.losses()))?;
         ensure!(losses.is_empty() || forced, refusal(&losses));
-        let (successor, mut passed) = self.standing.sockets.pass(&self.standing.admin)?;
+        let (successor, mut passed) = self.standing.sockets.pass(&self.standing.operators)?;
         passed.push(net::writable(self.generations.loader.tell()?));
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let (process, stderr) = (child.id(), child.stderr.take());

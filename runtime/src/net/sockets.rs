@@ -226,11 +226,13 @@ impl Sockets {
     ///
     /// # Errors
     /// No descriptors are left, or a name is too long.
-    pub fn pass(&self, others: &Sockets) -> anyhow::Result<(Successor, Vec<(String, OwnedFd)>)> {
+    pub fn pass(&self, others: &[Arc<Sockets>]) -> anyhow::Result<(Successor, Vec<(String, OwnedFd)>)> {
         // First what systemd passed, so that it keeps its numbers.
         let mut passed = self.activation().copies()?;
         passed.extend(self.named()?);
-        passed.extend(others.named()?);
+        for other in others {
+            passed.extend(other.named()?);
+        }
         let successor = handover::channel(&mut passed)?;
         Ok((successor, passed))
     }

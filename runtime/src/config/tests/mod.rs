@@ -54,6 +54,7 @@ idle_exit = "5m"
 jobs = 32
 access_log = true
 admin = "unix://admin.sock"
+observe = ["unix://look.sock"]
 admin_mode = "0660"
 admin_group = "wheel"
 version_prefix = true
@@ -79,7 +80,6 @@ target_size = "4KiB"
 fields = 50
 connections = 1000
 connections_per_peer = 100
-
 [cors]
 origins = ["https://a.example", "http://localhost:3000"]
 methods = ["GET", "PATCH"]

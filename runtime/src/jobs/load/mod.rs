@@ -31,7 +31,7 @@ use handler::{Ground, Sources, for_programs, make, mounted, show, version};
 use known::Known;
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 20] = [
+pub const BUILTIN: [&str; 21] = [
     "acceptconnections",
     "canary",
     "commands",
@@ -47,6 +47,7 @@ pub const BUILTIN: [&str; 20] = [
     "runschedules",
     "serveadmin",
     "serveapi",
+    "serveobserve",
     "shutdown",
     "status",
     "swap",
