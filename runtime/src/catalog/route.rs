@@ -1,5 +1,6 @@
 //! The routes of one host as a tree of paths: the only place that knows matchit.
 
+use std::collections::HashMap;
 use std::iter;
 
 use http::Method;
@@ -12,13 +13,23 @@ use super::pattern::Pattern;
 pub(super) struct Table {
     tree: Router<usize>,
     leaves: Vec<Leaf>,
+    /// The leaf of each shape.
+    shapes: HashMap<String, usize>,
+    /// Pairs of paths that were tried to find out which of them clash.
+    pairs: usize,
 }
+
+/// Pairs of paths that are tried at most: a configuration in which many paths clash has another mistake than a slip of
+/// the finger.
+const PAIRS: usize = 100_000;
 
 /// The routes with one path, told apart by their methods.
 struct Leaf {
     path: String,
     pattern: Pattern,
-    /// A method, none being all of them, and the route that takes it.
+    /// The first route.
+    first: usize,
+    /// A method, none being all of them, and the route that takes it; sorted by the method.
     takers: Vec<(Option<Method>, usize)>,
     /// What a 405 says: sorted, with HEAD where there is GET, and OPTIONS.
     allow: Vec<Method>,
@@ -60,12 +71,14 @@ impl Table {
         pattern: Pattern,
         methods: &[Method],
     ) -> Result<(), Clash> {
-        if let Some(leaf) = self.leaves.iter_mut().find(|leaf| leaf.pattern.shape == pattern.shape) {
-            return leaf.add(route, &pattern, methods);
+        if let Some(leaf) = self.shapes.get(&pattern.shape) {
+            return self.leaves[*leaf].add(route, &pattern, methods);
         }
         match self.tree.insert(path, self.leaves.len()) {
             Ok(()) => {
-                let mut leaf = Leaf { path: path.to_owned(), pattern, takers: Vec::new(), allow: Vec::new() };
+                self.shapes.insert(pattern.shape.clone(), self.leaves.len());
+                let (takers, allow) = Default::default();
+                let mut leaf = Leaf { path: path.to_owned(), pattern, first: route, takers, allow };
                 leaf.take(route, methods);
                 self.leaves.push(leaf);
                 Ok(())
@@ -77,6 +90,8 @@ impl Table {
     /// Makes every tail match nothing as well: `/files/{*rest}` also answers `/files/`, unless that
     /// path has a route of its own. (matchit wants a tail of one character at least.) The last step.
     pub(super) fn settle(&mut self) {
+        self.shapes = HashMap::new();
+        self.leaves.iter_mut().for_each(Leaf::settle);
         for (position, leaf) in self.leaves.iter().enumerate().filter(|(_, leaf)| leaf.pattern.has_tail) {
             let end = leaf.path.rfind('{').unwrap_or(leaf.path.len());
             // Refused only where a route has the very same shape: that one goes first.
@@ -96,14 +111,16 @@ impl Table {
 
     /// Finds out which route is in the way of a path. matchit names a path that need not be one of
     /// ours, so the paths are tried in pairs.
-    fn clash(&self, path: &str, error: &InsertError) -> Clash {
+    fn clash(&mut self, path: &str, error: &InsertError) -> Clash {
+        let left = PAIRS.saturating_sub(self.pairs);
+        let pairs = &mut self.pairs;
         let collides = |leaf: &&Leaf| {
+            *pairs += 1;
             let mut pair = Router::new();
             pair.insert(&leaf.path, ()).is_ok() && pair.insert(path, ()).is_err()
         };
-        let culprit = self.leaves.iter().find(collides).and_then(|leaf| leaf.takers.first());
-        match culprit {
-            Some((_, route)) => Clash::Either(*route),
+        match self.leaves.iter().take(left).find(collides) {
+            Some(culprit) => Clash::Either(culprit.first),
             None => Clash::Refused(error.to_string()),
         }
     }
@@ -111,25 +128,31 @@ impl Table {
 
 impl Leaf {
     fn add(&mut self, route: usize, pattern: &Pattern, methods: &[Method]) -> Result<(), Clash> {
-        let overlaps = |method: &Option<Method>| match method {
-            None => true,
-            Some(method) => methods.is_empty() || methods.contains(method),
+        let overlapping = match methods {
+            [] => Some(self.first),
+            _ => methods.iter().filter_map(|method| self.taker_of(Some(method))).min(),
         };
-        if let Some((_, other)) = self.takers.iter().find(|(method, _)| overlaps(method)) {
-            return Err(Clash::Either(*other));
+        if let Some(other) = overlapping.or_else(|| self.taker_of(None)) {
+            return Err(Clash::Either(other));
         }
-        if let Some((_, other)) = self.takers.first().filter(|_| self.pattern.captures != pattern.captures) {
-            return Err(Clash::Names(*other));
+        if self.pattern.captures != pattern.captures {
+            return Err(Clash::Names(self.first));
         }
         self.take(route, methods);
         Ok(())
     }
 
     fn take(&mut self, route: usize, methods: &[Method]) {
-        if methods.is_empty() {
-            self.takers.push((None, route));
+        let all = methods.is_empty().then_some(None);
+        for method in methods.iter().cloned().map(Some).chain(all) {
+            if let Err(at) = self.place_of(method.as_ref()) {
+                self.takers.insert(at, (method, route));
+            }
         }
-        self.takers.extend(methods.iter().map(|method| (Some(method.clone()), route)));
+    }
+
+    /// Makes what a 405 says. The last step.
+    fn settle(&mut self) {
         self.allow = self.takers.iter().filter_map(|(method, _)| method.clone()).collect();
         if self.allow.contains(&Method::GET) {
             self.allow.push(Method::HEAD);
@@ -139,13 +162,20 @@ impl Leaf {
         self.allow.dedup();
     }
 
+    /// Finds a method among those that are taken, or where it would stand.
+    fn place_of(&self, wanted: Option<&Method>) -> Result<usize, usize> {
+        let wanted = wanted.map(Method::as_str);
+        self.takers.binary_search_by(|(method, _)| method.as_ref().map(Method::as_str).cmp(&wanted))
+    }
+
+    fn taker_of(&self, method: Option<&Method>) -> Option<usize> {
+        self.place_of(method).ok().map(|at| self.takers[at].1)
+    }
+
     fn taker(&self, method: &Method) -> Option<usize> {
-        let of = |wanted: Option<&Method>| {
-            self.takers.iter().find(|(method, _)| method.as_ref() == wanted).map(|(_, route)| *route)
-        };
         // RFC 9110 §9.3.2: HEAD is GET without the content.
-        let as_get = || of(Some(&Method::GET)).filter(|_| method == Method::HEAD);
-        of(Some(method)).or_else(as_get).or_else(|| of(None))
+        let as_get = || self.taker_of(Some(&Method::GET)).filter(|_| method == Method::HEAD);
+        self.taker_of(Some(method)).or_else(as_get).or_else(|| self.taker_of(None))
     }
 }
 

@@ -173,4 +173,6 @@ pub fn duration(text: &str) -> anyhow::Result<Duration> {
 }
 
 #[cfg(test)]
+mod growth;
+#[cfg(test)]
 mod tests;

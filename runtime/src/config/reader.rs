@@ -89,8 +89,13 @@ impl<'d> Section<'d> {
 
     /// Reports every key that was not taken.
     pub(super) fn finish(self) {
-        for entry in self.entries {
-            let message = if let Some(near) = nearest(entry.name, self.known.iter().copied()) {
+        // A table with more of them has another mistake than a slip of the finger.
+        const EXPLAINED: usize = 100;
+        for (position, entry) in self.entries.into_iter().enumerate() {
+            let near = || nearest(entry.name, self.known.iter().copied());
+            let message = if position >= EXPLAINED {
+                "unknown key".to_owned()
+            } else if let Some(near) = near() {
                 format!("unknown key; did you mean {near:?}?")
             } else {
                 format!("unknown key; the keys here are {}", self.known.join(", "))
