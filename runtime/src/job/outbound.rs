@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::Semaphore;
 
-use super::JobId;
+use super::{JobId, Usage};
 
 /// Carries out the requests of one handler, as far as it is granted.
 ///
@@ -77,6 +77,8 @@ pub struct CallLimits {
 pub struct Account {
     /// The job.
     pub job: JobId,
+    /// What pays for what its calls compute.
+    pub usage: Arc<Usage>,
     /// Its bounds.
     pub limits: CallLimits,
     /// The field `CDN-Loop` of the request that it answers: who has passed it on so far (RFC 8586).
@@ -173,9 +175,9 @@ impl CallLimits {
 
 impl Account {
     /// Opens the account of a job.
-    pub fn new(job: JobId, limits: CallLimits, trail: Option<HeaderValue>) -> Account {
+    pub fn new(job: JobId, usage: Arc<Usage>, limits: CallLimits, trail: Option<HeaderValue>) -> Account {
         let places = Arc::new(Semaphore::new(limits.at_once));
-        Account { job, limits, trail, places, made: AtomicUsize::new(0) }
+        Account { job, usage, limits, trail, places, made: AtomicUsize::new(0) }
     }
 
     /// Takes one call off the account.
@@ -313,7 +315,8 @@ mod tests {
 
     #[test]
     fn the_last_call_that_is_allowed_is_made_and_no_more() {
-        let account = Account::new(JobId(1), CallLimits { calls: 2, ..CallLimits::DEFAULT }, None);
+        let account =
+            Account::new(JobId(1), Arc::default(), CallLimits { calls: 2, ..CallLimits::DEFAULT }, None);
 
         let outcomes = [account.charge(), account.charge(), account.charge()];
 

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::job::outbound::{Account, Call, CallError, CallLimits, Patience};
-use crate::job::{Job, JobId, Outbound};
+use crate::job::{Job, JobId, Outbound, Usage};
 
 /// Bytes of one set of fields that a component makes, as wasmtime counts them. Its default is 128 KiB;
 /// with the handles a job may hold, this bounds what they take of the host.
@@ -40,6 +40,7 @@ struct Hooks {
 struct Asker {
     outbound: Arc<dyn Outbound>,
     job: JobId,
+    usage: Arc<Usage>,
     limits: CallLimits,
     trail: Option<HeaderValue>,
     /// Opened by the first call: most jobs make none.
@@ -92,6 +93,7 @@ impl Http {
         let asker = Asker {
             outbound: outbound.clone(),
             job: job.id,
+            usage: job.usage.clone(),
             limits: job.entry.limits.outbound,
             trail: job.trail.clone(),
             account: None,
@@ -133,8 +135,9 @@ impl WasiHttpHooks for Hooks {
         let Some(asker) = &mut self.asker else {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
-        let Asker { outbound, job, limits, trail, account } = asker;
-        let account = account.get_or_insert_with(|| Arc::new(Account::new(*job, *limits, trail.clone())));
+        let Asker { outbound, job, usage, limits, trail, account } = asker;
+        let open = || Arc::new(Account::new(*job, usage.clone(), *limits, trail.clone()));
+        let account = account.get_or_insert_with(open);
         let options = options.unwrap_or_default();
         let call = Call {
             request: request.map(|body| body.map_err(|_| CallError::Abandoned).boxed_unsync()),

@@ -7,6 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::charge::{Charged, Payer};
 use super::exchange::{self, AtHome, Bounds, Exchange};
 use super::kept::Kept;
 use super::notice::Notices;
@@ -165,6 +166,8 @@ struct Admitted {
 impl Outbound for Caller {
     fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling {
         let home = self.home.clone();
+        let payer = Payer::default();
+        payer.becomes(Some(account.usage.clone()));
         let work = async move {
             // From here on, so that what is dropped before its end is counted, too.
             let counted = exchange::Counted::new(self.clone());
@@ -184,7 +187,8 @@ impl Outbound for Caller {
                     body: limits.body,
                 };
                 let trail = account.trail.as_ref();
-                let exchange = Exchange { origin: &origin, kept: &self.kept, trail, bounds };
+                let exchange =
+                    Exchange { origin: &origin, kept: &self.kept, trail, usage: &account.usage, bounds };
                 let dial = self.dial(&account, &origin, patience, deadline);
                 exchange.run(dial, call.request, place).await
             };
@@ -197,7 +201,8 @@ impl Outbound for Caller {
             }
         };
         match home {
-            Some(home) => Box::pin(AtHome::new(home.spawn(work))),
+            Some(home) => Box::pin(AtHome::new(home.spawn(Charged::new(payer, work)))),
+            // Polled by the job, which pays for its own polls.
             None => Box::pin(work),
         }
     }

@@ -19,6 +19,7 @@ use super::kept::{Kept, Link};
 use super::received::{Received, Then};
 use super::{sound, trail};
 use crate::budget::Portion;
+use crate::job::Usage;
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::{Channel, Origin};
 
@@ -52,6 +53,8 @@ pub(super) struct Exchange<'a> {
     pub(super) origin: &'a Origin,
     pub(super) kept: &'a Kept,
     pub(super) trail: Option<&'a HeaderValue>,
+    /// Pays for what is computed.
+    pub(super) usage: &'a Arc<Usage>,
     pub(super) bounds: Bounds,
 }
 
@@ -111,7 +114,7 @@ impl Exchange<'_> {
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {
         let mut request = self.prepare(request);
-        if let Some(mut link) = self.kept.take(self.origin).await {
+        if let Some(mut link) = self.kept.take(self.origin, self.usage).await {
             let again = repeatable(&request);
             let Unanswered { why, unsent } = match self.send(&mut link, request).await {
                 Ok(response) => return self.receive(response, link, place),
@@ -123,7 +126,7 @@ impl Exchange<'_> {
                 (None, _) => return Err(why),
             };
         }
-        let mut link = Link::open(dial.await?).await.map_err(|error| blame(&error))?;
+        let mut link = Link::open(dial.await?, self.usage).await.map_err(|error| blame(&error))?;
         let response = self.send(&mut link, request).await.map_err(|unanswered| unanswered.why)?;
         self.receive(response, link, place)
     }

@@ -2,14 +2,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures_util::FutureExt as _;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
+use super::charge::{Charged, Payer};
 use super::sound::{Due, Heads};
 use crate::budget::Portion;
+use crate::job::Usage;
 use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
 
@@ -35,6 +38,7 @@ pub(super) struct Link {
     /// Whether nothing that came over it leaves open what comes next.
     sound: bool,
     opened: Instant,
+    payer: Payer,
     /// The socket's part of the file descriptors that all jobs share.
     _descriptor: Portion,
     _driver: Driver,
@@ -70,20 +74,25 @@ impl Link {
     ///
     /// # Errors
     /// It is closed already.
-    pub(super) async fn open((channel, descriptor): (Channel, Portion)) -> hyper::Result<Link> {
+    pub(super) async fn open(
+        (channel, descriptor): (Channel, Portion),
+        usage: &Arc<Usage>,
+    ) -> hyper::Result<Link> {
         let (heads, due) = Heads::of(channel);
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD).max_buf_size(HEAD);
         let (sender, connection) = builder.handshake(TokioIo::new(heads)).await?;
-        let driver = Driver(tokio::spawn(async move {
-            // What breaks is told by the request or the body that breaks with it.
-            let _told = connection.await;
-        }));
+        let payer = Payer::default();
+        payer.becomes(Some(usage.clone()));
+        // What breaks is told by the request or the body that breaks with it.
+        let driving = Charged::new(payer.clone(), connection.map(drop));
+        let driver = Driver(tokio::spawn(driving));
         Ok(Link {
             sender,
             due,
             sound: true,
             opened: Instant::now(),
+            payer,
             _descriptor: descriptor,
             _driver: driver,
         })
@@ -105,10 +114,11 @@ impl Kept {
         Kept { lot: Arc::default(), home }
     }
 
-    /// Takes the connection to a server that has waited least, if one is there and still open.
-    pub(super) async fn take(&self, origin: &Origin) -> Option<Link> {
+    /// Takes the connection to a server that has waited least, if one is there and still open. This job pays for it.
+    pub(super) async fn take(&self, origin: &Origin, usage: &Arc<Usage>) -> Option<Link> {
         loop {
             let mut link = self.pop(origin)?;
+            link.payer.becomes(Some(usage.clone()));
             // It may have ended its last call this moment, or have been closed by the server.
             if let Ok(Ok(())) = timeout(TURN, link.sender.ready()).await {
                 return Some(link);
@@ -136,6 +146,7 @@ impl Kept {
         if !link.sound || link.opened.elapsed() > AGE || link.sender.is_closed() {
             return;
         }
+        link.payer.becomes(None);
         let since = Instant::now();
         let mut lot = lock(&self.lot);
         let surplus = (lot.waiting.len() >= MOST).then(|| lot.waiting.remove(0));

@@ -1,6 +1,7 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that no other handler has.
 
 mod caller;
+mod charge;
 mod exchange;
 mod kept;
 mod notice;

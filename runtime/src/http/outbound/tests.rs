@@ -41,7 +41,15 @@ fn served<T: Send + 'static>(
 
 /// Makes a call and reads its answer.
 async fn ask(caller: &Arc<Caller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
-    let account = Arc::new(Account::new(JobId(1), CallLimits::DEFAULT, None));
+    let account = Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
+    ask_for(account, caller, request).await
+}
+
+async fn ask_for(
+    account: Arc<Account>,
+    caller: &Arc<Caller>,
+    request: Request<CallBody>,
+) -> Result<Bytes, CallError> {
     let answer = caller.clone().send(account, Call { request, patience: Patience::default() }).await?;
     Ok(answer.into_body().collect().await?.to_bytes())
 }
@@ -123,4 +131,28 @@ async fn a_call_that_cannot_be_made_twice_breaks_off_with_a_connection_that_is_r
     let listener = server.join().unwrap();
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody else has come");
+}
+
+#[tokio::test]
+async fn a_job_pays_for_what_its_connection_computes_and_for_no_other() {
+    const BODY: usize = 8 << 20;
+    let (caller, url, server) = served(|listener| {
+        let (mut stream, _) = listener.accept().unwrap();
+        for body in [BODY, 2] {
+            up_to(&mut stream, b"\r\n\r\n");
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n").unwrap();
+            stream.write_all(&vec![b'x'; body]).unwrap();
+        }
+    });
+    let get = || Request::get(&url).body(empty()).unwrap();
+    let account = || Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
+    let (large, small) = (account(), account());
+
+    assert_eq!(ask_for(large.clone(), &caller, get()).await.unwrap().len(), BODY);
+    assert_eq!(ask_for(small.clone(), &caller, get()).await.unwrap().len(), 2);
+
+    let (large, small) = (large.usage.cpu(), small.usage.cpu());
+    // 8 MiB are hundreds of reads.
+    assert!(large > std::time::Duration::from_micros(500) && large > small, "{large:?} {small:?}");
+    server.join().unwrap();
 }

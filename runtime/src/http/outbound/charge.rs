@@ -1,0 +1,76 @@
+//! The time on a processor that calls to other servers take: that of the job that makes them.
+//!
+//! Handshakes, encryption and HTTP are done by tasks of the daemon's own, on its workers. What a job has computed by
+//! others is its own time all the same: a server that it asks may send without end.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::job::Usage;
+
+/// The job that pays for a connection; none while no call uses it. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Payer(Arc<Mutex<Option<Arc<Usage>>>>);
+
+/// Work that a job pays for.
+pub(super) struct Charged<F> {
+    work: Pin<Box<F>>,
+    payer: Payer,
+}
+
+impl Payer {
+    /// Has a job pay from now on, or nobody.
+    pub(super) fn becomes(&self, usage: Option<Arc<Usage>>) {
+        *self.lock() = usage;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Usage>>> {
+        // Whole after every statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<F: Future> Charged<F> {
+    pub(super) fn new(payer: Payer, work: F) -> Charged<F> {
+        Charged { work: Box::pin(work), payer }
+    }
+}
+
+impl<F: Future> Future for Charged<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // The wall clock costs nothing to read, and what is polled is over in a moment.
+        let start = Instant::now();
+        let outcome = self.work.as_mut().poll(context);
+        if let Some(usage) = &*self.payer.lock() {
+            usage.spend(start.elapsed());
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_pays_while_its_call_uses_a_connection() {
+        const WORK: Duration = Duration::from_millis(5);
+        let (usage, payer) = (Arc::new(Usage::default()), Payer::default());
+        let work = || Charged::new(payer.clone(), async { std::thread::park_timeout(WORK) });
+
+        work().await;
+        assert_eq!(usage.cpu(), Duration::ZERO);
+        payer.becomes(Some(usage.clone()));
+        work().await;
+        payer.becomes(None);
+        work().await;
+
+        assert!(usage.cpu() >= WORK && usage.cpu() < 2 * WORK, "{:?}", usage.cpu());
+    }
+}
