@@ -6,8 +6,10 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::Stream;
+use tracing::warn;
 
 use super::{Entry, Env, Fault, Input, Job, JobId, Owner, Status};
+use crate::budget::Portion;
 
 /// Takes what is kept of jobs that have failed.
 ///
@@ -18,6 +20,10 @@ pub trait Recorder: Send + Sync + 'static {
 
     /// Says whether what a job reads is kept with it.
     fn keeps_stdin(&self) -> bool;
+
+    /// Returns a portion, of nothing yet, of what is kept of running jobs of all handlers, in units of [`Read::UNIT`]
+    /// bytes.
+    fn room(&self) -> Portion;
 }
 
 /// A job that has failed: what it was given, and how it ended.
@@ -51,6 +57,11 @@ pub struct Read {
     pub truncated: bool,
 }
 
+impl Read {
+    /// Bytes of a unit of what is kept of all running jobs.
+    pub const UNIT: usize = 64 << 10;
+}
+
 /// How a job ended that failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
@@ -72,6 +83,10 @@ struct State {
     recorder: Arc<dyn Recorder>,
     given: Option<Given>,
     read: Read,
+    /// What it takes of what is kept of all running jobs; `None` until it has read something.
+    room: Option<Portion>,
+    /// Whether more would be kept, but for the other jobs.
+    is_crowded: bool,
 }
 
 /// What a job was given; gone once it is recorded.
@@ -91,7 +106,13 @@ const STDIN: usize = 1 << 20;
 impl Capture {
     /// Makes one that holds nothing yet.
     pub fn new(recorder: Arc<dyn Recorder>) -> Capture {
-        Capture(Arc::new(Mutex::new(State { recorder, given: None, read: Read::default() })))
+        Capture(Arc::new(Mutex::new(State {
+            recorder,
+            given: None,
+            read: Read::default(),
+            room: None,
+            is_crowded: false,
+        })))
     }
 
     /// Copies what a job is given, and from now on what it reads.
@@ -121,9 +142,17 @@ impl Capture {
         let mut state = self.lock();
         let Some(given) = state.given.take_if(|_| own) else { return };
         let (recorder, stdin) = (state.recorder.clone(), std::mem::take(&mut state.read));
+        // What waits to be written has a bound of its own.
+        let (_room, is_crowded) = (state.room.take(), state.is_crowded);
         drop(state);
         let stdin = recorder.keeps_stdin().then_some(stdin);
         let Given { id, entry, args, env, last_words, usage, start } = given;
+        if is_crowded {
+            let (name, bytes) = (&entry.name, stdin.as_ref().map_or(0, |stdin| stdin.bytes.len()));
+            warn!(
+                "[{id}] {name}: of what it has read, {bytes} bytes are recorded: the running jobs of all handlers have read as much as is kept of them"
+            );
+        }
         let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), last_words.text());
         recorder.keep(Incident { id, entry, args, env, stdin, end: End::of(fault), stderr, time, cpu });
     }
@@ -141,6 +170,27 @@ impl End {
     }
 }
 
+impl State {
+    /// Keeps what a job has read, as far as there is room.
+    fn keep(&mut self, chunk: &[u8]) {
+        let State { recorder, read, room, .. } = self;
+        let room = room.get_or_insert_with(|| recorder.room());
+        let before = read.bytes.len();
+        let wanted = (before + chunk.len()).min(STDIN);
+        let more = wanted.div_ceil(Read::UNIT).saturating_sub(room.units());
+        if !read.truncated && !room.grow(more) {
+            self.is_crowded = true;
+        }
+        // Once something is left out, what comes behind it is no beginning any more.
+        let end = if read.truncated { before } else { wanted.min(room.units() * Read::UNIT) };
+        if end > read.bytes.capacity() {
+            read.bytes.reserve_exact(room.units() * Read::UNIT - before);
+        }
+        read.bytes.extend_from_slice(&chunk[..end - before]);
+        read.truncated |= end - before < chunk.len();
+    }
+}
+
 /// An input whose beginning is kept as it is read.
 struct Tee {
     input: Input,
@@ -154,15 +204,68 @@ impl Stream for Tee {
         match ready!(self.input.poll_filled(context)) {
             Ok(true) => {
                 let chunk = self.input.take(usize::MAX);
-                let mut state = self.capture.lock();
-                let room = STDIN.saturating_sub(state.read.bytes.len()).min(chunk.len());
-                state.read.bytes.extend_from_slice(&chunk[..room]);
-                state.read.truncated |= room < chunk.len();
-                drop(state);
+                self.capture.lock().keep(&chunk);
                 Poll::Ready(Some(Ok(chunk)))
             }
             Ok(false) => Poll::Ready(None),
             Err(fault) => Poll::Ready(Some(Err(fault))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::{Budget, Holder};
+
+    struct Keeps(Arc<Budget>, Arc<Holder>);
+
+    impl Recorder for Keeps {
+        fn keep(&self, _incident: Incident) {}
+
+        fn keeps_stdin(&self) -> bool {
+            true
+        }
+
+        fn room(&self) -> Portion {
+            self.0.nothing(&self.1)
+        }
+    }
+
+    #[test]
+    fn what_is_kept_of_all_running_jobs_is_bounded_and_given_back() {
+        // Of which one handler has fourteen at most.
+        let budget = Budget::new(16);
+        let keeps = Arc::new(Keeps(budget.clone(), Arc::default()));
+        let jobs: Vec<Capture> = (0..4).map(|_| Capture::new(keeps.clone())).collect();
+
+        for job in &jobs {
+            (0..5).for_each(|_| job.lock().keep(&[b'x'; Read::UNIT]));
+            job.lock().keep(b"more");
+        }
+
+        let kept = |job: &Capture| {
+            let state = job.lock();
+            (state.read.bytes.len() / Read::UNIT, state.read.truncated, state.is_crowded)
+        };
+        // Six units each; the last has none.
+        assert_eq!(kept(&jobs[0]), (5, false, false));
+        assert_eq!(kept(&jobs[2]), (2, true, true));
+        assert_eq!(kept(&jobs[3]), (0, true, true));
+        let held: usize = jobs.iter().map(|job| job.lock().read.bytes.capacity()).sum();
+        assert_eq!((held / Read::UNIT, budget.used()), (14, 14));
+        drop(jobs);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn the_first_mebibyte_of_what_a_job_reads_is_kept() {
+        let keeps = Keeps(Budget::boundless(), Arc::default());
+        let job = Capture::new(Arc::new(keeps));
+
+        (0..20).for_each(|_| job.lock().keep(&[b'x'; 60_000]));
+
+        let state = job.lock();
+        assert_eq!((state.read.bytes.len(), state.read.truncated, state.is_crowded), (STDIN, true, false));
     }
 }

@@ -16,7 +16,8 @@ use tracing::{info, warn};
 
 use super::bundle::Bundle;
 use super::mask::Masked;
-use crate::job::{Incident, JobId, Recorder};
+use crate::budget::{Budget, Holder, Portion};
+use crate::job::{Incident, JobId, Read, Recorder};
 use crate::observe::log;
 use crate::observe::writes::RECORD;
 use crate::wasm::cache;
@@ -36,9 +37,14 @@ const SHARE: usize = 4;
 /// What is behind the names of the files.
 const SUFFIX: &str = ".failure.json";
 
+/// Bytes that running jobs have read and that are kept in case they fail.
+const KEPT: usize = 32 << 20;
+
 /// Where failed jobs are kept. Dropping it ends its thread, once all is written.
 pub struct Store {
     writer: SyncSender<(Incident, Arc<Origin>)>,
+    /// What is kept of running jobs, in units of [`Read::UNIT`] bytes.
+    kept: Arc<Budget>,
 }
 
 /// Keeps the failed jobs of one handler.
@@ -46,6 +52,8 @@ pub struct Keeper {
     store: Arc<Store>,
     origin: Arc<Origin>,
     keeps_stdin: bool,
+    /// The handler's part of what is kept of running jobs.
+    holder: Arc<Holder>,
 }
 
 /// What is written of a handler that its jobs do not know.
@@ -81,7 +89,7 @@ impl Store {
         let (writer, incidents) = sync_channel(WAITING);
         let work = move || shelf.fill(&incidents);
         std::thread::Builder::new().name("recorder".to_owned()).spawn(work)?;
-        Ok(Arc::new(Store { writer }))
+        Ok(Arc::new(Store { writer, kept: Budget::new(KEPT / Read::UNIT) }))
     }
 }
 
@@ -100,7 +108,7 @@ impl Keeper {
         // Whole, since a file is read from wherever somebody stands.
         let module = std::path::absolute(&module).unwrap_or(module);
         let origin = Origin { module, digest, masked, waiting: AtomicUsize::new(0) };
-        Keeper { store, origin: Arc::new(origin), keeps_stdin: true }
+        Keeper { store, origin: Arc::new(origin), keeps_stdin: true, holder: Arc::default() }
     }
 
     /// Leaves out what its jobs read: a body may hold what is nobody's to keep.
@@ -112,6 +120,10 @@ impl Keeper {
 impl Recorder for Keeper {
     fn keeps_stdin(&self) -> bool {
         self.keeps_stdin
+    }
+
+    fn room(&self) -> Portion {
+        self.store.kept.nothing(&self.holder)
     }
 
     fn keep(&self, incident: Incident) {
