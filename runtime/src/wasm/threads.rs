@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
 use std::time::Duration;
 
@@ -16,11 +16,19 @@ use tokio::time::sleep;
 
 use super::charged::{self, Charged};
 use super::files::Mounted;
+use crate::budget::{Budget, Holder, Portion};
 use crate::confine::Ground;
 use crate::job::{Fault, Usage};
 
 /// How long threads wait for the next job before they end.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Threads of all handlers: each takes 2 MiB of address space, and some 30 KiB of memory. A handler that finds none left
+/// has two of its own beyond them.
+const ALL: usize = 512;
+
+/// What is left of them.
+static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
 
 /// The threads of one handler. Its first job starts them, and they end when none has come for a while: a
 /// handler that does nothing holds no thread, and none of the four descriptors of a runtime.
@@ -31,8 +39,11 @@ struct Shared {
     ground: Option<Arc<Ground>>,
     /// What the threads work on.
     mounted: Arc<Mounted>,
-    /// Operations at once.
+    /// Operations at once, as far as there are threads for them.
     most: usize,
+    budget: Arc<Budget>,
+    /// The handler's part of the threads.
+    holder: Arc<Holder>,
     patience: Duration,
     /// `None`: there are none now.
     pool: ArcSwapOption<Pool>,
@@ -46,6 +57,8 @@ struct Pool {
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
     handle: Handle,
+    /// Operations at once.
+    most: usize,
     refused: Arc<Refused>,
 }
 
@@ -63,10 +76,11 @@ pub(super) struct Lease(Arc<Pool>);
 impl Threads {
     /// Starts none yet. They will be confined to `ground`, and do `most` operations at once.
     pub(super) fn new(ground: Option<Ground>, mounted: Arc<Mounted>, most: usize) -> Threads {
-        Threads::with_patience(ground, mounted, most, PATIENCE)
+        Threads::within(LEFT.clone(), ground, mounted, most, PATIENCE)
     }
 
-    fn with_patience(
+    fn within(
+        budget: Arc<Budget>,
         ground: Option<Ground>,
         mounted: Arc<Mounted>,
         most: usize,
@@ -77,6 +91,8 @@ impl Threads {
             ground,
             mounted,
             most,
+            budget,
+            holder: Arc::default(),
             patience,
             pool,
             starting: Mutex::default(),
@@ -109,7 +125,21 @@ impl Threads {
 impl Shared {
     /// Returns the threads there are, unless they are to be replaced.
     fn serving(&self) -> Option<Arc<Pool>> {
-        self.pool.load_full().filter(|pool| pool.refused.why.get().is_none())
+        let is_replaced = |pool: &Arc<Pool>| pool.refused.why.get().is_some() || self.has_more_than(pool);
+        self.pool.load_full().filter(|pool| !is_replaced(pool))
+    }
+
+    /// Takes as many threads as the handler may have, or half as many, and so on while there are too few, one of them
+    /// for timers; says how many operations that are at once.
+    fn take(&self) -> (usize, Portion) {
+        let halves = std::iter::successors(Some(self.most), |most| Some(most / 2).filter(|most| *most > 0));
+        let taken = |most| Some((most, self.budget.try_take(&self.holder, most + 1)?));
+        halves.into_iter().find_map(taken).unwrap_or_else(|| (1, self.budget.nothing(&self.holder)))
+    }
+
+    /// Reports whether threads that are fewer than the handler may have could be more by now.
+    fn has_more_than(&self, pool: &Pool) -> bool {
+        pool.most < self.most && self.budget.try_take(&self.holder, self.most + 1).is_some()
     }
 }
 
@@ -181,12 +211,13 @@ impl Refused {
 impl Pool {
     fn new(shared: &Shared) -> anyhow::Result<Pool> {
         let (ground, mounted) = (shared.ground.clone(), shared.mounted.clone());
+        let (most, counted) = shared.take();
         let refused = Arc::<Refused>::default();
         let noted = refused.clone();
         let start = move || {
             // The threads keep it: one that hangs may change files after its job and its handler are gone, and
-            // these mounts count as written to for so long.
-            let _kept = &mounted;
+            // these mounts count as written to for so long, and the threads as there.
+            let _kept = (&mounted, &counted);
             // It was tried before, so this is for want of memory.
             if let Some(Err(refusal)) = ground.as_deref().map(Ground::confine) {
                 noted.note(&refusal);
@@ -199,14 +230,14 @@ impl Pool {
         let runtime = Builder::new_multi_thread()
             // For the timers and sockets of jobs, which nobody else would look at.
             .worker_threads(1)
-            .max_blocking_threads(shared.most)
+            .max_blocking_threads(most)
             .thread_name("files")
             .on_thread_start(start)
             .enable_all()
             .build()
             .context("start a thread for files")?;
         let handle = runtime.handle().clone();
-        Ok(Pool { runtime: Some(runtime), handle, refused })
+        Ok(Pool { runtime: Some(runtime), handle, most, refused })
     }
 }
 
@@ -244,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn threads_end_when_no_job_has_them_and_start_again_with_the_next() {
-        let threads = Threads::with_patience(None, nothing(), 2, Duration::from_millis(10));
+        let threads = Threads::within(Budget::boundless(), None, nothing(), 2, Duration::from_millis(10));
         assert!(threads.0.pool.load().is_none(), "none before the first job");
 
         for _ in 0..3 {
@@ -256,9 +287,39 @@ mod tests {
         }
     }
 
+    /// Waits until so many units are in use.
+    async fn become_used(budget: &Budget, used: usize) {
+        let looking = async {
+            while budget.used() != used {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), looking).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn handlers_share_the_threads_there_are_and_have_more_when_others_have_ended() {
+        let budget = Budget::new(80);
+        let handler = |patience| Threads::within(budget.clone(), None, nothing(), 64, patience);
+        let (first, second, third) =
+            (handler(Duration::from_millis(10)), handler(PATIENCE), handler(PATIENCE));
+        let lease = first.lease().unwrap();
+
+        // Of 70 that are not kept, and of the two kept ones of a handler that has few.
+        let (fewer, none) = (second.lease().unwrap(), third.lease().unwrap());
+
+        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.most), [64, 4, 1]);
+        assert_eq!(budget.used(), 65 + 5 + 2);
+        drop(lease);
+        become_used(&budget, 5 + 2).await;
+        assert_eq!(third.lease().unwrap().0.most, 64);
+        drop(none);
+        become_used(&budget, 5 + 65).await;
+    }
+
     #[tokio::test]
     async fn a_job_that_runs_keeps_its_threads() {
-        let threads = Threads::with_patience(None, nothing(), 2, Duration::from_millis(1));
+        let threads = Threads::within(Budget::boundless(), None, nothing(), 2, Duration::from_millis(1));
         let lease = threads.lease().unwrap();
 
         // Several times as long as idle ones wait.
@@ -289,7 +350,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::new(dir.path(), Reach::Write);
         let Ok(ground) = Ground::new(&[place], &Untrusted::default()) else { return };
-        let threads = Threads::with_patience(Some(ground), nothing(), 2, Duration::from_millis(10));
+        let threads =
+            Threads::within(Budget::boundless(), Some(ground), nothing(), 2, Duration::from_millis(10));
         let mark = dir.path().join("mark");
         let job = || {
             let (mark, lease) = (mark.clone(), threads.lease().unwrap());
