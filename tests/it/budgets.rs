@@ -204,6 +204,49 @@ fn a_guest_that_exits_for_want_of_shared_memory_did_not_fail() {
     assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("memory_total")));
 }
 
+/// A program that calls itself so often, and sleeps where it is deepest.
+fn recurses(depth: u32) -> Vec<u8> {
+    let code = format!(
+        "(i32.store (i32.const 200) (i32.add (i32.load (i32.const 200)) (i32.const 1)))
+         (if (i32.lt_u (i32.load (i32.const 200)) (i32.const {depth})) (then (call $main) (return)))"
+    );
+    Program::new()
+        .code(&code)
+        .sleep(Duration::from_millis(300))
+        .say("Content-Type: text/plain\n\nback\n")
+        .wasm()
+}
+
+/// Sums up what is resident of the places of 1 MiB, which are the stacks of guests, in KiB.
+fn resident_stacks(daemon: &Daemon) -> u64 {
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", daemon.pid())).unwrap();
+    let mut lines = maps.lines();
+    let mut value = |name: &str| {
+        let line = lines.find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let maps = std::iter::from_fn(|| Some((value("Size:")?, value("Rss:")?)));
+    maps.filter(|(size, _)| *size == 1024).map(|(_, resident)| resident).sum()
+}
+
+#[test]
+fn stacks_that_were_deep_are_given_back_where_memory_is_short() {
+    const JOBS: usize = 64;
+    let resident = |total: &str| {
+        let daemon =
+            operated(&format!("[limits]\ntotal_memory = \"{total}\"\n[hardening]\nprivileges = false\n"))
+                .handler("deep", "", &recurses(7000))
+                .start();
+        let answers = ask(&daemon, "/deep", JOBS);
+        answers.into_iter().for_each(|mut client| assert_eq!(client.response().text(), "back\n"));
+        resident_stacks(&daemon)
+    };
+
+    // 21 MiB, and the tops of them.
+    let (plenty, little) = (resident("16GiB"), resident("64MiB"));
+    assert!(plenty > 10 << 10 && little < 5 << 10, "{plenty} KiB, {little} KiB");
+}
+
 #[test]
 fn what_a_configuration_asks_for_beyond_what_there_is_is_told_before_it_is_missed() {
     let setup = operated("[limits]\ntotal_memory = \"1GiB\"\n").handler("one", "", &hello());

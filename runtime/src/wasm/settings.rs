@@ -74,6 +74,9 @@ impl Room {
     }
 }
 
+/// Bytes of stack that a guest may use.
+const DEPTH: usize = 512 << 10;
+
 /// The settings that all engines for a target share, and so all that machine code depends on.
 pub(super) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
     let details = match stacks {
@@ -84,7 +87,7 @@ pub(super) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
     config
         .epoch_interruption(true)
         // Half of the fiber is left for host frames: an overflow there would abort the process.
-        .max_wasm_stack(512 << 10)
+        .max_wasm_stack(DEPTH)
         .async_stack_size(1 << 20)
         .memory_init_cow(true)
         // On by default: it gives each store the tables of the async component model, which most
@@ -128,6 +131,22 @@ pub(super) struct Parts {
 
 pub(super) const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
 
+/// A pool that is to be.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    config: PoolingAllocationConfig,
+    stacks: IdleStacks,
+}
+
+/// What becomes of a stack when its job has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum IdleStacks {
+    /// It stays as it is.
+    Kept,
+    /// It is dropped, but for its top.
+    Dropped,
+}
+
 /// What of a guest's memory a pool resets for the next guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resetting {
@@ -151,20 +170,21 @@ pub enum Resetting {
 /// - Images that memories start with are mapped copy-on-write from files under seals: ours for modules,
 ///   wasmtime's for components. One of another module is unmapped before the slot is used.
 /// - Warm slots, and that a module gets its own again, save work alone: each was reset when it became one.
-/// - Stacks are not reset (`async_stack_zeroing`): wasm has no address for them, and compiled code reads
-///   of its frames what it wrote there.
+/// - Stacks need no reset: wasm has no address for them, and compiled code reads of its frames what it wrote there.
+///   What a deep recursion has touched would stay resident, though: see [`Pool::stacks`].
 /// - Instances are allocated and initialised for each job. There is no heap of the GC proposal
 ///   and there are no protection keys: both features are left out of wasmtime.
-pub(super) fn pool(Room { jobs, warm, .. }: Room) -> PoolingAllocationConfig {
+pub(super) fn pool(Room { jobs, warm, .. }: Room) -> Pool {
     // Enough for any table our limits allow and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
     // Pages below this stay mapped, so that a small guest faults no page in.
     const RESIDENT: usize = 2 << 20;
+    let mut pool = Pool { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
+    let stacks = pool.stacks(jobs, warm);
     // A slot's memory and its table each keep as much. Whole pages, as wasmtime counts them.
-    let resident = (warm / (jobs.max(1) as usize * 2)).min(RESIDENT) & !0xfff;
-    let mut pool = PoolingAllocationConfig::new();
+    let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 2)).min(RESIDENT) & !0xfff;
     // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
-    pool.total_stacks(jobs)
+    pool.config
         .total_memories((jobs * 2).max(COMPONENT.memories))
         .total_tables((jobs * 4).max(COMPONENT.tables))
         .total_core_instances((jobs * 8).max(COMPONENT.instances))
@@ -186,13 +206,29 @@ pub(super) fn pool(Room { jobs, warm, .. }: Room) -> PoolingAllocationConfig {
 }
 
 /// The pool for stores that have several calls under way.
-pub(super) fn concurrent_pool(room: Room) -> PoolingAllocationConfig {
+pub(super) fn concurrent_pool(room: Room) -> Pool {
     // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
     // and one that is kept for the next.
     const STACKS: u32 = 4;
     let mut pool = pool(room);
-    pool.total_stacks(room.jobs * STACKS);
+    pool.stacks(room.jobs * STACKS, room.warm);
     pool
+}
+
+impl Pool {
+    /// Sets how many stacks there are, and says how many bytes of them may stay resident between jobs: what they come
+    /// to if each was once as deep as a guest can make it, where that is no more than half of what may stay warm.
+    /// Elsewhere a stack is dropped after each job, but for its top: that costs a small job 2 us of the 20 that it
+    /// takes.
+    fn stacks(&mut self, stacks: u32, warm: usize) -> usize {
+        // As deep as jobs commonly are. Overwritten with zeros, which is cheaper than to be dropped.
+        const TOP: usize = 32 << 10;
+        let all = |each: usize| (stacks as usize).saturating_mul(each);
+        let is_little = all(DEPTH) <= warm / 2;
+        self.stacks = if is_little { IdleStacks::Kept } else { IdleStacks::Dropped };
+        self.config.total_stacks(stacks).async_stack_keep_resident(if is_little { 0 } else { TOP });
+        if is_little { all(DEPTH) } else { all(TOP).min(warm / 2) }
+    }
 }
 
 /// Makes an engine with a pool. Its pool scans for what guests wrote only where that finds what is not
@@ -200,10 +236,11 @@ pub(super) fn concurrent_pool(room: Room) -> PoolingAllocationConfig {
 ///
 /// # Errors
 /// The host refuses the address space.
-pub(super) fn pooled(config: &Config, mut pool: PoolingAllocationConfig) -> Result<(Engine, Resetting)> {
-    let engine = |pool: &PoolingAllocationConfig| {
-        let strategy = InstanceAllocationStrategy::Pooling(pool.clone());
-        Engine::new(config.clone().allocation_strategy(strategy))
+pub(super) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetting)> {
+    let engine = |pool: &Pool| {
+        let strategy = InstanceAllocationStrategy::Pooling(pool.config.clone());
+        let drops_stacks = pool.stacks == IdleStacks::Dropped;
+        Engine::new(config.clone().async_stack_zeroing(drops_stacks).allocation_strategy(strategy))
     };
     // It tries a scan as it is made, and nothing runs in it before it is known where that went.
     let scanning = engine(&pool)?;
@@ -211,7 +248,8 @@ pub(super) fn pooled(config: &Config, mut pool: PoolingAllocationConfig) -> Resu
         return Ok((scanning, Resetting::Written));
     }
     drop(scanning);
-    Ok((engine(pool.pagemap_scan(Enabled::No))?, Resetting::Whole))
+    pool.config.pagemap_scan(Enabled::No);
+    Ok((engine(&pool)?, Resetting::Whole))
 }
 
 /// Digests all that machine code for a target depends on besides its module: wasmtime and its settings,
@@ -293,8 +331,22 @@ mod tests {
         };
 
         assert_eq!(kept(usize::MAX), (2 << 20, 2 << 20));
-        assert_eq!(kept(32 << 20), (48 << 10, 48 << 10));
+        assert_eq!(kept(32 << 20), (32 << 10, 32 << 10));
         assert_eq!(kept(0), (0, 0));
+    }
+
+    #[test]
+    fn a_stack_that_was_deep_is_dropped_where_memory_is_short() {
+        let stacks = |warm| {
+            let mut pool = pool(Room { jobs: 320, memory: 1 << 20, warm });
+            (pool.stacks, pool.stacks(320, warm) >> 20)
+        };
+
+        // 320 of 512 KiB are 160 MiB.
+        assert_eq!(stacks(usize::MAX), (IdleStacks::Kept, 160));
+        assert_eq!(stacks(320 << 20), (IdleStacks::Kept, 160));
+        assert_eq!(stacks(319 << 20), (IdleStacks::Dropped, 10));
+        assert_eq!(stacks(0), (IdleStacks::Dropped, 0));
     }
 
     #[test]

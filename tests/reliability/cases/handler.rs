@@ -144,8 +144,11 @@ fn appetite() -> Vec<Case> {
         case(
             44,
             "recursion without end",
-            "502, and nothing else happens",
-            &["isolation::a_stack_without_end_ends_the_job_and_nothing_else"],
+            "502, and nothing else happens; a stack that was deep is given back where memory is short",
+            &[
+                "isolation::a_stack_without_end_ends_the_job_and_nothing_else",
+                "budgets::stacks_that_were_deep_are_given_back_where_memory_is_short",
+            ],
         ),
         case(
             45,
