@@ -165,7 +165,7 @@ pub enum Resetting {
 ///   zeros, and the rest is dropped (`MADV_DONTNEED`). Where the kernel refuses to drop it, a memory's slot is mapped
 ///   anew before its next use and a table is overwritten.
 /// - Which pages were written, the kernel says by a scan that wasmtime makes too narrow: see
-///   [`confine::mended`]. Only as much is scanned as a guest could reach; what it shrinks to is out of
+///   [`confine::mended`]; nor may it be told of another page than was written: see [`confine::unmerged`]. Only as much is scanned as a guest could reach; what it shrinks to is out of
 ///   reach again (`mprotect`) until it was reset and is grown into.
 /// - Images that memories start with are mapped copy-on-write from files under seals: ours for modules,
 ///   wasmtime's for components. One of another module is unmapped before the slot is used.
@@ -232,7 +232,7 @@ impl Pool {
 }
 
 /// Makes an engine with a pool. Its pool scans for what guests wrote only where that finds what is not
-/// present as well, and resets all of their memory elsewhere.
+/// present as well and no page is put in the place of another, and resets all of their memory elsewhere.
 ///
 /// # Errors
 /// The host refuses the address space.
@@ -244,7 +244,7 @@ pub(super) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetti
     };
     // It tries a scan as it is made, and nothing runs in it before it is known where that went.
     let scanning = engine(&pool)?;
-    if confine::mended() {
+    if confine::mended() && confine::unmerged() {
         return Ok((scanning, Resetting::Written));
     }
     drop(scanning);
