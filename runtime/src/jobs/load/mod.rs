@@ -69,7 +69,7 @@ struct Loaded {
     /// Its code, by the digest of the module.
     code: HashMap<Digest, Code>,
     /// Its handlers as they were configured.
-    handlers: Vec<HandlerConfig>,
+    handlers: HashMap<Name, HandlerConfig>,
     /// What was made of them.
     made: HashMap<Name, Made>,
 }
@@ -124,7 +124,7 @@ const AT_ONCE: usize = 4;
 
 impl Loaded {
     fn configured(&self, name: &Name) -> Option<&HandlerConfig> {
-        self.handlers.iter().find(|handler| handler.name == *name)
+        self.handlers.get(name)
     }
 }
 
@@ -172,6 +172,7 @@ impl Loader {
         let next = base.next(handlers, routes);
         let Config { cors, version_header, reason_header, handlers, .. } = config;
         let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
+        let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
         Ok(Candidate { catalog, loaded: Loaded { code: codes.compiled(), handlers, made } })
     }
 
@@ -229,7 +230,7 @@ impl Loader {
         let old = last.made.get(&config.name)?;
         // Where it stands in the file does not matter.
         let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
-        let before = last.handlers.iter().find(|handler| handler.name == config.name)?;
+        let before = last.configured(&config.name)?;
         let serving = base.handlers.get(&config.name)?;
         let same = old.digest == now.digest
             && settings(before) == settings(config)
