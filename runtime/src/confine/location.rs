@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, StatxFlags, fstatfs, openat, readlinkat, statx,
+};
 
 /// A place in a file system. A bind mount gives a directory a second path; both have the same location.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,21 +73,19 @@ impl Mounts {
         Ok((self.below(dir)?, self.locate(dir)?))
     }
 
-    /// Finds a procfs that is mounted at an open directory or below it, or in which the directory lies.
+    /// Finds a procfs that is mounted below an open directory, or the directory itself if it lies in one.
     ///
     /// # Errors
     /// There is no `/proc`.
-    pub(super) fn processes_in(&self, dir: impl AsFd) -> Result<Option<PathBuf>> {
-        let dir = shown(dir)?;
+    pub(super) fn processes_in(&self, dir: &impl AsFd) -> Result<Option<PathBuf>> {
+        let (shown, found) = (shown(dir)?, fstatfs(dir)?);
+        if found.f_type == PROC_SUPER_MAGIC {
+            return Ok(Some(shown));
+        }
         let mounts = self.now();
-        let inside = mounts.iter().filter(|mount| dir.starts_with(&mount.point));
-        // Of those that are mounted at one point, the last one is seen.
-        let innermost = inside.max_by_key(|mount| mount.point.as_os_str().len());
-        let mut shows = innermost
-            .into_iter()
-            .chain(mounts.iter().filter(|mount| mount.point.starts_with(&dir)))
-            .filter(|mount| mount.shows_processes);
-        Ok(shows.next().map(|mount| mount.point.clone()))
+        let mut below =
+            mounts.iter().filter(|mount| mount.shows_processes && mount.point.starts_with(&shown));
+        Ok(below.next().map(|mount| mount.point.clone()))
     }
 
     /// Lists what is mounted below a directory.
@@ -183,7 +183,7 @@ mod tests {
     fn a_procfs_is_found_in_and_below_a_directory() {
         let open = |path: &str| openat(CWD, path, OFlags::PATH, Mode::empty()).unwrap();
         let mounts = Mounts::read().unwrap();
-        let found = |path: &str| mounts.processes_in(open(path)).unwrap();
+        let found = |path: &str| mounts.processes_in(&open(path)).unwrap();
 
         for path in ["/", "/proc", "/proc/self", "/proc/sys/kernel"] {
             assert!(found(path).is_some_and(|point| point.starts_with("/proc")), "{path}");

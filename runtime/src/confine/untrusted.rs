@@ -148,8 +148,8 @@ impl Untrusted {
         };
         if let Some(processes) = mounts.processes_in(&dir)? {
             bail!(
-                "{} holds {}, in which are the memory and the environment of the daemon: mount the directories that the \
-                 handler needs, one by one",
+                "{} shows the processes of this host ({}), and with them the memory and the environment of the daemon: mount \
+                 the directories that the handler needs, one by one",
                 path.display(),
                 processes.display()
             );
