@@ -61,7 +61,7 @@ pub(super) fn install(
     match sandbox.allocation() {
         Allocation::Pooled(Resetting::Written) => {}
         Allocation::Pooled(Resetting::Whole) => info!(
-            "all memory of a job is reset after it, which costs more: the kernel does not say what was written (Linux 6.7 does)"
+            "all memory of a job is reset after it, which costs more: the kernel does not say what was written (Linux 6.7 does, without KSM)"
         ),
         Allocation::OnDemand(why) => {
             warn!(
@@ -69,13 +69,14 @@ pub(super) fn install(
             );
         }
     }
+    let allocation = sandbox.allocation().clone();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
     let status = TellStatus {
         engine: Arc::downgrade(engine),
         standing: standing.clone(),
         admin: operators.admin(),
         observe: operators.observe(),
-        allocation: sandbox.allocation().to_string(),
+        allocation: allocation.to_string(),
         started,
         memory: memory.to_string(),
     };
@@ -105,7 +106,7 @@ pub(super) fn install(
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_operators = operators.jobs(engine, server);
+    let serve_operators = operators.jobs(engine, server, &allocation);
     let plan = Plan {
         generations: generations.clone(),
         standing: standing.clone(),

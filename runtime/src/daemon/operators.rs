@@ -15,6 +15,7 @@ use crate::http::{Activity, Crowd, Observed, Places, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
+use crate::wasm::Allocation;
 
 /// How long the last answers may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -68,8 +69,17 @@ impl Operators {
     }
 
     /// Makes the jobs that serve, with their names. `asked` is the server that operators ask about.
-    pub(super) fn jobs(&self, engine: &Arc<Engine>, asked: &Server) -> [(&'static str, ServeApi); 2] {
-        let observed = || Observed { gate: asked.gate.clone(), clients: asked.connections.clone() };
+    pub(super) fn jobs(
+        &self,
+        engine: &Arc<Engine>,
+        asked: &Server,
+        allocation: &Allocation,
+    ) -> [(&'static str, ServeApi); 2] {
+        let observed = || Observed {
+            gate: asked.gate.clone(),
+            clients: asked.connections.clone(),
+            allocation: allocation.clone(),
+        };
         let job = |side: &Side, connections, purpose| {
             let server = Server {
                 engine: engine.clone(),

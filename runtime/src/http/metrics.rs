@@ -13,6 +13,7 @@ use crate::job::outbound::Outcome;
 use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
 use crate::observe::{log, resident, writes};
+use crate::wasm::Allocation;
 
 /// The text-based exposition format, version 0.0.4.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -216,6 +217,16 @@ pub(super) fn budgets(text: &mut String, Budgets { places: _, memory, descriptor
     }
 }
 
+/// Writes how the jobs of handlers get their memory.
+pub(super) fn sandbox(text: &mut String, allocation: &Allocation) {
+    let name = "portcullis_sandbox";
+    head(text, name, "gauge", "How jobs get their memory, and what of it is reset for the next one.");
+    for mode in Allocation::MODES {
+        let is_this = if mode == allocation.mode() { 1.0 } else { 0.0 };
+        line(text, name, &format!("{{memory=\"{mode}\"}}"), is_this);
+    }
+}
+
 /// Writes what there is of connections to the handlers.
 pub(super) fn connections(text: &mut String, crowd: &Crowd) {
     let Census { open, most, refused, made_room } = crowd.census();
@@ -315,6 +326,7 @@ mod tests {
     fn every_family_says_what_it_is_before_its_samples() {
         let mut text = text(&Engine::new(1), GateState::Open, &Refused::default());
         connections(&mut text, &Crowd::new(7, 2));
+        sandbox(&mut text, &Allocation::OnDemand("no room".to_owned()));
         process(&mut text, &Engine::new(1));
         let term = Term { file: "/a\"b".into(), until: 0 };
         encrypted(&mut text, &Handshakes::default(), &[term]);
@@ -329,6 +341,8 @@ mod tests {
         }
         assert!(text.contains("portcullis_gate{state=\"open\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_generation 0\n"), "{text}");
+        assert!(text.contains("portcullis_sandbox{memory=\"pooled\"} 0\n"), "{text}");
+        assert!(text.contains("portcullis_sandbox{memory=\"on_demand\"} 1\n"), "{text}");
         assert!(text.contains("portcullis_connections_limit 7\n"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
     }

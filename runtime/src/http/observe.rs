@@ -18,6 +18,7 @@ use super::unread::Unread;
 use super::{date, metrics, strict};
 use crate::catalog::ReasonHeader;
 use crate::net::{Gate, GateState};
+use crate::wasm::Allocation;
 
 /// What an operator asks about.
 pub struct Observed {
@@ -25,6 +26,8 @@ pub struct Observed {
     pub gate: Gate,
     /// The connections to them.
     pub clients: Arc<Crowd>,
+    /// How the jobs of handlers get their memory.
+    pub allocation: Allocation,
 }
 
 /// Answers a request on an address of `observe`. Whatever goes wrong becomes a response.
@@ -88,6 +91,7 @@ pub(super) fn metrics(server: &Server, settings: &Settings, observed: &Observed)
     let mut text = metrics::text(&server.engine, observed.gate.state(), &server.refused);
     metrics::connections(&mut text, &observed.clients);
     metrics::budgets(&mut text, server.engine.budgets());
+    metrics::sandbox(&mut text, &observed.allocation);
     metrics::process(&mut text, &server.engine);
     if let Some(tls) = &settings.tls {
         metrics::encrypted(&mut text, &server.handshakes, tls.terms());

@@ -267,12 +267,27 @@ impl Source {
     }
 }
 
+impl Allocation {
+    /// What a metric calls the ways.
+    pub const MODES: [&str; 3] = ["pooled", "pooled_reset_whole", "on_demand"];
+
+    /// Says which of [`Allocation::MODES`] it is.
+    pub fn mode(&self) -> &'static str {
+        let [written, whole, on_demand] = Allocation::MODES;
+        match self {
+            Allocation::Pooled(Resetting::Written) => written,
+            Allocation::Pooled(Resetting::Whole) => whole,
+            Allocation::OnDemand(_) => on_demand,
+        }
+    }
+}
+
 impl fmt::Display for Allocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Allocation::Pooled(Resetting::Written) => f.write_str("pooled"),
             Allocation::Pooled(Resetting::Whole) => f.write_str(
-                "pooled, all memory reset after each job (the kernel does not say what was written: Linux 6.7)",
+                "pooled, all memory reset after each job (the kernel does not say what was written: Linux 6.7, no KSM)",
             ),
             Allocation::OnDemand(why) => write!(f, "on demand ({why})"),
         }
