@@ -71,8 +71,7 @@ fn a_write_to_stdout_is_as_large_as_a_program_likes_and_takes_the_whole() {
             let told = stderr.trim().strip_prefix("told ").unwrap().parse::<usize>().unwrap();
             assert_eq!(written.len(), told, "{kind} {size}: what it was told is written arrives");
             assert!(*written == pattern(size)[..told], "{kind} {size}");
-            // The adapter of 0.2 that Rust brings may cut a write by itself.
-            assert!(told == size || (kind == KINDS[1] && told > 0), "{kind}: {told} of {size}");
+            assert_eq!(told, size, "{kind}");
         }
     }
 }

@@ -16,8 +16,13 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use crate::job::{Fault, Input, Output};
 
-/// The most a guest may write at once. It also sizes `write-zeroes` (GHSA-gqmc).
-const PERMIT: usize = 64 << 10;
+/// The most that is written at once, which is what one read of a request gives. It also bounds `write-zeroes` (GHSA-gqmc).
+const PIECE: usize = 1 << 20;
+
+/// What a component is permitted to write while there is room at all. The C library of wasm32-wasip2 cuts a
+/// write to what is permitted, and few programs look at the count of a blocking write: a pipe takes the whole.
+/// [`super::preview2`] waits for room between the pieces of a larger write.
+const PERMIT: usize = i32::MAX as usize;
 
 /// A job's stdin. Clones share it, as WASI demands of every handle to stdin.
 #[derive(Clone)]
@@ -159,6 +164,10 @@ impl OutputStream for Opened {
         self.0.check_write()
     }
 
+    fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
+        self.0.write_zeroes(count)
+    }
+
     async fn blocking_write_and_flush(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.blocking_write_and_flush(bytes).await
     }
@@ -218,10 +227,10 @@ impl Pollable for Stdout {
 
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Stdout {
-    /// Ends a guest that writes more than it was permitted: destinations take what there is no room for,
-    /// and would take all of it.
+    /// Ends a guest that writes where there is no room, or more than a piece: destinations take what there is
+    /// no room for, and would take all of it.
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        let permit = self.check_write()?;
+        let permit = self.check_write()?.min(PIECE);
         if bytes.len() > permit {
             return Err(StreamError::Trap(wasmtime::format_err!(
                 "wrote {} bytes to a stream that permits {permit}: ask `check-write` first",
@@ -231,13 +240,18 @@ impl OutputStream for Stdout {
         self.put(&bytes)
     }
 
+    fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
+        // What is more is refused as a write of so many bytes, and not made.
+        self.write(Bytes::from(vec![0; count.min(PIECE + 1)]))
+    }
+
     fn flush(&mut self) -> StreamResult<()> {
         Ok(())
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
         match self.output.poll_room(&mut Context::from_waker(std::task::Waker::noop())) {
-            Poll::Ready(room) => Ok(room.map_err(|error| self.gone.told(error))?.min(PERMIT)),
+            Poll::Ready(room) => room.map(|_| PERMIT).map_err(|error| self.gone.told(error)),
             Poll::Pending => Ok(0),
         }
     }
@@ -289,13 +303,16 @@ mod tests {
     use crate::job::pipe;
 
     #[test]
-    fn a_component_writes_what_it_was_permitted_and_no_byte_more() {
-        let (writer, _reader) = pipe(10);
+    fn a_component_writes_a_piece_where_there_is_room_and_no_byte_where_there_is_none() {
+        let (writer, _reader) = pipe(PIECE + 10);
         let mut stdout = Stdout::new(Output::to(vec![Arc::new(writer)]), u64::MAX, Gone::Closed);
 
-        assert_eq!(stdout.check_write().unwrap(), 10);
-        assert!(matches!(stdout.write(Bytes::from_static(&[0; 11])), Err(StreamError::Trap(_))));
-        stdout.write(Bytes::from_static(&[0; 10])).unwrap();
+        assert_eq!(stdout.check_write().unwrap(), PERMIT);
+        assert!(matches!(stdout.write(Bytes::from(vec![0; PIECE + 1])), Err(StreamError::Trap(_))));
+        assert!(matches!(stdout.write_zeroes(usize::MAX), Err(StreamError::Trap(_))));
+        stdout.write(Bytes::from(vec![0; PIECE])).unwrap();
+        stdout.write_zeroes(PIECE).unwrap();
+        assert_eq!(stdout.check_write().unwrap(), 0);
         assert!(matches!(stdout.write(Bytes::from_static(&[0])), Err(StreamError::Trap(_))));
     }
 
