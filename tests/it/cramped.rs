@@ -20,8 +20,10 @@ fn within(space: u64) -> Setup {
     let mut setup = Setup::new("reason_header = true\n");
     for module in KINDS {
         let bytes = fs::read(guests().join(format!("{module}.wasm"))).unwrap();
+        // A component streams by itself.
+        let streams = if module == "proxy" { "" } else { "body = \"stream\"\n" };
         setup = setup.file(&format!("{module}.wasm"), &bytes).add(&format!(
-            "[handler.{module}]\nmodule = \"{module}.wasm\"\n\
+            "[handler.{module}]\nmodule = \"{module}.wasm\"\n{streams}\
              [[route]]\nhost = \"{module}\"\npath = \"/{{verb}}\"\nhandler = \"{module}\"\n"
         ));
     }

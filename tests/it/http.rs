@@ -14,7 +14,7 @@ fn settings(settings: &str) -> Daemon {
     let hello = Program::new().say("Content-Type: text/plain\nContent-Length: 6\n\nhello\n");
     Setup::new(settings)
         .handler("hello", "", &hello.wasm())
-        .handler("echo", "", &Program::text().echo().wasm())
+        .handler("echo", "body = \"stream\"", &Program::text().echo().wasm())
         .handler("swallow", "", &Program::new().swallow().say("Content-Type: text/plain\n\nread\n").wasm())
         .handler("deaf", "", &Program::text().say("not asked\n").wasm())
         .add("[[route]]\npath = \"/read\"\nmethods = [\"GET\", \"HEAD\"]\nhandler = \"hello\"\n")

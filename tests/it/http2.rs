@@ -13,10 +13,10 @@ fn daemon(settings: &str) -> Daemon {
     let late = Program::text().say("begun\n").read_once().trap();
     Setup::new(settings)
         .handler("hello", "", &Program::text().say("hello\n").wasm())
-        .handler("echo", "", &Program::text().echo().wasm())
+        .handler("echo", "body = \"stream\"", &Program::text().echo().wasm())
         .handler("env", "", &Program::text().environment().wasm())
         .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
-        .handler("late", "", &late.wasm())
+        .handler("late", "body = \"stream\"", &late.wasm())
         .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
         .flag("-D")
         .start()

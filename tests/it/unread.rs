@@ -13,7 +13,7 @@ const TIME: Duration = Duration::from_secs(5);
 /// `/deaf` answers without a look at the body, `/sip` after a look at its beginning.
 fn daemon() -> Daemon {
     Setup::new("")
-        .handler("deaf", "", &Program::text().say("not asked\n").wasm())
+        .handler("deaf", "body = \"stream\"", &Program::text().say("not asked\n").wasm())
         .handler("sip", "", &Program::text().read_once().say("sipped\n").wasm())
         .start()
 }

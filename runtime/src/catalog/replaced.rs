@@ -67,7 +67,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Routes;
-    use crate::job::{Env, Handler, Job, Kind, Mapping, Run, Slots, Status};
+    use crate::job::{Conduct, Env, Handler, Job, Kind, Mapping, Run, Slots, Status};
 
     struct Nothing;
 
@@ -91,6 +91,7 @@ mod tests {
             slots: Slots::new(&limits),
             limits,
             mapping: Mapping::Cgi,
+            conduct: Conduct::default(),
             record: Arc::default(),
             recorder: None,
         })

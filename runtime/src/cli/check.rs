@@ -4,21 +4,22 @@ use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 
-use super::{complain, progress, say, serve};
+use super::{complain, kept, progress, say, serve};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed};
 use crate::daemon::{self, Lacking};
 use crate::jobs::{Loader, lines};
 use crate::net::Tls;
 use crate::observe::counted;
-use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
+use crate::wasm::{Room, Sandbox, Stacks, WasiHttp03};
 
 /// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
 ///
 /// All of them at once: a mistake in the configuration keeps neither certificates nor modules from
 /// being looked at. The directories and sockets are looked at as the user who asks: ask as the one who
 /// will serve. What only a start can tell is left: whether an address is free, whether a probe is
-/// answered. Nothing is made, and a daemon that runs does not notice.
+/// answered. A daemon that runs does not
+/// notice, and nothing is made but compiled modules, which the next start finds in the cache.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration.
@@ -47,8 +48,8 @@ pub(super) fn check(args: Args) -> Result<()> {
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
     let memory = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
     let room = Room::unserved(1, memory);
-    let sandbox =
-        Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::of(config.wasi_http_03))?;
+    let compilation = kept::of(&config, Stacks::of(config.source_lines));
+    let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
     let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
     let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
     let certificates = certificates.map(|warning| format!("tls: {warning}"));

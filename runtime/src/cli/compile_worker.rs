@@ -2,7 +2,9 @@
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
+use std::time::Duration;
 
+use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Addressing, Flavour, Stacks, Target, compile};
 
 /// What the daemon says of the code it wants.
@@ -17,6 +19,15 @@ pub(super) struct Args {
     /// The code compares each access with the end of its memory.
     #[arg(long = compile::COMPARED)]
     compared: bool,
+    /// Seconds of a processor that it may take.
+    #[arg(long = compile::CPU, value_name = "SECONDS", default_value_t = CompileLimits::default().cpu.as_secs())]
+    cpu: u64,
+    /// Bytes of address space that it may take.
+    #[arg(long = compile::MEMORY, value_name = "BYTES", default_value_t = CompileLimits::default().memory)]
+    memory: u64,
+    /// Bytes of the largest module.
+    #[arg(long = compile::MODULE, value_name = "BYTES", default_value_t = CompileLimits::default().module)]
+    module: u64,
 }
 
 /// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
@@ -26,7 +37,10 @@ pub(super) fn work(args: Args) -> ExitCode {
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is nothing for a terminal: this verb is for the daemon"))
     } else {
-        compile::work(Target { flavour, stacks: Stacks::of(args.lines), addressing })
+        let cpu = Duration::from_secs(args.cpu);
+        let limits =
+            CompileLimits { cpu, memory: args.memory, module: args.module, ..CompileLimits::default() };
+        compile::work(Target { flavour, stacks: Stacks::of(args.lines), addressing }, &limits)
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

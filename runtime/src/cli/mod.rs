@@ -7,6 +7,7 @@ mod compile_worker;
 mod curl;
 mod exec;
 mod explain;
+mod kept;
 mod logs;
 mod new;
 mod progress;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 
 use super::run::Terminal;
-use super::{complain, serve};
+use super::{complain, kept, serve};
 use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, Mount};
 use crate::confine::{Untrusted, Writable};
@@ -18,7 +18,8 @@ use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
 use crate::jobs::Loader;
 use crate::record::{self, Bundle, Outcome};
-use crate::wasm::{Compilation, Room, Sandbox, Source, Stacks, WasiHttp03};
+use crate::wasm::compile::CompileLimits;
+use crate::wasm::{Room, Sandbox, Source, Stacks, WasiHttp03};
 
 /// Runs a failed job again, as its record says, and compares how it ends.
 ///
@@ -74,10 +75,10 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let handler = args.handler(&bundle)?;
     let room = Room::unserved(1, handler.limits.memory);
-    let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Lines), WasiHttp03::Served)?;
+    let sandbox = Sandbox::new(room, kept::of_user(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
     let untrusted = untrusted(&bundle)?;
-    let entry = loader.entry(&handler, &untrusted)?;
+    let entry = loader.entry(&handler, &untrusted, CompileLimits::GENEROUS)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
     job.env = env;
@@ -105,8 +106,8 @@ impl Args {
     /// Returns what the job reads, and says where that is not what it read then.
     fn stdin(&self, bundle: &Bundle) -> Result<Vec<u8>> {
         if let Some(path) = &self.stdin {
-            let given =
-                given::read(path, Source::LARGEST).with_context(|| format!("read {}", path.display()))?;
+            let given = given::read(path, CompileLimits::LARGEST_MODULE)
+                .with_context(|| format!("read {}", path.display()))?;
             return Ok(given.bytes);
         }
         if bundle.stdin_withheld {
@@ -122,7 +123,7 @@ impl Args {
     /// Makes the handler that failed, of its own module or of another.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
-        let given = given::read(&module, Source::LARGEST)
+        let given = given::read(&module, CompileLimits::LARGEST_MODULE)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
         let digest: String =
             Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();

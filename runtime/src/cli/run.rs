@@ -11,14 +11,15 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::{complain, serve};
+use super::{complain, kept, serve};
 use crate::catalog::{Catalog, Routes};
-use crate::config::{self, Config, HandlerConfig, Mount, Outbound};
+use crate::config::{self, HandlerConfig, Mount, Outbound};
 use crate::confine::Untrusted;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
 use crate::net::outbound::{Block, Pattern};
+use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Runs one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
@@ -82,20 +83,16 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
         None => {
-            let (handlers, untrusted) = args.handlers()?;
+            let Wanted { handlers, untrusted, compilation, limits } = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-            let sandbox = Sandbox::new(
-                Room::unserved(jobs, memory),
-                Compilation::unkept(Stacks::Lines),
-                WasiHttp03::Served,
-            )?;
+            let sandbox = Sandbox::new(Room::unserved(jobs, memory), compilation, WasiHttp03::Served)?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
-            let entry = loader.entry(&handlers[0], &untrusted)?;
+            let entry = loader.entry(&handlers[0], &untrusted, limits)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
             for handler in &handlers[1..] {
-                entries.insert(handler.name.clone(), loader.entry(handler, &untrusted)?);
+                entries.insert(handler.name.clone(), loader.entry(handler, &untrusted, limits)?);
             }
             catalog = catalog.next(entries, Routes::default());
             entry
@@ -124,13 +121,28 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     })
 }
 
+/// What is to run, and how it is compiled.
+struct Wanted {
+    /// The handler, and behind it those that it may call.
+    handlers: Vec<HandlerConfig>,
+    untrusted: Untrusted,
+    compilation: Compilation,
+    limits: CompileLimits,
+}
+
 impl Args {
     /// Finds the handler, or makes one of the module; behind it come those that it may call. With them
     /// comes what they and all others of the configuration may write to.
-    fn handlers(&self) -> Result<(Vec<HandlerConfig>, Untrusted)> {
+    fn handlers(&self) -> Result<Wanted> {
         let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
-        let (mut handlers, mut all) =
-            if is_file { (vec![of_file(Path::new(&self.what))?], Vec::new()) } else { self.of_config()? };
+        let (mut handlers, mut all, compilation, limits) = if is_file {
+            let handler = of_file(Path::new(&self.what))?;
+            (vec![handler], Vec::new(), kept::of_user(Stacks::Lines), CompileLimits::GENEROUS)
+        } else {
+            let config = config::load(&self.config)?;
+            let compilation = kept::of(&config, Stacks::Lines);
+            (self.of_config(&config.handlers)?, config.handlers, compilation, config.compile)
+        };
         let handler = &mut handlers[0];
         for variable in &self.env {
             let (name, value) =
@@ -145,7 +157,8 @@ impl Args {
         }
         self.grant(&mut handler.outbound)?;
         all.extend(handlers.iter().cloned());
-        Ok((handlers, config::untrusted(&all)?))
+        let untrusted = config::untrusted(&all)?;
+        Ok(Wanted { handlers, untrusted, compilation, limits })
     }
 
     /// Adds what may be asked of other servers.
@@ -167,9 +180,8 @@ impl Args {
         Ok(())
     }
 
-    /// Finds the handler and those that it may call, and returns all of the configuration besides.
-    fn of_config(&self) -> Result<(Vec<HandlerConfig>, Vec<HandlerConfig>)> {
-        let Config { handlers, .. } = config::load(&self.config)?;
+    /// Finds the handler and those that it may call.
+    fn of_config(&self, handlers: &[HandlerConfig]) -> Result<Vec<HandlerConfig>> {
         let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
         let named = |name: &str| handlers.iter().find(|handler| handler.name.as_str() == name).cloned();
         let first = named(&self.what).with_context(|| {
@@ -188,7 +200,7 @@ impl Args {
             let fresh = calls.iter().filter(|name| found.iter().all(|known| known.name != **name));
             found.extend(fresh.filter_map(|name| named(name.as_str())).collect::<Vec<_>>());
         }
-        Ok((found, handlers))
+        Ok(found)
     }
 }
 

@@ -10,7 +10,7 @@ use super::say;
 use super::socket::{Socket, call};
 use super::table::text;
 use crate::given;
-use crate::wasm::Source;
+use crate::wasm::compile::CompileLimits;
 
 /// Replaces the module of a handler in the daemon that runs.
 ///
@@ -56,7 +56,8 @@ pub(super) struct RollbackArgs {
 pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
     let SwapArgs { name, file, canary, time, requests, slower, socket } = args;
     let mut call = call("swap", [name]);
-    let module = given::read(&file, Source::LARGEST).with_context(|| format!("read {}", file.display()))?;
+    let module = given::read(&file, CompileLimits::LARGEST_MODULE)
+        .with_context(|| format!("read {}", file.display()))?;
     call.stdin = module.bytes.into();
     let variables = [("CANARY", canary), ("FOR", time), ("REQUESTS", requests), ("SLOWER", slower)];
     call.env = variables.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::file::{self, File};
 use super::handler::Given;
 use super::limits::{self, Bounds};
-use super::meant::{ADMIN_MODE, CacheDir, Config, HttpLimits, UnixOptions};
+use super::meant::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
-use super::{cors, handler, hardening, outbound, route, scalar, tls};
+use super::{compile, cors, handler, hardening, http, outbound, route, scalar, tls};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -28,9 +28,6 @@ const GRACE: Duration = Duration::from_secs(8);
 
 /// How long the process before an upgrade may go on, if the file does not say.
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
-
-/// The most connections that can be asked for: Linux's default for fs.nr_open.
-const MOST_CONNECTIONS: usize = 1 << 20;
 
 /// Makes sense of a file. What is wrong is reported, and a default stands in for it.
 pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
@@ -81,9 +78,11 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         source_lines: file.source_lines.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
+        scratch: report.settle(file.scratch.as_ref(), None, |text| scratch(text, base).map(Some)),
+        compile: compile::read(file.compile.as_ref(), report),
         hardening: hardening::read(file.hardening.as_ref(), base, report),
         unix: unix(file.unix.as_ref(), report),
-        http: http(file.http.as_ref(), report),
+        http: http::read(file.http.as_ref(), report),
         cors: file.cors.as_ref().map(|written| cors::read(written, report)),
         handlers,
         routes: route::read(routes, &names, version_prefix, report),
@@ -163,6 +162,15 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
     }
 }
 
+/// Reads where large bodies are kept. A relative directory lies beside the file.
+fn scratch(text: &str, base: &Path) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("wanted a directory, found \"\"".to_owned()),
+        path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
+        path => Ok(base.join(path)),
+    }
+}
+
 /// Reads where failed jobs are kept. A relative directory lies beside the file. A handler that wants
 /// its jobs kept, and nowhere to keep them, is reported.
 fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> {
@@ -211,38 +219,5 @@ fn unix(written: Option<&At<file::Unix>>, report: &Report<'_>) -> UnixOptions {
     UnixOptions {
         group: report.settle(unix.group.as_ref(), defaults.group, scalar::group),
         mode: report.settle(unix.mode.as_ref(), defaults.mode, scalar::mode),
-    }
-}
-
-fn http(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
-    let defaults = HttpLimits::default();
-    let Some(At { value: http, .. }) = written else { return defaults };
-    let deadline =
-        |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, scalar::deadline);
-    // hyper wants a buffer of 8 KiB at least; a buffer is held for each connection.
-    let head_size = scalar::size_in_memory(8 << 10..=1 << 20);
-    // http::Uri holds 65534 bytes at most.
-    let target_size = scalar::size_in_memory(64..=(64 << 10) - 2);
-    // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
-    let fields = scalar::count(1..=4096);
-    let handshakes = scalar::count(1..=MOST_CONNECTIONS);
-    let connections = |written: &Option<At<_>>| {
-        report.settle(written.as_ref(), None, |scalar| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some))
-    };
-    HttpLimits {
-        first_byte: deadline(&http.first_byte, defaults.first_byte),
-        handshake: deadline(&http.handshake, defaults.handshake),
-        handshakes: report.settle(http.handshakes.as_ref(), defaults.handshakes, handshakes),
-        head: deadline(&http.head, defaults.head),
-        body_idle: deadline(&http.body_idle, defaults.body_idle),
-        write_idle: deadline(&http.write_idle, defaults.write_idle),
-        min_rate: report.settle(http.min_rate.as_ref(), defaults.min_rate, scalar::rate),
-        rate_window: deadline(&http.rate_window, defaults.rate_window),
-        keep_alive: deadline(&http.keep_alive, defaults.keep_alive),
-        head_size: report.settle(http.head_size.as_ref(), defaults.head_size, head_size),
-        target_size: report.settle(http.target_size.as_ref(), defaults.target_size, target_size),
-        fields: report.settle(http.fields.as_ref(), defaults.fields, fields),
-        connections: connections(&http.connections),
-        connections_per_peer: connections(&http.connections_per_peer),
     }
 }

@@ -70,6 +70,9 @@ table! {
         wasi_http_03: bool,
         /// Where compiled modules are kept: a directory, or `none`.
         cache: String,
+        /// Where large bodies are kept: a directory.
+        scratch: String,
+        compile: Compile,
         hardening: Hardening,
         unix: Unix,
         http: Http,
@@ -80,6 +83,21 @@ table! {
         limits: Limits,
         handler: Named<Handler>,
         route: Vec<At<Route>>,
+    }
+}
+
+table! {
+    /// `[compile]`: what compiling one module may take.
+    Compile {
+        cpu: Scalar,
+        memory: Scalar,
+        /// Bytes of its file.
+        module: Scalar,
+        /// Bytes of its largest function.
+        function: Scalar,
+        functions: Scalar,
+        locals: Scalar,
+        types: Scalar,
     }
 }
 
@@ -228,6 +246,8 @@ table! {
         output: String,
         /// Of `raw` output.
         content_type: String,
+        /// When a job begins whose body is of unknown length: `whole` or `stream`.
+        body: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
         /// Origins it may ask: `https://HOST`.

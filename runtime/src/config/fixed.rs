@@ -29,6 +29,8 @@ impl Config {
             source_lines,
             wasi_http_03,
             cache,
+            scratch,
+            compile: _,
             hardening,
             unix: UnixOptions { group, mode },
             http:
@@ -59,6 +61,7 @@ impl Config {
             ("admin_group", *admin_group != next.admin_access.group),
             ("admin_mode", *admin_mode != next.admin_access.mode),
             ("cache", *cache != next.cache),
+            ("scratch", *scratch != next.scratch),
             ("hardening", *hardening != next.hardening),
             ("record_dir", *record_dir != next.record_dir),
             ("jobs", *jobs != next.jobs),

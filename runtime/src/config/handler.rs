@@ -14,7 +14,7 @@ use super::nearest::Names;
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
-use super::{calls, file, outbound, schedule, secret};
+use super::{calls, conduct, file, outbound, schedule, secret};
 use crate::job::{Env, Limits, Mapping};
 
 /// The most requests that one instance answers: what it leaks must end at some time.
@@ -57,6 +57,7 @@ pub(super) fn read(
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     limits::own_only(handler.limits.as_ref(), report);
     let mapping = mapping(handler, report);
+    let conduct = conduct::read(handler, report);
     let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
     let recording = recording(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
@@ -72,6 +73,7 @@ pub(super) fn read(
         mounts,
         limits,
         mapping,
+        conduct,
         reuse,
         recording,
         probe,

@@ -9,13 +9,15 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 
 use super::hardening::Hardening;
+use super::http::HttpLimits;
 use super::report::{ConfigError, ConfigErrors};
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
-use crate::job::{Entry, Env, Limits, Mapping, Name, Schedule};
+use crate::job::{Conduct, Entry, Env, Limits, Mapping, Name, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
+use crate::wasm::compile::CompileLimits;
 
 /// Who may open the admin socket, if the file does not say: whoever runs the daemon.
 pub(super) const ADMIN_MODE: u32 = 0o600;
@@ -65,6 +67,10 @@ pub struct Config {
     pub wasi_http_03: bool,
     /// Where compiled modules are kept from one start to the next.
     pub cache: CacheDir,
+    /// Where large bodies are kept; `None`: beside the cache of the service manager or the user.
+    pub scratch: Option<PathBuf>,
+    /// What compiling one module may take.
+    pub compile: CompileLimits,
     /// What the process takes from itself.
     pub hardening: Hardening,
     /// The sockets of `unix://` endpoints.
@@ -112,39 +118,6 @@ pub struct UnixOptions {
     pub mode: u32,
 }
 
-/// What a connection may take. Sizes are in bytes.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HttpLimits {
-    /// From the connection to its first byte.
-    pub first_byte: Duration,
-    /// From the connection to the end of the TLS handshake.
-    pub handshake: Duration,
-    /// TLS handshakes at once.
-    pub handshakes: usize,
-    /// From the first byte of a request to the end of its head.
-    pub head: Duration,
-    /// Between two pieces of a request body.
-    pub body_idle: Duration,
-    /// For a client to take the next piece of a response.
-    pub write_idle: Duration,
-    /// Bytes a second of a body or a response, while its client is waited for; 0: any rate will do.
-    pub min_rate: u64,
-    /// How long a client is waited for before it is judged by what it moved meanwhile.
-    pub rate_window: Duration,
-    /// Between two requests.
-    pub keep_alive: Duration,
-    /// The request line and fields together.
-    pub head_size: usize,
-    /// The request target.
-    pub target_size: usize,
-    /// The fields of a request.
-    pub fields: usize,
-    /// Connections at once; none: as many as there are descriptors for.
-    pub connections: Option<usize>,
-    /// Of these, those of one address; none: half of them.
-    pub connections_per_peer: Option<usize>,
-}
-
 /// A handler that is a WebAssembly module.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HandlerConfig {
@@ -168,6 +141,8 @@ pub struct HandlerConfig {
     pub limits: Limits,
     /// How stdout becomes a response.
     pub mapping: Mapping,
+    /// How its requests are taken.
+    pub conduct: Conduct,
     /// Requests that one instance answers, one after the other; none: each has its own.
     pub reuse: Option<NonZeroU32>,
     /// Which of its jobs are kept.
@@ -273,6 +248,7 @@ impl HandlerConfig {
             mounts: Vec::new(),
             limits: Limits::default(),
             mapping: Mapping::Cgi,
+            conduct: Conduct::default(),
             reuse: None,
             recording: Recording::Nothing,
             probe: None,
@@ -373,28 +349,5 @@ impl Default for UnixOptions {
     /// What Docker gave its socket.
     fn default() -> UnixOptions {
         UnixOptions { group: None, mode: 0o660 }
-    }
-}
-
-impl Default for HttpLimits {
-    fn default() -> HttpLimits {
-        HttpLimits {
-            first_byte: Duration::from_secs(5),
-            handshake: Duration::from_secs(10),
-            handshakes: 256,
-            head: Duration::from_secs(10),
-            body_idle: Duration::from_secs(30),
-            write_idle: Duration::from_secs(30),
-            // As Kestrel has it, for bodies and for responses.
-            min_rate: 240,
-            // A client that pauses is left to the deadlines of pauses.
-            rate_window: Duration::from_secs(30),
-            keep_alive: Duration::from_secs(75),
-            head_size: 32 << 10,
-            target_size: 8 << 10,
-            fields: 100,
-            connections: None,
-            connections_per_peer: None,
-        }
     }
 }

@@ -2,11 +2,14 @@
 
 mod calls;
 mod check;
+mod compile;
+mod conduct;
 mod cors;
 mod file;
 mod fixed;
 mod handler;
 mod hardening;
+mod http;
 mod limits;
 mod meant;
 mod names;
@@ -22,10 +25,11 @@ mod tls;
 mod units;
 mod websocket;
 
+pub use self::http::HttpLimits;
 pub use hardening::Hardening;
 pub use meant::{
-    Ca, CacheDir, Config, HandlerConfig, HttpLimits, Mount, Outbound, Probe, Recording, RouteConfig, Secret,
-    TotalMemory, UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, Secret, TotalMemory,
+    UnixOptions,
 };
 pub use names::untrusted;
 pub use report::{ConfigError, ConfigErrors};

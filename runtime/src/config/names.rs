@@ -50,6 +50,14 @@ impl Config {
         }
     }
 
+    /// Finds the directory for what does not fit into memory.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub fn scratch_place(&self) -> Result<PathBuf> {
+        self.scratch.clone().map_or_else(|| cache::Place::scratch(|name| std::env::var_os(name)), Ok)
+    }
+
     /// Lists what could be exchanged by a handler that may write where it lies. `file` is the
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
@@ -129,6 +137,7 @@ impl Config {
             add(0, "cache", &dir);
             add(0, "cache", &key);
         }
+        self.scratch_place().iter().for_each(|path| add(0, "scratch", path));
         if let Ok(program) = std::env::current_exe() {
             add(0, "mounts", &program);
         }

@@ -132,6 +132,9 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
         add(&made(dir), Reach::Write);
         add(&made(key.parent().map(Path::to_owned).unwrap_or_default()), Reach::Write);
     }
+    if let Ok(dir) = config.scratch_place() {
+        add(&made(dir), Reach::Write);
+    }
     if let Some(dir) = &config.record_dir {
         add(&made(dir.clone()), Reach::Write);
     }

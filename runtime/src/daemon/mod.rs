@@ -144,6 +144,7 @@ impl Daemon {
             activity: Activity::default(),
             handshakes: Arc::default(),
             refused: Arc::default(),
+            scratch: places::scratch(&config),
         });
         let config = ArcSwap::from_pointee(config);
         let standing =

@@ -90,6 +90,7 @@ impl Operators {
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),
+                scratch: None,
                 purpose,
             };
             (side.job, ServeApi::new(side.sockets.clone(), Arc::new(server), Tenure::Attendance))

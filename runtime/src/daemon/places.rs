@@ -1,14 +1,18 @@
 //! The places in the file system that a daemon writes to, and whether it could.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Error};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
+use tracing::warn;
 
 use super::memory::Total;
 use super::{descriptors, operators, options};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
-use crate::wasm::cache::Cache;
+use crate::scratch::Scratch;
+use crate::wasm::cache::{self, Cache};
 
 /// What a daemon would not find on this host, for this user.
 pub struct Lacking {
@@ -41,12 +45,30 @@ pub fn lacking(config: &Config) -> Lacking {
         }
         (Some(Ok(())) | None, _) => {}
     }
+    match (config.scratch_place().and_then(|dir| cache::examine_private_dir(&dir)), &config.scratch) {
+        (Err(refusal), Some(_)) => errors.push(refusal.context("scratch")),
+        (Err(refusal), None) => warnings.push(unkept(&refusal)),
+        (Ok(()), _) => {}
+    }
     match descriptors::shares(config) {
         Ok(shares) => warnings.extend(shares.lack(config)),
         Err(refusal) => errors.push(refusal),
     }
     warnings.extend(Total::of(config).lack(config));
     Lacking { errors, warnings }
+}
+
+/// Opens the directory for what does not fit into memory. A daemon that has none says so.
+pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
+    let opened = config.scratch_place().and_then(|dir| cache::private_dir(&dir));
+    let opened = opened.inspect_err(|refusal| warn!("{}", unkept(refusal))).ok();
+    opened.map(|dir| Arc::new(Scratch::new(dir)))
+}
+
+fn unkept(refusal: &Error) -> String {
+    format!(
+        "request bodies of unknown length beyond 64 KiB are refused, as there is no scratch directory: {refusal:#}"
+    )
 }
 
 /// Looks at the mounts of a handler. Its jobs are told of what they may not do, as any program is; so it is

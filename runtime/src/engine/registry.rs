@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::job::{Entry, Env, Handler, Kind, Limits, Mapping, Name, NameError, Slots};
+use crate::job::{Conduct, Entry, Env, Handler, Kind, Limits, Mapping, Name, NameError, Slots};
 
 /// The jobs that are part of the daemon, and the one that answers for all other names.
 #[derive(Default)]
@@ -86,6 +86,7 @@ fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
         schedule: None,
         limits: Limits::NATIVE,
         mapping: Mapping::Cgi,
+        conduct: Conduct::default(),
         slots: Slots::new(&Limits::NATIVE),
         record: Arc::default(),
         recorder: None,

@@ -152,8 +152,8 @@ impl Asked<'_> {
         let most = entry.limits.body.min(LARGEST);
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
         let expected = Expected { most, idle, rate, usage: &job.usage, before: Before::Nothing };
-        job.stdin =
-            request_body::input(body.take(), expected).await.map_err(|fault| Refusal::Failed(id, fault))?;
+        let intaken = request_body::input(body.take(), expected, None).await;
+        job.stdin = intaken.map_err(|fault| Refusal::Failed(id, fault))?.input;
         let (writer, mut reader) = pipe(PIPE);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);

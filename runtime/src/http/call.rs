@@ -81,6 +81,15 @@ impl Call<'_> {
 }
 
 impl Made {
+    /// Tells the job how long its body is, unless the handler is configured with a length.
+    pub(super) fn tell_length(&mut self, length: u64) {
+        const NAME: &str = "CONTENT_LENGTH";
+        if self.job.env.get(NAME).is_none() {
+            // Digits hold no NUL.
+            let _set = self.job.env.set(NAME, length.to_string());
+        }
+    }
+
     /// Starts the job.
     pub(super) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
         self.job.stdin = stdin;

@@ -103,6 +103,7 @@ impl Refusal {
                 | Fault::QueuedTooLong { .. }
                 | Fault::MemoryTotal { .. }
                 | Fault::DescriptorsTotal { .. }
+                | Fault::NoScratch(_)
                 | Fault::NoMemory(_)
                 | Fault::Draining
                 | Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -291,7 +292,10 @@ impl Refusal {
             Refusal::Occupied(_)
             | Refusal::Failed(
                 _,
-                Fault::Draining | Fault::Stopped(StopReason::Shutdown) | Fault::NoMemory(_),
+                Fault::Draining
+                | Fault::Stopped(StopReason::Shutdown)
+                | Fault::NoMemory(_)
+                | Fault::NoScratch(_),
             ) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }

@@ -22,6 +22,7 @@ mod gathered;
 mod handshakes;
 mod host;
 mod inspected;
+mod kept;
 mod metrics;
 mod multiplexed;
 mod observe;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::gathered::Gathered;
+use super::kept::{Ground, Kept};
 use super::proxied::unforged;
 use super::rate::{Judgement, MinRate, Tempo};
 use super::unread::Unread;
@@ -41,6 +42,12 @@ pub(super) enum Before {
     Beginning,
 }
 
+/// What a job reads, and how long it is where the head did not say.
+pub(super) struct Intaken {
+    pub(super) input: Input,
+    pub(super) length: Option<u64>,
+}
+
 /// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
 ///
 /// Unless its beginning is awaited, nothing is read before the job reads: that is also what makes hyper answer
@@ -48,13 +55,23 @@ pub(super) enum Before {
 ///
 /// # Errors
 /// [`Fault::InputTooLarge`]: the length was told beforehand and is more than may come; what goes wrong with
-/// the beginning.
-pub(super) async fn input(body: Unread, expected: Expected<'_>) -> Result<Input, Fault> {
-    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(Input::empty()) };
+/// the beginning. A body of unknown length is kept on `ground`, if that is given, until all of it is here: there
+/// may be no room for it.
+pub(super) async fn input(
+    body: Unread,
+    expected: Expected<'_>,
+    ground: Option<Ground>,
+) -> Result<Intaken, Fault> {
+    let told = |input| Intaken { input, length: None };
+    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(told(Input::empty())) };
+    if let Some(ground) = ground {
+        // Boxed: a request whose length is known need not be as large.
+        return Box::pin(arriving.keep(ground)).await;
+    }
     if expected.before == Before::Beginning {
         arriving.gather().await?;
     }
-    Ok(Input::stream(arriving))
+    Ok(told(Input::stream(arriving)))
 }
 
 /// Hands a request's body on as it is, within the same bounds; of its trailers, what may stand there.
@@ -145,12 +162,38 @@ impl Arriving {
     /// # Errors
     /// The body broke off, is too large, or came too slowly.
     async fn gather(&mut self) -> Result<(), Fault> {
-        let has_length = self.body.look().is_none_or(|body| body.size_hint().exact().is_some());
-        let mut gathered = Gathered::begin(has_length);
+        let mut gathered = Gathered::begin(self.has_length());
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
         self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
         Ok(())
+    }
+
+    /// Reports whether it is known how long the body is.
+    fn has_length(&self) -> bool {
+        self.body.look().is_none_or(|body| body.size_hint().exact().is_some())
+    }
+
+    /// Waits until the whole body is here, and keeps it.
+    ///
+    /// # Errors
+    /// As [`gather`](Arriving::gather); there is no room for it.
+    async fn keep(mut self, ground: Ground) -> Result<Intaken, Fault> {
+        let usage = self.patience.usage.clone();
+        let mut kept = Kept::begin();
+        loop {
+            let next = poll_fn(|context| poll_client(&usage, context, |context| self.poll_arriving(context)));
+            match next.await.transpose()? {
+                None => break,
+                Some(frame) => {
+                    let added = kept.add(frame, &ground).await;
+                    added.inspect_err(|_| self.body.give_up())?;
+                }
+            }
+        }
+        usage.waits.end(FromClient::Input);
+        let length = Some(kept.end().await?);
+        Ok(Intaken { input: Input::stream(kept), length })
     }
 
     /// Adds what arrives to what is gathered; ready when that is enough.

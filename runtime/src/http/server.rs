@@ -20,6 +20,7 @@ use super::refused::Refused;
 use super::secure::Ground;
 use crate::engine::Engine;
 use crate::net::{Gate, Post, Stream, Tls};
+use crate::scratch::Scratch;
 
 /// What every listener shares.
 pub struct Server {
@@ -37,6 +38,8 @@ pub struct Server {
     pub handshakes: Arc<Handshakes>,
     /// Counts the requests to handlers that were refused; the daemon's own listener shows them.
     pub refused: Arc<Refused>,
+    /// Where bodies are kept that do not fit into memory; `None`: nowhere.
+    pub scratch: Option<Arc<Scratch>>,
     /// What its requests are for.
     pub purpose: Purpose,
 }

@@ -15,9 +15,10 @@ use super::date;
 use super::deadline::Progress;
 use super::error::Refusal;
 use super::exchange::{Exchange, complain};
+use super::kept::Ground;
 use super::observe;
 use super::outbound::trail;
-use super::request_body::{self, Before, Expected};
+use super::request_body::{self, Before, Expected, Intaken};
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::strict;
@@ -25,7 +26,7 @@ use super::unread::Unread;
 use super::upgrade::{Applicant, Switched, Way};
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
-use crate::job::{Entry, Fault, JobId, Kind, Usage};
+use crate::job::{Entry, Fault, Intake, JobId, Kind, Usage};
 use crate::net::Peer;
 
 /// Says which version of which handler made a response, if the configuration wants it said.
@@ -161,12 +162,16 @@ impl<'a> Asked<'a> {
             return Box::pin(self.hand_on(found, picked, body, exchange)).await;
         }
         let entry = picked.0;
-        let made = self.call(found, picked, exchange);
+        let mut made = self.call(found, picked, exchange);
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, &made.job.usage);
-        let stdin =
-            request_body::input(body.take(), expected).await.map_err(|fault| unbegun(id, entry, fault))?;
+        let ground = self.ground(entry, body);
+        let intaken = request_body::input(body.take(), expected, ground).await;
+        let Intaken { input: stdin, length } = intaken.map_err(|fault| unbegun(id, entry, fault))?;
+        if let Some(length) = length {
+            made.tell_length(length);
+        }
         let answering = made.start(&self.server.engine, stdin);
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }
@@ -222,6 +227,15 @@ impl<'a> Asked<'a> {
         exchange.called(made.job.id, picked.0, &made.job.usage, picked.1);
         exchange.captured(made.job.capture.clone());
         made
+    }
+
+    /// Says where a body of unknown length is kept; `None`: it is of another, or the handler reads it as it comes.
+    fn ground(self, entry: &Entry, body: &Unread) -> Option<Ground> {
+        let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
+        let Server { engine, scratch, .. } = &**self.server;
+        let descriptors = || engine.budgets().descriptors.nothing(&entry.slots.descriptors);
+        let ground = || Ground { scratch: scratch.clone(), descriptors: descriptors() };
+        (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
     }
 
     /// Says what bounds the body of the request.

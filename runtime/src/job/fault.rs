@@ -40,6 +40,8 @@ pub enum Fault {
         /// When to try again.
         retry_after: Duration,
     },
+    /// There is no room to keep the request body until its length is known: why.
+    NoScratch(String),
     /// The daemon takes no new jobs.
     Draining,
     /// The job was told to stop.
@@ -137,6 +139,7 @@ impl Fault {
             | Fault::QueuedTooLong { .. }
             | Fault::MemoryTotal { .. }
             | Fault::DescriptorsTotal { .. }
+            | Fault::NoScratch(_)
             | Fault::NoMemory(_)
             | Fault::Draining
             | Fault::Stopped(_) => Owner::Load,
@@ -172,6 +175,9 @@ impl Fault {
             }
             Fault::BadAnswer(_) => "not a valid answer".to_owned(),
             Fault::Host(_) => "internal error: the log says more".to_owned(),
+            Fault::NoScratch(_) => {
+                "there is no room for the request body: say its length, or try again".to_owned()
+            }
             Fault::NoMemory(_) => "the host has no memory left for this job: try again".to_owned(),
             other => other.to_string(),
         }
@@ -181,7 +187,7 @@ impl Fault {
     pub fn without_words(&self) -> String {
         match self {
             // Ours, and told in the log alone.
-            Fault::Host(_) | Fault::NoMemory(_) => self.to_string(),
+            Fault::Host(_) | Fault::NoMemory(_) | Fault::NoScratch(_) => self.to_string(),
             other => other.in_public(),
         }
     }
@@ -198,6 +204,7 @@ impl Fault {
             Fault::Busy { .. }
             | Fault::QueuedTooLong { .. }
             | Fault::DescriptorsTotal { .. }
+            | Fault::NoScratch(_)
             | Fault::Draining
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
@@ -217,6 +224,7 @@ impl Fault {
             Fault::QueuedTooLong { .. } => "queue_time_limit",
             Fault::MemoryTotal { .. } => "memory_total",
             Fault::DescriptorsTotal { .. } => "descriptors_total",
+            Fault::NoScratch(_) => "scratch",
             Fault::Draining => "draining",
             Fault::Stopped(reason) => reason.code(),
             Fault::TimedOut(_) => "time_limit",
@@ -261,6 +269,10 @@ impl fmt::Display for Fault {
             Fault::DescriptorsTotal { retry_after } => write!(
                 f,
                 "the file descriptors that all jobs share are in use (limits.handles); try again in {retry_after:?}"
+            ),
+            Fault::NoScratch(why) => write!(
+                f,
+                "no room to keep the request body until its length is known: {why}; make room, name another directory (scratch), or let the handler read it as it comes (body = \"stream\")"
             ),
             Fault::Draining => f.write_str("engine is shutdown"),
             Fault::Stopped(reason) => write!(f, "stopped: {reason}"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Record, Recorder, Schedule, Slots, Status,
+    Conduct, Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Record, Recorder, Schedule, Slots, Status,
 };
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
@@ -149,6 +149,8 @@ pub struct Entry {
     pub limits: Limits,
     /// How stdout becomes a response.
     pub mapping: Mapping,
+    /// How its requests are taken.
+    pub conduct: Conduct,
     /// Where its jobs run.
     pub slots: Slots,
     /// How its requests have ended.

@@ -3,6 +3,7 @@
 mod allotment;
 mod call;
 mod capture;
+mod conduct;
 mod counts;
 mod env;
 mod fault;
@@ -28,6 +29,7 @@ mod waits;
 pub use allotment::{Allotment, Needs};
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
+pub use conduct::{Conduct, Intake};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};

@@ -104,6 +104,7 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("calls", format!("{:?}", old.calls), format!("{:?}", new.calls));
     compare("schedule", describe::schedule_text(old), describe::schedule_text(new));
     compare("output", describe::output(&old.mapping), describe::output(&new.mapping));
+    compare("body", old.conduct.intake().to_string(), new.conduct.intake().to_string());
     let reuse =
         |entry: &Entry| entry.handler.reuse().map_or("off".to_owned(), |requests| requests.to_string());
     compare("reuse", reuse(old), reuse(new));

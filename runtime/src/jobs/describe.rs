@@ -52,6 +52,7 @@ pub(super) fn grants(entry: &Entry) -> Value {
         "allow": allow,
         "allow_addresses": addresses,
         "output": output(&entry.mapping),
+        "body": entry.conduct.intake().to_string(),
         "reuse": entry.handler.reuse(),
         "limits": limits(&entry.limits),
     })

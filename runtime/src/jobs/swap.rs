@@ -15,7 +15,6 @@ use super::tell::tell;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
 use crate::engine::{Engine, Failure};
 use crate::job::{Entry, Env, Fault, Handler, Job, Name, Run, Stay};
-use crate::wasm::Source;
 
 /// How long a trial lasts, if the job does not say.
 const TIME: Duration = Duration::from_secs(60);
@@ -57,7 +56,7 @@ struct Conditions {
 impl Handler for Swap {
     fn run(self: Arc<Self>, mut job: Job) -> Run {
         Box::pin(async move {
-            let bytes = job.stdin.read_to_end(Source::LARGEST).await?;
+            let bytes = job.stdin.read_to_end(self.generations.loader.limits().module).await?;
             let told = match self.prepare(&job, bytes).await {
                 Ok(ready) => Ok(ready.publish(&self.generations).to_string()),
                 Err(error) => Err(error),

@@ -45,6 +45,7 @@ mod tests {
             (FILES, "[method]descriptor.link-at"),
             (POLL, "poll"),
             (STREAMS, "[method]input-stream.subscribe"),
+            (STREAMS, "[method]output-stream.write"),
         ];
 
         for (interface, function) in rows {

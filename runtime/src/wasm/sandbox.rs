@@ -12,7 +12,7 @@ use wasmtime::{Engine, Linker, Result, bail};
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
-use super::compile::Compiler;
+use super::compile::{CompileLimits, Compiler};
 use super::component::State;
 use super::concurrent::{Concurrent, Engines};
 use super::core::{self, CoreCode};
@@ -158,11 +158,11 @@ impl Sandbox {
     /// # Errors
     /// The bytes are no module, or one that cannot be a handler: it lacks an entry point or imports
     /// what the daemon does not have; or compiling it takes too much. The message says which.
-    pub fn compile(&self, source: &Source) -> anyhow::Result<Code> {
-        self.try_compile(source).map_err(trap::ours)
+    pub fn compile(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Code> {
+        self.try_compile(source, limits).map_err(trap::ours)
     }
 
-    fn try_compile(&self, source: &Source) -> Result<Code> {
+    fn try_compile(&self, source: &Source, limits: &CompileLimits) -> Result<Code> {
         let kind = self.kind(&source.bytes)?;
         let Compilation { compiler, cache, .. } = &self.compilation;
         let (fingerprint, target) = match &kind {
@@ -170,7 +170,7 @@ impl Sandbox {
             Kind::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
         };
         let Some(cache) = cache else {
-            return self.link(&kind, &compiler.compile(target, &source.bytes)?);
+            return self.link(&kind, &compiler.compile(target, &source.bytes, limits)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
@@ -181,7 +181,7 @@ impl Sandbox {
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(target, &source.bytes)?;
+        let artifact = compiler.compile(target, &source.bytes, limits)?;
         let code = self.link(&kind, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
@@ -252,9 +252,6 @@ impl Compilation {
 }
 
 impl Source {
-    /// The largest module, in bytes.
-    pub const LARGEST: u64 = super::compile::LARGEST as u64;
-
     /// Takes the bytes of a module, or of what may be one.
     pub fn new(bytes: Vec<u8>) -> Source {
         let digest = Sha256::digest(&bytes).into();

@@ -161,6 +161,7 @@ fn entry(config: &HandlerConfig) -> Arc<Entry> {
         schedule: config.schedule.clone(),
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
+        conduct: config.conduct,
         slots: Slots::new(&config.limits),
         record: Arc::default(),
         recorder: None,

@@ -30,11 +30,29 @@ async function answer(request) {
   if (url.pathname === "/ask") {
     return fetch(await request.text());
   }
+  if (url.pathname === "/pieces") {
+    return new Response(pieces(300, 20));
+  }
+  if (url.pathname === "/large") {
+    return new Response("x".repeat(2_500_000));
+  }
   const text = await request.text();
   console.log(`${text.length} letters`);
   return new Response(`${request.method} ${url.search} ${text.toUpperCase()}`, {
     status: 201,
     headers: { "Content-Type": "text/plain", "X-Made-With": "JavaScript" },
+  });
+}
+
+function pieces(count, size) {
+  return new ReadableStream({
+    pull(controller) {
+      if (count-- === 0) {
+        controller.close();
+      } else {
+        controller.enqueue(new Uint8Array(size).fill(120));
+      }
+    },
   });
 }
 "#;
@@ -84,9 +102,12 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
 
     let response = daemon.client().submit("POST", "/shout?a=b", "", b"shout it");
     let asked = daemon.client().submit("POST", "/ask", "", url.as_bytes());
+    let [pieces, large] = ["/pieces", "/large"].map(|target| daemon.client().get(target));
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("JavaScript")));
     assert_eq!(response.text(), "POST ?a=b SHOUT IT");
     daemon.log.line("j: 8 letters");
     assert_eq!((asked.status(), asked.text(), origin.hits()), (200, "asked", 1));
+    assert_eq!((pieces.status(), pieces.body.len()), (200, 6_000), "300 pieces of 20 bytes");
+    assert_eq!((large.status(), large.body.len()), (200, 2_500_000));
 }

@@ -29,7 +29,8 @@ fn install(manager: &mut Command, advice: &str) {
 
 /// Starts a daemon whose module is compiled first: it has the engine of a language in it.
 fn serve(setup: Setup) -> Daemon {
-    let mut daemon = setup.spawn();
+    // An engine takes half a minute of a processor where the compiler is not optimised.
+    let mut daemon = setup.prepend("compile.cpu = \"300s\"\n").spawn();
     within(LONG, "the component is compiled", || (daemon.log.count("-job reload() =") > 0).then_some(()));
     daemon.ready();
     daemon

@@ -21,6 +21,10 @@ from wit_world import exports
 class Run(exports.Run):
     def run(self):
         print("Content-Type: text/plain\n")
+        if os.environ["QUERY_STRING"] == "long":
+            sys.stdout.flush()
+            sys.stdout.buffer.write(b"x" * 100_008)
+            return
         print(os.environ["REQUEST_METHOD"], os.environ["QUERY_STRING"], sys.argv[-1])
         print(sys.stdin.read().upper())
 "#;
@@ -93,8 +97,10 @@ fn a_program_in_python_is_a_handler_even_where_there_is_one_place() {
     let daemon = serve(setup);
 
     let response = daemon.client().submit("POST", "/p/last?a=b", "", b"shout it");
+    let long = daemon.client().get("/p/last?long");
 
     assert_eq!((response.status(), response.text()), (200, "POST a=b last\nSHOUT IT\n"));
+    assert_eq!((long.status(), long.body.len()), (200, 100_008), "what is written at once arrives whole");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the routing table must hold to.
 
 use super::*;
-use crate::job::{Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
+use crate::job::{Conduct, Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
 use proptest::prelude::*;
 
 struct Nothing;
@@ -31,6 +31,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
             schedule: None,
             limits: Limits::default(),
             mapping: Mapping::Cgi,
+            conduct: Conduct::default(),
             slots: Slots::new(&Limits::default()),
             record: Arc::default(),
             recorder: None,

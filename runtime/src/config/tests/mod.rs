@@ -1,5 +1,6 @@
 //! What reading a configuration must hold to.
 
+mod compile;
 mod page;
 mod refusals;
 
@@ -16,7 +17,6 @@ use tempfile::TempDir;
 const EXAMPLE: &str = r#"
 listen = ["unix:///run/portcullis/portcullis.sock", "tcp://127.0.0.1:8080", "fd://"]
 grace  = "30s"
-
 [unix]                       # for unix:// endpoints
 group = "docker"             # name or gid
 mode  = "0660"
@@ -44,7 +44,7 @@ host = "api.example.org"     # optional
 handler = "hello"
 "#;
 
-/// Every key there is, each with a value that is not the default.
+/// Every key there is but those of `[compile]`, each with a value that is not the default.
 const EVERYTHING: &str = r#"
 listen = ["unix://run.sock", "tcp://127.0.0.1:8081", "fd://"]
 grace = "1m30s"

@@ -3,25 +3,35 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
 
 /// What a module is compiled to, or why it cannot be.
 type Outcome = Result<Code, String>;
 
 /// Code by the digest of its module.
-#[derive(Default)]
-pub(super) struct Codes(Mutex<HashMap<Digest, Arc<OnceLock<Outcome>>>>);
+pub(super) struct Codes {
+    /// What compiling one of them may take.
+    pub(super) limits: CompileLimits,
+    places: Mutex<HashMap<Digest, Arc<OnceLock<Outcome>>>>,
+}
 
 impl Codes {
+    /// Starts a load without any code.
+    pub(super) fn new(limits: CompileLimits) -> Codes {
+        Codes { limits, places: Mutex::default() }
+    }
+
     /// Returns the code of a module, which the first who asks compiles. Blocks the others meanwhile.
     pub(super) fn of(&self, digest: Digest, compile: impl FnOnce() -> Outcome) -> Outcome {
-        let place = self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
+        let place =
+            self.places.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
         place.get_or_init(compile).clone()
     }
 
     /// Keeps what could be compiled.
     pub(super) fn compiled(self) -> HashMap<Digest, Code> {
-        let codes = self.0.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+        let codes = self.places.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
         codes.filter_map(|(digest, code)| Some((digest, code.get()?.clone().ok()?))).collect()
     }
 }

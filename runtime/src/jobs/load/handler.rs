@@ -12,7 +12,7 @@ use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::http::outbound::{Caller, Grant};
-use crate::job::{Access, Entry, Env, Kind, Mapping, Mount, Name, Recorder, Slots};
+use crate::job::{Access, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module, Mounted};
@@ -51,6 +51,7 @@ pub(super) fn make(
 ) -> Result<Arc<Entry>> {
     let for_programs = [
         ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
+        ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
         ("record = \"failures\"", config.recording != Recording::Nothing),
         ("schedule", config.schedule.is_some()),
     ];
@@ -91,6 +92,7 @@ pub(super) fn make(
         schedule: config.schedule.clone(),
         limits: config.limits.clone(),
         mapping: config.mapping.clone(),
+        conduct: config.conduct,
         slots,
         record: Arc::default(),
         recorder,

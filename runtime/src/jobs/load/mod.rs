@@ -8,6 +8,7 @@ mod known;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -20,10 +21,11 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
-use crate::given::{self, Given};
+use crate::given::{self, Given, Refusal};
 use crate::job::{Entry, Env, Name};
 use crate::net::Tls;
 use crate::record::Store;
+use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
 use code::Codes;
 use examined::Examined;
@@ -68,6 +70,8 @@ pub struct Loader {
 struct Loaded {
     /// Its code, by the digest of the module.
     code: HashMap<Digest, Code>,
+    /// What compiling a module may take.
+    limits: CompileLimits,
     /// Its handlers as they were configured.
     handlers: HashMap<Name, HandlerConfig>,
     /// What was made of them.
@@ -164,16 +168,16 @@ impl Loader {
     /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
     /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
-        let (codes, known) = (Codes::default(), &self.ground.known);
+        let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         known.prune();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
         // Before it is published: proving it runs code of its modules.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
         let next = base.next(handlers, routes);
-        let Config { cors, version_header, reason_header, handlers, .. } = config;
+        let Config { cors, version_header, reason_header, handlers, compile: limits, .. } = config;
         let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
-        Ok(Candidate { catalog, loaded: Loaded { code: codes.compiled(), handlers, made } })
+        Ok(Candidate { catalog, loaded: Loaded { code: codes.compiled(), limits, handlers, made } })
     }
 
     /// Goes on from a catalog, which is published now: what it was configured with is in force.
@@ -188,7 +192,7 @@ impl Loader {
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: self.drafted(config, base, &Codes::default()),
+            draft: self.drafted(config, base, &Codes::new(config.compile)),
         }
     }
 
@@ -219,8 +223,13 @@ impl Loader {
     ///
     /// # Errors
     /// The module cannot be read, or be a handler.
-    pub fn entry(&self, config: &HandlerConfig, untrusted: &Untrusted) -> Result<Arc<Entry>> {
-        self.load(config, untrusted, &Codes::default(), &Catalog::default()).map(|made| made.entry)
+    pub fn entry(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        limits: CompileLimits,
+    ) -> Result<Arc<Entry>> {
+        self.load(config, untrusted, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
     }
 
     /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
@@ -249,9 +258,14 @@ impl Loader {
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
         self.wanted(name)?;
         let source = Source::new(bytes);
-        let code = self.code(&source, &Codes::default());
+        let code = self.code(&source, &Codes::new(self.limits()));
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })
+    }
+
+    /// Says what compiling a module may take.
+    pub fn limits(&self) -> CompileLimits {
+        self.last().limits
     }
 
     /// Makes another version of a handler that is configured: its settings as they are in force, this module.
@@ -271,7 +285,7 @@ impl Loader {
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
     /// file cannot be read.
     pub fn on_disk(&self, name: &Name) -> Option<String> {
-        let module = given::read(&self.configured(name)?.module, Source::LARGEST).ok()?;
+        let module = given::read(&self.configured(name)?.module, self.limits().module).ok()?;
         Some(version(Source::new(module.bytes).digest()))
     }
 
@@ -336,8 +350,7 @@ impl Loader {
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
         );
-        let Given { bytes, .. } = given::read(&config.module, Source::LARGEST)
-            .with_context(|| format!("read {}", show(&config.module)))?;
+        let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
         let source = Source::new(bytes);
         let digest = *source.digest();
         // Of an unchanged handler too: the next load looks for its code here.
@@ -358,9 +371,21 @@ impl Loader {
         let digest = *source.digest();
         codes.of(digest, || match self.last().code.get(&digest).cloned() {
             Some(code) => Ok(code),
-            None => self.sandbox.compile(source).map_err(|error| format!("{error:#}")),
+            None => self.sandbox.compile(source, &codes.limits).map_err(|error| format!("{error:#}")),
         })
     }
+}
+
+/// Reads a module of at most `most` bytes.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+fn read(path: &Path, most: u64) -> Result<Given> {
+    let read = given::read(path, most).map_err(|refusal| match refusal {
+        Refusal::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
+        other => anyhow!(other.to_string()),
+    });
+    read.with_context(|| format!("read {}", show(path)))
 }
 
 /// Returns the variables of a handler, secrets among them.

@@ -89,7 +89,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Env, Fault, Handler, Job, Kind, Limits, Mapping, Run, Slots};
+    use crate::job::{Conduct, Env, Fault, Handler, Job, Kind, Limits, Mapping, Run, Slots};
 
     struct Nothing;
 
@@ -111,6 +111,7 @@ mod tests {
             schedule: Some(Schedule::parse(cron).unwrap()),
             limits: Limits::default(),
             mapping: Mapping::Cgi,
+            conduct: Conduct::default(),
             slots: Slots::new(&Limits::default()),
             record: Arc::default(),
             recorder: None,

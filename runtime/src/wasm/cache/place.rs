@@ -33,6 +33,16 @@ impl Place {
         Place::at(dir, var)
     }
 
+    /// Finds, beside the standard place of the cache, one for files that do not last.
+    ///
+    /// # Errors
+    /// There is no such place: no home directory either.
+    pub fn scratch(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+        directory(&var, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache").map(|dir| dir.join("scratch")).context(
+            "there is no place for it: set HOME or CACHE_DIRECTORY, or name one with the key `scratch`",
+        )
+    }
+
     /// Finds the key's place for a directory of the user's choice.
     ///
     /// # Errors

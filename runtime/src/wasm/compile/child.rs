@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -14,30 +14,33 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::{COMPARED, CONCURRENT, LARGEST_CODE, LINES, VERB, reason};
+use super::{COMPARED, CONCURRENT, CPU, CompileLimits, LARGEST_CODE, LINES, MEMORY, MODULE, VERB, reason};
 use crate::confine::Held;
 use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
 use crate::wasm::settings::{Addressing, Stacks, Target};
 
-/// How long a child may take by the clock. What bounds a module is its CPU time: it runs at the least
-/// priority, and a host that is busy is not the module's fault. This ends one that hangs.
-const WALL: Duration = Duration::from_secs(300);
-
 /// Bytes of a complaint that are read.
 const COMPLAINT: u64 = 4 << 10;
 
 /// Compiles a module in a child.
-pub(super) fn compile(program: &Path, target: Target, wasm: &[u8]) -> Result<Sealed> {
-    let deadline = Instant::now() + WALL;
+pub(super) fn compile(program: &Path, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Sealed> {
+    let deadline = Deadline { at: Instant::now() + limits.wall(), limits };
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
-    let mut worker = Worker::spawn(program, target, wasm.file()?)?;
+    let mut worker = Worker::spawn(program, target, wasm.file()?, limits)?;
     let code = worker.read(deadline)?;
     let status = worker.wait(deadline)?;
     if status.success() {
         return code.seal().context("seal the code");
     }
-    bail!("{}", reason::of(status, &worker.complaint()))
+    bail!("{}", reason::of(status, &worker.complaint(), limits))
+}
+
+/// When a child is given up.
+#[derive(Clone, Copy)]
+struct Deadline<'a> {
+    at: Instant,
+    limits: &'a CompileLimits,
 }
 
 /// A child that compiles. Dropping it kills it.
@@ -50,7 +53,7 @@ struct Worker {
 impl Worker {
     /// Starts a child that has the module, and nothing else that is ours: not our environment, not
     /// our directory, not our terminal's signals, no descriptor besides its three streams.
-    fn spawn(program: &Path, target: Target, wasm: File) -> Result<Worker> {
+    fn spawn(program: &Path, target: Target, wasm: File, limits: &CompileLimits) -> Result<Worker> {
         let Target { flavour, stacks, addressing } = target;
         let flavour = match flavour {
             Flavour::Sequential => None,
@@ -65,6 +68,9 @@ impl Worker {
             Addressing::Compared => Some(COMPARED),
         };
         let flags = [flavour, stacks, addressing].into_iter().flatten().map(|flag| format!("--{flag}"));
+        let CompileLimits { cpu, memory, module, .. } = limits;
+        let bounds = [(CPU, cpu.as_secs()), (MEMORY, *memory), (MODULE, *module)];
+        let flags = flags.chain(bounds.into_iter().map(|(flag, bound)| format!("--{flag}={bound}")));
         // The child keeps having them wait: what a terminal or a service manager sends to everybody is for
         // us, with whom the child ends.
         let held = Held::new();
@@ -92,7 +98,7 @@ impl Worker {
     }
 
     /// Reads the code until the child closes its stdout.
-    fn read(&mut self, deadline: Instant) -> Result<Draft> {
+    fn read(&mut self, deadline: Deadline<'_>) -> Result<Draft> {
         let Some(mut stdout) = self.child.stdout.take() else { bail!("the compiler has no stdout") };
         let mut code = Draft::new().context("hold the code in memory")?;
         let mut buffer = vec![0; 64 << 10];
@@ -114,7 +120,7 @@ impl Worker {
     }
 
     /// Waits for the child to end.
-    fn wait(&mut self, deadline: Instant) -> Result<std::process::ExitStatus> {
+    fn wait(&mut self, deadline: Deadline<'_>) -> Result<std::process::ExitStatus> {
         until(&self.ended, deadline)?;
         self.child.wait().context("wait for the compiler")
     }
@@ -153,12 +159,13 @@ fn read(stdout: &mut ChildStdout, buffer: &mut [u8]) -> Result<usize> {
 }
 
 /// Waits until there is something to read, or the end of it.
-fn until(readable: &impl AsFd, deadline: Instant) -> Result<()> {
+fn until(readable: &impl AsFd, deadline: Deadline<'_>) -> Result<()> {
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.at.saturating_duration_since(Instant::now());
         ensure!(
             !left.is_zero(),
-            "compiling it takes longer than {WALL:?}, without using its CPU time up: is the host too busy?"
+            "compiling it takes longer than {:?}, without using its CPU time up: is the host too busy?",
+            deadline.limits.wall()
         );
         let timeout = Timespec::try_from(left).context("a deadline that fits")?;
         match poll(&mut [PollFd::new(readable, PollFlags::IN)], Some(&timeout)) {

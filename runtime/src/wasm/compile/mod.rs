@@ -1,12 +1,13 @@
 //! From a module to machine code: in a child of ourselves that may fail alone.
 
 mod child;
+mod limits;
 mod reason;
 mod scan;
 mod slots;
 mod worker;
 
-pub use scan::LARGEST;
+pub use limits::CompileLimits;
 pub(in crate::wasm) use scan::{MEMORIES, TABLES};
 pub use worker::work;
 
@@ -32,6 +33,15 @@ pub const LINES: &str = "lines";
 /// What tells the child that the code is to compare each access with the end of its memory.
 pub const COMPARED: &str = "compared";
 
+/// What tells the child how many seconds of a processor it may take.
+pub const CPU: &str = "cpu";
+
+/// What tells the child how many bytes of address space it may take.
+pub const MEMORY: &str = "memory";
+
+/// What tells the child how large a module may be.
+pub const MODULE: &str = "module";
+
 /// Bytes of the largest machine code.
 const LARGEST_CODE: u64 = 512 << 20;
 
@@ -55,10 +65,10 @@ impl Compiler {
     ///
     /// # Errors
     /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
-    pub(super) fn compile(&self, target: Target, wasm: &[u8]) -> Result<Artifact> {
-        scan::look(wasm)?;
+    pub(super) fn compile(&self, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Artifact> {
+        scan::look(wasm, limits)?;
         let _slot = self.slots.take();
-        let code = child::compile(&self.program, target, wasm)?;
+        let code = child::compile(&self.program, target, wasm, limits)?;
         // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
         // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).
         Ok(unsafe { Artifact::trust(code) })

@@ -5,11 +5,11 @@ use std::process::ExitStatus;
 
 use rustix::process::Signal;
 
-use super::worker::{CPU, MEMORY};
+use super::CompileLimits;
 use crate::observe::plain;
 
 /// Says what the end of a child means; `complaint` is what it wrote to stderr.
-pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
+pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) -> String {
     let said = line(complaint);
     let Some(signal) = status.signal() else {
         return if said.is_empty() { format!("the compiler failed without a word: {status}") } else { said };
@@ -18,14 +18,14 @@ pub(super) fn of(status: ExitStatus, complaint: &str) -> String {
     match Signal::from_named_raw(signal) {
         Some(Signal::XCPU) => {
             format!(
-                "compiling it takes more than {} s of CPU time: make its functions smaller",
-                CPU.as_secs()
+                "compiling it takes more than {} s of CPU time: raise compile.cpu, or make its functions smaller",
+                limits.cpu.as_secs()
             )
         }
         // How Rust ends a process that gets no memory, or whose stack is used up.
         Some(Signal::ABORT) => format!(
-            "compiling it takes more than {} MiB of memory or nests too deep: make its functions smaller{quoted}",
-            MEMORY >> 20
+            "compiling it takes more than {} MiB of memory or nests too deep: raise compile.memory, or make its functions smaller{quoted}",
+            limits.memory >> 20
         ),
         Some(Signal::KILL) => {
             format!("the compiler was killed: the host is out of memory, or somebody did it{quoted}")
@@ -58,22 +58,30 @@ mod tests {
         ExitStatus::from_raw(number)
     }
 
+    fn told(status: ExitStatus, complaint: &str) -> String {
+        of(status, complaint, &CompileLimits::default())
+    }
+
     #[test]
     fn an_own_complaint_is_the_reason_in_one_printable_line() {
         assert_eq!(
-            of(exit(1), "not a valid module: at\n offset\t8\x1b[31m\n"),
+            told(exit(1), "not a valid module: at\n offset\t8\x1b[31m\n"),
             "not a valid module: at offset 8\\u{1b}[31m"
         );
-        assert!(of(exit(1), "").contains("exit status: 1"));
+        assert!(told(exit(1), "").contains("exit status: 1"));
     }
 
     #[test]
     fn every_limit_has_its_words() {
-        assert!(of(signal(24), "").contains("more than 30 s of CPU time"));
-        assert!(of(signal(9), "").contains("killed"));
-        let memory = of(signal(6), "memory allocation of 99 bytes failed\nnote: run with x\n");
-        assert!(memory.contains("2048 MiB") && memory.ends_with("(memory allocation of 99 bytes failed)"));
-        assert!(of(signal(11), "").contains("signal 11: a mistake"));
-        assert!(of(signal(3), "").contains("signal 3, which somebody sent"));
+        assert!(told(signal(24), "").contains("more than 60 s of CPU time: raise compile.cpu"));
+        assert!(told(signal(9), "").contains("killed"));
+        let memory = told(signal(6), "memory allocation of 99 bytes failed\nnote: run with x\n");
+        assert!(
+            memory.contains("2048 MiB")
+                && memory.contains("compile.memory")
+                && memory.ends_with("(memory allocation of 99 bytes failed)")
+        );
+        assert!(told(signal(11), "").contains("signal 11: a mistake"));
+        assert!(told(signal(3), "").contains("signal 3, which somebody sent"));
     }
 }

@@ -1,7 +1,6 @@
 //! The child's half of compiling: limits first, then a module in and its code out.
 
 use std::io::{Read as _, Write as _};
-use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,15 +8,9 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use wasmtime::Engine;
 
-use super::{LARGEST, precompile};
+use super::{CompileLimits, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
 use crate::wasm::{Target, settings, trap};
-
-/// CPU time that compiling may take.
-pub(super) const CPU: Duration = Duration::from_secs(30);
-
-/// Bytes of address space that compiling may take.
-pub(super) const MEMORY: u64 = 2 << 30;
 
 /// Descriptors: the three streams, and what wasmtime and the allocator look up under /proc and /sys.
 const DESCRIPTORS: u64 = 16;
@@ -29,16 +22,16 @@ const NICE: i32 = 10;
 ///
 /// # Errors
 /// The limits cannot be set, or the module cannot be compiled.
-pub fn work(target: Target) -> anyhow::Result<()> {
+pub fn work(target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
     close_inherited();
-    confine().context("limit the compiler")?;
+    confine(limits).context("limit the compiler")?;
     give_up();
     // One thread: what a module costs is then the same on every host, threads take memory of their
     // own, and the parent runs several of us.
     let mut config = settings::config(target);
     config.parallel_compilation(false);
     let mut wasm = Vec::new();
-    std::io::stdin().lock().take(LARGEST as u64 + 1).read_to_end(&mut wasm).context("read the module")?;
+    std::io::stdin().lock().take(limits.module + 1).read_to_end(&mut wasm).context("read the module")?;
     let engine = Engine::new(&config).map_err(trap::ours)?;
     let code = precompile(&engine, &wasm).map_err(trap::ours)?;
     let mut stdout = std::io::stdout().lock();
@@ -85,16 +78,16 @@ fn nobody_reads() -> rustix::io::Result<bool> {
 }
 
 /// Takes from this process what compiling does not need.
-fn confine() -> rustix::io::Result<()> {
+fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
     // The thread that started us waits for us; if its process is killed, nobody does.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if nobody_reads()? {
         // It was killed before that.
         return Err(Errno::PIPE);
     }
-    let cpu = CPU.as_secs();
+    let (cpu, memory) = (limits.cpu.as_secs(), limits.memory);
     for (resource, soft, hard) in [
-        (Resource::As, MEMORY, MEMORY),
+        (Resource::As, memory, memory),
         // At the soft limit comes SIGXCPU, by which the parent knows the reason.
         (Resource::Cpu, cpu, cpu + 1),
         (Resource::Fsize, 0, 0),

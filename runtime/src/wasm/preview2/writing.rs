@@ -15,6 +15,7 @@ use wasmtime_wasi::p2::{DynOutputStream, StreamError};
 
 use super::FILES;
 use crate::wasm::component::State;
+use crate::wasm::interfaces::STREAMS;
 
 /// The most of a file that one call moves, in memory of the host.
 const PIECE: usize = 1 << 20;
@@ -24,7 +25,7 @@ const GULP: usize = 64 << 10;
 
 /// Links the functions.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
-    linker.instance("wasi:io/streams@0.2.12")?.func_wrap_async(
+    linker.instance(STREAMS)?.func_wrap_async(
         "[method]output-stream.write",
         |mut store: StoreContextMut<'_, State>,
          (stream, bytes): (Resource<DynOutputStream>, WasmList<u8>)| {

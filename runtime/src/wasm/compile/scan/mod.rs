@@ -11,10 +11,7 @@ use self::family::{Family, Load, Met};
 pub(in crate::wasm) use self::parts::{MEMORIES, TABLES};
 use self::parts::{Parts, length, within};
 use self::start::{Start, each};
-
-/// Bytes of the largest module. A component with a whole CPython in it has about 40 MiB; what a
-/// smaller one can cost is bounded by the limits of the child.
-pub const LARGEST: usize = 64 << 20;
+use super::CompileLimits;
 
 /// How deep components lie in one another.
 const DEPTH: usize = 16;
@@ -29,9 +26,14 @@ const DEPTH: usize = 16;
 ///
 /// # Errors
 /// What there is too much of, how much it is, and how much may be.
-pub(super) fn look(wasm: &[u8]) -> Result<()> {
-    ensure!(wasm.len() <= LARGEST, "it has more than {LARGEST} bytes (64 MiB): strip its debug information");
-    let mut look = Look::default();
+pub(super) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
+    let CompileLimits { module: most, .. } = limits;
+    ensure!(
+        wasm.len() as u64 <= *most,
+        "it has {} bytes: {most} at most; raise compile.module, or strip its debug information",
+        wasm.len()
+    );
+    let mut look = Look::within(limits);
     // The file itself, a component or a module.
     look.enter(Within::Component);
     for payload in Parser::new(0).parse_all(wasm) {
@@ -42,7 +44,6 @@ pub(super) fn look(wasm: &[u8]) -> Result<()> {
 }
 
 /// What has been seen of a file.
-#[derive(Default)]
 struct Look {
     parts: Parts,
     /// What is being read, outermost first.
@@ -62,6 +63,16 @@ enum Within {
 }
 
 impl Look {
+    fn within(limits: &CompileLimits) -> Look {
+        Look {
+            parts: Parts::within(limits),
+            within: Vec::new(),
+            families: Vec::new(),
+            start: Start::default(),
+            met: Met::default(),
+        }
+    }
+
     fn enter(&mut self, within: Within) {
         self.within.push(within);
         match within {

@@ -3,11 +3,8 @@
 use wasmparser::{ConstExpr, FuncType, FunctionBody, RecGroup};
 use wasmtime::{Result, bail, ensure};
 
+use super::super::CompileLimits;
 use super::start::is_literal;
-
-/// Bytes of the largest function. CPython's interpreter loop has some 70 KiB; what a compiler needs
-/// grows faster than a function does.
-pub(super) const BODY: u64 = 1 << 20;
 
 /// Locals of one function, its parameters aside. WebAssembly's own limit is 50,000, and one byte
 /// declares hundreds.
@@ -22,13 +19,17 @@ pub(super) struct Part {
     count: u64,
     most: u64,
     what: &'static str,
+    advice: &'static str,
 }
+
+/// What to do about a part that no key bounds.
+const SPLIT: &str = "split it into several handlers";
 
 impl Part {
     pub(super) fn add(&mut self, count: u64) -> Result<()> {
         self.count = self.count.saturating_add(count);
-        let Part { count, most, what } = self;
-        ensure!(count <= most, "it has {count} {what}: {most} at most; split it into several handlers");
+        let Part { count, most, what, advice } = self;
+        ensure!(count <= most, "it has {count} {what}: {most} at most; {advice}");
         Ok(())
     }
 }
@@ -38,14 +39,23 @@ macro_rules! parts {
         /// The counts.
         pub(super) struct Parts {
             $($(#[$doc])* pub(super) $name: Part,)*
+            /// Bytes of the largest function.
+            function: u64,
         }
 
-        impl Default for Parts {
-            fn default() -> Parts {
-                Parts { $($name: Part { count: 0, most: $most, what: $what },)* }
+        impl Parts {
+            /// Starts with nothing; no key bounds more than a few of the parts.
+            fn new(function: u64) -> Parts {
+                Parts { $($name: Part { count: 0, most: $most, what: $what, advice: SPLIT },)* function }
             }
         }
     };
+}
+
+impl Part {
+    fn at_most(&mut self, most: u64, advice: &'static str) {
+        (self.most, self.advice) = (most, advice);
+    }
 }
 
 // The first are some seven times what a component of CPython has, which is the largest that we know of.
@@ -81,6 +91,16 @@ parts! {
 }
 
 impl Parts {
+    /// Starts with nothing, and with the bounds of a configuration.
+    pub(super) fn within(limits: &CompileLimits) -> Parts {
+        let CompileLimits { function, functions, locals, types, .. } = *limits;
+        let mut parts = Parts::new(function);
+        parts.functions.at_most(functions, "raise compile.functions, or split it into several handlers");
+        parts.locals.at_most(locals, "raise compile.locals, or split it into several handlers");
+        parts.types.at_most(types, "raise compile.types, or split it into several handlers");
+        parts
+    }
+
     /// Counts a constant expression.
     pub(super) fn constant(&mut self, expression: &ConstExpr<'_>) -> Result<()> {
         let range = expression.get_binary_reader().range();
@@ -105,10 +125,10 @@ impl Parts {
     }
 
     pub(super) fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
-        let length = length(&body.range());
+        let (length, most) = (length(&body.range()), self.function);
         ensure!(
-            length <= BODY,
-            "a function in it has {length} bytes: {BODY} (1 MiB) at most; make its functions smaller"
+            length <= most,
+            "a function in it has {length} bytes: {most} at most; raise compile.function, or make its functions smaller"
         );
         // As for all that is no module.
         let Ok(groups) = body.get_locals_reader() else { return Ok(()) };

@@ -1,10 +1,13 @@
 //! Each bound, at it and one past it.
 
-use super::parts::BODY;
 use super::*;
 
+fn seen(wasm: &[u8]) -> Result<()> {
+    look(wasm, &CompileLimits::default())
+}
+
 fn refusal(text: &str) -> Option<String> {
-    look(&wat::parse_str(text).unwrap()).err().map(|error| error.to_string())
+    seen(&wat::parse_str(text).unwrap()).err().map(|error| error.to_string())
 }
 
 /// A module with so many of one thing.
@@ -61,15 +64,24 @@ fn a_function_is_taken_at_its_largest_and_refused_one_byte_past_it() {
         format!("(module (func {}))", "nop ".repeat(nops))
     };
 
-    assert_eq!(refusal(&body(BODY)), None);
-    assert!(refusal(&body(BODY + 1)).unwrap().contains("1048577 bytes: 1048576 (1 MiB) at most"));
+    assert_eq!(refusal(&body(CompileLimits::default().function)), None);
+    assert!(
+        refusal(&body(CompileLimits::default().function + 1))
+            .unwrap()
+            .contains("1048577 bytes: 1048576 at most; raise compile.function")
+    );
 }
 
 #[test]
 fn a_file_that_is_too_large_is_not_read_and_one_that_is_no_module_passes() {
-    assert!(look(&vec![0; LARGEST + 1]).unwrap_err().to_string().contains("more than 67108864 bytes"));
+    assert!(
+        seen(&vec![0; (64 << 20) + 1])
+            .unwrap_err()
+            .to_string()
+            .contains("67108864 at most; raise compile.module")
+    );
     for wasm in [&b""[..], b"\0asm\x01\0\0\0\x01", b"\0asm\x0d\0\x01\0\xff\xff", b"hello"] {
-        look(wasm).unwrap();
+        seen(wasm).unwrap();
     }
 }
 
@@ -193,8 +205,8 @@ fn types_of_components_are_bounded_by_their_bytes_however_deep_they_lie() {
         wasm
     };
 
-    look(&nested(600_000)).unwrap();
-    let refusal = look(&nested(700_000)).unwrap_err().to_string();
+    seen(&nested(600_000)).unwrap();
+    let refusal = seen(&nested(700_000)).unwrap_err().to_string();
     assert!(refusal.contains("bytes of component types: 2097152 at most"), "{refusal}");
 }
 
@@ -213,4 +225,19 @@ fn what_starts_with_each_instance_counts_once_for_each() {
     assert_eq!(refusal(&component(5)), None);
     assert!(refusal(&component(6)).unwrap().contains(what));
     assert!(refusal(&aliased).unwrap().contains(what));
+}
+
+#[test]
+fn a_bound_that_is_raised_takes_more_and_names_its_key_where_it_is_not() {
+    let limits = CompileLimits { functions: 3, types: 2, locals: 1, function: 4, ..CompileLimits::default() };
+    let look = |text: &str| {
+        look(&wat::parse_str(text).unwrap(), &limits).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+
+    assert_eq!(look("(module (func) (func) (func))"), "");
+    assert!(look("(module (func) (func) (func) (func))").contains("3 at most; raise compile.functions"));
+    let types = "(module (type (func)) (type (func (param i32))) (type (func (param i64))))";
+    assert!(look(types).contains("2 at most; raise compile.types"));
+    assert!(look("(module (func (local i32 i32)))").contains("1 at most; raise compile.locals"));
+    assert!(look("(module (func nop nop nop nop))").contains("4 at most; raise compile.function,"));
 }

@@ -1,0 +1,30 @@
+//! The cache of compiled modules, as verbs use it that serve nothing.
+
+use crate::config::{CacheDir, Config};
+use crate::wasm::cache::{Cache, Place};
+use crate::wasm::compile::Compiler;
+use crate::wasm::{Compilation, Stacks};
+
+/// Compiles as a daemon of this configuration does, with its cache if that is this user's.
+///
+/// A directory that the configuration names is the daemon's to make: it would have the wrong owner.
+pub(super) fn of(config: &Config, stacks: Stacks) -> Compilation {
+    let is_to_be_made = match &config.cache {
+        CacheDir::Standard => true,
+        CacheDir::At(dir) => dir.is_dir(),
+        CacheDir::Off => false,
+    };
+    let place = config.cache_place().filter(|_| is_to_be_made);
+    compilation(place.and_then(Result::ok), stacks)
+}
+
+/// Compiles for a module that no configuration speaks of, with this user's cache.
+pub(super) fn of_user(stacks: Stacks) -> Compilation {
+    compilation(Place::standard(|name| std::env::var_os(name)).ok(), stacks)
+}
+
+/// A cache that cannot be had costs time alone, and is no news in a terminal.
+fn compilation(place: Option<Place>, stacks: Stacks) -> Compilation {
+    let cache = place.and_then(|place| Cache::open(&place).ok());
+    Compilation { compiler: Compiler::child(), cache, stacks }
+}

@@ -1,0 +1,42 @@
+//! `[compile]`: from the bounds on compiling a module as written to those that are enforced.
+
+use std::time::Duration;
+
+use super::file;
+use super::reader::{At, Scalar};
+use super::report::Report;
+use super::scalar;
+use crate::wasm::compile::CompileLimits;
+
+/// The most functions, locals or types that can be asked for: WebAssembly numbers them with 32 bits.
+const MOST: usize = u32::MAX as usize;
+
+/// Reads the bounds; what they do not say is the default.
+pub(super) fn read(written: Option<&At<file::Compile>>, report: &Report<'_>) -> CompileLimits {
+    let defaults = CompileLimits::default();
+    let Some(At { value: compile, .. }) = written else { return defaults };
+    let count = |written: &Option<At<Scalar>>, default| {
+        report.settle(written.as_ref(), default, |scalar| {
+            scalar::count(1..=MOST)(scalar).map(|count| count as u64)
+        })
+    };
+    let size = |written: &Option<At<Scalar>>, default, range| {
+        report.settle(written.as_ref(), default, scalar::size(range))
+    };
+    CompileLimits {
+        cpu: report.settle(compile.cpu.as_ref(), defaults.cpu, cpu),
+        // The compiler itself takes some 100 MiB.
+        memory: size(&compile.memory, defaults.memory, 256 << 20..=1 << 40),
+        module: size(&compile.module, defaults.module, 64 << 10..=CompileLimits::LARGEST_MODULE),
+        function: size(&compile.function, defaults.function, 1 << 10..=CompileLimits::LARGEST_MODULE),
+        functions: count(&compile.functions, defaults.functions),
+        locals: count(&compile.locals, defaults.locals),
+        types: count(&compile.types, defaults.types),
+    }
+}
+
+/// Reads whole seconds: the kernel counts no less, setrlimit(2).
+fn cpu(scalar: &Scalar) -> Result<Duration, String> {
+    let limit = scalar::deadline(scalar)?;
+    if limit.subsec_nanos() == 0 { Ok(limit) } else { Err("wanted whole seconds such as \"60s\"".to_owned()) }
+}

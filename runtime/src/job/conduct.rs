@@ -1,0 +1,37 @@
+//! How a handler's requests are taken, and its answers given.
+
+use std::fmt;
+
+/// What a handler says of its requests besides their limits.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Conduct {
+    /// When a job begins whose request has a body of unknown length; `None`: the handler does not say.
+    pub intake: Option<Intake>,
+}
+
+impl Conduct {
+    /// Says when such a job begins.
+    pub fn intake(&self) -> Intake {
+        self.intake.unwrap_or_default()
+    }
+}
+
+/// When a job begins whose request has a body of unknown length.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Intake {
+    /// Once all of it is here, so that the job is told how long it is (RFC 3875 §4.1.2).
+    #[default]
+    Whole,
+    /// At once: it reads the body as it comes.
+    Stream,
+}
+
+/// As the configuration has it.
+impl fmt::Display for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Intake::Whole => "whole",
+            Intake::Stream => "stream",
+        })
+    }
+}

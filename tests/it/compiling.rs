@@ -1,0 +1,84 @@
+//! What compiling a module may take, and who finds the code again.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Ended, Setup, finish, portcullis};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program with 201 functions.
+fn manifold() -> Vec<u8> {
+    let functions = "(func)".repeat(200);
+    let program = format!(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1) (data (i32.const 16) "Status: 204 No Content\n\n")
+        (data (i32.const 0) "\10\00\00\00\18\00\00\00") {functions}
+        (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#
+    );
+    wat::parse_str(program).unwrap()
+}
+
+/// Without a cache: what another test has compiled would be found there.
+const LOW: &str = "cache = \"none\"\ncompile.functions = 100\n";
+const RAISED: &str = "compile.functions = 1000\n";
+
+#[test]
+fn a_module_beyond_a_bound_of_compiling_names_the_key_and_is_taken_once_it_is_raised() {
+    let refused = Setup::one("", &manifold()).prepend(LOW).fail();
+    assert!(refused.stderr.contains("201 functions: 100 at most; raise compile.functions"), "{refused:?}");
+
+    let daemon = Setup::one("", &manifold()).prepend(RAISED).start();
+    assert_eq!(daemon.get("/").status(), 204);
+}
+
+#[test]
+fn a_reload_takes_up_what_compiling_may_take() {
+    let setup = Setup::one("", &crate::harness::Program::text().say("hello\n").wasm());
+    let daemon = setup.prepend(LOW).start();
+    fs::write(daemon.path("one.wasm"), manifold()).unwrap();
+
+    daemon.signal(Signal::HUP);
+    daemon.log.line("100 at most; raise compile.functions");
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("compile.functions = 100\n", RAISED)).unwrap();
+    daemon.signal(Signal::HUP);
+
+    crate::harness::until("the larger module answers", || (daemon.get("/").status() == 204).then_some(()));
+}
+
+/// Runs a verb whose cache is here.
+fn verb(home: &Path, words: &[&str], config: &Path) -> Ended {
+    let mut command: Command = portcullis();
+    command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_STATE_HOME", home.join("state"));
+    finish(command.args(words).arg("-c").arg(config), b"", PATIENCE)
+}
+
+#[test]
+fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = Setup::one("", &manifold());
+    let config = setup.path("portcullis.toml");
+    let setup = setup.prepend(RAISED);
+    for words in [&["check"][..], &["run", "one"]] {
+        let ended = verb(home.path(), words, &config);
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    }
+
+    // Nobody could compile it any more: whoever goes on has found the code.
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(RAISED, "compile.functions = 1\n")).unwrap();
+
+    for words in [&["check"][..], &["run", "one"]] {
+        let ended = verb(home.path(), words, &config);
+        assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
+    }
+    let at = |name: &str| home.path().join(name);
+    let daemon = setup.env("XDG_CACHE_HOME", at("cache")).env("XDG_STATE_HOME", at("state")).start();
+    assert_eq!(daemon.get("/").status(), 204);
+}

@@ -1,0 +1,120 @@
+//! `CONTENT_LENGTH` (RFC 3875 §4.1.2) of bodies whose length the head does not say.
+
+use crate::harness::frames::{Frames, flag, frame, head, kind};
+use crate::harness::{Daemon, Program, Setup, until};
+
+/// Serves a program that says its variables and then what it reads, in a directory for what is kept.
+fn serve(settings: &str) -> Daemon {
+    let program = Program::text().environment().say("\n").echo();
+    let setup = Setup::one(settings, &program.wasm());
+    let scratch = setup.path("scratch");
+    setup.prepend(&format!("scratch = {scratch:?}\n")).start()
+}
+
+/// Takes what a program was told apart from what it has read.
+fn told(body: &[u8]) -> (Option<String>, &[u8]) {
+    let end = body.windows(2).position(|pair| pair == b"\0\n").unwrap();
+    let variables = std::str::from_utf8(&body[..end]).unwrap().split('\0');
+    let mut lengths = variables.filter_map(|variable| variable.strip_prefix("CONTENT_LENGTH="));
+    (lengths.next().map(str::to_owned), &body[end + 2..])
+}
+
+/// Sends a body in chunks, without its end.
+fn chunked(daemon: &Daemon, pieces: &[&[u8]]) -> crate::harness::Client {
+    let mut client = daemon.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for piece in pieces {
+        client.send(format!("{:x}\r\n", piece.len()));
+        client.send(piece);
+        client.send("\r\n");
+    }
+    client
+}
+
+#[test]
+fn a_chunked_body_has_a_content_length_whatever_its_size() {
+    let daemon = serve("limits.output = \"64MiB\"");
+    for size in [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, 1_000_000, 15_000_000] {
+        let whole: Vec<u8> = (0..size).map(|at: usize| (at ^ (at >> 8)) as u8).collect();
+        let mut client = chunked(&daemon, &whole.chunks(100_000).collect::<Vec<_>>());
+        client.send("0\r\n\r\n");
+
+        let response = client.response();
+
+        assert_eq!(response.status(), 200, "{size}");
+        let (length, read) = told(&response.body);
+        assert_eq!(length, Some(size.to_string()));
+        assert!(read == whole, "{size}: {} bytes were read", read.len());
+    }
+    let left = std::fs::read_dir(daemon.path("scratch")).unwrap().count();
+    assert_eq!(left, 0, "nothing of a body is left behind");
+}
+
+#[test]
+fn a_body_over_http2_that_has_no_length_gets_one() {
+    let daemon = serve("");
+    let mut frames = Frames::begin(daemon.client(), &[]);
+    frames.send(head(1, "POST", "/", &[], 0));
+    frames.send(frame(kind::DATA, 0, 1, b"shout"));
+    frames.send(frame(kind::DATA, flag::END_STREAM, 1, b" it"));
+
+    let answer = frames.answer(1);
+
+    assert_eq!(answer.status, 200);
+    assert_eq!(told(&answer.body), (Some("8".to_owned()), &b"shout it"[..]));
+}
+
+#[test]
+fn a_request_without_a_body_has_no_content_length() {
+    let daemon = serve("");
+
+    let response = daemon.get("/");
+
+    assert_eq!(told(&response.body), (None, &b""[..]));
+}
+
+#[test]
+fn a_handler_that_streams_reads_a_body_before_its_end() {
+    let daemon = serve("body = \"stream\"");
+    let mut client = chunked(&daemon, &[b"one"]);
+
+    client.head();
+    let mut read = Vec::new();
+    while !read.ends_with(b"\0\none") {
+        read.extend(client.chunk());
+    }
+
+    assert_eq!(told(&read), (None, &b"one"[..]));
+}
+
+#[test]
+fn a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits() {
+    let daemon = serve("limits = { concurrency = 1, queue = 0, body = \"200KB\" }");
+    let waiting = chunked(&daemon, &[&[b'x'; 150_000]]);
+
+    // The only slot is free for others.
+    assert_eq!(daemon.get("/").status(), 200);
+    drop(waiting);
+    let mut large = chunked(&daemon, &[&[b'x'; 150_000], &[b'x'; 50_001]]);
+    let refused = large.response();
+
+    assert_eq!(refused.status(), 413, "{}", refused.text());
+}
+
+#[test]
+fn a_body_that_has_no_room_is_refused_and_says_so() {
+    let program = Program::text().echo();
+    // What is no directory of ours cannot be one for bodies: the daemon starts, and says what it lacks.
+    let setup = Setup::one("", &program.wasm()).env("CACHE_DIRECTORY", "/proc/nothing");
+    let daemon = setup.prepend("cache = \"none\"\nreason_header = true\n").start();
+    daemon.log.line("there is no scratch directory");
+    let mut small = chunked(&daemon, &[b"fits"]);
+    small.send("0\r\n\r\n");
+    assert_eq!(small.response().text(), "fits");
+
+    let mut large = chunked(&daemon, &[&[b'x'; 100_000], &[b'x'; 100_000]]);
+
+    let refused = large.response();
+    assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("scratch")));
+    until("the log says what to do", || (daemon.log.count("body = \"stream\"") > 0).then_some(()));
+}
