@@ -20,6 +20,7 @@ mod cramped;
 mod crowd;
 mod deadlines;
 mod disk;
+mod endings;
 mod endurance;
 mod errors;
 mod escapes;

@@ -2,7 +2,7 @@
 
 use super::file;
 use super::report::Report;
-use crate::job::{Conduct, Intake};
+use crate::job::{Conduct, Intake, Leaving};
 
 /// Reads what a handler says of its requests; what it does not say is the default.
 pub(super) fn read(handler: &file::Handler, report: &Report<'_>) -> Conduct {
@@ -11,5 +11,11 @@ pub(super) fn read(handler: &file::Handler, report: &Report<'_>) -> Conduct {
         "stream" => Ok(Some(Intake::Stream)),
         _ => Err(format!("wanted \"whole\" or \"stream\", found {word:?}")),
     });
-    Conduct { intake }
+    let leaving =
+        report.settle(handler.client_leaves.as_ref(), Leaving::Cancel, |word| match word.as_str() {
+            "cancel" => Ok(Leaving::Cancel),
+            "finish" => Ok(Leaving::Finish),
+            _ => Err(format!("wanted \"cancel\" or \"finish\", found {word:?}")),
+        });
+    Conduct { intake, leaving }
 }

@@ -248,6 +248,8 @@ table! {
         content_type: String,
         /// When a job begins whose body is of unknown length: `whole` or `stream`.
         body: String,
+        /// What becomes of a job whose client has left: `cancel` or `finish`.
+        client_leaves: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
         /// Origins it may ask: `https://HOST`.

@@ -120,8 +120,9 @@ impl Engine {
 
     /// Makes a job of an entry that is already at hand, as a request does with its route's.
     pub fn job_of(&self, entry: Arc<Entry>) -> Job {
-        /// What a person reads at once, and what a daemon can afford for every job.
-        const LAST_WORDS: usize = 4 << 10;
+        /// What a person reads at once, with the stacks that runtimes write behind their reason. It is taken
+        /// as it is written.
+        const LAST_WORDS: usize = 16 << 10;
         let last_words = Tail::new(LAST_WORDS);
         Job {
             id: JobId(self.next.fetch_add(1, Ordering::Relaxed)),

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::ongoing::{Source, Work};
+use super::ongoing::Work;
 use super::response_body::Body;
+use super::source::Source;
 use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
 use crate::job::{Fault, Mapping, PipeReader};
 
@@ -28,6 +29,10 @@ impl Answering {
         method: &Method,
         mapping: &Mapping,
     ) -> Result<Response<Body>, Fault> {
+        if self.work.finishes() {
+            self.work.outlive();
+            self.reader.forgive();
+        }
         let parsed = match mapping {
             Mapping::Cgi => self.cgi_head().await,
             Mapping::Raw(content_type) => self.raw_head(content_type).await,

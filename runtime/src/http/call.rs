@@ -95,7 +95,9 @@ impl Made {
         self.job.stdin = stdin;
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
         let usage = self.job.usage.clone();
-        let work = Work { run: Some(engine.start(self.job)), stop, last_words, usage };
+        let (id, entry) = (self.job.id, self.job.entry.clone());
+        let run = Some(engine.start(self.job));
+        let work = Work { run, stop, last_words, usage, id, entry };
         Answering { work, reader: self.reader }
     }
 }

@@ -5,15 +5,17 @@ use std::future::{Future as _, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
-use super::ongoing::disown;
+use super::told::disown;
 use crate::cgi::document;
-use crate::job::{Destination as _, Fault, PipeWriter, ResponseBody, Run, Status, Stop};
+use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, ResponseBody, Run, Status, Stop};
 
 /// A job that is polled by a task of its own. Dropping it ends the job.
 pub(super) struct Driven(Option<JoinHandle<Finish>>);
@@ -188,4 +190,18 @@ impl Carrying {
         self.run = Progressing::Ended(Ok(Status::OK));
         outcome.err().unwrap_or(fault)
     }
+}
+
+/// How long a head without a byte of its body is held back: while nothing has gone out, a failure can be told by a
+/// status. Far less than anybody waits for.
+const SOON: Duration = Duration::from_millis(50);
+
+/// Waits until the job has ended, which is returned, or the first byte of its body is here, or [`SOON`].
+pub(super) async fn first_sign(carrying: &mut Carrying, reader: &mut PipeReader) -> Option<Finish> {
+    let sign = poll_fn(|context| match (carrying.poll(context), reader.poll_filled(context)) {
+        (Poll::Ready(finish), _) => Poll::Ready(Some(finish)),
+        (Poll::Pending, Poll::Ready(true)) => Poll::Ready(None),
+        (Poll::Pending, Poll::Ready(false) | Poll::Pending) => Poll::Pending,
+    });
+    timeout(SOON, sign).await.ok().flatten()
 }

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::thread;
@@ -10,15 +9,17 @@ use std::thread;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 use super::call::PIPE;
 use super::crumbs::Crumbs;
-use super::driven::{Carrying, Driven, Finish};
+use super::driven::{Carrying, Driven, Finish, first_sign};
 use super::response_body::Body;
+use super::source::Source;
+use super::told::{Told, broken, disown, ended, with_words};
 use crate::cgi::Head;
 use crate::job::{
-    Fault, PipeReader, ResponseBody, Run, Status, Stop, StopReason, Tail, Usage, pipe, pipe_of,
+    Entry, Fault, JobId, Leaving, PipeReader, Run, Status, Stop, StopReason, Tail, Usage, pipe, pipe_of,
 };
 
 /// A job that is being run for its answer.
@@ -29,6 +30,8 @@ pub(super) struct Work {
     pub(super) stop: Stop,
     pub(super) last_words: Tail,
     pub(super) usage: Arc<Usage>,
+    pub(super) id: JobId,
+    pub(super) entry: Arc<Entry>,
 }
 
 impl Work {
@@ -41,6 +44,25 @@ impl Work {
             Status::OK => Ok(()),
             status => Err(Fault::Exited { status, last_line: self.last_words.last_line() }),
         })
+    }
+
+    /// Reports whether the job goes on to its end when its client has left.
+    pub(super) fn finishes(&self) -> bool {
+        self.entry.conduct.leaving == Leaving::Finish
+    }
+
+    /// Has the job run in a task of its own, which goes on when this is dropped. The engine has it in its table,
+    /// where its limits and a shutdown end it.
+    pub(super) fn outlive(&mut self) {
+        if let Some(run) = self.run.take() {
+            let task = tokio::spawn(run);
+            self.run = Some(Box::pin(async move {
+                let ended = task.await;
+                ended.unwrap_or_else(|failure| {
+                    Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed")))
+                })
+            }));
+        }
     }
 
     /// Lets the job go on to its own end. What it writes meanwhile counts as output and is dropped: a
@@ -82,11 +104,13 @@ impl Work {
         }
         if method == Method::HEAD {
             // The head is all there is to say: a job that goes on to write a body is ended.
-            self.stop.raise(StopReason::Answered);
+            if !self.finishes() {
+                self.stop.raise(StopReason::Answered);
+            }
             return Ok(response.map(|()| Body::empty()));
         }
         let mut carrying = Carrying::new(self.run.take(), self.stop.clone());
-        let (reader, finish) = match source {
+        let (mut reader, mut finish) = match source {
             // The job was asked a moment ago.
             Source::Pipe(reader) if carrying.is_running() => (reader, None),
             Source::Pipe(reader) => (reader, Some(Finish::well())),
@@ -102,23 +126,26 @@ impl Work {
                 }
             }
         };
+        let is_short = head.content_length.is_some_and(|length| (begun.len() as u64) < length);
+        if finish.is_none() && (begun.is_empty() || is_short) {
+            finish = first_sign(&mut carrying, &mut reader).await;
+        }
+        let finish = finish.map(|finish| with_words(finish, &self.last_words));
         let body = match finish {
             Some(finish) => whole(begun, reader, finish, head.content_length)?,
             None => {
                 let mut ongoing = Ongoing::new(reader, begun, Driven::start(carrying), head.content_length);
-                ongoing.stop = Some(self.stop);
+                ongoing.told = Some(Told {
+                    finishes: self.finishes(),
+                    stop: self.stop,
+                    last_words: self.last_words,
+                    id: self.id,
+                    entry: self.entry,
+                });
                 Body::ongoing(ongoing)
             }
         };
         Ok(response.map(|()| body))
-    }
-}
-
-/// Notes on a job that is about to be dropped, since what it answers is no answer or too long, that this
-/// is why: it counts as that, and not as one whose client has left as well.
-pub(super) fn disown(stop: &Stop, fault: &Fault) {
-    if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
-        stop.raise(StopReason::NoAnswer);
     }
 }
 
@@ -138,8 +165,8 @@ pub(super) struct Ongoing {
     begun: Bytes,
     /// `None` once the job has ended.
     job: Option<Driven>,
-    /// Tells a job that is dropped why.
-    stop: Option<Stop>,
+    /// `None` for a job whose end somebody else tells.
+    told: Option<Told>,
     /// Bytes still to come, if the handler said how many.
     left: Option<u64>,
     /// What is said behind the last byte, once it is known.
@@ -149,47 +176,17 @@ pub(super) struct Ongoing {
     crumbs: Crumbs,
 }
 
-/// Where a job's body comes from.
-pub(super) enum Source {
-    /// Its stdout.
-    Pipe(PipeReader),
-    /// The response that it has given by itself; `None` once that has ended.
-    Frames(Option<ResponseBody>),
-}
-
 /// Says how a job ended behind the body that it wrote.
 pub(super) struct Verdict {
     /// Makes the trailers of the job's outcome.
     pub(super) trailers: Box<dyn FnOnce(Result<Status, Fault>) -> HeaderMap + Send>,
 }
 
-impl Source {
-    /// Drops what is written. One that breaks off is no worse than none.
-    fn poll_drop(&mut self, context: &mut Context<'_>) {
-        match self {
-            Source::Pipe(reader) => {
-                while let Poll::Ready(true) = reader.poll_filled(context) {
-                    reader.take();
-                }
-            }
-            Source::Frames(None) => {}
-            Source::Frames(Some(body)) => {
-                while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
-                    if !matches!(frame, Some(Ok(_))) {
-                        *self = Source::Frames(None);
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl Ongoing {
     /// Starts with what came with a head that said how long the body is, if it did.
     pub(super) fn new(reader: PipeReader, begun: Bytes, job: Driven, left: Option<u64>) -> Ongoing {
         let crumbs = Crumbs::default();
-        Ongoing { reader, begun, job: Some(job), stop: None, left, trailers: None, verdict: None, crumbs }
+        Ongoing { reader, begun, job: Some(job), told: None, left, trailers: None, verdict: None, crumbs }
     }
 
     /// Has somebody told how the job ends.
@@ -248,6 +245,10 @@ impl Ongoing {
     /// Notes how the job ended; returns what breaks the response off.
     fn conclude(&mut self, Finish { outcome, trailers }: Finish) -> Option<Fault> {
         self.trailers = trailers;
+        let outcome = match &self.told {
+            Some(told) => with_words(Finish { outcome, trailers: None }, &told.last_words).outcome,
+            None => outcome,
+        };
         if let Some(Verdict { trailers }) = self.verdict.take() {
             self.trailers = Some(trailers(outcome));
             return None;
@@ -276,7 +277,8 @@ impl Ongoing {
 
     /// Ends the job, and says why.
     pub(super) fn stop(&self, reason: StopReason) {
-        self.stop.iter().for_each(|stop| stop.raise(reason));
+        let told = self.told.iter().filter(|told| !told.finishes || !reason.is_of_the_client());
+        told.for_each(|told| told.stop.raise(reason));
     }
 
     /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
@@ -293,23 +295,18 @@ impl Ongoing {
 /// body behind its last byte, but the job may have something to put away, and did not fail.
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        if self.is_whole()
-            && let Some(job) = self.job.take()
-        {
-            job.detach();
+        let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.finishes);
+        if goes_on && let Some(job) = self.job.take() {
+            // What it still writes is dropped: it is not to be told of a reader that has gone.
+            self.reader.forgive();
+            match self.told.take() {
+                Some(told) => drop(tokio::spawn(ended(job, told))),
+                None => job.detach(),
+            }
         } else if thread::panicking() {
             // Counted where the panic is, and not as a job whose client has left besides.
             self.stop(StopReason::NoAnswer);
         }
-    }
-}
-
-/// Says what breaks off the response of a job that ended like this.
-fn broken(outcome: Result<Status, Fault>) -> Option<Fault> {
-    match outcome {
-        Ok(status) if status.is_ok() => None,
-        Ok(status) => Some(Fault::Exited { status, last_line: String::new() }),
-        Err(fault) => Some(fault),
     }
 }
 
@@ -349,7 +346,7 @@ fn whole(
         reader,
         begun,
         job: None,
-        stop: None,
+        told: None,
         left: announced,
         trailers,
         verdict: None,
@@ -362,13 +359,33 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::engine::Engine;
+    use crate::job::{Handler, Job};
+
+    struct Idle;
+
+    impl Handler for Idle {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(std::future::ready(Ok(Status::OK)))
+        }
+    }
 
     #[tokio::test]
     async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
         let stop = Stop::new();
         let carrying = Carrying::new(Some(Box::pin(std::future::pending())), stop.clone());
         let mut ongoing = Ongoing::new(pipe(1).1, Bytes::new(), Driven::start(carrying), None);
-        ongoing.stop = Some(stop.clone());
+        let engine = Engine::new(1);
+        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        let job = engine.job("idle").unwrap();
+        let told = Told {
+            finishes: false,
+            stop: stop.clone(),
+            last_words: job.last_words,
+            id: job.id,
+            entry: job.entry,
+        };
+        ongoing.told = Some(told);
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
             let _ongoing = ongoing;

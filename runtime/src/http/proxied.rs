@@ -9,12 +9,14 @@ use bytes::Bytes;
 use http::header::COOKIE;
 use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
 use super::call::Call;
-use super::ongoing::{Source, Work};
+use super::ongoing::Work;
 use super::outbound::trail;
 use super::response_body::Body;
+use super::source::Source;
 use super::strict;
 use crate::cgi::Head;
 use crate::engine::Engine;
@@ -145,9 +147,25 @@ impl Asking {
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
         let usage = self.job.usage.clone();
-        let work = Work { run: Some(engine.start(self.job)), stop, last_words, usage };
+        let (id, entry) = (self.job.id, self.job.entry.clone());
+        let run = Some(engine.start(self.job));
+        let work = Work { run, stop, last_words, usage, id, entry };
         Ok(Responding { work, answer: Some(answer) })
     }
+}
+
+/// Passes an answer on, or reads it to its end and drops it if nobody wants it any more: to a handler whose
+/// client has left, its body is as well read as any other.
+fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
+    let (sender, passed) = oneshot::channel();
+    drop(tokio::spawn(async move {
+        let Ok(answer) = answer.await else { return };
+        if let Err(Ok(response)) = sender.send(answer) {
+            let mut body = response.into_body();
+            while let Some(Ok(_dropped)) = body.frame().await {}
+        }
+    }));
+    passed
 }
 
 impl Responding {
@@ -156,6 +174,10 @@ impl Responding {
     /// # Errors
     /// The job failed, or gave no response that can be sent, before anything was sent.
     pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
+        if self.work.finishes() {
+            self.work.outlive();
+            self.answer = self.answer.take().map(outliving);
+        }
         let given = self.given().await.and_then(|response| {
             let (parts, body) = response.into_parts();
             Ok((Head::relayed(parts.status, parts.headers)?, body))

@@ -7,6 +7,8 @@ use std::fmt;
 pub struct Conduct {
     /// When a job begins whose request has a body of unknown length; `None`: the handler does not say.
     pub intake: Option<Intake>,
+    /// What becomes of a job whose client has left.
+    pub leaving: Leaving,
 }
 
 impl Conduct {
@@ -24,6 +26,26 @@ pub enum Intake {
     Whole,
     /// At once: it reads the body as it comes.
     Stream,
+}
+
+/// What becomes of a job whose client has left.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Leaving {
+    /// It is cancelled at once.
+    #[default]
+    Cancel,
+    /// It goes on to its own end, within its limits. What it still writes is dropped.
+    Finish,
+}
+
+/// As the configuration has it.
+impl fmt::Display for Leaving {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Leaving::Cancel => "cancel",
+            Leaving::Finish => "finish",
+        })
+    }
 }
 
 /// As the configuration has it.

@@ -169,13 +169,32 @@ impl Tail {
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
-    /// Returns the last line that is not blank, without its newline, as it may stand in the log.
+    /// Returns the line that says why: the last one that is not blank, but for stacks that some runtimes write
+    /// behind it. Without its newline, as it may stand in the log.
     /// Empty: nothing was written.
     pub fn last_line(&self) -> String {
         let text = self.text();
-        let last = text.lines().rev().map(str::trim_end).find(|line| !line.is_empty()).unwrap_or_default();
-        plain(last).into_owned()
+        plain(reason(&text)).into_owned()
     }
+}
+
+/// Finds the line of a stderr that says why a program has ended.
+fn reason(stderr: &str) -> &str {
+    let lines = || stderr.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    // Go: `panic: WHY` or `fatal error: WHY`, and behind it the stacks of its goroutines.
+    let is_go = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
+    if let Some(why) = lines().rev().find(is_go)
+        && lines().any(|line| line.starts_with("goroutine ") && line.ends_with(':'))
+    {
+        return why;
+    }
+    // Ruby: `FILE:LINE:in 'WHERE': WHY`, and behind it lines of `from`; JavaScript: lines of `at`.
+    let is_frame = |line: &&str| {
+        let inner = line.trim_start();
+        inner.len() < line.len() && (inner.starts_with("from ") || inner.starts_with("at "))
+    };
+    let last = lines().next_back().unwrap_or_default();
+    lines().rev().find(|line| !is_frame(line)).unwrap_or(last)
 }
 
 impl Destination for Tail {
@@ -213,6 +232,25 @@ mod tests {
         let tail = Tail::new(100);
         tail.write(&Bytes::from_static(b"said\rforged\x1b[2J\tend\xe2\x80\xae\n")).unwrap();
         assert_eq!(tail.last_line(), "said\\rforged\\u{1b}[2J\tend\\u{202e}");
+    }
+
+    #[test]
+    fn the_line_that_says_why_is_found_before_the_stacks_of_other_runtimes() {
+        let go = "starting\npanic: oh no\n\ngoroutine 1 [running]:\nmain.main()\n\t/src/main.go:5 +0x2\nexit status 2\n";
+        let ruby = "main.rb:2:in 'Object#inner': boom (RuntimeError)\n\tfrom main.rb:5:in '<main>'\n";
+        let javascript = "Error: boom\n    at inner (app.js:3:9)\n    at app.js:7:1\n";
+        let python = "Traceback (most recent call last):\n  File \"app.py\", line 1\nMemoryError\n";
+        for (said, why) in [
+            (go, "panic: oh no"),
+            (ruby, "main.rb:2:in 'Object#inner': boom (RuntimeError)"),
+            (javascript, "Error: boom"),
+            (python, "MemoryError"),
+            ("panic: told and caught\nno disk left\n", "no disk left"),
+            ("\tfrom here\n", "\tfrom here"),
+            ("", ""),
+        ] {
+            assert_eq!(reason(said), why);
+        }
     }
 
     #[test]

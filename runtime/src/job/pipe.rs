@@ -49,6 +49,8 @@ struct Shared {
     /// Whether the writer has said that it writes no more, and may not be gone.
     closed: bool,
     reader_gone: bool,
+    /// Whether what is written then is dropped, and not refused.
+    forgiving: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
     /// The job that waits while the pipe is full.
@@ -106,7 +108,11 @@ impl Destination for PipeWriter {
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut shared = lock(&self.0);
         if shared.reader_gone {
-            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+            Poll::Ready(if shared.forgiving {
+                Ok(shared.capacity)
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            })
         } else if shared.held < shared.capacity {
             Poll::Ready(Ok(shared.capacity - shared.held))
         } else {
@@ -119,7 +125,7 @@ impl Destination for PipeWriter {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut shared = lock(&self.0);
         if shared.reader_gone {
-            return Err(io::ErrorKind::BrokenPipe.into());
+            return if shared.forgiving { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) };
         }
         if !bytes.is_empty() {
             shared.push(bytes);
@@ -161,6 +167,11 @@ impl PipeReader {
         }
         remember(&mut shared.reader, context);
         Poll::Pending
+    }
+
+    /// Has what is written after this reader has gone dropped, and not refused: it has all that it wants.
+    pub fn forgive(&self) {
+        lock(&self.0).forgiving = true;
     }
 
     /// Reports whether the writer has closed the pipe, and not just gone.
@@ -289,6 +300,20 @@ mod tests {
             assert_eq!(reader.next().await.as_deref(), Some(&b"1"[..]));
             assert_eq!((reader.next().await, reader.is_closed()), (None, closes));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_written_behind_a_reader_that_forgives_is_dropped() {
+        let (writer, reader) = pipe(4);
+        writer.write(&Bytes::from_static(b"1234")).unwrap();
+        reader.forgive();
+        drop(reader);
+
+        for _ in 0..3 {
+            assert_eq!(poll_fn(|context| writer.poll_room(context)).await.unwrap(), 4);
+            writer.write(&Bytes::from_static(b"5678")).unwrap();
+        }
+        assert_eq!(memory(&writer), 0);
     }
 
     #[tokio::test]

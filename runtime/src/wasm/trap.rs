@@ -31,8 +31,8 @@ pub(super) fn conclude(
     };
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return match meter.fault() {
-            // It gave up for want of memory that is within its limits.
-            Some(fault @ (Fault::NoMemory(_) | Fault::MemoryTotal { .. })) if exit.0 != 0 => Err(fault),
+            // It gave up for want of memory, as the runtimes of Python, Go, Ruby and JavaScript do.
+            Some(fault) if exit.0 != 0 => Err(fault),
             Some(_) | None => Ok(Status::from(exit.0)),
         };
     }

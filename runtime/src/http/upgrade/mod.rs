@@ -132,7 +132,7 @@ impl<'a> Applicant<'a> {
         }
         let (stdin, input, wanted) = stdin::feed(most, idle);
         let Answering { work, reader: mut stdout } = made.start(engine, input);
-        let Work { run, last_words, stop, usage: _ } = work;
+        let Work { run, last_words, stop, .. } = work;
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),

@@ -1,13 +1,18 @@
 //! The code of one load: handlers that share a module wait for the one of them that compiles it.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use anyhow::{Context as _, Result, anyhow};
+
+use super::handler::show;
+use crate::given::{self, Given, Refusal};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
 
 /// What a module is compiled to, or why it cannot be.
-type Outcome = Result<Code, String>;
+type Outcome = std::result::Result<Code, String>;
 
 /// Code by the digest of its module.
 pub(super) struct Codes {
@@ -34,4 +39,16 @@ impl Codes {
         let codes = self.places.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
         codes.filter_map(|(digest, code)| Some((digest, code.get()?.clone().ok()?))).collect()
     }
+}
+
+/// Reads a module of at most `most` bytes.
+///
+/// # Errors
+/// It cannot be read, or is larger.
+pub(super) fn read(path: &Path, most: u64) -> Result<Given> {
+    let read = given::read(path, most).map_err(|refusal| match refusal {
+        Refusal::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
+        other => anyhow!(other.to_string()),
+    });
+    read.with_context(|| format!("read {}", show(path)))
 }

@@ -8,7 +8,6 @@ mod known;
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -21,13 +20,13 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
-use crate::given::{self, Given, Refusal};
+use crate::given::{self, Given};
 use crate::job::{Entry, Env, Name};
 use crate::net::Tls;
 use crate::record::Store;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
-use code::Codes;
+use code::{Codes, read};
 use examined::Examined;
 use handler::{Ground, Sources, for_programs, make, mounted, show, version};
 use known::Known;
@@ -374,18 +373,6 @@ impl Loader {
             None => self.sandbox.compile(source, &codes.limits).map_err(|error| format!("{error:#}")),
         })
     }
-}
-
-/// Reads a module of at most `most` bytes.
-///
-/// # Errors
-/// It cannot be read, or is larger.
-fn read(path: &Path, most: u64) -> Result<Given> {
-    let read = given::read(path, most).map_err(|refusal| match refusal {
-        Refusal::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
-        other => anyhow!(other.to_string()),
-    });
-    read.with_context(|| format!("read {}", show(path)))
 }
 
 /// Returns the variables of a handler, secrets among them.

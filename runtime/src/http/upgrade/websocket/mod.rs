@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::{Ended, Ends};
 use crate::catalog::WebSocket;
 use crate::http::exchange::Exchange;
-use crate::http::ongoing::disown;
+use crate::http::told::disown;
 use crate::job::{PipeReader, Run};
 use crate::net::Leaving;
 use counted::Counted;

@@ -1,0 +1,53 @@
+//! The end of a job behind the head of its answer, and what is told of it.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use super::driven::{Driven, Finish};
+use super::exchange::complain;
+use crate::job::{Entry, Fault, JobId, Status, Stop, StopReason, Tail};
+
+/// The job behind an answer, and what is told of its end.
+pub(super) struct Told {
+    /// Whether it goes on to its end when its client has left.
+    pub(super) finishes: bool,
+    /// Tells a job that is dropped why.
+    pub(super) stop: Stop,
+    pub(super) last_words: Tail,
+    pub(super) id: JobId,
+    pub(super) entry: Arc<Entry>,
+}
+
+/// Puts the last words of a job into its end.
+pub(super) fn with_words(Finish { outcome, trailers }: Finish, last_words: &Tail) -> Finish {
+    let outcome = outcome.and_then(|status| match status {
+        Status::OK => Ok(status),
+        status => Err(Fault::Exited { status, last_line: last_words.last_line() }),
+    });
+    Finish { outcome, trailers }
+}
+
+/// Waits for the end of a job whose answer is over, and tells the log of a failure. The engine has counted it.
+pub(super) async fn ended(mut job: Driven, Told { last_words, id, entry, .. }: Told) {
+    let finish = poll_fn(|context| job.poll(context)).await;
+    if let Some(fault) = broken(with_words(finish, &last_words).outcome) {
+        complain(id, &entry, &fault);
+    }
+}
+
+/// Says what breaks off the response of a job that ended like this.
+pub(super) fn broken(outcome: Result<Status, Fault>) -> Option<Fault> {
+    match outcome {
+        Ok(status) if status.is_ok() => None,
+        Ok(status) => Some(Fault::Exited { status, last_line: String::new() }),
+        Err(fault) => Some(fault),
+    }
+}
+
+/// Notes on a job that is about to be dropped, since what it answers is no answer or too long, that this
+/// is why: it counts as that, and not as one whose client has left as well.
+pub(super) fn disown(stop: &Stop, fault: &Fault) {
+    if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
+        stop.raise(StopReason::NoAnswer);
+    }
+}

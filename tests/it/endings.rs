@@ -1,0 +1,132 @@
+//! How a job ends whose answer is over, whose client has left, or which gives up by itself.
+
+use std::time::Duration;
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, never, within};
+
+/// Long enough for a client to have all of an answer, and to leave.
+const MOMENT: Duration = Duration::from_millis(100);
+
+/// Says an answer of five bytes and its length.
+fn five() -> Program {
+    Program::new().say("Content-Type: text/plain\nContent-Length: 5\n\nhello")
+}
+
+fn failures(daemon: &Daemon, reason: &str) -> f64 {
+    daemon.metric("portcullis_failures_total", &[&format!("reason=\"{reason}\"")])
+}
+
+#[test]
+fn a_job_that_announced_its_length_goes_on_to_its_own_end() {
+    // It ends with status 74 where a write is refused.
+    let program = five().sleep(MOMENT).say("\n").pour(32).complain("put away\n");
+    let setup = Setup::one("limits.concurrency = 32", &program.wasm());
+    let daemon = setup.prepend("admin = \"unix://admin.sock\"\n").start();
+
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = daemon.client();
+            client.send("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            client
+        })
+        .collect();
+    for mut client in clients {
+        let response = client.response();
+        assert_eq!((response.status(), response.text()), (200, "hello"));
+    }
+
+    daemon.log.lines(20, "put away");
+    assert!(!daemon.log.text().contains("exit status"), "{}", daemon.log.text());
+}
+
+#[test]
+fn the_end_of_a_job_behind_its_whole_answer_is_told_and_counted_once() {
+    let program = five().sleep(MOMENT).complain("no disk left\n").exit(3);
+    let daemon = Setup::one("", &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+
+    assert_eq!(daemon.get("/").text(), "hello");
+
+    daemon.log.line("ended with exit status 3 before it had answered: no disk left (exited)");
+    within(PATIENCE, "it is counted", || (failures(&daemon, "exited") > 0.0).then_some(()));
+    assert_eq!((failures(&daemon, "exited"), failures(&daemon, "cancelled")), (1.0, 0.0));
+}
+
+#[test]
+fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
+    let before = Program::new().sleep(MOMENT).say("Content-Type: text/plain\n\n").pour(32);
+    let behind = Program::text().say("begun\n").sleep(MOMENT).pour(32);
+    for (number, program) in [before, behind].into_iter().enumerate() {
+        let wasm = program.complain("finished\n").wasm();
+        let finishing = Setup::one("client_leaves = \"finish\"", &wasm).start();
+        let cancelled = Setup::one("", &wasm).start();
+        for daemon in [&finishing, &cancelled] {
+            let mut client = daemon.client();
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            if number == 1 {
+                client.head();
+            }
+            client.reset();
+        }
+
+        finishing.log.line("one: finished");
+        never(MOMENT, "a job goes on by default", || cancelled.log.count("one: finished") > 0);
+    }
+}
+
+#[test]
+fn a_job_that_finishes_without_its_client_is_held_to_its_limits() {
+    let settings = "client_leaves = \"finish\"\nlimits.time = \"300ms\"";
+    let program = Program::text().say("begun\n").sleep_for_ever();
+    let daemon = Setup::one(settings, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.head();
+
+    client.reset();
+
+    within(PATIENCE, "its time is over", || (failures(&daemon, "time_limit") > 0.0).then_some(()));
+}
+
+#[test]
+fn a_guest_that_gives_up_after_it_was_refused_memory_has_run_into_its_limit() {
+    let grow = "(drop (memory.grow (i32.const 10000)))";
+    let program = Program::new().code(grow).complain("fatal error: out of memory\n").exit(2);
+    let daemon =
+        Setup::one("limits.memory = \"1MiB\"", &program.wasm()).prepend("reason_header = true\n").start();
+
+    let refused = daemon.get("/");
+
+    assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (502, Some("memory_limit")));
+    daemon.log.line("stopped at its memory limit of 1048576 bytes (limits.memory) (memory_limit)");
+}
+
+#[test]
+fn a_failure_behind_the_head_gives_the_last_line() {
+    let program = Program::text().say("begun\n").read_once().complain("the disk is full\n").exit(3);
+    let daemon = Setup::one("", &program.wasm()).start();
+    let mut client = daemon.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n");
+    client.head();
+
+    client.send("x");
+
+    daemon.log.line(": the disk is full (exited)");
+}
+
+#[test]
+fn a_failure_is_a_502_while_nothing_of_the_answer_has_gone_out() {
+    let program = Program::text().sleep(Duration::from_millis(5)).exit(3);
+    let daemon = Setup::one("", &program.wasm()).start();
+
+    assert_eq!(daemon.get("/").status(), 502);
+}
+
+#[test]
+fn a_head_without_a_body_is_not_held_back_for_long() {
+    let daemon = Setup::one("", &Program::text().sleep_for_ever().wasm()).start();
+    let mut client = daemon.client();
+
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+
+    assert!(client.head().starts_with("HTTP/1.1 200 "));
+}
