@@ -88,7 +88,8 @@ fn handlers_that_do_nothing_hold_no_threads() {
     within(Duration::from_secs(60), "no thread is left", || (threads() == 0).then_some(()));
 
     assert_eq!(daemon.get("/h3").text(), "read\n");
-    assert!((1..=2).contains(&threads()), "{}", threads());
+    // An operation that comes before the thread of the one before is idle starts another.
+    assert!((1..=4).contains(&threads()), "{}", threads());
 }
 
 #[test]
