@@ -14,6 +14,7 @@ fn daemon(settings: &str) -> Daemon {
         .prepend(&format!("admin = \"unix://{}\"\naccess_log = true\n", admin.display()))
         .handler("hello", "", &Program::text().say("hello\n").wasm())
         .handler("sleep", "", &Program::new().sleep_for_ever().wasm())
+        .handler("late", "", &Program::text().sleep(Duration::from_millis(500)).say("late\n").wasm())
         .handler("pour", "limits.output = \"1GiB\"", &Program::text().pour(1024).wasm())
         .start()
 }
@@ -96,11 +97,43 @@ fn reset(stream: u32) -> Vec<u8> {
 
 #[test]
 fn streams_that_are_opened_and_reset() {
-    let sent = flood("too_many_resets (flood)", &daemon(""), b"", 20_000, |number| {
+    let sent = flood(USELESS, &daemon(""), b"", 20_000, |number| {
         [get(stream(number), "/sleep"), reset(stream(number))].concat()
     });
 
     assert!(sent < 15_000, "{sent}");
+}
+
+#[test]
+fn users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers() {
+    let daemon = daemon("");
+    for cancelled in [95, 1001] {
+        let mut client = Frames::begin(daemon.client(), &[]);
+        client.send(get(1, "/late"));
+        let cancels = (1..=cancelled)
+            .flat_map(|number| [get(stream(number), "/sleep"), reset(stream(number))].concat());
+
+        client.send(cancels.collect::<Vec<_>>());
+
+        // Beside the answer there may be a GOAWAY, which refuses new streams.
+        let of_it = std::iter::repeat_with(|| client.next()).filter(|frame| frame.stream == 1);
+        let answer: Vec<_> = of_it.take(2).collect();
+        assert_eq!((answer[0].status(), &answer[1].payload[..]), (200, &b"late\n"[..]), "{cancelled}");
+    }
+    assert_eq!(daemon.log.count("(flood)"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn the_end_of_a_flood_names_what_was_begun() {
+    let daemon = daemon("");
+    let mut client = Frames::begin(daemon.client(), &[]);
+    client.send(get(1, "/sleep"));
+    client.send(get(3, "/sleep"));
+
+    client.send(frame(kind::PING, 0, 0, &[0; 8]).repeat(1001));
+
+    let told = std::iter::repeat_with(|| client.next()).find(|frame| frame.kind == kind::GOAWAY).unwrap();
+    assert_eq!(told.payload[..8], [0, 0, 0, 3, 0, 0, 0, 11]);
 }
 
 #[test]

@@ -73,8 +73,10 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of the first read: most heads are shorter.
 const FIRST_READ: usize = 1024;
 
-/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 §6.8, §7), for a client whose streams are all forgotten.
-const CALM: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+/// The head of a GOAWAY (RFC 9113 §6.8). The last stream that may have been acted on follows, then the code.
+const CALM: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
+/// Its code (RFC 9113 §7).
+const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
     /// Takes a stream that nothing was read from.
@@ -161,11 +163,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 }
             },
             Inspector::Frames(frames) => match frames.received(read) {
-                Ok(()) => return,
+                Ok(()) => {
+                    if frames.is_full() {
+                        self.progress.make_room();
+                    }
+                    return;
+                }
                 Err(flood) => {
+                    // What was begun may have been done: a proxy does not send it again.
+                    let calm =
+                        Bytes::from([&CALM[..], &frames.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat());
                     self.accepted.cut_off(&Refusal::Flood, flood);
                     let why = Refusal::Flood.message(Details::Withheld);
-                    self.bar = Some(Bar::Words { why, rest: Bytes::from_static(&CALM) });
+                    self.bar = Some(Bar::Words { why, rest: calm });
                     0
                 }
             },

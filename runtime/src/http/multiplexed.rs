@@ -42,8 +42,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Resets of ours that a client may provoke in the life of a connection.
 const PROVOKED_RESETS: usize = 128;
 
-/// Resets of the client's that may wait to be looked at.
-const PENDING_RESETS: usize = 20;
+/// Resets of the client's that may wait to be looked at: of a proxy, many users may cancel at one moment. How many there
+/// may be in a time is counted in `frames`.
+const PENDING_RESETS: usize = 1200;
 
 /// How long a request that is on its way may take to a connection that leaves.
 const FAREWELL: Duration = Duration::from_millis(500);

@@ -25,6 +25,11 @@ pub(super) struct Received {
     windows: u64,
     /// Other frames that ask for no answer.
     idle: Idle,
+    /// Requests that were cancelled, at a client's pace and in all.
+    cancelled: Idle,
+    resets: u64,
+    /// Whether they were more than a client is taken for: it gets no more streams.
+    is_full: bool,
 }
 
 /// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
@@ -48,6 +53,9 @@ pub(in super::super) enum Flood {
 const MOST: u32 = 1000;
 const SPAN: Duration = Duration::from_secs(10);
 
+/// Cancels that are taken in [`SPAN`] from a client that had its fill of them, for those under way.
+const STILL: u32 = 100;
+
 /// Streams that may be opened and become no request: those that are about to, and some that are wrong.
 const LOST: u64 = 256;
 
@@ -67,7 +75,21 @@ impl Received {
             requests,
             windows: 0,
             idle: Idle::new(),
+            cancelled: Idle::new(),
+            resets: 0,
+            is_full: false,
         }
+    }
+
+    /// Returns the newest stream that the client opened, 0 before the first.
+    pub(super) fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Reports whether the connection should take no new streams, and let the others finish: users of a proxy share
+    /// it, and some of them cancelled many requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Notes that this many bytes were sent.
@@ -80,8 +102,8 @@ impl Received {
     /// # Errors
     /// They are too many.
     pub(super) fn push(&mut self, mut bytes: &[u8], mut reset: impl FnMut(u32)) -> Result<(), Flood> {
-        // All that was here before has been looked at by h2.
-        if self.opened > self.requests.load(Ordering::Relaxed) + LOST {
+        // All that was here before has been looked at by h2, which drops what was cancelled by then.
+        if self.opened > self.requests.load(Ordering::Relaxed) + self.resets + LOST {
             return Err(Flood::Lost);
         }
         let skipped = self.preface.min(bytes.len());
@@ -112,7 +134,21 @@ impl Received {
                 self.windows += 1;
                 Ok(())
             }
+            kind::RST_STREAM => self.cancel(),
             _ => self.idle.spend(),
+        }
+    }
+
+    /// Counts a cancel. The first time that they are too many, the others may finish.
+    fn cancel(&mut self) -> Result<(), Flood> {
+        self.resets += 1;
+        match self.cancelled.spend() {
+            Err(_) if !self.is_full => {
+                self.is_full = true;
+                self.cancelled = Idle { count: MOST - STILL, since: Instant::now() };
+                Ok(())
+            }
+            spent => spent,
         }
     }
 }
@@ -195,6 +231,17 @@ mod tests {
 
         let empty = frame(0, 0, 1, b"").repeat(1001);
         assert_eq!(push(&mut frames, &empty), Err(Flood::Idle));
+    }
+
+    #[test]
+    fn a_thousand_cancels_end_no_request_and_many_more_do() {
+        let mut frames = frames();
+        let cancel = frame(3, 0, 1, &[0, 0, 0, 8]);
+
+        assert_eq!((push(&mut frames, &cancel.repeat(1000)), frames.is_full()), (Ok(()), false));
+        assert_eq!((push(&mut frames, &cancel), frames.is_full()), (Ok(()), true));
+        assert_eq!(push(&mut frames, &cancel.repeat(100)), Ok(()));
+        assert_eq!(push(&mut frames, &cancel), Err(Flood::Idle));
     }
 
     #[test]

@@ -31,6 +31,16 @@ impl Frames {
         self.received.push(bytes, |stream| self.sent.forget(stream))
     }
 
+    /// Returns the newest stream that the client opened, 0 before the first.
+    pub(super) fn newest(&self) -> u32 {
+        self.received.newest()
+    }
+
+    /// Reports whether the connection should take no new streams, and let the others finish.
+    pub(super) fn is_full(&self) -> bool {
+        self.received.is_full()
+    }
+
     /// Follows those of the next bytes for the client that were written, and hands on what they tell.
     pub(super) fn sent(&mut self, slices: &[IoSlice<'_>], written: usize, mut told: impl FnMut(Told)) {
         self.received.sent(written);
