@@ -59,6 +59,7 @@ mod profiler;
 mod refusals;
 mod replay;
 mod restarts;
+mod room;
 mod schedules;
 mod signals;
 mod smuggling;

@@ -40,7 +40,7 @@ impl Budgets {
 /// Waits for one of the handler's slots and, for a sandboxed job, for what it needs of what all jobs
 /// share: a handler in demand fills its own line and nobody else's.
 ///
-/// An address may have all slots as long as nobody else wants one. Beyond its share of them its jobs stand
+/// An address may have all slots but a few as long as nobody else wants one. Beyond its share of them its jobs stand
 /// in line as one, behind those of the others, and leave a quarter of the line to them; those that wait for
 /// their clients make room.
 ///
@@ -55,11 +55,16 @@ pub(super) async fn admit(
     budgets: &Budgets,
     running: &Running,
 ) -> Result<(Slot, Option<Allotment>), Fault> {
-    let counted = job.entry.slots.peers.enter(job.origin);
-    let (slot, allotment) = match at_once(&job.entry, budgets) {
+    let most = job.entry.limits.most_of_one_address();
+    let mut counted = job.entry.slots.peers.enter(job.origin, most);
+    let (slot, allotment) = match counted.take_slot().then(|| at_once(&job.entry, budgets)).flatten() {
         Some(admitted) => admitted,
-        None => in_line(job, budgets, running, &counted).await?,
+        None => {
+            counted.leave_slot();
+            in_line(job, budgets, running, &mut counted).await?
+        }
     };
+    counted.has_slot();
     Ok((Slot { _counted: Some(counted), ..slot }, allotment))
 }
 
@@ -71,7 +76,7 @@ async fn in_line(
     job: &Job,
     budgets: &Budgets,
     running: &Running,
-    counted: &Counted,
+    counted: &mut Counted,
 ) -> Result<(Slot, Option<Allotment>), Fault> {
     let entry = &*job.entry;
     let Slots { running: slots, waiting, crowd, .. } = &entry.slots;
@@ -81,6 +86,7 @@ async fn in_line(
         Some(origin) => (entry.limits.queue / 4, Wanting::Crowd(origin)),
         None => (0, Wanting::Other),
     };
+    let most = entry.limits.most_of_one_address();
     let left = waiting.available_permits();
     let Some(_place) = waiting.try_acquire().ok().filter(|_| left > kept) else {
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
@@ -90,14 +96,21 @@ async fn in_line(
     let admitted = async {
         // Held until there is a slot, so that the crowd has one job in the line of the others.
         let _turn = if is_crowd { Some(crowd.acquire().await.ok()?) } else { None };
-        let mut waiting = pin!(wait(entry, budgets, &mut waits_for));
+        let is_held_back =
+            || job.origin.is_some_and(|origin| is_crowd && entry.slots.peers.running(origin) >= most);
+        let mut waiting = pin!(async {
+            if is_crowd {
+                counted.slot().await;
+            }
+            wait(entry, budgets, &mut waits_for).await
+        });
         loop {
             tokio::select! {
                 biased;
                 admitted = waiting.as_mut() => break admitted,
                 () = sleep(LOOK) => {
                     // One that waits for a place of the daemon's has a slot: some are kept for such.
-                    if slots.available_permits() == 0 {
+                    if slots.available_permits() == 0 || is_held_back() {
                         running.make_room(entry, wanting);
                     }
                 }

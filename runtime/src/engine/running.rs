@@ -39,9 +39,9 @@ pub(super) enum Wanting {
     Crowd(IpAddr),
 }
 
-/// What a job has to have waited for its client, over all waits, before it makes room for another address:
+/// What a job has to have waited for a client that does not keep pace before it makes room for another address:
 /// any client on a link that is not broken has moved something by then.
-const FOR_OTHERS: Duration = Duration::from_secs(1);
+const FOR_OTHERS: Duration = Duration::from_secs(2);
 
 /// The same for a job of its own address, behind which there may be many clients.
 const FOR_ITS_OWN: Duration = Duration::from_secs(8);
@@ -147,23 +147,42 @@ impl Running {
         stop.is_some()
     }
 
-    /// Ends the job of a handler whose client has kept it waiting the longest: of the addresses that have more than their
-    /// share, or of the crowd's own. One that does not wait now is left alone.
+    /// Ends the job of a handler whose client has kept it waiting the longest, moving next to nothing: of the
+    /// addresses that have more slots than their share, or of the crowd's own. One that does not wait now is left
+    /// alone. A job that another has called waits for that one: the client is that of the job of the request.
     pub(super) fn make_room(&self, entry: &Entry, wanting: Wanting) {
-        let waiting = self.all(|_, Runner { entry: other, origin, usage, stop, .. }| {
+        let candidates = self.all(|id, Runner { entry: other, origin, usage, .. }| {
             let is_of_the_handler = Arc::ptr_eq(&other.slots.running, &entry.slots.running);
-            let origin = origin.filter(|_| is_of_the_handler)?;
+            let origin = origin.filter(|_| is_of_the_handler && other.limits.make_room())?;
             let patience = match wanting {
-                Wanting::Other if other.slots.peers.count(origin) > other.limits.share() => FOR_OTHERS,
+                Wanting::Other if other.limits.is_too_much(other.slots.peers.running(origin)) => FOR_OTHERS,
                 Wanting::Crowd(crowd) if crowd == origin => FOR_ITS_OWN,
                 Wanting::Other | Wanting::Crowd(_) => return None,
             };
-            let waited = usage.waits.is_waiting().then(|| usage.waits.sum())?;
-            Some((waited, stop.clone()))
-                .filter(|(waited, stop)| *waited >= patience && stop.reason().is_none())
+            usage.waits.is_waiting().then_some((id, patience))
         });
-        if let Some((_, stop)) = waiting.into_iter().max_by_key(|(waited, _)| *waited) {
+        let lagging = candidates.into_iter().filter_map(|(id, patience)| {
+            let lagging = self.lag_of_client(id)?;
+            Some(lagging).filter(|(lag, stop, _)| *lag >= patience && stop.reason().is_none())
+        });
+        if let Some((_, stop, usage)) = lagging.max_by_key(|(lag, ..)| *lag) {
             stop.raise(StopReason::OutOfShare);
+            usage.waits.give_up();
+        }
+    }
+
+    /// Says how far the client behind a job lags, and finds the job that serves it.
+    fn lag_of_client(&self, mut id: JobId) -> Option<(Duration, Stop, Arc<Usage>)> {
+        loop {
+            let part = self.part(id);
+            let runner = part.get(&id)?;
+            match runner.parent {
+                Some(parent) => id = parent,
+                None if runner.entry.limits.make_room() => {
+                    return Some((runner.usage.waits.lag()?, runner.stop.clone(), runner.usage.clone()));
+                }
+                None => return None,
+            }
         }
     }
 
@@ -258,5 +277,42 @@ fn log(kind: Kind, line: std::fmt::Arguments<'_>) {
     match kind {
         Kind::Native => info!("{line}"),
         Kind::Core | Kind::Command | Kind::Proxy => debug!("{line}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Engine;
+    use crate::job::{FromClient, Handler, Run};
+    use tokio::time::advance;
+
+    struct Idle;
+
+    impl Handler for Idle {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(async { Ok(Status::OK) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_called_job_is_not_ended_for_its_callers_pace_but_the_caller_for_its_clients() {
+        let origin: IpAddr = "192.0.2.1".parse().unwrap();
+        let engine = Engine::new(1);
+        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        let (mut caller, mut called) = (engine.job("idle").unwrap(), engine.job("idle").unwrap());
+        (caller.origin, called.origin, called.parent) = (Some(origin), Some(origin), Some(caller.id));
+        let table = Running::default();
+        let _entered = [&caller, &called].map(|job| table.enter(job, Tenure::Service, engine.journal()));
+
+        called.usage.waits.begin(FromClient::Room);
+        advance(Duration::from_secs(60)).await;
+        table.make_room(&called.entry, Wanting::Crowd(origin));
+
+        assert_eq!((caller.stop.reason(), called.stop.reason()), (None, None));
+        caller.usage.waits.begin(FromClient::Room);
+        advance(FOR_ITS_OWN).await;
+        table.make_room(&called.entry, Wanting::Crowd(origin));
+        assert_eq!((caller.stop.reason(), called.stop.reason()), (Some(StopReason::OutOfShare), None));
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Context;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::ending::Ending;
+use super::headway::Headway;
 use super::rate::MinRate;
-use crate::job::{Stop, StopReason};
+use crate::job::{Stop, StopReason, Taker};
 
 /// How long a peer may keep a connection waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +58,7 @@ struct Shared {
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
     handed: AtomicU64,
-    /// Bytes of the response that were handed over.
-    moved: AtomicU64,
+    headway: Arc<Headway>,
     /// Whether a write waits for the peer.
     stalled: AtomicBool,
     /// Why the peer was given up.
@@ -118,7 +119,7 @@ impl Progress {
             ending: Ending::default(),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
-            moved: AtomicU64::new(0),
+            headway: Headway::within(connection.as_ref().map(|connection| connection.0.headway.clone())),
             stalled: AtomicBool::new(false),
             given_up: OnceLock::new(),
             tunnel: OnceLock::new(),
@@ -205,6 +206,7 @@ impl Progress {
     /// Notes that a request's head is complete. While its handler works, no deadline of the client runs; a
     /// body and an answer have their own.
     pub(super) fn answering(&self) {
+        self.0.headway.begin();
         self.expect(waiting_for::ANSWER, None);
     }
 
@@ -232,6 +234,21 @@ impl Progress {
         self.0.stalled.store(is_stalled, Ordering::Relaxed);
     }
 
+    /// Notes how many bytes the peer has taken, while a write waits for it.
+    pub(super) fn takes(&self, bytes: u64) {
+        self.0.headway.take(bytes, self.0.streams.load(Ordering::Relaxed));
+    }
+
+    /// Returns what says how many bytes the peer has taken.
+    pub(super) fn taker(&self) -> Arc<dyn Taker> {
+        self.0.headway.clone()
+    }
+
+    /// Says why what waits for the peer is to wait no longer, if it is; and has this task woken when it is.
+    pub(super) fn is_over(&self, context: &Context<'_>) -> Option<StopReason> {
+        self.0.headway.is_over(context).then_some(StopReason::OutOfShare)
+    }
+
     /// Reports whether a write of the stream's connection waits for the peer.
     pub(super) fn is_held_up(&self) -> bool {
         self.0.connection.as_ref().is_some_and(|connection| connection.0.stalled.load(Ordering::Relaxed))
@@ -239,7 +256,7 @@ impl Progress {
 
     /// Says how many bytes of the response were handed over.
     pub(super) fn moved(&self) -> u64 {
-        self.0.moved.load(Ordering::Relaxed)
+        self.0.headway.handed()
     }
 
     /// Notes that the response is complete.
@@ -305,7 +322,7 @@ impl Progress {
 
     /// Notes that a piece of the response was handed over: the head, or so many bytes of the body.
     pub(super) fn handed(&self, bytes: usize) {
-        self.0.moved.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0.headway.hand(bytes);
         let handed = self.0.handed.load(Ordering::Relaxed);
         self.0.handed.store((handed | 1) + 1, Ordering::Relaxed);
     }

@@ -94,6 +94,7 @@ impl Exchange {
         usage: &Arc<Usage>,
         ballot: Option<Ballot>,
     ) {
+        usage.waits.taken_by(self.progress.taker());
         self.call = Some((id, entry.clone()));
         self.ballot = ballot;
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(usage));

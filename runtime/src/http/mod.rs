@@ -20,6 +20,7 @@ mod frames;
 mod framing;
 mod gathered;
 mod handshakes;
+mod headway;
 mod host;
 mod inspected;
 mod kept;

@@ -236,6 +236,10 @@ impl Patience {
             self.untaken = untaken.map(|piece| (piece, Instant::now()));
         }
         let Some((_, since)) = self.untaken else { return Poll::Pending };
+        if let Some(reason) = self.progress.is_over(context) {
+            self.progress.gives_up(reason);
+            return Poll::Ready(());
+        }
         loop {
             let waited = self.past + since.elapsed();
             let idle = since + self.write_idle;

@@ -149,6 +149,7 @@ impl Arriving {
             return Err(Fault::InputTooLarge(most));
         }
         let (tempo, usage) = (Tempo::new(rate), usage.clone());
+        usage.waits.owes_input();
         let (rate, alarm) = (rate.bytes, Alarm::default());
         let patience = Patience { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
         let arriving = Arriving { body, gathered: None, measure: Measure::new(most), patience };
@@ -165,6 +166,8 @@ impl Arriving {
         let mut gathered = Gathered::begin(self.has_length());
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
+        // Time in line is not the client's.
+        self.patience.since = None;
         self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
         Ok(())
     }
@@ -235,6 +238,7 @@ impl Arriving {
         };
         let length = frame.data_ref().map_or(0, Bytes::len);
         this.patience.arrived += length as u64;
+        this.patience.usage.waits.arrived(length as u64);
         if let Err(fault) = this.measure.take(length) {
             this.body.give_up();
             return Poll::Ready(Some(Err(fault)));

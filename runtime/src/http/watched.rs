@@ -27,6 +27,8 @@ pub(super) struct Watched<S> {
     reading: Alarm,
     writing: Stall,
     flushing: Stall,
+    /// When to tell again what the peer has taken, while a write waits for it.
+    taking: Alarm,
     /// Bytes that the stream has taken.
     written: u64,
     /// Whether nothing is read for now, whatever may come.
@@ -57,6 +59,10 @@ const LINGER_BYTES: usize = 256 << 20;
 /// How often a peer is looked for that nobody reads from: a job without a client ends in this time.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often it is told what a peer has taken that a write waits for: several times in what a job has to have waited
+/// for it before others get its slot.
+const TAKING: Duration = Duration::from_millis(500);
+
 impl<S> Watched<S> {
     /// Watches a stream from here on.
     pub(super) fn new(
@@ -73,6 +79,7 @@ impl<S> Watched<S> {
             reading: Alarm::default(),
             writing: Stall::new(deadlines.write_idle, deadlines.rate),
             flushing: Stall::new(deadlines.write_idle, deadlines.rate),
+            taking: Alarm::default(),
             written: 0,
             is_barred: false,
             has_left,
@@ -147,9 +154,13 @@ impl<S> Watched<S> {
             self.progress.stalls(false);
             return Poll::Ready(outcome);
         }
-        let Watched { stream, unsent, written, .. } = self;
         self.progress.stalls(true);
-        let given_up = ready!(self.writing.poll(context, || written.saturating_sub(unsent(stream))));
+        self.tell_taken(context);
+        let Watched { stream, unsent, written, .. } = self;
+        let given_up = match self.progress.is_over(context) {
+            Some(reason) => reason,
+            None => ready!(self.writing.poll(context, || written.saturating_sub(unsent(stream)))),
+        };
         Poll::Ready(Err(self.give_up(given_up)))
     }
 
@@ -164,9 +175,21 @@ impl<S> Watched<S> {
             self.flushing.over();
             return outcome;
         }
+        self.tell_taken(context);
         let Watched { stream, unsent, written, .. } = self;
-        let given_up = ready!(self.flushing.poll(context, || written.saturating_sub(unsent(stream))));
+        let given_up = match self.progress.is_over(context) {
+            Some(reason) => reason,
+            None => ready!(self.flushing.poll(context, || written.saturating_sub(unsent(stream)))),
+        };
         Poll::Ready(Err(self.give_up(given_up)))
+    }
+
+    /// Tells what the peer has taken, now and as long as something waits for it: the stream says that it has room
+    /// only when a good part of its buffer is free.
+    fn tell_taken(&mut self, context: &mut Context<'_>) {
+        self.progress.takes(self.written.saturating_sub((self.unsent)(&self.stream)));
+        // Armed anew whenever it rings.
+        let _pending = self.taking.poll(Instant::now() + TAKING, context);
     }
 
     /// Notes why the peer is given up.

@@ -65,6 +65,24 @@ impl Limits {
     pub fn share(&self) -> usize {
         self.concurrency_per_peer.unwrap_or(self.concurrency / 2).max(1)
     }
+
+    /// Reports whether jobs make room whose clients keep them waiting: not where one address is given all slots.
+    pub fn make_room(&self) -> bool {
+        self.concurrency_per_peer.is_none_or(|share| share < self.concurrency)
+    }
+
+    /// Says how many slots one address may have though nobody else wants them: a thirty-second is left for others,
+    /// which is less than one of fewer than 32. What holds its slot for good, as an upgraded client that is silent
+    /// or a client that keeps its pace, cannot be made to give it back.
+    pub fn most_of_one_address(&self) -> usize {
+        if self.make_room() { self.concurrency - self.concurrency / 32 } else { self.concurrency }
+    }
+
+    /// Reports whether so many slots are more than one address has a right to while others wait. Of one slot,
+    /// half is meant, so that the one who has it has too much.
+    pub fn is_too_much(&self, running: usize) -> bool {
+        running > self.concurrency_per_peer.unwrap_or(self.concurrency / 2)
+    }
 }
 
 impl Default for Limits {
@@ -111,7 +129,7 @@ pub struct Slots {
     pub memory: Arc<Holder>,
     /// Its part of the file descriptors.
     pub descriptors: Arc<Holder>,
-    /// How many jobs each address has, those that wait among them.
+    /// How many jobs and slots each address has.
     pub peers: Arc<Peers>,
     /// Held by the one job that stands in line for all of the addresses that have more than their share.
     pub crowd: Arc<Semaphore>,

@@ -50,7 +50,7 @@ pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
 pub use usage::Usage;
-pub use waits::{FromClient, Waits, poll_client};
+pub use waits::{FromClient, Taker, Waits, poll_client};
 
 use std::fmt;
 use std::net::IpAddr;

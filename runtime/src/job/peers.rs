@@ -2,8 +2,10 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
 
 /// Addresses are told apart by as many hashes. Two that meet in one count as one, which is nobody's loss
 /// until others wait, and nobody's choice: the hash is keyed anew for each handler.
@@ -17,7 +19,16 @@ pub struct Peers(OnceLock<Box<Counts>>);
 #[derive(Debug)]
 struct Counts {
     key: RandomState,
-    jobs: [AtomicU32; HASHES],
+    of: [Count; HASHES],
+    /// Told of a slot that is given back by an address that had as many as it may.
+    given_back: Notify,
+}
+
+/// The jobs of one hash, and those of them that have a slot.
+#[derive(Debug, Default)]
+struct Count {
+    jobs: AtomicUsize,
+    slots: AtomicUsize,
 }
 
 /// A job that is counted for its address until this is dropped.
@@ -25,32 +36,83 @@ struct Counts {
 pub struct Counted {
     peers: Arc<Peers>,
     origin: Option<IpAddr>,
+    /// The most slots of its address.
+    most: usize,
+    has_slot: bool,
 }
 
 impl Peers {
-    /// Counts a job for its address; `None`, which a Unix client has, is not counted.
-    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>) -> Counted {
+    /// Counts a job for its address, which may have so many slots; `None`, which a Unix client has, is not counted.
+    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, most: usize) -> Counted {
         if let Some(origin) = origin {
-            self.of(origin).fetch_add(1, Ordering::Relaxed);
+            self.of(origin).jobs.fetch_add(1, Ordering::Relaxed);
         }
-        Counted { peers: self.clone(), origin }
+        Counted { peers: self.clone(), origin, most, has_slot: false }
     }
 
-    /// Says how many jobs an address has, those that wait among them.
+    /// Says how many jobs an address has, those that wait for a slot among them.
     pub fn count(&self, origin: IpAddr) -> usize {
-        usize::try_from(self.of(origin).load(Ordering::Relaxed)).unwrap_or(usize::MAX)
+        self.of(origin).jobs.load(Ordering::Relaxed)
     }
 
-    fn of(&self, origin: IpAddr) -> &AtomicU32 {
-        let counts = self.0.get_or_init(|| {
-            Box::new(Counts { key: RandomState::new(), jobs: std::array::from_fn(|_| AtomicU32::new(0)) })
-        });
+    /// Says how many slots an address has.
+    pub fn running(&self, origin: IpAddr) -> usize {
+        self.of(origin).slots.load(Ordering::Relaxed)
+    }
+
+    fn counts(&self) -> &Counts {
+        self.0.get_or_init(|| {
+            let of = std::array::from_fn(|_| Count::default());
+            Box::new(Counts { key: RandomState::new(), of, given_back: Notify::new() })
+        })
+    }
+
+    fn of(&self, origin: IpAddr) -> &Count {
+        let counts = self.counts();
         let hash = usize::try_from(counts.key.hash_one(origin) % HASHES as u64).unwrap_or_default();
-        &counts.jobs[hash]
+        &counts.of[hash]
     }
 }
 
 impl Counted {
+    /// Counts a slot for the job; false: its address has as many as it may.
+    pub fn take_slot(&mut self) -> bool {
+        let Some(origin) = self.origin.filter(|_| !self.has_slot) else { return true };
+        let slots = &self.peers.of(origin).slots;
+        let more = |slots| Some(slots + 1).filter(|slots| *slots <= self.most);
+        self.has_slot = slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.has_slot
+    }
+
+    /// Counts a slot for the job that it has, however many its address has.
+    pub fn has_slot(&mut self) {
+        if let Some(origin) = self.origin.filter(|_| !std::mem::replace(&mut self.has_slot, true)) {
+            self.peers.of(origin).slots.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the address may have a slot more, and counts it. One job of a handler waits here at a time.
+    ///
+    /// # Cancel safety
+    /// Nothing is counted before it is ready.
+    pub async fn slot(&mut self) {
+        while !self.take_slot() {
+            self.peers.counts().given_back.notified().await;
+        }
+    }
+
+    /// Gives the slot back.
+    pub fn leave_slot(&mut self) {
+        if let Some(origin) = self.origin.filter(|_| std::mem::take(&mut self.has_slot)) {
+            let counts = self.peers.counts();
+            let before = self.peers.of(origin).slots.fetch_sub(1, Ordering::Relaxed);
+            if before >= self.most {
+                // Kept for a job that is about to wait.
+                counts.given_back.notify_one();
+            }
+        }
+    }
+
     /// Reports whether the address of the job has more jobs than this.
     pub fn is_beyond(&self, share: usize) -> bool {
         self.origin.is_some_and(|origin| self.peers.count(origin) > share)
@@ -59,8 +121,9 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.leave_slot();
         if let Some(origin) = self.origin {
-            self.peers.of(origin).fetch_sub(1, Ordering::Relaxed);
+            self.peers.of(origin).jobs.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -69,17 +132,57 @@ impl Drop for Counted {
 mod tests {
     use super::*;
 
+    const ONE: &str = "192.0.2.1";
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
     #[test]
-    fn jobs_are_counted_by_address_until_they_are_over_and_those_of_no_address_never() {
+    fn jobs_are_counted_by_address_as_long_as_they_are_there() {
         let peers = Arc::new(Peers::default());
-        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let jobs: Vec<Counted> = (0..3).map(|_| peers.enter(address(ONE), 9)).collect();
+        let nobody = peers.enter(None, 9);
 
-        let unix = [peers.enter(None), peers.enter(None)];
-        assert!(peers.0.get().is_none() && !unix[1].is_beyond(0));
-        let jobs = [peers.enter(Some(one)), peers.enter(Some(one))];
-
-        assert!(jobs[0].is_beyond(1) && !jobs[0].is_beyond(2));
+        assert!(jobs[0].is_beyond(2) && !jobs[0].is_beyond(3) && !nobody.is_beyond(0));
         drop(jobs);
-        assert_eq!(peers.count(one), 0);
+        assert_eq!(peers.count(ONE.parse().unwrap()), 0);
+    }
+
+    #[test]
+    fn jobs_in_line_have_no_slots() {
+        let peers = Arc::new(Peers::default());
+        let one = ONE.parse().unwrap();
+        let (mut first, second) = (peers.enter(Some(one), 9), peers.enter(Some(one), 9));
+
+        assert!(first.take_slot() && first.take_slot());
+
+        assert_eq!((peers.count(one), peers.running(one)), (2, 1));
+        drop(second);
+        assert_eq!((peers.count(one), peers.running(one)), (1, 1));
+        drop(first);
+        assert_eq!((peers.count(one), peers.running(one)), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_has_all_it_may_waits_for_a_slot_of_its_own() {
+        let peers = Arc::new(Peers::default());
+        let mut jobs: Vec<Counted> = (0..3).map(|_| peers.enter(address(ONE), 2)).collect();
+        let mut nobody = peers.enter(None, 2);
+        let taken: Vec<bool> = jobs.iter_mut().map(Counted::take_slot).collect();
+        assert_eq!(taken, [true, true, false]);
+        assert!(nobody.take_slot());
+
+        let mut last = jobs.pop().unwrap();
+        let waiting = tokio::spawn(async move {
+            last.slot().await;
+            last
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(jobs.pop());
+
+        let last = waiting.await.unwrap();
+        assert_eq!((jobs.len(), last.has_slot), (1, true));
     }
 }

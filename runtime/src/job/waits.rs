@@ -1,6 +1,8 @@
 //! How long a job waits for its client: that time is not the handler's.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -9,13 +11,32 @@ use tokio::time::Instant;
 
 use super::Usage;
 
-/// The waits of one job for its client. A limit of time looks at it as well.
+/// The waits of one job for its client. A job that neither waits nor has a limit of time seldom locks it.
 #[derive(Debug, Default)]
 pub struct Waits {
     account: Mutex<Account>,
     /// Told when the client has acted and the job may go on.
     over: Notify,
+    /// Whether the client has said that it sends input: one that has not may be silent.
+    owes_input: AtomicBool,
+    /// Bytes of input that the client has sent.
+    arrived: AtomicU64,
+    /// Who takes the output.
+    taker: OnceLock<Arc<dyn Taker>>,
 }
+
+/// A client that takes the output of a job.
+pub trait Taker: fmt::Debug + Send + Sync {
+    /// Says how many bytes it has taken, from any moment on; it is not bound to be exact.
+    fn taken(&self) -> u64;
+
+    /// Waits for it no longer: the job has lost its slot to others.
+    fn give_up(&self);
+}
+
+/// The least that a client has to move so as not to keep others waiting, in bytes a second of the time in which
+/// it is the one to act.
+const PACE: u64 = 16 << 10;
 
 /// What a job waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +53,8 @@ struct Account {
     room: Wait,
     /// For either of them, or both.
     any: Wait,
+    /// The waits that count, and the bytes moved, when the client was last seen to keep pace.
+    kept_pace: (Duration, u64),
 }
 
 /// A wait that comes and goes.
@@ -100,6 +123,45 @@ impl Waits {
     /// Reports whether the job waits now.
     pub fn is_waiting(&self) -> bool {
         self.lock().any.since.is_some()
+    }
+
+    /// Notes that the client is bound to send input.
+    pub fn owes_input(&self) {
+        self.owes_input.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that so many bytes of input have come.
+    pub fn arrived(&self, bytes: u64) {
+        self.arrived.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes who takes the output; the first one stays.
+    pub fn taken_by(&self, taker: Arc<dyn Taker>) {
+        let _first = self.taker.set(taker);
+    }
+
+    /// Waits for the client no longer.
+    pub fn give_up(&self) {
+        self.taker.get().iter().for_each(|taker| taker.give_up());
+    }
+
+    /// Returns for how long the job has waited for a client that moves next to nothing; none: it does not wait now,
+    /// or the client keeps pace. Waits for input that the client is not bound to send do not count.
+    pub fn lag(&self) -> Option<Duration> {
+        let moved = self.arrived.load(Ordering::Relaxed) + self.taker.get().map_or(0, |taker| taker.taken());
+        let owes_input = self.owes_input.load(Ordering::Relaxed);
+        let mut account = self.lock();
+        let wait = if owes_input { &account.any } else { &account.room };
+        wait.since?;
+        let waited = wait.sum();
+        let (waited_before, moved_before) = account.kept_pace;
+        let lag = waited.saturating_sub(waited_before);
+        let wanted = u128::from(PACE) * lag.as_millis() / 1000;
+        if u128::from(moved.saturating_sub(moved_before)) < wanted {
+            return Some(lag);
+        }
+        account.kept_pace = (waited, moved);
+        None
     }
 
     /// Waits until the job has spent this much time of its own from now on. Time in which the job waits for
@@ -217,6 +279,47 @@ mod tests {
         left.unwrap().wake();
 
         assert!(!usage.waits.is_waiting());
+    }
+
+    #[derive(Debug, Default)]
+    struct Counter(AtomicU64);
+
+    impl Taker for Counter {
+        fn taken(&self) -> u64 {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        fn give_up(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_keeps_pace_has_no_lag_however_long_it_is_waited_for() {
+        let (waits, client) = (Waits::default(), Arc::new(Counter::default()));
+        waits.taken_by(client.clone());
+        waits.begin(FromClient::Room);
+        for _ in 0..600 {
+            advance(Duration::from_millis(100)).await;
+            client.0.fetch_add(PACE / 8, Ordering::Relaxed);
+            assert_eq!(waits.lag(), None);
+        }
+
+        advance(Duration::from_secs(3)).await;
+        client.0.fetch_add(100, Ordering::Relaxed);
+
+        assert_eq!(waits.lag(), Some(Duration::from_secs(3)));
+        waits.end(FromClient::Room);
+        assert_eq!(waits.lag(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_no_lag_of_a_client_that_owes_no_input() {
+        let waits = Waits::default();
+        waits.begin(FromClient::Input);
+        advance(Duration::from_secs(60)).await;
+
+        assert_eq!(waits.lag(), None);
+        waits.owes_input();
+        assert_eq!(waits.lag(), Some(Duration::from_secs(60)));
     }
 
     #[test]

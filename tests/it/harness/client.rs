@@ -50,6 +50,16 @@ impl Client {
         Client::connected(socket.into())
     }
 
+    /// Connects to a port of 127.0.0.1 from an address of this machine, with room for little of what is sent: a client
+    /// that reads nothing may have room for tens of MiB otherwise, and hold nobody up.
+    pub(crate) fn narrow(source: Ipv4Addr, port: u16) -> Client {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(64 << 10).unwrap();
+        socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
+        socket.connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(), PATIENCE).unwrap();
+        Client::connected(socket.into())
+    }
+
     /// Connects to an address.
     pub(crate) fn to(address: SocketAddr) -> Client {
         Client::connected(TcpStream::connect_timeout(&address, PATIENCE).unwrap())

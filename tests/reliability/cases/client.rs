@@ -54,6 +54,10 @@ fn connections() -> Vec<Case> {
                 "broken off at `http.write_idle` or below `http.min_rate`; the same handler answers others, memory is flat",
                 &[
                     "pace::sips_of_large_answers_from_one_address_leave_the_same_handler_to_others",
+                    "room::downloads_that_move_keep_their_slots",
+                    "room::upgraded_clients_that_say_nothing_keep_their_slots",
+                    "room::clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others",
+                    "room::no_client_makes_room_where_one_address_is_given_all_slots",
                     "pace::a_client_that_takes_too_little_is_broken_off_and_the_log_says_so",
                     "pace::a_job_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
                     "pieces::empty_messages_that_a_job_does_not_read_cost_no_more_than_their_bytes",

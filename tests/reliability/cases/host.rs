@@ -76,6 +76,7 @@ fn local() -> Vec<Case> {
             "cut off at `grace`",
             &[
                 "lifecycle::two_hundred_slow_requests_are_finished_after_a_signal_to_end",
+                "room::a_request_that_was_accepted_before_the_daemon_drains_is_answered_though_it_has_no_slot_yet",
                 "lifecycle::what_does_not_end_in_time_is_cut_off_and_the_exit_status_says_so",
             ],
         ),
