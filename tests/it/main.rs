@@ -8,6 +8,7 @@ mod bodiless;
 mod budgets;
 mod bytes;
 mod calls;
+mod captures;
 mod cases;
 mod children;
 mod cli;

@@ -2,7 +2,7 @@
 
 use super::file;
 use super::report::Report;
-use crate::job::{Conduct, Intake, Leaving};
+use crate::job::{Captures, Conduct, Intake, Leaving};
 
 /// Reads what a handler says of its requests; what it does not say is the default.
 pub(super) fn read(handler: &file::Handler, report: &Report<'_>) -> Conduct {
@@ -17,5 +17,10 @@ pub(super) fn read(handler: &file::Handler, report: &Report<'_>) -> Conduct {
             "finish" => Ok(Leaving::Finish),
             _ => Err(format!("wanted \"cancel\" or \"finish\", found {word:?}")),
         });
-    Conduct { intake, leaving }
+    let captures = report.settle(handler.captures.as_ref(), Captures::Words, |word| match word.as_str() {
+        "words" => Ok(Captures::Words),
+        "any" => Ok(Captures::Any),
+        _ => Err(format!("wanted \"words\" or \"any\", found {word:?}")),
+    });
+    Conduct { intake, leaving, captures }
 }

@@ -250,6 +250,8 @@ table! {
         body: String,
         /// What becomes of a job whose client has left: `cancel` or `finish`.
         client_leaves: String,
+        /// Which parts of a path become arguments: `words` or `any`.
+        captures: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
         /// Origins it may ask: `https://HOST`.

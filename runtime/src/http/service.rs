@@ -162,6 +162,7 @@ impl<'a> Asked<'a> {
             return Box::pin(self.hand_on(found, picked, body, exchange)).await;
         }
         let entry = picked.0;
+        harmless(found, entry)?;
         let mut made = self.call(found, picked, exchange);
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
@@ -211,6 +212,7 @@ impl<'a> Asked<'a> {
         let applicant = Applicant::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
         let picked = self.catalog.pick(&found.route.handler);
         let entry = picked.0;
+        harmless(found, entry)?;
         let made = self.call(found, picked, exchange);
         let id = made.job.id;
         // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
@@ -245,6 +247,18 @@ impl<'a> Asked<'a> {
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
         let before = if is_awaited { Before::Beginning } else { Before::Nothing };
         Expected { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
+    }
+}
+
+/// Refuses a part of a path that the program would take for an option.
+fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
+    let admits = |value: &str| entry.conduct.captures.admit(&entry.args, value);
+    match found.captures().find(|(_, value)| entry.kind != Kind::Native && !admits(value)) {
+        None => Ok(()),
+        Some((capture, _)) => Err(Refusal::Malformed(format!(
+            "the part of the path for {} begins with `-`, which a program takes for an option",
+            capture.variable
+        ))),
     }
 }
 

@@ -9,6 +9,8 @@ pub struct Conduct {
     pub intake: Option<Intake>,
     /// What becomes of a job whose client has left.
     pub leaving: Leaving,
+    /// Which parts of a path become arguments.
+    pub captures: Captures,
 }
 
 impl Conduct {
@@ -36,6 +38,34 @@ pub enum Leaving {
     Cancel,
     /// It goes on to its own end, within its limits. What it still writes is dropped.
     Finish,
+}
+
+/// Which parts of a path become arguments of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Captures {
+    /// Those that no program takes for an option: none that begins with `-`, unless the handler's own arguments
+    /// end in `--`.
+    #[default]
+    Words,
+    /// Whatever a client sends.
+    Any,
+}
+
+impl Captures {
+    /// Reports whether a part of a path may be an argument behind these.
+    pub fn admit(self, args: &[String], value: &str) -> bool {
+        self == Captures::Any || !value.starts_with('-') || args.last().is_some_and(|last| last == "--")
+    }
+}
+
+/// As the configuration has it.
+impl fmt::Display for Captures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Captures::Words => "words",
+            Captures::Any => "any",
+        })
+    }
 }
 
 /// As the configuration has it.

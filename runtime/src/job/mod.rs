@@ -29,7 +29,7 @@ mod waits;
 pub use allotment::{Allotment, Needs};
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
-pub use conduct::{Conduct, Intake, Leaving};
+pub use conduct::{Captures, Conduct, Intake, Leaving};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};

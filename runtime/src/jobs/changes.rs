@@ -104,6 +104,7 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("calls", format!("{:?}", old.calls), format!("{:?}", new.calls));
     compare("schedule", describe::schedule_text(old), describe::schedule_text(new));
     compare("output", describe::output(&old.mapping), describe::output(&new.mapping));
+    compare("captures", old.conduct.captures.to_string(), new.conduct.captures.to_string());
     compare("client_leaves", old.conduct.leaving.to_string(), new.conduct.leaving.to_string());
     compare("body", old.conduct.intake().to_string(), new.conduct.intake().to_string());
     let reuse =

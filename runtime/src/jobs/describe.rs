@@ -53,6 +53,7 @@ pub(super) fn grants(entry: &Entry) -> Value {
         "allow_addresses": addresses,
         "output": output(&entry.mapping),
         "body": entry.conduct.intake().to_string(),
+        "captures": entry.conduct.captures.to_string(),
         "client_leaves": entry.conduct.leaving.to_string(),
         "reuse": entry.handler.reuse(),
         "limits": limits(&entry.limits),

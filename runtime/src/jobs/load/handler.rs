@@ -12,7 +12,7 @@ use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::http::outbound::{Caller, Grant};
-use crate::job::{Access, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
+use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::wasm::{Code, Digest, Files, Module, Mounted};
@@ -52,6 +52,7 @@ pub(super) fn make(
     let for_programs = [
         ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
         ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
+        ("captures = \"any\"", config.conduct.captures == Captures::Any),
         ("record = \"failures\"", config.recording != Recording::Nothing),
         ("schedule", config.schedule.is_some()),
     ];
