@@ -1,7 +1,7 @@
 //! `CONTENT_LENGTH` (RFC 3875 §4.1.2) of bodies whose length the head does not say.
 
 use crate::harness::frames::{Frames, flag, frame, head, kind};
-use crate::harness::{Daemon, Program, Setup, until};
+use crate::harness::{Client, Daemon, Program, Setup, until};
 
 /// Serves a program that says its variables and then what it reads, in a directory for what is kept.
 fn serve(settings: &str) -> Daemon {
@@ -20,7 +20,7 @@ fn told(body: &[u8]) -> (Option<String>, &[u8]) {
 }
 
 /// Sends a body in chunks, without its end.
-fn chunked(daemon: &Daemon, pieces: &[&[u8]]) -> crate::harness::Client {
+fn chunked(daemon: &Daemon, pieces: &[&[u8]]) -> Client {
     let mut client = daemon.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
     for piece in pieces {
@@ -117,4 +117,38 @@ fn a_body_that_has_no_room_is_refused_and_says_so() {
     let refused = large.response();
     assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("scratch")));
     until("the log says what to do", || (daemon.log.count("body = \"stream\"") > 0).then_some(()));
+}
+
+#[test]
+fn bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another() {
+    let daemon = serve("");
+    let address = |last| std::net::Ipv4Addr::new(127, 0, 0, last);
+    let begun = |source| {
+        let mut client = Client::tcp_from(source, daemon.port());
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
+        // More than is kept in memory.
+        client.send(format!("{:x}\r\n", 200_000));
+        client.send(vec![b'x'; 200_000]);
+        client.send("\r\n");
+        client
+    };
+    let open = format!("/proc/{}/fd", daemon.pid());
+    let kept = || {
+        let files =
+            std::fs::read_dir(&open).unwrap().filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        files
+            .filter(|path| path.starts_with(daemon.path("scratch")) && path != &daemon.path("scratch"))
+            .count()
+    };
+
+    let _unended: Vec<Client> = (0..16).map(|_| begun(address(1))).collect();
+    until("sixteen bodies are kept", || (kept() == 16).then_some(()));
+    let refused = begun(address(1)).response();
+    let mut other = begun(address(2));
+    other.send("0\r\n\r\n");
+
+    assert_eq!(refused.status(), 503);
+    daemon.log.line("the clients of one address may keep 16 bodies");
+    assert_eq!(told(&other.response().body).0, Some("200000".to_owned()));
+    assert_eq!(kept(), 16);
 }

@@ -11,9 +11,9 @@ use crate::wasm::Files;
 /// The most that are asked for: Linux's default for fs.nr_open. The kernel's table grows with its use.
 const MOST: u64 = 1 << 20;
 
-/// Descriptors that neither clients nor jobs have: 64 for operators, and as many as that twice for
-/// sockets that listen, the log, modules that are loaded and compiled, records and look-ups. A quarter,
-/// where there are few.
+/// Descriptors that neither clients nor jobs have: 64 for operators, 32 for observers, 32 for bodies that are kept in files,
+/// and 64 for sockets that listen, the log, modules that are loaded and compiled, records and look-ups. A quarter, where
+/// there are few.
 const RESERVE: usize = 192;
 
 /// The most connections unless more are asked for: they are cheap, but not free.

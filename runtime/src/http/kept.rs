@@ -1,9 +1,12 @@
 //! A request's body that is kept until its length is known: its beginning in memory, the rest in a file.
 
 use std::io::{self, SeekFrom};
+use std::mem;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
@@ -12,19 +15,23 @@ use tokio::fs::File;
 use tokio::io::{AsyncRead as _, AsyncSeekExt as _, AsyncWriteExt as _, ReadBuf};
 
 use super::gathered::Gathered;
-use crate::budget::Portion;
 use crate::job::Fault;
-use crate::scratch::Scratch;
+use crate::scratch::{Account, Scratch};
 
 /// Bytes that are read of a file at once, and written of it before the room there is looked at again.
 const PIECE: usize = 64 << 10;
+
+/// What a client has to send, in bytes a second and after how long, where more than half of the room for all bodies is
+/// taken: a body that comes at `http.min_rate` would hold some of it for an hour.
+const SCARCE_RATE: u64 = 16 << 10;
+const HURRY: Duration = Duration::from_secs(10);
 
 /// Where a body is kept.
 pub(super) struct Ground {
     /// Where files are made; `None`: nowhere.
     pub(super) scratch: Option<Arc<Scratch>>,
-    /// Nothing of the file descriptors that jobs share, to take one of for the file.
-    pub(super) descriptors: Portion,
+    /// The address of the client.
+    pub(super) client: Option<IpAddr>,
 }
 
 /// A body, or what has come of it.
@@ -39,10 +46,11 @@ pub(super) struct Kept {
 struct Rest {
     file: File,
     length: u64,
-    /// What was written since the room was looked at.
+    /// What was written and is not counted yet.
     unseen: usize,
-    scratch: Arc<Scratch>,
-    _descriptor: Portion,
+    /// `None` while a thread that may block has it.
+    account: Option<Account>,
+    since: Instant,
 }
 
 impl Kept {
@@ -66,7 +74,7 @@ impl Kept {
             Some(rest) => rest,
             none => none.insert(Rest::begin(ground).await?),
         };
-        rest.add(&bytes).await.map_err(|error| Fault::NoScratch(error.to_string()))
+        rest.add(&bytes).await
     }
 
     /// Says how long the body is, and goes to its beginning.
@@ -84,30 +92,36 @@ impl Kept {
 }
 
 impl Rest {
-    async fn begin(Ground { scratch, descriptors }: &Ground) -> Result<Rest, Fault> {
+    async fn begin(Ground { scratch, client }: &Ground) -> Result<Rest, Fault> {
         let Some(scratch) = scratch.clone() else {
             return Err(Fault::NoScratch("there is no directory for it: set `scratch`".to_owned()));
         };
-        let descriptor = descriptors.another(1);
-        let descriptor = descriptor.ok_or(Fault::DescriptorsTotal { retry_after: Fault::RETRY_AFTER })?;
-        let made = scratch.clone();
-        let file = tokio::task::spawn_blocking(move || made.file()).await;
-        let file = file.map_err(io::Error::other).and_then(|made| made);
-        let file = file.map_err(|error| Fault::NoScratch(error.to_string()))?;
-        // So that the first piece is looked at.
-        let unseen = PIECE;
-        Ok(Rest { file: File::from_std(file), length: 0, unseen, scratch, _descriptor: descriptor })
+        let account = scratch.account(*client).map_err(no_room)?;
+        let file = blocking(move || scratch.file()).await.map_err(no_room)?;
+        let (file, since) = (File::from_std(file), Instant::now());
+        Ok(Rest { file, length: 0, unseen: 0, account: Some(account), since })
     }
 
-    async fn add(&mut self, bytes: &Bytes) -> io::Result<()> {
+    async fn add(&mut self, bytes: &Bytes) -> Result<(), Fault> {
         self.unseen += bytes.len();
         if self.unseen >= PIECE {
-            self.scratch.has_room(self.unseen as u64)?;
-            self.unseen = 0;
+            self.count().await?;
         }
-        self.file.write_all(bytes).await?;
+        self.file.write_all(bytes).await.map_err(no_room)?;
         self.length += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Counts what was written since the last time, and holds the client to a rate where room is scarce.
+    async fn count(&mut self) -> Result<(), Fault> {
+        let bytes = mem::take(&mut self.unseen) as u64;
+        let Some(mut account) = self.account.take() else { return Ok(()) };
+        let (taken, account) = blocking(move || Ok((account.take(bytes), account))).await.map_err(no_room)?;
+        let account = self.account.insert(account);
+        taken.map_err(no_room)?;
+        let time = self.since.elapsed();
+        let is_slow = time > HURRY && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        if is_slow && account.is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
     }
 
     async fn rewind(&mut self) -> io::Result<()> {
@@ -127,6 +141,15 @@ impl Rest {
             Ok(()) => Some(Ok(piece.freeze())),
         })
     }
+}
+
+fn no_room(error: io::Error) -> Fault {
+    Fault::NoScratch(error.to_string())
+}
+
+/// Has a thread that may block do what does.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 impl Stream for Kept {

@@ -234,9 +234,7 @@ impl<'a> Asked<'a> {
     /// Says where a body of unknown length is kept; `None`: it is of another, or the handler reads it as it comes.
     fn ground(self, entry: &Entry, body: &Unread) -> Option<Ground> {
         let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
-        let Server { engine, scratch, .. } = &**self.server;
-        let descriptors = || engine.budgets().descriptors.nothing(&entry.slots.descriptors);
-        let ground = || Ground { scratch: scratch.clone(), descriptors: descriptors() };
+        let ground = || Ground { scratch: self.server.scratch.clone(), client: self.peer.origin() };
         (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
     }
 
