@@ -29,7 +29,7 @@ use crate::engine::{Budgets, Engine, Failure};
 use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
-use crate::net::{Activation, BindOptions, Gate, Guide, Listener, Phase, Sockets};
+use crate::net::{Activation, BindOptions, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
 pub use begin::{Begun, begin};
 pub use changes::reload;
@@ -259,20 +259,22 @@ impl Daemon {
 
 impl Daemon {
     /// Goes on with what this process began before another one took over, if one has, until all of it is over,
-    /// `upgrade_grace` is, or a signal to end comes. Returns whether all of it is over.
+    /// `upgrade_grace` is, or a signal to end comes. Returns whether all connections are over.
     async fn outlive(&mut self) -> bool {
         let Some(follower) = self.standing.follower() else { return false };
         let patience = self.standing.config.load().upgrade_grace;
         info!("process {} serves; what began here has {patience:?}", follower.process);
         self.standing.server.gate.drain();
-        let mut over = pin!(sleep(patience));
+        let (mut over, mut served) = (pin!(sleep(patience)), false);
         loop {
             tokio::select! {
-                _served = &mut self.serving => return true,
-                () = &mut over => return false,
+                _served = &mut self.serving, if !served => served = true,
+                // Jobs that no client waits for, such as those of schedules.
+                () = self.engine.settled(), if served => return true,
+                () = &mut over => return served,
                 signal = self.signals.next() => match signal {
                     Sent::Change(change) => change.pass_on(follower),
-                    Sent::End(_) => return false,
+                    Sent::End(_) => return served,
                 },
             }
         }
@@ -355,9 +357,10 @@ async fn drain(
     let (delay, grace) = (config.shutdown_delay, config.grace);
     if standing.follower().is_none() {
         systemd::stopping();
+        let served_clients = standing.server.gate.state() == GateState::Open;
         standing.server.gate.drain();
         standing.sockets.end(Phase::Draining);
-        if !delay.is_zero() {
+        if !delay.is_zero() && served_clients {
             info!("draining: connections are accepted for {delay:?} more, and probes are told");
             sleep(delay).await;
         }

@@ -20,7 +20,7 @@ use crate::wasm::Allocation;
 /// How long the last answers may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Connections to all addresses of `observe`.
+/// Connections to all addresses of `observe`, half of them at most from one address.
 const OBSERVERS: usize = 32;
 
 /// The sockets of operators.
@@ -80,13 +80,13 @@ impl Operators {
             clients: asked.connections.clone(),
             allocation: allocation.clone(),
         };
-        let job = |side: &Side, connections, purpose| {
+        let job = |side: &Side, (connections, of_one), purpose| {
             let server = Server {
                 engine: engine.clone(),
                 gate: side.gate.clone(),
                 settings: asked.settings.clone(),
                 // Apart from clients, so that no load keeps an operator out, and of each kind, so that observers do not.
-                connections: Crowd::new(connections, connections),
+                connections: Crowd::new(connections, of_one),
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),
@@ -97,8 +97,9 @@ impl Operators {
         };
         let admin = Purpose::Admin { observed: observed(), places: Places::default() };
         [
-            job(&self.admin, Places::CONNECTIONS, admin),
-            job(&self.observe, OBSERVERS, Purpose::Observe(observed())),
+            // All over a Unix socket, which has no addresses.
+            job(&self.admin, (Places::CONNECTIONS, Places::CONNECTIONS), admin),
+            job(&self.observe, (OBSERVERS, OBSERVERS / 2), Purpose::Observe(observed())),
         ]
     }
 

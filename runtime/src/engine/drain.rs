@@ -51,6 +51,11 @@ impl Engine {
         self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(callback));
     }
 
+    /// Waits until no job runs that a shutdown would wait for.
+    pub async fn settled(&self) {
+        self.running.emptied().await;
+    }
+
     /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest,
     /// runs the callbacks, ends those who follow the journal. A second caller waits as well. Takes at most `grace` and 15 s.
     pub async fn shutdown(&self, grace: Duration) -> Ending {

@@ -104,7 +104,9 @@ impl Server {
                     // While there is no room for this one, those behind it wait in the kernel.
                     let Some(seat) = self.connections.seat(&peer, &leaving).await else { continue };
                     let settings = self.settings.load_full();
-                    let tls = settings.tls.clone().filter(|tls| tls.covers(&listener));
+                    // What looks on, such as a kubelet, has no certificate, and is shown no secret.
+                    let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
+                    let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(&listener));
                     // Here, so that places are taken in the order of the connections.
                     let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
                     let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };

@@ -207,6 +207,12 @@ impl<S: AsyncRead + Unpin> Watched<S> {
     /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
     /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let latest = Instant::now() + LINGER_LEAVING;
+        if self.progress.is_leaving()
+            && let Some(time) = self.lingering.as_mut().filter(|time| time.deadline() > latest)
+        {
+            time.as_mut().reset(latest);
+        }
         if self.lingering.as_mut().is_none_or(|time| time.as_mut().poll(context).is_ready()) {
             return Poll::Ready(());
         }
