@@ -10,9 +10,9 @@ pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 const OURS: &str = "portcullis";
 
 /// What may stand behind it: the modules of this crate.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "budget", "catalog", "cgi", "cli", "config", "confine", "daemon", "engine", "given", "http", "job",
-    "jobs", "net", "observe", "record", "wasm",
+    "jobs", "net", "observe", "record", "scratch", "wasm",
 ];
 
 /// Reads the variable; none, or nothing in it, is the default.
