@@ -115,7 +115,7 @@ fn memory_is_given_up_to_its_limit_and_not_one_page_further() {
     assert_eq!(daemon.get("/at").text(), "grown\n");
     let past = daemon.get("/past");
     assert_eq!(past.status(), 502);
-    assert!(past.text().contains("exit status 5"), "{}", past.text());
+    assert!(past.text().contains("memory limit of 1048576 bytes"), "{}", past.text());
 }
 
 #[test]

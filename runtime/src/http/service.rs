@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tracing::info;
 
 use super::call::{Call, Made};
 use super::caught::caught;
@@ -263,6 +264,11 @@ fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
 /// Tells of a job that failed before the engine saw it, which counts those that it ends.
 fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     entry.record.blame(fault.code());
+    if let Fault::InputBroken(_) = fault {
+        // A client that goes while it sends is nothing to warn the operator of.
+        info!("[{id}] {} {fault} ({})", entry.name, fault.code());
+        return Refusal::Failed(id, fault);
+    }
     failed(id, entry, fault)
 }
 
