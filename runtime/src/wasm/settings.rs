@@ -233,10 +233,13 @@ impl Pool {
 
 /// Makes an engine with a pool. Its pool scans for what guests wrote only where that finds what is not
 /// present as well and no page is put in the place of another, and resets all of their memory elsewhere.
+/// Ends the merging of pages for the process, also where it fails.
 ///
 /// # Errors
 /// The host refuses the address space.
 pub(super) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetting)> {
+    // First, and whatever becomes of the pool: merged pages tell other jobs by time, also where nothing is scanned.
+    let unmerged = confine::unmerged();
     let engine = |pool: &Pool| {
         let strategy = InstanceAllocationStrategy::Pooling(pool.config.clone());
         let drops_stacks = pool.stacks == IdleStacks::Dropped;
@@ -244,7 +247,7 @@ pub(super) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetti
     };
     // It tries a scan as it is made, and nothing runs in it before it is known where that went.
     let scanning = engine(&pool)?;
-    if confine::mended() && confine::unmerged() {
+    if confine::mended() && unmerged {
         return Ok((scanning, Resetting::Written));
     }
     drop(scanning);
