@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result};
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetStatus,
@@ -40,11 +40,15 @@ pub struct Place {
 /// directory that is put into one's place is none of them.
 pub struct Ground(RulesetCreated);
 
+/// The error of a kernel without Landlock, for a host that has to do without it. Any other refusal is a failure.
+#[derive(Debug)]
+pub struct NoLandlock;
+
 impl Ground {
     /// Makes ground of places that are all there. Below what handlers may write to no link is followed.
     ///
     /// # Errors
-    /// One of them cannot be opened; the kernel has no Landlock, or an early one under which no file
+    /// One of them cannot be opened; [`NoLandlock`]: the kernel has none, or an early one under which no file
     /// could be moved from one directory to another.
     pub fn new(places: &[Place], untrusted: &Untrusted) -> Result<Ground> {
         let opened = places.iter().map(|Place { path, reach, .. }| {
@@ -62,12 +66,13 @@ impl Ground {
         let ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(ABI::V2))
-            .context("Landlock needs Linux 5.19, and to be among the kernel's lsm=")?
+            // With this requirement the crate fails here exactly if the kernel has no Landlock, or an earlier one.
+            .context(NoLandlock)?
             // Truncating and ioctls on devices, where the kernel knows of them.
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(ABI::V5))?
             .create()
-            .context("Landlock is not at hand")?;
+            .context("make a Landlock ruleset")?;
         let mut ground = ruleset.set_compatibility(CompatLevel::BestEffort);
         for (place, reach) in places {
             let is_dir = FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory;
@@ -80,13 +85,22 @@ impl Ground {
     /// good. What is open stays open.
     ///
     /// # Errors
-    /// The kernel refuses: a thread can be confined sixteen times.
+    /// The kernel refuses: a thread can be confined sixteen times. [`NoLandlock`]: it enforces nothing.
     pub fn confine(&self) -> Result<()> {
-        let status = self.0.try_clone()?.restrict_self()?;
+        let status = self.0.try_clone()?.restrict_self().context(
+            "confine a thread by Landlock (E2BIG: sixteen times are the most, and upgrades to other versions or \
+             places count: restart the daemon)",
+        )?;
         if status.ruleset == RulesetStatus::NotEnforced {
-            bail!("Landlock is not at hand");
+            return Err(Error::msg(NoLandlock));
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for NoLandlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Landlock needs Linux 5.19, and to be among the kernel's lsm=")
     }
 }
 

@@ -14,7 +14,7 @@ mod system;
 mod untrusted;
 
 pub use calls::{Calls, refuse};
-pub use ground::{Ground, Place, Reach, places_beyond};
+pub use ground::{Ground, NoLandlock, Place, Reach, places_beyond};
 pub use location::place_of;
 pub use merging::unmerged;
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};

@@ -1,12 +1,10 @@
 //! The mounts of one handler, held open, and the threads that read and write what is in them.
 
-use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{FileType, Stat, fstat};
-use rustix::io::Errno;
 use tracing::warn;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
@@ -14,7 +12,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::module::Wasi;
 use super::threads::{Lease, Threads};
 use super::{handles, trap};
-use crate::confine::{Ground, Reach, Untrusted};
+use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
 use crate::job::{Access, Fault, Mount};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
@@ -65,7 +63,8 @@ impl Mounted {
     /// without Landlock.
     ///
     /// # Errors
-    /// The host has Landlock, and no memory, thread or descriptor left for it now.
+    /// The host has Landlock and refuses: it has no memory, thread or descriptor left for it now, or this process was
+    /// confined sixteen times.
     fn ground(&self) -> Result<Option<Ground>> {
         let reach = |mount: &Mount| match mount.access {
             Access::Read => Reach::Read,
@@ -81,13 +80,11 @@ impl Mounted {
         });
         match tried {
             Ok(ground) => Ok(Some(ground)),
-            Err(refusal) if is_of_the_moment(&refusal) => {
-                Err(refusal.context("confine file operations to the mounts"))
-            }
-            Err(refusal) => {
+            Err(refusal) if refusal.is::<NoLandlock>() => {
                 warn_once(&refusal);
                 Ok(None)
             }
+            Err(refusal) => Err(refusal.context("confine file operations to the mounts")),
         }
     }
 
@@ -138,7 +135,7 @@ impl Files {
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
-    /// There is no `/proc`; the host has no memory, thread or descriptor left.
+    /// There is no `/proc`; the host has no memory, thread or descriptor left, or confines no thread once more.
     pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
         let granted = mounted.granted()?;
         let threads = Threads::new(mounted.ground()?, mounted.clone(), jobs.clamp(1, AT_ONCE));
@@ -160,13 +157,6 @@ impl Files {
     }
 }
 
-/// Reports whether the host lacks something now that it may have in a moment.
-fn is_of_the_moment(refusal: &anyhow::Error) -> bool {
-    let lacks = [Errno::NOMEM, Errno::AGAIN, Errno::MFILE, Errno::NFILE];
-    let code = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>()?.raw_os_error();
-    refusal.chain().filter_map(code).any(|code| lacks.iter().any(|errno| errno.raw_os_error() == code))
-}
-
 /// Says once that there is one wall less.
 fn warn_once(refusal: &anyhow::Error) {
     static SAID: std::sync::Once = std::sync::Once::new();
@@ -177,6 +167,7 @@ fn warn_once(refusal: &anyhow::Error) {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io;
     use std::path::Path;
 
     fn mounted(dir: &Path) -> Result<Mounted> {
@@ -231,12 +222,21 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_lacks_for_a_moment_is_no_host_without_landlock() {
-        let refused = |errno: Errno| anyhow::Error::from(io::Error::from(errno)).context("confine");
+    fn a_thread_that_was_confined_too_often_is_no_host_without_landlock() {
+        let dir = tempfile::tempdir().unwrap();
+        let mounted = mounted(dir.path()).unwrap();
+        let Some(ground) = mounted.ground().unwrap() else { return };
 
-        assert!(is_of_the_moment(&refused(Errno::MFILE)) && is_of_the_moment(&refused(Errno::NOMEM)));
-        assert!(!is_of_the_moment(&refused(Errno::OPNOTSUPP)) && !is_of_the_moment(&refused(Errno::NOSYS)));
-        assert!(!is_of_the_moment(&anyhow::anyhow!("Landlock is not at hand")));
+        let refused = std::thread::scope(|scope| {
+            let often = scope.spawn(|| {
+                while ground.confine().is_ok() {}
+                mounted.ground().map(drop).unwrap_err()
+            });
+            often.join().unwrap()
+        });
+
+        let told = format!("{refused:#}");
+        assert!(told.contains("to the mounts") && told.contains("restart the daemon"), "{told}");
     }
 
     #[test]
