@@ -100,6 +100,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let _log = start_log(debug)?;
     let options = Options {
         source: source.clone(),
+        file: file.clone(),
         overlay: Arc::new(move |config| over.put_over(config)),
         progress: progress::bar(),
         launch,

@@ -58,15 +58,17 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         Ok(())
     });
     let over = overlay.clone();
+    let read = file.clone();
     let source = move || {
-        let mut config = config::load(&file)?;
+        let mut config = config::load(&read)?;
         over(&mut config)?;
-        config.check_whole(&file)?;
+        config.check_whole(&read)?;
         Ok(config)
     };
     let launch = Launch::of_this_process()?;
     let options = Options {
         source: Arc::new(source),
+        file,
         overlay,
         progress: progress::bar(),
         launch,

@@ -62,13 +62,13 @@ impl Config {
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
         match untrusted(&self.handlers) {
-            Ok(untrusted) => self.exchangeable_in(Some(file), &untrusted),
+            Ok(untrusted) => self.exchangeable_in(file, &untrusted),
             Err(failure) => vec![error(0, "", format!("{failure:#}"))],
         }
     }
 
-    /// Lists what could be exchanged by what may write to `untrusted`.
-    pub fn exchangeable_in(&self, file: Option<&Path>, untrusted: &Untrusted) -> Vec<ConfigError> {
+    /// Lists what could be exchanged by what may write to `untrusted`. `file` is the configuration itself.
+    pub fn exchangeable_in(&self, file: &Path, untrusted: &Untrusted) -> Vec<ConfigError> {
         let granted = self.refused_grants(untrusted);
         if !granted.is_empty() {
             // All else would only follow from them: where such a link leads, everything may lie.
@@ -105,12 +105,12 @@ impl Config {
     }
 
     /// Lists what is looked up, but for mounts.
-    fn named(&self, file: Option<&Path>) -> Vec<Named> {
+    fn named(&self, file: &Path) -> Vec<Named> {
         let mut named = Vec::new();
         let mut add = |line, key: &str, path: &Path| {
             named.push(Named { line, key: key.to_owned(), path: path.to_owned() });
         };
-        file.into_iter().for_each(|file| add(0, "", file));
+        add(0, "", file);
         for handler in &self.handlers {
             add(handler.line, &format!("handler.{}.module", handler.name), &handler.module);
             if let Some(ca) = &handler.outbound.ca {

@@ -88,6 +88,7 @@ pub(super) fn install(
     let reload = Arc::new(Reload {
         generations: generations.clone(),
         source: options.source,
+        file: options.file,
         standing: standing.clone(),
         granted: options.hardened.granted.clone(),
     });

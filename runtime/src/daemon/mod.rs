@@ -13,6 +13,7 @@ mod schedules;
 mod signals;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -46,6 +47,8 @@ use signals::{Sent, Signals};
 pub struct Options {
     /// Reads the configuration, flags applied. Called at the start and for every reload.
     pub source: Source,
+    /// Where the configuration lies.
+    pub file: PathBuf,
     /// Puts the flags over a configuration that was read elsewhere.
     pub overlay: Overlay,
     /// Is told of every module that is compiled.

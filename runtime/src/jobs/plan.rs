@@ -85,7 +85,7 @@ impl Plan {
         config.check_whole(&file)?;
         let live = self.standing.server.engine.live().pin();
         let loader = &self.generations.loader;
-        let refused = refusals(&self.standing, self.granted.as_deref(), &config, &live, loader);
+        let refused = refusals(&self.standing, self.granted.as_deref(), (&config, &file), &live, loader);
         let (tls, draft) = match loader.examine(&config, &live).sound() {
             Ok(sound) => sound,
             Err(errors) => return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>())),

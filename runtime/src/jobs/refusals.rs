@@ -1,5 +1,7 @@
 //! Why a reload refuses a configuration that is sound in itself.
 
+use std::path::Path;
+
 use anyhow::{Error, anyhow};
 
 use super::load::Loader;
@@ -12,8 +14,8 @@ use crate::confine::{Place, places_beyond};
 /// out of reach, and what could be exchanged meanwhile.
 ///
 /// What handlers may write to by the configuration before counts like what they may write to by this one: their
-/// jobs go on while this one is loaded, and for a while after.
-pub(super) fn denied(granted: Option<&[Place]>, config: &Config, loader: &Loader) -> Vec<Error> {
+/// jobs go on while this one is loaded, and for a while after. `file` is this configuration: they could rewrite it as well.
+pub(super) fn denied(granted: Option<&[Place]>, config: &Config, file: &Path, loader: &Loader) -> Vec<Error> {
     let mut denied = Vec::new();
     let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
     if !beyond.is_empty() {
@@ -24,8 +26,11 @@ pub(super) fn denied(granted: Option<&[Place]>, config: &Config, loader: &Loader
     }
     match loader.untrusted(&config.handlers) {
         Ok(untrusted) => {
-            let exchangeable = config.exchangeable_in(None, &untrusted);
-            denied.extend(exchangeable.iter().map(|error| anyhow!("{}: {}", error.key, error.message)));
+            let exchangeable = config.exchangeable_in(file, &untrusted);
+            denied.extend(exchangeable.iter().map(|error| match error.key.as_str() {
+                "" => anyhow!("{}", error.message),
+                key => anyhow!("{key}: {}", error.message),
+            }));
         }
         Err(failure) => denied.push(failure),
     }
@@ -36,7 +41,7 @@ pub(super) fn denied(granted: Option<&[Place]>, config: &Config, loader: &Loader
 pub(super) fn refusals(
     standing: &Standing,
     granted: Option<&[Place]>,
-    config: &Config,
+    (config, file): (&Config, &Path),
     base: &Catalog,
     loader: &Loader,
 ) -> Vec<Error> {
@@ -52,6 +57,6 @@ pub(super) fn refusals(
         ));
     }
     refusals.extend(standing.descriptors(config).err());
-    refusals.extend(denied(granted, config, loader));
+    refusals.extend(denied(granted, config, file, loader));
     refusals
 }

@@ -1,5 +1,6 @@
 //! `reload`: builds the next generation aside and publishes it whole, or not at all.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -25,6 +26,8 @@ pub struct Reload {
     pub generations: Arc<Generations>,
     /// Reads the configuration, flags applied.
     pub source: Source,
+    /// Where the configuration lies.
+    pub file: PathBuf,
     /// What changes with the catalog.
     pub standing: Arc<Standing>,
     /// What is left of the file system.
@@ -112,15 +115,15 @@ impl Reload {
     /// What it could not have.
     pub(super) fn check_next(&self) -> Result<()> {
         let Ok(config) = (self.source)() else { return Ok(()) };
-        let denied = denied(self.granted.as_deref(), &config, &self.generations.loader);
+        let denied = denied(self.granted.as_deref(), &config, &self.file, &self.generations.loader);
         if denied.is_empty() { Ok(()) } else { Err(lines(&denied)) }
     }
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {
         let read = SystemTime::now();
         let config = (self.source)()?;
-        let refused =
-            refusals(&self.standing, self.granted.as_deref(), &config, base, &self.generations.loader);
+        let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
+        let refused = refusals(&self.standing, granted, (&config, &self.file), base, loader);
         if !refused.is_empty() {
             // No further: what is out of reach could not be opened, for a reason that misleads.
             return Err(lines(&refused));

@@ -1,6 +1,7 @@
 //! What a configuration granted earlier: jobs that go on by it, and what is rolled back to.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use rustix::process::Signal;
 
@@ -64,6 +65,29 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
     until("nothing holds the mount for writing", || {
         (operator(&daemon, &["reload"], "admin.sock").code == Some(0)).then_some(())
     });
+}
+
+#[test]
+fn a_configuration_that_jobs_of_the_one_before_could_rewrite_is_refused() {
+    let mount = "{ host = \"data\", guest = \"/data\", write = true }";
+    let setup = Setup::new("")
+        .handler("up", &mounts(mount), &guest("files"))
+        .prepend("admin = \"unix://admin.sock\"\n");
+    fs::create_dir(setup.path("data")).unwrap();
+    let daemon = setup.start();
+    let config = daemon.path("portcullis.toml");
+    let next = fs::read_to_string(&config).unwrap().replace(mount, "");
+    fs::write(daemon.path("data/next.toml"), next).unwrap();
+    fs::remove_file(&config).unwrap();
+    symlink("data/next.toml", &config).unwrap();
+
+    let why = refused_reload(&daemon);
+    let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
+
+    let told = ["portcullis.toml is looked up in ", "by the configuration before"];
+    assert!(told.iter().all(|part| why.contains(part)), "{why}");
+    assert_eq!(upgraded.code, Some(1));
+    assert!(told.iter().all(|part| upgraded.stderr.contains(part)), "{}", upgraded.stderr);
 }
 
 fn operator(daemon: &Daemon, verb: &[&str], socket: &str) -> Ended {
