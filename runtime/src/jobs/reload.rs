@@ -19,6 +19,7 @@ use crate::confine::Place;
 use crate::job::{Handler, Job, Run, Stay};
 use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
+use crate::wasm::compile::CompileLimits;
 
 /// Reads the configuration anew and does what it says. The first generation comes this way too.
 pub struct Reload {
@@ -109,14 +110,15 @@ impl Reload {
     }
 
     /// Checks that the next process of an upgrade could have what its configuration names, as far as this one can
-    /// read that: the next may understand more, and says itself what is wrong.
+    /// read that: the next may understand more, and says itself what is wrong. Returns what the next may take to
+    /// compile a module.
     ///
     /// # Errors
     /// What it could not have.
-    pub(super) fn check_next(&self) -> Result<()> {
-        let Ok(config) = (self.source)() else { return Ok(()) };
+    pub(super) fn check_next(&self) -> Result<CompileLimits> {
+        let Ok(config) = (self.source)() else { return Ok(self.generations.loader.limits()) };
         let denied = denied(self.granted.as_deref(), &config, &self.file, &self.generations.loader);
-        if denied.is_empty() { Ok(()) } else { Err(lines(&denied)) }
+        if denied.is_empty() { Ok(config.compile) } else { Err(lines(&denied)) }
     }
 
     fn load(&self, base: &Catalog) -> Result<Loaded> {

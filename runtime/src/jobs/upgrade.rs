@@ -26,9 +26,9 @@ use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
 use crate::observe::systemd;
 
-/// How long the new process may take to be ready, if the job does not say: longer than a compiler may
-/// take by the clock (`wasm::compile`).
-const PATIENCE: Duration = Duration::from_secs(330);
+/// How much longer the new process may take to be ready than its compiler for one module by the clock, if the job
+/// names no time.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the new process may take to open its gate: it only has to be told.
 const OPENING: Duration = Duration::from_secs(5);
@@ -101,18 +101,20 @@ impl Launch {
 
 impl Upgrade {
     async fn upgrade(&self, job: &Job) -> Result<String> {
-        let (mut patience, mut forced) = (PATIENCE, false);
+        let (mut named, mut forced) = (None, false);
         for arg in &job.args {
             match arg.as_str() {
                 FORCE => forced = true,
-                time => patience = (self.duration)(time).context("usage: upgrade [--force] [TIME]")?,
+                time => named = Some((self.duration)(time).context("usage: upgrade [--force] [TIME]")?),
             }
         }
         // The end of process 1 is the end of its container, whoever else is in it.
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
         let turn = self.generations.turn().await?;
         // Files of modules, read in no time next to what a start takes.
-        let losses = tokio::task::block_in_place(|| self.reload.check_next().map(|()| turn.losses()))?;
+        let (limits, losses) =
+            tokio::task::block_in_place(|| self.reload.check_next().map(|limits| (limits, turn.losses())))?;
+        let patience = named.unwrap_or_else(|| limits.wall() + MARGIN);
         ensure!(losses.is_empty() || forced, refusal(&losses));
         let (successor, mut passed) = self.standing.sockets.pass(&self.standing.operators)?;
         passed.push(net::writable(self.generations.loader.tell()?));

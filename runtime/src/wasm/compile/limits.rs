@@ -38,7 +38,7 @@ impl CompileLimits {
 
     /// How long the compiler may take by the clock. It runs at the least priority, so that a busy host is no
     /// reason to end it; this ends a compiler that hangs.
-    pub(super) fn wall(&self) -> Duration {
+    pub fn wall(&self) -> Duration {
         (self.cpu * 10).max(Duration::from_secs(300))
     }
 }
@@ -57,5 +57,20 @@ impl Default for CompileLimits {
             locals: 5_000_000,
             types: 50_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_under_systemd_may_take_longer_than_a_compiler() {
+        let unit = include_str!("../../../systemd/portcullis.service");
+        let start = unit.lines().find_map(|line| line.strip_prefix("TimeoutStartSec=")).unwrap();
+
+        let start = Duration::from_secs(start.parse().unwrap());
+
+        assert!(start > CompileLimits::default().wall(), "{start:?}");
     }
 }
