@@ -21,6 +21,7 @@ pub(super) struct Meter {
     most: usize,
     /// What was granted last, in bytes.
     granted: usize,
+    /// `None` again once the guest has grown after it: it goes on with less than it asked for.
     refused: Option<Refused>,
     /// Told of every growth, which is a few times in the life of a job.
     usage: Arc<Usage>,
@@ -45,7 +46,7 @@ impl Meter {
         Meter { used: 0, most, granted: 0, refused: None, usage, portion }
     }
 
-    /// Returns the fault of a guest that trapped, if it was ever refused memory: this is why.
+    /// Returns the fault of a guest that trapped or gave up, if it was refused memory last: this is why.
     pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
             Refused::Own => Fault::OutOfMemory(self.most),
@@ -82,6 +83,9 @@ impl Meter {
         }
         self.granted = total - self.used;
         self.used = total;
+        if by > 0 {
+            self.refused = None;
+        }
         self.usage.hold(total);
         true
     }
@@ -182,7 +186,19 @@ mod tests {
     fn a_guest_that_was_refused_may_ask_for_less() {
         let mut meter = meter(100);
         assert!(!meter.memory_growing(0, 101, None).unwrap());
+        assert!(meter.memory_growing(0, 0, None).unwrap());
+        assert!(meter.fault().is_some());
         assert!(meter.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_guest_that_grew_after_it_was_refused_has_not_ended_by_it() {
+        let mut meter = meter(100);
+        assert!(!meter.memory_growing(0, 101, None).unwrap());
+        assert!(meter.memory_growing(0, 10, None).unwrap());
+        assert!(meter.fault().is_none());
+        assert!(!meter.memory_growing(10, 101, None).unwrap());
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory(100))));
     }
 
     #[test]

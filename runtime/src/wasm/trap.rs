@@ -18,8 +18,8 @@ const STACK: usize = 8 << 10;
 /// Functions that are told of one frame, which may have any number inlined.
 const INLINED: usize = 20;
 
-/// Turns the end of a guest into a status or a fault. A guest that traps after it was refused memory ran
-/// out of it, whatever the trap says; `handles` is how many it may have.
+/// Turns the end of a guest into a status or a fault. A guest that traps after it was refused memory, and has not grown
+/// since, ran out of it, whatever the trap says; `handles` is how many it may have.
 pub(super) fn conclude(
     outcome: wasmtime::Result<()>,
     meter: &Meter,
