@@ -1,6 +1,6 @@
 //! What handlers of the processes before this one may write to, until those have ended: an upgrade leaves them their jobs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -22,7 +22,8 @@ const LARGEST: u64 = 32 << 20;
 /// A directory that jobs of another process may write to.
 pub(super) struct Left {
     pub(super) handler: String,
-    pub(super) dir: OwnedFd,
+    /// One descriptor for all processes that have told of it.
+    pub(super) dir: Arc<OwnedFd>,
     pub(super) path: PathBuf,
     process: u32,
     alive: Arc<OwnedFd>,
@@ -72,6 +73,9 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<Left>> {
     list.take(LARGEST).read_to_end(&mut bytes)?;
     let lines: Vec<Line> = serde_json::from_slice(&bytes)?;
     let mut alive: HashMap<u32, Option<Arc<OwnedFd>>> = HashMap::new();
+    // By path, which each process tells as the kernel shows it: through another mount, other mounts may lie below.
+    let mut dirs: HashMap<PathBuf, Option<Arc<OwnedFd>>> = HashMap::new();
+    let mut told = HashSet::new();
     let mut left = Vec::new();
     for Line { process, handler, path } in lines {
         let held = match alive.get(&process) {
@@ -80,15 +84,27 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<Left>> {
         };
         let Some(held) = held else { continue };
         let path = PathBuf::from(OsString::from_vec(path));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(CWD, &path, flags, Mode::empty()) {
-            Ok(dir) => left.push(Left { handler, dir, path, process, alive: held }),
-            // Whoever has removed it since knows what is in its place.
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
-            Err(refusal) => return Err(refusal).with_context(|| path.display().to_string()),
+        // Several handlers of a process may write to one directory: the first stands for all.
+        if !told.insert((process, path.clone())) {
+            continue;
         }
+        let dir = match dirs.get(&path) {
+            Some(dir) => dir.clone(),
+            None => dirs.entry(path.clone()).or_insert(open(&path)?).clone(),
+        };
+        left.extend(dir.map(|dir| Left { handler, dir, path, process, alive: held }));
     }
     Ok(left)
+}
+
+/// Opens a directory; `None` if it is not there. Then an operator has removed it, and knows what is in its place.
+fn open(path: &Path) -> Result<Option<Arc<OwnedFd>>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat(CWD, path, flags, Mode::empty()) {
+        Ok(dir) => Ok(Some(Arc::new(dir))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(refusal) => Err(refusal).with_context(|| path.display().to_string()),
+    }
 }
 
 /// Takes hold of a process; `None` if it has ended.
@@ -137,5 +153,26 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!left[0].is_alive() && !again[0].is_alive());
+    }
+
+    #[test]
+    fn a_directory_takes_one_descriptor_however_often_it_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let processes = [child.id(), child.id(), std::process::id()];
+        let lines = processes.map(|process| Line {
+            process,
+            handler: "up".to_owned(),
+            path: dir.path().as_os_str().as_bytes().to_owned(),
+        });
+        let mut list = tempfile::tempfile().unwrap();
+        list.write_all(&serde_json::to_vec(&lines).unwrap()).unwrap();
+
+        let left = read(list.into()).unwrap();
+
+        assert_eq!(left.iter().map(|left| left.process).collect::<Vec<_>>(), processes[1..]);
+        assert!(Arc::ptr_eq(&left[0].dir, &left[1].dir));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -18,8 +18,8 @@ use crate::wasm::{Digest, Module, Mounted};
 #[derive(Default)]
 pub(super) struct Known {
     in_use: Mutex<InUse>,
-    /// Of the processes before this one.
-    left: Vec<Left>,
+    /// Of the processes before this one, until they are known to have ended.
+    left: Mutex<Vec<Left>>,
 }
 
 #[derive(Default)]
@@ -66,16 +66,16 @@ impl Known {
             });
             untrusted.add(writable)?;
         }
-        let left = self.left.iter().filter(|left| left.is_alive()).map(|left| {
+        let left = self.left();
+        untrusted.add(left.iter().filter(|left| left.is_alive()).map(|left| {
             let (handler, dir) = (left.handler.clone(), left.path.clone());
-            (Writable { handler, dir, by: Granting::Before }, &left.dir)
-        });
-        untrusted.add(left)
+            (Writable { handler, dir, by: Granting::Before }, &*left.dir)
+        }))
     }
 
     /// Goes on from the process before this one, which has told what its handlers may write to.
     pub(super) fn after(self, list: OwnedFd) -> Result<Known> {
-        Ok(Known { left: heritage::read(list)?, ..self })
+        Ok(Known { left: Mutex::new(heritage::read(list)?), ..self })
     }
 
     /// Writes down for the next process what handlers of this one may write to.
@@ -86,7 +86,7 @@ impl Known {
             let place = |(_, dir): (_, &OwnedFd)| Some((name.to_string(), confine::place_of(dir).ok()?));
             mounted.writable().filter_map(place)
         });
-        heritage::write(own, self.left.iter().filter(|left| left.is_alive()))
+        heritage::write(own, self.left().iter().filter(|left| left.is_alive()))
     }
 
     fn held(&self) -> Vec<(Name, Arc<Mounted>)> {
@@ -94,11 +94,16 @@ impl Known {
         self.in_use().mounts.values().filter_map(held).collect()
     }
 
-    /// Forgets the versions that are no longer in use.
+    /// Forgets the versions that are no longer in use, and the processes that have ended.
     pub(super) fn prune(&self) {
+        self.left().retain(Left::is_alive);
         let mut in_use = self.in_use();
         in_use.versions.retain(|_, version| version.entry.strong_count() > 0);
         in_use.mounts.retain(|_, (_, mounted)| mounted.strong_count() > 0);
+    }
+
+    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_use(&self) -> MutexGuard<'_, InUse> {
