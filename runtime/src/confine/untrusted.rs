@@ -26,6 +26,8 @@ use super::location::{Location, Mounts};
 pub struct Untrusted {
     /// By file system and place.
     dirs: HashMap<String, HashMap<PathBuf, Writable>>,
+    /// Whole file systems, by `st_dev`: those of directories that are held open in a mount that is gone.
+    devices: HashMap<u64, Writable>,
     /// `None` if there are no such directories: then nothing is compared.
     mounts: Option<Mounts>,
     /// Those of the process when the first directory was granted.
@@ -90,16 +92,19 @@ impl Untrusted {
         Ok(untrusted)
     }
 
-    /// Adds directories that are held open, wherever they lie by now.
+    /// Adds directories that are held open, wherever they lie by now. Of a mount that was lazily unmounted (`umount -l`)
+    /// the kernel does not say where it lies, and its file system may be mounted elsewhere: then all of that counts.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// There is no `/proc`; the directory cannot be looked at.
     pub fn add<'d>(&mut self, held: impl IntoIterator<Item = (Writable, &'d OwnedFd)>) -> Result<()> {
         for (writable, dir) in held {
-            // Of what was unmounted meanwhile the kernel does not say where it lies: no name leads there.
-            if let Ok((mut locations, here)) = self.mounts()?.around(dir) {
-                locations.push(here);
-                self.insert(&writable, locations);
+            match self.mounts()?.around(dir) {
+                Ok((mut locations, here)) => {
+                    locations.push(here);
+                    self.insert(&writable, locations);
+                }
+                Err(_unmounted) => drop(self.devices.entry(fstat(dir)?.st_dev).or_insert(writable)),
             }
         }
         Ok(())
@@ -120,7 +125,7 @@ impl Untrusted {
 
     /// Reports whether there are no such directories.
     pub fn is_empty(&self) -> bool {
-        self.dirs.is_empty()
+        self.dirs.is_empty() && self.devices.is_empty()
     }
 
     /// Opens a file or directory as a place, for lookups alone.
@@ -219,6 +224,11 @@ impl Untrusted {
     /// Finds the writable directory that an open file or directory is or lies in.
     fn writable(&self, at: &OwnedFd) -> Result<Option<&Writable>> {
         let Some(mounts) = &self.mounts else { return Ok(None) };
+        if !self.devices.is_empty()
+            && let Some(writable) = self.devices.get(&fstat(at)?.st_dev)
+        {
+            return Ok(Some(writable));
+        }
         let location = mounts.locate(at)?;
         let Some(dirs) = self.dirs.get(&location.device) else { return Ok(None) };
         Ok(location.ancestors().find_map(|above| dirs.get(above)))
@@ -355,6 +365,22 @@ mod tests {
         let found = untrusted.find(&at("moved/public")).unwrap().map(ToString::to_string).unwrap_or_default();
         assert!(found.contains("until its jobs are over"), "{found}");
         assert!(untrusted.find(&at("data/public")).unwrap().is_none());
+    }
+
+    #[test]
+    fn all_of_a_file_system_counts_that_the_kernel_does_not_place() {
+        let (place, _) = place();
+        // In no mount of this process, as a directory is after `umount -l`.
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let [held, other] = ["held", "other"].map(|name| rustix::fs::memfd_create(name, flags).unwrap());
+        let mut untrusted = Untrusted::default();
+        let up = Writable { handler: "up".to_owned(), dir: "/srv/data".into(), by: Granting::Before };
+
+        untrusted.add([(up.clone(), &held)]).unwrap();
+
+        assert!(!untrusted.is_empty());
+        assert_eq!(untrusted.writable(&other).unwrap(), Some(&up));
+        assert_eq!(untrusted.find(place.path()).unwrap(), None);
     }
 
     #[test]

@@ -117,7 +117,9 @@ impl Upgrade {
         let patience = named.unwrap_or_else(|| limits.wall() + MARGIN);
         ensure!(losses.is_empty() || forced, refusal(&losses));
         let (successor, mut passed) = self.standing.sockets.pass(&self.standing.operators)?;
-        passed.push(net::writable(self.generations.loader.tell()?));
+        // Looks at mounts, which may lie on a server.
+        let told = tokio::task::block_in_place(|| self.generations.loader.tell())?;
+        passed.push(net::writable(told));
         let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let (process, stderr) = (child.id(), child.stderr.take());
         // From here on killed with whatever fails.

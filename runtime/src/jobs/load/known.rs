@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{fstat, stat};
 
 use super::handler::Ground;
 use super::heritage::{self, Left};
@@ -79,14 +81,24 @@ impl Known {
     }
 
     /// Writes down for the next process what handlers of this one may write to.
+    ///
+    /// # Errors
+    /// The next could not find a directory: it was unmounted.
     pub(super) fn tell(&self) -> Result<OwnedFd> {
-        let held = self.held();
-        let own = held.iter().flat_map(|(name, mounted)| {
-            // Where it lies now; one that is in no place any more is written to by no name.
-            let place = |(_, dir): (_, &OwnedFd)| Some((name.to_string(), confine::place_of(dir).ok()?));
-            mounted.writable().filter_map(place)
-        });
-        heritage::write(own, self.left().iter().filter(|left| left.is_alive()))
+        let mut own = Vec::new();
+        for (name, mounted) in self.held() {
+            for (mount, dir) in mounted.writable() {
+                let path = place_now(dir).with_context(|| {
+                    format!(
+                        "jobs of {:?} may write to {}, which was unmounted: reload and wait for them to end, or restart",
+                        name.as_str(),
+                        mount.host.display()
+                    )
+                })?;
+                own.extend(path.map(|path| (name.to_string(), path)));
+            }
+        }
+        heritage::write(own.into_iter(), self.left().iter().filter(|left| left.is_alive()))
     }
 
     fn held(&self) -> Vec<(Name, Arc<Mounted>)> {
@@ -126,7 +138,7 @@ impl Loader {
     /// Writes down for the next process of an upgrade what handlers of this one may write to, which goes on with its jobs.
     ///
     /// # Errors
-    /// No descriptor or memory is left.
+    /// No descriptor or memory is left; the next could not find a directory, which was unmounted.
     pub fn tell(&self) -> Result<OwnedFd> {
         self.ground.known.tell()
     }
@@ -145,6 +157,25 @@ impl Loader {
         self.ground.known.add_writable(&mut untrusted)?;
         Ok(untrusted)
     }
+}
+
+/// Returns the path of a directory that is held open; `None` if it was removed, and nothing can be made in it.
+///
+/// # Errors
+/// No path leads there.
+fn place_now(dir: &OwnedFd) -> Result<Option<PathBuf>> {
+    let held = fstat(dir)?;
+    if held.st_nlink == 0 {
+        return Ok(None);
+    }
+    let path = confine::place_of(dir)?;
+    let found = stat(&path)?;
+    ensure!(
+        (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino),
+        "another directory is at {}",
+        path.display()
+    );
+    Ok(Some(path))
 }
 
 fn address<T>(of: &Arc<T>) -> usize {
@@ -180,5 +211,18 @@ mod tests {
         assert!(writable().is_none());
         known.prune();
         assert_eq!(known.in_use().mounts.len(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_held_is_told_where_it_lies_or_not_at_all() {
+        let place = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| place.path().join(name));
+        std::fs::create_dir(&old).unwrap();
+        let dir = OwnedFd::from(std::fs::File::open(&old).unwrap());
+        std::fs::rename(&old, &new).unwrap();
+
+        assert_eq!(place_now(&dir).unwrap(), Some(new.clone()));
+        std::fs::remove_dir(&new).unwrap();
+        assert_eq!(place_now(&dir).unwrap(), None);
     }
 }
