@@ -68,6 +68,7 @@ pub(super) async fn respond(
     if catalog.version_header == VersionHeader::Present {
         exchange.version().and_then(|version| response.headers_mut().insert(VERSION, version));
     }
+    date::stamp(response.headers_mut());
     exchange.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         switched.keep(exchange);
