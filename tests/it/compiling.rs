@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::harness::{Ended, Setup, finish, portcullis};
+use crate::swap::{swap, version};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -81,4 +82,36 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     let at = |name: &str| home.path().join(name);
     let daemon = setup.env("XDG_CACHE_HOME", at("cache")).env("XDG_STATE_HOME", at("state")).start();
     assert_eq!(daemon.get("/").status(), 204);
+}
+
+/// A program that says a text, with so many MiB of something that no program reads.
+fn padded(text: &str, megabytes: usize) -> Vec<u8> {
+    let mut module = version(text);
+    let mut length = 1 + (megabytes << 20);
+    module.push(0);
+    // LEB128: seven bits a byte, the least first.
+    while length >= 0x80 {
+        module.push(0x80 | (length & 0x7f) as u8);
+        length >>= 7;
+    }
+    module.push(length as u8);
+    module.resize(module.len() + 1 + (megabytes << 20), 0);
+    module
+}
+
+#[test]
+fn a_swap_may_be_as_large_as_a_module_may_and_the_refusal_of_a_larger_one_names_the_key() {
+    let serve = |most: &str| {
+        let settings = format!("admin = \"unix://admin.sock\"\ncompile.module = \"{most}\"\n");
+        Setup::one("", &version("small\n")).prepend(&settings).start()
+    };
+
+    let daemon = serve("80MiB");
+    let swapped = swap(&daemon, "one", "", &padded("large\n", 65));
+    assert_eq!((swapped.status(), daemon.get("/").text()), (200, "large\n"), "{}", swapped.text());
+
+    let daemon = serve("1MiB");
+    let refused = swap(&daemon, "one", "", &padded("large\n", 2));
+    assert_eq!((refused.status(), daemon.get("/").text()), (400, "small\n"));
+    assert!(refused.text().contains("more than 1048576 bytes: raise compile.module"), "{}", refused.text());
 }

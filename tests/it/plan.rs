@@ -94,3 +94,15 @@ fn a_file_that_is_named_in_another_way_than_at_the_start_is_the_same_configurati
     daemon.signal(rustix::process::Signal::HUP);
     daemon.log.line("reloaded: generation 2");
 }
+
+#[test]
+fn a_configuration_on_stdin_that_is_too_large_is_not_called_a_request_body() {
+    let daemon = daemon();
+    let mut command = portcullis();
+    command.args(["plan", "-c", "-", "--socket"]).arg(daemon.path("admin.sock"));
+
+    let planned = finish(&mut command, &b"#".repeat((1 << 20) + 1), PATIENCE);
+
+    assert_eq!(planned.code, Some(1));
+    assert!(planned.stderr.contains("the configuration: it is larger than 1 MiB"), "{}", planned.stderr);
+}

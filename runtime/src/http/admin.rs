@@ -33,9 +33,6 @@ use crate::engine::Engine;
 use crate::job::{Destination, Fault, Job, JobId, Kind, Output, PipeReader, Run, Status, Tail, Tenure, pipe};
 use crate::net::{GateState, Peer};
 
-/// The largest request body, in bytes: room for a module.
-const LARGEST: u64 = 64 << 20;
-
 /// The number of the job.
 const JOB_ID: HeaderName = HeaderName::from_static("job-id");
 /// Its name.
@@ -149,7 +146,8 @@ impl Asked<'_> {
             return Err(Refusal::Failed(id, Fault::Draining));
         }
         let mut fields = fields(&job);
-        let most = entry.limits.body.min(LARGEST);
+        // A built-in job bounds what it reads by itself, and names the key.
+        let most = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
         let expected = Expected { most, idle, rate, usage: &job.usage, before: Before::Nothing };
         let intaken = request_body::input(body.take(), expected, None).await;

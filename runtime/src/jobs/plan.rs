@@ -14,6 +14,7 @@ use super::reload::Granted;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
+use crate::given;
 use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 use crate::net::differences;
 
@@ -47,10 +48,15 @@ impl Handler for Plan {
             let source = match &job.args[..] {
                 [dash, base @ ..] if dash == "-" && base.len() < 2 => {
                     let base = base.first().map_or(".", String::as_str).into();
-                    let text = job.stdin.read_to_end(config::LARGEST).await?;
-                    String::from_utf8(text)
-                        .map(|text| Source::Text { text, base })
-                        .map_err(|_| anyhow!("the configuration is not UTF-8"))
+                    match job.stdin.read_to_end(config::LARGEST).await {
+                        Ok(text) => String::from_utf8(text)
+                            .map(|text| Source::Text { text, base })
+                            .map_err(|_| anyhow!("the configuration is not UTF-8")),
+                        Err(Fault::InputTooLarge(most)) => {
+                            Err(anyhow!("the configuration: {}", given::Refusal::TooLarge(most)))
+                        }
+                        Err(fault) => return Err(fault),
+                    }
                 }
                 [file] => Ok(Source::File(file.into())),
                 _ => Err(anyhow!("usage: plan FILE, or plan - [DIR] with the text on stdin")),

@@ -56,12 +56,14 @@ struct Conditions {
 impl Handler for Swap {
     fn run(self: Arc<Self>, mut job: Job) -> Run {
         Box::pin(async move {
-            let bytes = job.stdin.read_to_end(self.generations.loader.limits().module).await?;
-            let told = match self.prepare(&job, bytes).await {
-                Ok(ready) => Ok(ready.publish(&self.generations).to_string()),
-                Err(error) => Err(error),
+            let told = match job.stdin.read_to_end(self.generations.loader.limits().module).await {
+                Ok(bytes) => self.prepare(&job, bytes).await.map(|ready| ready.publish(&self.generations)),
+                Err(Fault::InputTooLarge(most)) => Err(anyhow!(
+                    "the uploaded module has more than {most} bytes: raise compile.module, or strip its debug information"
+                )),
+                Err(fault) => return Err(fault),
             };
-            tell(&job, told).await
+            tell(&job, told.map(|told| told.to_string())).await
         })
     }
 
