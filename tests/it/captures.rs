@@ -1,11 +1,17 @@
 //! Parts of a path that a program would take for an option.
 
-use crate::harness::{Daemon, Program, Setup};
+use serde_json::{Value, json};
 
-fn serve(settings: &str) -> Daemon {
+use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis};
+
+fn setup(settings: &str) -> Setup {
     let module = Program::text().say("ran\n").wasm();
     let routes = "[[route]]\npath = \"/c/{what}\"\nhandler = \"c\"\n[[route]]\npath = \"/t/{*rest}\"\nhandler = \"c\"\n";
-    Setup::new("").handler("c", settings, &module).add(routes).start()
+    Setup::new("").handler("c", settings, &module).add(routes)
+}
+
+fn serve(settings: &str) -> Daemon {
+    setup(settings).start()
 }
 
 #[test]
@@ -32,4 +38,22 @@ fn a_handler_takes_such_captures_where_it_says_so_or_ends_its_options() {
         assert_eq!(serve(settings).get("/c/--version").status(), 200, "{settings}");
     }
     assert_eq!(serve("args = [\"--\", \"-n\"]").get("/c/--version").status(), 400);
+}
+
+#[test]
+fn explain_foretells_the_refusal_of_a_capture() {
+    for (settings, status) in [("", json!(400)), ("captures = \"any\"", json!(null))] {
+        let daemon = setup(settings).prepend("admin = \"unix://admin.sock\"\n").start();
+        let mut command = portcullis();
+        command.args(["explain", "GET", "/c/--version", "--json", "--socket"]);
+
+        let ended = finish(command.arg(daemon.path("admin.sock")), b"", PATIENCE);
+
+        let told: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(
+            (&told["status"], &told["route"]["handler"]["name"]),
+            (&status, &json!("c")),
+            "{settings}"
+        );
+    }
 }

@@ -10,13 +10,13 @@ pub(super) fn print(told: &Value) {
     let host = told["host"].as_str().unwrap_or_default();
     say(&format!("{} {host}{}", text(&told["method"]), text(&told["path"])));
     let route = &told["route"];
-    if route.is_null() {
-        field("status", &text(&told["status"]));
-        field("why", &text(&told["why"]));
-    } else {
+    if !route.is_null() {
         found(route);
-        field("why", &text(&told["why"]));
     }
+    if !told["status"].is_null() {
+        field("status", &text(&told["status"]));
+    }
+    field("why", &text(&told["why"]));
     if let Some(trial) = told.get("trial").filter(|trial| !trial.is_null()) {
         field("on trial", &format!("{} takes {}%", text(&trial["version"]), text(&trial["percent"])));
     }

@@ -82,7 +82,6 @@ pub(super) async fn respond(
         // The end of the connection is the end of the body, whatever the client hoped for.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    date::stamp(response.headers_mut());
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -252,10 +251,9 @@ impl<'a> Asked<'a> {
 
 /// Refuses a part of a path that the program would take for an option.
 fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
-    let admits = |value: &str| entry.conduct.captures.admit(&entry.args, value);
-    match found.captures().find(|(_, value)| entry.kind != Kind::Native && !admits(value)) {
+    match found.option(entry) {
         None => Ok(()),
-        Some((capture, _)) => Err(Refusal::Malformed(format!(
+        Some(capture) => Err(Refusal::Malformed(format!(
             "the part of the path for {} begins with `-`, which a program takes for an option",
             capture.variable
         ))),

@@ -81,7 +81,10 @@ impl Request {
                 told["route"] = self.found(&found);
                 let trial = catalog.canaries.get(&found.route.handler.name);
                 told["trial"] = trial.map(describe::trial).into();
-                (None, "this route is the most specific for the host and path")
+                match found.option(&found.route.handler) {
+                    None => (None, "this route is the most specific for the host and path"),
+                    Some(_) => (Some(400), "a capture begins with `-`, which a program takes for an option"),
+                }
             }
             Lookup::MethodNotAllowed { allow } => {
                 let allow: Vec<&str> = allow.iter().map(Method::as_str).collect();

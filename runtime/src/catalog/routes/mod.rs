@@ -10,7 +10,7 @@ use super::host::{self, Host};
 use super::pattern::{Capture, Pattern};
 use super::route::{Clash, Hit, Table, Values};
 use super::upgrade::Upgrade;
-use crate::job::Entry;
+use crate::job::{Entry, Kind};
 
 /// Every route of a catalog.
 ///
@@ -238,6 +238,14 @@ impl<'r, 'p> Match<'r, 'p> {
     /// Goes through the named parts of the path and what they matched, in the order of the path.
     pub fn captures(&self) -> impl Iterator<Item = (&'r Capture, &'p str)> {
         self.route.captures.iter().zip(self.values.iter())
+    }
+
+    /// Finds the first capture that the program of a handler would take for an option.
+    pub fn option(&self, handler: &Entry) -> Option<&'r Capture> {
+        // Others have no arguments.
+        let is_program = matches!(handler.kind, Kind::Core | Kind::Command);
+        let takes = |value: &str| !handler.conduct.captures.admit(&handler.args, value);
+        self.captures().find(|(_, value)| is_program && takes(value)).map(|(capture, _)| capture)
     }
 }
 
