@@ -37,9 +37,9 @@ pub struct HttpLimits {
     pub target_size: usize,
     /// The fields of a request.
     pub fields: usize,
-    /// Connections at once; none: as many as there are descriptors for.
+    /// Connections at once. `None`: as many as there are descriptors for.
     pub connections: Option<usize>,
-    /// Of these, those of one address; none: half of them.
+    /// Connections of one address. `None`: half of all.
     pub connections_per_peer: Option<usize>,
 }
 

@@ -48,9 +48,9 @@ pub struct Writable {
 /// The configuration by which a handler may write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Granting {
-    /// That which is looked at.
+    /// The configuration that is checked.
     Wanted,
-    /// One before it, whose jobs are not over.
+    /// An earlier configuration with jobs that still run.
     Before,
 }
 

@@ -1,4 +1,4 @@
-//! The end of a response that a job gives: the one that all of them come to, whatever wrote the head.
+//! The body of a response, streamed from a running job.
 
 use std::future::poll_fn;
 use std::mem;

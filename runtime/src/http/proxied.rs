@@ -154,8 +154,8 @@ impl Asking {
     }
 }
 
-/// Passes an answer on, or reads it to its end and drops it if nobody wants it any more: to a handler whose
-/// client has left, its body is as well read as any other.
+/// Passes the answer on. If the client has left, its body is read to the end and dropped, so that the handler
+/// can finish its writes.
 fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
     let (sender, passed) = oneshot::channel();
     drop(tokio::spawn(async move {

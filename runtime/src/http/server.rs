@@ -55,7 +55,7 @@ pub enum Purpose {
         /// For requests that last.
         places: Places,
     },
-    /// The same, only to be looked at.
+    /// Metrics and health checks; nothing can be changed here.
     Observe(Observed),
 }
 

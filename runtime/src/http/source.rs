@@ -16,7 +16,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Drops what is written. One that breaks off is no worse than none.
+    /// Reads and drops the body. A body that breaks off is no error here.
     pub(super) fn poll_drop(&mut self, context: &mut Context<'_>) {
         match self {
             Source::Pipe(reader) => {

@@ -1,4 +1,4 @@
-//! The end of a job behind the head of its answer, and what is told of it.
+//! Logs and counts the end of a job whose response head is out.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::driven::{Driven, Finish};
 use super::exchange::complain;
 use crate::job::{Entry, Fault, JobId, Status, Stop, StopReason, Tail};
 
-/// The job behind an answer, and what is told of its end.
+/// The job behind a response, and what its log line needs.
 pub(super) struct Told {
     /// Whether it goes on to its end when its client has left.
     pub(super) finishes: bool,

@@ -17,7 +17,7 @@ pub struct Waits {
     account: Mutex<Account>,
     /// Told when the client has acted and the job may go on.
     over: Notify,
-    /// Whether the client has said that it sends input: one that has not may be silent.
+    /// Whether the client has announced input. Otherwise its silence does not count.
     owes_input: AtomicBool,
     /// Bytes of input that the client has sent.
     arrived: AtomicU64,
@@ -145,8 +145,8 @@ impl Waits {
         self.taker.get().iter().for_each(|taker| taker.give_up());
     }
 
-    /// Returns for how long the job has waited for a client that moves next to nothing; none: it does not wait now,
-    /// or the client keeps pace. Waits for input that the client is not bound to send do not count.
+    /// How long the job has waited for a client that moves next to nothing. `None` if it does not wait now, or
+    /// if the client keeps pace. Waits for input that the client is not bound to send do not count.
     pub fn lag(&self) -> Option<Duration> {
         let moved = self.arrived.load(Ordering::Relaxed) + self.taker.get().map_or(0, |taker| taker.taken());
         let owes_input = self.owes_input.load(Ordering::Relaxed);

@@ -74,7 +74,7 @@ impl Standing {
 
     /// Lets go of the sockets: this process accepts from them. Upgraded connections go on.
     pub(super) fn hand_over(&self, follower: Follower) {
-        // Once: whoever has handed over has nothing left to hand over.
+        // Only the first call counts: afterwards there is nothing left to hand over.
         let _first = self.follower.set(follower);
         self.leave_files();
         self.sockets.end(Phase::Closed);

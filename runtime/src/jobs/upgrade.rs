@@ -47,9 +47,9 @@ pub struct Upgrade {
     pub generations: Arc<Generations>,
     /// The sockets that are passed on.
     pub standing: Arc<Standing>,
-    /// What it is checked by.
+    /// Checks the configuration before the new process starts.
     pub reload: Arc<Reload>,
-    /// What is started.
+    /// The program to start, and its arguments and environment.
     pub launch: Launch,
     /// Ends this process once the new one serves.
     pub stop: Stop,

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// has two of its own beyond them.
 const ALL: usize = 512;
 
-/// What is left of them.
+/// Threads that no handler has taken.
 static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
 
 /// The threads of one handler. Its first job starts them, and they end when none has come for a while: a
