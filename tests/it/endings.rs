@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, never, within};
+use serde_json::Value;
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, never, portcullis, within};
 
 /// Long enough for a client to have all of an answer, and to leave.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -85,6 +87,41 @@ fn a_job_that_finishes_without_its_client_is_held_to_its_limits() {
     client.reset();
 
     within(PATIENCE, "its time is over", || (failures(&daemon, "time_limit") > 0.0).then_some(()));
+}
+
+/// Settings of a handler whose jobs only an operator ends.
+const UNBOUNDED: &str = "client_leaves = \"finish\"\nlimits.time = \"none\"\n";
+
+#[test]
+fn the_job_of_a_probe_ends_with_the_probe_where_jobs_finish_without_their_clients() {
+    let settings = format!("{UNBOUNDED}limits.concurrency = 1\nprobe = {{ path = \"/\", status = 200 }}");
+    let program = Program::text().say("begun\n").sleep_for_ever();
+    let daemon = Setup::one(&settings, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+
+    daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 0.0);
+    let mut client = daemon.client();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+
+    assert!(client.head().starts_with("HTTP/1.1 200 "), "the slot is free");
+    assert_eq!(daemon.metric("portcullis_failures_total", &[]), 0.0);
+}
+
+#[test]
+fn an_operator_ends_a_job_that_finishes_behind_an_answer_that_is_none() {
+    let program = Program::new().say("nonsense\n\n").sleep_for_ever();
+    let daemon = Setup::one(UNBOUNDED, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    assert_eq!(daemon.get("/").status(), 502);
+    let verb = |args: &[&str]| {
+        finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
+    };
+    let jobs = verb(&["jobs", "--json"]).stdout;
+    let jobs: Value = serde_json::from_slice(&jobs).unwrap();
+    let job = jobs.as_array().unwrap().iter().find(|job| job["handler"] == "one").expect("it goes on");
+
+    let killed = verb(&["kill", job["id"].as_str().unwrap()]);
+
+    assert_eq!(killed.code, Some(0), "{}", killed.stderr);
+    daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 0.0);
 }
 
 #[test]

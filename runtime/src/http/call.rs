@@ -97,7 +97,7 @@ impl Made {
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = Work { run, stop, last_words, usage, id, entry };
+        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
         Answering { work, reader: self.reader }
     }
 }

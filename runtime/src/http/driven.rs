@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
 use super::told::disown;
@@ -70,11 +70,31 @@ impl Driven {
         }
     }
 
+    /// Ends a job that runs in this task, and waits until it has gone. Its body must not wait for a reader.
+    pub(super) async fn abandon_outlived(mut self, task: &AbortHandle) {
+        task.abort();
+        let _finish = poll_fn(|context| self.poll(context)).await;
+    }
+
     /// Lets the job go on to its end, within its limits. The engine has it in its table, where a shutdown
     /// waits for it and ends it.
     pub(super) fn detach(mut self) {
         self.0 = None;
     }
+}
+
+/// Runs a job in a task of its own, which goes on when the returned run is dropped. The engine has the job in its
+/// table, where its limits and a shutdown end it.
+pub(super) fn outlive(run: Run) -> (Run, AbortHandle) {
+    let task = tokio::spawn(run);
+    let abort = task.abort_handle();
+    let run = async move {
+        let ended = task.await;
+        ended.unwrap_or_else(|failure| {
+            Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed")))
+        })
+    };
+    (Box::pin(run), abort)
 }
 
 impl Drop for Driven {

@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
+use tokio::task::AbortHandle;
 
 use super::call::PIPE;
 use super::crumbs::Crumbs;
-use super::driven::{Carrying, Driven, Finish, first_sign};
+use super::driven::{Carrying, Driven, Finish, first_sign, outlive};
 use super::response_body::Body;
 use super::source::Source;
 use super::told::{Told, broken, disown, ended, with_words};
@@ -32,6 +33,8 @@ pub(super) struct Work {
     pub(super) usage: Arc<Usage>,
     pub(super) id: JobId,
     pub(super) entry: Arc<Entry>,
+    /// Ends the task of a job that outlives this.
+    pub(super) outlived: Option<AbortHandle>,
 }
 
 impl Work {
@@ -51,18 +54,9 @@ impl Work {
         self.entry.conduct.leaving == Leaving::Finish
     }
 
-    /// Has the job run in a task of its own, which goes on when this is dropped. The engine has it in its table,
-    /// where its limits and a shutdown end it.
+    /// Has the job run in a task of its own, which goes on when this is dropped.
     pub(super) fn outlive(&mut self) {
-        if let Some(run) = self.run.take() {
-            let task = tokio::spawn(run);
-            self.run = Some(Box::pin(async move {
-                let ended = task.await;
-                ended.unwrap_or_else(|failure| {
-                    Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed")))
-                })
-            }));
-        }
+        (self.run, self.outlived) = self.run.take().map(outlive).unzip();
     }
 
     /// Lets the job go on to its own end. What it writes meanwhile counts as output and is dropped: a
@@ -73,9 +67,11 @@ impl Work {
         ended
     }
 
-    /// Passes on why there is no answer: see [`disown`].
+    /// Passes on why there is no answer: see [`disown`]. A job that finishes is not about to be dropped.
     pub(super) fn refused(&self, fault: Fault) -> Fault {
-        disown(&self.stop, &fault);
+        if !self.finishes() {
+            disown(&self.stop, &fault);
+        }
         fault
     }
 
@@ -136,7 +132,7 @@ impl Work {
             None => {
                 let mut ongoing = Ongoing::new(reader, begun, Driven::start(carrying), head.content_length);
                 ongoing.told = Some(Told {
-                    finishes: self.finishes(),
+                    outlived: self.outlived,
                     stop: self.stop,
                     last_words: self.last_words,
                     id: self.id,
@@ -271,13 +267,20 @@ impl Ongoing {
             && let Some(job) = self.job.take()
         {
             self.stop(StopReason::Answered);
-            job.abandon().await;
+            match self.told.as_ref().and_then(|told| told.outlived.as_ref()) {
+                Some(task) => {
+                    // Nothing holds the body up any more.
+                    self.reader = pipe(0).1;
+                    job.abandon_outlived(task).await;
+                }
+                None => job.abandon().await,
+            }
         }
     }
 
     /// Ends the job, and says why.
     pub(super) fn stop(&self, reason: StopReason) {
-        let told = self.told.iter().filter(|told| !told.finishes || !reason.is_of_the_client());
+        let told = self.told.iter().filter(|told| told.outlived.is_none() || !reason.is_of_the_client());
         told.for_each(|told| told.stop.raise(reason));
     }
 
@@ -295,7 +298,7 @@ impl Ongoing {
 /// body behind its last byte, but the job may have something to put away, and did not fail.
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.finishes);
+        let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.outlived.is_some());
         if goes_on && let Some(job) = self.job.take() {
             // What it still writes is dropped: it is not to be told of a reader that has gone.
             self.reader.forgive();
@@ -378,14 +381,13 @@ mod tests {
         let engine = Engine::new(1);
         engine.registry().register("idle", Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
-        let told = Told {
-            finishes: false,
+        ongoing.told = Some(Told {
+            outlived: None,
             stop: stop.clone(),
             last_words: job.last_words,
             id: job.id,
             entry: job.entry,
-        };
-        ongoing.told = Some(told);
+        });
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
             let _ongoing = ongoing;

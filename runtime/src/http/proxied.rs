@@ -149,7 +149,7 @@ impl Asking {
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = Work { run, stop, last_words, usage, id, entry };
+        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
         Ok(Responding { work, answer: Some(answer) })
     }
 }

@@ -3,14 +3,16 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use tokio::task::AbortHandle;
+
 use super::driven::{Driven, Finish};
 use super::exchange::complain;
 use crate::job::{Entry, Fault, JobId, Status, Stop, StopReason, Tail};
 
 /// The job behind a response, and what its log line needs.
 pub(super) struct Told {
-    /// Whether it goes on to its end when its client has left.
-    pub(super) finishes: bool,
+    /// Ends the task of a job that goes on to its end when its client has left; `None` for the others.
+    pub(super) outlived: Option<AbortHandle>,
     /// Tells a job that is dropped why.
     pub(super) stop: Stop,
     pub(super) last_words: Tail,

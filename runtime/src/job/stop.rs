@@ -41,7 +41,8 @@ impl Stop {
         Stop::default()
     }
 
-    /// Raises the signal; the first reason stays. Never blocks.
+    /// Raises the signal. The first reason stays, but a reason that ends the job replaces a noted one: the job may
+    /// still run. Never blocks.
     pub fn raise(&self, reason: StopReason) {
         let code = match reason {
             StopReason::Shutdown => 1,
@@ -52,24 +53,18 @@ impl Stop {
             StopReason::TakesNothing => 6,
             StopReason::OutOfShare => 7,
         };
-        let first = self.0.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
-        if first.is_ok() {
+        let replace = |found| match StopReason::of(found) {
+            Some(found) if !found.is_noted_only() || reason.is_noted_only() => None,
+            Some(_) | None => Some(code),
+        };
+        if self.0.reason.fetch_update(Ordering::AcqRel, Ordering::Acquire, replace).is_ok() {
             self.0.raised.notify_waiters();
         }
     }
 
     /// Returns the reason once the signal is raised. Never blocks.
     pub fn reason(&self) -> Option<StopReason> {
-        match self.0.reason.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(StopReason::Shutdown),
-            2 => Some(StopReason::Killed),
-            3 => Some(StopReason::Answered),
-            4 => Some(StopReason::NoAnswer),
-            5 => Some(StopReason::TooSlow),
-            6 => Some(StopReason::TakesNothing),
-            _ => Some(StopReason::OutOfShare),
-        }
+        StopReason::of(self.0.reason.load(Ordering::Acquire))
     }
 
     /// Waits until the signal is raised for a reason that ends the job. A job that is dropped, which
@@ -90,6 +85,19 @@ impl Stop {
 }
 
 impl StopReason {
+    fn of(code: u8) -> Option<StopReason> {
+        match code {
+            0 => None,
+            1 => Some(StopReason::Shutdown),
+            2 => Some(StopReason::Killed),
+            3 => Some(StopReason::Answered),
+            4 => Some(StopReason::NoAnswer),
+            5 => Some(StopReason::TooSlow),
+            6 => Some(StopReason::TakesNothing),
+            _ => Some(StopReason::OutOfShare),
+        }
+    }
+
     /// Returns one stable word for logs, metrics and programs.
     pub fn code(self) -> &'static str {
         match self {
@@ -152,5 +160,18 @@ mod tests {
 
         assert_eq!(early.await.ok(), Some(StopReason::Killed));
         assert_eq!(stop.raised().await, StopReason::Killed);
+    }
+
+    #[tokio::test]
+    async fn a_reason_that_ends_the_job_replaces_a_noted_one_and_not_the_other_way_round() {
+        for noted in [StopReason::Answered, StopReason::NoAnswer] {
+            let stop = Stop::new();
+            stop.raise(noted);
+            stop.raise(StopReason::Killed);
+            stop.raise(noted);
+
+            assert_eq!(stop.reason(), Some(StopReason::Killed));
+            assert_eq!(stop.raised().await, StopReason::Killed);
+        }
     }
 }
