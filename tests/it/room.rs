@@ -72,6 +72,35 @@ fn clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others() 
 }
 
 #[test]
+fn an_address_that_waits_for_its_own_slots_holds_up_no_other() {
+    let settings = "limits.concurrency = 64\nlimits.concurrency_per_peer = 1\nlimits.queue_time = \"60s\"";
+    let daemon = Setup::new(&format!(
+        "admin = \"unix://admin.sock\"\n[handler.one]\nmodule = \"one.wasm\"\n{settings}\n[[route]]\npath = \"/\"\nhandler = \"one\"\nupgrade = \"tcp\"\n"
+    ))
+    .file("one.wasm", &Program::new().say("begin\n").echo().wasm())
+    .start();
+    let upgraded = |mut client: Client| {
+        client.send(UPGRADE);
+        assert!(client.head().starts_with("HTTP/1.1 101 "));
+        client
+    };
+    let waiting = |mut client: Client, waiting: f64| {
+        client.send(UPGRADE);
+        daemon.counted("portcullis_jobs_waiting", &["handler=\"one\""], waiting);
+        client
+    };
+    // All that one address may have, and one more; then what is left to others, and one more.
+    let _one: Vec<_> = (0..62).map(|_| upgraded(daemon.client())).collect();
+    let _more = waiting(daemon.client(), 1.0);
+    let others: Vec<_> = (0..2).map(|_| upgraded(Client::tcp_from(OTHER, daemon.port()))).collect();
+    let mut other = waiting(Client::tcp_from(OTHER, daemon.port()), 2.0);
+
+    drop(others);
+
+    assert!(other.head().starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
 fn a_request_that_was_accepted_before_the_daemon_drains_is_answered_though_it_has_no_slot_yet() {
     let echo = Program::text().echo().wasm();
     let sleeps = Program::text().sleep(Duration::from_millis(1500)).say("woken\n").wasm();

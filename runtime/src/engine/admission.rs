@@ -86,7 +86,6 @@ async fn in_line(
         Some(origin) => (entry.limits.queue / 4, Wanting::Crowd(origin)),
         None => (0, Wanting::Other),
     };
-    let most = entry.limits.most_of_one_address();
     let left = waiting.available_permits();
     let Some(_place) = waiting.try_acquire().ok().filter(|_| left > kept) else {
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
@@ -94,28 +93,23 @@ async fn in_line(
     let limit = entry.limits.queue_time;
     let mut waits_for = Awaited::Slot;
     let admitted = async {
-        // Held until there is a slot, so that the crowd has one job in the line of the others.
-        let _turn = if is_crowd { Some(crowd.acquire().await.ok()?) } else { None };
-        let is_held_back =
-            || job.origin.is_some_and(|origin| is_crowd && entry.slots.peers.running(origin) >= most);
-        let mut waiting = pin!(async {
-            if is_crowd {
-                counted.slot().await;
+        // Both turns are held until there is a slot, so that the crowd has one job in the line of the others. The turn of
+        // all addresses comes last: an address that has all it may waits for its own slots, and holds up no other.
+        let (_own, _turn) = match wanting {
+            Wanting::Crowd(origin) => {
+                let own = entry.slots.peers.turn(origin).await;
+                looking(counted.slot(), || running.make_room(entry, wanting)).await;
+                (Some(own), Some(crowd.acquire().await.ok()?))
             }
-            wait(entry, budgets, &mut waits_for).await
-        });
-        loop {
-            tokio::select! {
-                biased;
-                admitted = waiting.as_mut() => break admitted,
-                () = sleep(LOOK) => {
-                    // One that waits for a place of the daemon's has a slot: some are kept for such.
-                    if slots.available_permits() == 0 || is_held_back() {
-                        running.make_room(entry, wanting);
-                    }
-                }
+            Wanting::Other => (None, None),
+        };
+        let look = || {
+            // A job that waits for a place of the daemon's has a slot: some are kept for such.
+            if slots.available_permits() == 0 {
+                running.make_room(entry, wanting);
             }
-        }
+        };
+        looking(wait(entry, budgets, &mut waits_for), look).await
     };
     let admitted = timeout(limit, admitted).await.ok().flatten();
     admitted.ok_or_else(|| match waits_for {
@@ -123,6 +117,18 @@ async fn in_line(
         Awaited::Memory => Fault::MemoryTotal { retry_after },
         Awaited::Descriptors => Fault::DescriptorsTotal { retry_after },
     })
+}
+
+/// Waits, and looks every now and then.
+async fn looking<T>(awaited: impl Future<Output = T>, look: impl Fn()) -> T {
+    let mut awaited = pin!(awaited);
+    loop {
+        tokio::select! {
+            biased;
+            outcome = awaited.as_mut() => return outcome,
+            () = sleep(LOOK) => look(),
+        }
+    }
 }
 
 /// What a job in line waits for.

@@ -131,7 +131,8 @@ pub struct Slots {
     pub descriptors: Arc<Holder>,
     /// How many jobs and slots each address has.
     pub peers: Arc<Peers>,
-    /// Held by the one job that stands in line for all of the addresses that have more than their share.
+    /// Held by the one job that stands in line for all of the addresses that have more than their share, once its own
+    /// address may have a slot more.
     pub crowd: Arc<Semaphore>,
 }
 

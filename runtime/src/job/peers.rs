@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 /// Addresses are told apart by as many hashes. Two that meet in one count as one, which is nobody's loss
 /// until others wait, and nobody's choice: the hash is keyed anew for each handler.
@@ -29,6 +29,8 @@ struct Counts {
 struct Count {
     jobs: AtomicUsize,
     slots: AtomicUsize,
+    /// Held by the job that stands in line for the others of its address.
+    turn: Mutex<()>,
 }
 
 /// A job that is counted for its address until this is dropped.
@@ -53,6 +55,14 @@ impl Peers {
     /// Says how many jobs an address has, those that wait for a slot among them.
     pub fn count(&self, origin: IpAddr) -> usize {
         self.of(origin).jobs.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no other job of this address stands in line for all of them, in order of arrival.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the line.
+    pub async fn turn(&self, origin: IpAddr) -> MutexGuard<'_, ()> {
+        self.of(origin).turn.lock().await
     }
 
     /// Says how many slots an address has.
@@ -91,13 +101,19 @@ impl Counted {
         }
     }
 
-    /// Waits until the address may have a slot more, and counts it. One job of a handler waits here at a time.
+    /// Waits until the address may have a slot more, and counts it. Jobs of several addresses may wait here.
     ///
     /// # Cancel safety
     /// Nothing is counted before it is ready.
     pub async fn slot(&mut self) {
-        while !self.take_slot() {
-            self.peers.counts().given_back.notified().await;
+        let peers = self.peers.clone();
+        loop {
+            // Created before the check, so that a slot that is given back in between is not missed.
+            let given_back = peers.counts().given_back.notified();
+            if self.take_slot() {
+                return;
+            }
+            given_back.await;
         }
     }
 
@@ -107,8 +123,8 @@ impl Counted {
             let counts = self.peers.counts();
             let before = self.peers.of(origin).slots.fetch_sub(1, Ordering::Relaxed);
             if before >= self.most {
-                // Kept for a job that is about to wait.
-                counts.given_back.notify_one();
+                // All of them: the others wait for slots of other addresses.
+                counts.given_back.notify_waiters();
             }
         }
     }
@@ -184,5 +200,27 @@ mod tests {
 
         let last = waiting.await.unwrap();
         assert_eq!((jobs.len(), last.has_slot), (1, true));
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_is_given_back_wakes_the_job_of_its_address_behind_those_of_others() {
+        let peers = Arc::new(Peers::default());
+        // More than one hash, whatever the key.
+        let addresses: Vec<IpAddr> = (1..9).map(|last| IpAddr::from([192, 0, 2, last])).collect();
+        let mut holders: Vec<Counted> =
+            addresses.iter().map(|origin| peers.enter(Some(*origin), 1)).collect();
+        holders.iter_mut().for_each(Counted::has_slot);
+        let waiting = addresses.iter().map(|origin| {
+            let mut job = peers.enter(Some(*origin), 1);
+            tokio::spawn(async move { job.slot().await })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        tokio::task::yield_now().await;
+
+        drop(holders);
+
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
     }
 }

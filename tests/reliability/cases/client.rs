@@ -57,6 +57,7 @@ fn connections() -> Vec<Case> {
                     "room::downloads_that_move_keep_their_slots",
                     "room::upgraded_clients_that_say_nothing_keep_their_slots",
                     "room::clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others",
+                    "room::an_address_that_waits_for_its_own_slots_holds_up_no_other",
                     "room::no_client_makes_room_where_one_address_is_given_all_slots",
                     "pace::a_client_that_takes_too_little_is_broken_off_and_the_log_says_so",
                     "pace::a_job_ends_and_gives_its_slot_back_while_its_client_takes_nothing",
