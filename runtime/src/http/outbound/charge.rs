@@ -6,7 +6,9 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::job::Usage;
 
@@ -42,27 +44,35 @@ impl<F: Future> Future for Charged<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        // The wall clock costs nothing to read, and what is polled is over in a moment.
-        let start = Instant::now();
+        let start = thread_time();
         let outcome = self.work.as_mut().poll(context);
         if let Some(usage) = &*self.payer.lock() {
-            usage.spend(start.elapsed());
+            usage.spend(thread_time().saturating_sub(start));
         }
         outcome
     }
 }
 
+/// Returns the time that this thread has spent on a processor. The wall clock would charge a job for the time in
+/// which another thread has the processor, or in which the process is throttled.
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn compute(time: Duration) {
+        let start = thread_time();
+        while thread_time() - start < time {}
+    }
 
     #[tokio::test]
     async fn a_job_pays_while_its_call_uses_a_connection() {
         const WORK: Duration = Duration::from_millis(5);
         let (usage, payer) = (Arc::new(Usage::default()), Payer::default());
-        let work = || Charged::new(payer.clone(), async { std::thread::park_timeout(WORK) });
+        let work = || Charged::new(payer.clone(), async { compute(WORK) });
 
         work().await;
         assert_eq!(usage.cpu(), Duration::ZERO);
@@ -72,5 +82,16 @@ mod tests {
         work().await;
 
         assert!(usage.cpu() >= WORK && usage.cpu() < 2 * WORK, "{:?}", usage.cpu());
+    }
+
+    #[tokio::test]
+    async fn a_job_does_not_pay_for_a_thread_that_has_no_processor() {
+        const AWAY: Duration = Duration::from_millis(50);
+        let (usage, payer) = (Arc::new(Usage::default()), Payer::default());
+        payer.becomes(Some(usage.clone()));
+
+        Charged::new(payer, async { std::thread::park_timeout(AWAY) }).await;
+
+        assert!(usage.cpu() < AWAY / 2, "{:?}", usage.cpu());
     }
 }
