@@ -3,12 +3,13 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::COOKIE;
 use http::uri::Uri;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
@@ -154,18 +155,46 @@ impl Asking {
     }
 }
 
-/// Passes the answer on. If the client has left, its body is read to the end and dropped, so that the handler
-/// can finish its writes.
+/// The body of a handler whose jobs finish without their clients. Dropped before its end, it is read to its end all
+/// the same: the handler must not fail because it can write no more.
+struct Outliving(Option<ResponseBody>);
+
+/// Passes on the answer of a job that finishes without its client, which may leave before the answer is here.
 fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
     let (sender, passed) = oneshot::channel();
     drop(tokio::spawn(async move {
-        let Ok(answer) = answer.await else { return };
-        if let Err(Ok(response)) = sender.send(answer) {
-            let mut body = response.into_body();
-            while let Some(Ok(_dropped)) = body.frame().await {}
+        if let Ok(answer) = answer.await {
+            let answer = answer.map(|response| response.map(|body| Outliving(Some(body)).boxed_unsync()));
+            // An answer that is refused is dropped, and its body read.
+            let _refused = sender.send(answer);
         }
     }));
     passed
+}
+
+impl http_body::Body for Outliving {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Outliving {
+    fn drop(&mut self) {
+        if let Some(mut body) = self.0.take() {
+            drop(tokio::spawn(async move { while let Some(Ok(_dropped)) = body.frame().await {} }));
+        }
+    }
 }
 
 impl Responding {

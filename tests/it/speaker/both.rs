@@ -121,6 +121,17 @@ fn what_is_written_behind_a_status_without_a_body_is_taken_and_dropped() {
 }
 
 #[test]
+fn what_is_written_behind_a_head_that_was_all_that_was_asked_for_is_taken_where_jobs_finish() {
+    for guest in BOTH {
+        let daemon = guest.serving("client_leaves = \"finish\"\nlimits.time = \"20s\"");
+
+        assert_eq!(daemon.client().ask("HEAD", "/heavy/200", "").status(), 200, "{guest:?}");
+
+        daemon.log.line("p: all taken");
+    }
+}
+
+#[test]
 fn answers_that_are_none_are_told_as_the_handlers_fault() {
     for guest in BOTH {
         let daemon = guest.serving("limits = { memory = \"16MiB\" }");
