@@ -110,8 +110,9 @@ fn a_configuration_cut_off_at_any_byte_leaves_the_old_one_serving() {
     let whole = fs::read(&path).unwrap();
     let told = |response: &str| response.lines().next().unwrap_or_default().to_owned();
 
-    let asked = under_load(&daemon, &["one"], |_| {
+    let asked = under_load(&daemon, &["one"], |asked| {
         for end in 0..whole.len() - 1 {
+            let before = asked.load(Ordering::Relaxed);
             fs::write(&path, &whole[..end]).unwrap();
             let response = run(&daemon, "reload", "", b"");
 
@@ -119,6 +120,9 @@ fn a_configuration_cut_off_at_any_byte_leaves_the_old_one_serving() {
             // What lacks nothing but the end of its last line is whole.
             let is_whole = cut.trim_end().ends_with("handler = \"one\"");
             assert_eq!(response.status() == 200, is_whole, "{cut}\n{}", told(response.text()));
+            until("a request is answered meanwhile", || {
+                (asked.load(Ordering::Relaxed) > before).then_some(())
+            });
         }
     });
 

@@ -148,8 +148,10 @@ fn nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one() {
             "table" => wat::parse_str(TABLE).unwrap(),
             module => fs::read(guests().join(format!("{module}.wasm"))).unwrap(),
         };
+        // Programs would begin behind the end of the body; components that answer HTTP always stream.
+        let stream = if matches!(module, "proxy" | "service") { "" } else { "body = \"stream\"\n" };
         setup = setup.file(&format!("{module}.wasm"), &bytes).add(&format!(
-            "[handler.{module}]\nmodule = \"{module}.wasm\"\n\
+            "[handler.{module}]\nmodule = \"{module}.wasm\"\n{stream}\
              [[route]]\nhost = \"{module}\"\npath = \"/{{verb}}\"\nhandler = \"{module}\"\n"
         ));
     }
