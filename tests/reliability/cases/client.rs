@@ -308,6 +308,36 @@ fn bodies() -> Vec<Case> {
             ],
         ),
         case(
+            156,
+            "bodies of unknown length that fill the disk",
+            "32 files and 1 GiB at most, half of each for one address; others are served",
+            &[
+                "lengths::bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another",
+                "lengths::a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits",
+            ],
+        ),
+        case(
+            157,
+            "a part of a path that a program takes for an option",
+            "400, unless the handler takes it",
+            &["captures::a_capture_that_begins_with_a_dash_does_not_become_an_option"],
+        ),
+        case(
+            158,
+            "clients that leave a job which finishes without them",
+            "it goes on within its limits, and can be ended",
+            &[
+                "endings::a_job_that_finishes_without_its_client_is_held_to_its_limits",
+                "endings::an_operator_ends_a_job_that_finishes_behind_an_answer_that_is_none",
+            ],
+        ),
+        case(
+            159,
+            "many cancels of HTTP/2 at one moment",
+            "no new streams; what is under way is answered",
+            &["floods::users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers"],
+        ),
+        case(
             33,
             "addresses forged in fields",
             "REMOTE_ADDR is the socket's",

@@ -284,6 +284,7 @@ fn reach() -> Vec<Case> {
                 "planted::a_hundred_thousand_renames_race_with_requests_and_reloads_for_nothing",
                 "planted::what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key",
                 "planted::earlier::a_reload_that_drops_write_follows_no_planted_link",
+                "planted::earlier::a_configuration_that_jobs_of_the_one_before_could_rewrite_is_refused",
                 "planted::earlier::an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is",
                 "planted::earlier::what_jobs_of_the_process_before_may_write_to_counts_until_it_has_ended",
                 "planted::offline::a_mount_that_shows_the_memory_and_environment_of_the_daemon_is_refused",
