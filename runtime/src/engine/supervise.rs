@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::admission::Slot;
 use super::lane::{Lane, Ticket};
-use crate::job::{Entry, Fault, Job, JobId, Kind, Run, Status, Usage};
+use crate::job::{Entry, Fault, Job, JobId, Kind, Run, Status, Usage, thread_time};
 use crate::observe::profile;
 
 /// What a job may compute before it is one that computes: a fraction of a tick, and many times what
@@ -154,10 +152,7 @@ impl Clock {
                 static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
                 START.elapsed()
             }
-            Clock::Thread => {
-                let time = clock_gettime(ClockId::ThreadCPUTime);
-                Duration::try_from(time).unwrap_or_default()
-            }
+            Clock::Thread => thread_time(),
         }
     }
 }

@@ -49,7 +49,7 @@ pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
-pub use usage::Usage;
+pub use usage::{Usage, thread_time};
 pub use waits::{FromClient, Taker, Waits, poll_client};
 
 use std::fmt;

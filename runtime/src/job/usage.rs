@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::Waits;
 
 /// An account that the engine and the sandbox charge and anybody may read.
@@ -14,6 +16,12 @@ pub struct Usage {
     memory: AtomicUsize,
     /// How long it waited for its client.
     pub waits: Waits,
+}
+
+/// Returns the time that this thread has spent on a processor. The wall clock would charge a job for the time in
+/// which another thread has the processor, or in which the process is throttled.
+pub fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 impl Usage {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-
-use crate::job::Usage;
+use crate::job::{Usage, thread_time};
 
 thread_local! {
     /// The time of this thread that is charged to somebody; `None` on threads of other kinds.
@@ -71,11 +69,6 @@ impl Wake for Charging {
         }
         self.waker.wake_by_ref();
     }
-}
-
-/// Returns the time that this thread has spent on a processor.
-fn thread_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,11 +6,8 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
-use crate::job::Usage;
+use crate::job::{Usage, thread_time};
 
 /// The job that pays for a connection; none while no call uses it. Clones are the same.
 #[derive(Clone, Default)]
@@ -53,14 +50,10 @@ impl<F: Future> Future for Charged<F> {
     }
 }
 
-/// Returns the time that this thread has spent on a processor. The wall clock would charge a job for the time in
-/// which another thread has the processor, or in which the process is throttled.
-fn thread_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn compute(time: Duration) {
