@@ -27,11 +27,13 @@ fn busy(daemon: &Daemon, count: usize) -> Vec<Client> {
     (1..=count).map(begin).collect()
 }
 
-/// Connects `count` clients that have been answered, one after the other.
+/// Connects `count` clients that have been answered, one after the other: each is idle for longer than the
+/// next. The daemon calls a connection idle a moment after its client has the answer.
 fn idle(daemon: &Daemon, count: usize) -> Vec<Client> {
     let answered = |_| {
         let mut client = daemon.client();
         assert_eq!(client.get("/hello").text(), "hello\n");
+        assert!(client.is_silent_for(Duration::from_millis(100)));
         client
     };
     (0..count).map(answered).collect()

@@ -12,6 +12,7 @@ fn serving(settings: &str, module: &[u8]) -> Daemon {
         "[handler.one]\nmodule = \"one.wasm\"\n{settings}\n[[route]]\npath = \"/\"\nhandler = \"one\"\nupgrade = \"tcp\"\n"
     ))
     .file("one.wasm", module)
+    .flag("-D")
     .start()
 }
 
@@ -113,6 +114,29 @@ fn a_job_that_fails_resets_the_connection_and_one_that_ends_does_not() {
             daemon.log.text()
         );
     }
+}
+
+#[test]
+fn a_job_whose_client_breaks_off_never_takes_that_for_the_end_of_its_input() {
+    let daemon = serving("", &Program::new().say("ready").swallow().complain("all was read\n").wasm());
+    let ready = || {
+        let mut stream = upgraded(&daemon);
+        stream.read_exact(&mut [0; 5]).unwrap();
+        stream
+    };
+    // It says so where the client ends its input.
+    ready().shutdown(std::net::Shutdown::Write).unwrap();
+    daemon.log.line("one: all was read");
+
+    for nth in 1..=50 {
+        let stream = ready();
+        // Closing it resets it then (SO_LINGER with no time).
+        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+        drop(stream);
+        daemon.log.lines(nth, "-job one() = cancelled");
+    }
+
+    assert_eq!(daemon.log.count("all was read"), 1);
 }
 
 #[test]

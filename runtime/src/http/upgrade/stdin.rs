@@ -35,7 +35,9 @@ struct Arriving {
     alarm: Alarm,
 }
 
-/// Makes an input of at most `most` bytes, each awaited for `idle` at most if there is one, and the end that feeds it: dropping that is the input's end.
+/// Makes an input of at most `most` bytes, each awaited for `idle` at most if there is one, and the end that
+/// feeds it. Closing that is the input's end. A feeder that is dropped before has lost its client: the job is
+/// about to be cancelled, and must not take what has come for the whole.
 ///
 /// Bytes are read ahead of the job, as many as a pipe holds: a client that leaves is noticed while
 /// the job does something else.
@@ -75,6 +77,34 @@ impl Stream for Arriving {
             return Poll::Ready(Some(Err(Fault::TimedOut(idle))));
         };
         this.since = None;
+        if next.is_none() && !this.reader.is_closed() {
+            return Poll::Pending;
+        }
         Poll::Ready(next.map(|bytes| this.measure.take(bytes.len()).map(|()| bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Destination as _;
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    #[test]
+    fn an_input_ends_where_its_client_ends_it_and_not_where_it_breaks_off() {
+        for is_whole in [true, false] {
+            let (writer, reader) = pipe(PIPE);
+            let (measure, alarm) = (Measure::new(10), Alarm::default());
+            let mut arriving =
+                Arriving { reader, wanted: Wanted::default(), measure, idle: None, since: None, alarm };
+            writer.write(&Bytes::from_static(b"abc")).unwrap();
+            if is_whole {
+                writer.close();
+            }
+            drop(writer);
+
+            assert!(matches!(arriving.next().now_or_never(), Some(Some(Ok(bytes))) if bytes == "abc"));
+            assert_eq!(arriving.next().now_or_never().map(|end| end.is_none()), is_whole.then_some(true));
+        }
     }
 }

@@ -67,7 +67,10 @@ async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::E
         let Ok(room) = poll_fn(|context| stdin.poll_room(context)).await else { break None };
         buffer.reserve(room.min(PIECE));
         match (&mut *from).take(room.min(PIECE) as u64).read_buf(&mut buffer).await {
-            Ok(0) => break None,
+            Ok(0) => {
+                stdin.close();
+                break None;
+            }
             Ok(_) if stdin.write(&taken(&mut buffer)).is_err() => break None,
             Ok(_) => {}
             Err(error) => break Some(error),

@@ -91,13 +91,22 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
                 // The job is told by the end of its input; what it still has to say is sent.
                 self.leaves = Some(Instant::now() + TIDYING);
-                self.stdin = None;
+                self.end_input();
             }
             self.poll(context)
         })
         .await;
+        if let Over::Said(_) | Over::Farewell = over {
+            self.end_input();
+        }
         let run = self.run.unwrap_or_else(|| done(self.outcome.unwrap_or(Ok(Status::OK))));
         (over, run, self.stdout)
+    }
+
+    fn end_input(&mut self) {
+        if let Some(stdin) = self.stdin.take() {
+            stdin.close();
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
