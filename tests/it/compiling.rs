@@ -1,6 +1,8 @@
 //! What compiling a module may take, and who finds the code again.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -71,9 +73,8 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
         assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.stderr);
     }
 
-    // Nobody could compile it any more: whoever goes on has found the code.
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace(RAISED, "compile.functions = 1\n")).unwrap();
+    let before = entries(home.path());
+    assert_eq!(before.len(), 2, "those of check and run, whose stacks tell lines: {before:?}");
 
     for words in [&["check"][..], &["run", "one"]] {
         let ended = verb(home.path(), words, &config);
@@ -82,6 +83,13 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     let at = |name: &str| home.path().join(name);
     let daemon = setup.env("XDG_CACHE_HOME", at("cache")).env("XDG_STATE_HOME", at("state")).start();
     assert_eq!(daemon.get("/").status(), 204);
+    assert_eq!(entries(home.path()), before, "it was compiled anew");
+}
+
+/// Lists the entries of a cache by their numbers, which are others once they were written anew.
+fn entries(home: &Path) -> BTreeSet<u64> {
+    let entries = fs::read_dir(home.join("cache/portcullis/code")).unwrap().map(|entry| entry.unwrap());
+    entries.filter(|entry| entry.path().is_file()).map(|entry| entry.metadata().unwrap().ino()).collect()
 }
 
 /// A program that says a text, with so many MiB of something that no program reads.

@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod answers;
+mod beforehand;
 mod bodiless;
 mod budgets;
 mod bytes;

@@ -78,7 +78,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let sandbox = Sandbox::new(room, kept::of_user(Stacks::Lines), WasiHttp03::Served)?;
     let loader = Loader::new(sandbox, Box::new(|_| {}));
     let untrusted = untrusted(&bundle)?;
-    let entry = loader.entry(&handler, &untrusted, CompileLimits::GENEROUS)?;
+    let entry = loader.program(&handler, &untrusted, CompileLimits::GENEROUS)?;
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
     job.env = env;

@@ -89,7 +89,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
             let sandbox = Sandbox::new(Room::unserved(jobs, memory), compilation, WasiHttp03::Served)?;
             loader = Loader::new(sandbox, Box::new(|_| {}));
-            let entry = loader.entry(&handlers[0], &untrusted, limits)?;
+            let entry = loader.program(&handlers[0], &untrusted, limits)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
             for handler in &handlers[1..] {
                 entries.insert(handler.name.clone(), loader.entry(handler, &untrusted, limits)?);

@@ -17,6 +17,9 @@ use super::preview2::Pollables;
 use super::{links, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
+/// What is said of a module that imports something else than it is given.
+pub(super) const ABSENT: &str = "imports what this daemon does not have";
+
 /// What one instance owns.
 pub(super) struct State {
     wasi: WasiCtx,
@@ -105,7 +108,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
 /// # Errors
 /// It imports what the daemon does not have.
 pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<InstancePre<State>> {
-    linker.instantiate_pre(component).context("imports what this daemon does not have")
+    linker.instantiate_pre(component).context(ABSENT)
 }
 
 /// Makes the store of an instance.
@@ -151,9 +154,4 @@ pub(super) fn conclude(
 /// Returns the bytes of a component's first memories and tables, as far as they are known.
 pub(super) fn memory(instance: &InstancePre<State>) -> usize {
     instance.component().resources_required().as_ref().map_or(0, module::initial)
-}
-
-/// Reports whether a component exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.
-pub(super) fn exports(engine: &Engine, component: &Component, interface: &str) -> bool {
-    component.component_type().exports(engine).any(|(name, _)| name.starts_with(interface))
 }

@@ -1,11 +1,12 @@
 //! Core modules: `wasm32-wasip1` commands that export `_start`.
 
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
+use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use super::calls::{self, Calling, LastError};
+use super::component::ABSENT;
 use super::handles::Opened;
 use super::meter::Meter;
 use super::module::{self, Wasi};
@@ -73,22 +74,8 @@ impl CoreCode {
     /// # Errors
     /// It lacks an entry point, or imports what the daemon does not have.
     pub(super) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
-        let Some(ExternType::Func(start)) = module.get_export("_start") else {
-            bail!("exports no `_start` function: build it as a program with a `main`, not as a library");
-        };
-        ensure!(
-            start.params().len() == 0 && start.results().len() == 0,
-            "its `_start` takes parameters or returns values: a command's does neither"
-        );
-        let missing = missing_imports(module);
-        ensure!(
-            missing.is_empty(),
-            "imports what this daemon does not have: {}; a core module gets `{WASI}` and `{}` only",
-            missing.join(", "),
-            calls::MODULE
-        );
-        let start = module.get_export_index("_start").context("`_start` has an index")?;
-        let instance = linker.instantiate_pre(module).context("imports what this daemon does not have")?;
+        let start = module.get_export_index("_start").context("exports no `_start`")?;
+        let instance = linker.instantiate_pre(module).context(ABSENT)?;
         let calls = module.imports().any(|import| import.module() == calls::MODULE);
         Ok(CoreCode { instance, start, calls })
     }
@@ -146,8 +133,26 @@ impl CoreCode {
     }
 }
 
-/// Names every import from elsewhere than the modules we have; one that those lack is named by the linker.
-fn missing_imports(module: &Module) -> Vec<String> {
-    let foreign = module.imports().filter(|import| ![WASI, calls::MODULE].contains(&import.module()));
-    foreign.map(|import| format!("{}::{}", import.module(), import.name())).collect()
+/// Looks for what a module imports, by name; what it is, is compared when it is linked.
+///
+/// # Errors
+/// What the daemon does not have: everything from elsewhere than the modules we have, or the first that those lack.
+pub(super) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
+    let ours = |module: &str| [WASI, calls::MODULE].contains(&module);
+    let foreign = imports.iter().filter(|(module, _)| !ours(module));
+    let foreign: Vec<String> = foreign.map(|(module, name)| format!("{module}::{name}")).collect();
+    ensure!(
+        foreign.is_empty(),
+        "{ABSENT}: {}; a core module gets `{WASI}` and `{}` only",
+        foreign.join(", "),
+        calls::MODULE
+    );
+    let state =
+        State::new(module::bare(), Env::new(), module::unmetered(&Limits::default()), None, usize::MAX);
+    let mut store = Store::new(linker.engine(), state);
+    let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
+    if let Some((module, name)) = missing {
+        bail!("{ABSENT}: unknown import: `{module}::{name}` has not been defined");
+    }
+    Ok(())
 }

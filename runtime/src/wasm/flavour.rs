@@ -40,9 +40,9 @@ pub(super) enum Asynchronous {
 
 impl Asynchronous {
     /// Looks at what a component exports, before it is compiled. One that also answers HTTP as of
-    /// 0.2 needs nothing of 0.3. What is no component has nothing: its compiler says why.
-    pub(super) fn of(component: &[u8]) -> Asynchronous {
-        let names = exports(component);
+    /// 0.2 needs nothing of 0.3.
+    pub(super) fn of(surface: &Surface) -> Asynchronous {
+        let names = &surface.exports;
         let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
         if find(proxy::INTERFACE).is_some() {
             return Asynchronous::Nothing;
@@ -83,23 +83,36 @@ fn lifts(section: ComponentCanonicalSectionReader<'_>) -> bool {
     section.into_iter().any(|function| matches!(function, Ok(CanonicalFunction::Lift { .. }) | Err(_)))
 }
 
-/// Lists what a component itself exports, up to its first mistake: what lies within it is not its own.
-fn exports(component: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(component) {
-        match payload {
-            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-            Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
-                let exports = section.into_iter().map_while(Result::ok);
-                names.extend(exports.map(|export| export.name.name.to_owned()));
+/// What a component itself exports; what lies within it is not its own.
+pub(super) struct Surface {
+    /// The names of its exports.
+    pub(super) exports: Vec<String>,
+}
+
+impl Surface {
+    /// Reads a component. `None` if that cannot be read: the compiler says why.
+    pub(super) fn of(component: &[u8]) -> Option<Surface> {
+        let mut surface = Surface { exports: Vec::new() };
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.ok()? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        surface.exports.push(export.ok()?.name.name.to_owned());
+                    }
+                }
+                _ => {}
             }
-            Ok(_) => {}
-            Err(_) => break,
         }
+        Some(surface)
     }
-    names
+
+    /// Reports whether it exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.
+    pub(super) fn exports(&self, interface: &str) -> bool {
+        self.exports.iter().any(|name| name.starts_with(interface))
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +120,7 @@ mod tests {
     use super::*;
 
     fn of(text: &str) -> Asynchronous {
-        Asynchronous::of(&wat::parse_str(text).unwrap())
+        Asynchronous::of(&Surface::of(&wat::parse_str(text).unwrap()).unwrap())
     }
 
     #[test]
@@ -150,8 +163,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_component_exports_nothing() {
-        assert_eq!(Asynchronous::of(b"\0asm\x0d\0\x01\0\xff\xff"), Asynchronous::Nothing);
-        assert_eq!(Asynchronous::of(b""), Asynchronous::Nothing);
+    fn what_is_no_component_is_left_to_the_compiler() {
+        assert!(Surface::of(b"\0asm\x0d\0\x01\0\xff\xff").is_none());
+        assert!(Surface::of(b"").is_none());
     }
 }

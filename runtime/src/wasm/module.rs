@@ -45,43 +45,29 @@ pub struct Module {
 }
 
 impl Module {
-    /// Makes a handler of code. With `reuse`, an instance answers so many requests, one after the
-    /// other.
-    ///
-    /// # Errors
-    /// Only what answers HTTP by itself can be asked twice, and only without files: those are granted
-    /// for one request.
+    /// Makes a handler of code. With `reuse`, an instance of a component that answers HTTP and sees no files
+    /// answers so many requests, one after the other.
     pub fn new(
         code: Code,
         files: Option<Files>,
         outbound: Arc<dyn Outbound>,
         reuse: Option<NonZeroU32>,
-    ) -> anyhow::Result<Module> {
+    ) -> Module {
         let idle = match (&code, reuse) {
-            (_, None) => None,
-            (Code::Speaker(_), Some(_)) if files.is_some() => anyhow::bail!(
-                "reuse does not go with mounts, which are granted for each request: leave one of the keys out"
-            ),
-            (Code::Speaker(code), Some(requests)) => Some(code.idle(requests)),
-            (Code::Core(_) | Code::Command(_), Some(_)) => anyhow::bail!(
-                "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
-            ),
+            (Code::Speaker(code), Some(requests)) if files.is_none() => Some(code.idle(requests)),
+            (Code::Core(_) | Code::Command(_) | Code::Speaker(_), _) => None,
         };
         let memory = match &code {
             Code::Core(code) => code.memory(),
             Code::Command(code) => code.memory(),
             Code::Speaker(code) => code.memory(),
         };
-        Ok(Module { code, files, outbound, idle, memory })
+        Module { code, files, outbound, idle, memory }
     }
 
     /// Says what the module is made of.
     pub fn kind(&self) -> Kind {
-        match &self.code {
-            Code::Core(_) => Kind::Core,
-            Code::Command(_) => Kind::Command,
-            Code::Speaker(_) => Kind::Proxy,
-        }
+        self.code.kind()
     }
 
     /// Runs a job with the files it is granted.

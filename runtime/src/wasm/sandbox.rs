@@ -5,24 +5,25 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
-use wasmtime::component::Component;
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
 
 use super::artifact::Artifact;
 use super::cache::{Cache, Identity};
 use super::command::{self, CommandCode};
-use super::compile::{CompileLimits, Compiler};
+use super::compile::{self, CompileLimits, Compiler};
 use super::component::State;
 use super::concurrent::{Concurrent, Engines};
 use super::core::{self, CoreCode};
-use super::flavour::{Asynchronous, Flavour};
+use super::flavour::{Asynchronous, Flavour, Surface};
 use super::layer::Layer;
+use super::outline::Outline;
 use super::settings::{self, Addressing, Resetting, Room, Stacks, Target};
 use super::speaker::SpeakerCode;
 use super::ticker::Ticker;
 use super::{component, proxy, trap};
 use crate::budget::Budget;
+use crate::job::Kind;
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
@@ -94,9 +95,10 @@ pub enum Code {
 }
 
 /// What is made of a module.
-enum Kind<'a> {
+enum Way<'a> {
     Core,
-    Component,
+    Command,
+    Proxy,
     /// A component that answers HTTP as of WASI 0.3, and its engine.
     Service(&'a Concurrent),
 }
@@ -152,29 +154,37 @@ impl Sandbox {
         &self.allocation
     }
 
+    /// Looks at a module without compiling it, and says what it would be. Takes about as long as to read it.
+    ///
+    /// # Errors
+    /// The bytes are no module, or one that cannot be a handler: it lacks an entry point or imports
+    /// what the daemon does not have; or it has more or larger parts than `limits` allow. The message says which.
+    pub fn look(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Kind> {
+        self.way(&source.bytes, limits).map(|way| way.kind()).map_err(trap::ours)
+    }
+
     /// Compiles a module, unless its code is kept, and links it to WASI. Takes seconds for a large
     /// module; blocks.
     ///
     /// # Errors
-    /// The bytes are no module, or one that cannot be a handler: it lacks an entry point or imports
-    /// what the daemon does not have; or compiling it takes too much. The message says which.
+    /// Those of [`Sandbox::look`], before anything is compiled; or compiling it takes too much.
     pub fn compile(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Code> {
         self.try_compile(source, limits).map_err(trap::ours)
     }
 
     fn try_compile(&self, source: &Source, limits: &CompileLimits) -> Result<Code> {
-        let kind = self.kind(&source.bytes)?;
+        let way = self.way(&source.bytes, limits)?;
         let Compilation { compiler, cache, .. } = &self.compilation;
-        let (fingerprint, target) = match &kind {
-            Kind::Core | Kind::Component => (&self.fingerprint, self.target),
-            Kind::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
+        let (fingerprint, target) = match &way {
+            Way::Core | Way::Command | Way::Proxy => (&self.fingerprint, self.target),
+            Way::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
         };
         let Some(cache) = cache else {
-            return self.link(&kind, &compiler.compile(target, &source.bytes, limits)?);
+            return self.link(&way, &compiler.compile(target, &source.bytes, limits)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
-            match self.link(&kind, &kept) {
+            match self.link(&way, &kept) {
                 Ok(code) => return Ok(code),
                 // Only a module that links is kept; if it is not wasmtime that has changed, the code
                 // has, and compiling it anew is right either way.
@@ -182,57 +192,86 @@ impl Sandbox {
             }
         }
         let artifact = compiler.compile(target, &source.bytes, limits)?;
-        let code = self.link(&kind, &artifact)?;
+        let code = self.link(&way, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)
     }
 
-    /// Finds out what is to be made of a module, and on which engine.
-    fn kind(&self, bytes: &[u8]) -> Result<Kind<'_>> {
-        if Layer::of(bytes)? == Layer::Core {
-            return Ok(Kind::Core);
+    /// Finds out what is to be made of a module, and on which engine. What its first sections tell against
+    /// it is said here: compiling it may take a minute, and would end in the same words.
+    fn way(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Way<'_>> {
+        let layer = Layer::of(bytes)?;
+        compile::look(bytes, limits)?;
+        match layer {
+            Layer::Core => {
+                if let Some(outline) = Outline::of(bytes) {
+                    outline.check_start()?;
+                    core::check_imports(&self.core, &outline.imports)?;
+                }
+                Ok(Way::Core)
+            }
+            Layer::Component => self.way_of_component(bytes),
         }
-        match Asynchronous::of(bytes) {
-            Asynchronous::Nothing => Ok(Kind::Component),
+    }
+
+    /// Tells a component by what it exports. One that is both answers HTTP: a program that does has an
+    /// empty `main`, as its toolchain wants one.
+    fn way_of_component(&self, bytes: &[u8]) -> Result<Way<'_>> {
+        let surface = match Surface::of(bytes) {
+            Some(surface) => surface,
+            // The compiler says what is wrong with it.
+            None => return Ok(Way::Command),
+        };
+        Ok(match Asynchronous::of(&surface) {
+            Asynchronous::Nothing if surface.exports(proxy::INTERFACE) => Way::Proxy,
+            Asynchronous::Nothing if surface.exports(command::INTERFACE) => Way::Command,
+            Asynchronous::Nothing => bail!(
+                "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",
+                if surface.exports.is_empty() { "nothing".to_owned() } else { surface.exports.join(", ") }
+            ),
             Asynchronous::Program(name) => bail!(
                 "a program of WASI 0.3 (it exports {name}), which this daemon does not run: build it with --target wasm32-wasip2"
             ),
             Asynchronous::Service(name) => match self.http_03 {
-                WasiHttp03::Served => self.engines.of(bytes).map(Kind::Service),
+                WasiHttp03::Served => Way::Service(self.engines.of(bytes)?),
                 WasiHttp03::Refused => bail!(
                     "answers HTTP as of WASI 0.3 (it exports {name}), which is off: set `wasi_http_03 = true` and start anew, or build it for wasi:http 0.2"
                 ),
             },
-        }
+        })
     }
 
-    fn link(&self, kind: &Kind<'_>, artifact: &Artifact) -> Result<Code> {
-        match kind {
-            Kind::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
-            Kind::Component => self.link_component(&artifact.component(&self.engine)?),
-            Kind::Service(Concurrent { engine, linker, .. }) => {
-                let component = artifact.component(engine)?;
-                SpeakerCode::service(linker, &component, self.places.clone()).map(Code::Speaker)
+    fn link(&self, way: &Way<'_>, artifact: &Artifact) -> Result<Code> {
+        let component = |engine| artifact.component(engine);
+        match way {
+            Way::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
+            Way::Command => CommandCode::link(&self.component, &component(&self.engine)?).map(Code::Command),
+            Way::Proxy => SpeakerCode::proxy(&self.component, &component(&self.engine)?, self.places.clone())
+                .map(Code::Speaker),
+            Way::Service(Concurrent { engine, linker, .. }) => {
+                SpeakerCode::service(linker, &component(engine)?, self.places.clone()).map(Code::Speaker)
             }
         }
     }
+}
 
-    /// Links a component by what it exports. One that is both answers HTTP: a program that does has
-    /// an empty `main`, as its toolchain wants one.
-    fn link_component(&self, component: &Component) -> Result<Code> {
-        let linker = &self.component;
-        let exports = |interface| component::exports(&self.engine, component, interface);
-        if exports(proxy::INTERFACE) {
-            SpeakerCode::proxy(linker, component, self.places.clone()).map(Code::Speaker)
-        } else if exports(command::INTERFACE) {
-            CommandCode::link(linker, component).map(Code::Command)
-        } else {
-            let ty = component.component_type();
-            let exports: Vec<&str> = ty.exports(&self.engine).map(|(name, _)| name).collect();
-            bail!(
-                "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",
-                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }
-            );
+impl Code {
+    /// Says what it was made of.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Code::Core(_) => Kind::Core,
+            Code::Command(_) => Kind::Command,
+            Code::Speaker(_) => Kind::Proxy,
+        }
+    }
+}
+
+impl Way<'_> {
+    fn kind(&self) -> Kind {
+        match self {
+            Way::Core => Kind::Core,
+            Way::Command => Kind::Command,
+            Way::Proxy | Way::Service(_) => Kind::Proxy,
         }
     }
 }
@@ -292,62 +331,4 @@ impl fmt::Display for Allocation {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wasm::compile::precompile;
-    use crate::wasm::sealed::Sealed;
-
-    fn refusal(bytes: &[u8]) -> String {
-        let room = Room::unserved(1, 128 << 20);
-        let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
-        let linked = sandbox.kind(bytes).and_then(|kind| {
-            // Not by a child: this program is none.
-            let code = Sealed::of(&precompile(&sandbox.engine, bytes)?)?;
-            // SAFETY: `precompile` has returned it just now.
-            sandbox.link(&kind, &unsafe { Artifact::trust(code) })
-        });
-        format!("{:#}", trap::ours(linked.map(drop).unwrap_err()))
-    }
-
-    #[test]
-    fn what_is_no_module_is_named_for_what_it_is() {
-        assert!(refusal(b"").contains("the file is empty"));
-        assert!(refusal(b"\x7fELF\x02\x01").contains("native program"));
-        assert!(refusal(b"\n (module)").contains("portcullis build"));
-        assert!(refusal(b"Hello, World! and more").contains("starts with \"Hello, World! an\""));
-        assert!(refusal(b"\0asm\x09\0\0\0").contains("unknown version"));
-        assert!(refusal(b"\0asm\x01\0\0\0\x01").contains("not a valid module"));
-    }
-
-    #[test]
-    fn a_component_of_wasi_0_3_is_told_what_it_needs() {
-        let exporting = |interface: &str| {
-            wat::parse_str(format!("(component (instance $i) (export \"{interface}\" (instance $i)))"))
-                .unwrap()
-        };
-
-        let service = refusal(&exporting("wasi:http/handler@0.3.2"));
-        let program = refusal(&exporting("wasi:cli/run@0.3.2"));
-
-        assert!(
-            service.contains("wasi:http/handler@0.3.2") && service.contains("wasi_http_03 = true"),
-            "{service}"
-        );
-        assert!(program.contains("wasi:cli/run@0.3.2") && program.contains("wasm32-wasip2"), "{program}");
-    }
-
-    #[test]
-    fn a_module_that_cannot_be_a_handler_says_why() {
-        let library = wat::parse_str("(module (func (export \"add\")))").unwrap();
-        let strange = wat::parse_str(
-            r#"(module (import "env" "alpha" (func)) (import "host" "beta" (memory 1)) (func (export "_start")))"#,
-        )
-        .unwrap();
-        let odd = wat::parse_str(r#"(module (func (export "_start") (param i32)))"#).unwrap();
-
-        assert!(refusal(&library).contains("exports no `_start`"));
-        let imports = refusal(&strange);
-        assert!(imports.contains("env::alpha") && imports.contains("host::beta"), "{imports}");
-        assert!(refusal(&odd).contains("`_start` takes parameters"));
-    }
-}
+mod tests;

@@ -18,7 +18,8 @@ use crate::budget::Budget;
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 
 /// What is said to whoever runs one as a program.
-const NO_PROGRAM: &str = "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl\n";
+pub const NO_PROGRAM: &str =
+    "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
@@ -109,7 +110,7 @@ impl SpeakerCode {
     ) -> std::result::Result<Status, Fault> {
         let Some(proxied) = job.proxied.take() else {
             // Whoever runs it has its stderr, open or not.
-            let _told = job.stderr.write_all(NO_PROGRAM).await;
+            let _told = job.stderr.write_all(format!("{NO_PROGRAM}\n")).await;
             return Ok(Status::ERROR);
         };
         let calls = self.imports.calling(&mut job);

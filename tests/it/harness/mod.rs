@@ -16,7 +16,7 @@ mod secure;
 mod tool;
 mod wire;
 
-pub(crate) use bomb::bomb;
+pub(crate) use bomb::{bomb, dear};
 pub(crate) use certificates::{Authority, Pair};
 pub(crate) use client::{Client, Response};
 pub(crate) use daemon::{Daemon, Ended, Setup, finish, portcullis};

@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
                 "faults::a_spoilt_module_is_refused_with_a_reason_or_is_a_module_all_the_same",
                 "compile::a_module_of_too_large_parts_is_refused_before_it_is_compiled",
                 "compile::a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled",
+                "beforehand::a_bound_that_is_lowered_holds_for_code_that_is_kept",
                 "wasm::compile::scan::tests::each_part_is_taken_at_its_bound_and_refused_one_past_it",
             ],
         ),

@@ -39,6 +39,40 @@ pub(super) struct Sources {
     pub(super) mounted: Arc<Mounted>,
 }
 
+/// Checks the settings of a handler against what its module is.
+///
+/// # Errors
+/// A setting that this kind of module has no use for.
+pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
+    let for_programs = [
+        ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
+        ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
+        ("captures = \"any\"", config.conduct.captures == Captures::Any),
+        ("record = \"failures\"", config.recording != Recording::Nothing),
+        ("schedule", config.schedule.is_some()),
+    ];
+    let serves = kind == Kind::Proxy;
+    let wrong = for_programs.iter().find(|(_, set)| *set && serves);
+    if let Some((setting, _)) = wrong {
+        bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
+    }
+    // Only what answers HTTP by itself can be asked twice, and only without files: those are granted for
+    // one request.
+    ensure!(
+        config.reuse.is_none() || serves,
+        "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
+    );
+    ensure!(
+        config.reuse.is_none() || config.mounts.is_empty(),
+        "reuse does not go with mounts, which are granted for each request: leave one of the keys out"
+    );
+    ensure!(
+        config.outbound.allow.is_empty() || kind != Kind::Core,
+        "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
+    );
+    Ok(())
+}
+
 /// Puts code under a handler's settings.
 ///
 /// # Errors
@@ -49,18 +83,7 @@ pub(super) fn make(
     Ground { store, home, descriptors, known }: &Ground,
     code: Code,
 ) -> Result<Arc<Entry>> {
-    let for_programs = [
-        ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
-        ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
-        ("captures = \"any\"", config.conduct.captures == Captures::Any),
-        ("record = \"failures\"", config.recording != Recording::Nothing),
-        ("schedule", config.schedule.is_some()),
-    ];
-    let serves = matches!(code, Code::Speaker(_));
-    let wrong = for_programs.iter().find(|(_, set)| *set && serves);
-    if let Some((setting, _)) = wrong {
-        bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
-    }
+    suits(config, code.kind())?;
     let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
         let keeper = Keeper::new(store.clone(), config.module.clone(), hex(&digest), masked);
@@ -77,11 +100,7 @@ pub(super) fn make(
     let slots = Slots::new(&config.limits);
     let descriptors = descriptors.nothing(&slots.descriptors);
     let caller = caller(config, descriptors, home.clone())?;
-    let module = Arc::new(Module::new(code, files, Arc::new(caller), config.reuse)?);
-    ensure!(
-        config.outbound.allow.is_empty() || module.kind() != Kind::Core,
-        "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
-    );
+    let module = Arc::new(Module::new(code, files, Arc::new(caller), config.reuse));
     let entry = Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),
@@ -104,8 +123,8 @@ pub(super) fn make(
 
 /// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read
 /// stdin and write stdout.
-pub(super) fn for_programs(config: &Config, handlers: &BTreeMap<Name, Arc<Entry>>) -> Vec<Error> {
-    let proxy = |name: &Name| handlers.get(name).is_some_and(|entry| entry.kind == Kind::Proxy);
+pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec<Error> {
+    let proxy = |name: &Name| kinds.get(name) == Some(&Kind::Proxy);
     let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some() && proxy(&route.handler));
     let upgraded = upgraded.map(|route| {
         let (path, name) = (&route.path, route.handler.as_str());

@@ -5,31 +5,33 @@ mod examined;
 mod handler;
 mod heritage;
 mod known;
+mod parallel;
+mod prepared;
+mod progress;
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::runtime::Handle;
 
-use super::credential;
 use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
 use crate::given::{self, Given};
-use crate::job::{Entry, Env, Name};
+use crate::job::{Entry, Kind, Name};
 use crate::net::Tls;
 use crate::record::Store;
 use crate::wasm::compile::CompileLimits;
-use crate::wasm::{Code, Digest, Mounted, Sandbox, Source};
+use crate::wasm::{Code, Digest, Mounted, NO_PROGRAM, Sandbox, Source};
 use code::{Codes, read};
 use examined::Examined;
-use handler::{Ground, Sources, for_programs, make, mounted, show, version};
+use handler::{Ground, Sources, for_programs, make, show, suits, version};
 use known::Known;
+use parallel::each;
+use prepared::{Prepared, variables};
+pub use progress::{Compiled, Progress};
 
 /// The names that no handler may have, sorted: those of the built-in jobs.
 pub const BUILTIN: [&str; 21] = [
@@ -85,19 +87,6 @@ struct Made {
     digest: Digest,
 }
 
-/// Is told of every module that is ready, from whatever thread loads it.
-pub type Progress = Box<dyn Fn(Compiled<'_>) + Send + Sync>;
-
-/// One module of several is ready.
-pub struct Compiled<'a> {
-    /// Whose module it is.
-    pub name: &'a Name,
-    /// How many are ready.
-    pub done: usize,
-    /// How many there are.
-    pub total: usize,
-}
-
 /// What a configuration comes to before it is published.
 pub struct Draft {
     /// Its handlers: those of the catalog before, where nothing about them is different.
@@ -121,9 +110,14 @@ pub struct Uploaded {
     code: Code,
 }
 
-/// Modules that are read, checked or waited for at once. How many of them are compiled at once, the
-/// sandbox decides.
-const AT_ONCE: usize = 4;
+/// What is done about the other handlers where one of them is refused before its module is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// They are not compiled: nothing will come of it.
+    Left,
+    /// They are compiled, so that every mistake is told at once.
+    Compiled,
+}
 
 impl Loaded {
     fn configured(&self, name: &Name) -> Option<&HandlerConfig> {
@@ -169,7 +163,7 @@ impl Loader {
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         known.prune();
-        let Draft { handlers, routes, made } = self.drafted(&config, base, &codes)?;
+        let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
         // Before it is published: proving it runs code of its modules.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
         let next = base.next(handlers, routes);
@@ -191,24 +185,47 @@ impl Loader {
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
-            draft: self.drafted(config, base, &Codes::new(config.compile)),
+            draft: self.drafted(config, base, &Codes::new(config.compile), Others::Compiled),
         }
     }
 
-    fn drafted(&self, config: &Config, base: &Catalog, codes: &Codes) -> Result<Draft, Vec<Error>> {
+    fn drafted(
+        &self,
+        config: &Config,
+        base: &Catalog,
+        codes: &Codes,
+        others: Others,
+    ) -> Result<Draft, Vec<Error>> {
         let untrusted = self.untrusted(&config.handlers).map_err(|failure| vec![failure])?;
-        let mut made = HashMap::new();
         let mut errors = Vec::new();
-        let outcomes = self.all(&config.handlers, &untrusted, codes, base);
-        for (handler, outcome) in config.handlers.iter().zip(outcomes) {
+        let mut named = |handler: &HandlerConfig, error: Error| {
+            errors.push(error.context(format!("handler {:?}", handler.name.as_str())));
+        };
+        let looked = each(&config.handlers, |handler| self.prepare(handler, &untrusted, &codes.limits));
+        let mut sound = Vec::new();
+        for (handler, outcome) in config.handlers.iter().zip(looked) {
             match outcome {
-                Ok(one) => drop(made.insert(handler.name.clone(), one)),
-                Err(error) => errors.push(error.context(format!("handler {:?}", handler.name.as_str()))),
+                Ok(prepared) => sound.push((handler, prepared)),
+                Err(error) => named(handler, error),
             }
         }
+        let kinds = sound.iter().map(|(handler, prepared)| (handler.name.clone(), prepared.kind)).collect();
+        let misused = for_programs(config, &kinds);
+        let is_refused = sound.len() < config.handlers.len() || !misused.is_empty();
+        let outcomes = match others {
+            Others::Left if is_refused => Vec::new(),
+            Others::Left | Others::Compiled => self.all(&sound, codes, base),
+        };
+        let mut made = HashMap::new();
+        for ((handler, _), outcome) in sound.iter().zip(outcomes) {
+            match outcome {
+                Ok(one) => drop(made.insert(handler.name.clone(), one)),
+                Err(error) => named(handler, error),
+            }
+        }
+        errors.extend(misused);
         let handlers: BTreeMap<_, _> =
             made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
-        errors.extend(for_programs(config, &handlers));
         match config.routes(&handlers) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
@@ -228,7 +245,23 @@ impl Loader {
         untrusted: &Untrusted,
         limits: CompileLimits,
     ) -> Result<Arc<Entry>> {
-        self.load(config, untrusted, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
+        let prepared = self.prepare(config, untrusted, &limits)?;
+        self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
+    }
+
+    /// Makes one handler that is run as a program is, see [`Loader::entry`].
+    ///
+    /// # Errors
+    /// Those of [`Loader::entry`], or it answers HTTP by itself; nothing is compiled then.
+    pub fn program(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        limits: CompileLimits,
+    ) -> Result<Arc<Entry>> {
+        let prepared = self.prepare(config, untrusted, &limits)?;
+        ensure!(prepared.kind != Kind::Proxy, NO_PROGRAM);
+        self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
     }
 
     /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
@@ -255,9 +288,11 @@ impl Loader {
     /// # Errors
     /// There is no such handler, or the module cannot be one.
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
-        self.wanted(name)?;
-        let source = Source::new(bytes);
-        let code = self.code(&source, &Codes::new(self.limits()));
+        let wanted = self.wanted(name)?;
+        let (source, limits) = (Source::new(bytes), self.limits());
+        let kind = self.sandbox.look(&source, &limits);
+        suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
+        let code = self.code(&source, &Codes::new(limits));
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })
     }
@@ -308,55 +343,34 @@ impl Loader {
     /// Makes several handlers at once, and returns them in their order.
     fn all(
         &self,
-        handlers: &[HandlerConfig],
-        untrusted: &Untrusted,
+        handlers: &[(&HandlerConfig, Prepared)],
         codes: &Codes,
         base: &Catalog,
     ) -> Vec<Result<Made>> {
-        let entries: Vec<_> = handlers.iter().map(|_| OnceLock::new()).collect();
-        let next = AtomicUsize::new(0);
         let done = Mutex::new(0);
-        let work = || {
-            while let Some((handler, entry)) = at(handlers, &entries, next.fetch_add(1, Ordering::Relaxed)) {
-                entry.get_or_init(|| self.load(handler, untrusted, codes, base));
-                // Held while it is told, so that the last one to be told of is the last one.
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                *done += 1;
-                (self.progress)(Compiled { name: &handler.name, done: *done, total: handlers.len() });
-            }
-        };
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        thread::scope(|scope| {
-            for _ in 1..handlers.len().min(cores.clamp(2, AT_ONCE)) {
-                // Without another thread this one does it all.
-                let _joined_by_scope =
-                    thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, work);
-            }
-            work();
-        });
-        let set = "each position was taken, and what was taken was set";
-        entries.into_iter().map(|entry| entry.into_inner().expect(set)).collect()
+        each(handlers, |(handler, prepared)| {
+            let made = self.load(handler, prepared.clone(), codes, base);
+            // Held while it is told, so that the last one to be told of is the last one.
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            (self.progress)(Compiled { name: &handler.name, done: *done, total: handlers.len() });
+            made
+        })
     }
 
     fn load(
         &self,
         config: &HandlerConfig,
-        untrusted: &Untrusted,
+        Prepared { env, mounted, .. }: Prepared,
         codes: &Codes,
         base: &Catalog,
     ) -> Result<Made> {
-        ensure!(
-            !BUILTIN.contains(&config.name.as_str()),
-            "this is the name of a built-in job: choose another"
-        );
         let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
         let source = Source::new(bytes);
         let digest = *source.digest();
         // Of an unchanged handler too: the next load looks for its code here.
         let code =
             self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let env = variables(config)?;
-        let mounted = mounted(config, untrusted)?;
         let sources = Sources { digest, env, mounted: mounted.clone() };
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
@@ -368,26 +382,12 @@ impl Loader {
     /// Finds the code of a module, or compiles it.
     fn code(&self, source: &Source, codes: &Codes) -> Result<Code, String> {
         let digest = *source.digest();
-        codes.of(digest, || match self.last().code.get(&digest).cloned() {
+        let known = || self.last().code.get(&digest).cloned();
+        codes.of(digest, || match known() {
             Some(code) => Ok(code),
             None => self.sandbox.compile(source, &codes.limits).map_err(|error| format!("{error:#}")),
         })
     }
-}
-
-/// Returns the variables of a handler, secrets among them.
-///
-/// # Errors
-/// A secret that cannot be had.
-fn variables(config: &HandlerConfig) -> Result<Env> {
-    let mut env = config.env.clone();
-    credential::add(&mut env, &config.secrets)?;
-    Ok(env)
-}
-
-/// Pairs a handler with the place for what becomes of it.
-fn at<'a, H, E>(handlers: &'a [H], entries: &'a [E], position: usize) -> Option<(&'a H, &'a E)> {
-    handlers.get(position).zip(entries.get(position))
 }
 
 /// Makes one error of several, a line each.

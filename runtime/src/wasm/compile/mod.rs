@@ -8,7 +8,7 @@ mod slots;
 mod worker;
 
 pub use limits::CompileLimits;
-pub(in crate::wasm) use scan::{MEMORIES, TABLES};
+pub(in crate::wasm) use scan::{MEMORIES, TABLES, look};
 pub use worker::work;
 
 use std::path::PathBuf;
@@ -60,13 +60,12 @@ impl Compiler {
         Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() }
     }
 
-    /// Compiles a module for a target. Blocks for as long as that takes, which is
+    /// Compiles a module for a target, which [`look`] has passed. Blocks for as long as that takes, which is
     /// bounded.
     ///
     /// # Errors
-    /// The module is not valid, or too large, or of too many parts; the child came to a limit, and which.
+    /// The module is not valid; the child came to a limit, and which.
     pub(super) fn compile(&self, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Artifact> {
-        scan::look(wasm, limits)?;
         let _slot = self.slots.take();
         let code = child::compile(&self.program, target, wasm, limits)?;
         // SAFETY: `precompile` has returned these bytes in a child that is this very program, which

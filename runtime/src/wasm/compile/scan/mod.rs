@@ -26,7 +26,7 @@ const DEPTH: usize = 16;
 ///
 /// # Errors
 /// What there is too much of, how much it is, and how much may be.
-pub(super) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
+pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
     let CompileLimits { module: most, .. } = limits;
     ensure!(
         wasm.len() as u64 <= *most,

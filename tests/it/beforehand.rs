@@ -1,0 +1,153 @@
+//! What is told against a module before it is compiled, which may take a minute.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::harness::{Ended, PATIENCE, Setup, bomb, dear, finish, guests, portcullis};
+use crate::swap::{swap, version};
+
+/// A place for a cache and its key.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Home {
+        Home(tempfile::tempdir().unwrap())
+    }
+
+    fn variables(&self) -> [(&'static str, &Path); 2] {
+        ["XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name, self.0.path()))
+    }
+
+    /// Has a daemon use it.
+    fn of(&self, setup: Setup) -> Setup {
+        self.variables().into_iter().fold(setup, |setup, (name, path)| setup.env(name, path))
+    }
+
+    /// Runs a verb that uses it.
+    fn run(&self, words: &[&str], file: &Path) -> Ended {
+        finish(portcullis().envs(self.variables()).args(words).arg(file), b"", PATIENCE)
+    }
+
+    /// Counts the modules that were compiled.
+    fn compiled(&self) -> usize {
+        fs::read_dir(self.0.path().join("portcullis/code")).map_or(0, Iterator::count)
+    }
+}
+
+/// Makes a module that nobody compiles within the bounds, and is a library.
+fn library() -> Vec<u8> {
+    dear("", "_begin")
+}
+
+#[test]
+fn a_library_is_refused_by_every_verb_without_compiling_it() {
+    let told = "exports no `_start` function: build it as a program";
+    let (home, setup) = (Home::new(), Setup::one("", &library()));
+    let (config, module) = (setup.path("portcullis.toml"), setup.path("one.wasm"));
+
+    for ended in [
+        home.run(&["check", "-c"], &config),
+        home.run(&["run", "one", "-c"], &config),
+        home.run(&["run"], &module),
+        setup.fail(),
+    ] {
+        assert_eq!(ended.code, Some(1));
+        assert!(ended.stderr.contains(told) && !ended.stderr.contains("compiling"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_swap_or_reload_to_a_library_is_refused_without_compiling_it() {
+    let setup = Setup::one("", &version("first\n")).prepend("admin = \"unix://admin.sock\"\n");
+    let daemon = setup.start();
+
+    let refused = swap(&daemon, "one", "", &library());
+    assert!(refused.text().contains("the uploaded module: exports no `_start`"), "{}", refused.text());
+    fs::write(daemon.path("one.wasm"), library()).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.log.line("exports no `_start`");
+
+    assert_eq!(daemon.get("/").text(), "first\n");
+}
+
+#[test]
+fn imports_that_nobody_has_are_told_without_compiling() {
+    let foreign = r#"(import "env" "emscripten_resize_heap" (func))"#;
+    let misspelt = r#"(import "wasi_snapshot_preview1" "fd_wirte" (func))"#;
+    for (import, told) in [(foreign, "env::emscripten_resize_heap"), (misspelt, "fd_wirte")] {
+        let ended = Setup::one("", &dear(import, "_start")).fail();
+
+        let said = &ended.stderr;
+        assert!(said.contains("imports what this daemon does not have") && said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn a_setting_that_does_not_go_with_the_module_is_told_without_compiling() {
+    let proxy = fs::read(guests().join("proxy.wasm")).unwrap();
+    for (settings, module, told) in [
+        ("output = \"raw\"", &proxy, "output = \"raw\" is for programs"),
+        ("mounts = [{ host = \"nowhere\", guest = \"/d\" }]", &proxy, "nowhere"),
+        ("secrets = { KEY = \"key\" }", &proxy, "there are no credentials"),
+        ("reuse = 2", &bomb(), "reuse is for wasi:http handlers"),
+        ("allow = [\"https://a.example\"]", &bomb(), "a wasip1 module cannot ask other servers"),
+    ] {
+        let home = Home::new();
+
+        let ended = home.of(Setup::one(settings, module)).fail();
+
+        assert!(ended.stderr.contains(told), "{told}: {}", ended.stderr);
+        assert_eq!(home.compiled(), 0, "{told}");
+    }
+}
+
+#[test]
+fn a_handler_of_http_that_is_run_as_a_program_is_not_compiled_for_that() {
+    let home = Home::new();
+
+    let ended = home.run(&["run"], &guests().join("proxy.wasm"));
+
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("is no program"), "{}", ended.stderr);
+    assert_eq!(home.compiled(), 0);
+}
+
+#[test]
+fn nothing_is_compiled_for_a_start_that_one_module_refuses_and_check_tells_all_at_once() {
+    // Whatever reads its sections, its code is none.
+    let mut broken = wat::parse_str("(module (func (export \"_start\") (drop (i32.const 7))))").unwrap();
+    let at = broken.len() - 4;
+    broken[at] = 0xff;
+    let setup = Setup::one("", &library()).handler("two", "", &version("two\n"));
+    let setup = setup.handler("three", "", &broken);
+    let (home, config) = (Home::new(), setup.path("portcullis.toml"));
+
+    let checked = Home::new().run(&["check", "-c"], &config).stderr;
+    let served = home.of(setup).fail().stderr;
+
+    assert!(checked.contains("handler \"one\"") && checked.contains("handler \"three\""), "{checked}");
+    assert!(served.contains("handler \"one\""), "{served}");
+    assert_eq!(home.compiled(), 0);
+}
+
+#[test]
+fn a_bound_that_is_lowered_holds_for_code_that_is_kept() {
+    let functions = "(func)".repeat(20);
+    let module = wat::parse_str(format!("(module {functions} (func (export \"_start\")))")).unwrap();
+    let bound = |most: &str| format!("compile.functions = {most}\n");
+    let home = Home::new();
+    let daemon = home.of(Setup::one("", &module).prepend(&bound("30"))).start();
+    let config = daemon.path("portcullis.toml");
+    assert_eq!(home.compiled(), 1);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(&bound("30"), &bound("20"))).unwrap();
+
+    daemon.signal(Signal::HUP);
+
+    daemon.log.line("21 functions: 20 at most; raise compile.functions");
+    let refused = home.run(&["check", "-c"], &config).stderr;
+    assert!(refused.contains("raise compile.functions"), "{refused}");
+}
