@@ -97,3 +97,47 @@ fn a_large_upload_that_is_refused_at_once_still_shows_its_client_the_answer() {
 
     assert_eq!(client.response().status(), 404);
 }
+
+#[test]
+fn quotes_in_a_query_are_taken_as_browsers_write_them() {
+    let daemon = setup("").start();
+    let request =
+        "GET /env?q=\"a b\"&r=<c> HTTP/1.1\r\nHost: test\r\nX: \"<\"\r\n\r\n".replace("a b", "a%20b");
+    let expect = |client: &mut Client| {
+        let response = client.response();
+        let query = variable(response.text(), "QUERY_STRING");
+        assert_eq!((response.status(), query.as_deref()), (200, Some("q=%22a%20b%22&r=%3Cc%3E")));
+        assert_eq!(variable(response.text(), "HTTP_X").as_deref(), Some("\"<\""));
+    };
+    // Whole, in two pieces cut anywhere, one behind the other, and many at once.
+    let mut client = daemon.client();
+    for cut in 0..request.len() {
+        client.send(&request[..cut]);
+        client.send(&request[cut..]);
+        expect(&mut client);
+    }
+    client.send(request.repeat(200));
+    (0..200).for_each(|_| expect(&mut client));
+    // A path may hold none.
+    client.send("GET /<a> HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.response().status(), 400);
+}
+
+#[test]
+fn a_page_of_another_site_reads_a_refusal_of_what_is_no_request_where_all_sites_may() {
+    for (origins, granted, vary) in [("*", Some("*"), None), ("https://a.example", None, Some("Origin"))] {
+        let cors = format!("[cors]\norigins = [\"{origins}\"]\n[http]\ntarget_size = \"1KiB\"\n");
+        let daemon = setup(&cors).start();
+        let mut client = daemon.client();
+
+        client.send(format!(
+            "GET /{} HTTP/1.1\r\nHost: test\r\nOrigin: https://a.example\r\n\r\n",
+            "x".repeat(2000)
+        ));
+
+        let refused = client.response();
+        assert_eq!(refused.status(), 414);
+        assert_eq!(refused.field("access-control-allow-origin"), granted);
+        assert_eq!(refused.field("vary"), vary);
+    }
+}

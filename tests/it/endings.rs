@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, never, portcullis, within};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, never, portcullis, within};
 
 /// Long enough for a client to have all of an answer, and to leave.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -55,7 +55,8 @@ fn the_end_of_a_job_behind_its_whole_answer_is_told_and_counted_once() {
 
 #[test]
 fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
-    let before = Program::new().sleep(MOMENT).say("Content-Type: text/plain\n\n").pour(32);
+    let before =
+        Program::new().complain("asked\n").sleep(MOMENT).say("Content-Type: text/plain\n\n").pour(32);
     let behind = Program::text().say("begun\n").sleep(MOMENT).pour(32);
     for (number, program) in [before, behind].into_iter().enumerate() {
         let wasm = program.complain("finished\n").wasm();
@@ -66,6 +67,8 @@ fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
             client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
             if number == 1 {
                 client.head();
+            } else {
+                daemon.log.line("one: asked");
             }
             client.reset();
         }
@@ -73,6 +76,51 @@ fn a_job_whose_client_leaves_finishes_where_its_handler_says_so() {
         finishing.log.line("one: finished");
         never(MOMENT, "a job goes on by default", || cancelled.log.count("one: finished") > 0);
     }
+}
+
+#[test]
+fn a_job_in_line_whose_client_leaves_never_begins_though_its_handler_finishes() {
+    let program = Program::text().complain("begun\n").say("begun\n").read_once().pour(32);
+    let settings = "client_leaves = \"finish\"\nbody = \"stream\"\nlimits = { concurrency = 1, queue = 40 }";
+    let daemon = Setup::one(settings, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let ask = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n";
+    let mut first = daemon.client();
+    first.send(ask);
+    daemon.log.line("begun");
+    let waiting = || daemon.metric("portcullis_jobs_waiting", &[]);
+
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let mut client = daemon.client();
+            client.send(ask);
+            client
+        })
+        .collect();
+    within(PATIENCE, "they stand in line", || (waiting() == 20.0).then_some(()));
+    clients.into_iter().for_each(Client::reset);
+    within(PATIENCE, "nobody is in line", || (waiting() == 0.0).then_some(()));
+    first.send("xx");
+
+    assert_eq!(first.response().status(), 200);
+    let mut last = daemon.client();
+    last.send(ask);
+    last.send("xx");
+    assert_eq!(last.response().status(), 200);
+    assert_eq!(daemon.log.count("begun"), 2);
+}
+
+#[test]
+fn a_job_that_fails_when_its_client_has_left_is_in_the_log() {
+    let program = Program::new().complain("begun\n").sleep(MOMENT).complain("no disk left\n").exit(3);
+    let daemon = Setup::one("client_leaves = \"finish\"", &program.wasm()).start();
+    for (number, method) in [(1, "GET"), (2, "HEAD")] {
+        let mut client = daemon.client();
+        client.send(format!("{method} / HTTP/1.1\r\nHost: test\r\n\r\n"));
+        daemon.log.lines(number, "one: begun");
+        client.reset();
+    }
+
+    daemon.log.lines(2, "no disk left (exited)");
 }
 
 #[test]

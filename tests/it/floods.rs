@@ -12,7 +12,8 @@ fn daemon(settings: &str) -> Daemon {
     let admin = setup.path("admin.sock");
     setup
         // A backtrace of each job that is cancelled would cost more than the job.
-        .env("RUST_BACKTRACE", "0")
+        // What it would have each error of a library take is left out.
+        .env("RUST_BACKTRACE", "1")
         .prepend(&format!("admin = \"unix://{}\"\naccess_log = true\n", admin.display()))
         .handler("hello", "", &Program::text().say("hello\n").wasm())
         .handler("sleep", "", &Program::new().sleep_for_ever().wasm())

@@ -115,7 +115,14 @@ fn a_body_that_has_no_room_is_refused_and_says_so() {
     let mut large = chunked(&daemon, &[&[b'x'; 100_000], &[b'x'; 100_000]]);
 
     let refused = large.response();
-    assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("scratch")));
+    // For good, so no client is asked to try again.
+    let said = [refused.field("x-portcullis-reason"), refused.field("retry-after")];
+    assert_eq!((refused.status(), said), (411, [Some("length_required"), None]));
+    let mut whole = daemon.client();
+    whole.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 200000\r\n\r\n");
+    whole.send(vec![b'x'; 200_000]);
+    let whole = whole.response();
+    assert_eq!((whole.status(), whole.text().len()), (200, 200_000));
     until("the log says what to do", || (daemon.log.count("body = \"stream\"") > 0).then_some(()));
 }
 

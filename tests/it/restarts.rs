@@ -173,6 +173,29 @@ fn during_the_delay_of_a_shutdown_probes_are_told_and_requests_answered() {
 }
 
 #[test]
+fn connections_that_the_kernel_took_before_the_end_are_answered() {
+    let setup = Setup::one("", &Program::text().say("hello\n").wasm());
+    let mut daemon = setup.prepend("grace = \"10s\"\n").start();
+    assert_eq!(daemon.get("/").text(), "hello\n");
+
+    daemon.signal(Signal::STOP);
+    let clients: Vec<Client> = (0..30)
+        .map(|_| {
+            let mut client = daemon.client();
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            client
+        })
+        .collect();
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::CONT);
+
+    for mut client in clients {
+        assert_eq!(client.response().text(), "hello\n");
+    }
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
+}
+
+#[test]
 fn an_idle_daemon_with_a_kept_connection_ends_well_however_short_its_grace_is() {
     for grace in ["1s", "100ms"] {
         let setup = Setup::one("", &Program::text().say("hello\n").wasm());

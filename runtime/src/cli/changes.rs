@@ -103,6 +103,7 @@ fn lines(changes: &Value) -> Vec<String> {
     if changes["cors_changed"] == true {
         lines.push("~ cors".to_owned());
     }
+    lines.extend(elements(&changes["settings"]).map(|key| format!("~ {}", text(key))));
     for trial in elements(&changes["trials_ended"]) {
         let [name, version, percent] = ["handler", "version", "percent"].map(|key| text(&trial[key]));
         lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
@@ -124,6 +125,7 @@ mod tests {
             "routes": [{ "route": "GET /a -> a", "change": "removed" }],
             "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
+            "settings": ["grace"],
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
             "refused": ["needs restart: jobs"],
         });
@@ -136,6 +138,7 @@ mod tests {
                 "~ tls",
                 "    file changed: /etc/cert.pem",
                 "~ cors",
+                "~ grace",
                 "- trial of a: 3, with 10% of the requests",
                 "! a reload refuses this: needs restart: jobs"
             ]

@@ -88,6 +88,7 @@ pub fn main() -> ExitCode {
     // First of all: a daemon that is told something before it listens acts on it afterwards.
     let held = Held::new();
     outlive_large_files();
+    leave_out_backtraces();
     let verb = Cli::parse().verb;
     if matches!(verb, Verb::Serve(_) | Verb::Exec(_)) {
         held.keep();
@@ -125,6 +126,16 @@ pub fn main() -> ExitCode {
         }
         ExitCode::FAILURE
     })
+}
+
+/// Has errors take no backtraces of our own, though a panic does (`RUST_BACKTRACE=1`): nobody is shown them, and each
+/// exit of a guest is an error within wasmtime, which would cost a small job four times its time.
+fn leave_out_backtraces() {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: there is no other thread yet that could read the environment.
+        unsafe { std::env::set_var(VARIABLE, "0") };
+    }
 }
 
 /// Prints a line for a person on stdout.

@@ -1,4 +1,4 @@
-//! What a reload cannot change.
+//! Which settings a reload takes up, and which need a restart.
 
 use super::{Config, HttpLimits, UnixOptions};
 
@@ -6,75 +6,121 @@ impl Config {
     /// Lists the keys in which `next` differs and which take effect only at a start: the pool of
     /// sandboxes and the permits of connections are made once, and a bound socket keeps its owner.
     pub fn needs_restart(&self, next: &Config) -> Vec<&'static str> {
+        self.differences(next, Taken::AtStart)
+    }
+
+    /// Lists the keys in which `next` differs and which a reload takes up; without what is described by its
+    /// content: sockets, certificates, `cors`, handlers and routes.
+    pub fn settings_changed(&self, next: &Config) -> Vec<&'static str> {
+        self.differences(next, Taken::AtReload)
+    }
+
+    fn differences(&self, next: &Config, when: Taken) -> Vec<&'static str> {
+        use Taken::{AtReload, AtStart};
         // Every key is named here, so that a new one cannot be forgotten.
         let Config {
             listen: _,
             admin,
             observe,
             admin_access: UnixOptions { group: admin_group, mode: admin_mode },
-            grace: _,
-            shutdown_delay: _,
-            upgrade_grace: _,
-            idle_exit: _,
+            grace,
+            shutdown_delay,
+            upgrade_grace,
+            idle_exit,
             jobs,
             total_memory,
-            access_log: _,
-            version_prefix: _,
-            version_header: _,
-            reason_header: _,
-            debug: _,
+            access_log,
+            version_prefix,
+            version_header,
+            reason_header,
+            debug,
+            // Follows `debug` or a flag of the command line.
             profiler: _,
             record_dir,
-            watch: _,
+            watch,
             source_lines,
             wasi_http_03,
             cache,
             scratch,
-            compile: _,
+            compile,
             hardening,
             unix: UnixOptions { group, mode },
-            http:
-                HttpLimits {
-                    first_byte: _,
-                    handshake: _,
-                    handshakes: _,
-                    head: _,
-                    body_idle: _,
-                    write_idle: _,
-                    min_rate: _,
-                    rate_window: _,
-                    keep_alive: _,
-                    head_size: _,
-                    target_size: _,
-                    fields: _,
-                    connections,
-                    connections_per_peer,
-                },
+            http,
             tls: _,
             cors: _,
             handlers: _,
             routes: _,
         } = self;
+        let HttpLimits {
+            first_byte,
+            handshake,
+            handshakes,
+            head,
+            body_idle,
+            write_idle,
+            min_rate,
+            rate_window,
+            keep_alive,
+            head_size,
+            target_size,
+            fields,
+            connections,
+            connections_per_peer,
+        } = http;
         let differs = [
-            ("admin", *admin != next.admin),
-            ("observe", *observe != next.observe),
-            ("admin_group", *admin_group != next.admin_access.group),
-            ("admin_mode", *admin_mode != next.admin_access.mode),
-            ("cache", *cache != next.cache),
-            ("scratch", *scratch != next.scratch),
-            ("hardening", *hardening != next.hardening),
-            ("record_dir", *record_dir != next.record_dir),
-            ("jobs", *jobs != next.jobs),
-            ("limits.total_memory", *total_memory != next.total_memory),
-            ("source_lines", *source_lines != next.source_lines),
-            ("wasi_http_03", *wasi_http_03 != next.wasi_http_03),
-            ("unix.group", *group != next.unix.group),
-            ("unix.mode", *mode != next.unix.mode),
-            ("http.connections", *connections != next.http.connections),
-            ("http.connections_per_peer", *connections_per_peer != next.http.connections_per_peer),
+            (AtStart, "admin", *admin != next.admin),
+            (AtStart, "observe", *observe != next.observe),
+            (AtStart, "admin_group", *admin_group != next.admin_access.group),
+            (AtStart, "admin_mode", *admin_mode != next.admin_access.mode),
+            (AtReload, "grace", *grace != next.grace),
+            (AtReload, "shutdown_delay", *shutdown_delay != next.shutdown_delay),
+            (AtReload, "upgrade_grace", *upgrade_grace != next.upgrade_grace),
+            (AtReload, "idle_exit", *idle_exit != next.idle_exit),
+            (AtReload, "access_log", *access_log != next.access_log),
+            (AtReload, "version_prefix", *version_prefix != next.version_prefix),
+            (AtReload, "version_header", *version_header != next.version_header),
+            (AtReload, "reason_header", *reason_header != next.reason_header),
+            (AtReload, "debug", *debug != next.debug),
+            (AtReload, "watch", *watch != next.watch),
+            (AtReload, "compile", *compile != next.compile),
+            (AtStart, "cache", *cache != next.cache),
+            (AtStart, "scratch", *scratch != next.scratch),
+            (AtStart, "hardening", *hardening != next.hardening),
+            (AtStart, "record_dir", *record_dir != next.record_dir),
+            (AtStart, "jobs", *jobs != next.jobs),
+            (AtStart, "limits.total_memory", *total_memory != next.total_memory),
+            (AtStart, "source_lines", *source_lines != next.source_lines),
+            (AtStart, "wasi_http_03", *wasi_http_03 != next.wasi_http_03),
+            (AtStart, "unix.group", *group != next.unix.group),
+            (AtStart, "unix.mode", *mode != next.unix.mode),
+            (AtReload, "http.first_byte", *first_byte != next.http.first_byte),
+            (AtReload, "http.handshake", *handshake != next.http.handshake),
+            (AtReload, "http.handshakes", *handshakes != next.http.handshakes),
+            (AtReload, "http.head", *head != next.http.head),
+            (AtReload, "http.body_idle", *body_idle != next.http.body_idle),
+            (AtReload, "http.write_idle", *write_idle != next.http.write_idle),
+            (AtReload, "http.min_rate", *min_rate != next.http.min_rate),
+            (AtReload, "http.rate_window", *rate_window != next.http.rate_window),
+            (AtReload, "http.keep_alive", *keep_alive != next.http.keep_alive),
+            (AtReload, "http.head_size", *head_size != next.http.head_size),
+            (AtReload, "http.target_size", *target_size != next.http.target_size),
+            (AtReload, "http.fields", *fields != next.http.fields),
+            (AtStart, "http.connections", *connections != next.http.connections),
+            (AtStart, "http.connections_per_peer", *connections_per_peer != next.http.connections_per_peer),
         ];
-        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+        differs
+            .into_iter()
+            .filter(|(at, _, differs)| *at == when && *differs)
+            .map(|(_, key, _)| key)
+            .collect()
     }
+}
+
+/// When a key takes effect.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    AtStart,
+    AtReload,
 }
 
 #[cfg(test)]
@@ -97,5 +143,16 @@ mod tests {
             ["jobs", "wasi_http_03", "unix.mode", "http.connections", "http.connections_per_peer"]
         );
         assert!(before.needs_restart(&read("access_log = true\nhttp.head = \"1s\"\n")).is_empty());
+    }
+
+    #[test]
+    fn what_a_reload_takes_up_is_listed_by_key() {
+        let after = "grace = \"1s\"\nshutdown_delay = \"2s\"\nhttp.keep_alive = \"9s\"\n[compile]\nmodule = \"1MiB\"\n";
+
+        assert_eq!(
+            read("").settings_changed(&read(after)),
+            ["grace", "shutdown_delay", "compile", "http.keep_alive"]
+        );
+        assert!(read(after).settings_changed(&read(after)).is_empty());
     }
 }

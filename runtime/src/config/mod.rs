@@ -1,6 +1,7 @@
 //! The configuration: `portcullis.toml`, typed as it is written, then typed as it is meant.
 
 mod calls;
+mod cargo;
 mod check;
 mod compile;
 mod conduct;
@@ -26,6 +27,7 @@ mod units;
 mod websocket;
 
 pub use self::http::HttpLimits;
+pub use cargo::cargo_replacements;
 pub use hardening::Hardening;
 pub use meant::{
     Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, Secret, TotalMemory,

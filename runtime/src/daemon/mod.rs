@@ -305,6 +305,12 @@ fn bind(config: Config) -> Result<Bound> {
     // First, so that nothing that is passed in takes its path.
     let operators = Operators::bind(&config, &mut activation)?;
     let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
+    if left.is_none() && sockets.has_predecessor() {
+        warn!(
+            "the process before this one does not say what its handlers may write to, as older releases do not: \
+             until it has ended, what is read from those directories is trusted"
+        );
+    }
     Ok(Bound { config, sockets, operators, most, total, left })
 }
 

@@ -200,6 +200,7 @@ impl Engine {
         self.drain.admits(&job, tenure)?;
         let (slot, allotment) = admission::admit(&job, &self.budgets, &self.running).await?;
         job.allotment = allotment;
+        job.usage.begin();
         job.stdin.read_by(&job.usage);
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::ongoing::Work;
 use super::response_body::Body;
 use super::source::Source;
+use super::work::Work;
 use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
 use crate::job::{Fault, Mapping, PipeReader};
 
@@ -30,7 +30,6 @@ impl Answering {
         mapping: &Mapping,
     ) -> Result<Response<Body>, Fault> {
         if self.work.finishes() {
-            self.work.outlive();
             self.reader.forgive();
         }
         let parsed = match mapping {

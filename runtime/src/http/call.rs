@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::request::Parts;
 
 use super::answer::Answering;
-use super::ongoing::Work;
 use super::outbound::trail;
+use super::work::Work;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;

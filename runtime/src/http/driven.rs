@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Body as _;
+use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
@@ -83,18 +84,21 @@ impl Driven {
     }
 }
 
-/// Runs a job in a task of its own, which goes on when the returned run is dropped. The engine has the job in its
-/// table, where its limits and a shutdown end it.
-pub(super) fn outlive(run: Run) -> (Run, AbortHandle) {
-    let task = tokio::spawn(run);
-    let abort = task.abort_handle();
-    let run = async move {
-        let ended = task.await;
-        ended.unwrap_or_else(|failure| {
-            Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed")))
-        })
-    };
-    (Box::pin(run), abort)
+/// Runs a job in a task of its own, which goes on when the returned run is dropped; how it ends is then told to
+/// `unheard`. The engine has the job in its table, where its limits and a shutdown end it.
+pub(super) fn outlive(
+    run: Run,
+    unheard: impl FnOnce(Result<Status, Fault>) + Send + 'static,
+) -> (Run, AbortHandle) {
+    let (sender, ended) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let outcome = run.await;
+        if let Err(outcome) = sender.send(outcome) {
+            unheard(outcome);
+        }
+    });
+    let failed = |_| Err(Fault::Host(anyhow::anyhow!("the task of a job failed")));
+    (Box::pin(async move { ended.await.unwrap_or_else(failed) }), task.abort_handle())
 }
 
 impl Drop for Driven {

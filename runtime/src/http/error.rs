@@ -96,6 +96,7 @@ impl Refusal {
             Refusal::Failed(_, fault) => match fault {
                 Fault::NotFound(_) => StatusCode::NOT_FOUND,
                 Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                Fault::LengthRequired => StatusCode::LENGTH_REQUIRED,
                 Fault::InputIdle(_) | Fault::InputSlow(_) => StatusCode::REQUEST_TIMEOUT,
                 Fault::Stopped(reason) if reason.is_of_the_client() => StatusCode::REQUEST_TIMEOUT,
                 Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,

@@ -12,12 +12,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tracing::info;
 
 use super::connection::Accepted;
 use super::deadline::Progress;
 use super::error::{Details, Refusal};
 use super::frames::{Frames, Told};
-use super::framing::{Bounds, Breach, Framing, Part, Passed};
+use super::framing::{Bounds, Breach, Framing, Part, Passed, Quoted};
 use super::watched::Watched;
 
 /// A stream that is looked at.
@@ -27,8 +28,7 @@ pub(super) struct Inspected<S> {
     accepted: Arc<Accepted>,
     progress: Progress,
     inspector: Inspector,
-    /// What was read and goes to whoever reads next.
-    begun: BytesMut,
+    begun: Begun,
     /// Whether a message has ended that may have ended HTTP as well: nothing is read until it is known.
     is_held: bool,
     /// Set when a byte has come that must not have.
@@ -39,7 +39,13 @@ pub(super) struct Inspected<S> {
     is_flushed: bool,
     /// Whether hyper is to look at what has become of its read.
     nudge: bool,
+    /// Whether it is to connect anew, for others of its users cancel much.
+    is_told_to_go: bool,
 }
+
+/// What was read and goes to whoever reads next: the last piece first.
+#[derive(Default)]
+struct Begun(Vec<BytesMut>);
 
 /// Who looks.
 enum Inspector {
@@ -86,7 +92,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             progress: stream.progress(),
             stream,
             inspector: Inspector::Nobody,
-            begun: BytesMut::new(),
+            begun: Begun::default(),
+            is_told_to_go: false,
             is_held: false,
             bar: None,
             answered: 0,
@@ -122,7 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 break Version::Two;
             }
         };
-        self.begun = begun;
+        self.begun.put_back(begun);
         Ok(version)
     }
 
@@ -145,10 +152,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 Ok(Passed::All) => return,
                 Ok(Passed::UpTo(good)) => {
                     self.is_held = true;
-                    let rest = BytesMut::from(&read[good..]);
-                    let behind = std::mem::replace(&mut self.begun, rest);
-                    self.begun.unsplit(behind);
+                    self.begun.put_back(BytesMut::from(&read[good..]));
                     good
+                }
+                Ok(Passed::Quoted(Quoted { good, length, encoded })) => {
+                    let rest = [&encoded, &read[good + length..]].concat();
+                    self.begun.put_back(BytesMut::from(&rest[..]));
+                    buffer.set_filled(before + good);
+                    return;
                 }
                 Err(Breach { good, of: Part::Body, refusal, .. }) => {
                     self.bar = Some(Bar::Body(refusal.message(Details::Withheld)));
@@ -165,6 +176,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
             Inspector::Frames(frames) => match frames.received(read) {
                 Ok(()) => {
                     if frames.is_full() {
+                        if !std::mem::replace(&mut self.is_told_to_go, true) {
+                            info!(
+                                "many cancelled requests: {} is told to connect anew",
+                                self.accepted.peer.remote()
+                            );
+                        }
                         self.progress.make_room();
                     }
                     return;
@@ -242,8 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
         if this.begun.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         } else {
-            let length = this.begun.len().min(buffer.remaining());
-            buffer.put_slice(&this.begun.split_to(length));
+            this.begun.read(buffer);
             this.progress.begun(this.stream.head_deadline());
         }
         if buffer.filled().len() == before {
@@ -251,7 +267,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
         }
         this.look_at(buffer, before);
         // Nothing read would be the end.
-        if buffer.filled().len() > before { Poll::Ready(Ok(())) } else { this.poll_barred(context).map(Err) }
+        if buffer.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        // What was put back begins with what is to be encoded, and is looked at again, as it is then.
+        if this.bar.is_none() && !this.is_held && !this.begun.is_empty() {
+            return self.poll_read(context, buffer);
+        }
+        this.poll_barred(context).map(Err)
+    }
+}
+
+impl Begun {
+    /// The most that is given at once: what is put back of it is copied.
+    const PIECE: usize = 4 << 10;
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts what was read in front of the rest.
+    fn put_back(&mut self, bytes: BytesMut) {
+        if !bytes.is_empty() {
+            self.0.push(bytes);
+        }
+    }
+
+    fn read(&mut self, buffer: &mut ReadBuf<'_>) {
+        let Some(first) = self.0.last_mut() else { return };
+        let length = first.len().min(buffer.remaining()).min(Begun::PIECE);
+        buffer.put_slice(&first.split_to(length));
+        if first.is_empty() {
+            self.0.pop();
+        }
     }
 }
 

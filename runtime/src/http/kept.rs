@@ -93,9 +93,7 @@ impl Kept {
 
 impl Rest {
     async fn begin(Ground { scratch, client }: &Ground) -> Result<Rest, Fault> {
-        let Some(scratch) = scratch.clone() else {
-            return Err(Fault::NoScratch("there is no directory for it: set `scratch`".to_owned()));
-        };
+        let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
         let account = scratch.account(*client).map_err(no_room)?;
         let file = blocking(move || scratch.file()).await.map_err(no_room)?;
         let (file, since) = (File::from_std(file), Instant::now());

@@ -47,6 +47,7 @@ mod told;
 mod unread;
 mod upgrade;
 mod watched;
+mod work;
 
 pub use activity::Activity;
 pub use crowd::Crowd;

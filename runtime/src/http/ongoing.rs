@@ -2,79 +2,25 @@
 
 use std::future::poll_fn;
 use std::mem;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::thread;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Frame, SizeHint};
-use tokio::task::AbortHandle;
 
 use super::call::PIPE;
 use super::crumbs::Crumbs;
-use super::driven::{Carrying, Driven, Finish, first_sign, outlive};
+use super::driven::{Carrying, Driven, Finish, first_sign};
 use super::response_body::Body;
 use super::source::Source;
-use super::told::{Told, broken, disown, ended, with_words};
+use super::told::{Told, broken, ended, with_words};
+use super::work::Work;
 use crate::cgi::Head;
-use crate::job::{
-    Entry, Fault, JobId, Leaving, PipeReader, Run, Status, Stop, StopReason, Tail, Usage, pipe, pipe_of,
-};
-
-/// A job that is being run for its answer.
-pub(super) struct Work {
-    /// None once the job has ended well.
-    pub(super) run: Option<Run>,
-    /// Tells a job that is dropped why.
-    pub(super) stop: Stop,
-    pub(super) last_words: Tail,
-    pub(super) usage: Arc<Usage>,
-    pub(super) id: JobId,
-    pub(super) entry: Arc<Entry>,
-    /// Ends the task of a job that outlives this.
-    pub(super) outlived: Option<AbortHandle>,
-}
+use crate::job::{Fault, PipeReader, Status, StopReason, pipe, pipe_of};
 
 impl Work {
-    /// Lets the job go on; ready when it has ended well.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Some(run) = &mut self.run else { return Poll::Ready(Ok(())) };
-        let outcome = ready!(run.as_mut().poll(context));
-        self.run = None;
-        Poll::Ready(match outcome? {
-            Status::OK => Ok(()),
-            status => Err(Fault::Exited { status, last_line: self.last_words.last_line() }),
-        })
-    }
-
-    /// Reports whether the job goes on to its end when its client has left.
-    pub(super) fn finishes(&self) -> bool {
-        self.entry.conduct.leaving == Leaving::Finish
-    }
-
-    /// Has the job run in a task of its own, which goes on when this is dropped.
-    pub(super) fn outlive(&mut self) {
-        (self.run, self.outlived) = self.run.take().map(outlive).unzip();
-    }
-
-    /// Lets the job go on to its own end. What it writes meanwhile counts as output and is dropped: a
-    /// body that nobody may have must not hold it up, nor be told to it as a reader that has gone.
-    fn poll_unread(&mut self, source: &mut Source, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let ended = self.poll(context);
-        source.poll_drop(context);
-        ended
-    }
-
-    /// Passes on why there is no answer: see [`disown`]. A job that finishes is not about to be dropped.
-    pub(super) fn refused(&self, fault: Fault) -> Fault {
-        if !self.finishes() {
-            disown(&self.stop, &fault);
-        }
-        fault
-    }
-
     /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
     /// one that has not goes on while the body is read. `begun` is what came with the head.
     ///
@@ -360,10 +306,11 @@ fn whole(
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
 
     use super::*;
     use crate::engine::Engine;
-    use crate::job::{Handler, Job};
+    use crate::job::{Handler, Job, Run, Stop};
 
     struct Idle;
 

@@ -14,11 +14,11 @@ use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
 use super::call::Call;
-use super::ongoing::Work;
 use super::outbound::trail;
 use super::response_body::Body;
 use super::source::Source;
 use super::strict;
+use super::work::Work;
 use crate::cgi::Head;
 use crate::engine::Engine;
 use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
@@ -204,7 +204,6 @@ impl Responding {
     /// The job failed, or gave no response that can be sent, before anything was sent.
     pub(super) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
         if self.work.finishes() {
-            self.work.outlive();
             self.answer = self.answer.take().map(outliving);
         }
         let given = self.given().await.and_then(|response| {

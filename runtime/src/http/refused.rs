@@ -45,11 +45,19 @@ impl Server {
         }
     }
 
-    /// Says whether the reason is told in a field.
-    fn reason_header(&self) -> ReasonHeader {
+    /// Makes the answer to what is no request. Its origin is not known, so only what is granted to all is granted.
+    fn refusal(&self, refusal: Refusal) -> Response<Body> {
+        let (nothing, withheld) = (HeaderMap::new(), Details::Withheld);
         match self.purpose {
-            Purpose::Handlers => self.engine.live().pin().reason_header,
-            Purpose::Admin { .. } | Purpose::Observe(_) => ReasonHeader::Absent,
+            Purpose::Handlers => {
+                let catalog = self.engine.live().pin();
+                let mut response = refusal.into_response(&nothing, withheld, catalog.reason_header);
+                catalog.cors.iter().for_each(|cors| cors.grant(None, response.headers_mut()));
+                response
+            }
+            Purpose::Admin { .. } | Purpose::Observe(_) => {
+                refusal.into_response(&nothing, withheld, ReasonHeader::Absent)
+            }
         }
     }
 }
@@ -61,7 +69,7 @@ impl Accepted {
         let server = &self.server;
         server.refused(&refusal);
         let code = refusal.code();
-        let response = refusal.into_response(&HeaderMap::new(), Details::Withheld, server.reason_header());
+        let response = server.refusal(refusal);
         let (status, bytes) = (response.status().as_u16(), response.body().here().len());
         self.log(asked, format_args!("{status} {bytes} bytes"), code);
         on_the_wire(&response)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::activity::Activity;
@@ -19,7 +20,7 @@ use super::places::Places;
 use super::refused::Refused;
 use super::secure::Ground;
 use crate::engine::Engine;
-use crate::net::{Gate, Post, Stream, Tls};
+use crate::net::{Gate, Leaving, Listener, Peer, Post, Stream, Tls};
 use crate::scratch::Scratch;
 
 /// What every listener shares.
@@ -58,6 +59,9 @@ pub enum Purpose {
     /// Metrics and health checks; nothing can be changed here.
     Observe(Observed),
 }
+
+/// How long a connection may take to come out of the kernel's queue: it is there, or was reset meanwhile.
+const BACKLOG: Duration = Duration::from_millis(100);
 
 /// The bounds of connections and heads. Sizes are in bytes.
 #[derive(Clone)]
@@ -100,21 +104,15 @@ impl Server {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                (stream, peer) = listener.accept() => {
-                    // While there is no room for this one, those behind it wait in the kernel.
-                    let Some(seat) = self.connections.seat(&peer, &leaving).await else { continue };
-                    let settings = self.settings.load_full();
-                    // What looks on, such as a kubelet, has no certificate, and is shown no secret.
-                    let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
-                    let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(&listener));
-                    // Here, so that places are taken in the order of the connections.
-                    let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
-                    let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
-                    connections.spawn(attend(seat, accepted, stream, tls));
-                }
+                accepted = listener.accept() => self.take(accepted, &listener, &leaving, &mut connections).await,
                 Some(ended) = connections.join_next() => told(ended),
                 () = leaving.closed() => break,
             }
+        }
+        // Those that the kernel has accepted for us would be reset with the socket.
+        while listener.has_waiting() {
+            let Ok(accepted) = timeout(BACKLOG, listener.accept()).await else { break };
+            self.take(accepted, &listener, &leaving, &mut connections).await;
         }
         // From here on connecting is refused, not left waiting for nobody.
         let name = listener.local().to_owned();
@@ -123,6 +121,27 @@ impl Server {
         while let Some(ended) = connections.join_next().await {
             told(ended);
         }
+    }
+}
+
+impl Server {
+    /// Has a connection served, once there is room for it. While there is none, those behind it wait in the kernel.
+    async fn take(
+        self: &Arc<Self>,
+        (stream, peer): (Stream, Peer),
+        listener: &Listener,
+        leaving: &Leaving,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Some(seat) = self.connections.seat(&peer, leaving).await else { return };
+        let settings = self.settings.load_full();
+        // What looks on, such as a kubelet, has no certificate, and is shown no secret.
+        let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
+        let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(listener));
+        // Here, so that places are taken in the order of the connections.
+        let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
+        let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
+        connections.spawn(attend(seat, accepted, stream, tls));
     }
 }
 

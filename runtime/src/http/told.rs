@@ -32,8 +32,14 @@ pub(super) fn with_words(Finish { outcome, trailers }: Finish, last_words: &Tail
 /// Waits for the end of a job whose answer is over, and tells the log of a failure. The engine has counted it.
 pub(super) async fn ended(mut job: Driven, Told { last_words, id, entry, .. }: Told) {
     let finish = poll_fn(|context| job.poll(context)).await;
-    if let Some(fault) = broken(with_words(finish, &last_words).outcome) {
-        complain(id, &entry, &fault);
+    tell(id, &entry, finish.outcome, &last_words);
+}
+
+/// Tells the log of a job that has failed when nobody waited for it any more.
+pub(super) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fault>, last_words: &Tail) {
+    let finish = with_words(Finish { outcome, trailers: None }, last_words);
+    if let Some(fault) = broken(finish.outcome) {
+        complain(id, entry, &fault);
     }
 }
 

@@ -42,6 +42,8 @@ pub enum Fault {
     },
     /// There is no room to keep the request body until its length is known: why.
     NoScratch(String),
+    /// The client did not say how long its body is, and nothing can keep it until that is known.
+    LengthRequired,
     /// The daemon takes no new jobs.
     Draining,
     /// The job was told to stop.
@@ -133,6 +135,7 @@ impl Fault {
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
             | Fault::InputSlow(_)
+            | Fault::LengthRequired
             | Fault::ReaderGone => Owner::Caller,
             Fault::Stopped(reason) if reason.is_of_the_client() => Owner::Caller,
             Fault::Busy { .. }
@@ -178,6 +181,9 @@ impl Fault {
             Fault::NoScratch(_) => {
                 "there is no room for the request body: say its length, or try again".to_owned()
             }
+            Fault::LengthRequired => {
+                "a request body of this size needs its length said (Content-Length)".to_owned()
+            }
             Fault::NoMemory(_) => "the host has no memory left for this job: try again".to_owned(),
             other => other.to_string(),
         }
@@ -187,7 +193,9 @@ impl Fault {
     pub fn without_words(&self) -> String {
         match self {
             // Ours, and told in the log alone.
-            Fault::Host(_) | Fault::NoMemory(_) | Fault::NoScratch(_) => self.to_string(),
+            Fault::Host(_) | Fault::NoMemory(_) | Fault::NoScratch(_) | Fault::LengthRequired => {
+                self.to_string()
+            }
             other => other.in_public(),
         }
     }
@@ -205,6 +213,7 @@ impl Fault {
             | Fault::QueuedTooLong { .. }
             | Fault::DescriptorsTotal { .. }
             | Fault::NoScratch(_)
+            | Fault::LengthRequired
             | Fault::Draining
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
@@ -225,6 +234,7 @@ impl Fault {
             Fault::MemoryTotal { .. } => "memory_total",
             Fault::DescriptorsTotal { .. } => "descriptors_total",
             Fault::NoScratch(_) => "scratch",
+            Fault::LengthRequired => "length_required",
             Fault::Draining => "draining",
             Fault::Stopped(reason) => reason.code(),
             Fault::TimedOut(_) => "time_limit",
@@ -273,6 +283,9 @@ impl fmt::Display for Fault {
             Fault::NoScratch(why) => write!(
                 f,
                 "no room to keep the request body until its length is known: {why}; make room, name another directory (scratch), or let the handler read it as it comes (body = \"stream\")"
+            ),
+            Fault::LengthRequired => f.write_str(
+                "a request body whose length is not said is larger than memory keeps, and there is no directory for it: name one (scratch), or let the handler read it as it comes (body = \"stream\")"
             ),
             Fault::Draining => f.write_str("engine is shutdown"),
             Fault::Stopped(reason) => write!(f, "stopped: {reason}"),

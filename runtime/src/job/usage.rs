@@ -1,6 +1,6 @@
 //! What one job has used so far.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -14,6 +14,8 @@ pub struct Usage {
     cpu: AtomicU64,
     /// Bytes of memories and tables.
     memory: AtomicUsize,
+    /// Whether it has its slot.
+    begun: AtomicBool,
     /// How long it waited for its client.
     pub waits: Waits,
 }
@@ -35,6 +37,16 @@ impl Usage {
     /// Notes how many bytes of memory the job has now.
     pub fn hold(&self, bytes: usize) {
         self.memory.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that the job has its slot and begins.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
+    /// Reports whether the job has begun, and is not in line any more.
+    pub fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Returns the time on a processor.

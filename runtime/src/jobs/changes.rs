@@ -57,7 +57,7 @@ pub(super) fn trials(catalog: &Catalog) -> Value {
     catalog.canaries.iter().map(trial).collect()
 }
 
-/// Describes what a reload does about settings, as JSON: `listen`, `tls`, `cors_changed`, `needs_restart`.
+/// Describes what a reload does about settings, as JSON: `listen`, `tls`, `cors_changed`, `settings`, `needs_restart`.
 /// `tls` is what differs in what connections are encrypted with.
 pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> Value {
     let (old, new) = (whole(started), whole(wanted));
@@ -69,6 +69,7 @@ pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> V
         "listen": listen.collect::<Vec<_>>(),
         "tls": tls,
         "cors_changed": old.cors != new.cors,
+        "settings": old.settings_changed(&new),
         "needs_restart": old.needs_restart(&new),
     })
 }

@@ -5,6 +5,7 @@ use super::patience::{Next, Patience, Tell};
 use super::peer::{Credentials, Peer};
 use super::socket_file::SocketFile;
 use super::stream::Stream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ pub struct Listener {
     // Before the socket: a path that is visible should have somebody behind it.
     file: Option<SocketFile>,
     // What systemd passed can be taken again once this is gone.
-    _taken: Option<Arc<()>>,
+    taken: Option<Arc<()>>,
     socket: Socket,
     patience: Mutex<Patience>,
 }
@@ -54,12 +55,12 @@ impl Listener {
     }
 
     fn new(endpoint: Endpoint, local: String, file: Option<SocketFile>, socket: Socket) -> Listener {
-        Listener { endpoint, local, file, _taken: None, socket, patience: Mutex::default() }
+        Listener { endpoint, local, file, taken: None, socket, patience: Mutex::default() }
     }
 
     /// Notes that the socket was passed by systemd.
     pub(super) fn passed(self, taken: Arc<()>) -> Listener {
-        Listener { _taken: Some(taken), ..self }
+        Listener { taken: Some(taken), ..self }
     }
 
     /// Leaves the file of a Unix socket where it is: another process serves it, or will.
@@ -110,6 +111,14 @@ impl Listener {
                 Err(error) => self.note_failure(&error),
             }
         }
+    }
+
+    /// Reports whether connections wait that nobody else will accept: in the queue of a socket that goes with us, and
+    /// is not systemd's.
+    pub fn has_waiting(&self) -> bool {
+        let mut waiting = [PollFd::new(self, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        self.taken.is_none() && matches!(poll(&mut waiting, Some(&now)), Ok(1..))
     }
 
     async fn accept_once(&self) -> io::Result<(Stream, Peer)> {

@@ -102,6 +102,11 @@ impl Sockets {
         Ok(sockets)
     }
 
+    /// Reports whether another process serves until this one does.
+    pub fn has_predecessor(&self) -> bool {
+        self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Binds those of `wanted` that are not bound yet. Blocks on name lookups; only one change may be in the making.
     ///
     /// # Errors

@@ -174,13 +174,25 @@ pub enum Resetting {
 ///   What a deep recursion has touched would stay resident, though: see [`Pool::stacks`].
 /// - Instances are allocated and initialised for each job. There is no heap of the GC proposal
 ///   and there are no protection keys: both features are left out of wasmtime.
-pub(super) fn pool(Room { jobs, warm, .. }: Room) -> Pool {
+pub(super) fn pool(room: Room) -> Pool {
+    pool_with(room, room.jobs)
+}
+
+/// The pool for stores that have several calls under way.
+pub(super) fn concurrent_pool(room: Room) -> Pool {
+    // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
+    // and one that is kept for the next.
+    const STACKS: u32 = 4;
+    pool_with(room, room.jobs * STACKS)
+}
+
+fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
     // Enough for any table our limits allow and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
     // Pages below this stay mapped, so that a small guest faults no page in.
     const RESIDENT: usize = 2 << 20;
     let mut pool = Pool { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
-    let stacks = pool.stacks(jobs, warm);
+    let stacks = pool.stacks(stacks, warm);
     // A slot's memory and its table each keep as much. Whole pages, as wasmtime counts them.
     let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 2)).min(RESIDENT) & !0xfff;
     // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
@@ -205,29 +217,20 @@ pub(super) fn pool(Room { jobs, warm, .. }: Room) -> Pool {
     pool
 }
 
-/// The pool for stores that have several calls under way.
-pub(super) fn concurrent_pool(room: Room) -> Pool {
-    // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
-    // and one that is kept for the next.
-    const STACKS: u32 = 4;
-    let mut pool = pool(room);
-    pool.stacks(room.jobs * STACKS, room.warm);
-    pool
-}
-
 impl Pool {
     /// Sets how many stacks there are, and says how many bytes of them may stay resident between jobs: what they come
     /// to if each was once as deep as a guest can make it, where that is no more than half of what may stay warm.
     /// Elsewhere a stack is dropped after each job, but for its top: that costs a small job 2 us of the 20 that it
-    /// takes.
+    /// takes. Where even the tops are more than that half, a stack is dropped whole.
     fn stacks(&mut self, stacks: u32, warm: usize) -> usize {
         // As deep as jobs commonly are. Overwritten with zeros, which is cheaper than to be dropped.
         const TOP: usize = 32 << 10;
         let all = |each: usize| (stacks as usize).saturating_mul(each);
         let is_little = all(DEPTH) <= warm / 2;
+        let top = if is_little || all(TOP) > warm / 2 { 0 } else { TOP };
         self.stacks = if is_little { IdleStacks::Kept } else { IdleStacks::Dropped };
-        self.config.total_stacks(stacks).async_stack_keep_resident(if is_little { 0 } else { TOP });
-        if is_little { all(DEPTH) } else { all(TOP).min(warm / 2) }
+        self.config.total_stacks(stacks).async_stack_keep_resident(top);
+        if is_little { all(DEPTH) } else { all(top) }
     }
 }
 

@@ -112,3 +112,30 @@ fn a_mount_that_shows_the_memory_and_environment_of_the_daemon_is_refused() {
         assert!(refused.code == Some(1) && refused.stderr.contains(&wanted), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn a_crate_that_has_cargo_run_what_a_handler_could_have_written_is_not_built() {
+    let patched = "[dependencies]\nother = \"1\"\n[patch.crates-io]\nother = { path = \"../data/other\" }\n";
+    for (more, needed) in [
+        ("build = \"../data/build.rs\"\n", "data/build.rs"),
+        ("[[bin]]\nname = \"app\"\npath = \"../data/main.rs\"\n", "data/main.rs"),
+        (patched, "data/other,"),
+    ] {
+        let setup = exposed("");
+        fs::create_dir_all(setup.path("data/other/src")).unwrap();
+        fs::create_dir_all(setup.path("app/src")).unwrap();
+        let manifest = format!("[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{more}");
+        fs::write(setup.path("app/Cargo.toml"), manifest).unwrap();
+        fs::write(setup.path("data/other/Cargo.toml"), "[package]\nname = \"other\"\nversion = \"1.0.0\"\n")
+            .unwrap();
+        for file in ["app/src/main.rs", "data/main.rs", "data/build.rs", "data/other/src/lib.rs"] {
+            fs::write(setup.path(file), "fn main() { panic!(\"it ran\") }").unwrap();
+        }
+
+        let ended = finish(portcullis().arg("build").arg(setup.path("")), b"", PATIENCE);
+
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert_eq!(ended.code, Some(0), "{needed}: {}", ended.stderr);
+        assert!(said.contains("is not built: it needs ") && said.contains(needed), "{needed}: {said}");
+    }
+}

@@ -1,6 +1,7 @@
 //! The crates of a directory, as cargo itself describes them.
 
 use super::{OUTPUT, toolchain};
+use crate::config;
 use crate::confine::Untrusted;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -79,39 +80,44 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
     Ok(crates)
 }
 
-/// Says what cargo would run of a package that handlers may have written elsewhere than beside it: what its workspace
-/// names, and what it depends on by path, with all that this depends on.
+/// Says what cargo would run of a package that handlers may have written, wherever it lies: sources of its own that
+/// are not below `src`, what its workspace names and replaces, and what it depends on by path, with all that this
+/// depends on.
 fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<Option<String>> {
-    let root = described["workspace_root"].as_str().map(PathBuf::from);
-    let mut left: Vec<PathBuf> = root.iter().cloned().collect();
-    let local = |package: &Value| -> Vec<PathBuf> {
-        let dependencies = package["dependencies"].as_array().into_iter().flatten();
-        dependencies.filter_map(|one| one["path"].as_str().map(PathBuf::from)).collect()
-    };
-    left.extend(local(package));
+    if untrusted.is_empty() {
+        return Ok(None);
+    }
+    let path = |value: &Value| value.as_str().map(PathBuf::from);
+    let parent = |package: &Value| path(&package["manifest_path"])?.parent().map(Path::to_owned);
+    let root = path(&described["workspace_root"]);
+    let mut left: Vec<PathBuf> = root.iter().cloned().chain(parent(package)).collect();
+    left.extend(root.iter().flat_map(|root| config::cargo_replacements(root)));
     let mut seen = Vec::<PathBuf>::new();
     while let Some(dir) = left.pop() {
         if seen.contains(&dir) {
             continue;
         }
-        for name in RUN {
-            if let Some(writable) = untrusted.find(&dir.join(name))? {
-                return Ok(Some(format!("it needs {}, which lies in {writable}", dir.display())));
-            }
-        }
-        let manifest = dir.join("Cargo.toml");
-        let of_workspace = described["packages"].as_array().into_iter().flatten();
-        let mut known =
-            of_workspace.filter(|one| one["manifest_path"].as_str().map(Path::new) == Some(&manifest));
-        match known.next() {
-            Some(package) => left.extend(local(package)),
+        let here = |packages: &Value| -> Vec<Value> {
+            let packages = packages.as_array().into_iter().flatten();
+            packages.filter(|one| parent(one).as_ref() == Some(&dir)).cloned().collect()
+        };
+        let mut packages = here(&described["packages"]);
+        if packages.is_empty() && root.as_ref() != Some(&dir) {
             // What cargo cannot describe it does not build either.
-            None if root.as_ref() != Some(&dir) && !untrusted.is_empty() => {
-                let other = describe(&manifest).unwrap_or_default();
-                left.extend(other["packages"].as_array().into_iter().flatten().flat_map(local));
-            }
-            None => {}
+            packages = here(&describe(&dir.join("Cargo.toml")).unwrap_or_default()["packages"]);
         }
+        let within = |key, value| {
+            let lists = packages.iter().filter_map(move |package| package[key].as_array());
+            lists.flatten().filter_map(move |one| path(&one[value])).collect::<Vec<_>>()
+        };
+        let names = RUN.iter().map(|name| (dir.clone(), dir.join(name)));
+        let sources = within("targets", "src_path").into_iter().map(|source| (source.clone(), source));
+        for (needed, run) in names.chain(sources) {
+            if let Some(writable) = untrusted.find(&run)? {
+                return Ok(Some(format!("it needs {}, which lies in {writable}", needed.display())));
+            }
+        }
+        left.extend(within("dependencies", "path"));
         seen.push(dir);
     }
     Ok(None)

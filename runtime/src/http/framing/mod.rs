@@ -7,6 +7,7 @@
 //! arrives in pieces is put together.
 
 mod head;
+mod quoted;
 mod text;
 
 use std::mem;
@@ -15,6 +16,7 @@ use memchr::memchr;
 
 use super::error::Refusal;
 use head::{Behind, Head};
+pub(super) use quoted::Quoted;
 use text::{chunk_size, has_control, is_token, split};
 
 /// How large a head may be, in bytes.
@@ -66,6 +68,8 @@ pub(super) enum Passed {
     All,
     /// So many are; then a message has ended that may have ended HTTP as well.
     UpTo(usize),
+    /// Those before a byte in a query are that is to be encoded, and what follows is to be followed as it is encoded.
+    Quoted(Quoted),
 }
 
 /// Bytes that are not HTTP/1.1.
@@ -87,10 +91,10 @@ pub(super) enum Part {
 }
 
 /// What has become of bytes that were followed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Followed {
-    /// How many of them were let through.
-    pub good: usize,
+    /// What was let through.
+    pub passed: Vec<u8>,
     /// How many heads were whole.
     pub heads: u64,
     /// The code of what is wrong with the rest; none: nothing, or nothing is followed behind a request
@@ -108,23 +112,10 @@ const SHOWN: usize = 200;
 /// without one.
 pub fn follow(bytes: &[u8], piece: usize, bounds: Bounds) -> Followed {
     let mut framing = Framing::new(bounds);
-    let mut good = 0;
-    let mut refused = None;
-    for piece in bytes.chunks(piece.max(1)) {
-        match framing.push(piece) {
-            Ok(Passed::All) => good += piece.len(),
-            Ok(Passed::UpTo(up_to)) => {
-                good += up_to;
-                break;
-            }
-            Err(breach) => {
-                good += breach.good;
-                refused = Some(breach.refusal.code());
-                break;
-            }
-        }
-    }
-    Followed { good, heads: framing.heads, refused }
+    let mut passed = Vec::new();
+    let refusal = bytes.chunks(piece.max(1)).find_map(|piece| framing.pass(piece, &mut passed).err());
+    let refused = refusal.flatten().map(|refusal| refusal.code());
+    Followed { passed, heads: framing.heads, refused }
 }
 
 impl Framing {
@@ -144,6 +135,29 @@ impl Framing {
         self.heads
     }
 
+    /// Follows the next bytes and adds what is let through of them.
+    ///
+    /// # Errors
+    /// What is wrong with the rest; `None`: nothing is followed any more.
+    fn pass(&mut self, bytes: &[u8], passed: &mut Vec<u8>) -> Result<(), Option<Refusal>> {
+        match self.push(bytes) {
+            Ok(Passed::All) => passed.extend(bytes),
+            Ok(Passed::UpTo(good)) => {
+                passed.extend(&bytes[..good]);
+                return Err(None);
+            }
+            Ok(Passed::Quoted(Quoted { good, length, encoded })) => {
+                passed.extend(&bytes[..good]);
+                return self.pass(&[&encoded, &bytes[good + length..]].concat(), passed);
+            }
+            Err(Breach { good, refusal, .. }) => {
+                passed.extend(&bytes[..good]);
+                return Err(Some(refusal));
+            }
+        }
+        Ok(())
+    }
+
     /// Follows the next bytes.
     ///
     /// # Errors
@@ -154,6 +168,12 @@ impl Framing {
         let mut begun = 0;
         while next < bytes.len() {
             let (rest, of) = (&bytes[next..], self.part());
+            if self.at == At::Start
+                && let Some(quoted) = quoted::find(&self.line, rest)
+            {
+                self.line.extend_from_slice(&rest[..quoted.good]);
+                return Ok(Passed::Quoted(Quoted { good: next + quoted.good, ..quoted }));
+            }
             let taken = match self.at {
                 At::Body(_) | At::Chunk(_) => Ok(self.skip(rest)),
                 At::Start | At::Fields | At::Size | At::ChunkEnd | At::Trailers => self.take_line(rest),

@@ -111,7 +111,7 @@ impl Worker {
                     length += read as u64;
                     ensure!(
                         length <= LARGEST_CODE,
-                        "its code is larger than {LARGEST_CODE} bytes (512 MiB): make the module smaller"
+                        "its code is larger than {LARGEST_CODE} bytes (512 MiB), which no key raises: split the module"
                     );
                     code.write_all(&buffer[..read]).context("hold the code in memory")?;
                 }

@@ -1,0 +1,98 @@
+//! Quotes in a query, as curl and scripts send them: no URI may hold them (RFC 3986 §3.4), everybody takes them, and
+//! hyper does not. They are percent-encoded as browsers do it (<https://url.spec.whatwg.org/#query-state>).
+
+use memchr::{memchr, memchr3};
+
+/// What follows in a request line from the first byte on that is to be encoded.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::http) struct Quoted {
+    /// How many bytes before it are as they should be.
+    pub(in crate::http) good: usize,
+    /// How many bytes it takes the place of.
+    pub(in crate::http) length: usize,
+    pub(in crate::http) encoded: Vec<u8>,
+}
+
+/// Looks for bytes to encode in the query of a request line that goes on, or begins, with `bytes`; `begun` is what
+/// came of it before.
+pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<Quoted> {
+    let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
+    // Nearly every line.
+    memchr3(b'"', b'<', b'>', line)?;
+    let mut place = Place::default();
+    begun.iter().for_each(|byte| place.pass(*byte));
+    let good = line.iter().position(|byte| {
+        place.pass(*byte);
+        place.is_encoded(*byte)
+    })?;
+    let mut encoded = Vec::with_capacity(line.len() + 16);
+    for &byte in &line[good..] {
+        place.pass(byte);
+        match byte {
+            b'"' if place.is_encoded(byte) => encoded.extend(b"%22"),
+            b'<' if place.is_encoded(byte) => encoded.extend(b"%3C"),
+            b'>' if place.is_encoded(byte) => encoded.extend(b"%3E"),
+            byte => encoded.push(byte),
+        }
+    }
+    Some(Quoted { good, length: line.len() - good, encoded })
+}
+
+/// Where in a request line a byte stands.
+#[derive(Default)]
+struct Place {
+    spaces: usize,
+    is_query: bool,
+    is_fragment: bool,
+}
+
+impl Place {
+    fn pass(&mut self, byte: u8) {
+        match byte {
+            b' ' => self.spaces += 1,
+            b'?' => self.is_query |= self.spaces == 1,
+            b'#' => self.is_fragment |= self.spaces == 1,
+            _ => {}
+        }
+    }
+
+    fn is_encoded(&self, byte: u8) -> bool {
+        self.spaces == 1 && self.is_query && !self.is_fragment && matches!(byte, b'"' | b'<' | b'>')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends a line in these pieces.
+    fn sent(pieces: [&str; 2]) -> String {
+        let mut sent = Vec::new();
+        for piece in pieces.map(str::as_bytes) {
+            match find(&sent, piece) {
+                None => sent.extend(piece),
+                Some(Quoted { good, length, encoded }) => {
+                    sent.extend([&piece[..good], &encoded, &piece[good + length..]].concat());
+                }
+            }
+        }
+        String::from_utf8(sent).unwrap()
+    }
+
+    #[test]
+    fn quotes_in_a_query_are_encoded_and_nothing_else() {
+        for (line, encoded) in [
+            ("GET /?q=\"a\" HTTP/1.1\r\n", "GET /?q=%22a%22 HTTP/1.1\r\n"),
+            ("GET /?<b>=? HTTP/1.1\r\n", "GET /?%3Cb%3E=? HTTP/1.1\r\n"),
+            ("GET http://a/b?\" HTTP/1.1\r\n", "GET http://a/b?%22 HTTP/1.1\r\n"),
+            ("GET /\"?a#\" HTTP/1.1\r\n", "GET /\"?a#\" HTTP/1.1\r\n"),
+            ("GET?\" /<> a?\"\r\n", "GET?\" /<> a?\"\r\n"),
+        ] {
+            for cut in 0..line.len() {
+                assert_eq!(sent([&line[..cut], &line[cut..]]), encoded, "cut at {cut}");
+            }
+        }
+        let head = "GET /? HTTP/1.1\r\nA: ?\"<\"\r\n";
+        assert_eq!(sent([head, ""]), head);
+    }
+}
