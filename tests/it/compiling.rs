@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Ended, Setup, finish, portcullis};
+use crate::harness::{Ended, Setup, bomb, finish, portcullis};
 use crate::swap::{swap, version};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,4 +122,65 @@ fn a_swap_may_be_as_large_as_a_module_may_and_the_refusal_of_a_larger_one_names_
     let refused = swap(&daemon, "one", "", &padded("large\n", 2));
     assert_eq!((refused.status(), daemon.get("/").text()), (400, "small\n"));
     assert!(refused.text().contains("more than 1048576 bytes: raise compile.module"), "{}", refused.text());
+}
+
+/// Lists the children of a process.
+fn children(process: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap().map(|task| task.unwrap().path());
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|one| one.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
+}
+
+#[test]
+fn a_cold_start_says_which_module_of_how_many_it_compiles_and_a_warm_one_has_none_to_compile() {
+    let home = tempfile::tempdir().unwrap();
+    let setup = |config: &str| {
+        let setup = Setup::one("", &version("one\n")).handler("two", "", &version("two\n")).add(config);
+        // The same module as the first: it is compiled once.
+        let setup = setup.handler("three", "", &version("one\n"));
+        setup.env("XDG_CACHE_HOME", home.path()).env("XDG_STATE_HOME", home.path())
+    };
+
+    let cold = setup("").start();
+    let warm = setup("").start();
+
+    let lines = |daemon: &crate::harness::Daemon| {
+        let text = daemon.log.text();
+        text.lines().filter(|line| line.contains("compiling ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = lines(&cold);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("compiling 1 of 2: ") && told[1].contains("compiling 2 of 2: "), "{told:?}");
+    assert_eq!(lines(&warm), Vec::<String>::new());
+}
+
+#[test]
+fn modules_of_a_start_are_compiled_on_every_core_and_one_core_is_left_to_requests_afterwards() {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    // Enough for a while, and little enough for two of them on a small host.
+    let bounds = "cache = \"none\"\nadmin = \"unix://admin.sock\"\ncompile.memory = \"1GiB\"\n";
+    let other = [bomb(), b"\0\x02\x01x".to_vec()].concat();
+    let setup = Setup::one("", &bomb()).handler("two", "", &other).prepend(bounds);
+    let starting = setup.spawn();
+
+    crate::harness::until("as many compilers as cores", || {
+        (children(starting.pid()).len() == cores.min(2)).then_some(())
+    });
+    drop(starting);
+
+    let setup = Setup::one("", &version("one\n")).prepend(bounds).handler("two", "", &version("two\n"));
+    let serving = setup.start();
+    fs::write(serving.path("one.wasm"), bomb()).unwrap();
+    fs::write(serving.path("two.wasm"), other).unwrap();
+    serving.signal(Signal::HUP);
+    let told = crate::harness::until("status tells what is compiled", || {
+        let mut status = portcullis();
+        status.args(["status", "--socket"]).arg(serving.path("admin.sock"));
+        let told = String::from_utf8(finish(&mut status, b"", PATIENCE).stdout).unwrap();
+        told.lines().any(|line| line.starts_with("loading ")).then_some(told)
+    });
+    assert!(told.contains("compiling 1 of 2: "), "{told}");
+    assert!(children(serving.pid()).len() <= cores.saturating_sub(1).clamp(1, 2));
 }

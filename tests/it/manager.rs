@@ -120,8 +120,10 @@ fn the_service_manager_is_told_of_every_step_and_that_it_is_alive() {
     let path = setup.path("manager.sock");
     let manager = UnixDatagram::bind(&path).unwrap();
     let socket = format!("NOTIFY_SOCKET={}", path.display());
-    let mut daemon = setup.under(&["env", &socket, "WATCHDOG_USEC=200000"]).spawn();
+    let setup = setup.prepend("cache = \"none\"\n").under(&["env", &socket, "WATCHDOG_USEC=200000"]);
+    let mut daemon = setup.spawn();
 
+    told(&manager, "STATUS=compiling 1 of 1: one\nEXTEND_TIMEOUT_USEC=600000000\n");
     told(&manager, "READY=1\nSTATUS=open: generation 1, 1 handler\n");
     let start = Instant::now();
     told(&manager, "WATCHDOG=1\n");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::jobs::{Compiled, Progress};
+use crate::jobs::{Progress, Step, StepTurn};
 
 /// Makes what `reload` tells of its progress. Draws nothing unless stderr is a terminal, nor if
 /// everything is ready before anybody could read it.
@@ -17,12 +17,14 @@ pub(super) fn bar() -> Progress {
     let style = ProgressStyle::with_template("compiling {bar:30} {pos}/{len} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.enable_steady_tick(Duration::from_millis(200));
-    Box::new(move |Compiled { name, done, total }| {
-        bar.set_length(total as u64);
-        bar.set_message(name.to_string());
-        bar.set_position(done as u64);
-        if done == total {
-            bar.finish_and_clear();
+    Box::new(move |step| match step {
+        Step::Compiling(StepTurn { name, .. }) => bar.set_message(name.to_string()),
+        Step::Ready(StepTurn { number, total, .. }) => {
+            bar.set_length(total as u64);
+            bar.set_position(number as u64);
+            if number == total {
+                bar.finish_and_clear();
+            }
         }
     })
 }

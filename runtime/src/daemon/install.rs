@@ -17,8 +17,8 @@ use crate::engine::Engine;
 use crate::job::{Name, Stop, Tenure};
 use crate::jobs::{
     AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Swap, TellLogs, TellStatus,
-    Upgrade, Version, WatchCanary,
+    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs,
+    TellStatus, Upgrade, Version, WatchCanary,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -80,7 +80,14 @@ pub(super) fn install(
         started,
         memory: memory.to_string(),
     };
-    let loader = Loader::new(sandbox, options.progress)
+    let (shown, told) = (options.progress, standing.clone());
+    let progress = move |step: Step<'_>| {
+        if let Step::Compiling(turn) = step {
+            told.compiles(turn);
+        }
+        shown(step);
+    };
+    let loader = Loader::new(sandbox, Box::new(progress))
         .recording(store)
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;

@@ -78,7 +78,9 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let loaded = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        let loaded = loading.await;
+        self.standing.has_loaded();
+        let loaded = loaded.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&loaded.next).await?;
         Ok(self.publish(turn, loaded).to_string())
     }

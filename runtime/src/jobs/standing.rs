@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::follower::Follower;
+use super::load::StepTurn;
 use crate::config::Config;
 use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
@@ -37,6 +38,8 @@ pub struct Standing {
     follower: OnceLock<Follower>,
     /// What the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
+    /// What is compiled now, in words.
+    compiling: Mutex<Option<String>>,
 }
 
 /// Says how many file descriptors jobs may hold beside so many connections, once the second configuration is in force
@@ -63,6 +66,7 @@ impl Standing {
             adopted,
             follower: OnceLock::new(),
             kept: Mutex::default(),
+            compiling: Mutex::default(),
         }
     }
 
@@ -120,6 +124,25 @@ impl Standing {
             }
             Err(error) => warn!("sockets are not kept over a restart: {error:#}"),
         }
+    }
+
+    /// Says that a module is compiled from now on: in the log, to the service manager, which gives it the
+    /// time that it may take, and to those who ask.
+    pub fn compiles(&self, StepTurn { name, number, total }: StepTurn<'_>) {
+        let told = format!("compiling {number} of {total}: {name}");
+        info!("{told}");
+        systemd::compiling(&told, self.config.load().compile.wall());
+        *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+    }
+
+    /// Says that a load has ended.
+    pub(super) fn has_loaded(&self) {
+        *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Says what is compiled now.
+    pub(super) fn compiling(&self) -> Option<String> {
+        self.compiling.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Says in a line where the daemon stands.

@@ -42,7 +42,7 @@ impl Handler for TellStatus {
             let tls = self.standing.tls();
             let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
             let Budgets { memory, descriptors, .. } = engine.budgets();
-            let facts = json!({
+            let mut facts = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "pid": std::process::id(),
                 "uptime_ms": millis(self.started.elapsed()),
@@ -66,6 +66,9 @@ impl Handler for TellStatus {
                 },
                 "sandbox": self.allocation,
             });
+            if let Some(compiling) = self.standing.compiling() {
+                facts["loading"] = compiling.into();
+            }
             tell(&job, Ok(facts.to_string())).await
         })
     }

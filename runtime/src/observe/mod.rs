@@ -14,4 +14,4 @@ pub mod writes;
 
 pub use counted::{Counted, counted};
 pub use plain::{brief, plain};
-pub use resident::{machine, resident};
+pub use resident::{available, machine, resident};

@@ -10,6 +10,11 @@ pub fn machine() -> Option<u64> {
     read("/proc/meminfo", "MemTotal:")
 }
 
+/// Says how many bytes of memory this machine has for what is started now.
+pub fn available() -> Option<u64> {
+    read("/proc/meminfo", "MemAvailable:")
+}
+
 /// Reads a line of proc_pid_status(5) or proc_meminfo(5), which are in units of 1024 bytes.
 fn read(file: &str, name: &str) -> Option<u64> {
     let text = std::fs::read_to_string(file).ok()?;

@@ -38,6 +38,12 @@ pub fn status(status: &str) {
     tell(&[&format!("STATUS={status}")]);
 }
 
+/// Says what is compiled, and how long that may take.
+pub fn compiling(status: &str, time: Duration) {
+    // sd_notify(3): a start may take this long from now on, whatever TimeoutStartSec= says.
+    tell(&[&format!("STATUS={status}"), &format!("EXTEND_TIMEOUT_USEC={}", time.as_micros())]);
+}
+
 /// Says that the daemon is alive; the service manager restarts it when this fails to come.
 pub fn alive() {
     tell(&["WATCHDOG=1"]);

@@ -60,6 +60,12 @@ impl Engines {
         };
         made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
     }
+
+    /// Lists what the code of those depends on that were made.
+    pub(super) fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
+        let made = [&self.pooled, &self.on_demand].into_iter().filter_map(OnceLock::get);
+        made.flatten().map(|concurrent| &concurrent.fingerprint)
+    }
 }
 
 impl Concurrent {

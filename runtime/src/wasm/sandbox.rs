@@ -164,15 +164,33 @@ impl Sandbox {
     }
 
     /// Compiles a module, unless its code is kept, and links it to WASI. Takes seconds for a large
-    /// module; blocks.
+    /// module; blocks. `begin` is called where compiling begins.
     ///
     /// # Errors
     /// Those of [`Sandbox::look`], before anything is compiled; or compiling it takes too much.
-    pub fn compile(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Code> {
-        self.try_compile(source, limits).map_err(trap::ours)
+    pub fn compile(
+        &self,
+        source: &Source,
+        limits: &CompileLimits,
+        begin: impl FnOnce(),
+    ) -> anyhow::Result<Code> {
+        self.try_compile(source, limits, begin).map_err(trap::ours)
     }
 
-    fn try_compile(&self, source: &Source, limits: &CompileLimits) -> Result<Code> {
+    /// Reports whether the code of a module is kept, as far as can be told without reading it.
+    pub fn keeps(&self, source: &Source) -> bool {
+        let Some(cache) = &self.compilation.cache else { return false };
+        let concurrent = self.engines.fingerprints();
+        let fingerprints = std::iter::once(&self.fingerprint).chain(concurrent);
+        fingerprints.into_iter().any(|print| cache.has(&Identity::new(&source.digest, print)))
+    }
+
+    /// Leaves a core to the requests from now on, which are served, while modules are compiled.
+    pub fn serve(&self) {
+        self.compilation.compiler.serve();
+    }
+
+    fn try_compile(&self, source: &Source, limits: &CompileLimits, begin: impl FnOnce()) -> Result<Code> {
         let way = self.way(&source.bytes, limits)?;
         let Compilation { compiler, cache, .. } = &self.compilation;
         let (fingerprint, target) = match &way {
@@ -180,7 +198,7 @@ impl Sandbox {
             Way::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
         };
         let Some(cache) = cache else {
-            return self.link(&way, &compiler.compile(target, &source.bytes, limits)?);
+            return self.link(&way, &compiler.compile(target, &source.bytes, limits, begin)?);
         };
         let identity = Identity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
@@ -191,7 +209,7 @@ impl Sandbox {
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
-        let artifact = compiler.compile(target, &source.bytes, limits)?;
+        let artifact = compiler.compile(target, &source.bytes, limits, begin)?;
         let code = self.link(&way, &artifact)?;
         cache.put(&identity, &artifact);
         Ok(code)

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 
 use super::handler::show;
+use super::progress::Count;
 use crate::given::{self, Given, Refusal};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
@@ -18,13 +19,15 @@ type Outcome = std::result::Result<Code, String>;
 pub(super) struct Codes {
     /// What compiling one of them may take.
     pub(super) limits: CompileLimits,
+    /// Those that are compiled.
+    pub(super) count: Count,
     places: Mutex<HashMap<Digest, Arc<OnceLock<Outcome>>>>,
 }
 
 impl Codes {
     /// Starts a load without any code.
     pub(super) fn new(limits: CompileLimits) -> Codes {
-        Codes { limits, places: Mutex::default() }
+        Codes { limits, count: Count::default(), places: Mutex::default() }
     }
 
     /// Returns the code of a module, which the first who asks compiles. Blocks the others meanwhile.

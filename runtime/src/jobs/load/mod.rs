@@ -1,5 +1,6 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 
+mod builtin;
 mod code;
 mod examined;
 mod handler;
@@ -25,38 +26,14 @@ use crate::net::Tls;
 use crate::record::Store;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted, NO_PROGRAM, Sandbox, Source};
+pub use builtin::BUILTIN;
 use code::{Codes, read};
 use examined::Examined;
 use handler::{Ground, Sources, for_programs, make, show, suits, version};
 use known::Known;
 use parallel::each;
 use prepared::{Prepared, variables};
-pub use progress::{Compiled, Progress};
-
-/// The names that no handler may have, sorted: those of the built-in jobs.
-pub const BUILTIN: [&str; 21] = [
-    "acceptconnections",
-    "canary",
-    "commands",
-    "explain",
-    "handlers",
-    "jobs",
-    "kill",
-    "logs",
-    "plan",
-    "reload",
-    "rollback",
-    "routes",
-    "runschedules",
-    "serveadmin",
-    "serveapi",
-    "serveobserve",
-    "shutdown",
-    "status",
-    "swap",
-    "upgrade",
-    "version",
-];
+pub use progress::{Progress, Step, Turn as StepTurn};
 
 /// Loads catalogs, one after the other; what has not changed is not compiled again.
 pub struct Loader {
@@ -175,6 +152,7 @@ impl Loader {
 
     /// Goes on from a catalog, which is published now: what it was configured with is in force.
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
+        self.sandbox.serve();
         // Code that no handler uses any more goes with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog
@@ -292,7 +270,7 @@ impl Loader {
         let (source, limits) = (Source::new(bytes), self.limits());
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
-        let code = self.code(&source, &Codes::new(limits));
+        let code = self.code(name, &source, &Codes::new(limits));
         let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
         Ok(Uploaded { digest: *source.digest(), code })
     }
@@ -347,13 +325,19 @@ impl Loader {
         codes: &Codes,
         base: &Catalog,
     ) -> Vec<Result<Made>> {
+        let mut missing: Vec<&Digest> = Vec::new();
+        missing.extend(handlers.iter().filter(|(_, one)| !one.is_compiled).map(|(_, one)| &one.digest));
+        missing.sort_unstable();
+        missing.dedup();
+        codes.count.expect(missing.len());
         let done = Mutex::new(0);
         each(handlers, |(handler, prepared)| {
             let made = self.load(handler, prepared.clone(), codes, base);
             // Held while it is told, so that the last one to be told of is the last one.
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
-            (self.progress)(Compiled { name: &handler.name, done: *done, total: handlers.len() });
+            let turn = StepTurn { name: &handler.name, number: *done, total: handlers.len() };
+            (self.progress)(Step::Ready(turn));
             made
         })
     }
@@ -361,16 +345,20 @@ impl Loader {
     fn load(
         &self,
         config: &HandlerConfig,
-        Prepared { env, mounted, .. }: Prepared,
+        Prepared { digest, env, mounted, .. }: Prepared,
         codes: &Codes,
         base: &Catalog,
     ) -> Result<Made> {
-        let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
-        let source = Source::new(bytes);
-        let digest = *source.digest();
         // Of an unchanged handler too: the next load looks for its code here.
-        let code =
-            self.code(&source, codes).map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
+        let (digest, code) = match self.compiled(&digest) {
+            Some(code) => (digest, codes.of(digest, || Ok(code))),
+            None => {
+                let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
+                let source = Source::new(bytes);
+                (*source.digest(), self.code(&config.name, &source, codes))
+            }
+        };
+        let code = code.map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
         let sources = Sources { digest, env, mounted: mounted.clone() };
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
@@ -379,13 +367,20 @@ impl Loader {
         Ok(Made { entry, mounted, digest })
     }
 
+    /// Finds the code of a module that is in use.
+    fn compiled(&self, digest: &Digest) -> Option<Code> {
+        self.last().code.get(digest).cloned()
+    }
+
     /// Finds the code of a module, or compiles it.
-    fn code(&self, source: &Source, codes: &Codes) -> Result<Code, String> {
+    fn code(&self, name: &Name, source: &Source, codes: &Codes) -> Result<Code, String> {
         let digest = *source.digest();
-        let known = || self.last().code.get(&digest).cloned();
-        codes.of(digest, || match known() {
+        codes.of(digest, || match self.compiled(&digest) {
             Some(code) => Ok(code),
-            None => self.sandbox.compile(source, &codes.limits).map_err(|error| format!("{error:#}")),
+            None => {
+                let begin = || (self.progress)(Step::Compiling(codes.count.begin(name)));
+                self.sandbox.compile(source, &codes.limits, begin).map_err(|error| format!("{error:#}"))
+            }
         })
     }
 }

@@ -13,13 +13,16 @@ use crate::given::Given;
 use crate::job::{Env, Kind};
 use crate::jobs::credential;
 use crate::wasm::compile::CompileLimits;
-use crate::wasm::{Mounted, Source};
+use crate::wasm::{Digest, Mounted, Source};
 
-/// What a handler is made of besides its module.
+/// What a handler is made of besides the code of its module.
 #[derive(Clone)]
 pub(super) struct Prepared {
     /// What its module is.
     pub(super) kind: Kind,
+    pub(super) digest: Digest,
+    /// Whether somebody has its code already.
+    pub(super) is_compiled: bool,
     /// Its variables, secrets among them.
     pub(super) env: Env,
     pub(super) mounted: Arc<Mounted>,
@@ -42,10 +45,14 @@ impl Loader {
             "this is the name of a built-in job: choose another"
         );
         let Given { bytes, .. } = read(&config.module, limits.module)?;
-        let kind = self.sandbox.look(&Source::new(bytes), limits);
+        let source = Source::new(bytes);
+        let kind = self.sandbox.look(&source, limits);
         let kind = kind.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
         suits(config, kind)?;
-        Ok(Prepared { kind, env: variables(config)?, mounted: mounted(config, untrusted)? })
+        let digest = *source.digest();
+        let is_compiled = self.compiled(&digest).is_some() || self.sandbox.keeps(&source);
+        let (env, mounted) = (variables(config)?, mounted(config, untrusted)?);
+        Ok(Prepared { kind, digest, is_compiled, env, mounted })
     }
 }
 

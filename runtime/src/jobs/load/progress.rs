@@ -1,16 +1,49 @@
 //! What a load tells of its progress.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::job::Name;
 
-/// Is told of every module that is ready, from whatever thread loads it.
-pub type Progress = Box<dyn Fn(Compiled<'_>) + Send + Sync>;
+/// Is told of every step, from whatever thread takes it.
+pub type Progress = Box<dyn Fn(Step<'_>) + Send + Sync>;
 
-/// One module of several is ready.
-pub struct Compiled<'a> {
-    /// Whose module it is.
+/// A step of a load.
+#[derive(Clone, Copy)]
+pub enum Step<'a> {
+    /// A module is compiled from now on: nobody has its code.
+    Compiling(Turn<'a>),
+    /// A handler is ready.
+    Ready(Turn<'a>),
+}
+
+/// One of several.
+#[derive(Clone, Copy)]
+pub struct Turn<'a> {
+    /// The handler, or the one whose module it is.
     pub name: &'a Name,
-    /// How many are ready.
-    pub done: usize,
+    /// Its number, from 1 on.
+    pub number: usize,
     /// How many there are.
     pub total: usize,
+}
+
+/// Counts the modules that are compiled.
+#[derive(Default)]
+pub(super) struct Count {
+    total: AtomicUsize,
+    begun: AtomicUsize,
+}
+
+impl Count {
+    /// Says how many there will be, as far as is known.
+    pub(super) fn expect(&self, total: usize) {
+        self.total.store(total, Ordering::Relaxed);
+    }
+
+    /// Counts one that begins.
+    pub(super) fn begin<'a>(&self, name: &'a Name) -> Turn<'a> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        // Code that was kept and is not to be trusted is compiled as well.
+        Turn { name, number, total: self.total.load(Ordering::Relaxed).max(number) }
+    }
 }

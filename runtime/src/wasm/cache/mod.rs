@@ -22,7 +22,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat, renameat, unlinkat,
+    AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -75,6 +75,11 @@ impl Cache {
                 None
             }
         }
+    }
+
+    /// Reports whether there is an entry, whatever is in it.
+    pub(super) fn has(&self, identity: &Identity) -> bool {
+        statat(&self.dir, identity.name(&self.key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Keeps code, if it can be kept; if not, that is logged.

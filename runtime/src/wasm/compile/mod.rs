@@ -57,16 +57,28 @@ impl Compiler {
     pub fn child() -> Compiler {
         // Not the path that the program had when it started: another version may lie there by now,
         // whose code this engine refuses. The kernel's link keeps to what is running.
-        Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::of_host() }
+        Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::new() }
+    }
+
+    /// Leaves a core to the requests from now on, which are served.
+    pub(super) fn serve(&self) {
+        self.slots.serve();
     }
 
     /// Compiles a module for a target, which [`look`] has passed. Blocks for as long as that takes, which is
-    /// bounded.
+    /// bounded. `begin` is called once it is its turn.
     ///
     /// # Errors
     /// The module is not valid; the child came to a limit, and which.
-    pub(super) fn compile(&self, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Artifact> {
-        let _slot = self.slots.take();
+    pub(super) fn compile(
+        &self,
+        target: Target,
+        wasm: &[u8],
+        limits: &CompileLimits,
+        begin: impl FnOnce(),
+    ) -> Result<Artifact> {
+        let _slot = self.slots.take(limits.memory);
+        begin();
         let code = child::compile(&self.program, target, wasm, limits)?;
         // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
         // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).

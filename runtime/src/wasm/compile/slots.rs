@@ -1,60 +1,81 @@
 //! A bound on how many children compile at once.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::observe::{available, cgroup};
 
 /// Places that are taken and given back; who finds none waits.
 pub(super) struct Slots {
-    free: Mutex<usize>,
+    taken: Mutex<usize>,
     given_back: Condvar,
+    /// Whether requests are served beside the children.
+    serving: AtomicBool,
 }
 
 /// A place. Dropping it gives it back.
 pub(super) struct Slot<'a>(&'a Slots);
 
 impl Slots {
-    /// Makes as many places as leave a core to the requests, but no more than two: each may come to
-    /// use 2 GiB.
-    pub(super) fn of_host() -> Slots {
+    pub(super) fn new() -> Slots {
+        Slots { taken: Mutex::default(), given_back: Condvar::new(), serving: AtomicBool::new(false) }
+    }
+
+    /// Leaves a core to the requests from now on.
+    pub(super) fn serve(&self) {
+        self.serving.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for a place beside others, each of which may come to use so many bytes: not for ever, since a
+    /// child has a deadline.
+    pub(super) fn take(&self, memory: u64) -> Slot<'_> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Slots::new(cores.saturating_sub(1).clamp(1, 2))
+        let machine = available();
+        let group = cgroup::memory().map(|bound| bound.most);
+        let there = machine.into_iter().chain(group).min();
+        self.take_of(most(cores, self.serving.load(Ordering::Relaxed), there, memory))
     }
 
-    fn new(count: usize) -> Slots {
-        Slots { free: Mutex::new(count), given_back: Condvar::new() }
-    }
-
-    /// Waits for a place: not for ever, since a child has a deadline.
-    pub(super) fn take(&self) -> Slot<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free =
-            self.given_back.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
+    fn take_of(&self, most: usize) -> Slot<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken =
+            self.given_back.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
+        *taken += 1;
         Slot(self)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.given_back.notify_one();
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        // Those who wait may not all want the same.
+        self.0.given_back.notify_all();
     }
+}
+
+/// Says how many children there may be: one for each core, up to four; where requests are served, one core
+/// less and no more than two; and no more than there is memory for, `there` at the moment.
+fn most(cores: usize, serving: bool, there: Option<u64>, memory: u64) -> usize {
+    let by_cores = if serving { cores.saturating_sub(1).min(2) } else { cores.min(4) };
+    let by_memory = there.map(|there| usize::try_from(there / memory.max(1)).unwrap_or(usize::MAX));
+    by_cores.min(by_memory.unwrap_or(usize::MAX)).max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn no_more_than_there_are_places_hold_one() {
-        let slots = Slots::new(2);
+        let slots = Slots::new();
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
 
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let _slot = slots.take();
+                    let _slot = slots.take_of(2);
                     most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
@@ -63,5 +84,18 @@ mod tests {
         });
 
         assert!(most.into_inner() <= 2);
+    }
+
+    #[test]
+    fn a_start_uses_every_core_that_there_is_memory_for_and_leaves_one_to_requests() {
+        const CHILD: u64 = 2 << 30;
+        let there = |gibibytes: u64| Some(gibibytes << 30);
+
+        assert_eq!(most(2, false, there(16), CHILD), 2);
+        assert_eq!(most(2, true, there(16), CHILD), 1);
+        assert_eq!(most(64, false, None, CHILD), 4);
+        assert_eq!(most(64, true, None, CHILD), 2);
+        assert_eq!((most(4, false, there(5), CHILD), most(4, false, there(1), CHILD)), (2, 1));
+        assert_eq!(most(1, true, there(16), CHILD), 1);
     }
 }
