@@ -1,7 +1,7 @@
 //! Core modules: `wasm32-wasip1` commands that export `_start`.
 
 use wasmtime::error::Context as _;
-use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail, ensure};
+use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
@@ -12,7 +12,7 @@ use super::meter::Meter;
 use super::module::{self, Wasi};
 use super::preview1::{self, Last, MODULE as WASI};
 use super::stdio::{Descriptor, Gone, Over, Stdout};
-use super::{environ, links, opening, trap};
+use super::{elsewhere, environ, links, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
 /// What one job's instance owns.
@@ -139,14 +139,13 @@ impl CoreCode {
 /// What the daemon does not have: everything from elsewhere than the modules we have, or the first that those lack.
 pub(super) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
     let ours = |module: &str| [WASI, calls::MODULE].contains(&module);
-    let foreign = imports.iter().filter(|(module, _)| !ours(module));
-    let foreign: Vec<String> = foreign.map(|(module, name)| format!("{module}::{name}")).collect();
-    ensure!(
-        foreign.is_empty(),
-        "{ABSENT}: {}; a core module gets `{WASI}` and `{}` only",
-        foreign.join(", "),
-        calls::MODULE
-    );
+    let pairs = imports.iter().map(|(module, name)| (module.as_str(), name.as_str()));
+    let foreign: Vec<_> = pairs.filter(|(module, _)| !ours(module)).collect();
+    if !foreign.is_empty() {
+        let (names, advice) = (elsewhere::named(&foreign), elsewhere::advice(&foreign));
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        bail!("{ABSENT}: {names}; a core module gets `{WASI}` and `{}` only{advice}", calls::MODULE);
+    }
     let state =
         State::new(module::bare(), Env::new(), module::unmetered(&Limits::default()), None, usize::MAX);
     let mut store = Store::new(linker.engine(), state);

@@ -11,6 +11,7 @@ mod component;
 mod concurrent;
 mod core;
 mod directory;
+mod elsewhere;
 mod environ;
 mod files;
 mod flavour;

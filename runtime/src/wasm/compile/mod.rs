@@ -1,6 +1,7 @@
 //! From a module to machine code: in a child of ourselves that may fail alone.
 
 mod child;
+mod features;
 mod limits;
 mod reason;
 mod scan;
@@ -87,9 +88,13 @@ impl Compiler {
 }
 
 /// Compiles a module in this process.
+///
+/// # Errors
+/// It is not valid, or needs what the engines do not have.
 pub(super) fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
-    match Layer::of(wasm)? {
+    let compiled = match Layer::of(wasm)? {
         Layer::Core => engine.precompile_module(wasm).context("not a valid module"),
         Layer::Component => engine.precompile_component(wasm).context("not a valid component"),
-    }
+    };
+    compiled.map_err(|error| features::lacking(wasm).map_or(error, wasmtime::Error::msg))
 }

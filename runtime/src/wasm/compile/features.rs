@@ -1,0 +1,168 @@
+//! What a module needs of WebAssembly that the engines do not have, in the words of who writes programs.
+
+use wasmparser::{Validator, WasmFeatures};
+
+/// A feature that is off, and what to do about a module that needs it.
+struct Absent {
+    feature: WasmFeatures,
+    what: &'static str,
+    advice: &'static str,
+}
+
+const EXCEPTIONS: &str = "compile C and C++ with -fno-exceptions; where setjmp and longjmp are needed, as in Lua, PHP and \
+    libpng, take a build that does without exceptions by Asyncify (`wasm-opt --asyncify`)";
+
+const THREADS: &str = "build for wasm32-wasip1 or wasm32-wasip2 and not for a target of threads, without -pthread and \
+    --shared-memory; jobs run beside one another, each in one thread";
+
+/// The parts of the component model that are not finished.
+const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
+    .union(WasmFeatures::CM_NESTED_NAMES)
+    .union(WasmFeatures::CM_ASYNC_STACKFUL)
+    .union(WasmFeatures::CM_MORE_ASYNC_BUILTINS)
+    .union(WasmFeatures::CM_THREADING)
+    .union(WasmFeatures::CM_ERROR_CONTEXT)
+    .union(WasmFeatures::CM_GC)
+    .union(WasmFeatures::CM_MAP)
+    .union(WasmFeatures::CM64)
+    .union(WasmFeatures::CM_FIXED_LENGTH_LISTS)
+    .union(WasmFeatures::CM_IMPLEMENTS)
+    .union(WasmFeatures::CM_CANON_NAMES);
+
+/// Those that are off. A module that needs several is told of the first: exceptions have references that are
+/// collected.
+const ABSENT: [Absent; 10] = [
+    Absent {
+        feature: WasmFeatures::LEGACY_EXCEPTIONS,
+        what: "exceptions (in the encoding of before 2025: try, catch)",
+        advice: EXCEPTIONS,
+    },
+    Absent { feature: WasmFeatures::EXCEPTIONS, what: "exceptions (try_table, throw)", advice: EXCEPTIONS },
+    Absent {
+        feature: WasmFeatures::THREADS,
+        what: "threads (shared memory, atomic operations)",
+        advice: THREADS,
+    },
+    Absent {
+        feature: WasmFeatures::SHARED_EVERYTHING_THREADS,
+        what: "threads (shared functions, tables and globals)",
+        advice: THREADS,
+    },
+    Absent {
+        feature: WasmFeatures::STACK_SWITCHING,
+        what: "stack switching (cont, resume, suspend)",
+        advice: "have the compiler make state machines of coroutines, as Go and Asyncify do",
+    },
+    Absent {
+        feature: WasmFeatures::GC_TYPES,
+        what: "garbage collection by WebAssembly (struct, array, externref)",
+        advice: "compilers to it, as those of Kotlin, Dart, Java and Scheme are, cannot be used; those that bring a collector \
+            of their own can, as Go's and AssemblyScript's do",
+    },
+    Absent {
+        feature: WasmFeatures::CUSTOM_PAGE_SIZES,
+        what: "memory in pages of another size than 64 KiB",
+        advice: "leave out --page-size",
+    },
+    Absent {
+        feature: WasmFeatures::WIDE_ARITHMETIC,
+        what: "arithmetic of 128 bits (i64.add128, i64.mul_wide_u)",
+        advice: "leave out -mwide-arithmetic, or -C target-feature=+wide-arithmetic",
+    },
+    Absent {
+        feature: WasmFeatures::MEMORY_CONTROL
+            .union(WasmFeatures::CUSTOM_DESCRIPTORS)
+            .union(WasmFeatures::COMPACT_IMPORTS),
+        what: "a proposal to WebAssembly that is not finished",
+        advice: "compile it without experimental features",
+    },
+    Absent {
+        feature: UNFINISHED,
+        what: "a part of the component model that is not finished",
+        advice: "build it for WASI 0.2 (wasm32-wasip2) with a released toolchain",
+    },
+];
+
+/// Says what a module that was refused needs and is not there; `None`: it is wrong in another way.
+///
+/// Asks the validator with and without each feature: it says what is wrong in words of its own, which are those of who
+/// writes parsers and change with its versions.
+pub(super) fn lacking(wasm: &[u8]) -> Option<String> {
+    let is_valid = |features| Validator::new_with_features(features).validate_all(wasm).is_ok();
+    if !is_valid(WasmFeatures::all()) {
+        return None;
+    }
+    let needed = ABSENT.iter().find(|absent| !is_valid(WasmFeatures::all().difference(absent.feature)))?;
+    Some(format!("uses {}, which this daemon does not have: {}", needed.what, needed.advice))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::compile::precompile;
+    use crate::wasm::flavour::Flavour;
+    use crate::wasm::settings::{self, Addressing, Stacks, Target};
+
+    fn compiled(text: &str) -> Result<(), String> {
+        let target =
+            Target { flavour: Flavour::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
+        let engine = wasmtime::Engine::new(&settings::config(target)).unwrap();
+        let module = wat::parse_str(text).unwrap();
+        precompile(&engine, &module).map(drop).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_module_that_needs_what_is_off_is_told_in_a_programs_words() {
+        for (text, what) in [
+            ("(module (tag $e) (func (throw $e)))", "exceptions (try_table, throw)"),
+            (
+                "(module (func (block $b (result exnref) (try_table (catch_all_ref $b)) unreachable) drop))",
+                "exceptions (try_table",
+            ),
+            ("(module (func try nop catch_all nop end))", "exceptions (in the encoding of before 2025"),
+            (
+                "(module (tag $e) (func try nop catch $e nop end))",
+                "exceptions (in the encoding of before 2025",
+            ),
+            ("(module (memory 1 1 shared))", "threads (shared memory"),
+            ("(module (memory 1) (func (drop (i32.atomic.load (i32.const 0)))))", "threads (shared memory"),
+            ("(module (type (struct (field i32))))", "garbage collection"),
+            ("(module (func (param externref)))", "garbage collection"),
+            ("(module (type $f (func)) (type $c (cont $f)))", "stack switching"),
+            ("(module (memory 1 (pagesize 1)))", "another size than 64 KiB"),
+            (
+                "(module (func (param i64 i64) (result i64 i64) local.get 0 local.get 1 i64.mul_wide_u))",
+                "128 bits",
+            ),
+            ("(component (core func (canon error-context.drop)))", "component model that is not finished"),
+        ] {
+            let refusal = compiled(text).unwrap_err();
+            assert!(refusal.starts_with("uses ") && refusal.contains(what), "{text}: {refusal}");
+            assert!(!refusal.contains("proposal not enabled") && !refusal.contains("offset"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_is_as_the_page_says() {
+        for text in [
+            "(module (memory i64 1))",
+            "(module (memory 1) (memory 1))",
+            "(module (func $f return_call $f))",
+            "(module (func (result v128) (i8x16.relaxed_swizzle (v128.const i64x2 0 0) (v128.const i64x2 0 0))))",
+            "(module (func $f) (table 1 funcref) (func (result funcref) (ref.func $f)) (elem declare func $f))",
+            "(module (type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0))))",
+            "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0))))",
+            "(module (func (result i32 i32) (i32.const 1) (i32.const 2)))",
+            "(module (global i32 (i32.const 1)) (global i32 (i32.add (i32.const 1) (global.get 0))))",
+        ] {
+            assert_eq!(compiled(text), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_wrong_in_another_way_is_told_so() {
+        assert!(compiled("(module (func (result i32)))").unwrap_err().contains("not a valid module"));
+        assert_eq!(lacking(b"\0asm\x01\0\0\0\x01"), None);
+        assert_eq!(lacking(&wat::parse_str("(module)").unwrap()), None);
+    }
+}
