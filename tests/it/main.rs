@@ -63,6 +63,7 @@ mod replay;
 mod restarts;
 mod room;
 mod schedules;
+mod scripts;
 mod signals;
 mod smuggling;
 mod sockets;

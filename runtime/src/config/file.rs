@@ -252,6 +252,8 @@ table! {
         client_leaves: String,
         /// Which parts of a path become arguments: `words` or `any`.
         captures: String,
+        /// The directory of an interpreter's scripts, as the guest names it.
+        scripts: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
         /// Origins it may ask: `https://HOST`.

@@ -15,7 +15,8 @@ use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
 use super::{calls, conduct, file, outbound, schedule, secret};
-use crate::job::{Env, Limits, Mapping};
+use crate::job::{Captures, Env, Limits, Mapping};
+use crate::wasm::Scripts;
 
 /// The most requests that one instance answers: what it leaks must end at some time.
 const MOST_REUSE: usize = 1_000_000;
@@ -54,10 +55,14 @@ pub(super) fn read(
     let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
     let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
+    let scripts = report.settle(handler.scripts.as_ref(), None, |root| scripts(root, &mounts).map(Some));
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     limits::own_only(handler.limits.as_ref(), report);
     let mapping = mapping(handler, report);
-    let conduct = conduct::read(handler, report);
+    let mut conduct = conduct::read(handler, report);
+    if scripts.is_some() {
+        conduct.captures = Captures::Nothing;
+    }
     let reuse = report.settle(handler.reuse.as_ref(), None, reuse);
     let recording = recording(handler, report);
     let probe = handler.probe.as_ref().and_then(|written| probe(written, report));
@@ -71,6 +76,7 @@ pub(super) fn read(
         calls,
         schedule,
         mounts,
+        scripts,
         limits,
         mapping,
         conduct,
@@ -80,6 +86,25 @@ pub(super) fn read(
         outbound,
         line: *line,
     })
+}
+
+/// Finds the mount that a directory of scripts lies in: the innermost.
+fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
+    let below = |guest: &str| {
+        let rest = root.strip_prefix(guest.trim_end_matches('/'))?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
+    };
+    let within = mounts.iter().enumerate().filter_map(|(number, mount)| Some((number, below(&mount.guest)?)));
+    let (mount, rest) = within.min_by_key(|(_, rest)| rest.len()).ok_or_else(|| {
+        format!(
+            "{root:?} is in no mount of this handler: add mounts = [{{ host = \"app\", guest = {root:?} }}]"
+        )
+    })?;
+    let below: Vec<String> = rest.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if below.iter().any(|name| name.starts_with('.')) {
+        return Err(format!("wanted a directory that is not hidden, found {root:?}"));
+    }
+    Ok(Scripts { root: root.to_owned(), mount, below })
 }
 
 /// Reads a probe; none: it asks for nothing, which is reported.

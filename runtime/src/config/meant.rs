@@ -17,6 +17,7 @@ use crate::catalog::{
 use crate::job::{Conduct, Entry, Env, Limits, Mapping, Name, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
+use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
 /// Who may open the admin socket, if the file does not say: whoever runs the daemon.
@@ -139,6 +140,8 @@ pub struct HandlerConfig {
     pub mounts: Vec<Mount>,
     /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
     pub limits: Limits,
+    /// Where its scripts lie, if it is an interpreter: in one of its mounts.
+    pub scripts: Option<Scripts>,
     /// How stdout becomes a response.
     pub mapping: Mapping,
     /// How its requests are taken.
@@ -247,6 +250,7 @@ impl HandlerConfig {
             schedule: None,
             mounts: Vec::new(),
             limits: Limits::default(),
+            scripts: None,
             mapping: Mapping::Cgi,
             conduct: Conduct::default(),
             reuse: None,

@@ -10,7 +10,7 @@ use super::work::Work;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
-use crate::job::{Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe_of};
+use crate::job::{Captures, Destination, Entry, Env, Input, Job, JobId, Output, PipeReader, pipe_of};
 use crate::net::{Peer, Secured};
 
 /// Bytes a job may be ahead of its client: the default capacity of a pipe, pipe(7).
@@ -39,7 +39,9 @@ impl Call<'_> {
     /// Makes the job: arguments, environment and stdout.
     pub(super) fn job(self, engine: &Arc<Engine>) -> Made {
         let mut job = engine.job_of(self.entry.clone());
-        job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
+        if self.entry.conduct.captures != Captures::Nothing {
+            job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
+        }
         job.env = self.env(job.id);
         job.trail = trail::read(&self.head.headers);
         job.origin = self.peer.origin();

@@ -94,7 +94,7 @@ impl Refusal {
             Refusal::UpgradeRequired(_) | Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Failed(_, fault) => match fault {
-                Fault::NotFound(_) => StatusCode::NOT_FOUND,
+                Fault::NotFound(_) | Fault::NoScript(_) => StatusCode::NOT_FOUND,
                 Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
                 Fault::LengthRequired => StatusCode::LENGTH_REQUIRED,
                 Fault::InputIdle(_) | Fault::InputSlow(_) => StatusCode::REQUEST_TIMEOUT,

@@ -200,6 +200,10 @@ impl Exchange {
 pub(super) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
     let Entry { name, version, .. } = entry;
     let code = fault.code();
+    if let Fault::NoScript(_) = fault {
+        // What clients ask for that is not there is for the access log.
+        return;
+    }
     // The engine counts what it ends a job with; what is no answer is seen here only.
     if let Fault::BadAnswer(_) = fault {
         entry.record.blame(code);

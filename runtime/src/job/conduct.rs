@@ -49,12 +49,14 @@ pub enum Captures {
     Words,
     /// Whatever a client sends.
     Any,
+    /// None of them: they lead to a script.
+    Nothing,
 }
 
 impl Captures {
     /// Reports whether a part of a path may be an argument behind these.
     pub fn admit(self, args: &[String], value: &str) -> bool {
-        self == Captures::Any || !value.starts_with('-') || args.last().is_some_and(|last| last == "--")
+        self != Captures::Words || !value.starts_with('-') || args.last().is_some_and(|last| last == "--")
     }
 }
 
@@ -64,6 +66,7 @@ impl fmt::Display for Captures {
         f.write_str(match self {
             Captures::Words => "words",
             Captures::Any => "any",
+            Captures::Nothing => "nothing",
         })
     }
 }

@@ -14,6 +14,8 @@ pub const WORDS: usize = 1 << 10;
 pub enum Fault {
     /// No job has this name.
     NotFound(String),
+    /// The path of the request leads to no script of the handler.
+    NoScript(String),
     /// All slots are taken and the line in front of them is full.
     Busy {
         /// The handler in demand.
@@ -131,6 +133,7 @@ impl Fault {
     pub fn owner(&self) -> Owner {
         match self {
             Fault::NotFound(_)
+            | Fault::NoScript(_)
             | Fault::InputTooLarge(_)
             | Fault::InputBroken(_)
             | Fault::InputIdle(_)
@@ -203,7 +206,7 @@ impl Fault {
     /// Returns the exit status that stands for this fault.
     pub fn status(&self) -> Status {
         match self {
-            Fault::NotFound(_) => Status::NOT_FOUND,
+            Fault::NotFound(_) | Fault::NoScript(_) => Status::NOT_FOUND,
             Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
             Fault::OutOfMemory(_) | Fault::MemoryTotal { .. } | Fault::NoMemory(_) => Status::OUT_OF_MEMORY,
             Fault::Trapped { .. } | Fault::TooManyHandles(_) => Status::TRAPPED,
@@ -240,6 +243,7 @@ impl Fault {
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
             Fault::OutOfMemory(_) => "memory_limit",
+            Fault::NoScript(_) => "no_script",
             Fault::NoMemory(_) => "host_memory",
             Fault::TooManyHandles(_) => "handles_limit",
             Fault::InputTooLarge(_) => "body_limit",
@@ -260,6 +264,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::NotFound(name) => write!(f, "{}: command not found", name.escape_debug()),
+            Fault::NoScript(path) => write!(f, "there is no script at {:?}", brief(path, WORDS)),
             Fault::Busy { name, retry_after } => {
                 write!(
                     f,

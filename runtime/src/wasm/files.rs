@@ -10,10 +10,11 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::module::Wasi;
+use super::scripts::Scripts;
 use super::threads::{Lease, Threads};
 use super::{handles, trap};
 use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
-use crate::job::{Access, Fault, Mount};
+use crate::job::{Access, Fault, Job, Mount};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
 const AT_ONCE: usize = 64;
@@ -115,6 +116,8 @@ impl Mounted {
 /// holds them to its mounts: whoever finds a way past the rules of WASI stands before Landlock's.
 pub struct Files {
     mounted: Arc<Mounted>,
+    /// Where the scripts of its jobs lie; `None`: it is no interpreter.
+    scripts: Option<Arc<Scripts>>,
     granted: WasiFilesystemCtx,
     threads: Threads,
 }
@@ -139,7 +142,26 @@ impl Files {
     pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
         let granted = mounted.granted()?;
         let threads = Threads::new(mounted.ground()?, mounted.clone(), jobs.clamp(1, AT_ONCE));
-        Ok(Files { mounted, granted, threads })
+        Ok(Files { mounted, scripts: None, granted, threads })
+    }
+
+    /// Has each job find its script here.
+    pub fn with_scripts(self, scripts: Option<Scripts>) -> Files {
+        Files { scripts: scripts.map(Arc::new), ..self }
+    }
+
+    /// Tells a job of the script that it is to run, if it is to run one. The look for it is the work of the
+    /// threads that the job has leased.
+    ///
+    /// # Errors
+    /// There is no such script.
+    pub(super) async fn direct(&self, job: &mut Job) -> Result<(), Fault> {
+        let Some(scripts) = self.scripts.clone() else { return Ok(()) };
+        let (mounted, env, args) = (self.mounted.clone(), job.env.clone(), job.args.clone());
+        let look = move || scripts.direct(&mounted.dirs[scripts.mount], &env, &args);
+        let directed = tokio::task::spawn_blocking(look).await;
+        directed.map_err(|failure| Fault::Host(failure.into()))??.tell(job);
+        Ok(())
     }
 
     pub(super) fn mounts(&self) -> &[Mount] {

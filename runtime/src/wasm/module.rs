@@ -73,7 +73,11 @@ impl Module {
     /// Runs a job with the files it is granted.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
         let (wasi, threads) = files.grant()?;
-        threads.run(job.usage.clone(), self.run_with(|| wasi, job)).await
+        let run = async |mut job: Job| {
+            files.direct(&mut job).await?;
+            self.run_with(|| wasi, job).await
+        };
+        threads.run(job.usage.clone(), run(job)).await
     }
 
     async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {

@@ -117,3 +117,36 @@ fn python_speaks_http_itself_with_the_interface_that_ships_with_the_sdk() {
     assert_eq!((response.status(), response.field("content-type")), (201, Some("text/plain")));
     assert_eq!(response.text(), format!("/p/last?a=b\n{}", "X".repeat(10_000)));
 }
+
+/// An interpreter that runs the script it is told of, as a server for CGI runs one.
+const INTERPRETER: &str = r#"
+import os, sys
+from wit_world import exports
+
+class Run(exports.Run):
+    def run(self):
+        assert sys.argv[-1] == os.environ["SCRIPT_FILENAME"], sys.argv
+        with open(sys.argv[-1]) as script:
+            exec(compile(script.read(), script.name, "exec"), {"__name__": "__main__"})
+"#;
+
+#[test]
+fn python_runs_the_script_that_the_url_leads_to() {
+    let settings =
+        "args = [\"{script}\"]\nscripts = \"/site\"\nmounts = [{ host = \"site\", guest = \"/site\" }]";
+    let setup = Setup::new(&format!(
+        "[handler.p]\nmodule = \"p.wasm\"\nlimits.cpu = \"10s\"\n{settings}\n[[route]]\npath = \"/cgi/{{*path}}\"\nhandler = \"p\"\n",
+    ))
+    .file("command.wit", COMMAND.as_bytes())
+    .file("app.py", INTERPRETER.as_bytes());
+    std::fs::create_dir_all(setup.path("site/tools")).unwrap();
+    let hello = b"import os\nprint('Content-Type: text/plain\\n')\nprint('hello', os.environ['PATH_INFO'])\n";
+    let setup = setup.file("site/tools/hello.py", hello).file("site/index.py", b"print('Status: 204\\n')\n");
+    let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
+    let daemon = serve(setup);
+
+    let hello = daemon.get("/cgi/tools/hello.py/and/more");
+
+    assert_eq!((hello.status(), hello.text()), (200, "hello /and/more\n"));
+    assert_eq!((daemon.get("/cgi/").status(), daemon.get("/cgi/tools/none.py").status()), (204, 404));
+}

@@ -304,6 +304,7 @@ fn bodies() -> Vec<Case> {
             &[
                 "isolation::no_way_leads_out_of_a_mount",
                 "handlers::files_shows_nothing_outside_its_mount",
+                "scripts::what_is_no_script_is_404_and_no_path_leads_out_of_the_mount",
                 "corpus::any_path_and_host_of_a_request",
             ],
         ),

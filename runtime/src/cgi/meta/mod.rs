@@ -62,7 +62,7 @@ pub enum Scheme {
 /// No two facts share a name: header fields have `HTTP_` to themselves, captures `ROUTE_`. Beyond
 /// RFC 3875 there are `REQUEST_URI`, `REQUEST_ID`, `REMOTE_PORT`, `HTTPS` where it is `on`,
 /// `API_VERSION`, and `X_MATCHED_ROUTE` and `X_FULL_URL` for WAGI modules.
-/// Absent on purpose: `PATH_TRANSLATED`, for a guest has no document root; `AUTH_TYPE` and
+/// Absent on purpose: `PATH_TRANSLATED`, for a guest has no document root, unless it has scripts; `AUTH_TYPE` and
 /// `REMOTE_USER`, for the daemon authenticates nobody.
 pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
     // 19 of our own, some captures, and what is added later by TLS and configuration.

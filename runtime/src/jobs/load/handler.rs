@@ -48,6 +48,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
         ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
         ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
         ("captures = \"any\"", config.conduct.captures == Captures::Any),
+        ("scripts", config.scripts.is_some()),
         ("record = \"failures\"", config.recording != Recording::Nothing),
         ("schedule", config.schedule.is_some()),
     ];
@@ -65,6 +66,10 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     ensure!(
         config.reuse.is_none() || config.mounts.is_empty(),
         "reuse does not go with mounts, which are granted for each request: leave one of the keys out"
+    );
+    ensure!(
+        config.scripts.is_none() || config.recording == Recording::Nothing,
+        "record does not go with scripts: a job that is run again would not find its script; leave one of the keys out"
     );
     ensure!(
         config.outbound.allow.is_empty() || kind != Kind::Core,
@@ -95,7 +100,10 @@ pub(super) fn make(
     });
     let files = match config.mounts.is_empty() {
         true => None,
-        false => Some(Files::new(mounted, config.limits.concurrency)?),
+        false => {
+            let files = Files::new(mounted, config.limits.concurrency)?;
+            Some(files.with_scripts(config.scripts.clone()))
+        }
     };
     let slots = Slots::new(&config.limits);
     let descriptors = descriptors.nothing(&slots.descriptors);
