@@ -158,11 +158,27 @@ impl Turn<'_> {
         probe: Option<Probe>,
     ) -> Result<()> {
         entry.handler.clone().prove(entry.limits.clone()).await?;
-        let Some(Probe { path, status }) = probe else { return Ok(()) };
-        let found = http::probe(&self.engine, catalog, entry, &path)
+        let Some(probe) = probe else { return Ok(()) };
+        self.ask(catalog, entry, &probe).await?;
+        // An instance that goes on must answer more than once: clients would find out otherwise.
+        if entry.handler.reuse().is_some_and(|requests| requests.get() > 1) {
+            self.ask(catalog, entry, &probe).await.with_context(|| {
+                format!("probe {:?} asked the same instance again (reuse): it answers only once, so leave reuse out", probe.path)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        catalog: &Arc<Catalog>,
+        entry: &Arc<Entry>,
+        Probe { path, status }: &Probe,
+    ) -> Result<()> {
+        let found = http::probe(&self.engine, catalog, entry, path)
             .await
             .with_context(|| format!("probe {path:?} failed"))?;
-        ensure!(found == status, "probe {path:?} was answered {found}, wanted {status}");
+        ensure!(found == *status, "probe {path:?} was answered {found}, wanted {status}");
         Ok(())
     }
 

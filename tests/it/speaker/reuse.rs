@@ -166,3 +166,14 @@ fn an_instance_that_waits_for_a_request_needs_no_memory_for_it() {
     daemon.counted("portcullis_jobs_memory_bytes", &[], 0.0);
     assert_eq!(count(&daemon), 1);
 }
+
+#[test]
+fn a_component_that_answers_only_once_is_found_by_the_probe_where_it_is_reused() {
+    let refused = PROXY.setup("reuse = 3\nprobe = { path = \"/once\" }").fail();
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    let told = "probe \"/once\" asked the same instance again (reuse)";
+    assert!(refused.stderr.contains(told), "{}", refused.stderr);
+
+    PROXY.setup("reuse = 3\nprobe = { path = \"/hello\" }").start();
+    PROXY.setup("probe = { path = \"/once\" }").start();
+}

@@ -25,6 +25,7 @@ impl Guest for Proxy {
         match verb {
             "hello" => text(out, "hello\n"),
             "count" => text(out, &count()),
+            "once" => once(out),
             "echo" => good::echo(&request, out),
             "mark" => {
                 marks::make();
@@ -51,6 +52,12 @@ impl Guest for Proxy {
 
 /// The requests of this instance.
 static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Answers the first request of an instance, and no other.
+fn once(out: ResponseOutparam) {
+    assert_eq!(COUNT.load(Ordering::Relaxed), 1, "asked twice");
+    text(out, "once\n");
+}
 
 /// Says which request of this instance it is.
 fn count() -> String {
