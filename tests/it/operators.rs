@@ -1,6 +1,6 @@
 //! The admin socket when much is asked of it that lasts: it answers what does not.
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, within};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis, within};
 
 /// More than may last of anything, and more than there are connections.
 const CROWD: usize = 70;
@@ -105,4 +105,34 @@ fn modules_that_arrive_slowly_leave_connections_to_operators() {
     within(PATIENCE, "a place that was given back", || {
         (ask(&daemon, "POST /jobs/reload").status() == 200).then_some(())
     });
+}
+
+#[test]
+fn how_near_a_handler_came_to_each_limit_stands_in_handlers() {
+    // Of its memory four pages of sixteen at first, and then eight.
+    let grow = "(drop (memory.grow (i32.const 4)))";
+    let program = Program::text().code(grow).read_once().say(&"x".repeat(700));
+    let limits = "limits = { memory = \"1MiB\", output = \"1KiB\", body = \"1KiB\", handles = 256 }";
+    let daemon = Setup::one(limits, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
+    let handlers = |words: &[&str]| {
+        let mut verb = portcullis();
+        verb.arg("handlers").args(words).arg("--socket").arg(daemon.path("admin.sock"));
+        String::from_utf8(finish(&mut verb, b"", PATIENCE).stdout).unwrap()
+    };
+    assert!(handlers(&[]).contains("NEAREST"), "{}", handlers(&[]));
+
+    assert_eq!(daemon.client().submit("POST", "/", "", &[b'x'; 256]).status(), 200);
+    assert_eq!(daemon.client().submit("POST", "/", "", b"x").status(), 200);
+
+    let peaks = within(PATIENCE, "the jobs are counted", || {
+        let told: serde_json::Value = serde_json::from_str(&handlers(&["--json"])).unwrap();
+        let peaks = told[0]["peaks"].clone();
+        (peaks["output"] != 0.0).then_some(peaks)
+    });
+    assert_eq!((&peaks["memory"], &peaks["body"]), (&50.0.into(), &25.0.into()), "{peaks}");
+    let output = peaks["output"].as_f64().unwrap();
+    assert!((70.0..80.0).contains(&output), "{peaks}");
+    assert!(peaks["time"].as_f64().unwrap() > 0.0 && peaks["cpu"].as_f64().unwrap() > 0.0, "{peaks}");
+    let table = handlers(&[]);
+    assert!(table.contains(&format!("output {}%", output.ceil())), "{table}");
 }

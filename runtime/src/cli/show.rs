@@ -89,6 +89,7 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
                 text(&handler["failures"]),
                 text(&handler["mean_ms"]),
                 size(&limits["memory"]),
+                nearest(&handler["peaks"]),
                 Some(text(&handler["allow"]))
                     .filter(|allow| !allow.is_empty())
                     .unwrap_or_else(|| "-".to_owned()),
@@ -97,10 +98,18 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
         };
         let titles = [
             "NAME", "KIND", "VERSION", "RUNNING", "WAITING", "REQUESTS", "FAILED", "MEAN MS", "MEMORY",
-            "MAY ASK", "ROUTES",
+            "NEAREST", "MAY ASK", "ROUTES",
         ];
         table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
     })
+}
+
+/// Says which limit the jobs of a handler have come nearest to: `memory 92%`.
+fn nearest(peaks: &Value) -> String {
+    let shares =
+        peaks.as_object().into_iter().flatten().filter_map(|(limit, share)| Some((limit, share.as_f64()?)));
+    let nearest = shares.filter(|(_, share)| *share > 0.0).max_by(|one, other| one.1.total_cmp(&other.1));
+    nearest.map_or_else(|| "-".to_owned(), |(limit, share)| format!("{limit} {}%", share.ceil()))
 }
 
 /// Says what leads to a handler.

@@ -183,8 +183,12 @@ impl Engine {
                 Ok(status) if status.is_ok() => return outcome,
                 Ok(status) => &Fault::Exited { status: *status, last_line: last_words.last_line() },
                 Err(fault) => {
-                    if let Fault::Trapped { said, .. } = fault {
-                        *said = panic::message(&last_words.text()).unwrap_or_default();
+                    match fault {
+                        Fault::Trapped { said, .. } => {
+                            *said = panic::message(&last_words.text()).unwrap_or_default();
+                        }
+                        Fault::OutOfMemory { last_line, .. } => *last_line = last_words.last_line(),
+                        _ => {}
                     }
                     fault
                 }

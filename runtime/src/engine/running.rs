@@ -10,7 +10,9 @@ use tokio::sync::Notify;
 use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
-use crate::job::{Entry, Fault, Job, JobId, Kind, Label, Status, Stop, StopReason, Tenure, Usage, Written};
+use crate::job::{
+    Entry, Fault, Job, JobId, Kind, Label, Status, Stop, StopReason, Tenure, Usage, Used, Written,
+};
 
 /// A table of what runs, in several parts so that cores seldom meet at one lock.
 #[derive(Default)]
@@ -28,6 +30,15 @@ struct Runner {
     written: Written,
     parent: Option<JobId>,
     origin: Option<IpAddr>,
+}
+
+impl Runner {
+    /// Notes how near the job has come to its limits.
+    fn note_peaks(&self) {
+        let Runner { entry, usage, since, written, .. } = self;
+        let used = Used { usage, time: since.elapsed(), written: written.bytes() };
+        entry.record.peaks.note(&entry.limits, used);
+    }
 }
 
 /// Who wants a slot.
@@ -229,6 +240,7 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
+        runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::note_peaks);
         let (told, failed) = match &self.end {
             End::Unremarkable => return,
             End::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {

@@ -109,7 +109,7 @@ impl Refusal {
                 | Fault::Draining
                 | Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
-                Fault::OutOfMemory(_)
+                Fault::OutOfMemory { .. }
                 | Fault::TooManyHandles(_)
                 | Fault::OutputTooLarge(_)
                 | Fault::Trapped { .. }

@@ -239,6 +239,7 @@ impl Arriving {
         let length = frame.data_ref().map_or(0, Bytes::len);
         this.patience.arrived += length as u64;
         this.patience.usage.waits.arrived(length as u64);
+        this.patience.usage.receive(length as u64);
         if let Err(fault) = this.measure.take(length) {
             this.body.give_up();
             return Poll::Ready(Some(Err(fault)));

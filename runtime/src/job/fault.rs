@@ -54,8 +54,13 @@ pub enum Fault {
     TimedOut(Duration),
     /// The time on a processor ran out.
     CpuExceeded(Duration),
-    /// The memory limit, in bytes, was reached and the guest could not go on.
-    OutOfMemory(usize),
+    /// The memory limit was reached and the guest could not go on.
+    OutOfMemory {
+        /// In bytes.
+        limit: usize,
+        /// Its last line on stderr; may be empty.
+        last_line: String,
+    },
     /// The host gave the daemon no more memory for the job: what it said.
     NoMemory(String),
     /// The component went beyond this many handles, for which its interfaces have no error.
@@ -151,7 +156,7 @@ impl Fault {
             | Fault::Stopped(_) => Owner::Load,
             Fault::TimedOut(_)
             | Fault::CpuExceeded(_)
-            | Fault::OutOfMemory(_)
+            | Fault::OutOfMemory { .. }
             | Fault::TooManyHandles(_)
             | Fault::OutputTooLarge(_)
             | Fault::Trapped { .. }
@@ -178,6 +183,9 @@ impl Fault {
             Fault::Trapped { message, .. } => format!("trapped: {}", brief(message, WORDS)),
             Fault::Exited { status, .. } => {
                 Fault::Exited { status: *status, last_line: String::new() }.to_string()
+            }
+            Fault::OutOfMemory { limit, .. } => {
+                Fault::OutOfMemory { limit: *limit, last_line: String::new() }.to_string()
             }
             Fault::BadAnswer(_) => "not a valid answer".to_owned(),
             Fault::Host(_) => "internal error: the log says more".to_owned(),
@@ -208,7 +216,9 @@ impl Fault {
         match self {
             Fault::NotFound(_) | Fault::NoScript(_) => Status::NOT_FOUND,
             Fault::TimedOut(_) | Fault::CpuExceeded(_) => Status::TIMED_OUT,
-            Fault::OutOfMemory(_) | Fault::MemoryTotal { .. } | Fault::NoMemory(_) => Status::OUT_OF_MEMORY,
+            Fault::OutOfMemory { .. } | Fault::MemoryTotal { .. } | Fault::NoMemory(_) => {
+                Status::OUT_OF_MEMORY
+            }
             Fault::Trapped { .. } | Fault::TooManyHandles(_) => Status::TRAPPED,
             Fault::Stopped(_) | Fault::ReaderGone => Status::STOPPED,
             Fault::Exited { status, .. } => *status,
@@ -232,6 +242,7 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Fault::NotFound(_) => "job_not_found",
+            Fault::NoScript(_) => "no_script",
             Fault::Busy { .. } => "queue_limit",
             Fault::QueuedTooLong { .. } => "queue_time_limit",
             Fault::MemoryTotal { .. } => "memory_total",
@@ -242,8 +253,7 @@ impl Fault {
             Fault::Stopped(reason) => reason.code(),
             Fault::TimedOut(_) => "time_limit",
             Fault::CpuExceeded(_) => "cpu_limit",
-            Fault::OutOfMemory(_) => "memory_limit",
-            Fault::NoScript(_) => "no_script",
+            Fault::OutOfMemory { .. } => "memory_limit",
             Fault::NoMemory(_) => "host_memory",
             Fault::TooManyHandles(_) => "handles_limit",
             Fault::InputTooLarge(_) => "body_limit",
@@ -298,8 +308,9 @@ impl fmt::Display for Fault {
             Fault::CpuExceeded(limit) => {
                 write!(f, "stopped at its processor limit of {limit:?} (limits.cpu)")
             }
-            Fault::OutOfMemory(limit) => {
-                write!(f, "stopped at its memory limit of {limit} bytes (limits.memory)")
+            Fault::OutOfMemory { limit, last_line } => {
+                write!(f, "stopped at its memory limit of {limit} bytes (limits.memory)")?;
+                if last_line.is_empty() { Ok(()) } else { write!(f, ": {}", brief(last_line, WORDS)) }
             }
             Fault::NoMemory(said) => {
                 write!(

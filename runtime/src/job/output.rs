@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -44,12 +44,13 @@ pub struct Output(Arc<Shared>);
 
 /// A look at how much an output has taken, which keeps none of its destinations.
 #[derive(Clone)]
-pub struct Written(Weak<Shared>);
+pub struct Written(Arc<AtomicU64>);
 
 #[derive(Default)]
 struct Shared {
     destinations: Vec<Arc<dyn Destination>>,
-    written: AtomicU64,
+    /// Apart: it may be looked at when the destinations are gone.
+    written: Arc<AtomicU64>,
     /// Whether the job has ended: what goes with it was not closed by it.
     over: AtomicBool,
 }
@@ -69,7 +70,7 @@ impl Output {
     pub fn add(&mut self, destination: Arc<dyn Destination>) {
         let mut destinations = self.0.destinations.clone();
         destinations.push(destination);
-        let written = AtomicU64::new(self.written());
+        let written = self.0.written.clone();
         self.0 = Arc::new(Shared { destinations, written, ..Shared::default() });
     }
 
@@ -78,10 +79,9 @@ impl Output {
         self.0.written.load(Ordering::Relaxed)
     }
 
-    /// Returns a look at the number of bytes, of use until the output is gone or given another
-    /// destination.
+    /// Returns a look at the number of bytes, whatever becomes of the output.
     pub fn look(&self) -> Written {
-        Written(Arc::downgrade(&self.0))
+        Written(self.0.written.clone())
     }
 
     /// Waits until every destination has room and says how many bytes all of them take.
@@ -140,9 +140,9 @@ impl Output {
 }
 
 impl Written {
-    /// Returns how many bytes were written so far; 0 once the output is gone.
+    /// Returns how many bytes were written so far.
     pub fn bytes(&self) -> u64 {
-        self.0.upgrade().map_or(0, |shared| shared.written.load(Ordering::Relaxed))
+        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Pace;
+use super::{Pace, Peaks};
 
 /// Counts the requests and the jobs of one version of a handler.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub struct Record {
     cpu: AtomicU64,
     /// Microseconds on a processor that a job takes of late.
     pace: AtomicU64,
+    /// How near its jobs have come to their limits.
+    pub peaks: Peaks,
 }
 
 /// Counts what has ended.

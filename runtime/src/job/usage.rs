@@ -16,6 +16,10 @@ pub struct Usage {
     memory: AtomicUsize,
     /// Whether it has its slot.
     begun: AtomicBool,
+    /// The most handles it had when they were counted.
+    handles: AtomicUsize,
+    /// Bytes of its request that have come.
+    body: AtomicU64,
     /// How long it waited for its client.
     pub waits: Waits,
 }
@@ -47,6 +51,28 @@ impl Usage {
     /// Reports whether the job has begun, and is not in line any more.
     pub fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many handles the job has now.
+    pub fn has_handles(&self, count: usize) {
+        if count > self.handles.load(Ordering::Relaxed) {
+            self.handles.fetch_max(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts bytes of its request that have come.
+    pub fn receive(&self, bytes: u64) {
+        self.body.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the most handles that it had when they were counted.
+    pub fn handles(&self) -> usize {
+        self.handles.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes of its request that have come.
+    pub fn body(&self) -> u64 {
+        self.body.load(Ordering::Relaxed)
     }
 
     /// Returns the time on a processor.

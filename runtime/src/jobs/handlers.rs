@@ -53,6 +53,7 @@ fn show(entry: &Entry, catalog: &Catalog) -> Value {
         "reasons": entry.record.reasons(),
         "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
         "limits": describe::limits(&entry.limits),
+        "peaks": entry.record.peaks.percent().map(|(limit, share)| (limit, Value::from(share))).collect::<Value>(),
         "private": routes.is_empty(),
         "allow": describe::outbound(entry).0,
         "asked": describe::asked(entry),

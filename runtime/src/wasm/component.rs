@@ -14,7 +14,7 @@ use super::meter::Meter;
 use super::module::{self, Wasi};
 use super::outbound::{self, Http};
 use super::preview2::Pollables;
-use super::{links, opening, preview2, trap};
+use super::{handles, links, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
 /// What is said of a module that imports something else than it is given.
@@ -45,6 +45,13 @@ impl State {
     /// Returns what the guest has to do with jobs it calls.
     pub(super) fn calls(&mut self) -> Result<&mut Calling> {
         self.calls.as_deref_mut().context("the component imports no calls")
+    }
+}
+
+/// What it holds at its end is the most that it held, of a component that lets handles pile up.
+impl Drop for State {
+    fn drop(&mut self) {
+        self.meter.usage().has_handles(handles::held_in(&mut self.table));
     }
 }
 

@@ -9,6 +9,7 @@ use wasmtime::{Error, Store};
 use wasmtime_wasi::filesystem::Descriptor;
 
 use crate::budget::Portion;
+use crate::job::Usage;
 
 /// Entries of a table that a call takes for its own duration, such as the stream that a read of a
 /// file is made of. Without them, a call would find the table full, and wasmtime-wasi ends a guest
@@ -74,6 +75,7 @@ pub(super) const TRANSIENT: usize = 2;
 pub(super) struct Opened {
     /// `None`: they are not counted.
     portion: Option<Portion>,
+    usage: Arc<Usage>,
     /// What it has from its start.
     base: usize,
     /// At least as many as are open besides, up to the next count.
@@ -85,9 +87,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn new(portion: Option<Portion>) -> Opened {
+    pub(super) fn new(portion: Option<Portion>, usage: Arc<Usage>) -> Opened {
         let base = portion.as_ref().map_or(0, Portion::units);
-        Opened { portion, base, open: 0, closed: 0, files: Vec::new() }
+        Opened { portion, usage, base, open: 0, closed: 0, files: Vec::new() }
     }
 
     /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
@@ -145,8 +147,9 @@ impl Opened {
     }
 
     /// Notes that a core module has opened one.
-    pub(super) fn note(&mut self) {
+    pub(super) fn note(&mut self, table: &mut ResourceTable) {
         self.open += 1;
+        self.usage.has_handles(held_in(table));
     }
 
     /// Notes what a component has opened.
@@ -156,6 +159,11 @@ impl Opened {
             self.files.extend(file);
         }
     }
+}
+
+/// Counts the handles in a table.
+pub(super) fn held_in(table: &mut ResourceTable) -> usize {
+    table.iter_mut().count()
 }
 
 /// Counts the files and directories in a table that a core module has opened.
@@ -220,7 +228,7 @@ mod tests {
     #[test]
     fn descriptors_are_taken_as_files_are_opened_and_given_back_as_they_are_closed() {
         let budget = crate::budget::Budget::new(80);
-        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3));
+        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3), Arc::default());
         let mut files: Vec<_> = (0..)
             .map_while(|_| {
                 let file = Arc::new(tempfile::tempfile().unwrap());

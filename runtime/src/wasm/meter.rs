@@ -49,7 +49,7 @@ impl Meter {
     /// Returns the fault of a guest that trapped or gave up, if it was refused memory last: this is why.
     pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
-            Refused::Own => Fault::OutOfMemory(self.most),
+            Refused::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
             Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
             Refused::Host(said) => Fault::NoMemory(said.clone()),
         })
@@ -60,6 +60,11 @@ impl Meter {
         self.refused = None;
         self.usage = usage;
         self.usage.hold(self.used);
+    }
+
+    /// Returns the account of the job that is charged.
+    pub(super) fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Reports whether what all jobs share is so far in use that nothing should be held that no job uses.
@@ -179,7 +184,7 @@ mod tests {
         assert!(meter.memory_growing(0, 40, None).unwrap());
         assert!(meter.fault().is_none());
         assert!(!meter.memory_growing(40, 41, None).unwrap());
-        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory(100))));
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory { limit: 100, .. })));
     }
 
     #[test]
@@ -198,7 +203,7 @@ mod tests {
         assert!(meter.memory_growing(0, 10, None).unwrap());
         assert!(meter.fault().is_none());
         assert!(!meter.memory_growing(10, 101, None).unwrap());
-        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory(100))));
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory { limit: 100, .. })));
     }
 
     #[test]

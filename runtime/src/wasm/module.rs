@@ -196,12 +196,12 @@ pub(super) fn metered(job: &mut Job) -> (Meter, Opened) {
     let (memory, descriptors) =
         job.allotment.take().map(|allotment| (allotment.memory, allotment.descriptors)).unzip();
     let meter = Meter::new(job.entry.limits.memory, job.usage.clone(), memory);
-    (meter, Opened::new(descriptors))
+    (meter, Opened::new(descriptors, job.usage.clone()))
 }
 
 /// Makes what counts the memory of an instance that is no job's.
 pub(super) fn unmetered(limits: &Limits) -> (Meter, Opened) {
-    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None))
+    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None, Arc::default()))
 }
 
 /// Returns the bytes that an instance is made with, or somewhat more: of its memories, as of its tables,

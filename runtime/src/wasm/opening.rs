@@ -66,7 +66,7 @@ pub(super) fn guard_core<T: Send + 'static>(
             )
             .await?;
             if outcome == SUCCESS {
-                opened.note();
+                opened.note(wasi.ctx().table);
             }
             Ok(outcome)
         })

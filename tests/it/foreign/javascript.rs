@@ -36,6 +36,9 @@ async function answer(request) {
   if (url.pathname === "/large") {
     return new Response("x".repeat(2_500_000));
   }
+  if (url.pathname === "/throws") {
+    throw new Error("on purpose");
+  }
   const text = await request.text();
   console.log(`${text.length} letters`);
   return new Response(`${request.method} ${url.search} ${text.toUpperCase()}`, {
@@ -102,12 +105,15 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
 
     let response = daemon.client().submit("POST", "/shout?a=b", "", b"shout it");
     let asked = daemon.client().submit("POST", "/ask", "", url.as_bytes());
+    let thrown = daemon.client().get("/throws");
     let [pieces, large] = ["/pieces", "/large"].map(|target| daemon.client().get(target));
 
     assert_eq!((response.status(), response.field("x-made-with")), (201, Some("JavaScript")));
     assert_eq!(response.text(), "POST ?a=b SHOUT IT");
     daemon.log.line("j: 8 letters");
     assert_eq!((asked.status(), asked.text(), origin.hits()), (200, "asked", 1));
+    // It answers 500 by itself, and leaves the body unfinished.
+    assert!(matches!(thrown.status(), 500 | 502), "{}", thrown.text());
     assert_eq!((pieces.status(), pieces.body.len()), (200, 6_000), "300 pieces of 20 bytes");
     assert_eq!((large.status(), large.body.len()), (200, 2_500_000));
 }

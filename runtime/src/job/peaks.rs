@@ -1,0 +1,88 @@
+//! How near the jobs of a version have come to each of their limits.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::{Limits, Usage};
+
+/// The limits that are watched, as the configuration names them.
+const NAMES: [&str; 6] = ["memory", "time", "cpu", "output", "handles", "body"];
+
+/// The highest share of each limit that one job has used, in thousandths.
+#[derive(Debug, Default)]
+pub struct Peaks([AtomicU32; 6]);
+
+/// What one job has used.
+#[derive(Clone, Copy)]
+pub struct Used<'a> {
+    /// What was charged to it.
+    pub usage: &'a Usage,
+    /// From its start to its end.
+    pub time: Duration,
+    /// Bytes that it has written.
+    pub written: u64,
+}
+
+impl Peaks {
+    /// Takes in a job that has ended. Takes no lock, and writes nothing unless it came nearer than all before it.
+    pub fn note(&self, limits: &Limits, Used { usage, time, written }: Used<'_>) {
+        let of_time = |time: Duration, limit: Option<Duration>| {
+            limit.map_or(0, |limit| share(time.as_micros(), limit.as_micros()))
+        };
+        let time = limits.time.map_or(Duration::ZERO, |_| time.saturating_sub(usage.waits.sum()));
+        let shares = [
+            share(usage.memory() as u128, limits.memory as u128),
+            of_time(time, limits.time),
+            of_time(usage.cpu(), limits.cpu),
+            share(written.into(), limits.output.into()),
+            share(usage.handles() as u128, limits.handles as u128),
+            share(usage.body().into(), limits.body.into()),
+        ];
+        for (peak, share) in self.0.iter().zip(shares) {
+            if share > peak.load(Ordering::Relaxed) {
+                peak.fetch_max(share, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns the shares in percent, by the names of the limits.
+    pub fn percent(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        NAMES.into_iter().zip(self.0.iter().map(|peak| f64::from(peak.load(Ordering::Relaxed)) / 10.0))
+    }
+}
+
+/// Says how many thousandths of a limit were used, rounded up: what was used at all is seen. A limit is where a job
+/// ends, also where it was over it by a moment.
+fn share(used: u128, limit: u128) -> u32 {
+    let thousandths = used.saturating_mul(1000).div_ceil(limit.max(1)).min(1000);
+    u32::try_from(thousandths).unwrap_or(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_of_all_jobs_is_kept_for_each_limit() {
+        let peaks = Peaks::default();
+        let limits = Limits {
+            memory: 1000,
+            time: Some(Duration::from_secs(10)),
+            cpu: None,
+            output: 100,
+            ..Limits::default()
+        };
+        let note = |memory: usize, seconds: u64, written: u64| {
+            let usage = Usage::default();
+            usage.hold(memory);
+            peaks.note(&limits, Used { usage: &usage, time: Duration::from_secs(seconds), written });
+        };
+
+        note(920, 1, 0);
+        note(100, 5, 200);
+
+        let told: Vec<_> = peaks.percent().collect();
+        assert_eq!(told[..4], [("memory", 92.0), ("time", 50.0), ("cpu", 0.0), ("output", 100.0)]);
+        assert_eq!((share(1, u128::from(u64::MAX)), share(5, 0)), (1, 1000));
+    }
+}
