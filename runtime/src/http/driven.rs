@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -220,12 +220,22 @@ impl Carrying {
 /// status. Far less than anybody waits for.
 const SOON: Duration = Duration::from_millis(50);
 
-/// Waits until the job has ended, which is returned, or the first byte of its body is here, or [`SOON`].
-pub(super) async fn first_sign(carrying: &mut Carrying, reader: &mut PipeReader) -> Option<Finish> {
+/// The same for a head that tells of a failure: what fails often leaves its body unfinished, as JavaScript does at an
+/// exception, and needs a while to end.
+const FAILING: Duration = Duration::from_secs(1);
+
+/// Waits until the job has ended, which is returned, or the first byte of its body is here, but no longer than a head
+/// of this status is held back.
+pub(super) async fn first_sign(
+    carrying: &mut Carrying,
+    reader: &mut PipeReader,
+    status: StatusCode,
+) -> Option<Finish> {
+    let patience = if status.is_server_error() { FAILING } else { SOON };
     let sign = poll_fn(|context| match (carrying.poll(context), reader.poll_filled(context)) {
         (Poll::Ready(finish), _) => Poll::Ready(Some(finish)),
         (Poll::Pending, Poll::Ready(true)) => Poll::Ready(None),
         (Poll::Pending, Poll::Ready(false) | Poll::Pending) => Poll::Pending,
     });
-    timeout(SOON, sign).await.ok().flatten()
+    timeout(patience, sign).await.ok().flatten()
 }

@@ -70,7 +70,7 @@ impl Work {
         };
         let is_short = head.content_length.is_some_and(|length| (begun.len() as u64) < length);
         if finish.is_none() && (begun.is_empty() || is_short) {
-            finish = first_sign(&mut carrying, &mut reader).await;
+            finish = first_sign(&mut carrying, &mut reader, head.status).await;
         }
         let finish = finish.map(|finish| with_words(finish, &self.last_words));
         let body = match finish {

@@ -147,3 +147,10 @@ fn a_probe_and_a_swap_take_it_as_any_other() {
     assert_eq!(after.text(), "hello\n");
     assert_ne!(before.field("x-portcullis-version"), after.field("x-portcullis-version"));
 }
+
+#[test]
+fn a_handler_that_tells_of_a_failure_and_finishes_no_body_leaves_no_client_without_an_answer() {
+    let daemon = PROXY.serving("");
+
+    failed(&daemon, "/fail", 502, "did not finish its body");
+}

@@ -52,6 +52,12 @@ pub fn handle(how: &str, out: ResponseOutparam) {
             write(&body, b"a piece");
             drop(body);
         }
+        // A head that tells of a failure, and later nothing behind it:
+        "fail" => {
+            let body = begin(out, 500, &[]);
+            subscribe_duration(200_000_000).block();
+            drop(body);
+        }
         "short" => lie(out, "10", b"abc"),
         "long" => lie(out, "3", b"abcdef"),
         "odd" => lie(out, "+3", b"abc"),
