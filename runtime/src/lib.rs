@@ -15,7 +15,7 @@
 //! | 0 | [`given`] | files that an operator names: read whole, within a bound, never waited for |
 //! | 0 | [`observe`] | the log, the profiler, what is counted of the process itself, what the service manager is told |
 //! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
-//! | 0 | [`scratch`] | files without a name, for what does not fit into memory |
+//! | 1 | [`scratch`] | what does not fit into memory: files without a name, and directories of jobs |
 //! | 1 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
 //! | 1 | [`job`] | the job and all it is made of |
 //! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
@@ -57,9 +57,9 @@ pub mod budget;
 pub mod confine;
 pub mod given;
 pub mod observe;
-pub mod scratch;
 
 pub mod net;
+pub mod scratch;
 
 pub mod job;
 

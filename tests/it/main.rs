@@ -73,6 +73,7 @@ mod streaming;
 mod swap;
 mod swapped;
 mod tls;
+mod tmp;
 mod unread;
 mod upgrade;
 mod upgrades;

@@ -50,6 +50,8 @@ pub(super) fn check(args: Args) -> Result<()> {
     let room = Room::unserved(1, memory);
     let compilation = kept::of(&config, Stacks::of(config.source_lines));
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
+    // Whether there is a place for it, `lacking` says; here nothing is made.
+    config.handlers.iter_mut().for_each(|handler| handler.tmp = None);
     let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
     let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
     let certificates = certificates.map(|warning| format!("tls: {warning}"));

@@ -1,7 +1,12 @@
-//! The cache of compiled modules, as verbs use it that serve nothing.
+//! What the user's caches hold, as verbs use it that serve nothing.
+
+use std::sync::Arc;
+
+use anyhow::Result;
 
 use crate::config::{CacheDir, Config};
-use crate::wasm::cache::{Cache, Place};
+use crate::scratch::Scratch;
+use crate::wasm::cache::{self, Cache, Place};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Compilation, Stacks};
 
@@ -27,4 +32,13 @@ pub(super) fn of_user(stacks: Stacks) -> Compilation {
 fn compilation(place: Option<Place>, stacks: Stacks) -> Compilation {
     let cache = place.and_then(|place| Cache::open(&place).ok());
     Compilation { compiler: Compiler::child(), cache, stacks }
+}
+
+/// Opens the user's directory for what does not last.
+///
+/// # Errors
+/// There is no place for it, or others may use it.
+pub(super) fn scratch() -> Result<Arc<Scratch>> {
+    let dir = cache::private_dir(&Place::scratch(|name| std::env::var_os(name))?)?;
+    Ok(Arc::new(Scratch::new(dir)))
 }

@@ -76,7 +76,8 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let handler = args.handler(&bundle)?;
     let room = Room::unserved(1, handler.limits.memory);
     let sandbox = Sandbox::new(room, kept::of_user(Stacks::Lines), WasiHttp03::Served)?;
-    let loader = Loader::new(sandbox, Box::new(|_| {}));
+    let scratch = handler.tmp.map(|_| kept::scratch()).transpose().context("tmp")?;
+    let loader = Loader::new(sandbox, Box::new(|_| {})).within(scratch);
     let untrusted = untrusted(&bundle)?;
     let entry = loader.program(&handler, &untrusted, CompileLimits::GENEROUS)?;
     let mut job = engine.job_of(entry);
@@ -137,6 +138,7 @@ impl Args {
         };
         Ok(HandlerConfig {
             mounts: bundle.mounts().map(mount).collect(),
+            tmp: bundle.tmp,
             limits: bundle.limits(),
             mapping: bundle.mapping(),
             ..HandlerConfig::of_module(bundle.handler.parse()?, module)

@@ -15,10 +15,12 @@ use super::{complain, kept, serve};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, Mount, Outbound};
 use crate::confine::Untrusted;
+use crate::daemon;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output};
 use crate::jobs::{Commands, Loader, Version};
 use crate::net::outbound::{Block, Pattern};
+use crate::scratch::Scratch;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 
@@ -83,12 +85,12 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let entry = match engine.registry().find(&args.what) {
         Some(builtin) => builtin,
         None => {
-            let Wanted { handlers, untrusted, compilation, limits } = args.handlers()?;
+            let Wanted { handlers, untrusted, compilation, limits, scratch } = args.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
             let sandbox = Sandbox::new(Room::unserved(jobs, memory), compilation, WasiHttp03::Served)?;
-            loader = Loader::new(sandbox, Box::new(|_| {}));
+            loader = Loader::new(sandbox, Box::new(|_| {})).within(scratch);
             let entry = loader.program(&handlers[0], &untrusted, limits)?;
             let mut entries = BTreeMap::from([(entry.name.clone(), entry.clone())]);
             for handler in &handlers[1..] {
@@ -128,6 +130,8 @@ struct Wanted {
     untrusted: Untrusted,
     compilation: Compilation,
     limits: CompileLimits,
+    /// Where jobs have directories of their own, if one has.
+    scratch: Option<Arc<Scratch>>,
 }
 
 impl Args {
@@ -135,13 +139,18 @@ impl Args {
     /// comes what they and all others of the configuration may write to.
     fn handlers(&self) -> Result<Wanted> {
         let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
+        let mut scratch = None;
         let (mut handlers, mut all, compilation, limits) = if is_file {
             let handler = of_file(Path::new(&self.what))?;
             (vec![handler], Vec::new(), kept::of_user(Stacks::Lines), CompileLimits::GENEROUS)
         } else {
             let config = config::load(&self.config)?;
             let compilation = kept::of(&config, Stacks::Lines);
-            (self.of_config(&config.handlers)?, config.handlers, compilation, config.compile)
+            let handlers = self.of_config(&config.handlers)?;
+            if handlers.iter().any(|handler| handler.tmp.is_some()) {
+                scratch = Some(daemon::open_scratch(&config).context("tmp")?);
+            }
+            (handlers, config.handlers, compilation, config.compile)
         };
         let handler = &mut handlers[0];
         for variable in &self.env {
@@ -158,7 +167,7 @@ impl Args {
         self.grant(&mut handler.outbound)?;
         all.extend(handlers.iter().cloned());
         let untrusted = config::untrusted(&all)?;
-        Ok(Wanted { handlers, untrusted, compilation, limits })
+        Ok(Wanted { handlers, untrusted, compilation, limits, scratch })
     }
 
     /// Adds what may be asked of other servers.

@@ -235,6 +235,8 @@ table! {
         /// Variables from credentials of the service.
         secrets: Named<String>,
         mounts: Vec<At<Mount>>,
+        /// What each job may have in a `/tmp` of its own.
+        tmp: Scalar,
         limits: Limits,
         /// Requests that one instance answers.
         reuse: Scalar,

@@ -14,7 +14,7 @@ use super::nearest::Names;
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
-use super::{calls, conduct, file, outbound, schedule, secret};
+use super::{calls, conduct, file, outbound, schedule, secret, tmp};
 use crate::job::{Captures, Env, Limits, Mapping};
 use crate::wasm::Scripts;
 
@@ -50,12 +50,16 @@ pub(super) fn read(
     }
     let module = report.settle(handler.module.as_ref(), None, |path| module(&base.join(path)).map(Some));
     let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
-    let env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
+    let mut env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
     let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
     let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
     let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
     let scripts = report.settle(handler.scripts.as_ref(), None, |root| scripts(root, &mounts).map(Some));
+    let tmp = tmp::read(handler, &mounts, report);
+    if tmp.is_some() {
+        tmp::name(&mut env);
+    }
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     limits::own_only(handler.limits.as_ref(), report);
     let mapping = mapping(handler, report);
@@ -77,6 +81,7 @@ pub(super) fn read(
         schedule,
         mounts,
         scripts,
+        tmp,
         limits,
         mapping,
         conduct,

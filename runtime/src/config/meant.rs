@@ -138,6 +138,8 @@ pub struct HandlerConfig {
     pub schedule: Option<Schedule>,
     /// The directories it may see; no guest path stands twice.
     pub mounts: Vec<Mount>,
+    /// Bytes that each of its jobs may have in a `/tmp` of its own; `None`: it has none.
+    pub tmp: Option<u64>,
     /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
     pub limits: Limits,
     /// Where its scripts lie, if it is an interpreter: in one of its mounts.
@@ -249,6 +251,7 @@ impl HandlerConfig {
             calls: Vec::new(),
             schedule: None,
             mounts: Vec::new(),
+            tmp: None,
             limits: Limits::default(),
             scripts: None,
             mapping: Mapping::Cgi,

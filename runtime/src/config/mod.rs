@@ -23,6 +23,7 @@ mod scalar;
 mod schedule;
 mod secret;
 mod tls;
+mod tmp;
 mod units;
 mod websocket;
 

@@ -87,7 +87,11 @@ fn beside(
 
 /// Says what a handler holds whether or not a job of it runs.
 fn idle(handler: &HandlerConfig) -> usize {
-    if handler.mounts.is_empty() { 0 } else { Files::held_idle(handler.mounts.len()) }
+    if has_files(handler) { Files::held_idle(handler.mounts.len(), handler.tmp.is_some()) } else { 0 }
+}
+
+fn has_files(handler: &HandlerConfig) -> bool {
+    !handler.mounts.is_empty() || handler.tmp.is_some()
 }
 
 /// `idle` are held by handlers that do nothing, and `wanted` by jobs at most.
@@ -132,7 +136,8 @@ impl Most {
 
 /// Says how many descriptors a job of a handler may hold.
 fn of_job(handler: &HandlerConfig) -> usize {
-    let files = if handler.mounts.is_empty() { 0 } else { Files::held_by_job() + handler.limits.handles };
+    let given = || Files::held_by_job(handler.mounts.len(), handler.tmp.is_some());
+    let files = if has_files(handler) { given() + handler.limits.handles } else { 0 };
     let calls = if handler.outbound.allow.is_empty() { 0 } else { handler.limits.outbound.at_once };
     files + calls
 }

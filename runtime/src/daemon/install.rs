@@ -89,6 +89,7 @@ pub(super) fn install(
     };
     let loader = Loader::new(sandbox, Box::new(progress))
         .recording(store)
+        .within(standing.server.scratch.clone())
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
     let generations = Arc::new(Generations::new(engine, loader));

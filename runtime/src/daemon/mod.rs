@@ -40,7 +40,7 @@ pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
 use operators::Operators;
-pub use places::{Lacking, lacking};
+pub use places::{Lacking, lacking, open_scratch};
 use signals::{Sent, Signals};
 
 /// What a daemon is started with.

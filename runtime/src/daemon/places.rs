@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Error};
+use anyhow::{Context as _, Error, Result};
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tracing::warn;
 
@@ -47,6 +47,9 @@ pub fn lacking(config: &Config) -> Lacking {
     }
     match (config.scratch_place().and_then(|dir| cache::examine_private_dir(&dir)), &config.scratch) {
         (Err(refusal), Some(_)) => errors.push(refusal.context("scratch")),
+        (Err(refusal), None) if config.handlers.iter().any(|handler| handler.tmp.is_some()) => {
+            errors.push(refusal.context("tmp: there is no scratch directory to make it in"));
+        }
         (Err(refusal), None) => warnings.push(unkept(&refusal)),
         (Ok(()), _) => {}
     }
@@ -58,11 +61,25 @@ pub fn lacking(config: &Config) -> Lacking {
     Lacking { errors, warnings }
 }
 
-/// Opens the directory for what does not fit into memory. A daemon that has none says so.
+/// Opens the directory for what does not fit into memory, and has removed what a process left there that was killed. A
+/// daemon that has none says so.
 pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
-    let opened = config.scratch_place().and_then(|dir| cache::private_dir(&dir));
-    let opened = opened.inspect_err(|refusal| warn!("{}", unkept(refusal))).ok();
-    opened.map(|dir| Arc::new(Scratch::new(dir)))
+    let opened = open_scratch(config);
+    let scratch = opened.inspect_err(|refusal| warn!("{}", unkept(refusal))).ok()?;
+    let left = scratch.clone();
+    let sweep = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || left.sweep());
+    // The next start tries again.
+    sweep.inspect_err(|refusal| warn!("what is left in the scratch directory stays there: {refusal}")).ok();
+    Some(scratch)
+}
+
+/// Opens the directory for what does not fit into memory.
+///
+/// # Errors
+/// There is no place for it, or others may use it.
+pub fn open_scratch(config: &Config) -> Result<Arc<Scratch>> {
+    let dir = config.scratch_place().and_then(|dir| cache::private_dir(&dir))?;
+    Ok(Arc::new(Scratch::new(dir)))
 }
 
 fn unkept(refusal: &Error) -> String {

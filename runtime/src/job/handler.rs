@@ -67,6 +67,11 @@ pub trait Handler: Send + Sync + 'static {
         &[]
     }
 
+    /// Returns how many bytes each of its jobs may have in a directory of its own; `None`: it has none.
+    fn tmp(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns what carries out the requests of its jobs to other servers; none: they make none.
     fn outbound(&self) -> Option<&dyn Outbound> {
         None

@@ -111,6 +111,8 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     let reuse =
         |entry: &Entry| entry.handler.reuse().map_or("off".to_owned(), |requests| requests.to_string());
     compare("reuse", reuse(old), reuse(new));
+    let tmp = |entry: &Entry| entry.handler.tmp().map_or("off".to_owned(), |bytes| bytes.to_string());
+    compare("tmp", tmp(old), tmp(new));
     let (before, after) = (describe::limits(&old.limits), describe::limits(&new.limits));
     for (key, value) in before.as_object().into_iter().flatten() {
         compare(&format!("limits.{key}"), value.to_string(), after[key].to_string());

@@ -48,6 +48,7 @@ pub(super) fn grants(entry: &Entry) -> Value {
         "args": entry.args,
         "env": env,
         "mounts": mounts,
+        "tmp": entry.handler.tmp(),
         "calls": calls(entry),
         "allow": allow,
         "allow_addresses": addresses,

@@ -47,6 +47,9 @@ pub struct Bundle {
     #[serde(default)]
     pub stdin_withheld: bool,
     mounts: Vec<Mounted>,
+    /// Bytes that it could have in a `/tmp` of its own; `None`: it had none.
+    #[serde(default)]
+    pub tmp: Option<u64>,
     limits: Bounds,
     /// How stdout is read: none as a CGI document, otherwise as bytes of this type.
     raw: Option<String>,
@@ -148,6 +151,7 @@ impl Bundle {
             stdin_truncated: stdin.as_ref().is_some_and(|read| read.truncated),
             stdin_withheld: stdin.is_none(),
             mounts: entry.handler.mounts().iter().map(mount).collect(),
+            tmp: entry.handler.tmp(),
             limits: Bounds {
                 memory,
                 time_ms: wall.map(millis),

@@ -14,6 +14,7 @@ use super::meter::Meter;
 use super::module::{self, Wasi};
 use super::outbound::{self, Http};
 use super::preview2::Pollables;
+use super::tmp::Tmp;
 use super::{handles, links, opening, preview2, trap};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) table: ResourceTable,
     pub(super) meter: Meter,
     opened: Opened,
+    /// The account of the directory that the job has to itself, if it has.
+    pub(super) tmp: Option<Box<Tmp>>,
     pub(super) http: Http,
     pub(super) pollables: Pollables,
     /// None: the component does not import what calls jobs.
@@ -101,13 +104,17 @@ impl Imports {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    opening::guard_components(&mut linker, |state: &mut State| &mut state.opened)?;
-    links::guard_components(&mut linker)?;
+    opening::guard_components(&mut linker, |state: &mut State| &mut state.opened, tmp)?;
+    links::guard_components(&mut linker, tmp)?;
     preview2::serve(&mut linker)?;
     // Every call of it is denied unless the handler is allowed its origin.
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
     Ok(linker)
+}
+
+fn tmp(state: &mut State) -> Option<&mut Tmp> {
+    state.tmp.as_deref_mut()
 }
 
 /// Finds the imports of a component.
@@ -121,15 +128,16 @@ pub(super) fn link(linker: &Linker<State>, component: &Component) -> Result<Inst
 /// Makes the store of an instance.
 pub(super) fn store(
     engine: &Engine,
-    wasi: Wasi,
+    mut wasi: Wasi,
     (meter, opened): (Meter, Opened),
     limits: &Limits,
     calls: Option<Box<Calling>>,
 ) -> Store<State> {
+    let tmp = wasi.tmp.take();
     // Shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
     let pollables = Pollables::new(limits.handles);
-    let state = State { wasi, table, meter, opened, http, pollables, calls };
+    let state = State { wasi, table, meter, opened, tmp, http, pollables, calls };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
     module::bound(&mut store, limits, |state| &mut state.table);

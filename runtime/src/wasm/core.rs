@@ -12,6 +12,7 @@ use super::meter::Meter;
 use super::module::{self, Wasi};
 use super::preview1::{self, Last, MODULE as WASI};
 use super::stdio::{Descriptor, Gone, Over, Stdout};
+use super::tmp::Tmp;
 use super::{elsewhere, environ, links, opening, trap};
 use crate::job::{Env, Fault, Job, Limits, Status};
 
@@ -25,19 +26,26 @@ pub(super) struct State {
     env: Env,
     meter: Meter,
     opened: Opened,
+    /// The account of the directory that the job has to itself, if it has.
+    pub(super) tmp: Option<Box<Tmp>>,
     /// None: the module does not import what calls jobs.
     calls: Option<Box<(Calling, LastError)>>,
 }
 
 impl State {
     fn new(
-        wasi: Wasi,
+        mut wasi: Wasi,
         env: Env,
         (meter, opened): (Meter, Opened),
         calls: Option<Box<(Calling, LastError)>>,
         handles: usize,
     ) -> State {
-        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, calls }
+        let mut tmp = wasi.tmp.take();
+        if let Some(tmp) = &mut tmp {
+            // wasmtime-wasi counts them on from those of stdio.
+            tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
+        }
+        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
     }
 
     /// Returns what the guest has to do with jobs it calls.
@@ -60,8 +68,10 @@ pub struct CoreCode {
 pub(super) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
-    opening::guard_core(&mut linker, WASI, |state| (&mut state.wasi, &mut state.opened))?;
-    links::guard_core(&mut linker, WASI, |state| &mut state.wasi)?;
+    opening::guard_core(&mut linker, WASI, |state| {
+        (&mut state.wasi, &mut state.opened, state.tmp.as_deref_mut())
+    })?;
+    links::guard_core(&mut linker, WASI, |state| (&mut state.wasi, state.tmp.as_deref_mut()))?;
     environ::serve(&mut linker, WASI, |state| &state.env)?;
     preview1::serve(&mut linker)?;
     calls::link_core(&mut linker)?;

@@ -12,9 +12,11 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::module::Wasi;
 use super::scripts::Scripts;
 use super::threads::{Lease, Threads};
+use super::tmp::{self, Stock, TmpGuard};
 use super::{handles, trap};
 use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
 use crate::job::{Access, Fault, Job, Mount};
+use crate::scratch::{HandlerDir, JobDir};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
 const AT_ONCE: usize = 64;
@@ -55,23 +57,30 @@ impl Mounted {
         nodes(self) == nodes(other)
     }
 
+    /// Says how many they are.
+    pub(super) fn count(&self) -> usize {
+        self.mounts.len()
+    }
+
     /// Goes through the directories that may be written to.
     pub fn writable(&self) -> impl Iterator<Item = (&Mount, &OwnedFd)> {
         self.mounts.iter().zip(&self.dirs).filter(|(mount, _)| mount.access == Access::Write)
     }
 
-    /// Finds the ground that the mounts are, and tries it; `None`, and a line in the log, on a host
-    /// without Landlock.
+    /// Finds the ground that the mounts and the directory of jobs are, and tries it; `None`, and a line in the log, on
+    /// a host without Landlock.
     ///
     /// # Errors
     /// The host has Landlock and refuses: it has no memory, thread or descriptor left for it now, or this process was
     /// confined sixteen times.
-    fn ground(&self) -> Result<Option<Ground>> {
+    fn ground(&self, jobs: Option<&HandlerDir>) -> Result<Option<Ground>> {
         let reach = |mount: &Mount| match mount.access {
             Access::Read => Reach::Read,
             Access::Write => Reach::Write,
         };
-        let tried = Ground::of(self.dirs.iter().zip(self.mounts.iter().map(reach))).and_then(|ground| {
+        let mounts = self.dirs.iter().zip(self.mounts.iter().map(reach));
+        let own = jobs.map(|jobs| (jobs.descriptor(), Reach::Write));
+        let tried = Ground::of(mounts.chain(own)).and_then(|ground| {
             let trial = std::thread::Builder::new().name("confine".to_owned());
             std::thread::scope(|scope| {
                 let trial = trial.spawn_scoped(scope, || ground.confine())?;
@@ -90,8 +99,8 @@ impl Mounted {
     }
 
     /// Makes what a guest sees of them: for all jobs, since a directory that is open for lookups alone
-    /// has no state that one job could leave to another.
-    fn granted(&self) -> Result<WasiFilesystemCtx> {
+    /// has no state that one job could leave to another. Behind them is the directory of one job, if it has its own.
+    pub(super) fn granted(&self, own: Option<&JobDir>) -> Result<WasiFilesystemCtx> {
         let mut wasi = WasiCtxBuilder::new();
         for (mount, dir) in self.mounts.iter().zip(&self.dirs) {
             let permissions = match mount.access {
@@ -103,6 +112,12 @@ impl Mounted {
             wasi.preopened_dir(open, &mount.guest, permissions)
                 .map_err(trap::ours)
                 .with_context(|| format!("open the mount {} (is /proc mounted?)", mount.host.display()))?;
+        }
+        if let Some(own) = own {
+            let open = format!("/proc/self/fd/{}", own.descriptor().as_raw_fd());
+            wasi.preopened_dir(open, tmp::GUEST, FsPerms::ReadWrite)
+                .map_err(trap::ours)
+                .context("open a job's own directory (is /proc mounted?)")?;
         }
         Ok(wasi.build().filesystem().clone())
     }
@@ -120,29 +135,52 @@ pub struct Files {
     scripts: Option<Arc<Scripts>>,
     granted: WasiFilesystemCtx,
     threads: Threads,
+    /// Directories for its jobs, if each has its own.
+    own: Option<Arc<Stock>>,
+}
+
+/// Directories that a handler's jobs are to have to themselves.
+pub struct OwnDirs {
+    /// Where they are made.
+    pub dir: HandlerDir,
+    /// Bytes that each job may have in its own.
+    pub bytes: u64,
 }
 
 impl Files {
-    /// Says how many descriptors a handler with so many mounts holds, those of its threads among them.
-    pub fn held_idle(mounts: usize) -> usize {
+    /// Says how many descriptors a handler with so many mounts holds, those of its threads among them, and whose
+    /// jobs have a directory each or have none.
+    pub fn held_idle(mounts: usize, own: bool) -> usize {
         // Each mount for the kernel and for guests; the ruleset, and of the threads' runtime epoll twice,
         // its waker and the pipe of signals.
-        2 * mounts + 5
+        2 * mounts + 5 + if own { Stock::held_idle(mounts) } else { 0 }
     }
 
-    /// Says how many descriptors a job is given before it opens anything.
-    pub fn held_by_job() -> usize {
-        handles::TRANSIENT
+    /// Says how many descriptors a job of such a handler is given before it opens anything.
+    pub fn held_by_job(mounts: usize, own: bool) -> usize {
+        handles::TRANSIENT + if own { Stock::held_by_job(mounts) } else { 0 }
     }
 
     /// Makes the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
     /// There is no `/proc`; the host has no memory, thread or descriptor left, or confines no thread once more.
-    pub fn new(mounted: Arc<Mounted>, jobs: usize) -> Result<Files> {
-        let granted = mounted.granted()?;
-        let threads = Threads::new(mounted.ground()?, mounted.clone(), jobs.clamp(1, AT_ONCE));
-        Ok(Files { mounted, scripts: None, granted, threads })
+    pub fn new(mounted: Arc<Mounted>, jobs: usize, own: Option<OwnDirs>) -> Result<Files> {
+        let granted = mounted.granted(None)?;
+        let own = own.map(|OwnDirs { dir, bytes }| Arc::new(Stock::new(mounted.clone(), dir, bytes)));
+        let ground = mounted.ground(own.as_deref().map(Stock::dir))?;
+        let threads = Threads::new(ground, mounted.clone(), jobs.clamp(1, AT_ONCE));
+        Ok(Files { mounted, scripts: None, granted, threads, own })
+    }
+
+    /// Returns how many bytes each job may have in a directory of its own.
+    pub(super) fn own_bytes(&self) -> Option<u64> {
+        self.own.as_deref().map(Stock::bytes)
+    }
+
+    /// Says how many descriptors a job is given before it opens anything.
+    pub(super) fn needs(&self) -> usize {
+        Files::held_by_job(self.mounted.count(), self.own.is_some())
     }
 
     /// Has each job find its script here.
@@ -168,14 +206,23 @@ impl Files {
         &self.mounted.mounts
     }
 
-    /// Grants the mounts to one job, whose file operations are those threads' from then on. Opens
-    /// nothing.
+    /// Returns the threads whose a job's file operations are.
     ///
     /// # Errors
     /// The host has no thread or descriptor left for them.
-    pub(super) fn grant(&self) -> Result<(Wasi, Lease), Fault> {
-        let threads = self.threads.lease().map_err(Fault::Host)?;
-        Ok((Wasi::with(self.granted.clone()), threads))
+    pub(super) fn lease(&self) -> Result<Lease, Fault> {
+        self.threads.lease().map_err(Fault::Host)
+    }
+
+    /// Grants the mounts to one job that has such threads, and a directory of its own if it is to have that. Opens
+    /// nothing else.
+    ///
+    /// # Errors
+    /// The host has no descriptor or room left for the directory.
+    pub(super) async fn grant(&self, threads: &Lease) -> Result<(Wasi, Option<TmpGuard>), Fault> {
+        let Some(own) = &self.own else { return Ok((Wasi::with(self.granted.clone()), None)) };
+        let (wasi, guard) = own.grant(threads).await?;
+        Ok((wasi, Some(guard)))
     }
 }
 
@@ -192,6 +239,8 @@ mod tests {
     use std::io;
     use std::path::Path;
 
+    use crate::scratch::Scratch;
+
     fn mounted(dir: &Path) -> Result<Mounted> {
         let (host, guest) = (dir.to_owned(), "/data".to_owned());
         let mount = Mount { host, guest, access: Access::Read, within: None };
@@ -199,7 +248,7 @@ mod tests {
     }
 
     fn files(dir: &Path) -> Files {
-        Files::new(Arc::new(mounted(dir).unwrap()), 4).unwrap()
+        Files::new(Arc::new(mounted(dir).unwrap()), 4, None).unwrap()
     }
 
     /// What `attempt` comes to in a thread for files.
@@ -207,7 +256,7 @@ mod tests {
         files: &Files,
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let (_wasi, threads) = files.grant().unwrap();
+        let threads = files.lease().unwrap();
         let work = async { Ok(tokio::task::spawn_blocking(attempt).await.unwrap()) };
         threads.run(Arc::default(), work).await.unwrap()
     }
@@ -223,7 +272,27 @@ mod tests {
 
         assert_eq!(attempt(&files, || fs::read(inside)).await.unwrap(), b"mine");
         let outside = attempt(&files, || fs::read(outside)).await;
-        assert_eq!(outside.is_err(), files.mounted.ground().unwrap().is_some(), "{outside:?}");
+        assert_eq!(outside.is_err(), files.mounted.ground(None).unwrap().is_some(), "{outside:?}");
+    }
+
+    #[tokio::test]
+    async fn the_threads_of_a_handler_reach_its_jobs_directories_and_no_other_handlers() {
+        let (place, nothing) = (
+            tempfile::tempdir().unwrap(),
+            Arc::new(Mounted::open(Vec::new(), &Untrusted::default()).unwrap()),
+        );
+        let scratch = Arc::new(Scratch::new(fs::File::open(place.path()).unwrap().into()));
+        let own = || OwnDirs { dir: scratch.for_handler().unwrap(), bytes: 1 << 20 };
+        let (dir, other) = (own(), own());
+        let path = |own: &OwnDirs| crate::confine::place_of(own.dir.descriptor()).unwrap();
+        let (inside, outside) = (path(&dir).join("file"), path(&other).join("file"));
+        fs::write(&outside, "yours").unwrap();
+        let files = Files::new(nothing, 4, Some(dir)).unwrap();
+
+        attempt(&files, move || fs::write(inside, "mine")).await.unwrap();
+        let outside = attempt(&files, || fs::read(outside)).await;
+
+        assert_eq!(outside.is_err(), files.mounted.ground(None).unwrap().is_some(), "{outside:?}");
     }
 
     #[tokio::test]
@@ -239,7 +308,7 @@ mod tests {
         fs::write(&file, "new").unwrap();
 
         let read = attempt(&files, || fs::read(file)).await;
-        assert_eq!(read.is_err(), files.mounted.ground().unwrap().is_some(), "{read:?}");
+        assert_eq!(read.is_err(), files.mounted.ground(None).unwrap().is_some(), "{read:?}");
         assert!(files.mounted.is_same(&before) && !before.is_same(&mounted(&host).unwrap()));
     }
 
@@ -247,12 +316,12 @@ mod tests {
     fn a_thread_that_was_confined_too_often_is_no_host_without_landlock() {
         let dir = tempfile::tempdir().unwrap();
         let mounted = mounted(dir.path()).unwrap();
-        let Some(ground) = mounted.ground().unwrap() else { return };
+        let Some(ground) = mounted.ground(None).unwrap() else { return };
 
         let refused = std::thread::scope(|scope| {
             let often = scope.spawn(|| {
                 while ground.confine().is_ok() {}
-                mounted.ground().map(drop).unwrap_err()
+                mounted.ground(None).map(drop).unwrap_err()
             });
             often.join().unwrap()
         });

@@ -12,6 +12,7 @@ macro_rules! name {
 pub(super) const CLOCK: &str = name!("clocks/monotonic-clock");
 pub(super) const FILES: &str = name!("filesystem/types");
 pub(super) const HTTP: &str = name!("http/types");
+pub(super) const PREOPENS: &str = name!("filesystem/preopens");
 pub(super) const POLL: &str = name!("io/poll");
 pub(super) const STREAMS: &str = name!("io/streams");
 
@@ -43,7 +44,13 @@ mod tests {
             (FILES, "[method]descriptor.symlink-at"),
             (FILES, "[method]descriptor.rename-at"),
             (FILES, "[method]descriptor.link-at"),
+            (FILES, "[method]descriptor.create-directory-at"),
+            (FILES, "[method]descriptor.set-size"),
+            (FILES, "[method]descriptor.write"),
+            (FILES, "[method]descriptor.write-via-stream"),
+            (FILES, "[method]descriptor.append-via-stream"),
             (POLL, "poll"),
+            (PREOPENS, "get-directories"),
             (STREAMS, "[method]input-stream.subscribe"),
             (STREAMS, "[method]output-stream.write"),
         ];

@@ -19,6 +19,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor a
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::interfaces;
+use super::tmp::Tmp;
 
 /// The longest path that Linux takes, with its NUL: PATH_MAX.
 const LONGEST: usize = 4096;
@@ -48,21 +49,28 @@ enum Leads {
     Out,
 }
 
-/// Puts the rule before the three functions of core modules that give a link a place.
+/// What such a call of a core module works on.
+type Parts<'s> = (&'s mut WasiP1Ctx, Option<&'s mut Tmp>);
+
+/// Puts the rule before the three functions of core modules that give a link a place. Where a job has a directory of its
+/// own, nothing comes there from elsewhere, and what it makes there is counted.
 pub(super) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
-    wasi: impl Fn(&mut T) -> &mut WasiP1Ctx + Copy + Send + Sync + 'static,
+    parts: impl for<'s> Fn(&'s mut T) -> Parts<'s> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     type Symlink = (i32, i32, i32, i32, i32);
     linker.func_wrap_async(module, "path_symlink", move |mut caller: Caller<'_, T>, given: Symlink| {
         Box::new(async move {
             let (target, target_length, fd, path, length) = given;
-            let (mut guest, wasi) = Guest::of(&mut caller, wasi)?;
+            let (mut guest, wasi, tmp) = Guest::of(&mut caller, parts)?;
             if let (Some(target), Some(path)) = (guest.text(target, target_length), guest.text(path, length))
                 && let Err(errno) = guest.admit(wasi, &target, fd, &path).await?
             {
+                return Ok(errno);
+            }
+            if let Err(errno) = takes(tmp, fd).await {
                 return Ok(errno);
             }
             wasi.set_hostcall_fuel(guest.fuel);
@@ -74,7 +82,10 @@ pub(super) fn guard_core<T: Send + 'static>(
     linker.func_wrap_async(module, "path_rename", move |mut caller: Caller<'_, T>, given: Rename| {
         Box::new(async move {
             let (fd, old, old_length, new_fd, new, new_length) = given;
-            let (mut guest, wasi) = Guest::of(&mut caller, wasi)?;
+            let (mut guest, wasi, tmp) = Guest::of(&mut caller, parts)?;
+            if is_between(tmp.as_deref(), fd, new_fd) {
+                return Ok(Errno::Xdev as i32);
+            }
             if let Err(errno) = guest.place(wasi, (fd, old, old_length), (new_fd, new, new_length)).await? {
                 return Ok(errno);
             }
@@ -87,8 +98,14 @@ pub(super) fn guard_core<T: Send + 'static>(
     linker.func_wrap_async(module, "path_link", move |mut caller: Caller<'_, T>, given: Link| {
         Box::new(async move {
             let (fd, flags, old, old_length, new_fd, new, new_length) = given;
-            let (mut guest, wasi) = Guest::of(&mut caller, wasi)?;
+            let (mut guest, wasi, tmp) = Guest::of(&mut caller, parts)?;
+            if is_between(tmp.as_deref(), fd, new_fd) {
+                return Ok(Errno::Xdev as i32);
+            }
             if let Err(errno) = guest.place(wasi, (fd, old, old_length), (new_fd, new, new_length)).await? {
+                return Ok(errno);
+            }
+            if let Err(errno) = takes(tmp, new_fd).await {
                 return Ok(errno);
             }
             wasi.set_hostcall_fuel(guest.fuel);
@@ -98,6 +115,17 @@ pub(super) fn guard_core<T: Send + 'static>(
     })?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Reports whether one of two descriptors is in the job's own directory, and the other is not.
+fn is_between(tmp: Option<&Tmp>, one: i32, other: i32) -> bool {
+    tmp.is_some_and(|tmp| tmp.is_between(one.cast_unsigned(), other.cast_unsigned()))
+}
+
+/// Counts one more entry of the job's own directory, if a descriptor is in it.
+async fn takes(tmp: Option<&mut Tmp>, fd: i32) -> Refused {
+    let Some(tmp) = tmp.filter(|tmp| tmp.holds(fd.cast_unsigned())) else { return Ok(()) };
+    tmp.take_entry().await.map_err(|_| Errno::Nospc as i32)
 }
 
 /// What one call of a core module works on.
@@ -112,14 +140,15 @@ type Refused = std::result::Result<(), i32>;
 impl<'a> Guest<'a> {
     fn of<T>(
         caller: &'a mut Caller<'_, T>,
-        wasi: impl Fn(&mut T) -> &mut WasiP1Ctx,
-    ) -> Result<(Guest<'a>, &'a mut WasiP1Ctx)> {
+        parts: impl for<'s> Fn(&'s mut T) -> Parts<'s>,
+    ) -> Result<(Guest<'a>, &'a mut WasiP1Ctx, Option<&'a mut Tmp>)> {
         let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
             bail!("exports no memory");
         };
         let fuel = caller.as_context_mut().hostcall_fuel();
         let (memory, state) = memory.data_and_store_mut(caller);
-        Ok((Guest { memory: GuestMemory::Unshared(memory), fuel }, wasi(state)))
+        let (wasi, tmp) = parts(state);
+        Ok((Guest { memory: GuestMemory::Unshared(memory), fuel }, wasi, tmp))
     }
 
     /// Reads a path; `None` if it is none, or too long for one: the call itself says so.
@@ -190,28 +219,37 @@ fn errno(refusal: Error) -> Result<Errno> {
     refusal.downcast()
 }
 
-/// Puts the rule before the three functions of components that give a link a place.
-pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Linker<T>) -> Result<()> {
+/// Puts the rule before the three functions of components that give a link a place. Where a job has a directory of its
+/// own, nothing comes there from elsewhere, and what it makes there is counted.
+pub(super) fn guard_components<T: WasiView + 'static>(
+    linker: &mut component::Linker<T>,
+    tmp: impl Fn(&mut T) -> Option<&mut Tmp> + Copy + Send + Sync + 'static,
+) -> Result<()> {
     type Dir = Resource<Descriptor>;
     linker.allow_shadowing(true);
     let mut types = linker.instance(interfaces::FILES)?;
     types.func_wrap_async(
         "[method]descriptor.symlink-at",
-        |mut store: StoreContextMut<'_, T>, (dir, target, path): (Dir, String, String)| {
+        move |mut store: StoreContextMut<'_, T>, (dir, target, path): (Dir, String, String)| {
             Box::new(async move {
                 let mut files = store.data_mut().filesystem();
-                let made = match admit(&mut files, &target, &dir, &path).await {
-                    Ok(()) => files.symlink_at(dir, target, path).await,
-                    refused => refused,
-                };
-                said(made)
+                if let Err(refused) = admit(&mut files, &target, &dir, &path).await {
+                    return said(Err(refused));
+                }
+                if let Err(full) = takes_for_component(tmp(store.data_mut()), &dir).await {
+                    return Ok((Err(full),));
+                }
+                said(store.data_mut().filesystem().symlink_at(dir, target, path).await)
             })
         },
     )?;
     types.func_wrap_async(
         "[method]descriptor.rename-at",
-        |mut store: StoreContextMut<'_, T>, (dir, old, new_dir, new): (Dir, String, Dir, String)| {
+        move |mut store: StoreContextMut<'_, T>, (dir, old, new_dir, new): (Dir, String, Dir, String)| {
             Box::new(async move {
+                if tmp(store.data_mut()).is_some_and(|tmp| tmp.is_between(dir.rep(), new_dir.rep())) {
+                    return Ok((Err(ErrorCode::CrossDevice),));
+                }
                 let mut files = store.data_mut().filesystem();
                 let moved = match place(&mut files, (&dir, &old), (&new_dir, &new)).await {
                     Ok(()) => files.rename_at(dir, old, new_dir, new).await,
@@ -223,20 +261,34 @@ pub(super) fn guard_components<T: WasiView + 'static>(linker: &mut component::Li
     )?;
     types.func_wrap_async(
         "[method]descriptor.link-at",
-        |mut store: StoreContextMut<'_, T>,
-         (dir, flags, old, new_dir, new): (Dir, PathFlags, String, Dir, String)| {
+        move |mut store: StoreContextMut<'_, T>,
+              (dir, flags, old, new_dir, new): (Dir, PathFlags, String, Dir, String)| {
             Box::new(async move {
+                if tmp(store.data_mut()).is_some_and(|tmp| tmp.is_between(dir.rep(), new_dir.rep())) {
+                    return Ok((Err(ErrorCode::CrossDevice),));
+                }
                 let mut files = store.data_mut().filesystem();
-                let linked = match place(&mut files, (&dir, &old), (&new_dir, &new)).await {
-                    Ok(()) => files.link_at(dir, flags, old, new_dir, new).await,
-                    refused => refused,
-                };
-                said(linked)
+                if let Err(refused) = place(&mut files, (&dir, &old), (&new_dir, &new)).await {
+                    return said(Err(refused));
+                }
+                if let Err(full) = takes_for_component(tmp(store.data_mut()), &new_dir).await {
+                    return Ok((Err(full),));
+                }
+                said(store.data_mut().filesystem().link_at(dir, flags, old, new_dir, new).await)
             })
         },
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Counts one more entry of the job's own directory, if a descriptor is in it.
+async fn takes_for_component(
+    tmp: Option<&mut Tmp>,
+    dir: &Resource<Descriptor>,
+) -> std::result::Result<(), ErrorCode> {
+    let Some(tmp) = tmp.filter(|tmp| tmp.holds(dir.rep())) else { return Ok(()) };
+    tmp.take_entry().await.map_err(ErrorCode::from)
 }
 
 /// What a function of components returns.

@@ -38,9 +38,10 @@ mod speaker;
 mod stdio;
 mod threads;
 mod ticker;
+mod tmp;
 mod trap;
 
-pub use files::{Files, Mounted};
+pub use files::{Files, Mounted, OwnDirs};
 pub use flavour::Flavour;
 pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source, WasiHttp03};

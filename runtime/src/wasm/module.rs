@@ -21,6 +21,7 @@ use super::meter::{Meter, TABLE_ELEMENT};
 use super::sandbox::Code;
 use super::speaker::Warm;
 use super::stdio::{Gone, Stdin, Stdout};
+use super::tmp::{Tmp, TmpGuard};
 use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status};
 use crate::observe::profile;
@@ -72,12 +73,16 @@ impl Module {
 
     /// Runs a job with the files it is granted.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
-        let (wasi, threads) = files.grant()?;
+        let usage = job.usage.clone();
+        let threads = files.lease()?;
         let run = async |mut job: Job| {
             files.direct(&mut job).await?;
-            self.run_with(|| wasi, job).await
+            let (wasi, own) = files.grant(&threads).await?;
+            let outcome = self.run_with(|| wasi, job).await;
+            give_back(own).await;
+            outcome
         };
-        threads.run(job.usage.clone(), run(job)).await
+        threads.run(usage, run(job)).await
     }
 
     async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {
@@ -94,6 +99,13 @@ impl Module {
             Code::Command(code) => code.prove(wasi, limits).await,
             Code::Speaker(code) => code.prove(wasi, limits).await,
         }
+    }
+}
+
+/// Takes back what a job had to itself.
+async fn give_back(own: Option<TmpGuard>) {
+    if let Some(own) = own {
+        own.end().await;
     }
 }
 
@@ -124,12 +136,16 @@ impl Handler for Module {
         Needs {
             // One that wants more than it may have is told so when it is made.
             memory: if waits { 0 } else { self.memory.min(limits.memory) },
-            descriptors: self.files.as_ref().map_or(0, |_| Files::held_by_job()),
+            descriptors: self.files.as_ref().map_or(0, Files::needs),
         }
     }
 
     fn mounts(&self) -> &[Mount] {
         self.files.as_ref().map_or(&[], Files::mounts)
+    }
+
+    fn tmp(&self) -> Option<u64> {
+        self.files.as_ref().and_then(Files::own_bytes)
     }
 
     fn outbound(&self) -> Option<&dyn Outbound> {
@@ -142,8 +158,14 @@ impl Handler for Module {
                 let Some(files) = &self.files else {
                     return self.prove_with(bare(), &limits).await;
                 };
-                let (wasi, threads) = files.grant()?;
-                threads.run(Arc::default(), self.prove_with(wasi, &limits)).await
+                let threads = files.lease()?;
+                let within = async {
+                    let (wasi, own) = files.grant(&threads).await?;
+                    let outcome = self.prove_with(wasi, &limits).await;
+                    give_back(own).await;
+                    outcome
+                };
+                threads.run(Arc::default(), within).await
             };
             match timeout(PROOF, proof).await {
                 Ok(outcome) => outcome.context("cannot be instantiated"),
@@ -160,6 +182,8 @@ pub(super) struct Wasi {
     /// All but the files.
     pub(super) rest: WasiCtxBuilder,
     files: WasiFilesystemCtx,
+    /// The account of the last of those files, where it is the job's own.
+    pub(super) tmp: Option<Box<Tmp>>,
 }
 
 impl Wasi {
@@ -169,7 +193,7 @@ impl Wasi {
         rest.max_random_size(CALL as u64);
         // They could be made and not be used: each would be a descriptor that no limit counts.
         rest.allow_tcp(false).allow_udp(false);
-        Wasi { rest, files }
+        Wasi { rest, files, tmp: None }
     }
 
     pub(super) fn build(mut self) -> WasiCtx {

@@ -1,5 +1,5 @@
-//! What stands before the opening of a file: room for one more handle, and that it is a file; and behind
-//! its closing, that another may be opened.
+//! What stands before the opening of a file: room for one more handle and, in the job's own directory, for one more file;
+//! and that it is a file; and behind its closing, that another may be opened.
 //!
 //! To open a FIFO is to wait for whoever opens its other end, and a device does what it likes. So a
 //! guest that names one, or a socket, is refused as it would be on a file system without devices.
@@ -20,6 +20,7 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use super::handles::{self, Opened};
 use super::interfaces;
+use super::tmp::{Seen, Tmp};
 
 /// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
 /// twice, descriptor flags, place for the result.
@@ -34,11 +35,23 @@ const ACCES: i32 = 2;
 /// `errno.mfile` of WASI preview 1: too many open files.
 const MFILE: i32 = 33;
 
+/// `errno.nospc` of WASI preview 1: no space left.
+const NOSPC: i32 = 51;
+
+/// `oflags.creat` of WASI preview 1.
+const CREAT: i32 = 1;
+
+/// `fdflags.append` of WASI preview 1.
+const APPEND: i32 = 1;
+
+/// What such a call of a core module works on.
+type Parts<'s> = (&'s mut WasiP1Ctx, &'s mut Opened, Option<&'s mut Tmp>);
+
 /// Puts a look before `path_open`, which is the way for a core module to get handles that last.
 pub(super) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
-    parts: impl Fn(&mut T) -> (&mut WasiP1Ctx, &mut Opened) + Copy + Send + Sync + 'static,
+    parts: impl for<'s> Fn(&'s mut T) -> Parts<'s> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     linker.func_wrap_async(module, "path_open", move |mut caller: Caller<'_, T>, parameters: PathOpen| {
@@ -47,26 +60,47 @@ pub(super) fn guard_core<T: Send + 'static>(
             let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
                 bail!("exports no memory");
             };
-            let (wasi, opened) = parts(caller.data_mut());
+            let (wasi, opened, _) = parts(caller.data_mut());
             let table = wasi.ctx().table;
             if !handles::has_room(table) || !opened.has_room_in(table) {
                 return Ok(MFILE);
             }
             let fuel = caller.as_context_mut().hostcall_fuel();
             let (memory, state) = memory.data_and_store_mut(&mut caller);
-            let (mut memory, (wasi, opened)) = (GuestMemory::Unshared(memory), parts(state));
+            let (mut memory, (wasi, opened, tmp)) = (GuestMemory::Unshared(memory), parts(state));
             wasi.set_hostcall_fuel(fuel);
-            if is_special(wasi, &mut memory, fd, lookup, (path, length)).await {
+            let found = look(wasi, &mut memory, fd, lookup, (path, length)).await;
+            if found.is_some_and(is_special) {
                 return Ok(ACCES);
             }
+            let mut tmp = tmp.filter(|tmp| tmp.holds(fd.cast_unsigned()));
+            if let Some(tmp) = tmp.as_deref_mut().filter(|_| found.is_none() && open & CREAT != 0)
+                && tmp.take_entry().await.is_err()
+            {
+                return Ok(NOSPC);
+            }
+            let before = tmp.is_some().then(|| Seen::of(wasi.ctx().table));
             wasi.set_hostcall_fuel(fuel);
-            let memory = &mut memory;
             let outcome = preview1::path_open(
-                wasi, memory, fd, lookup, path, length, open, rights, inherited, flags, result,
+                wasi,
+                &mut memory,
+                fd,
+                lookup,
+                path,
+                length,
+                open,
+                rights,
+                inherited,
+                flags,
+                result,
             )
             .await?;
             if outcome == SUCCESS {
                 opened.note(wasi.ctx().table);
+                if let Some((tmp, before)) = tmp.zip(before) {
+                    let made = memory.read(GuestPtr::<u32>::new(result.cast_unsigned()))?;
+                    tmp.hold(made, before.since(wasi.ctx().table), flags & APPEND != 0);
+                }
             }
             Ok(outcome)
         })
@@ -77,9 +111,12 @@ pub(super) fn guard_core<T: Send + 'static>(
                 bail!("exports no memory");
             };
             let (memory, state) = memory.data_and_store_mut(&mut caller);
-            let (wasi, opened) = parts(state);
+            let (wasi, opened, tmp) = parts(state);
             let outcome = preview1::fd_close(wasi, &mut GuestMemory::Unshared(memory), fd).await?;
             opened.close_in(wasi.ctx().table);
+            if let Some(tmp) = tmp.filter(|_| outcome == SUCCESS) {
+                tmp.release(fd.cast_unsigned());
+            }
             Ok(outcome)
         })
     })?;
@@ -87,27 +124,30 @@ pub(super) fn guard_core<T: Send + 'static>(
     Ok(())
 }
 
-/// Reports whether a path leads to something that is neither a file, a directory nor a link. One
-/// that leads nowhere is not our concern: whoever opens it says why.
-async fn is_special(
+/// Finds what a path leads to. `None` if it leads nowhere: whoever opens it says why.
+async fn look(
     wasi: &mut WasiP1Ctx,
     memory: &mut GuestMemory<'_>,
     fd: i32,
     lookup: i32,
     (path, length): (i32, i32),
-) -> bool {
-    let Ok(lookup) = Lookupflags::try_from(lookup) else { return false };
+) -> Option<Filetype> {
+    let lookup = Lookupflags::try_from(lookup).ok()?;
     let path = GuestPtr::<str>::new((path.cast_unsigned(), length.cast_unsigned()));
     let found = wasi.path_filestat_get(memory, Fd::from(fd), lookup, path).await;
-    found.is_ok_and(|found| {
-        !matches!(found.filetype, Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink)
-    })
+    found.ok().map(|found| found.filetype)
+}
+
+/// Reports whether something is neither a file, a directory nor a link.
+fn is_special(found: Filetype) -> bool {
+    !matches!(found, Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink)
 }
 
 /// Puts a look before `open-at`, which is the way for a component to get handles of files.
 pub(super) fn guard_components<T: WasiView + 'static>(
     linker: &mut component::Linker<T>,
     opened: impl Fn(&mut T) -> &mut Opened + Copy + Send + Sync + 'static,
+    tmp: impl Fn(&mut T) -> Option<&mut Tmp> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     linker.instance(interfaces::FILES)?.func_wrap_async(
@@ -128,19 +168,24 @@ pub(super) fn guard_components<T: WasiView + 'static>(
                 }
                 let mut files = store.data_mut().filesystem();
                 let borrowed = Resource::new_borrow(dir.rep());
-                if let Ok(found) = files.stat_at(borrowed, follow, path.clone()).await
-                    && !matches!(
-                        found.type_,
-                        DescriptorType::RegularFile
-                            | DescriptorType::Directory
-                            | DescriptorType::SymbolicLink
-                    )
-                {
+                let found = files.stat_at(borrowed, follow, path.clone()).await.ok().map(|found| found.type_);
+                if found.is_some_and(is_special_to_component) {
                     return Ok((Err(ErrorCode::Access),));
                 }
+                let within = tmp(store.data_mut()).filter(|tmp| tmp.holds(dir.rep()));
+                let is_own = within.is_some();
+                if let Some(tmp) = within.filter(|_| found.is_none() && open.contains(OpenFlags::CREATE))
+                    && let Err(full) = tmp.take_entry().await
+                {
+                    return Ok((Err(full.into()),));
+                }
+                let mut files = store.data_mut().filesystem();
                 match files.open_at(dir, follow, path, open, flags).await {
                     Ok(descriptor) => {
                         let file = handles::file_of(files.table, &descriptor);
+                        if let Some(tmp) = tmp(store.data_mut()).filter(|_| is_own) {
+                            tmp.hold(descriptor.rep(), file.clone(), false);
+                        }
                         opened(store.data_mut()).note_file(file);
                         Ok((Ok(descriptor),))
                     }
@@ -156,9 +201,19 @@ pub(super) fn guard_components<T: WasiView + 'static>(
         move |mut store: StoreContextMut<'_, T>, rep| {
             store.data_mut().filesystem().drop(Resource::new_own(rep))?;
             opened(store.data_mut()).close_for_component();
+            if let Some(tmp) = tmp(store.data_mut()) {
+                tmp.release(rep);
+            }
             Ok(())
         },
     )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// Reports whether something is neither a file, a directory nor a link.
+fn is_special_to_component(found: DescriptorType) -> bool {
+    let (file, dir, link) =
+        (DescriptorType::RegularFile, DescriptorType::Directory, DescriptorType::SymbolicLink);
+    ![file, dir, link].contains(&found)
 }

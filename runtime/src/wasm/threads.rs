@@ -71,6 +71,7 @@ struct Refused {
 }
 
 /// Keeps the threads of a job's files for as long as it runs.
+#[derive(Clone)]
 pub(super) struct Lease(Arc<Pool>);
 
 impl Threads {
@@ -159,6 +160,12 @@ async fn retire(shared: Weak<Shared>, patience: Duration) {
 }
 
 impl Lease {
+    /// Has one of the threads do something, which nobody waits for.
+    pub(super) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
+        // Not even for its end: it goes with the threads.
+        drop(self.0.handle.spawn_blocking(work));
+    }
+
     /// Runs a job such that whatever blocks in it blocks one of these threads, whose time on a
     /// processor is charged to it.
     ///

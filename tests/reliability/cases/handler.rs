@@ -296,6 +296,29 @@ fn reach() -> Vec<Case> {
             ],
         ),
         case(
+            170,
+            "a job that fills its own `/tmp`: holes, files without a name, a great many names, a deep tree",
+            "bounded in bytes and in names; all of it goes with the job, or with the next start",
+            &[
+                "tmp::what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes",
+                "tmp::a_component_that_answers_by_itself_has_one_for_each_request",
+                "tmp::a_job_that_is_cut_short_leaves_nothing",
+                "tmp::what_a_daemon_that_was_killed_left_is_gone_when_the_next_one_serves",
+                "scratch::tree::tests::a_tree_deeper_than_any_path_is_measured_and_removed_and_links_are_not_followed",
+            ],
+        ),
+        case(
+            171,
+            "a job that looks for what another had in `/tmp`, or moves it to a mount",
+            "never seen; refused as between two disks",
+            &[
+                "tmp::jobs_at_the_same_time_never_see_each_others_files",
+                "tmp::each_job_finds_an_empty_tmp_and_the_variable_that_names_it",
+                "tmp::nothing_moves_between_tmp_and_a_mount",
+                "wasm::files::tests::the_threads_of_a_handler_reach_its_jobs_directories_and_no_other_handlers",
+            ],
+        ),
+        case(
             56,
             "requests to addresses inside",
             "refused unless granted",

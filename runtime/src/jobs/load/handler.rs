@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
+use super::Loader;
 use super::known::Known;
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
@@ -15,12 +16,15 @@ use crate::http::outbound::{Caller, Grant};
 use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
-use crate::wasm::{Code, Digest, Files, Module, Mounted};
+use crate::scratch::Scratch;
+use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
 /// What handlers stand on besides their settings.
 pub(super) struct Ground {
     /// Where failed jobs are kept, if they are.
     pub(super) store: Option<Arc<Store>>,
+    /// Where jobs have directories of their own, if it could be opened.
+    pub(super) scratch: Option<Arc<Scratch>>,
     /// The runtime that serves, if there is one: see [`Caller::new`].
     pub(super) home: Option<Handle>,
     /// The file descriptors that all jobs share.
@@ -65,7 +69,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     );
     ensure!(
         config.reuse.is_none() || config.mounts.is_empty(),
-        "reuse does not go with mounts, which are granted for each request: leave one of the keys out"
+        "reuse does not go with mounts or tmp, which are granted for each request: leave one of the keys out"
     );
     ensure!(
         config.scripts.is_none() || config.recording == Recording::Nothing,
@@ -85,7 +89,7 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 pub(super) fn make(
     config: &HandlerConfig,
     Sources { digest, env, mounted }: Sources,
-    Ground { store, home, descriptors, known }: &Ground,
+    Ground { store, scratch, home, descriptors, known }: &Ground,
     code: Code,
 ) -> Result<Arc<Entry>> {
     suits(config, code.kind())?;
@@ -98,10 +102,11 @@ pub(super) fn make(
         };
         Arc::new(keeper) as Arc<dyn Recorder>
     });
-    let files = match config.mounts.is_empty() {
+    let own = config.tmp.map(|bytes| own_dirs(scratch.as_ref(), bytes)).transpose()?;
+    let files = match config.mounts.is_empty() && own.is_none() {
         true => None,
         false => {
-            let files = Files::new(mounted, config.limits.concurrency)?;
+            let files = Files::new(mounted, config.limits.concurrency, own)?;
             Some(files.with_scripts(config.scripts.clone()))
         }
     };
@@ -127,6 +132,24 @@ pub(super) fn make(
     });
     known.add(&entry, &module, digest);
     Ok(entry)
+}
+
+impl Loader {
+    /// Has directories of jobs made here, of those handlers whose jobs have one each.
+    pub fn within(self, scratch: Option<Arc<Scratch>>) -> Loader {
+        Loader { ground: Ground { scratch, ..self.ground }, ..self }
+    }
+}
+
+/// Makes the directory of a handler whose jobs have one each.
+///
+/// # Errors
+/// There is no scratch directory, or none can be made in it.
+fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
+    let scratch = scratch.context(
+        "tmp: there is no scratch directory to make it in: name one with the key `scratch`, or leave tmp out",
+    )?;
+    Ok(OwnDirs { dir: scratch.for_handler().context("tmp")?, bytes })
 }
 
 /// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read

@@ -115,6 +115,7 @@ impl Loader {
     pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
         let ground = Ground {
             store: None,
+            scratch: None,
             home: Handle::try_current().ok(),
             descriptors: Budget::boundless(),
             known: Known::default(),

@@ -1,6 +1,7 @@
 //! Functions of WASI preview 1 that stand in the place of wasmtime-wasi's own.
 
 mod ending;
+mod growing;
 mod listing;
 mod transfer;
 mod waiting;
@@ -21,6 +22,7 @@ pub(super) fn serve(linker: &mut Linker<State>) -> Result<()> {
     listing::link(linker)?;
     waiting::link(linker)?;
     ending::link(linker)?;
+    growing::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

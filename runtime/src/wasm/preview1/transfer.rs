@@ -12,7 +12,7 @@ use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, Fd, IovecArray, Size};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::{MODULE, address, bytes, number, parts, settle, told};
+use super::{MODULE, address, bytes, growing, number, parts, settle, told};
 use crate::wasm::core::State;
 
 /// The most that one call moves of a file. There are two copies of it while the call lasts.
@@ -89,7 +89,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 let (fd, vectors) = (Fd::from(fd), Vectors::new(at, count));
                 let outcome = match is_stream(&mut state.wasi, memory, fd) {
                     true => pour(&mut state.wasi, memory, fd, vectors).await,
-                    false => write(&mut state.wasi, memory, fd, vectors, Position::Current).await,
+                    false => write(state, memory, fd, vectors, Position::Current).await,
                 };
                 told(memory, outcome, result)
             })
@@ -103,7 +103,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 let (memory, state) = parts(&mut caller)?;
                 let (fd, vectors) = (Fd::from(fd), Vectors::new(at, count));
                 let position = Position::At(offset.cast_unsigned());
-                let outcome = write(&mut state.wasi, memory, fd, vectors, position).await;
+                let outcome = write(state, memory, fd, vectors, position).await;
                 told(memory, outcome, result)
             })
         },
@@ -196,13 +196,20 @@ async fn give_way(position: usize) {
 
 /// Writes to a file what fits a piece.
 async fn write(
-    wasi: &mut WasiP1Ctx,
+    State { wasi, tmp, .. }: &mut State,
     memory: &mut [u8],
     fd: Fd,
     vectors: Vectors,
     position: Position,
 ) -> Result<Size, Error> {
     let (first, total) = vectors.measure(memory, PIECE).await?;
+    if let Some(tmp) = tmp.as_deref().filter(|tmp| tmp.holds(fd.into())) {
+        let at = match position {
+            Position::Current => wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd)?,
+            Position::At(offset) => offset,
+        };
+        tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await.map_err(growing::refused)?;
+    }
     wasi.set_hostcall_fuel(VECTOR + PIECE);
     let Some(first) = first else {
         return put(wasi, memory, fd, nothing(), position).await;

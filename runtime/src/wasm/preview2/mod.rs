@@ -1,5 +1,6 @@
 //! Functions of WASI 0.2 that stand in the place of wasmtime-wasi's own.
 
+mod growing;
 mod listing;
 mod polling;
 mod writing;
@@ -17,6 +18,7 @@ pub(super) fn serve(linker: &mut Linker<State>) -> Result<()> {
     listing::link(linker)?;
     writing::link(linker)?;
     polling::link(linker)?;
+    growing::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -4,12 +4,13 @@
 //! does: the call waits for room, and the job gives way between two pieces.
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use tokio::task::yield_now;
 use wasmtime::component::{Linker, Resource, WasmList};
 use wasmtime::{AsContext as _, Result, StoreContextMut};
 use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::filesystem::types::HostDescriptor as _;
+use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _};
 use wasmtime_wasi::p2::bindings::io::streams;
 use wasmtime_wasi::p2::{DynOutputStream, StreamError};
 
@@ -45,6 +46,10 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
             Box::new(async move {
                 let bytes = bytes.as_le_slice(store.as_context());
                 let piece = bytes[..bytes.len().min(PIECE)].to_vec();
+                if let Some(tmp) = store.data_mut().tmp.as_deref().filter(|tmp| tmp.holds(file.rep())) {
+                    let written = tmp.write(file.rep(), piece, offset).await;
+                    return Ok((written.unwrap_or(Err(Errno::BADF.into())).map_err(ErrorCode::from),));
+                }
                 match store.data_mut().filesystem().write(file, piece, offset).await {
                     Ok(written) => Ok((Ok(written),)),
                     Err(refusal) => refusal.downcast().map(|code| (Err(code),)),

@@ -202,3 +202,11 @@ pub fn sleep(out: ResponseOutparam, word: &str) {
     subscribe_duration(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).block();
     text(out, "slept\n");
 }
+
+/// Writes so many bytes to a file in its own directory, and says what was there before and what became of it.
+pub fn tmp(word: &str) -> String {
+    let place = std::path::PathBuf::from(std::env::var("TMPDIR").unwrap_or_default());
+    let before = std::fs::read_dir(&place).map_or(usize::MAX, Iterator::count);
+    let written = std::fs::write(place.join("file"), vec![b'x'; word.parse().unwrap_or(0)]);
+    format!("{} {before} {:?}\n", place.display(), written.map_err(|error| error.kind()))
+}

@@ -42,6 +42,7 @@ impl Guest for Proxy {
             "ask" => text(out, &good::ask(&request)),
             "call" => text(out, &good::call(word, &request)),
             "read" => text(out, &good::read(word)),
+            "tmp" => text(out, &good::tmp(word)),
             "sleep" => good::sleep(out, word),
             "refuse" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("no".to_owned())))),
             "rant" => ResponseOutparam::set(out, Err(ErrorCode::InternalError(Some("Z".repeat(1_000_000))))),

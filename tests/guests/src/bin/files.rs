@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, Write as _};
+use std::io::{self, BufRead, Seek as _, SeekFrom, Write as _};
 
 // Of the C library that every program for WASI is linked with: std has no stable names for them.
 unsafe extern "C" {
@@ -72,8 +72,72 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             let times = other.parse().unwrap_or(0);
             Ok((0..times).filter(|_| fs::write(one, "stamped").is_ok()).count().to_string())
         }
+        _ => grow(verb, one, other.parse().unwrap_or(0)),
+    }
+}
+
+/// Makes a directory larger, whichever way a program has for that, and says how far it came.
+fn grow(verb: &str, path: &str, count: u64) -> io::Result<String> {
+    let create = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    match verb {
+        // Writes pieces of 64 KiB until there are so many bytes, or no room for more.
+        "fill" => {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+            Ok(fill(&mut file, count).to_string())
+        }
+        "behind" => {
+            let mut file = OpenOptions::new().append(true).create(true).open(path)?;
+            Ok(fill(&mut file, count).to_string())
+        }
+        // Writes to a file that has lost its name, and keeps it open.
+        "orphan" => {
+            let mut file = create()?;
+            fs::remove_file(path)?;
+            let filled = fill(&mut file, count);
+            std::mem::forget(file);
+            Ok(filled.to_string())
+        }
+        "size" => create()?.set_len(count).map(|()| String::new()),
+        // Writes a byte so far behind the beginning.
+        "hole" => {
+            let mut file = create()?;
+            file.seek(SeekFrom::Start(count))?;
+            file.write_all(b"x").map(|()| String::new())
+        }
+        // Makes so many files with long names.
+        "many" => {
+            let name = |number| format!("{path}/{number:0>250}");
+            let made = (0..count).take_while(|number| fs::write(name(*number), "").is_ok()).count();
+            Ok(made.to_string())
+        }
+        // Makes a directory in a directory, and so on.
+        "deep" => {
+            let mut here = path.to_owned();
+            let made = (0..count).take_while(|_| {
+                here.push_str("/d");
+                fs::create_dir(&here).is_ok()
+            });
+            Ok(made.count().to_string())
+        }
+        "variable" => Ok(std::env::var(path).unwrap_or_default()),
+        "wait" => {
+            std::thread::sleep(std::time::Duration::from_millis(count));
+            Ok(String::new())
+        }
         _ => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+fn fill(file: &mut File, count: u64) -> u64 {
+    let piece = [b'x'; 64 << 10];
+    let mut filled = 0;
+    while filled < count {
+        match file.write(&piece[..piece.len().min((count - filled) as usize)]) {
+            Ok(written) if written > 0 => filled += written as u64,
+            _ => break,
+        }
+    }
+    filled
 }
 
 /// Sets the times of what a path leads to.

@@ -1,5 +1,9 @@
-//! A directory for what does not fit into memory and is not needed tomorrow: files without a name, and what of them
-//! each client has.
+//! A directory for what does not fit into memory and is not needed tomorrow: files without a name, what of them each
+//! client has, and directories of jobs.
+
+mod jobs;
+mod quota;
+mod tree;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,6 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, unlinkat};
 use rustix::io::Errno;
+
+use self::jobs::ProcessDir;
+pub use self::jobs::{HandlerDir, JobDir};
+pub use self::quota::Quota;
 
 /// What is left free of the file system, in bytes: others need it as well.
 const RESERVE: u64 = 64 << 20;
@@ -24,6 +32,8 @@ pub struct Scratch {
     dir: OwnedFd,
     next: AtomicU64,
     used: Mutex<Used>,
+    /// Made for the first handler whose jobs have a directory.
+    process: Mutex<Option<Arc<ProcessDir>>>,
 }
 
 /// What is in use, in all and by the address of each client; those of Unix sockets have none.
@@ -49,7 +59,7 @@ pub struct Account {
 impl Scratch {
     /// Uses a directory that nobody else may enter.
     pub fn new(dir: OwnedFd) -> Scratch {
-        Scratch { dir, next: AtomicU64::new(0), used: Mutex::default() }
+        Scratch { dir, next: AtomicU64::new(0), used: Mutex::default(), process: Mutex::default() }
     }
 
     /// Counts one more file of a client.

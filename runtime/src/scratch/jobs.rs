@@ -1,0 +1,326 @@
+//! The directories that jobs have to themselves: in the scratch directory one for each process, in that one for each
+//! handler, in that one for each job.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use anyhow::Context as _;
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, Stat, flock, fstat, fstatvfs, mkdirat, unlinkat};
+use rustix::io::Errno;
+use tracing::warn;
+
+use super::quota::{Quota, UNIT};
+use super::{Scratch, tree};
+use crate::budget::{Budget, Holder};
+
+/// How the directories of processes are called.
+const PREFIX: &str = "jobs-";
+
+/// The directory of this process. It is locked while the process lives: nobody holds the lock of what a dead one left.
+pub(super) struct ProcessDir {
+    scratch: OwnedFd,
+    name: String,
+    dir: OwnedFd,
+    /// Half of the file system, in units: no handler takes so much that another has nothing.
+    room: Arc<Budget>,
+    next: AtomicU64,
+}
+
+/// The directory of a handler's jobs.
+pub struct HandlerDir {
+    process: Arc<ProcessDir>,
+    scratch: Arc<Scratch>,
+    name: String,
+    dir: OwnedFd,
+    holder: Arc<Holder>,
+    next: AtomicU64,
+}
+
+/// The directory of one job. Dropping it removes it with all that is in it, which blocks.
+pub struct JobDir {
+    handler: Arc<HandlerDir>,
+    name: String,
+    dir: OwnedFd,
+    /// What it was when it was made.
+    made: Stat,
+}
+
+impl Scratch {
+    /// Makes a directory for the jobs of a handler.
+    ///
+    /// # Errors
+    /// The directory takes no more, or its file system has no locks.
+    pub fn for_handler(self: &Arc<Self>) -> anyhow::Result<HandlerDir> {
+        let process = self.process().context("make a directory for jobs in the scratch directory")?;
+        let name = process.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let dir = make(&process.dir, &name)?;
+        let (scratch, holder) = (self.clone(), Arc::default());
+        Ok(HandlerDir { process, scratch, name, dir, holder, next: AtomicU64::new(0) })
+    }
+
+    fn process(&self) -> io::Result<Arc<ProcessDir>> {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = &*process {
+            return Ok(process.clone());
+        }
+        let made = Arc::new(ProcessDir::make(&self.dir)?);
+        *process = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Removes what processes have left that ended without doing so. Blocks.
+    pub fn sweep(&self) {
+        if let Err(failure) = sweep(&self.dir) {
+            warn!("what jobs of an earlier process left in the scratch directory is still there: {failure}");
+        }
+    }
+}
+
+fn sweep(scratch: &OwnedFd) -> io::Result<()> {
+    let mut left = Vec::new();
+    {
+        let _alone = Alone::with(scratch)?;
+        for entry in Dir::read_from(scratch)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
+                continue;
+            }
+            let Ok(dir) = tree::open(scratch, name) else { continue };
+            if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                left.push((name.to_owned(), dir));
+            }
+        }
+    }
+    for (name, dir) in left {
+        tree::empty(&dir)?;
+        unlinkat(scratch, &name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
+}
+
+/// Keeps other processes from making their directory, or looking for what is left, at the same time.
+struct Alone {
+    _locked: OwnedFd,
+}
+
+impl Alone {
+    fn with(scratch: &OwnedFd) -> io::Result<Alone> {
+        let locked = tree::open(scratch, c".")?;
+        flock(&locked, FlockOperation::LockExclusive)?;
+        Ok(Alone { _locked: locked })
+    }
+}
+
+impl ProcessDir {
+    fn make(scratch: &OwnedFd) -> io::Result<ProcessDir> {
+        let found = fstatvfs(scratch)?;
+        let half = (found.f_blocks * found.f_frsize / 2 / UNIT).max(1);
+        let room = Budget::new(usize::try_from(half).unwrap_or(usize::MAX));
+        let _alone = Alone::with(scratch)?;
+        let names = (0_u64..).map(|number| format!("{PREFIX}{}-{number}", std::process::id()));
+        for name in names {
+            let dir = match make(scratch, &name) {
+                // Of a process before this one that had its number.
+                Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            };
+            flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+            let scratch = scratch.try_clone()?;
+            return Ok(ProcessDir { scratch, name, dir, room, next: AtomicU64::new(0) });
+        }
+        Err(Errno::EXIST.into())
+    }
+}
+
+impl HandlerDir {
+    /// Returns the directory.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Makes a directory for a job. Blocks.
+    ///
+    /// # Errors
+    /// There is no room, or no descriptor left.
+    pub fn for_job(self: &Arc<Self>) -> io::Result<JobDir> {
+        let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let dir = make(&self.dir, &name)?;
+        let made = fstat(&dir)?;
+        Ok(JobDir { handler: self.clone(), name, dir, made })
+    }
+}
+
+impl JobDir {
+    /// Returns the directory.
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Opens an account of so many bytes for the next job.
+    pub fn quota(self: &Arc<Self>, bytes: u64) -> Quota {
+        let HandlerDir { process, holder, .. } = &*self.handler;
+        Quota::new(self.clone(), bytes, process.room.nothing(holder))
+    }
+
+    /// Reports whether nobody has changed or read anything here, so that nothing shows that a job had it.
+    pub fn is_untouched(&self) -> bool {
+        let times = |stat: &Stat| {
+            let seconds = [stat.st_atime, stat.st_mtime, stat.st_ctime];
+            let rest = [stat.st_atime_nsec, stat.st_mtime_nsec, stat.st_ctime_nsec];
+            (seconds, rest, stat.st_nlink, stat.st_size)
+        };
+        fstat(&self.dir).is_ok_and(|now| times(&now) == times(&self.made))
+    }
+
+    /// Makes sure that so many more bytes leave enough of the file system free.
+    pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
+        let HandlerDir { process, scratch, .. } = &*self.handler;
+        // What is promised may all be written yet.
+        scratch.has_room(bytes.saturating_add(process.room.used() as u64 * UNIT))
+    }
+}
+
+impl Drop for JobDir {
+    fn drop(&mut self) {
+        remove(&self.handler.dir, &self.name, &self.dir);
+    }
+}
+
+impl Drop for HandlerDir {
+    fn drop(&mut self) {
+        remove(&self.process.dir, &self.name, &self.dir);
+    }
+}
+
+impl Drop for ProcessDir {
+    fn drop(&mut self) {
+        remove(&self.scratch, &self.name, &self.dir);
+    }
+}
+
+/// Removes a directory with all that is in it. What cannot be removed now goes with the next sweep.
+fn remove(parent: &OwnedFd, name: &str, dir: &OwnedFd) {
+    // A thread may still carry out what the job has begun.
+    const ATTEMPTS: usize = 10;
+    for attempt in 1..=ATTEMPTS {
+        let removed = match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) if attempt < ATTEMPTS => match tree::empty(dir) {
+                Ok(()) => continue,
+                refused => refused,
+            },
+            removed => removed.map_err(io::Error::from),
+        };
+        if let Err(failure) = removed {
+            warn!("a directory of jobs in the scratch directory cannot be removed: {failure}");
+        }
+        return;
+    }
+}
+
+/// Makes a directory for us alone, and opens it.
+fn make(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let name = CString::new(name)?;
+    mkdirat(&parent, &name, Mode::RWXU)?;
+    tree::open(parent, &name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    fn scratch(place: &Path) -> Arc<Scratch> {
+        Arc::new(Scratch::new(File::open(place).unwrap().into()))
+    }
+
+    fn job(scratch: &Arc<Scratch>) -> Arc<JobDir> {
+        Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap())
+    }
+
+    /// Where a directory is that is held open.
+    fn path(dir: &JobDir) -> std::path::PathBuf {
+        crate::confine::place_of(dir.descriptor()).unwrap()
+    }
+
+    fn is_full<T>(outcome: io::Result<T>) -> bool {
+        outcome.is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+    }
+
+    #[test]
+    fn what_a_job_has_is_bounded_by_what_there_is_and_not_by_what_there_was() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = job(&scratch(place.path()));
+        let mut quota = dir.quota(1 << 20);
+        let file = path(&dir).join("file");
+
+        for _ in 0..10 {
+            quota.take_entry().unwrap();
+            quota.take_bytes(1 << 20).unwrap();
+            File::create(&file).unwrap().set_len(1 << 20).unwrap();
+            assert!(is_full(quota.take_bytes(1)) && !quota.take_at_hand(1));
+            fs::remove_file(&file).unwrap();
+        }
+        // Without a name it is there until it is closed.
+        quota.take_bytes(1 << 20).unwrap();
+        let open = Arc::new(File::create(&file).unwrap());
+        open.set_len(1 << 20).unwrap();
+        quota.opened().lock().unwrap().push(Arc::downgrade(&open));
+        fs::remove_file(&file).unwrap();
+        assert!(is_full(quota.take_bytes(1)));
+        drop(open);
+        quota.take_bytes(1 << 20).unwrap();
+        assert!(is_full(quota.take_bytes(u64::MAX)));
+    }
+
+    #[test]
+    fn names_are_bounded_as_well_as_bytes() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = job(&scratch(place.path()));
+        let mut quota = dir.quota(64 << 10);
+
+        for number in 0..64 {
+            quota.take_entry().unwrap();
+            fs::create_dir(path(&dir).join(number.to_string())).unwrap();
+        }
+
+        assert!(is_full(quota.take_entry()));
+        fs::remove_dir(path(&dir).join("0")).unwrap();
+        quota.take_entry().unwrap();
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_job_and_those_around_it_with_the_last() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = scratch(place.path());
+        let (first, second) = (job(&scratch), job(&scratch));
+        let paths = [&first, &second].map(|dir| path(dir));
+        fs::create_dir_all(paths[0].join("a/b")).unwrap();
+        assert!(!first.is_untouched() && second.is_untouched());
+
+        drop(first);
+
+        assert!(!paths[0].exists() && paths[1].exists());
+        drop((second, scratch));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept_and_what_a_living_one_has_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let living = job(&scratch(place.path()));
+        let dead = place.path().join("jobs-1-0/7/0/deep");
+        fs::create_dir_all(&dead).unwrap();
+        fs::write(dead.join("file"), "left").unwrap();
+        fs::write(place.path().join("other"), "").unwrap();
+
+        scratch(place.path()).sweep();
+
+        assert!(path(&living).exists() && !place.path().join("jobs-1-0").exists());
+        assert!(place.path().join("other").exists());
+    }
+}

@@ -1,0 +1,118 @@
+//! How much a job may have in its own directory, and how much it has.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use rustix::fs::fstat;
+use rustix::io::Errno;
+
+use super::jobs::JobDir;
+use super::{Amount, tree};
+use crate::budget::Portion;
+
+/// Bytes for each file, directory or link that there may be.
+const PER_FILE: u64 = 16 << 10;
+
+/// What one takes besides the bytes in it: a block, and its place in a directory.
+const ENTRY: u64 = 4 << 10;
+
+/// What the room that all jobs share is counted in.
+pub(super) const UNIT: u64 = 1 << 20;
+
+/// The account of one job's directory.
+///
+/// What the job adds is counted before it is there, and what it removes is not counted: so what is counted is what there
+/// is or more. Where that would be too much, the tree is measured. Whoever adds holds the account until it is done, so
+/// that nothing is measured half-way.
+pub struct Quota {
+    /// First, so that what is counted is given back when the directory is gone.
+    dir: Arc<JobDir>,
+    most: Amount,
+    used: Amount,
+    portion: Portion,
+    /// What the job has opened, which may have lost its name.
+    opened: Arc<Mutex<Vec<Weak<File>>>>,
+}
+
+impl Quota {
+    pub(super) fn new(dir: Arc<JobDir>, bytes: u64, portion: Portion) -> Quota {
+        let most = Amount { files: (bytes / PER_FILE).max(64), bytes };
+        Quota { dir, most, used: Amount::default(), portion, opened: Arc::default() }
+    }
+
+    /// Counts bytes that files are to grow by. Blocks, where it is not [at hand](Quota::take_at_hand).
+    ///
+    /// # Errors
+    /// `ENOSPC`: it is more than the job may have, or than there is room for.
+    pub fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
+        self.take(Amount { files: 0, bytes })
+    }
+
+    /// Counts one more file, directory or link. Blocks, as [`take_bytes`](Quota::take_bytes) does.
+    ///
+    /// # Errors
+    /// Those of [`take_bytes`](Quota::take_bytes).
+    pub fn take_entry(&mut self) -> io::Result<()> {
+        self.take(Amount { files: 1, bytes: 0 })
+    }
+
+    /// Counts bytes, if that needs no look at the disk, and reports whether it did not.
+    pub fn take_at_hand(&mut self, bytes: u64) -> bool {
+        self.sum(Amount { files: 0, bytes })
+            .filter(|sum| units(*sum) <= self.portion.units())
+            .inspect(|sum| self.used = *sum)
+            .is_some()
+    }
+
+    /// Returns the list of what the job has opened, for the job to add to.
+    pub fn opened(&self) -> Arc<Mutex<Vec<Weak<File>>>> {
+        self.opened.clone()
+    }
+
+    fn take(&mut self, by: Amount) -> io::Result<()> {
+        let sum = match self.sum(by) {
+            Some(sum) => sum,
+            None => {
+                self.used = self.measure()?;
+                self.sum(by).ok_or(Errno::NOSPC)?
+            }
+        };
+        let missing = units(sum).saturating_sub(self.portion.units());
+        if missing > 0 {
+            self.dir.has_room(missing as u64 * UNIT)?;
+            if !self.portion.grow(missing) {
+                return Err(Errno::NOSPC.into());
+            }
+        }
+        self.used = sum;
+        Ok(())
+    }
+
+    /// Adds to what is used; `None` if that is too much.
+    fn sum(&self, by: Amount) -> Option<Amount> {
+        let bytes = self.used.bytes.checked_add(by.bytes)?;
+        let sum = Amount { files: self.used.files + by.files, bytes };
+        (sum.files <= self.most.files && sum.bytes <= self.most.bytes).then_some(sum)
+    }
+
+    /// Finds how much there is.
+    fn measure(&mut self) -> io::Result<Amount> {
+        let mut found = tree::measure(self.dir.descriptor())?;
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in opened.iter().filter_map(Weak::upgrade) {
+            let stat = fstat(&*file)?;
+            if stat.st_nlink == 0 {
+                found.files += 1;
+                found.bytes += stat.st_size.cast_unsigned();
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// How many units an amount takes.
+fn units(amount: Amount) -> usize {
+    let bytes = amount.bytes.saturating_add(amount.files * ENTRY);
+    usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)
+}

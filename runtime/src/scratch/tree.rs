@@ -1,0 +1,159 @@
+//! Trees of directories that a guest has made: how much is in one, and removing it. Neither holds more than three
+//! descriptors or follows a link, however deep the tree is.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::Amount;
+
+/// Entries that are removed between two looks at a directory: 256 KiB of names.
+const AT_ONCE: usize = 1024;
+
+/// Counts the entries of a tree and the bytes of its files, holes among them: what they may come to take.
+pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
+    let mut found = Amount::default();
+    // Files of several names.
+    let mut linked = HashSet::new();
+    let mut here = open(root, c".")?;
+    // Of each directory on the way down, those in it that are still to be seen.
+    let mut levels: Vec<Vec<CString>> = Vec::new();
+    loop {
+        let mut below = Vec::new();
+        each(&here, usize::MAX, |name| {
+            let stat = statat(&here, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            found.files += 1;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => below.push(name.to_owned()),
+                FileType::RegularFile if stat.st_nlink == 1 || linked.insert(stat.st_ino) => {
+                    found.bytes += stat.st_size.cast_unsigned();
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        levels.push(below);
+        here = loop {
+            let Some(level) = levels.last_mut() else { return Ok(found) };
+            if let Some(name) = level.pop() {
+                break open(&here, &name)?;
+            }
+            levels.pop();
+            if levels.is_empty() {
+                return Ok(found);
+            }
+            here = open(&here, c"..")?;
+        };
+    }
+}
+
+/// Removes all that is in a directory. Directories in directories are moved up, so that no path grows long.
+pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
+    let mut moved = 0_u64;
+    loop {
+        let mut names = Vec::new();
+        each(&root, AT_ONCE, |name| {
+            names.push(name.to_owned());
+            Ok(())
+        })?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            if remove(&root, &name)? {
+                continue;
+            }
+            let dir = open(&root, &name)?;
+            each(&dir, usize::MAX, |inner| {
+                if !remove(&dir, inner)? {
+                    // No guest can name this: WASI's names are UTF-8.
+                    let unique = [b"\xff", moved.to_string().as_bytes()].concat();
+                    renameat(&dir, inner, &root, CString::new(unique)?.as_c_str())?;
+                    moved += 1;
+                }
+                Ok(())
+            })?;
+            match unlinkat(&root, &name, AtFlags::REMOVEDIR) {
+                // Not all entries of a directory are seen while some are removed: the next round sees them.
+                Ok(()) | Err(Errno::NOTEMPTY | Errno::NOENT) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+}
+
+/// Removes a file, a link or an empty directory, and reports whether it is gone.
+fn remove(dir: impl AsFd, name: &CStr) -> io::Result<bool> {
+    for flags in [AtFlags::empty(), AtFlags::REMOVEDIR] {
+        match unlinkat(&dir, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(true),
+            // unlink(2) of a directory: what Linux says, and what POSIX has.
+            Err(Errno::ISDIR | Errno::PERM) if flags.is_empty() => {}
+            Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(false),
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+    Ok(false)
+}
+
+/// Does something for each entry of a directory, up to so many.
+fn each(dir: impl AsFd, most: usize, mut work: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
+    let entries = Dir::read_from(dir)?;
+    let own = |name: &CStr| matches!(name.to_bytes(), b"." | b"..");
+    for entry in entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| own(entry.file_name()))).take(most)
+    {
+        work(entry?.file_name())?;
+    }
+    Ok(())
+}
+
+/// Opens a directory to be read.
+pub(super) fn open(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(dir, name, flags, Mode::empty())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// Makes a directory in a directory, and so on.
+    fn nest(root: &OwnedFd, deep: usize) -> OwnedFd {
+        let mut here = open(root, c".").unwrap();
+        for _ in 0..deep {
+            let name = CString::new("n".repeat(255)).unwrap();
+            rustix::fs::mkdirat(&here, name.as_c_str(), Mode::RWXU).unwrap();
+            here = open(&here, &name).unwrap();
+        }
+        here
+    }
+
+    #[test]
+    fn a_tree_deeper_than_any_path_is_measured_and_removed_and_links_are_not_followed() {
+        let (place, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("kept"), "yours").unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::write(at("file"), [0; 100]).unwrap();
+        fs::hard_link(at("file"), at("same")).unwrap();
+        fs::File::create(at("sparse")).unwrap().set_len(1 << 40).unwrap();
+        symlink(outside.path(), at("link")).unwrap();
+        (0..3000).for_each(|number| fs::write(at(&number.to_string()), "x").unwrap());
+        let root: OwnedFd = fs::File::open(place.path()).unwrap().into();
+        // 77 KiB of path.
+        let deepest = nest(&root, 300);
+        rustix::fs::mkdirat(&deepest, c"empty", Mode::RWXU).unwrap();
+
+        let found = measure(&root).unwrap();
+
+        assert_eq!((found.files, found.bytes), (4 + 3000 + 301, 100 + (1 << 40) + 3000));
+        empty(&root).unwrap();
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        assert_eq!(fs::read(outside.path().join("kept")).unwrap(), b"yours");
+    }
+}

@@ -1,0 +1,109 @@
+//! What a component writes to a file in its own directory, by a stream.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, spawn_blocking};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use super::{lock, size};
+use crate::scratch::Quota;
+
+/// The most that is written at once, in memory of the host.
+const PIECE: usize = 64 << 10;
+
+/// A stream to a file. wasmtime-wasi's own would write without a look at the account.
+pub(in crate::wasm) struct TmpStream {
+    file: Arc<File>,
+    quota: Arc<Mutex<Quota>>,
+    /// Where the next piece goes; `None`: behind the end.
+    at: Option<u64>,
+    state: State,
+}
+
+enum State {
+    Ready,
+    /// A thread writes, and says how much it has written.
+    Writing(JoinHandle<io::Result<u64>>),
+    Failed(io::Error),
+    Closed,
+}
+
+impl TmpStream {
+    pub(super) fn new(file: Arc<File>, quota: Arc<Mutex<Quota>>, at: Option<u64>) -> TmpStream {
+        TmpStream { file, quota, at, state: State::Ready }
+    }
+
+    /// Tells an earlier failure, once.
+    fn failure(&mut self) -> StreamResult<()> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Failed(error) => Err(StreamError::LastOperationFailed(error.into())),
+            State::Closed => Err(StreamError::Closed),
+            state @ (State::Ready | State::Writing(_)) => {
+                self.state = state;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes all of a piece, if there is room for it. Blocks, with the account in hand: nothing is measured half-way.
+pub(super) fn write(file: &File, quota: &Mutex<Quota>, bytes: &[u8], at: Option<u64>) -> io::Result<u64> {
+    let mut quota = lock(quota);
+    let size = size(file)?;
+    let from = at.unwrap_or(size);
+    let by = from.saturating_add(bytes.len() as u64).saturating_sub(size);
+    if by > 0 {
+        quota.take_bytes(by)?;
+    }
+    file.write_all_at(bytes, from)?;
+    Ok(bytes.len() as u64)
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for TmpStream {
+    async fn ready(&mut self) {
+        let State::Writing(task) = &mut self.state else { return };
+        self.state = match task.await.map_err(io::Error::other).flatten() {
+            Ok(written) => {
+                self.at = self.at.map(|at| at + written);
+                State::Ready
+            }
+            Err(error) => State::Failed(error),
+        };
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl OutputStream for TmpStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.failure()?;
+        if !matches!(self.state, State::Ready) || bytes.len() > PIECE {
+            let said = "wrote to a file what its stream did not permit: ask `check-write` first";
+            return Err(StreamError::Trap(wasmtime::format_err!("{said}")));
+        }
+        let (file, quota, at) = (self.file.clone(), self.quota.clone(), self.at);
+        self.state = State::Writing(spawn_blocking(move || write(&file, &quota, &bytes, at)));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        // The thread writes all there is.
+        self.failure()
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        self.failure()?;
+        Ok(if matches!(self.state, State::Ready) { PIECE } else { 0 })
+    }
+
+    async fn cancel(&mut self) {
+        if let State::Writing(task) = std::mem::replace(&mut self.state, State::Closed) {
+            // It cannot be taken back.
+            let _written = task.await;
+        }
+    }
+}
