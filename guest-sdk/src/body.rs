@@ -1,18 +1,20 @@
 //! The body of a request, read as it arrives.
 
 use std::fmt;
-use std::io::{self, BufRead, Read, StdinLock};
+use std::io::{self, BufRead, BufReader, Read, Stdin};
 
 /// The body of a request.
 ///
 /// Nothing is read before it is asked for: a handler that reads slowly slows its client down, and
-/// one that reads nothing costs nothing. A handler need not read to the end.
+/// one that reads nothing costs nothing. A handler need not read to the end. It can be sent to another thread, as
+/// libraries want it that read asynchronously.
 pub struct Body(Source);
 
 enum Source {
     /// The stdin of this process, not touched yet.
     Unopened,
-    Stdin(StdinLock<'static>),
+    // Not locked: a lock stays in its thread. A read as large as its buffer goes by that of the standard library.
+    Stdin(BufReader<Stdin>),
     Given(io::Cursor<Vec<u8>>),
 }
 
@@ -23,7 +25,7 @@ impl Body {
 
     fn source(&mut self) -> &mut dyn BufRead {
         if let Source::Unopened = self.0 {
-            self.0 = Source::Stdin(io::stdin().lock());
+            self.0 = Source::Stdin(BufReader::new(io::stdin()));
         }
         match &mut self.0 {
             Source::Stdin(stdin) => stdin,
@@ -71,6 +73,17 @@ impl fmt::Debug for Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_can_be_given_to_another_thread() {
+        fn is_send<T: Send>() {}
+        is_send::<Body>();
+
+        let body = Body::from(b"sent".to_vec());
+        let read = std::thread::spawn(move || io::read_to_string(body).unwrap());
+
+        assert_eq!(read.join().unwrap(), "sent");
+    }
 
     #[test]
     fn a_body_is_read_in_parts_and_to_its_end() {

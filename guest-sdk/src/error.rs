@@ -1,11 +1,12 @@
 //! A failure to answer, and who may read about it.
 
 use std::fmt::{self, Write as _};
+use std::panic::Location;
 
 /// A failure: a status and a message for the client, or a cause for the log.
 ///
 /// Any error becomes one with `?`. It is a 500 then: the client learns nothing but that, and the
-/// cause goes to stderr, which is the daemon's log. What the client should know is said in words:
+/// cause goes to stderr, which is the daemon's log, with the file and line of the `?`. What the client should know is said in words:
 ///
 /// ```
 /// use portcullis_guest::{Error, Request};
@@ -23,18 +24,22 @@ pub struct Error {
     status: u16,
     message: String,
     cause: Option<String>,
+    /// Where in the handler it was made, if it has a cause.
+    place: Option<&'static Location<'static>>,
 }
 
 impl Error {
     /// Makes an error whose message the client reads. From 400 to 599; another status is a 500.
     pub fn new(status: u16, message: impl Into<String>) -> Error {
         let status = if (400..600).contains(&status) { status } else { 500 };
-        Error { status, message: message.into(), cause: None }
+        Error { status, message: message.into(), cause: None, place: None }
     }
 
-    /// Makes a 500 whose cause only the log tells.
+    /// Makes a 500 whose cause only the log tells, with the file and line of this call.
+    #[track_caller]
     pub fn internal(cause: impl Into<String>) -> Error {
-        Error { status: 500, message: "internal error".to_owned(), cause: Some(cause.into()) }
+        let (message, place) = ("internal error".to_owned(), Some(Location::caller()));
+        Error { status: 500, message, cause: Some(cause.into()), place }
     }
 
     /// Makes a 400: the request makes no sense.
@@ -75,12 +80,17 @@ impl Error {
 
     /// Returns the message for the client, and the cause for the log.
     pub(crate) fn into_parts(self) -> (u16, String, Option<String>) {
-        (self.status, self.message, self.cause)
+        let told = self.cause.map(|cause| match self.place {
+            Some(place) => format!("{cause}, at {}:{}", place.file(), place.line()),
+            None => cause,
+        });
+        (self.status, self.message, told)
     }
 }
 
-/// A 500 with the error and all its sources as its cause.
+/// A 500 with the error and all its sources as its cause, and the place of the `?` in the handler.
 impl<E: std::error::Error> From<E> for Error {
+    #[track_caller]
     fn from(error: E) -> Error {
         let mut cause = error.to_string();
         let mut source = error.source();
@@ -113,12 +123,17 @@ mod tests {
 
     #[test]
     fn a_foreign_error_is_told_to_the_log_alone() {
-        let error = Error::from(std::io::Error::other("secret"));
+        fn fail() -> Result<(), Error> {
+            Err(std::io::Error::other("secret"))?;
+            Ok(())
+        }
+        let line = line!() - 3;
+        let error = fail().unwrap_err();
         assert_eq!(format!("{error:?}"), "500: secret");
 
         let response = error.into_response();
 
-        assert_eq!(response.complaint(), Some("secret"));
+        assert_eq!(response.complaint(), Some(format!("secret, at {}:{line}", file!()).as_str()));
         assert_eq!(response.status(), 500);
         assert_eq!(response.into_bytes(), b"internal error\n");
     }

@@ -27,7 +27,7 @@
 //!     Response::text(format!("Hello, {}!\n", request.capture("who").unwrap_or("world")))
 //! }
 //!
-//! let response = greet(&Request::test("GET", "/hello/ada").capture("who", "ada"));
+//! let response = greet(&Request::test("GET", "/hello/ada").route("/hello/{who}"));
 //! assert_eq!(response.status(), 200);
 //! assert_eq!(response.into_bytes(), b"Hello, ada!\n");
 //! ```
@@ -39,24 +39,32 @@
 //! prints to stderr is in the daemon's log. Do not print to stdout: that is the response.
 
 mod body;
+mod cookie;
 mod document;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 mod job;
+mod multipart;
+#[cfg(feature = "serde")]
+mod pairs;
 mod query;
 mod request;
 mod response;
+mod sse;
 mod stdout;
 mod vars;
 pub mod websocket;
 
 pub use body::Body;
+pub use cookie::{SameSite, SetCookie};
 pub use document::write_document;
 pub use error::Error;
 pub use job::{Job, JobError, JobErrorKind, JobOutput, JobStatus, Running, job};
+pub use multipart::{Multipart, Part};
 pub use request::{Request, TestRequest};
 pub use response::{IntoResponse, Response};
+pub use sse::{Event, Events};
 
 use std::io::Write as _;
 use std::process::ExitCode;

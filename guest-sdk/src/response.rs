@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use crate::Error;
+use crate::{Error, SetCookie};
 
 /// Text, without further ado.
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -228,6 +228,15 @@ impl Response {
         }
         self.fields.push((name, value));
         self
+    }
+
+    /// Sets a cookie, or takes one back, beside those that it sets already.
+    #[must_use]
+    pub fn cookie(self, cookie: SetCookie) -> Response {
+        match cookie.field() {
+            Ok(field) => self.put("Set-Cookie".into(), field.into()),
+            Err(why) => self.spoil(why),
+        }
     }
 
     /// Becomes a 500; the first reason stays.

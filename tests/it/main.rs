@@ -64,6 +64,7 @@ mod restarts;
 mod room;
 mod schedules;
 mod scripts;
+mod sdk;
 mod signals;
 mod smuggling;
 mod sockets;

@@ -206,7 +206,9 @@ fn what_a_daemon_that_was_killed_left_is_gone_when_the_next_one_serves() {
     begin(&mut client, "fill /tmp/a 9000\ndeep /tmp 30\nwait x 60000");
     until("it has written", || (!left(&scratch).is_empty()).then_some(()));
     daemon.signal(Signal::KILL);
-    until("it is dead", || client.get_or_closed("/").is_none().then_some(()));
+    // Nobody has waited for it yet: proc_pid_stat(5).
+    let stat = format!("/proc/{}/stat", daemon.pid());
+    until("it is dead", || fs::read_to_string(&stat).unwrap().contains(") Z ").then_some(()));
     assert!(!left(&scratch).is_empty(), "nobody could remove it");
 
     let next = site(KINDS[0]);

@@ -33,6 +33,7 @@ mod wire;
 
 use std::fmt;
 use std::io::{self, Read};
+use std::time::Duration;
 
 /// A request that is being put together.
 #[must_use = "nothing is sent before `send`"]
@@ -41,6 +42,8 @@ pub struct Fetch {
     url: String,
     fields: Vec<(String, Vec<u8>)>,
     body: Option<Vec<u8>>,
+    timeout: Option<Duration>,
+    connect_timeout: Option<Duration>,
 }
 
 /// A response, whose body is read as it comes. Dropping it ends the exchange.
@@ -93,7 +96,8 @@ pub fn delete(url: impl Into<String>) -> Fetch {
 
 /// Starts a request with any method. The URL begins with `http://` or `https://`.
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Fetch {
-    Fetch { method: method.into(), url: url.into(), fields: Vec::new(), body: None }
+    let (method, url) = (method.into(), url.into());
+    Fetch { method, url, fields: Vec::new(), body: None, timeout: None, connect_timeout: None }
 }
 
 impl Fetch {
@@ -117,6 +121,29 @@ impl Fetch {
     pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Result<Fetch, FetchError> {
         let body = serde_json::to_vec(value).map_err(|error| FetchError::Malformed(error.to_string()))?;
         Ok(self.header("Content-Type", "application/json").body(body))
+    }
+
+    /// Gives the whole exchange so much time, to the last byte of the response: what takes longer is
+    /// [`FetchError::TimedOut`], also while the body is read. The daemon's own bounds (`limits.outbound`) hold all the same.
+    ///
+    /// ```no_run
+    /// use portcullis_guest::{Error, fetch};
+    /// use std::time::Duration;
+    ///
+    /// fn rate() -> Result<String, Error> {
+    ///     let answer = fetch::get("https://api.example.org/rate").timeout(Duration::from_secs(2)).send()?;
+    ///     Ok(answer.text()?)
+    /// }
+    /// ```
+    pub fn timeout(mut self, time: Duration) -> Fetch {
+        self.timeout = Some(time);
+        self
+    }
+
+    /// Gives the connection so much time, of which TLS is a part.
+    pub fn connect_timeout(mut self, time: Duration) -> Fetch {
+        self.connect_timeout = Some(time);
+        self
     }
 
     /// Sends the request and waits for the head of the response. A status such as 404 is no error.
@@ -235,9 +262,39 @@ fn split(url: &str) -> Result<Url<'_>, FetchError> {
     Ok(Url { secure, authority, target: format!("{slash}{target}") })
 }
 
+/// Writes the name of an error of `wasi:http` in words: `ErrorCode::DnsTimeout` is `DNS timeout`.
+#[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "nothing is sent, but this is tested"))]
+fn words(code: &str) -> String {
+    let name = code.trim_start_matches("ErrorCode::").split(['(', ' ']).next().unwrap_or_default();
+    let mut words: Vec<String> = Vec::new();
+    for letter in name.chars() {
+        match words.last_mut() {
+            Some(word) if !letter.is_ascii_uppercase() => word.push(letter),
+            Some(_) | None => words.push(letter.to_ascii_lowercase().to_string()),
+        }
+    }
+    let word = |word: String| match word.as_str() {
+        "http" | "dns" | "tls" | "ip" | "uri" => word.to_ascii_uppercase(),
+        _ => word,
+    };
+    words.into_iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_type_of_ours_is_in_what_a_user_reads() {
+        for (code, told) in [
+            ("ErrorCode::DnsTimeout", "DNS timeout"),
+            ("ErrorCode::HttpRequestDenied", "HTTP request denied"),
+            ("ErrorCode::DestinationIpProhibited", "destination IP prohibited"),
+            ("ErrorCode::HttpResponseBodySize(Some(12))", "HTTP response body size"),
+        ] {
+            assert_eq!(words(code), told);
+        }
+    }
 
     #[test]
     fn a_url_is_a_scheme_an_authority_and_a_target() {

@@ -14,8 +14,8 @@ compile_error!(
 pub(super) struct Incoming(Infallible);
 
 pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
-    let Fetch { method, url, fields, body } = fetch;
-    drop((method, url, fields, body));
+    let Fetch { method, url, fields, body, timeout, connect_timeout } = fetch;
+    drop((method, url, fields, body, timeout, connect_timeout));
     Err(FetchError::Unsupported)
 }
 

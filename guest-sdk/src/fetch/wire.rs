@@ -1,28 +1,37 @@
 //! A request over `wasi:http/outgoing-handler`, and its response.
 
 use std::io;
+use std::time::Duration;
 
+use wasip2::clocks::monotonic_clock::{self, Instant};
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
-    http_error_code,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
+    Scheme, http_error_code,
 };
+use wasip2::io::poll::{Pollable, poll};
 use wasip2::io::streams::{InputStream, StreamError};
 
-use super::{Fetch, FetchError, Fetched, Url, split};
+use super::{Fetch, FetchError, Fetched, Url, split, words};
 
-/// The most that `blocking-write-and-flush` takes at once, by the definition of `wasi:io`.
-const PIECE: usize = 4096;
+/// Until when an exchange may take.
+#[derive(Clone, Copy)]
+struct Deadline {
+    time: Duration,
+    at: Instant,
+}
 
 /// The body of a response. The order of the fields is that in which the host wants them dropped.
 pub(super) struct Incoming {
     stream: InputStream,
+    deadline: Option<Deadline>,
     _body: IncomingBody,
     _response: IncomingResponse,
 }
 
 pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
-    let Fetch { method, url, mut fields, body } = fetch;
+    let Fetch { method, url, mut fields, body, timeout, connect_timeout } = fetch;
+    let deadline = timeout.map(Deadline::after);
     let malformed = |what: &str| FetchError::Malformed(what.to_owned());
     let Url { secure, authority, target } = split(&url)?;
     if let Some(body) = &body {
@@ -43,13 +52,11 @@ pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
         Some(bytes) => Some((request.body().map_err(|()| malformed("the body has no such length"))?, bytes)),
         None => None,
     };
-    let pending = outgoing_handler::handle(request, None).map_err(told)?;
+    let pending = outgoing_handler::handle(request, options(timeout, connect_timeout)?).map_err(told)?;
     if let Some((outgoing, bytes)) = outgoing {
-        pour(outgoing, &bytes);
+        pour(outgoing, &bytes, deadline)?;
     }
-    let answer = pending.subscribe();
-    answer.block();
-    drop(answer);
+    wait(pending.subscribe(), deadline)?;
     let response =
         pending.get().and_then(Result::ok).ok_or_else(|| broken("there is no answer"))?.map_err(told)?;
     let fields = response.headers().entries();
@@ -58,20 +65,76 @@ pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
     Ok(Fetched {
         status: response.status(),
         fields,
-        body: Incoming { stream, _body: body, _response: response },
+        body: Incoming { stream, deadline, _body: body, _response: response },
     })
 }
 
-/// Writes a body. A server that answers early need not take all of it, and why a call fails its answer says.
-fn pour(outgoing: OutgoingBody, bytes: &[u8]) {
-    let Ok(stream) = outgoing.write() else { return };
-    for piece in bytes.chunks(PIECE) {
-        if stream.blocking_write_and_flush(piece).is_err() {
-            return;
-        }
+impl Deadline {
+    fn after(time: Duration) -> Deadline {
+        Deadline { time, at: monotonic_clock::now().saturating_add(nanoseconds(time)) }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Tells the daemon what the times are, so that it lets go of a connection itself.
+fn options(
+    timeout: Option<Duration>,
+    connect: Option<Duration>,
+) -> Result<Option<RequestOptions>, FetchError> {
+    let connect = connect.into_iter().chain(timeout).min();
+    if connect.is_none() {
+        return Ok(None);
+    }
+    let options = RequestOptions::new();
+    let set = options
+        .set_connect_timeout(connect.map(nanoseconds))
+        .and_then(|()| options.set_first_byte_timeout(timeout.map(nanoseconds)))
+        .and_then(|()| options.set_between_bytes_timeout(timeout.map(nanoseconds)));
+    set.map_err(|()| FetchError::Malformed("a timeout is none".to_owned()))?;
+    Ok(Some(options))
+}
+
+/// Waits for something, up to the deadline.
+fn wait(what: Pollable, deadline: Option<Deadline>) -> Result<(), FetchError> {
+    let Some(Deadline { time, at }) = deadline else {
+        what.block();
+        return Ok(());
+    };
+    let over = monotonic_clock::subscribe_instant(at);
+    if poll(&[&what, &over]).contains(&0) {
+        return Ok(());
+    }
+    Err(FetchError::TimedOut(format!("more than {time:?}")))
+}
+
+/// Writes a body. A server that answers early need not take all of it, and why a call fails its answer says.
+fn pour(outgoing: OutgoingBody, mut bytes: &[u8], deadline: Option<Deadline>) -> Result<(), FetchError> {
+    let Ok(stream) = outgoing.write() else { return Ok(()) };
+    while !bytes.is_empty() {
+        let room = match stream.check_write() {
+            Ok(0) => {
+                wait(stream.subscribe(), deadline)?;
+                continue;
+            }
+            Ok(room) => usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len()),
+            Err(_) => return Ok(()),
+        };
+        let (now, later) = bytes.split_at(room);
+        if stream.write(now).is_err() {
+            return Ok(());
+        }
+        bytes = later;
+    }
+    if stream.flush().is_err() {
+        return Ok(());
+    }
+    wait(stream.subscribe(), deadline)?;
     drop(stream);
     let _told_by_the_answer = OutgoingBody::finish(outgoing, None);
+    Ok(())
 }
 
 impl Incoming {
@@ -80,6 +143,10 @@ impl Incoming {
             return Ok(0);
         }
         loop {
+            if self.deadline.is_some() {
+                wait(self.stream.subscribe(), self.deadline)
+                    .map_err(|late| io::Error::new(io::ErrorKind::TimedOut, late))?;
+            }
             return match self.stream.blocking_read(buffer.len() as u64) {
                 // Nothing yet, though it was waited for: an end says that it is one.
                 Ok(bytes) if bytes.is_empty() => continue,
@@ -120,7 +187,7 @@ fn broken(what: &str) -> FetchError {
 
 /// Sorts the errors of `wasi:http` by what a handler can do about them.
 fn told(code: ErrorCode) -> FetchError {
-    let what = code.to_string();
+    let what = said(&code);
     match code {
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => FetchError::Denied(what),
         ErrorCode::HttpRequestUriInvalid
@@ -144,5 +211,29 @@ fn told(code: ErrorCode) -> FetchError {
         | ErrorCode::TlsCertificateError
         | ErrorCode::TlsAlertReceived(_) => FetchError::Unreachable(what),
         _ => FetchError::Broken(what),
+    }
+}
+
+/// Says what an error is, in words.
+fn said(code: &ErrorCode) -> String {
+    let what = words(&format!("{code:?}"));
+    match code {
+        ErrorCode::InternalError(Some(text)) => text.clone(),
+        ErrorCode::HttpResponseTransferCoding(Some(text))
+        | ErrorCode::HttpResponseContentCoding(Some(text)) => {
+            format!("{what}: {text}")
+        }
+        ErrorCode::DnsError(error) => match &error.rcode {
+            Some(reason) => format!("{what}: {reason}"),
+            None => what,
+        },
+        ErrorCode::TlsAlertReceived(alert) => match &alert.alert_message {
+            Some(message) => format!("{what}: {message}"),
+            None => what,
+        },
+        ErrorCode::HttpRequestBodySize(Some(most)) | ErrorCode::HttpResponseBodySize(Some(most)) => {
+            format!("{what}: {most} bytes")
+        }
+        _ => what,
     }
 }

@@ -1,5 +1,6 @@
 //! The request that a process is for.
 
+mod route;
 mod test;
 #[cfg(test)]
 mod tests;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::io::{self, Read as _};
 
 use crate::vars::{Known, Vars};
-use crate::{Body, Error, query};
+use crate::{Body, Error, Multipart, cookie, query};
 
 /// A request. What is asked of it is read then; the rest is never read.
 ///
@@ -82,6 +83,35 @@ impl Request {
         query::find(self.var("QUERY_STRING")?, name)
     }
 
+    /// Reads the query as a type: its parameters are the fields.
+    ///
+    /// A field that is a list takes all values of its name, any other the first. An `Option` is `None` where the value is
+    /// empty as well.
+    ///
+    /// ```
+    /// use portcullis_guest::Request;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Search {
+    ///     q: String,
+    ///     page: Option<u32>,
+    /// }
+    ///
+    /// let search: Search = Request::test("GET", "/?q=two+words&page=3").query_as().unwrap();
+    /// assert_eq!((search.q.as_str(), search.page), ("two words", Some(3)));
+    /// let refused = Request::test("GET", "/?q=&page=x").query_as::<Search>().err().unwrap();
+    /// assert_eq!(refused.status(), 400);
+    /// assert_eq!(refused.to_string(), "page: wanted a whole number that is not negative, found \"x\"");
+    /// ```
+    ///
+    /// # Errors
+    /// 400 with the name of the field that is missing or cannot be read.
+    #[cfg(feature = "serde")]
+    pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let pairs = query::pairs(self.var("QUERY_STRING").unwrap_or_default());
+        crate::pairs::read(pairs).map_err(Error::bad_request)
+    }
+
     /// Returns all parameters of the query, decoded and in order.
     pub fn queries(&self) -> Vec<(String, String)> {
         query::pairs(self.var("QUERY_STRING").unwrap_or_default()).collect()
@@ -95,6 +125,16 @@ impl Request {
             return None;
         }
         self.var(&field_variable(name))
+    }
+
+    /// Returns the value of the first cookie of this name.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookies().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    /// Goes through all cookies, in the order in which the client sent them.
+    pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
+        cookie::pairs(self.header("cookie").unwrap_or_default())
     }
 
     /// Goes through all header fields that the daemon passes on. Their names are in lower case.
@@ -185,6 +225,24 @@ impl Request {
         let wanted = "application/x-www-form-urlencoded";
         self.expect_type(wanted, |kind| kind == wanted)?;
         Ok(query::pairs(&self.text()?).collect())
+    }
+
+    /// Reads the rest of the body as a form, and that as a type, as [`query_as`](Request::query_as) does.
+    ///
+    /// # Errors
+    /// Those of [`form`](Request::form); 400 with the name of the field that is missing or cannot be read.
+    #[cfg(feature = "serde")]
+    pub fn form_as<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
+        crate::pairs::read(self.form()?.into_iter()).map_err(Error::bad_request)
+    }
+
+    /// Reads the rest of the body part by part as it comes: a form with files.
+    ///
+    /// # Errors
+    /// 415 if the body is something else; 400 if its type names no boundary.
+    pub fn multipart(&mut self) -> Result<Multipart<'_>, Error> {
+        let kind = self.header("content-type").unwrap_or_default().to_owned();
+        Multipart::new(&mut self.body, &kind)
     }
 
     /// Refuses a body that is said to be something else. One that says nothing may be anything.

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::ops::{Deref, DerefMut};
 
-use super::{field_variable, variable};
+use super::{field_variable, route, variable};
 use crate::vars::Vars;
 use crate::{Body, Request, query};
 
@@ -51,6 +51,30 @@ impl TestRequest {
     #[must_use]
     pub fn header(self, name: &str, value: impl AsRef<str>) -> TestRequest {
         self.var(&field_variable(name), value)
+    }
+
+    /// Says which route the request came by, as `path` of a `[[route]]` has it: what that captures is captured.
+    ///
+    /// ```
+    /// use portcullis_guest::Request;
+    ///
+    /// let request = Request::test("GET", "/notes/7?raw").route("/notes/{id}").body("");
+    /// assert_eq!((request.capture("id"), request.route()), (Some("7"), "/notes/{id}"));
+    /// let request = Request::test("GET", "/files/a/b.txt").route("/files/{*rest}").body("");
+    /// assert_eq!((request.capture("rest"), request.var("PATH_INFO")), (Some("a/b.txt"), Some("/a/b.txt")));
+    /// ```
+    ///
+    /// # Panics
+    /// The path of the request does not go by it, or it is no route.
+    #[must_use]
+    pub fn route(self, route: &str) -> TestRequest {
+        let path = self.path().to_owned();
+        let Some(found) = route::matched(route, &path) else {
+            panic!("{path} does not go by the route {route}")
+        };
+        let (script, info) = found.tail.unwrap_or((&path, ""));
+        let made = self.var("SCRIPT_NAME", script).var("PATH_INFO", info).var("X_MATCHED_ROUTE", route);
+        found.captures.into_iter().fold(made, |made, (name, value)| made.capture(&name, value))
     }
 
     /// Adds what the route captured, to the arguments as well.

@@ -19,7 +19,7 @@ mod tests {
 
     #[test]
     fn the_path_names_the_greeted_and_the_configuration_the_greeting() {
-        let request = Request::test("GET", "/hello/ada").capture("who", "ada").var("GREETING", "Good day");
+        let request = Request::test("GET", "/hello/ada").route("/hello/{who}").var("GREETING", "Good day");
 
         let response = greet(&request);
 

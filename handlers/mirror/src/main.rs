@@ -3,6 +3,10 @@
 use portcullis_guest::fetch::{self, FetchError};
 use portcullis_guest::{Error, Request, Response, serve};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the other server may take to be there.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     serve(mirror)
@@ -11,7 +15,7 @@ fn main() -> ExitCode {
 fn mirror(request: Request) -> Result<Response, Error> {
     let origin = request.var("ORIGIN").ok_or_else(|| Error::internal("env.ORIGIN is not set"))?;
     let url = format!("{origin}{}", target(request.uri()));
-    let answer = fetch::get(url).send().map_err(told)?;
+    let answer = fetch::get(url).connect_timeout(PATIENCE).send().map_err(told)?;
     let (status, kind) = (answer.status(), answer.header("content-type").unwrap_or_default().to_owned());
     let response = Response::reader(answer).with_status(status);
     Ok(if kind.is_empty() { response } else { response.header("Content-Type", kind) })

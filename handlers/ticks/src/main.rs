@@ -4,8 +4,8 @@
 //! an event `done`. An `EventSource` then reconnects with the `Last-Event-ID` it saw: a stream that broke goes on where
 //! it was, and one that was finished gets a 204, which tells the browser to stop.
 
-use portcullis_guest::{Error, Request, Response, serve};
-use std::io::{self, Write};
+use portcullis_guest::{Error, Event, Events, Request, Response, serve};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,8 +36,7 @@ fn answer(request: Request) -> Result<Response, Error> {
     if plan.first > plan.count {
         return Ok(Response::no_content());
     }
-    Ok(Response::stream("text/event-stream", move |out| plan.run(out, pause))
-        .header("Cache-Control", "no-store"))
+    Ok(Response::sse(move |events| plan.run(events, pause)))
 }
 
 impl Plan {
@@ -58,18 +57,17 @@ impl Plan {
         Ok(Plan { first: seen.saturating_add(1), count, every })
     }
 
-    /// Writes the events; `wait_until` is the clock.
-    fn run(&self, out: &mut dyn Write, wait_until: impl Fn(Instant)) -> io::Result<()> {
+    /// Sends the events; `wait_until` is the clock.
+    fn run(&self, events: &mut Events<'_>, wait_until: impl Fn(Instant)) -> io::Result<()> {
         let start = Instant::now();
         for (turn, number) in (self.first..=self.count).enumerate() {
             // Counted from the start, so that the time writing takes does not add up.
             wait_until(start + self.every * turn as u32);
             let of = self.count;
-            write!(out, "id: {number}\nevent: tick\ndata: {{\"tick\":{number},\"of\":{of}}}\n\n")?;
-            out.flush()?;
+            let tick = Event::new(format!("{{\"tick\":{number},\"of\":{of}}}"));
+            events.send(tick.name("tick").id(number.to_string()))?;
         }
-        write!(out, "event: done\ndata: {{\"ticks\":{}}}\n\n", self.count)?;
-        out.flush()
+        events.send(Event::new(format!("{{\"ticks\":{}}}", self.count)).name("done"))
     }
 }
 
@@ -100,14 +98,14 @@ mod tests {
 
     #[test]
     fn events_are_numbered_and_the_stream_says_when_it_is_done() {
-        let mut out = Vec::new();
+        let plan = plan("/ticks?count=2&every_ms=10").unwrap();
 
-        plan("/ticks?count=2&every_ms=10").unwrap().run(&mut out, |_| ()).unwrap();
+        let sent = Response::sse(move |events| plan.run(events, |_| ()));
 
         let text = "id: 1\nevent: tick\ndata: {\"tick\":1,\"of\":2}\n\n\
                     id: 2\nevent: tick\ndata: {\"tick\":2,\"of\":2}\n\n\
                     event: done\ndata: {\"ticks\":2}\n\n";
-        assert_eq!(String::from_utf8(out).unwrap(), text);
+        assert_eq!(sent.body_string(), text);
     }
 
     #[test]

@@ -105,21 +105,39 @@ fn a_server_that_says_nothing_costs_its_deadline_and_no_processor() {
     assert!(start.elapsed() >= Duration::from_millis(800));
 }
 
-#[test]
-fn a_server_that_drips_is_cut_off_at_the_end_of_the_whole_time() {
-    let origin = Origin::of("127.0.0.1", |_, stream| {
+/// A server that sends a byte whenever the last has been taken, paced by nothing but the client's patience.
+fn dripping() -> Origin {
+    Origin::of("127.0.0.1", |_, stream| {
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
-        // A byte whenever the last has been taken, paced by nothing but the client's patience.
         while stream.write_all(b"x").and_then(|()| stream.flush()).is_ok() {
             std::thread::park_timeout(Duration::from_millis(5));
         }
-    });
+    })
+}
+
+#[test]
+fn a_server_that_drips_is_cut_off_at_the_end_of_the_whole_time() {
+    let origin = dripping();
     let (url, setup) = allowing(&origin, "limits.outbound.time = \"500ms\"");
     let daemon = setup.start();
 
     let said = ask(&daemon, &[&format!("GET {url}/")]);
 
     assert!(said[0].starts_with("200 and then took too long: "), "{said:?}");
+}
+
+#[test]
+fn a_call_with_a_time_of_its_own_is_ended_by_it_before_the_head_and_behind_it() {
+    let (silent, slow) = (tarpit(), dripping());
+    let (silent, slow) =
+        (format!("http://127.0.0.1:{}", silent.port()), format!("http://127.0.0.1:{}", slow.port()));
+    let daemon =
+        asker(&format!("allow = [\"{silent}\", \"{slow}\"]\nallow_addresses = [\"127.0.0.1\"]")).start();
+
+    let said = ask(&daemon, &[&format!("within {silent}/ 300"), &format!("within {slow}/ 300")]);
+
+    assert!(said[0].starts_with("took too long: "), "{said:?}");
+    assert_eq!(said[1], "200 and then took too long: more than 300ms");
 }
 
 #[test]

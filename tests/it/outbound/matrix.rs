@@ -141,7 +141,7 @@ fn an_allowed_name_at_an_address_without_a_grant_is_denied_with_the_line_to_add(
 
     let said = ask(&daemon, &[&format!("GET {url}/")]);
 
-    assert_eq!(said, ["denied: ErrorCode::DestinationIpProhibited: the daemon's log names the line to add"]);
+    assert_eq!(said, ["denied: destination IP prohibited: the daemon's log names the line to add"]);
     assert_eq!(origin.hits(), 0);
     let line = daemon.log.line("handler.one.allow_addresses: add \"");
     assert!(line.contains("127.0.0.1/32") || line.contains("::1/128"), "{line}");

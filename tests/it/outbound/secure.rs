@@ -79,7 +79,7 @@ fn certificates_of_others_old_ones_and_unknown_ones_are_refused_before_the_reque
     let said = ask(&daemon, &calls);
 
     for (said, origin) in said.iter().zip(&origins) {
-        assert!(said.contains("TlsCertificateError"), "{said}");
+        assert!(said.contains("TLS certificate error"), "{said}");
         assert!(origin.hits() > 0 && origin.heads().is_empty(), "the request was sent");
     }
     daemon.log.lines(3, "the certificate is refused");
