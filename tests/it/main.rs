@@ -8,6 +8,7 @@ mod beforehand;
 mod bodiless;
 mod budgets;
 mod bytes;
+mod cached;
 mod calls;
 mod captures;
 mod cases;

@@ -52,7 +52,9 @@ pub(super) fn check(args: Args) -> Result<()> {
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
     // Whether there is a place for it, `lacking` says; here nothing is made.
     config.handlers.iter_mut().for_each(|handler| handler.tmp = None);
-    let named = Loader::new(sandbox, progress::bar()).examine(&config, &Catalog::default());
+    let loader = Loader::new(sandbox, progress::bar());
+    let named = loader.examine(&config, &Catalog::default());
+    loader.tidy([]);
     let certificates = named.tls.iter().flatten().flat_map(Tls::warnings);
     let certificates = certificates.map(|warning| format!("tls: {warning}"));
     for warning in certificates.chain(warnings) {

@@ -20,17 +20,17 @@ pub(super) fn of(config: &Config, stacks: Stacks) -> Compilation {
         CacheDir::Off => false,
     };
     let place = config.cache_place().filter(|_| is_to_be_made);
-    compilation(place.and_then(Result::ok), stacks)
+    compilation(place.and_then(Result::ok), config.cache_size, stacks)
 }
 
 /// Compiles for a module that no configuration speaks of, with this user's cache.
 pub(super) fn of_user(stacks: Stacks) -> Compilation {
-    compilation(Place::standard(|name| std::env::var_os(name)).ok(), stacks)
+    compilation(Place::standard(|name| std::env::var_os(name)).ok(), Cache::SIZE, stacks)
 }
 
 /// A cache that cannot be had costs time alone, and is no news in a terminal.
-fn compilation(place: Option<Place>, stacks: Stacks) -> Compilation {
-    let cache = place.and_then(|place| Cache::open(&place).ok());
+fn compilation(place: Option<Place>, size: u64, stacks: Stacks) -> Compilation {
+    let cache = place.and_then(|place| Cache::open(&place, size).ok());
     Compilation { compiler: Compiler::child(), cache, stacks }
 }
 

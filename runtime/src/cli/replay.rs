@@ -80,6 +80,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let loader = Loader::new(sandbox, Box::new(|_| {})).within(scratch);
     let untrusted = untrusted(&bundle)?;
     let entry = loader.program(&handler, &untrusted, CompileLimits::GENEROUS)?;
+    loader.tidy([]);
     let mut job = engine.job_of(entry);
     job.args.clone_from(&bundle.args);
     job.env = env;

@@ -96,6 +96,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
             for handler in &handlers[1..] {
                 entries.insert(handler.name.clone(), loader.entry(handler, &untrusted, limits)?);
             }
+            loader.tidy([]);
             catalog = catalog.next(entries, Routes::default());
             entry
         }

@@ -15,6 +15,7 @@ use super::{compile, cors, handler, hardening, http, outbound, route, scalar, tl
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
+use crate::wasm::cache::Cache;
 
 /// Where to listen if the file does not say.
 const LISTEN: &str = "tcp://127.0.0.1:8080";
@@ -78,6 +79,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         source_lines: file.source_lines.as_ref().is_some_and(|at| at.value),
         wasi_http_03: file.wasi_http_03.as_ref().is_some_and(|at| at.value),
         cache: report.settle(file.cache.as_ref(), CacheDir::Standard, |text| cache(text, base)),
+        cache_size: cache_size(file, report),
         scratch: report.settle(file.scratch.as_ref(), None, |text| scratch(text, base).map(Some)),
         compile: compile::read(file.compile.as_ref(), report),
         hardening: hardening::read(file.hardening.as_ref(), base, report),
@@ -160,6 +162,15 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
         path if path.contains('\0') => Err("wanted a directory, found a NUL in it".to_owned()),
         path => Ok(CacheDir::At(base.join(path))),
     }
+}
+
+/// Reads how many bytes of compiled modules are kept.
+fn cache_size(file: &File, report: &Report<'_>) -> u64 {
+    let is_off = file.cache.as_ref().is_some_and(|at| at.value == "none");
+    if let Some(at) = file.cache_size.as_ref().filter(|_| is_off) {
+        report.add(at.line, &at.key, "nothing is kept with cache = \"none\": leave one of the keys out");
+    }
+    report.settle(file.cache_size.as_ref(), Cache::SIZE, scalar::size(1 << 20..=1 << 40))
 }
 
 /// Reads where large bodies are kept. A relative directory lies beside the file.

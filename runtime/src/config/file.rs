@@ -70,6 +70,8 @@ table! {
         wasi_http_03: bool,
         /// Where compiled modules are kept: a directory, or `none`.
         cache: String,
+        /// Bytes of compiled modules that are kept beside those in use.
+        cache_size: Scalar,
         /// Where large bodies are kept: a directory.
         scratch: String,
         compile: Compile,

@@ -41,6 +41,7 @@ impl Config {
             source_lines,
             wasi_http_03,
             cache,
+            cache_size: _,
             scratch,
             compile,
             hardening,

@@ -68,6 +68,8 @@ pub struct Config {
     pub wasi_http_03: bool,
     /// Where compiled modules are kept from one start to the next.
     pub cache: CacheDir,
+    /// Bytes of compiled modules that are kept there beside those in use.
+    pub cache_size: u64,
     /// Where large bodies are kept; `None`: beside the cache of the service manager or the user.
     pub scratch: Option<PathBuf>,
     /// What compiling one module may take.

@@ -46,7 +46,7 @@ impl Config {
         match &self.cache {
             CacheDir::Off => None,
             CacheDir::Standard => Some(cache::Place::standard(var)),
-            CacheDir::At(dir) => Some(cache::Place::at(dir.clone(), var)),
+            CacheDir::At(dir) => Some(Ok(cache::Place::at(dir.clone(), var))),
         }
     }
 
@@ -55,7 +55,13 @@ impl Config {
     /// # Errors
     /// There is no place for it.
     pub fn scratch_place(&self) -> Result<PathBuf> {
-        self.scratch.clone().map_or_else(|| cache::Place::scratch(|name| std::env::var_os(name)), Ok)
+        match (&self.scratch, &self.cache) {
+            (Some(dir), _) => Ok(dir.clone()),
+            (None, CacheDir::At(cache)) => Ok(cache.join("scratch")),
+            (None, CacheDir::Standard | CacheDir::Off) => {
+                cache::Place::scratch(|name| std::env::var_os(name))
+            }
+        }
     }
 
     /// Lists what could be exchanged by a handler that may write where it lies. `file` is the

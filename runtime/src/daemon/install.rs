@@ -70,6 +70,7 @@ pub(super) fn install(
         }
     }
     let allocation = sandbox.allocation().clone();
+    let cached = sandbox.cache().cloned();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
     let status = TellStatus {
         engine: Arc::downgrade(engine),
@@ -77,6 +78,7 @@ pub(super) fn install(
         admin: operators.admin(),
         observe: operators.observe(),
         allocation: allocation.to_string(),
+        cache: cached.clone(),
         started,
         memory: memory.to_string(),
     };
@@ -115,7 +117,7 @@ pub(super) fn install(
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_operators = operators.jobs(engine, server, &allocation);
+    let serve_operators = operators.jobs(engine, server, (&allocation, cached.as_ref()));
     let plan = Plan {
         generations: generations.clone(),
         standing: standing.clone(),
@@ -157,7 +159,7 @@ pub(super) fn install(
 fn cache(config: &Config) -> Option<Cache> {
     config
         .cache_place()?
-        .and_then(|place| Cache::open(&place))
+        .and_then(|place| Cache::open(&place, config.cache_size))
         .inspect_err(|refusal| warn!("compiled modules are not kept for the next start: {refusal:#}"))
         .ok()
 }

@@ -16,6 +16,7 @@ use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
 use crate::wasm::Allocation;
+use crate::wasm::cache::Figures;
 
 /// How long the last answers may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -73,12 +74,13 @@ impl Operators {
         &self,
         engine: &Arc<Engine>,
         asked: &Server,
-        allocation: &Allocation,
+        (allocation, cache): (&Allocation, Option<&Arc<Figures>>),
     ) -> [(&'static str, ServeApi); 2] {
         let observed = || Observed {
             gate: asked.gate.clone(),
             clients: asked.connections.clone(),
             allocation: allocation.clone(),
+            cache: cache.cloned(),
         };
         let job = |side: &Side, (connections, of_one), purpose| {
             let server = Server {

@@ -303,18 +303,18 @@ fn calls(text: &mut String, rows: &Rows<'_>) {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     // A string takes everything.
     let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
-fn line(text: &mut String, name: &str, labels: &str, value: impl Display) {
+pub(super) fn line(text: &mut String, name: &str, labels: &str, value: impl Display) {
     let _infallible = writeln!(text, "{name}{labels} {value}");
 }
 
 /// Turns a count into a sample, which is a float in this format.
 #[expect(clippy::cast_precision_loss, reason = "a count above 2^53 is as good without its last digits")]
-fn float(count: impl TryInto<u64>) -> f64 {
+pub(super) fn float(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or(u64::MAX) as f64
 }
 

@@ -46,6 +46,7 @@ mod strict;
 mod told;
 mod unread;
 mod upgrade;
+mod upkeep;
 mod watched;
 mod work;
 

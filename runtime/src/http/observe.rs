@@ -15,10 +15,11 @@ use super::exchange::Exchange;
 use super::response_body::Body;
 use super::server::{Server, Settings};
 use super::unread::Unread;
-use super::{date, metrics, strict};
+use super::{date, metrics, strict, upkeep};
 use crate::catalog::ReasonHeader;
 use crate::net::{Gate, GateState};
 use crate::wasm::Allocation;
+use crate::wasm::cache::Figures;
 
 /// What an operator asks about.
 pub struct Observed {
@@ -28,6 +29,8 @@ pub struct Observed {
     pub clients: Arc<Crowd>,
     /// How the jobs of handlers get their memory.
     pub allocation: Allocation,
+    /// What is counted of the cache of compiled modules, if there is one.
+    pub cache: Option<Arc<Figures>>,
 }
 
 /// Answers a request on an address of `observe`. Whatever goes wrong becomes a response.
@@ -92,6 +95,7 @@ pub(super) fn metrics(server: &Server, settings: &Settings, observed: &Observed)
     metrics::connections(&mut text, &observed.clients);
     metrics::budgets(&mut text, server.engine.budgets());
     metrics::sandbox(&mut text, &observed.allocation);
+    observed.cache.iter().for_each(|cache| upkeep::cache(&mut text, cache));
     metrics::process(&mut text, &server.engine);
     if let Some(tls) = &settings.tls {
         metrics::encrypted(&mut text, &server.handshakes, tls.terms());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::MutexGuard;
+use tracing::warn;
 
 use super::load::{Candidate, Loader, Uploaded};
 use crate::catalog::{Canary, Catalog, Trial};
@@ -77,6 +78,21 @@ impl Generations {
     /// Reports whether another process makes them from now on.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Has the cache of compiled modules keep what is in use, and evict what is too much of the rest.
+    ///
+    /// # Cancel safety
+    /// A future that is dropped leaves the work to a thread, which goes on.
+    pub async fn tidy(self: &Arc<Self>) {
+        let this = self.clone();
+        let tidying = move || {
+            let past: Vec<Uploaded> = this.past().values().flatten().cloned().collect();
+            this.loader.tidy(past);
+        };
+        if let Err(failure) = tokio::task::spawn_blocking(tidying).await {
+            warn!("the cache of compiled modules is not tidied: {failure}");
+        }
     }
 
     /// Waits for the right to publish.

@@ -61,10 +61,12 @@ impl Handler for Plan {
                 [file] => Ok(Source::File(file.into())),
                 _ => Err(anyhow!("usage: plan FILE, or plan - [DIR] with the text on stdin")),
             };
+            let generations = self.generations.clone();
             let planning = move || source.and_then(|source| self.plan(source));
             // Compiling takes seconds and must not hold up the requests of this thread.
             let planned = tokio::task::spawn_blocking(planning).await;
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
+            generations.tidy().await;
             let refused = planned.as_ref().is_ok_and(|plan| plan["refused"] != json!([]));
             let told = tell(&job, planned.map(|plan| plan.to_string())).await?;
             Ok(if refused { Status::ERROR } else { told })

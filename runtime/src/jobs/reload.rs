@@ -58,6 +58,7 @@ impl Handler for Reload {
                 systemd::reloading();
             }
             let outcome = self.reload().await;
+            self.generations.tidy().await;
             if serving {
                 systemd::ready(&self.standing.status());
             }

@@ -13,6 +13,7 @@ use crate::engine::{Budgets, Engine};
 use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
 use crate::net::Term;
 use crate::observe::{counted, resident};
+use crate::wasm::cache::Figures;
 
 /// Says how this daemon is.
 pub struct TellStatus {
@@ -26,6 +27,8 @@ pub struct TellStatus {
     pub observe: Vec<String>,
     /// How jobs get their memory.
     pub allocation: String,
+    /// What is counted of the cache of compiled modules, if there is one.
+    pub cache: Option<Arc<Figures>>,
     /// When the daemon started.
     pub started: Instant,
     /// How much memory jobs share, and why so much.
@@ -65,6 +68,7 @@ impl Handler for TellStatus {
                     None => descriptors.used().to_string(),
                 },
                 "sandbox": self.allocation,
+                "compile_cache": self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
             });
             if let Some(compiling) = self.standing.compiling() {
                 facts["loading"] = compiling.into();

@@ -63,6 +63,7 @@ impl Handler for Swap {
                 )),
                 Err(fault) => return Err(fault),
             };
+            self.generations.tidy().await;
             tell(&job, told.map(|told| told.to_string())).await
         })
     }

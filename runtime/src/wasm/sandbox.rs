@@ -1,6 +1,7 @@
 //! The engine that compiles modules and holds the memory their jobs run in.
 
 use std::fmt;
+use std::iter::once;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -9,7 +10,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
 
 use super::artifact::Artifact;
-use super::cache::{Cache, Identity};
+use super::cache::{Cache, Figures, Identity};
 use super::command::{self, CommandCode};
 use super::compile::{self, CompileLimits, Compiler};
 use super::component::State;
@@ -161,6 +162,24 @@ impl Sandbox {
     /// what the daemon does not have; or it has more or larger parts than `limits` allow. The message says which.
     pub fn look(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Kind> {
         self.way(&source.bytes, limits).map(|way| way.kind()).map_err(trap::ours)
+    }
+
+    /// Says what is counted of the cache; `None` without a cache.
+    pub fn cache(&self) -> Option<&Arc<Figures>> {
+        self.compilation.cache.as_ref().map(Cache::figures)
+    }
+
+    /// Keeps so many bytes of code beside what is in use.
+    pub fn resize_cache(&self, size: u64) {
+        self.compilation.cache.iter().for_each(|cache| cache.resize(size));
+    }
+
+    /// Has the cache keep the code of these modules, and evict what is too much of the rest. Reads a directory.
+    pub fn tidy<'a>(&self, in_use: impl Iterator<Item = &'a Digest>) {
+        let Some(cache) = &self.compilation.cache else { return };
+        // Each module has code of one kind. Nothing has the names of the others.
+        let kinds: Vec<&[u8; 32]> = once(&self.fingerprint).chain(self.engines.fingerprints()).collect();
+        cache.tidy(in_use.flat_map(|digest| kinds.iter().map(move |kind| Identity::new(digest, kind))));
     }
 
     /// Compiles a module, unless its code is kept, and links it to WASI. Takes seconds for a large

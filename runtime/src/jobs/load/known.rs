@@ -1,6 +1,6 @@
 //! The handler versions that are still in use, and the directories that their jobs may write to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -141,6 +141,16 @@ impl Loader {
     /// No descriptor or memory is left; the next could not find a directory, which was unmounted.
     pub fn tell(&self) -> Result<OwnedFd> {
         self.ground.known.tell()
+    }
+
+    /// Has the cache keep the code of what is in use here: the catalog that serves, versions that jobs run on or that are on
+    /// trial, and those that a rollback may go back to, which are `past`. Reads a directory.
+    pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {
+        self.ground.known.prune();
+        let mut in_use: HashSet<Digest> = past.into_iter().map(|Uploaded { digest, .. }| digest).collect();
+        in_use.extend(self.last().code.keys());
+        in_use.extend(self.ground.known.in_use().versions.values().map(|version| version.digest));
+        self.sandbox.tidy(in_use.iter());
     }
 
     /// Returns the module of a version that this has made.

@@ -50,6 +50,8 @@ struct Loaded {
     code: HashMap<Digest, Code>,
     /// What compiling a module may take.
     limits: CompileLimits,
+    /// The most bytes that the cache keeps.
+    cache_size: u64,
     /// Its handlers as they were configured.
     handlers: HashMap<Name, HandlerConfig>,
     /// What was made of them.
@@ -145,15 +147,20 @@ impl Loader {
         // Before it is published: proving it runs code of its modules.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
         let next = base.next(handlers, routes);
-        let Config { cors, version_header, reason_header, handlers, compile: limits, .. } = config;
+        let Config { cors, version_header, reason_header, handlers, compile: limits, cache_size, .. } =
+            config;
         let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
         let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
-        Ok(Candidate { catalog, loaded: Loaded { code: codes.compiled(), limits, handlers, made } })
+        Ok(Candidate {
+            catalog,
+            loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made },
+        })
     }
 
     /// Goes on from a catalog, which is published now: what it was configured with is in force.
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
+        self.sandbox.resize_cache(next.loaded.cache_size);
         // Code that no handler uses any more goes with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog

@@ -1,5 +1,7 @@
-//! Keeps a cache within its bounds: what was used last stays.
+//! Keeps a cache within its bound: what is in use stays, then what was used last.
 
+use std::collections::HashSet;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,29 +17,25 @@ pub(super) const DRAFT: &str = ".draft-";
 /// How long a file may be written. What is older was left behind by a process that was killed.
 const WRITING: Duration = Duration::from_secs(10 * 60);
 
-/// How much a cache may hold.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) entries: usize,
+/// What is left of a cache.
+pub(super) struct Left {
+    pub(super) entries: u64,
     pub(super) bytes: u64,
+    pub(super) evicted: u64,
 }
 
-/// Room for several versions of every handler of a large installation.
-pub(super) const BOUNDS: Bounds = Bounds { entries: 128, bytes: 256 << 20 };
-
-/// Deletes the entries that were not used for longest, until the others are within bounds, and
-/// drafts that nobody writes any more. Leaves what is neither alone.
+/// Deletes the entries that were not used for longest, until the others have `most` bytes, and drafts that nobody writes any
+/// more. Leaves alone what is neither, and what is `in_use`, however much that is.
 ///
 /// # Errors
 /// The directory cannot be read, or an entry not be deleted.
-pub(super) fn evict(dir: &OwnedFd, bounds: Bounds) -> Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Result<Left> {
     let mut entries = Vec::new();
     for found in Dir::read_from(dir)? {
         let found = found?;
         let name = found.file_name();
-        let is_draft = name.to_bytes().starts_with(DRAFT.as_bytes());
-        if !is_draft && !entry::is_name(name.to_bytes()) {
+        delete_left_over(dir, name)?;
+        if !entry::is_name(name.to_bytes()) {
             continue;
         }
         let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -46,29 +44,43 @@ pub(super) fn evict(dir: &OwnedFd, bounds: Bounds) -> Result<()> {
             stat => stat?,
         };
         let used = u64::try_from(stat.st_mtime).unwrap_or_default();
-        if !is_draft {
-            let size = u64::try_from(stat.st_size).unwrap_or_default();
-            entries.push((used, stat.st_mtime_nsec, size, name.to_owned()));
-        } else if now.saturating_sub(used) > WRITING.as_secs() {
-            delete(dir, name)?;
-        }
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        entries.push((used, stat.st_mtime_nsec, size, name.to_owned()));
     }
     entries.sort_unstable();
-    let mut left = entries.len();
-    let mut bytes: u64 = entries.iter().map(|(_, _, size, _)| size).sum();
+    let bytes = entries.iter().map(|(_, _, size, _)| size).sum();
+    let mut left = Left { entries: entries.len() as u64, bytes, evicted: 0 };
     for (_, _, size, name) in entries {
-        // The last one stays: it was put just now and is as large as it has to be.
-        if left <= 1 || (left <= bounds.entries && bytes <= bounds.bytes) {
+        if left.bytes <= most {
             break;
         }
+        if name.to_str().is_ok_and(|name| in_use.contains(name)) {
+            continue;
+        }
         delete(dir, &name)?;
-        left -= 1;
-        bytes -= size;
+        left = Left { entries: left.entries - 1, bytes: left.bytes - size, evicted: left.evicted + 1 };
     }
-    Ok(())
+    Ok(left)
 }
 
-fn delete(dir: &OwnedFd, name: &std::ffi::CStr) -> Result<()> {
+/// Deletes a draft that nobody writes any more, and nothing else.
+///
+/// # Errors
+/// It cannot be deleted.
+pub(super) fn delete_left_over(dir: &OwnedFd, name: &CStr) -> Result<()> {
+    if !name.to_bytes().starts_with(DRAFT.as_bytes()) {
+        return Ok(());
+    }
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        stat => stat?,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default());
+    if now.saturating_sub(written) > WRITING { delete(dir, name) } else { Ok(()) }
+}
+
+fn delete(dir: &OwnedFd, name: &CStr) -> Result<()> {
     match unlinkat(dir, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         deleted => Ok(deleted?),

@@ -7,18 +7,24 @@
 mod directory;
 mod entry;
 mod evict;
+mod figures;
 mod key;
+mod lease;
 mod place;
 #[cfg(test)]
 mod tests;
 
 pub use directory::{examine_private as examine_private_dir, make_private as private_dir};
 pub(super) use entry::Identity;
+pub use figures::Figures;
 pub use place::Place;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{
@@ -26,9 +32,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::key::Key;
+use self::lease::Lease;
 use super::artifact::Artifact;
 use crate::observe::writes::CACHE;
 
@@ -37,19 +44,76 @@ pub struct Cache {
     dir: OwnedFd,
     path: PathBuf,
     key: Key,
+    /// Where processes tell each other what they use: with the key, by which entries have their names.
+    leases: OwnedFd,
+    lease: Mutex<Option<Lease>>,
+    figures: Arc<Figures>,
 }
 
 impl Cache {
+    /// The most bytes of code that are kept beside what is in use, if the configuration does not say: a thousand handlers of
+    /// the SDK take half of it.
+    pub const SIZE: u64 = 1 << 30;
+
     /// Opens a cache; its directory and key are made if there are none.
     ///
     /// # Errors
     /// The directory or the key cannot be made, is not ours or not ours alone.
-    pub fn open(place: &Place) -> Result<Cache> {
+    pub fn open(place: &Place, size: u64) -> Result<Cache> {
         let Place { dir: path, key } = place;
         place.check()?;
         let dir = directory::make_private(path)?;
+        let home = key.parent().context("not the path of a file")?;
         let key = Key::open(key).with_context(|| format!("its key {}", key.display()))?;
-        Ok(Cache { dir, path: path.clone(), key })
+        let leases = directory::make(home)?;
+        let figures = Figures { most: size.into(), ..Figures::default() };
+        let (path, lease) = (path.clone(), Mutex::default());
+        Ok(Cache { dir, path, key, leases, lease, figures: Arc::new(figures) })
+    }
+
+    /// Returns what is counted of it.
+    pub fn figures(&self) -> &Arc<Figures> {
+        &self.figures
+    }
+
+    /// Keeps so many bytes beside what is in use, from the next [`tidy`](Cache::tidy) on.
+    pub(super) fn resize(&self, size: u64) {
+        self.figures.most.store(size, Ordering::Relaxed);
+    }
+
+    /// Says what of the cache is in use here, and evicts of the rest, which no process uses, what is too much.
+    pub(super) fn tidy(&self, in_use: impl Iterator<Item = Identity>) {
+        let own: BTreeSet<String> = in_use.map(|identity| identity.name(&self.key)).collect();
+        if let Err(failure) = self.claim(own.clone()) {
+            // Ours stay all the same as long as this process is the only one that evicts.
+            debug!("{}: others are not told what is in use: {failure:#}", self.path.display());
+        }
+        let evicted = lease::in_use(&self.leases).and_then(|mut in_use| {
+            in_use.extend(own);
+            evict::evict(&self.dir, self.figures.most(), &in_use)
+        });
+        match evicted {
+            Ok(left) => {
+                self.figures.entries.store(left.entries, Ordering::Relaxed);
+                self.figures.bytes.store(left.bytes, Ordering::Relaxed);
+                self.figures.evictions.fetch_add(left.evicted, Ordering::Relaxed);
+            }
+            Err(failure) => warn!("{}: nothing is evicted: {failure:#}", self.path.display()),
+        }
+    }
+
+    /// Tells the other processes what is in use here.
+    fn claim(&self, entries: BTreeSet<String>) -> Result<()> {
+        let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
+        if lease.as_ref().map_or(entries.is_empty(), |lease| lease.entries == entries) {
+            return Ok(());
+        }
+        let next = Lease::make(&self.leases, entries)?;
+        // Only now, so that at each moment one of the two is there.
+        if let Some(before) = lease.replace(next) {
+            before.end(&self.leases);
+        }
+        Ok(())
     }
 
     /// Says whether [`open`](Cache::open) would open it, and makes nothing.
@@ -65,7 +129,10 @@ impl Cache {
     /// Finds code, unless there is none or it is not to be trusted, which is logged.
     pub(super) fn get(&self, identity: &Identity) -> Option<Artifact> {
         let name = identity.name(&self.key);
-        match self.read(&name, identity) {
+        let found = self.read(&name, identity);
+        let count = if matches!(found, Ok(Some(_))) { &self.figures.hits } else { &self.figures.misses };
+        count.fetch_add(1, Ordering::Relaxed);
+        match found {
             Ok(found) => found,
             Err(refusal) => {
                 warn!("{}/{name} is deleted and not used: {refusal:#}", self.path.display());
@@ -82,10 +149,10 @@ impl Cache {
         statat(&self.dir, identity.name(&self.key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Keeps code, if it can be kept; if not, that is logged.
+    /// Keeps code, if it can be kept; if not, that is logged. Evicts nothing: of several modules that are loaded, the first
+    /// would go for the last.
     pub(super) fn put(&self, identity: &Identity, code: &Artifact) {
-        let kept = self.write(identity, code).and_then(|()| evict::evict(&self.dir, evict::BOUNDS));
-        match kept {
+        match self.write(identity, code) {
             Ok(()) => {
                 if let Some(failures) = CACHE.succeed() {
                     info!("compiled modules are kept again, {failures} were not");
@@ -137,6 +204,13 @@ impl Cache {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(refusal) => Err(refusal).context("delete it"),
         }
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        let lease = self.lease.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        lease.into_iter().for_each(|lease| lease.end(&self.leases));
     }
 }
 

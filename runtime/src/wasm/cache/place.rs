@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::key::Key;
+
 /// The two places of a cache. Apart, so that who may write where code is kept cannot also make what
 /// vouches for it.
 #[derive(PartialEq, Eq, Debug)]
@@ -30,7 +32,8 @@ impl Place {
             .context(
                 "there is no place for it: set HOME or CACHE_DIRECTORY, or name one with the key `cache`",
             )?;
-        Place::at(dir, var)
+        let key = Place::state(&var).context("there is no place for its key: set HOME or STATE_DIRECTORY")?;
+        Ok(Place { dir, key })
     }
 
     /// Finds, beside the standard place of the cache, one for files that do not last.
@@ -43,14 +46,17 @@ impl Place {
         )
     }
 
-    /// Finds the key's place for a directory of the user's choice.
-    ///
-    /// # Errors
-    /// There is no place for the key.
-    pub fn at(dir: PathBuf, var: impl Fn(&str) -> Option<OsString>) -> Result<Place> {
-        let state = directory(&var, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state")
-            .context("there is no place for its key: set HOME or STATE_DIRECTORY")?;
-        Ok(Place { dir, key: state.join("cache.key") })
+    /// Finds the key's place for a directory of the user's choice: the standard one, or a directory of its own in that one
+    /// where nothing else can be written, as on a root that is read-only.
+    pub fn at(dir: PathBuf, var: impl Fn(&str) -> Option<OsString>) -> Place {
+        let standard = Place::state(&var).filter(|key| Key::examine(key).is_ok());
+        let key = standard.unwrap_or_else(|| dir.join("key/cache.key"));
+        Place { dir, key }
+    }
+
+    /// Returns the standard place of the key.
+    fn state(var: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        directory(var, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state").map(|dir| dir.join("cache.key"))
     }
 
     /// Insists that the two are apart.
@@ -85,6 +91,7 @@ fn directory(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn place(vars: &[(&str, &str)]) -> Result<(String, String)> {
         let var = |name: &str| {
@@ -110,6 +117,21 @@ mod tests {
         );
         assert_eq!(of(&user), pair("/c/portcullis/code", "/s/portcullis/cache.key"));
         assert_eq!(of(&service), pair("/vc/p/code", "/vl/p/cache.key"));
+    }
+
+    #[test]
+    fn where_nothing_else_can_be_written_the_key_lies_in_the_directory_that_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let named = place.path().join("cache");
+        let key = |home: &Path| {
+            let home = home.as_os_str().to_owned();
+            Place::at(named.clone(), |name| (name == "HOME").then(|| home.clone())).key
+        };
+
+        // Nobody makes a directory there, root neither.
+        assert_eq!(key(Path::new("/proc/self")), named.join("key/cache.key"));
+        assert_eq!(key(Path::new("")), named.join("key/cache.key"));
+        assert_eq!(key(place.path()), place.path().join(".local/state/portcullis/cache.key"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::evict::Bounds;
 use super::*;
 use crate::wasm::sealed::Sealed;
 
@@ -25,7 +24,10 @@ impl Home {
     }
 
     fn open(home: &TempDir) -> Result<Cache> {
-        Cache::open(&Place { dir: home.path().join("code"), key: home.path().join("state/cache.key") })
+        Cache::open(
+            &Place { dir: home.path().join("code"), key: home.path().join("state/cache.key") },
+            Cache::SIZE,
+        )
     }
 
     fn entry(&self, identity: &Identity) -> PathBuf {
@@ -112,7 +114,7 @@ fn an_entry_of_another_installation_is_neither_found_nor_harmed() {
     let home = Home::new();
     home.cache.put(&identity(1), &code(b"one"));
     let place = Place { dir: home.home.path().join("code"), key: home.home.path().join("other/cache.key") };
-    let other = Cache::open(&place).unwrap();
+    let other = Cache::open(&place, Cache::SIZE).unwrap();
 
     assert!(found(&other, &identity(1)).is_none());
     fs::copy(home.entry(&identity(1)), place.dir.join(identity(1).name(&other.key))).unwrap();
@@ -153,7 +155,7 @@ fn a_cache_that_others_can_write_or_that_holds_its_key_is_refused() {
 
     assert!(Home::open(&home).map(drop).unwrap_err().to_string().contains("others may use"));
     let place = Place { key: dir.join("cache.key"), dir };
-    assert!(Cache::open(&place).map(drop).unwrap_err().to_string().contains("own key"));
+    assert!(Cache::open(&place, Cache::SIZE).map(drop).unwrap_err().to_string().contains("own key"));
 }
 
 #[test]
@@ -186,19 +188,65 @@ fn the_oldest_entries_and_stale_drafts_go_and_strange_files_stay() {
     // Finding it is using it.
     assert!(found(&home.cache, &identity(0)).is_some());
 
-    let kept = |bounds| {
-        evict::evict(&home.cache.dir, bounds).unwrap();
+    let kept = |most, in_use: &[u8]| {
+        let in_use = in_use.iter().map(|number| identity(*number).name(&home.cache.key)).collect();
+        evict::evict(&home.cache.dir, most, &in_use).unwrap();
         (0..6).filter(|number| home.entry(&identity(*number)).exists()).collect::<Vec<_>>()
     };
 
-    assert_eq!(kept(Bounds { entries: 6, bytes: 1 << 20 }), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(kept(Bounds { entries: 5, bytes: 1 << 20 }), [0, 2, 3, 4, 5]);
-    assert_eq!(kept(Bounds { entries: 5, bytes: 500 }), [0, 4, 5]);
-    assert_eq!(kept(Bounds { entries: 0, bytes: 0 }), [0], "what was used last stays");
+    assert_eq!(kept(1 << 20, &[]), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(kept(800, &[]), [0, 2, 3, 4, 5]);
+    assert_eq!(kept(500, &[2]), [0, 2, 5], "the oldest that is not in use goes");
+    assert_eq!(kept(0, &[2]), [2]);
     let mut names = home.names();
     names.retain(|name| name.len() < 64);
     names.sort();
     assert_eq!(names, [".draft-new", "README"]);
+}
+
+#[test]
+fn what_is_in_use_is_not_evicted_by_this_process_or_another() {
+    let Home { home, cache } = Home::new();
+    let other = Home::open(&home).unwrap();
+    let there = |cache: &Cache| {
+        (0..200).filter(|number| found(cache, &identity(*number)).is_some()).collect::<Vec<_>>()
+    };
+    (0..150).for_each(|number| cache.put(&identity(number), &code(&[number; 100])));
+    cache.resize(0);
+    other.resize(0);
+
+    // More than there was ever room for: none of them goes for the others.
+    cache.tidy((0..150).map(identity));
+    other.put(&identity(170), &code(b"theirs"));
+    other.tidy([170].map(identity).into_iter());
+    cache.tidy((0..150).map(identity));
+    assert_eq!(there(&cache), (0..150).chain([170]).collect::<Vec<_>>());
+    assert_eq!((other.figures().evictions(), cache.figures().entries()), (0, 151));
+
+    // What is not named any more goes, by whichever process looks first.
+    cache.tidy((0..3).map(identity));
+    assert_eq!(there(&cache), [0, 1, 2, 170]);
+    assert_eq!(cache.figures().evictions(), 147);
+    drop(cache);
+    other.tidy([170].map(identity).into_iter());
+    assert_eq!(there(&other), [170]);
+}
+
+#[test]
+fn the_lease_of_a_process_that_was_killed_holds_nothing() {
+    let home = Home::new();
+    home.cache.put(&identity(1), &code(b"one"));
+    let leases = || fs::read_dir(home.home.path().join("state")).unwrap().count() - 1;
+    home.cache.tidy([1].map(identity).into_iter());
+    // As the kernel does for a process that has ended: the file stays, and the lock does not.
+    drop(home.cache.lease.lock().unwrap().take());
+    assert_eq!(leases(), 1);
+
+    let next = Home::open(&home.home).unwrap();
+    next.resize(0);
+    next.tidy(std::iter::empty());
+
+    assert_eq!((home.names(), leases()), (Vec::new(), 0));
 }
 
 #[test]

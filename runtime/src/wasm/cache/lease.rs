@@ -1,0 +1,114 @@
+//! What a process uses of a cache, in a file that it holds locked for as long as it uses it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+use super::{draft_name, entry, evict};
+
+/// What the name of such a file starts with.
+const PREFIX: &str = ".in-use-";
+
+/// The most bytes read of such a file: a hundred thousand names.
+const LARGEST: u64 = 8 << 20;
+
+/// How often the directory is read again when a lease was replaced meanwhile.
+const LOOKS: usize = 8;
+
+/// The entries that this process uses, for others to see. Other processes see their end by the lock, which the kernel
+/// takes from a process that has ended in whatever way.
+pub(super) struct Lease {
+    pub(super) entries: BTreeSet<String>,
+    name: String,
+    _locked: File,
+}
+
+impl Lease {
+    /// Makes a lease. It is there whole and locked, or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the file system has no locks.
+    pub(super) fn make(dir: &OwnedFd, entries: BTreeSet<String>) -> Result<Lease> {
+        let draft = draft_name()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
+        let name = draft.replacen(evict::DRAFT, PREFIX, 1);
+        let text: String = entries.iter().flat_map(|entry| [entry, "\n"]).collect();
+        let written = flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .context("lock it")
+            .and_then(|()| Ok(file.write_all(text.as_bytes())?))
+            .and_then(|()| Ok(renameat(dir, &draft, dir, &name)?));
+        if written.is_err() {
+            // It is deleted with what else is left over if this fails too.
+            let _left = unlinkat(dir, &draft, AtFlags::empty());
+        }
+        written.map(|()| Lease { entries, name, _locked: file })
+    }
+
+    /// Deletes the file. Without this, whoever evicts next does.
+    pub(super) fn end(self, dir: &OwnedFd) {
+        let _left = unlinkat(dir, &self.name, AtFlags::empty());
+    }
+}
+
+/// Lists the entries that processes use now, and deletes the leases of those that have ended.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(super) fn in_use(dir: &OwnedFd) -> Result<HashSet<String>> {
+    let mut found = Found::default();
+    for _ in 0..LOOKS {
+        found = look(dir)?;
+        if !found.changed {
+            break;
+        }
+    }
+    Ok(found.entries)
+}
+
+#[derive(Default)]
+struct Found {
+    entries: HashSet<String>,
+    /// Whether a lease has gone while it was looked at: another one may have come in its place.
+    changed: bool,
+}
+
+fn look(dir: &OwnedFd) -> Result<Found> {
+    let mut found = Found::default();
+    for lease in Dir::read_from(dir)? {
+        let lease = lease?;
+        let name = lease.file_name();
+        evict::delete_left_over(dir, name)?;
+        if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match openat(dir, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => {
+                found.changed = true;
+                continue;
+            }
+            // It is none of ours.
+            Err(_) => continue,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {
+                let _by_another = unlinkat(dir, name, AtFlags::empty());
+            }
+            Err(_) => {
+                let mut text = String::new();
+                let _what_is_readable = file.take(LARGEST).read_to_string(&mut text);
+                let names = text.lines().filter(|line| entry::is_name(line.as_bytes()));
+                found.entries.extend(names.map(str::to_owned));
+            }
+        }
+    }
+    Ok(found)
+}
