@@ -60,6 +60,7 @@ mod plan;
 mod planted;
 mod profiler;
 mod refusals;
+mod reloads;
 mod replay;
 mod restarts;
 mod room;

@@ -27,8 +27,15 @@ pub(super) struct PlanArgs {
 }
 
 /// Reads the configuration and modules anew; on any error what was served before goes on.
+///
+/// Waits for the outcome. Exit status: 0 it is in force, 1 it was refused, for the reason that is told. So a unit can say
+/// ExecReload=/usr/bin/portcullis reload -c FILE.
 #[derive(clap::Args)]
 pub(super) struct ReloadArgs {
+    /// The configuration of the daemon, for the address of its admin socket alone; the daemon reads the one that it was
+    /// started with.
+    #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     socket: Socket,
 }
@@ -60,7 +67,8 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
     Ok(ExitCode::from(outcome.status.0))
 }
 
-pub(super) fn reload(ReloadArgs { socket }: ReloadArgs) -> Result<ExitCode> {
+pub(super) fn reload(ReloadArgs { config, socket }: ReloadArgs) -> Result<ExitCode> {
+    let socket = socket.of(config);
     socket.show(call("reload", []), |told| {
         let [handlers, routes] = [(&told["handlers"], "handler"), (&told["routes"], "route")]
             .map(|(number, noun)| counted(number.as_u64().unwrap_or_default(), noun));

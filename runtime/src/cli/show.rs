@@ -60,11 +60,17 @@ pub(super) fn status(Args { socket }: Args) -> Result<ExitCode> {
             let (label, shown) = match key.strip_suffix("_ms") {
                 Some(label) => (label, time(value)),
                 None if key == "memory" => (key.as_str(), size(value)),
+                // One line a mistake, and one line here.
+                None if key == "reload_refused" => (key.as_str(), joined(value)),
                 None => (key.as_str(), text(value)),
             };
             say(&format!("{:18}{shown}", label.replace('_', " ")));
         }
     })
+}
+
+fn joined(value: &Value) -> String {
+    text(&value.as_str().map_or(Value::Null, |lines| lines.replace('\n', "; ").into()))
 }
 
 pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {

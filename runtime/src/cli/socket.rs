@@ -23,6 +23,9 @@ pub(super) struct Socket {
     /// `admin` of ./portcullis.toml, ./.portcullis.sock, /run/portcullis/admin.sock.
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
+    /// The configuration whose admin socket it is.
+    #[arg(skip)]
+    config: Option<PathBuf>,
     /// Print JSON, for programs.
     #[arg(long)]
     pub(super) json: bool,
@@ -35,6 +38,11 @@ pub(super) struct Reply {
 }
 
 impl Socket {
+    /// Asks the daemon of this configuration, if one is given.
+    pub(super) fn of(self, config: Option<PathBuf>) -> Socket {
+        Socket { config, ..self }
+    }
+
     /// Runs a job to its end.
     ///
     /// # Errors
@@ -79,9 +87,13 @@ impl Socket {
     }
 
     fn path(&self) -> PathBuf {
-        let named = self.socket.clone().or_else(|| std::env::var("PORTCULLIS_ADMIN").ok());
+        let variable = || std::env::var("PORTCULLIS_ADMIN").ok().filter(|_| self.config.is_none());
+        let named = self.socket.clone().or_else(variable);
         if let Some(named) = named.filter(|named| !named.is_empty()) {
             return client::socket(&named);
+        }
+        if let Some(config) = &self.config {
+            return config::admin_socket(config).unwrap_or_else(|| PathBuf::from(SYSTEM));
         }
         config::admin_socket(Path::new("portcullis.toml"))
             .or_else(|| Some(PathBuf::from(BESIDE)).filter(|path| path.exists()))

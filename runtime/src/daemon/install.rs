@@ -117,7 +117,7 @@ pub(super) fn install(
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
-    let serve_operators = operators.jobs(engine, server, (&allocation, cached.as_ref()));
+    let serve_operators = operators.jobs(engine, server, (&allocation, &standing.reloads, cached.as_ref()));
     let plan = Plan {
         generations: generations.clone(),
         standing: standing.clone(),

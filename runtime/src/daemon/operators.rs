@@ -15,6 +15,7 @@ use crate::http::{Activity, Crowd, Observed, Places, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
+use crate::observe::Reloads;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
 
@@ -74,12 +75,13 @@ impl Operators {
         &self,
         engine: &Arc<Engine>,
         asked: &Server,
-        (allocation, cache): (&Allocation, Option<&Arc<Figures>>),
+        (allocation, reloads, cache): (&Allocation, &Arc<Reloads>, Option<&Arc<Figures>>),
     ) -> [(&'static str, ServeApi); 2] {
         let observed = || Observed {
             gate: asked.gate.clone(),
             clients: asked.connections.clone(),
             allocation: allocation.clone(),
+            reloads: reloads.clone(),
             cache: cache.cloned(),
         };
         let job = |side: &Side, (connections, of_one), purpose| {

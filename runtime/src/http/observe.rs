@@ -18,6 +18,7 @@ use super::unread::Unread;
 use super::{date, metrics, strict, upkeep};
 use crate::catalog::ReasonHeader;
 use crate::net::{Gate, GateState};
+use crate::observe::Reloads;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
 
@@ -29,6 +30,8 @@ pub struct Observed {
     pub clients: Arc<Crowd>,
     /// How the jobs of handlers get their memory.
     pub allocation: Allocation,
+    /// How the last reloads have ended.
+    pub reloads: Arc<Reloads>,
     /// What is counted of the cache of compiled modules, if there is one.
     pub cache: Option<Arc<Figures>>,
 }
@@ -96,6 +99,7 @@ pub(super) fn metrics(server: &Server, settings: &Settings, observed: &Observed)
     metrics::budgets(&mut text, server.engine.budgets());
     metrics::sandbox(&mut text, &observed.allocation);
     observed.cache.iter().for_each(|cache| upkeep::cache(&mut text, cache));
+    upkeep::reloads(&mut text, &observed.reloads.last());
     metrics::process(&mut text, &server.engine);
     if let Some(tls) = &settings.tls {
         metrics::encrypted(&mut text, &server.handshakes, tls.terms());

@@ -1,7 +1,26 @@
-//! What Prometheus scrapes of what the daemon stands on: the cache of compiled modules.
+//! What Prometheus scrapes of what the daemon stands on: the cache of compiled modules, and reloads.
+
+use std::time::UNIX_EPOCH;
 
 use super::metrics::{float, head, line};
+use crate::observe::reloads::Last;
 use crate::wasm::cache::Figures;
+
+/// Writes how the last reload has ended, by the names that Prometheus has for its own.
+pub(super) fn reloads(text: &mut String, last: &Last) {
+    let name = "portcullis_config_last_reload_successful";
+    head(text, name, "gauge", "Whether the last reload of the configuration was not refused.");
+    line(text, name, "", u8::from(last.is_successful()));
+    let name = "portcullis_config_last_reload_success_timestamp_seconds";
+    head(
+        text,
+        name,
+        "gauge",
+        "When the configuration in force was loaded, in seconds since 1970; 0: none is yet.",
+    );
+    let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    line(text, name, "", since.as_secs_f64());
+}
 
 /// Writes how the cache of compiled modules fares.
 pub(super) fn cache(text: &mut String, figures: &Figures) {

@@ -58,9 +58,12 @@ impl Handler for Reload {
                 systemd::reloading();
             }
             let outcome = self.reload().await;
+            let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
+            self.standing.reloads.ended(told);
             self.generations.tidy().await;
             if serving {
-                systemd::ready(&self.standing.status());
+                // Why it was refused follows with the next report.
+                systemd::ready(&self.standing.state());
             }
             tell(&job, outcome).await
         })

@@ -1,6 +1,7 @@
 //! What the daemon stands on besides its catalog: the sockets, the server and the configuration in force.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,7 +18,10 @@ use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Phase, Sockets, Term, Tls};
-use crate::observe::{counted, systemd};
+use crate::observe::{Reloads, brief, counted, systemd};
+
+/// The longest reason of a refused reload in a line for people, in bytes.
+const REASON: usize = 300;
 
 /// How long a connection that is to leave waits for a request that may be on its way, unless `grace` is short.
 const LINGER: Duration = Duration::from_millis(500);
@@ -32,6 +36,8 @@ pub struct Standing {
     pub operators: [Arc<Sockets>; 2],
     /// What answers their connections.
     pub server: Arc<Server>,
+    /// How the last reloads have ended.
+    pub reloads: Arc<Reloads>,
     share: Share,
     /// When the reading of the configuration in force began.
     adopted: watch::Sender<SystemTime>,
@@ -62,6 +68,7 @@ impl Standing {
             sockets,
             operators,
             server,
+            reloads: Arc::default(),
             share,
             adopted,
             follower: OnceLock::new(),
@@ -145,11 +152,24 @@ impl Standing {
         self.compiling.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says in a line where the daemon stands.
-    pub fn status(&self) -> String {
+    /// Says in a line what serves.
+    pub fn state(&self) -> String {
         let catalog = self.server.engine.live().pin();
         let (gate, handlers) = (self.server.gate.state(), counted(catalog.handlers.len(), "handler"));
         format!("{gate}: generation {}, {handlers}", catalog.generation)
+    }
+
+    /// Says in a line where the daemon stands: what serves, and why that is not what was asked for last.
+    pub fn status(&self) -> String {
+        let mut status = self.state();
+        if let Some((_, reason)) = self.reloads.last().refused {
+            let _infallible = write!(
+                status,
+                "; the last reload was refused: {}",
+                brief(reason.lines().next().unwrap_or_default(), REASON)
+            );
+        }
+        status
     }
 
     /// Tells the service manager that we are alive, and where we stand when that has changed, until it

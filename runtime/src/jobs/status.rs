@@ -1,7 +1,9 @@
 //! `status`: how the daemon is, as a JSON object.
 
 use std::sync::{Arc, Weak};
+use std::time::SystemTime;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -12,6 +14,7 @@ use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine};
 use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
 use crate::net::Term;
+use crate::observe::reloads::Last;
 use crate::observe::{counted, resident};
 use crate::wasm::cache::Figures;
 
@@ -45,12 +48,15 @@ impl Handler for TellStatus {
             let tls = self.standing.tls();
             let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
             let Budgets { memory, descriptors, .. } = engine.budgets();
+            let Last { succeeded, refused } = self.standing.reloads.last();
             let mut facts = json!({
                 "version": env!("CARGO_PKG_VERSION"),
                 "pid": std::process::id(),
                 "uptime_ms": millis(self.started.elapsed()),
                 "gate": self.standing.server.gate.state().to_string(),
                 "generation": catalog.generation,
+                "reloaded": succeeded.map(written),
+                "reload_refused": refused.map(|(time, reason)| format!("{}: {reason}", written(time))),
                 "generations_alive": Alive::count(),
                 "handlers": catalog.handlers.len(),
                 "routes": catalog.routes.len(),
@@ -86,10 +92,15 @@ impl Handler for TellStatus {
     }
 }
 
+/// Writes a time as the log does, to the second.
+fn written(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
 /// Says when a certificate ends: `/etc/cert.pem until 2027-01-31 (68 days)`.
 fn certificate(term: &Term) -> String {
     const DAY: u64 = 24 * 60 * 60;
-    let end = chrono::DateTime::from_timestamp(term.until, 0).map(|end| end.format("%Y-%m-%d").to_string());
+    let end = DateTime::from_timestamp(term.until, 0).map(|end| end.format("%Y-%m-%d").to_string());
     let (file, end) = (term.file.display(), end.unwrap_or_default());
     match u64::try_from(term.left()) {
         Ok(left) => format!("{file} until {end} ({})", counted(left / DAY, "day")),

@@ -7,6 +7,7 @@ pub mod log;
 mod plain;
 pub mod profile;
 mod queue;
+pub mod reloads;
 mod resident;
 pub mod systemd;
 pub mod threads;
@@ -14,4 +15,5 @@ pub mod writes;
 
 pub use counted::{Counted, counted};
 pub use plain::{brief, plain};
+pub use reloads::Reloads;
 pub use resident::{available, machine, resident};
