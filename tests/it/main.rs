@@ -80,6 +80,7 @@ mod tmp;
 mod unread;
 mod upgrade;
 mod upgrades;
+mod verbs;
 mod watch;
 mod websocket;
 mod words;

@@ -33,15 +33,16 @@ pub(super) fn logs(args: Args) -> Result<ExitCode> {
     let lines = lines.into_iter().flat_map(|lines| ["-n".to_owned(), lines.to_string()]);
     let call = call("logs", follow.into_iter().chain(lines).chain(name));
     let mut begun = Vec::new();
-    let outcome = socket.stream(call, |piece| {
+    let each = |piece: &[u8]| {
         begun.extend_from_slice(piece);
         while let Some(end) = begun.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = begun.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line[..end]).into_owned();
             say(&if socket.json { line } else { readable(&line) });
         }
-    })?;
-    Ok(end(&outcome))
+    };
+    // Whoever reads no more, as `grep -m1` does, has what was wanted.
+    Ok(socket.follow(call, each)?.map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))
 }
 
 /// Turns an object into a line for a person.

@@ -10,6 +10,7 @@ mod explain;
 mod kept;
 mod logs;
 mod new;
+mod out;
 mod progress;
 mod replay;
 mod rereading;
@@ -22,20 +23,22 @@ mod swap;
 mod table;
 mod tls;
 mod up;
+mod version;
 mod watching;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::confine::{Held, outlive_large_files};
 use crate::observe::log::{self, Level};
 use crate::observe::plain;
 use crate::wasm::compile;
+use out::say;
 
 /// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
 #[derive(Parser)]
-#[command(name = "portcullis", version, propagate_version = true, subcommand_required = true)]
+#[command(name = "portcullis", version = &*version::text().leak(), propagate_version = true, subcommand_required = true)]
 #[command(
     after_help = "Exit status: 0 success, 1 failure, 2 wrong usage; a verb that runs a job ends with its status."
 )]
@@ -89,7 +92,11 @@ pub fn main() -> ExitCode {
     let held = Held::new();
     outlive_large_files();
     leave_out_backtraces();
-    let verb = Cli::parse().verb;
+    let parsed = Cli::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let verb = match parsed {
+        Ok(Cli { verb }) => verb,
+        Err(told) => return usage(&told),
+    };
     if matches!(verb, Verb::Serve(_) | Verb::Exec(_)) {
         held.keep();
     } else {
@@ -120,12 +127,12 @@ pub fn main() -> ExitCode {
         Verb::CompileWorker(args) => Ok(compile_worker::work(args)),
         Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
-    outcome.unwrap_or_else(|error| {
+    out::outcome(outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {
             complain(line);
         }
         ExitCode::FAILURE
-    })
+    }))
 }
 
 /// Has errors take no backtraces of our own, though a panic does (`RUST_BACKTRACE=1`): nobody is shown them, and each
@@ -138,11 +145,16 @@ fn leave_out_backtraces() {
     }
 }
 
-/// Prints a line for a person on stdout.
-fn say(line: &str) {
-    use std::io::Write as _;
-    // A reader that has gone, as in `portcullis check | head -1`, is no reason to fail.
-    let _gone = writeln!(std::io::stdout(), "{line}");
+/// Shows help, a version, or what is wrong with the words of the command.
+fn usage(told: &clap::Error) -> ExitCode {
+    // With its colours, where it is for a terminal.
+    let shown = told.print();
+    if told.use_stderr() {
+        return ExitCode::from(2);
+    }
+    // What fails is noted there.
+    let _told = out::noted(shown);
+    out::outcome(ExitCode::SUCCESS)
 }
 
 /// Prints an error for a person on stderr, which may have words of a guest in it.

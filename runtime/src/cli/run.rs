@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::{complain, kept, serve};
+use super::{complain, kept, out, serve};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, Mount, Outbound};
 use crate::confine::Untrusted;
@@ -31,14 +33,20 @@ use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 /// but those of --mount, no time limit, 4 GiB of memory. Built-in are `commands` and `version`; what a
 /// running daemon can be asked has verbs of its own, such as `jobs`.
 #[derive(clap::Args)]
-#[command(after_help = STATUSES)]
+#[command(after_help = STATUSES, override_usage = "portcullis run [OPTIONS] <NAME|FILE.wasm> [ARGS]...")]
 pub(super) struct Args {
-    /// A handler of the configuration, a built-in job, or a module: a path with a `/` or ending in .wasm.
-    #[arg(value_name = "NAME|FILE.wasm")]
-    what: String,
-    /// Arguments of the job, behind those it is configured with; from here on nothing is an option of `run`.
-    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    #[command(flatten)]
+    options: Options,
+    /// A handler of the configuration, a built-in job, or a module: a path with a `/` or ending in .wasm; and behind it the
+    /// arguments of the job, after those it is configured with. What is behind a module is the module's, options too. Behind a
+    /// NAME, options of `run` may come first; `--` ends them.
+    #[arg(value_name = "NAME|FILE.wasm [ARGS]", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+/// Options, in front of what is run.
+#[derive(clap::Args, Default)]
+struct Options {
     /// Set a variable, over those of the configuration. May be repeated.
     #[arg(short, long = "env", value_name = "K=V")]
     env: Vec<String>,
@@ -51,9 +59,26 @@ pub(super) struct Args {
     /// Let it reach these addresses there although they are not public: 127.0.0.1, 10.0.0.0/8. May be repeated.
     #[arg(long = "allow-address", value_name = "NET")]
     addresses: Vec<Block>,
-    /// The configuration that NAME is looked up in.
-    #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
-    config: PathBuf,
+    /// The configuration that NAME is looked up in [default: portcullis.toml].
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What may stand behind the name of a handler.
+#[derive(clap::Parser)]
+#[command(name = "portcullis run NAME", no_binary_name = true, disable_help_flag = true)]
+struct Behind {
+    #[command(flatten)]
+    options: Options,
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// What is to be run, and with what.
+struct Asked {
+    what: String,
+    args: Vec<String>,
+    options: Options,
 }
 
 /// What the exit status of a job means, and what it is used for.
@@ -66,13 +91,18 @@ Exit status: that of the job, or
 
 Examples:
   portcullis run hello ada                         a handler of ./portcullis.toml
-  portcullis run build/hello.wasm -e NAME=ada      a module
+  portcullis run -e NAME=ada build/hello.wasm      a module
+  portcullis run ./wc.wasm -c README.md            -c is the module's
   echo text | portcullis run wc -l                 stdin and stdout are the job's";
 
 /// Places for jobs: the one that is asked for, and all that it may call.
 const PLACES: usize = 1 + 64;
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
+    let asked = match Asked::of(args) {
+        Ok(asked) => asked,
+        Err(wrong) => return Ok(super::usage(&wrong)),
+    };
     let engine = Engine::new(PLACES);
     engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
     engine.registry().register("version", Arc::new(Version))?;
@@ -82,10 +112,10 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let loader;
     let mut catalog = Catalog::default();
-    let entry = match engine.registry().find(&args.what) {
+    let entry = match engine.registry().find(&asked.what) {
         Some(builtin) => builtin,
         None => {
-            let Wanted { handlers, untrusted, compilation, limits, scratch } = args.handlers()?;
+            let Wanted { handlers, untrusted, compilation, limits, scratch } = asked.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
@@ -102,7 +132,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let mut job = engine.job_of(entry);
-    job.args.extend(args.args);
+    job.args.extend(asked.args);
     job.env.extend(&job.entry.env.clone());
     engine.grant(&mut job, &Arc::new(catalog));
     job.stdin = stdin();
@@ -115,9 +145,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     Ok(match outcome {
         Ok(status) => ExitCode::from(status.0),
         Err(fault) => {
-            complain(&format!("{}: {fault}", args.what));
-            if let Fault::Trapped { stack, .. } = &fault {
-                stack.lines().for_each(complain);
+            // A program that fails for want of a reader is no news to who has read enough, and why nothing could be written is
+            // told already.
+            if out::is_open() {
+                complain(&format!("{}: {fault}", asked.what));
+                if let Fault::Trapped { stack, .. } = &fault {
+                    stack.lines().for_each(complain);
+                }
             }
             ExitCode::from(fault.status().0)
         }
@@ -135,17 +169,46 @@ struct Wanted {
     scratch: Option<Arc<Scratch>>,
 }
 
-impl Args {
+impl Asked {
+    /// Tells the words of the job from those that are meant for `run`.
+    ///
+    /// # Errors
+    /// An option that there is not, or one without its value.
+    fn of(Args { mut options, mut words }: Args) -> Result<Asked, clap::Error> {
+        let what = words.remove(0);
+        if what.starts_with('-') {
+            // As clap says it of any other verb.
+            let wrong = Behind::command()
+                .error(ErrorKind::UnknownArgument, format!("unexpected argument '{what}' found"));
+            return Err(wrong);
+        }
+        if is_file(&what) {
+            words.drain(..usize::from(words.first().is_some_and(|word| word == "--")));
+            return Ok(Asked { what, args: words, options });
+        }
+        let Behind { options: more, args } = Behind::try_parse_from(words)?;
+        options.env.extend(more.env);
+        options.mounts.extend(more.mounts);
+        options.allow.extend(more.allow);
+        options.addresses.extend(more.addresses);
+        options.config = more.config.or(options.config);
+        Ok(Asked { what, args, options })
+    }
+
+    fn config(&self) -> &Path {
+        self.options.config.as_deref().unwrap_or(Path::new("portcullis.toml"))
+    }
+
     /// Finds the handler, or makes one of the module; behind it come those that it may call. With them
     /// comes what they and all others of the configuration may write to.
     fn handlers(&self) -> Result<Wanted> {
-        let is_file = self.what.contains('/') || self.what.ends_with(".wasm");
+        let is_file = is_file(&self.what);
         let mut scratch = None;
         let (mut handlers, mut all, compilation, limits) = if is_file {
             let handler = of_file(Path::new(&self.what))?;
             (vec![handler], Vec::new(), kept::of_user(Stacks::Lines), CompileLimits::GENEROUS)
         } else {
-            let config = config::load(&self.config)?;
+            let config = config::load(self.config())?;
             let compilation = kept::of(&config, Stacks::Lines);
             let handlers = self.of_config(&config.handlers)?;
             if handlers.iter().any(|handler| handler.tmp.is_some()) {
@@ -154,12 +217,12 @@ impl Args {
             (handlers, config.handlers, compilation, config.compile)
         };
         let handler = &mut handlers[0];
-        for variable in &self.env {
+        for variable in &self.options.env {
             let (name, value) =
                 variable.split_once('=').with_context(|| format!("-e {variable:?}: write K=V"))?;
             handler.env.set(name, value)?;
         }
-        for mount in &self.mounts {
+        for mount in &self.options.mounts {
             let (host, guest) =
                 mount.split_once("::").with_context(|| format!("--mount {mount:?}: write HOST::GUEST"))?;
             let mount = Mount { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
@@ -173,13 +236,14 @@ impl Args {
 
     /// Adds what may be asked of other servers.
     fn grant(&self, granted: &mut Outbound) -> Result<()> {
-        granted.allow.extend(self.allow.iter().cloned());
-        granted.addresses.extend(self.addresses.iter().cloned());
+        let Options { allow, addresses, .. } = &self.options;
+        granted.allow.extend(allow.iter().cloned());
+        granted.addresses.extend(addresses.iter().cloned());
         ensure!(
-            self.addresses.is_empty() || !granted.allow.is_empty(),
+            addresses.is_empty() || !granted.allow.is_empty(),
             "--allow-address allows nothing by itself: add --allow http://HOST:PORT"
         );
-        for pattern in &self.allow {
+        for pattern in allow {
             let Some(Err(refused)) =
                 pattern.address().map(|address| Block::check(address, &granted.addresses))
             else {
@@ -195,7 +259,7 @@ impl Args {
         let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
         let named = |name: &str| handlers.iter().find(|handler| handler.name.as_str() == name).cloned();
         let first = named(&self.what).with_context(|| {
-            let file = self.config.display();
+            let file = self.config().display();
             format!(
                 "{:?} is no handler of {file} (it has: {}); for a module, name its file",
                 self.what,
@@ -212,6 +276,11 @@ impl Args {
         }
         Ok(found)
     }
+}
+
+/// Tells a module's file from the name of a handler.
+fn is_file(what: &str) -> bool {
+    what.contains('/') || what.ends_with(".wasm")
 }
 
 /// Makes a handler of a module that no configuration speaks of: it may take what it needs, as a
@@ -254,9 +323,8 @@ pub(super) struct Terminal<W>(pub(super) W);
 
 impl Destination for Terminal<io::Stdout> {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
-        let mut out = self.0.lock();
-        out.write_all(bytes)?;
-        out.flush()
+        let mut stdout = self.0.lock();
+        out::noted(stdout.write_all(bytes).and_then(|()| stdout.flush()))
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::{complain, serve};
+use super::{complain, out, serve};
 use crate::config;
 use crate::http::client::{self, Call, Outcome};
 
@@ -15,6 +17,13 @@ pub(super) const BESIDE: &str = ".portcullis.sock";
 
 /// The socket of a daemon that the system runs.
 const SYSTEM: &str = "/run/portcullis/admin.sock";
+
+/// The jobs that a daemon answers at once.
+const AT_ONCE: [&str; 9] =
+    ["commands", "explain", "handlers", "jobs", "kill", "logs", "routes", "shutdown", "status"];
+
+/// How long it may take for the answer, or for more of it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which daemon, and for whom the answer is.
 #[derive(clap::Args)]
@@ -48,9 +57,16 @@ impl Socket {
     /// # Errors
     /// No daemon listens, or it breaks off.
     pub(super) fn ask(&self, call: Call) -> Result<Reply> {
-        let mut stdout = Vec::new();
-        let outcome = self.stream(call, |piece| stdout.extend_from_slice(piece))?;
-        Ok(Reply { stdout, outcome })
+        let patience = if AT_ONCE.contains(&call.name.as_str()) { PATIENCE } else { Duration::MAX };
+        let path = self.path();
+        serve::runtime()?.block_on(async {
+            let mut stdout = Vec::new();
+            let mut answer = in_time(&path, patience, client::run(&path, call)).await?;
+            while let Some(piece) = in_time(&path, patience, answer.next()).await? {
+                stdout.extend_from_slice(&piece);
+            }
+            Ok(Reply { stdout, outcome: answer.outcome() })
+        })
     }
 
     /// Runs a job and shows what it says: to a program as it is, to a person by `render`.
@@ -71,18 +87,28 @@ impl Socket {
         Ok(end(&outcome))
     }
 
-    /// Runs a job and hands on what it writes as it comes.
+    /// Runs a job and prints what it writes as it comes, by `each`, until it ends or nobody reads what is printed; then the
+    /// outcome is `None`.
     ///
     /// # Errors
     /// As [`Socket::ask`].
-    pub(super) fn stream(&self, call: Call, mut each: impl FnMut(&[u8])) -> Result<Outcome> {
-        let path = self.path();
+    pub(super) fn follow(&self, call: Call, mut each: impl FnMut(&[u8])) -> Result<Option<Outcome>> {
+        let lasts = call.args.iter().any(|arg| arg == "-f");
+        let (path, patience) = (self.path(), if lasts { Duration::MAX } else { PATIENCE });
         serve::runtime()?.block_on(async {
-            let mut answer = client::run(&path, call).await?;
-            while let Some(piece) = answer.next().await? {
-                each(&piece);
+            let following = async {
+                let mut answer = in_time(&path, patience, client::run(&path, call)).await?;
+                while out::is_open()
+                    && let Some(piece) = in_time(&path, patience, answer.next()).await?
+                {
+                    each(&piece);
+                }
+                Ok(out::is_open().then(|| answer.outcome()))
+            };
+            tokio::select! {
+                outcome = following => outcome,
+                () = out::reader_gone() => Ok(None),
             }
-            Ok(answer.outcome())
         })
     }
 
@@ -99,6 +125,16 @@ impl Socket {
             .or_else(|| Some(PathBuf::from(BESIDE)).filter(|path| path.exists()))
             .unwrap_or_else(|| PathBuf::from(SYSTEM))
     }
+}
+
+/// Waits for a daemon that answers at once or is in trouble.
+async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(patience, answer).await.unwrap_or_else(|_| {
+        let path = path.display();
+        bail!(
+            "the daemon at {path} has not answered within {patience:?}: its process is stopped, or its machine has more to do than it can"
+        )
+    })
 }
 
 /// Makes a call without variables and input.

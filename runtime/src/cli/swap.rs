@@ -1,7 +1,9 @@
 //! `portcullis swap` and `portcullis rollback`: another version of one handler, and back.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -9,7 +11,9 @@ use serde_json::Value;
 use super::say;
 use super::socket::{Socket, call};
 use super::table::text;
+use crate::config;
 use crate::given;
+use crate::jobs::Swap;
 use crate::wasm::compile::CompileLimits;
 
 /// Replaces the module of a handler in the daemon that runs.
@@ -26,17 +30,17 @@ pub(super) struct SwapArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Put it on trial with this share of the requests; it is promoted or taken back by itself.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     canary: Option<String>,
     /// How long the trial lasts: 60s unless it is said.
-    #[arg(long = "for", value_name = "TIME", requires = "canary")]
+    #[arg(long = "for", value_name = "TIME", requires = "canary", value_parser = duration)]
     time: Option<String>,
     /// How many requests the version has to answer during the trial, or it is taken back: 20 unless it is said.
-    #[arg(long, value_name = "NUMBER", requires = "canary")]
+    #[arg(long, value_name = "NUMBER", requires = "canary", value_parser = requests)]
     requests: Option<String>,
     /// Take it back if its 99th percentile is more than this many times that of the version beside it: 4 unless it is
     /// said; `none` does not compare times.
-    #[arg(long, value_name = "FACTOR", requires = "canary")]
+    #[arg(long, value_name = "FACTOR", requires = "canary", value_parser = slower)]
     slower: Option<String>,
     #[command(flatten)]
     socket: Socket,
@@ -66,6 +70,28 @@ pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
 
 pub(super) fn rollback(RollbackArgs { name, socket }: RollbackArgs) -> Result<ExitCode> {
     socket.show(call("rollback", [name]), print)
+}
+
+// Here and not by the daemon, which would name them as they are sent.
+fn percent(text: &str) -> Result<String, String> {
+    Swap::percent(text).map(|percent| percent.get().to_string()).ok_or_else(|| "wanted 1% to 99%".to_owned())
+}
+
+fn duration(text: &str) -> Result<String, String> {
+    config::duration(text).map(|_| text.to_owned()).map_err(|error| format!("{error:#}"))
+}
+
+fn requests(text: &str) -> Result<String, String> {
+    within(text, Swap::REQUESTS).ok_or_else(|| "wanted a whole number from 1 to 1000000000".to_owned())
+}
+
+fn slower(text: &str) -> Result<String, String> {
+    let number = within(text, Swap::SLOWER).or_else(|| (text == "none").then(|| text.to_owned()));
+    number.ok_or_else(|| "wanted a whole number from 1 to 1000, or \"none\"".to_owned())
+}
+
+fn within<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<String> {
+    text.parse().is_ok_and(|number| range.contains(&number)).then(|| text.to_owned())
 }
 
 /// Prints `hello: 1f3a... -> 5c7e...`, and the trial if there is one.

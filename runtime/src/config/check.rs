@@ -46,7 +46,16 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     };
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
-    let admin_path = report.settle(file.admin.as_ref(), None, |text| admin(text, base).map(Some));
+    let admin_path = report.settle(file.admin.as_ref(), None, |text| {
+        let path = admin(text, base)?;
+        match listen
+            .iter()
+            .any(|endpoint| matches!(endpoint, Endpoint::Unix(other) if place(other) == place(&path)))
+        {
+            true => Err(format!("\"unix://{}\" is that of listen already: choose another", path.display())),
+            false => Ok(Some(path)),
+        }
+    });
     Config {
         tls: file.tls.as_ref().map(|written| tls::read(written, &listen, base, report)),
         observe: observe(file.observe.as_ref(), &listen, admin_path.as_deref(), base, report),
@@ -110,7 +119,9 @@ fn observe(
     let Some(list) = written else { return Vec::new() };
     let endpoints = endpoints(list, base, report);
     for endpoint in &endpoints {
-        let is_admin = matches!(endpoint, Endpoint::Unix(path) if admin == Some(path));
+        let same = |path: &Path, other: &Path| place(path) == place(other);
+        let is_admin =
+            matches!(endpoint, Endpoint::Unix(path) if admin.is_some_and(|admin| same(path, admin)));
         let is_chosen = matches!(endpoint, Endpoint::Tcp(_)) && endpoint.to_string().ends_with(":0");
         if matches!(endpoint, Endpoint::Fd(_)) {
             report.add(
@@ -118,7 +129,7 @@ fn observe(
                 &list.key,
                 format!("wanted tcp://HOST:PORT or unix://PATH, found \"{endpoint}\""),
             );
-        } else if is_admin || listen.contains(endpoint) && !is_chosen {
+        } else if is_admin || listen.iter().any(|other| socket(other) == socket(endpoint)) && !is_chosen {
             let other = if is_admin { "admin" } else { "listen" };
             report.add(
                 list.line,
@@ -143,15 +154,31 @@ fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Ve
             Endpoint::Unix(path) => Endpoint::Unix(base.join(path)),
             other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other,
         });
-        if let Some(Err(message)) = endpoint.as_ref().map(Endpoint::check) {
+        let Some(endpoint) = endpoint else { continue };
+        // What is reported is left out: nobody is to complain of it again.
+        if let Err(message) = endpoint.check() {
             report.add(at.line, &at.key, message);
-        }
-        if endpoint.as_ref().is_some_and(|endpoint| !known.insert(endpoint.clone())) {
+        } else if !known.insert(socket(&endpoint)) {
             report.add(at.line, &at.key, format!("{:?} stands in this list already", at.value));
+        } else {
+            endpoints.push(endpoint);
         }
-        endpoints.extend(endpoint);
     }
     endpoints
+}
+
+/// Returns the endpoint by which the same socket is told, however it is written.
+fn socket(endpoint: &Endpoint) -> Endpoint {
+    match endpoint {
+        Endpoint::Unix(path) => Endpoint::Unix(place(path)),
+        other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other.clone(),
+    }
+}
+
+/// Returns the path of a socket without links and dots on the way, as far as its directory is there.
+fn place(path: &Path) -> PathBuf {
+    let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+    dir.zip(path.file_name()).map_or_else(|| path.components().collect(), |(dir, name)| dir.join(name))
 }
 
 /// Reads where compiled modules are kept. A relative directory lies beside the file.

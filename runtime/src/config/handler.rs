@@ -15,7 +15,7 @@ use super::reader::{At, Named, Scalar};
 use super::report::Report;
 use super::scalar;
 use super::{calls, conduct, file, outbound, schedule, secret, tmp};
-use crate::job::{Captures, Env, Limits, Mapping};
+use crate::job::{BUILTIN, Captures, Env, Limits, Mapping};
 use crate::wasm::Scripts;
 
 /// The most requests that one instance answers: what it leaks must end at some time.
@@ -44,7 +44,12 @@ pub(super) fn read(
     report: &Report<'_>,
 ) -> Option<HandlerConfig> {
     let At { value: handler, key, line } = written;
-    let name = name.parse().map_err(|error| report.add(*line, key, format!("{error}"))).ok();
+    let sound =
+        name.parse().map_err(|error| format!("{error}")).and_then(|sound| match BUILTIN.contains(&&**name) {
+            true => Err("this is the name of a built-in job: choose another".to_owned()),
+            false => Ok(sound),
+        });
+    let name = sound.map_err(|error| report.add(*line, key, error)).ok();
     if handler.module.is_none() {
         report.missing(*line, key, "module", "write module = \"PATH/TO.wasm\"");
     }

@@ -41,12 +41,15 @@ pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &
                 &at.key,
                 "wanted a directory, found \"\": write \".\" for the one of this file",
             );
-        } else if !path.is_dir() {
-            report.add(at.line, &at.key, format!("{:?} is no directory: make it, or leave it out", at.value));
+            return None;
         }
-        path
+        if !path.is_dir() {
+            report.add(at.line, &at.key, format!("{:?} is no directory: make it, or leave it out", at.value));
+            return None;
+        }
+        Some(path)
     };
-    let reach: Vec<PathBuf> = dirs.iter().map(dir).collect();
+    let reach: Vec<PathBuf> = dirs.iter().filter_map(dir).collect();
     if let Some(at) = table.reach.as_ref().filter(|_| !on(&table.files)) {
         report.add(at.line, &at.key, "goes only with files = true: without it everything is in reach");
     }

@@ -275,8 +275,8 @@ impl Config {
     /// The daemon would end for want of work, and nobody would start it again; something is said of an
     /// admin socket, and there is none; what the daemon looks up by name lies where a handler may write.
     pub fn check_whole(&self, file: &Path) -> Result<(), ConfigErrors> {
-        let alone = self.check_admin().and_then(|()| self.check_idle_exit()).err();
-        let errors: Vec<ConfigError> = alone.into_iter().chain(self.exchangeable(file)).collect();
+        let alone = [self.check_admin(), self.check_idle_exit()].into_iter().filter_map(Result::err);
+        let errors: Vec<ConfigError> = alone.chain(self.exchangeable(file)).collect();
         let file = file.display().to_string();
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors { file, errors }) }
     }

@@ -23,11 +23,14 @@ pub(super) fn read(
     let (places, routes): (Vec<_>, Vec<_>) =
         written.iter().filter_map(|at| Some((at, one(at, handlers, report)?))).unzip();
     let claims: Vec<_> = routes.iter().map(claim).collect();
+    let mut reported = HashSet::new();
     for error in conflicts(&claims, versions) {
         let At { line, key, .. } = places[error.position];
         report.add(*line, key, error.message);
+        reported.insert(error.position);
     }
-    routes
+    let sound = routes.into_iter().enumerate().filter(|(position, _)| !reported.contains(position));
+    sound.map(|(_, route)| route).collect()
 }
 
 /// Reads a method.

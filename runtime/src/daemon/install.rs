@@ -14,11 +14,11 @@ use super::memory::Total;
 use super::operators::Operators;
 use crate::config::{self, Config};
 use crate::engine::Engine;
-use crate::job::{Name, Stop, Tenure};
+use crate::job::{BUILTIN, Name, Stop, Tenure};
 use crate::jobs::{
-    AcceptConnections, BUILTIN, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs,
-    TellStatus, Upgrade, Version, WatchCanary,
+    AcceptConnections, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes, Loader,
+    Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs, TellStatus,
+    Upgrade, Version, WatchCanary,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;

@@ -12,7 +12,7 @@ use crate::engine::{Budgets, Engine};
 use crate::job::outbound::Outcome;
 use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
-use crate::observe::{log, resident, writes};
+use crate::observe::{build, log, resident, writes};
 use crate::wasm::Allocation;
 
 /// The text-based exposition format, version 0.0.4.
@@ -256,7 +256,10 @@ pub(super) fn connections(text: &mut String, crowd: &Crowd) {
 pub(super) fn process(text: &mut String, engine: &Engine) {
     let name = "portcullis_build_info";
     head(text, name, "gauge", "Which version of the program this is.");
-    line(text, name, &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+    let commit = build::COMMIT.unwrap_or("unknown");
+    let labels =
+        format!("{{version=\"{}\",commit=\"{commit}\",wasmtime=\"{}\"}}", build::VERSION, build::WASMTIME);
+    line(text, name, &labels, 1.0);
     let name = "process_start_time_seconds";
     head(text, name, "gauge", "When the process started, in seconds since 1970.");
     let since = engine.started().duration_since(UNIX_EPOCH).unwrap_or_default();

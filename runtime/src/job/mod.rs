@@ -38,7 +38,7 @@ pub use handler::{Entry, Handler, Kind, Mapping, Run, Stay, Tenure};
 pub use limits::{Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};
-pub use name::{Name, NameError};
+pub use name::{BUILTIN, Name, NameError};
 pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, Written};
 pub use pace::Pace;

@@ -13,6 +13,31 @@ pub struct Name(Arc<str>);
 #[derive(Debug, PartialEq, Eq)]
 pub struct NameError(String);
 
+/// The names that no handler may have, sorted: those of the built-in jobs.
+pub const BUILTIN: [&str; 21] = [
+    "acceptconnections",
+    "canary",
+    "commands",
+    "explain",
+    "handlers",
+    "jobs",
+    "kill",
+    "logs",
+    "plan",
+    "reload",
+    "rollback",
+    "routes",
+    "runschedules",
+    "serveadmin",
+    "serveapi",
+    "serveobserve",
+    "shutdown",
+    "status",
+    "swap",
+    "upgrade",
+    "version",
+];
+
 impl Name {
     /// The longest name, in bytes: what still fits a log column.
     pub const MAX: usize = 64;

@@ -2,18 +2,21 @@
 
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use super::tell::tell;
 use crate::engine::{Batch, Engine, Event, Line};
-use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::job::{BUILTIN, Fault, Handler, Job, Name, Run, Status, Tenure};
 
 /// Tells the journal of this engine.
 pub struct TellLogs {
     /// The engine, which holds this job.
     pub engine: Weak<Engine>,
 }
+
+/// The most handlers that a refusal names.
+const SHOWN: usize = 50;
 
 /// What is asked for.
 #[derive(PartialEq, Eq, Debug)]
@@ -35,8 +38,11 @@ impl Handler for TellLogs {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             // Not held while we wait: the engine's end is the journal's, not the other way round.
-            let journal = self.engine.upgrade().ok_or(Fault::Draining)?.journal().clone();
-            let wish = match Wish::read(&job.args) {
+            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
+            let journal = engine.journal().clone();
+            let wish = Wish::read(&job.args).and_then(|wish| wish.checked(&engine));
+            drop(engine);
+            let wish = match wish {
                 Ok(wish) => wish,
                 Err(error) => return tell(&job, Err(error)).await,
             };
@@ -85,6 +91,27 @@ impl Wish {
             }
         }
         Ok(wish)
+    }
+
+    /// Refuses a name that nothing has, and nothing had lately.
+    fn checked(self, engine: &Engine) -> Result<Wish> {
+        let Some(name) = self.name.as_deref() else { return Ok(self) };
+        let catalog = engine.live().pin();
+        let is_known = catalog.handlers.contains_key(name)
+            || BUILTIN.contains(&name)
+            || engine.journal().recent().iter().any(|line| line.handler.as_str() == name);
+        let handlers: Vec<&str> = catalog.handlers.keys().map(Name::as_str).take(SHOWN).collect();
+        let more = match catalog.handlers.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        ensure!(
+            is_known,
+            "there is no handler or job {name:?}; handlers: {}{more}; jobs of the daemon: {}",
+            if handlers.is_empty() { "none".to_owned() } else { handlers.join(", ") },
+            BUILTIN.join(", ")
+        );
+        Ok(self)
     }
 
     fn wants(&self, line: &Line) -> bool {

@@ -37,7 +37,7 @@ pub use follower::Follower;
 pub use generations::Generations;
 pub use handlers::ListHandlers;
 pub use kill::Kill;
-pub use load::{BUILTIN, Loader, Progress, Step, StepTurn, lines};
+pub use load::{Loader, Progress, Step, StepTurn, lines};
 pub use logs::TellLogs;
 pub use plan::{Overlay, Plan};
 pub use reload::{Granted, Reload, Source};

@@ -15,7 +15,7 @@ use crate::engine::{Budgets, Engine};
 use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
 use crate::net::Term;
 use crate::observe::reloads::Last;
-use crate::observe::{counted, resident};
+use crate::observe::{build, counted, resident};
 use crate::wasm::cache::Figures;
 
 /// Says how this daemon is.
@@ -50,7 +50,8 @@ impl Handler for TellStatus {
             let Budgets { memory, descriptors, .. } = engine.budgets();
             let Last { succeeded, refused } = self.standing.reloads.last();
             let mut facts = json!({
-                "version": env!("CARGO_PKG_VERSION"),
+                "version": build::VERSION,
+                "commit": build::COMMIT,
                 "pid": std::process::id(),
                 "uptime_ms": millis(self.started.elapsed()),
                 "gate": self.standing.server.gate.state().to_string(),

@@ -37,6 +37,19 @@ pub struct Swap {
     pub duration: fn(&str) -> Result<Duration>,
 }
 
+impl Swap {
+    /// How many requests a trial may want answered.
+    pub const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
+
+    /// How many times as long a version on trial may be let take.
+    pub const SLOWER: RangeInclusive<u32> = 1..=1000;
+
+    /// Reads the share of a trial: `10` or `10%`; `None`: it is not 1 to 99.
+    pub fn percent(share: &str) -> Option<Percent> {
+        Percent::new(share.strip_suffix('%').unwrap_or(share).trim().parse().ok()?)
+    }
+}
+
 /// A swap that is prepared: all that can fail has succeeded. Dropping it changes nothing.
 struct Prepared<'a> {
     turn: Turn<'a>,
@@ -100,13 +113,12 @@ impl Swap {
             }
             return Ok(None);
         };
-        let percent = share.strip_suffix('%').unwrap_or(share).trim().parse().ok().and_then(Percent::new);
-        let percent = percent.with_context(|| format!("CANARY={share:?}: wanted 1% to 99%"))?;
+        let percent = Swap::percent(share).with_context(|| format!("CANARY={share:?}: wanted 1% to 99%"))?;
         let time = env.get("FOR").map(self.duration).transpose().context("FOR")?.unwrap_or(TIME);
-        let requests = number(env, "REQUESTS", 1..=1_000_000_000)?.unwrap_or(REQUESTS);
+        let requests = number(env, "REQUESTS", Swap::REQUESTS)?.unwrap_or(REQUESTS);
         let slower = match env.get("SLOWER") {
             Some("none") => None,
-            _ => Some(number(env, "SLOWER", 1..=1000).context("or \"none\"")?.unwrap_or(SLOWER)),
+            _ => Some(number(env, "SLOWER", Swap::SLOWER).context("or \"none\"")?.unwrap_or(SLOWER)),
         };
         Ok(Some(Conditions { percent, rules: Rules { time, requests, slower } }))
     }

@@ -193,7 +193,8 @@ async fn forward(stderr: ChildStderr) -> String {
         let line = String::from_utf8_lossy(&line).into_owned();
         info!("upgrade: {line}");
         if !line.trim().is_empty() {
-            last = line.chars().take(LINE).collect();
+            // Whoever shows it says whose words these are.
+            last = line.strip_prefix("portcullis: ").unwrap_or(&line).chars().take(LINE).collect();
         }
     }
     last

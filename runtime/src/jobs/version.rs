@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
+use crate::observe::build;
 
 /// Says the version.
 pub struct Version;
@@ -13,7 +14,9 @@ impl Handler for Version {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let facts = json!({
-                "version": env!("CARGO_PKG_VERSION"),
+                "version": build::VERSION,
+                "commit": build::COMMIT,
+                "wasmtime": build::WASMTIME,
                 "os": std::env::consts::OS,
                 "arch": std::env::consts::ARCH,
             });

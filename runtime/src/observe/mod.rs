@@ -1,5 +1,6 @@
 //! What an operator sees of the daemon.
 
+pub mod build;
 pub mod cgroup;
 mod counted;
 mod filter;

@@ -6,7 +6,7 @@ pub(super) mod verb;
 
 use super::build;
 use crate::given::{self, Refusal};
-use crate::job::Name;
+use crate::job::{BUILTIN, Name};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,10 @@ fn check(name: &str) -> Result<()> {
     ensure!(
         name.starts_with(|first: char| first.is_ascii_alphabetic()) && !name.contains('.'),
         "{name:?}: a crate's name starts with a letter and has no dots"
+    );
+    ensure!(
+        !BUILTIN.contains(&name),
+        "{name:?}: this is the name of a built-in job: choose one like \"{name}-handler\""
     );
     if RESERVED.contains(&name) || KEYWORDS.contains(&name) {
         bail!("{name:?}: cargo has another use for this name: choose one like \"{name}-handler\"");

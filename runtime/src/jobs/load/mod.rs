@@ -1,6 +1,5 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 
-mod builtin;
 mod code;
 mod examined;
 mod handler;
@@ -26,7 +25,6 @@ use crate::net::Tls;
 use crate::record::Store;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted, NO_PROGRAM, Sandbox, Source};
-pub use builtin::BUILTIN;
 use code::{Codes, read};
 use examined::Examined;
 use handler::{Ground, Sources, for_programs, make, show, suits, version};

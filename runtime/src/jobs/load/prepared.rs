@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 
+use super::Loader;
 use super::code::read;
 use super::handler::{mounted, show, suits};
-use super::{BUILTIN, Loader};
 use crate::config::HandlerConfig;
 use crate::confine::Untrusted;
 use crate::given::Given;
-use crate::job::{Env, Kind};
+use crate::job::{BUILTIN, Env, Kind};
 use crate::jobs::credential;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Digest, Mounted, Source};
