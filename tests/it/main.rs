@@ -67,6 +67,7 @@ mod room;
 mod schedules;
 mod scripts;
 mod sdk;
+mod secrets;
 mod signals;
 mod smuggling;
 mod sockets;

@@ -83,6 +83,16 @@ impl Catalog {
         next
     }
 
+    /// Makes the catalog in which each of these serves under its name, as the same version; trials go on.
+    pub fn with_same_versions(&self, entries: &[Arc<Entry>]) -> Catalog {
+        let mut next = self.same();
+        for entry in entries {
+            next.handlers.insert(entry.name.clone(), entry.clone());
+            next.routes = next.routes.with(entry);
+        }
+        next
+    }
+
     /// Makes the catalog in which `entry` is on trial under its name, from now on.
     pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent, rules: Rules) -> Catalog {
         let mut next = self.same();

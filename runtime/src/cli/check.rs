@@ -6,7 +6,7 @@ use anyhow::{Error, Result};
 
 use super::{complain, kept, progress, say, serve};
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Flawed};
+use crate::config::{self, Config, Flawed, Secret, SecretSource};
 use crate::daemon::{self, Lacking};
 use crate::jobs::{Loader, lines};
 use crate::net::Tls;
@@ -68,22 +68,23 @@ pub(super) fn check(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Leaves out the secrets where no service manager gives any, as in a terminal, and says so.
+/// Leaves out the secrets that only whoever starts the daemon gives it, where none are given, as in a terminal, and says so.
 fn untold_secrets(config: &mut Config) -> Option<String> {
-    let wanted = config.handlers.iter_mut().filter(|handler| !handler.secrets.is_empty());
-    if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
-        return None;
+    let has_credentials = config::credentials().is_some();
+    let is_told = |secret: &Secret| match &secret.source {
+        SecretSource::Credential(_) => has_credentials,
+        SecretSource::Variable(name) => std::env::var_os(name).is_some(),
+        SecretSource::File(_) | SecretSource::Development(_) => true,
+    };
+    let mut names = Vec::new();
+    for handler in &mut config.handlers {
+        let untold = |secret: &&Secret| !is_told(secret);
+        names.extend(handler.secrets.iter().filter(untold).map(|secret| {
+            format!("handler.{}.secrets.{} ({})", handler.name, secret.variable, secret.source)
+        }));
+        handler.secrets.retain(is_told);
     }
-    let names: Vec<String> = wanted
-        .map(|handler| {
-            handler.secrets.clear();
-            handler.name.to_string()
-        })
-        .collect();
     (!names.is_empty()).then(|| {
-        let names = names.join(", ");
-        format!(
-            "secrets are not looked at without a service manager (CREDENTIALS_DIRECTORY is not set): {names}"
-        )
+        format!("secrets are not looked at where only the daemon will have them: {}", names.join(", "))
     })
 }

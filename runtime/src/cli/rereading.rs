@@ -11,7 +11,7 @@ use notify::RecursiveMode;
 use tracing::warn;
 
 use super::watching::{Watching, ways};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::daemon;
 use crate::engine::Engine;
 use crate::jobs::{Source, Standing};
@@ -22,7 +22,7 @@ use crate::net::TlsOptions;
 const TICK: Duration = Duration::from_millis(10);
 
 /// Reloads whenever the configuration or a module has changed on disk, for as long as the configuration
-/// that is served wants it, and again once one does; until it is dropped. What is half written is refused
+/// that is served wants it, and again once one does; until it is dropped. Secrets are taken up in any case. What is half written is refused
 /// by the reload, and read again when the rest is there.
 pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, standing: Arc<Standing>) {
     let mut adopted = standing.adopted();
@@ -34,8 +34,13 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         // Anew after every reload: what is watched is in the configuration too.
         let read = (*adopted.borrow_and_update()).max(asked);
         let served = standing.config.load_full();
-        let files = if served.watch { files(&file, &served, source().ok().as_ref()) } else { HashSet::new() };
-        let next = served.watch.then(|| watch(files.clone())).transpose().unwrap_or_else(|failure| {
+        // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
+        let files = match served.watch {
+            true => files(&file, &served, source().ok().as_ref()),
+            false => secrets(&served).collect(),
+        };
+        let wanted = !files.is_empty();
+        let next = wanted.then(|| watch(files.clone())).transpose().unwrap_or_else(|failure| {
             warn!("changes are not watched until the next reload: {failure:#}");
             None
         });
@@ -66,8 +71,19 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         }
         (before, asked) =
             (files.iter().map(|file| (file.clone(), Look::at(file))).collect(), SystemTime::now());
-        daemon::reload(&engine).await;
+        if served.watch {
+            daemon::reload(&engine).await;
+        } else {
+            daemon::refresh(&engine).await;
+        }
     }
+}
+
+/// Lists the files of secrets.
+fn secrets(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let credentials = config::credentials();
+    let secrets = config.handlers.iter().flat_map(|handler| &handler.secrets);
+    secrets.filter_map(move |secret| secret.file(credentials.as_deref())).flat_map(|file| ways(&file))
 }
 
 /// Lists the files of what is served, and of what is written now: a module for which that was refused may be
@@ -76,7 +92,7 @@ fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<Path
     let of = |config: &Config| -> Vec<PathBuf> {
         let modules = config.handlers.iter().map(|handler| handler.module.as_path());
         let certificates = config.tls.iter().flat_map(TlsOptions::files);
-        modules.chain(certificates).flat_map(ways).collect()
+        modules.chain(certificates).flat_map(ways).chain(secrets(config)).collect()
     };
     let named = [Some(served), written].into_iter().flatten().flat_map(of);
     named.chain(ways(file)).collect()

@@ -208,7 +208,8 @@ impl Asked {
             let handler = of_file(Path::new(&self.what))?;
             (vec![handler], Vec::new(), kept::of_user(Stacks::Lines), CompileLimits::GENEROUS)
         } else {
-            let config = config::load(self.config())?;
+            let mut config = config::load(self.config())?;
+            config.develop(self.config().parent().unwrap_or(Path::new(".")))?;
             let compilation = kept::of(&config, Stacks::Lines);
             let handlers = self.of_config(&config.handlers)?;
             if handlers.iter().any(|handler| handler.tmp.is_some()) {

@@ -46,7 +46,9 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     build_all(&dir)?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
     let beside = socket.clone();
+    let beside_it = dir.clone();
     let overlay: Overlay = Arc::new(move |config| {
+        config.develop(&beside_it)?;
         flags.put_over(config)?;
         // Whoever develops wants to see what was asked, and to ask.
         config.access_log = true;

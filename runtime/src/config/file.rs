@@ -234,8 +234,8 @@ table! {
         calls: Vec<At<String>>,
         /// When it runs by itself.
         schedule: Scheduled,
-        /// Variables from credentials of the service.
-        secrets: Named<String>,
+        /// Variables whose values are elsewhere.
+        secrets: Named<Secret>,
         mounts: Vec<At<Mount>>,
         /// What each job may have in a `/tmp` of its own.
         tmp: Scalar,
@@ -264,6 +264,36 @@ table! {
         allow: Vec<At<String>>,
         /// Addresses it may reach that are not public: `10.1.0.0/16`.
         allow_addresses: Vec<At<String>>,
+    }
+}
+
+table! {
+    /// `handler.NAME.secrets.VARIABLE`, as a table: one of the two.
+    SecretSource {
+        /// Relative to the file.
+        file: String,
+        /// A variable of the daemon's.
+        env: String,
+    }
+}
+
+/// `handler.NAME.secrets.VARIABLE`: the name of a credential of the service, or where else the value is.
+#[derive(Debug)]
+pub(super) enum Secret {
+    Credential(String),
+    Table(SecretSource),
+}
+
+impl FromToml for Secret {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Secret> {
+        match value.get_ref() {
+            DeValue::String(text) => Some(Secret::Credential(text.clone().into_owned())),
+            DeValue::Table(_) => SecretSource::read(value, key, report).map(Secret::Table),
+            _ => {
+                let wanted = "the name of a credential, { file = \"PATH\" } or { env = \"NAME\" }";
+                wrong(value, key, wanted, report)
+            }
+        }
     }
 }
 

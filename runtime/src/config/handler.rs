@@ -56,7 +56,7 @@ pub(super) fn read(
     let module = report.settle(handler.module.as_ref(), None, |path| module(&base.join(path)).map(Some));
     let args = handler.args.as_ref().map(|list| args(&list.value, report)).unwrap_or_default();
     let mut env = handler.env.as_ref().map(|env| variables(&env.value, report)).unwrap_or_default();
-    let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, report));
+    let secrets = handler.secrets.as_ref().map(|names| secret::read(&names.value, &env, base, report));
     let calls = handler.calls.as_ref().map(|list| calls::read(list, names, report)).unwrap_or_default();
     let schedule = handler.schedule.as_ref().and_then(|at| schedule::read(at, report));
     let mounts = handler.mounts.as_ref().map(|list| mounts(&list.value, base, report)).unwrap_or_default();
@@ -160,10 +160,31 @@ fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
     let mut env = Env::with_capacity(written.0.len());
     for (name, at) in &written.0 {
         report.settle(Some(at), (), |value| {
-            env.set(name.clone(), value.clone()).map_err(|error| error.to_string())
+            env.set(name.clone(), literal(value)?).map_err(|error| error.to_string())
         });
     }
     env
+}
+
+/// Returns a value as it is meant: nothing is put into it, so that what looks as if something were is refused.
+fn literal(value: &str) -> Result<String, String> {
+    let mut rest = value;
+    while let Some((before, behind)) = rest.split_once("${") {
+        let name = behind.split_once('}').map(|(name, _)| name).filter(|name| is_variable(name));
+        if let Some(name) = name.filter(|_| !before.ends_with('$')) {
+            return Err(format!(
+                "`${{{name}}}` is not replaced here: take the variable out of env and write secrets = {{ VARIABLE = \
+                 {{ env = \"{name}\" }} }}, or $${{{name}}} for the text itself"
+            ));
+        }
+        rest = behind;
+    }
+    Ok(value.replace("$${", "${"))
+}
+
+fn is_variable(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn mounts(written: &[At<file::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {

@@ -78,6 +78,12 @@ impl Config {
                 let reach = if mount.write { Reach::Write } else { Reach::Read };
                 add(key("mounts"), &mount.host, reach);
             }
+            for secret in &handler.secrets {
+                // Those of the service are in reach in any case.
+                if let Some(file) = secret.file(None) {
+                    add(key(&format!("secrets.{}", secret.variable)), parent(&file), Reach::Read);
+                }
+            }
             if let Some(ca) = &handler.outbound.ca {
                 add("outbound.ca".to_owned(), parent(&ca.path), Reach::Read);
             }

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use super::hardening::Hardening;
 use super::http::HttpLimits;
 use super::report::{ConfigError, ConfigErrors};
+use super::secret::Secret;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
@@ -202,15 +203,6 @@ pub struct Probe {
     pub path: String,
     /// The status of the answer.
     pub status: StatusCode,
-}
-
-/// A variable whose value is a credential of the service.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Secret {
-    /// The name of the variable.
-    pub variable: String,
-    /// The name of the credential, as `LoadCredential=` has it.
-    pub credential: String,
 }
 
 /// A directory that a handler may see.

@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod conduct;
 mod cors;
+pub mod development;
 mod file;
 mod fixed;
 mod handler;
@@ -31,11 +32,12 @@ pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
 pub use hardening::Hardening;
 pub use meant::{
-    Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, Secret, TotalMemory,
+    Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, TotalMemory,
     UnixOptions,
 };
-pub use names::untrusted;
+pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
+pub use secret::{Secret, SecretSource};
 pub use units::{Mode, Size, Span, UnitError};
 
 use std::path::{Path, PathBuf};

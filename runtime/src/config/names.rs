@@ -36,6 +36,11 @@ pub fn untrusted(handlers: &[HandlerConfig]) -> Result<Untrusted> {
     Untrusted::of(handlers.iter().flat_map(writable))
 }
 
+/// Returns the directory of the service's credentials, if it has some.
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 impl Config {
     /// Finds the place of the cache; `None` if there is to be no cache.
     ///
@@ -123,11 +128,11 @@ impl Config {
                 add(0, "outbound.ca", &ca.path);
             }
         }
-        if let (Some(handler), Some(dir)) = (
-            self.handlers.iter().find(|handler| !handler.secrets.is_empty()),
-            std::env::var_os("CREDENTIALS_DIRECTORY"),
-        ) {
-            add(handler.line, &format!("handler.{}.secrets", handler.name), Path::new(&dir));
+        for handler in &self.handlers {
+            for secret in &handler.secrets {
+                let key = || format!("handler.{}.secrets.{}", handler.name, secret.variable);
+                secret.file(credentials().as_deref()).iter().for_each(|path| add(handler.line, &key(), path));
+            }
         }
         for (key, endpoints) in [("listen", &self.listen), ("observe", &self.observe)] {
             for endpoint in endpoints {

@@ -1,27 +1,100 @@
-//! `handler.NAME.secrets`: variables whose values are credentials of the service.
+//! `handler.NAME.secrets`: variables whose values are not in the configuration.
 
-use super::meant::Secret;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::file;
 use super::reader::{At, Named};
 use super::report::Report;
 use crate::job::Env;
 
+/// A variable whose value is not in the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Secret {
+    /// The variable of the handler.
+    pub variable: String,
+    /// Where its value is.
+    pub source: SecretSource,
+}
+
+/// Where the value of a secret is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SecretSource {
+    /// A file in the directory of the service's credentials.
+    Credential(String),
+    /// A file of its own.
+    File(PathBuf),
+    /// A variable of the daemon's environment.
+    Variable(String),
+    /// The file of those who develop.
+    Development(PathBuf),
+}
+
 /// Reads the secrets; `env` is what the handler's variables are otherwise.
-pub(super) fn read(written: &Named<String>, env: &Env, report: &Report<'_>) -> Vec<Secret> {
-    let secret = |(variable, at): &(String, At<String>)| {
-        report.settle(Some(at), None, |credential| {
+pub(super) fn read(
+    written: &Named<file::Secret>,
+    env: &Env,
+    base: &Path,
+    report: &Report<'_>,
+) -> Vec<Secret> {
+    let secret = |(variable, at): &(String, At<file::Secret>)| {
+        report.settle(Some(at), None, |secret| {
             Env::new().set(variable.clone(), "").map_err(|error| error.to_string())?;
             if env.get(variable).is_some() {
                 return Err("stands in env already: write it once".to_owned());
             }
-            if !is_name(credential) {
-                return Err(format!(
-                    "wanted the name of a credential, as LoadCredential= has it, found {credential:?}"
-                ));
-            }
-            Ok(Some(Secret { variable: variable.clone(), credential: credential.clone() }))
+            Ok(Some(Secret { variable: variable.clone(), source: source(secret, base)? }))
         })
     };
     written.0.iter().filter_map(secret).collect()
+}
+
+fn source(written: &file::Secret, base: &Path) -> Result<SecretSource, String> {
+    let table = match written {
+        file::Secret::Credential(name) if is_name(name) => return Ok(SecretSource::Credential(name.clone())),
+        file::Secret::Credential(name) => {
+            return Err(format!(
+                "wanted the name of a credential, as LoadCredential= has it, found {name:?}; for a file, write \
+                 {{ file = \"PATH\" }}"
+            ));
+        }
+        file::Secret::Table(table) => table,
+    };
+    match (&table.file, &table.env) {
+        (Some(At { value: path, .. }), None) => match path.as_str() {
+            "" => Err("file: wanted a path, found \"\"".to_owned()),
+            path if path.contains('\0') => Err("file: wanted a path, found a NUL in it".to_owned()),
+            path => Ok(SecretSource::File(base.join(path))),
+        },
+        (None, Some(At { value: name, .. })) => match name.contains(['=', '\0']) || name.is_empty() {
+            true => Err(format!("env: wanted the name of a variable, found {name:?}")),
+            false => Ok(SecretSource::Variable(name.clone())),
+        },
+        (Some(_), Some(_)) => Err("has both file and env: leave one of them out".to_owned()),
+        (None, None) => Err("wanted { file = \"PATH\" } or { env = \"NAME\" }".to_owned()),
+    }
+}
+
+impl Secret {
+    /// Returns the file whose content is the value, if there is one: `credentials` is where those of the service are.
+    pub fn file(&self, credentials: Option<&Path>) -> Option<PathBuf> {
+        match &self.source {
+            SecretSource::Credential(name) => Some(credentials?.join(name)),
+            SecretSource::File(path) => Some(path.clone()),
+            SecretSource::Development(_) | SecretSource::Variable(_) => None,
+        }
+    }
+}
+
+/// What an error calls it. Never the value.
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretSource::Credential(name) => write!(f, "the credential {name:?}"),
+            SecretSource::File(path) | SecretSource::Development(path) => write!(f, "{}", path.display()),
+            SecretSource::Variable(name) => write!(f, "the variable {name} of the daemon"),
+        }
+    }
 }
 
 /// Says whether a text names a file in the directory of the credentials, and nothing else.

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use crate::engine::{Engine, Failure};
 use crate::job::Stop;
-use crate::jobs::Follower;
+use crate::jobs::{Follower, Reload};
 
 /// What a signal may ask for besides the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,6 +126,21 @@ pub async fn reload(engine: &Arc<Engine>) {
     match run(engine, "reload").await {
         Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
         Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
+    }
+}
+
+/// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
+pub async fn refresh(engine: &Arc<Engine>) {
+    let refreshed = async {
+        let mut job = engine.job("reload").map_err(Failure::Fault)?;
+        job.args = vec![Reload::SECRETS.to_owned()];
+        engine.run(job).await
+    };
+    match refreshed.await {
+        Ok(()) => info!("a secret has changed: generation {}", engine.live().pin().generation),
+        Err(failure) => {
+            error!("a secret has changed and is not taken up, the one before stays: {:#}", whole(failure))
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::generations::Generations;
 use super::tell::tell;
@@ -74,6 +74,10 @@ impl WatchCanary {
                 let next = turn.base.with(&canary.entry);
                 turn.publish(next);
                 info!("{name}: {tried} has stood its trial and serves instead of {serving}");
+                // A secret that changed meanwhile was given to the version beside it alone.
+                if let Err(failure) = self.generations.refresh().await {
+                    error!("{name}: {tried} keeps the secrets of its trial: {failure:#}");
+                }
                 Ok(format!("{name}: promoted {tried}"))
             }
             Judgement::GoBack(why) => {

@@ -1,54 +1,68 @@
-//! Secrets that the service manager keeps for the daemon, as variables of a handler.
+//! Secrets, as variables of a handler: credentials of the service, files, and variables of the daemon.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use crate::config::Secret;
+use crate::config::{self, HandlerConfig, Secret, SecretSource, development};
 use crate::given::{self, Given, Refusal};
 use crate::job::Env;
 
 /// The largest secret, in bytes: what Linux takes as one variable of a process, `MAX_ARG_STRLEN`.
 const LARGEST: u64 = 128 << 10;
 
-/// Adds secrets to an environment. No error shows a secret.
+/// Adds the secrets of a handler to an environment. No error shows a secret.
 ///
 /// # Errors
-/// There are no credentials, or one is missing or cannot be a variable.
-pub(super) fn add(env: &mut Env, secrets: &[Secret]) -> Result<()> {
-    if secrets.is_empty() {
-        return Ok(());
-    }
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).with_context(|| {
-        let Secret { variable, credential } = &secrets[0];
-        format!(
-            "secrets.{variable}: there are no credentials (CREDENTIALS_DIRECTORY is not set): write LoadCredential={credential}:/PATH in the unit"
-        )
-    })?;
-    for Secret { variable, credential } in secrets {
-        let value = read(&directory, credential).with_context(|| format!("secrets.{variable}"))?;
-        env.set(variable.clone(), value)
-            .map_err(|_| anyhow::anyhow!("secrets.{variable}: not a variable"))?;
+/// One is missing, or cannot be a variable.
+pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
+    for Secret { variable, source } in &handler.secrets {
+        let value = find(handler, variable, source).with_context(|| format!("secrets.{variable}"))?;
+        ensure!(!value.contains('\0'), "secrets.{variable}: {source} holds a NUL character");
+        env.set(variable.clone(), value).map_err(|_| anyhow!("secrets.{variable}: not a variable"))?;
     }
     Ok(())
 }
 
-/// Reads one credential, without a newline at its end.
-fn read(directory: &Path, name: &str) -> Result<String> {
-    let path = directory.join(name);
-    let bytes = match given::read(&path, LARGEST) {
-        Ok(Given { bytes, .. }) => bytes,
-        Err(Refusal::Unreadable(error)) if error.kind() == ErrorKind::NotFound => {
-            bail!("there is no credential {name:?}: write LoadCredential={name}:/PATH in the unit")
+fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Result<String> {
+    match source {
+        SecretSource::Credential(name) => {
+            let directory = config::credentials().with_context(|| {
+                format!(
+                    "there are no credentials (CREDENTIALS_DIRECTORY is not set): write LoadCredential={name}:/PATH in the \
+                     unit, {{ file = \"PATH\" }} here, or for `portcullis up` and `run` {variable} = \"...\" in {}",
+                    development::FILE
+                )
+            })?;
+            let missing = format!(": write LoadCredential={name}:/PATH in the unit");
+            read(&directory.join(name), source, &missing)
         }
-        Err(refusal) => bail!("the credential {name:?} cannot be read: {refusal}"),
+        SecretSource::File(path) => read(path, source, ""),
+        SecretSource::Variable(name) => match std::env::var(name) {
+            Ok(value) if value.len() as u64 > LARGEST => bail!("{source} is larger than 128 KiB"),
+            Ok(value) => Ok(value),
+            Err(std::env::VarError::NotPresent) => bail!("{source} is not set"),
+            Err(std::env::VarError::NotUnicode(_)) => bail!("{source} is no UTF-8 text"),
+        },
+        SecretSource::Development(file) => development::value(file, handler.name.as_str(), variable),
+    }
+}
+
+/// Reads a file, without a newline at its end; `advice` is for who has none there.
+fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
+    let bytes = match given::read(path, LARGEST) {
+        Ok(Given { bytes, .. }) => bytes,
+        Err(Refusal::Unreadable(error)) if error.kind() == ErrorKind::NotFound => match source {
+            SecretSource::Credential(name) => bail!("there is no credential {name:?}{advice}"),
+            _ => bail!("there is no file {source}"),
+        },
+        Err(refusal) => bail!("{source} cannot be read: {refusal}"),
     };
-    let Ok(mut text) = String::from_utf8(bytes) else { bail!("the credential {name:?} is no UTF-8 text") };
+    let Ok(mut text) = String::from_utf8(bytes) else { bail!("{source} is no UTF-8 text") };
     if text.ends_with('\n') {
         text.pop();
     }
-    ensure!(!text.contains('\0'), "the credential {name:?} holds a NUL character");
     Ok(text)
 }
 
@@ -56,20 +70,49 @@ fn read(directory: &Path, name: &str) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn secret(source: SecretSource) -> Result<String> {
+        let handler = HandlerConfig {
+            secrets: vec![Secret { variable: "KEY".to_owned(), source }],
+            ..HandlerConfig::of_module("one".parse().unwrap(), "/nowhere".into())
+        };
+        let mut env = Env::new();
+        add(&mut env, &handler)?;
+        Ok(env.get("KEY").unwrap().to_owned())
+    }
+
     #[test]
-    fn a_credential_loses_one_newline_and_is_never_shown() {
+    fn a_secret_of_a_file_loses_one_newline_and_is_never_shown() {
         let place = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(place.path().join(name), bytes).unwrap();
-        write("good", b"two\nlines\n");
+        write("good", b"two\nlines\n\n");
         write("nul", b"hidden\0");
         write("binary", b"hidden\xff");
+        write("largest", &[b'h'; LARGEST as usize]);
+        write("larger", &[b'h'; LARGEST as usize + 1]);
+        let of_file = |name: &str| secret(SecretSource::File(place.path().join(name)));
 
-        assert_eq!(read(place.path(), "good").unwrap(), "two\nlines");
-        for (name, why) in
-            [("nul", "holds a NUL"), ("binary", "no UTF-8"), ("missing", "LoadCredential=missing:/PATH")]
-        {
-            let refusal = format!("{:#}", read(place.path(), name).unwrap_err());
+        assert_eq!(of_file("good").unwrap(), "two\nlines\n");
+        assert_eq!(of_file("largest").unwrap().len() as u64, LARGEST);
+        for (name, why) in [
+            ("nul", "holds a NUL"),
+            ("binary", "no UTF-8"),
+            ("missing", "there is no file /"),
+            ("larger", "larger than 128 KiB"),
+            ("", "found a directory"),
+        ] {
+            let refusal = format!("{:#}", of_file(name).unwrap_err());
             assert!(refusal.contains(why) && !refusal.contains("hidden"), "{refusal}");
+            assert!(refusal.starts_with("secrets.KEY: "), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_named() {
+        // Cargo sets it for tests.
+        let variable = |name: &str| secret(SecretSource::Variable(name.to_owned()));
+
+        assert_eq!(variable("CARGO_PKG_NAME").unwrap(), "portcullis");
+        let refusal = format!("{:#}", variable("NOBODY_SETS_THIS").unwrap_err());
+        assert!(refusal.contains("the variable NOBODY_SETS_THIS of the daemon is not set"), "{refusal}");
     }
 }

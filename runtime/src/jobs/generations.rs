@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::MutexGuard;
 use tracing::warn;
 
@@ -93,6 +93,29 @@ impl Generations {
         if let Err(failure) = tokio::task::spawn_blocking(tidying).await {
             warn!("the cache of compiled modules is not tidied: {failure}");
         }
+    }
+
+    /// Gives the handlers the secrets that there are now, and leaves all else as it is. Returns whose are others.
+    ///
+    /// # Errors
+    /// One cannot be had, or its handler does not answer its probe with it: then nothing has changed.
+    pub async fn refresh(self: &Arc<Self>) -> Result<Vec<Name>> {
+        let turn = self.turn().await?;
+        let (this, base) = (self.clone(), turn.base.clone());
+        // Reads files, which may lie on a server.
+        let reading = tokio::task::spawn_blocking(move || this.loader.refreshed(&base));
+        let entries = reading.await.map_err(|failure| anyhow!("reading secrets failed: {failure}"))??;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let next = Arc::new(turn.base.with_same_versions(&entries));
+        for entry in &entries {
+            let probe = self.loader.probe(&entry.name);
+            let proved = turn.prove_entry(&next, entry, probe).await;
+            proved.with_context(|| format!("handler {:?}", entry.name.as_str()))?;
+        }
+        turn.publish(next);
+        Ok(entries.iter().map(|entry| entry.name.clone()).collect())
     }
 
     /// Waits for the right to publish.

@@ -16,7 +16,7 @@ use super::tell::tell;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::Place;
-use crate::job::{Handler, Job, Run, Stay};
+use crate::job::{Handler, Job, Name, Run, Stay};
 use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
 use crate::wasm::compile::CompileLimits;
@@ -57,7 +57,11 @@ impl Handler for Reload {
             if serving {
                 systemd::reloading();
             }
-            let outcome = self.reload().await;
+            let outcome = match &job.args[..] {
+                [] => self.reload().await,
+                [only] if only == Reload::SECRETS => self.refresh().await,
+                _ => Err(anyhow!("usage: reload [{}]", Reload::SECRETS)),
+            };
             let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
             self.standing.reloads.ended(told);
             self.generations.tidy().await;
@@ -75,6 +79,17 @@ impl Handler for Reload {
 }
 
 impl Reload {
+    /// The argument of a job that takes up secrets alone, and leaves the rest as it was read before.
+    pub const SECRETS: &str = "--secrets";
+
+    /// Takes up the secrets, and says whose are others, as a JSON object.
+    async fn refresh(&self) -> Result<String> {
+        let handlers = self.generations.refresh().await?;
+        let generation = self.standing.server.engine.live().pin().generation;
+        let names: Vec<&str> = handlers.iter().map(Name::as_str).collect();
+        Ok(json!({ "generation": generation, "refreshed": names }).to_string())
+    }
+
     /// Does it, and says what serves now and what is different, as a JSON object.
     async fn reload(self: &Arc<Self>) -> Result<String> {
         // Held while modules compile: of two reloads the later one reads the later files.

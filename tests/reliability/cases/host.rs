@@ -171,6 +171,8 @@ fn faults() -> Vec<Case> {
             "no dumps, no values",
             &[
                 "admin::a_secret_is_named_and_not_shown",
+                "secrets::no_secret_is_shown_to_operators",
+                "secrets::a_secret_where_a_handler_may_write_is_refused",
                 "hardening::the_daemon_gives_up_privileges_capabilities_core_dumps_and_system_calls",
             ],
         ),

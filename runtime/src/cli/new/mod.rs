@@ -5,6 +5,7 @@ mod sdk;
 pub(super) mod verb;
 
 use super::build;
+use crate::config::development;
 use crate::given::{self, Refusal};
 use crate::job::{BUILTIN, Name};
 use anyhow::{Context, Result, bail, ensure};
@@ -77,7 +78,7 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     }
     made?;
     if before.is_none() {
-        ignore(&parent, &format!("/{}/\n", build::OUTPUT))?;
+        ignore(&parent, &format!("/{}/\n/{}\n", build::OUTPUT, development::FILE))?;
     }
     Ok(Created { config_is_new: before.is_none(), sdk: sdk.dir, sdk_is_new: sdk.unpacked, dir, config })
 }

@@ -158,7 +158,7 @@ fn every_key_is_read_as_it_is_meant() {
     assert_eq!(listen, [socket.as_str(), "tcp://127.0.0.1:8081", "fd://"]);
     assert_eq!((config.grace, config.jobs), (Duration::from_secs(90), 32));
     assert_eq!(config.idle_exit, Some(Duration::from_secs(300)));
-    let secret = Secret { variable: "API_KEY".to_owned(), credential: "api-key".to_owned() };
+    let secret = Secret { variable: "API_KEY".into(), source: SecretSource::Credential("api-key".into()) };
     assert_eq!(config.handlers[0].secrets, [secret]);
     assert_eq!((config.access_log, config.version_prefix), (true, VersionPrefix::Optional));
     assert_eq!(config.reason_header, ReasonHeader::Present);

@@ -10,7 +10,8 @@ use rustix::fs::{fstat, stat};
 
 use super::handler::Ground;
 use super::heritage::{self, Left};
-use super::{Loader, Uploaded};
+use super::{Loader, Uploaded, variables};
+use crate::catalog::Catalog;
 use crate::config::{self, HandlerConfig};
 use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{Entry, Name};
@@ -151,6 +152,26 @@ impl Loader {
         in_use.extend(self.last().code.keys());
         in_use.extend(self.ground.known.in_use().versions.values().map(|version| version.digest));
         self.sandbox.tidy(in_use.iter());
+    }
+
+    /// Makes those versions anew whose secrets are others by now: same modules, same settings.
+    ///
+    /// # Errors
+    /// A secret cannot be had.
+    pub fn refreshed(&self, serving: &Catalog) -> Result<Vec<Arc<Entry>>> {
+        let mut refreshed = Vec::new();
+        for (name, entry) in &serving.handlers {
+            let Some(config) = self.configured(name).filter(|config| !config.secrets.is_empty()) else {
+                continue;
+            };
+            let env = variables(&config).with_context(|| format!("handler {:?}", name.as_str()))?;
+            if env != entry.env
+                && let Some(module) = self.module(entry)
+            {
+                refreshed.push(self.version(name, module)?);
+            }
+        }
+        Ok(refreshed)
     }
 
     /// Returns the module of a version that this has made.

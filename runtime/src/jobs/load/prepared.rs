@@ -62,6 +62,6 @@ impl Loader {
 /// A secret that cannot be had.
 pub(super) fn variables(config: &HandlerConfig) -> Result<Env> {
     let mut env = config.env.clone();
-    credential::add(&mut env, &config.secrets)?;
+    credential::add(&mut env, config)?;
     Ok(env)
 }

@@ -1,0 +1,198 @@
+//! Secrets: from files, from the environment and from the file of who develops; taken up when they change, and shown nowhere.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::swap::{run, swap};
+
+/// A handler that shows its variables.
+fn serving(secrets: &str) -> Setup {
+    Setup::one(&format!("secrets = {{ {secrets} }}"), &Program::text().environment().wasm())
+        .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\n")
+}
+
+/// Returns what its jobs have for a variable.
+fn variable(daemon: &Daemon, name: &str) -> Option<String> {
+    let response = daemon.get("/");
+    let found = response.text().split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    found.map(str::to_owned)
+}
+
+fn becomes(daemon: &Daemon, name: &str, value: &str) {
+    until(value, || (variable(daemon, name).as_deref() == Some(value)).then_some(()));
+}
+
+#[test]
+fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
+    let daemon =
+        serving("KEY = { file = \"secret/key\" }, OTHER = { env = \"OUTSIDE\" }").env("OUTSIDE", "0uter");
+    fs::create_dir(daemon.path("secret")).unwrap();
+    fs::write(daemon.path("secret/key"), "f1rst\n").unwrap();
+    let daemon = daemon.start();
+    assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"));
+    assert_eq!(variable(&daemon, "OTHER").as_deref(), Some("0uter"));
+    // Neither is taken up without `watch`.
+    fs::write(daemon.path("one.wasm"), "no module").unwrap();
+    fs::write(daemon.path("portcullis.toml"), "nonsense").unwrap();
+
+    for value in ["s3cond", "th1rd"] {
+        fs::write(daemon.path("secret/key"), value).unwrap();
+        becomes(&daemon, "KEY", value);
+    }
+    fs::write(daemon.path("secret/new"), "f0urth").unwrap();
+    fs::rename(daemon.path("secret/new"), daemon.path("secret/key")).unwrap();
+    becomes(&daemon, "KEY", "f0urth");
+    fs::remove_file(daemon.path("secret/key")).unwrap();
+    let line = daemon.log.line("a secret has changed and is not taken up");
+    assert!(line.contains("secrets.KEY: there is no file ") && line.contains("/secret/key"), "{line}");
+    assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f0urth"));
+    assert!(run(&daemon, "status", "", b"").text().contains("secrets.KEY"), "it is seen");
+}
+
+/// Puts a version of the secrets into a directory as a kubelet does.
+fn project(dir: &Path, version: &str, value: &str) {
+    fs::create_dir(dir.join(version)).unwrap();
+    fs::write(dir.join(version).join("key"), value).unwrap();
+    let _none = fs::remove_file(dir.join("..data_tmp"));
+    symlink(version, dir.join("..data_tmp")).unwrap();
+    let old = fs::read_link(dir.join("..data"));
+    fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
+    if let Ok(old) = old {
+        fs::remove_dir_all(dir.join(old)).unwrap();
+    }
+}
+
+#[test]
+fn a_mounted_secret_that_is_switched_is_taken_up_without_a_warning() {
+    let setup = serving("KEY = { file = \"mounted/key\" }");
+    let dir = setup.path("mounted");
+    fs::create_dir(&dir).unwrap();
+    project(&dir, "..1", "f1rst");
+    symlink("..data/key", dir.join("key")).unwrap();
+    let daemon = setup.start();
+    assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"));
+
+    for (version, value) in [("..2", "s3cond"), ("..3", "th1rd"), ("..4", "f0urth")] {
+        project(&dir, version, value);
+        becomes(&daemon, "KEY", value);
+    }
+
+    assert_eq!(daemon.log.count("WARN Unable to remove"), 0, "{}", daemon.log.text());
+    assert_eq!(daemon.log.count("watch"), 0, "{}", daemon.log.text());
+}
+
+#[test]
+fn no_secret_is_shown_to_operators() {
+    let setup = Setup::one(
+        "secrets = { KEY = { file = \"key\" }, OTHER = { env = \"OUTSIDE\" } }\nrecord = \"failures\"",
+        &Program::new().trap().wasm(),
+    )
+    .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\naccess_log = true\n")
+    .file("key", b"f1rst-hush")
+    .env("OUTSIDE", "0uter-hush")
+    .flag("-D");
+    let daemon = setup.start();
+    assert_eq!(daemon.get("/").status(), 502);
+    fs::write(daemon.path("key"), "s3cond-hush").unwrap();
+    daemon.log.line("a secret has changed: generation 2");
+
+    let plan = portcullis()
+        .args(["plan", "-c"])
+        .arg(daemon.path("portcullis.toml"))
+        .arg("--socket")
+        .arg(daemon.path("admin.sock"))
+        .output()
+        .unwrap();
+    let mut seen =
+        vec![daemon.metrics(), String::from_utf8(plan.stdout).unwrap(), daemon.get("/").text().to_owned()];
+    for job in ["status", "handlers", "routes", "jobs", "logs", "explain?a=GET&a=/", "reload"] {
+        seen.push(run(&daemon, job, "", b"").text().to_owned());
+    }
+    for entry in fs::read_dir(daemon.path("failures")).unwrap() {
+        seen.push(String::from_utf8_lossy(&fs::read(entry.unwrap().path()).unwrap()).into_owned());
+    }
+    assert!(seen.len() > 10, "a failure was recorded");
+    seen.push(daemon.log.text());
+
+    for text in seen {
+        assert!(!text.contains("-hush"), "{text}");
+    }
+}
+
+#[test]
+fn a_secret_where_a_handler_may_write_is_refused() {
+    let setup = serving("KEY = { file = \"data/key\" }").handler(
+        "writer",
+        "mounts = [{ host = \"data\", guest = \"/data\", write = true }]",
+        &Program::text().wasm(),
+    );
+    fs::create_dir(setup.path("data")).unwrap();
+    fs::write(setup.path("data/key"), "x").unwrap();
+
+    let refused = setup.fail();
+
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("handler.one.secrets.KEY: "), "{}", refused.stderr);
+    assert!(refused.stderr.contains("is looked up in "), "{}", refused.stderr);
+}
+
+#[test]
+fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
+    let setup = serving("KEY = { file = \"key\" }").file("key", b"f1rst");
+    let daemon = setup.start();
+    let module = Program::text().complain("new\n").environment().wasm();
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=1s\r\nJob-Env: REQUESTS=1\r\nJob-Env: SLOWER=none\r\n";
+    assert_eq!(swap(&daemon, "one", trial, &module).status(), 200);
+
+    fs::write(daemon.path("key"), "s3cond").unwrap();
+    daemon.log.line("a secret has changed: generation");
+    for _ in 0..4 {
+        assert_eq!(daemon.get("/").status(), 200);
+    }
+    daemon.log.line("has stood its trial");
+
+    becomes(&daemon, "KEY", "s3cond");
+    for _ in 0..4 {
+        assert_eq!(variable(&daemon, "KEY").as_deref(), Some("s3cond"));
+    }
+}
+
+#[test]
+fn what_looks_like_a_variable_in_env_is_refused_and_points_to_secrets() {
+    let module = Program::text().environment().wasm();
+    let refused = Setup::one("env = { URL = \"https://${HOST}/\" }", &module).fail();
+    assert!(
+        refused.stderr.contains("handler.one.env.URL: `${HOST}` is not replaced here")
+            && refused.stderr.contains("secrets = { VARIABLE = { env = \"HOST\" } }"),
+        "{}",
+        refused.stderr
+    );
+
+    let daemon = Setup::one("env = { A = \"$${HOST}\", B = \"5 $ {x} ${}\" }", &module).start();
+    assert_eq!(variable(&daemon, "A").as_deref(), Some("${HOST}"));
+    assert_eq!(variable(&daemon, "B").as_deref(), Some("5 $ {x} ${}"));
+}
+
+#[test]
+fn who_develops_has_the_values_in_a_file_that_only_up_and_run_read() {
+    let config = "KEY = \"api-key\", OTHER = { file = \"/nowhere\" }";
+    let files = |setup: Setup| setup.file("secrets.toml", b"KEY = \"for all\"\n[one]\nOTHER = \"0wn\"\n");
+    let served = files(serving(config)).fail();
+    assert!(served.stderr.contains("secrets.KEY: there are no credentials"), "{}", served.stderr);
+
+    let setup = files(serving(config)).up();
+    let dir = setup.path("");
+    let ended = finish(portcullis().args(["run", "one"]).current_dir(&dir), b"", PATIENCE);
+    let said = String::from_utf8(ended.stdout).unwrap();
+    assert!(said.contains("KEY=for all\0") && said.contains("OTHER=0wn\0"), "{said} {}", ended.stderr);
+    let daemon = setup.start();
+    assert_eq!(variable(&daemon, "KEY").as_deref(), Some("for all"));
+    fs::write(daemon.path("secrets.toml"), "KEY = \"changed\"\nOTHER = \"too\"\n").unwrap();
+    becomes(&daemon, "KEY", "changed");
+    let status: Value = serde_json::from_str(run(&daemon, "status", "", b"").text()).unwrap();
+    assert_eq!(status["reload_refused"], Value::Null);
+}
