@@ -85,6 +85,24 @@ fn an_answer_that_was_handed_over_whole_is_not_broken_off() {
 }
 
 #[test]
+fn a_redirect_of_no_bytes_is_not_broken_off_while_its_job_goes_on() {
+    let redirect = Program::new()
+        .say("Status: 302\nLocation: /a\nContent-Length: 0\n\n")
+        .sleep(std::time::Duration::from_millis(300));
+    let setup = Setup::one("", &redirect.wasm()).prepend("access_log = true\n").start();
+    let mut client = setup.client();
+
+    assert_eq!(client.get("/").status(), 302);
+    let mut frames = Frames::begin(setup.client(), &[]);
+    frames.send(get(1, "/"));
+    frames.next();
+
+    for line in setup.log.lines(2, "GET / -> 302 one@") {
+        assert!(!line.contains("broken off"), "{line}");
+    }
+}
+
+#[test]
 fn a_job_whose_head_is_all_that_is_asked_for_is_not_cancelled() {
     let daemon = daemon();
 

@@ -41,6 +41,7 @@ mod held;
 mod http;
 mod http2;
 mod isolation;
+mod journal;
 mod kinds;
 mod layering;
 mod lengths;

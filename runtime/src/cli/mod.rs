@@ -160,7 +160,8 @@ fn usage(told: &clap::Error) -> ExitCode {
 /// Prints an error for a person on stderr, which may have words of a guest in it.
 fn complain(line: &str) {
     use std::io::Write as _;
-    let _gone = writeln!(std::io::stderr(), "portcullis: {}", plain(line));
+    let priority = log::priority(tracing::Level::ERROR);
+    let _gone = writeln!(std::io::stderr(), "{priority}portcullis: {}", plain(line));
 }
 
 /// Starts logging as `-D` says.

@@ -28,7 +28,7 @@ struct Family {
 
 /// The families that have a sample for each version, also of those that were replaced lately. Counters
 /// start anew with every version.
-const VERSIONS: [Family; 11] = [
+const VERSIONS: [Family; 7] = [
     Family {
         name: "portcullis_requests_total",
         kind: "counter",
@@ -46,30 +46,6 @@ const VERSIONS: [Family; 11] = [
         kind: "counter",
         help: "Time from the heads of requests to the last bytes of their answers.",
         sample: |counts| counts.record.requests.time().as_secs_f64(),
-    },
-    Family {
-        name: "portcullis_scheduled_runs_total",
-        kind: "counter",
-        help: "Runs that a schedule began and that have ended; they are no requests.",
-        sample: |counts| float(counts.record.runs.ended()),
-    },
-    Family {
-        name: "portcullis_scheduled_run_failures_total",
-        kind: "counter",
-        help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
-        sample: |counts| float(counts.record.runs.failed()),
-    },
-    Family {
-        name: "portcullis_scheduled_run_seconds_total",
-        kind: "counter",
-        help: "Time that scheduled runs took.",
-        sample: |counts| counts.record.runs.time().as_secs_f64(),
-    },
-    Family {
-        name: "portcullis_schedule_missed_total",
-        kind: "counter",
-        help: "Scheduled runs that did not come about.",
-        sample: |counts| float(counts.record.missed()),
     },
     Family {
         name: "portcullis_cpu_seconds_total",
@@ -94,6 +70,34 @@ const VERSIONS: [Family; 11] = [
         kind: "gauge",
         help: "Jobs that wait for a slot.",
         sample: |counts| float(counts.taken().waiting),
+    },
+];
+
+/// The families of versions that have a schedule.
+const SCHEDULES: [Family; 4] = [
+    Family {
+        name: "portcullis_scheduled_runs_total",
+        kind: "counter",
+        help: "Runs that a schedule began and that have ended; they are no requests.",
+        sample: |counts| float(counts.record.runs.ended()),
+    },
+    Family {
+        name: "portcullis_scheduled_run_failures_total",
+        kind: "counter",
+        help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
+        sample: |counts| float(counts.record.runs.failed()),
+    },
+    Family {
+        name: "portcullis_scheduled_run_seconds_total",
+        kind: "counter",
+        help: "Time that scheduled runs took.",
+        sample: |counts| counts.record.runs.time().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_schedule_missed_total",
+        kind: "counter",
+        help: "Scheduled runs that did not come about.",
+        sample: |counts| float(counts.record.missed()),
     },
 ];
 
@@ -166,7 +170,12 @@ fn rows<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Rows<'a> {
 
 /// Writes what is counted of each version; `serving` are those that are not replaced.
 fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
-    let families = VERSIONS.iter().map(|family| (family, all)).chain([(&LIMIT, serving)]);
+    let mut scheduled = all.clone();
+    scheduled.values_mut().for_each(|counts| counts.retain(|counts| counts.is_scheduled));
+    scheduled.retain(|_, counts| !counts.is_empty());
+    let families = VERSIONS.iter().map(|family| (family, all));
+    let families = families.chain(SCHEDULES.iter().map(|family| (family, &scheduled)));
+    let families = families.chain([(&LIMIT, serving)]).filter(|(_, rows)| !rows.is_empty());
     for (Family { name, kind, help, sample }, rows) in families {
         head(text, name, kind, help);
         for ((handler, version), counts) in rows {

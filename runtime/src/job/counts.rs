@@ -16,6 +16,8 @@ pub struct Counts {
     pub record: Arc<Record>,
     /// How its calls to other servers have ended; none: it makes none.
     pub tally: Option<Arc<Tally>>,
+    /// Whether it runs by itself.
+    pub is_scheduled: bool,
     /// What its jobs may use.
     pub limits: Limits,
     slots: Slots,
@@ -29,6 +31,7 @@ impl Counts {
             version: entry.version.clone(),
             record: entry.record.clone(),
             tally: entry.handler.outbound().map(Outbound::tally).cloned(),
+            is_scheduled: entry.schedule.is_some(),
             limits: entry.limits.clone(),
             slots: entry.slots.clone(),
         }

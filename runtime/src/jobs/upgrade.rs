@@ -24,7 +24,7 @@ use super::tell::tell;
 use crate::confine::Held;
 use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
-use crate::observe::systemd;
+use crate::observe::{log, systemd};
 
 /// How much longer the new process may take to be ready than its compiler for one module by the clock, if the job
 /// names no time.
@@ -190,11 +190,12 @@ async fn forward(stderr: ChildStderr) -> String {
     let mut lines = BufReader::new(stderr.take(MOST)).split(b'\n');
     let mut last = String::new();
     while let Ok(Some(line)) = lines.next_segment().await {
-        let line = String::from_utf8_lossy(&line).into_owned();
+        let line = String::from_utf8_lossy(&line);
+        let line = log::without_priority(&line);
         info!("upgrade: {line}");
         if !line.trim().is_empty() {
             // Whoever shows it says whose words these are.
-            last = line.strip_prefix("portcullis: ").unwrap_or(&line).chars().take(LINE).collect();
+            last = line.strip_prefix("portcullis: ").unwrap_or(line).chars().take(LINE).collect();
         }
     }
     last

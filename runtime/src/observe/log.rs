@@ -2,10 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use rustix::fs::{FileType, fstat};
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
@@ -58,7 +61,8 @@ impl<W: Write> Write for Lines<W> {
             Ok(()) => {
                 if let Some(lost) = LOG.succeed() {
                     let told = format!(
-                        "{} WARN {lost} lines before this one are lost: the log could not be written\n",
+                        "{}{} WARN {lost} lines before this one are lost: the log could not be written\n",
+                        priority(tracing::Level::WARN),
                         now()
                     );
                     let _lost_as_well = self.0.write_all(told.as_bytes());
@@ -73,16 +77,84 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
+/// What stands in front of each line that journald reads: its priority, sd-daemon(3).
+const PRIORITIES: [(tracing::Level, &str); 5] = [
+    (tracing::Level::ERROR, "<3>"),
+    (tracing::Level::WARN, "<4>"),
+    (tracing::Level::INFO, "<6>"),
+    (tracing::Level::DEBUG, "<7>"),
+    (tracing::Level::TRACE, "<7>"),
+];
+
+/// Returns what stands in front of a line of this level: nothing, where journald does not read it.
+pub fn priority(level: tracing::Level) -> &'static str {
+    let known = PRIORITIES.iter().find(|(known, _)| *known == level).filter(|_| is_for_journal());
+    known.map_or("", |(_, priority)| priority)
+}
+
+/// Returns a line without the priority in front of it.
+pub fn without_priority(line: &str) -> &str {
+    PRIORITIES.iter().find_map(|(_, priority)| line.strip_prefix(priority)).unwrap_or(line)
+}
+
+/// Whether journald reads what we write to stderr.
+///
+/// systemd.exec(5) has the device and inode of its socket in `$JOURNAL_STREAM`. They are not compared: the next process of
+/// an upgrade begins with a pipe to the one before it, and writes to the journal itself once it serves.
+fn is_for_journal() -> bool {
+    static IS: LazyLock<bool> = LazyLock::new(|| {
+        let kind = fstat(io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        std::env::var_os("JOURNAL_STREAM").is_some() && matches!(kind, Ok(FileType::Socket | FileType::Fifo))
+    });
+    *IS
+}
+
+/// Makes writers that put the priority of an event in front of each of its lines.
+struct Prioritized;
+
+/// Takes the whole text of an event at a time, as it comes from the formatter.
+struct Event(&'static str);
+
+impl<'w> MakeWriter<'w> for Prioritized {
+    type Writer = Event;
+
+    fn make_writer(&'w self) -> Event {
+        Event("")
+    }
+
+    fn make_writer_for(&'w self, event: &tracing::Metadata<'_>) -> Event {
+        Event(priority(*event.level()))
+    }
+}
+
+impl Write for Event {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return (&QUEUE).write(text);
+        }
+        let lines = text.split_inclusive(|byte| *byte == b'\n');
+        let prioritized: Vec<u8> =
+            lines.flat_map(|line| [self.0.as_bytes(), line]).flatten().copied().collect();
+        (&QUEUE).write_all(&prioritized)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as
-/// `portcullis::net=debug,info`; journald, which stamps lines itself, gets no time.
+/// `portcullis::net=debug,info`; journald, which stamps lines itself, gets no time and the priority of each line.
 ///
 /// # Errors
 /// Logging was started before, or the filter cannot be read.
 pub fn start(level: Level) -> anyhow::Result<Log> {
-    // wasmtime warns of what guests do: they could fill the log past what they are allowed.
+    // wasmtime warns of what guests do: they could fill the log past what they are allowed. notify warns of each directory
+    // that goes while it is watched, as at every switch of a mounted secret.
     let default = match level {
-        Level::Normal => "portcullis=info,warn,h2=error,wasmtime_wasi_http=error",
-        Level::Debug => "portcullis=debug,warn,h2=error,wasmtime_wasi_http=error",
+        Level::Normal => "portcullis=info,warn,h2=error,notify=error,wasmtime_wasi_http=error",
+        Level::Debug => "portcullis=debug,warn,h2=error,notify=error,wasmtime_wasi_http=error",
     };
     let written = std::env::var_os(filter::VARIABLE).map(|value| value.to_string_lossy().into_owned());
     let filter = filter::read(written.as_deref(), default).map_err(|refusal| {
@@ -90,16 +162,11 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| &QUEUE)
+        .with_writer(Prioritized)
         .with_target(false)
         .fmt_fields(debug_fn(write).delimited(" "))
         .with_ansi(std::io::stderr().is_terminal());
-    // Set by systemd for services whose stderr goes to the journal, systemd.exec(5).
-    let started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        lines.without_time().try_init()
-    } else {
-        lines.try_init()
-    };
+    let started = if is_for_journal() { lines.without_time().try_init() } else { lines.try_init() };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
     let write = || QUEUE.drain(Lines(std::io::stderr()));
     std::thread::Builder::new().name("log".to_owned()).spawn(write)?;

@@ -1,0 +1,39 @@
+//! The log where journald reads it: each line says its priority.
+
+use crate::harness::{Program, Setup};
+
+#[test]
+fn every_line_under_journald_has_its_priority_and_no_time() {
+    let module = Program::new().complain("said\n").trap().wasm();
+    let mut daemon = Setup::one("", &module).env("JOURNAL_STREAM", "9:4711").start();
+    assert_eq!(daemon.get("/").status(), 502);
+
+    let ended = daemon.terminate();
+
+    let line =
+        |words: &str| ended.stderr.lines().find(|line| line.contains(words)).unwrap_or_default().to_owned();
+    assert!(line("listening on").starts_with("<6> INFO "), "{}", ended.stderr);
+    assert!(line("one: said").starts_with("<6> INFO "), "{}", ended.stderr);
+    assert!(line("(trapped)").starts_with("<4> WARN "), "{}", ended.stderr);
+    assert!(
+        ended.stderr.lines().all(|line| line.starts_with('<')),
+        "also those of a stack: {}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn what_keeps_the_daemon_from_starting_is_an_error_to_journald() {
+    let refused = Setup::new("nonsense = 1\n").env("JOURNAL_STREAM", "9:4711").fail();
+
+    assert!(refused.stderr.starts_with("<3>portcullis: "), "{}", refused.stderr);
+}
+
+#[test]
+fn elsewhere_lines_have_their_time_and_no_priority() {
+    let mut daemon = Setup::one("", &Program::text().wasm()).start();
+
+    let ended = daemon.terminate();
+
+    assert!(ended.stderr.lines().all(|line| line.starts_with("20")), "{}", ended.stderr);
+}
