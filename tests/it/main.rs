@@ -80,6 +80,7 @@ mod swapped;
 mod tls;
 mod tmp;
 mod unread;
+mod up;
 mod upgrade;
 mod upgrades;
 mod verbs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Daemon, Program, Setup, never, until};
+use crate::harness::{Daemon, Program, Setup, found, never, until};
 
 fn saying(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
@@ -76,4 +76,32 @@ fn watch_is_taken_up_given_up_and_taken_up_again_by_reloads() {
     becomes(&daemon, "third");
     replace(&daemon, "fourth");
     becomes(&daemon, "fourth");
+}
+
+#[test]
+fn a_bind_mounted_file_that_is_written_in_place_is_seen() {
+    if !found(&["unshare"], "util-linux") {
+        return;
+    }
+    let setup = Setup::one("", &saying("first")).prepend("watch = true\n");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let source = elsewhere.path().join("module");
+    fs::write(&source, saying("first")).unwrap();
+    let script = format!(
+        "mount --bind {} {} && exec \"$0\" \"$@\"",
+        source.display(),
+        setup.path("one.wasm").display()
+    );
+    let tried = std::process::Command::new("unshare").args(["-rm", "true"]).output().unwrap();
+    if !tried.status.success() {
+        assert!(std::env::var_os("CI").is_none(), "unshare -rm: {}", String::from_utf8_lossy(&tried.stderr));
+        return;
+    }
+    let daemon = setup.under(&["unshare", "-rm", "sh", "-c", &script]).start();
+    assert_eq!(daemon.get("/").text(), "first");
+
+    for text in ["second", "third"] {
+        fs::write(&source, saying(text)).unwrap();
+        becomes(&daemon, text);
+    }
 }

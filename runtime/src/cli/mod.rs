@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod show;
 mod socket;
+mod sources;
 mod starting;
 mod swap;
 mod table;

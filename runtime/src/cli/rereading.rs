@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use notify::RecursiveMode;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use tracing::warn;
 
 use super::watching::{Watching, ways};
@@ -102,8 +103,25 @@ fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<Path
 fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
     let dirs = files.iter().filter_map(|file| file.parent()).filter(|dir| dir.is_dir());
     let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
-    let dirs = dirs.into_iter().map(|dir| (dir, RecursiveMode::NonRecursive));
-    Watching::over(dirs, move |path| files.contains(path))
+    // What is written to a file that is mounted by itself, as one of a container's is, is told to the directory that it lies in
+    // elsewhere, and to who watches the file.
+    let mounted = files.iter().filter(|file| is_mounted(file)).cloned();
+    let watched = dirs.into_iter().chain(mounted).map(|path| (path, RecursiveMode::NonRecursive));
+    let watched: Vec<_> = watched.collect();
+    Watching::over(watched, move |path| files.contains(path))
+}
+
+/// Reports whether a file lies on another mount than the directory it is in. A kernel that does not say (before Linux 5.8) has
+/// all of them watched.
+fn is_mounted(file: &Path) -> bool {
+    let mount = |path: &Path| {
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        (found.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(found.stx_mnt_id)
+    };
+    match (mount(file), file.parent().and_then(mount)) {
+        (Some(file), Some(dir)) => file != dir,
+        (None, _) | (_, None) => file.is_file(),
+    }
 }
 
 /// What tells a file from the one that was there before.

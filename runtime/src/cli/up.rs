@@ -5,18 +5,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
-use notify::RecursiveMode;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use super::build::{self, Depth};
+use super::sources::Sources;
 use super::starting::Starting;
-use super::watching::Watching;
-use super::{curl, progress, say, serve, socket, start_log};
+use super::{curl, progress, rereading, say, serve, socket, start_log};
 use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
-use crate::jobs::{Launch, Overlay};
+use crate::jobs::{Launch, Overlay, Source};
 
 /// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
 ///
@@ -40,10 +38,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let file = dir.join("portcullis.toml");
     ensure!(file.is_file(), "{} is not there: `portcullis new NAME` makes one", file.display());
     let _log = start_log(flags.debug)?;
-    // Before the first build: what changes while it runs is not missed.
-    let root = dir.canonicalize()?;
-    let watching = watch(&root);
-    build_all(&dir)?;
+    let sources = first_build(Sources::new(dir.canonicalize()?))?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
     let beside = socket.clone();
     let beside_it = dir.clone();
@@ -54,6 +49,8 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         config.access_log = true;
         config.debug = true;
         config.profiler = true;
+        // `rebuild` sees to all but the files of secrets.
+        config.watch = false;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
         }
@@ -61,15 +58,16 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     });
     let over = overlay.clone();
     let read = file.clone();
-    let source = move || {
+    let source: Source = Arc::new(move || {
         let mut config = config::load(&read)?;
         over(&mut config)?;
         config.check_whole(&read)?;
         Ok(config)
-    };
+    });
+    let (read_again, source_again) = (file.clone(), source.clone());
     let launch = Launch::of_this_process()?;
     let options = Options {
-        source: Arc::new(source),
+        source,
         file,
         overlay,
         progress: progress::bar(),
@@ -93,9 +91,12 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
             say(&line);
         }
-        let rebuilding = tokio::spawn(rebuild(root, watching, daemon.engine.clone()));
+        let (engine, standing) = (daemon.engine.clone(), daemon.standing());
+        let rereading = tokio::spawn(rereading::keep(read_again, source_again, engine.clone(), standing));
+        let rebuilding = tokio::spawn(rebuild(sources, engine));
         let outcome = daemon.run().await;
         rebuilding.abort();
+        rereading.abort();
         outcome
     })
 }
@@ -110,42 +111,33 @@ async fn process_at(socket: &Path) -> Option<u64> {
     serde_json::from_slice::<serde_json::Value>(&told).ok()?["pid"].as_u64()
 }
 
-fn build_all(dir: &Path) -> Result<()> {
-    for built in build::build(dir, &build::Options::default(), &say)? {
-        if !built.fresh {
-            say(&format!("built {}", built.module.display()));
-        }
+/// Builds for the first time: as often as it takes, since the mistake is about to be mended.
+fn first_build(mut sources: Sources) -> Result<Sources> {
+    while let Err(failure) = sources.build() {
+        error!("not built, and not served until it is: {failure:#}");
+        serve::runtime()?.block_on(sources.changed());
+        info!("a source has changed: building");
     }
-    Ok(())
-}
-
-/// Watches the sources of a directory.
-fn watch(root: &Path) -> Result<Watching> {
-    let dirs = build::watched(root)?.into_iter().map(|watched| {
-        let mode = match watched.depth {
-            Depth::Recursive => RecursiveMode::Recursive,
-            Depth::Flat => RecursiveMode::NonRecursive,
-        };
-        (watched.path, mode)
-    });
-    let sources = root.to_owned();
-    Watching::over(dirs, move |path| build::is_source(&sources, path))
+    Ok(sources)
 }
 
 /// Builds and reloads whenever a source has changed, until it is dropped.
-async fn rebuild(root: PathBuf, watching: Result<Watching>, engine: Arc<Engine>) {
-    let mut watching = match watching {
-        Ok(watching) => watching,
-        Err(failure) => return warn!("changes are not watched: {failure:#}"),
-    };
+async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
     loop {
-        watching.changed().await;
+        sources.changed().await;
         info!("a source has changed: building");
-        let dir = root.clone();
-        match tokio::task::spawn_blocking(move || build_all(&dir)).await {
-            Ok(Ok(())) => daemon::reload(&engine).await,
-            Ok(Err(failure)) => error!("not built, the old generation goes on: {failure:#}"),
-            Err(failure) => error!("not built, the old generation goes on: {failure}"),
+        let building = tokio::task::spawn_blocking(move || {
+            let built = sources.build();
+            (sources, built)
+        });
+        let built;
+        (sources, built) = match building.await {
+            Ok(done) => done,
+            Err(failure) => return error!("changes are not followed any more: {failure}"),
+        };
+        match built {
+            Ok(()) => daemon::reload(&engine).await,
+            Err(failure) => error!("not built, the old generation goes on: {failure:#}"),
         }
     }
 }

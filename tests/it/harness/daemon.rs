@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Client, Log, PATIENCE, Program, until, within};
+use super::{Client, Log, PATIENCE, Program, within};
 
 /// The file that lets go a daemon that is held.
 const OPEN: &str = "open";
@@ -156,6 +156,12 @@ impl Setup {
         self
     }
 
+    /// Serves another directory as whoever develops there would.
+    pub(crate) fn up_in(mut self, dir: &std::path::Path) -> Setup {
+        self.verb = vec!["up".into(), dir.into()];
+        self
+    }
+
     /// Starts the daemon through another program, which must become the daemon.
     pub(crate) fn under(mut self, program: &[&str]) -> Setup {
         self.program.splice(0..0, program.iter().map(OsString::from));
@@ -237,9 +243,14 @@ impl Setup {
 impl Daemon {
     /// Waits until the daemon says that it is ready.
     pub(crate) fn ready(&mut self) {
+        self.ready_within(PATIENCE);
+    }
+
+    /// Waits until a daemon that has much to do first says that it is ready.
+    pub(crate) fn ready_within(&mut self, patience: Duration) {
         let mut message = [0; 4096];
         loop {
-            let length = until("READY=1", || match self.notify.recv(&mut message) {
+            let length = within(patience, "READY=1", || match self.notify.recv(&mut message) {
                 Ok(length) => Some(length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let ended = self.child.try_wait().unwrap();

@@ -5,6 +5,7 @@ use crate::config;
 use crate::confine::Untrusted;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -121,6 +122,37 @@ fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<
         seen.push(dir);
     }
     Ok(None)
+}
+
+/// Lists the directories of the crates that those of `dir` depend on by path, also by another's. What cargo cannot describe
+/// has none. Takes a tenth of a second for each workspace.
+pub(crate) fn path_dependencies(dir: &Path) -> Vec<PathBuf> {
+    let below = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let own: Vec<PathBuf> = std::iter::once(dir.to_owned())
+        .chain(below.filter(|path| path.file_name().is_none_or(|name| name != "target" && name != OUTPUT)))
+        .filter(|path| path.join("Cargo.toml").is_file())
+        .collect();
+    let mut described = HashMap::<PathBuf, Vec<PathBuf>>::new();
+    let (mut left, mut found) = (own.clone(), Vec::new());
+    while let Some(dir) = left.pop() {
+        if !described.contains_key(&dir) {
+            let told = describe(&dir.join("Cargo.toml")).unwrap_or_default();
+            for package in told["packages"].as_array().into_iter().flatten() {
+                let Some(manifest) = package["manifest_path"].as_str().map(Path::new) else { continue };
+                let dependencies = package["dependencies"].as_array().into_iter().flatten();
+                let local = dependencies.filter_map(|one| one["path"].as_str().map(PathBuf::from)).collect();
+                described.insert(manifest.parent().unwrap_or(manifest).to_owned(), local);
+            }
+        }
+        // Taken out: a crate is gone through once.
+        for needed in described.insert(dir.clone(), Vec::new()).unwrap_or_default() {
+            if !own.contains(&needed) && !found.contains(&needed) {
+                found.push(needed.clone());
+                left.push(needed);
+            }
+        }
+    }
+    found
 }
 
 /// Whether to ask cargo about a crate at all. A library beside the handlers is none of ours: it may even be one that

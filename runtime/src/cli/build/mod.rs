@@ -5,8 +5,8 @@ mod toolchain;
 pub(super) mod verb;
 mod watch;
 
-pub(crate) use crates::is_member;
-pub(crate) use watch::{Depth, is_source, watched};
+pub(crate) use crates::{is_member, path_dependencies};
+pub(crate) use watch::{Content, Depth, Relevant, Watched, contents, is_lock, watched};
 
 use crate::config;
 use crate::confine::Untrusted;
@@ -32,6 +32,8 @@ pub(crate) struct Built {
     pub module: PathBuf,
     /// Whether it was there already, byte for byte; if not, it was put there just now.
     pub fresh: bool,
+    /// What it was built of, as the compiler tells it; may be empty.
+    pub inputs: Vec<PathBuf>,
 }
 
 /// How to build.
@@ -45,6 +47,7 @@ pub(crate) struct Options {
 struct Made {
     name: String,
     bytes: Vec<u8>,
+    inputs: Vec<PathBuf>,
 }
 
 /// Builds what is out of date in `dir`: `dir` itself if it is a crate, every subdirectory that is one, and every
@@ -107,7 +110,7 @@ fn assemble(path: &Path) -> Result<Made> {
     let name =
         path.file_stem().and_then(OsStr::to_str).with_context(|| format!("{path:?}: not a UTF-8 name"))?;
     let bytes = wat::parse_file(path).with_context(|| format!("{}: does not assemble", path.display()))?;
-    Ok(Made { name: name.to_owned(), bytes })
+    Ok(Made { name: name.to_owned(), bytes, inputs: vec![path.to_owned()] })
 }
 
 /// One cargo call builds all crates of one workspace for one target: cargo orders and shares the work.
@@ -191,7 +194,27 @@ fn made(program: String, target: &str, group: &[Crate], path: &Path) -> Result<M
     let first = maker.and_then(|one| one.targets.first()).is_none_or(|first| first == target);
     // The first target of a crate has the plain name; another says which it is, in the word that tells them apart.
     let name = if first { program } else { format!("{program}-{}", target.trim_start_matches("wasm32-")) };
-    Ok(Made { name, bytes })
+    Ok(Made { name, bytes, inputs: inputs(path) })
+}
+
+/// Reads what cargo has written beside a program: the files that it was built of, in the syntax of make(1). Those that cargo
+/// has made itself are left out.
+fn inputs(program: &Path) -> Vec<PathBuf> {
+    // TARGET_DIR/TRIPLE/release/PROGRAM.wasm
+    let target_dir = program.ancestors().nth(3);
+    let text = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
+    let list = text.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, list)| list);
+    // A space in a name is escaped.
+    let list = list.replace("\\ ", "\0");
+    let paths = list.split(' ').map(|path| PathBuf::from(path.replace('\0', " ")));
+    // As a person would write them, and where a link leads.
+    let plain = |path: PathBuf| {
+        let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
+        let beside = dir.zip(path.file_name()).map(|(dir, name)| dir.join(name));
+        beside.into_iter().chain(path.canonicalize().ok())
+    };
+    let ours = |path: &PathBuf| target_dir.is_some_and(|dir| path.starts_with(dir));
+    paths.filter(|path| path.is_absolute()).flat_map(plain).filter(|path| !ours(path)).collect()
 }
 
 /// Puts a module into place, unless it is there.
@@ -207,7 +230,7 @@ fn put(output: &Path, made: Made) -> Result<Built> {
         }
         written.with_context(|| format!("{}: cannot be written", module.display()))?;
     }
-    Ok(Built { name: made.name, module, fresh })
+    Ok(Built { name: made.name, module, fresh, inputs: made.inputs })
 }
 
 #[cfg(test)]

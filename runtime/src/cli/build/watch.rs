@@ -1,8 +1,9 @@
 //! Where the sources of a directory's handlers are, for who rebuilds on change.
 
 use super::OUTPUT;
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Component, Path, PathBuf};
 
 /// A path to watch.
@@ -23,29 +24,110 @@ pub(crate) enum Depth {
     Recursive,
 }
 
-/// Lists what to watch for changes of `dir`'s handlers and configuration. Directories, never files: an editor that
-/// saves by renaming would leave a watch on a file that is no more. Runs no cargo.
-///
-/// # Errors
-/// When `dir` cannot be listed.
-pub(crate) fn watched(dir: &Path) -> io::Result<Vec<Watched>> {
-    let mut list = vec![Watched { path: dir.to_owned(), depth: Depth::Flat }];
+/// Tells sources from what else changes in the directories that are watched.
+#[derive(Debug, Clone)]
+pub(crate) struct Relevant {
+    /// The directory that is built, and those of the crates it depends on by path.
+    dirs: Vec<PathBuf>,
+    /// What else the last build has read: files, and directories with all that is in them.
+    inputs: HashSet<PathBuf>,
+}
+
+/// What is in a file, told from what was in it before; `None`: it cannot be read.
+pub(crate) type Content = Option<u64>;
+
+/// The most files that are looked at: no project has them, and a directory that is named by mistake may.
+const MOST: usize = 50_000;
+
+/// The largest file whose bytes are compared; of a larger one, its length and the time of its last write.
+const LARGEST: u64 = 16 << 20;
+
+/// Lists what to watch for changes of `dir`'s handlers and configuration: with the crates `needed` that they depend on by path,
+/// and what the last build has read besides. Directories, never files: an editor that saves by renaming would leave a watch on a file that
+/// is no more.
+pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Vec<Watched> {
+    let flat = |path: &Path| Watched { path: path.to_owned(), depth: Depth::Flat };
+    let mut list = vec![flat(dir)];
     list.extend(crate_paths(dir));
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.join("Cargo.toml").is_file() && is_source(dir, &path) {
-            list.push(Watched { path: path.clone(), depth: Depth::Flat });
-            list.extend(crate_paths(&path));
+    let crates = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let crates = crates.filter(|path| path.join("Cargo.toml").is_file() && is_source(dir, path));
+    for path in crates.chain(needed.iter().filter(|path| path.is_dir()).cloned()) {
+        list.push(flat(&path));
+        list.extend(crate_paths(&path));
+    }
+    for input in inputs {
+        match input.is_dir() {
+            true => list.push(Watched { path: input.clone(), depth: Depth::Recursive }),
+            false => list.extend(input.parent().filter(|parent| parent.is_dir()).map(flat)),
         }
     }
+    // What is watched with all below it needs no second watch.
     list.sort();
     list.dedup();
-    Ok(list)
+    let recursive: Vec<PathBuf> =
+        list.iter().filter(|one| one.depth == Depth::Recursive).map(|one| one.path.clone()).collect();
+    list.retain(|one| {
+        !recursive
+            .iter()
+            .any(|above| one.path.starts_with(above) && (one.path != *above || one.depth == Depth::Flat))
+    });
+    list
+}
+
+impl Relevant {
+    pub(crate) fn of(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Relevant {
+        let dirs = std::iter::once(dir.to_owned()).chain(needed.iter().cloned()).collect();
+        Relevant { dirs, inputs: inputs.clone() }
+    }
+
+    /// Reports whether a change at `path` may ask for a build or a reload.
+    pub(crate) fn is_source(&self, path: &Path) -> bool {
+        self.dirs.iter().any(|dir| is_source(dir, path))
+            || path.ancestors().any(|above| self.inputs.contains(above))
+    }
+}
+
+/// Reports whether cargo writes this file itself, and a person seldom.
+pub(crate) fn is_lock(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "Cargo.lock")
+}
+
+/// Looks at every source in these places.
+pub(crate) fn contents(places: &[Watched], relevant: &Relevant) -> BTreeMap<PathBuf, Content> {
+    let mut found = BTreeMap::new();
+    for Watched { path, depth } in places {
+        let mut left = vec![path.clone()];
+        while let Some(dir) = left.pop() {
+            for entry in fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok) {
+                let path = entry.path();
+                if found.len() >= MOST || !relevant.is_source(&path) {
+                    continue;
+                }
+                if !path.is_dir() {
+                    found.insert(path.clone(), content(&path));
+                } else if *depth == Depth::Recursive && !path.is_symlink() {
+                    left.push(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn content(path: &Path) -> Content {
+    let mut hasher = DefaultHasher::new();
+    let found = path.metadata().ok().filter(Metadata::is_file)?;
+    if found.len() > LARGEST {
+        (found.len(), found.modified().ok()).hash(&mut hasher);
+    } else {
+        fs::read(path).ok()?.hash(&mut hasher);
+    }
+    Some(hasher.finish())
 }
 
 /// Whether a change at `path` may ask for a rebuild or a reload of `dir`: not what `build` and cargo write
 /// themselves, and not what editors leave beside a file.
-pub(crate) fn is_source(dir: &Path, path: &Path) -> bool {
+fn is_source(dir: &Path, path: &Path) -> bool {
     let Ok(inside) = path.strip_prefix(dir) else { return false };
     let names: Vec<&str> = inside
         .components()
@@ -92,10 +174,10 @@ mod tests {
         for path in ["hello/src", "build", "public/src", "target/x/src"] {
             fs::create_dir_all(dir.join(path)).unwrap();
         }
-        fs::write(dir.join("hello/Cargo.toml"), "").unwrap();
+        fs::write(dir.join("hello/Cargo.toml"), "no manifest").unwrap();
         fs::write(dir.join("target/Cargo.toml"), "").unwrap();
 
-        let list = watched(dir).unwrap();
+        let list = watched(dir, &[], &HashSet::new());
 
         let flat = |path: &Path| Watched { path: path.to_owned(), depth: Depth::Flat };
         let source = Watched { path: dir.join("hello/src"), depth: Depth::Recursive };
