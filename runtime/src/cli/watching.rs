@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
 /// How long files must be quiet before they are read: whoever writes one does so in several steps.
@@ -44,7 +44,12 @@ impl Watching {
         };
         let mut watcher = notify::recommended_watcher(told)?;
         for (dir, mode) in dirs {
-            watcher.watch(&dir, mode).with_context(|| dir.display().to_string())?;
+            match watcher.watch(&dir, mode) {
+                // It was there a moment ago, as the directory behind a link is until the link is switched. Who watches looks at
+                // what there is once more, and finds another.
+                Err(error) if is_gone(&error) => {}
+                watched => watched.with_context(|| dir.display().to_string())?,
+            }
         }
         Ok(Watching { seen, untold: false, _watcher: watcher })
     }
@@ -69,6 +74,14 @@ impl Watching {
         }
         while let Ok(Some(())) = tokio::time::timeout(QUIET, self.seen.recv()).await {}
         self.untold = false;
+    }
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 
