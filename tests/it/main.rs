@@ -27,6 +27,7 @@ mod endings;
 mod endurance;
 mod errors;
 mod escapes;
+mod exceptions;
 mod fairness;
 mod faults;
 mod floods;

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use rustix::process::{Resource, getrlimit};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
+    Collector, Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result,
     WasmBacktraceDetails,
 };
 
@@ -96,6 +96,10 @@ pub(super) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
         .wasm_component_model_async(flavour == Flavour::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
+        // Exceptions are objects of a heap of their own. Nothing else may be: what is not let in cannot be attacked.
+        .wasm_exceptions(true)
+        .wasm_gc(false)
+        .collector(Collector::Copying)
         .wasm_backtrace_details(details)
         .wasm_backtrace_max_frames(NonZeroUsize::new(20));
     match addressing {
@@ -172,8 +176,10 @@ pub enum Resetting {
 /// - Warm slots, and that a module gets its own again, save work alone: each was reset when it became one.
 /// - Stacks need no reset: wasm has no address for them, and compiled code reads of its frames what it wrote there.
 ///   What a deep recursion has touched would stay resident, though: see [`Pool::stacks`].
-/// - Instances are allocated and initialised for each job. There is no heap of the GC proposal
-///   and there are no protection keys: both features are left out of wasmtime.
+/// - The heap that exceptions lie in is a memory of the pool, which a job gets with its first one: counted by its meter
+///   as any memory, and reset with it. What the collector knows of types is cleared as it is detached.
+/// - Instances are allocated and initialised for each job. There are no protection keys: the feature is left out of
+///   wasmtime.
 pub(super) fn pool(room: Room) -> Pool {
     pool_with(room, room.jobs)
 }
@@ -193,11 +199,13 @@ fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
     const RESIDENT: usize = 2 << 20;
     let mut pool = Pool { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
     let stacks = pool.stacks(stacks, warm);
-    // A slot's memory and its table each keep as much. Whole pages, as wasmtime counts them.
-    let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 2)).min(RESIDENT) & !0xfff;
+    // A slot's memory, its table and the heap of its exceptions each keep as much. Whole pages, as wasmtime counts them.
+    let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 3)).min(RESIDENT) & !0xfff;
     // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
     pool.config
-        .total_memories((jobs * 2).max(COMPONENT.memories))
+        // Two of its own, and one for its exceptions.
+        .total_memories((jobs * 3).max(COMPONENT.memories + 1))
+        .total_gc_heaps(jobs)
         .total_tables((jobs * 4).max(COMPONENT.tables))
         .total_core_instances((jobs * 8).max(COMPONENT.instances))
         .total_component_instances(jobs)
@@ -337,7 +345,7 @@ mod tests {
         };
 
         assert_eq!(kept(usize::MAX), (2 << 20, 2 << 20));
-        assert_eq!(kept(32 << 20), (32 << 10, 32 << 10));
+        assert_eq!(kept(32 << 20), (20 << 10, 20 << 10));
         assert_eq!(kept(0), (0, 0));
     }
 

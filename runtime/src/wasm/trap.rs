@@ -1,7 +1,7 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
 use rustix::io::Errno;
-use wasmtime::{FrameInfo, OutOfMemory, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, OutOfMemory, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::handles;
@@ -58,6 +58,9 @@ pub(super) fn conclude(
     }
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     // What it said of it stands on its stderr, where the engine looks.
+    if error.is::<ThrownException>() {
+        return Err(Fault::trapped("it has thrown an exception that nothing catches", stack));
+    }
     Err(match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),
         // Words of the guest may be in it.

@@ -124,6 +124,7 @@ fn appetite() -> Vec<Case> {
                 "refused at `limits.memory`, and over all jobs at `limits.total_memory`",
                 &[
                     "isolation::memory_is_given_up_to_its_limit_and_not_one_page_further",
+                    "exceptions::exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it",
                     "isolation::a_guest_that_falls_over_for_want_of_memory_is_told_as_that",
                     "wasm::meter::tests::several_memories_share_one_limit",
                     "budgets::memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others",

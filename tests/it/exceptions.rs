@@ -1,0 +1,118 @@
+//! Exceptions of WebAssembly, as C++, and setjmp of C, make them.
+
+use crate::harness::{Daemon, Setup};
+
+/// A program that throws exceptions with a number and another exception, and does this in its `_start`.
+fn program(memories: &str, start: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1) {memories}
+            (data (i32.const 0) "\10\00\00\00\1f\00\00\00")
+            (data (i32.const 16) "Content-Type: text/plain\n\nwell\0a")
+            (tag $e (param i64 exnref))
+            (func $say (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+            ;; Throws an exception that holds the one before it, and catches it.
+            (func $chain (param $last exnref) (result exnref)
+                (block $caught (result i64 exnref exnref)
+                    (try_table (catch_ref $e $caught) (throw $e (i64.const 7) (local.get $last)))
+                    unreachable)
+                (local.set $last) (drop) (drop) (local.get $last))
+            (func (export "_start") (local $kept exnref) {start}))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// Answers once it has caught one.
+const CATCHES: &str = "(local.set $kept (call $chain (local.get $kept))) (call $say)";
+
+/// Keeps every exception that it throws.
+const KEEPS: &str = "(loop $more (local.set $kept (call $chain (local.get $kept))) (br $more))";
+
+/// Throws exceptions for ever, and keeps none.
+const DROPS: &str = "(loop $more (drop (call $chain (ref.null exn))) (br $more))";
+
+const BOUNDS: &str = "limits = { memory = \"4MiB\", cpu = \"1s\" }";
+
+fn serve(start: &str) -> Daemon {
+    Setup::one(BOUNDS, &program("", start)).prepend("reason_header = true\n").start()
+}
+
+#[test]
+fn an_exception_is_thrown_and_caught() {
+    let daemon = serve(CATCHES);
+
+    for _ in 0..100 {
+        assert_eq!(daemon.get("/").text(), "well\n");
+    }
+}
+
+#[test]
+fn an_exception_that_nothing_catches_is_a_trap_with_words() {
+    let daemon = serve("(throw $e (i64.const 1) (ref.null exn))");
+
+    let response = daemon.get("/");
+
+    assert_eq!((response.status(), response.field("x-portcullis-reason")), (502, Some("trapped")));
+    daemon.log.line("it has thrown an exception that nothing catches");
+}
+
+#[test]
+fn exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it() {
+    // Each place keeps 2 MiB of a heap for the next job: few places, so that all of them have.
+    let setup = Setup::one(BOUNDS, &program("", KEEPS)).prepend("reason_header = true\njobs = 2\n");
+    let daemon = setup.start();
+    let ask = || {
+        let response = daemon.get("/");
+        let reason = response.field("x-portcullis-reason").map(str::to_owned);
+        assert_eq!(
+            (response.status(), reason.as_deref()),
+            (502, Some("memory_limit")),
+            "{}",
+            response.text()
+        );
+    };
+    (0..10).for_each(|_| ask());
+    let before = daemon.status("VmRSS");
+
+    (0..40).for_each(|_| ask());
+
+    let grown = daemon.status("VmRSS").saturating_sub(before);
+    assert!(grown < 16 << 10, "{grown} KiB");
+}
+
+#[test]
+fn exceptions_without_end_that_nothing_keeps_take_processor_time_alone() {
+    let daemon = serve(DROPS);
+
+    let response = daemon.get("/");
+
+    assert_eq!((response.status(), response.field("x-portcullis-reason")), (504, Some("cpu_limit")));
+}
+
+#[test]
+fn as_many_jobs_throw_as_there_are_places_whatever_memories_they_have() {
+    let module = program("(memory 1)", &format!("{CATCHES} (loop $more (br $more))"));
+    let setup = Setup::one("limits = { memory = \"4MiB\", cpu = \"1s\", time = \"60s\" }", &module);
+    let daemon = setup.prepend("jobs = 8\nreason_header = true\n").start();
+    let clients: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = daemon.client();
+            client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+            client
+        })
+        .collect();
+
+    for mut client in clients {
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+    }
+}
+
+#[test]
+fn the_encoding_of_before_2025_is_refused_with_what_to_build_instead() {
+    let module = wat::parse_str("(module (func (export \"_start\") try nop catch_all nop end))").unwrap();
+
+    let ended = Setup::one("", &module).fail();
+
+    assert!(ended.stderr.contains("-mllvm -wasm-use-legacy-eh=false"), "{}", ended.stderr);
+}
