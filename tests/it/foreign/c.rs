@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use super::build;
-use crate::harness::{Setup, found};
+use super::{LONG, build, tried};
+use crate::harness::{Setup, finish, found, portcullis};
 
 /// Where Debian's wasi-libc is.
 const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
@@ -46,10 +46,66 @@ fn a_cgi_program_in_c_is_a_handler_as_it_is() {
     let mut compile = Command::new(compiler);
     compile.args(["--target=wasm32-wasi", "-O1", "-o"]).arg(setup.path("c.wasm")).arg(setup.path("c.c"));
     build(&mut compile);
-    let daemon = setup.start();
 
-    let response = daemon.client().submit("POST", "/c/last?a=b", "", b"shout it");
+    let (_daemon, response) =
+        tried("C, wasi-libc", setup, |daemon| daemon.client().submit("POST", "/c/last?a=b", "", b"shout it"));
 
     assert_eq!((response.status(), response.field("x-made-with")), (200, Some("C")));
     assert_eq!(response.text(), "POST a=b 2 last\nSHOUT IT");
+}
+
+/// Moves as many bytes as its arguments say with each call that C has for it, and says of each whether they arrived.
+const BYTES: &str = include_str!("bytes.c");
+
+/// Sizes around what one call moves of a file, and around what the host once took in one call.
+const SIZES: [usize; 8] =
+    [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 2 << 20, (2 << 20) + 1, 4_000_000, 8 << 20];
+
+#[test]
+fn reads_and_writes_in_c_are_as_large_as_a_program_likes() {
+    let Some(compiler) = compiler() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("bytes.c"), BYTES).unwrap();
+    fs::create_dir(at("data")).unwrap();
+    let mut compile = Command::new(compiler);
+    build(
+        compile.args(["--target=wasm32-wasi", "-O1", "-Wall", "-o"]).arg(at("bytes.wasm")).arg(at("bytes.c")),
+    );
+    let run = |verb: &str, size: usize, stdin: &[u8]| {
+        let mut command = portcullis();
+        command
+            .arg("run")
+            .arg("--mount")
+            .arg(format!("{}::/data", at("data").display()))
+            .arg(at("bytes.wasm"));
+        let ended = finish(command.arg(verb).arg(size.to_string()), stdin, LONG);
+        assert_eq!(
+            ended.code,
+            Some(0),
+            "{verb} {size}: {}{}",
+            String::from_utf8_lossy(&ended.stdout),
+            ended.stderr
+        );
+        ended.stdout
+    };
+    let pattern = |size: usize| (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect::<Vec<_>>();
+
+    for size in SIZES {
+        for verb in ["stdio", "descriptors", "vectors", "places", "random"] {
+            assert_eq!(
+                String::from_utf8(run(verb, size, b"")).unwrap(),
+                format!("{size}\n"),
+                "{verb} {size}"
+            );
+        }
+        for verb in ["fread", "read"] {
+            let said = String::from_utf8(run(verb, size, &pattern(size))).unwrap();
+            assert_eq!(said, format!("{size}\n"), "{verb} {size}");
+        }
+        for verb in ["fwrite", "write"] {
+            assert!(run(verb, size, b"") == pattern(size), "{verb} {size}");
+        }
+    }
+    assert_eq!(run("list", 3000, b""), b"3000\n");
 }

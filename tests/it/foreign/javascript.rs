@@ -1,16 +1,13 @@
 //! JavaScript, as a component that brings its engine with it and answers `fetch` events.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{build, install, serve};
-use crate::harness::{Origin, Setup, figure};
-
-/// The tool, and its version.
-const TOOL: &str = "@bytecodealliance/componentize-js@0.23.0";
+use super::tools::npm;
+use super::{build, tried};
+use crate::harness::{Origin, Setup};
 
 /// What the component exports, in WIT: the tool knows what the two resources are.
-const WIT: &str = "package local:app;
+pub(super) const WIT: &str = "package local:app;
 world app { export wasi:http/incoming-handler@0.2.10; }
 package wasi:http@0.2.10 {
   interface types { resource incoming-request; resource response-outparam; }
@@ -60,35 +57,9 @@ function pieces(count, size) {
 }
 "#;
 
-/// The first version of Node that the tool runs on. Debian 12 has 18.
-const NODE: u32 = 20;
-
-/// Returns the tool, installed once for all runs; none: there is no Node that it runs on, which no
-/// package of Debian 12 brings, so that the test is skipped with a message.
-fn componentize_js() -> Option<PathBuf> {
-    let version = Command::new("node").arg("--version").output().ok();
-    let version = version.and_then(|said| String::from_utf8(said.stdout).ok()).unwrap_or_default();
-    let major =
-        version.trim().strip_prefix('v').and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    if major.is_none_or(|major| major < NODE) {
-        figure(&format!("skipped: needs Node {NODE} or later and its npm, found {:?}", version.trim()));
-        return None;
-    }
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("componentize-js-0.23.0");
-    let program = place.join("node_modules/.bin/componentize-js");
-    if !program.is_file() {
-        let mut npm = Command::new("npm");
-        npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"])
-            .arg(&place)
-            .arg(TOOL);
-        install(&mut npm, "is the npm registry within reach?");
-    }
-    Some(program)
-}
-
 #[test]
 fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
-    let Some(program) = componentize_js() else { return };
+    let Some(place) = npm() else { return };
     let origin = Origin::text("127.0.0.1", "asked");
     let url = format!("http://127.0.0.1:{}/", origin.port());
     let setup = Setup::new(&format!(
@@ -98,12 +69,12 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
     ))
     .file("app.wit", WIT.as_bytes())
     .file("app.js", APP.as_bytes());
-    let mut componentize = Command::new(program);
+    let mut componentize = Command::new(place.join("node_modules/.bin/componentize-js"));
     componentize.arg(setup.path("app.js")).arg("--wit").arg(setup.path("app.wit"));
     build(componentize.args(["-n", "app", "-o"]).arg(setup.path("j.wasm")));
-    let daemon = serve(setup);
-
-    let response = daemon.client().submit("POST", "/shout?a=b", "", b"shout it");
+    let (daemon, response) = tried("JavaScript, componentize-js", setup, |daemon| {
+        daemon.client().submit("POST", "/shout?a=b", "", b"shout it")
+    });
     let asked = daemon.client().submit("POST", "/ask", "", url.as_bytes());
     let thrown = daemon.client().get("/throws");
     let [pieces, large] = ["/pieces", "/large"].map(|target| daemon.client().get(target));

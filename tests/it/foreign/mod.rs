@@ -1,13 +1,21 @@
-//! Handlers in other languages than Rust, unchanged: what the tools of those languages make.
+//! Handlers in other languages than Rust, unchanged: what the tools of those languages make. Each tool is downloaded by
+//! its version and hash, once for all runs, and the figures are for the page "Programs that were tried".
 
+mod assemblyscript;
 mod c;
+mod crates;
+mod go;
+mod hono;
 mod javascript;
 mod python;
+mod tools;
+mod wsgi;
+mod zig;
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Daemon, Setup, finish, within};
+use crate::harness::{Daemon, Response, Setup, figure, finish, within};
 
 /// How long a tool of another language may take on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
@@ -21,12 +29,6 @@ fn build(tool: &mut Command) {
     assert_eq!(ended.code, Some(0), "{tool:?}: {}", ended.stderr);
 }
 
-/// Runs a package manager, which has to find its registry; `advice` is for whoever reads that it does not.
-fn install(manager: &mut Command, advice: &str) {
-    let ended = finish(manager, b"", LONG);
-    assert_eq!(ended.code, Some(0), "{advice} {manager:?}: {}", ended.stderr);
-}
-
 /// Starts a daemon whose module is compiled first: it has the engine of a language in it.
 fn serve(setup: Setup) -> Daemon {
     // An engine takes half a minute of a processor where the compiler is not optimised.
@@ -34,4 +36,19 @@ fn serve(setup: Setup) -> Daemon {
     within(LONG, "the component is compiled", || (daemon.log.count("-job reload() =") > 0).then_some(()));
     daemon.ready();
     daemon
+}
+
+/// Serves a program and asks it several times; tells how long it took to compile, and what a request takes.
+fn tried(name: &str, setup: Setup, ask: impl Fn(&Daemon) -> Response) -> (Daemon, Response) {
+    const TIMES: u32 = 5;
+    let setup = setup.prepend("cache = \"none\"\n");
+    let began = Instant::now();
+    let daemon = serve(setup);
+    let compiled = began.elapsed();
+    let first = ask(&daemon);
+    let began = Instant::now();
+    (0..TIMES).for_each(|_| assert_eq!(ask(&daemon).text(), first.text(), "{name}"));
+    let each = began.elapsed() / TIMES;
+    figure(&format!("{name}: compiled in {compiled:.1?}, {each:.1?} a request; neither is optimised"));
+    (daemon, first)
 }

@@ -1,11 +1,11 @@
 //! Python, as a component that brings its interpreter with it: a program, and one that speaks HTTP itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
-use super::{HTTP, build, install, serve};
-use crate::harness::{Setup, found};
+use super::tools::pip;
+use super::{HTTP, build, serve, tried};
+use crate::harness::Setup;
 
 /// What a component that is a command exports, in WIT.
 const COMMAND: &str = "package local:app;
@@ -59,28 +59,20 @@ def pieces(body):
                 raise
 "#;
 
+/// The tool, for the processors that tests run on.
+const TOOL: &str = "componentize-py==0.25.1 --hash=sha256:8623cd8cab8453cb0cd8bf03f3c7103420d06f2f3d360186a280a70a1ca5e89f\n";
+
 /// Returns componentize-py, installed once for all runs.
-fn componentize_py() -> Option<&'static Path> {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    if !found(&["python3"], "python3 python3-venv") {
-        return None;
-    }
-    let install = || {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("componentize-py-0.25.1");
-        let program = venv.join("bin/componentize-py");
-        if !program.is_file() {
-            install(Command::new("python3").args(["-m", "venv"]).arg(&venv), "apt-get install python3-venv");
-            let mut pip = Command::new(venv.join("bin/pip"));
-            install(pip.args(["install", "--quiet", "componentize-py==0.25.1"]), "is PyPI within reach?");
-        }
-        program
-    };
-    Some(PROGRAM.get_or_init(install))
+fn componentize_py() -> Option<Command> {
+    let packages = pip("componentize-py-0.25.1", TOOL, &[])?;
+    let mut program = Command::new(packages.join("bin/componentize-py"));
+    program.env("PYTHONPATH", packages);
+    Some(program)
 }
 
 /// Makes `p.wasm` of a program and of the world that it is written for.
 fn componentize(setup: &Setup, wit: &Path, world: &str) -> Option<()> {
-    let mut componentize = Command::new(componentize_py()?);
+    let mut componentize = componentize_py()?;
     componentize.arg("-d").arg(wit).args(["-w", world, "componentize", "app", "-p"]);
     build(componentize.arg(setup.path("")).arg("-o").arg(setup.path("p.wasm")));
     Some(())
@@ -94,9 +86,9 @@ fn a_program_in_python_is_a_handler_even_where_there_is_one_place() {
     .file("command.wit", COMMAND.as_bytes())
     .file("app.py", CGI.as_bytes());
     let Some(()) = componentize(&setup, &setup.path("command.wit"), "command") else { return };
-    let daemon = serve(setup);
-
-    let response = daemon.client().submit("POST", "/p/last?a=b", "", b"shout it");
+    let (daemon, response) = tried("Python, componentize-py", setup, |daemon| {
+        daemon.client().submit("POST", "/p/last?a=b", "", b"shout it")
+    });
     let long = daemon.client().get("/p/last?long");
 
     assert_eq!((response.status(), response.text()), (200, "POST a=b last\nSHOUT IT\n"));

