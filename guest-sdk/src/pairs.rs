@@ -4,6 +4,7 @@
 //! all values of its name, any other the first. An `Option` is `None` where the name is missing or its value empty, as a
 //! browser sends what was left blank.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
@@ -13,15 +14,23 @@ use serde::de::{
 };
 use serde::{de, forward_to_deserialize_any};
 
+/// Pairs of one query or form: a person fills in few, and a client could send a hundred thousand in 1 MiB.
+const MOST: usize = 1000;
+
 /// Reads pairs as a type.
 ///
 /// # Errors
-/// Names the field that is missing or cannot be read, and what was wanted.
+/// Names the field that is missing or cannot be read, and what was wanted; there are more than [`MOST`].
 pub(crate) fn read<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>) -> Result<T, String> {
     // In the order in which names come first.
     let mut grouped: Vec<(String, Values)> = Vec::new();
-    for (name, value) in pairs {
-        match grouped.iter_mut().find(|(known, _)| *known == name) {
+    let mut places = HashMap::new();
+    for (number, (name, value)) in pairs.enumerate() {
+        if number == MOST {
+            return Err(format!("there are more than {MOST} fields"));
+        }
+        let place = *places.entry(name.clone()).or_insert(grouped.len());
+        match grouped.get_mut(place) {
             Some((_, values)) => values.all.push(value),
             None => grouped.push((name.clone(), Values { name, all: vec![value] })),
         }
@@ -258,6 +267,19 @@ mod tests {
         let least: Wanted = of("page=+1&ratio=&name=&id=").unwrap();
         assert_eq!((least.page, least.ratio, least.name, least.id), (1, None, None, None));
         assert_eq!(of::<HashMap<String, u8>>("a=1&b=2").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_form_of_very_many_names_is_refused_at_once() {
+        let form = |names: usize| (0..names).map(|name| format!("{name}=&")).collect::<String>();
+
+        assert_eq!(of::<HashMap<String, String>>(&form(MOST)).unwrap().len(), MOST);
+        for many in [MOST + 1, 200_000] {
+            let refused = of::<HashMap<String, String>>(&form(many)).unwrap_err();
+            assert_eq!(refused, "there are more than 1000 fields");
+        }
+        // The same name as often counts as well.
+        assert!(of::<Wanted>(&"page=1&".repeat(MOST + 1)).is_err());
     }
 
     #[test]

@@ -177,11 +177,15 @@ impl<'r> Multipart<'r> {
             }
             let rest = &self.buffer[self.at..];
             match find(rest, &self.delimiter) {
-                Some(0) => {
-                    self.at += self.delimiter.len();
-                    self.behind_delimiter()?;
-                    return Ok(0);
-                }
+                Some(0) => match self.delimited()? {
+                    Some((length, state)) => {
+                        self.at += length;
+                        self.state = state;
+                        return Ok(0);
+                    }
+                    // A line of the content that begins as a delimiter does.
+                    None => self.clean = self.at + self.delimiter.len(),
+                },
                 Some(before) => self.clean = self.at + before,
                 // A delimiter may begin in the rest.
                 None if rest.len() >= self.delimiter.len() => {
@@ -192,23 +196,18 @@ impl<'r> Multipart<'r> {
         }
     }
 
-    /// Takes what ends the line of a delimiter.
-    fn behind_delimiter(&mut self) -> io::Result<()> {
+    /// Looks at what is next, which begins as a delimiter does: how long the delimiter is with the end of its line, and
+    /// what is behind it. `None`: the line goes on, so that it is none.
+    fn delimited(&mut self) -> io::Result<Option<(usize, State)>> {
+        let mut length = self.delimiter.len();
         loop {
-            match &self.buffer[self.at..] {
-                [b'-', b'-', ..] => {
-                    self.state = State::Ended;
-                    return Ok(());
-                }
-                [b'\r', b'\n', ..] => {
-                    self.at += 2;
-                    self.state = State::Delimited;
-                    return Ok(());
-                }
+            match &self.buffer[self.at + length..] {
+                [b'-', b'-', ..] => return Ok(Some((length, State::Ended))),
+                [b'\r', b'\n', ..] => return Ok(Some((length + 2, State::Delimited))),
                 // RFC 2046 §5.1.1, transport-padding.
-                [b' ' | b'\t', ..] => self.at += 1,
-                [_, _, ..] => return Err(io::Error::new(io::ErrorKind::InvalidData, "a boundary goes on")),
-                [_] | [] => self.fill()?,
+                [b' ' | b'\t', ..] if length < FIELDS => length += 1,
+                [b'-' | b'\r'] | [] => self.fill()?,
+                _ => return Ok(None),
             }
         }
     }
@@ -286,7 +285,8 @@ impl Part<'_, '_> {
     /// 413: it is more. 400: the body breaks off.
     pub fn read_bytes(&mut self, most: usize) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
-        let read = self.by_ref().take(most as u64 + 1).read_to_end(&mut all).map_err(broken)?;
+        let read =
+            self.by_ref().take((most as u64).saturating_add(1)).read_to_end(&mut all).map_err(broken)?;
         if read > most {
             return Err(self.too_large(most as u64));
         }

@@ -43,6 +43,29 @@ fn parts_come_with_their_names_and_bytes_whatever_is_in_them() {
 }
 
 #[test]
+fn a_line_that_begins_as_a_boundary_and_goes_on_is_content() {
+    let content = b"one\r\n--bc\r\n--b x\r\n--b-\r\n--b \t-x\r\n--b\rx";
+    let padding = [b"\r\n--b".to_vec(), vec![b' '; FIELDS * 2], b"x".to_vec()].concat();
+    let tricky = [content.as_slice(), &padding].concat();
+    let body =
+        [b"--bc\r\n".to_vec(), part("name=a", &tricky), part("name=b", b""), b"--b--".to_vec()].concat();
+
+    let found = parts("b", &body).unwrap();
+
+    assert!(found.len() == 2 && found[0].2 == tricky, "{found:?}");
+}
+
+#[test]
+fn as_many_bytes_as_there_can_be_may_be_asked_for() {
+    let body = [part("name=a", b"all of it"), b"--b--".to_vec()].concat();
+    let mut request =
+        Request::test("POST", "/").header("Content-Type", "multipart/form-data; boundary=b").body(body);
+    let mut parts = request.multipart().unwrap();
+
+    assert_eq!(parts.next_part().unwrap().unwrap().read_text(usize::MAX).unwrap(), "all of it");
+}
+
+#[test]
 fn what_is_not_read_of_a_part_is_passed_over() {
     let body = [part("name=a", &[b'x'; 100_000]), part("name=b", b"here"), b"--b--".to_vec()].concat();
     let mut request =

@@ -105,7 +105,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400 with the name of the field that is missing or cannot be read.
+    /// 400 with the name of the field that is missing or cannot be read, or where there are more than 1000 pairs.
     #[cfg(feature = "serde")]
     pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs = query::pairs(self.var("QUERY_STRING").unwrap_or_default());
@@ -230,7 +230,7 @@ impl Request {
     /// Reads the rest of the body as a form, and that as a type, as [`query_as`](Request::query_as) does.
     ///
     /// # Errors
-    /// Those of [`form`](Request::form); 400 with the name of the field that is missing or cannot be read.
+    /// Those of [`form`](Request::form) and of [`query_as`](Request::query_as).
     #[cfg(feature = "serde")]
     pub fn form_as<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
         crate::pairs::read(self.form()?.into_iter()).map_err(Error::bad_request)

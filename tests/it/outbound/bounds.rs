@@ -141,6 +141,23 @@ fn a_call_with_a_time_of_its_own_is_ended_by_it_before_the_head_and_behind_it() 
 }
 
 #[test]
+fn a_call_with_a_time_of_its_own_is_ended_by_it_while_its_answer_keeps_coming() {
+    let endless = Origin::of("127.0.0.1", |_, stream| {
+        let mut told = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+        while told.is_ok() {
+            told = stream.write_all(&[b'x'; 64 << 10]);
+        }
+    });
+    let url = format!("http://127.0.0.1:{}", endless.port());
+    let bounds = "limits.outbound.body = \"1TiB\"\nlimits.outbound.time = \"20s\"\nlimits.cpu = \"60s\"";
+    let daemon = asker(&format!("allow = [\"{url}\"]\nallow_addresses = [\"127.0.0.1\"]\n{bounds}")).start();
+
+    let said = ask(&daemon, &[&format!("drain {url}/ 300")]);
+
+    assert_eq!(said[0], "and then took too long: more than 300ms");
+}
+
+#[test]
 fn the_jobs_own_time_ends_its_calls() {
     let origin = tarpit();
     let url = format!("http://127.0.0.1:{}", origin.port());

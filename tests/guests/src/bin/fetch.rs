@@ -36,7 +36,7 @@ fn answer(request: Request) -> Response {
     })
 }
 
-/// Does `METHOD URL [BODY]`, `hold URL`, `head URL`, `fields URL` or `within URL MILLISECONDS`.
+/// Does `METHOD URL [BODY]`, `hold URL`, `head URL`, `fields URL`, `within URL MILLISECONDS` or `drain URL MILLISECONDS`.
 #[cfg(target_env = "p2")]
 fn ask(line: &str, held: &mut Vec<portcullis_guest::fetch::Fetched>) -> String {
     use portcullis_guest::fetch;
@@ -44,14 +44,14 @@ fn ask(line: &str, held: &mut Vec<portcullis_guest::fetch::Fetched>) -> String {
     let mut words = line.splitn(3, ' ');
     let (verb, url, rest) =
         (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next());
-    let method = if matches!(verb, "hold" | "fields" | "within") { "GET" } else { verb };
+    let method = if matches!(verb, "hold" | "fields" | "within" | "drain") { "GET" } else { verb };
     let mut call = fetch::request(method, url);
     if let Some(("header", field)) = rest.and_then(|rest| rest.split_once(' ')) {
         let (name, value) = field.split_once(' ').unwrap_or_default();
         call = call.header(name, value);
     } else if let Some(size) = rest.and_then(|rest| rest.strip_prefix("size ")) {
         call = call.body(vec![b'x'; size.parse().unwrap_or(0)]);
-    } else if let Some(time) = rest.filter(|_| verb == "within") {
+    } else if let Some(time) = rest.filter(|_| matches!(verb, "within" | "drain")) {
         call = call.timeout(std::time::Duration::from_millis(time.parse().unwrap_or(0)));
     } else if let Some(body) = rest {
         call = call.body(body);
@@ -66,6 +66,10 @@ fn ask(line: &str, held: &mut Vec<portcullis_guest::fetch::Fetched>) -> String {
                 answer.headers().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)));
             fields.collect::<Vec<_>>().join(";")
         }
+        Ok(mut answer) if verb == "drain" => match std::io::copy(&mut answer, &mut std::io::sink()) {
+            Ok(_) => "drained".to_owned(),
+            Err(error) => format!("and then {error}"),
+        },
         Ok(answer) => {
             let status = answer.status();
             match answer.text() {
