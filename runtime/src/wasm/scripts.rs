@@ -44,7 +44,7 @@ impl Scripts {
         let missing = || Fault::NoScript(path.clone());
         // The names on the way to the root, and then the client's.
         let found = match self.open_root(dir).and_then(|root| match root {
-            Some(root) => find(&root, &path),
+            Some(root) => find(root, &path),
             None => Ok(None),
         }) {
             Ok(found) => found.ok_or_else(missing)?,
@@ -102,15 +102,16 @@ impl Directed {
 
 /// Finds the script that a path leads to below a directory: the first file on its way, or the index of the
 /// directory that it ends in. No link is followed, so that none leads out, and what begins with a dot is not there.
-fn find(root: impl AsFd, path: &str) -> Result<Option<Found>, Errno> {
-    let mut at: Option<OwnedFd> = None;
+///
+/// Holds no more than two descriptors: a job is given [`super::handles::TRANSIENT`] for that.
+fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
+    let mut at = root;
     let mut end = 0;
     while let Some((name, behind)) = next(path, end) {
-        let within = at.as_ref().map_or_else(|| root.as_fd(), AsFd::as_fd);
-        let Some((kind, file)) = step(within, name)? else { return Ok(None) };
+        let Some((kind, file)) = step(&at, name)? else { return Ok(None) };
         end = behind;
         match kind {
-            FileType::Directory => at = Some(file),
+            FileType::Directory => at = file,
             FileType::RegularFile => {
                 let (script, rest) = path.split_at(end);
                 return Ok(Some(Found { script: script.to_owned(), rest: rest.to_owned() }));
@@ -118,9 +119,8 @@ fn find(root: impl AsFd, path: &str) -> Result<Option<Found>, Errno> {
             _ => return Ok(None),
         }
     }
-    let within = at.as_ref().map_or_else(|| root.as_fd(), AsFd::as_fd);
     for name in INDEX {
-        if let Some((FileType::RegularFile, _)) = step(within, name)? {
+        if let Some((FileType::RegularFile, _)) = step(&at, name)? {
             let script = format!("{}/{name}", path[..end].trim_end_matches('/'));
             return Ok(Some(Found { script, rest: String::new() }));
         }
@@ -177,7 +177,7 @@ mod tests {
     fn found(path: &str) -> Option<(String, String)> {
         let place = place();
         let root = fs::File::open(place.path().join("app")).unwrap();
-        find(&root, path).unwrap().map(|found| (found.script, found.rest))
+        find(root.into(), path).unwrap().map(|found| (found.script, found.rest))
     }
 
     fn pair(script: &str, rest: &str) -> Option<(String, String)> {
