@@ -25,7 +25,34 @@ pub fn memory() -> Option<Bound> {
     second.into_iter().chain(first).min_by_key(|bound| bound.most)
 }
 
+/// Says how many bytes of memory the groups have left for what is started now; `None`: none of them has a bound. What
+/// the kernel keeps of files it can give up.
+pub fn available() -> Option<u64> {
+    let bounds = bounds("cgroup2", "", &["memory.max", "memory.high"]);
+    let second = bounds.into_iter().flatten().map(|bound| left(&bound, "memory.current", ""));
+    let bounds = self::bounds("cgroup", "memory", &["memory.limit_in_bytes"]);
+    let first = bounds.into_iter().flatten().map(|bound| left(&bound, "memory.usage_in_bytes", "total_"));
+    second.chain(first).min()
+}
+
+/// Says how much of a bound is left, where the group's use and its parts are called so.
+fn left(bound: &Bound, used: &str, prefix: &str) -> u64 {
+    let read = |file: &str| fs::read_to_string(bound.file.with_file_name(file)).unwrap_or_default();
+    let used = read(used).trim().parse().unwrap_or(0);
+    let kept: u64 = read("memory.stat")
+        .lines()
+        .filter_map(|line| line.strip_prefix(prefix)?.split_once(' '))
+        .filter(|(name, _)| matches!(*name, "active_file" | "inactive_file"))
+        .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
+        .sum();
+    bound.most.saturating_sub(u64::saturating_sub(used, kept))
+}
+
 fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<Bound> {
+    bounds(kind, controller, files)?.into_iter().min_by_key(|bound| bound.most)
+}
+
+fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<Bound>> {
     let (groups, mounts) = (fs::read_to_string(GROUPS).ok()?, fs::read_to_string(MOUNTS).ok()?);
     let directories = directories(&groups, &mounts, kind, controller)?;
     let bound = |file: PathBuf| {
@@ -35,7 +62,7 @@ fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<Bound> {
         Some(Bound { most, file })
     };
     let files = directories.iter().flat_map(|directory| files.iter().map(|file| directory.join(file)));
-    files.filter_map(bound).min_by_key(|bound| bound.most)
+    Some(files.filter_map(bound).collect())
 }
 
 /// Lists the directories of the process's group and of those above it that can be seen, in the hierarchy
@@ -67,6 +94,24 @@ fn directories(groups: &str, mounts: &str, kind: &str, controller: &str) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_group_uses_is_not_left_and_what_the_kernel_keeps_of_files_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+        let bound = Bound { most: 4 << 30, file: dir.path().join("memory.max") };
+        assert_eq!(left(&bound, "memory.current", ""), 4 << 30);
+
+        write("memory.current", &format!("{}\n", 3_u64 << 30));
+        write(
+            "memory.stat",
+            "anon 5\nfile 1073741824\ninactive_file 1073741824\nactive_file 0\ntotal_inactive_file 7\n",
+        );
+
+        assert_eq!(left(&bound, "memory.current", ""), 2 << 30);
+        assert_eq!(left(&bound, "memory.current", "total_"), (1 << 30) + 7);
+        assert_eq!(left(&Bound { most: 1 << 30, ..bound }, "memory.current", ""), 0);
+    }
 
     fn found(groups: &str, mounts: &str, kind: &str, controller: &str) -> Vec<String> {
         let directories = directories(groups, mounts, kind, controller).unwrap_or_default();

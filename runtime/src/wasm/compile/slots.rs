@@ -32,8 +32,7 @@ impl Slots {
     pub(super) fn take(&self, memory: u64) -> Slot<'_> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let machine = available();
-        let group = cgroup::memory().map(|bound| bound.most);
-        let there = machine.into_iter().chain(group).min();
+        let there = machine.into_iter().chain(cgroup::available()).min();
         self.take_of(most(cores, self.serving.load(Ordering::Relaxed), there, memory))
     }
 
