@@ -136,3 +136,26 @@ fn how_near_a_handler_came_to_each_limit_stands_in_handlers() {
     let table = handlers(&[]);
     assert!(table.contains(&format!("output {}%", output.ceil())), "{table}");
 }
+
+#[test]
+fn handles_that_a_reused_instance_keeps_count_for_the_request_that_took_them() {
+    let module = std::fs::read(crate::harness::guests().join("proxy.wasm")).unwrap();
+    let settings = "reuse = 8\nlimits.handles = 1000";
+    let setup = Setup::new(&format!(
+        "[handler.p]\nmodule = \"p.wasm\"\n{settings}\n[[route]]\npath = \"/{{*rest}}\"\nhandler = \"p\"\n"
+    ));
+    let setup = setup.file("p.wasm", &module).prepend("admin = \"unix://admin.sock\"\n");
+    let daemon = setup.start();
+
+    assert_eq!(daemon.get("/hoard").text(), "kept\n");
+
+    within(PATIENCE, "the handles are counted", || {
+        let mut verb = portcullis();
+        verb.args(["handlers", "--json", "--socket"]).arg(daemon.path("admin.sock"));
+        let told = finish(&mut verb, b"", PATIENCE).stdout;
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        // A tenth, and what it has besides; while it waits for its next request.
+        let handles = told[0]["peaks"]["handles"].as_f64().unwrap();
+        (10.0..12.0).contains(&handles).then_some(())
+    });
+}

@@ -49,12 +49,18 @@ impl State {
     pub(super) fn calls(&mut self) -> Result<&mut Calling> {
         self.calls.as_deref_mut().context("the component imports no calls")
     }
+
+    /// Notes how many handles it holds. At the end of an answer that is the most that it held, of a component that lets
+    /// them pile up.
+    pub(super) fn note_handles(&mut self) {
+        self.meter.usage().has_handles(handles::held_in(&mut self.table));
+    }
 }
 
-/// What it holds at its end is the most that it held, of a component that lets handles pile up.
+/// Also of a job that was cut short.
 impl Drop for State {
     fn drop(&mut self) {
-        self.meter.usage().has_handles(handles::held_in(&mut self.table));
+        self.note_handles();
     }
 }
 

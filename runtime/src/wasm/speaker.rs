@@ -138,6 +138,8 @@ impl SpeakerCode {
         state.meter.charge(job.usage.clone());
         (state.calls, state.http) = (calls, http);
         let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
+        // The instance may outlive the job.
+        warm.store.data_mut().note_handles();
         // What it calls ends with the request; one that holds on to a job is not used again.
         let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {

@@ -38,6 +38,10 @@ impl Guest for Proxy {
             "heavy" => good::heavy(out, word),
             "pour" => good::pour(out, word),
             "fields" => text(out, &good::fill_fields()),
+            "hoard" => {
+                (0..100).for_each(|_| std::mem::forget(Fields::new()));
+                text(out, "kept\n");
+            }
             "forbidden" => text(out, &good::forbidden()),
             "ask" => text(out, &good::ask(&request)),
             "call" => text(out, &good::call(word, &request)),
