@@ -158,6 +158,15 @@ impl Portion {
         portion.grow(units).then_some(portion)
     }
 
+    /// Parts with so many of its units, or with all of them if they are fewer.
+    pub fn split(&mut self, units: usize) -> Portion {
+        let kept = units.min(self.kept);
+        let common = (units - kept).min(self.common);
+        self.kept -= kept;
+        self.common -= common;
+        Portion { budget: self.budget.clone(), holder: self.holder.clone(), common, kept }
+    }
+
     /// Reports whether more than half of the budget is held.
     pub fn is_scarce(&self) -> bool {
         self.budget.used() > self.budget.all.load(Ordering::SeqCst) / 2
@@ -299,6 +308,20 @@ mod tests {
 
         assert_eq!((portion.units(), budget.used()), (30, 30));
         assert!(portion.grow(40) && !portion.grow(1));
+    }
+
+    #[test]
+    fn what_is_split_off_is_held_until_it_is_given_back_by_itself() {
+        let (budget, holder) = (Budget::new(80), holder());
+        let mut portion = budget.try_take(&holder, 30).unwrap();
+
+        let part = portion.split(10);
+
+        assert_eq!((portion.units(), part.units(), budget.used()), (20, 10, 30));
+        drop(portion);
+        assert_eq!((budget.used(), holder.held.load(Ordering::SeqCst)), (10, 10));
+        drop(part);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

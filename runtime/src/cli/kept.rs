@@ -34,11 +34,18 @@ fn compilation(place: Option<Place>, size: u64, stacks: Stacks) -> Compilation {
     Compilation { compiler: Compiler::child(), cache, stacks }
 }
 
+/// Removes what a process left that was ended before it could: an interrupt ends a verb so.
+pub(super) fn swept(scratch: impl Into<Arc<Scratch>>) -> Arc<Scratch> {
+    let scratch = scratch.into();
+    scratch.sweep();
+    scratch
+}
+
 /// Opens the user's directory for what does not last.
 ///
 /// # Errors
 /// There is no place for it, or others may use it.
 pub(super) fn scratch() -> Result<Arc<Scratch>> {
     let dir = cache::private_dir(&Place::scratch(|name| std::env::var_os(name))?)?;
-    Ok(Arc::new(Scratch::new(dir)))
+    Ok(swept(Scratch::new(dir)))
 }

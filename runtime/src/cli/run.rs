@@ -213,7 +213,7 @@ impl Asked {
             let compilation = kept::of(&config, Stacks::Lines);
             let handlers = self.of_config(&config.handlers)?;
             if handlers.iter().any(|handler| handler.tmp.is_some()) {
-                scratch = Some(daemon::open_scratch(&config).context("tmp")?);
+                scratch = Some(kept::swept(daemon::open_scratch(&config).context("tmp")?));
             }
             (handlers, config.handlers, compilation, config.compile)
         };

@@ -87,7 +87,8 @@ fn beside(
 
 /// Says what a handler holds whether or not a job of it runs.
 fn idle(handler: &HandlerConfig) -> usize {
-    if has_files(handler) { Files::held_idle(handler.mounts.len(), handler.tmp.is_some()) } else { 0 }
+    let (mounts, jobs) = (handler.mounts.len(), handler.limits.concurrency);
+    if has_files(handler) { Files::held_idle(mounts, handler.tmp.is_some(), jobs) } else { 0 }
 }
 
 fn has_files(handler: &HandlerConfig) -> bool {

@@ -11,7 +11,7 @@ use super::{descriptors, operators, options};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
-use crate::scratch::Scratch;
+use crate::scratch::{self, Scratch};
 use crate::wasm::cache::{self, Cache};
 
 /// What a daemon would not find on this host, for this user.
@@ -58,12 +58,14 @@ pub fn lacking(config: &Config) -> Lacking {
         Err(refusal) => errors.push(refusal),
     }
     warnings.extend(Total::of(config).lack(config));
+    warnings.extend(short_of_room(config));
     Lacking { errors, warnings }
 }
 
 /// Opens the directory for what does not fit into memory, and has removed what a process left there that was killed. A
 /// daemon that has none says so.
 pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
+    short_of_room(config).iter().for_each(|short| warn!("{short}"));
     let opened = open_scratch(config);
     let scratch = opened.inspect_err(|refusal| warn!("{}", unkept(refusal))).ok()?;
     let left = scratch.clone();
@@ -71,6 +73,25 @@ pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
     // The next start tries again.
     sweep.inspect_err(|refusal| warn!("what is left in the scratch directory stays there: {refusal}")).ok();
     Some(scratch)
+}
+
+/// Finds the handlers whose jobs may have more in their directories than there is room for now.
+fn short_of_room(config: &Config) -> Vec<String> {
+    let dir = config.scratch_place();
+    let Some((dir, room)) = dir.ok().and_then(|dir| scratch::room_in(&dir).map(|room| (dir, room))) else {
+        return Vec::new();
+    };
+    let short = config.handlers.iter().filter(|handler| handler.tmp.is_some_and(|bytes| bytes > room));
+    let told = short.map(|handler| {
+        let (name, wanted) = (&handler.name, handler.tmp.unwrap_or_default() >> 20);
+        format!(
+            "handler.{name}.tmp: a job may have {wanted} MiB, and jobs find room for {} MiB in {}: make room there, name \
+             another directory with the key `scratch`, or lower it",
+            room >> 20,
+            dir.display()
+        )
+    });
+    told.collect()
 }
 
 /// Opens the directory for what does not fit into memory.

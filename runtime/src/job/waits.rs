@@ -17,6 +17,8 @@ pub struct Waits {
     account: Mutex<Account>,
     /// Told when the client has acted and the job may go on.
     over: Notify,
+    /// Whether the job has ended, and what is done still is for the host to do.
+    ended: AtomicBool,
     /// Whether the client has announced input. Otherwise its silence does not count.
     owes_input: AtomicBool,
     /// Bytes of input that the client has sent.
@@ -164,14 +166,22 @@ impl Waits {
         None
     }
 
-    /// Waits until the job has spent this much time of its own from now on. Time in which the job waits for
-    /// its client is not its own.
+    /// Notes that the job has come to its end: no time is its own from now on.
+    pub fn has_ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the job has spent this much time of its own from now on; for ever once it [has
+    /// ended](Waits::has_ended). Time in which the job waits for its client is not its own.
     pub async fn spent(&self, limit: Duration) {
         let (start, before) = (Instant::now(), self.sum());
         loop {
             let over = self.over.notified();
             let is_waiting = self.is_waiting();
             let own = start.elapsed().saturating_sub(self.sum().saturating_sub(before));
+            if self.ended.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
             if own >= limit {
                 return;
             }
@@ -320,6 +330,17 @@ mod tests {
         assert_eq!(waits.lag(), None);
         waits.owes_input();
         assert_eq!(waits.lag(), Some(Duration::from_secs(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_host_does_behind_the_end_of_a_job_is_not_the_jobs_own() {
+        let waits = Waits::default();
+        let mut spent = std::pin::pin!(waits.spent(LIMIT));
+        assert!(timeout(LIMIT - Duration::from_millis(1), spent.as_mut()).await.is_err());
+
+        waits.has_ended();
+
+        assert!(timeout(LIMIT * 10, spent.as_mut()).await.is_err());
     }
 
     #[test]

@@ -95,11 +95,12 @@ fn sweep(scratch: &OwnedFd) -> io::Result<()> {
             }
         }
     }
-    for (name, dir) in left {
+    // What cannot be removed of one does not keep the others.
+    let removed = left.into_iter().map(|(name, dir)| {
         tree::empty(&dir)?;
-        unlinkat(scratch, &name, AtFlags::REMOVEDIR)?;
-    }
-    Ok(())
+        Ok(unlinkat(scratch, &name, AtFlags::REMOVEDIR)?)
+    });
+    removed.fold(Ok(()), Result::and)
 }
 
 /// Keeps other processes from making their directory, or looking for what is left, at the same time.
@@ -166,8 +167,8 @@ impl JobDir {
         Quota::new(self.clone(), bytes, process.room.nothing(holder))
     }
 
-    /// Reports whether nobody has changed or read anything here, so that nothing shows that a job had it.
-    pub fn is_untouched(&self) -> bool {
+    /// Reports whether no time or size of it tells of a change or a look into it.
+    pub(super) fn looks_untouched(&self) -> bool {
         let times = |stat: &Stat| {
             let seconds = [stat.st_atime, stat.st_mtime, stat.st_ctime];
             let rest = [stat.st_atime_nsec, stat.st_mtime_nsec, stat.st_ctime_nsec];
@@ -232,6 +233,7 @@ fn make(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use std::fs::{self, File};
+    use std::os::unix::ffi::OsStrExt as _;
     use std::path::Path;
 
     fn scratch(place: &Path) -> Arc<Scratch> {
@@ -294,13 +296,42 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_in_which_a_job_made_something_is_not_kept_whatever_the_clock_says() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = job(&scratch(place.path()));
+        let mut quota = dir.quota(1 << 20);
+        assert!(quota.is_untouched());
+
+        // As where the times of a directory do not change within a tick of the clock.
+        quota.take_entry().unwrap();
+
+        assert!(dir.looks_untouched() && !quota.is_untouched());
+    }
+
+    #[test]
+    fn the_room_of_a_job_is_given_back_when_its_directory_is_gone_and_not_before() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = job(&scratch(place.path()));
+        let (handler, path) = (dir.handler.clone(), path(&dir));
+        let room = || handler.process.room.used();
+        let mut quota = dir.quota(8 << 20);
+        quota.take_bytes(8 << 20).unwrap();
+
+        drop(dir);
+
+        assert!(path.exists() && room() == 8);
+        drop(quota);
+        assert!(!path.exists() && room() == 0);
+    }
+
+    #[test]
     fn a_directory_goes_with_its_job_and_those_around_it_with_the_last() {
         let place = tempfile::tempdir().unwrap();
         let scratch = scratch(place.path());
         let (first, second) = (job(&scratch), job(&scratch));
         let paths = [&first, &second].map(|dir| path(dir));
         fs::create_dir_all(paths[0].join("a/b")).unwrap();
-        assert!(!first.is_untouched() && second.is_untouched());
+        assert!(!first.quota(1 << 20).is_untouched() && second.quota(1 << 20).is_untouched());
 
         drop(first);
 
@@ -317,10 +348,18 @@ mod tests {
         fs::create_dir_all(&dead).unwrap();
         fs::write(dead.join("file"), "left").unwrap();
         fs::write(place.path().join("other"), "").unwrap();
+        // Where a sweep was cut short before.
+        for name in [&b"\xff0"[..], b"\xff1", b"\xff2"] {
+            let moved = place.path().join("jobs-2-0").join(std::ffi::OsStr::from_bytes(name));
+            fs::create_dir_all(moved.join("a/b/c")).unwrap();
+            fs::write(moved.join("file"), "").unwrap();
+        }
+        fs::create_dir_all(place.path().join("jobs-2-0/a/b/c/d")).unwrap();
 
         scratch(place.path()).sweep();
 
         assert!(path(&living).exists() && !place.path().join("jobs-1-0").exists());
+        assert!(!place.path().join("jobs-2-0").exists());
         assert!(place.path().join("other").exists());
     }
 }

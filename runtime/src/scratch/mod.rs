@@ -10,10 +10,11 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, openat, statvfs, unlinkat};
 use rustix::io::Errno;
 
 use self::jobs::ProcessDir;
@@ -22,6 +23,18 @@ pub use self::quota::Quota;
 
 /// What is left free of the file system, in bytes: others need it as well.
 const RESERVE: u64 = 64 << 20;
+
+/// Says for how many bytes there is room in a directory, which may be still to be made. `None`: it cannot be told.
+pub fn room_in(dir: &Path) -> Option<u64> {
+    let found = dir.ancestors().find_map(|dir| statvfs(dir).ok())?;
+    let (free, all) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
+    Some(free.saturating_sub(reserve(all)).min(all / 2))
+}
+
+/// Says how much is left free of a file system of so many bytes.
+fn reserve(all: u64) -> u64 {
+    RESERVE.max(all / 16)
+}
 
 /// Files at once, and their bytes. One client has half of either at most.
 const FILES: u64 = 32;
@@ -103,7 +116,7 @@ impl Scratch {
     fn has_room(&self, bytes: u64) -> io::Result<()> {
         let found = fstatvfs(&self.dir)?;
         let (free, all) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
-        let left = free.checked_sub(bytes).is_some_and(|left| left >= RESERVE.max(all / 16));
+        let left = free.checked_sub(bytes).is_some_and(|left| left >= reserve(all));
         if left { Ok(()) } else { Err(Errno::NOSPC.into()) }
     }
 }

@@ -14,6 +14,9 @@ use crate::budget::Portion;
 /// Bytes for each file, directory or link that there may be.
 const PER_FILE: u64 = 16 << 10;
 
+/// The most of them, whatever the bytes: measuring takes memory of the host for each.
+const MOST_FILES: u64 = 64 << 10;
+
 /// What one takes besides the bytes in it: a block, and its place in a directory.
 const ENTRY: u64 = 4 << 10;
 
@@ -26,10 +29,12 @@ pub(super) const UNIT: u64 = 1 << 20;
 /// is or more. Where that would be too much, the tree is measured. Whoever adds holds the account until it is done, so
 /// that nothing is measured half-way.
 pub struct Quota {
-    /// First, so that what is counted is given back when the directory is gone.
+    /// Before `portion`: the room is given back when the directory is gone.
     dir: Arc<JobDir>,
     most: Amount,
     used: Amount,
+    /// Whether the job has ever asked for an entry.
+    entered: bool,
     portion: Portion,
     /// What the job has opened, which may have lost its name.
     opened: Arc<Mutex<Vec<Weak<File>>>>,
@@ -37,8 +42,14 @@ pub struct Quota {
 
 impl Quota {
     pub(super) fn new(dir: Arc<JobDir>, bytes: u64, portion: Portion) -> Quota {
-        let most = Amount { files: (bytes / PER_FILE).max(64), bytes };
-        Quota { dir, most, used: Amount::default(), portion, opened: Arc::default() }
+        let most = Amount { files: (bytes / PER_FILE).clamp(64, MOST_FILES), bytes };
+        Quota { dir, most, used: Amount::default(), entered: false, portion, opened: Arc::default() }
+    }
+
+    /// Reports whether the directory is as it was made, so that the next job may have it. The account decides: the times of
+    /// a directory are as coarse as the kernel's clock, and do not tell of a file that is made in the same tick.
+    pub fn is_untouched(&self) -> bool {
+        !self.entered && self.dir.looks_untouched()
     }
 
     /// Counts bytes that files are to grow by. Blocks, where it is not [at hand](Quota::take_at_hand).
@@ -54,6 +65,7 @@ impl Quota {
     /// # Errors
     /// Those of [`take_bytes`](Quota::take_bytes).
     pub fn take_entry(&mut self) -> io::Result<()> {
+        self.entered = true;
         self.take(Amount { files: 1, bytes: 0 })
     }
 
@@ -115,4 +127,21 @@ impl Quota {
 fn units(amount: Amount) -> usize {
     let bytes = amount.bytes.saturating_add(amount.files * ENTRY);
     usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn however_many_bytes_a_job_may_have_its_names_have_a_bound() {
+        let place = tempfile::tempdir().unwrap();
+        let scratch = Arc::new(Scratch::new(File::open(place.path()).unwrap().into()));
+        let dir = Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap());
+
+        let names = [64 << 10, 1 << 20, 64 << 20, 1 << 30, 1 << 40].map(|bytes| dir.quota(bytes).most.files);
+
+        assert_eq!(names, [64, 64, 4096, 65_536, 65_536]);
+    }
 }

@@ -14,41 +14,75 @@ use super::Amount;
 /// Entries that are removed between two looks at a directory: 256 KiB of names.
 const AT_ONCE: usize = 1024;
 
-/// Counts the entries of a tree and the bytes of its files, holes among them: what they may come to take.
+/// A directory on the way down a tree.
+#[derive(Default)]
+struct Level {
+    /// Directories in it that are still to be seen.
+    below: Vec<CString>,
+    /// Where its entries go on that were not read; `None`: all were.
+    rest: Option<i64>,
+}
+
+/// Counts the entries of a tree and the bytes of its files, holes among them: what they may come to take. However wide the
+/// tree is, it keeps no more than [`AT_ONCE`] names, and one for each level.
 pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
     let mut found = Amount::default();
     // Files of several names.
     let mut linked = HashSet::new();
     let mut here = open(root, c".")?;
-    // Of each directory on the way down, those in it that are still to be seen.
-    let mut levels: Vec<Vec<CString>> = Vec::new();
-    loop {
-        let mut below = Vec::new();
-        each(&here, usize::MAX, |name| {
-            let stat = statat(&here, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            found.files += 1;
-            match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Directory => below.push(name.to_owned()),
-                FileType::RegularFile if stat.st_nlink == 1 || linked.insert(stat.st_ino) => {
-                    found.bytes += stat.st_size.cast_unsigned();
-                }
-                _ => {}
-            }
-            Ok(())
-        })?;
-        levels.push(below);
-        here = loop {
-            let Some(level) = levels.last_mut() else { return Ok(found) };
-            if let Some(name) = level.pop() {
-                break open(&here, &name)?;
-            }
+    let mut levels = vec![Level { rest: Some(0), ..Level::default() }];
+    let mut kept = 0;
+    while let Some(level) = levels.last_mut() {
+        if let Some(name) = level.below.pop() {
+            kept -= 1;
+            here = open(&here, &name)?;
+            levels.push(Level { rest: Some(0), ..Level::default() });
+        } else if let Some(from) = level.rest {
+            *level = look(&here, from, AT_ONCE.saturating_sub(kept).max(1), &mut linked, &mut found)?;
+            kept += level.below.len();
+        } else {
             levels.pop();
-            if levels.is_empty() {
-                return Ok(found);
+            if !levels.is_empty() {
+                here = open(&here, c"..")?;
             }
-            here = open(&here, c"..")?;
-        };
+        }
     }
+    Ok(found)
+}
+
+/// Counts the entries of a directory from a position on, up to so many directories in it.
+fn look(
+    dir: &OwnedFd,
+    from: i64,
+    most: usize,
+    linked: &mut HashSet<u64>,
+    found: &mut Amount,
+) -> io::Result<Level> {
+    let mut entries = Dir::read_from(dir)?;
+    if from != 0 {
+        entries.seek(from)?;
+    }
+    let mut below = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_own(name) {
+            continue;
+        }
+        let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        found.files += 1;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => below.push(name.to_owned()),
+            FileType::RegularFile if stat.st_nlink == 1 || linked.insert(stat.st_ino) => {
+                found.bytes += stat.st_size.cast_unsigned();
+            }
+            _ => {}
+        }
+        if below.len() == most {
+            return Ok(Level { below, rest: Some(entry.offset()) });
+        }
+    }
+    Ok(Level { below, rest: None })
 }
 
 /// Removes all that is in a directory. Directories in directories are moved up, so that no path grows long.
@@ -70,10 +104,7 @@ pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
             let dir = open(&root, &name)?;
             each(&dir, usize::MAX, |inner| {
                 if !remove(&dir, inner)? {
-                    // No guest can name this: WASI's names are UTF-8.
-                    let unique = [b"\xff", moved.to_string().as_bytes()].concat();
-                    renameat(&dir, inner, &root, CString::new(unique)?.as_c_str())?;
-                    moved += 1;
+                    move_up(&dir, inner, &root, &mut moved)?;
                 }
                 Ok(())
             })?;
@@ -82,6 +113,19 @@ pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
                 Ok(()) | Err(Errno::NOTEMPTY | Errno::NOENT) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
+        }
+    }
+}
+
+/// Moves a directory to where `root` is, under a name that nobody has. An earlier attempt may have left some.
+fn move_up(dir: &OwnedFd, name: &CStr, root: impl AsFd, moved: &mut u64) -> io::Result<()> {
+    loop {
+        // No guest can name this: WASI's names are UTF-8.
+        let unique = CString::new([b"\xff", moved.to_string().as_bytes()].concat())?;
+        *moved += 1;
+        match renameat(dir, name, &root, unique.as_c_str()) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+            outcome => return Ok(outcome?),
         }
     }
 }
@@ -103,12 +147,16 @@ fn remove(dir: impl AsFd, name: &CStr) -> io::Result<bool> {
 /// Does something for each entry of a directory, up to so many.
 fn each(dir: impl AsFd, most: usize, mut work: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
     let entries = Dir::read_from(dir)?;
-    let own = |name: &CStr| matches!(name.to_bytes(), b"." | b"..");
-    for entry in entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| own(entry.file_name()))).take(most)
-    {
+    let others = entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| is_own(entry.file_name())));
+    for entry in others.take(most) {
         work(entry?.file_name())?;
     }
     Ok(())
+}
+
+/// Reports whether an entry is the directory itself or the one around it.
+fn is_own(name: &CStr) -> bool {
+    matches!(name.to_bytes(), b"." | b"..")
 }
 
 /// Opens a directory to be read.
@@ -132,6 +180,28 @@ mod tests {
             here = open(&here, &name).unwrap();
         }
         here
+    }
+
+    #[test]
+    fn a_tree_wider_than_the_names_that_are_kept_is_counted_once() {
+        let place = tempfile::tempdir().unwrap();
+        let wide = |dir: &std::path::Path, many: usize| {
+            (0..many).for_each(|number| {
+                fs::create_dir_all(dir.join(number.to_string()).join("in")).unwrap();
+                fs::write(dir.join(number.to_string()).join("in/file"), "four").unwrap();
+            });
+        };
+        wide(place.path(), AT_ONCE + 500);
+        wide(&place.path().join("3/in"), AT_ONCE * 2);
+        let root: OwnedFd = fs::File::open(place.path()).unwrap().into();
+
+        let found = measure(&root).unwrap();
+
+        let many = 3 * AT_ONCE as u64 + 500;
+        assert_eq!((found.files, found.bytes), (3 * many, 4 * many));
+        let some = look(&root, 0, 7, &mut HashSet::new(), &mut Amount::default()).unwrap();
+        assert!(some.below.len() == 7 && some.rest.is_some());
+        empty(&root).unwrap();
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct State {
     pub(super) handles: usize,
     env: Env,
     meter: Meter,
-    opened: Opened,
+    pub(super) opened: Opened,
     /// The account of the directory that the job has to itself, if it has.
     pub(super) tmp: Option<Box<Tmp>>,
     /// None: the module does not import what calls jobs.

@@ -15,7 +15,7 @@ use super::threads::{Lease, Threads};
 use super::tmp::{self, Stock, TmpGuard};
 use super::{handles, trap};
 use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
-use crate::job::{Access, Fault, Job, Mount};
+use crate::job::{Access, Allotment, Fault, Job, Mount};
 use crate::scratch::{HandlerDir, JobDir};
 
 /// Operations of one handler at once. A thread each while they run; more wait in line.
@@ -148,12 +148,12 @@ pub struct OwnDirs {
 }
 
 impl Files {
-    /// Says how many descriptors a handler with so many mounts holds, those of its threads among them, and whose
-    /// jobs have a directory each or have none.
-    pub fn held_idle(mounts: usize, own: bool) -> usize {
+    /// Says how many descriptors a handler with so many mounts holds that runs `jobs` jobs at once, those of its threads
+    /// among them, and whose jobs have a directory each or have none.
+    pub fn held_idle(mounts: usize, own: bool, jobs: usize) -> usize {
         // Each mount for the kernel and for guests; the ruleset, and of the threads' runtime epoll twice,
         // its waker and the pipe of signals.
-        2 * mounts + 5 + if own { Stock::held_idle(mounts) } else { 0 }
+        2 * mounts + 5 + if own { Stock::held_idle(mounts, jobs) } else { 0 }
     }
 
     /// Says how many descriptors a job of such a handler is given before it opens anything.
@@ -167,7 +167,7 @@ impl Files {
     /// There is no `/proc`; the host has no memory, thread or descriptor left, or confines no thread once more.
     pub fn new(mounted: Arc<Mounted>, jobs: usize, own: Option<OwnDirs>) -> Result<Files> {
         let granted = mounted.granted(None)?;
-        let own = own.map(|OwnDirs { dir, bytes }| Arc::new(Stock::new(mounted.clone(), dir, bytes)));
+        let own = own.map(|OwnDirs { dir, bytes }| Arc::new(Stock::new(mounted.clone(), dir, bytes, jobs)));
         let ground = mounted.ground(own.as_deref().map(Stock::dir))?;
         let threads = Threads::new(ground, mounted.clone(), jobs.clamp(1, AT_ONCE));
         Ok(Files { mounted, scripts: None, granted, threads, own })
@@ -219,9 +219,13 @@ impl Files {
     ///
     /// # Errors
     /// The host has no descriptor or room left for the directory.
-    pub(super) async fn grant(&self, threads: &Lease) -> Result<(Wasi, Option<TmpGuard>), Fault> {
+    pub(super) async fn grant(
+        &self,
+        threads: &Lease,
+        allotment: Option<&mut Allotment>,
+    ) -> Result<(Wasi, Option<TmpGuard>), Fault> {
         let Some(own) = &self.own else { return Ok((Wasi::with(self.granted.clone()), None)) };
-        let (wasi, guard) = own.grant(threads).await?;
+        let (wasi, guard) = own.grant(threads, allotment).await?;
         Ok((wasi, Some(guard)))
     }
 }

@@ -23,7 +23,7 @@ use super::speaker::Warm;
 use super::stdio::{Gone, Stdin, Stdout};
 use super::tmp::{Tmp, TmpGuard};
 use super::{handles, trap};
-use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status};
+use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status, Usage};
 use crate::observe::profile;
 
 /// Bytes that one call moves between a guest and the host where it cannot move a part: the strings and
@@ -77,12 +77,12 @@ impl Module {
         let threads = files.lease()?;
         let run = async |mut job: Job| {
             files.direct(&mut job).await?;
-            let (wasi, own) = files.grant(&threads).await?;
+            let (wasi, own) = files.grant(&threads, job.allotment.as_mut()).await?;
             let outcome = self.run_with(|| wasi, job).await;
-            give_back(own).await;
+            give_back(own, &usage).await;
             outcome
         };
-        threads.run(usage, run(job)).await
+        threads.run(usage.clone(), run(job)).await
     }
 
     async fn run_with(&self, wasi: impl FnOnce() -> Wasi, job: Job) -> Result<Status, Fault> {
@@ -103,9 +103,9 @@ impl Module {
 }
 
 /// Takes back what a job had to itself.
-async fn give_back(own: Option<TmpGuard>) {
+async fn give_back(own: Option<TmpGuard>, usage: &Usage) {
     if let Some(own) = own {
-        own.end().await;
+        own.end(&usage.waits).await;
     }
 }
 
@@ -158,14 +158,14 @@ impl Handler for Module {
                 let Some(files) = &self.files else {
                     return self.prove_with(bare(), &limits).await;
                 };
-                let threads = files.lease()?;
+                let (threads, usage) = (files.lease()?, Arc::<Usage>::default());
                 let within = async {
-                    let (wasi, own) = files.grant(&threads).await?;
+                    let (wasi, own) = files.grant(&threads, None).await?;
                     let outcome = self.prove_with(wasi, &limits).await;
-                    give_back(own).await;
+                    give_back(own, &usage).await;
                     outcome
                 };
-                threads.run(Arc::default(), within).await
+                threads.run(usage.clone(), within).await
             };
             match timeout(PROOF, proof).await {
                 Ok(outcome) => outcome.context("cannot be instantiated"),

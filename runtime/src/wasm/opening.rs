@@ -20,7 +20,7 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use super::handles::{self, Opened};
 use super::interfaces;
-use super::tmp::{Seen, Tmp};
+use super::tmp::Tmp;
 
 /// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
 /// twice, descriptor flags, place for the result.
@@ -79,7 +79,7 @@ pub(super) fn guard_core<T: Send + 'static>(
             {
                 return Ok(NOSPC);
             }
-            let before = tmp.is_some().then(|| Seen::of(wasi.ctx().table));
+            let place = tmp.is_some().then(|| handles::next(wasi.ctx().table)).transpose()?;
             wasi.set_hostcall_fuel(fuel);
             let outcome = preview1::path_open(
                 wasi,
@@ -97,9 +97,9 @@ pub(super) fn guard_core<T: Send + 'static>(
             .await?;
             if outcome == SUCCESS {
                 opened.note(wasi.ctx().table);
-                if let Some((tmp, before)) = tmp.zip(before) {
+                if let Some((tmp, place)) = tmp.zip(place) {
                     let made = memory.read(GuestPtr::<u32>::new(result.cast_unsigned()))?;
-                    tmp.hold(made, before.since(wasi.ctx().table), flags & APPEND != 0);
+                    tmp.hold(made, handles::file_at(wasi.ctx().table, place)?, flags & APPEND != 0);
                 }
             }
             Ok(outcome)
@@ -113,9 +113,11 @@ pub(super) fn guard_core<T: Send + 'static>(
             let (memory, state) = memory.data_and_store_mut(&mut caller);
             let (wasi, opened, tmp) = parts(state);
             let outcome = preview1::fd_close(wasi, &mut GuestMemory::Unshared(memory), fd).await?;
-            opened.close_in(wasi.ctx().table);
-            if let Some(tmp) = tmp.filter(|_| outcome == SUCCESS) {
-                tmp.release(fd.cast_unsigned());
+            if outcome == SUCCESS {
+                opened.close_in(wasi.ctx().table);
+                if let Some(tmp) = tmp {
+                    tmp.release(fd.cast_unsigned());
+                }
             }
             Ok(outcome)
         })

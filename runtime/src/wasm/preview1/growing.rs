@@ -4,6 +4,7 @@
 use std::io;
 
 use wasmtime::{Caller, Linker, Result};
+use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::p1::types::{Errno, Error, Fd, Fdflags};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _};
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -56,8 +57,12 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 let (memory, state) = parts(&mut caller)?;
                 let memory = &mut GuestMemory::Unshared(memory);
                 let outcome = state.wasi.fd_renumber(memory, from.into(), to.into()).await;
-                if let Some(tmp) = state.tmp.as_deref_mut().filter(|_| outcome.is_ok() && from != to) {
-                    tmp.renumber(from.cast_unsigned(), to.cast_unsigned());
+                if outcome.is_ok() && from != to {
+                    // The one that had the number.
+                    state.opened.close_in(state.wasi.ctx().table);
+                    if let Some(tmp) = state.tmp.as_deref_mut() {
+                        tmp.renumber(from.cast_unsigned(), to.cast_unsigned());
+                    }
                 }
                 settle(outcome)
             })

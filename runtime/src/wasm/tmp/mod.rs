@@ -13,8 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::fstat;
 use tokio::task::spawn_blocking;
-use wasmtime::component::ResourceTable;
-use wasmtime_wasi::filesystem::Descriptor;
 
 pub(super) use self::stock::{Stock, TmpGuard};
 pub(super) use self::stream::TmpStream;
@@ -41,13 +39,10 @@ struct Held {
     append: bool,
 }
 
-/// Files of a table, by their addresses.
-pub(super) struct Seen(Vec<usize>);
-
 impl Tmp {
-    fn new(quota: Quota, place: usize) -> Tmp {
-        let opened = quota.opened();
-        Tmp { quota: Arc::new(Mutex::new(quota)), opened, place, held: HashMap::new() }
+    fn new(quota: Arc<Mutex<Quota>>, place: usize) -> Tmp {
+        let opened = lock(&quota).opened();
+        Tmp { quota, opened, place, held: HashMap::new() }
     }
 
     /// Says how many mounts come before it.
@@ -164,25 +159,6 @@ impl Tmp {
         let quota = self.quota.clone();
         spawn_blocking(move || work(&mut lock(&quota))).await.map_err(io::Error::other)?
     }
-}
-
-impl Seen {
-    /// Looks at the files in a table.
-    pub(super) fn of(table: &mut ResourceTable) -> Seen {
-        Seen(files(table).map(|file| Arc::as_ptr(file).addr()).collect())
-    }
-
-    /// Finds the file that has come since; `None`: a directory has.
-    pub(super) fn since(&self, table: &mut ResourceTable) -> Option<Weak<File>> {
-        files(table).find(|file| !self.0.contains(&Arc::as_ptr(file).addr())).map(Arc::downgrade)
-    }
-}
-
-fn files(table: &mut ResourceTable) -> impl Iterator<Item = &Arc<File>> {
-    table.iter_mut().filter_map(|entry| match entry.downcast_ref()? {
-        Descriptor::File(file) => Some(&file.file),
-        Descriptor::Dir(_) => None,
-    })
 }
 
 fn size(file: &File) -> io::Result<u64> {
