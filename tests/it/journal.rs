@@ -2,10 +2,13 @@
 
 use crate::harness::{Program, Setup};
 
+/// Starts a program as systemd does whose stderr the journal reads: with the device and inode of it in the environment.
+const JOURNAL: [&str; 3] = ["sh", "-c", "JOURNAL_STREAM=$(stat -L -c %d:%i /dev/fd/2) exec \"$0\" \"$@\""];
+
 #[test]
 fn every_line_under_journald_has_its_priority_and_no_time() {
     let module = Program::new().complain("said\n").trap().wasm();
-    let mut daemon = Setup::one("", &module).env("JOURNAL_STREAM", "9:4711").start();
+    let mut daemon = Setup::one("", &module).under(&JOURNAL).start();
     assert_eq!(daemon.get("/").status(), 502);
 
     let ended = daemon.terminate();
@@ -24,14 +27,15 @@ fn every_line_under_journald_has_its_priority_and_no_time() {
 
 #[test]
 fn what_keeps_the_daemon_from_starting_is_an_error_to_journald() {
-    let refused = Setup::new("nonsense = 1\n").env("JOURNAL_STREAM", "9:4711").fail();
+    let refused = Setup::new("nonsense = 1\n").under(&JOURNAL).fail();
 
     assert!(refused.stderr.starts_with("<3>portcullis: "), "{}", refused.stderr);
 }
 
 #[test]
 fn elsewhere_lines_have_their_time_and_no_priority() {
-    let mut daemon = Setup::one("", &Program::text().wasm()).start();
+    // What a service starts inherits the variable, whatever becomes of its stderr.
+    let mut daemon = Setup::one("", &Program::text().wasm()).env("JOURNAL_STREAM", "9:4711").start();
 
     let ended = daemon.terminate();
 

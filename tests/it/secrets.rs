@@ -145,7 +145,7 @@ fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
     let setup = serving("KEY = { file = \"key\" }").file("key", b"f1rst");
     let daemon = setup.start();
     let module = Program::text().complain("new\n").environment().wasm();
-    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=1s\r\nJob-Env: REQUESTS=1\r\nJob-Env: SLOWER=none\r\n";
+    let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=1\r\nJob-Env: SLOWER=none\r\n";
     assert_eq!(swap(&daemon, "one", trial, &module).status(), 200);
 
     fs::write(daemon.path("key"), "s3cond").unwrap();
@@ -195,4 +195,34 @@ fn who_develops_has_the_values_in_a_file_that_only_up_and_run_read() {
     becomes(&daemon, "KEY", "changed");
     let status: Value = serde_json::from_str(run(&daemon, "status", "", b"").text()).unwrap();
     assert_eq!(status["reload_refused"], Value::Null);
+}
+
+#[test]
+fn a_changed_secret_undoes_no_swap_and_is_taken_up_whatever_is_wrong_with_the_rest() {
+    let daemon = serving("KEY = { file = \"key\" }").file("key", b"f1rst").prepend("watch = true\n").start();
+    let module = Program::text().complain("new\n").environment().wasm();
+    assert_eq!(swap(&daemon, "one", "", &module).status(), 200);
+    let is_swapped_in = || {
+        let before = daemon.log.count("one: new");
+        assert_eq!(daemon.get("/").status(), 200);
+        daemon.log.lines(before + 1, "one: new");
+    };
+
+    fs::write(daemon.path("key"), "s3cond").unwrap();
+    becomes(&daemon, "KEY", "s3cond");
+    is_swapped_in();
+
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("nonsense = 1\n{text}")).unwrap();
+    daemon.log.line("not reloaded");
+    fs::write(daemon.path("key"), "th1rd").unwrap();
+    becomes(&daemon, "KEY", "th1rd");
+    is_swapped_in();
+
+    // What is written is still not what is in force.
+    assert_eq!(daemon.metric("portcullis_config_last_reload_successful", &[]), 0.0);
+    // Nothing is compiled any more, and nobody is told so.
+    let status = run(&daemon, "status", "", b"").text().to_owned();
+    assert!(!status.contains("loading"), "{status}");
 }

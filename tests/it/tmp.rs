@@ -277,7 +277,7 @@ fn what_a_run_that_was_interrupted_left_is_gone_with_the_next_one() {
 fn a_tmp_for_which_there_is_no_room_is_told_of_at_the_start_and_by_check() {
     let setup = Setup::new("").handler("files", "tmp = \"1TiB\"", &module(KINDS[0]));
     let setup = setup.prepend("scratch = \"scratch\"\n");
-    let free = rustix::fs::statvfs(&setup.path(".")).unwrap();
+    let free = rustix::fs::statvfs(setup.path(".")).unwrap();
     if free.f_bavail * free.f_frsize > 1 << 40 {
         return;
     }

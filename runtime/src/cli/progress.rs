@@ -26,5 +26,6 @@ pub(super) fn bar() -> Progress {
                 bar.finish_and_clear();
             }
         }
+        Step::Ended => bar.finish_and_clear(),
     })
 }

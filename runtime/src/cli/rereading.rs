@@ -59,6 +59,12 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
             None => Look::at(file).is_some_and(|look| look.changed >= read - TICK),
         });
         let missed = seen || newer;
+        if !missed {
+            // As they were read: what differs from now on has changed since.
+            for file in &files {
+                before.entry(file.clone()).or_insert_with(|| Look::at(file));
+            }
+        }
         let watching = watching.insert(next);
         if !missed {
             tokio::select! {
@@ -70,11 +76,15 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
                 },
             }
         }
-        (before, asked) =
-            (files.iter().map(|file| (file.clone(), Look::at(file))).collect(), SystemTime::now());
-        if served.watch {
-            daemon::reload(&engine).await;
-        } else {
+        let now: HashMap<_, _> = files.iter().map(|file| (file.clone(), Look::at(file))).collect();
+        let kept: HashSet<PathBuf> = secrets(&served).collect();
+        let is_changed = |file: &&PathBuf| before.get(*file).is_none_or(|before| *before != now[*file]);
+        // A changed secret undoes no swap and ends no trial, and is taken up whatever is wrong with the rest.
+        let is_other = !files.iter().filter(is_changed).all(|file| kept.contains(file));
+        let is_secret = files.iter().filter(is_changed).any(|file| kept.contains(file));
+        (before, asked) = (now, SystemTime::now());
+        let is_reloaded = served.watch && (is_other || !is_secret) && daemon::reload(&engine).await;
+        if is_secret && !is_reloaded {
             daemon::refresh(&engine).await;
         }
     }

@@ -136,7 +136,7 @@ async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
             Err(failure) => return error!("changes are not followed any more: {failure}"),
         };
         match built {
-            Ok(()) => daemon::reload(&engine).await,
+            Ok(()) => drop(daemon::reload(&engine).await),
             Err(failure) => error!("not built, the old generation goes on: {failure:#}"),
         }
     }

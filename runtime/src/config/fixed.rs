@@ -41,7 +41,7 @@ impl Config {
             source_lines,
             wasi_http_03,
             cache,
-            cache_size: _,
+            cache_size,
             scratch,
             compile,
             hardening,
@@ -85,6 +85,7 @@ impl Config {
             (AtReload, "watch", *watch != next.watch),
             (AtReload, "compile", *compile != next.compile),
             (AtStart, "cache", *cache != next.cache),
+            (AtReload, "cache_size", *cache_size != next.cache_size),
             (AtStart, "scratch", *scratch != next.scratch),
             (AtStart, "hardening", *hardening != next.hardening),
             (AtStart, "record_dir", *record_dir != next.record_dir),
@@ -148,11 +149,11 @@ mod tests {
 
     #[test]
     fn what_a_reload_takes_up_is_listed_by_key() {
-        let after = "grace = \"1s\"\nshutdown_delay = \"2s\"\nhttp.keep_alive = \"9s\"\n[compile]\nmodule = \"1MiB\"\n";
+        let after = "cache_size = \"2GiB\"\ngrace = \"1s\"\nshutdown_delay = \"2s\"\nhttp.keep_alive = \"9s\"\n[compile]\nmodule = \"1MiB\"\n";
 
         assert_eq!(
             read("").settings_changed(&read(after)),
-            ["grace", "shutdown_delay", "compile", "http.keep_alive"]
+            ["grace", "shutdown_delay", "compile", "cache_size", "http.keep_alive"]
         );
         assert!(read(after).settings_changed(&read(after)).is_empty());
     }

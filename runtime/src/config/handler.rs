@@ -170,7 +170,11 @@ fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
 fn literal(value: &str) -> Result<String, String> {
     let mut rest = value;
     while let Some((before, behind)) = rest.split_once("${") {
-        let name = behind.split_once('}').map(|(name, _)| name).filter(|name| is_variable(name));
+        // With a default or an alternative, as shells have them, too.
+        let name = behind
+            .find(['}', ':', '-', '+', '?', '='])
+            .map(|end| &behind[..end])
+            .filter(|name| is_variable(name));
         if let Some(name) = name.filter(|_| !before.ends_with('$')) {
             return Err(format!(
                 "`${{{name}}}` is not replaced here: take the variable out of env and write secrets = {{ VARIABLE = \

@@ -52,11 +52,11 @@ pub(super) fn read(
 fn source(written: &file::Secret, base: &Path) -> Result<SecretSource, String> {
     let table = match written {
         file::Secret::Credential(name) if is_name(name) => return Ok(SecretSource::Credential(name.clone())),
-        file::Secret::Credential(name) => {
-            return Err(format!(
-                "wanted the name of a credential, as LoadCredential= has it, found {name:?}; for a file, write \
-                 {{ file = \"PATH\" }}"
-            ));
+        // Not shown: it may be the secret itself.
+        file::Secret::Credential(_) => {
+            return Err("wanted the name of a credential, as LoadCredential= has it, found another text; for a file, \
+                        write { file = \"PATH\" }"
+                .to_owned());
         }
         file::Secret::Table(table) => table,
     };

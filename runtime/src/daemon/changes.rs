@@ -83,7 +83,7 @@ impl Changes {
         let engine = self.engine.clone();
         self.under_way.spawn(async move {
             match change {
-                Change::Reload => reload(&engine).await,
+                Change::Reload => drop(reload(&engine).await),
                 Change::Upgrade => upgrade(&engine).await,
             }
         });
@@ -121,12 +121,15 @@ impl fmt::Display for Change {
     }
 }
 
-/// Runs the job `reload` and logs what it says; on failure the old generation goes on.
-pub async fn reload(engine: &Arc<Engine>) {
-    match run(engine, "reload").await {
+/// Runs the job `reload` and logs what it says; on failure, which is `false`, the old generation goes on.
+pub async fn reload(engine: &Arc<Engine>) -> bool {
+    let outcome = run(engine, "reload").await;
+    let is_reloaded = outcome.is_ok();
+    match outcome {
         Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
         Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
     }
+    is_reloaded
 }
 
 /// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.

@@ -84,8 +84,10 @@ pub(super) fn install(
     };
     let (shown, told) = (options.progress, standing.clone());
     let progress = move |step: Step<'_>| {
-        if let Step::Compiling(turn) = step {
-            told.compiles(turn);
+        match step {
+            Step::Compiling(turn) => told.compiles(turn),
+            Step::Ready(_) => {}
+            Step::Ended => told.has_compiled(),
         }
         shown(step);
     };

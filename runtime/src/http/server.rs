@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::{error, info};
 
 use super::activity::Activity;
@@ -60,8 +60,8 @@ pub enum Purpose {
     Observe(Observed),
 }
 
-/// How long a connection may take to come out of the kernel's queue: it is there, or was reset meanwhile.
-const BACKLOG: Duration = Duration::from_millis(100);
+/// How long connections are taken out of the kernel's queue after the end has begun: new ones may join it as fast.
+const BACKLOG: Duration = Duration::from_millis(200);
 
 /// The bounds of connections and heads. Sizes are in bytes.
 #[derive(Clone)]
@@ -110,8 +110,9 @@ impl Server {
             }
         }
         // Those that the kernel has accepted for us would be reset with the socket.
-        while listener.has_waiting() {
-            let Ok(accepted) = timeout(BACKLOG, listener.accept()).await else { break };
+        let due = Instant::now() + BACKLOG;
+        while listener.has_waiting() && Instant::now() < due {
+            let Ok(accepted) = timeout_at(due, listener.accept()).await else { break };
             self.take(accepted, &listener, &leaving, &mut connections).await;
         }
         // From here on connecting is refused, not left waiting for nobody.

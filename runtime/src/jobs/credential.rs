@@ -49,7 +49,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
     }
 }
 
-/// Reads a file, without a newline at its end; `advice` is for who has none there.
+/// Reads a file, without a line break at its end; `advice` is for who has none there.
 fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
     let bytes = match given::read(path, LARGEST) {
         Ok(Given { bytes, .. }) => bytes,
@@ -62,6 +62,9 @@ fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
     let Ok(mut text) = String::from_utf8(bytes) else { bail!("{source} is no UTF-8 text") };
     if text.ends_with('\n') {
         text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
     }
     Ok(text)
 }
@@ -85,6 +88,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let write = |name: &str, bytes: &[u8]| std::fs::write(place.path().join(name), bytes).unwrap();
         write("good", b"two\nlines\n\n");
+        write("of Windows", b"two\r\nlines\r\n");
         write("nul", b"hidden\0");
         write("binary", b"hidden\xff");
         write("largest", &[b'h'; LARGEST as usize]);
@@ -92,6 +96,7 @@ mod tests {
         let of_file = |name: &str| secret(SecretSource::File(place.path().join(name)));
 
         assert_eq!(of_file("good").unwrap(), "two\nlines\n");
+        assert_eq!(of_file("of Windows").unwrap(), "two\r\nlines");
         assert_eq!(of_file("largest").unwrap().len() as u64, LARGEST);
         for (name, why) in [
             ("nul", "holds a NUL"),

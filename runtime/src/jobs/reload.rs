@@ -63,7 +63,10 @@ impl Handler for Reload {
                 _ => Err(anyhow!("usage: reload [{}]", Reload::SECRETS)),
             };
             let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
-            self.standing.reloads.ended(told);
+            match &job.args[..] {
+                [] => self.standing.reloads.ended(told),
+                _ => self.standing.reloads.refreshed(told),
+            }
             self.generations.tidy().await;
             if serving {
                 // Why it was refused follows with the next report.
@@ -97,9 +100,7 @@ impl Reload {
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
-        let loaded = loading.await;
-        self.standing.has_loaded();
-        let loaded = loaded.map_err(|failure| anyhow!("loading failed: {failure}"))??;
+        let loaded = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&loaded.next).await?;
         Ok(self.publish(turn, loaded).to_string())
     }

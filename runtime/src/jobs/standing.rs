@@ -18,6 +18,7 @@ use crate::engine::Sighting;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Phase, Sockets, Term, Tls};
+use crate::observe::reloads::Last;
 use crate::observe::{Reloads, brief, counted, systemd};
 
 /// The longest reason of a refused reload in a line for people, in bytes.
@@ -142,9 +143,12 @@ impl Standing {
         *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     }
 
-    /// Says that a load has ended.
-    pub(super) fn has_loaded(&self) {
-        *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Says that nothing is compiled any more.
+    pub fn has_compiled(&self) {
+        let told = self.compiling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if told.is_some() && self.server.gate.state() == GateState::Open {
+            systemd::status(&self.status());
+        }
     }
 
     /// Says what is compiled now.
@@ -162,12 +166,14 @@ impl Standing {
     /// Says in a line where the daemon stands: what serves, and why that is not what was asked for last.
     pub fn status(&self) -> String {
         let mut status = self.state();
-        if let Some((_, reason)) = self.reloads.last().refused {
-            let _infallible = write!(
-                status,
-                "; the last reload was refused: {}",
-                brief(reason.lines().next().unwrap_or_default(), REASON)
-            );
+        let Last { refused, secrets_refused, .. } = self.reloads.last();
+        for (what, refused) in
+            [("the last reload was refused", refused), ("changed secrets are not taken up", secrets_refused)]
+        {
+            if let Some((_, reason)) = refused {
+                let reason = brief(reason.lines().next().unwrap_or_default(), REASON);
+                let _infallible = write!(status, "; {what}: {reason}");
+            }
         }
         status
     }

@@ -48,7 +48,7 @@ impl Handler for TellStatus {
             let tls = self.standing.tls();
             let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
             let Budgets { memory, descriptors, .. } = engine.budgets();
-            let Last { succeeded, refused } = self.standing.reloads.last();
+            let Last { succeeded, refused, secrets_refused } = self.standing.reloads.last();
             let mut facts = json!({
                 "version": build::VERSION,
                 "commit": build::COMMIT,
@@ -58,6 +58,7 @@ impl Handler for TellStatus {
                 "generation": catalog.generation,
                 "reloaded": succeeded.map(written),
                 "reload_refused": refused.map(|(time, reason)| format!("{}: {reason}", written(time))),
+                "secrets_refused": secrets_refused.map(|(time, reason)| format!("{}: {reason}", written(time))),
                 "generations_alive": Alive::count(),
                 "handlers": catalog.handlers.len(),
                 "routes": catalog.routes.len(),

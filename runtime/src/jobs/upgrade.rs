@@ -1,6 +1,7 @@
 //! `upgrade [--force] [TIME]`: starts the program that is on disk now, hands every socket to it, and lets it go on alone.
 
 use std::ffi::OsString;
+use std::io::pipe;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -120,13 +121,14 @@ impl Upgrade {
         // Looks at mounts, which may lie on a server.
         let told = tokio::task::block_in_place(|| self.generations.loader.tell())?;
         passed.push(net::writable(told));
-        let mut child = self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
-        let (process, stderr) = (child.id(), child.stderr.take());
+        let (child, stderr) =
+            self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
+        let process = child.id();
         // From here on killed with whatever fails.
         let mut heir = Heir(Some(child));
         let process = process.context("the new process has ended")?;
         info!("upgrade: process {process} is starting");
-        let said = tokio::spawn(forward(stderr.context("the new process has no stderr")?));
+        let said = tokio::spawn(forward(stderr));
         let follower = Follower::of(process)?;
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
@@ -143,7 +145,7 @@ impl Upgrade {
         Ok(json!({ "process": process, "lost": losses }).to_string())
     }
 
-    fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<Child> {
+    fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<(Child, ChildStderr)> {
         let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
         // Ourselves, whatever is on disk: what is started need not know how sockets are passed.
         let mut command = std::process::Command::new("/proc/self/exe");
@@ -151,13 +153,16 @@ impl Upgrade {
         command.env(Activation::VARIABLES[1], names.len().to_string());
         command.env(Activation::VARIABLES[2], names.join(":"));
         command.envs(self.launch.env.iter().map(|(name, value)| (*name, value)));
-        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let (stderr, theirs) = pipe()?;
+        command.envs(log::journal_stream(&theirs).map(|stream| (log::JOURNAL_STREAM, stream)));
+        command.stdin(Stdio::null()).stderr(theirs);
         let mappings =
             (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
         // Until ourselves have begun there and had some of them ignored (`cli::exec`).
         let _held = Held::new();
-        Ok(Command::from(command).spawn()?)
+        let child = Command::from(command).spawn()?;
+        Ok((child, ChildStderr::from_std(OwnedFd::from(stderr).into())?))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::fstat;
 use tracing::field::Field;
 use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
@@ -97,16 +98,27 @@ pub fn without_priority(line: &str) -> &str {
     PRIORITIES.iter().find_map(|(_, priority)| line.strip_prefix(priority)).unwrap_or(line)
 }
 
-/// Whether journald reads what we write to stderr.
-///
-/// systemd.exec(5) has the device and inode of its socket in `$JOURNAL_STREAM`. They are not compared: the next process of
-/// an upgrade begins with a pipe to the one before it, and writes to the journal itself once it serves.
+/// The variable that names what journald reads by its device and inode, systemd.exec(5).
+pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
+
+/// Whether journald reads what we write to stderr. The variable is inherited by all that a service starts, whatever their
+/// stderr is.
 fn is_for_journal() -> bool {
     static IS: LazyLock<bool> = LazyLock::new(|| {
-        let kind = fstat(io::stderr()).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        std::env::var_os("JOURNAL_STREAM").is_some() && matches!(kind, Ok(FileType::Socket | FileType::Fifo))
+        std::env::var(JOURNAL_STREAM)
+            .is_ok_and(|named| stream(io::stderr()).is_some_and(|ours| ours == named))
     });
     *IS
+}
+
+/// Returns [`JOURNAL_STREAM`] for the next process of an upgrade, whose stderr is a pipe to us at first; `None`:
+/// journald does not read ours.
+pub fn journal_stream(pipe: impl AsFd) -> Option<String> {
+    stream(pipe).filter(|_| is_for_journal())
+}
+
+fn stream(file: impl AsFd) -> Option<String> {
+    fstat(file).ok().map(|found| format!("{}:{}", found.st_dev, found.st_ino))
 }
 
 /// Makes writers that put the priority of an event in front of each of its lines.

@@ -14,6 +14,8 @@ pub struct Last {
     pub succeeded: Option<SystemTime>,
     /// Why the last one was refused, and when; `None`: it was not.
     pub refused: Option<(SystemTime, String)>,
+    /// Why changed secrets are not in force, and since when; `None`: they are.
+    pub secrets_refused: Option<(SystemTime, String)>,
 }
 
 impl Reloads {
@@ -21,9 +23,15 @@ impl Reloads {
     pub fn ended(&self, outcome: Result<(), String>) {
         let mut last = self.lock();
         match outcome {
-            Ok(()) => *last = Last { succeeded: Some(SystemTime::now()), refused: None },
+            // It has read the secrets as well.
+            Ok(()) => *last = Last { succeeded: Some(SystemTime::now()), ..Last::default() },
             Err(reason) => last.refused = Some((SystemTime::now(), reason)),
         }
+    }
+
+    /// Notes how it has ended that secrets alone were read anew, which tells nothing of the configuration.
+    pub fn refreshed(&self, outcome: Result<(), String>) {
+        self.lock().secrets_refused = outcome.err().map(|reason| (SystemTime::now(), reason));
     }
 
     /// Returns what is known.

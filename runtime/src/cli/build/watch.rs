@@ -83,8 +83,18 @@ impl Relevant {
     /// Reports whether a change at `path` may ask for a build or a reload.
     pub(crate) fn is_source(&self, path: &Path) -> bool {
         self.dirs.iter().any(|dir| is_source(dir, path))
-            || path.ancestors().any(|above| self.inputs.contains(above))
+            || path.ancestors().any(|above| {
+                // A directory may be the crate's own, with what is built of it.
+                self.inputs.contains(above) && !is_built(above, path)
+            })
     }
+}
+
+/// Reports whether this lies in what cargo, or we, build of the crate in `dir`.
+fn is_built(dir: &Path, path: &Path) -> bool {
+    let first = path.strip_prefix(dir).ok().and_then(|inside| inside.components().next());
+    let names = ["target", OUTPUT].map(|name| Component::Normal(name.as_ref()));
+    first.is_some_and(|first| names.contains(&first)) && dir.join("Cargo.toml").is_file()
 }
 
 /// Reports whether cargo writes this file itself, and a person seldom.

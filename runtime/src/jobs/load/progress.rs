@@ -14,6 +14,17 @@ pub enum Step<'a> {
     Compiling(Turn<'a>),
     /// A handler is ready.
     Ready(Turn<'a>),
+    /// The load has ended, well or not.
+    Ended,
+}
+
+/// Tells of the end of a load when it is dropped.
+pub(super) struct Telling<'a>(pub(super) &'a Progress);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        (self.0)(Step::Ended);
+    }
 }
 
 /// One of several.
