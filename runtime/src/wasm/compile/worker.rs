@@ -85,8 +85,6 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
         // It was killed before that.
         return Err(Errno::PIPE);
     }
-    // Where memory runs out, a compiler ends and not the daemon. Without /proc the kernel chooses by size.
-    let _told = std::fs::write("/proc/self/oom_score_adj", "1000");
     let (cpu, memory) = (limits.cpu.as_secs(), limits.memory);
     for (resource, soft, hard) in [
         (Resource::As, memory, memory),
