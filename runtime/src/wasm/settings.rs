@@ -169,31 +169,28 @@ pub enum Resetting {
 ///   zeros, and the rest is dropped (`MADV_DONTNEED`). Where the kernel refuses to drop it, a memory's slot is mapped
 ///   anew before its next use and a table is overwritten.
 /// - Which pages were written, the kernel says by a scan that wasmtime makes too narrow: see
-///   [`confine::mended`]; nor may it be told of another page than was written: see [`confine::unmerged`]. Only as much is scanned as a guest could reach; what it shrinks to is out of
-///   reach again (`mprotect`) until it was reset and is grown into.
+///   [`confine::mended`]; nor may it be told of another page than was written: see [`confine::unmerged`]. Only as much
+///   is scanned as a guest could reach; what it shrinks to is out of reach again (`mprotect`) until it was reset.
 /// - Images that memories start with are mapped copy-on-write from files under seals: ours for modules,
 ///   wasmtime's for components. One of another module is unmapped before the slot is used.
-/// - Warm slots, and that a module gets its own again, save work alone: each was reset when it became one.
+/// - Warm slots, and that a module gets its own again, save work alone: each was reset before.
 /// - Stacks need no reset: wasm has no address for them, and compiled code reads of its frames what it wrote there.
 ///   What a deep recursion has touched would stay resident, though: see [`Pool::stacks`].
-/// - The heap that exceptions lie in is a memory of the pool, which a job gets with its first one: counted by its meter
-///   as any memory, and reset with it. What the collector knows of types is cleared as it is detached.
-/// - Instances are allocated and initialised for each job. There are no protection keys: the feature is left out of
-///   wasmtime.
+/// - The heap of exceptions is a memory of the pool, which a job gets with its first one: counted and reset as any.
+///   What the collector knows of types is cleared as it is detached.
+/// - Instances are allocated and initialised for each job. The feature of protection keys is left out of wasmtime.
 pub(super) fn pool(room: Room) -> Pool {
     pool_with(room, room.jobs)
 }
 
 /// The pool for stores that have several calls under way.
 pub(super) fn concurrent_pool(room: Room) -> Pool {
-    // One that runs, one whose call of the host waits, one that does what the host gives it meanwhile,
-    // and one that is kept for the next.
-    const STACKS: u32 = 4;
-    pool_with(room, room.jobs * STACKS)
+    // One runs, one waits for the host, one does what the host gives it meanwhile, and one is kept.
+    pool_with(room, room.jobs * 4)
 }
 
 fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
-    // Enough for any table our limits allow and for the CPython component's 14,000 functions.
+    // For any table that our limits allow, and the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
     // Pages below this stay mapped, so that a small guest faults no page in.
     const RESIDENT: usize = 2 << 20;
@@ -201,9 +198,8 @@ fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
     let stacks = pool.stacks(stacks, warm);
     // A slot's memory, its table and the heap of its exceptions each keep as much. Whole pages, as wasmtime counts them.
     let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 3)).min(RESIDENT) & !0xfff;
-    // A component is made of many modules, and the smallest pool holds one: CPython's has 30.
+    // Memories: two of its own, and one for its exceptions. A component is made of many modules, CPython's of 30.
     pool.config
-        // Two of its own, and one for its exceptions.
         .total_memories((jobs * 3).max(COMPONENT.memories + 1))
         .total_gc_heaps(jobs)
         .total_tables((jobs * 4).max(COMPONENT.tables))

@@ -31,7 +31,6 @@ use handler::{Ground, Sources, for_programs, make, show, suits, version};
 use known::Known;
 use parallel::each;
 use prepared::{Prepared, variables};
-use progress::Telling;
 pub use progress::{Progress, Step, Turn as StepTurn};
 
 /// Loads catalogs, one after the other; what has not changed is not compiled again.
@@ -140,7 +139,7 @@ impl Loader {
     /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
     /// the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
-        let _telling = Telling(&self.progress);
+        let _telling = progress::Telling(&self.progress);
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         known.prune();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
@@ -169,7 +168,7 @@ impl Loader {
     /// Makes what [`catalog`](Loader::catalog) would be made of, and the certificates beside it, and
     /// forgets that it was asked. Blocks for as long as compiling takes.
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
-        let _telling = Telling(&self.progress);
+        let _telling = progress::Telling(&self.progress);
         Examined {
             tls: config.tls.as_ref().map(Tls::load).transpose(),
             draft: self.drafted(config, base, &Codes::new(config.compile), Others::Compiled),
@@ -276,7 +275,7 @@ impl Loader {
     /// There is no such handler, or the module cannot be one.
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
         let wanted = self.wanted(name)?;
-        let _telling = Telling(&self.progress);
+        let _telling = progress::Telling(&self.progress);
         let (source, limits) = (Source::new(bytes), self.limits());
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
@@ -397,6 +396,5 @@ impl Loader {
 
 /// Makes one error of several, a line each.
 pub fn lines(errors: &[Error]) -> Error {
-    let lines: Vec<String> = errors.iter().map(|error| format!("{error:#}")).collect();
-    anyhow!(lines.join("\n"))
+    anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
 }
