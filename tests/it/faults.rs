@@ -44,7 +44,10 @@ fn a_cache_that_cannot_be_written_costs_the_next_start_time_and_nothing_else() {
 
         assert_eq!(daemon.get("/").text(), "hello\n", "{call} {error}");
         daemon.log.line("a compiled module is not kept in ");
-        assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "{call} {error}: nothing half written stays");
+        // The directory of large bodies may lie there as well.
+        let entries = fs::read_dir(&cache).unwrap().map(Result::unwrap);
+        let left: Vec<_> = entries.filter(|entry| entry.file_type().unwrap().is_file()).collect();
+        assert!(left.is_empty(), "{call} {error}: nothing half written stays: {left:?}");
     }
 }
 

@@ -147,7 +147,7 @@ fn handles_that_a_reused_instance_keeps_count_for_the_request_that_took_them() {
     let setup = setup.file("p.wasm", &module).prepend("admin = \"unix://admin.sock\"\n");
     let daemon = setup.start();
 
-    assert_eq!(daemon.get("/hoard").text(), "kept\n");
+    assert_eq!(daemon.get("/keep-handles").text(), "kept\n");
 
     within(PATIENCE, "the handles are counted", || {
         let mut verb = portcullis();

@@ -38,7 +38,7 @@ impl Guest for Proxy {
             "heavy" => good::heavy(out, word),
             "pour" => good::pour(out, word),
             "fields" => text(out, &good::fill_fields()),
-            "hoard" => {
+            "keep-handles" => {
                 (0..100).for_each(|_| std::mem::forget(Fields::new()));
                 text(out, "kept\n");
             }
