@@ -38,7 +38,7 @@ pub(crate) fn read<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, Str
     T::deserialize(MapDeserializer::new(grouped.into_iter())).map_err(|Wrong(message)| message)
 }
 
-/// What is wrong with a field, in words for whoever sent it.
+/// What is wrong with a field, in words for the client.
 #[derive(Debug)]
 struct Wrong(String);
 

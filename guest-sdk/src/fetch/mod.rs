@@ -140,7 +140,7 @@ impl Fetch {
         self
     }
 
-    /// Gives the connection so much time, of which TLS is a part.
+    /// Bounds the time to connect, the TLS handshake included.
     pub fn connect_timeout(mut self, time: Duration) -> Fetch {
         self.connect_timeout = Some(time);
         self

@@ -20,7 +20,7 @@ const PIECE: usize = 8 << 10;
 /// The longest boundary (RFC 2046 §5.1.1).
 const BOUNDARY: usize = 70;
 
-/// The parts of a body, one after the other. Nothing is kept of one that was read.
+/// The parts of a body, one after the other. A part that was read is not kept.
 ///
 /// ```
 /// use portcullis_guest::{Error, Request};
@@ -163,7 +163,7 @@ impl<'r> Multipart<'r> {
         }
     }
 
-    /// Takes bytes of a part; none: a delimiter is next, which is taken too.
+    /// Takes bytes of a part. `None`: a delimiter is next, and is taken as well.
     fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.state != State::Within || buffer.is_empty() {
             return Ok(0);

@@ -123,23 +123,21 @@ impl fmt::Display for Change {
 
 /// Runs the job `reload` and logs what it says; on failure, which is `false`, the old generation goes on.
 pub async fn reload(engine: &Arc<Engine>) -> bool {
-    let outcome = run(engine, "reload").await;
-    let is_reloaded = outcome.is_ok();
-    match outcome {
-        Ok(()) => info!("reloaded: generation {}", engine.live().pin().generation),
-        Err(failure) => error!("not reloaded, the old generation goes on:\n{:#}", whole(failure)),
+    match run(engine, "reload", &[]).await {
+        Ok(()) => {
+            info!("reloaded: generation {}", engine.live().pin().generation);
+            true
+        }
+        Err(failure) => {
+            error!("not reloaded, the old generation goes on:\n{:#}", whole(failure));
+            false
+        }
     }
-    is_reloaded
 }
 
 /// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
 pub async fn refresh(engine: &Arc<Engine>) {
-    let refreshed = async {
-        let mut job = engine.job("reload").map_err(Failure::Fault)?;
-        job.args = vec![Reload::SECRETS.to_owned()];
-        engine.run(job).await
-    };
-    match refreshed.await {
+    match run(engine, "reload", &[Reload::SECRETS]).await {
         Ok(()) => info!("a secret has changed: generation {}", engine.live().pin().generation),
         Err(failure) => {
             error!("a secret has changed and is not taken up, the one before stays: {:#}", whole(failure))
@@ -149,13 +147,15 @@ pub async fn refresh(engine: &Arc<Engine>) {
 
 /// Runs the job `upgrade` and logs what it says; on failure this process goes on.
 async fn upgrade(engine: &Arc<Engine>) {
-    if let Err(failure) = run(engine, "upgrade").await {
+    if let Err(failure) = run(engine, "upgrade", &[]).await {
         error!("not upgraded, this process goes on: {:#}", whole(failure));
     }
 }
 
-async fn run(engine: &Arc<Engine>, name: &str) -> Result<(), Failure> {
-    engine.run(engine.job(name).map_err(Failure::Fault)?).await
+async fn run(engine: &Arc<Engine>, name: &str, args: &[&str]) -> Result<(), Failure> {
+    let mut job = engine.job(name).map_err(Failure::Fault)?;
+    job.args = args.iter().map(|&arg| arg.to_owned()).collect();
+    engine.run(job).await
 }
 
 /// Keeps every line of what a job said: a configuration may have five mistakes.

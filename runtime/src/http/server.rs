@@ -123,9 +123,7 @@ impl Server {
             told(ended);
         }
     }
-}
 
-impl Server {
     /// Has a connection served, once there is room for it. While there is none, those behind it wait in the kernel.
     async fn take(
         self: &Arc<Self>,
