@@ -102,7 +102,7 @@ impl Place {
         fs::write(path.join("start.wasm"), saying(b"Status: 204 No Content\n\n")).unwrap();
         fs::write(
             path.join("p.toml"),
-            "listen = [\"unix://p.sock\"]\n[handler.start]\nmodule = \"start.wasm\"\n\
+            "listen = [\"unix://p.sock\"]\ncompile.cpu = \"5s\"\n[handler.start]\nmodule = \"start.wasm\"\n\
              [[route]]\npath = \"/\"\nhandler = \"start\"\n",
         )
         .unwrap();
