@@ -141,6 +141,38 @@ fn a_secret_where_a_handler_may_write_is_refused() {
 }
 
 #[test]
+fn a_missing_secret_of_one_handler_does_not_keep_others_from_theirs() {
+    let other = "secrets = { KEY = { file = \"other\" } }";
+    let setup = serving("KEY = { file = \"key\" }").file("key", b"f1rst").file("other", b"0ther");
+    let daemon = setup.handler("other", other, &Program::text().environment().wasm()).start();
+    fs::remove_file(daemon.path("other")).unwrap();
+    daemon.log.line("handler \"other\": secrets.KEY: there is no file ");
+
+    fs::write(daemon.path("key"), "s3cond").unwrap();
+
+    becomes(&daemon, "KEY", "s3cond");
+    let other = daemon.get("/other");
+    assert!(other.text().contains("KEY=0ther\0"), "{}", other.text());
+}
+
+#[test]
+fn a_handler_with_a_changed_secret_keeps_its_counters_at_the_next_reload() {
+    let daemon = serving("KEY = { file = \"key\" }").file("key", b"f1rst").start();
+    fs::write(daemon.path("key"), "s3cond").unwrap();
+    becomes(&daemon, "KEY", "s3cond");
+    let answered = || {
+        let told: Value = serde_json::from_str(run(&daemon, "handlers", "", b"").text()).unwrap();
+        told[0]["requests"].as_u64().unwrap()
+    };
+    let before = until("a request is counted", || Some(answered()).filter(|count| *count > 0));
+
+    let told = run(&daemon, "reload", "", b"");
+
+    assert_eq!(told.status(), 200, "{}", told.text());
+    assert!(answered() >= before, "{} requests are left of {before}", answered());
+}
+
+#[test]
 fn a_version_on_trial_gets_a_changed_secret_when_it_is_promoted() {
     let setup = serving("KEY = { file = \"key\" }").file("key", b"f1rst");
     let daemon = setup.start();

@@ -103,6 +103,8 @@ pub fn main() -> ExitCode {
     } else {
         drop(held);
     }
+    // What these two print is for who watches; they end as the daemon ends.
+    let is_daemon = matches!(verb, Verb::Serve(_) | Verb::Up(_));
     let outcome = match verb {
         Verb::Up(args) => up::up(args),
         Verb::Serve(args) => serve::serve(args),
@@ -128,12 +130,13 @@ pub fn main() -> ExitCode {
         Verb::CompileWorker(args) => Ok(compile_worker::work(args)),
         Verb::Exec(args) => exec::exec(args).map(|()| ExitCode::SUCCESS),
     };
-    out::outcome(outcome.unwrap_or_else(|error| {
+    let ended = outcome.unwrap_or_else(|error| {
         for line in format!("{error:#}").lines() {
             complain(line);
         }
         ExitCode::FAILURE
-    }))
+    });
+    if is_daemon { ended } else { out::outcome(ended) }
 }
 
 /// Has errors take no backtraces of our own, though a panic does (`RUST_BACKTRACE=1`): nobody is shown them, and each

@@ -36,16 +36,9 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         let read = (*adopted.borrow_and_update()).max(asked);
         let served = standing.config.load_full();
         // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
-        let files = match served.watch {
-            true => files(&file, &served, source().ok().as_ref()),
-            false => secrets(&served).collect(),
-        };
-        let wanted = !files.is_empty();
-        let next = wanted.then(|| watch(files.clone())).transpose().unwrap_or_else(|failure| {
-            warn!("changes are not watched until the next reload: {failure:#}");
-            None
-        });
-        let Some(next) = next else {
+        let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
+        let Some(Begun { files, kept, next, looks }) = off_thread(move || begin(&named, &wanted, &source)).await
+        else {
             (watching, before) = (None, HashMap::new());
             if adopted.changed().await.is_err() {
                 return;
@@ -55,14 +48,14 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         let seen = watching.take().is_some_and(|mut last| last.has_changed());
         // The last watch may not have been told yet of what came before the next one.
         let newer = files.iter().any(|file| match before.get(file) {
-            Some(before) => *before != Look::at(file),
-            None => Look::at(file).is_some_and(|look| look.changed >= read - TICK),
+            Some(before) => *before != looks[file],
+            None => looks[file].as_ref().is_some_and(|look| look.changed >= read - TICK),
         });
         let missed = seen || newer;
         if !missed {
             // As they were read: what differs from now on has changed since.
-            for file in &files {
-                before.entry(file.clone()).or_insert_with(|| Look::at(file));
+            for (file, look) in looks {
+                before.entry(file).or_insert(look);
             }
         }
         let watching = watching.insert(next);
@@ -76,8 +69,11 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
                 },
             }
         }
-        let now: HashMap<_, _> = files.iter().map(|file| (file.clone(), Look::at(file))).collect();
-        let kept: HashSet<PathBuf> = secrets(&served).collect();
+        let (files, now) = off_thread(move || {
+            let now = look(&files);
+            (files, now)
+        })
+        .await;
         let is_changed = |file: &&PathBuf| before.get(*file).is_none_or(|before| *before != now[*file]);
         // A changed secret undoes no swap and ends no trial, and is taken up whatever is wrong with the rest.
         let is_other = !files.iter().filter(is_changed).all(|file| kept.contains(file));
@@ -88,6 +84,43 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
             daemon::refresh(&engine).await;
         }
     }
+}
+
+/// A watch that has begun, and the files as they were then.
+struct Begun {
+    files: HashSet<PathBuf>,
+    /// Those of them that are secrets.
+    kept: HashSet<PathBuf>,
+    next: Watching,
+    looks: HashMap<PathBuf, Option<Look>>,
+}
+
+/// Watches what the served configuration wants watched, and then looks at it; `None` where that is nothing, or cannot be watched.
+fn begin(file: &Path, served: &Config, source: &Source) -> Option<Begun> {
+    let kept: HashSet<PathBuf> = secrets(served).collect();
+    let files = match served.watch {
+        true => files(file, served, source().ok().as_ref()),
+        false => kept.clone(),
+    };
+    if files.is_empty() {
+        return None;
+    }
+    match watch(files.clone()) {
+        Ok(next) => Some(Begun { looks: look(&files), files, kept, next }),
+        Err(failure) => {
+            warn!("changes are not watched until the next reload: {failure:#}");
+            None
+        }
+    }
+}
+
+/// Runs what looks at files on a thread of its own: they may lie on a server that does not answer.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("looking at files does not panic")
+}
+
+fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<Look>> {
+    files.iter().map(|file| (file.clone(), Look::at(file))).collect()
 }
 
 /// Lists the files of secrets.
@@ -111,14 +144,24 @@ fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<Path
 
 /// Watches files.
 fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
-    let dirs = files.iter().filter_map(|file| file.parent()).filter(|dir| dir.is_dir());
-    let dirs: HashSet<PathBuf> = dirs.map(Path::to_owned).collect();
+    let (mut dirs, mut missing) = (HashSet::new(), HashSet::new());
+    for dir in files.iter().filter_map(|file| file.parent()) {
+        // A directory that is not there may be made again: the nearest one above it tells of that.
+        let mut above = dir.ancestors();
+        while let Some(dir) = above.next().filter(|dir| !dirs.contains(*dir)) {
+            if dir.is_dir() {
+                dirs.insert(dir.to_owned());
+                break;
+            }
+            missing.insert(dir.to_owned());
+        }
+    }
     // What is written to a file that is mounted by itself, as one of a container's is, is told to the directory that it lies in
     // elsewhere, and to who watches the file.
     let mounted = files.iter().filter(|file| is_mounted(file)).cloned();
     let watched = dirs.into_iter().chain(mounted).map(|path| (path, RecursiveMode::NonRecursive));
     let watched: Vec<_> = watched.collect();
-    Watching::over(watched, move |path| files.contains(path))
+    Watching::over(watched, move |path| files.contains(path) || missing.contains(path))
 }
 
 /// Reports whether a file lies on another mount than the directory it is in. A kernel that does not say (before Linux 5.8) has
@@ -146,7 +189,7 @@ struct Look {
 }
 
 impl Look {
-    /// Looks at a file, or at a link itself; none: there is none.
+    /// Looks at a file, or at a link itself. Returns `None` if there is none.
     fn at(file: &Path) -> Option<Look> {
         let found = file.symlink_metadata().ok()?;
         let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);

@@ -137,11 +137,15 @@ pub async fn reload(engine: &Arc<Engine>) -> bool {
 
 /// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
 pub async fn refresh(engine: &Arc<Engine>) {
-    match run(engine, "reload", &[Reload::SECRETS]).await {
-        Ok(()) => info!("a secret has changed: generation {}", engine.live().pin().generation),
-        Err(failure) => {
-            error!("a secret has changed and is not taken up, the one before stays: {:#}", whole(failure))
-        }
+    let before = engine.live().pin().generation;
+    let refused = run(engine, "reload", &[Reload::SECRETS]).await;
+    // A file that was only touched makes no generation.
+    let generation = engine.live().pin().generation;
+    if generation != before {
+        info!("a secret has changed: generation {generation}");
+    }
+    if let Err(failure) = refused {
+        error!("a secret has changed and is not taken up, the one before stays: {:#}", whole(failure));
     }
 }
 

@@ -95,27 +95,34 @@ impl Generations {
         }
     }
 
-    /// Gives the handlers the secrets that there are now, and leaves all else as it is. Returns whose are others.
+    /// Gives the handlers the current secrets and leaves all else as it is. Returns the handlers whose secrets have changed.
     ///
     /// # Errors
-    /// One cannot be had, or its handler does not answer its probe with it: then nothing has changed.
+    /// A secret cannot be read, or its handler does not answer its probe with it: that handler keeps the secrets it has,
+    /// and the others have the new ones all the same.
     pub async fn refresh(self: &Arc<Self>) -> Result<Vec<Name>> {
         let turn = self.turn().await?;
         let (this, base) = (self.clone(), turn.base.clone());
         // Reads files, which may lie on a server.
         let reading = tokio::task::spawn_blocking(move || this.loader.refreshed(&base));
-        let entries = reading.await.map_err(|failure| anyhow!("reading secrets failed: {failure}"))??;
-        if entries.is_empty() {
-            return Ok(Vec::new());
+        let made = reading.await.map_err(|failure| anyhow!("reading secrets failed: {failure}"))?;
+        let (mut refreshed, mut refusals) = (Vec::new(), Vec::new());
+        for (name, made) in made {
+            match turn.prove_refreshed(made).await {
+                Ok(entry) => refreshed.push(entry),
+                Err(refusal) => refusals.push(format!("handler {:?}: {refusal:#}", name.as_str())),
+            }
         }
-        let next = Arc::new(turn.base.with_same_versions(&entries));
-        for entry in &entries {
-            let probe = self.loader.probe(&entry.name);
-            let proved = turn.prove_entry(&next, entry, probe).await;
-            proved.with_context(|| format!("handler {:?}", entry.name.as_str()))?;
+        let names = refreshed.iter().map(|entry| entry.name.clone()).collect();
+        if !refreshed.is_empty() {
+            let base = turn.base.clone();
+            turn.publish(base.with_same_versions(&refreshed));
+            for entry in &refreshed {
+                self.loader.adopt_refreshed(&base.handlers[&entry.name], entry);
+            }
         }
-        turn.publish(next);
-        Ok(entries.iter().map(|entry| entry.name.clone()).collect())
+        ensure!(refusals.is_empty(), "{}", refusals.join("\n"));
+        Ok(names)
     }
 
     /// Waits for the right to publish.
@@ -206,6 +213,14 @@ impl Turn<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Proves a version that has other secrets than the one that serves.
+    async fn prove_refreshed(&self, made: Result<Arc<Entry>>) -> Result<Arc<Entry>> {
+        let entry = made?;
+        let next = Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry)));
+        self.prove_entry(&next, &entry, self.generations.loader.probe(&entry.name)).await?;
+        Ok(entry)
     }
 
     async fn ask(

@@ -23,6 +23,8 @@ pub(super) struct Known {
     in_use: Mutex<InUse>,
     /// Of the processes before this one, until they are known to have ended.
     left: Mutex<Vec<Left>>,
+    /// Held while the cache is tidied.
+    tidying: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -147,6 +149,8 @@ impl Loader {
     /// Has the cache keep the code of what is in use here: the catalog that serves, versions that jobs run on or that are on
     /// trial, and those that a rollback may go back to, which are `past`. Reads a directory.
     pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {
+        // Of two at once, the later one must see what the earlier one saw, or it would evict what has just been compiled.
+        let _one_at_a_time = self.ground.known.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         self.ground.known.prune();
         let mut in_use: HashSet<Digest> = past.into_iter().map(|Uploaded { digest, .. }| digest).collect();
         in_use.extend(self.last().code.keys());
@@ -154,24 +158,28 @@ impl Loader {
         self.sandbox.tidy(in_use.iter());
     }
 
-    /// Makes those versions anew whose secrets are others by now: same modules, same settings.
-    ///
-    /// # Errors
-    /// A secret cannot be had.
-    pub fn refreshed(&self, serving: &Catalog) -> Result<Vec<Arc<Entry>>> {
-        let mut refreshed = Vec::new();
-        for (name, entry) in &serving.handlers {
-            let Some(config) = self.configured(name).filter(|config| !config.secrets.is_empty()) else {
-                continue;
+    /// Makes those versions anew whose secrets have changed, with the same modules and settings. A handler whose secret
+    /// cannot be read is an error of its own and does not affect the others.
+    pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<Entry>>)> {
+        let refresh = |(name, entry): (&Name, &Arc<Entry>)| {
+            let config = self.configured(name).filter(|config| !config.secrets.is_empty())?;
+            let made = match variables(&config) {
+                Ok(env) if env == entry.env => return None,
+                Ok(_) => self.version(name, self.module(entry)?),
+                Err(failure) => Err(failure),
             };
-            let env = variables(&config).with_context(|| format!("handler {:?}", name.as_str()))?;
-            if env != entry.env
-                && let Some(module) = self.module(entry)
-            {
-                refreshed.push(self.version(name, module)?);
-            }
+            Some((name.clone(), made))
+        };
+        serving.handlers.iter().filter_map(refresh).collect()
+    }
+
+    /// Goes on from `entry`, made by [`Loader::refreshed`], instead of `before`, so that the next reload leaves it as it is.
+    pub fn adopt_refreshed(&self, before: &Arc<Entry>, entry: &Arc<Entry>) {
+        let mut last = self.last();
+        // A version that was swapped in is not the one that was loaded.
+        if let Some(made) = last.made.get_mut(&entry.name).filter(|made| Arc::ptr_eq(&made.entry, before)) {
+            made.entry = entry.clone();
         }
-        Ok(refreshed)
     }
 
     /// Returns the module of a version that this has made.

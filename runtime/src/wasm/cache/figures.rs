@@ -12,7 +12,7 @@ pub struct Figures {
     /// As of the last time that something could be evicted.
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// How many bytes it may hold beside what is in use.
+    /// How many bytes the cache may hold; code in use counts and is never evicted.
     pub(super) most: AtomicU64,
 }
 
@@ -42,7 +42,7 @@ impl Figures {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the most bytes that are kept beside what is in use.
+    /// Returns the most bytes that are kept; code in use counts and is never evicted.
     pub fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }

@@ -51,7 +51,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The most bytes of code that are kept beside what is in use, if the configuration does not say: a thousand handlers of
+    /// The most bytes of code that are kept, those in use included, if the configuration does not say: a thousand handlers of
     /// the SDK take half of it.
     pub const SIZE: u64 = 1 << 30;
 
@@ -76,7 +76,7 @@ impl Cache {
         &self.figures
     }
 
-    /// Keeps so many bytes beside what is in use, from the next [`tidy`](Cache::tidy) on.
+    /// Keeps at most so many bytes, and in any case the code in use, from the next [`tidy`](Cache::tidy) on.
     pub(super) fn resize(&self, size: u64) {
         self.figures.most.store(size, Ordering::Relaxed);
     }
