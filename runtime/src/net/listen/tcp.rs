@@ -1,6 +1,6 @@
 //! Binding a TCP name or address.
 
-use super::endpoint::{Host, TcpAddress};
+use crate::net::endpoint::{Host, TcpAddress};
 use anyhow::{Context, anyhow};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
@@ -103,8 +103,8 @@ fn advise(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Endpoint;
     use super::*;
+    use crate::net::Endpoint;
 
     fn try_bind(text: &str) -> anyhow::Result<Vec<TcpListener>> {
         match text.parse().unwrap() {

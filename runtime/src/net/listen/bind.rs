@@ -1,11 +1,12 @@
 //! From endpoints to listeners: all of them, or none.
 
-use super::endpoint::Endpoint;
 use super::listener::Listener;
 use super::socket_file::SocketFile;
-use super::systemd::{Activation, Given, GivenSocket};
+use super::tcp;
 use super::unix;
-use super::{handover, tcp};
+use crate::net::activation::handover;
+use crate::net::activation::systemd::{Activation, Given, GivenSocket};
+use crate::net::endpoint::Endpoint;
 use anyhow::{Context, anyhow, bail};
 
 /// How sockets are bound.
@@ -142,8 +143,8 @@ fn abstract_name(addr: &std::os::unix::net::SocketAddr) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::FdName;
     use super::*;
+    use crate::net::FdName;
     use std::os::unix::net::{UnixListener, UnixStream};
 
     fn endpoints(texts: &[&str]) -> Vec<Endpoint> {

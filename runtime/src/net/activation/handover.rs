@@ -4,7 +4,7 @@
 //! may as well come from systemd, which kept them for us. Three names more: the channel, where to log, and
 //! what handlers may write to.
 
-use super::endpoint::Endpoint;
+use crate::net::endpoint::Endpoint;
 use anyhow::{Context as _, bail};
 use std::fmt::Write as _;
 use std::io;
@@ -40,7 +40,7 @@ pub struct Successor {
 
 /// The name under which the socket of an endpoint is passed on. It holds no ":", which systemd does not
 /// allow, and no two endpoints have the same.
-pub(super) fn name(endpoint: &Endpoint) -> anyhow::Result<String> {
+pub(in crate::net) fn name(endpoint: &Endpoint) -> anyhow::Result<String> {
     let name = endpoint.to_string().bytes().fold(String::new(), |mut name, byte| {
         match byte {
             b':' | b'%' | ..b' ' | 0x7f.. => {
@@ -62,7 +62,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// Returns the path of a Unix socket by the name under which it was passed on.
-pub(super) fn path(name: &str) -> Option<std::path::PathBuf> {
+pub(in crate::net) fn path(name: &str) -> Option<std::path::PathBuf> {
     let encoded = name.strip_prefix("unix%3A//")?;
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
     Some(std::ffi::OsString::from(String::from_utf8(bytes).ok()?).into())
@@ -72,7 +72,7 @@ pub(super) fn path(name: &str) -> Option<std::path::PathBuf> {
 ///
 /// # Errors
 /// No descriptors are left.
-pub(super) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result<Successor> {
+pub(in crate::net) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result<Successor> {
     use std::os::fd::AsFd as _;
     let (ours, theirs) = UnixStream::pair()?;
     passed.push((CHANNEL.to_owned(), theirs.into_std()?.into()));
@@ -94,7 +94,9 @@ impl super::systemd::Activation {
 
 impl Predecessor {
     /// Finds the process before this one by what it has passed; none: there is none.
-    pub(super) fn find(activation: &mut super::systemd::Activation) -> io::Result<Option<Predecessor>> {
+    pub(in crate::net) fn find(
+        activation: &mut super::systemd::Activation,
+    ) -> io::Result<Option<Predecessor>> {
         let (channel, stderr) = (activation.inherited(CHANNEL).pop(), activation.inherited(STDERR).pop());
         let Some(channel) = channel else { return Ok(None) };
         let channel = std::os::unix::net::UnixStream::from(channel);

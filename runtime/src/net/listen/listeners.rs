@@ -1,12 +1,12 @@
 //! The sockets the daemon listens on, and how they change while it serves.
 
 use super::bind::{BindOptions, bind};
-use super::endpoint::Endpoint;
-use super::handover::{self, Predecessor, Successor};
 use super::listener::{Listener, is_exposed};
 use super::socket_file::SocketFile;
-use super::systemd::Activation;
-use super::tls::Tls;
+use crate::net::activation::handover::{self, Predecessor, Successor};
+use crate::net::activation::systemd::Activation;
+use crate::net::endpoint::Endpoint;
+use crate::net::tls::Tls;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

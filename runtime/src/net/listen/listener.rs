@@ -1,10 +1,10 @@
 //! A socket that listens, and the accept that never fails.
 
-use super::endpoint::Endpoint;
-use super::patience::{Next, Patience, Tell};
-use super::peer::{Credentials, Peer};
+use super::accept_backoff::{Next, Patience, Tell};
 use super::socket_file::SocketFile;
-use super::stream::Stream;
+use crate::net::endpoint::Endpoint;
+use crate::net::peer::{Credentials, Peer};
+use crate::net::stream::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::io;
@@ -185,8 +185,9 @@ pub(super) fn is_exposed(listener: &Listener) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Activation, BindOptions, bind};
+    use super::super::bind;
     use super::*;
+    use crate::net::{Activation, BindOptions};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpStream, UnixStream};
 

@@ -1,8 +1,8 @@
 //! Sockets that systemd bound for us and passed on.
 
-use super::announced::{Announced, announced};
-use super::endpoint::{Endpoint, FdName};
+use super::env::{Announced, announced};
 use super::handover;
+use crate::net::endpoint::{Endpoint, FdName};
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
@@ -42,21 +42,21 @@ struct Passed {
 
 /// A passed socket that was found fit to accept from.
 #[derive(Debug)]
-pub(super) enum GivenSocket {
+pub(in crate::net) enum GivenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
 /// A passed socket and the proof that it is taken.
 #[derive(Debug)]
-pub(super) struct Given {
-    pub(super) socket: GivenSocket,
-    pub(super) taken: Arc<()>,
+pub(in crate::net) struct Given {
+    pub(in crate::net) socket: GivenSocket,
+    pub(in crate::net) taken: Arc<()>,
 }
 
 /// Why passed sockets cannot be had, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActivationError(pub(super) String);
+pub struct ActivationError(pub(in crate::net) String);
 
 impl Activation {
     /// The variables of the protocol, which a child process must not inherit.
@@ -92,7 +92,7 @@ impl Activation {
     }
 
     /// Takes sockets, each of which has one listener at a time.
-    pub(super) fn take(&mut self, wanted: &FdName) -> Result<Vec<Given>, ActivationError> {
+    pub(in crate::net) fn take(&mut self, wanted: &FdName) -> Result<Vec<Given>, ActivationError> {
         if self.passed.is_empty() {
             return Err(refuse(
                 wanted,
@@ -127,13 +127,13 @@ impl Activation {
     }
 
     /// Takes out what the process before this one passed for an endpoint, fit to accept from or not.
-    pub(super) fn inherited(&mut self, name: &str) -> Vec<OwnedFd> {
+    pub(in crate::net) fn inherited(&mut self, name: &str) -> Vec<OwnedFd> {
         let mine = self.passed.extract_if(.., |passed| passed.name == name);
         mine.map(|passed| passed.fd).collect()
     }
 
     /// Takes out what is left of what the process before this one passed, by name.
-    pub(super) fn left(&mut self) -> Vec<String> {
+    pub(in crate::net) fn left(&mut self) -> Vec<String> {
         self.passed
             .extract_if(.., |passed| handover::is_ours(&passed.name))
             .map(|passed| passed.name)
@@ -149,7 +149,7 @@ impl Activation {
     }
 
     /// Names what systemd passed and nobody accepts from, and how to have it.
-    pub(super) fn untaken(&self) -> Vec<String> {
+    pub(in crate::net) fn untaken(&self) -> Vec<String> {
         let idle = self.passed.iter().filter(|passed| passed.taken.strong_count() == 0);
         let idle = idle.filter(|passed| !handover::is_ours(&passed.name));
         idle.map(|Passed { number, name, fd, .. }| {
@@ -160,7 +160,7 @@ impl Activation {
     }
 
     /// Copies every socket for the next process, in the order in which they were passed.
-    pub(super) fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+    pub(in crate::net) fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         self.passed.iter().map(|passed| Ok((passed.name.clone(), passed.fd.try_clone()?))).collect()
     }
 
@@ -177,7 +177,7 @@ impl Activation {
 
     /// Stands for a process to which these sockets were passed.
     #[cfg(test)]
-    pub(super) fn of(sockets: Vec<(u32, &str, OwnedFd)>) -> Activation {
+    pub(in crate::net) fn of(sockets: Vec<(u32, &str, OwnedFd)>) -> Activation {
         let passed = sockets.into_iter().map(|(number, name, fd)| Passed {
             number,
             name: name.to_owned(),
@@ -218,7 +218,7 @@ impl Passed {
 
 impl GivenSocket {
     /// Makes a non-blocking listener of a descriptor.
-    pub(super) fn of(fd: OwnedFd) -> Result<GivenSocket, String> {
+    pub(in crate::net) fn of(fd: OwnedFd) -> Result<GivenSocket, String> {
         let family = check(&fd)?;
         rustix::io::ioctl_fionbio(&fd, true)
             .map_err(|error| format!("cannot be made non-blocking: {error}"))?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::occupant::same_file;
+use super::stale_socket::same_file;
 
 /// The longest wait when leaving; after it the file stays behind, stale, and the next start removes it.
 const LEAVE_WAIT: Duration = Duration::from_millis(250);

@@ -1,10 +1,10 @@
 //! A Unix socket that appears at its path whole: right mode, right group, and listening.
 
 use super::bind::BindOptions;
-use super::endpoint::LONGEST_PATH;
 use super::group;
-use super::occupant::{self, through};
 use super::socket_file::{Lock, SocketFile, open_directory};
+use super::stale_socket::{self, through};
+use crate::net::endpoint::LONGEST_PATH;
 use anyhow::{Context, anyhow, bail};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, RenameFlags, accessat, mkdirat, statat, unlinkat};
 use rustix::io::Errno;
@@ -36,7 +36,7 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     let dir = open_directory(path)?;
     let lock =
         Lock::take(&dir, LOCK_WAIT).context("another program is binding in this directory: start again")?;
-    occupant::clear(&dir, name)?;
+    stale_socket::clear(&dir, name)?;
 
     let nook = Nook::make(&dir, name, path).map_err(|error| match error.downcast::<Errno>() {
         Ok(why) => unwritable(path, why),
@@ -70,7 +70,7 @@ pub(super) fn examine(path: &Path, options: &BindOptions) -> anyhow::Result<()> 
     let dir = open_directory(path)?;
     accessat(&dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
         .map_err(|refusal| unwritable(path, refusal))?;
-    occupant::examine(&dir, name)
+    stale_socket::examine(&dir, name)
 }
 
 /// Checks what is known of a socket without looking for its place, and returns its name.
