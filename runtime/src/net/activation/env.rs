@@ -1,7 +1,7 @@
 //! What the environment says of sockets that were passed.
 
-use super::systemd::ActivationError;
 use std::ffi::OsString;
+use std::fmt;
 
 /// More than systemd passes to any service we know of; a larger count is a broken environment.
 const MOST: u32 = 1024;
@@ -57,6 +57,18 @@ pub(super) fn announced(
     }
     Ok(Announced::Names(names))
 }
+
+/// Why passed sockets cannot be had, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivationError(pub(in crate::net) String);
+
+impl fmt::Display for ActivationError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ActivationError {}
 
 #[cfg(test)]
 mod tests {

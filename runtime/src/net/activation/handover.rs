@@ -1,12 +1,11 @@
 //! Sockets that one process of the daemon passes to the next, and the words the two exchange meanwhile.
 //!
-//! The sockets go the way systemd passes them (sd_listen_fds(3)), under names made of their endpoints. So they
-//! may as well come from systemd, which kept them for us. Three names more: the channel, where to log, and
-//! what handlers may write to.
+//! The sockets go the way systemd passes them (sd_listen_fds(3)), under names made of their endpoints (`fd_name`).
+//! So they may as well come from systemd, which kept them for us. Three more descriptors are passed: the channel,
+//! the stderr, and the list of what handlers may write to.
 
-use crate::net::endpoint::Endpoint;
+use super::systemd::Activation;
 use anyhow::{Context as _, bail};
-use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,8 +17,6 @@ const CHANNEL: &str = "portcullis%3A//channel";
 const STDERR: &str = "portcullis%3A//stderr";
 /// What handlers of the old process may write to.
 const WRITABLE: &str = "portcullis%3A//writable";
-/// systemd's limit, `FDNAME_MAX`.
-const LONGEST_NAME: usize = 255;
 
 const READY: u8 = b'r';
 const GO: u8 = b'g';
@@ -36,36 +33,6 @@ pub struct Predecessor {
 #[derive(Debug)]
 pub struct Successor {
     channel: UnixStream,
-}
-
-/// The name under which the socket of an endpoint is passed on. It holds no ":", which systemd does not
-/// allow, and no two endpoints have the same.
-pub(in crate::net) fn name(endpoint: &Endpoint) -> anyhow::Result<String> {
-    let name = endpoint.to_string().bytes().fold(String::new(), |mut name, byte| {
-        match byte {
-            b':' | b'%' | ..b' ' | 0x7f.. => {
-                let _infallible = write!(name, "%{byte:02X}");
-            }
-            plain => name.push(char::from(plain)),
-        }
-        name
-    });
-    if name.len() > LONGEST_NAME {
-        bail!("{endpoint} is too long to be passed on: choose a shorter path");
-    }
-    Ok(name)
-}
-
-/// Says whether a name is one of those that are made here.
-pub(super) fn is_ours(name: &str) -> bool {
-    name.contains("%3A//")
-}
-
-/// Returns the path of a Unix socket by the name under which it was passed on.
-pub(in crate::net) fn path(name: &str) -> Option<std::path::PathBuf> {
-    let encoded = name.strip_prefix("unix%3A//")?;
-    let bytes: Vec<u8> = percent_encoding::percent_decode_str(encoded).collect();
-    Some(std::ffi::OsString::from(String::from_utf8(bytes).ok()?).into())
 }
 
 /// Makes the channel between two processes, and adds the new one's end and our stderr to what it is passed.
@@ -85,7 +52,7 @@ pub fn writable(list: OwnedFd) -> (String, OwnedFd) {
     (WRITABLE.to_owned(), list)
 }
 
-impl super::systemd::Activation {
+impl Activation {
     /// Takes out the list of what handlers of the process before this one may write to, if there is one.
     pub fn writable(&mut self) -> Option<OwnedFd> {
         self.inherited(WRITABLE).pop()
@@ -94,9 +61,7 @@ impl super::systemd::Activation {
 
 impl Predecessor {
     /// Finds the process before this one by what it has passed; none: there is none.
-    pub(in crate::net) fn find(
-        activation: &mut super::systemd::Activation,
-    ) -> io::Result<Option<Predecessor>> {
+    pub(in crate::net) fn find(activation: &mut Activation) -> io::Result<Option<Predecessor>> {
         let (channel, stderr) = (activation.inherited(CHANNEL).pop(), activation.inherited(STDERR).pop());
         let Some(channel) = channel else { return Ok(None) };
         let channel = std::os::unix::net::UnixStream::from(channel);
@@ -152,27 +117,6 @@ impl Successor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_endpoint_has_a_name_that_systemd_takes() {
-        let named = |text: &str| name(&text.parse().unwrap()).unwrap();
-
-        assert_eq!(named("tcp://[::1]:80"), "tcp%3A//[%3A%3A1]%3A80");
-        assert_eq!(named("unix:///run/a%b.sock"), "unix%3A///run/a%25b.sock");
-        assert!(name(&format!("unix:///{}", "\u{e9}".repeat(60)).parse().unwrap()).is_err());
-        assert!(!is_ours("web") && is_ours(CHANNEL) && is_ours(&named("tcp://:1")));
-    }
-
-    proptest! {
-        #[test]
-        fn a_path_is_found_again_in_its_name(text in "/[a-z%:. \u{e9}]{1,20}x") {
-            let name = name(&Endpoint::Unix(text.clone().into())).unwrap();
-
-            prop_assert!(name.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b':'));
-            prop_assert_eq!(path(&name), Some(text.into()));
-        }
-    }
 
     #[tokio::test]
     async fn the_new_process_is_let_in_once_it_is_ready() {

@@ -1,10 +1,12 @@
 //! Sockets and words that this process inherits from systemd or from the process before it.
 //!
-//! Floors, lowest first: `env`, `systemd`, `handover`.
+//! Floors, lowest first: `env`, `fd_name`; `systemd`; `handover`.
 
 mod env;
+pub(super) mod fd_name;
 pub(super) mod handover;
 pub(super) mod systemd;
 
+pub use env::ActivationError;
 pub use handover::{Predecessor, Successor, writable};
-pub use systemd::{Activation, ActivationError};
+pub use systemd::Activation;

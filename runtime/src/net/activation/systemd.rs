@@ -1,12 +1,11 @@
 //! Sockets that systemd bound for us and passed on.
 
-use super::env::{Announced, announced};
-use super::handover;
+use super::env::{ActivationError, Announced, announced};
+use super::fd_name;
 use crate::net::endpoint::{Endpoint, FdName};
 use rustix::fs::OFlags;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use std::fmt;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -53,10 +52,6 @@ pub(in crate::net) struct Given {
     pub(in crate::net) socket: GivenSocket,
     pub(in crate::net) taken: Arc<()>,
 }
-
-/// Why passed sockets cannot be had, and what to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ActivationError(pub(in crate::net) String);
 
 impl Activation {
     /// The variables of the protocol, which a child process must not inherit.
@@ -135,15 +130,14 @@ impl Activation {
     /// Takes out what is left of what the process before this one passed, by name.
     pub(in crate::net) fn left(&mut self) -> Vec<String> {
         self.passed
-            .extract_if(.., |passed| handover::is_ours(&passed.name))
+            .extract_if(.., |passed| fd_name::is_ours(&passed.name))
             .map(|passed| passed.name)
             .collect()
     }
 
     /// Splits off what the process before this one passed for these endpoints.
     pub fn part(&mut self, endpoints: &[Endpoint]) -> Activation {
-        let names: Vec<String> =
-            endpoints.iter().filter_map(|endpoint| handover::name(endpoint).ok()).collect();
+        let names: Vec<String> = endpoints.iter().filter_map(|endpoint| fd_name::of(endpoint).ok()).collect();
         let passed = self.passed.extract_if(.., |passed| names.contains(&passed.name)).collect();
         Activation { passed, absence: self.absence.clone() }
     }
@@ -151,7 +145,7 @@ impl Activation {
     /// Names what systemd passed and nobody accepts from, and how to have it.
     pub(in crate::net) fn untaken(&self) -> Vec<String> {
         let idle = self.passed.iter().filter(|passed| passed.taken.strong_count() == 0);
-        let idle = idle.filter(|passed| !handover::is_ours(&passed.name));
+        let idle = idle.filter(|passed| !fd_name::is_ours(&passed.name));
         idle.map(|Passed { number, name, fd, .. }| {
             let address = address(fd);
             format!("systemd passed {address} (descriptor {number}, {name:?}), which no endpoint takes, so that clients wait there for ever: write fd://, or fd://{number}, in listen")
@@ -190,7 +184,7 @@ impl Activation {
 
 impl Passed {
     fn answers(&self, wanted: &FdName) -> bool {
-        if handover::is_ours(&self.name) {
+        if fd_name::is_ours(&self.name) {
             return false;
         }
         match wanted {
@@ -257,14 +251,6 @@ fn check(fd: &OwnedFd) -> Result<AddressFamily, String> {
         _ => Err("is of a family other than IPv4, IPv6 and Unix".to_owned()),
     }
 }
-
-impl fmt::Display for ActivationError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ActivationError {}
 
 fn refuse(wanted: &FdName, why: &str) -> ActivationError {
     ActivationError(format!("fd://{wanted}: {why}"))
@@ -345,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_the_process_before_passed_is_not_systemd_s() {
-        let unix = handover::name(&"unix:///p.sock".parse().unwrap()).unwrap();
+        let unix = fd_name::of(&"unix:///p.sock".parse().unwrap()).unwrap();
         let mut activation = Activation::of(vec![(3, "web", listening()), (4, &unix, listening())]);
 
         assert_eq!(activation.take(&FdName::All).unwrap().len(), 1);

@@ -1,38 +1,14 @@
 //! From endpoints to listeners: all of them, or none.
 
 use super::listener::Listener;
+use super::options::BindOptions;
 use super::socket_file::SocketFile;
 use super::tcp;
 use super::unix;
-use crate::net::activation::handover;
+use crate::net::activation::fd_name;
 use crate::net::activation::systemd::{Activation, Given, GivenSocket};
 use crate::net::endpoint::Endpoint;
 use anyhow::{Context, anyhow, bail};
-
-/// How sockets are bound.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BindOptions {
-    /// The group of Unix sockets, by name or number; none leaves the daemon's own.
-    pub unix_group: Option<String>,
-    /// The permissions of Unix sockets, at most `0o777`.
-    pub unix_mode: u32,
-    /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-    pub backlog: u32,
-}
-
-impl Default for BindOptions {
-    fn default() -> BindOptions {
-        // 4096 is the default of net.core.somaxconn since Linux 5.4; 0660 is docker's socket.
-        BindOptions { unix_group: None, unix_mode: 0o660, backlog: 4096 }
-    }
-}
-
-impl BindOptions {
-    /// The backlog as listen(2) takes it.
-    pub(super) fn backlog_for_kernel(&self) -> i32 {
-        i32::try_from(self.backlog).unwrap_or(i32::MAX)
-    }
-}
 
 /// Binds every endpoint, in order; from here on connections queue in the kernel.
 ///
@@ -100,7 +76,7 @@ fn bind_one(
 /// are none that clients can still reach.
 fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
-    for fd in activation.inherited(&handover::name(endpoint)?) {
+    for fd in activation.inherited(&fd_name::of(endpoint)?) {
         let socket = GivenSocket::of(fd).map_err(|found| anyhow!("{endpoint}: what was passed {found}"))?;
         listeners.extend(match (endpoint, socket) {
             (Endpoint::Tcp(_), GivenSocket::Tcp(socket)) => Some(Listener::tcp(endpoint.clone(), socket)?),

@@ -1,8 +1,10 @@
 //! The sockets the daemon listens on, and how they change while it serves.
 
-use super::bind::{BindOptions, bind};
+use super::bind::bind;
 use super::listener::{Listener, is_exposed};
+use super::options::BindOptions;
 use super::socket_file::SocketFile;
+use crate::net::activation::fd_name;
 use crate::net::activation::handover::{self, Predecessor, Successor};
 use crate::net::activation::systemd::Activation;
 use crate::net::endpoint::Endpoint;
@@ -213,7 +215,7 @@ impl Sockets {
     pub fn own(&self) -> Vec<String> {
         self.listeners().iter().for_each(|listener| listener.own_file());
         let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
-        for path in left.iter().filter_map(|name| handover::path(name)) {
+        for path in left.iter().filter_map(|name| fd_name::path(name)) {
             if let Ok(file) = SocketFile::adopt(&path) {
                 file.own();
             }
@@ -250,9 +252,7 @@ impl Sockets {
         let listeners = self.listeners();
         let bound = listeners.iter().filter(|listener| !matches!(listener.endpoint(), Endpoint::Fd(_)));
         bound
-            .map(|listener| {
-                Ok((handover::name(listener.endpoint())?, listener.as_fd().try_clone_to_owned()?))
-            })
+            .map(|listener| Ok((fd_name::of(listener.endpoint())?, listener.as_fd().try_clone_to_owned()?)))
             .collect()
     }
 

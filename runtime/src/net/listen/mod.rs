@@ -1,6 +1,6 @@
 //! Listening sockets: how they are bound, accepted from and changed.
 //!
-//! Floors, lowest first: `accept_backoff`, `group`, `stale_socket`; `socket_file`; `tcp`, `unix`; `listener`; `bind`;
+//! Floors, lowest first: `accept_backoff`, `group`, `options`, `stale_socket`; `socket_file`; `tcp`, `unix`; `listener`; `bind`;
 //! `listeners`.
 
 mod accept_backoff;
@@ -8,12 +8,14 @@ mod bind;
 mod group;
 mod listener;
 mod listeners;
+mod options;
 mod socket_file;
 mod stale_socket;
 mod tcp;
 mod unix;
 
-pub use bind::{BindOptions, bind, examine};
+pub use bind::{bind, examine};
 pub use group::examine as examine_group;
 pub use listener::Listener;
 pub use listeners::{Change, Leaving, Phase, Post, Sockets};
+pub use options::BindOptions;

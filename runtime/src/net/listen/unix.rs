@@ -1,7 +1,7 @@
 //! A Unix socket that appears at its path whole: right mode, right group, and listening.
 
-use super::bind::BindOptions;
 use super::group;
+use super::options::BindOptions;
 use super::socket_file::{Lock, SocketFile, open_directory};
 use super::stale_socket::{self, through};
 use crate::net::endpoint::LONGEST_PATH;

@@ -2,7 +2,7 @@
 
 use super::choice::Choice;
 use super::clients::Clients;
-use super::difference::{self, Contents, differences};
+use super::contents::{self, Contents};
 use super::failure::FailureKind;
 use super::guide::Guide;
 use super::identity::{Identity, Term};
@@ -48,7 +48,7 @@ impl Tls {
     /// Everything that is wrong, an error a file.
     pub fn load(options: &TlsOptions) -> Result<Tls, Vec<Error>> {
         // Before they are read for use: what changes in between is seen as a change by the next reload.
-        let contents = difference::contents(options);
+        let contents = contents::contents(options);
         let provider = Arc::new(ring::default_provider());
         let (mut identities, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for files in &options.certificates {
@@ -84,14 +84,6 @@ impl Tls {
     /// Says what is not wrong yet: a key that everybody may read, a certificate that ends soon.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// Returns this generation, or the one before if the two do not differ: then sessions can still be resumed.
-    pub fn or_same(self, before: Option<Arc<Tls>>) -> Arc<Tls> {
-        match before {
-            Some(before) if differences(Some(&before), Some(&self)).is_empty() => before,
-            Some(_) | None => Arc::new(self),
-        }
     }
 
     /// Returns until when each certificate is valid.

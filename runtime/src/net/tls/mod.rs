@@ -1,8 +1,12 @@
 //! TLS: from the files as they are named to the connection that is encrypted; the only place that knows rustls.
+//!
+//! Floors, lowest first: `options`, `failure`, `name`, `protocol`, `validity`; `files`; `contents`, `identity`, `clients`,
+//! `secured`; `choice`, `guide`; `acceptor`; `difference`.
 
 mod acceptor;
 mod choice;
 mod clients;
+mod contents;
 mod difference;
 mod failure;
 mod files;

@@ -1,0 +1,25 @@
+//! What the files of certificates hold, by hash, so that a change is seen.
+
+use super::files::LARGEST;
+use super::options::TlsOptions;
+use crate::given;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The hash of each file, or `None` for a file that could not be read.
+pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
+
+/// Looks at every file that is read.
+pub(super) fn contents(options: &TlsOptions) -> Contents {
+    let digest = |path: PathBuf| {
+        let digest = given::read(&path, LARGEST).ok().map(|given| Sha256::digest(given.bytes).into());
+        (path, digest)
+    };
+    order(options).into_iter().map(digest).collect()
+}
+
+/// Returns the whole paths of the files: a configuration may be read from elsewhere.
+pub(super) fn order(options: &TlsOptions) -> Vec<PathBuf> {
+    options.files().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())).collect()
+}
