@@ -2,26 +2,26 @@
 
 use std::time::Duration;
 
-use super::file;
+use super::schema;
 use super::reader::{At, Scalar};
 use super::report::Report;
-use super::scalar;
+use super::values;
 use crate::wasm::compile::CompileLimits;
 
 /// The most functions, locals or types that can be asked for: WebAssembly numbers them with 32 bits.
 const MOST: usize = u32::MAX as usize;
 
 /// Reads the bounds; what they do not say is the default.
-pub(super) fn read(written: Option<&At<file::Compile>>, report: &Report<'_>) -> CompileLimits {
+pub(super) fn read(written: Option<&At<schema::Compile>>, report: &Report<'_>) -> CompileLimits {
     let defaults = CompileLimits::default();
     let Some(At { value: compile, .. }) = written else { return defaults };
     let count = |written: &Option<At<Scalar>>, default| {
         report.settle(written.as_ref(), default, |scalar| {
-            scalar::count(1..=MOST)(scalar).map(|count| count as u64)
+            values::count(1..=MOST)(scalar).map(|count| count as u64)
         })
     };
     let size = |written: &Option<At<Scalar>>, default, range| {
-        report.settle(written.as_ref(), default, scalar::size(range))
+        report.settle(written.as_ref(), default, values::size(range))
     };
     CompileLimits {
         cpu: report.settle(compile.cpu.as_ref(), defaults.cpu, cpu),
@@ -37,6 +37,6 @@ pub(super) fn read(written: Option<&At<file::Compile>>, report: &Report<'_>) -> 
 
 /// Reads whole seconds: the kernel counts no less, setrlimit(2).
 fn cpu(scalar: &Scalar) -> Result<Duration, String> {
-    let limit = scalar::deadline(scalar)?;
+    let limit = values::deadline(scalar)?;
     if limit.subsec_nanos() == 0 { Ok(limit) } else { Err("wanted whole seconds such as \"60s\"".to_owned()) }
 }

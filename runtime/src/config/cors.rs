@@ -2,10 +2,10 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::file;
+use super::schema;
 use super::reader::At;
 use super::report::Report;
-use super::{route, scalar};
+use super::{route, values};
 use crate::catalog::Cors;
 
 /// What Docker 1.2 granted.
@@ -13,7 +13,7 @@ const METHODS: &str = "GET, POST, DELETE, PUT, OPTIONS";
 const HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept";
 
 /// Reads the table.
-pub(super) fn read(written: &At<file::Cors>, report: &Report<'_>) -> Cors {
+pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
     let At { value: cors, key, line } = written;
     if cors.origins.is_none() {
         report.missing(*line, key, "origins", "write [\"https://app.example\"], or [\"*\"]");
@@ -37,7 +37,7 @@ pub(super) fn read(written: &At<file::Cors>, report: &Report<'_>) -> Cors {
         methods: joined(cors.methods.as_ref(), METHODS, report, |text| route::method(text).map(|_| ())),
         headers: joined(cors.headers.as_ref(), HEADERS, report, header),
         max_age: report.settle(cors.max_age.as_ref(), None, |written| {
-            scalar::duration(written).map(|age| Some(HeaderValue::from(age.as_secs())))
+            values::duration(written).map(|age| Some(HeaderValue::from(age.as_secs())))
         }),
         credentials,
     }

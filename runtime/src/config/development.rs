@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use toml::de::{DeTable, DeValue};
 
-use super::meant::Config;
+use super::model::Config;
 use super::secret::{Secret, SecretSource};
 use crate::given::{self, Refusal};
 

@@ -9,12 +9,12 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
 use super::limits::{self, Bounds};
-use super::meant::{Ca, HandlerConfig, Mount, Probe, Recording};
+use super::model::{Ca, HandlerConfig, Mount, Probe, Recording};
 use super::nearest::Names;
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
-use super::scalar;
-use super::{calls, conduct, file, outbound, schedule, secret, tmp};
+use super::values;
+use super::{calls, conduct, outbound, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, Mapping};
 use crate::wasm::Scripts;
 
@@ -39,7 +39,7 @@ pub(super) struct Given<'a> {
 
 /// Reads a handler; none: it has no sound name or no module, which is reported.
 pub(super) fn read(
-    (name, written): &(String, At<file::Handler>),
+    (name, written): &(String, At<schema::Handler>),
     Given { names, limits: defaults, bounds, base, ca }: Given<'_>,
     report: &Report<'_>,
 ) -> Option<HandlerConfig> {
@@ -118,7 +118,7 @@ fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
 }
 
 /// Reads a probe; none: it asks for nothing, which is reported.
-fn probe(At { value: probe, key, line }: &At<file::Probe>, report: &Report<'_>) -> Option<Probe> {
+fn probe(At { value: probe, key, line }: &At<schema::Probe>, report: &Report<'_>) -> Option<Probe> {
     if probe.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/probe\"");
     }
@@ -130,7 +130,7 @@ fn probe(At { value: probe, key, line }: &At<file::Probe>, report: &Report<'_>) 
         }
     };
     let status = |scalar: &_| {
-        let status = scalar::count(200..=599)(scalar)?;
+        let status = values::count(200..=599)(scalar)?;
         StatusCode::from_u16(u16::try_from(status).unwrap_or_default()).map_err(|error| error.to_string())
     };
     Some(Probe {
@@ -191,7 +191,7 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
-fn mounts(written: &[At<file::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {
+fn mounts(written: &[At<schema::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {
     let (mut mounts, mut guests) = (Vec::new(), HashSet::new());
     for at in written {
         let Some(mount) = mount(at, base, report) else { continue };
@@ -203,7 +203,7 @@ fn mounts(written: &[At<file::Mount>], base: &Path, report: &Report<'_>) -> Vec<
     mounts
 }
 
-fn mount(written: &At<file::Mount>, base: &Path, report: &Report<'_>) -> Option<Mount> {
+fn mount(written: &At<schema::Mount>, base: &Path, report: &Report<'_>) -> Option<Mount> {
     let At { value: mount, key, line } = written;
     let advice = "write { host = \"data\", guest = \"/data\" }";
     if mount.host.is_none() {
@@ -240,7 +240,7 @@ fn guest_path(text: &str) -> Result<String, String> {
 }
 
 /// Reads which of its jobs are kept, and what of them.
-fn recording(handler: &file::Handler, report: &Report<'_>) -> Recording {
+fn recording(handler: &schema::Handler, report: &Report<'_>) -> Recording {
     let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
         "failures" => Ok(Recording::Failures),
         "nothing" => Ok(Recording::Nothing),
@@ -257,11 +257,11 @@ fn recording(handler: &file::Handler, report: &Report<'_>) -> Recording {
 
 /// Reads how many requests an instance answers; one: each has its own, as if nothing was said.
 fn reuse(scalar: &Scalar) -> Result<Option<NonZeroU32>, String> {
-    let requests = scalar::count(1..=MOST_REUSE)(scalar)?;
+    let requests = values::count(1..=MOST_REUSE)(scalar)?;
     Ok(u32::try_from(requests).ok().filter(|requests| *requests > 1).and_then(NonZeroU32::new))
 }
 
-fn mapping(handler: &file::Handler, report: &Report<'_>) -> Mapping {
+fn mapping(handler: &schema::Handler, report: &Report<'_>) -> Mapping {
     let is_raw = report.settle(handler.output.as_ref(), false, |word| match word.as_str() {
         "cgi" => Ok(false),
         "raw" => Ok(true),

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::file;
-use super::meant::Config;
+use super::schema;
+use super::model::Config;
 use super::reader::At;
 use super::report::Report;
 use crate::confine::{Place, Reach};
@@ -29,7 +29,7 @@ impl Default for Hardening {
 }
 
 /// Reads the table.
-pub(super) fn read(written: Option<&At<file::Hardening>>, base: &Path, report: &Report<'_>) -> Hardening {
+pub(super) fn read(written: Option<&At<schema::Hardening>>, base: &Path, report: &Report<'_>) -> Hardening {
     let Some(At { value: table, .. }) = written else { return Hardening::default() };
     let on = |written: &Option<At<bool>>| written.as_ref().is_none_or(|at| at.value);
     let dirs = table.reach.as_ref().map_or(&[][..], |list| &list.value);

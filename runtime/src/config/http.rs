@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::file;
+use super::schema;
 use super::reader::At;
 use super::report::Report;
-use super::scalar;
+use super::values;
 
 /// The most connections that can be asked for: Linux's default for fs.nr_open.
 const MOST_CONNECTIONS: usize = 1 << 20;
@@ -68,20 +68,20 @@ impl Default for HttpLimits {
 }
 
 /// Reads the bounds; what they do not say is the default.
-pub(super) fn read(written: Option<&At<file::Http>>, report: &Report<'_>) -> HttpLimits {
+pub(super) fn read(written: Option<&At<schema::Http>>, report: &Report<'_>) -> HttpLimits {
     let defaults = HttpLimits::default();
     let Some(At { value: http, .. }) = written else { return defaults };
     let deadline =
-        |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, scalar::deadline);
+        |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, values::deadline);
     // hyper wants a buffer of 8 KiB at least; a buffer is held for each connection.
-    let head_size = scalar::size_in_memory(8 << 10..=1 << 20);
+    let head_size = values::size_in_memory(8 << 10..=1 << 20);
     // http::Uri holds 65534 bytes at most.
-    let target_size = scalar::size_in_memory(64..=(64 << 10) - 2);
+    let target_size = values::size_in_memory(64..=(64 << 10) - 2);
     // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
-    let fields = scalar::count(1..=4096);
-    let handshakes = scalar::count(1..=MOST_CONNECTIONS);
+    let fields = values::count(1..=4096);
+    let handshakes = values::count(1..=MOST_CONNECTIONS);
     let connections = |written: &Option<At<_>>| {
-        report.settle(written.as_ref(), None, |scalar| scalar::count(1..=MOST_CONNECTIONS)(scalar).map(Some))
+        report.settle(written.as_ref(), None, |scalar| values::count(1..=MOST_CONNECTIONS)(scalar).map(Some))
     };
     HttpLimits {
         first_byte: deadline(&http.first_byte, defaults.first_byte),
@@ -90,7 +90,7 @@ pub(super) fn read(written: Option<&At<file::Http>>, report: &Report<'_>) -> Htt
         head: deadline(&http.head, defaults.head),
         body_idle: deadline(&http.body_idle, defaults.body_idle),
         write_idle: deadline(&http.write_idle, defaults.write_idle),
-        min_rate: report.settle(http.min_rate.as_ref(), defaults.min_rate, scalar::rate),
+        min_rate: report.settle(http.min_rate.as_ref(), defaults.min_rate, values::rate),
         rate_window: deadline(&http.rate_window, defaults.rate_window),
         keep_alive: deadline(&http.keep_alive, defaults.keep_alive),
         head_size: report.settle(http.head_size.as_ref(), defaults.head_size, head_size),

@@ -1,11 +1,11 @@
 //! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
 
-use super::file;
-use super::meant::TotalMemory;
+use super::schema;
+use super::model::TotalMemory;
 use super::outbound;
 use super::reader::{At, Scalar};
 use super::report::Report;
-use super::scalar;
+use super::values;
 use super::units::Size;
 use crate::budget::most_of_one;
 use crate::job::Limits;
@@ -31,7 +31,7 @@ pub(super) struct Bounds {
 }
 
 /// Reads how much memory all jobs may have together.
-pub(super) fn total_memory(written: Option<&At<file::Limits>>, report: &Report<'_>) -> TotalMemory {
+pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report<'_>) -> TotalMemory {
     let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
     report.settle(at, TotalMemory::Auto, |scalar| match scalar {
         Scalar::Text(text) if text == "auto" => Ok(TotalMemory::Auto),
@@ -39,12 +39,12 @@ pub(super) fn total_memory(written: Option<&At<file::Limits>>, report: &Report<'
         Scalar::Text(text) if text.parse::<Size>().is_err() => {
             Err(format!("wanted a size such as \"4GiB\", \"auto\" or \"none\", found {text:?}"))
         }
-        other => scalar::size_in_memory(LEAST_MEMORY..=1 << 50)(other).map(TotalMemory::Bytes),
+        other => values::size_in_memory(LEAST_MEMORY..=1 << 50)(other).map(TotalMemory::Bytes),
     })
 }
 
 /// Refuses a setting of a handler that is of all jobs together.
-pub(super) fn own_only(written: Option<&At<file::Limits>>, report: &Report<'_>) {
+pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>) {
     let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
     if let Some(At { key, line, .. }) = at {
         let advice = "is of all handlers together: set total_memory in [limits], and here limits.memory";
@@ -54,15 +54,15 @@ pub(super) fn own_only(written: Option<&At<file::Limits>>, report: &Report<'_>) 
 
 /// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.
 pub(super) fn read(
-    written: Option<&At<file::Limits>>,
+    written: Option<&At<schema::Limits>>,
     defaults: &Limits,
     Bounds { jobs }: Bounds,
     report: &Report<'_>,
 ) -> Limits {
     let Some(At { value: limits, .. }) = written else { return defaults.clone() };
     // A page of linear memory is 64 KiB, and its addresses have 32 bits.
-    let memory = scalar::size_in_memory(64 << 10..=4 << 30);
-    let concurrency = |scalar: &_| match scalar::count(1..=MOST_JOBS)(scalar)? {
+    let memory = values::size_in_memory(64 << 10..=4 << 30);
+    let concurrency = |scalar: &_| match values::count(1..=MOST_JOBS)(scalar)? {
         count if count <= most_of_one(jobs) => Ok(count),
         count => Err(format!(
             "{count} jobs of one handler cannot run at once where jobs = {jobs}: at most {}, as some places are \
@@ -71,27 +71,27 @@ pub(super) fn read(
         )),
     };
     let rate = |scalar: &_| {
-        let lines = scalar::count(1..=1_000_000)(scalar)?;
+        let lines = values::count(1..=1_000_000)(scalar)?;
         u32::try_from(lines).map_err(|error| error.to_string())
     };
     Limits {
         memory: report.settle(limits.memory.as_ref(), defaults.memory, memory),
-        time: report.settle(limits.time.as_ref(), defaults.time, scalar::deadline_or_none),
-        cpu: report.settle(limits.cpu.as_ref(), defaults.cpu, scalar::deadline_or_none),
-        body: report.settle(limits.body.as_ref(), defaults.body, scalar::size_or_none),
-        output: report.settle(limits.output.as_ref(), defaults.output, scalar::size_or_none),
+        time: report.settle(limits.time.as_ref(), defaults.time, values::deadline_or_none),
+        cpu: report.settle(limits.cpu.as_ref(), defaults.cpu, values::deadline_or_none),
+        body: report.settle(limits.body.as_ref(), defaults.body, values::size_or_none),
+        output: report.settle(limits.output.as_ref(), defaults.output, values::size_or_none),
         concurrency: report.settle(limits.concurrency.as_ref(), defaults.concurrency, concurrency),
         concurrency_per_peer: report.settle(
             limits.concurrency_per_peer.as_ref(),
             defaults.concurrency_per_peer,
-            |scalar| scalar::count(1..=MOST_JOBS)(scalar).map(Some),
+            |scalar| values::count(1..=MOST_JOBS)(scalar).map(Some),
         ),
-        queue: report.settle(limits.queue.as_ref(), defaults.queue, scalar::count(0..=LONGEST_QUEUE)),
-        queue_time: report.settle(limits.queue_time.as_ref(), defaults.queue_time, scalar::deadline),
-        stderr: report.settle(limits.stderr.as_ref(), defaults.stderr, scalar::size(0..=u64::MAX)),
+        queue: report.settle(limits.queue.as_ref(), defaults.queue, values::count(0..=LONGEST_QUEUE)),
+        queue_time: report.settle(limits.queue_time.as_ref(), defaults.queue_time, values::deadline),
+        stderr: report.settle(limits.stderr.as_ref(), defaults.stderr, values::size(0..=u64::MAX)),
         stderr_rate: report.settle(limits.stderr_rate.as_ref(), defaults.stderr_rate, rate),
         // Fewer, and a job could not hold its stdio and what one read of a file takes.
-        handles: report.settle(limits.handles.as_ref(), defaults.handles, scalar::count(16..=MOST_HANDLES)),
+        handles: report.settle(limits.handles.as_ref(), defaults.handles, values::count(16..=MOST_HANDLES)),
         outbound: outbound::limits(limits.outbound.as_ref(), defaults.outbound, report),
     }
 }

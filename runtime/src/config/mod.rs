@@ -2,25 +2,25 @@
 
 mod calls;
 mod cargo;
-mod check;
+mod convert;
 mod compile;
 mod conduct;
 mod cors;
 pub mod development;
-mod file;
-mod fixed;
+mod schema;
+mod restart;
 mod handler;
 mod hardening;
 mod http;
 mod limits;
-mod meant;
+mod model;
 mod names;
 mod nearest;
 mod outbound;
 mod reader;
 mod report;
 mod route;
-mod scalar;
+mod values;
 mod schedule;
 mod secret;
 mod tls;
@@ -31,7 +31,7 @@ mod websocket;
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
 pub use hardening::Hardening;
-pub use meant::{
+pub use model::{
     Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, TotalMemory,
     UnixOptions,
 };
@@ -83,7 +83,7 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = given::text(path, LARGEST).ok()?;
     let written = reader::document(&text, &report::Report::new(&text, ""))?.admin?;
-    check::admin(&written.value, &base(path)).ok()
+    convert::admin(&written.value, &base(path)).ok()
 }
 
 /// Lists the configuration files of a directory and of each that it lies in.
@@ -152,7 +152,7 @@ pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors
 fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
     let report = report::Report::new(text, file);
     complete(text, &report);
-    let config = reader::document(text, &report).map(|written| check::config(&written, base, &report));
+    let config = reader::document(text, &report).map(|written| convert::config(&written, base, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
         (rest, errors) => {
@@ -178,7 +178,7 @@ fn complete(text: &str, report: &report::Report<'_>) {
 /// # Errors
 /// Says what was wanted, and what was found.
 pub fn duration(text: &str) -> anyhow::Result<Duration> {
-    scalar::deadline(&reader::Scalar::Text(text.to_owned())).map_err(anyhow::Error::msg)
+    values::deadline(&reader::Scalar::Text(text.to_owned())).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::meant::{CacheDir, Config, HandlerConfig};
+use super::model::{CacheDir, Config, HandlerConfig};
 use super::report::ConfigError;
 use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
 use crate::net::Endpoint;

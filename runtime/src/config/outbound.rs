@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::file;
-use super::meant::{Ca, Outbound};
+use super::schema;
+use super::model::{Ca, Outbound};
 use super::reader::At;
 use super::report::Report;
-use super::scalar;
+use super::values;
 use crate::given::{self, Given};
 use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
@@ -19,18 +19,18 @@ const MOST_AT_ONCE: usize = 256;
 
 /// Reads `limits.outbound`; what it does not say is as in `defaults`.
 pub(super) fn limits(
-    written: Option<&At<file::OutboundLimits>>,
+    written: Option<&At<schema::OutboundLimits>>,
     defaults: CallLimits,
     report: &Report<'_>,
 ) -> CallLimits {
     let Some(At { value: limits, .. }) = written else { return defaults };
     CallLimits {
-        calls: report.settle(limits.calls.as_ref(), defaults.calls, scalar::count(0..=MOST_CALLS)),
-        at_once: report.settle(limits.at_once.as_ref(), defaults.at_once, scalar::count(1..=MOST_AT_ONCE)),
-        connect: report.settle(limits.connect.as_ref(), defaults.connect, scalar::deadline),
-        first_byte: report.settle(limits.first_byte.as_ref(), defaults.first_byte, scalar::deadline),
-        time: report.settle(limits.time.as_ref(), defaults.time, scalar::deadline_or_none),
-        body: report.settle(limits.body.as_ref(), defaults.body, scalar::size(0..=u64::MAX)),
+        calls: report.settle(limits.calls.as_ref(), defaults.calls, values::count(0..=MOST_CALLS)),
+        at_once: report.settle(limits.at_once.as_ref(), defaults.at_once, values::count(1..=MOST_AT_ONCE)),
+        connect: report.settle(limits.connect.as_ref(), defaults.connect, values::deadline),
+        first_byte: report.settle(limits.first_byte.as_ref(), defaults.first_byte, values::deadline),
+        time: report.settle(limits.time.as_ref(), defaults.time, values::deadline_or_none),
+        body: report.settle(limits.body.as_ref(), defaults.body, values::size(0..=u64::MAX)),
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn limits(
 const LARGEST_CA: u64 = 1 << 20;
 
 /// Reads the file of `[outbound]` that certificates are in.
-pub(super) fn ca(written: Option<&At<file::Outbound>>, base: &Path, report: &Report<'_>) -> Option<Ca> {
+pub(super) fn ca(written: Option<&At<schema::Outbound>>, base: &Path, report: &Report<'_>) -> Option<Ca> {
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
@@ -50,7 +50,7 @@ pub(super) fn ca(written: Option<&At<file::Outbound>>, base: &Path, report: &Rep
 }
 
 /// Reads what a handler is allowed.
-pub(super) fn read(handler: &file::Handler, ca: Option<&Ca>, report: &Report<'_>) -> Outbound {
+pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Report<'_>) -> Outbound {
     let written = |list: &Option<At<Vec<At<String>>>>| list.as_ref().map_or(&[][..], |at| &at.value).to_vec();
     let mut addresses = Vec::new();
     for at in written(&handler.allow_addresses) {

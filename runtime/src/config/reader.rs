@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::file::File;
+use super::schema::File;
 use super::nearest::nearest;
 use super::report::Report;
 

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use http::Method;
 
-use super::file;
-use super::meant::RouteConfig;
+use super::schema;
+use super::model::RouteConfig;
 use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
@@ -15,7 +15,7 @@ use crate::job::Name;
 
 /// Reads the routes; `handlers` are the names written in the file, sound or not. What is reported is left out.
 pub(super) fn read(
-    written: &[At<file::Route>],
+    written: &[At<schema::Route>],
     handlers: &Names<'_>,
     versions: VersionPrefix,
     report: &Report<'_>,
@@ -52,7 +52,7 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
     }
 }
 
-fn one(written: &At<file::Route>, handlers: &Names<'_>, report: &Report<'_>) -> Option<RouteConfig> {
+fn one(written: &At<schema::Route>, handlers: &Names<'_>, report: &Report<'_>) -> Option<RouteConfig> {
     let At { value: route, key, line } = written;
     if route.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/{who}\"");

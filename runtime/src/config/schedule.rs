@@ -1,6 +1,6 @@
 //! `handler.NAME.schedule`: when a handler runs by itself.
 
-use super::file::{self, Scheduled};
+use super::schema::{self, Scheduled};
 use super::handler::args;
 use super::reader::At;
 use super::report::Report;
@@ -14,7 +14,7 @@ pub(super) fn read(At { value, key, line }: &At<Scheduled>, report: &Report<'_>)
             report.add(*line, key, message);
             None
         }),
-        Scheduled::Table(file::Schedule { cron, args: written, stdin, overlap }) => {
+        Scheduled::Table(schema::Schedule { cron, args: written, stdin, overlap }) => {
             if cron.is_none() {
                 report.missing(*line, key, "cron", "write cron = \"*/5 * * * *\"");
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::file;
+use super::schema;
 use super::reader::{At, Named};
 use super::report::Report;
 use crate::job::Env;
@@ -32,12 +32,12 @@ pub enum SecretSource {
 
 /// Reads the secrets; `env` is what the handler's variables are otherwise.
 pub(super) fn read(
-    written: &Named<file::Secret>,
+    written: &Named<schema::Secret>,
     env: &Env,
     base: &Path,
     report: &Report<'_>,
 ) -> Vec<Secret> {
-    let secret = |(variable, at): &(String, At<file::Secret>)| {
+    let secret = |(variable, at): &(String, At<schema::Secret>)| {
         report.settle(Some(at), None, |secret| {
             Env::new().set(variable.clone(), "").map_err(|error| error.to_string())?;
             if env.get(variable).is_some() {
@@ -49,16 +49,16 @@ pub(super) fn read(
     written.0.iter().filter_map(secret).collect()
 }
 
-fn source(written: &file::Secret, base: &Path) -> Result<SecretSource, String> {
+fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String> {
     let table = match written {
-        file::Secret::Credential(name) if is_name(name) => return Ok(SecretSource::Credential(name.clone())),
+        schema::Secret::Credential(name) if is_name(name) => return Ok(SecretSource::Credential(name.clone())),
         // Not shown: it may be the secret itself.
-        file::Secret::Credential(_) => {
+        schema::Secret::Credential(_) => {
             return Err("wanted the name of a credential, as LoadCredential= has it, found another text; for a file, \
                         write { file = \"PATH\" }"
                 .to_owned());
         }
-        file::Secret::Table(table) => table,
+        schema::Secret::Table(table) => table,
     };
     match (&table.file, &table.env) {
         (Some(At { value: path, .. }), None) => match path.as_str() {

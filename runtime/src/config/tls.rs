@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::file;
+use super::schema;
 use super::reader::At;
 use super::report::Report;
 use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsFile, TlsOptions};
 
 /// Reads the table; `listen` is where the daemon listens. The files are read later: by a reload, and by `check`.
 pub(super) fn read(
-    written: &At<file::Tls>,
+    written: &At<schema::Tls>,
     listen: &[Endpoint],
     base: &Path,
     report: &Report<'_>,
@@ -49,7 +49,7 @@ fn pair(
     })
 }
 
-fn clients(tls: &file::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOptions> {
+fn clients(tls: &schema::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOptions> {
     let demand = report.settle(tls.client_auth.as_ref(), Demand::Required, |text| match text.as_str() {
         "required" => Ok(Demand::Required),
         "optional" => Ok(Demand::Optional),

@@ -1,9 +1,9 @@
 //! `handler.NAME.tmp`: a directory that each job has to itself.
 
-use super::file;
-use super::meant::Mount;
+use super::schema;
+use super::model::Mount;
 use super::report::Report;
-use super::scalar;
+use super::values;
 use crate::job::Env;
 
 /// What jobs call the directory.
@@ -16,9 +16,9 @@ const VARIABLE: &str = "TMPDIR";
 const SIZES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
 
 /// Reads how many bytes each job may have in a directory of its own.
-pub(super) fn read(handler: &file::Handler, mounts: &[Mount], report: &Report<'_>) -> Option<u64> {
+pub(super) fn read(handler: &schema::Handler, mounts: &[Mount], report: &Report<'_>) -> Option<u64> {
     report.settle(handler.tmp.as_ref(), None, |scalar| {
-        let bytes = scalar::size(SIZES)(scalar)?;
+        let bytes = values::size(SIZES)(scalar)?;
         if mounts.iter().any(|mount| mount.guest == GUEST) {
             return Err(format!("something is mounted at {GUEST} already: leave one of them out"));
         }

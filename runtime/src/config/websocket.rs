@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::file;
+use super::schema;
 use super::reader::At;
 use super::report::Report;
-use super::{cors, scalar};
+use super::{cors, values};
 use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
 
 /// How long a client may be silent, if the route does not say: less than the minute after which
@@ -23,7 +23,7 @@ const MESSAGE: usize = 64 << 10;
 const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
 
 /// Reads what a route's clients change over to; none: they stay with HTTP.
-pub(super) fn read(At { value: route, key, line }: &At<file::Route>, report: &Report<'_>) -> Option<Upgrade> {
+pub(super) fn read(At { value: route, key, line }: &At<schema::Route>, report: &Report<'_>) -> Option<Upgrade> {
     let written = route.websocket.as_ref();
     let says_so = route.upgrade.as_ref().is_some_and(|at| at.value == "websocket");
     if let Some(at) = written.filter(|_| !says_so) {
@@ -37,7 +37,7 @@ pub(super) fn read(At { value: route, key, line }: &At<file::Route>, report: &Re
     report.settle(route.upgrade.as_ref(), None, |text| match text.as_str() {
         "tcp" => Ok(Some(Upgrade::Tcp)),
         "websocket" => {
-            let defaults = file::WebSocket::default();
+            let defaults = schema::WebSocket::default();
             let websocket = options(written.map_or(&defaults, |at| &at.value), report);
             Ok(Some(Upgrade::WebSocket(Arc::new(websocket))))
         }
@@ -45,18 +45,18 @@ pub(super) fn read(At { value: route, key, line }: &At<file::Route>, report: &Re
     })
 }
 
-fn options(written: &file::WebSocket, report: &Report<'_>) -> WebSocket {
+fn options(written: &schema::WebSocket, report: &Report<'_>) -> WebSocket {
     WebSocket {
         messages: report.settle(written.messages.as_ref(), Messages::Lines, |word| match word.as_str() {
             "lines" => Ok(Messages::Lines),
             "frames" => Ok(Messages::Frames),
             _ => Err(format!("wanted \"lines\" or \"frames\", found {word:?}")),
         }),
-        message_size: report.settle(written.message_size.as_ref(), MESSAGE, scalar::size_in_memory(MESSAGES)),
+        message_size: report.settle(written.message_size.as_ref(), MESSAGE, values::size_in_memory(MESSAGES)),
         protocols: list(written.protocols.as_ref(), report, protocol),
         origins: origins(written.origins.as_ref(), report),
-        ping: report.settle(written.ping.as_ref(), Some(PING), scalar::deadline_or_none),
-        idle: report.settle(written.idle.as_ref(), None, scalar::deadline_or_none),
+        ping: report.settle(written.ping.as_ref(), Some(PING), values::deadline_or_none),
+        idle: report.settle(written.idle.as_ref(), None, values::deadline_or_none),
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use std::path::PathBuf;
 
 const PAGE: &str = include_str!("../../../docs/configuration.md");
-const KEYS: &str = include_str!("../file.rs");
+const KEYS: &str = include_str!("../schema.rs");
 
 fn examples(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(text, _)| text).collect()

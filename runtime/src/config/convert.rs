@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::{self, File};
+use super::schema::{self, File};
 use super::handler::Given;
 use super::limits::{self, Bounds};
-use super::meant::{ADMIN_MODE, CacheDir, Config, UnixOptions};
+use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
-use super::{compile, cors, handler, hardening, http, outbound, route, scalar, tls};
+use super::{compile, cors, handler, hardening, http, outbound, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;
 use crate::net::Endpoint;
@@ -32,7 +32,7 @@ const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
 /// Makes sense of a file. What is wrong is reported, and a default stands in for it.
 pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
-    let jobs = report.settle(file.jobs.as_ref(), JOBS, scalar::count(1..=limits::MOST_JOBS));
+    let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));
     let bounds = Bounds { jobs };
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
@@ -62,13 +62,13 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         listen,
         admin: admin_path,
         admin_access: UnixOptions {
-            group: report.settle(file.admin_group.as_ref(), None, scalar::group),
-            mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, scalar::mode),
+            group: report.settle(file.admin_group.as_ref(), None, values::group),
+            mode: report.settle(file.admin_mode.as_ref(), ADMIN_MODE, values::mode),
         },
-        grace: report.settle(file.grace.as_ref(), GRACE, scalar::duration),
-        shutdown_delay: report.settle(file.shutdown_delay.as_ref(), Duration::ZERO, scalar::duration),
-        upgrade_grace: report.settle(file.upgrade_grace.as_ref(), UPGRADE_GRACE, scalar::duration),
-        idle_exit: report.settle(file.idle_exit.as_ref(), None, scalar::deadline_or_none),
+        grace: report.settle(file.grace.as_ref(), GRACE, values::duration),
+        shutdown_delay: report.settle(file.shutdown_delay.as_ref(), Duration::ZERO, values::duration),
+        upgrade_grace: report.settle(file.upgrade_grace.as_ref(), UPGRADE_GRACE, values::duration),
+        idle_exit: report.settle(file.idle_exit.as_ref(), None, values::deadline_or_none),
         jobs,
         total_memory: limits::total_memory(file.limits.as_ref(), report),
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
@@ -197,7 +197,7 @@ fn cache_size(file: &File, report: &Report<'_>) -> u64 {
     if let Some(at) = file.cache_size.as_ref().filter(|_| is_off) {
         report.add(at.line, &at.key, "nothing is kept with cache = \"none\": leave one of the keys out");
     }
-    report.settle(file.cache_size.as_ref(), Cache::SIZE, scalar::size(1 << 20..=1 << 40))
+    report.settle(file.cache_size.as_ref(), Cache::SIZE, values::size(1 << 20..=1 << 40))
 }
 
 /// Reads where large bodies are kept. A relative directory lies beside the file.
@@ -251,11 +251,11 @@ pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn unix(written: Option<&At<file::Unix>>, report: &Report<'_>) -> UnixOptions {
+fn unix(written: Option<&At<schema::Unix>>, report: &Report<'_>) -> UnixOptions {
     let defaults = UnixOptions::default();
     let Some(At { value: unix, .. }) = written else { return defaults };
     UnixOptions {
-        group: report.settle(unix.group.as_ref(), defaults.group, scalar::group),
-        mode: report.settle(unix.mode.as_ref(), defaults.mode, scalar::mode),
+        group: report.settle(unix.group.as_ref(), defaults.group, values::group),
+        mode: report.settle(unix.mode.as_ref(), defaults.mode, values::mode),
     }
 }
