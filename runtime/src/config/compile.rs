@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::schema;
 use super::reader::{At, Scalar};
 use super::report::Report;
+use super::schema;
 use super::values;
 use crate::wasm::compile::CompileLimits;
 

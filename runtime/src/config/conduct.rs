@@ -1,7 +1,7 @@
 //! How a handler's requests are taken, from as written to as meant.
 
-use super::schema;
 use super::report::Report;
+use super::schema;
 use crate::job::{Captures, Conduct, Intake, Leaving};
 
 /// Reads what a handler says of its requests; what it does not say is the default.

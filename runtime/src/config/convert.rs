@@ -4,13 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::schema::{self, File};
 use super::handler::Given;
 use super::limits::{self, Bounds};
 use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
+use super::schema::{self, File};
 use super::{compile, cors, handler, hardening, http, outbound, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
 use crate::job::Limits;

@@ -1,11 +1,11 @@
 //! `[cors]`: what browsers of other origins may do (Fetch §3.2).
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 
-use super::schema;
 use super::reader::At;
 use super::report::Report;
-use super::{route, values};
+use super::schema;
+use super::values::{self, header, method, origin};
 use crate::catalog::Cors;
 
 /// What Docker 1.2 granted.
@@ -34,7 +34,7 @@ pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
     }
     Cors {
         origins: if all { Vec::new() } else { origins },
-        methods: joined(cors.methods.as_ref(), METHODS, report, |text| route::method(text).map(|_| ())),
+        methods: joined(cors.methods.as_ref(), METHODS, report, |text| method(text).map(|_| ())),
         headers: joined(cors.headers.as_ref(), HEADERS, report, header),
         max_age: report.settle(cors.max_age.as_ref(), None, |written| {
             values::duration(written).map(|age| Some(HeaderValue::from(age.as_secs())))
@@ -55,32 +55,4 @@ fn joined(
     let sound = |at: &&At<String>| report.settle(Some(*at), false, |text| check(text).map(|()| true));
     let words: Vec<_> = list.value.iter().filter(sound).map(|at| at.value.as_str()).collect();
     HeaderValue::try_from(words.join(", ")).unwrap_or(default)
-}
-
-fn header(text: &str) -> Result<(), String> {
-    let name = text.parse::<HeaderName>();
-    name.map(|_| ()).map_err(|_| format!("wanted the name of a header field, found {text:?}"))
-}
-
-/// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the usual one.
-pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
-    if beside_all && text == "*" {
-        return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
-    }
-    let wanted =
-        || format!("wanted an origin such as \"https://app.example\", without a path, found {text:?}");
-    let host = match text.split_once("://") {
-        Some((scheme, host))
-            if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase()) =>
-        {
-            host
-        }
-        _ if text == "*" => text,
-        _ => return Err(wanted()),
-    };
-    let printable = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
-    if host.is_empty() || !host.bytes().all(printable) || host.contains(['/', '?', '#', '@', ',']) {
-        return Err(wanted());
-    }
-    HeaderValue::from_str(text).map_err(|_| wanted())
 }

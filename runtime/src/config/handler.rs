@@ -13,7 +13,7 @@ use super::model::{Ca, HandlerConfig, Mount, Probe, Recording};
 use super::nearest::Names;
 use super::reader::{At, Named, Scalar};
 use super::report::Report;
-use super::values;
+use super::values::{self, args};
 use super::{calls, conduct, outbound, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, Mapping};
 use crate::wasm::Scripts;
@@ -146,14 +146,6 @@ fn module(path: &Path) -> Result<PathBuf, String> {
         Ok(_) => Err(format!("wanted a module, found something that is no file: {}", path.display())),
         Err(error) => Err(absent("module", path, &error)),
     }
-}
-
-pub(super) fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
-    let sound = |text: &String| match text.contains('\0') {
-        true => Err("an argument cannot hold a NUL character".to_owned()),
-        false => Ok(Some(text.clone())),
-    };
-    written.iter().filter_map(|at| report.settle(Some(at), None, sound)).collect()
 }
 
 fn variables(written: &Named<String>, report: &Report<'_>) -> Env {

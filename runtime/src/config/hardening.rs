@@ -2,31 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::schema;
-use super::model::Config;
+use super::model::{Config, Hardening};
 use super::reader::At;
 use super::report::Report;
+use super::schema;
 use crate::confine::{Place, Reach};
 use crate::net::Endpoint;
-
-/// Steps by which the process takes from itself what it does not need.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Hardening {
-    /// No new privileges, no capabilities but those the configuration needs, no core dumps, no debugger.
-    pub privileges: bool,
-    /// Only the part of the file system that the configuration names.
-    pub files: bool,
-    /// No system calls that a daemon has no use for.
-    pub syscalls: bool,
-    /// Directories besides, which a reload may then come to need.
-    pub reach: Vec<PathBuf>,
-}
-
-impl Default for Hardening {
-    fn default() -> Hardening {
-        Hardening { privileges: true, files: true, syscalls: true, reach: Vec::new() }
-    }
-}
 
 /// Reads the table.
 pub(super) fn read(written: Option<&At<schema::Hardening>>, base: &Path, report: &Report<'_>) -> Hardening {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::schema;
 use super::reader::At;
 use super::report::Report;
+use super::schema;
 use super::values;
 
 /// The most connections that can be asked for: Linux's default for fs.nr_open.

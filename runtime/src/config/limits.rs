@@ -1,12 +1,12 @@
 //! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
 
-use super::schema;
 use super::model::TotalMemory;
 use super::outbound;
 use super::reader::{At, Scalar};
 use super::report::Report;
-use super::values;
+use super::schema;
 use super::units::Size;
+use super::values;
 use crate::budget::most_of_one;
 use crate::job::Limits;
 

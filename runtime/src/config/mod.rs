@@ -1,14 +1,15 @@
 //! The configuration: `portcullis.toml`, typed as it is written, then typed as it is meant.
+//!
+//! Floors, lowest first: `units`, `report`, `nearest`; `reader`; `schema`; `secret`, `values`; `http`; `model`; a file for
+//! each other table, with `route` and `handler` over the smaller ones; `convert`; `names`, `restart`, `development`.
 
 mod calls;
 mod cargo;
-mod convert;
 mod compile;
 mod conduct;
+mod convert;
 mod cors;
 pub mod development;
-mod schema;
-mod restart;
 mod handler;
 mod hardening;
 mod http;
@@ -19,21 +20,22 @@ mod nearest;
 mod outbound;
 mod reader;
 mod report;
+mod restart;
 mod route;
-mod values;
 mod schedule;
+mod schema;
 mod secret;
 mod tls;
 mod tmp;
 mod units;
+mod values;
 mod websocket;
 
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
-pub use hardening::Hardening;
 pub use model::{
-    Ca, CacheDir, Config, HandlerConfig, Mount, Outbound, Probe, Recording, RouteConfig, TotalMemory,
-    UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, Hardening, Mount, Outbound, Probe, Recording, RouteConfig,
+    TotalMemory, UnixOptions,
 };
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
@@ -82,7 +84,7 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
 /// with the file; none: it says nothing that can be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = given::text(path, LARGEST).ok()?;
-    let written = reader::document(&text, &report::Report::new(&text, ""))?.admin?;
+    let written = schema::document(&text, &report::Report::new(&text, ""))?.admin?;
     convert::admin(&written.value, &base(path)).ok()
 }
 
@@ -113,7 +115,7 @@ pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     let text =
         given::text(path, LARGEST).map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
     let report = report::Report::new(&text, "");
-    let Some(written) = reader::document(&text, &report) else {
+    let Some(written) = schema::document(&text, &report) else {
         return Err(ConfigErrors { file: shown, errors: report.into_errors() }.into());
     };
     let base = base(path);
@@ -152,7 +154,7 @@ pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors
 fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
     let report = report::Report::new(text, file);
     complete(text, &report);
-    let config = reader::document(text, &report).map(|written| convert::config(&written, base, &report));
+    let config = schema::document(text, &report).map(|written| convert::config(&written, base, &report));
     match (config, report.into_errors()) {
         (Some(config), errors) if errors.is_empty() => Ok(config),
         (rest, errors) => {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::hardening::Hardening;
 use super::http::HttpLimits;
 use super::report::{ConfigError, ConfigErrors};
 use super::secret::Secret;
@@ -350,5 +349,24 @@ impl Default for UnixOptions {
     /// What Docker gave its socket.
     fn default() -> UnixOptions {
         UnixOptions { group: None, mode: 0o660 }
+    }
+}
+
+/// Steps by which the process takes from itself what it does not need.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hardening {
+    /// No new privileges, no capabilities but those the configuration needs, no core dumps, no debugger.
+    pub privileges: bool,
+    /// Only the part of the file system that the configuration names.
+    pub files: bool,
+    /// No system calls that a daemon has no use for.
+    pub syscalls: bool,
+    /// Directories besides, which a reload may then come to need.
+    pub reach: Vec<PathBuf>,
+}
+
+impl Default for Hardening {
+    fn default() -> Hardening {
+        Hardening { privileges: true, files: true, syscalls: true, reach: Vec::new() }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::schema;
 use super::model::{Ca, Outbound};
 use super::reader::At;
 use super::report::Report;
+use super::schema;
 use super::values;
 use crate::given::{self, Given};
 use crate::job::outbound::CallLimits;

@@ -3,7 +3,6 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::schema::File;
 use super::nearest::nearest;
 use super::report::Report;
 
@@ -50,18 +49,6 @@ struct Entry<'d> {
     name: &'d str,
     line: usize,
     value: &'d Spanned<DeValue<'d>>,
-}
-
-/// Reads a whole document; none: it is not TOML, which is reported.
-pub(super) fn document(text: &str, report: &Report<'_>) -> Option<File> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let line = error.span().map_or(0, |span| report.line(span.start));
-        report.add(line, "", format!("this is not TOML: {}", error.message()));
-    }
-    let span = document.span();
-    let root = Spanned::new(span, DeValue::Table(document.into_inner()));
-    errors.is_empty().then(|| File::read(&root, "", report)).flatten()
 }
 
 impl<'d> Section<'d> {

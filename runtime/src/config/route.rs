@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use http::Method;
 
-use super::schema;
 use super::model::RouteConfig;
 use super::nearest::Names;
 use super::reader::At;
 use super::report::Report;
+use super::schema;
+use super::values::method;
 use super::websocket;
 use crate::catalog::{Claim, Upgrade, VersionPrefix, conflicts};
 use crate::job::Name;
@@ -31,16 +32,6 @@ pub(super) fn read(
     }
     let sound = routes.into_iter().enumerate().filter(|(position, _)| !reported.contains(position));
     sound.map(|(_, route)| route).collect()
-}
-
-/// Reads a method.
-///
-/// # Errors
-/// Says what was wanted: capitals, since `get` would be a method of its own (RFC 9110 §9.1).
-pub(super) fn method(text: &str) -> Result<Method, String> {
-    let method = Method::from_bytes(text.as_bytes()).ok();
-    let capitals = method.filter(|_| !text.bytes().any(|byte| byte.is_ascii_lowercase()));
-    capitals.ok_or_else(|| format!("wanted a method in capitals such as \"GET\", found {text:?}"))
 }
 
 fn claim(route: &RouteConfig) -> Claim<'_> {

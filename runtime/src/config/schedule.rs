@@ -1,9 +1,9 @@
 //! `handler.NAME.schedule`: when a handler runs by itself.
 
-use super::schema::{self, Scheduled};
-use super::handler::args;
 use super::reader::At;
 use super::report::Report;
+use super::schema::{self, Scheduled};
+use super::values::args;
 use crate::job::{Overlap, Schedule};
 
 /// Reads a schedule; none: it is none, which is reported.

@@ -1,7 +1,7 @@
 //! The configuration file as it is written: every key there is, and nothing decided yet.
 
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use super::reader::{At, FromToml, Named, Scalar, Section, wrong};
 use super::report::Report;
@@ -369,4 +369,16 @@ table! {
         ping: Scalar,
         idle: Scalar,
     }
+}
+
+/// Reads a whole document; none: it is not TOML, which is reported.
+pub(super) fn document(text: &str, report: &Report<'_>) -> Option<File> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let line = error.span().map_or(0, |span| report.line(span.start));
+        report.add(line, "", format!("this is not TOML: {}", error.message()));
+    }
+    let span = document.span();
+    let root = Spanned::new(span, DeValue::Table(document.into_inner()));
+    errors.is_empty().then(|| File::read(&root, "", report)).flatten()
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::schema;
 use super::reader::{At, Named};
 use super::report::Report;
+use super::schema;
 use crate::job::Env;
 
 /// A variable whose value is not in the configuration.
@@ -51,7 +51,9 @@ pub(super) fn read(
 
 fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String> {
     let table = match written {
-        schema::Secret::Credential(name) if is_name(name) => return Ok(SecretSource::Credential(name.clone())),
+        schema::Secret::Credential(name) if is_name(name) => {
+            return Ok(SecretSource::Credential(name.clone()));
+        }
         // Not shown: it may be the secret itself.
         schema::Secret::Credential(_) => {
             return Err("wanted the name of a credential, as LoadCredential= has it, found another text; for a file, \

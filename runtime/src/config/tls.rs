@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::schema;
 use super::reader::At;
 use super::report::Report;
+use super::schema;
 use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsFile, TlsOptions};
 
 /// Reads the table; `listen` is where the daemon listens. The files are read later: by a reload, and by `check`.

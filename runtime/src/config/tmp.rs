@@ -1,8 +1,8 @@
 //! `handler.NAME.tmp`: a directory that each job has to itself.
 
-use super::schema;
 use super::model::Mount;
 use super::report::Report;
+use super::schema;
 use super::values;
 use crate::job::Env;
 

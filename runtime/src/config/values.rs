@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Method};
+
 use super::reader::{At, Scalar};
 use super::report::Report;
 use super::units::{Mode, Size, Span};
@@ -147,6 +149,54 @@ pub(super) fn group(scalar: &Scalar) -> Result<Option<String>, String> {
             Err(refusal("the name or number of a group", scalar))
         }
     }
+}
+
+/// Reads a method.
+///
+/// # Errors
+/// Says what was wanted: capitals, since `get` would be a method of its own (RFC 9110 §9.1).
+pub(super) fn method(text: &str) -> Result<Method, String> {
+    let method = Method::from_bytes(text.as_bytes()).ok();
+    let capitals = method.filter(|_| !text.bytes().any(|byte| byte.is_ascii_lowercase()));
+    capitals.ok_or_else(|| format!("wanted a method in capitals such as \"GET\", found {text:?}"))
+}
+
+/// Reads the name of a header field.
+pub(super) fn header(text: &str) -> Result<(), String> {
+    let name = text.parse::<HeaderName>();
+    name.map(|_| ()).map_err(|_| format!("wanted the name of a header field, found {text:?}"))
+}
+
+/// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the usual one.
+pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
+    if beside_all && text == "*" {
+        return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
+    }
+    let wanted =
+        || format!("wanted an origin such as \"https://app.example\", without a path, found {text:?}");
+    let host = match text.split_once("://") {
+        Some((scheme, host))
+            if !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase()) =>
+        {
+            host
+        }
+        _ if text == "*" => text,
+        _ => return Err(wanted()),
+    };
+    let printable = |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase();
+    if host.is_empty() || !host.bytes().all(printable) || host.contains(['/', '?', '#', '@', ',']) {
+        return Err(wanted());
+    }
+    HeaderValue::from_str(text).map_err(|_| wanted())
+}
+
+/// Reads arguments of a program.
+pub(super) fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
+    let sound = |text: &String| match text.contains('\0') {
+        true => Err("an argument cannot hold a NUL character".to_owned()),
+        false => Ok(Some(text.clone())),
+    };
+    written.iter().filter_map(|at| report.settle(Some(at), None, sound)).collect()
 }
 
 fn refusal(wanted: &str, found: &Scalar) -> String {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::schema;
 use super::reader::At;
 use super::report::Report;
-use super::{cors, values};
+use super::schema;
+use super::values::{self, origin};
 use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
 
 /// How long a client may be silent, if the route does not say: less than the minute after which
@@ -23,7 +23,10 @@ const MESSAGE: usize = 64 << 10;
 const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
 
 /// Reads what a route's clients change over to; none: they stay with HTTP.
-pub(super) fn read(At { value: route, key, line }: &At<schema::Route>, report: &Report<'_>) -> Option<Upgrade> {
+pub(super) fn read(
+    At { value: route, key, line }: &At<schema::Route>,
+    report: &Report<'_>,
+) -> Option<Upgrade> {
     let written = route.websocket.as_ref();
     let says_so = route.upgrade.as_ref().is_some_and(|at| at.value == "websocket");
     if let Some(at) = written.filter(|_| !says_so) {
@@ -64,7 +67,7 @@ fn options(written: &schema::WebSocket, report: &Report<'_>) -> WebSocket {
 fn origins(written: Option<&At<Vec<At<String>>>>, report: &Report<'_>) -> Origins {
     let Some(at) = written else { return Origins::OfCors };
     let all = at.value.iter().any(|origin| origin.value == "*");
-    let listed = list(written, report, |text| cors::origin(text, all && at.value.len() > 1));
+    let listed = list(written, report, |text| origin(text, all && at.value.len() > 1));
     if all { Origins::All } else { Origins::Listed(listed) }
 }
 
