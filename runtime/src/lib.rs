@@ -12,7 +12,7 @@
 //! | layer | module | holds |
 //! |---|---|---|
 //! | 0 | [`budget`] | what the process has once, and how handlers share it |
-//! | 0 | [`given`] | files that an operator names: read whole, within a bound, never waited for |
+//! | 0 | [`operator_file`] | files that an operator names: read whole, within a bound, never waited for |
 //! | 0 | [`observe`] | the log, the profiler, what is counted of the process itself, what the service manager is told |
 //! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
 //! | 1 | [`scratch`] | what does not fit into memory: files without a name, and directories of jobs |
@@ -55,8 +55,8 @@
 
 pub mod budget;
 pub mod confine;
-pub mod given;
 pub mod observe;
+pub mod operator_file;
 
 pub mod net;
 pub mod scratch;

@@ -14,9 +14,9 @@ use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, Mount};
 use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
-use crate::given;
 use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
 use crate::jobs::Loader;
+use crate::operator_file;
 use crate::record::{self, Bundle, Outcome};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Room, Sandbox, Source, Stacks, WasiHttp03};
@@ -46,7 +46,7 @@ pub(super) struct Args {
 
 pub(super) fn replay(args: Args) -> Result<ExitCode> {
     let shown = args.file.display().to_string();
-    let file = given::read(&args.file, record::LARGEST).with_context(|| format!("read {shown}"))?;
+    let file = operator_file::read(&args.file, record::LARGEST).with_context(|| format!("read {shown}"))?;
     let bundle = Bundle::read(&file.bytes).with_context(|| shown.clone())?;
     let mut env = bundle.env()?;
     for variable in &args.env {
@@ -108,7 +108,7 @@ impl Args {
     /// Returns what the job reads, and says where that is not what it read then.
     fn stdin(&self, bundle: &Bundle) -> Result<Vec<u8>> {
         if let Some(path) = &self.stdin {
-            let given = given::read(path, CompileLimits::LARGEST_MODULE)
+            let given = operator_file::read(path, CompileLimits::LARGEST_MODULE)
                 .with_context(|| format!("read {}", path.display()))?;
             return Ok(given.bytes);
         }
@@ -125,7 +125,7 @@ impl Args {
     /// Makes the handler that failed, of its own module or of another.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
-        let given = given::read(&module, CompileLimits::LARGEST_MODULE)
+        let given = operator_file::read(&module, CompileLimits::LARGEST_MODULE)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
         let digest: String =
             Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -12,8 +12,8 @@ use super::say;
 use super::socket::{Socket, call};
 use super::table::text;
 use crate::config;
-use crate::given;
 use crate::jobs::Swap;
+use crate::operator_file;
 use crate::wasm::compile::CompileLimits;
 
 /// Replaces the module of a handler in the daemon that runs.
@@ -60,7 +60,7 @@ pub(super) struct RollbackArgs {
 pub(super) fn swap(args: SwapArgs) -> Result<ExitCode> {
     let SwapArgs { name, file, canary, time, requests, slower, socket } = args;
     let mut call = call("swap", [name]);
-    let module = given::read(&file, CompileLimits::LARGEST_MODULE)
+    let module = operator_file::read(&file, CompileLimits::LARGEST_MODULE)
         .with_context(|| format!("read {}", file.display()))?;
     call.stdin = module.bytes.into();
     let variables = [("CANARY", canary), ("FOR", time), ("REQUESTS", requests), ("SLOWER", slower)];

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::model::Config;
 use super::secret::{Secret, SecretSource};
-use crate::given::{self, Refusal};
+use crate::operator_file::{self, Refusal};
 
 /// The file, beside the configuration.
 pub const FILE: &str = "secrets.toml";
@@ -51,7 +51,7 @@ impl Values {
     /// Reads a file; `None`: there is none. No error shows what is in it.
     fn read(path: &Path) -> Result<Option<Values>> {
         let shown = path.display();
-        let text = match given::text(path, LARGEST) {
+        let text = match operator_file::text(path, LARGEST) {
             Ok(text) => text,
             Err(Refusal::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(None);

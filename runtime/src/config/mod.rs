@@ -46,7 +46,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::confine::{Granting, Untrusted, Writable};
-use crate::given;
+use crate::operator_file;
 
 /// The largest configuration, in bytes: a thousand handlers take a third of it.
 pub const LARGEST: u64 = 1 << 20;
@@ -74,7 +74,7 @@ pub struct Flawed {
 /// As [`load`].
 pub fn examine(path: &Path) -> Result<Config, Flawed> {
     let file = path.display().to_string();
-    match given::text(path, LARGEST) {
+    match operator_file::text(path, LARGEST) {
         Ok(text) => read(&text, &base(path), &file),
         Err(refusal) => Err(Flawed { errors: ConfigErrors::unreadable(file, &refusal), rest: None }),
     }
@@ -83,7 +83,7 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
 /// Finds out where the daemon of a configuration file has its admin socket, whatever else is wrong
 /// with the file; none: it says nothing that can be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
-    let text = given::text(path, LARGEST).ok()?;
+    let text = operator_file::text(path, LARGEST).ok()?;
     let written = schema::document(&text, &report::Report::new(&text, ""))?.admin?;
     convert::admin(&written.value, &base(path)).ok()
 }
@@ -112,8 +112,8 @@ pub fn written_by_handlers(files: &[PathBuf]) -> anyhow::Result<Untrusted> {
 /// Those of [`written_by_handlers`].
 pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     let shown = path.display().to_string();
-    let text =
-        given::text(path, LARGEST).map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
+    let text = operator_file::text(path, LARGEST)
+        .map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
     let report = report::Report::new(&text, "");
     let Some(written) = schema::document(&text, &report) else {
         return Err(ConfigErrors { file: shown, errors: report.into_errors() }.into());

@@ -7,9 +7,9 @@ use super::reader::At;
 use super::report::Report;
 use super::schema;
 use super::values;
-use crate::given::{self, Given};
 use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
+use crate::operator_file::{self, Given};
 
 /// The most calls of one job that can be asked for.
 const MOST_CALLS: usize = 10_000;
@@ -42,7 +42,7 @@ pub(super) fn ca(written: Option<&At<schema::Outbound>>, base: &Path, report: &R
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
-        match given::read(&path, LARGEST_CA) {
+        match operator_file::read(&path, LARGEST_CA) {
             Ok(Given { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
             Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
         }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
-use crate::given::Refusal;
+use crate::operator_file::Refusal;
 
 /// One mistake.
 #[derive(Clone, PartialEq, Eq, Debug)]

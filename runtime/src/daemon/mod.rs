@@ -8,7 +8,7 @@ mod hardening;
 mod install;
 mod memory;
 mod operators;
-mod places;
+mod preflight;
 mod schedules;
 mod signals;
 
@@ -40,7 +40,7 @@ pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
 use operators::Operators;
-pub use places::{Lacking, lacking, open_scratch};
+pub use preflight::{Lacking, lacking, open_scratch};
 use signals::{Sent, Signals};
 
 /// What a daemon is started with.
@@ -147,7 +147,7 @@ impl Daemon {
             activity: Activity::default(),
             handshakes: Arc::default(),
             refused: Arc::default(),
-            scratch: places::scratch(&config),
+            scratch: preflight::scratch(&config),
         });
         let config = ArcSwap::from_pointee(config);
         let standing =

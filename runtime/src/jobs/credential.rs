@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::config::{self, HandlerConfig, Secret, SecretSource, development};
-use crate::given::{self, Given, Refusal};
 use crate::job::Env;
+use crate::operator_file::{self, Given, Refusal};
 
 /// The largest secret, in bytes: what Linux takes as one variable of a process, `MAX_ARG_STRLEN`.
 const LARGEST: u64 = 128 << 10;
@@ -51,7 +51,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
 
 /// Reads a file, without a line break at its end; `advice` is for who has none there.
 fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
-    let bytes = match given::read(path, LARGEST) {
+    let bytes = match operator_file::read(path, LARGEST) {
         Ok(Given { bytes, .. }) => bytes,
         Err(Refusal::Unreadable(error)) if error.kind() == ErrorKind::NotFound => match source {
             SecretSource::Credential(name) => bail!("there is no credential {name:?}{advice}"),

@@ -14,9 +14,9 @@ use super::reload::Granted;
 use super::standing::Standing;
 use super::tell::tell;
 use crate::config::{self, Config};
-use crate::given;
 use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 use crate::net::differences;
+use crate::operator_file;
 
 /// Compares configurations with what is live.
 pub struct Plan {
@@ -53,7 +53,7 @@ impl Handler for Plan {
                             .map(|text| Source::Text { text, base })
                             .map_err(|_| anyhow!("the configuration is not UTF-8")),
                         Err(Fault::InputTooLarge(most)) => {
-                            Err(anyhow!("the configuration: {}", given::Refusal::TooLarge(most)))
+                            Err(anyhow!("the configuration: {}", operator_file::Refusal::TooLarge(most)))
                         }
                         Err(fault) => return Err(fault),
                     }

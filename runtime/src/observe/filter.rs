@@ -11,8 +11,23 @@ const OURS: &str = "portcullis";
 
 /// What may stand behind it: the modules of this crate.
 const MODULES: [&str; 17] = [
-    "budget", "catalog", "cgi", "cli", "config", "confine", "daemon", "engine", "given", "http", "job",
-    "jobs", "net", "observe", "record", "scratch", "wasm",
+    "budget",
+    "catalog",
+    "cgi",
+    "cli",
+    "config",
+    "confine",
+    "daemon",
+    "engine",
+    "http",
+    "job",
+    "jobs",
+    "net",
+    "observe",
+    "operator_file",
+    "record",
+    "scratch",
+    "wasm",
 ];
 
 /// Reads the variable; none, or nothing in it, is the default.

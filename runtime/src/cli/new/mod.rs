@@ -6,8 +6,8 @@ pub(super) mod verb;
 
 use super::build;
 use crate::config::development;
-use crate::given::{self, Refusal};
 use crate::job::{BUILTIN, Name};
+use crate::operator_file::{self, Refusal};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     let dir = parent.join(name);
     ensure!(!dir.exists(), "{}: is there already: choose another name, or remove it", dir.display());
     let config = parent.join("portcullis.toml");
-    let before = match given::text(&config, crate::config::LARGEST) {
+    let before = match operator_file::text(&config, crate::config::LARGEST) {
         Ok(text) => Some(text),
         Err(Refusal::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),

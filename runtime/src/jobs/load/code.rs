@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow};
 
 use super::handler::show;
 use super::progress::Count;
-use crate::given::{self, Given, Refusal};
+use crate::operator_file::{self, Given, Refusal};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
 
@@ -49,7 +49,7 @@ impl Codes {
 /// # Errors
 /// It cannot be read, or is larger.
 pub(super) fn read(path: &Path, most: u64) -> Result<Given> {
-    let read = given::read(path, most).map_err(|refusal| match refusal {
+    let read = operator_file::read(path, most).map_err(|refusal| match refusal {
         Refusal::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
         other => anyhow!(other.to_string()),
     });

@@ -19,9 +19,9 @@ use crate::budget::Budget;
 use crate::catalog::{Catalog, Routes};
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
-use crate::given::{self, Given};
 use crate::job::{Entry, Kind, Name};
 use crate::net::Tls;
+use crate::operator_file::{self, Given};
 use crate::record::Store;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted, NO_PROGRAM, Sandbox, Source};
@@ -306,7 +306,7 @@ impl Loader {
     /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
     /// file cannot be read.
     pub fn on_disk(&self, name: &Name) -> Option<String> {
-        let module = given::read(&self.configured(name)?.module, self.limits().module).ok()?;
+        let module = operator_file::read(&self.configured(name)?.module, self.limits().module).ok()?;
         Some(version(Source::new(module.bytes).digest()))
     }
 

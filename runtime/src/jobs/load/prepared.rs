@@ -9,9 +9,9 @@ use super::code::read;
 use super::handler::{mounted, show, suits};
 use crate::config::HandlerConfig;
 use crate::confine::Untrusted;
-use crate::given::Given;
 use crate::job::{BUILTIN, Env, Kind};
 use crate::jobs::credential;
+use crate::operator_file::Given;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Digest, Mounted, Source};
 

@@ -2,7 +2,7 @@
 
 use super::files::LARGEST;
 use super::options::TlsOptions;
-use crate::given;
+use crate::operator_file;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 /// Looks at every file that is read.
 pub(super) fn contents(options: &TlsOptions) -> Contents {
     let digest = |path: PathBuf| {
-        let digest = given::read(&path, LARGEST).ok().map(|given| Sha256::digest(given.bytes).into());
+        let digest = operator_file::read(&path, LARGEST).ok().map(|given| Sha256::digest(given.bytes).into());
         (path, digest)
     };
     order(options).into_iter().map(digest).collect()

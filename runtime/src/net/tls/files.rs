@@ -1,7 +1,7 @@
 //! Reads certificates, keys and revocation lists, and says what is wrong with a file and what to do.
 
 use super::options::TlsFile;
-use crate::given::{self, Given, Refusal};
+use crate::operator_file::{self, Given, Refusal};
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -58,7 +58,7 @@ pub(super) fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDe
 }
 
 fn read(path: &Path) -> Result<(Vec<u8>, Metadata)> {
-    let Given { bytes, metadata } = given::read(path, LARGEST).map_err(unreadable)?;
+    let Given { bytes, metadata } = operator_file::read(path, LARGEST).map_err(unreadable)?;
     ensure!(!bytes.is_empty(), "the file is empty");
     Ok((bytes, metadata))
 }
