@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use super::Catalog;
+use super::generation::Catalog;
 use super::replaced::Replaced;
 use crate::job::Counts;
 

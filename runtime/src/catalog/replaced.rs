@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Catalog;
+use super::generation::Catalog;
 use crate::job::{Counts, Entry, Taken};
 
 /// How long a version is remembered when its last job has ended: several times as long as whoever

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Error, Result};
 
-use super::{complain, kept, progress, say, serve};
+use super::out::complain;
+use super::{kept, progress, say, serve};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed, Secret, SecretSource};
 use crate::daemon::{self, Lacking};

@@ -32,10 +32,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::confine::{Held, outlive_large_files};
-use crate::observe::log::{self, Level};
-use crate::observe::plain;
 use crate::wasm::compile;
-use out::say;
+use out::{complain, say};
 
 /// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
 #[derive(Parser)]
@@ -96,7 +94,7 @@ pub fn main() -> ExitCode {
     let parsed = Cli::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
     let verb = match parsed {
         Ok(Cli { verb }) => verb,
-        Err(told) => return usage(&told),
+        Err(told) => return out::usage(&told),
     };
     if matches!(verb, Verb::Serve(_) | Verb::Exec(_)) {
         held.keep();
@@ -147,28 +145,4 @@ fn leave_out_backtraces() {
         // SAFETY: there is no other thread yet that could read the environment.
         unsafe { std::env::set_var(VARIABLE, "0") };
     }
-}
-
-/// Shows help, a version, or what is wrong with the words of the command.
-fn usage(told: &clap::Error) -> ExitCode {
-    // With its colours, where it is for a terminal.
-    let shown = told.print();
-    if told.use_stderr() {
-        return ExitCode::from(2);
-    }
-    // What fails is noted there.
-    let _told = out::noted(shown);
-    out::outcome(ExitCode::SUCCESS)
-}
-
-/// Prints an error for a person on stderr, which may have words of a guest in it.
-fn complain(line: &str) {
-    use std::io::Write as _;
-    let priority = log::priority(tracing::Level::ERROR);
-    let _gone = writeln!(std::io::stderr(), "{priority}portcullis: {}", plain(line));
-}
-
-/// Starts logging as `-D` says.
-fn start_log(debug: bool) -> anyhow::Result<log::Log> {
-    log::start(if debug { Level::Debug } else { Level::Normal })
 }

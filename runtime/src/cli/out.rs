@@ -1,4 +1,4 @@
-//! What verbs print on stdout, and what becomes of it where nobody reads or nothing can be written.
+//! What verbs print on stdout and stderr, and what becomes of it where nobody reads or nothing can be written.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use super::complain;
+use crate::observe::log;
+use crate::observe::plain;
 
 /// What has become of stdout.
 static STATE: AtomicU8 = AtomicU8::new(OPEN);
@@ -81,4 +82,22 @@ pub(super) async fn reader_gone() {
         // The next write will tell.
         std::future::pending::<()>().await;
     }
+}
+
+/// Prints an error for a person on stderr, which may have words of a guest in it.
+pub(super) fn complain(line: &str) {
+    let priority = log::priority(tracing::Level::ERROR);
+    let _gone = writeln!(io::stderr(), "{priority}portcullis: {}", plain(line));
+}
+
+/// Shows help, a version, or what is wrong with the words of the command.
+pub(super) fn usage(told: &clap::Error) -> ExitCode {
+    // With its colours, where it is for a terminal.
+    let shown = told.print();
+    if told.use_stderr() {
+        return ExitCode::from(2);
+    }
+    // What fails is noted there.
+    let _told = noted(shown);
+    outcome(ExitCode::SUCCESS)
 }

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 
+use super::out::complain;
 use super::run::Terminal;
-use super::{complain, kept, serve};
+use super::{kept, serve};
 use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, Mount};
 use crate::confine::{Untrusted, Writable};

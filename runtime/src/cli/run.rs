@@ -13,7 +13,8 @@ use clap::{CommandFactory as _, Parser as _};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::{complain, kept, out, serve};
+use super::out::complain;
+use super::{kept, out, serve};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, Mount, Outbound};
 use crate::confine::Untrusted;
@@ -101,7 +102,7 @@ const PLACES: usize = 1 + 64;
 pub(super) fn run(args: Args) -> Result<ExitCode> {
     let asked = match Asked::of(args) {
         Ok(asked) => asked,
-        Err(wrong) => return Ok(super::usage(&wrong)),
+        Err(wrong) => return Ok(out::usage(&wrong)),
     };
     let engine = Engine::new(PLACES);
     engine.registry().register("commands", Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;

@@ -9,8 +9,9 @@ use anyhow::Result;
 use clap::ArgAction;
 
 use super::starting::Starting;
+use super::starting::start_log;
 use super::tls::TlsFlags;
-use super::{progress, rereading, start_log};
+use super::{progress, rereading};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::jobs::{Launch, Source};

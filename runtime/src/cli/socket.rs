@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{complain, out, serve};
+use super::out::complain;
+use super::{out, serve};
 use crate::config;
 use crate::http::client::{self, Call, Outcome};
 

@@ -1,8 +1,9 @@
-//! What a panic is before there is a daemon: a line, and the end.
+//! The start of a daemon: its log, and what a panic is before the daemon is there.
 
 use std::panic::{self, PanicHookInfo};
 
-use super::complain;
+use super::out::complain;
+use crate::observe::log::{self, Level};
 
 /// The hook that was there before.
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
@@ -44,4 +45,9 @@ fn reason(panicked: &PanicHookInfo<'_>) -> String {
         ),
         Ok(_) => panicked.to_string().lines().collect::<Vec<_>>().join(" "),
     }
+}
+
+/// Starts logging as `-D` says.
+pub(super) fn start_log(debug: bool) -> anyhow::Result<log::Log> {
+    log::start(if debug { Level::Debug } else { Level::Normal })
 }

@@ -9,7 +9,8 @@ use tracing::{error, info};
 
 use super::sources::Sources;
 use super::starting::Starting;
-use super::{curl, progress, rereading, say, serve, socket, start_log};
+use super::starting::start_log;
+use super::{curl, progress, rereading, say, serve, socket};
 use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;

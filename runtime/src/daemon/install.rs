@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::Options;
 use super::hardening;
 use super::memory::Total;
 use super::operators::Operators;
+use super::options::Options;
 use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::job::{BUILTIN, Name, Stop, Tenure};

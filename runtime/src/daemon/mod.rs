@@ -1,4 +1,7 @@
 //! The life of the daemon: bind, load, open, wait, drain.
+//!
+//! Floors, lowest first: `demand`, `changes`, `hardening`, `schedules`; `signals`, `descriptors`, `memory`; `begin`,
+//! `operators`; `options`, `preflight`; `install`; the daemon itself, which is here.
 
 mod begin;
 mod changes;
@@ -8,12 +11,12 @@ mod hardening;
 mod install;
 mod memory;
 mod operators;
+mod options;
 mod preflight;
 mod schedules;
 mod signals;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -29,8 +32,8 @@ use crate::confine;
 use crate::engine::{Budgets, Engine, Failure};
 use crate::http::{Activity, Crowd, Purpose, Server};
 use crate::job::{Stop, StopReason};
-use crate::jobs::{self, Launch, Overlay, Progress, Source, Standing};
-use crate::net::{Activation, BindOptions, Gate, GateState, Guide, Listener, Phase, Sockets};
+use crate::jobs::{self, Standing};
+use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
 pub use begin::{Begun, begin};
 use changes::{Changes, whole};
@@ -39,27 +42,10 @@ use descriptors::Most;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
-use operators::Operators;
+use operators::{Operators, client_options};
+pub use options::Options;
 pub use preflight::{Lacking, lacking, open_scratch};
 use signals::{Sent, Signals};
-
-/// What a daemon is started with.
-pub struct Options {
-    /// Reads the configuration, flags applied. Called at the start and for every reload.
-    pub source: Source,
-    /// Where the configuration lies.
-    pub file: PathBuf,
-    /// Puts the flags over a configuration that was read elsewhere.
-    pub overlay: Overlay,
-    /// Is told of every module that is compiled.
-    pub progress: Progress,
-    /// How the next process is started, by an upgrade.
-    pub launch: Launch,
-    /// A daemon that was begun already; none: it begins with the start.
-    pub begun: Option<Begun>,
-    /// What the process has taken from itself.
-    pub hardened: Hardened,
-}
 
 /// A daemon that has bound its sockets and opened its gate.
 pub struct Daemon {
@@ -304,7 +290,7 @@ fn bind(config: Config) -> Result<Bound> {
     let left = activation.writable();
     // First, so that nothing that is passed in takes its path.
     let operators = Operators::bind(&config, &mut activation)?;
-    let sockets = Sockets::bind(&config.listen, options(&config), activation)?;
+    let sockets = Sockets::bind(&config.listen, client_options(&config), activation)?;
     if left.is_none() && sockets.has_predecessor() {
         warn!(
             "the process before this one does not say what its handlers may write to, as older releases do not: \
@@ -312,15 +298,6 @@ fn bind(config: Config) -> Result<Bound> {
         );
     }
     Ok(Bound { config, sockets, operators, most, total, left })
-}
-
-/// Says how the sockets of clients are to be bound.
-fn options(config: &Config) -> BindOptions {
-    BindOptions {
-        unix_group: config.unix.group.clone(),
-        unix_mode: config.unix.mode,
-        ..BindOptions::default()
-    }
 }
 
 impl Exit {

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::options;
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
 use crate::http::{Activity, Crowd, Observed, Places, Purpose, Server};
@@ -66,7 +65,7 @@ impl Operators {
         };
         Ok(Operators {
             admin: side("serveadmin", "admin", admin(config))?,
-            observe: side("serveobserve", "observe", (config.observe.clone(), options(config)))?,
+            observe: side("serveobserve", "observe", (config.observe.clone(), client_options(config)))?,
         })
     }
 
@@ -159,5 +158,14 @@ impl Side {
 impl Drop for Side {
     fn drop(&mut self) {
         self.sockets.end(Phase::Over);
+    }
+}
+
+/// Says how the sockets of clients are to be bound.
+pub(super) fn client_options(config: &Config) -> BindOptions {
+    BindOptions {
+        unix_group: config.unix.group.clone(),
+        unix_mode: config.unix.mode,
+        ..BindOptions::default()
     }
 }

@@ -7,7 +7,8 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use tracing::warn;
 
 use super::memory::Total;
-use super::{descriptors, operators, options};
+use super::operators::client_options;
+use super::{descriptors, operators};
 use crate::config::{CacheDir, Config, HandlerConfig, Mount};
 use crate::net::{self, Endpoint};
 use crate::record;
@@ -28,10 +29,10 @@ pub fn lacking(config: &Config) -> Lacking {
     // As a start does: what it may have counts.
     descriptors::raise();
     let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
-    let mut errors = net::examine(&config.listen, &options(config));
+    let mut errors = net::examine(&config.listen, &client_options(config));
     let (endpoints, access) = operators::admin(config);
     errors.extend(net::examine(&endpoints, &access).into_iter().map(|error| error.context("admin")));
-    let observing = net::examine(&config.observe, &options(config));
+    let observing = net::examine(&config.observe, &client_options(config));
     errors.extend(observing.into_iter().map(|error| error.context("observe")));
     errors.extend(groups(config));
     errors.extend(

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::time::timeout;
 
-use super::Engine;
+use super::journal::Journal;
+use super::running::Running;
 use crate::job::{Fault, Job, StopReason, Tenure};
 
 /// How long jobs that were told to stop may take: they only have to be dropped.
@@ -43,33 +44,24 @@ impl Drain {
         let refused = fresh && self.draining.load(Ordering::Acquire);
         if refused { Err(Fault::Draining) } else { Ok(()) }
     }
-}
 
-impl Engine {
-    /// Adds something to do at shutdown, after the last job. Callbacks run side by side.
-    pub fn on_shutdown(&self, callback: impl Future<Output = ()> + Send + 'static) {
-        self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(callback));
+    /// Adds something to do at shutdown.
+    pub(super) fn call_back(&self, callback: BoxFuture<'static, ()>) {
+        self.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(callback);
     }
 
-    /// Waits until no job runs that a shutdown would wait for.
-    pub async fn settled(&self) {
-        self.running.emptied().await;
-    }
-
-    /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest,
-    /// runs the callbacks, ends those who follow the journal. A second caller waits as well. Takes at most `grace` and 15 s.
-    pub async fn shutdown(&self, grace: Duration) -> Ending {
-        self.drain.draining.store(true, Ordering::Release);
+    /// See [`Engine::shutdown`](super::Engine::shutdown).
+    pub(super) async fn shutdown(&self, running: &Running, journal: &Journal, grace: Duration) -> Ending {
+        self.draining.store(true, Ordering::Release);
         let mut stopped = 0;
-        if timeout(grace, self.running.emptied()).await.is_err() {
-            stopped = self.running.stop_all(StopReason::Shutdown);
+        if timeout(grace, running.emptied()).await.is_err() {
+            stopped = running.stop_all(StopReason::Shutdown);
             // Jobs end by being dropped; one that cannot be dropped must not keep the daemon here.
-            let _emptied = timeout(STOPPING, self.running.emptied()).await;
+            let _emptied = timeout(STOPPING, running.emptied()).await;
         }
-        let callbacks =
-            std::mem::take(&mut *self.drain.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
+        let callbacks = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
         let callbacks_done = timeout(CALLBACKS, join_all(callbacks)).await.is_ok();
-        self.journal.close();
+        journal.close();
         Ending { stopped, callbacks_done }
     }
 }

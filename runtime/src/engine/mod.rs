@@ -1,4 +1,7 @@
 //! The engine: it knows every job by name, makes jobs, runs them and ends with them.
+//!
+//! Floors, lowest first: `journal`, `lane`, `panic`, `parse`, `registry`; `running`, `complaints`; `admission`, `drain`;
+//! `supervise`; [`Engine`]; `calls`, which starts jobs for jobs.
 
 mod admission;
 mod calls;
@@ -23,7 +26,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -82,6 +85,22 @@ impl Engine {
             drain: Drain::default(),
             started: SystemTime::now(),
         })
+    }
+
+    /// Adds something to do at shutdown, after the last job. Callbacks run side by side.
+    pub fn on_shutdown(&self, callback: impl Future<Output = ()> + Send + 'static) {
+        self.drain.call_back(Box::pin(callback));
+    }
+
+    /// Waits until no job runs that a shutdown would wait for.
+    pub async fn settled(&self) {
+        self.running.emptied().await;
+    }
+
+    /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest, runs the callbacks,
+    /// ends those who follow the journal. A second caller waits as well. Takes at most `grace` and 15 s.
+    pub async fn shutdown(&self, grace: Duration) -> Ending {
+        self.drain.shutdown(&self.running, &self.journal, grace).await
     }
 
     /// Returns when the engine was made: as the daemon started.

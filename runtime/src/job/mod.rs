@@ -1,6 +1,12 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
+//!
+//! Floors, lowest first: `id`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `schedule`, `conduct`, `status`, `stop`,
+//! `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`,
+//! `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which name one another: a job holds what runs it,
+//! and what runs it takes the job; `counts`.
 
 mod allotment;
+mod arrival;
 mod call;
 mod capture;
 mod conduct;
@@ -8,6 +14,7 @@ mod counts;
 mod env;
 mod fault;
 mod handler;
+mod id;
 mod limits;
 mod measure;
 mod mount;
@@ -28,6 +35,7 @@ mod usage;
 mod waits;
 
 pub use allotment::{Allotment, Needs};
+pub use arrival::poll_client;
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use conduct::{Captures, Conduct, Intake, Leaving};
@@ -35,6 +43,7 @@ pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Entry, Handler, Kind, Mapping, Run, Stay, Tenure};
+pub use id::{JobId, Label};
 pub use limits::{Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};
@@ -52,7 +61,7 @@ pub use status::Status;
 pub use stdin::Input;
 pub use stop::{Stop, StopReason};
 pub use usage::{Usage, thread_time};
-pub use waits::{FromClient, Taker, Waits, poll_client};
+pub use waits::{FromClient, Taker, Waits};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -123,41 +132,5 @@ impl fmt::Display for Job {
             write!(f, "{}", arg.escape_debug())?;
         }
         f.write_str(")")
-    }
-}
-
-/// What the log calls a job: its number, and the number of the job that called it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Label {
-    /// Its number.
-    pub id: JobId,
-    /// The number of its caller, if a job called it.
-    pub parent: Option<JobId>,
-}
-
-/// `e596cf1f00000002 of e596cf1f00000001`, or the first of these alone.
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id.fmt(f)?;
-        self.parent.map_or(Ok(()), |parent| write!(f, " of {parent}"))
-    }
-}
-
-/// The number of a job, unique within one run of the daemon and unlikely to repeat across runs.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct JobId(pub u64);
-
-/// Sixteen hexadecimal digits.
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-impl std::str::FromStr for JobId {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<JobId, Self::Err> {
-        u64::from_str_radix(text, 16).map(JobId)
     }
 }

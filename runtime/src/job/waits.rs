@@ -3,13 +3,10 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use super::Usage;
 
 /// The waits of one job for its client. A job that neither waits nor has a limit of time seldom locks it.
 #[derive(Debug, Default)]
@@ -199,44 +196,6 @@ impl Waits {
     }
 }
 
-/// Wakes a job whose client has acted, and ends its wait: the job may have turned to something else.
-struct Arrival {
-    usage: Arc<Usage>,
-    job: Waker,
-}
-
-impl Wake for Arrival {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.usage.waits.end(FromClient::Input);
-        self.job.wake_by_ref();
-    }
-}
-
-/// Asks for what a client is to send. While it is not here, the job waits for its client.
-pub fn poll_client<T>(
-    usage: &Arc<Usage>,
-    context: &mut Context<'_>,
-    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-) -> Poll<T> {
-    let waits = &usage.waits;
-    let first = poll(context);
-    if first.is_ready() {
-        return first;
-    }
-    // Begun before the waker is left there, so that no arrival comes between and is forgotten.
-    waits.begin(FromClient::Input);
-    let waker = Arc::new(Arrival { usage: usage.clone(), job: context.waker().clone() }).into();
-    let second = poll(&mut Context::from_waker(&waker));
-    if second.is_ready() {
-        waits.end(FromClient::Input);
-    }
-    second
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,22 +232,6 @@ mod tests {
         assert!(waits.is_waiting());
         waits.end(FromClient::Room);
         assert_eq!((waits.is_waiting(), waits.sum()), (false, Duration::from_secs(2)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn bytes_that_arrive_end_the_wait_though_the_job_has_turned_to_something_else() {
-        let usage = Arc::new(Usage::default());
-        let mut left = None;
-        let mut context = Context::from_waker(Waker::noop());
-        let _pending: Poll<()> = poll_client(&usage, &mut context, |context| {
-            left = Some(context.waker().clone());
-            Poll::Pending
-        });
-        assert!(usage.waits.is_waiting());
-
-        left.unwrap().wake();
-
-        assert!(!usage.waits.is_waiting());
     }
 
     #[derive(Debug, Default)]
@@ -341,13 +284,5 @@ mod tests {
         waits.has_ended();
 
         assert!(timeout(LIMIT * 10, spent.as_mut()).await.is_err());
-    }
-
-    #[test]
-    fn what_is_here_is_no_wait() {
-        let usage = Arc::new(Usage::default());
-        let mut context = Context::from_waker(Waker::noop());
-        assert!(poll_client(&usage, &mut context, |_| Poll::Ready(())).is_ready());
-        assert!(!usage.waits.is_waiting());
     }
 }

@@ -1,47 +1,31 @@
-//! The directories that jobs have to themselves: in the scratch directory one for each process, in that one for each
-//! handler, in that one for each job.
+//! The directories that jobs have to themselves: in that of the process one for each handler, in that one for each job.
 
-use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use anyhow::Context as _;
-use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, Stat, flock, fstat, fstatvfs, mkdirat, unlinkat};
-use rustix::io::Errno;
+use rustix::fs::{Stat, fstat};
 use tracing::warn;
 
-use super::quota::{Quota, UNIT};
-use super::{Scratch, tree};
-use crate::budget::{Budget, Holder};
-
-/// How the directories of processes are called.
-const PREFIX: &str = "jobs-";
-
-/// The directory of this process. It is locked while the process lives: nobody holds the lock of what a dead one left.
-pub(super) struct ProcessDir {
-    scratch: OwnedFd,
-    name: String,
-    dir: OwnedFd,
-    /// Half of the file system, in units: no handler takes so much that another has nothing.
-    room: Arc<Budget>,
-    next: AtomicU64,
-}
+use super::process::{ProcessDir, UNIT, make, remove, sweep};
+use super::spool::Scratch;
+use crate::budget::Holder;
 
 /// The directory of a handler's jobs.
 pub struct HandlerDir {
-    process: Arc<ProcessDir>,
+    pub(super) process: Arc<ProcessDir>,
     scratch: Arc<Scratch>,
     name: String,
     dir: OwnedFd,
-    holder: Arc<Holder>,
+    pub(super) holder: Arc<Holder>,
     next: AtomicU64,
 }
 
 /// The directory of one job. Dropping it removes it with all that is in it, which blocks.
 pub struct JobDir {
-    handler: Arc<HandlerDir>,
+    pub(super) handler: Arc<HandlerDir>,
     name: String,
     dir: OwnedFd,
     /// What it was when it was made.
@@ -79,64 +63,6 @@ impl Scratch {
     }
 }
 
-fn sweep(scratch: &OwnedFd) -> io::Result<()> {
-    let mut left = Vec::new();
-    {
-        let _alone = Alone::with(scratch)?;
-        for entry in Dir::read_from(scratch)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
-                continue;
-            }
-            let Ok(dir) = tree::open(scratch, name) else { continue };
-            if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                left.push((name.to_owned(), dir));
-            }
-        }
-    }
-    // What cannot be removed of one does not keep the others.
-    let removed = left.into_iter().map(|(name, dir)| {
-        tree::empty(&dir)?;
-        Ok(unlinkat(scratch, &name, AtFlags::REMOVEDIR)?)
-    });
-    removed.fold(Ok(()), Result::and)
-}
-
-/// Keeps other processes from making their directory, or looking for what is left, at the same time.
-struct Alone {
-    _locked: OwnedFd,
-}
-
-impl Alone {
-    fn with(scratch: &OwnedFd) -> io::Result<Alone> {
-        let locked = tree::open(scratch, c".")?;
-        flock(&locked, FlockOperation::LockExclusive)?;
-        Ok(Alone { _locked: locked })
-    }
-}
-
-impl ProcessDir {
-    fn make(scratch: &OwnedFd) -> io::Result<ProcessDir> {
-        let found = fstatvfs(scratch)?;
-        let half = (found.f_blocks * found.f_frsize / 2 / UNIT).max(1);
-        let room = Budget::new(usize::try_from(half).unwrap_or(usize::MAX));
-        let _alone = Alone::with(scratch)?;
-        let names = (0_u64..).map(|number| format!("{PREFIX}{}-{number}", std::process::id()));
-        for name in names {
-            let dir = match make(scratch, &name) {
-                // Of a process before this one that had its number.
-                Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made?,
-            };
-            flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
-            let scratch = scratch.try_clone()?;
-            return Ok(ProcessDir { scratch, name, dir, room, next: AtomicU64::new(0) });
-        }
-        Err(Errno::EXIST.into())
-    }
-}
-
 impl HandlerDir {
     /// Returns the directory.
     pub fn descriptor(&self) -> &OwnedFd {
@@ -159,12 +85,6 @@ impl JobDir {
     /// Returns the directory.
     pub fn descriptor(&self) -> &OwnedFd {
         &self.dir
-    }
-
-    /// Opens an account of so many bytes for the next job.
-    pub fn quota(self: &Arc<Self>, bytes: u64) -> Quota {
-        let HandlerDir { process, holder, .. } = &*self.handler;
-        Quota::new(self.clone(), bytes, process.room.nothing(holder))
     }
 
     /// Reports whether no time or size of it tells of a change or a look into it.
@@ -195,38 +115,6 @@ impl Drop for HandlerDir {
     fn drop(&mut self) {
         remove(&self.process.dir, &self.name, &self.dir);
     }
-}
-
-impl Drop for ProcessDir {
-    fn drop(&mut self) {
-        remove(&self.scratch, &self.name, &self.dir);
-    }
-}
-
-/// Removes a directory with all that is in it. What cannot be removed now goes with the next sweep.
-fn remove(parent: &OwnedFd, name: &str, dir: &OwnedFd) {
-    // A thread may still carry out what the job has begun.
-    const ATTEMPTS: usize = 10;
-    for attempt in 1..=ATTEMPTS {
-        let removed = match unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) if attempt < ATTEMPTS => match tree::empty(dir) {
-                Ok(()) => continue,
-                refused => refused,
-            },
-            removed => removed.map_err(io::Error::from),
-        };
-        if let Err(failure) = removed {
-            warn!("a directory of jobs in the scratch directory cannot be removed: {failure}");
-        }
-        return;
-    }
-}
-
-/// Makes a directory for us alone, and opens it.
-fn make(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    let name = CString::new(name)?;
-    mkdirat(&parent, &name, Mode::RWXU)?;
-    tree::open(parent, &name)
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
-use super::jobs::JobDir;
-use super::{Amount, tree};
+use super::amount::Amount;
+use super::jobs::{HandlerDir, JobDir};
+use super::process::UNIT;
+use super::tree;
 use crate::budget::Portion;
 
 /// Bytes for each file, directory or link that there may be.
@@ -19,9 +21,6 @@ const MOST_FILES: u64 = 64 << 10;
 
 /// What one takes besides the bytes in it: a block, and its place in a directory.
 const ENTRY: u64 = 4 << 10;
-
-/// What the room that all jobs share is counted in.
-pub(super) const UNIT: u64 = 1 << 20;
 
 /// The account of one job's directory.
 ///
@@ -40,8 +39,16 @@ pub struct Quota {
     opened: Arc<Mutex<Vec<Weak<File>>>>,
 }
 
+impl JobDir {
+    /// Opens an account of so many bytes for the next job.
+    pub fn quota(self: &Arc<Self>, bytes: u64) -> Quota {
+        let HandlerDir { process, holder, .. } = &*self.handler;
+        Quota::new(self.clone(), bytes, process.room.nothing(holder))
+    }
+}
+
 impl Quota {
-    pub(super) fn new(dir: Arc<JobDir>, bytes: u64, portion: Portion) -> Quota {
+    fn new(dir: Arc<JobDir>, bytes: u64, portion: Portion) -> Quota {
         let most = Amount { files: (bytes / PER_FILE).clamp(64, MOST_FILES), bytes };
         Quota { dir, most, used: Amount::default(), entered: false, portion, opened: Arc::default() }
     }

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::Amount;
+use super::amount::Amount;
 
 /// Entries that are removed between two looks at a directory: 256 KiB of names.
 const AT_ONCE: usize = 1024;

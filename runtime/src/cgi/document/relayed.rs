@@ -4,7 +4,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION
 use http::{HeaderValue, StatusCode};
 
 use super::field::{DocumentError, is_ours};
-use super::{Head, allowed, length, single};
+use super::head::{Head, allowed, length, single};
 
 impl Head {
     /// Checks a status and fields by the rules that a written head is read by: what is the daemon's

@@ -1,5 +1,10 @@
 //! What handlers write, and what becomes of it.
 
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, StatusCode};
+
+use super::head::MOST;
 use super::*;
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The crates of a directory, as cargo itself describes them.
 
-use super::{OUTPUT, toolchain};
+use super::toolchain;
 use crate::config;
 use crate::confine::Untrusted;
 use anyhow::{Context, Result, bail};
@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// The directory, below the one that is built, that modules are put into.
+pub(crate) const OUTPUT: &str = "build";
 
 /// What a crate is built for when it does not say.
 const DEFAULT_TARGET: &str = "wasm32-wasip1";

@@ -5,7 +5,7 @@ mod toolchain;
 pub(super) mod verb;
 mod watch;
 
-pub(crate) use crates::{is_member, path_dependencies};
+pub(crate) use crates::{OUTPUT, is_member, path_dependencies};
 pub(crate) use watch::{Content, Depth, Relevant, Watched, contents, is_lock, watched};
 
 use crate::config;
@@ -18,9 +18,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-
-/// The directory, below the one that is built, that modules are put into.
-pub(crate) const OUTPUT: &str = "build";
 
 /// A module that `build` answers for.
 #[derive(Debug, Clone, PartialEq, Eq)]

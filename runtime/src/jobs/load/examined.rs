@@ -2,7 +2,7 @@
 
 use anyhow::Error;
 
-use super::Draft;
+use super::draft::Draft;
 use crate::net::Tls;
 
 /// The certificates and the handlers of a configuration, or what is wrong with them.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
-use super::Loader;
 use super::known::Known;
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
@@ -132,13 +131,6 @@ pub(super) fn make(
     });
     known.add(&entry, &module, digest);
     Ok(entry)
-}
-
-impl Loader {
-    /// Has directories of jobs made here, of those handlers whose jobs have one each.
-    pub fn within(self, scratch: Option<Arc<Scratch>>) -> Loader {
-        Loader { ground: Ground { scratch, ..self.ground }, ..self }
-    }
 }
 
 /// Makes the directory of a handler whose jobs have one each.

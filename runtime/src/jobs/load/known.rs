@@ -1,6 +1,6 @@
 //! The handler versions that are still in use, and the directories that their jobs may write to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -8,11 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{fstat, stat};
 
-use super::handler::Ground;
+use super::draft::Uploaded;
 use super::heritage::{self, Left};
-use super::{Loader, Uploaded, variables};
-use crate::catalog::Catalog;
-use crate::config::{self, HandlerConfig};
 use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{Entry, Name};
 use crate::wasm::{Digest, Module, Mounted};
@@ -24,21 +21,21 @@ pub(super) struct Known {
     /// Of the processes before this one, until they are known to have ended.
     left: Mutex<Vec<Left>>,
     /// Held while the cache is tidied.
-    tidying: Mutex<()>,
+    pub(super) tidying: Mutex<()>,
 }
 
 #[derive(Default)]
-struct InUse {
+pub(super) struct InUse {
     /// By the address of the entry, which no other has as long as there is a `Weak` of it.
-    versions: HashMap<usize, Version>,
+    pub(super) versions: HashMap<usize, Version>,
     /// By address as well: all versions that were swapped in have the mounts of the one that was loaded.
     mounts: HashMap<usize, (Name, Weak<Mounted>)>,
 }
 
-struct Version {
+pub(super) struct Version {
     entry: Weak<Entry>,
     module: Weak<Module>,
-    digest: Digest,
+    pub(super) digest: Digest,
 }
 
 impl Known {
@@ -121,80 +118,8 @@ impl Known {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn in_use(&self) -> MutexGuard<'_, InUse> {
+    pub(super) fn in_use(&self) -> MutexGuard<'_, InUse> {
         self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Loader {
-    /// Goes on from the process before this one; `list` is what it has told by [`Loader::tell`].
-    ///
-    /// # Errors
-    /// It is no such list, or what it names cannot be held.
-    pub fn after(self, list: Option<OwnedFd>) -> Result<Loader> {
-        let Some(list) = list else { return Ok(self) };
-        let known =
-            self.ground.known.after(list).context("what handlers of the process before may write to")?;
-        Ok(Loader { ground: Ground { known, ..self.ground }, ..self })
-    }
-
-    /// Writes down for the next process of an upgrade what handlers of this one may write to, which goes on with its jobs.
-    ///
-    /// # Errors
-    /// No descriptor or memory is left; the next could not find a directory, which was unmounted.
-    pub fn tell(&self) -> Result<OwnedFd> {
-        self.ground.known.tell()
-    }
-
-    /// Has the cache keep the code of what is in use here: the catalog that serves, versions that jobs run on or that are on
-    /// trial, and those that a rollback may go back to, which are `past`. Reads a directory.
-    pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {
-        // Of two at once, the later one must see what the earlier one saw, or it would evict what has just been compiled.
-        let _one_at_a_time = self.ground.known.tidying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.ground.known.prune();
-        let mut in_use: HashSet<Digest> = past.into_iter().map(|Uploaded { digest, .. }| digest).collect();
-        in_use.extend(self.last().code.keys());
-        in_use.extend(self.ground.known.in_use().versions.values().map(|version| version.digest));
-        self.sandbox.tidy(in_use.iter());
-    }
-
-    /// Makes those versions anew whose secrets have changed, with the same modules and settings. A handler whose secret
-    /// cannot be read is an error of its own and does not affect the others.
-    pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<Entry>>)> {
-        let refresh = |(name, entry): (&Name, &Arc<Entry>)| {
-            let config = self.configured(name).filter(|config| !config.secrets.is_empty())?;
-            let made = match variables(&config) {
-                Ok(env) if env == entry.env => return None,
-                Ok(_) => self.version(name, self.module(entry)?),
-                Err(failure) => Err(failure),
-            };
-            Some((name.clone(), made))
-        };
-        serving.handlers.iter().filter_map(refresh).collect()
-    }
-
-    /// Goes on from `entry`, made by [`Loader::refreshed`], instead of `before`, so that the next reload leaves it as it is.
-    pub fn adopt_refreshed(&self, before: &Arc<Entry>, entry: &Arc<Entry>) {
-        let mut last = self.last();
-        // A version that was swapped in is not the one that was loaded.
-        if let Some(made) = last.made.get_mut(&entry.name).filter(|made| Arc::ptr_eq(&made.entry, before)) {
-            made.entry = entry.clone();
-        }
-    }
-
-    /// Returns the module of a version that this has made.
-    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
-        self.ground.known.module(entry)
-    }
-
-    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
-    ///
-    /// # Errors
-    /// Those of [`Untrusted::of`].
-    pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
-        let mut untrusted = config::untrusted(handlers)?;
-        self.ground.known.add_writable(&mut untrusted)?;
-        Ok(untrusted)
     }
 }
 

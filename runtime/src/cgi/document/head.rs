@@ -1,0 +1,195 @@
+//! The head of a CGI response: status and fields up to the blank line (RFC 3875 §6).
+
+use super::field::DocumentError;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION};
+use http::{HeaderValue, StatusCode};
+
+use super::field::{Field, quote};
+
+/// The most bytes a head has, its blank line included: what hyper allows a request's.
+pub(super) const MOST: usize = 32 * 1024;
+
+/// The head of a response.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// From 200 to 599.
+    pub status: StatusCode,
+    /// Every other field, repeated ones in the order they were written.
+    pub headers: HeaderMap,
+    /// What the field `Content-Length`, which is in `headers` as well, comes to.
+    pub content_length: Option<u64>,
+}
+
+/// A head, and what came behind it.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Parsed {
+    /// The head.
+    pub head: Head,
+    /// The part of the last chunk that belongs to the body already. May be empty.
+    pub rest: Bytes,
+}
+
+/// Reads a head chunk by chunk; where the chunks are cut makes no difference.
+///
+/// Lines end with LF or CRLF. A line is judged as soon as it is there: a handler that writes
+/// something else altogether is found out at its first line. Rules:
+///
+/// - One of `Content-Type`, `Location` and `Status` must be there. (RFC 3875 §6.3.1 wants a
+///   `Content-Type` with every body. A response without one is valid HTTP, so we do not insist.)
+/// - `Status` decides. Without it a `Location` is a 302, also one that is only a path: the internal
+///   redirect of §6.2.2 would give one handler another's request, so the client is sent there.
+/// - Those three, and `Content-Length`, may stand once.
+/// - Fields about the connection, and `Date`, are dropped: they are the daemon's to write.
+/// - A value may hold tabs and all from 0x20 on but DEL.
+#[derive(Default)]
+pub struct HeadParser {
+    status: Option<StatusCode>,
+    headers: HeaderMap,
+    content_length: Option<u64>,
+    /// The line that the next chunk goes on with.
+    line: Vec<u8>,
+    /// How many bytes of head there were so far.
+    read: usize,
+}
+
+impl HeadParser {
+    /// Makes a parser that has read nothing yet.
+    pub fn new() -> HeadParser {
+        HeadParser::default()
+    }
+
+    /// Reads a chunk; none: there is more head to come.
+    ///
+    /// After a head or an error the parser is of no further use.
+    ///
+    /// # Errors
+    /// See [`DocumentError`]; all but [`DocumentError::Empty`] and [`DocumentError::Unfinished`].
+    pub fn push(&mut self, chunk: Bytes) -> Result<Option<Parsed>, DocumentError> {
+        let mut rest = chunk;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.count(end + 1)?;
+            let piece = rest.split_to(end + 1);
+            let blank = if self.line.is_empty() {
+                self.line(&piece[..end])?
+            } else {
+                let mut line = std::mem::take(&mut self.line);
+                line.extend_from_slice(&piece[..end]);
+                self.line(&line)?
+            };
+            if blank {
+                let head = std::mem::take(self).head()?;
+                return Ok(Some(Parsed { head, rest }));
+            }
+        }
+        self.count(rest.len())?;
+        self.line.extend_from_slice(&rest);
+        Ok(None)
+    }
+
+    /// Says what is missing of a head whose handler wrote no more, and no blank line.
+    pub fn finish(self) -> DocumentError {
+        if self.read == 0 {
+            return DocumentError::Empty;
+        }
+        // A last line without its end is judged as if it had one: "Hello" alone is no field.
+        let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+        if line.is_empty() {
+            return DocumentError::Unfinished("its last header field".to_owned());
+        }
+        Field::read(line).err().unwrap_or_else(|| DocumentError::Unfinished(quote(line)))
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), DocumentError> {
+        self.read = self.read.saturating_add(bytes);
+        if self.read > MOST { Err(DocumentError::TooLarge(MOST)) } else { Ok(()) }
+    }
+
+    /// Takes a line without its LF; true: it is the blank one.
+    fn line(&mut self, line: &[u8]) -> Result<bool, DocumentError> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.is_empty() {
+            return Ok(true);
+        }
+        let field = Field::read(line)?;
+        if field.name.as_str() == "status" {
+            if self.status.replace(status(&field.value)?).is_some() {
+                return Err(DocumentError::Repeated("Status"));
+            }
+        } else if !field.is_ours() {
+            self.keep(field)?;
+        }
+        Ok(false)
+    }
+
+    fn keep(&mut self, Field { name, value }: Field) -> Result<(), DocumentError> {
+        if let Some(shown) = single(&name)
+            && self.headers.contains_key(&name)
+        {
+            return Err(DocumentError::Repeated(shown));
+        }
+        if name == CONTENT_LENGTH {
+            self.content_length = Some(length(&value)?);
+        }
+        // Full at 24 Ki names, which is more than a head has room for.
+        self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MOST))?;
+        Ok(())
+    }
+
+    fn head(self) -> Result<Head, DocumentError> {
+        let status = match self.status {
+            Some(status) => status,
+            None if self.headers.contains_key(LOCATION) => StatusCode::FOUND,
+            None if self.headers.contains_key(CONTENT_TYPE) => StatusCode::OK,
+            None => return Err(DocumentError::Meaningless),
+        };
+        Ok(Head { status, headers: self.headers, content_length: self.content_length })
+    }
+}
+
+/// Writes a head with its blank line: what [`HeadParser`] reads.
+///
+/// Fields that a handler may not write come out as they are; the parser drops them.
+pub fn encode(head: &Head) -> Vec<u8> {
+    let mut document = format!("Status: {}\n", head.status).into_bytes();
+    for (name, value) in &head.headers {
+        document.extend_from_slice(name.as_str().as_bytes());
+        document.extend_from_slice(b": ");
+        document.extend_from_slice(value.as_bytes());
+        document.push(b'\n');
+    }
+    document.push(b'\n');
+    document
+}
+
+/// Names a field that may stand once.
+pub(super) fn single(name: &HeaderName) -> Option<&'static str> {
+    [(CONTENT_TYPE, "Content-Type"), (CONTENT_LENGTH, "Content-Length"), (LOCATION, "Location")]
+        .into_iter()
+        .find_map(|(known, shown)| (known == *name).then_some(shown))
+}
+
+/// Reads `404` or `404 Not Found` (RFC 3875 §6.3.3); the words are dropped, HTTP/2 has none.
+fn status(value: &HeaderValue) -> Result<StatusCode, DocumentError> {
+    let bytes = value.as_bytes();
+    let (code, words) = bytes.split_at(bytes.len().min(3));
+    let status = match words {
+        [] | [b' ' | b'\t', ..] => StatusCode::from_bytes(code).ok(),
+        _ => None,
+    };
+    status.filter(|status| allowed(*status)).ok_or_else(|| DocumentError::Status(quote(bytes)))
+}
+
+/// Reports whether a handler may answer so: a 1xx is no answer, and a 101 would hand the connection
+/// to nobody.
+pub(super) fn allowed(status: StatusCode) -> bool {
+    (200..600).contains(&status.as_u16())
+}
+
+/// Reads a number of bytes: digits and nothing else, so no sign and no list (RFC 9110 §8.6).
+pub(super) fn length(value: &HeaderValue) -> Result<u64, DocumentError> {
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .ok_or_else(|| DocumentError::Length(quote(value.as_bytes())))
+}

@@ -1,0 +1,365 @@
+//! Loads catalogs, one after the other; what has not changed is not compiled again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use tokio::runtime::Handle;
+
+use super::code::{Codes, read};
+use super::draft::{Candidate, Draft, Loaded, Made, Uploaded};
+use super::examined::Examined;
+use super::handler::{Ground, Sources, for_programs, make, mounted, show, suits, version};
+use super::known::Known;
+use super::parallel::each;
+use super::prepared::{Prepared, variables};
+use super::progress::{self, Progress, Step, Turn as StepTurn};
+use crate::budget::Budget;
+use crate::catalog::Catalog;
+use crate::config::{Config, HandlerConfig, Probe};
+use crate::confine::Untrusted;
+use crate::job::{BUILTIN, Entry, Kind, Name};
+use crate::net::Tls;
+use crate::operator_file::{self, Given};
+use crate::record::Store;
+use crate::scratch::Scratch;
+use crate::wasm::compile::CompileLimits;
+use crate::wasm::{Code, Digest, NO_PROGRAM, Sandbox, Source};
+
+/// Loads catalogs, one after the other; what has not changed is not compiled again.
+pub struct Loader {
+    pub(super) sandbox: Sandbox,
+    pub(super) progress: Progress,
+    pub(super) ground: Ground,
+    pub(super) last: Mutex<Loaded>,
+}
+
+/// What is done about the other handlers where one of them is refused before its module is compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// They are not compiled: nothing will come of it.
+    Left,
+    /// They are compiled, so that every mistake is told at once.
+    Compiled,
+}
+
+impl Loader {
+    /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
+    /// the runtime that it is made in.
+    pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
+        let ground = Ground {
+            store: None,
+            scratch: None,
+            home: Handle::try_current().ok(),
+            descriptors: Budget::boundless(),
+            known: Known::default(),
+        };
+        Loader { sandbox, progress, ground, last: Mutex::default() }
+    }
+
+    /// Has failed jobs kept here, of those handlers that want it.
+    pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
+        Loader { ground: Ground { store, ..self.ground }, ..self }
+    }
+
+    /// Has the files and connections of jobs counted as file descriptors that all jobs share.
+    pub fn sharing(self, descriptors: Arc<Budget>) -> Loader {
+        Loader { ground: Ground { descriptors, ..self.ground }, ..self }
+    }
+
+    /// Has directories of jobs made here, of those handlers whose jobs have one each.
+    pub fn within(self, scratch: Option<Arc<Scratch>>) -> Loader {
+        Loader { ground: Ground { scratch, ..self.ground }, ..self }
+    }
+
+    /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
+    ///
+    /// # Errors
+    /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
+    /// the name of a built-in job.
+    pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
+        let _telling = progress::Telling(&self.progress);
+        let (codes, known) = (Codes::new(config.compile), &self.ground.known);
+        known.prune();
+        let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
+        // Before it is published: proving it runs code of its modules.
+        made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
+        let next = base.next(handlers, routes);
+        let Config { cors, version_header, reason_header, handlers, compile: limits, cache_size, .. } =
+            config;
+        let catalog = Arc::new(Catalog { cors, version_header, reason_header, ..next });
+        let handlers = handlers.into_iter().map(|handler| (handler.name.clone(), handler)).collect();
+        Ok(Candidate {
+            catalog,
+            loaded: Loaded { code: codes.compiled(), limits, cache_size, handlers, made },
+        })
+    }
+
+    /// Goes on from a catalog, which is published now: what it was configured with is in force.
+    pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
+        self.sandbox.serve();
+        self.sandbox.resize_cache(next.loaded.cache_size);
+        // Code that no handler uses any more goes with the catalog that used it.
+        *self.last() = next.loaded;
+        next.catalog
+    }
+
+    /// Makes what [`catalog`](Loader::catalog) would be made of, and the certificates beside it, and
+    /// forgets that it was asked. Blocks for as long as compiling takes.
+    pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
+        let _telling = progress::Telling(&self.progress);
+        Examined {
+            tls: config.tls.as_ref().map(Tls::load).transpose(),
+            draft: self.drafted(config, base, &Codes::new(config.compile), Others::Compiled),
+        }
+    }
+
+    fn drafted(
+        &self,
+        config: &Config,
+        base: &Catalog,
+        codes: &Codes,
+        others: Others,
+    ) -> Result<Draft, Vec<Error>> {
+        let untrusted = self.untrusted(&config.handlers).map_err(|failure| vec![failure])?;
+        let mut errors = Vec::new();
+        let mut named = |handler: &HandlerConfig, error: Error| {
+            errors.push(error.context(format!("handler {:?}", handler.name.as_str())));
+        };
+        let looked = each(&config.handlers, |handler| self.prepare(handler, &untrusted, &codes.limits));
+        let mut sound = Vec::new();
+        for (handler, outcome) in config.handlers.iter().zip(looked) {
+            match outcome {
+                Ok(prepared) => sound.push((handler, prepared)),
+                Err(error) => named(handler, error),
+            }
+        }
+        let kinds = sound.iter().map(|(handler, prepared)| (handler.name.clone(), prepared.kind)).collect();
+        let misused = for_programs(config, &kinds);
+        let is_refused = sound.len() < config.handlers.len() || !misused.is_empty();
+        let outcomes = match others {
+            Others::Left if is_refused => Vec::new(),
+            Others::Left | Others::Compiled => self.all(&sound, codes, base),
+        };
+        let mut made = HashMap::new();
+        for ((handler, _), outcome) in sound.iter().zip(outcomes) {
+            match outcome {
+                Ok(one) => drop(made.insert(handler.name.clone(), one)),
+                Err(error) => named(handler, error),
+            }
+        }
+        errors.extend(misused);
+        let handlers: BTreeMap<_, _> =
+            made.iter().map(|(name, made)| (name.clone(), made.entry.clone())).collect();
+        match config.routes(&handlers) {
+            Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made }),
+            Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
+            // A route to a handler that failed is no mistake of its own.
+            Ok(_) | Err(_) => Err(errors),
+        }
+    }
+
+    /// Makes one handler; `untrusted` is what it and those beside it may write to. Blocks for as long as
+    /// compiling takes.
+    ///
+    /// # Errors
+    /// The module cannot be read, or be a handler.
+    pub fn entry(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        limits: CompileLimits,
+    ) -> Result<Arc<Entry>> {
+        let prepared = self.prepare(config, untrusted, &limits)?;
+        self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
+    }
+
+    /// Makes one handler that is run as a program is, see [`Loader::entry`].
+    ///
+    /// # Errors
+    /// Those of [`Loader::entry`], or it answers HTTP by itself; nothing is compiled then.
+    pub fn program(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        limits: CompileLimits,
+    ) -> Result<Arc<Entry>> {
+        let prepared = self.prepare(config, untrusted, &limits)?;
+        ensure!(prepared.kind != Kind::Proxy, NO_PROGRAM);
+        self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
+    }
+
+    /// Prepares a handler; `untrusted` is what it and those beside it may write to. Compiles nothing.
+    ///
+    /// # Errors
+    /// The module cannot be read, or be a handler, or not with these settings; a secret or a mount cannot
+    /// be had.
+    fn prepare(
+        &self,
+        config: &HandlerConfig,
+        untrusted: &Untrusted,
+        limits: &CompileLimits,
+    ) -> Result<Prepared> {
+        ensure!(
+            !BUILTIN.contains(&config.name.as_str()),
+            "this is the name of a built-in job: choose another"
+        );
+        let Given { bytes, .. } = read(&config.module, limits.module)?;
+        let source = Source::new(bytes);
+        let kind = self.sandbox.look(&source, limits);
+        let kind = kind.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
+        suits(config, kind)?;
+        let digest = *source.digest();
+        let is_compiled = self.compiled(&digest).is_some() || self.sandbox.keeps(&source);
+        let (env, mounted) = (variables(config)?, mounted(config, untrusted)?);
+        Ok(Prepared { kind, digest, is_compiled, env, mounted })
+    }
+
+    /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
+    /// its counters, the slots in which its jobs run, and the threads that open its files.
+    fn unchanged(&self, config: &HandlerConfig, now: &Sources, base: &Catalog) -> Option<Made> {
+        let last = self.last();
+        let old = last.made.get(&config.name)?;
+        // Where it stands in the file does not matter.
+        let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
+        let before = last.configured(&config.name)?;
+        let serving = base.handlers.get(&config.name)?;
+        let same = old.digest == now.digest
+            && settings(before) == settings(config)
+            // A secret may have changed, and a swap may have put another version here.
+            && old.entry.env == now.env
+            // Another directory may have been put into the place of a mount.
+            && old.mounted.is_same(&now.mounted)
+            && Arc::ptr_eq(&old.entry, serving);
+        same.then(|| old.clone())
+    }
+
+    /// Compiles a module that may become a version of a handler. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    /// There is no such handler, or the module cannot be one.
+    pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
+        let wanted = self.wanted(name)?;
+        let _telling = progress::Telling(&self.progress);
+        let (source, limits) = (Source::new(bytes), self.limits());
+        let kind = self.sandbox.look(&source, &limits);
+        suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
+        let code = self.code(name, &source, &Codes::new(limits));
+        let code = code.map_err(|reason| anyhow!("the uploaded module: {reason}"))?;
+        Ok(Uploaded { digest: *source.digest(), code })
+    }
+
+    /// Says what compiling a module may take.
+    pub fn limits(&self) -> CompileLimits {
+        self.last().limits
+    }
+
+    /// Makes another version of a handler that is configured: its settings as they are in force, this module.
+    ///
+    /// # Errors
+    /// There is no such handler, or the module cannot be one.
+    pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<Entry>> {
+        let config = self.wanted(name)?;
+        // Those that are open: their names are not looked up again before a reload.
+        let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
+        let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
+        let sources = Sources { digest, env: variables(&config)?, mounted };
+        self.ground.known.prune();
+        make(&config, sources, &self.ground, code)
+    }
+
+    /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
+    /// file cannot be read.
+    pub fn on_disk(&self, name: &Name) -> Option<String> {
+        let module = operator_file::read(&self.configured(name)?.module, self.limits().module).ok()?;
+        Some(version(Source::new(module.bytes).digest()))
+    }
+
+    /// Returns the probe of a handler, if it has one.
+    pub fn probe(&self, name: &Name) -> Option<Probe> {
+        self.configured(name)?.probe
+    }
+
+    pub(super) fn configured(&self, name: &Name) -> Option<HandlerConfig> {
+        self.last().configured(name).cloned()
+    }
+
+    fn wanted(&self, name: &Name) -> Result<HandlerConfig> {
+        self.configured(name).with_context(|| format!("there is no handler {:?}", name.as_str()))
+    }
+
+    pub(super) fn last(&self) -> MutexGuard<'_, Loaded> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes several handlers at once, and returns them in their order.
+    fn all(
+        &self,
+        handlers: &[(&HandlerConfig, Prepared)],
+        codes: &Codes,
+        base: &Catalog,
+    ) -> Vec<Result<Made>> {
+        let mut missing: Vec<&Digest> = Vec::new();
+        missing.extend(handlers.iter().filter(|(_, one)| !one.is_compiled).map(|(_, one)| &one.digest));
+        missing.sort_unstable();
+        missing.dedup();
+        codes.count.expect(missing.len());
+        let done = Mutex::new(0);
+        each(handlers, |(handler, prepared)| {
+            let made = self.load(handler, prepared.clone(), codes, base);
+            // Held while it is told, so that the last one to be told of is the last one.
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            let turn = StepTurn { name: &handler.name, number: *done, total: handlers.len() };
+            (self.progress)(Step::Ready(turn));
+            made
+        })
+    }
+
+    fn load(
+        &self,
+        config: &HandlerConfig,
+        Prepared { digest, env, mounted, .. }: Prepared,
+        codes: &Codes,
+        base: &Catalog,
+    ) -> Result<Made> {
+        // Of an unchanged handler too: the next load looks for its code here.
+        let (digest, code) = match self.compiled(&digest) {
+            Some(code) => (digest, codes.of(digest, || Ok(code))),
+            None => {
+                let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
+                let source = Source::new(bytes);
+                (*source.digest(), self.code(&config.name, &source, codes))
+            }
+        };
+        let code = code.map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
+        let sources = Sources { digest, env, mounted: mounted.clone() };
+        if let Some(unchanged) = self.unchanged(config, &sources, base) {
+            return Ok(unchanged);
+        }
+        let entry = make(config, sources, &self.ground, code)?;
+        Ok(Made { entry, mounted, digest })
+    }
+
+    /// Finds the code of a module that is in use.
+    fn compiled(&self, digest: &Digest) -> Option<Code> {
+        self.last().code.get(digest).cloned()
+    }
+
+    /// Finds the code of a module, or compiles it.
+    fn code(&self, name: &Name, source: &Source, codes: &Codes) -> Result<Code, String> {
+        let digest = *source.digest();
+        codes.of(digest, || match self.compiled(&digest) {
+            Some(code) => Ok(code),
+            None => {
+                let begin = || (self.progress)(Step::Compiling(codes.count.begin(name)));
+                self.sandbox.compile(source, &codes.limits, begin).map_err(|error| format!("{error:#}"))
+            }
+        })
+    }
+}
+
+/// Makes one error of several, a line each.
+pub fn lines(errors: &[Error]) -> Error {
+    anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
+}
