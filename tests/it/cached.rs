@@ -55,8 +55,8 @@ fn of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_st
     fs::write(&config, &text[..at]).unwrap();
     second.signal(Signal::HUP);
     until("what is not named is evicted, down to the bound", || {
-        let [bytes, most] =
-            ["bytes", "limit_bytes"].map(|name| second.metric(&format!("portcullis_compile_cache_{name}"), &[]));
+        let [bytes, most] = ["bytes", "limit_bytes"]
+            .map(|name| second.metric(&format!("portcullis_compile_cache_{name}"), &[]));
         (figures(&second)[2] > 0.0 && bytes <= most).then_some(())
     });
     assert_eq!(second.get("/h1").text(), "1");

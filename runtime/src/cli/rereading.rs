@@ -37,7 +37,8 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         let served = standing.config.load_full();
         // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
         let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
-        let Some(Begun { files, kept, next, looks }) = off_thread(move || begin(&named, &wanted, &source)).await
+        let Some(Begun { files, kept, next, looks }) =
+            off_thread(move || begin(&named, &wanted, &source)).await
         else {
             (watching, before) = (None, HashMap::new());
             if adopted.changed().await.is_err() {
