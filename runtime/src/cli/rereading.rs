@@ -50,7 +50,8 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         // The last watch may not have been told yet of what came before the next one.
         let newer = files.iter().any(|file| match before.get(file) {
             Some(before) => *before != looks[file],
-            None => looks[file].as_ref().is_some_and(|look| look.changed >= read - TICK),
+            // A secret that was read and is not there any more was removed before the watch began.
+            None => looks[file].as_ref().map_or(kept.contains(file), |look| look.changed >= read - TICK),
         });
         let missed = seen || newer;
         if !missed {
