@@ -1,4 +1,4 @@
-//! `handler.NAME.calls`: the handlers that a handler's jobs may call.
+//! Reads `handler.NAME.calls`: the handlers that a handler's jobs may call.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,8 @@ use super::reader::At;
 use super::report::Report;
 use crate::job::Name;
 
-/// Reads a list of grants; `handlers` are the names written in the file. What is reported is left out.
+/// Reads a list of grants; `handlers` are the names written in the file. An entry with an error is
+/// reported and left out.
 pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &Names<'_>, report: &Report<'_>) -> Vec<Name> {
     let (mut names, mut granted) = (Vec::new(), HashSet::new());
     for at in &list.value {

@@ -1,12 +1,12 @@
-//! What a Cargo workspace has taken in the place of other packages: a manifest is TOML as well.
+//! Finds the directories with which a Cargo workspace replaces other packages.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-/// Lists the directories that `[patch]` and `[replace]` of the workspace in `root` name. A manifest that cannot be read
-/// names none: cargo builds nothing of it either.
+/// Lists the directories that `[patch]` and `[replace]` of the workspace in `root` name. Returns none if the manifest
+/// cannot be read: cargo cannot build it either.
 pub fn cargo_replacements(root: &Path) -> Vec<PathBuf> {
     let text = fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
     let Ok(manifest) = text.parse::<Table>() else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! `[compile]`: from the bounds on compiling a module as written to those that are enforced.
+//! Reads `[compile]`: the limits on compiling a module.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::schema;
 use super::values;
 use crate::wasm::compile::CompileLimits;
 
-/// The most functions, locals or types that can be asked for: WebAssembly numbers them with 32 bits.
+/// The highest limit for functions, locals or types: WebAssembly numbers them with 32 bits.
 const MOST: usize = u32::MAX as usize;
 
-/// Reads the bounds; what they do not say is the default.
+/// Reads the limits. A missing key takes its default.
 pub(super) fn read(written: Option<&At<schema::Compile>>, report: &Report<'_>) -> CompileLimits {
     let defaults = CompileLimits::default();
     let Some(At { value: compile, .. }) = written else { return defaults };
@@ -35,7 +35,7 @@ pub(super) fn read(written: Option<&At<schema::Compile>>, report: &Report<'_>) -
     }
 }
 
-/// Reads whole seconds: the kernel counts no less, setrlimit(2).
+/// Reads whole seconds, the resolution of setrlimit(2).
 fn cpu(scalar: &Scalar) -> Result<Duration, String> {
     let limit = values::deadline(scalar)?;
     if limit.subsec_nanos() == 0 { Ok(limit) } else { Err("wanted whole seconds such as \"60s\"".to_owned()) }

@@ -1,10 +1,10 @@
-//! How a handler's requests are taken, from as written to as meant.
+//! Reads the keys that say how a handler takes its requests.
 
 use super::report::Report;
 use super::schema;
 use crate::job::{Captures, Conduct, Intake, Leaving};
 
-/// Reads what a handler says of its requests; what it does not say is the default.
+/// Reads the keys of a handler. A missing key takes its default.
 pub(super) fn read(handler: &schema::Handler, report: &Report<'_>) -> Conduct {
     let intake = report.settle(handler.body.as_ref(), None, |word| match word.as_str() {
         "whole" => Ok(Some(Intake::Whole)),

@@ -1,4 +1,4 @@
-//! From the file as it is written to the configuration as it is meant.
+//! Converts the file as written into a checked [`Config`].
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,20 +17,20 @@ use crate::job::Limits;
 use crate::net::Endpoint;
 use crate::wasm::cache::Cache;
 
-/// Where to listen if the file does not say.
+/// The default of `listen`.
 const LISTEN: &str = "tcp://127.0.0.1:8080";
 
-/// Jobs at once over all handlers, if the file does not say.
+/// The default of `jobs`: jobs at once over all handlers.
 const JOBS: usize = 256;
 
-/// How long jobs may go on after a shutdown began, if the file does not say. With what comes before and after it
-/// within the 10 s of `docker stop` and the 30 s of Kubernetes.
+/// The default of `grace`: how long jobs may run after a shutdown began. Together with what comes before and
+/// after, it fits into the 10 s of `docker stop` and the 30 s of Kubernetes.
 const GRACE: Duration = Duration::from_secs(8);
 
-/// How long the process before an upgrade may go on, if the file does not say.
+/// The default of `upgrade_grace`: how long the old process may run after an upgrade.
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
-/// Makes sense of a file. What is wrong is reported, and a default stands in for it.
+/// Converts a file. An error is reported, and a default replaces the value.
 pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));
     let bounds = Bounds { jobs };
@@ -100,7 +100,8 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
     }
 }
 
-/// Reads the endpoints. A relative socket lies beside the file, wherever the daemon was started.
+/// Reads the endpoints. A relative socket path starts at the directory of the file, not at the working
+/// directory.
 fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
     match written {
         Some(list) => endpoints(list, base, report),
@@ -108,7 +109,7 @@ fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_
     }
 }
 
-/// Reads the addresses that only show how the daemon is. None of them is that of something else.
+/// Reads the endpoints for metrics and probes. An endpoint that is also `listen` or `admin` is reported.
 fn observe(
     written: Option<&At<Vec<At<String>>>>,
     listen: &[Endpoint],
@@ -141,7 +142,7 @@ fn observe(
     endpoints
 }
 
-/// Reads a list of endpoints.
+/// Reads a list of endpoints. Endpoints with an error are reported and left out, so they are not reported twice.
 fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
     if list.value.is_empty() && !report.blames(&list.key) {
         report.add(list.line, &list.key, "an empty list: name an endpoint, or leave the key out");
@@ -155,7 +156,6 @@ fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Ve
             other @ (Endpoint::Tcp(_) | Endpoint::Fd(_)) => other,
         });
         let Some(endpoint) = endpoint else { continue };
-        // What is reported is left out: nobody is to complain of it again.
         if let Err(message) = endpoint.check() {
             report.add(at.line, &at.key, message);
         } else if !known.insert(socket(&endpoint)) {
@@ -167,7 +167,7 @@ fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Ve
     endpoints
 }
 
-/// Returns the endpoint by which the same socket is told, however it is written.
+/// Returns the canonical form of an endpoint: two spellings of one socket compare equal.
 fn socket(endpoint: &Endpoint) -> Endpoint {
     match endpoint {
         Endpoint::Unix(path) => Endpoint::Unix(place(path)),
@@ -175,13 +175,13 @@ fn socket(endpoint: &Endpoint) -> Endpoint {
     }
 }
 
-/// Returns the path of a socket without links and dots on the way, as far as its directory is there.
+/// Resolves links and dots in the directory of a socket path, if that directory exists.
 fn place(path: &Path) -> PathBuf {
     let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
     dir.zip(path.file_name()).map_or_else(|| path.components().collect(), |(dir, name)| dir.join(name))
 }
 
-/// Reads where compiled modules are kept. A relative directory lies beside the file.
+/// Reads where compiled modules are kept. A relative directory starts at the directory of the file.
 fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
     match text {
         "" => Err("wanted a directory, or \"none\", found \"\"".to_owned()),
@@ -191,7 +191,7 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
     }
 }
 
-/// Reads how many bytes of compiled modules are kept.
+/// Reads the size of the cache of compiled modules, in bytes.
 fn cache_size(file: &File, report: &Report<'_>) -> u64 {
     let is_off = file.cache.as_ref().is_some_and(|at| at.value == "none");
     if let Some(at) = file.cache_size.as_ref().filter(|_| is_off) {
@@ -200,7 +200,7 @@ fn cache_size(file: &File, report: &Report<'_>) -> u64 {
     report.settle(file.cache_size.as_ref(), Cache::SIZE, values::size(1 << 20..=1 << 40))
 }
 
-/// Reads where large bodies are kept. A relative directory lies beside the file.
+/// Reads where large bodies are kept. A relative directory starts at the directory of the file.
 fn scratch(text: &str, base: &Path) -> Result<PathBuf, String> {
     match text {
         "" => Err("wanted a directory, found \"\"".to_owned()),
@@ -209,8 +209,8 @@ fn scratch(text: &str, base: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// Reads where failed jobs are kept. A relative directory lies beside the file. A handler that wants
-/// its jobs kept, and nowhere to keep them, is reported.
+/// Reads where failed jobs are recorded. A relative directory starts at the directory of the file. A handler
+/// with `record = "failures"` is reported if there is no such directory.
 fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> {
     let handlers = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     if file.record_dir.is_none() {
@@ -230,11 +230,11 @@ fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> 
     })
 }
 
-/// Reads where the admin socket is. A relative one lies beside the file.
+/// Reads the path of the admin socket. A relative path starts at the directory of the file.
 ///
 /// # Errors
-/// Anything but a Unix socket: whoever reaches it can replace handlers, and only there does the
-/// kernel say who that is.
+/// The endpoint is not a Unix socket. A client of the admin socket can replace handlers, and the kernel
+/// identifies the peer of a Unix socket only.
 pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
     match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
         Endpoint::Unix(path) => {

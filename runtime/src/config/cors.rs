@@ -1,4 +1,4 @@
-//! `[cors]`: what browsers of other origins may do (Fetch §3.2).
+//! Reads `[cors]`: what pages of other origins may do (Fetch §3.2).
 
 use http::HeaderValue;
 
@@ -8,7 +8,7 @@ use super::schema;
 use super::values::{self, header, method, origin};
 use crate::catalog::Cors;
 
-/// What Docker 1.2 granted.
+/// The defaults are what Docker 1.2 granted.
 const METHODS: &str = "GET, POST, DELETE, PUT, OPTIONS";
 const HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept";
 
@@ -29,7 +29,7 @@ pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
     }
     let credentials = cors.credentials.as_ref().is_some_and(|at| at.value);
     if let Some(at) = cors.credentials.as_ref().filter(|_| credentials && all) {
-        // Fetch §3.2.5: no browser takes the two together.
+        // Fetch §3.2.5: browsers refuse the combination.
         report.add(at.line, &at.key, "credentials need named origins: \"*\" grants them to nobody");
     }
     Cors {
@@ -43,7 +43,7 @@ pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
     }
 }
 
-/// Joins a list as a field value.
+/// Joins a list into a field value.
 fn joined(
     written: Option<&At<Vec<At<String>>>>,
     default: &'static str,

@@ -1,4 +1,4 @@
-//! `secrets.toml`: the values of secrets on the machine of who develops, for `up` and `run`.
+//! Reads `secrets.toml`: the secrets on a developer's machine, for `up` and `run`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,20 +10,21 @@ use super::model::Config;
 use super::secret::{Secret, SecretSource};
 use crate::operator_file::{self, Refusal};
 
-/// The file, beside the configuration.
+/// The name of the file, which lies beside the configuration.
 pub const FILE: &str = "secrets.toml";
 
-/// The largest such file, in bytes.
+/// The largest `secrets.toml`, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// Values by handler and variable. Those at the top are for every handler.
+/// The values by handler and variable. Values at the top of the file have no handler and apply to all.
 struct Values(HashMap<(Option<String>, String), String>);
 
 impl Config {
-    /// Takes the secrets that stand in `secrets.toml` beside the configuration from there, and leaves the others.
+    /// Takes secrets from `secrets.toml` beside the configuration where it has a value, and leaves the other
+    /// secrets alone.
     ///
     /// # Errors
-    /// The file cannot be read, or is no table of strings.
+    /// The file cannot be read, or is not a table of strings.
     pub fn develop(&mut self, dir: &Path) -> Result<()> {
         let path = dir.join(FILE);
         let Some(values) = Values::read(&path)? else { return Ok(()) };
@@ -37,10 +38,10 @@ impl Config {
     }
 }
 
-/// Reads a value from such a file.
+/// Reads one value from `secrets.toml`.
 ///
 /// # Errors
-/// The file cannot be read any more, or the value is gone.
+/// The file cannot be read any more, or no longer has the value.
 pub fn value(file: &Path, handler: &str, variable: &str) -> Result<String> {
     let values = Values::read(file)?;
     let value = values.and_then(|values| values.find(handler, variable).cloned());
@@ -48,7 +49,7 @@ pub fn value(file: &Path, handler: &str, variable: &str) -> Result<String> {
 }
 
 impl Values {
-    /// Reads a file; `None`: there is none. No error shows what is in it.
+    /// Reads a file. Returns `None` if it does not exist. No error shows a value from the file.
     fn read(path: &Path) -> Result<Option<Values>> {
         let shown = path.display();
         let text = match operator_file::text(path, LARGEST) {

@@ -1,4 +1,4 @@
-//! How long it takes to read lists of many sizes.
+//! Tests that the time to read a list grows in proportion to its length.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::parse;
 
-/// Makes a configuration with so many of something.
+/// Makes a configuration with `number` elements.
 type Lists = fn(usize) -> String;
 
 const HANDLER: &str = "[handler.one]\nmodule = \"one.wasm\"\n";
@@ -70,7 +70,8 @@ fn eight_times_as_long_a_list_takes_about_eight_times_as_long() {
     const LITTLE: usize = 500;
     for (what, lists) in LISTS {
         let (little, much) = (lists(LITTLE), lists(8 * LITTLE));
-        // The least of several, since others compute as well. Squared would be 64.
+        // The least of several runs, since other processes take time as well. Quadratic growth
+        // would be 64.
         let growth = (0..5).map(|_| time(&much).as_secs_f64() / time(&little).as_secs_f64());
         let growth = growth.fold(f64::INFINITY, f64::min);
 

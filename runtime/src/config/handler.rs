@@ -1,4 +1,4 @@
-//! `[handler.NAME]`: from the handlers as written to what their jobs are given.
+//! Reads `[handler.NAME]`: the handlers and what their jobs get.
 
 use std::collections::HashSet;
 use std::io;
@@ -18,26 +18,26 @@ use super::{calls, conduct, outbound, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, Mapping};
 use crate::wasm::Scripts;
 
-/// The most requests that one instance answers: what it leaks must end at some time.
+/// The most requests that one instance may answer: memory that it leaks must be freed at some time.
 const MOST_REUSE: usize = 1_000_000;
 
-/// What plain text is, if the handler does not say otherwise.
+/// The default of `content_type` for raw output.
 const RAW: &str = "text/plain; charset=utf-8";
 
-/// What handlers are given that do not say otherwise, and where they are.
+/// The defaults and the context for reading a handler.
 #[derive(Clone, Copy)]
 pub(super) struct Given<'a> {
-    /// The names of all handlers, sound or not.
+    /// The names of all handlers, valid or not.
     pub(super) names: &'a Names<'a>,
     pub(super) limits: &'a Limits,
     pub(super) bounds: Bounds,
-    /// Where relative paths start.
+    /// The directory at which relative paths start.
     pub(super) base: &'a Path,
-    /// Certificates of other servers that they believe.
+    /// Certificates that the handlers trust besides the system's.
     pub(super) ca: Option<&'a Ca>,
 }
 
-/// Reads a handler; none: it has no sound name or no module, which is reported.
+/// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
     (name, written): &(String, At<schema::Handler>),
     Given { names, limits: defaults, bounds, base, ca }: Given<'_>,
@@ -98,7 +98,7 @@ pub(super) fn read(
     })
 }
 
-/// Finds the mount that a directory of scripts lies in: the innermost.
+/// Finds the innermost mount that holds the directory of scripts.
 fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
     let below = |guest: &str| {
         let rest = root.strip_prefix(guest.trim_end_matches('/'))?;
@@ -117,7 +117,7 @@ fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
     Ok(Scripts { root: root.to_owned(), mount, below })
 }
 
-/// Reads a probe; none: it asks for nothing, which is reported.
+/// Reads a probe. Returns `None` if its path is missing or invalid; the error is reported.
 fn probe(At { value: probe, key, line }: &At<schema::Probe>, report: &Report<'_>) -> Option<Probe> {
     if probe.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/probe\"");
@@ -139,7 +139,7 @@ fn probe(At { value: probe, key, line }: &At<schema::Probe>, report: &Report<'_>
     })
 }
 
-/// Looks whether a module is there; whether it is one, the compiler says.
+/// Checks that the file of a module exists. Its content is checked later, by the compiler.
 fn module(path: &Path) -> Result<PathBuf, String> {
     match path.metadata() {
         Ok(found) if found.is_file() => Ok(path.to_owned()),
@@ -158,11 +158,11 @@ fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
     env
 }
 
-/// Returns a value as it is meant: nothing is put into it, so that what looks as if something were is refused.
+/// Returns a value with `$${` unescaped. No variables are replaced, so text that looks like one is refused.
 fn literal(value: &str) -> Result<String, String> {
     let mut rest = value;
     while let Some((before, behind)) = rest.split_once("${") {
-        // With a default or an alternative, as shells have them, too.
+        // The name ends also at a default or an alternative, as in a shell.
         let name = behind
             .find(['}', ':', '-', '+', '?', '='])
             .map(|end| &behind[..end])
@@ -231,7 +231,7 @@ fn guest_path(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads which of its jobs are kept, and what of them.
+/// Reads which of its failed jobs are recorded, and whether with the request body.
 fn recording(handler: &schema::Handler, report: &Report<'_>) -> Recording {
     let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
         "failures" => Ok(Recording::Failures),
@@ -247,7 +247,8 @@ fn recording(handler: &schema::Handler, report: &Report<'_>) -> Recording {
     })
 }
 
-/// Reads how many requests an instance answers; one: each has its own, as if nothing was said.
+/// Reads how many requests an instance answers. Returns `None` for 1, the default: a new instance for each
+/// request.
 fn reuse(scalar: &Scalar) -> Result<Option<NonZeroU32>, String> {
     let requests = values::count(1..=MOST_REUSE)(scalar)?;
     Ok(u32::try_from(requests).ok().filter(|requests| *requests > 1).and_then(NonZeroU32::new))
@@ -267,7 +268,7 @@ fn mapping(handler: &schema::Handler, report: &Report<'_>) -> Mapping {
             Err(format!("wanted a type such as \"text/html\", found {text:?}"))
         }
     });
-    // Whoever wrote a wrong output may have meant raw: one mistake, one error.
+    // A wrong `output` may have been meant as raw: one mistake gives one error.
     let says_cgi = handler.output.as_ref().is_none_or(|at| at.value == "cgi");
     if let Some(at) = handler.content_type.as_ref().filter(|_| says_cgi) {
         let advice = "goes with output = \"raw\"; a CGI response brings its own Content-Type";

@@ -1,4 +1,4 @@
-//! `[hardening]`: what the process takes from itself, and the places it needs all the same.
+//! Reads `[hardening]`: how the process restricts itself, and the places it still needs.
 
 use std::path::{Path, PathBuf};
 
@@ -43,9 +43,9 @@ pub(super) fn read(written: Option<&At<schema::Hardening>>, base: &Path, report:
 }
 
 impl Config {
-    /// Lists the places in the file system that the configuration names, each with the key that does; but
-    /// neither the cache nor where failed jobs are kept: those a reload does not change, and a daemon does
-    /// without a cache that it cannot have.
+    /// Lists the places in the file system that the configuration names, each with its key. The cache and
+    /// the directory of records are not listed: a reload does not change them, and the daemon runs without
+    /// a cache that it cannot open.
     pub fn places(&self) -> Vec<(String, Place)> {
         let mut places: Vec<(String, Place)> = Vec::new();
         let mut add = |key: String, path: &Path, reach| places.push((key, Place::new(path, reach)));
@@ -60,7 +60,7 @@ impl Config {
                 add(key("mounts"), &mount.host, reach);
             }
             for secret in &handler.secrets {
-                // Those of the service are in reach in any case.
+                // Credentials of the service are reachable in any case.
                 if let Some(file) = secret.file(None) {
                     add(key(&format!("secrets.{}", secret.variable)), parent(&file), Reach::Read);
                 }
@@ -83,14 +83,14 @@ impl Config {
             add("admin".to_owned(), parent(path), Reach::Write);
         }
         for file in self.tls.iter().flat_map(|tls| tls.files()) {
-            // Whoever renews a certificate puts another file into its place.
+            // A renewal replaces the file of a certificate.
             add("tls".to_owned(), parent(file), Reach::Read);
         }
         places
     }
 }
 
-/// The directory that a file is in: files are replaced, and so other files tomorrow.
+/// Returns the directory of a file: the file may be replaced later, by another inode.
 fn parent(file: &Path) -> &Path {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,4 +1,4 @@
-//! `[http]`: what a connection may take.
+//! Reads `[http]`: the limits of a connection.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use super::report::Report;
 use super::schema;
 use super::values;
 
-/// The most connections that can be asked for: Linux's default for fs.nr_open.
+/// The highest `connections`: Linux's default for fs.nr_open.
 const MOST_CONNECTIONS: usize = 1 << 20;
 
-/// What a connection may take. Sizes are in bytes.
+/// The limits of a connection. Sizes are in bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HttpLimits {
     /// From the connection to its first byte.
@@ -23,23 +23,24 @@ pub struct HttpLimits {
     pub head: Duration,
     /// Between two pieces of a request body.
     pub body_idle: Duration,
-    /// For a client to take the next piece of a response.
+    /// For a client to read the next piece of a response.
     pub write_idle: Duration,
-    /// Bytes a second of a body or a response, while its client is waited for; 0: any rate will do.
+    /// The least rate of a request body or a response while we wait for the client, in bytes a second. 0 means no
+    /// minimum.
     pub min_rate: u64,
-    /// How long a client is waited for before it is judged by what it moved meanwhile.
+    /// The window over which `min_rate` is measured.
     pub rate_window: Duration,
     /// Between two requests.
     pub keep_alive: Duration,
-    /// The request line and fields together.
+    /// The size of the request line and fields together.
     pub head_size: usize,
-    /// The request target.
+    /// The length of the request target.
     pub target_size: usize,
-    /// The fields of a request.
+    /// The number of fields of a request.
     pub fields: usize,
-    /// Connections at once. `None`: as many as there are descriptors for.
+    /// Connections at once. `None` means as many as there are descriptors for.
     pub connections: Option<usize>,
-    /// Connections of one address. `None`: half of all.
+    /// Connections of one address. `None` means half of `connections`.
     pub connections_per_peer: Option<usize>,
 }
 
@@ -52,11 +53,12 @@ impl Default for HttpLimits {
             head: Duration::from_secs(10),
             body_idle: Duration::from_secs(30),
             write_idle: Duration::from_secs(30),
-            // As Kestrel has it, for bodies and for responses.
+            // The rate of Kestrel, which it uses for request bodies and responses.
             min_rate: 240,
-            // A client that pauses is left to the deadlines of pauses.
+            // A client that only pauses is caught by `body_idle` and `write_idle` instead.
             rate_window: Duration::from_secs(30),
-            // Longer than the 60 s of AWS's balancers and nginx's upstreams: they close first, and send nothing into an end.
+            // Longer than the 60 s of AWS's load balancers and nginx's upstreams: the proxy closes first and never
+            // sends a request into a closed connection.
             keep_alive: Duration::from_secs(75),
             head_size: 32 << 10,
             target_size: 8 << 10,
@@ -67,17 +69,17 @@ impl Default for HttpLimits {
     }
 }
 
-/// Reads the bounds; what they do not say is the default.
+/// Reads the limits. A missing key takes its default.
 pub(super) fn read(written: Option<&At<schema::Http>>, report: &Report<'_>) -> HttpLimits {
     let defaults = HttpLimits::default();
     let Some(At { value: http, .. }) = written else { return defaults };
     let deadline =
         |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, values::deadline);
-    // hyper wants a buffer of 8 KiB at least; a buffer is held for each connection.
+    // hyper wants a buffer of 8 KiB at least. Each connection holds such a buffer.
     let head_size = values::size_in_memory(8 << 10..=1 << 20);
     // http::Uri holds 65534 bytes at most.
     let target_size = values::size_in_memory(64..=(64 << 10) - 2);
-    // Far below the 32768 that http::HeaderMap holds: each field costs memory a connection.
+    // Far below the 32768 that http::HeaderMap holds, since each field costs memory for each connection.
     let fields = values::count(1..=4096);
     let handshakes = values::count(1..=MOST_CONNECTIONS);
     let connections = |written: &Option<At<_>>| {

@@ -1,4 +1,4 @@
-//! `[limits]` and `handler.NAME.limits`: from the bounds as written to those that are enforced.
+//! Reads `[limits]` and `handler.NAME.limits`: the limits of jobs.
 
 use super::model::TotalMemory;
 use super::outbound;
@@ -10,27 +10,27 @@ use super::values;
 use crate::budget::most_of_one;
 use crate::job::Limits;
 
-/// The most jobs at once, of one handler or of all: what the pool of sandboxes is made for.
+/// The most jobs at once, of one handler or of all: the size of the pool of sandboxes.
 pub(super) const MOST_JOBS: usize = 4096;
 
-/// The longest line in front of a handler.
+/// The longest queue of a handler.
 const LONGEST_QUEUE: usize = 65_536;
 
 /// The most handles of a job: a fraction of Linux's default for fs.nr_open.
 const MOST_HANDLES: usize = 65_536;
 
-/// The least memory of all jobs together: an eighth is kept, of which a handler that holds little may
-/// have a quarter.
+/// The least memory of all jobs together: an eighth is reserved, and a handler that holds little may
+/// use a quarter of the reserve.
 const LEAST_MEMORY: u64 = 2 << 20;
 
-/// What bounds the bounds.
+/// The limits on limits.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     /// Jobs at once over all handlers.
     pub(super) jobs: usize,
 }
 
-/// Reads how much memory all jobs may have together.
+/// Reads the memory of all jobs together.
 pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report<'_>) -> TotalMemory {
     let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
     report.settle(at, TotalMemory::Auto, |scalar| match scalar {
@@ -43,7 +43,7 @@ pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report
     })
 }
 
-/// Refuses a setting of a handler that is of all jobs together.
+/// Refuses `total_memory` in a handler: it applies to all jobs together.
 pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>) {
     let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
     if let Some(At { key, line, .. }) = at {
@@ -52,7 +52,7 @@ pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>
     }
 }
 
-/// Reads the limits of `[limits]` or of a handler; what they do not say is as in `defaults`.
+/// Reads the limits of `[limits]` or of a handler. A missing key takes its value from `defaults`.
 pub(super) fn read(
     written: Option<&At<schema::Limits>>,
     defaults: &Limits,
@@ -90,7 +90,7 @@ pub(super) fn read(
         queue_time: report.settle(limits.queue_time.as_ref(), defaults.queue_time, values::deadline),
         stderr: report.settle(limits.stderr.as_ref(), defaults.stderr, values::size(0..=u64::MAX)),
         stderr_rate: report.settle(limits.stderr_rate.as_ref(), defaults.stderr_rate, rate),
-        // Fewer, and a job could not hold its stdio and what one read of a file takes.
+        // With fewer, a job could not hold its stdio and the handles that one read of a file takes.
         handles: report.settle(limits.handles.as_ref(), defaults.handles, values::count(16..=MOST_HANDLES)),
         outbound: outbound::limits(limits.outbound.as_ref(), defaults.outbound, report),
     }

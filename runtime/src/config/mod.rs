@@ -1,4 +1,4 @@
-//! The configuration: `portcullis.toml`, typed as it is written, then typed as it is meant.
+//! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
 //! Floors, lowest first: `units`, `report`, `nearest`; `reader`; `schema`; `secret`, `values`; `http`; `model`; a file for
 //! each other table, with `route` and `handler` over the smaller ones; `convert`; `names`, `restart`, `development`.
@@ -48,27 +48,26 @@ use std::time::Duration;
 use crate::confine::{Granting, Untrusted, Writable};
 use crate::operator_file;
 
-/// The largest configuration, in bytes: a thousand handlers take a third of it.
+/// The largest configuration, in bytes. One with a thousand handlers takes a third of it.
 pub const LARGEST: u64 = 1 << 20;
 
-/// Reads a configuration file. What it names by a relative path lies beside it.
+/// Reads a configuration file. Relative paths in it start at its directory.
 ///
 /// # Errors
-/// The file cannot be read, or everything that is wrong with it, in the order of its lines.
+/// The file cannot be read, or has mistakes. All mistakes are returned, in the order of their lines.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     examine(path).map_err(|flawed| flawed.errors)
 }
 
-/// A configuration with mistakes.
+/// The mistakes of a configuration, and what is valid of it.
 pub struct Flawed {
-    /// Every one of them.
+    /// All mistakes.
     pub errors: ConfigErrors,
-    /// What is left, with a default for each mistake; none: it is no TOML.
+    /// The configuration with a default for each mistake, or `None` if the file is not TOML.
     pub rest: Option<Box<Config>>,
 }
 
-/// Reads a configuration file, and on mistakes returns what is left as well: whoever is to mend it
-/// wants to know what else is wrong.
+/// Reads a configuration file. If it has mistakes, the rest is returned as well, so callers can check that too.
 ///
 /// # Errors
 /// As [`load`].
@@ -80,24 +79,24 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
     }
 }
 
-/// Finds out where the daemon of a configuration file has its admin socket, whatever else is wrong
-/// with the file; none: it says nothing that can be read.
+/// Returns the path of the admin socket in a configuration file, whatever else is wrong with the file. Returns `None`
+/// if the file or its `admin` key cannot be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = operator_file::text(path, LARGEST).ok()?;
     let written = schema::document(&text, &report::Report::new(&text, ""))?.admin?;
     convert::admin(&written.value, &base(path)).ok()
 }
 
-/// Lists the configuration files of a directory and of each that it lies in.
+/// Lists the configuration files in a directory and in its ancestors.
 pub fn around(dir: &Path) -> Vec<PathBuf> {
     dir.ancestors().map(|dir| dir.join("portcullis.toml")).filter(|file| file.exists()).collect()
 }
 
-/// Finds out what the handlers of configuration files may write to, whatever else is wrong with the
+/// Collects the directories that the handlers of configuration files may write to, whatever else is wrong with the
 /// files.
 ///
 /// # Errors
-/// A file cannot be read, or is no TOML.
+/// A file cannot be read, or is not TOML.
 pub fn written_by_handlers(files: &[PathBuf]) -> anyhow::Result<Untrusted> {
     let mut dirs = Vec::new();
     for file in files {
@@ -133,20 +132,20 @@ pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     Ok(dirs)
 }
 
-/// Says where the relative paths of a configuration file start. Whole, however the file was named: what
-/// it names is compared with what it named when it was read elsewhere.
+/// Returns the directory at which relative paths of a configuration file start. It is absolute, because the paths are
+/// compared with those of a process in another working directory.
 fn base(file: &Path) -> PathBuf {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Who stands in a directory that is gone finds nothing there either way.
+    // In a working directory that was deleted, neither path finds a file.
     std::path::absolute(parent).unwrap_or_else(|_| parent.to_owned())
 }
 
-/// Reads the text of a configuration; `base` is where its relative paths start, `file` what errors
-/// call it. Looks at the modules and mounts it names, but does not open them.
+/// Reads the text of a configuration. `base` is the directory at which its relative paths start; `file` is its name
+/// in errors. Modules and mounts must exist, but are not opened.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the lines. A text that is not TOML is not looked at
-/// further. Never panics.
+/// The text has mistakes: all of them, in the order of their lines. A text that is not TOML is not checked further.
+/// Never panics.
 pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors> {
     read(text, base, file).map_err(|flawed| flawed.errors)
 }
@@ -163,8 +162,8 @@ fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
     }
 }
 
-/// Reports a file that ends within a number: all else that is cut off is no TOML any more, but half
-/// of a number is one.
+/// Reports a file that ends within a number. Any other truncation makes the file invalid TOML, but half of a number
+/// is still a number.
 fn complete(text: &str, report: &report::Report<'_>) {
     let last = text.lines().next_back().unwrap_or_default();
     let is_number = |value: &str| value.trim_end().ends_with(|letter: char| letter.is_ascii_digit());
@@ -174,11 +173,11 @@ fn complete(text: &str, report: &report::Report<'_>) {
     }
 }
 
-/// Reads a duration as the configuration's keys do: `250ms`, `1m30s`. More than 0, and a year at most: no clock or timer
-/// overflows with it.
+/// Reads a duration in the notation of the configuration: `250ms`, `1m30s`. It is more than 0 and a year at most, so
+/// no clock or timer overflows with it.
 ///
 /// # Errors
-/// Says what was wanted, and what was found.
+/// The text is not such a duration. The message says what was wanted and what was found.
 pub fn duration(text: &str) -> anyhow::Result<Duration> {
     values::deadline(&reader::Scalar::Text(text.to_owned())).map_err(anyhow::Error::msg)
 }

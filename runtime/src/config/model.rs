@@ -1,4 +1,4 @@
-//! The configuration as it is meant: every value checked, every default filled in, every path whole.
+//! The checked configuration: every value valid, every default filled in, every path absolute.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -20,27 +20,27 @@ use crate::net::{Endpoint, TlsOptions};
 use crate::wasm::Scripts;
 use crate::wasm::compile::CompileLimits;
 
-/// Who may open the admin socket, if the file does not say: whoever runs the daemon.
+/// The default mode of the admin socket: only the user of the daemon may open it.
 pub(super) const ADMIN_MODE: u32 = 0o600;
 
-/// Everything the daemon is told. Flags of the command line replace fields.
+/// Everything that configures the daemon. Command-line flags replace fields.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// Where to listen; never empty.
     pub listen: Vec<Endpoint>,
-    /// The Unix socket on which operators reach the daemon; none: they do not.
+    /// The Unix socket for operators. `None` serves no admin socket.
     pub admin: Option<PathBuf>,
-    /// Where metrics and probes are shown, and nothing else.
+    /// The endpoints that serve metrics and probes, and nothing else.
     pub observe: Vec<Endpoint>,
-    /// Who may open it.
+    /// Who may open the admin socket.
     pub admin_access: UnixOptions,
     /// How long running jobs may go on after a shutdown began.
     pub grace: Duration,
     /// How long connections are accepted after a shutdown began, before `grace`.
     pub shutdown_delay: Duration,
-    /// How long the process before an upgrade may go on.
+    /// How long the old process may run after an upgrade.
     pub upgrade_grace: Duration,
-    /// How long nobody may be connected before the daemon ends; none: for ever.
+    /// How long the daemon may have no clients before it exits. `None` means it never exits by itself.
     pub idle_exit: Option<Duration>,
     /// Jobs at once over all handlers, 1 to 4096.
     pub jobs: usize,
@@ -54,68 +54,71 @@ pub struct Config {
     pub version_header: VersionHeader,
     /// Whether responses say why a request failed.
     pub reason_header: ReasonHeader,
-    /// Whether responses say what a handler says to its operator.
+    /// Whether error responses carry the details of a failed job, such as its last line of stderr.
     pub debug: bool,
-    /// Whether operators are shown what computes: `debug`, or `-D`.
+    /// Whether the admin socket serves the profiler: set by `debug` or by `-D`.
     pub profiler: bool,
-    /// Where failed jobs are kept; there if a handler keeps any.
+    /// Where failed jobs are recorded. `Some` if any handler records jobs.
     pub record_dir: Option<PathBuf>,
-    /// Whether a module or configuration that changes on disk is taken up.
+    /// Whether a changed module or configuration file is loaded by itself.
     pub watch: bool,
-    /// Whether stacks of guests name files and lines, from debug information that nothing bounds.
+    /// Whether stack traces of guests name files and lines. The size of debug information is not
+    /// limited.
     pub source_lines: bool,
     /// Whether components of wasi:http 0.3 are served.
     pub wasi_http_03: bool,
     /// Where compiled modules are kept from one start to the next.
     pub cache: CacheDir,
-    /// Bytes of compiled modules that are kept there beside those in use.
+    /// The size of that cache in bytes, without the modules in use.
     pub cache_size: u64,
-    /// Where large bodies are kept; `None`: beside the cache of the service manager or the user.
+    /// Where large bodies are kept. `None` means a directory beside the cache of the service manager or
+    /// the user.
     pub scratch: Option<PathBuf>,
-    /// What compiling one module may take.
+    /// The limits on compiling one module.
     pub compile: CompileLimits,
-    /// What the process takes from itself.
+    /// How the process restricts itself.
     pub hardening: Hardening,
-    /// The sockets of `unix://` endpoints.
+    /// The group and mode of `unix://` endpoints.
     pub unix: UnixOptions,
-    /// What a connection may take.
+    /// The limits of a connection.
     pub http: HttpLimits,
-    /// What is encrypted; none: nothing.
+    /// The certificates and the endpoints that use TLS. `None` disables TLS.
     pub tls: Option<TlsOptions>,
-    /// What browsers of other origins may do; none: nothing.
+    /// What pages of other origins may do. `None` disables CORS.
     pub cors: Option<Cors>,
-    /// The handlers, in the order of the file; no name stands twice.
+    /// The handlers, in the order of the file. Names are unique.
     pub handlers: Vec<HandlerConfig>,
-    /// The routes, in the order of the file: to handlers that are there, without conflicts.
+    /// The routes, in the order of the file. Each leads to an existing handler, and none conflicts with
+    /// another.
     pub routes: Vec<RouteConfig>,
 }
 
-/// How much memory all jobs may have together.
+/// The memory limit of all jobs together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TotalMemory {
-    /// What the control group or the machine has, less what the daemon needs itself.
+    /// The memory of the control group or the machine, less what the daemon itself needs.
     Auto,
-    /// So many bytes.
+    /// This number of bytes.
     Bytes(usize),
-    /// As much as `limits.memory` and `jobs` come to.
+    /// The product of `limits.memory` and `jobs`.
     Unlimited,
 }
 
 /// Where compiled modules are kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CacheDir {
-    /// Where the service manager or the user's environment keeps caches.
+    /// The cache directory of the service manager or of the user's environment.
     Standard,
-    /// In this directory.
+    /// This directory.
     At(PathBuf),
-    /// Nowhere: every start compiles them.
+    /// No cache: every start compiles all modules.
     Off,
 }
 
 /// Who may connect to a Unix socket.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnixOptions {
-    /// The group, by name or number; none leaves the daemon's own.
+    /// The group, by name or number. `None` keeps the daemon's own.
     pub group: Option<String>,
     /// The permissions, at most `0o777`.
     pub mode: u32,
@@ -124,83 +127,84 @@ pub struct UnixOptions {
 /// A handler that is a WebAssembly module.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HandlerConfig {
-    /// What calls it.
+    /// The name by which routes and other handlers call it.
     pub name: Name,
-    /// The file of the module, which was there when the configuration was read.
+    /// The file of the module. It existed when the configuration was read.
     pub module: PathBuf,
-    /// Arguments that come before a request's own.
+    /// Arguments that come before those of the request.
     pub args: Vec<String>,
-    /// Variables that come after a request's own, and so win.
+    /// Variables that are set after those of the request, and so override them.
     pub env: Env,
-    /// Variables whose values are not in the configuration; none of them is in `env`.
+    /// Variables whose values are not in the configuration. None of them is in `env`.
     pub secrets: Vec<Secret>,
-    /// The handlers that its jobs may call; all of them are there, and none stands twice.
+    /// The handlers that its jobs may call. All of them exist, and none is listed twice.
     pub calls: Vec<Name>,
-    /// When it runs by itself; none: never.
+    /// When it runs by itself. `None` means on requests only.
     pub schedule: Option<Schedule>,
-    /// The directories it may see; no guest path stands twice.
+    /// The directories it may see. Guest paths are unique.
     pub mounts: Vec<Mount>,
-    /// Bytes that each of its jobs may have in a `/tmp` of its own; `None`: it has none.
+    /// The size limit in bytes of each job's own `/tmp`. `None` gives jobs no `/tmp`.
     pub tmp: Option<u64>,
-    /// What each of its jobs may use: its own settings over `[limits]` over the defaults.
+    /// The limits of each job: its own settings over `[limits]` over the defaults.
     pub limits: Limits,
-    /// Where its scripts lie, if it is an interpreter: in one of its mounts.
+    /// For an interpreter, the directory of its scripts, inside one of its mounts.
     pub scripts: Option<Scripts>,
     /// How stdout becomes a response.
     pub mapping: Mapping,
     /// How its requests are taken.
     pub conduct: Conduct,
-    /// Requests that one instance answers, one after the other; none: each has its own.
+    /// The number of requests that one instance answers, one after the other. `None` starts an instance
+    /// for each request.
     pub reuse: Option<NonZeroU32>,
-    /// Which of its jobs are kept.
+    /// Which of its jobs are recorded.
     pub recording: Recording,
-    /// What a new version must answer before it serves; none: nothing.
+    /// The request that a new version must answer before it serves. `None` means no probe.
     pub probe: Option<Probe>,
-    /// What its jobs may ask of other servers.
+    /// The outbound requests that its jobs may make.
     pub outbound: Outbound,
-    /// The line of the file that names it.
+    /// The line of the file on which the handler starts.
     pub line: usize,
 }
 
-/// Which jobs of a handler are kept, to be run again.
+/// Which jobs of a handler are recorded for replay.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Recording {
     /// None of them.
     #[default]
     Nothing,
-    /// Those that fail, with what they have read.
+    /// Failed jobs, with the part of the request body that they have read.
     Failures,
-    /// Those that fail, without it: a body may hold what is nobody's to keep.
+    /// Failed jobs without the request body, since a body may hold confidential data.
     FailuresWithoutBodies,
 }
 
-/// What a handler may ask of other servers; by default nothing.
+/// The outbound requests that a handler may make; by default none.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Outbound {
-    /// The origins.
+    /// The allowed origins.
     pub allow: Vec<Pattern>,
-    /// The addresses that are not public.
+    /// The addresses that are allowed although they are not public.
     pub addresses: Vec<Block>,
-    /// Certificates to believe besides the system's.
+    /// Certificates to trust besides the system's.
     pub ca: Option<Ca>,
 }
 
-/// A file of certificates, as it was when the configuration was read: another one is another
+/// A file of certificates and its content when the configuration was read. Other content makes another
 /// configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ca {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What is in it.
+    /// The content of the file.
     pub pem: Arc<[u8]>,
 }
 
-/// A request that proves a version, and the answer it must get.
+/// A request that tests a new version, and the expected status.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Probe {
-    /// What a GET asks for; a route of the handler it proves.
+    /// The path and query of the GET request, which must route to the handler itself.
     pub path: String,
-    /// The status of the answer.
+    /// The expected status of the response.
     pub status: StatusCode,
 }
 
@@ -209,7 +213,7 @@ pub struct Probe {
 pub struct Mount {
     /// The directory, which was there when the configuration was read.
     pub host: PathBuf,
-    /// What the handler calls it: an absolute path without a final `/`.
+    /// The guest path: absolute, without a final `/`.
     pub guest: String,
     /// Whether the handler may change what is in it.
     pub write: bool,
@@ -220,20 +224,20 @@ pub struct Mount {
 pub struct RouteConfig {
     /// The path: `/hello/{who}`.
     pub path: String,
-    /// The methods; empty: all of them.
+    /// The methods. An empty list means all of them.
     pub methods: Vec<Method>,
-    /// The host; none: every host.
+    /// The host. `None` matches every host.
     pub host: Option<String>,
-    /// What answers.
+    /// The handler that answers.
     pub handler: Name,
-    /// What its clients change over to; none: they stay with HTTP.
+    /// The protocol that its clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
     /// The line of the file on which the route starts.
     pub line: usize,
 }
 
 impl HandlerConfig {
-    /// Makes a handler of a module that no configuration speaks of.
+    /// Makes a handler with default settings for a module that has no configuration.
     pub fn of_module(name: Name, module: PathBuf) -> HandlerConfig {
         HandlerConfig {
             name,
@@ -259,12 +263,13 @@ impl HandlerConfig {
 }
 
 impl Config {
-    /// Checks what can be said only when the flags have been applied. `file` is the configuration, as
-    /// it was asked for.
+    /// Checks what can be checked only after the flags have been applied. `file` is the path of the
+    /// configuration, as it was given.
     ///
     /// # Errors
-    /// The daemon would end for want of work, and nobody would start it again; something is said of an
-    /// admin socket, and there is none; what the daemon looks up by name lies where a handler may write.
+    /// `idle_exit` is set, but nothing would start the daemon again, or a handler has a schedule. A key
+    /// about the admin socket is set without `admin`. A path that the daemon looks up lies where a
+    /// handler may write.
     pub fn check_whole(&self, file: &Path) -> Result<(), ConfigErrors> {
         let alone = [self.check_admin(), self.check_idle_exit()].into_iter().filter_map(Result::err);
         let errors: Vec<ConfigError> = alone.chain(self.exchangeable(file)).collect();
@@ -272,7 +277,7 @@ impl Config {
         if errors.is_empty() { Ok(()) } else { Err(ConfigErrors { file, errors }) }
     }
 
-    /// Checks that a daemon which ends when nobody asks is started again.
+    /// Checks that a daemon with `idle_exit` is socket-activated and has no schedules.
     fn check_idle_exit(&self) -> Result<(), ConfigError> {
         let ours = self.listen.iter().find(|endpoint| !matches!(endpoint, Endpoint::Fd(_)));
         match (self.idle_exit, ours) {
@@ -288,7 +293,7 @@ impl Config {
         }
     }
 
-    /// Checks that whoever says who may open the admin socket has one.
+    /// Checks that keys about the admin socket are set only together with `admin`.
     fn check_admin(&self) -> Result<(), ConfigError> {
         let UnixOptions { group, mode } = &self.admin_access;
         let key = match (&self.admin, group, *mode) {
@@ -303,7 +308,7 @@ impl Config {
         })
     }
 
-    /// Checks that a daemon which ends when nobody asks has nothing to do by itself.
+    /// Checks that no handler has a schedule, since a daemon that exited would not run it.
     fn check_schedules(&self) -> Result<(), ConfigError> {
         let Some(handler) = self.handlers.iter().find(|handler| handler.schedule.is_some()) else {
             return Ok(());
@@ -317,11 +322,11 @@ impl Config {
         })
     }
 
-    /// Makes the routing table, once there are handlers.
+    /// Makes the routing table from the routes and the handlers.
     ///
     /// # Errors
-    /// A route to a handler that is not among them; conflicts, which a configuration that was read
-    /// does not have.
+    /// A route leads to a handler that is not in `handlers`, or routes conflict. A configuration that
+    /// was read has no conflicts.
     pub fn routes(&self, handlers: &BTreeMap<Name, Arc<Entry>>) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
@@ -346,22 +351,23 @@ impl Config {
 }
 
 impl Default for UnixOptions {
-    /// What Docker gave its socket.
+    /// Docker's socket has the same mode.
     fn default() -> UnixOptions {
         UnixOptions { group: None, mode: 0o660 }
     }
 }
 
-/// Steps by which the process takes from itself what it does not need.
+/// Which restrictions the process puts on itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hardening {
-    /// No new privileges, no capabilities but those the configuration needs, no core dumps, no debugger.
+    /// No new privileges, no core dumps, no debugger, and only the capabilities that the configuration
+    /// needs.
     pub privileges: bool,
     /// Only the part of the file system that the configuration names.
     pub files: bool,
-    /// No system calls that a daemon has no use for.
+    /// No system calls that a daemon does not need.
     pub syscalls: bool,
-    /// Directories besides, which a reload may then come to need.
+    /// More directories that stay reachable, for use after a reload.
     pub reach: Vec<PathBuf>,
 }
 

@@ -1,4 +1,4 @@
-//! What the daemon looks up by name, which must not lie where a handler may write.
+//! Checks that no path the daemon looks up lies where a handler may write.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use crate::confine::{DEVICES, Granting, LIBRARIES, SYSTEM, Untrusted, Writable};
 use crate::net::Endpoint;
 use crate::wasm::cache;
 
-/// A file or directory, and who names it.
+/// A file or directory, and the key that names it.
 struct Named {
     line: usize,
     key: String,
     path: PathBuf,
 }
 
-/// Finds the directories that some handlers may write to.
+/// Collects the directories that handlers may write to.
 ///
 /// # Errors
 /// Those of [`Untrusted::of`].
@@ -36,16 +36,16 @@ pub fn untrusted(handlers: &[HandlerConfig]) -> Result<Untrusted> {
     Untrusted::of(handlers.iter().flat_map(writable))
 }
 
-/// Returns the directory of the service's credentials, if it has some.
+/// Returns the directory of the service's credentials, if systemd set one.
 pub fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 impl Config {
-    /// Finds the place of the cache; `None` if there is to be no cache.
+    /// Finds the directory of the cache. Returns `None` if the cache is off.
     ///
     /// # Errors
-    /// There is no place for it.
+    /// There is no directory for a cache.
     pub fn cache_place(&self) -> Option<Result<cache::Place>> {
         let var = |name: &str| std::env::var_os(name);
         match &self.cache {
@@ -55,10 +55,10 @@ impl Config {
         }
     }
 
-    /// Finds the directory for what does not fit into memory.
+    /// Finds the scratch directory, for data that does not fit into memory.
     ///
     /// # Errors
-    /// There is no place for it.
+    /// There is no directory for it.
     pub fn scratch_place(&self) -> Result<PathBuf> {
         match (&self.scratch, &self.cache) {
             (Some(dir), _) => Ok(dir.clone()),
@@ -69,7 +69,7 @@ impl Config {
         }
     }
 
-    /// Lists what could be exchanged by a handler that may write where it lies. `file` is the
+    /// Lists the paths that a handler could replace, because they lie where it may write. `file` is the
     /// configuration itself.
     pub(super) fn exchangeable(&self, file: &Path) -> Vec<ConfigError> {
         match untrusted(&self.handlers) {
@@ -78,11 +78,12 @@ impl Config {
         }
     }
 
-    /// Lists what could be exchanged by what may write to `untrusted`. `file` is the configuration itself.
+    /// Lists the paths that could be replaced through the directories of `untrusted`. `file` is the
+    /// configuration itself.
     pub fn exchangeable_in(&self, file: &Path, untrusted: &Untrusted) -> Vec<ConfigError> {
         let granted = self.refused_grants(untrusted);
         if !granted.is_empty() {
-            // All else would only follow from them: where such a link leads, everything may lie.
+            // Other errors would only follow from these: such a link may lead anywhere.
             return granted;
         }
         let mut known = HashMap::new();
@@ -102,8 +103,8 @@ impl Config {
         named.collect()
     }
 
-    /// Lists the directories that must not be granted: those that lie below what a handler may write to and are
-    /// reached through links there, and those that show the processes of this host.
+    /// Lists the directories that must not be granted: those below a handler's writable directory that are
+    /// reached through links in it, and those that show the processes of this host.
     fn refused_grants(&self, untrusted: &Untrusted) -> Vec<ConfigError> {
         let refused = |handler: &HandlerConfig| {
             let key = format!("handler.{}.mounts", handler.name);
@@ -115,7 +116,7 @@ impl Config {
         self.handlers.iter().flat_map(refused).chain(reach).collect()
     }
 
-    /// Lists what is looked up, but for mounts.
+    /// Lists all paths that the daemon looks up, except mounts.
     fn named(&self, file: &Path) -> Vec<Named> {
         let mut named = Vec::new();
         let mut add = |line, key: &str, path: &Path| {

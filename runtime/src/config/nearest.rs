@@ -1,13 +1,13 @@
-//! The word that was probably meant.
+//! Suggests the word that was probably meant.
 
 use std::cell::Cell;
 use std::collections::HashSet;
 
-/// Words that are compared in all while the names of one file are looked for. A file in which many
-/// names are wrong has another mistake than a slip of the finger.
+/// The most comparisons for the names of one file. A file with many wrong names has another problem
+/// than a typo.
 const COMPARISONS: usize = 100_000;
 
-/// The names of a file's handlers, sound or not.
+/// The names of a file's handlers, valid or not.
 pub(super) struct Names<'k> {
     known: HashSet<&'k str>,
     comparisons: Cell<usize>,
@@ -22,7 +22,7 @@ impl<'k> Names<'k> {
         self.known.contains(name)
     }
 
-    /// Finds the name that was probably meant.
+    /// Finds the name that was probably meant, if one is near.
     pub(super) fn nearest(&self, name: &str) -> Option<&'k str> {
         let left = self.comparisons.get().checked_sub(self.known.len())?;
         self.comparisons.set(left);
@@ -32,8 +32,8 @@ impl<'k> Names<'k> {
 
 /// Finds the known word that is nearest to `word`, if one is near.
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    // A third of the letters may be wrong: more is another word. A longer word than any key of ours
-    // is not worth the comparison.
+    // A third of the letters may be wrong; with more, it is another word. The maximum is 4, because
+    // all our keys are short.
     let most = word.chars().count().div_ceil(3).min(4);
     let measured = known.into_iter().map(|known| (distance(word, known), known));
     measured.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
@@ -41,7 +41,7 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 
 /// Counts the letters to add, drop, change or swap with their neighbour (optimal string alignment).
 fn distance(one: &str, other: &str) -> usize {
-    /// What is longer is far from everything.
+    /// Longer words are not compared.
     const LONGEST: usize = 64;
     let (one, other): (Vec<_>, Vec<_>) = (one.chars().collect(), other.chars().collect());
     if one.len().max(other.len()) > LONGEST {

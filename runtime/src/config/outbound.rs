@@ -1,4 +1,4 @@
-//! `allow`, `allow_addresses` and `[outbound]`: what handlers may ask of other servers.
+//! Reads `allow`, `allow_addresses` and `[outbound]`: the outbound requests that handlers may make.
 
 use std::path::Path;
 
@@ -11,13 +11,13 @@ use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
 use crate::operator_file::{self, Given};
 
-/// The most calls of one job that can be asked for.
+/// The highest `calls` of one job.
 const MOST_CALLS: usize = 10_000;
 
-/// The most at once: each has a connection, of which a process has few.
+/// The highest `at_once`: each call has a connection, and descriptors are scarce.
 const MOST_AT_ONCE: usize = 256;
 
-/// Reads `limits.outbound`; what it does not say is as in `defaults`.
+/// Reads `limits.outbound`. A missing key takes its value from `defaults`.
 pub(super) fn limits(
     written: Option<&At<schema::OutboundLimits>>,
     defaults: CallLimits,
@@ -34,10 +34,10 @@ pub(super) fn limits(
     }
 }
 
-/// The largest file of certificates: twice what a whole system has.
+/// The largest file of certificates: twice the size of a system's own.
 const LARGEST_CA: u64 = 1 << 20;
 
-/// Reads the file of `[outbound]` that certificates are in.
+/// Reads the file of certificates of `[outbound]`.
 pub(super) fn ca(written: Option<&At<schema::Outbound>>, base: &Path, report: &Report<'_>) -> Option<Ca> {
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
@@ -49,7 +49,7 @@ pub(super) fn ca(written: Option<&At<schema::Outbound>>, base: &Path, report: &R
     })
 }
 
-/// Reads what a handler is allowed.
+/// Reads which origins and addresses a handler may reach.
 pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Report<'_>) -> Outbound {
     let written = |list: &Option<At<Vec<At<String>>>>| list.as_ref().map_or(&[][..], |at| &at.value).to_vec();
     let mut addresses = Vec::new();
@@ -68,7 +68,7 @@ pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Report<'
     Outbound { allow, addresses, ca: ca.cloned() }
 }
 
-/// Reads an origin. One that names an address must be one that can be reached.
+/// Reads an origin. An origin that names an address must be reachable under `allow_addresses`.
 fn origin(
     text: &str,
     addresses: &[Block],
@@ -93,7 +93,8 @@ mod tests {
     use super::super::{HandlerConfig, parse};
     use super::*;
 
-    /// Reads a handler with these settings; its mistakes, a line each, without where they are.
+    /// Reads a handler with these settings. The mistakes are returned as one line each, without
+    /// their position.
     fn read(settings: &str, rest: &str) -> Result<HandlerConfig, Vec<String>> {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a.wasm"), "").unwrap();

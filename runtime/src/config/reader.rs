@@ -1,4 +1,4 @@
-//! Reads a TOML document key by key, and reports whatever is not as it should be.
+//! Reads a TOML document key by key and reports everything that is invalid.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -6,11 +6,11 @@ use toml::de::{DeTable, DeValue};
 use super::nearest::nearest;
 use super::report::Report;
 
-/// A value and where it is written.
+/// A value and the place where it is written.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {
     pub(super) value: T,
-    /// The key from the top of the file: `route[0].path`.
+    /// The full key: `route[0].path`.
     pub(super) key: String,
     pub(super) line: usize,
 }
@@ -22,24 +22,24 @@ pub(super) enum Scalar {
     Text(String),
     /// An integer and the base it is written in.
     Number(i128, u32),
-    /// Anything else, as an error shows it.
+    /// Any other value, as an error shows it.
     Other(String),
 }
 
-/// A table whose keys are names that the user chose, in the order of the file.
+/// A table with keys that the user chose, in the order of the file.
 #[derive(Debug)]
 pub(super) struct Named<T>(pub(super) Vec<(String, At<T>)>);
 
-/// What can be read from a TOML value.
+/// A type that can be read from a TOML value.
 pub(super) trait FromToml: Sized {
-    /// Reads a value; none: it is something else, which is reported.
+    /// Reads a value. Returns `None` if it has another type; the error is reported.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Self>;
 }
 
-/// A table with fixed keys, while it is read.
+/// A table with fixed keys while it is being read.
 pub(super) struct Section<'d> {
     key: String,
-    /// What is not read yet, in the order of the file.
+    /// The entries that are not read yet, in the order of the file.
     entries: Vec<Entry<'d>>,
     known: Vec<&'static str>,
     report: &'d Report<'d>,
@@ -52,7 +52,7 @@ struct Entry<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// Starts on a table; none: it is something else, which is reported.
+    /// Starts to read a table. Returns `None` if the value is not a table; the error is reported.
     pub(super) fn of(
         value: &'d Spanned<DeValue<'d>>,
         key: &str,
@@ -64,7 +64,8 @@ impl<'d> Section<'d> {
         Some(Section { key: key.to_owned(), entries: entries(table, report), known: Vec::new(), report })
     }
 
-    /// Reads the value of a key; none: it is not there, or it is something else, which is reported.
+    /// Reads the value of a key. Returns `None` if the key is missing, or if its value has another
+    /// type, which is reported.
     pub(super) fn take<T: FromToml>(&mut self, name: &'static str) -> Option<At<T>> {
         self.known.push(name);
         let position = self.entries.iter().position(|entry| entry.name == name)?;
@@ -76,7 +77,8 @@ impl<'d> Section<'d> {
 
     /// Reports every key that was not taken.
     pub(super) fn finish(self) {
-        // A table with more of them has another mistake than a slip of the finger.
+        // Only the first unknown keys get a suggestion: a table with more has another problem than
+        // a typo.
         const EXPLAINED: usize = 100;
         for (position, entry) in self.entries.into_iter().enumerate() {
             let near = || nearest(entry.name, self.known.iter().copied());
@@ -119,7 +121,7 @@ impl FromToml for Scalar {
 }
 
 impl<T: FromToml> FromToml for Vec<At<T>> {
-    /// Reads a list; elements that are something else are reported and left out.
+    /// Reads a list. Elements of another type are reported and left out.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Vec<At<T>>> {
         let Some(array) = value.get_ref().as_array() else {
             return wrong(value, key, "a list", report);
@@ -134,7 +136,7 @@ impl<T: FromToml> FromToml for Vec<At<T>> {
 }
 
 impl<T: FromToml> FromToml for Named<T> {
-    /// Reads a table; values that are something else are reported and left out.
+    /// Reads a table. Values of another type are reported and left out.
     fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Named<T>> {
         let Some(table) = value.get_ref().as_table() else {
             return wrong(value, key, "a table", report);
@@ -159,7 +161,7 @@ fn entries<'d>(table: &'d DeTable<'d>, report: &Report<'_>) -> Vec<Entry<'d>> {
     entries.into_iter().map(entry).collect()
 }
 
-/// Puts a key behind its table's, quoted if TOML wants that.
+/// Appends a key to that of its table, quoted if TOML requires it.
 fn join(table: &str, name: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let dot = if table.is_empty() { "" } else { "." };
@@ -170,7 +172,7 @@ fn join(table: &str, name: &str) -> String {
     }
 }
 
-/// Reports a value that is something else.
+/// Reports a value of the wrong type.
 pub(super) fn wrong<T>(
     value: &Spanned<DeValue<'_>>,
     key: &str,

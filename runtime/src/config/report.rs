@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, all of it.
+//! Collects every mistake of a configuration, with its line and key.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,9 +11,9 @@ use crate::operator_file::Refusal;
 /// One mistake.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
-    /// The line, counted from 1; 0 is the file as a whole.
+    /// The line, counted from 1; 0 means the file as a whole.
     pub line: usize,
-    /// The key, from the top of the file: `handler.hello.limits.memory`; may be empty.
+    /// The full key: `handler.hello.limits.memory`. May be empty.
     pub key: String,
     /// What was wanted, what was found and what to write.
     pub message: String,
@@ -28,22 +28,22 @@ pub struct ConfigErrors {
     pub errors: Vec<ConfigError>,
 }
 
-/// Collects mistakes while a text is read, and knows its lines.
+/// Collects mistakes while a text is read, and maps offsets to lines.
 pub(super) struct Report<'t> {
-    /// What errors call the file.
+    /// The name of the file in errors.
     file: &'t str,
     text: &'t str,
     /// Where each line ends.
     line_ends: Vec<usize>,
     errors: RefCell<Vec<ConfigError>>,
-    /// Digests of the keys that were reported, and of all they are below: a file may have 100,000
-    /// mistakes, and each key asks for what was reported before.
+    /// Hashes of the reported keys and of all their prefixes. A file may have 100,000 mistakes, and
+    /// each key checks what was reported before.
     blamed: RefCell<HashSet<u64>>,
     digest: RandomState,
 }
 
 impl ConfigErrors {
-    /// Says that there is nothing to read.
+    /// Makes the error for a file that cannot be read.
     pub(super) fn unreadable(file: String, refusal: &Refusal) -> ConfigErrors {
         let message = format!("the configuration cannot be read: {refusal}");
         ConfigErrors { file, errors: vec![ConfigError { line: 0, key: String::new(), message }] }
@@ -63,7 +63,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// `12: handler.hello.module: ...`, to stand behind the name of the file.
+/// `12: handler.hello.module: ...`, to follow the name of the file.
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.line > 0 {
@@ -83,7 +83,7 @@ impl<'t> Report<'t> {
         Report { file, text, line_ends, errors, blamed, digest }
     }
 
-    /// Returns what errors call the file.
+    /// Returns the name of the file in errors.
     pub(super) fn file(&self) -> &str {
         self.file
     }
@@ -102,29 +102,29 @@ impl<'t> Report<'t> {
         }
     }
 
-    /// Reports a key that has to be there, unless what stands there was reported already.
+    /// Reports a missing key, unless an error in its value was reported already.
     pub(super) fn missing(&self, line: usize, table: &str, name: &str, advice: &str) {
         if !self.blames(&format!("{table}.{name}")) {
             self.add(line, table, format!("the key {name} is missing: {advice}"));
         }
     }
 
-    /// Says whether something was reported about a key or what is below it. What follows from a
-    /// mistake is not one more mistake.
+    /// Returns `true` if a mistake was reported for this key or a key below it. Errors that only
+    /// follow from it are then left out.
     pub(super) fn blames(&self, key: &str) -> bool {
         let mut hasher = self.digest.build_hasher();
         hasher.write(key.as_bytes());
         self.blamed.borrow().contains(&hasher.finish())
     }
 
-    /// Returns the line, counted from 1, of a place in the text.
+    /// Returns the line of an offset in the text, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.line_ends.partition_point(|end| *end < offset) + 1
     }
 
-    /// Quotes a place in the text, up to one short line of it.
+    /// Quotes the first line of a range of the text, shortened.
     pub(super) fn quote(&self, place: Range<usize>) -> String {
-        /// Enough to recognise it.
+        /// Characters; enough to recognise the value.
         const LONGEST: usize = 48;
         let line = self.text.get(place).unwrap_or_default().lines().next().unwrap_or_default();
         let start: String = line.chars().take(LONGEST).collect();

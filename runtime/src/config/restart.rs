@@ -1,23 +1,23 @@
-//! Which settings a reload takes up, and which need a restart.
+//! Tells the settings that a reload applies from those that need a restart.
 
 use super::{Config, HttpLimits, UnixOptions};
 
 impl Config {
-    /// Lists the keys in which `next` differs and which take effect only at a start: the pool of
-    /// sandboxes and the permits of connections are made once, and a bound socket keeps its owner.
+    /// Lists the keys that differ in `next` and take effect only at a start. The pool of sandboxes and the
+    /// connection permits are made once, and a bound socket keeps its owner.
     pub fn needs_restart(&self, next: &Config) -> Vec<&'static str> {
         self.differences(next, Taken::AtStart)
     }
 
-    /// Lists the keys in which `next` differs and which a reload takes up; without what is described by its
-    /// content: sockets, certificates, `cors`, handlers and routes.
+    /// Lists the keys that differ in `next` and take effect at a reload. Sockets, certificates, `cors`,
+    /// handlers and routes are left out: they are described by their content.
     pub fn settings_changed(&self, next: &Config) -> Vec<&'static str> {
         self.differences(next, Taken::AtReload)
     }
 
     fn differences(&self, next: &Config, when: Taken) -> Vec<&'static str> {
         use Taken::{AtReload, AtStart};
-        // Every key is named here, so that a new one cannot be forgotten.
+        // Every key is named here, so a new key cannot be forgotten.
         let Config {
             listen: _,
             admin,
@@ -34,7 +34,7 @@ impl Config {
             version_header,
             reason_header,
             debug,
-            // Follows `debug` or a flag of the command line.
+            // Follows `debug` or a command-line flag.
             profiler: _,
             record_dir,
             watch,

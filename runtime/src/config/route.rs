@@ -1,4 +1,4 @@
-//! `[[route]]`: from the routes as written to routes that lead somewhere.
+//! Reads `[[route]]`: the routes, checked against the handlers and each other.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,8 @@ use super::websocket;
 use crate::catalog::{Claim, Upgrade, VersionPrefix, conflicts};
 use crate::job::Name;
 
-/// Reads the routes; `handlers` are the names written in the file, sound or not. What is reported is left out.
+/// Reads the routes; `handlers` are the names written in the file, valid or not. A route with an error is
+/// reported and left out.
 pub(super) fn read(
     written: &[At<schema::Route>],
     handlers: &Names<'_>,
@@ -55,7 +56,7 @@ fn one(written: &At<schema::Route>, handlers: &Names<'_>, report: &Report<'_>) -
     let handler = route.handler.as_ref();
     let handler = report.settle(handler, None, |name| known(name, handlers).map(Some));
     let upgrade = websocket::read(written, report);
-    // A method or host that cannot be read is no claim to all of them.
+    // A route whose method or host is invalid must not count as a route for all of them.
     if report.blames(key) {
         return None;
     }
@@ -89,7 +90,7 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
     methods
 }
 
-/// Refuses a method that no request comes through with.
+/// Refuses a method that the server never passes to a handler.
 fn served(method: Method) -> Result<Method, String> {
     match method {
         Method::CONNECT | Method::TRACE => {

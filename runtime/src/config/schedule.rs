@@ -1,4 +1,4 @@
-//! `handler.NAME.schedule`: when a handler runs by itself.
+//! Reads `handler.NAME.schedule`: when a handler runs by itself.
 
 use super::reader::At;
 use super::report::Report;
@@ -6,7 +6,7 @@ use super::schema::{self, Scheduled};
 use super::values::args;
 use crate::job::{Overlap, Schedule};
 
-/// Reads a schedule; none: it is none, which is reported.
+/// Reads a schedule. Returns `None` if it is invalid; the error is reported.
 pub(super) fn read(At { value, key, line }: &At<Scheduled>, report: &Report<'_>) -> Option<Schedule> {
     let parse = |text: &String| Schedule::parse(text).map(Some);
     match value {

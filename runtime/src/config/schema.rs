@@ -1,4 +1,4 @@
-//! The configuration file as it is written: every key there is, and nothing decided yet.
+//! The configuration file as it is written: every key, before any check of its value.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -6,8 +6,8 @@ use toml::de::{DeTable, DeValue};
 use super::reader::{At, FromToml, Named, Scalar, Section, wrong};
 use super::report::Report;
 
-/// Defines a table by its keys, all of them optional, and how it is read: one definition, so that no
-/// key can be documented and not read, or read and not known.
+/// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
+/// documented but not read, or read but unknown.
 macro_rules! table {
     ($(#[$doc:meta])* $name:ident { $($(#[$key_doc:meta])* $key:ident: $kind:ty,)* }) => {
         $(#[$doc])*
@@ -34,7 +34,7 @@ table! {
         listen: Vec<At<String>>,
         /// Where operators reach the daemon: `unix://PATH`.
         admin: String,
-        /// Where metrics and probes are shown, and nothing else: `PROTO://ADDR`.
+        /// The endpoints that serve metrics and probes, and nothing else: `PROTO://ADDR`.
         observe: Vec<At<String>>,
         /// Octal.
         admin_mode: Scalar,
@@ -44,9 +44,9 @@ table! {
         grace: Scalar,
         /// How long connections are accepted after a shutdown began.
         shutdown_delay: Scalar,
-        /// How long the process before an upgrade may go on.
+        /// How long the old process may run after an upgrade.
         upgrade_grace: Scalar,
-        /// How long nobody may want anything of the daemon before it ends.
+        /// How long the daemon may have no clients before it exits.
         idle_exit: Scalar,
         /// Jobs at once over all handlers.
         jobs: Scalar,
@@ -58,19 +58,19 @@ table! {
         version_header: bool,
         /// Whether responses say why a request failed.
         reason_header: bool,
-        /// Whether responses say what a handler says to its operator.
+        /// Whether error responses carry the details of a failed job, such as its last line of stderr.
         debug: bool,
-        /// Where failed jobs are kept.
+        /// Where failed jobs are recorded.
         record_dir: String,
-        /// Whether a module or configuration that changes on disk is taken up.
+        /// Whether a changed module or configuration file is loaded by itself.
         watch: bool,
-        /// Whether stacks of guests name files and lines.
+        /// Whether stack traces of guests name files and lines.
         source_lines: bool,
         /// Whether components of wasi:http 0.3 are served.
         wasi_http_03: bool,
         /// Where compiled modules are kept: a directory, or `none`.
         cache: String,
-        /// Bytes of compiled modules that are kept beside those in use.
+        /// The size of the cache in bytes, without the modules in use.
         cache_size: Scalar,
         /// Where large bodies are kept: a directory.
         scratch: String,
@@ -81,7 +81,7 @@ table! {
         tls: Tls,
         cors: Cors,
         outbound: Outbound,
-        /// Every handler, unless it says otherwise.
+        /// The limits of every handler that does not set its own.
         limits: Limits,
         handler: Named<Handler>,
         route: Vec<At<Route>>,
@@ -89,13 +89,13 @@ table! {
 }
 
 table! {
-    /// `[compile]`: what compiling one module may take.
+    /// `[compile]`: the limits on compiling one module.
     Compile {
         cpu: Scalar,
         memory: Scalar,
-        /// Bytes of its file.
+        /// Size of the file in bytes.
         module: Scalar,
-        /// Bytes of its largest function.
+        /// Size of the largest function in bytes.
         function: Scalar,
         functions: Scalar,
         locals: Scalar,
@@ -104,18 +104,18 @@ table! {
 }
 
 table! {
-    /// `[hardening]`: what the process takes from itself.
+    /// `[hardening]`: how the process restricts itself.
     Hardening {
         privileges: bool,
         files: bool,
         syscalls: bool,
-        /// Directories that are in reach besides.
+        /// More directories that stay reachable.
         reach: Vec<At<String>>,
     }
 }
 
 table! {
-    /// `[unix]`: the sockets of `unix://` endpoints.
+    /// `[unix]`: the group and mode of `unix://` endpoints.
     Unix {
         /// A name or a number.
         group: Scalar,
@@ -125,7 +125,7 @@ table! {
 }
 
 table! {
-    /// `[http]`: what a connection may take.
+    /// `[http]`: the limits of a connection.
     Http {
         first_byte: Scalar,
         handshake: Scalar,
@@ -145,20 +145,20 @@ table! {
 }
 
 table! {
-    /// `[tls]`: what is encrypted, and how.
+    /// `[tls]`: the certificates, and which endpoints use TLS.
     Tls {
-        /// PEM, relative to the file.
+        /// A PEM file; a relative path starts at the directory of this file.
         cert: String,
         key: String,
         /// More certificates, for other names.
         certificate: Vec<At<Certificate>>,
-        /// The authorities that issue to clients.
+        /// The certificate authorities of clients.
         client_ca: String,
         /// `required` or `optional`.
         client_auth: String,
-        /// What they have taken back.
+        /// The revocation lists of those authorities.
         client_crl: String,
-        /// Endpoints that stay in clear.
+        /// The endpoints without TLS.
         plain: Vec<At<String>>,
     }
 }
@@ -172,7 +172,7 @@ table! {
 }
 
 table! {
-    /// `[cors]`: what browsers of other origins may do.
+    /// `[cors]`: what pages of other origins may do.
     Cors {
         origins: Vec<At<String>>,
         methods: Vec<At<String>>,
@@ -183,10 +183,10 @@ table! {
 }
 
 table! {
-    /// `[limits]` and `handler.NAME.limits`: what a job may use.
+    /// `[limits]` and `handler.NAME.limits`: the limits of a job.
     Limits {
         memory: Scalar,
-        /// Of all jobs together; of `[limits]` alone.
+        /// The memory of all jobs together; in `[limits]` only.
         total_memory: Scalar,
         time: Scalar,
         cpu: Scalar,
@@ -204,7 +204,7 @@ table! {
 }
 
 table! {
-    /// `limits.outbound`: what a job may ask of other servers.
+    /// `limits.outbound`: the outbound requests of a job.
     OutboundLimits {
         calls: Scalar,
         at_once: Scalar,
@@ -216,9 +216,9 @@ table! {
 }
 
 table! {
-    /// `[outbound]`: how other servers are spoken to.
+    /// `[outbound]`: settings for all outbound requests.
     Outbound {
-        /// Certificates to believe, relative to the file.
+        /// A file of certificates to trust; a relative path starts at the directory of this file.
         ca: String,
     }
 }
@@ -226,7 +226,7 @@ table! {
 table! {
     /// `[handler.NAME]`.
     Handler {
-        /// Relative to the file.
+        /// A relative path starts at the directory of this file.
         module: String,
         args: Vec<At<String>>,
         env: Named<String>,
@@ -234,25 +234,25 @@ table! {
         calls: Vec<At<String>>,
         /// When it runs by itself.
         schedule: Scheduled,
-        /// Variables whose values are elsewhere.
+        /// Variables whose values are not in this file.
         secrets: Named<Secret>,
         mounts: Vec<At<Mount>>,
-        /// What each job may have in a `/tmp` of its own.
+        /// The size of each job's own `/tmp`.
         tmp: Scalar,
         limits: Limits,
-        /// Requests that one instance answers.
+        /// The number of requests that one instance answers.
         reuse: Scalar,
-        /// Which of its jobs are kept: `failures` or `nothing`.
+        /// Which of its jobs are recorded: `failures` or `nothing`.
         record: String,
-        /// Whether what such a job has read is kept with it.
+        /// Whether the record holds the part of the body that the job has read.
         record_body: bool,
         /// `cgi` or `raw`.
         output: String,
-        /// Of `raw` output.
+        /// The `Content-Type` of `raw` output.
         content_type: String,
-        /// When a job begins whose body is of unknown length: `whole` or `stream`.
+        /// When a job starts whose request body has no known length: `whole` or `stream`.
         body: String,
-        /// What becomes of a job whose client has left: `cancel` or `finish`.
+        /// What happens to a job when its client disconnects: `cancel` or `finish`.
         client_leaves: String,
         /// Which parts of a path become arguments: `words` or `any`.
         captures: String,
@@ -260,24 +260,24 @@ table! {
         scripts: String,
         /// A request that a new version must answer before it serves.
         probe: Probe,
-        /// Origins it may ask: `https://HOST`.
+        /// Origins that its jobs may call: `https://HOST`.
         allow: Vec<At<String>>,
-        /// Addresses it may reach that are not public: `10.1.0.0/16`.
+        /// Addresses that its jobs may reach although they are not public: `10.1.0.0/16`.
         allow_addresses: Vec<At<String>>,
     }
 }
 
 table! {
-    /// `handler.NAME.secrets.VARIABLE`, as a table: one of the two.
+    /// `handler.NAME.secrets.VARIABLE`, as a table: exactly one key is set.
     SecretSource {
-        /// Relative to the file.
+        /// A relative path starts at the directory of this file.
         file: String,
-        /// A variable of the daemon's.
+        /// A variable of the daemon's environment.
         env: String,
     }
 }
 
-/// `handler.NAME.secrets.VARIABLE`: the name of a credential of the service, or where else the value is.
+/// `handler.NAME.secrets.VARIABLE`: the name of a service credential, or a table with another source.
 #[derive(Debug)]
 pub(super) enum Secret {
     Credential(String),
@@ -304,12 +304,12 @@ table! {
         cron: String,
         args: Vec<At<String>>,
         stdin: String,
-        /// Whether a run may begin while the one before it goes on.
+        /// Whether a run may start while the previous run goes on.
         overlap: bool,
     }
 }
 
-/// `handler.NAME.schedule`: an expression alone, or with what goes with it.
+/// `handler.NAME.schedule`: a cron expression, or a table with more keys.
 #[derive(Debug)]
 pub(super) enum Scheduled {
     Cron(String),
@@ -337,9 +337,9 @@ table! {
 table! {
     /// A directory that a handler may see.
     Mount {
-        /// Relative to the file.
+        /// A relative path starts at the directory of this file.
         host: String,
-        /// What the handler calls it.
+        /// The guest path.
         guest: String,
         write: bool,
     }
@@ -352,7 +352,7 @@ table! {
         methods: Vec<At<String>>,
         host: String,
         handler: String,
-        /// What its clients change over to: `tcp` or `websocket`.
+        /// The protocol that its clients upgrade to: `tcp` or `websocket`.
         upgrade: String,
         websocket: WebSocket,
     }
@@ -371,7 +371,7 @@ table! {
     }
 }
 
-/// Reads a whole document; none: it is not TOML, which is reported.
+/// Reads a whole document. Returns `None` if it is not TOML; the error is reported.
 pub(super) fn document(text: &str, report: &Report<'_>) -> Option<File> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {

@@ -1,4 +1,4 @@
-//! `handler.NAME.secrets`: variables whose values are not in the configuration.
+//! Reads `handler.NAME.secrets`: variables whose values are not in the configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::job::Env;
 pub struct Secret {
     /// The variable of the handler.
     pub variable: String,
-    /// Where its value is.
+    /// The source of its value.
     pub source: SecretSource,
 }
 
-/// Where the value of a secret is.
+/// The source of a secret's value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SecretSource {
     /// A file in the directory of the service's credentials.
     Credential(String),
-    /// A file of its own.
+    /// Another file.
     File(PathBuf),
     /// A variable of the daemon's environment.
     Variable(String),
-    /// The file of those who develop.
+    /// The `secrets.toml` of a developer.
     Development(PathBuf),
 }
 
-/// Reads the secrets; `env` is what the handler's variables are otherwise.
+/// Reads the secrets; `env` holds the handler's other variables.
 pub(super) fn read(
     written: &Named<schema::Secret>,
     env: &Env,
@@ -54,7 +54,7 @@ fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String>
         schema::Secret::Credential(name) if is_name(name) => {
             return Ok(SecretSource::Credential(name.clone()));
         }
-        // Not shown: it may be the secret itself.
+        // The text is not shown: it may be the secret itself.
         schema::Secret::Credential(_) => {
             return Err("wanted the name of a credential, as LoadCredential= has it, found another text; for a file, \
                         write { file = \"PATH\" }"
@@ -78,7 +78,8 @@ fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String>
 }
 
 impl Secret {
-    /// Returns the file whose content is the value, if there is one: `credentials` is where those of the service are.
+    /// Returns the file whose content is the value, if there is one. `credentials` is the directory of the service's
+    /// credentials.
     pub fn file(&self, credentials: Option<&Path>) -> Option<PathBuf> {
         match &self.source {
             SecretSource::Credential(name) => Some(credentials?.join(name)),
@@ -88,7 +89,7 @@ impl Secret {
     }
 }
 
-/// What an error calls it. Never the value.
+/// The name of the source in errors. Never shows the value.
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,7 +100,7 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// Says whether a text names a file in the directory of the credentials, and nothing else.
+/// Returns `true` if a text is a plain file name for the directory of credentials.
 fn is_name(text: &str) -> bool {
     // systemd.exec(5): a file name of ASCII without ":"; 255 is NAME_MAX.
     let sound = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':');

@@ -1,4 +1,4 @@
-//! `[tls]`: what is encrypted, for whom, and with which files.
+//! Reads `[tls]`: certificates, client authentication, and endpoints without TLS.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use super::report::Report;
 use super::schema;
 use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsFile, TlsOptions};
 
-/// Reads the table; `listen` is where the daemon listens. The files are read later: by a reload, and by `check`.
+/// Reads the table; `listen` holds the endpoints of the daemon. The files are read later, by a reload or by
+/// `check`.
 pub(super) fn read(
     written: &At<schema::Tls>,
     listen: &[Endpoint],
@@ -29,7 +30,7 @@ pub(super) fn read(
     TlsOptions { certificates, clients: clients(tls, base, report), plain: plain.collect() }
 }
 
-/// Reads the two files of a certificate.
+/// Reads the paths of a certificate and its key.
 fn pair(
     line: usize,
     table: &str,

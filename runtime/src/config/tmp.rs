@@ -1,4 +1,4 @@
-//! `handler.NAME.tmp`: a directory that each job has to itself.
+//! Reads `handler.NAME.tmp`: a directory of its own for each job.
 
 use super::model::Mount;
 use super::report::Report;
@@ -6,16 +6,16 @@ use super::schema;
 use super::values;
 use crate::job::Env;
 
-/// What jobs call the directory.
+/// The guest path of the directory.
 const GUEST: &str = "/tmp";
 
-/// The variable by which programs find it (POSIX, Environment Variables).
+/// The variable that names it (POSIX, Environment Variables).
 const VARIABLE: &str = "TMPDIR";
 
-/// How much a job may have there: room for a few files, up to 1 TiB.
+/// The range of its size: room for a few files, up to 1 TiB.
 const SIZES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
 
-/// Reads how many bytes each job may have in a directory of its own.
+/// Reads the size limit of each job's own directory, in bytes.
 pub(super) fn read(handler: &schema::Handler, mounts: &[Mount], report: &Report<'_>) -> Option<u64> {
     report.settle(handler.tmp.as_ref(), None, |scalar| {
         let bytes = values::size(SIZES)(scalar)?;
@@ -33,7 +33,7 @@ pub(super) fn read(handler: &schema::Handler, mounts: &[Mount], report: &Report<
     })
 }
 
-/// Adds the variable that says where it is, unless the handler says so itself.
+/// Adds the variable that names the directory, unless the handler sets it.
 pub(super) fn name(env: &mut Env) {
     if env.get(VARIABLE).is_none() {
         env.set(VARIABLE, GUEST).expect("neither has a character that a variable cannot have");

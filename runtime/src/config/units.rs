@@ -1,4 +1,4 @@
-//! Sizes, durations and permissions, as a person writes them.
+//! Sizes, durations and permissions, parsed from text and printed as text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,11 +16,11 @@ pub struct Span(pub Duration);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mode(pub u32);
 
-/// A text that is none of these: what was wanted.
+/// A text that is not such a value: says what was wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UnitError(String);
 
-/// The binary units, largest first, so that the first that divides a size is the one to print.
+/// The binary units, largest first: a size is printed in the first that divides it.
 const BINARY: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
 const DECIMAL: [(&str, u64); 4] =
     [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("KB", 1000)];
@@ -39,10 +39,10 @@ impl FromStr for Size {
     type Err = UnitError;
 
     /// Reads a whole number and a unit: B, KiB, MiB, GiB, TiB (powers of 1024), KB, MB, GB, TB
-    /// (powers of 1000); no unit is bytes.
+    /// (powers of 1000). Without a unit, the number is in bytes.
     ///
     /// # Errors
-    /// Not such a text, or 2^64 bytes and more. Never panics.
+    /// The text is not a size, or is 2^64 bytes or more. Never panics.
     fn from_str(text: &str) -> Result<Size, UnitError> {
         let wanted = || UnitError("a size such as \"128MiB\" or \"64KiB\"".to_owned());
         let (number, unit) = split_number(text);
@@ -76,8 +76,8 @@ impl FromStr for Span {
     /// Reads whole numbers with the units h, m, s, ms, us and ns, each once and in this order.
     ///
     /// # Errors
-    /// Not such a text - a number without a unit is refused - or longer than a [`Duration`] can be.
-    /// Never panics.
+    /// The text is not a duration, has a number without a unit, or is longer than a [`Duration`]
+    /// can be. Never panics.
     fn from_str(text: &str) -> Result<Span, UnitError> {
         let wanted = || UnitError("a duration such as \"30s\", \"250ms\" or \"1m30s\"".to_owned());
         let mut nanoseconds = 0u128;
@@ -92,16 +92,17 @@ impl FromStr for Span {
                     "a unit: write \"{text}s\" for seconds, \"{text}ms\" for milliseconds"
                 )));
             }
-            // What was passed over is used up: a second `s`, or an `h` behind it, is not found.
+            // The iterator has passed the larger units: a second `s`, or an `h` after it, is not
+            // found.
             let (_, factor) = units.find(|(name, _)| *name == unit).ok_or_else(wanted)?;
             let number: u64 = number.parse().map_err(|_| wanted())?;
-            // 2^64 times the longest unit is far below 2^128, also six times over.
+            // 2^64 times the longest unit, six times over, is far below 2^128.
             nanoseconds += u128::from(number) * factor;
             rest = after;
         }
         let seconds = u64::try_from(nanoseconds / 1_000_000_000);
         let seconds = seconds.map_err(|_| UnitError("a shorter duration".to_owned()))?;
-        // A remainder of 10^9 fits.
+        // A remainder below 10^9 fits.
         let below = u32::try_from(nanoseconds % 1_000_000_000).unwrap_or_default();
         Ok(Span(Duration::new(seconds, below)))
     }
@@ -129,7 +130,7 @@ impl FromStr for Mode {
     /// Reads octal digits, with or without `0` or `0o` in front.
     ///
     /// # Errors
-    /// Not such a text, or bits other than those of `0777`.
+    /// The text is not octal digits, or has bits outside `0777`.
     fn from_str(text: &str) -> Result<Mode, UnitError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let octal = (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| matches!(byte, b'0'..=b'7'));

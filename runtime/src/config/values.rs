@@ -1,4 +1,4 @@
-//! Settings that are one word or number, from as written to as meant.
+//! Reads settings that are one word or number, and checks their range.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use super::reader::{At, Scalar};
 use super::report::Report;
 use super::units::{Mode, Size, Span};
 
-/// The longest duration that a setting may have: far from where clocks and timers overflow.
+/// The longest duration of a setting: far below the overflow of clocks and timers.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl Report<'_> {
-    /// Reads a setting; what is not set, or wrong and so reported, is the default.
+    /// Reads a setting. Returns the default if it is not set, or if it is invalid, which is reported.
     pub(super) fn settle<W, T>(
         &self,
         written: Option<&At<W>>,
@@ -46,7 +46,7 @@ pub(super) fn size(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result
     }
 }
 
-/// Reads a size, or `"none"`: as many bytes as there are.
+/// Reads a size, or `"none"` for no limit.
 pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
     match scalar {
         Scalar::Text(text) if text == "none" => Ok(u64::MAX),
@@ -57,9 +57,9 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
     }
 }
 
-/// Reads bytes a second, or `"none"`: any number of them.
+/// Reads bytes a second, or `"none"` for no minimum.
 pub(super) fn rate(scalar: &Scalar) -> Result<u64, String> {
-    // More than a client could be expected to have.
+    // More than any client's connection could be expected to reach.
     const MOST: u64 = 1 << 30;
     match scalar {
         Scalar::Text(text) if text == "none" => Ok(0),
@@ -70,7 +70,7 @@ pub(super) fn rate(scalar: &Scalar) -> Result<u64, String> {
     }
 }
 
-/// Reads a size that is kept in memory, within a range of bytes.
+/// Reads a size that must fit into memory, within a range of bytes.
 pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar) -> Result<usize, String> {
     |scalar| {
         let bytes = size(range)(scalar)?;
@@ -78,7 +78,7 @@ pub(super) fn size_in_memory(range: RangeInclusive<u64>) -> impl FnOnce(&Scalar)
     }
 }
 
-/// Reads a duration; 0 is one.
+/// Reads a duration; 0 is allowed.
 pub(super) fn duration(scalar: &Scalar) -> Result<Duration, String> {
     let read = match scalar {
         Scalar::Text(text) => text.parse::<Span>().map_err(|error| error.to_string()),
@@ -125,7 +125,7 @@ pub(super) fn count(range: RangeInclusive<usize>) -> impl FnOnce(&Scalar) -> Res
     }
 }
 
-/// Reads permissions. A decimal number is refused: 660 would be 01224.
+/// Reads permissions. A decimal number is refused, because 660 would be 01224.
 pub(super) fn mode(scalar: &Scalar) -> Result<u32, String> {
     let wanted = "octal permissions such as \"0660\"";
     match scalar {
@@ -141,7 +141,7 @@ pub(super) fn mode(scalar: &Scalar) -> Result<u32, String> {
 pub(super) fn group(scalar: &Scalar) -> Result<Option<String>, String> {
     match scalar {
         Scalar::Text(text) if !text.is_empty() && !text.contains(['\0', ':', '\n']) => Ok(Some(text.clone())),
-        // chown(2): the largest number means "leave it".
+        // chown(2): the largest number means "do not change".
         Scalar::Number(number, 10) if (0..i128::from(u32::MAX)).contains(number) => {
             Ok(Some(number.to_string()))
         }
@@ -154,20 +154,20 @@ pub(super) fn group(scalar: &Scalar) -> Result<Option<String>, String> {
 /// Reads a method.
 ///
 /// # Errors
-/// Says what was wanted: capitals, since `get` would be a method of its own (RFC 9110 §9.1).
+/// The text is not a method in capitals. `get` would be another method (RFC 9110 §9.1).
 pub(super) fn method(text: &str) -> Result<Method, String> {
     let method = Method::from_bytes(text.as_bytes()).ok();
     let capitals = method.filter(|_| !text.bytes().any(|byte| byte.is_ascii_lowercase()));
     capitals.ok_or_else(|| format!("wanted a method in capitals such as \"GET\", found {text:?}"))
 }
 
-/// Reads the name of a header field.
+/// Checks the name of a header field.
 pub(super) fn header(text: &str) -> Result<(), String> {
     let name = text.parse::<HeaderName>();
     name.map(|_| ()).map_err(|_| format!("wanted the name of a header field, found {text:?}"))
 }
 
-/// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the usual one.
+/// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the default.
 pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
     if beside_all && text == "*" {
         return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
@@ -190,7 +190,7 @@ pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String
     HeaderValue::from_str(text).map_err(|_| wanted())
 }
 
-/// Reads arguments of a program.
+/// Reads the arguments of a program.
 pub(super) fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
     let sound = |text: &String| match text.contains('\0') {
         true => Err("an argument cannot hold a NUL character".to_owned()),

@@ -1,4 +1,4 @@
-//! `route.upgrade` and `route.websocket`: what the clients of a route change over to.
+//! Reads `route.upgrade` and `route.websocket`: the protocol that clients of a route upgrade to.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,17 +12,16 @@ use super::schema;
 use super::values::{self, origin};
 use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
 
-/// How long a client may be silent, if the route does not say: less than the minute after which
-/// proxies give a connection up.
+/// The default of `ping`: shorter than the minute after which proxies close an idle connection.
 const PING: Duration = Duration::from_secs(30);
 
-/// The largest message, if the route does not say: what a pipe holds.
+/// The default of `message_size`: the capacity of a pipe.
 const MESSAGE: usize = 64 << 10;
 
-/// What that may be: a control frame fits, and one connection does not fill the memory.
+/// The range of `message_size`: a control frame fits, and one connection cannot fill the memory.
 const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
 
-/// Reads what a route's clients change over to; none: they stay with HTTP.
+/// Reads the protocol that a route's clients upgrade to. Returns `None` if they stay with HTTP.
 pub(super) fn read(
     At { value: route, key, line }: &At<schema::Route>,
     report: &Report<'_>,
@@ -63,7 +62,7 @@ fn options(written: &schema::WebSocket, report: &Report<'_>) -> WebSocket {
     }
 }
 
-/// Reads who may connect; an empty list is nobody but the site itself.
+/// Reads which origins may connect. An empty list allows only the site itself.
 fn origins(written: Option<&At<Vec<At<String>>>>, report: &Report<'_>) -> Origins {
     let Some(at) = written else { return Origins::OfCors };
     let all = at.value.iter().any(|origin| origin.value == "*");

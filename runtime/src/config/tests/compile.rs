@@ -1,4 +1,4 @@
-//! `[compile]`.
+//! Tests of `[compile]`.
 
 use super::*;
 use crate::wasm::compile::CompileLimits;

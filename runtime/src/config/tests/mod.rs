@@ -1,4 +1,4 @@
-//! What reading a configuration must hold to.
+//! Tests of reading a configuration.
 
 mod compile;
 mod page;
@@ -13,7 +13,7 @@ use std::fs;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The example of the design, without what is not built yet.
+/// An example of the features together.
 const EXAMPLE: &str = r#"
 listen = ["unix:///run/portcullis/portcullis.sock", "tcp://127.0.0.1:8080", "fd://"]
 grace  = "30s"
@@ -44,7 +44,7 @@ host = "api.example.org"     # optional
 handler = "hello"
 "#;
 
-/// Every key there is but those of `[compile]`, each with a value that is not the default.
+/// Every key except those of `[compile]`, each with a value that is not the default.
 const EVERYTHING: &str = r#"
 listen = ["unix://run.sock", "tcp://127.0.0.1:8081", "fd://"]
 grace = "1m30s"

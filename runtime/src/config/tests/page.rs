@@ -1,4 +1,4 @@
-//! What the documentation says of the configuration, held against what is read.
+//! Tests that the documentation of the configuration matches what is read.
 
 use super::*;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ fn examples(page: &str) -> Vec<&str> {
     page.split("```toml\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(text, _)| text).collect()
 }
 
-/// Puts back what is commented out: `# key = value` and `# [table]`; words have more spaces before them.
+/// Uncomments settings: `# key = value` and `# [table]`. Prose comments have more spaces before them.
 fn uncommented(text: &str) -> String {
     let setting =
         |line: &str| line.strip_prefix("# ").filter(|text| !text.starts_with(' ')).map(str::to_owned);
     text.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned()) + "\n").collect()
 }
 
-/// Parses where the module of the page is.
+/// Parses a configuration in a directory that holds the module of the page.
 fn read_beside_hello(text: &str) -> Result<Config, ConfigErrors> {
     let place = place();
     fs::create_dir(place.path().join("build")).unwrap();

@@ -1,8 +1,9 @@
-//! What a configuration cannot say, and what is answered.
+//! Tests of invalid settings and their errors.
 
 use super::mistakes;
 
-/// Reads a line at the top of the file, or inside `[handler.x]` or `[[route]]`, and wants one error.
+/// Reads a line at the top of the file, or inside `[handler.x]` or `[[route]]`, and expects one
+/// error.
 fn refused(section: &str, line: &str, wanted: &str) {
     let top = if section.is_empty() { line } else { "" };
     let handler = if section == "handler" { line } else { "" };
