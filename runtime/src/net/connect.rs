@@ -1,4 +1,4 @@
-//! Out instead of in: the connection of a client on this machine.
+//! Client connections to a Unix socket on this machine.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::stream::Stream;
 /// Connects to a Unix socket. Needs a tokio runtime.
 ///
 /// # Errors
-/// As connect(2): `NotFound` where there is no socket, `ConnectionRefused` where nobody listens.
+/// As connect(2): `NotFound` if the path holds no socket, `ConnectionRefused` if no process listens on it.
 pub async fn connect(path: &Path) -> io::Result<Stream> {
     UnixStream::connect(path).await.map(Stream::Unix)
 }

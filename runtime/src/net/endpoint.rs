@@ -1,4 +1,4 @@
-//! Where to listen, as a person writes it: `PROTO://ADDR`.
+//! Addresses to listen on, as the configuration writes them: `PROTO://ADDR`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -9,7 +9,8 @@ const TCP: &str = "write tcp://ADDR:PORT";
 const UNIX: &str = "write unix:///PATH/TO.sock";
 const FD: &str = "write fd:// for every socket systemd passed, fd://3 or fd://NAME for one";
 
-/// unix(7): `sun_path` has 108 bytes and ends with a NUL. We could bind a longer path; clients could not connect.
+/// unix(7): `sun_path` has 108 bytes and ends with a NUL. The daemon could bind a longer path, but clients could not
+/// connect.
 pub(super) const LONGEST_PATH: usize = 107;
 
 /// One address to listen on.
@@ -19,7 +20,7 @@ pub(super) const LONGEST_PATH: usize = 107;
 pub enum Endpoint {
     /// A TCP address or name: `tcp://127.0.0.1:8080`.
     Tcp(TcpAddress),
-    /// The path of a Unix socket: `unix:///run/portcullis.sock`; whoever binds it resolves a relative one.
+    /// The path of a Unix socket: `unix:///run/portcullis.sock`. The caller that binds it resolves a relative path.
     Unix(PathBuf),
     /// Sockets passed by systemd: `fd://`, `fd://3`, `fd://web`.
     Fd(FdName),
@@ -41,7 +42,7 @@ pub enum Host {
     Name(String),
 }
 
-/// Which of the sockets systemd passed.
+/// The selection among the sockets that systemd passed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum FdName {
     /// Every socket that no other endpoint has taken.
@@ -52,7 +53,7 @@ pub enum FdName {
     Name(String),
 }
 
-/// An endpoint that cannot be read, and what to write instead.
+/// The error for text that is no endpoint; it says what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointError {
     given: String,
@@ -72,7 +73,7 @@ impl TcpAddress {
 }
 
 impl Endpoint {
-    /// Checks that a client can name the address. A relative path has to be made whole before.
+    /// Checks that a client can name the address. The caller must have made a relative path absolute.
     ///
     /// # Errors
     /// The path of a Unix socket is too long.
@@ -174,7 +175,7 @@ fn tcp(text: &str) -> Result<TcpAddress, String> {
 
 fn host(text: &str) -> Result<Host, String> {
     if text.is_empty() {
-        // Docker's rule for ":PORT": the machine itself, not the world.
+        // Docker's rule for ":PORT": loopback, not every interface.
         return Ok(Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {

@@ -1,31 +1,31 @@
-//! The gate between a socket that listens and one that is served.
+//! The gate that holds back accepting until the daemon is ready.
 
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// Holds back every accept until the daemon is ready, and again once it leaves.
+/// Holds back every accept until the daemon is ready, and again once it drains.
 ///
-/// Clones are the same gate. It moves one way only: shut, open, draining; it may drain without having opened.
-/// What must stay true: no call moves it back, so who saw `Draining` need not look again.
+/// Clones share one gate. Its state moves one way only: shut, open, draining. It may drain without having opened.
+/// Invariant: no call moves the state back, so a caller that saw `Draining` need not look again.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    // A watch, not a Notify: a waiter that comes late still sees where the gate stands.
+    // A `watch`, not a `Notify`: a late waiter still sees the current state.
     state: Arc<watch::Sender<GateState>>,
 }
 
-/// Where a gate stands.
+/// The state of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GateState {
-    /// Connections wait in the kernel's queue.
+    /// Connections wait in the kernel's accept queue.
     Shut,
     /// Connections are accepted.
     Open,
-    /// The daemon leaves: nothing more is accepted.
+    /// The daemon is shutting down: no more connections are accepted.
     Draining,
 }
 
-/// What a call to [`Gate::open`] found.
+/// The result of [`Gate::open`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened {
     /// This call opened the gate.
@@ -36,7 +36,7 @@ pub enum Opened {
     TooLate,
 }
 
-/// The gate drains, so it will not be open again.
+/// The error of waiting for a gate that drains: it will never open again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Draining;
 
@@ -69,7 +69,7 @@ impl Gate {
             .send_if_modified(|state| std::mem::replace(state, GateState::Draining) != GateState::Draining);
     }
 
-    /// Says where the gate stands, at the cost of one uncontended read lock.
+    /// Returns the state of the gate, at the cost of one uncontended read lock.
     pub fn state(&self) -> GateState {
         *self.state.borrow()
     }
@@ -97,7 +97,7 @@ impl Gate {
     }
 
     async fn wait_for(&self, wanted: impl Fn(GateState) -> bool) -> GateState {
-        // The wait fails only when the sender is gone, and `self` holds it.
+        // The wait fails only if the sender is dropped, and `self` holds the sender.
         match self.state.subscribe().wait_for(|state| wanted(*state)).await {
             Ok(state) => *state,
             Err(_) => GateState::Draining,

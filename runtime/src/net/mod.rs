@@ -1,4 +1,4 @@
-//! Bytes in: the sockets the daemon listens on, from the address as written to the accepted stream.
+//! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
 //! Floors, lowest first: `endpoint`, `gate`; `activation`; `outbound`; `stream` and `peer` over the leaves of `tls`;
 //! `connect`; `listen`; `tls`, whose acceptor takes what a listener accepts. `listen::listeners` stands over both.

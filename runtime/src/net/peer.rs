@@ -1,13 +1,13 @@
-//! Who is at the other end of a connection.
+//! The client and server addresses of a connection, and the credentials of a Unix client.
 
 use super::tls::Secured;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-/// The two ends of one connection, as CGI's meta-variables want them.
+/// The two ends of one connection, in the form that CGI's meta-variables need.
 ///
-/// The texts are made once for a connection, so that reading them for a request costs nothing; clones share them.
+/// The address texts are built once per connection and shared by clones, so reading them for a request costs nothing.
 #[derive(Debug, Clone)]
 pub struct Peer {
     remote: Remote,
@@ -26,9 +26,9 @@ pub enum Remote {
     Unix(Credentials),
 }
 
-/// What the kernel says of the process that connected to a Unix socket.
+/// The credentials that the kernel reports for the process that connected to a Unix socket.
 ///
-/// Source: `SO_PEERCRED`, unix(7). It was true at the moment of connecting.
+/// Source: `SO_PEERCRED`, unix(7). They describe the process at the moment of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Credentials {
     /// The effective user.
@@ -53,7 +53,7 @@ impl Peer {
         }
     }
 
-    /// Describes a Unix connection; `nowhere` is the empty text, shared by every connection of a listener.
+    /// Describes a Unix connection. `nowhere` is the empty text, shared by all connections of a listener.
     pub(super) fn unix(credentials: Credentials, nowhere: Arc<str>) -> Peer {
         Peer {
             remote: Remote::Unix(credentials),
@@ -64,12 +64,12 @@ impl Peer {
         }
     }
 
-    /// Adds what a TLS handshake has found out.
+    /// Adds the result of a TLS handshake.
     pub fn over_tls(self, secured: Secured) -> Peer {
         Peer { secured: Some(Arc::new(secured)), ..self }
     }
 
-    /// Describes a request that came over no connection, as the daemon's own do.
+    /// Describes a request without a connection, such as the daemon's own requests.
     pub fn nobody() -> Peer {
         Peer::unix(Credentials { uid: u32::MAX, gid: u32::MAX, pid: None }, "".into())
     }
@@ -79,8 +79,9 @@ impl Peer {
         self.remote
     }
 
-    /// What counts as one address: for IPv6 the 64 bits of its network, for whoever has one address of it has
-    /// all (RFC 4291 §2.5.4). `None` for a Unix client, whom the file system has let in.
+    /// The client's address for limits per client. An IPv6 address is cut to its 64-bit network prefix: a client with
+    /// one address of such a network has all of them (RFC 4291 §2.5.4). `None` for a Unix client, which the file
+    /// system has already admitted.
     pub fn origin(&self) -> Option<IpAddr> {
         match self.remote {
             Remote::Unix(_) => None,
@@ -98,7 +99,7 @@ impl Peer {
         &self.remote_addr
     }
 
-    /// The client's port; none for a Unix client.
+    /// The client's port, or `None` for a Unix client.
     pub fn remote_port(&self) -> Option<u16> {
         match self.remote {
             Remote::Tcp(remote) => Some(remote.port()),
@@ -111,17 +112,17 @@ impl Peer {
         &self.server_addr
     }
 
-    /// The port the client reached; none for a Unix client.
+    /// The port the client reached, or `None` for a Unix client.
     pub fn server_port(&self) -> Option<u16> {
         self.server_port
     }
 
-    /// What the TLS handshake found out; none: the connection is in clear.
+    /// The result of the TLS handshake, or `None` if the connection is not encrypted.
     pub fn secured(&self) -> Option<&Secured> {
         self.secured.as_deref()
     }
 
-    /// What the kernel says of a Unix client; none for a TCP client.
+    /// The kernel's credentials of a Unix client, or `None` for a TCP client.
     pub fn credentials(&self) -> Option<Credentials> {
         match self.remote {
             Remote::Tcp(_) => None,

@@ -1,4 +1,4 @@
-//! One accepted connection, in clear or encrypted.
+//! An accepted connection, in clear or encrypted.
 
 use super::tls::Protocol;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,17 +28,17 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reports whether the far end has closed, though what it sent before is not read yet. Reads nothing,
+    /// Reports whether the peer has closed its side, even while data it sent before is still unread. Reads nothing,
     /// never blocks.
     pub fn has_left(&self) -> bool {
         let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
-        // HUP and ERR are told unasked, poll(2).
+        // poll(2) reports HUP and ERR even if they are not requested.
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut polled, Some(&at_once)).is_ok_and(|told| told > 0)
     }
 
-    /// Returns how many bytes the kernel holds that the far end has not taken: `SIOCOUTQ`, tcp(7) and unix(7). 0 where
-    /// it does not say. What TLS holds back itself is not among them.
+    /// Returns the number of bytes in the kernel's send queue that the peer has not taken: `SIOCOUTQ`, tcp(7) and
+    /// unix(7). Returns 0 if the kernel does not report it. Bytes buffered in the TLS layer are not counted.
     pub fn unsent(&self) -> u64 {
         // Linux, asm-generic/ioctls.h: the same number as TIOCOUTQ.
         const SIOCOUTQ: Opcode = 0x5411;
@@ -47,22 +47,20 @@ impl Stream {
         unsent.ok().and_then(|unsent| u64::try_from(unsent).ok()).unwrap_or_default()
     }
 
-    /// Has the far end told, when this is closed, that the connection broke off, not that it ended: a
-    /// reset, socket(7) `SO_LINGER`. What is not sent by then is dropped. A Unix socket has no such thing,
-    /// and ends.
+    /// Makes the next close send a reset instead of an orderly end (`SO_LINGER`, socket(7)). Data not yet sent by then
+    /// is discarded. A Unix socket has no reset and closes as usual.
     pub fn reset(&self) {
         let socket = match self {
             Stream::Tcp(socket) => SockRef::from(socket),
             Stream::Tls(stream) => SockRef::from(stream.get_ref().0),
             Stream::Unix(_) => return,
         };
-        // One that is refused ends as it would have.
+        // If the option is refused, the connection closes in the usual way.
         let _told = socket.set_linger(Some(Duration::ZERO));
     }
 
-    /// Returns the protocol that both sides agreed on during the TLS handshake (ALPN, RFC 7301). None: the
-    /// connection is in clear, or the client offered none; then HTTP/1.1 is meant over TLS, and what the bytes say in
-    /// clear.
+    /// Returns the protocol negotiated in the TLS handshake (ALPN, RFC 7301). `None` if the connection is in clear or
+    /// the client offered none. Without ALPN, TLS implies HTTP/1.1; in clear, the first bytes decide.
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => None,
@@ -70,7 +68,7 @@ impl Stream {
         }
     }
 
-    /// Waits until the first byte of a TCP connection is there, or its end, and leaves it where it is.
+    /// Waits until the first byte of a TCP connection, or its end, has arrived. Consumes nothing.
     ///
     /// # Errors
     /// The connection broke.
@@ -85,7 +83,7 @@ impl Stream {
     }
 }
 
-/// Hands a call to whichever socket is inside.
+/// Forwards a call to the socket inside.
 macro_rules! either {
     ($stream:expr, $socket:ident => $call:expr) => {
         match $stream.get_mut() {

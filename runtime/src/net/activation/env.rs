@@ -1,21 +1,21 @@
-//! What the environment says of sockets that were passed.
+//! The environment variables that announce passed sockets (sd_listen_fds(3)).
 
 use std::ffi::OsString;
 use std::fmt;
 
 /// More than systemd passes to any service we know of; a larger count is a broken environment.
 const MOST: u32 = 1024;
-/// sd_listen_fds_with_names(3): the name of a socket that has none.
+/// sd_listen_fds_with_names(3): the name of a socket without a name of its own.
 const NAMELESS: &str = "unknown";
 
-/// What the environment says: the names of the sockets, or why there are none.
+/// The content of the variables: the names of the sockets, or why no sockets were passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Announced {
     Names(Vec<String>),
     Nothing(String),
 }
 
-/// Reads the variables' values; `ours` is the number of this process.
+/// Parses the variables' values; `ours` is the pid of this process.
 pub(super) fn announced(
     pid: Option<OsString>,
     fds: Option<OsString>,
@@ -58,7 +58,7 @@ pub(super) fn announced(
     Ok(Announced::Names(names))
 }
 
-/// Why passed sockets cannot be had, and what to do.
+/// Why passed sockets are not available, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActivationError(pub(in crate::net) String);
 

@@ -1,4 +1,4 @@
-//! The names under which sockets are passed on, made of their endpoints.
+//! The names under which sockets are passed to the next process, derived from their endpoints.
 
 use crate::net::endpoint::Endpoint;
 use anyhow::bail;
@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 /// systemd's limit, `FDNAME_MAX`.
 const LONGEST_NAME: usize = 255;
 
-/// The name under which the socket of an endpoint is passed on. It holds no ":", which systemd does not
-/// allow, and no two endpoints have the same.
+/// Returns the name under which the socket of an endpoint is passed on. The name has no ":", which systemd does not
+/// allow, and is unique per endpoint.
 pub(in crate::net) fn of(endpoint: &Endpoint) -> anyhow::Result<String> {
     let name = endpoint.to_string().bytes().fold(String::new(), |mut name, byte| {
         match byte {
@@ -25,7 +25,7 @@ pub(in crate::net) fn of(endpoint: &Endpoint) -> anyhow::Result<String> {
     Ok(name)
 }
 
-/// Says whether a name is one of those that are made here.
+/// Returns whether this module made the name.
 pub(super) fn is_ours(name: &str) -> bool {
     name.contains("%3A//")
 }

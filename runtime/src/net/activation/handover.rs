@@ -1,8 +1,8 @@
-//! Sockets that one process of the daemon passes to the next, and the words the two exchange meanwhile.
+//! Handover of sockets from one process of the daemon to the next, and the messages the two exchange.
 //!
-//! The sockets go the way systemd passes them (sd_listen_fds(3)), under names made of their endpoints (`fd_name`).
-//! So they may as well come from systemd, which kept them for us. Three more descriptors are passed: the channel,
-//! the stderr, and the list of what handlers may write to.
+//! The sockets are passed as systemd passes them (sd_listen_fds(3)), under names made of their endpoints (`fd_name`).
+//! They may therefore also come from systemd's file descriptor store. Three more descriptors are passed: the channel,
+//! stderr, and the list of files that handlers may write to.
 
 use super::systemd::Activation;
 use anyhow::{Context as _, bail};
@@ -11,34 +11,34 @@ use std::os::fd::OwnedFd;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-/// The end of the channel that the new process has.
+/// The new process's end of the channel.
 const CHANNEL: &str = "portcullis%3A//channel";
-/// The stderr of the old process. The new one writes to the old one until it may write to that.
+/// The stderr of the old process. The new process logs through the old one until it is allowed to use this descriptor.
 const STDERR: &str = "portcullis%3A//stderr";
-/// What handlers of the old process may write to.
+/// The list of files that handlers of the old process may write to.
 const WRITABLE: &str = "portcullis%3A//writable";
 
 const READY: u8 = b'r';
 const GO: u8 = b'g';
 const OPEN: u8 = b'o';
 
-/// The process before this one, as the new one sees it.
+/// The old process, as the new one sees it.
 #[derive(Debug)]
 pub struct Predecessor {
     channel: UnixStream,
     stderr: Option<OwnedFd>,
 }
 
-/// The process after this one, as the old one sees it.
+/// The new process, as the old one sees it.
 #[derive(Debug)]
 pub struct Successor {
     channel: UnixStream,
 }
 
-/// Makes the channel between two processes, and adds the new one's end and our stderr to what it is passed.
+/// Makes the channel between two processes. Adds the new process's end and this process's stderr to `passed`.
 ///
 /// # Errors
-/// No descriptors are left.
+/// This process has no free descriptors.
 pub(in crate::net) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result<Successor> {
     use std::os::fd::AsFd as _;
     let (ours, theirs) = UnixStream::pair()?;
@@ -47,20 +47,20 @@ pub(in crate::net) fn channel(passed: &mut Vec<(String, OwnedFd)>) -> io::Result
     Ok(Successor { channel: ours })
 }
 
-/// Names a list of what handlers of this process may write to, for the next.
+/// Names the list of files that handlers of this process may write to, for the next process.
 pub fn writable(list: OwnedFd) -> (String, OwnedFd) {
     (WRITABLE.to_owned(), list)
 }
 
 impl Activation {
-    /// Takes out the list of what handlers of the process before this one may write to, if there is one.
+    /// Takes the list of files that handlers of the previous process may write to, if one was passed.
     pub fn writable(&mut self) -> Option<OwnedFd> {
         self.inherited(WRITABLE).pop()
     }
 }
 
 impl Predecessor {
-    /// Finds the process before this one by what it has passed; none: there is none.
+    /// Finds the previous process by the channel it passed. Returns `None` if no channel was passed.
     pub(in crate::net) fn find(activation: &mut Activation) -> io::Result<Option<Predecessor>> {
         let (channel, stderr) = (activation.inherited(CHANNEL).pop(), activation.inherited(STDERR).pop());
         let Some(channel) = channel else { return Ok(None) };
@@ -69,10 +69,11 @@ impl Predecessor {
         Ok(Some(Predecessor { channel: UnixStream::from_std(channel)?, stderr }))
     }
 
-    /// Says that everything is loaded, and waits to be let in. From then on we log where it logged.
+    /// Reports that everything is loaded, and waits for permission to serve. From then on this process logs to the
+    /// stderr of the old one.
     ///
     /// # Errors
-    /// It is gone, or has given us up.
+    /// The old process has ended, or has given up on this one.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let refused = "the process before this one does not let go";
         self.channel.write_u8(READY).await.context(refused)?;
@@ -85,25 +86,26 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Says that we accept connections: it may leave. That it has left already is no failure.
+    /// Reports that this process accepts connections, so the old one may exit. It is no failure if the old one has
+    /// exited already.
     pub async fn open(mut self) {
         let _gone = self.channel.write_u8(OPEN).await;
     }
 }
 
 impl Successor {
-    /// Waits until it is loaded.
+    /// Waits until the new process has loaded everything.
     ///
     /// # Errors
-    /// It has ended, or is no process of ours.
+    /// The new process has ended, or sent something other than `READY`.
     pub async fn ready(&mut self) -> io::Result<()> {
         self.expect(READY).await
     }
 
-    /// Lets it in, and waits until it accepts connections.
+    /// Permits the new process to serve, and waits until it accepts connections.
     ///
     /// # Errors
-    /// It has ended.
+    /// The new process has ended.
     pub async fn open(&mut self) -> io::Result<()> {
         self.channel.write_u8(GO).await?;
         self.expect(OPEN).await

@@ -1,4 +1,4 @@
-//! Sockets and words that this process inherits from systemd or from the process before it.
+//! Sockets and messages that this process inherits from systemd or from the previous process.
 //!
 //! Floors, lowest first: `env`, `fd_name`; `systemd`; `handover`.
 

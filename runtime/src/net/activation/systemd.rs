@@ -1,4 +1,4 @@
-//! Sockets that systemd bound for us and passed on.
+//! Sockets that systemd bound and passed to this process.
 
 use super::env::{ActivationError, Announced, announced};
 use super::fd_name;
@@ -15,17 +15,18 @@ use std::sync::{Arc, Weak};
 
 /// sd_listen_fds(3): the first descriptor passed, `SD_LISTEN_FDS_START`.
 const FIRST: u32 = 3;
-/// Set once the descriptors of this process are owned, so that they cannot be owned twice.
+/// Set once the descriptors of this process are owned, so that no second call can own them.
 static CLAIMED: AtomicBool = AtomicBool::new(false);
 
-/// The sockets passed to this process, for as long as it lives: a listener that goes may come again.
+/// The sockets passed to this process. They stay open for its lifetime, because a listener may be removed and
+/// configured again.
 ///
-/// The variables stay in the daemon's environment, for removing them is unsound once there are threads.
-/// Handlers never inherit that environment; whoever starts a child process must clear [`Activation::VARIABLES`].
+/// The variables stay in the daemon's environment: removing them is unsound once threads run. Handlers never inherit
+/// that environment. Code that starts a child process must clear [`Activation::VARIABLES`].
 #[derive(Debug)]
 pub struct Activation {
     passed: Vec<Passed>,
-    // Told when a socket is wanted and there is none.
+    // The reason shown when a socket is wanted and none was passed.
     absence: String,
 }
 
@@ -33,20 +34,20 @@ pub struct Activation {
 struct Passed {
     number: u32,
     name: String,
-    // Never closed before the process ends: a listener gets a copy, and may be wanted again after it is gone.
+    // Never closed before the process ends: a listener gets a copy, and the socket may be wanted again later.
     fd: OwnedFd,
-    // Held by the listeners that took it.
+    // Upgradable while a listener holds the socket.
     taken: Weak<()>,
 }
 
-/// A passed socket that was found fit to accept from.
+/// A passed socket that can accept connections.
 #[derive(Debug)]
 pub(in crate::net) enum GivenSocket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// A passed socket and the proof that it is taken.
+/// A passed socket and the guard that marks it as taken.
 #[derive(Debug)]
 pub(in crate::net) struct Given {
     pub(in crate::net) socket: GivenSocket,
@@ -54,12 +55,12 @@ pub(in crate::net) struct Given {
 }
 
 impl Activation {
-    /// The variables of the protocol, which a child process must not inherit.
+    /// The variables of the protocol. A child process must not inherit them.
     pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-    /// Takes over the sockets that systemd passed to this process, and keeps them from its children.
+    /// Takes ownership of the sockets that systemd passed, and sets close-on-exec on each.
     ///
-    /// Call it before anything else opens sockets. No sockets is no error until an endpoint wants one.
+    /// Call it before anything else opens sockets. A missing socket is an error only when an endpoint wants it.
     ///
     /// # Errors
     /// Variables that contradict themselves or the open descriptors, and a second call.
@@ -81,12 +82,12 @@ impl Activation {
         Ok(Activation { passed, absence: String::new() })
     }
 
-    /// Stands for a process to which nothing was passed.
+    /// An `Activation` for a process that got no sockets.
     pub fn none() -> Activation {
         Activation { passed: Vec::new(), absence: "no sockets were passed".to_owned() }
     }
 
-    /// Takes sockets, each of which has one listener at a time.
+    /// Takes the sockets that match and have no listener. Each socket has one listener at a time.
     pub(in crate::net) fn take(&mut self, wanted: &FdName) -> Result<Vec<Given>, ActivationError> {
         if self.passed.is_empty() {
             return Err(refuse(
@@ -121,13 +122,13 @@ impl Activation {
         free.into_iter().map(|passed| passed.give(wanted)).collect()
     }
 
-    /// Takes out what the process before this one passed for an endpoint, fit to accept from or not.
+    /// Removes and returns the sockets that the previous process passed under `name`, unchecked.
     pub(in crate::net) fn inherited(&mut self, name: &str) -> Vec<OwnedFd> {
         let mine = self.passed.extract_if(.., |passed| passed.name == name);
         mine.map(|passed| passed.fd).collect()
     }
 
-    /// Takes out what is left of what the process before this one passed, by name.
+    /// Removes the remaining sockets of the previous process, and returns their names.
     pub(in crate::net) fn left(&mut self) -> Vec<String> {
         self.passed
             .extract_if(.., |passed| fd_name::is_ours(&passed.name))
@@ -135,14 +136,14 @@ impl Activation {
             .collect()
     }
 
-    /// Splits off what the process before this one passed for these endpoints.
+    /// Splits off the sockets that the previous process passed for these endpoints.
     pub fn part(&mut self, endpoints: &[Endpoint]) -> Activation {
         let names: Vec<String> = endpoints.iter().filter_map(|endpoint| fd_name::of(endpoint).ok()).collect();
         let passed = self.passed.extract_if(.., |passed| names.contains(&passed.name)).collect();
         Activation { passed, absence: self.absence.clone() }
     }
 
-    /// Names what systemd passed and nobody accepts from, and how to have it.
+    /// Describes the sockets from systemd that no endpoint accepts from, and how to use each.
     pub(in crate::net) fn untaken(&self) -> Vec<String> {
         let idle = self.passed.iter().filter(|passed| passed.taken.strong_count() == 0);
         let idle = idle.filter(|passed| !fd_name::is_ours(&passed.name));
@@ -169,7 +170,7 @@ impl Activation {
         format!("systemd passed no socket of that {kind}; it passed: {}", passed.join(", "))
     }
 
-    /// Stands for a process to which these sockets were passed.
+    /// An `Activation` for a process that got these sockets.
     #[cfg(test)]
     pub(in crate::net) fn of(sockets: Vec<(u32, &str, OwnedFd)>) -> Activation {
         let passed = sockets.into_iter().map(|(number, name, fd)| Passed {
@@ -190,17 +191,17 @@ impl Passed {
         match wanted {
             FdName::All => true,
             FdName::Number(number) => self.number == *number,
-            // One socket unit gives all its sockets the same name.
+            // One socket unit gives the same name to all its sockets.
             FdName::Name(name) => self.name == *name,
         }
     }
 
-    /// Says what is wrong with the socket, if something is.
+    /// Checks that the socket can accept connections; the error says what is wrong.
     fn check(&self) -> Result<AddressFamily, String> {
         check(&self.fd)
     }
 
-    /// Hands a copy of the socket over, non-blocking.
+    /// Returns a non-blocking copy of the socket and marks the socket as taken.
     fn give(&mut self, wanted: &FdName) -> Result<Given, ActivationError> {
         let copy = self.fd.try_clone().map_err(|error| refuse(wanted, &error.to_string()))?;
         let socket = GivenSocket::of(copy).map_err(|found| refuse(wanted, &found))?;
@@ -224,7 +225,7 @@ impl GivenSocket {
     }
 }
 
-/// Shows where a socket is bound, as far as one can tell.
+/// Returns the address of a socket for a message, or "a socket" if it cannot be determined.
 fn address(fd: &OwnedFd) -> String {
     let bound = rustix::net::getsockname(fd).ok();
     let tcp = bound.clone().and_then(|bound| std::net::SocketAddr::try_from(bound).ok());
@@ -237,7 +238,7 @@ fn address(fd: &OwnedFd) -> String {
     }
 }
 
-/// Says what is wrong with a socket that should listen, if something is.
+/// Checks that a descriptor is a listening stream socket; the error says what is wrong.
 fn check(fd: &OwnedFd) -> Result<AddressFamily, String> {
     let kind = sockopt::socket_type(fd).map_err(|_| "is not a socket".to_owned())?;
     if kind != SocketType::STREAM {
@@ -256,22 +257,22 @@ fn refuse(wanted: &FdName, why: &str) -> ActivationError {
     ActivationError(format!("fd://{wanted}: {why}"))
 }
 
-/// Owns one descriptor that the protocol gave to this process.
+/// Takes ownership of one descriptor that the protocol passed to this process.
 fn claim(number: u32) -> Result<OwnedFd, ActivationError> {
     let lie = |what: &str| {
         ActivationError(format!("LISTEN_FDS counts descriptor {number}, which {what}: let systemd set it"))
     };
     let raw = RawFd::try_from(number).map_err(|_| lie("cannot be"))?;
-    // Asked of /proc, because to ask the descriptor itself takes the promise that it is open.
+    // /proc is asked, because a call on the descriptor itself would have to promise that it is open.
     let info =
         std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).map_err(|_| lie("is not open"))?;
     if !is_inherited(&info) {
         return Err(lie("this process opened itself"));
     }
-    // SAFETY: the descriptor is open and nobody in this process owns it: the check above found it in /proc/self/fdinfo
-    // without close-on-exec, so it came through execve(2) (std, tokio, rustix and socket2 open every descriptor with
-    // it, and this crate opens none otherwise). Nobody owns it twice: `CLAIMED`, swapped in `from_env` before the only
-    // call of this function, lets that loop run once, and it never repeats a number.
+    // SAFETY: the descriptor is open and nothing in this process owns it. The check above found it in
+    // /proc/self/fdinfo without close-on-exec, so it came through execve(2): std, tokio, rustix and socket2 open every
+    // descriptor with close-on-exec, and this crate opens none without it. It is not owned twice: `from_env` swaps
+    // `CLAIMED` before the only call of this function, so its loop runs once, and the loop never repeats a number.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     fcntl_getfd(&fd).and_then(|flags| fcntl_setfd(&fd, flags | FdFlags::CLOEXEC)).map_err(|error| {
         ActivationError(format!("descriptor {number} cannot be kept from children: {error}"))
@@ -279,7 +280,7 @@ fn claim(number: u32) -> Result<OwnedFd, ActivationError> {
     Ok(fd)
 }
 
-/// Reads `flags:` of proc_pid_fdinfo(5), octal: a descriptor without close-on-exec was there when the program began.
+/// Parses `flags:` of proc_pid_fdinfo(5), in octal. A descriptor without close-on-exec existed when the program began.
 fn is_inherited(fdinfo: &str) -> bool {
     let flags = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());

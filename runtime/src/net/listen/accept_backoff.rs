@@ -1,19 +1,19 @@
-//! How long to wait when `accept` fails.
+//! The backoff after a failing `accept`.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Failures that may be retried at once before the next one has to wait.
+/// Failures that are retried at once before the next failure starts a wait.
 const AT_ONCE: u32 = 16;
-/// The first wait for a scarce resource; each later one is twice as long.
+/// The first wait for a scarce resource; each later wait is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// An episode that begins this soon after the last one was reported stays silent, so that a
-/// process at the edge of its descriptors does not fill the log.
+/// An episode that begins within this time of the last reported one is not logged: a process at its descriptor limit
+/// would otherwise fill the log.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// Counts failures and decides what comes after each; time is an argument, so it never waits itself.
+/// Counts failures and decides the reaction to each. Time is an argument, so it never waits itself.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     spins: u32,
@@ -21,7 +21,7 @@ pub(super) struct Patience {
     reported: Option<Instant>,
 }
 
-/// A run of failures for want of a resource.
+/// A run of failures caused by a missing resource.
 #[derive(Debug)]
 struct Episode {
     began: Instant,
@@ -34,22 +34,22 @@ struct Episode {
 /// What to do after a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Accept again: the failure was one connection's.
+    /// Accept again: the failure concerned one connection only.
     AtOnce,
-    /// Wait until [`Patience::until`]; the first wait of an episode is told to the log.
+    /// Wait until [`Patience::until`]. The first wait of an episode is logged.
     Wait(Tell),
 }
 
-/// Whether the log is told.
+/// Whether to log a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tell {
     /// An episode begins.
     Log,
-    /// It was told, or one like it was just now.
+    /// The episode is already logged, or a similar one was logged just now.
     Silent,
 }
 
-/// An episode that is over.
+/// An episode that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Recovery {
     pub(super) lasted: Duration,
@@ -57,7 +57,7 @@ pub(super) struct Recovery {
 }
 
 impl Patience {
-    /// Notes a failure and says what to do.
+    /// Records a failure and returns the reaction to it.
     pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Next {
         if concerns_one_connection(error) && self.spins < AT_ONCE {
             self.spins += 1;
@@ -76,7 +76,7 @@ impl Patience {
         Next::Wait(if silent { Tell::Silent } else { Tell::Log })
     }
 
-    /// Notes a success; returns the episode it ended, if the log was told of its beginning.
+    /// Records a success. Returns the episode that it ended, if the beginning of that episode was logged.
     pub(super) fn succeeded(&mut self, now: Instant) -> Option<Recovery> {
         self.spins = 0;
         let episode = self.episode.take().filter(|episode| !episode.silent)?;
@@ -84,16 +84,16 @@ impl Patience {
         Some(Recovery { lasted: now.saturating_duration_since(episode.began), retries: episode.retries })
     }
 
-    /// When the next attempt is due; none for at once.
+    /// When the next attempt is due; `None` means at once.
     pub(super) fn until(&self) -> Option<Instant> {
         self.episode.as_ref().map(|episode| episode.until)
     }
 }
 
-/// Tells the failures of one connection from those of the process or machine.
+/// Returns whether a failure concerns one connection, not the process or the machine.
 ///
-/// Source: accept(2), "Error handling": Linux passes pending network errors of the new socket on,
-/// and they are to be treated like EAGAIN; EPERM is a firewall's no.
+/// Source: accept(2), "Error handling". Linux passes on pending network errors of the new socket; they are to be
+/// treated like EAGAIN. EPERM means that a firewall forbids the connection.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| {

@@ -1,4 +1,4 @@
-//! From endpoints to listeners: all of them, or none.
+//! Binds all endpoints of a configuration, or none of them.
 
 use super::listener::Listener;
 use super::options::BindOptions;
@@ -10,15 +10,14 @@ use crate::net::activation::systemd::{Activation, Given, GivenSocket};
 use crate::net::endpoint::Endpoint;
 use anyhow::{Context, anyhow, bail};
 
-/// Binds every endpoint, in order; from here on connections queue in the kernel.
+/// Binds every endpoint, in order. From then on connections queue in the kernel.
 ///
-/// A name gives a listener for each of its addresses, `fd://` one for each socket not yet taken: bind the
-/// endpoints that name one socket first. Blocks on name lookups and on the lock of a Unix socket's directory.
+/// A name gives one listener per address. `fd://` gives one per socket not yet taken, so bind the endpoints that name
+/// a single socket first. Blocks on name lookups and on the lock of a Unix socket's directory.
 ///
 /// # Errors
-/// The first endpoint that cannot be bound, with what to do about it. Everything bound before it is closed
-/// and our Unix paths are removed; sockets that were passed stay open in systemd. Without a tokio runtime
-/// nothing is bound.
+/// The first endpoint that cannot be bound, with what to do about it. Everything bound before it is closed and its
+/// Unix paths are removed; passed sockets stay open in systemd. Without a tokio runtime nothing is bound.
 pub fn bind(
     endpoints: &[Endpoint],
     options: &BindOptions,
@@ -33,8 +32,8 @@ pub fn bind(
     Ok(listeners)
 }
 
-/// Says whether the Unix sockets among the endpoints could be made, one error each. Makes nothing and
-/// connects to nobody; whether a TCP port is free, only [`bind`] can tell.
+/// Checks whether the Unix sockets among the endpoints could be made; returns one error per endpoint. Makes nothing
+/// and connects to nothing. Only [`bind`] can tell whether a TCP port is free.
 pub fn examine(endpoints: &[Endpoint], options: &BindOptions) -> Vec<anyhow::Error> {
     let wrong = |endpoint: &Endpoint| match endpoint {
         Endpoint::Unix(path) => unix::examine(path, options).with_context(|| endpoint.to_string()).err(),
@@ -72,8 +71,8 @@ fn bind_one(
     }
 }
 
-/// Takes over the sockets that the process before this one had for an endpoint, or that systemd kept. None: there
-/// are none that clients can still reach.
+/// Takes over the sockets that the previous process bound for an endpoint, or that systemd stored. The list is empty
+/// if there are none that clients can still reach.
 fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for fd in activation.inherited(&fd_name::of(endpoint)?) {

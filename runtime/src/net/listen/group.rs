@@ -1,12 +1,12 @@
-//! The Unix group that may connect to a socket.
+//! The Unix group whose members may connect to a socket.
 
 use anyhow::{Context, bail};
 use rustix::fs::Gid;
 
 /// Finds a group by name or number.
 ///
-/// A number needs no entry in `/etc/group`: in a container the host's groups have none.
-/// Reads the file instead of asking NSS, which would load code into the daemon.
+/// A number needs no entry in `/etc/group`: a container does not list the groups of its host. The file is read
+/// directly, because NSS would load code into the daemon.
 pub(super) fn find(group: &str) -> anyhow::Result<Gid> {
     if let Ok(number) = group.parse::<u32>() {
         // chown(2): -1 means "leave the group alone".
@@ -23,10 +23,10 @@ pub(super) fn find(group: &str) -> anyhow::Result<Gid> {
     }
 }
 
-/// Looks whether a socket of ours can have a group.
+/// Checks that a socket of this process can be given to a group.
 ///
 /// # Errors
-/// There is no such group, or we may not give it a socket; what to do.
+/// The group does not exist, or this process may not give it a socket. The error says what to do.
 pub fn examine(group: &str) -> anyhow::Result<()> {
     let gid = find(group)?;
     let root = rustix::process::geteuid().is_root();

@@ -1,4 +1,4 @@
-//! A socket that listens, and the accept that never fails.
+//! A listening socket, and an accept that never fails.
 
 use super::accept_backoff::{Next, Patience, Tell};
 use super::socket_file::SocketFile;
@@ -14,20 +14,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::net::{TcpListener, UnixListener};
 
-/// One bound socket. Dropping it removes the file of a Unix socket, if that file is still the one we made.
+/// A bound socket. Dropping it removes the file of a Unix socket, if the file is still the one that was made.
 #[derive(Debug)]
 pub struct Listener {
     endpoint: Endpoint,
     local: String,
-    // Before the socket: a path that is visible should have somebody behind it.
+    // Declared before the socket, so that the file is removed while the socket still listens behind it.
     file: Option<SocketFile>,
-    // What systemd passed can be taken again once this is gone.
+    // Held so that `Activation` knows the socket is taken; dropping it frees the socket.
     taken: Option<Arc<()>>,
     socket: Socket,
     patience: Mutex<Patience>,
 }
 
-/// The socket, with the local end as text when every connection has the same.
+/// The socket, with the text of the local address where it is the same for every connection.
 #[derive(Debug)]
 enum Socket {
     Tcp { socket: TcpListener, addr: SocketAddr, text: Arc<str> },
@@ -43,7 +43,8 @@ impl Listener {
         Ok(Listener::new(endpoint, format!("tcp://{addr}"), None, socket))
     }
 
-    /// Wraps a non-blocking Unix socket that listens; `file` is its path when it is ours to remove. Needs a tokio runtime.
+    /// Wraps a listening, non-blocking Unix socket. `file` is its path, if this process may remove it. Needs a tokio
+    /// runtime.
     pub(super) fn unix(
         endpoint: Endpoint,
         socket: std::os::unix::net::UnixListener,
@@ -58,22 +59,22 @@ impl Listener {
         Listener { endpoint, local, file, taken: None, socket, patience: Mutex::default() }
     }
 
-    /// Notes that the socket was passed by systemd.
+    /// Records that systemd passed the socket.
     pub(super) fn passed(self, taken: Arc<()>) -> Listener {
         Listener { taken: Some(taken), ..self }
     }
 
-    /// Leaves the file of a Unix socket where it is: another process serves it, or will.
+    /// Leaves the file of a Unix socket in place: another process serves it, or will.
     pub(super) fn leave_file(&self) {
         self.file.iter().for_each(SocketFile::leave);
     }
 
-    /// Makes the file of a Unix socket that another process bound ours to remove.
+    /// Makes this process responsible for removing the file of a Unix socket that another process bound.
     pub(super) fn own_file(&self) {
         self.file.iter().for_each(SocketFile::own);
     }
 
-    /// The endpoint as configured. A name that has several addresses has a listener for each.
+    /// The endpoint as configured. A name with several addresses has one listener per address.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -83,7 +84,7 @@ impl Listener {
         &self.local
     }
 
-    /// The TCP address as bound; none for a Unix socket.
+    /// The TCP address as bound, or `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp { addr, .. } => Some(*addr),
@@ -91,12 +92,12 @@ impl Listener {
         }
     }
 
-    /// Accepts the next connection. Never fails: a failure of one connection passes on to the next, and
-    /// a want of descriptors or memory is logged once and waited out, 50 ms growing to 1 s, while
-    /// connections queue in the kernel.
+    /// Accepts the next connection. Never fails. If one connection fails, the next one is accepted. A lack of
+    /// descriptors or memory is logged once and waited out, with a backoff from 50 ms to 1 s. Meanwhile connections
+    /// queue in the kernel.
     ///
     /// # Cancel safety
-    /// No connection is lost, and the wait goes on where it was.
+    /// No connection is lost, and the next call continues the wait.
     pub async fn accept(&self) -> (Stream, Peer) {
         loop {
             let due = self.patience().until();
@@ -113,8 +114,8 @@ impl Listener {
         }
     }
 
-    /// Reports whether connections wait that nobody else will accept: in the queue of a socket that goes with us, and
-    /// is not systemd's.
+    /// Reports whether connections wait that no other process will accept. Returns `false` for a socket from systemd,
+    /// because systemd keeps its queue.
     pub fn has_waiting(&self) -> bool {
         let mut waiting = [PollFd::new(self, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -125,7 +126,7 @@ impl Listener {
         match &self.socket {
             Socket::Tcp { socket, addr, text } => {
                 let (stream, remote) = socket.accept().await?;
-                // Answers are written whole, so Nagle's algorithm only delays them; a failure costs speed alone.
+                // Responses are written whole, so Nagle's algorithm only delays them. A failure here costs only speed.
                 let _ = stream.set_nodelay(true);
                 let reached = if addr.ip().is_unspecified() { stream.local_addr().ok() } else { None };
                 let server_addr =
@@ -134,7 +135,7 @@ impl Listener {
             }
             Socket::Unix { socket, nowhere } => {
                 let (stream, _) = socket.accept().await?;
-                // A client the kernel will not name is not served: later layers grant by uid.
+                // A client without kernel credentials is not served: later layers grant access by uid.
                 let cred = stream.peer_cred().map_err(|_| io::Error::from(Errno::CONNABORTED))?;
                 let credentials = Credentials { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() };
                 Ok((Stream::Unix(stream), Peer::unix(credentials, nowhere.clone())))
@@ -164,7 +165,7 @@ impl Listener {
     }
 
     fn patience(&self) -> MutexGuard<'_, Patience> {
-        // Counters are whole after every statement, so a poisoned lock guards nothing broken.
+        // The counters are consistent after every statement, so a poisoned lock guards nothing broken.
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -178,7 +179,7 @@ impl AsFd for Listener {
     }
 }
 
-/// Says whether other machines can reach a listener.
+/// Returns whether other machines can reach a listener.
 pub(super) fn is_exposed(listener: &Listener) -> bool {
     listener.local_addr().is_some_and(|addr| !addr.ip().to_canonical().is_loopback())
 }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 
-/// Every listener there is. It hands each of them out once, to whoever accepts from it.
+/// All listeners of the daemon. Each is handed out once, to the caller that accepts from it.
 #[derive(Debug)]
 pub struct Sockets {
     options: BindOptions,
@@ -22,38 +22,38 @@ pub struct Sockets {
     held: Mutex<Held>,
     posted: Notify,
     predecessor: Mutex<Option<Predecessor>>,
-    /// What was passed and is not wanted any more.
+    /// The names of passed sockets that no endpoint wants any more.
     left: Mutex<Vec<String>>,
 }
 
-/// A listener to accept from until its connections are to leave.
+/// A listener to accept from, until its drain signal.
 #[derive(Debug)]
 pub struct Post {
     /// Dropping it closes the socket, once [`Sockets`] has let go of it as well.
     pub listener: Arc<Listener>,
-    /// When to stop.
+    /// The drain signal of the listener.
     pub leaving: Leaving,
 }
 
-/// Tells how far the end of a listener has come. Clones are the same signal.
+/// Signals how far a listener has shut down. Clones share one signal.
 #[derive(Debug, Clone)]
 pub struct Leaving(watch::Receiver<Phase>);
 
-/// How far the end of a listener has come. It goes one way only; phases may be left out.
+/// How far a listener has shut down. Phases only advance, and may be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Phase {
     /// Connections are accepted and stay.
     #[default]
     Serving,
-    /// Connections are accepted, and each answer is the last of its connection.
+    /// Connections are accepted, and each response is the last of its connection.
     Draining,
-    /// Nothing is accepted any more. Upgraded connections go on.
+    /// No connections are accepted. Upgraded connections continue.
     Closed,
     /// Upgraded connections end as well.
     Over,
 }
 
-/// What a configuration wants listened on, bound and not yet served. Dropping it unbinds what is new.
+/// The listeners of a new configuration, bound and not yet served. Dropping it closes the new ones.
 #[derive(Debug)]
 pub struct Change {
     wanted: Vec<Endpoint>,
@@ -63,10 +63,10 @@ pub struct Change {
 #[derive(Debug, Default)]
 struct Held {
     berths: Vec<Berth>,
-    /// As long as the list of endpoints at most.
+    /// At most one entry per bound listener.
     waiting: VecDeque<Post>,
     closed: bool,
-    /// What tells the connections of listeners that are closed and not over.
+    /// The signals for connections of listeners that are closed but not over.
     left: Vec<watch::Sender<Phase>>,
 }
 
@@ -74,7 +74,7 @@ struct Held {
 struct Berth {
     listener: Arc<Listener>,
     phase: watch::Sender<Phase>,
-    /// Whether the log has been told that everybody can read along.
+    /// Whether the log has warned that this listener is reachable in clear.
     told: bool,
 }
 
@@ -104,15 +104,15 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Reports whether another process serves until this one does.
+    /// Reports whether another process serves until this one is ready.
     pub fn has_predecessor(&self) -> bool {
         self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Binds those of `wanted` that are not bound yet. Blocks on name lookups; only one change may be in the making.
+    /// Binds the endpoints of `wanted` that are not bound. Blocks on name lookups. Only one change may be prepared at once.
     ///
     /// # Errors
-    /// The first endpoint that cannot be bound; then nothing has changed.
+    /// The first endpoint that cannot be bound. Nothing has changed then.
     pub fn prepare(&self, wanted: &[Endpoint]) -> anyhow::Result<Change> {
         let known: Vec<Endpoint> =
             self.held().berths.iter().map(|berth| berth.listener.endpoint().clone()).collect();
@@ -122,7 +122,7 @@ impl Sockets {
         Ok(Change { wanted: wanted.to_vec(), added })
     }
 
-    /// Offers what is new to [`Sockets::next`] and lets what is no longer wanted leave. Never blocks.
+    /// Hands the new listeners to [`Sockets::next`] and ends those no longer wanted. Never blocks.
     pub fn apply(&self, change: Change) {
         let mut held = self.held();
         if held.closed {
@@ -145,8 +145,8 @@ impl Sockets {
         self.posted.notify_waiters();
     }
 
-    /// Moves every listener on to a phase of its end, for good. From [`Phase::Closed`] on the sockets are let go of;
-    /// those that nobody accepts from are closed at once.
+    /// Moves every listener on to a phase, for good. From [`Phase::Closed`] on, `Sockets` drops its listeners; those
+    /// that no task accepts from are closed at once.
     pub fn end(&self, phase: Phase) {
         let mut held = self.held();
         if phase >= Phase::Closed {
@@ -164,13 +164,13 @@ impl Sockets {
         self.posted.notify_waiters();
     }
 
-    /// Returns the next listener that nobody accepts from yet; none once they are closed.
+    /// Returns the next listener that no task accepts from yet, or `None` once the sockets are closed.
     ///
     /// # Cancel safety
     /// No listener is lost.
     pub async fn next(&self) -> Option<Post> {
         loop {
-            // Registered before the look, so that what is posted in between is not missed.
+            // Registered before the check, so a listener posted in between is not missed.
             let posted = self.posted.notified();
             {
                 let mut held = self.held();
@@ -184,7 +184,7 @@ impl Sockets {
         }
     }
 
-    /// Warns of each listener that other machines can reach in clear, once for as long as it stays so.
+    /// Warns about each listener that other machines can reach in clear, once for as long as it stays so.
     pub fn warn_of_clear(&self, tls: Option<&Tls>) {
         for berth in &mut self.held().berths {
             let listener = &berth.listener;
@@ -200,18 +200,18 @@ impl Sockets {
         }
     }
 
-    /// Returns every listener there is now.
+    /// Returns all current listeners.
     pub fn listeners(&self) -> Vec<Arc<Listener>> {
         self.held().berths.iter().map(|berth| berth.listener.clone()).collect()
     }
 
-    /// Returns the process before this one, once; none: nobody passed us anything.
+    /// Returns the previous process on the first call. `None` later, or if no process passed anything.
     pub fn predecessor(&self) -> Option<Predecessor> {
         self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Makes everything that was taken over ours, and removes the files of Unix sockets that are not wanted
-    /// any more. Returns the names under which systemd may still keep those.
+    /// Takes responsibility for everything taken over, and removes the files of Unix sockets that are no longer
+    /// wanted. Returns the names under which systemd may still store those sockets.
     pub fn own(&self) -> Vec<String> {
         self.listeners().iter().for_each(|listener| listener.own_file());
         let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
@@ -223,18 +223,18 @@ impl Sockets {
         left
     }
 
-    /// Leaves the files of Unix sockets where they are, for the next process.
+    /// Leaves the files of Unix sockets in place, for the next process.
     pub fn leave_files(&self) {
         self.listeners().iter().for_each(|listener| listener.leave_file());
     }
 
-    /// Copies every socket for the next process, with its name, those of `others` as well, and makes the channel
-    /// to it.
+    /// Copies every socket for the next process with its name, including those of `others`, and makes the channel to
+    /// that process.
     ///
     /// # Errors
-    /// No descriptors are left, or a name is too long.
+    /// This process has no free descriptors, or a name is too long.
     pub fn pass(&self, others: &[Arc<Sockets>]) -> anyhow::Result<(Successor, Vec<(String, OwnedFd)>)> {
-        // First what systemd passed, so that it keeps its numbers.
+        // systemd's sockets come first, so that they keep their numbers.
         let mut passed = self.activation().copies()?;
         passed.extend(self.named()?);
         for other in others {
@@ -244,10 +244,10 @@ impl Sockets {
         Ok((successor, passed))
     }
 
-    /// Copies the sockets that we bound ourselves, each with the name under which it can be taken over.
+    /// Copies the sockets that this process bound itself, each with the name under which it can be taken over.
     ///
     /// # Errors
-    /// No descriptors are left, or a name is too long.
+    /// This process has no free descriptors, or a name is too long.
     pub fn named(&self) -> anyhow::Result<Vec<(String, OwnedFd)>> {
         let listeners = self.listeners();
         let bound = listeners.iter().filter(|listener| !matches!(listener.endpoint(), Endpoint::Fd(_)));
@@ -261,13 +261,13 @@ impl Sockets {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        // Lists of listeners, whole after every statement.
+        // The lists are consistent after every statement, so a poisoned lock guards nothing broken.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Held {
-    /// Drops listeners, and returns what tells their connections.
+    /// Drops listeners, and returns the signals of their connections.
     fn let_go(&mut self, berths: Vec<Berth>) -> Vec<watch::Sender<Phase>> {
         let let_go = |Berth { listener, phase, .. }: Berth| {
             self.waiting.retain(|post| !Arc::ptr_eq(&post.listener, &listener));
@@ -282,31 +282,31 @@ fn advance(signal: &watch::Sender<Phase>, to: Phase) {
 }
 
 impl Leaving {
-    /// Waits until each answer is the last of its connection.
+    /// Waits until each response is the last of its connection.
     ///
     /// # Cancel safety
-    /// A dropped wait loses nothing, as with the others.
+    /// A dropped wait loses nothing, as with the other waits.
     pub async fn begun(&self) {
         self.reached(Phase::Draining).await;
     }
 
-    /// Reports whether each answer is the last of its connection. Never blocks.
+    /// Reports whether each response is the last of its connection. Never blocks.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow() >= Phase::Draining
     }
 
-    /// Waits until nothing more is accepted.
+    /// Waits until no more connections are accepted.
     pub async fn closed(&self) {
         self.reached(Phase::Closed).await;
     }
 
-    /// Waits until upgraded connections should end, too.
+    /// Waits until upgraded connections should end as well.
     pub async fn over(&self) {
         self.reached(Phase::Over).await;
     }
 
     async fn reached(&self, wanted: Phase) {
-        // Fails once nobody is left to tell: then all of it is over.
+        // The wait fails if the sender is dropped; that also means that the listener is over.
         let mut phase = self.0.clone();
         let _reached = phase.wait_for(|phase| *phase >= wanted).await;
     }

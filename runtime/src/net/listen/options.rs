@@ -1,13 +1,13 @@
-//! How sockets are bound, as the configuration has it.
+//! The options under which sockets are bound.
 
-/// How sockets are bound.
+/// The options under which sockets are bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BindOptions {
-    /// The group of Unix sockets, by name or number; none leaves the daemon's own.
+    /// The group of Unix sockets, by name or number. `None` keeps the daemon's own group.
     pub unix_group: Option<String>,
     /// The permissions of Unix sockets, at most `0o777`.
     pub unix_mode: u32,
-    /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+    /// How many connections may wait to be accepted. The kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The file of a Unix socket, and the lock under which files of sockets come and go.
+//! The file of a Unix socket, and the lock under which such files are made and removed.
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, statat, unlinkat};
@@ -11,33 +11,34 @@ use std::time::{Duration, Instant};
 
 use super::stale_socket::same_file;
 
-/// The longest wait when leaving; after it the file stays behind, stale, and the next start removes it.
+/// The longest wait for the lock when removing a file. After it the file stays behind, stale, and the next start
+/// removes it.
 const LEAVE_WAIT: Duration = Duration::from_millis(250);
-/// The pause between two looks at the lock: flock(2) itself knows no deadline.
+/// The pause between two attempts at the lock: flock(2) has no timeout.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-/// The file of a bound socket; dropping it removes the file, if it is ours and still the one that was bound.
+/// The file of a bound socket. Dropping it removes the file, if this process owns it and it is still the bound one.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     dir: OwnedFd,
     name: OsString,
     made: Stat,
-    /// False while the file is another process's to remove, or nobody's.
+    /// `false` if another process removes the file, or no process does.
     ours: AtomicBool,
 }
 
-/// The directory's lock, which every Portcullis takes before it changes what is at a socket's path.
+/// The lock of a directory. Every Portcullis takes it before it changes the file at a socket's path.
 pub(super) struct Lock<'a>(&'a OwnedFd);
 
 impl SocketFile {
-    /// Notes the file of a socket that was bound just now: `made` is what stat(2) says of it.
+    /// Records the file of a socket bound just now; `made` is its stat(2).
     pub(super) fn made(dir: OwnedFd, name: OsString, made: Stat) -> SocketFile {
         SocketFile { dir, name, made, ours: AtomicBool::new(true) }
     }
 
-    /// Finds the file of a socket that another process bound; it stays that one's until [`SocketFile::own`].
+    /// Finds the file of a socket that another process bound. That process stays its owner until [`SocketFile::own`].
     ///
     /// # Errors
-    /// There is no socket of this user.
+    /// The path holds no socket of this user.
     pub(super) fn adopt(path: &Path) -> anyhow::Result<SocketFile> {
         let name = path.file_name().context("the path names a directory: add a file name")?.to_owned();
         let dir = open_directory(path)?;
@@ -49,12 +50,12 @@ impl SocketFile {
         Ok(SocketFile { dir, name, made, ours: AtomicBool::new(false) })
     }
 
-    /// Makes the file ours to remove.
+    /// Makes this process responsible for removing the file.
     pub(super) fn own(&self) {
         self.ours.store(true, Ordering::Relaxed);
     }
 
-    /// Leaves the file where it is for another process.
+    /// Leaves the file in place for another process.
     pub(super) fn leave(&self) {
         self.ours.store(false, Ordering::Relaxed);
     }
@@ -74,7 +75,7 @@ impl Drop for SocketFile {
 }
 
 impl Lock<'_> {
-    /// Takes the lock; `WOULDBLOCK` says that somebody else held it all the time.
+    /// Takes the lock. `WOULDBLOCK` means that another process held it the whole time.
     #[allow(
         clippy::disallowed_methods,
         reason = "flock(2) has no event to wait for and no deadline of its own"
@@ -97,7 +98,7 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// Opens the directory in which the socket of a path is.
+/// Opens the directory that holds the socket of a path.
 pub(super) fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -109,7 +110,7 @@ pub(super) fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
         Err(error) => return Err(error).with_context(|| format!("the directory {shown} cannot be opened")),
     };
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
-    // Not refused: volumes shared between containers look like this.
+    // Not an error: volumes shared between containers have such a mode.
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
         tracing::warn!(directory = %shown, "every user may replace the socket in this directory: take away write permission or set the sticky bit");
     }

@@ -1,4 +1,4 @@
-//! What already stands at the path where a socket is wanted.
+//! Finds and removes a stale socket at the path where a socket is wanted.
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, FileType, Stat, statat};
@@ -10,22 +10,22 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-/// What a look at the path found.
+/// What the path holds.
 #[derive(Debug, PartialEq, Eq)]
 enum Occupant {
     /// Something that is not a socket.
     File(FileType),
-    /// A socket that answers.
+    /// A socket that accepts connections.
     Live,
-    /// A socket that nobody listens on.
+    /// A socket that no process listens on, and its owner.
     Stale(Uid),
-    /// A socket that cannot be judged.
+    /// A socket whose state cannot be determined.
     Unclear(Errno),
 }
 
-/// Clears the way for a socket called `name`: removes a stale one of ours and refuses anything else.
+/// Clears the path for a socket called `name`: removes a stale socket of this user and refuses anything else.
 ///
-/// The caller holds the directory's lock, so no other daemon of ours looks or removes meanwhile.
+/// The caller holds the directory's lock, so no other Portcullis checks or removes anything meanwhile.
 pub(super) fn clear(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     let before = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
@@ -33,7 +33,7 @@ pub(super) fn clear(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
         Err(error) => return Err(error).context("the path cannot be examined"),
     };
     judge(&look(dir, name, &before), geteuid())?;
-    // A program that does not know our lock may have put something else there since.
+    // A program that ignores the lock may have put another file there since.
     let now =
         statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).context("the stale socket vanished: start again")?;
     if !same_file(&before, &now) {
@@ -42,8 +42,8 @@ pub(super) fn clear(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     rustix::fs::unlinkat(dir, name, AtFlags::empty()).context("the stale socket cannot be removed")
 }
 
-/// Refuses what is no socket, as [`clear`] would, and one of another user, whether it is in use or not; one of
-/// ours may be that of a daemon which is to read the same configuration anew.
+/// Refuses a file that is no socket, as [`clear`] does, and a socket of another user, in use or not. A socket of this
+/// user passes: it may belong to the daemon that is to reload this configuration.
 pub(super) fn examine(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
@@ -61,13 +61,13 @@ pub(super) fn examine(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     }
 }
 
-/// Says whether two answers of stat(2) are of one file.
+/// Returns whether two stat(2) results describe the same file.
 pub(super) fn same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
 
-/// The path of `name` in an open directory. It is short whatever the directory is called, so it fits
-/// `sun_path`, and nobody who renames the directory can lead it elsewhere.
+/// Returns the path of `name` in an open directory. The path is short whatever the directory is called, so it fits
+/// `sun_path`. Renaming the directory cannot redirect it.
 pub(super) fn through(dir: &impl AsFd, name: &OsStr) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd())).join(name)
 }
@@ -80,7 +80,7 @@ fn look(dir: &OwnedFd, name: &OsStr, stat: &Stat) -> Occupant {
     match probe(dir, name) {
         Ok(()) => Occupant::Live,
         Err(error) => match Errno::from_io_error(&error) {
-            // EAGAIN: its queue is full, so somebody listens.
+            // EAGAIN: the queue is full, so a process listens.
             Some(Errno::AGAIN) => Occupant::Live,
             Some(Errno::CONNREFUSED) => Occupant::Stale(Uid::from_raw(stat.st_uid)),
             Some(errno) => Occupant::Unclear(errno),
@@ -89,7 +89,7 @@ fn look(dir: &OwnedFd, name: &OsStr, stat: &Stat) -> Occupant {
     }
 }
 
-/// Tries to connect, without waiting for anyone.
+/// Tries to connect, without blocking.
 fn probe(dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -6,10 +6,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
-/// How often a port the kernel chose may turn out to be taken at the name's other addresses.
+/// How many ports are tried if the kernel's choice is taken at another address of the name.
 const PORT_ATTEMPTS: u32 = 16;
 
-/// Binds every address of a name, without `SO_REUSEPORT`, so that a second daemon cannot share the port unseen.
+/// Binds every address of a name. `SO_REUSEPORT` stays off: a second daemon could otherwise share the port unnoticed.
 ///
 /// Blocks on the lookup of a name; needs no runtime.
 pub(super) fn bind(address: &TcpAddress, backlog: i32) -> anyhow::Result<Vec<TcpListener>> {
@@ -34,7 +34,7 @@ fn resolve(address: &TcpAddress) -> anyhow::Result<Vec<SocketAddr>> {
             })?
             .collect(),
     };
-    // IPv4 first: whether a missing IPv6 matters depends on it.
+    // IPv4 first: `bind_all` tolerates a missing IPv6 address only after an address was bound.
     found.sort_by_key(SocketAddr::is_ipv6);
     found.dedup();
     Ok(found)
@@ -53,7 +53,7 @@ fn bind_all(wanted: &[SocketAddr], backlog: i32) -> Result<Vec<TcpListener>, (So
                 port = listener.local_addr().map_err(|error| (addr, error))?.port();
                 bound.push(listener);
             }
-            // "localhost" names ::1 even where IPv6 is switched off.
+            // "localhost" resolves to ::1 even where IPv6 is disabled.
             Err(error) if addr.is_ipv6() && !bound.is_empty() && is_absent(&error) => {
                 tracing::debug!(%addr, %error, "an address of a name is not on this machine");
             }
@@ -65,10 +65,10 @@ fn bind_all(wanted: &[SocketAddr], backlog: i32) -> Result<Vec<TcpListener>, (So
 
 fn bind_one(addr: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Without it a restart fails for a minute on connections in TIME_WAIT; a listening socket still excludes another.
+    // Without it, connections in TIME_WAIT block a restart for a minute. A listening socket still excludes another.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() {
-        // One socket, one family: [::] must neither depend on net.ipv6.bindv6only nor collide with 0.0.0.0.
+        // One socket per family: [::] must neither depend on net.ipv6.bindv6only nor collide with 0.0.0.0.
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;

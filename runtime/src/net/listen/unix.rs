@@ -1,4 +1,4 @@
-//! A Unix socket that appears at its path whole: right mode, right group, and listening.
+//! Binds a Unix socket that appears at its path complete: with its mode, its group, and listening.
 
 use super::group;
 use super::options::BindOptions;
@@ -17,20 +17,20 @@ use std::time::Duration;
 
 /// The longest wait for another daemon that binds in the same directory.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The socket's name while nobody should see it.
+/// The socket's name in the hidden directory.
 const HIDDEN: &str = "s";
 
-/// A directory nobody else can enter, beside the socket's place; dropping it removes it.
+/// A private directory beside the socket's path, in which the socket is prepared. Dropping it removes the directory.
 struct Nook<'a> {
     parent: &'a OwnedFd,
     name: OsString,
     dir: OwnedFd,
 }
 
-/// Binds a socket in a hidden directory, makes it ready, then moves it into place.
+/// Binds a socket in a hidden directory, prepares it, then moves it into place.
 ///
-/// Rejected: umask(2) around bind, because it is the whole process's; chmod(2) after bind, because the
-/// socket is connectable before it. Blocks while another daemon binds in the same directory.
+/// Rejected: umask(2) around bind, because it affects the whole process; chmod(2) after bind, because clients can
+/// connect before it. Blocks while another daemon binds in the same directory.
 pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixListener, SocketFile)> {
     let name = check(path, options)?;
     let dir = open_directory(path)?;
@@ -47,9 +47,9 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     socket
         .bind(&SockAddr::unix(through(&nook.dir, OsStr::new(HIDDEN)))?)
         .context("the socket cannot be made (is /proc mounted?)")?;
-    // Listen before the move: a socket that can be seen can be connected to.
+    // Listen before the move: a visible socket must accept connections.
     socket.listen(options.backlog_for_kernel())?;
-    // The group before the mode, so that the mode never serves the wrong group.
+    // The group is set before the mode, so the mode never applies to the wrong group.
     if let Some(wanted) = &options.unix_group {
         rustix::fs::chownat(&nook.dir, HIDDEN, None, Some(group::find(wanted)?), AtFlags::SYMLINK_NOFOLLOW)
             .with_context(|| format!("group {wanted:?}: join the group, or run as root"))?;
@@ -63,8 +63,8 @@ pub(super) fn bind(path: &Path, options: &BindOptions) -> anyhow::Result<(UnixLi
     drop(lock);
     Ok((UnixListener::from(OwnedFd::from(socket)), SocketFile::made(dir, name, made)))
 }
-/// Says whether [`bind`] could make a socket there, and neither makes anything nor connects to anybody: a
-/// daemon that serves there does not notice.
+/// Checks whether [`bind`] could make a socket at a path. Makes nothing and connects to nothing, so a daemon that
+/// serves there does not notice.
 pub(super) fn examine(path: &Path, options: &BindOptions) -> anyhow::Result<()> {
     let name = check(path, options)?;
     let dir = open_directory(path)?;
@@ -73,7 +73,7 @@ pub(super) fn examine(path: &Path, options: &BindOptions) -> anyhow::Result<()> 
     stale_socket::examine(&dir, name)
 }
 
-/// Checks what is known of a socket without looking for its place, and returns its name.
+/// Checks the options and the path without touching the file system, and returns the socket's name.
 fn check<'p>(path: &'p Path, options: &BindOptions) -> anyhow::Result<&'p OsStr> {
     if options.unix_mode & !0o777 != 0 {
         bail!(
@@ -90,7 +90,7 @@ fn check<'p>(path: &'p Path, options: &BindOptions) -> anyhow::Result<&'p OsStr>
     path.file_name().context("the path names a directory: add a file name")
 }
 
-/// Says why nothing can be made beside a socket, and what to do about it.
+/// Explains why nothing can be created beside a socket, and what to do.
 fn unwritable(path: &Path, why: Errno) -> anyhow::Error {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let (shown, ours) = (parent.display(), rustix::process::geteuid().as_raw());
@@ -105,8 +105,8 @@ fn unwritable(path: &Path, why: Errno) -> anyhow::Error {
 }
 
 impl Nook<'_> {
-    /// Makes the directory. Its name is always the same for one socket, so under the lock one that
-    /// is there was left by a daemon that was killed, and goes.
+    /// Makes the directory. Its name is fixed for each socket. An existing directory was therefore left by a killed
+    /// daemon and is removed; the caller holds the lock.
     fn make<'a>(parent: &'a OwnedFd, socket: &OsStr, path: &Path) -> anyhow::Result<Nook<'a>> {
         let mut name = OsString::from(".");
         name.push(socket);
@@ -135,7 +135,7 @@ impl Nook<'_> {
         if rustix::fs::fstat(&dir)?.st_uid != rustix::process::geteuid().as_raw() {
             bail!("the directory {name:?} is not ours");
         }
-        // Whatever umask it was made under, and whoever changed it since: of what is open, not of the name.
+        // Corrects the mode under any umask or later change. It acts on the open directory, not on its name.
         rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", dir.as_raw_fd()), Mode::RWXU, AtFlags::empty())
             .context("a directory cannot be made ours alone (is /proc mounted?)")?;
         Ok(Nook { parent, name, dir })

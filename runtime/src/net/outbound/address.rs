@@ -1,17 +1,17 @@
-//! Which addresses everybody may reach, and which need a grant of their own.
+//! The addresses that every handler may reach, and the addresses that need a grant.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A block of addresses: `10.1.0.0/16`, `::1`.
+/// A range of addresses (CIDR): `10.1.0.0/16`, `::1`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Block {
     first: IpAddr,
     bits: u8,
 }
 
-/// Why a text names no block, and what to write.
+/// Why a text is no block, and what to write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BlockError(String);
 
@@ -20,18 +20,18 @@ pub struct BlockError(String);
 pub struct Prohibited {
     /// The address.
     pub address: IpAddr,
-    /// What it is: `loopback`.
+    /// Its kind, for messages: `loopback`.
     pub what: &'static str,
 }
 
-/// What is not public in IPv4, as IANA's registry of special-purpose addresses has it (RFC 6890), with
-/// multicast and the address at which one cloud's hosts answer their guests.
+/// The IPv4 addresses that are not public: IANA's registry of special-purpose addresses (RFC 6890), multicast, and the
+/// metadata addresses of cloud providers.
 const SPECIAL_V4: [(Ipv4Addr, u8, &str); 18] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "this network"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "private"),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "shared by a carrier"),
     (Ipv4Addr::new(127, 0, 0, 0), 8, "loopback"),
-    // Before link-local, which it is part of: cloud metadata.
+    // Cloud metadata. It precedes link-local, which contains it.
     (Ipv4Addr::new(169, 254, 169, 254), 32, "metadata"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "link-local"),
     (Ipv4Addr::new(168, 63, 129, 16), 32, "metadata"),
@@ -48,8 +48,8 @@ const SPECIAL_V4: [(Ipv4Addr, u8, &str); 18] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "reserved"),
 ];
 
-/// What is not public in IPv6, the most specific first; the last entry but one is what holds public
-/// addresses (RFC 4291 §2.4), and everything else is reserved.
+/// The IPv6 addresses that are not public, the most specific first. Outside this list, [`PUBLIC_V6`] is public and
+/// everything else is reserved.
 const SPECIAL_V6: [(Ipv6Addr, u8, &str); 14] = [
     (Ipv6Addr::UNSPECIFIED, 128, "unspecified"),
     (Ipv6Addr::LOCALHOST, 128, "loopback"),
@@ -67,11 +67,11 @@ const SPECIAL_V6: [(Ipv6Addr, u8, &str); 14] = [
     (Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8, "multicast"),
 ];
 
-/// The addresses that IPv6 has given out for the public: RFC 4291 §2.4.
+/// The global unicast addresses of IPv6 that IANA assigns from (RFC 4291 §2.4).
 const PUBLIC_V6: Block = Block { first: IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0)), bits: 3 };
 
 impl Block {
-    /// Reports whether an address lies in the block. An IPv4 address in IPv6 is an IPv6 address.
+    /// Reports whether an address lies in the block. An IPv4-mapped address counts as IPv6.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(address)) => {
@@ -86,11 +86,11 @@ impl Block {
         }
     }
 
-    /// Checks an address that a name stands for, or a URL names.
+    /// Checks an address from a URL or a name lookup.
     ///
     /// # Errors
-    /// The address is not public and in none of the `grants`; or it leads, by way of a translator, to
-    /// an IPv4 address of which this is true.
+    /// The address is not public and in none of the `grants`, or it embeds such an IPv4 address and a translator would
+    /// forward to it.
     pub fn check(address: IpAddr, grants: &[Block]) -> Result<(), Prohibited> {
         let granted = || grants.iter().any(|block| block.contains(address));
         match special(address) {
@@ -102,13 +102,13 @@ impl Block {
         }
     }
 
-    /// Returns the block of one address.
+    /// Returns the block that holds this address alone.
     pub fn of(address: IpAddr) -> Block {
         Block { first: address, bits: most(address) }
     }
 }
 
-/// Says what an address is, if it is not public.
+/// Returns the kind of an address, or `None` if it is public.
 fn special(address: IpAddr) -> Option<&'static str> {
     let within = |first: IpAddr, bits| Block { first, bits }.contains(address);
     match address {
@@ -125,7 +125,7 @@ fn special(address: IpAddr) -> Option<&'static str> {
     .map(|(.., what)| *what)
 }
 
-/// Returns the IPv4 address that a packet to an IPv6 address ends up at.
+/// Returns the IPv4 address that receives packets sent to an IPv6 address.
 fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return None };
     let [.., high, low] = address.segments();
@@ -138,7 +138,7 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
         }
         // RFC 3056 §2: 6to4.
         [0x2002, high, low, ..] => Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))),
-        // RFC 4380 §4: Teredo has the client's address, all bits turned.
+        // RFC 4380 §4: Teredo holds the client's address with all bits inverted.
         [0x2001, 0, ..] => Some(Ipv4Addr::from_bits(!last().to_bits())),
         _ => None,
     }
@@ -294,7 +294,7 @@ mod tests {
         assert!(passes("64:ff9b::8.8.8.8", &["64:ff9b::/96"]));
         assert!(!passes("64:ff9b::169.254.169.254", &["64:ff9b::/96"]));
         assert!(!passes("2002:7f00:1::", &["2002::/16"]));
-        // 127.0.0.1 with all its bits turned.
+        // 127.0.0.1 with all its bits inverted.
         assert!(!passes("2001::80ff:fffe", &["2001::/32"]));
     }
 

@@ -1,4 +1,4 @@
-//! One connection to a server, in clear or over TLS.
+//! A connection to a server, in clear or over TLS.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-/// The bytes of a connection to a server.
+/// A byte stream to a server.
 #[derive(Debug)]
 pub enum Channel {
     /// In clear.
     Plain(TcpStream),
-    /// Over TLS, whose state is large.
+    /// Over TLS. Boxed, because the TLS state is large.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Hands a call to whichever stream is inside.
+/// Forwards a call to the stream inside.
 macro_rules! either {
     ($channel:expr, $stream:ident => $call:expr) => {
         match $channel.get_mut() {

@@ -1,4 +1,4 @@
-//! From an origin to a connection: look up once, filter, connect to that very address, speak TLS.
+//! Connects to an origin: look up once, filter, connect to a checked address, speak TLS.
 
 use std::fmt;
 use std::io;
@@ -17,50 +17,50 @@ use super::origin::{Origin, Scheme};
 use super::resolve::Resolve;
 use super::trust::Trust;
 
-/// Connects to origins for one handler. Knows no proxy, whatever the environment says.
+/// Connects to origins for one handler. Ignores proxy variables in the environment.
 pub struct Dialer {
-    /// Who knows the addresses of names.
+    /// The name resolver.
     pub resolver: Arc<dyn Resolve>,
-    /// The addresses it may reach that are not public.
+    /// The non-public addresses that the handler may reach.
     pub addresses: Vec<Block>,
-    /// Whose certificates it believes.
+    /// The trusted certificate authorities.
     pub trust: Trust,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be made.
 #[derive(Debug)]
 pub enum DialError {
-    /// The name has no address, or nobody says.
+    /// The name has no address, or the lookup failed.
     Lookup(io::Error),
-    /// Every address of the host needs a grant; this is the first of them.
+    /// Every address of the host needs a grant. This is the first of them.
     Prohibited(Prohibited),
-    /// No address answers; what the last of them said.
+    /// No address accepts a connection; the error of the last attempt.
     Connect(io::Error),
-    /// The server's certificate is not to be believed, or is another's.
+    /// The server's certificate is not trusted, or is for another host.
     Certificate(String),
-    /// The server does not speak TLS as we do.
+    /// The TLS handshake failed for another reason.
     Tls(io::Error),
-    /// There is nobody whose certificates would be believed.
+    /// There are no trusted roots.
     Roots(anyhow::Error),
 }
 
-/// The least time that one of several addresses is given, if there is more.
+/// The minimum time for an attempt at one of several addresses.
 const ATTEMPT: Duration = Duration::from_secs(1);
 
-/// Addresses of one name that are tried.
+/// The maximum number of addresses tried per name.
 const ATTEMPTS: usize = 4;
 
 impl Dialer {
-    /// Connects, trying the addresses of the host in their order. `patience` is what the caller gives
-    /// to all of it; one silent address of several does not use it up.
+    /// Connects, trying the addresses of the host in their order. `patience` is the caller's time for all attempts.
+    /// They share it, so one silent address of several does not use it up.
     ///
     /// # Cancel safety
-    /// Dropping the future closes what was opened; a look-up goes on in its thread, within the bound
-    /// of [`System`](super::System).
+    /// Dropping the future closes the socket. A lookup continues in its thread, within the bound of
+    /// [`System`](super::System).
     pub async fn dial(&self, origin: &Origin, patience: Duration) -> Result<Channel, DialError> {
         let addresses = self.permitted(origin).await?;
         let stream = connect(&addresses, origin.port, patience).await.map_err(DialError::Connect)?;
-        // A request is written in one piece, or as it comes.
+        // Requests are written whole or as they arrive, so Nagle's algorithm only delays them.
         stream.set_nodelay(true).map_err(DialError::Connect)?;
         match origin.scheme {
             Scheme::Http => Ok(Channel::Plain(stream)),
@@ -68,7 +68,7 @@ impl Dialer {
         }
     }
 
-    /// Finds the addresses of a host, once, and keeps those that may be reached.
+    /// Looks up the addresses of a host, once, and keeps those that may be reached.
     async fn permitted(&self, origin: &Origin) -> Result<Vec<IpAddr>, DialError> {
         let found = match &origin.host {
             Host::Ip(ip) => vec![*ip],
@@ -102,7 +102,7 @@ impl Dialer {
     }
 }
 
-/// Tells a certificate that is not to be believed from TLS that fails otherwise.
+/// Separates an untrusted certificate from other TLS failures.
 fn blame(error: io::Error) -> DialError {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(why)) => DialError::Certificate(why.to_string()),
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// A name server that says something else each time.
+    /// A name server that answers differently each time.
     struct Fickle {
         answers: Vec<Vec<IpAddr>>,
         asked: AtomicUsize,
@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn the_next_address_is_tried_when_one_does_not_answer() {
         let good = listen("127.0.0.1").await;
-        // Nobody listens at this port of 127.0.0.3.
+        // No process listens on this port of 127.0.0.3.
         let dialer = dialer(fickle(&[&["127.0.0.3", "127.0.0.1"]]), &["127.0.0.0/8"]);
 
         let dialled = dial(&dialer, good.local_addr().unwrap().port()).await;

@@ -1,4 +1,4 @@
-//! Bytes out: from the origin a handler asks for to a connection to an address it may reach.
+//! Outbound connections: from the origin that a handler asks for to an address that it may reach.
 
 mod address;
 mod channel;

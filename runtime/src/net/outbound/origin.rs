@@ -1,4 +1,4 @@
-//! Where a request goes, as it is asked for and as it is allowed: `SCHEME://HOST:PORT`.
+//! Origins of outbound requests and the patterns that allow them: `SCHEME://HOST:PORT`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -6,19 +6,19 @@ use std::str::FromStr;
 
 use super::super::endpoint::Host;
 
-/// What must be the same for two URLs to lead to one server. Spelled in one way only: names are in
-/// lower case, addresses as the standard library writes them, and the port is always there.
+/// The part of a URL that identifies a server. The spelling is canonical: names in lower case, addresses as the
+/// standard library writes them, and the port always present.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Origin {
-    /// How it is spoken to.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Who is asked; what certificates are checked against.
+    /// The host. A server's certificate is checked against it.
     pub host: Host,
-    /// Never 0.
+    /// The port, never 0.
     pub port: u16,
 }
 
-/// How a server is spoken to.
+/// The protocol of a URL.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Scheme {
     /// In clear.
@@ -27,7 +27,7 @@ pub enum Scheme {
     Https,
 }
 
-/// An entry of a list of allowed origins.
+/// An entry in the list of allowed origins.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Pattern {
     scheme: Scheme,
@@ -38,20 +38,20 @@ pub struct Pattern {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Hosts {
     One(Host),
-    /// `*.example.org`: every name with one label more than this one.
+    /// `*.example.org`: every name with exactly one label more.
     Below(String),
 }
 
-/// Why a text names no origin.
+/// Why a text is no origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OriginError(&'static str);
 
 impl Origin {
-    /// Reads what stands between `SCHEME://` and the path of a URL.
+    /// Parses the part of a URL between `SCHEME://` and the path.
     ///
     /// # Errors
-    /// User information, a port that is none, or a host in any other spelling than the usual one:
-    /// resolvers read `0177.1` and `2130706433` as addresses, so those never reach one.
+    /// User information, an invalid port, or a host in an unusual spelling. Resolvers read `0177.1` and `2130706433`
+    /// as addresses, so such names must never reach a resolver.
     pub fn new(scheme: Scheme, authority: &str) -> Result<Origin, OriginError> {
         if authority.contains('@') {
             return Err(OriginError("a user name or password has no place in a URL"));
@@ -60,7 +60,7 @@ impl Origin {
         Ok(Origin { scheme, host: self::host(host)?, port: self::port(port, scheme)? })
     }
 
-    /// Returns the address if no name has to be looked up.
+    /// Returns the address, or `None` if a name has to be looked up.
     pub fn address(&self) -> Option<IpAddr> {
         match &self.host {
             Host::Ip(ip) => Some(*ip),
@@ -68,7 +68,7 @@ impl Origin {
         }
     }
 
-    /// Writes host and port as the field `Host` has them: the usual port is left out (RFC 9110 §7.2).
+    /// Returns host and port as in the field `Host`: the default port is left out (RFC 9110 §7.2).
     pub fn authority(&self) -> String {
         Shown { host: &self.host, port: self.port, scheme: self.scheme }.to_string()
     }
@@ -92,7 +92,7 @@ impl Scheme {
 }
 
 impl Pattern {
-    /// Reports whether an origin is allowed by this entry.
+    /// Reports whether this entry allows an origin.
     pub fn allows(&self, origin: &Origin) -> bool {
         let host = match (&self.hosts, &origin.host) {
             (Hosts::One(one), host) => one == host,
@@ -104,7 +104,7 @@ impl Pattern {
         host && self.scheme == origin.scheme && self.port == origin.port
     }
 
-    /// Returns the one address that the entry names; none: it names something to look up.
+    /// Returns the address that the entry names, or `None` if it names a host to look up.
     pub fn address(&self) -> Option<IpAddr> {
         match &self.hosts {
             Hosts::One(Host::Ip(ip)) => Some(*ip),
@@ -172,14 +172,14 @@ fn host(text: &str) -> Result<Host, OriginError> {
     if text.len() > 253 || !text.split('.').all(label) {
         return Err(OriginError("a host is a name of letters, digits, - and _, or an address"));
     }
-    // inet_aton(3) takes octal, hexadecimal and incomplete addresses; a name does not end like one.
+    // inet_aton(3) accepts octal, hexadecimal and incomplete addresses. A host name does not end in such a label.
     if text.rsplit('.').next().is_some_and(|last| last.starts_with(|first: char| first.is_ascii_digit())) {
         return Err(OriginError("an IPv4 address is four decimal numbers"));
     }
     Ok(Host::Name(text.to_ascii_lowercase()))
 }
 
-/// A host and port, the usual one left out.
+/// A host and port, without the default port.
 struct Shown<'a> {
     host: &'a Host,
     port: u16,
@@ -197,7 +197,7 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// As [`Pattern`] reads it: `https://api.example.org`.
+/// In the form that [`Pattern`] reads: `https://api.example.org`.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Origin { scheme, host, port } = self;
@@ -205,7 +205,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// As it is read.
+/// In the form that `FromStr` reads.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Pattern { scheme, hosts, port } = self;
@@ -349,7 +349,7 @@ mod tests {
         #[test]
         fn any_authority_is_read_or_refused_without_panic(text in ".{0,40}") {
             if let Ok(origin) = origin(&text) {
-                // What the log advises to write is an entry that allows it.
+                // The log advises an entry; it must allow this origin.
                 prop_assert!(origin.to_string().parse::<Pattern>().unwrap().allows(&origin));
             }
         }

@@ -1,4 +1,4 @@
-//! From a name to its addresses, within bounds.
+//! Name lookups, with a bound on how many run at once.
 
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -10,27 +10,27 @@ use tokio::task::spawn_blocking;
 
 use crate::budget::{Budget, Holder};
 
-/// Looks up names. A trait, so that a test can be a name server that changes its mind.
+/// Looks up names. A trait, so that a test can change the answers.
 pub trait Resolve: Send + Sync + 'static {
     /// Finds the addresses of a name, in the order in which they are to be tried.
     fn resolve(&self, name: &str) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
-/// The resolver of this machine: getaddrinfo(3), with all that nsswitch.conf(5) says. Each handler has
-/// one of its own, with a line of its own in front of it.
+/// The resolver of this machine: getaddrinfo(3), including nsswitch.conf(5). Each handler has its own resolver with
+/// its own queue.
 #[derive(Default)]
 pub struct System(Lookups);
 
-/// Names looked up at once, over the whole daemon. A look-up cannot be cancelled and holds a thread for
-/// as long as a silent name server takes: resolv.conf(5) has 5 s for each of two attempts.
+/// Lookups that run at once in the whole daemon. A lookup cannot be cancelled and holds a thread for as long as a
+/// silent name server takes. resolv.conf(5): 5 s for each of two attempts.
 const LOOKUPS: usize = 32;
 
-/// Names of one handler looked up at once.
+/// Lookups of one handler that run at once.
 const OF_ONE: usize = 4;
 
 static ALL: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(LOOKUPS));
 
-/// The look-ups of one handler, out of those of all.
+/// The lookup permits of one handler, within those of the daemon.
 struct Lookups {
     own: Arc<Semaphore>,
     all: Arc<Budget>,
@@ -42,7 +42,7 @@ impl Lookups {
         Lookups { own: Arc::new(Semaphore::new(OF_ONE)), all, holder: Arc::default() }
     }
 
-    /// Runs a look-up in a thread that may block, once there is a place for it.
+    /// Runs a lookup in a blocking thread, once a permit is free.
     fn run<T: Send + 'static>(
         &self,
         lookup: impl FnOnce() -> T + Send + 'static,
@@ -53,7 +53,7 @@ impl Lookups {
             let place = all.take(&holder, 1).await;
             let lookup = spawn_blocking(move || {
                 let found = lookup();
-                // Held until the thread is free, whether or not anybody waits for it still.
+                // Held until the thread is free, even if the caller no longer waits.
                 drop((own, place));
                 found
             });
@@ -109,7 +109,7 @@ mod tests {
 
         assert_eq!(answer.unwrap().unwrap(), 7);
         assert_eq!(all.used(), OF_ONE);
-        // The threads end with the senders.
+        // The threads end when the senders are dropped.
         drop(held);
     }
 

@@ -1,4 +1,4 @@
-//! Whose certificates are believed: those of the system, and those an operator adds.
+//! The trusted certificate authorities: those of the system, and those an operator adds.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-/// The roots that servers of one handler are checked against. Made at the first TLS connection: a
-/// handler that makes none reads nothing.
+/// The roots against which the servers of one handler are checked. They are loaded at the first TLS connection, so a
+/// handler without one reads nothing.
 pub struct Trust {
     added: RootCertStore,
     config: OnceCell<Arc<ClientConfig>>,
@@ -20,15 +20,15 @@ pub struct Trust {
 static SYSTEM: OnceCell<RootCertStore> = OnceCell::const_new();
 
 impl Trust {
-    /// Believes the authorities of the system.
+    /// Trusts the authorities of the system.
     pub fn system() -> Trust {
         Trust { added: RootCertStore::empty(), config: OnceCell::new() }
     }
 
-    /// Believes those of the system, and those of a PEM file.
+    /// Trusts the authorities of the system and those of a PEM file.
     ///
     /// # Errors
-    /// The file holds no certificate of an authority.
+    /// The file contains no usable certificate, or is not PEM.
     pub fn and(pem: &[u8]) -> Result<Trust> {
         let mut added = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -42,7 +42,7 @@ impl Trust {
     /// Returns the settings of TLS clients: versions 1.2 and 1.3, HTTP/1.1.
     ///
     /// # Errors
-    /// There is nobody to believe.
+    /// There are no trusted roots.
     pub(super) async fn config(&self) -> Result<Arc<ClientConfig>> {
         self.config.get_or_try_init(|| self.make()).await.cloned()
     }
@@ -69,7 +69,7 @@ impl Trust {
 async fn system() -> Result<RootCertStore> {
     let found = spawn_blocking(rustls_native_certs::load_native_certs).await?;
     let mut roots = RootCertStore::empty();
-    // A store of a hundred may hold one that is too old to be understood.
+    // A system store may contain an old certificate that cannot be parsed.
     let (_usable, _ignored) = roots.add_parsable_certificates(found.certs);
     ensure!(
         !roots.is_empty(),
