@@ -1,4 +1,4 @@
-//! Who may run now, who waits, and who is sent away.
+//! Admits jobs: decides which job may run, which waits in a queue, and which is refused.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::running::{Running, Wanting};
 use crate::budget::{Budget, Portion};
 use crate::job::{Allotment, Counted, Entry, Fault, Job, Kind, Needs, Slots};
 
-/// What the daemon has for all jobs in sandboxes.
+/// The budgets that all sandboxed jobs share.
 #[derive(Clone)]
 pub struct Budgets {
-    /// Places to run in.
+    /// Jobs at once.
     pub places: Arc<Budget>,
     /// Memory of guests, in units of [`Needs::PAGE`] bytes.
     pub memory: Arc<Budget>,
@@ -22,34 +22,34 @@ pub struct Budgets {
     pub descriptors: Arc<Budget>,
 }
 
-/// A place to run in. Dropping it lets the next one in.
+/// A permit to run. Dropping it admits the next job.
 pub(super) struct Slot {
     _own: OwnedSemaphorePermit,
     _shared: Option<Portion>,
-    /// Counts the job for its address as long as it has the slot.
+    /// Counts the job for its client address as long as it holds the permit.
     _counted: Option<Counted>,
 }
 
 impl Budgets {
-    /// Makes room for so many jobs at once, of whatever size.
+    /// Makes budgets for `places` jobs at once, without limits on their memory and descriptors.
     pub fn of_jobs(places: usize) -> Budgets {
         Budgets { places: Budget::new(places), memory: Budget::boundless(), descriptors: Budget::boundless() }
     }
 }
 
-/// Waits for one of the handler's slots and, for a sandboxed job, for what it needs of what all jobs
-/// share: a handler in demand fills its own line and nobody else's.
+/// Waits for one of the handler's slots. A sandboxed job waits also for its part of the budgets of all jobs. Each
+/// handler has its own queue, so a handler in demand does not delay the others.
 ///
-/// An address may have all slots but a few as long as nobody else wants one. Beyond its share of them its jobs stand
-/// in line as one, behind those of the others, and leave a quarter of the line to them; those that wait for
-/// their clients make room.
+/// One address may hold all slots but a few while nothing else waits. Jobs of an address that has more than its share
+/// wait behind those of other addresses, one at a time, and leave a quarter of the queue free for them. Jobs that
+/// wait for their clients are ended to make room.
 ///
 /// # Errors
-/// [`Fault::Busy`]: the handler's line is full. [`Fault::QueuedTooLong`]: it moved too slowly.
-/// [`Fault::MemoryTotal`], [`Fault::DescriptorsTotal`]: there was too little of these.
+/// [`Fault::Busy`]: the handler's queue is full. [`Fault::QueuedTooLong`]: no slot became free within
+/// `limits.queue_time`. [`Fault::MemoryTotal`], [`Fault::DescriptorsTotal`]: that budget was exhausted for as long.
 ///
 /// # Cancel safety
-/// Dropping the future leaves the line.
+/// Dropping the future leaves the queue.
 pub(super) async fn admit(
     job: &Job,
     budgets: &Budgets,
@@ -68,10 +68,10 @@ pub(super) async fn admit(
     Ok((Slot { _counted: Some(counted), ..slot }, allotment))
 }
 
-/// How often a job looks for another that is to make room for it.
+/// How often a queued job checks whether another one can be ended to make room.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Waits in the handler's line, as one of those whose address has its share or as one of the others.
+/// Waits in the handler's queue, either for an address beyond its share or for any other.
 async fn in_line(
     job: &Job,
     budgets: &Budgets,
@@ -93,8 +93,9 @@ async fn in_line(
     let limit = entry.limits.queue_time;
     let mut waits_for = Awaited::Slot;
     let admitted = async {
-        // Both turns are held until there is a slot, so that the crowd has one job in the line of the others. The turn of
-        // all addresses comes last: an address that has all it may waits for its own slots, and holds up no other.
+        // Both turns are held until there is a slot, so all crowding addresses together have one job in the queue of
+        // the others. The turn shared by all addresses is taken last: an address at its maximum waits for its own
+        // slots and must not hold up others.
         let (_own, _turn) = match wanting {
             Wanting::Crowd(origin) => {
                 let own = entry.slots.peers.turn(origin).await;
@@ -104,7 +105,8 @@ async fn in_line(
             Wanting::Other => (None, None),
         };
         let look = || {
-            // A job that waits for a place of the daemon's has a slot: some are kept for such.
+            // If a slot of the handler is free, the job waits for a budget of the daemon instead; ending a job of the
+            // same handler would not help.
             if slots.available_permits() == 0 {
                 running.make_room(entry, wanting);
             }
@@ -119,7 +121,7 @@ async fn in_line(
     })
 }
 
-/// Waits, and looks every now and then.
+/// Waits for a future and calls `look` at regular intervals meanwhile.
 async fn looking<T>(awaited: impl Future<Output = T>, look: impl Fn()) -> T {
     let mut awaited = pin!(awaited);
     loop {
@@ -131,14 +133,14 @@ async fn looking<T>(awaited: impl Future<Output = T>, look: impl Fn()) -> T {
     }
 }
 
-/// What a job in line waits for.
+/// What a queued job waits for.
 enum Awaited {
     Slot,
     Memory,
     Descriptors,
 }
 
-/// Says what a job takes of what all jobs share; `None`: it is the daemon's own.
+/// Returns the memory pages and descriptors that a job takes from the shared budgets. `None` for a native job.
 fn needs(entry: &Entry) -> Option<(usize, usize)> {
     match entry.kind {
         Kind::Native => None,
@@ -149,7 +151,7 @@ fn needs(entry: &Entry) -> Option<(usize, usize)> {
     }
 }
 
-/// Takes everything if everything is free.
+/// Takes everything, if all of it is free now.
 fn at_once(entry: &Entry, budgets: &Budgets) -> Option<(Slot, Option<Allotment>)> {
     let slots = &entry.slots;
     let own = slots.running.clone().try_acquire_owned().ok()?;
@@ -162,8 +164,8 @@ fn at_once(entry: &Entry, budgets: &Budgets) -> Option<(Slot, Option<Allotment>)
     Some((Slot { _own: own, _shared: Some(place), _counted: None }, Some(Allotment { memory, descriptors })))
 }
 
-/// Waits for one after the other; `None`: what it waits for cannot be had. A place of the daemon's is
-/// the last, so that it is held by jobs that run.
+/// Waits for each budget in turn. Returns `None` if one of them can never be granted. The daemon-wide place is taken
+/// last, so only jobs that run hold one.
 async fn wait(
     entry: &Entry,
     budgets: &Budgets,

@@ -1,4 +1,4 @@
-//! Jobs that call jobs: a tree that grows from one request, within bounds that it shares.
+//! Calls between jobs: a tree of jobs that starts at one request and shares one set of limits.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,47 +17,48 @@ use crate::job::{
 };
 use crate::observe::brief;
 
-/// How deep calls may be nested: the job of a request is at 0.
+/// The maximum depth of nested calls. The job of the request has depth 0.
 const DEEPEST: usize = 4;
 
-/// Jobs that one request may start, over its whole tree.
+/// The maximum number of jobs that one request may start, over its whole tree.
 const MOST: usize = 64;
 
-/// Bytes that either side may be ahead of the other: the default capacity of a pipe, pipe(7).
+/// The capacity of each pipe between caller and callee, in bytes: the default of a pipe, pipe(7).
 const PIPE: usize = 64 << 10;
 
-/// What one job may call.
+/// The calls of one job.
 struct Calls {
     engine: Arc<Engine>,
-    /// The generation of the tree: a reload or swap meanwhile changes nothing for it.
+    /// The catalog of the whole tree. A reload or swap during the request does not change it.
     catalog: Arc<Catalog>,
-    /// The job's entry, behind those of the jobs that called it, outermost first.
+    /// The entries of the jobs from the root to this job, outermost first.
     line: Vec<Arc<Entry>>,
     id: JobId,
     root: JobId,
-    /// Whom every job of the tree counts for.
+    /// The client address for which every job of the tree counts.
     origin: Option<IpAddr>,
-    /// Who has passed on the request at the root: every job of the tree passes it on from there.
+    /// The `CDN-Loop` field of the request at the root. Outbound requests of every job in the tree extend
+    /// it.
     trail: Option<HeaderValue>,
-    /// How many jobs the tree may still start.
+    /// The number of jobs that the tree may still start.
     left: Arc<AtomicUsize>,
-    /// The runtime that serves. A job with mounts is polled with another one entered, whose one worker
-    /// is for its files.
+    /// The server's runtime. A job with mounts is polled inside another runtime, which has one worker for
+    /// its files.
     home: Handle,
 }
 
-/// What a job is run for that is no request.
+/// Why a job runs that does not answer a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Occasion {
-    /// Another job has called it: counted as a request is.
+    /// Another job called it. The run counts as a request.
     Call,
-    /// Its time has come.
+    /// Its schedule is due.
     Schedule,
 }
 
 impl Engine {
-    /// Lets a job that nobody called call what its handler is granted, in the versions of this
-    /// catalog. A handler without grants costs nothing here.
+    /// Lets a root job call the handlers that its own handler is granted, in the versions of this catalog.
+    /// Does nothing for a handler without grants.
     pub fn grant(self: &Arc<Self>, job: &mut Job, catalog: &Arc<Catalog>) {
         if job.entry.calls.is_empty() {
             return;
@@ -80,7 +81,7 @@ impl Caller for Calls {
     fn call(&self, wanted: Wanted) -> Result<Callee, CallError> {
         let (entry, ballot) = self.find(&wanted.name)?;
         self.check_slots(&entry)?;
-        // Last, so that only what is started is counted.
+        // Counted last, so only jobs that start are counted.
         let take = |left: usize| left.checked_sub(1);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
         taken.map_err(|_| CallError::TooMany { most: MOST })?;
@@ -101,8 +102,8 @@ impl Caller for Calls {
             job.caller = Some(self.below(&job));
         }
         let (id, engine) = (job.id, self.engine.clone());
-        // A task of its own: it goes on while its caller computes, and its time on a processor is
-        // not its caller's.
+        // A task of its own: the callee goes on while its caller computes, and its CPU time is not charged
+        // to its caller.
         Ok(Callee::new(
             id,
             stdin,
@@ -113,13 +114,13 @@ impl Caller for Calls {
 }
 
 impl Calls {
-    /// Finds the version that answers, if the job may call it.
+    /// Finds the version of the handler that answers, if the job may call it.
     fn find(&self, name: &str) -> Result<(Arc<Entry>, Option<Ballot>), CallError> {
         let caller = self.line.last().expect("the job itself is in its line");
         if !caller.calls.iter().any(|granted| granted.as_str() == name) {
             return Err(CallError::NotGranted { caller: caller.name.clone(), wanted: name.to_owned() });
         }
-        // Of the catalog, never of the registry: no grant leads to a job of the daemon's own.
+        // The name is looked up in the catalog, never in the registry: no grant leads to a built-in job.
         let entry = self.catalog.handlers.get(name).ok_or_else(|| CallError::NotFound(name.to_owned()))?;
         if self.line.len() > DEEPEST {
             return Err(CallError::TooDeep { wanted: entry.name.clone(), most: DEEPEST });
@@ -128,7 +129,7 @@ impl Calls {
         Ok((entry.clone(), ballot))
     }
 
-    /// Refuses what would wait for slots that only its own callers hold: nobody would ever leave one.
+    /// Refuses a call that would wait for slots which only its own callers hold: a deadlock.
     fn check_slots(&self, entry: &Entry) -> Result<(), CallError> {
         let same = |other: &&Arc<Entry>| Arc::ptr_eq(&other.slots.running, &entry.slots.running);
         let (own, total) = (self.line.iter().filter(same).count(), self.line.len());
@@ -142,8 +143,8 @@ impl Calls {
         Ok(())
     }
 
-    /// Puts the facts behind what the caller has set, and behind them what the handler is configured
-    /// with: neither can be set by a caller.
+    /// Sets the request's facts over the caller's variables, and the configured variables over both. A
+    /// caller can override neither.
     fn set_env(&self, job: &mut Job) -> Result<(), EnvError> {
         job.env.set("REQUEST_ID", self.root.to_string())?;
         job.env.set("JOB_ID", job.id.to_string())?;
@@ -170,7 +171,8 @@ impl Calls {
 }
 
 impl Engine {
-    /// Runs a job that nobody tells how it ended but its record, the log and, during a trial, the `ballot`.
+    /// Runs a job without a client. Its outcome goes to its record, the log and, during a trial, the
+    /// `ballot`.
     ///
     /// # Errors
     /// As [`Engine::start`].
@@ -180,7 +182,7 @@ impl Engine {
         occasion: Occasion,
         mut ballot: Option<Ballot>,
     ) -> Result<Status, Fault> {
-        // Nobody waits for what the clock begins.
+        // The latency of scheduled runs is not judged, since no caller waits for them.
         let awaited = ballot.iter_mut().filter(|_| occasion == Occasion::Call);
         awaited.for_each(|ballot| ballot.begins(&job.usage));
         let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
@@ -210,7 +212,7 @@ impl Engine {
     }
 }
 
-/// Says what is to be logged of an end; none: nothing.
+/// Returns the log message for an outcome, or `None` for success.
 fn complaint(entry: &Entry, outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
     let (whole, short, stack) = match outcome {
         Ok(Status::OK) => return None,

@@ -1,4 +1,4 @@
-//! What a job says on stderr, line by line into the log and the journal.
+//! Writes the stderr of jobs to the log and the journal, line by line.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use super::journal::{Event, Journal};
 use crate::job::{Destination, Entry, Job, Kind, Label, Limits, Pace};
 use crate::observe::plain;
 
-/// A line longer than this is logged in pieces, in bytes.
+/// The maximum length of a logged line, in bytes. A longer line is logged in pieces.
 const LINE: usize = 4 << 10;
 
-/// The destination that every job's stderr has: log and journal, with the job's number on each line.
+/// The destination of every job's stderr: log and journal, with the job's number on each line.
 pub(super) struct Complaints {
     label: Label,
     entry: Arc<Entry>,
@@ -22,23 +22,23 @@ pub(super) struct Complaints {
     said: Mutex<Said>,
 }
 
-/// How far a job has come.
+/// The state of a job's stderr.
 #[derive(Default)]
 struct Said {
-    /// The beginning of a line whose end is still to come.
+    /// The beginning of a line that is not complete yet.
     begun: Vec<u8>,
-    /// None: it has said nothing yet.
+    /// `None` until the job has written something.
     allowance: Option<Allowance>,
 }
 
-/// What a job may still log.
+/// How much a job may still log.
 struct Allowance {
     pace: Pace,
     bytes: u64,
     left_out: LeftOut,
 }
 
-/// Lines that were left out since the last that was logged, by the limit that wanted it.
+/// The lines left out since the last logged line, by the limit that applied.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct LeftOut {
     rate: u64,
@@ -51,7 +51,7 @@ impl Complaints {
         Arc::new(Complaints { label: job.label(), entry, journal, said: Mutex::default() })
     }
 
-    /// Logs the last line, if it has no newline, and how many were left out.
+    /// Logs the last line, if it has no newline, and the number of lines left out.
     pub(super) fn finish(&self) {
         let mut said = self.lock();
         let Said { begun, allowance } = &mut *said;
@@ -68,7 +68,7 @@ impl Complaints {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs that lines were left out, if any were.
+    /// Logs the number of lines left out, if there are any.
     fn own_up(&self, allowance: &mut Allowance) {
         let LeftOut { rate, size } = std::mem::take(&mut allowance.left_out);
         for (lines, limit) in [(rate, "stderr_rate"), (size, "stderr")] {
@@ -79,7 +79,7 @@ impl Complaints {
         }
     }
 
-    /// Logs one line; what could forge another is escaped.
+    /// Logs one line. Control characters are escaped, so a line cannot forge another.
     fn log(&self, line: &[u8], allowance: &mut Allowance) {
         if !allowance.admits(line.len(), Instant::now()) {
             return self.entry.record.leave_out(1);
@@ -90,7 +90,7 @@ impl Complaints {
         let plain = plain(&text).into_owned();
         let (label, name) = (self.label, &self.entry.name);
         match self.entry.kind {
-            // Whoever asked for the job is told, and logs it if it has nobody to tell.
+            // The caller of a native job gets its message, or logs it.
             Kind::Native => debug!("[{label}] {name}: {plain}"),
             Kind::Core | Kind::Command | Kind::Proxy => info!("[{label}] {name}: {plain}"),
         }
@@ -104,7 +104,8 @@ impl Allowance {
         Allowance { pace, bytes: limits.stderr, left_out: LeftOut::default() }
     }
 
-    /// Takes a line off, or counts it as left out.
+    /// Deducts a line from the allowance. Returns `false` if it exceeds a limit, and counts it as
+    /// left out.
     fn admits(&mut self, length: usize, now: Instant) -> bool {
         match self.bytes.checked_sub(length as u64) {
             None => self.left_out.size += 1,
@@ -135,7 +136,7 @@ impl Destination for Complaints {
     }
 }
 
-/// A job that was dropped half-way has said its last line as well.
+/// Flushes also when the job is dropped before its end.
 impl Drop for Complaints {
     fn drop(&mut self) {
         self.finish();

@@ -1,4 +1,4 @@
-//! The end of the engine: refuse new jobs, wait for those that run, call back, all within bounds.
+//! Shuts the engine down: refuses new jobs, drains the running ones, runs callbacks, all within time limits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,41 +11,41 @@ use super::journal::Journal;
 use super::running::Running;
 use crate::job::{Fault, Job, StopReason, Tenure};
 
-/// How long jobs that were told to stop may take: they only have to be dropped.
+/// How long stopped jobs may take to end: they only have to be dropped.
 const STOPPING: Duration = Duration::from_secs(5);
 
 /// How long all callbacks together may take, as in Docker 1.2.0.
 const CALLBACKS: Duration = Duration::from_secs(10);
 
-/// Whether the engine still takes jobs, and what to do once it no longer does.
+/// Whether the engine still accepts jobs, and the callbacks for shutdown.
 #[derive(Default)]
 pub(super) struct Drain {
     draining: AtomicBool,
     callbacks: Mutex<Vec<BoxFuture<'static, ()>>>,
 }
 
-/// How the engine came to its end.
+/// The result of a shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ending {
     /// Jobs that did not finish in time and were stopped.
     pub stopped: usize,
-    /// Whether every callback came to its end.
+    /// Whether every callback finished in time.
     pub callbacks_done: bool,
 }
 
 impl Drain {
-    /// Checks that a new job of this tenure is taken.
+    /// Checks that the engine still accepts this job.
     ///
     /// # Errors
-    /// [`Fault::Draining`] once shutdown has begun, unless the job only attends to it, or is part of
-    /// one that runs.
+    /// [`Fault::Draining`] once shutdown has begun, unless the job belongs to the shutdown itself or
+    /// another job called it.
     pub(super) fn admits(&self, job: &Job, tenure: Tenure) -> Result<(), Fault> {
         let fresh = tenure == Tenure::Service && job.parent.is_none();
         let refused = fresh && self.draining.load(Ordering::Acquire);
         if refused { Err(Fault::Draining) } else { Ok(()) }
     }
 
-    /// Adds something to do at shutdown.
+    /// Adds a callback for shutdown.
     pub(super) fn call_back(&self, callback: BoxFuture<'static, ()>) {
         self.callbacks.lock().unwrap_or_else(PoisonError::into_inner).push(callback);
     }
@@ -56,7 +56,7 @@ impl Drain {
         let mut stopped = 0;
         if timeout(grace, running.emptied()).await.is_err() {
             stopped = running.stop_all(StopReason::Shutdown);
-            // Jobs end by being dropped; one that cannot be dropped must not keep the daemon here.
+            // Jobs end by being dropped. A job that cannot be dropped must not block the shutdown.
             let _emptied = timeout(STOPPING, running.emptied()).await;
         }
         let callbacks = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));

@@ -1,4 +1,4 @@
-//! What jobs said and how they ended, lately: a ring in memory that may be followed.
+//! The recent stderr lines and outcomes of jobs, in a ring buffer that clients can follow.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,17 +9,17 @@ use tokio::sync::Notify;
 use crate::job::{Label, Name};
 use crate::observe::log;
 
-/// Lines kept, over all handlers. Where there are more, the oldest goes of a handler that has more than its
-/// part: one that says a lot leaves the lines of others where they are.
+/// The number of lines kept, over all handlers. If there are more, the oldest line is dropped of a handler
+/// that has more than its share. A verbose handler does not displace the lines of others.
 const LINES: usize = 1000;
 
-/// Bytes of text kept, so that long lines do not cost what short ones do not.
+/// The bytes of text kept, which also limits the memory for long lines.
 const BYTES: usize = 1 << 20;
 
-/// Lines a follower is given at once.
+/// The most lines in one batch for a follower.
 const BATCH: usize = 128;
 
-/// The ring. Writing to it never waits for whoever reads it.
+/// The ring buffer. Writers never wait for readers.
 #[derive(Default)]
 pub struct Journal {
     ring: Mutex<Ring>,
@@ -30,11 +30,11 @@ pub struct Journal {
 /// One entry of the journal.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// When, as RFC 3339 has it.
+    /// The time, in the form of RFC 3339.
     pub time: String,
-    /// The job it is about.
+    /// The job.
     pub job: Label,
-    /// What ran the job.
+    /// The handler of the job.
     pub handler: Name,
     /// What happened.
     pub event: Event,
@@ -45,37 +45,37 @@ pub struct Line {
 pub enum Event {
     /// It wrote this line to stderr, control characters escaped.
     Said(String),
-    /// It ended: how.
+    /// It ended, with this description of its outcome.
     Ended(String),
 }
 
-/// A reader that is given every line from some point on, or the number of those it was too slow for.
+/// A reader that gets every line from some point on, or the number of lines that it missed.
 pub struct Follower {
     journal: Arc<Journal>,
     next: u64,
 }
 
-/// What a follower is given.
+/// The next lines for a follower.
 pub struct Batch {
-    /// Lines that left the ring before they could be given.
+    /// Lines that left the ring before this follower read them.
     pub dropped: u64,
-    /// The lines that came after those.
+    /// The lines after those.
     pub lines: Vec<Arc<Line>>,
 }
 
 #[derive(Default)]
 struct Ring {
-    /// With their numbers, counted from 0; there are gaps.
+    /// The lines with their numbers, counted from 0. The numbers have gaps.
     lines: VecDeque<(u64, Arc<Line>)>,
     /// The number of the next line.
     next: u64,
     bytes: usize,
-    /// Lines and bytes of each handler that has any.
+    /// The lines and bytes of each handler that has any.
     of: HashMap<Name, Kept>,
     closed: bool,
 }
 
-/// What is kept of one handler.
+/// The lines and bytes kept of one handler.
 #[derive(Default)]
 struct Kept {
     lines: usize,
@@ -90,12 +90,12 @@ impl Journal {
         self.grown.notify_waiters();
     }
 
-    /// Reports whether anybody wants to know of every job, also of those that end well.
+    /// Reports whether there are followers, who want every job reported, even a successful one.
     pub(super) fn is_followed(&self) -> bool {
         self.followers.load(Ordering::Relaxed) > 0
     }
 
-    /// Ends every follower once it has all lines.
+    /// Ends every follower once it has read all lines.
     pub(super) fn close(&self) {
         self.ring().closed = true;
         self.grown.notify_waiters();
@@ -106,7 +106,7 @@ impl Journal {
         self.ring().lines.iter().map(|(_, line)| line.clone()).collect()
     }
 
-    /// Returns the lines that are kept and what gives those that follow.
+    /// Returns the lines that are kept, and a follower for those that come later.
     pub fn follow(self: &Arc<Self>) -> (Vec<Arc<Line>>, Follower) {
         self.followers.fetch_add(1, Ordering::Relaxed);
         let ring = self.ring();
@@ -120,20 +120,20 @@ impl Journal {
 }
 
 impl Follower {
-    /// Waits for lines; none: the daemon ends.
+    /// Waits for lines. Returns `None` once the daemon shuts down.
     ///
     /// # Cancel safety
     /// A dropped wait loses no line.
     pub async fn next(&mut self) -> Option<Batch> {
         loop {
-            // Made before the look, so that a line that comes in between is not missed.
+            // Registered before the check, so a line that is added in between is not missed.
             let grown = self.journal.grown.notified();
             {
                 let ring = self.journal.ring();
                 let from = ring.lines.partition_point(|(number, _)| *number < self.next);
                 let first = ring.lines.get(from).map(|(number, _)| *number);
                 let dropped = first.map_or(0, |first| first - self.next);
-                // Up to the next gap, before which it cannot be told of it.
+                // The batch ends before the next gap, which the next batch reports.
                 let row = (self.next + dropped..).zip(ring.lines.iter().skip(from)).take(BATCH);
                 let row = row.take_while(|(wanted, (number, _))| wanted == number);
                 let lines: Vec<_> = row.map(|(_, (_, line))| line.clone()).collect();
@@ -170,7 +170,7 @@ impl Ring {
         }
     }
 
-    /// Drops the oldest line of a handler that has more than its part of what there is too much of.
+    /// Drops the oldest line of a handler that exceeds its share of the limit that was reached.
     fn pop(&mut self) {
         let handlers = self.of.len();
         let has_too_much = |kept: &Kept| match self.lines.len() > LINES {
@@ -193,7 +193,7 @@ impl Ring {
 }
 
 impl Event {
-    /// Returns what was said, or how the job ended.
+    /// Returns the stderr line, or the description of the outcome.
     pub fn text(&self) -> &str {
         match self {
             Event::Said(text) | Event::Ended(text) => text,
@@ -261,7 +261,7 @@ mod tests {
         let lines_of = |name: &str| recent.iter().filter(|line| line.handler.as_str() == name).count();
         assert_eq!((lines_of("quiet"), lines_of("long")), (3, 2));
         assert!(lines_of("loud") > LINES / 2);
-        // Who follows is told of the gap once it comes to it.
+        // The follower learns of the gap when it reaches it.
         let quiet = follower.next().await.unwrap();
         assert_eq!((quiet.dropped, quiet.lines.len()), (0, 3));
         assert!(follower.next().await.unwrap().dropped >= 2 * LINES as u64);

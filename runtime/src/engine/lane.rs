@@ -1,10 +1,9 @@
-//! The slow lane: threads of their own for jobs that compute, so that what only passes by is not held up.
+//! The slow lane: low-priority threads for jobs that compute for long, so short jobs are not delayed.
 //!
-//! A job begins on a worker of the runtime, beside the sockets and timers, which is the fast way for
-//! one that is over in a moment. One that goes on computing comes here. The threads of the lane give
-//! way to the workers in the kernel's eyes, and among themselves they go by handler, not by job: the
-//! handler that has had the least time is next, so that a hundred jobs of one handler take no more
-//! from another than one does.
+//! A job starts on a worker of the runtime, beside the sockets and timers: the fast way for a short job.
+//! A job that goes on computing moves to the lane. Its threads have a lower priority than the workers.
+//! They schedule by handler, not by job: the handler that has used the least time is next, so a hundred
+//! jobs of one handler take no more from another handler than one job does.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -25,21 +24,21 @@ use tracing::{debug, error};
 
 use crate::job::Name;
 
-/// How far the threads stand behind, in steps of nice(2). A thread that wakes up beside sockets goes
-/// before one of the lane that computes, and at 5 or 10 still waits for the end of its slice, some 3 ms,
-/// so often that a neighbour's p99 is that; at 15 it does not. At 19, what else runs on the host would
-/// leave the lane hardly a part.
+/// The nice(2) value of the lane's threads. A thread that serves sockets should preempt a thread of the
+/// lane. At 5 or 10 it often waits for the end of the other's slice, some 3 ms, often enough to become a
+/// neighbour's p99; at 15 it does not. At 19, other processes of the host would leave the lane almost no
+/// time.
 const NICE: i32 = 15;
 
-/// The lane of one engine. Dropping it ends its threads.
+/// The lane of an engine. Dropping it ends its threads.
 #[derive(Default)]
 pub(super) struct Lane {
     shared: Arc<Shared>,
     started: OnceLock<()>,
 }
 
-/// Work that was given to the lane, and what comes of it. Dropping it drops the work: at once, or,
-/// if it is being polled, as soon as that returns.
+/// A future that was moved to the lane, and the receiver of its outcome. Dropping it drops the future: at
+/// once or, if it is being polled, when that poll returns.
 pub(super) struct Ticket<T> {
     outcome: oneshot::Receiver<T>,
     task: Arc<Task>,
@@ -54,18 +53,18 @@ struct Shared {
 #[derive(Default)]
 struct Lines {
     by_handler: HashMap<Name, Line>,
-    /// The time of the line that was chosen last: where a handler starts that comes anew.
+    /// The time of the queue that was chosen last. A handler that enters the lane starts at this time.
     now: Duration,
     ended: bool,
 }
 
-/// What one handler has in the lane.
+/// The queue of one handler.
 #[derive(Default)]
 struct Line {
     ready: VecDeque<Arc<Task>>,
-    /// How many are being polled.
+    /// The number of its jobs that are being polled.
     polled: usize,
-    /// Time on a processor, counted from where the line started.
+    /// Wall time of its polls, counted from where the queue started.
     time: Duration,
 }
 
@@ -79,19 +78,19 @@ struct Task {
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// It waits to be woken.
+/// The task waits to be woken.
 const IDLE: u8 = 0;
-/// It stands in its line.
+/// The task waits in its queue.
 const QUEUED: u8 = 1;
-/// It is being polled.
+/// The task is being polled.
 const POLLED: u8 = 2;
-/// It is being polled, and was woken meanwhile.
+/// The task is being polled, and was woken meanwhile.
 const WOKEN: u8 = 3;
 
 impl Lane {
-    /// Takes work in: it goes on here, within the runtime of whoever calls.
+    /// Moves a future to the lane, where it runs inside the caller's runtime.
     ///
-    /// The first call starts the threads, one a core.
+    /// The first call starts the threads, one for each core.
     pub(super) fn enter<T: Send + 'static>(
         &self,
         handler: &Name,
@@ -100,7 +99,7 @@ impl Lane {
         self.started.get_or_init(|| start(&self.shared));
         let (sender, outcome) = oneshot::channel();
         let work = Box::pin(async move {
-            // Whoever wanted it may have left.
+            // The receiver may have been dropped.
             let _left = sender.send(work.await);
         });
         let task = Arc::new(Task {
@@ -119,7 +118,7 @@ impl Drop for Lane {
     fn drop(&mut self) {
         let mut lines = self.shared.lock();
         lines.ended = true;
-        // Each of them holds the lane.
+        // Each task holds a reference to the lane.
         let left = std::mem::take(&mut lines.by_handler);
         drop(lines);
         drop(left);
@@ -128,7 +127,7 @@ impl Drop for Lane {
 }
 
 impl<T> Ticket<T> {
-    /// Waits for the outcome; none: the work has panicked, or the lane has ended.
+    /// Waits for the outcome. Returns `None` if the future panicked or the lane has ended.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         Pin::new(&mut self.outcome).poll(context).map(Result::ok)
     }
@@ -142,7 +141,7 @@ impl<T> Drop for Ticket<T> {
 }
 
 impl Task {
-    /// Drops the work, unless it is being polled; whoever polls it looks here afterwards.
+    /// Drops the future, unless it is being polled; the polling thread checks again afterwards.
     fn clear(&self) {
         let work = match self.work.try_lock() {
             Ok(mut work) => work.take(),
@@ -152,7 +151,7 @@ impl Task {
         drop(work);
     }
 
-    /// Lets the work go on until it waits.
+    /// Polls the future once.
     fn poll(self: &Arc<Self>) {
         self.state.store(POLLED, Ordering::SeqCst);
         let waker = Waker::from(self.clone());
@@ -169,7 +168,8 @@ impl Task {
         }
     }
 
-    /// Notes that the poll is over; true: it was woken meanwhile and stands in line again.
+    /// Notes that the poll is over. Returns `true` if the task was woken meanwhile and must be queued
+    /// again.
     fn rest(&self) -> bool {
         let rested = self.state.compare_exchange(POLLED, IDLE, Ordering::SeqCst, Ordering::SeqCst);
         if rested.is_err() {
@@ -203,7 +203,7 @@ impl Shared {
         self.ready.notify_one();
     }
 
-    /// Polls what is next, until the lane ends.
+    /// Polls the next task, until the lane ends.
     fn work(&self) {
         let mut lines = self.lock();
         while !lines.ended {
@@ -213,7 +213,7 @@ impl Shared {
             };
             drop(lines);
             let start = Instant::now();
-            // A job catches its own panics; one while it is dropped must not end the thread, either.
+            // Jobs catch their own panics. A panic while a job is dropped must not end the thread either.
             if catch_unwind(AssertUnwindSafe(|| task.poll())).is_err() {
                 error!("the daemon failed while it ended a job of {}: a bug, please report it", task.handler);
                 task.clear();
@@ -235,7 +235,7 @@ impl Lines {
         line.or_insert_with(|| Line { time: now, ..Line::default() }).ready.push_back(task);
     }
 
-    /// Takes a job of the handler that has had the least time.
+    /// Takes a task of the handler that has used the least time.
     fn next(&mut self) -> Option<Arc<Task>> {
         let waiting = self.by_handler.values_mut().filter(|line| !line.ready.is_empty());
         let line = waiting.min_by_key(|line| line.time)?;
@@ -249,13 +249,14 @@ impl Lines {
         let Some(line) = self.by_handler.get_mut(handler) else { return };
         line.polled -= 1;
         line.time += time;
-        // One that computes is in line again in a moment, and must not begin anew.
+        // A queue that is empty for a moment keeps its time: a handler that computes is back soon and
+        // must not start afresh.
         let now = self.now;
         self.by_handler.retain(|_, line| line.polled > 0 || !line.ready.is_empty() || line.time > now);
     }
 }
 
-/// Starts the threads. Without any, what enters waits for ever, and its time limit ends it.
+/// Starts the threads. If none can be started, jobs in the lane wait until their time limit ends them.
 fn start(shared: &Arc<Shared>) {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for _ in 0..cores {
@@ -264,7 +265,7 @@ fn start(shared: &Arc<Shared>) {
             if let Err(refusal) = setpriority_process(Some(gettid()), NICE) {
                 debug!("the slow lane is as fast as the others: setpriority: {refusal}");
             }
-            // So that the timers of what is polled here are those of the runtime.
+            // Futures polled here use the timers of the runtime.
             let _entered = runtime.enter();
             shared.work();
         };
@@ -361,7 +362,7 @@ mod tests {
         (0..10).for_each(|_| lines.push(task("crowd")));
         lines.push(task("single"));
 
-        // Each is in line again after a slice, the single one as well.
+        // Each job is queued again after a slice, the single one too.
         let order: Vec<String> = (0..12)
             .map(|_| {
                 let next = lines.next().unwrap();

@@ -1,4 +1,4 @@
-//! The engine: it knows every job by name, makes jobs, runs them and ends with them.
+//! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
 //! Floors, lowest first: `journal`, `lane`, `panic`, `parse`, `registry`; `running`, `complaints`; `admission`, `drain`;
 //! `supervise`; [`Engine`]; `calls`, which starts jobs for jobs.
@@ -40,15 +40,14 @@ use lane::Lane;
 use registry::Registry;
 use running::Running;
 
-/// Makes and runs jobs: the built-in ones that are registered with it, and the handlers of the
-/// catalog that is live.
+/// Makes and runs jobs: built-in jobs from its registry, and handlers from the live catalog.
 pub struct Engine {
     registry: Registry,
     live: Live,
     next: AtomicU64,
-    /// What jobs in sandboxes share, over all handlers.
+    /// The budgets that all sandboxed jobs share.
     budgets: Budgets,
-    /// Where jobs go on that compute.
+    /// Where jobs go that compute for long.
     lane: Lane,
     running: Running,
     journal: Arc<Journal>,
@@ -56,22 +55,22 @@ pub struct Engine {
     started: SystemTime,
 }
 
-/// Why a job that the daemon itself wanted done was not.
+/// Why a job of the daemon itself failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The job ran and said no; what it said on stderr last says why.
+    /// The job ended with an error status; the end of its stderr says why.
     Status(Status, Tail),
-    /// The job did not come to its end.
+    /// The job did not run to its end.
     Fault(Fault),
 }
 
 impl Engine {
-    /// Makes an engine that runs up to `total` sandboxed jobs at once, and knows no job yet.
+    /// Makes an engine without jobs that runs up to `total` sandboxed jobs at once.
     pub fn new(total: usize) -> Arc<Engine> {
         Engine::within(Budgets::of_jobs(total))
     }
 
-    /// Makes an engine whose sandboxed jobs share this, and which knows no job yet.
+    /// Makes an engine without jobs whose sandboxed jobs share these budgets.
     pub fn within(budgets: Budgets) -> Arc<Engine> {
         let first = RandomState::new().build_hasher().finish() << 32;
         Arc::new(Engine {
@@ -87,23 +86,24 @@ impl Engine {
         })
     }
 
-    /// Adds something to do at shutdown, after the last job. Callbacks run side by side.
+    /// Adds a callback for shutdown, after the last job. Callbacks run concurrently.
     pub fn on_shutdown(&self, callback: impl Future<Output = ()> + Send + 'static) {
         self.drain.call_back(Box::pin(callback));
     }
 
-    /// Waits until no job runs that a shutdown would wait for.
+    /// Waits until no job runs for which a shutdown would wait.
     pub async fn settled(&self) {
         self.running.emptied().await;
     }
 
-    /// Ends the engine: refuses new jobs, waits up to `grace` for those that run, stops the rest, runs the callbacks,
-    /// ends those who follow the journal. A second caller waits as well. Takes at most `grace` and 15 s.
+    /// Shuts the engine down. It refuses new jobs, waits up to `grace` for running jobs, stops the rest, runs the
+    /// callbacks, and ends the followers of the journal. A second caller waits as well. Takes at most `grace` and 15
+    /// s.
     pub async fn shutdown(&self, grace: Duration) -> Ending {
         self.drain.shutdown(&self.running, &self.journal, grace).await
     }
 
-    /// Returns when the engine was made: as the daemon started.
+    /// Returns when the engine was made, which is when the daemon started.
     pub fn started(&self) -> SystemTime {
         self.started
     }
@@ -113,7 +113,7 @@ impl Engine {
         &self.live
     }
 
-    /// Returns what sandboxed jobs share.
+    /// Returns the budgets that sandboxed jobs share.
     pub fn budgets(&self) -> &Budgets {
         &self.budgets
     }
@@ -123,7 +123,7 @@ impl Engine {
         &self.registry
     }
 
-    /// Makes a job. Who runs it is settled here: registering or swapping later does not change it.
+    /// Makes a job. Its handler is resolved here: a later registration or swap does not change it.
     ///
     /// # Errors
     /// [`Fault::NotFound`]: no built-in job, no handler and no catch-all answers to the name.
@@ -137,10 +137,10 @@ impl Engine {
         Ok(job)
     }
 
-    /// Makes a job of an entry that is already at hand, as a request does with its route's.
+    /// Makes a job for an entry, as a request does with the entry of its route.
     pub fn job_of(&self, entry: Arc<Entry>) -> Job {
-        /// What a person reads at once, with the stacks that runtimes write behind their reason. It is taken
-        /// as it is written.
+        /// About what a person reads at once, including the stack that runtimes write after the reason. Memory is
+        /// taken as it is written.
         const LAST_WORDS: usize = 16 << 10;
         let last_words = Tail::new(LAST_WORDS);
         Job {
@@ -177,11 +177,11 @@ impl Engine {
         Ok(job)
     }
 
-    /// Starts a job: waits for a slot, runs it within its limits, logs both ends.
+    /// Starts a job: waits for a slot, runs it within its limits, logs its start and end.
     ///
-    /// Nothing happens before the first poll. Dropping the run ends the job and frees all it holds.
+    /// Nothing happens before the first poll. Dropping the run ends the job and frees all its resources.
     ///
-    /// A job runs once, and the compiler sees to it:
+    /// A job runs once, enforced by the compiler:
     /// ```compile_fail
     /// # use portcullis::{engine::Engine, job::Job};
     /// # fn twice(engine: std::sync::Arc<Engine>, job: Job) {
@@ -191,7 +191,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// Of the run: [`Fault::Busy`], [`Fault::Draining`], and whatever ends the job.
+    /// From the run: [`Fault::Busy`], [`Fault::Draining`], and any other fault of the job.
     pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
@@ -229,9 +229,9 @@ impl Engine {
             capture.begin(&mut job);
         }
         let mut entered = self.running.enter(&job, tenure, &self.journal);
-        // Again, now that a shutdown would wait for this job.
+        // Checked again, since a shutdown waits for this job only from here on.
         self.drain.admits(&job, tenure)?;
-        // Dropped before the table is left: the last line comes before the end of the job.
+        // Dropped before `entered`, so the last stderr line is logged before the end of the job.
         let complaints = Complaints::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
         let outcome = supervise::run(job, slot, &self.lane).await;
@@ -240,7 +240,7 @@ impl Engine {
         outcome
     }
 
-    /// Runs a job to its end and wants it to succeed.
+    /// Runs a job to its end and expects success.
     ///
     /// # Errors
     /// [`Failure::Status`] with the last line of the job's stderr, or [`Failure::Fault`].
@@ -259,22 +259,22 @@ impl Engine {
         tokio::spawn(async move { engine.run(job).await })
     }
 
-    /// Logs what a job writes to stdout as well: for one whose answer nobody reads.
+    /// Logs what a job writes to stdout as well, for a job whose response has no reader.
     pub fn log_stdout(&self, job: &mut Job) {
         job.stdout.add(Complaints::of(job, &self.journal));
     }
 
-    /// Lists the jobs that run now, oldest first.
+    /// Lists the running jobs, oldest first.
     pub fn sightings(&self) -> Vec<Sighting> {
         self.running.sightings()
     }
 
-    /// Returns what jobs said and how they ended, lately.
+    /// Returns the journal of recent stderr lines and outcomes.
     pub fn journal(&self) -> &Arc<Journal> {
         &self.journal
     }
 
-    /// Tells one job to stop; false: no job of this number runs. Does not wait for its end.
+    /// Tells a job to stop, without waiting for its end. Returns `false` if no such job runs.
     pub fn kill(&self, id: JobId) -> bool {
         self.running.stop(id, StopReason::Killed)
     }

@@ -1,11 +1,11 @@
-//! What a guest said when it panicked, found on its stderr.
+//! Finds the message of a Rust panic in the stderr of a guest.
 
 use crate::observe::plain;
 
-/// The longest message that goes into one line of the log, in characters.
+/// The longest message for one line of the log, in characters.
 const LONGEST: usize = 500;
 
-/// Finds the last panic in the end of a stderr, as Rust's standard library writes it:
+/// Finds the last panic in the end of a stderr, in the format of Rust's standard library:
 ///
 /// ```text
 /// thread 'main' (1) panicked at src/main.rs:17:5:

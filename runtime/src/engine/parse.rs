@@ -1,21 +1,22 @@
-//! A job written as a line of text.
+//! Parses a command line into the parts of a job.
 
 use anyhow::{Context as _, Result};
 
 use crate::job::Env;
 
-/// A line taken apart: `VERBOSE=1 echo hello`.
+/// A parsed command line: `VERBOSE=1 echo hello`.
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) args: Vec<String>,
     pub(super) env: Env,
 }
 
-/// Takes a line apart at white space; there are no quotes. A word with `=` is a variable wherever it
-/// stands, as Docker's `ParseJob` had it.
+/// Splits a line at white space; there are no quotes. A word with `=` is a variable at any position,
+/// as in Docker's `ParseJob`.
 ///
 /// # Errors
-/// No word is left for the name, or a variable cannot be set (Docker took `=x`, which no process can).
+/// No word is left for the name, or a variable cannot be set. Docker accepted `=x`, which no process
+/// can have.
 pub(super) fn line(text: &str) -> Result<Line> {
     let mut env = Env::new();
     let mut words = Vec::new();

@@ -1,4 +1,4 @@
-//! The built-in jobs, by name.
+//! The built-in jobs by name.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::job::{Conduct, Entry, Env, Handler, Kind, Limits, Mapping, Name, NameError, Slots};
 
-/// The jobs that are part of the daemon, and the one that answers for all other names.
+/// The built-in jobs, and the catch-all job for unknown names.
 #[derive(Default)]
 pub struct Registry(RwLock<Known>);
 
@@ -16,10 +16,10 @@ struct Known {
     catch_all: Option<Arc<dyn Handler>>,
 }
 
-/// A job that cannot be registered.
+/// Why a job cannot be registered.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RegisterError {
-    /// The name is no job name.
+    /// The name is not a valid job name.
     Name(NameError),
     /// The name is taken; nothing is overwritten.
     Taken(Name),
@@ -42,7 +42,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers the job that answers to every name that nothing else answers to.
+    /// Registers the catch-all job, which answers to every unknown name.
     ///
     /// # Errors
     /// There is one already.
@@ -60,8 +60,8 @@ impl Registry {
         self.0.read().unwrap_or_else(PoisonError::into_inner).jobs.get(name).cloned()
     }
 
-    /// Finds who answers for an unknown name; a text that is no name, the empty one among them, is
-    /// nobody's.
+    /// Makes a job of the catch-all for an unknown name. Returns `None` if the text is not a valid
+    /// name, or there is no catch-all.
     pub(super) fn catch_all(&self, name: &str) -> Option<Arc<Entry>> {
         let handler = self.0.read().unwrap_or_else(PoisonError::into_inner).catch_all.clone()?;
         name.parse().ok().map(|name| native(name, handler))
@@ -73,7 +73,7 @@ impl Registry {
     }
 }
 
-/// Puts a handler of our own under its name, unlimited.
+/// Makes the entry of a built-in job, with limits that it never reaches.
 fn native(name: Name, handler: Arc<dyn Handler>) -> Arc<Entry> {
     Arc::new(Entry {
         name,

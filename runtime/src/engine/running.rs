@@ -1,4 +1,4 @@
-//! The jobs that run now.
+//! The table of running jobs.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::job::{
     Entry, Fault, Job, JobId, Kind, Label, Status, Stop, StopReason, Tenure, Usage, Used, Written,
 };
 
-/// A table of what runs, in several parts so that cores seldom meet at one lock.
+/// The table of running jobs, split into several parts so cores seldom contend for one lock.
 #[derive(Default)]
 pub(super) struct Running {
     parts: [Mutex<HashMap<JobId, Runner>>; 16],
@@ -33,7 +33,7 @@ struct Runner {
 }
 
 impl Runner {
-    /// Notes how near the job has come to its limits.
+    /// Records how near the job came to its limits.
     fn note_peaks(&self) {
         let Runner { entry, usage, since, written, .. } = self;
         let used = Used { usage, time: since.elapsed(), written: written.bytes() };
@@ -41,7 +41,7 @@ impl Runner {
     }
 }
 
-/// Who wants a slot.
+/// The kind of job that wants a slot.
 #[derive(Clone, Copy)]
 pub(super) enum Wanting {
     /// A job whose address has no more than its share.
@@ -50,57 +50,57 @@ pub(super) enum Wanting {
     Crowd(IpAddr),
 }
 
-/// What a job has to have waited for a client that does not keep pace before it makes room for another address:
-/// any client on a link that is not broken has moved something by then.
+/// How long a job must have waited for a slow client before it is ended to make room for another address. Any
+/// client on a working link has moved some data by then.
 const FOR_OTHERS: Duration = Duration::from_secs(2);
 
-/// The same for a job of its own address, behind which there may be many clients.
+/// The same for a job of its own address, which may stand for many clients behind one NAT.
 const FOR_ITS_OWN: Duration = Duration::from_secs(8);
 
-/// A job that was running when somebody looked.
+/// A snapshot of a running job.
 pub struct Sighting {
     /// Its number.
     pub id: JobId,
-    /// What runs it.
+    /// Its entry.
     pub entry: Arc<Entry>,
     /// How long it has been running.
     pub age: Duration,
-    /// How much of that it spent on a processor.
+    /// Its CPU time.
     pub cpu: Duration,
-    /// Bytes of memory it has; 0 for a native job.
+    /// Its memory in bytes; 0 for a native job.
     pub memory: usize,
     /// Bytes it has written to stdout.
     pub written: u64,
-    /// The job that called it.
+    /// The job that called it, or `None`.
     pub parent: Option<JobId>,
 }
 
-/// A job's place in the table. Dropping it without a conclusion means that the job was cancelled.
+/// A job's entry in the table. If it is dropped without `conclude`, the job counts as cancelled.
 pub(super) struct Entered<'a> {
     table: &'a Running,
     journal: &'a Journal,
     label: Label,
     kind: Kind,
     tenure: Tenure,
-    /// `hello(bob)`, if anybody listens.
+    /// `hello(bob)`, if the job is logged.
     call: Option<String>,
     end: End,
 }
 
-/// How a job ended, as far as anybody wants to know.
+/// How a job ended, as far as it is reported.
 enum End {
-    /// Before it was concluded: whoever read its answer has left.
+    /// The job was dropped before its end: its client or caller has left.
     Cancelled,
-    /// Well, and nobody asks.
+    /// The job succeeded, and is not reported.
     Unremarkable,
-    /// Well, and somebody asks how.
+    /// The job succeeded; the text describes its status.
     Well(String),
-    /// Not well: how.
+    /// The job failed; the text says how.
     Failed(String),
 }
 
 impl Running {
-    /// Puts a job into the table and logs its start.
+    /// Adds a job to the table and logs its start.
     pub(super) fn enter<'a>(&'a self, job: &Job, tenure: Tenure, journal: &'a Journal) -> Entered<'a> {
         let runner = Runner {
             entry: job.entry.clone(),
@@ -122,7 +122,7 @@ impl Running {
     }
 
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
-        // Taken modulo the number of parts, so that neighbours in time are no neighbours in the table.
+        // Consecutive jobs are in different parts, since the part is the number modulo the number of parts.
         let part = usize::try_from(id.0 % self.parts.len() as u64).unwrap_or_default();
         self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,16 +151,16 @@ impl Running {
         sightings
     }
 
-    /// Tells one job to stop; false: it does not run.
+    /// Tells a job to stop. Returns `false` if it does not run.
     pub(super) fn stop(&self, id: JobId, reason: StopReason) -> bool {
         let stop = self.part(id).get(&id).map(|runner| runner.stop.clone());
         stop.iter().for_each(|stop| stop.raise(reason));
         stop.is_some()
     }
 
-    /// Ends the job of a handler whose client has kept it waiting the longest, moving next to nothing: of the
-    /// addresses that have more slots than their share, or of the crowd's own. One that does not wait now is left
-    /// alone. A job that another has called waits for that one: the client is that of the job of the request.
+    /// Ends the job of this handler whose slow client has kept it waiting the longest. Candidates are jobs of
+    /// addresses with more slots than their share, or of the crowding address itself. A job that does not wait
+    /// now is left alone. A callee waits for its caller, so the client of the root job counts.
     pub(super) fn make_room(&self, entry: &Entry, wanting: Wanting) {
         let candidates = self.all(|id, Runner { entry: other, origin, usage, .. }| {
             let is_of_the_handler = Arc::ptr_eq(&other.slots.running, &entry.slots.running);
@@ -182,7 +182,7 @@ impl Running {
         }
     }
 
-    /// Says how far the client behind a job lags, and finds the job that serves it.
+    /// Returns how far the client behind a job lags, with the job at the root that serves it.
     fn lag_of_client(&self, mut id: JobId) -> Option<(Duration, Stop, Arc<Usage>)> {
         loop {
             let part = self.part(id);
@@ -197,13 +197,13 @@ impl Running {
         }
     }
 
-    /// Tells every job that a shutdown waits for to stop, and says how many there were.
+    /// Tells every job to stop for which a shutdown waits, and returns their number.
     pub(super) fn stop_all(&self, reason: StopReason) -> usize {
         let waited_for = |_, runner: &Runner| waited_for(runner).then(|| runner.stop.clone());
         self.all(waited_for).iter().map(|stop| stop.raise(reason)).count()
     }
 
-    /// Waits until no job runs that a shutdown waits for.
+    /// Waits until no job runs for which a shutdown waits.
     pub(super) async fn emptied(&self) {
         loop {
             let left = self.left.notified();
@@ -216,7 +216,7 @@ impl Running {
 }
 
 impl Entered<'_> {
-    /// Notes how the job ended.
+    /// Records how the job ended.
     pub(super) fn conclude(&mut self, outcome: &Result<Status, Fault>) {
         let unremarkable = matches!(outcome, Ok(Status::OK)) && self.call.is_none() && !self.is_journaled();
         self.end = match outcome {
@@ -227,9 +227,8 @@ impl Entered<'_> {
         };
     }
 
-    /// Says whether the journal takes a job that ends well: one of the daemon's own that did
-    /// something, and every job while somebody follows. A request that fails is there in any case;
-    /// one that does not takes no lock that others take.
+    /// Returns `true` if the journal records a successful job: a built-in job that did something, or any job
+    /// while there are followers. A failed job is always recorded. A successful request takes no shared lock.
     fn is_journaled(&self) -> bool {
         let works = self.kind == Kind::Native && self.tenure == Tenure::Service;
         works || self.journal.is_followed()
@@ -245,13 +244,13 @@ impl Drop for Entered<'_> {
             End::Unremarkable => return,
             End::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
                 Some(StopReason::Answered) => ("answered", false),
-                // Counted by whoever found out.
+                // Counted by the code that raised the reason.
                 Some(StopReason::NoAnswer) => ("no answer", true),
                 Some(reason @ (StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare)) => {
                     runner.iter().for_each(|runner| runner.entry.record.blame(reason.code()));
                     ("cancelled", true)
                 }
-                // Whoever reads its answer counts that.
+                // The reader of the response counts the panic.
                 _ if thread::panicking() => ("the daemon panicked", true),
                 Some(StopReason::Killed | StopReason::Shutdown) | None => {
                     runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
@@ -277,7 +276,7 @@ fn waited_for(runner: &Runner) -> bool {
     }
 }
 
-/// Jobs of the daemon itself are few and logged; those of requests are many and shown in debug mode.
+/// Built-in jobs are few and logged. Jobs of requests are many and logged at debug level only.
 fn logged(kind: Kind) -> bool {
     match kind {
         Kind::Native => enabled!(Level::INFO),

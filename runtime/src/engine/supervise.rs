@@ -1,4 +1,4 @@
-//! The limits on a run that its handler cannot be trusted to keep itself.
+//! Enforces the limits of a run that its handler cannot enforce itself.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,19 +12,19 @@ use super::lane::{Lane, Ticket};
 use crate::job::{Entry, Fault, Job, JobId, Kind, Run, Status, Usage, thread_time};
 use crate::observe::profile;
 
-/// What a job may compute before it is one that computes: a fraction of a tick, and many times what
-/// a job takes that only answers.
+/// The CPU time after which a job moves to the slow lane: a fraction of a tick, and many times what a job
+/// takes that only answers.
 const MOMENT: Duration = Duration::from_millis(2);
 
-/// From this much memory on, one instruction of a guest can hold a thread for long: nothing
-/// interrupts a `memory.fill`, and where pages are touched for the first time it took 2 s for 1 GiB.
+/// With this much memory, one instruction of a guest can block a thread for long: `memory.fill` cannot be
+/// interrupted, and touching 1 GiB of new pages took 2 s.
 const VAST: usize = 256 << 20;
 
-/// Runs a job until it ends, is stopped, or has used up its time.
+/// Runs a job until it ends, is stopped, or reaches its time limit.
 ///
 /// # Errors
-/// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of ours as
-/// [`Fault::Host`], or what the handler itself ends with.
+/// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of the daemon as
+/// [`Fault::Host`], or the fault of the handler itself.
 pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fault> {
     let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
     let (usage, spent) = (job.usage.clone(), job.usage.clone());
@@ -42,8 +42,8 @@ pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fau
     }
 }
 
-/// Waits until the job has used up its time, in which its waits for its client are not counted; without a
-/// limit, for ever.
+/// Waits until the job has used up its time limit. Waits for its client do not count. Without a limit,
+/// waits for ever.
 async fn expiry(limit: Option<Duration>, usage: &Usage) -> Duration {
     match limit {
         Some(limit) => {
@@ -54,13 +54,13 @@ async fn expiry(limit: Option<Duration>, usage: &Usage) -> Duration {
     }
 }
 
-/// Where a job runs.
+/// Where a job is polled.
 enum Place {
-    /// Where it was started.
+    /// In the task that started it.
     Here(Metered),
     /// In the slow lane.
     Lane(Ticket<Result<Status, Fault>>),
-    /// On its way there.
+    /// On its way to the slow lane.
     Between,
 }
 
@@ -78,7 +78,7 @@ impl Place {
                 let outcome = ready!(ticket.poll(context));
                 Poll::Ready(outcome.unwrap_or_else(|| Err(panicked())))
             }
-            // A panic of ours on the way there.
+            // Moving the job panicked.
             Place::Here(_) | Place::Between => Poll::Ready(Err(panicked())),
         }
     }
@@ -94,13 +94,13 @@ impl Place {
     }
 }
 
-/// A run, and the account of the time it spends on a processor, which ends it at the limit.
+/// A run with its CPU time account, which ends the run at the limit.
 ///
-/// A run is polled only while it computes: a wait for a client, a file or a timer is a return from
-/// the poll. A guest that computes without waiting returns at every tick of the epoch.
+/// A run is polled only while it computes: to wait for a client, a file or a timer, it returns from the
+/// poll. A guest that computes without waiting returns at every epoch tick.
 struct Metered {
     id: JobId,
-    // Dropped before the slot, so that no more instances live than there are slots.
+    // Dropped before the slot: there are never more instances than slots.
     run: Run,
     entry: Arc<Entry>,
     usage: Arc<Usage>,
@@ -108,12 +108,12 @@ struct Metered {
     _slot: Slot,
 }
 
-/// What tells the time on a processor.
+/// The clock that measures CPU time.
 #[derive(Clone, Copy)]
 enum Clock {
-    /// The wall clock, which costs nothing to read: good enough for what is over in a moment.
+    /// The wall clock, which costs almost nothing to read and is accurate enough for short jobs.
     Wall,
-    /// The thread's own, which stands while another thread has the processor.
+    /// The CPU clock of the thread, which stops while another thread has the processor.
     Thread,
 }
 
@@ -124,7 +124,7 @@ impl Future for Metered {
         let this = &mut *self;
         let _working = profile::work(this.id.0, this.entry.name.as_str());
         let start = this.clock.now();
-        // A panic of ours ends this job alone; the store it used is dropped with it.
+        // A panic of the daemon ends this job only; the store that it used is dropped with it.
         let outcome = catch_unwind(AssertUnwindSafe(|| this.run.as_mut().poll(context)));
         let outcome = outcome.unwrap_or_else(|_| Poll::Ready(Err(panicked())));
         let spent = this.usage.spend(this.clock.now().saturating_sub(start));
@@ -144,11 +144,11 @@ impl Drop for Metered {
 }
 
 impl Clock {
-    /// Returns a time of which only differences mean anything.
+    /// Returns a time; only differences between two of them are meaningful.
     fn now(self) -> Duration {
         match self {
             Clock::Wall => {
-                // Any fixed point before now does.
+                // Any fixed point in the past will do.
                 static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
                 START.elapsed()
             }
