@@ -1,4 +1,4 @@
-//! One generation of certificates, and the handshakes that are made with it.
+//! TLS acceptor: one generation of certificates, and the handshakes made with it.
 
 use super::choice::Choice;
 use super::clients::Clients;
@@ -20,8 +20,8 @@ use std::io;
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 
-/// What turns accepted connections into encrypted ones. Immutable: a reload makes another, and the connections
-/// that are open keep theirs.
+/// Turns accepted connections into encrypted ones. Immutable: a reload makes a new acceptor, and open connections keep
+/// theirs.
 pub struct Tls {
     options: TlsOptions,
     acceptor: TlsAcceptor,
@@ -32,12 +32,12 @@ pub struct Tls {
     terms: Vec<Term>,
 }
 
-/// Why there is no encrypted connection.
+/// Why a connection could not be encrypted.
 #[derive(Debug)]
 pub enum HandshakeError {
-    /// The first byte is none of TLS: the client speaks something else.
+    /// The first byte is not TLS: the client speaks another protocol.
     NotTls(Stream),
-    /// The handshake failed; the client has been told, if it could be.
+    /// The handshake failed. The client received an alert if possible.
     Failed(FailureKind, io::Error),
 }
 
@@ -45,9 +45,9 @@ impl Tls {
     /// Reads the files. Blocks.
     ///
     /// # Errors
-    /// Everything that is wrong, an error a file.
+    /// Everything that is wrong, one error per file.
     pub fn load(options: &TlsOptions) -> Result<Tls, Vec<Error>> {
-        // Before they are read for use: what changes in between is seen as a change by the next reload.
+        // Hashed before the files are read for use: a change in between shows as a difference at the next reload.
         let contents = contents::contents(options);
         let provider = Arc::new(ring::default_provider());
         let (mut identities, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
@@ -81,17 +81,17 @@ impl Tls {
         Ok(Tls { options: options.clone(), acceptor, verifier, warnings, contents, guide, terms })
     }
 
-    /// Says what is not wrong yet: a key that everybody may read, a certificate that ends soon.
+    /// Returns what is not an error yet: a key that every user may read, a certificate that expires soon.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Returns until when each certificate is valid.
+    /// Returns when each certificate expires.
     pub fn terms(&self) -> &[Term] {
         &self.terms
     }
 
-    /// Says how a client finds its way to us.
+    /// Returns what a client needs to connect.
     pub fn guide(&self) -> &Guide {
         &self.guide
     }
@@ -104,15 +104,15 @@ impl Tls {
         &self.contents
     }
 
-    /// Says whether the connections of a listener are encrypted.
+    /// Returns whether the connections of a listener are encrypted.
     pub fn covers(&self, listener: &Listener) -> bool {
         self.options.covers(listener)
     }
 
-    /// Makes a connection an encrypted one. Takes as long as the client does: bound it.
+    /// Makes the TLS handshake on a connection. It takes as long as the client does, so the caller must set a timeout.
     ///
     /// # Errors
-    /// The client does not speak TLS, or will not agree.
+    /// The client does not speak TLS, or the handshake fails.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -133,8 +133,8 @@ impl Tls {
         Ok((Stream::Tls(Box::new(stream)), secured))
     }
 
-    /// Verifies the client of a session that was resumed: rustls takes over what was true when it began, but
-    /// a certificate may have expired since.
+    /// Verifies the client of a resumed session again. rustls reuses the result of the original handshake, but a
+    /// certificate may have expired since.
     fn verify_again(&self, session: &ServerConnection) -> io::Result<()> {
         match (session.handshake_kind(), session.peer_certificates()) {
             (Some(HandshakeKind::Resumed), Some([first, others @ ..])) => {
@@ -160,8 +160,8 @@ fn config(
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(Choice::of(identities)));
     config.alpn_protocols = Protocol::OFFERED.map(|protocol| protocol.name().into()).to_vec();
-    // Of its own for each configuration, so that no session is resumed under another. Early data, which could be
-    // played again, is off: `max_early_data_size` is 0.
+    // Each configuration has its own ticketer, so no session is resumed under another. Early data is off
+    // (`max_early_data_size` is 0), because it could be replayed.
     config.ticketer = ring::Ticketer::new()?;
     Ok(config)
 }

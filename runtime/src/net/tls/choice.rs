@@ -1,4 +1,4 @@
-//! Which certificate a client is shown: by the name it asks for, and by what it can verify.
+//! Chooses the certificate for a client, by the name it asks for and the keys it can verify.
 
 use super::identity::Identity;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -6,17 +6,17 @@ use rustls::sign::CertifiedKey;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Certificates by name. Of several for one name, the first whose kind of key the client knows is taken: so
-/// one name may have a certificate with an RSA key beside one with an ECDSA key.
+/// Certificates by name. Among several for one name, the first with a key type that the client supports is chosen. One
+/// name may therefore have an RSA certificate beside an ECDSA one.
 #[derive(Debug)]
 pub(super) struct Choice {
-    /// For clients that ask for no name, or none that is here.
+    /// The certificates for clients that send no name, or an unknown one.
     otherwise: Vec<Arc<CertifiedKey>>,
     by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
 impl Choice {
-    /// Sorts certificates by their names. The first is for everybody else as well; there has to be one.
+    /// Indexes certificates by name. The first one also serves unknown names; there must be at least one.
     pub(super) fn of(identities: &[Identity]) -> Choice {
         let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
         for Identity { key, names, .. } in identities {
@@ -38,7 +38,7 @@ impl Choice {
         let Some(host) = host else { return &self.otherwise };
         let host = host.trim_end_matches('.').to_ascii_lowercase();
         let exact = self.by_name.get(&host);
-        // RFC 9525 §6.3: the star is one whole label.
+        // RFC 9525 §6.3: the star stands for exactly one label.
         let starred = || self.by_name.get(&format!("*.{}", host.split_once('.')?.1));
         exact.or_else(starred).unwrap_or(&self.otherwise)
     }
@@ -48,7 +48,7 @@ impl ResolvesServerCert for Choice {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let found = self.find(hello.server_name());
         let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        // Where none fits, the handshake says so better than we could.
+        // If no key fits, the first is used, and rustls fails the handshake with the right alert.
         found.iter().find(fits).or(found.first()).cloned()
     }
 }

@@ -1,4 +1,4 @@
-//! Which clients are let in: those whose certificates an authority of ours has issued.
+//! Verification of client certificates against the configured authorities.
 
 use super::files::{self, about};
 use super::options::{ClientOptions, Demand};
@@ -15,16 +15,16 @@ use std::sync::Arc;
 use x509_parser::time::ASN1Time;
 use x509_parser::{parse_x509_certificate, parse_x509_crl};
 
-/// Verifies clients, and takes no authority for valid longer than it is: webpki looks at no date of theirs.
+/// Verifies clients, and rejects authorities that have expired: webpki does not check the dates of trust anchors.
 #[derive(Debug)]
 pub(super) struct Clients {
     provider: Arc<CryptoProvider>,
     authorities: Vec<Authority>,
     revocations: Vec<CertificateRevocationListDer<'static>>,
     demand: Demand,
-    /// With every authority that was valid when the files were read.
+    /// Trusts every authority that was valid when the files were read.
     verifier: Arc<dyn ClientCertVerifier>,
-    /// When the first of them ends, in seconds since 1970.
+    /// When the first of these authorities expires, in seconds since 1970.
     until: u64,
 }
 
@@ -35,10 +35,10 @@ struct Authority {
 }
 
 impl Clients {
-    /// Reads the files; `warnings` is told what is not wrong yet.
+    /// Reads the files. Adds what is not an error yet to `warnings`.
     ///
     /// # Errors
-    /// Everything that is wrong, an error a file.
+    /// Everything that is wrong, one error per file.
     pub(super) fn load(
         options: &ClientOptions,
         provider: Arc<CryptoProvider>,
@@ -91,7 +91,7 @@ fn authorities(path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Authority>
     }
 }
 
-/// Reads the lists of what has been revoked.
+/// Reads the revocation lists, and rejects outdated ones.
 fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
     let lists = files::revocations(path)?;
     for list in &lists {
@@ -120,7 +120,7 @@ fn verifier(
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     if !revocations.is_empty() {
-        // As OpenSSL does: a certificate of which no list says anything is refused, and so is an old list.
+        // As OpenSSL does: a certificate that no list covers is refused, and an expired list refuses all.
         builder = builder.with_crls(revocations.iter().cloned()).enforce_revocation_expiration();
     }
     if demand == Demand::Optional {
@@ -147,7 +147,8 @@ impl ClientCertVerifier for Clients {
         if now.as_secs() <= self.until {
             return self.verifier.verify_client_cert(end_entity, intermediates, now);
         }
-        // Rare, until somebody replaces the file: those that are left are put together for each client.
+        // Rare, and over once the file is replaced: a verifier with the remaining authorities is built for each
+        // client.
         let left = |authority: &&Authority| now.as_secs() <= authority.until;
         let left: Vec<Authority> = self.authorities.iter().filter(left).cloned().collect();
         match verifier(&left, &self.revocations, self.demand, &self.provider) {

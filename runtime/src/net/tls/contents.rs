@@ -1,4 +1,4 @@
-//! What the files of certificates hold, by hash, so that a change is seen.
+//! Hashes of the certificate files, so that a reload can detect a change.
 
 use super::files::LARGEST;
 use super::options::TlsOptions;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// The hash of each file, or `None` for a file that could not be read.
 pub(super) type Contents = BTreeMap<PathBuf, Option<[u8; 32]>>;
 
-/// Looks at every file that is read.
+/// Hashes every file that the options name.
 pub(super) fn contents(options: &TlsOptions) -> Contents {
     let digest = |path: PathBuf| {
         let digest = operator_file::read(&path, LARGEST).ok().map(|given| Sha256::digest(given.bytes).into());
@@ -19,7 +19,7 @@ pub(super) fn contents(options: &TlsOptions) -> Contents {
     order(options).into_iter().map(digest).collect()
 }
 
-/// Returns the whole paths of the files: a configuration may be read from elsewhere.
+/// Returns the absolute paths of the files, because a configuration may be read from another directory.
 pub(super) fn order(options: &TlsOptions) -> Vec<PathBuf> {
     options.files().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned())).collect()
 }

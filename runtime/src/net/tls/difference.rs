@@ -1,4 +1,4 @@
-//! What differs between two generations of certificates.
+//! The differences between two generations of certificates.
 
 use super::acceptor::Tls;
 use super::contents::order;
@@ -7,7 +7,7 @@ use crate::net::Endpoint;
 use std::sync::Arc;
 
 impl Tls {
-    /// Returns this generation, or the one before if the two do not differ: then sessions can still be resumed.
+    /// Returns this generation, or the previous one if the two do not differ. Sessions can then still be resumed.
     pub fn or_same(self, before: Option<Arc<Tls>>) -> Arc<Tls> {
         match before {
             Some(before) if differences(Some(&before), Some(&self)).is_empty() => before,
@@ -16,7 +16,7 @@ impl Tls {
     }
 }
 
-/// Describes every difference, a line each; nothing of a certificate's content is told.
+/// Describes every difference, one per line. Reveals nothing of a certificate's content.
 pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     let (old, new) = match (old, new) {
         (None, None) => return Vec::new(),

@@ -1,28 +1,28 @@
-//! Why a handshake failed, in one word that can be counted.
+//! Kinds of failed handshakes, as the metrics count them.
 
 use std::io;
 
 use rustls::Error as TlsError;
 
-/// Why there is no encrypted connection with a client that speaks TLS.
+/// Why the handshake with a client that speaks TLS failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// It showed no certificate, or one that is refused.
+    /// The client sent no certificate, or its certificate was refused.
     ClientCertificate,
-    /// It refused ours, or broke off with another alert.
+    /// The client refused the server's certificate, or sent another alert.
     Alert,
-    /// The two have no version, cipher or protocol in common.
+    /// Client and server have no version, cipher or protocol in common.
     Incompatible,
-    /// What it sent breaks the rules of TLS.
+    /// The client violated the TLS protocol.
     Malformed,
-    /// It closed the connection.
+    /// The client closed the connection.
     Left,
-    /// Something of ours.
+    /// An error on the server's side.
     Internal,
 }
 
 impl FailureKind {
-    /// Finds out what a failed handshake failed at.
+    /// Classifies the error of a failed handshake.
     pub(super) fn of(error: &io::Error) -> FailureKind {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
             Some(TlsError::NoCertificatesPresented | TlsError::InvalidCertificate(_)) => {

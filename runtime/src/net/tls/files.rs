@@ -1,4 +1,4 @@
-//! Reads certificates, keys and revocation lists, and says what is wrong with a file and what to do.
+//! Reads certificates, keys and revocation lists, with errors that say what to do.
 
 use super::options::TlsFile;
 use crate::operator_file::{self, Given, Refusal};
@@ -10,20 +10,20 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-/// More than any chain or bundle of certificates, in bytes.
+/// The limit on a file, in bytes; more than any chain or bundle of certificates needs.
 pub(super) const LARGEST: u64 = 4 << 20;
 
-/// The permission of everybody to read.
+/// The mode bit that lets every user read.
 const WORLD: u32 = 0o004;
 
-/// A private key, and whether anybody may read it.
+/// A private key, and whether every user may read it.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) der: PrivateKeyDer<'static>,
     pub(super) exposed: bool,
 }
 
-/// Reads the certificates of a file; there is at least one.
+/// Reads the certificates of a file. The result is not empty.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let (pem, _) = read(path)?;
     let convert = "openssl x509 -inform der -in FILE -out NEW";
@@ -36,7 +36,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
 /// Reads the private key of a file.
 pub(super) fn key(path: &Path) -> Result<Key> {
     let (pem, found) = read(path)?;
-    // PKCS #8 has a label for it, the older forms a header.
+    // PKCS #8 marks encryption in the label, the older formats in a header.
     if holds(&pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(&pem, "Proc-Type: 4,ENCRYPTED") {
         bail!("the key is encrypted: write it without its passphrase, `openssl pkey -in FILE -out NEW`");
     }
@@ -48,7 +48,7 @@ pub(super) fn key(path: &Path) -> Result<Key> {
     Ok(Key { der, exposed: found.permissions().mode() & WORLD != 0 })
 }
 
-/// Reads the revocation lists of a file; there is at least one.
+/// Reads the revocation lists of a file. The result is not empty.
 pub(super) fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>> {
     let (pem, _) = read(path)?;
     let lists = CertificateRevocationListDer::pem_slice_iter(&pem);
@@ -87,7 +87,7 @@ fn broken(error: &rustls::pki_types::pem::Error) -> Error {
     }
 }
 
-/// Says what is there instead of what was wanted.
+/// Says what the file contains instead of what was wanted.
 fn without(wanted: &str, pem: &[u8], convert: &str) -> String {
     let text = String::from_utf8_lossy(pem);
     let labels = text.lines().filter_map(|line| line.strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
@@ -103,7 +103,7 @@ fn holds(pem: &[u8], text: &str) -> bool {
     memchr::memmem::find(pem, text.as_bytes()).is_some()
 }
 
-/// Puts the file in front of what is wrong with it, and what names it in front of that.
+/// Adds the option and the path that name the file to an error.
 pub(super) fn about<T>(file: &TlsFile, outcome: Result<T>) -> Result<T> {
     outcome.with_context(|| format!("{}: {}", file.named_by, file.path.display()))
 }

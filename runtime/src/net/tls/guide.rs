@@ -1,4 +1,4 @@
-//! How a client finds its way to us: for the lines that a person pastes into a shell.
+//! What a client needs to connect, for the commands that a person pastes into a shell.
 
 use super::files;
 use super::options::{CertificateFiles, TlsOptions};
@@ -9,21 +9,21 @@ use std::path::PathBuf;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-/// What our first certificate says to clients.
+/// The content of the first certificate that matters to clients.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guide {
-    /// The hosts it is for; `*.example.org` among them.
+    /// The host names of the certificate, including wildcards such as `*.example.org`.
     pub hosts: Vec<String>,
-    /// The addresses it is for.
+    /// The addresses of the certificate.
     pub addresses: Vec<IpAddr>,
-    /// The file that holds its authority; none: one that clients know, or that we do not.
+    /// The file that holds its authority. `None` if clients know the authority already, or if no file has it.
     pub authority: Option<PathBuf>,
-    /// Whether clients have to show a certificate of their own.
+    /// Whether clients must send a certificate of their own.
     pub verifies: bool,
 }
 
 impl Guide {
-    /// Reads it off a chain of certificates.
+    /// Reads the guide from a certificate chain.
     pub(super) fn of(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Guide {
         let mut guide = Guide { verifies: options.demands_certificates(), ..Guide::default() };
         let Some(Ok((_, first))) = chain.first().map(|der| parse_x509_certificate(der)) else { return guide };
@@ -41,7 +41,8 @@ impl Guide {
     }
 }
 
-/// Finds the end of a chain: in the file itself, or among the authorities of clients, which are often the same.
+/// Finds the file that holds the root of a chain: the chain's own file, or the authorities of clients, which are often
+/// the same.
 fn authority(chain: &[CertificateDer<'_>], options: &TlsOptions) -> Option<PathBuf> {
     let (_, last) = parse_x509_certificate(chain.last()?).ok()?;
     if last.issuer() == last.subject() {

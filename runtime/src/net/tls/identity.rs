@@ -1,4 +1,4 @@
-//! A certificate with its key, proved to belong together and to be valid now.
+//! A certificate with its key, checked to belong together and to be valid now.
 
 use super::files::{self, about};
 use super::options::CertificateFiles;
@@ -15,32 +15,32 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::time::ASN1Time;
 
-/// What we show to clients that ask for certain names.
+/// A certificate and key for certain host names.
 pub(super) struct Identity {
     pub(super) key: Arc<CertifiedKey>,
-    /// The hosts it is for, in lower case; `*.example.org` is one label more.
+    /// The hosts of the certificate, in lower case. `*.example.org` stands for one label more.
     pub(super) names: Vec<String>,
     pub(super) term: Term,
-    /// What is not wrong yet.
+    /// Problems that are not errors yet.
     pub(super) warnings: Vec<String>,
 }
 
-/// How long a certificate is valid.
+/// The expiry of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
-    /// Its file.
+    /// The file of the certificate.
     pub file: PathBuf,
-    /// Its last second, since 1970.
+    /// The last second of its validity, since 1970.
     pub until: i64,
 }
 
 impl Term {
-    /// Returns the seconds until it ends, by the clock of this machine; negative once it has.
+    /// Returns the seconds until it expires, by this machine's clock; negative once it has expired.
     pub fn left(&self) -> i64 {
         self.until - ASN1Time::now().timestamp()
     }
 
-    /// Says that it ends soon, or has; none: it does not for weeks.
+    /// Returns a warning if the certificate has expired or expires soon; `None` otherwise.
     pub fn warning(&self) -> Option<String> {
         let end = ASN1Time::from_timestamp(self.until).map(validity::moment).unwrap_or_default();
         let file = self.file.display();
@@ -60,7 +60,7 @@ impl Identity {
     /// Reads both files.
     ///
     /// # Errors
-    /// Everything that is wrong, an error a file.
+    /// Everything that is wrong, one error per file.
     pub(super) fn load(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Identity, Vec<Error>> {
         let CertificateFiles { cert, key } = files;
         let (chain, private) =
@@ -97,7 +97,7 @@ fn refused(error: &TlsError, files: &CertificateFiles) -> Error {
     }
 }
 
-/// Looks at a chain, and returns the names that its first certificate is for, and when that one ends.
+/// Checks a chain. Returns the host names of its first certificate and when that one expires.
 ///
 /// # Errors
 /// The first certificate cannot be read or is not valid now.
@@ -110,7 +110,7 @@ fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<
     }
     let Some((first, issuers)) = read.split_first() else { bail!("there is no certificate in it") };
     match validity::now(first) {
-        // Of the one that ends soon, its term warns.
+        // `Term::warning` warns about a certificate that expires soon.
         Validity::Valid | Validity::Ending { .. } => {}
         refused => return Err(anyhow!("the certificate {refused}")),
     }
@@ -121,7 +121,7 @@ fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<
                 "certificate {number} in it did not issue the one before: clients may not find a way to an authority"
             ));
         }
-        // Only a warning: a chain may have an end that old clients alone look at.
+        // Only a warning: a chain may end with a cross-signed certificate that only old clients use.
         if let expired @ (Validity::Over { .. } | Validity::Ahead { .. }) = validity::now(issuer) {
             warnings.push(format!("certificate {number} in it {expired}"));
         }
@@ -133,8 +133,8 @@ fn examined(chain: &[CertificateDer<'_>], warnings: &mut Vec<String>) -> Result<
     Ok((names.unwrap_or_default(), first.validity().not_after.timestamp()))
 }
 
-/// Returns the hosts that a certificate is for, in lower case; none: it names nothing. Addresses are left out:
-/// nobody asks for one in a handshake (RFC 6066 §3).
+/// Returns the hosts of a certificate, in lower case; `None` if it names neither host nor address. Addresses are left
+/// out, because clients do not send them in a handshake (RFC 6066 §3).
 fn names(certificate: &X509Certificate<'_>) -> Option<Vec<String>> {
     let names = &certificate.subject_alternative_name().ok()??.value.general_names;
     let host = |name: &GeneralName<'_>| match name {

@@ -1,4 +1,4 @@
-//! TLS: from the files as they are named to the connection that is encrypted; the only place that knows rustls.
+//! TLS, from the named files to the encrypted connection; the only module for incoming connections that uses rustls.
 //!
 //! Floors, lowest first: `options`, `failure`, `name`, `protocol`, `validity`; `files`; `contents`, `identity`, `clients`,
 //! `secured`; `choice`, `guide`; `acceptor`; `difference`.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// The short names that RFC 4514 §3 and RFC 4519 give, and the one that everybody uses for an address.
+/// The short names of RFC 4514 §3 and RFC 4519, and the common one for an e-mail address.
 const SHORT: [(&str, &str); 14] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.4", "SN"),
@@ -21,8 +21,8 @@ const SHORT: [(&str, &str); 14] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// Writes a name, its last part first: `CN=ada,O=Example`. Whatever could be taken for the border of a part is
-/// escaped, so that no value can pass for two.
+/// Writes a name, its last part first: `CN=ada,O=Example`. Characters that could pass for the border of a part are
+/// escaped, so one value cannot pass for two.
 pub(super) fn text(name: &X509Name<'_>) -> String {
     let mut text = String::new();
     let parts: Vec<_> = name.iter_rdn().collect();
@@ -48,7 +48,8 @@ fn write(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
             text.push('=');
             escape(text, value);
         }
-        // RFC 4514 §2.4: what has no name or is no string is given as it is encoded.
+        // RFC 4514 §2.4: an attribute without a short name, or with a value that is no string, is written in its
+        // encoding.
         _ => {
             let _infallible = write!(text, "{oid}=#");
             for byte in encoded(attribute) {
@@ -58,8 +59,8 @@ fn write(text: &mut String, attribute: &AttributeTypeAndValue<'_>) {
     }
 }
 
-/// Escapes a value as RFC 4514 §2.4 wants it, and control characters besides: the text becomes a variable and
-/// a line of a log.
+/// Escapes a value as RFC 4514 §2.4 requires. Control characters are escaped as well, because the text becomes a
+/// variable and part of a log line.
 fn escape(text: &mut String, value: &str) {
     let last = value.chars().count().saturating_sub(1);
     for (position, letter) in value.chars().enumerate() {
@@ -81,7 +82,7 @@ fn escape(text: &mut String, value: &str) {
 /// Encodes a value in DER (X.690 §8.1).
 fn encoded(attribute: &AttributeTypeAndValue<'_>) -> Vec<u8> {
     let (value, content) = (attribute.attr_value(), attribute.as_slice());
-    // Values of names are universal types, whose numbers are below 31.
+    // Values in names have universal types, whose tag numbers are below 31.
     let tag =
         u8::try_from(value.tag().0).unwrap_or_default() | (u8::from(value.header.is_constructed()) << 5);
     let mut bytes = vec![tag];
@@ -90,7 +91,7 @@ fn encoded(attribute: &AttributeTypeAndValue<'_>) -> Vec<u8> {
         _ => {
             let length = content.len().to_be_bytes();
             let length = &length[length.iter().take_while(|byte| **byte == 0).count()..];
-            // A length has eight bytes at most.
+            // A length has at most eight bytes.
             bytes.push(0x80 | u8::try_from(length.len()).unwrap_or_default());
             bytes.extend_from_slice(length);
         }

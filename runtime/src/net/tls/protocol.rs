@@ -1,4 +1,4 @@
-//! What is spoken inside TLS, and what of it is offered.
+//! The application protocols that are negotiated inside TLS.
 
 /// A protocol that client and server agree on during the handshake (ALPN, RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,10 +12,10 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// What is offered, the preferred one first.
+    /// The protocols to offer, the preferred one first.
     pub(super) const OFFERED: [Protocol; 3] = [Protocol::Http2, Protocol::Http1, Protocol::Http10];
 
-    /// Returns the name under which it is negotiated.
+    /// Returns the name of the protocol in the negotiation.
     pub fn name(self) -> &'static str {
         match self {
             Protocol::Http10 => "http/1.0",

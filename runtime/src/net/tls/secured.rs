@@ -1,4 +1,4 @@
-//! What a TLS handshake has found out, as the variables that handlers are given.
+//! Facts about an encrypted connection, as the variables that handlers receive.
 
 use super::{name, validity};
 use rustls::pki_types::CertificateDer;
@@ -12,18 +12,19 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::prelude::X509Certificate;
 
-/// The most names of a client's certificate that become variables.
+/// The most names of a client certificate that become variables.
 const NAMES: usize = 64;
 
-/// What is known of an encrypted connection. The texts are made once for a connection, with the names that
-/// Apache's mod_ssl gives them where it has one.
+/// The variables of an encrypted connection. The texts are built once per connection and use the names of Apache's
+/// mod_ssl where it has one.
 #[derive(Debug)]
 pub struct Secured {
     variables: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Secured {
-    /// Reads it off a connection whose handshake is complete, its client's certificate verified.
+    /// Reads the facts from a connection whose handshake is complete and whose client certificate, if any, is
+    /// verified.
     pub(super) fn of(session: &ServerConnection) -> Secured {
         let mut secured = Secured { variables: Vec::new() };
         secured.put("SSL_PROTOCOL", version(session.protocol_version()));
@@ -40,7 +41,7 @@ impl Secured {
         secured
     }
 
-    /// Returns the variables that a handler is given besides `HTTPS`; none holds a NUL.
+    /// Returns the variables that a handler receives besides `HTTPS`. None of them contains a NUL.
     pub fn variables(&self) -> &[(Cow<'static, str>, String)] {
         &self.variables
     }
@@ -48,7 +49,7 @@ impl Secured {
     fn client(&mut self, der: &CertificateDer<'_>) {
         self.put("SSL_CLIENT_VERIFY", "SUCCESS");
         self.put("SSL_CLIENT_FINGERPRINT", hex(&Sha256::digest(der), Case::Lower));
-        // What rustls has verified can be read, but it is not we who say so.
+        // rustls has verified the certificate, so it should parse; if not, the variables stay unset.
         let Ok((_, certificate)) = parse_x509_certificate(der) else { return };
         self.put("SSL_CLIENT_S_DN", name::text(certificate.subject()));
         self.put("SSL_CLIENT_I_DN", name::text(certificate.issuer()));
@@ -62,7 +63,7 @@ impl Secured {
         self.names(&certificate);
     }
 
-    /// Numbers the names of each kind from 0: `SSL_CLIENT_SAN_DNS_0`.
+    /// Adds a variable for each name, numbered from 0 per kind: `SSL_CLIENT_SAN_DNS_0`.
     fn names(&mut self, certificate: &X509Certificate<'_>) {
         let Ok(Some(names)) = certificate.subject_alternative_name() else { return };
         let mut counts = [("DNS", 0), ("Email", 0), ("URI", 0), ("IP", 0)];
@@ -98,7 +99,8 @@ fn version(version: Option<ProtocolVersion>) -> String {
     }
 }
 
-/// Names a cipher suite as OpenSSL does, and so every other server. Those are all that we offer.
+/// Returns the name of a cipher suite in OpenSSL, which other servers use too. The list has every suite that is
+/// offered.
 fn cipher(suite: Option<CipherSuite>) -> String {
     let name = match suite {
         Some(CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
@@ -131,7 +133,7 @@ fn hex(bytes: &[u8], case: Case) -> String {
     })
 }
 
-/// Writes a serial number without the zeros in front of it, which are of its encoding.
+/// Writes a serial number in hexadecimal, without the leading zeros of its encoding.
 fn serial(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     match &bytes[zeros..] {
@@ -140,7 +142,7 @@ fn serial(bytes: &[u8]) -> String {
     }
 }
 
-/// Reads an address as certificates encode it (RFC 5280 §4.2.1.6).
+/// Parses an address as certificates encode it (RFC 5280 §4.2.1.6).
 pub(super) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),

@@ -1,38 +1,38 @@
-//! When certificates are valid.
+//! The validity period of certificates.
 
 use std::fmt;
 use x509_parser::prelude::X509Certificate;
 use x509_parser::time::ASN1Time;
 
-/// How long before its end a certificate is warned of, in seconds: automatic renewal has been due for a while.
+/// How long before expiry a certificate causes a warning, in seconds. Automatic renewal is overdue by then.
 pub(super) const SOON: i64 = 14 * 24 * 60 * 60;
 
 /// Whether a certificate is valid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Validity {
     Valid,
-    /// It is, but not for much longer.
+    /// Valid, and soon to expire.
     Ending {
         until: String,
     },
-    /// It was.
+    /// Expired.
     Over {
         since: String,
     },
-    /// It will be.
+    /// Not valid yet.
     Ahead {
         from: String,
     },
 }
 
-/// Says whether a certificate is valid now.
+/// Returns the validity of a certificate at this moment.
 pub(super) fn now(certificate: &X509Certificate<'_>) -> Validity {
     at(certificate, ASN1Time::now().timestamp())
 }
 
 fn at(certificate: &X509Certificate<'_>, now: i64) -> Validity {
     let (from, until) = (certificate.validity().not_before, certificate.validity().not_after);
-    // RFC 5280 §4.1.2.5: both ends belong to it.
+    // RFC 5280 §4.1.2.5: the period includes both ends.
     if now < from.timestamp() {
         Validity::Ahead { from: moment(from) }
     } else if now > until.timestamp() {
@@ -44,7 +44,7 @@ fn at(certificate: &X509Certificate<'_>, now: i64) -> Validity {
     }
 }
 
-/// Writes a moment as OpenSSL does: `Jan  2 15:04:05 2026 GMT`.
+/// Formats a time as OpenSSL does: `Jan  2 15:04:05 2026 GMT`.
 pub(super) fn moment(time: ASN1Time) -> String {
     match chrono::DateTime::from_timestamp(time.timestamp(), 0) {
         Some(time) => time.format("%b %e %H:%M:%S %Y GMT").to_string(),
