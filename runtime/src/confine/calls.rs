@@ -8,21 +8,21 @@ use seccompiler::{
     apply_filter, sock_filter,
 };
 
-/// What is given up.
+/// A set of system calls to give up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Calls {
-    /// What no daemon needs: to change the kernel, the mounts, the clock, the users; to look into other
-    /// processes; and the calls whose history is one of faults in the kernel.
+    /// Calls that the daemon does not need: to change the kernel, mounts, clock or users, to inspect other processes,
+    /// and calls with a history of kernel vulnerabilities.
     Daemon,
-    /// All of that, and sockets, other programs and other processes.
+    /// The same, and calls for sockets, other programs and other processes.
     Compiler,
 }
 
-/// Calls that are refused with EPERM.
+/// Calls that fail with EPERM.
 ///
-/// A list of what is refused and not of what is granted: the C library, the allocator and wasmtime use
-/// other calls from one version to the next, and a call that is missing fails on somebody's host alone.
-/// openat2, memfd_create and process_madvise are not on it: mounts and compiled code stand on them.
+/// A deny list, not an allow list: the C library, the allocator and wasmtime change the calls they use between
+/// versions. A call missing from an allow list would fail on some hosts only. openat2, memfd_create and
+/// process_madvise are not denied: mounts and compiled code depend on them.
 #[rustfmt::skip]
 const DAEMON: &[i64] = &[
     // The kernel itself, its modules and its clock.
@@ -42,7 +42,7 @@ const DAEMON: &[i64] = &[
     // Other users.
     libc::SYS_setuid, libc::SYS_setgid, libc::SYS_setreuid, libc::SYS_setregid, libc::SYS_setresuid,
     libc::SYS_setresgid, libc::SYS_setfsuid, libc::SYS_setfsgid, libc::SYS_setgroups,
-    // Much code in the kernel that we do not use.
+    // Large kernel interfaces that the daemon does not use.
     libc::SYS_bpf, libc::SYS_userfaultfd, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register, libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl,
     libc::SYS_personality, libc::SYS_memfd_secret,
@@ -56,7 +56,7 @@ const DAEMON: &[i64] = &[
     #[cfg(target_arch = "x86_64")] libc::SYS_kexec_file_load,
 ];
 
-/// What a child that compiles does without as well.
+/// Calls that a compiling child process does not need either.
 #[rustfmt::skip]
 const COMPILER: &[i64] = &[
     libc::SYS_socket, libc::SYS_socketpair, libc::SYS_connect, libc::SYS_bind, libc::SYS_listen,
@@ -66,10 +66,10 @@ const COMPILER: &[i64] = &[
     libc::SYS_fchown, libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal, libc::SYS_inotify_init1,
 ];
 
-/// Gives up system calls, and says how many.
+/// Gives up system calls, and returns their number.
 ///
 /// # Errors
-/// The kernel has no seccomp, or this processor is not known to the filter.
+/// The kernel has no seccomp, or the filter does not support this processor.
 pub fn refuse(calls: Calls) -> Result<usize> {
     let refused: &[&[i64]] = match calls {
         Calls::Daemon => &[DAEMON],
@@ -80,22 +80,22 @@ pub fn refuse(calls: Calls) -> Result<usize> {
     let count = rules.len();
     rules.insert(libc::SYS_clone, vec![in_a_new_user_namespace()?]);
     apply(rules, libc::EPERM)?;
-    // Its flags lie in memory, where a filter cannot look. C libraries take this answer for an old
-    // kernel's and use clone(2).
+    // The flags of clone3 lie in memory, which a filter cannot read. On ENOSYS, C libraries assume an old kernel and
+    // use clone(2).
     apply(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), libc::ENOSYS)?;
     #[cfg(target_arch = "x86_64")]
     refuse_x32()?;
     Ok(count)
 }
 
-/// Refuses every call under the numbers of x32: they are the same calls, of the same architecture as
-/// far as a filter sees, under other numbers than those of the lists.
+/// Refuses all calls under x32 numbers. They are the same calls under other numbers, and a filter sees the same
+/// architecture for them.
 #[cfg(target_arch = "x86_64")]
 fn refuse_x32() -> Result<()> {
-    // The kernel's asm/unistd.h: __X32_SYSCALL_BIT. No number of our own is as high.
+    // The kernel's asm/unistd.h: __X32_SYSCALL_BIT. No native number is as high.
     const X32: u32 = 0x4000_0000;
     let step = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
-    // bpf(4) and seccomp(2): the number of a call is the first word of what a filter sees.
+    // bpf(4) and seccomp(2): the call number is the first word of a filter's input.
     let program = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         step(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32),
@@ -105,7 +105,7 @@ fn refuse_x32() -> Result<()> {
     apply_filter(&program).context("seccomp")
 }
 
-/// A new user namespace is where a process gets every capability back.
+/// A process has every capability in a new user namespace, so clone(2) may not make one.
 fn in_a_new_user_namespace() -> Result<SeccompRule> {
     let flag = libc::CLONE_NEWUSER as u64;
     let masked = SeccompCmpOp::MaskedEq(flag);
@@ -126,7 +126,7 @@ mod tests {
     use rustix::io::Errno;
     use std::os::fd::OwnedFd;
 
-    /// Runs in a thread that has given up calls.
+    /// Runs a closure in a thread that has given up calls.
     fn without<T: Send>(calls: Calls, run: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let confined = scope.spawn(move || {

@@ -1,4 +1,4 @@
-//! The part of the file system that a thread may still use (Landlock).
+//! Restricts a thread to parts of the file system (Landlock).
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,42 +14,43 @@ use rustix::fs::{FileType, fstat};
 
 use super::Untrusted;
 
-/// What may be done at a place and below it.
+/// The access to a path and everything below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reach {
     /// Read files and list directories.
     Read,
-    /// Read, and start programs.
+    /// Read, and execute programs.
     Run,
-    /// Read, and make, move, change and remove everything but devices.
+    /// Read, and create, move, change and remove everything but devices.
     Write,
 }
 
-/// A file, or a directory with all that is below it.
+/// A file, or a directory with everything below it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Where it is.
+    /// The path.
     pub path: PathBuf,
-    /// What may be done there.
+    /// The access granted there.
     pub reach: Reach,
-    /// Which file or directory was there, by device and number; `None` if there was nothing.
+    /// Device and inode number of the file or directory at the path; `None` if there was nothing.
     node: Option<(u64, u64)>,
 }
 
-/// Places as the kernel takes them. They are held by what they are, not by their paths: another
-/// directory that is put into one's place is none of them.
+/// A Landlock ruleset. The kernel holds the places themselves, not their paths: a different directory put at the same
+/// path is not included.
 pub struct Ground(RulesetCreated);
 
-/// The error of a kernel without Landlock, for a host that has to do without it. Any other refusal is a failure.
+/// The error on a kernel without Landlock, for hosts that have to work without it. Any other error is a failure.
 #[derive(Debug)]
 pub struct NoLandlock;
 
 impl Ground {
-    /// Makes ground of places that are all there. Below what handlers may write to no link is followed.
+    /// Makes a ruleset of places; all of them must exist. No link is followed below directories that handlers may
+    /// write to.
     ///
     /// # Errors
-    /// One of them cannot be opened; [`NoLandlock`]: the kernel has none, or an early one under which no file
-    /// could be moved from one directory to another.
+    /// A place cannot be opened. [`NoLandlock`] if the kernel has no Landlock, or an early version that forbids moving
+    /// files between directories.
     pub fn new(places: &[Place], untrusted: &Untrusted) -> Result<Ground> {
         let opened = places.iter().map(|Place { path, reach, .. }| {
             let place = untrusted.open(path).with_context(|| path.display().to_string())?;
@@ -58,17 +59,17 @@ impl Ground {
         Ground::of(opened.collect::<Result<Vec<(OwnedFd, Reach)>>>()?)
     }
 
-    /// Makes ground of places that are open.
+    /// Makes a ruleset of open files and directories.
     ///
     /// # Errors
-    /// Those of the kernel, as [`new`](Ground::new) has them.
+    /// The kernel's errors, as for [`new`](Ground::new).
     pub fn of(places: impl IntoIterator<Item = (impl AsFd, Reach)>) -> Result<Ground> {
         let ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(ABI::V2))
-            // With this requirement the crate fails here exactly if the kernel has no Landlock, or an earlier one.
+            // With this requirement the crate fails here exactly if Landlock is missing or older than ABI 2.
             .context(NoLandlock)?
-            // Truncating and ioctls on devices, where the kernel knows of them.
+            // Truncation and ioctls on devices are restricted only where the kernel supports it.
             .set_compatibility(CompatLevel::BestEffort)
             .handle_access(AccessFs::from_all(ABI::V5))?
             .create()
@@ -81,11 +82,11 @@ impl Ground {
         Ok(Ground(ground))
     }
 
-    /// Takes the rest of the file system from the calling thread, and from all that it starts, for
-    /// good. What is open stays open.
+    /// Restricts the calling thread, and everything it starts, to these places, permanently. Open files stay open.
     ///
     /// # Errors
-    /// The kernel refuses: a thread can be confined sixteen times. [`NoLandlock`]: it enforces nothing.
+    /// The kernel refuses: a thread can be confined at most sixteen times. [`NoLandlock`] if the kernel enforces
+    /// nothing.
     pub fn confine(&self) -> Result<()> {
         let status = self.0.try_clone()?.restrict_self().context(
             "confine a thread by Landlock (E2BIG: sixteen times are the most, and upgrades to other versions or \
@@ -119,20 +120,20 @@ impl Reach {
 }
 
 impl Reach {
-    /// Reports whether whoever may do this may do all of the other.
+    /// Reports whether this access includes the other.
     fn covers(self, other: Reach) -> bool {
         self == other || other == Reach::Read
     }
 }
 
 impl Place {
-    /// Names a place.
+    /// Makes a place from the file or directory at a path now.
     pub fn new(path: impl AsRef<Path>, reach: Reach) -> Place {
         let path = path.as_ref().to_owned();
         Place { node: node(&path), path, reach }
     }
 
-    /// Reports whether the file or directory is still there that was there when the place was named.
+    /// Reports whether the path still leads to the file or directory that was there when the place was made.
     fn stands(&self) -> bool {
         self.node == node(&self.path)
     }
@@ -154,9 +155,8 @@ fn node(path: &Path) -> Option<(u64, u64)> {
     path.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// Lists what a process that has `granted` left cannot reach of what it comes to need, by name. What
-/// has taken the place of a granted directory since is out of reach: the kernel holds to directories,
-/// not to their names.
+/// Lists, by name, the needed places that a process confined to `granted` cannot reach. A directory that has replaced
+/// a granted one is out of reach, because the kernel holds directories, not names.
 pub fn places_beyond(granted: &[Place], needed: &[(String, Place)]) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let granted: Vec<(PathBuf, Reach)> = granted
@@ -180,15 +180,15 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
 
-    /// What became of an attempt in a thread that is confined to `places`; none: there is no Landlock
-    /// here, which no package brings: the test is skipped with a message.
+    /// The outcome of a closure in a thread confined to `places`. `None` if the kernel has no Landlock, which no
+    /// package installs: the test is skipped with a message.
     fn confined<T: Send>(
         places: &[Place],
         attempt: impl FnOnce() -> IoResult<T> + Send,
     ) -> Option<IoResult<T>> {
         if let Err(refusal) = Ground::new(&[], &Untrusted::default()) {
             let advice = format!("{refusal:#}: run this on a kernel that has it");
-            // To the terminal itself: what a test prints is shown only when it fails.
+            // Written to the terminal directly, because the output of a passing test is not shown.
             let _told = writeln!(std::io::stderr(), "skipped: {advice}");
             return None;
         }

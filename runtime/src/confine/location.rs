@@ -1,4 +1,4 @@
-//! Where a directory lies in its file system, whichever mount leads to it (`/proc/self/mountinfo`).
+//! Where a directory lies in its file system, independent of mounts (`/proc/self/mountinfo`).
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -27,27 +27,27 @@ pub(super) struct Mounts(Mutex<Arc<[Mount]>>);
 #[derive(PartialEq, Eq, Debug)]
 struct Mount {
     id: u64,
-    /// What is mounted.
+    /// The directory that is mounted.
     root: Location,
-    /// Where it is mounted.
+    /// The path at which it is mounted.
     point: PathBuf,
     /// Whether it is a procfs.
     shows_processes: bool,
 }
 
 impl Mounts {
-    /// Reads them.
+    /// Reads the mounts of this process.
     ///
     /// # Errors
-    /// There is no `/proc`.
+    /// There is no `/proc`, or it cannot be read.
     pub(super) fn read() -> Result<Mounts> {
         Ok(Mounts(Mutex::new(read()?)))
     }
 
-    /// Finds out where an open file or directory lies.
+    /// Determines where an open file or directory lies.
     ///
     /// # Errors
-    /// The kernel does not say: it is older than Linux 5.8, or there is no `/proc`.
+    /// The kernel does not report the mount: it is older than Linux 5.8, or there is no `/proc`.
     pub(super) fn locate(&self, fd: impl AsFd) -> Result<Location> {
         let found = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
         let shown = shown(&fd)?;
@@ -59,13 +59,13 @@ impl Mounts {
         if let Some(location) = at(&self.now()) {
             return Ok(location);
         }
-        // It may have been mounted since, as an automount is when it is first looked at.
+        // The mount may be newer than the list: an automount is mounted on first use.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = read()?;
         let why = || format!("{}: the kernel does not say in which mount it lies", shown.display());
         at(&self.now()).with_context(why)
     }
 
-    /// Lists what is mounted below an open directory, and finds out where it lies itself.
+    /// Lists what is mounted below an open directory, and determines where the directory itself lies.
     ///
     /// # Errors
     /// Those of [`Mounts::locate`].
@@ -73,7 +73,8 @@ impl Mounts {
         Ok((self.below(dir)?, self.locate(dir)?))
     }
 
-    /// Finds a procfs that is mounted below an open directory, or the directory itself if it lies in one.
+    /// Finds a procfs mounted below an open directory. If the directory itself lies in a procfs, returns the
+    /// directory.
     ///
     /// # Errors
     /// There is no `/proc`.
@@ -101,7 +102,7 @@ impl Mounts {
     }
 }
 
-/// Returns the path that leads to an open file or directory now.
+/// Returns the current path of an open file or directory.
 ///
 /// # Errors
 /// There is no `/proc`.
@@ -125,8 +126,7 @@ fn read() -> Result<Arc<[Mount]>> {
     Ok(text.split(|byte| *byte == b'\n').filter_map(line).collect())
 }
 
-/// Reads a line: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`. Source:
-/// proc_pid_mountinfo(5).
+/// Parses a line: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`. Source: proc_pid_mountinfo(5).
 fn line(text: &[u8]) -> Option<Mount> {
     let mut fields = text.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
@@ -137,7 +137,7 @@ fn line(text: &[u8]) -> Option<Mount> {
     Some(Mount { id, root, point, shows_processes: kind == b"proc" })
 }
 
-/// Undoes what the kernel does to spaces, tabs, line breaks and backslashes: `\040`.
+/// Decodes the kernel's octal escapes of spaces, tabs, line breaks and backslashes: `\040`.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -158,7 +158,7 @@ fn unescaped(field: &[u8]) -> PathBuf {
 }
 
 impl Location {
-    /// Lists the directories that it lies in, itself among them.
+    /// Lists the directory itself and every directory above it.
     pub(super) fn ancestors(&self) -> impl Iterator<Item = &Path> {
         self.path.ancestors()
     }

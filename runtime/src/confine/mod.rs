@@ -1,7 +1,7 @@
-//! What this process, or one thread of it, takes from itself so that less can reach it, and a fault in it less.
+//! Restrictions that this process or a thread puts on itself, to limit the damage of a fault.
 //!
-//! Each step but those of `signals`, `scan` and `merging` is for good, for the thread that takes it and all that it starts. So
-//! the daemon takes them before it has a second thread.
+//! Every restriction is permanent, for the thread that sets it and for all that it starts; `signals`, `scan` and
+//! `merging` are exceptions. The daemon therefore sets them before it has a second thread.
 
 mod calls;
 mod ground;

@@ -1,4 +1,4 @@
-//! Privileges that a process gives up: new ones, capabilities, and what it leaves behind when it dies.
+//! Privileges that a process gives up: new ones, capabilities, core dumps, and access by other processes.
 
 use anyhow::{Context as _, Result};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
@@ -7,12 +7,12 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// A privilege apart from those of a user, capabilities(7).
+/// A privilege that the daemon may keep, capabilities(7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Capability {
     /// Bind ports below 1024.
     BindService,
-    /// Give a socket to a group that we are not in.
+    /// Give a socket to a group that the daemon is not in.
     Chown,
     /// Use files of other users, as root does.
     OtherUsersFiles,
@@ -28,7 +28,7 @@ impl Capability {
     }
 }
 
-/// Sees to it that no program we start can have more privileges than we have.
+/// Prevents programs that this process starts from gaining more privileges than it has.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -36,7 +36,7 @@ pub fn no_new_privileges() -> Result<()> {
     set_no_new_privs(true).context("no_new_privs")
 }
 
-/// Sees to it that no memory of ours is written to disk when we crash: secrets are in it.
+/// Disables core dumps: memory holds secrets, which a crash must not write to disk.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -47,9 +47,9 @@ pub fn no_core() -> Result<()> {
     Ok(())
 }
 
-/// Keeps other processes of our user from reading our memory, and debuggers from attaching.
+/// Prevents other processes of the same user from reading this process's memory, and debuggers from attaching.
 ///
-/// /proc/self/pagemap cannot be opened from then on: whoever needs it has it open.
+/// /proc/self/pagemap cannot be opened from then on. Code that needs it must have opened it before.
 ///
 /// # Errors
 /// The kernel refuses.
@@ -57,19 +57,20 @@ pub fn unreadable() -> Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("PR_SET_DUMPABLE")
 }
 
-/// Gives up every capability but these, and says which of these we have.
+/// Gives up every capability but these. Returns the names of those that the process has.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn retain(keep: &[Capability]) -> Result<String> {
     let keep = keep.iter().fold(CapabilitySet::empty(), |all, one| all | one.set());
     let held = capabilities(None).context("capabilities")?;
-    // Taking from the bounding set needs a capability; without it there is none to be had either.
+    // Removal from the bounding set needs CAP_SETPCAP. Without CAP_SETPCAP the process cannot gain capabilities
+    // either.
     if held.effective.contains(CapabilitySet::SETPCAP) {
         for bit in (0..u64::BITS).map(|bit| 1 << bit) {
             let one = CapabilitySet::from_bits_retain(bit);
             if !keep.contains(one) && remove_capability_from_bounding_set(one).is_err() {
-                // The first that this kernel does not know: it knows none behind it.
+                // The kernel does not know this capability, nor any higher one.
                 break;
             }
         }
@@ -82,8 +83,8 @@ pub fn retain(keep: &[Capability]) -> Result<String> {
     Ok(if names.is_empty() { "none".to_owned() } else { names.join(" ") })
 }
 
-/// Reports whether the process was started by one that had confined itself: system calls are
-/// filtered and no privileges can be had.
+/// Reports whether the parent process had confined itself: system calls are filtered, and no new privileges are
+/// possible.
 pub fn is_confined() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let says = |line: &str| status.lines().any(|found| found == line);

@@ -1,18 +1,17 @@
-//! The kernel's scan for pages that were written, mended on its way from wasmtime to the kernel.
+//! Corrects the kernel's scan for written pages on its way from wasmtime to the kernel.
 //!
-//! Between two jobs wasmtime resets the pages that `PAGEMAP_SCAN` reports as written **and present**
-//! (48.0.8, `vm/sys/unix/pagemap.rs`; wasmtime pull request 14357 has the same finding). A page that is
-//! swapped out at that moment is not present: it is not reset, and the next job in its slot reads it. No
-//! swap space is needed for that. A page that the kernel moves to another place in memory - to compact it,
-//! to balance NUMA nodes, to split a huge page - is not present either while it is moved: with
-//! compaction going on, 19 of 1,658,000 scans missed pages on a host without swap. Locked pages are moved
-//! as well. So it does not help to scan on hosts alone that do not swap.
+//! Between two jobs wasmtime resets the pages that `PAGEMAP_SCAN` reports as written **and present** (48.0.8,
+//! `vm/sys/unix/pagemap.rs`; wasmtime pull request 14357 has the same finding). A page that is swapped out at that
+//! moment is not present. It is not reset, and the next job in its slot reads it. This happens without swap space,
+//! too. While the kernel moves a page in memory - to compact it, to balance NUMA nodes, to split a huge page - the
+//! page is not present either. With compaction running, 19 of 1,658,000 scans missed pages on a host without swap.
+//! Locked pages are moved as well. Scanning only on hosts without swap is therefore no solution.
 //!
-//! To reset all of memory costs a hello more than half as much processor time again (17.4 and 28.2 us).
-//! A copy of wasmtime of our own would have to be kept up with its security fixes. Instead the program has
-//! an `ioctl` of its own, which the linker takes before the C library's, and which lets this one request
-//! ask for the pages that are not present as well. That rustix calls it, and does not go to the kernel by
-//! itself, is its feature `use-libc`; that it did is known before a pool scans ([`mended`]).
+//! Rejected: resetting all memory, which costs a hello more than half as much processor time again (17.4 and 28.2 us);
+//! a private copy of wasmtime, which would have to follow its security fixes. Instead the program defines its own
+//! `ioctl`, which the linker prefers to the C library's. It extends this one request to pages that are not present.
+//! rustix calls it instead of the kernel because of its feature `use-libc`; [`mended`] confirms this before a pool
+//! scans.
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::mem::size_of;
@@ -41,21 +40,19 @@ const PAGEMAP_SCAN: u32 = 3 << 30 | (size_of::<Scan>() as u32) << 16 | (b'f' as 
 /// linux/fs.h: `PAGE_IS_PRESENT`.
 const PRESENT: u64 = 1 << 3;
 
-/// linux/fs.h: `PAGE_IS_SWAPPED`: on its way to another place in memory as well, as far as the kernel
-/// tells.
+/// linux/fs.h: `PAGE_IS_SWAPPED`. The kernel also reports it for a page that is being moved in memory.
 const SWAPPED: u64 = 1 << 4;
 
-/// Whether a scan has come this way, and the kernel has answered it.
+/// Whether a scan has passed through this `ioctl` and succeeded.
 static MENDED: AtomicBool = AtomicBool::new(false);
 
-/// Reports whether scans of this process are mended, as far as there were any. wasmtime tries one whenever
-/// it makes a pool.
+/// Reports whether scans of this process are corrected. wasmtime tries one whenever it makes a pool.
 pub fn mended() -> bool {
     MENDED.load(Ordering::Relaxed)
 }
 
 impl Scan {
-    /// Asks for pages that are present or swapped where those were asked for that are present.
+    /// Extends a request for present pages to pages that are present or swapped.
     fn mend(&mut self) {
         if self.category_mask & PRESENT != 0 && self.category_inverted & PRESENT == 0 {
             self.category_mask &= !PRESENT;
@@ -64,23 +61,23 @@ impl Scan {
     }
 }
 
-/// ioctl(2), for everything in this program that calls the C library's.
+/// ioctl(2), for all code in this program that calls the C library's.
 ///
 /// # Safety
-/// As for the C library's: `argument` is what `request` wants it to be.
+/// As for the C library's `ioctl`: `argument` is what `request` requires.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-// SAFETY: no other symbol of this name is linked in: where the C library is a shared one ours goes before
-// it, and where it is an archive its own is not taken. There the name stands for the same function: the
-// third argument of a variadic call is passed as that of any other on these processors.
+// SAFETY: no other symbol of this name is linked in. A shared C library is searched after the program; from an archive
+// the symbol is not taken, because it is already defined. The function has the meaning of the C library's `ioctl`: on
+// these processors the third argument of a variadic call is passed like that of any other.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
-    // The kernel's is 32 bits, and musl's as well: the rest may be anything.
+    // The kernel's request has 32 bits, and musl's as well; the upper bits may be anything.
     let scan = request as u32 == PAGEMAP_SCAN && !argument.is_null();
     if scan {
-        // SAFETY: the caller gives a `pm_scan_arg` with this request, whose size is part of its number.
+        // SAFETY: the caller passes a `pm_scan_arg` with this request, whose number contains the size of the argument.
         unsafe { (*argument.cast::<Scan>()).mend() };
     }
-    // SAFETY: what was given to us is passed on.
+    // SAFETY: the caller's arguments are passed on unchanged but for the correction above.
     let outcome = unsafe { libc::syscall(libc::SYS_ioctl, descriptor, request, argument) };
     if scan && outcome >= 0 && !mended() {
         MENDED.store(true, Ordering::Relaxed);
@@ -88,7 +85,7 @@ unsafe extern "C" fn ioctl(descriptor: c_int, request: c_ulong, argument: *mut c
     narrow(outcome)
 }
 
-/// Makes what the C library says of a call an `int`, as ioctl(2) is declared.
+/// Converts the result of syscall(2) to an `int`, as ioctl(2) declares it.
 fn narrow(outcome: c_long) -> c_int {
     c_int::try_from(outcome).unwrap_or(c_int::MAX)
 }
@@ -99,7 +96,7 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsRawFd as _;
 
-    /// A scan of nothing, for pages of these categories.
+    /// An empty scan for pages of these categories.
     fn scan(categories: u64) -> Scan {
         Scan {
             size: size_of::<Scan>() as u64,
@@ -149,7 +146,7 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         let mut argument = 0_u64;
 
-        // SAFETY: FIONREAD writes an `int` at most.
+        // SAFETY: FIONREAD writes at most an `int`.
         let outcome = unsafe { libc::ioctl(file.as_raw_fd(), libc::FIONREAD, &raw mut argument) };
 
         assert_eq!((outcome, std::io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ENOTTY)));

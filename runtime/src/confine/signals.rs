@@ -1,37 +1,36 @@
-//! Signals that wait, or have no effect, while nobody can act on them.
+//! Signals that are blocked or ignored while the process cannot handle them.
 
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 use libc::{SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK, c_int, sigset_t};
 
-/// What people and service managers send to a program, and what would end it if nothing else is said.
+/// The signals that people and service managers send. Each would end a program without a handler.
 const SENT: [c_int; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Signals that wait for as long as this is there, for the thread that made it, for the threads that it
-/// starts, and for the programs that it starts until they say otherwise. Dropping it has them wait or not
-/// as before.
+/// Blocks signals for the current thread and the threads and programs that it starts. Dropping it restores the
+/// previous mask.
 #[must_use]
 pub struct Held {
     before: sigset_t,
-    /// Not for another thread: each has its own.
+    /// Not `Send`: each thread has its own mask.
     _thread: PhantomData<*const ()>,
 }
 
 impl Held {
-    /// Has signals wait from now on.
+    /// Blocks the signals from now on.
     pub fn new() -> Held {
         Held { before: mask(SIG_BLOCK, &sent()), _thread: PhantomData }
     }
 
-    /// Has them wait until [`let_through`].
+    /// Keeps the signals blocked until [`let_through`].
     pub fn keep(self) {
         std::mem::forget(self);
     }
 }
 
-/// Lets signals through to this thread from now on, those that came meanwhile first; whoever had them
-/// wait, which may be whoever started us.
+/// Unblocks the signals for this thread; pending ones arrive first. The block may have been inherited from the parent
+/// process.
 pub fn let_through() {
     mask(SIG_UNBLOCK, &sent());
 }
@@ -48,26 +47,25 @@ impl Drop for Held {
     }
 }
 
-/// Has SIGHUP and SIGUSR2 do nothing, to this program and to the one that it becomes, until that one
-/// listens for them.
+/// Ignores SIGHUP and SIGUSR2, in this program and in the one it executes, until that one installs handlers.
 pub fn ignore_changes() {
     for signal in [libc::SIGHUP, libc::SIGUSR2] {
-        // SAFETY: no code of ours is named, and both are signals that may be ignored, signal(2).
+        // SAFETY: no handler function is installed, and both signals may be ignored, signal(2).
         unsafe { libc::signal(signal, SIG_IGN) };
     }
 }
 
-/// Has a write beyond RLIMIT_FSIZE fail, in this program and in those that it starts, instead of ending
-/// it: how far a file is written is a handler's choice, setrlimit(2).
+/// Makes a write beyond RLIMIT_FSIZE fail instead of ending the process, here and in child programs. A handler chooses
+/// how large a file grows (setrlimit(2)).
 pub fn outlive_large_files() {
-    // SAFETY: no code of ours is named, and it is a signal that may be ignored, signal(2).
+    // SAFETY: no handler function is installed, and the signal may be ignored, signal(2).
     unsafe { libc::signal(libc::SIGXFSZ, SIG_IGN) };
 }
 
-/// Makes the set of what is sent.
+/// Returns the set of [`SENT`] signals.
 fn sent() -> sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset(3) makes a whole set of what it is given, and the numbers are of signals.
+    // SAFETY: sigemptyset(3) initializes the whole set, and the numbers are valid signals.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in SENT {
@@ -77,11 +75,11 @@ fn sent() -> sigset_t {
     }
 }
 
-/// Changes which signals wait for this thread, and says which did before.
+/// Changes the signal mask of this thread, and returns the previous one.
 fn mask(how: c_int, set: &sigset_t) -> sigset_t {
     let mut before = MaybeUninit::uninit();
-    // SAFETY: both sets outlive the call. Where it does not fail, pthread_sigmask(3) has written the
-    // second, and where it does, nothing is read of it.
+    // SAFETY: both sets outlive the call. On success pthread_sigmask(3) has written the second set; on failure the
+    // assertion prevents its use.
     unsafe {
         let refused = libc::pthread_sigmask(how, set, before.as_mut_ptr());
         assert_eq!(refused, 0, "pthread_sigmask takes what it is given");
@@ -93,7 +91,7 @@ fn mask(how: c_int, set: &sigset_t) -> sigset_t {
 mod tests {
     use super::*;
 
-    /// Says whether a signal waits for this thread.
+    /// Returns whether a signal is blocked for this thread.
     fn waits(signal: c_int) -> bool {
         let now = mask(SIG_BLOCK, &none());
         // SAFETY: the set is whole.

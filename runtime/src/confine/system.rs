@@ -1,10 +1,10 @@
-//! The places in the file system that the daemon uses whatever it is told to do.
+//! Paths that the daemon uses under any configuration.
 
-/// Names and addresses, time zones, certificates; the daemon itself and the processor.
+/// Name resolution, time zones, certificates, and facts about the daemon and the processor.
 pub const SYSTEM: [&str; 5] = ["/etc", "/usr/share", "/proc", "/sys", "/run/systemd/resolve"];
 
-/// What a program is made of when it is started: the children that compile, and the next process.
+/// Libraries for the programs that the daemon starts: compiling children and the next process.
 pub const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store"];
 
-/// Where streams lead that lead nowhere, and where chance comes from.
+/// The null device and the source of random bytes.
 pub const DEVICES: [&str; 2] = ["/dev/null", "/dev/urandom"];

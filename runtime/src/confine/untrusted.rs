@@ -1,4 +1,4 @@
-//! The directories that handlers may write to: what a name in them leads to may change at any time.
+//! The directories that handlers may write to; a name in them may lead elsewhere at any time.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -16,21 +16,20 @@ use super::location::{Location, Mounts};
 
 /// Directories that handlers may write to.
 ///
-/// A handler can put a link, or another directory, into the place of any name below such a directory.
-/// So the daemon looks up no name there, but for mounts: those are opened without links from the
-/// outermost of these directories on, and can be no more than what the handler may write to anyway.
+/// A handler can replace any name below such a directory by a link or another directory. The daemon therefore looks up
+/// no name there, except for mounts. Mounts are opened without following links from the outermost such directory on,
+/// so they reach no more than the handler may write to anyway.
 ///
-/// Directories are compared by their place in the file system, not by their paths: a bind mount is
-/// no way around.
+/// Directories are compared by their place in the file system, not by path, so a bind mount does not bypass the check.
 #[derive(Default)]
 pub struct Untrusted {
-    /// By file system and place.
+    /// By file system, then by path within it.
     dirs: HashMap<String, HashMap<PathBuf, Writable>>,
-    /// Whole file systems, by `st_dev`: those of directories that are held open in a mount that is gone.
+    /// Whole file systems, by `st_dev`: those of directories that are held open in a detached mount.
     devices: HashMap<u64, Writable>,
-    /// `None` if there are no such directories: then nothing is compared.
+    /// `None` if there are no such directories; then nothing is compared.
     mounts: Option<Mounts>,
-    /// Those of the process when the first directory was granted.
+    /// The mounts of the process when the first directory was granted.
     granting: OnceLock<Mounts>,
 }
 
@@ -41,11 +40,11 @@ pub struct Writable {
     pub handler: String,
     /// The directory, as the configuration names it.
     pub dir: PathBuf,
-    /// By which configuration.
+    /// The configuration that grants it.
     pub by: Granting,
 }
 
-/// The configuration by which a handler may write.
+/// The configuration that lets a handler write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Granting {
     /// The configuration that is checked.
@@ -54,34 +53,34 @@ pub enum Granting {
     Before,
 }
 
-/// What a path leads to.
+/// The result of following a path.
 struct Found<'u> {
-    /// An error if it leads to nothing.
+    /// An error if the path leads to nothing.
     end: rustix::io::Result<OwnedFd>,
-    /// The first writable directory that it leads through or to.
+    /// The first writable directory on the path, its end included.
     writable: Option<&'u Writable>,
 }
 
-/// What becomes of a symbolic link or `..` below a writable directory.
+/// The treatment of a symbolic link or `..` below a writable directory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Links {
     Followed,
     Refused,
 }
 
-/// The most symbolic links of one path: the kernel's own bound, path_resolution(7).
+/// The most symbolic links in one path: the kernel's own limit, path_resolution(7).
 const MOST_LINKS: usize = 40;
 
 impl Untrusted {
-    /// Finds these directories. A directory that is not there is left out.
+    /// Finds these directories. A missing directory is skipped.
     ///
     /// # Errors
-    /// The kernel does not say where one lies: there is no `/proc`.
+    /// The kernel does not report where a directory lies: there is no `/proc`.
     pub fn of(dirs: impl IntoIterator<Item = Writable>) -> Result<Untrusted> {
         let mut untrusted = Untrusted::default();
         for writable in dirs {
-            // Through links, which a handler may have made: then it is found here as well as in the
-            // directory it lies in, and refused when it is opened.
+            // Links are followed, and a handler may have made them. The directory is then found here and in the
+            // directory that holds it, and is refused when it is opened.
             let Ok(dir) = openat(CWD, &writable.dir, PLACE | OFlags::DIRECTORY, Mode::empty()) else {
                 continue;
             };
@@ -92,11 +91,11 @@ impl Untrusted {
         Ok(untrusted)
     }
 
-    /// Adds directories that are held open, wherever they lie by now. Of a mount that was lazily unmounted (`umount -l`)
-    /// the kernel does not say where it lies, and its file system may be mounted elsewhere: then all of that counts.
+    /// Adds directories that are held open, wherever they lie now. The kernel does not report where a lazily unmounted
+    /// one (`umount -l`) lies, and its file system may be mounted elsewhere. Then the whole file system counts.
     ///
     /// # Errors
-    /// There is no `/proc`; the directory cannot be looked at.
+    /// There is no `/proc`, or the directory cannot be examined.
     pub fn add<'d>(&mut self, held: impl IntoIterator<Item = (Writable, &'d OwnedFd)>) -> Result<()> {
         for (writable, dir) in held {
             match self.mounts()?.around(dir) {
@@ -128,20 +127,20 @@ impl Untrusted {
         self.dirs.is_empty() && self.devices.is_empty()
     }
 
-    /// Opens a file or directory as a place, for lookups alone.
+    /// Opens a file or directory with `O_PATH`.
     ///
     /// # Errors
-    /// It is not there; it lies below a directory that a handler may write to, and there is a
-    /// symbolic link or `..` on the way from there.
+    /// It does not exist; or it lies below a directory that a handler may write to, and a symbolic link or `..`
+    /// follows on the path.
     pub fn open(&self, path: &Path) -> Result<OwnedFd> {
         Ok(self.walk(path, Links::Refused)?.end?)
     }
 
-    /// Opens a directory that is to be granted to a handler.
+    /// Opens a directory to grant it to a handler.
     ///
     /// # Errors
-    /// Those of [`open`](Untrusted::open); it shows the processes of this host, and so the memory, the descriptors and
-    /// the environment of this one.
+    /// Those of [`open`](Untrusted::open). Also if the directory shows the processes of this host, and so the memory,
+    /// descriptors and environment of the daemon.
     pub fn grant(&self, path: &Path) -> Result<OwnedFd> {
         let dir = self.open(path)?;
         let mounts = match self.granting.get() {
@@ -162,7 +161,7 @@ impl Untrusted {
         Ok(dir)
     }
 
-    /// Finds out whether a handler can change what a path leads to, or what is in it.
+    /// Returns the writable directory through which a handler can change what a path leads to, or its content.
     ///
     /// # Errors
     /// The path cannot be followed.
@@ -248,13 +247,13 @@ impl fmt::Display for Writable {
     }
 }
 
-/// open(2): no more than a place in the file system.
+/// open(2): no access, only a reference to the place.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// Looks up one name. A link is returned itself.
+/// Looks up one name. Returns a link itself, not its target.
 fn step(at: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = PLACE | OFlags::NOFOLLOW;
-    // As a directory first: only so does the kernel mount what is mounted on demand.
+    // Tried as a directory first: the kernel triggers an automount only for `O_DIRECTORY`.
     match openat(at, name, flags | OFlags::DIRECTORY, Mode::empty()) {
         Err(Errno::NOTDIR | Errno::LOOP) => openat(at, name, flags, Mode::empty()),
         opened => opened,
@@ -280,7 +279,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// A place with `data`, which the handler `up` may write to, and `outside`.
+    /// A directory with `data`, which the handler `up` may write to, and `outside`.
     fn place() -> (tempfile::TempDir, Untrusted) {
         let place = tempfile::tempdir().unwrap();
         for dir in ["data/public/deep", "outside/public"] {
@@ -370,7 +369,7 @@ mod tests {
     #[test]
     fn all_of_a_file_system_counts_that_the_kernel_does_not_place() {
         let (place, _) = place();
-        // In no mount of this process, as a directory is after `umount -l`.
+        // In no mount of this process, like a directory after `umount -l`.
         let flags = rustix::fs::MemfdFlags::CLOEXEC;
         let [held, other] = ["held", "other"].map(|name| rustix::fs::memfd_create(name, flags).unwrap());
         let mut untrusted = Untrusted::default();
