@@ -1,32 +1,32 @@
-//! What the control groups of this process allow it, cgroups(7).
+//! Memory limits of this process's control groups, cgroups(7).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the kernel tells which groups this process is in, and where they are.
+/// The files that list the groups of this process, and where they are mounted.
 const GROUPS: &str = "/proc/self/cgroup";
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// A bound of a control group, and the file that says it.
+/// A limit of a control group, and the file that holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Bound {
-    /// The bound, in what its file counts.
+    /// The limit, in the unit of its file.
     pub most: u64,
     /// The file.
     pub file: PathBuf,
 }
 
-/// Finds the lowest bound on memory, in bytes, of the process's group and those above it; `None`: none of
-/// them has one.
+/// Finds the lowest memory limit, in bytes, of the process's group and its ancestors. `None` if none of them has a
+/// limit.
 pub fn memory() -> Option<Bound> {
-    // memory.high does not refuse, but slows a group down until it is as good as stopped.
+    // memory.high does not refuse memory, but throttles a group until it barely runs.
     let second = lowest("cgroup2", "", &["memory.max", "memory.high"]);
     let first = lowest("cgroup", "memory", &["memory.limit_in_bytes"]);
     second.into_iter().chain(first).min_by_key(|bound| bound.most)
 }
 
-/// Says how many bytes of memory the groups have left for what is started now; `None`: none of them has a bound. What
-/// the kernel keeps of files it can give up.
+/// Returns how many bytes of memory the groups have left. `None` if none of them has a limit. The page cache counts as
+/// free, because the kernel can reclaim it.
 pub fn available() -> Option<u64> {
     let bounds = bounds("cgroup2", "", &["memory.max", "memory.high"]);
     let second = bounds.into_iter().flatten().map(|bound| left(&bound, "memory.current", ""));
@@ -35,7 +35,8 @@ pub fn available() -> Option<u64> {
     second.chain(first).min()
 }
 
-/// Says how much of a bound is left, where the group's use and its parts are called so.
+/// Returns how much of a limit is left. `used` names the file with the group's use, `prefix` the prefix in
+/// memory.stat.
 fn left(bound: &Bound, used: &str, prefix: &str) -> u64 {
     let read = |file: &str| fs::read_to_string(bound.file.with_file_name(file)).unwrap_or_default();
     let used = read(used).trim().parse().unwrap_or(0);
@@ -57,7 +58,7 @@ fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<Bound>> {
     let directories = directories(&groups, &mounts, kind, controller)?;
     let bound = |file: PathBuf| {
         let text = fs::read_to_string(&file).ok()?;
-        // Version 2 writes `max` for no bound, version 1 a number beyond any memory.
+        // Version 2 writes `max` for no limit, version 1 a number beyond any memory.
         let most = text.trim().parse().ok().filter(|most| *most < 1 << 60)?;
         Some(Bound { most, file })
     };
@@ -65,8 +66,7 @@ fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<Bound>> {
     Some(files.filter_map(bound).collect())
 }
 
-/// Lists the directories of the process's group and of those above it that can be seen, in the hierarchy
-/// of this kind.
+/// Lists the visible directories of the process's group and its ancestors, in the hierarchy of this kind.
 fn directories(groups: &str, mounts: &str, kind: &str, controller: &str) -> Option<Vec<PathBuf>> {
     let own = groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -75,8 +75,8 @@ fn directories(groups: &str, mounts: &str, kind: &str, controller: &str) -> Opti
         parts.next().filter(|_| found)
     })?;
     let (root, point) = mounts.lines().find_map(|line| {
-        // proc_pid_mountinfo(5): root and mount point are the fourth and fifth word; behind ` - ` stand the
-        // type, the source and the options of the file system.
+        // proc_pid_mountinfo(5): the fourth and fifth words are root and mount point. After ` - ` follow the type, the
+        // source and the options of the file system.
         let (words, behind) = line.split_once(" - ")?;
         let mut words = words.split(' ').skip(3);
         let mut behind = behind.split(' ');
@@ -85,7 +85,7 @@ fn directories(groups: &str, mounts: &str, kind: &str, controller: &str) -> Opti
         let here = of_kind && (controller.is_empty() || options.split(',').any(|one| one == controller));
         here.then_some((words.next()?, words.next()?))
     })?;
-    // What is mounted may be a part of the hierarchy, as in a container; a group beyond it cannot be seen.
+    // The mount may show only a part of the hierarchy, as in a container; groups outside it are not visible.
     let below = Path::new(own).strip_prefix(root).unwrap_or(Path::new(""));
     let whole = Path::new(point).components().chain(below.components()).collect::<PathBuf>();
     Some(whole.ancestors().take_while(|path| path.starts_with(point)).map(Path::to_owned).collect())

@@ -1,12 +1,12 @@
-//! Numbers of things, as a person reads them.
+//! Counts with their unit, for people: `2 handlers`.
 
 use std::fmt;
 
-/// A number and what it counts, a word whose plural has an `s`: `1 handler`, `2 handlers`.
+/// A number and the noun that it counts. The noun's plural ends in `s`: `1 handler`, `2 handlers`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counted(u64, &'static str);
 
-/// Counts.
+/// Makes a count; `one` is the singular.
 pub fn counted(number: impl TryInto<u64>, one: &'static str) -> Counted {
     Counted(number.try_into().unwrap_or(u64::MAX), one)
 }

@@ -1,15 +1,15 @@
-//! `PORTCULLIS_LOG`, from as written to what is logged.
+//! Parses and checks the log filter in `PORTCULLIS_LOG`.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The variable.
+/// The name of the variable.
 pub(super) const VARIABLE: &str = "PORTCULLIS_LOG";
 
-/// The target of every line of ours starts with it.
+/// The prefix of the target of every line of this crate.
 const OURS: &str = "portcullis";
 
-/// What may stand behind it: the modules of this crate.
+/// The modules of this crate, which may follow the prefix.
 const MODULES: [&str; 17] = [
     "budget",
     "catalog",
@@ -30,11 +30,11 @@ const MODULES: [&str; 17] = [
     "wasm",
 ];
 
-/// Reads the variable; none, or nothing in it, is the default.
+/// Parses the variable; an unset or empty one gives the default.
 ///
 /// # Errors
-/// A word of it is neither a level nor a module of ours, or no word is about us: it would switch our log
-/// off without saying so.
+/// A word is neither a level nor a module of this crate, or no word concerns this crate: its log would silently be
+/// off.
 pub(super) fn read(written: Option<&str>, default: &str) -> Result<EnvFilter, String> {
     let words: Vec<&str> = written.unwrap_or_default().split(',').map(str::trim).collect();
     let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
@@ -53,7 +53,7 @@ pub(super) fn read(written: Option<&str>, default: &str) -> Result<EnvFilter, St
     EnvFilter::try_new(words.join(",")).map_err(|error| format!("{error}; write LEVEL or MODULE=LEVEL"))
 }
 
-/// Checks one word: a level, a module of ours, or `MODULE=LEVEL`.
+/// Checks one word: a level, a module of this crate, or `MODULE=LEVEL`.
 fn check(word: &str) -> Result<(), String> {
     if is_level(word) {
         return Ok(());
@@ -66,7 +66,7 @@ fn check(word: &str) -> Result<(), String> {
     };
     match module {
         Some(module) if MODULES.contains(&module) => Ok(()),
-        // Of another crate, whose modules are its own.
+        // The target of another crate, whose modules are not known here.
         None if word.contains('=') && !target.starts_with(OURS) => Ok(()),
         Some(_) => Err(format!("there is no module {target:?}: {OURS}:: has {}", MODULES.join(", "))),
         None => Err(format!(
@@ -80,7 +80,7 @@ fn is_level(word: &str) -> bool {
     word.parse::<LevelFilter>().is_ok()
 }
 
-/// Returns what a word is about: without its level, and without spans and their fields.
+/// Returns the target of a word, without its level, spans and fields.
 fn target(word: &str) -> &str {
     word.split(['=', '[']).next().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The log: lines on stderr that never make the daemon wait.
+//! The log: lines on stderr, queued so that the daemon never waits for a reader.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -17,23 +17,23 @@ use super::queue::Queue;
 use super::writes::LOG;
 use super::{filter, plain};
 
-/// How much is logged.
+/// The log level.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Level {
-    /// What an operator wants to know.
+    /// Events that an operator needs.
     Normal,
-    /// Every job and every connection too.
+    /// Also every job and every connection.
     Debug,
 }
 
-/// Stands for the log while it is written. Dropping it writes what is still queued, if somebody reads it.
+/// The guard of the running log. Dropping it writes the queued lines, within a deadline.
 pub struct Log(());
 
-/// How long a reader of our stderr may take for the last lines.
+/// How long writing the last lines may take.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
-/// The longest message or field of a line, in bytes. Longer than any of ours and than what is let
-/// through of others' words: the last place where one that was forgotten is held.
+/// The longest message or field of a line, in bytes. It is longer than any text of this crate and than the limits on
+/// untrusted text: the last bound, for text that was cut nowhere else.
 const LONGEST: usize = 32 << 10;
 
 /// Lines that are not written yet.
@@ -45,17 +45,17 @@ impl Drop for Log {
     }
 }
 
-/// Returns how many lines were dropped because nobody read the log fast enough.
+/// Returns how many lines were dropped because the reader of the log was too slow.
 pub fn dropped() -> u64 {
     QUEUE.dropped()
 }
 
-/// Where lines go. One that cannot be written is lost and counted; when writing works again, the log
-/// says how many were.
+/// Writes lines. A line that cannot be written is lost and counted. Once writing works again, the log says how many
+/// were lost.
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
-    /// Takes a whole line: so they come from the queue.
+    /// Takes whole lines, as the queue passes them.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self.0.write_all(lines) {
             Err(_) => drop(LOG.fail()),
@@ -78,7 +78,7 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-/// What stands in front of each line that journald reads: its priority, sd-daemon(3).
+/// The prefix of each line for journald: its priority, sd-daemon(3).
 const PRIORITIES: [(tracing::Level, &str); 5] = [
     (tracing::Level::ERROR, "<3>"),
     (tracing::Level::WARN, "<4>"),
@@ -87,22 +87,22 @@ const PRIORITIES: [(tracing::Level, &str); 5] = [
     (tracing::Level::TRACE, "<7>"),
 ];
 
-/// Returns what stands in front of a line of this level: nothing, where journald does not read it.
+/// Returns the prefix of a line of this level, or an empty text if journald does not read the log.
 pub fn priority(level: tracing::Level) -> &'static str {
     let known = PRIORITIES.iter().find(|(known, _)| *known == level).filter(|_| is_for_journal());
     known.map_or("", |(_, priority)| priority)
 }
 
-/// Returns a line without the priority in front of it.
+/// Returns a line without its priority prefix.
 pub fn without_priority(line: &str) -> &str {
     PRIORITIES.iter().find_map(|(_, priority)| line.strip_prefix(priority)).unwrap_or(line)
 }
 
-/// The variable that names what journald reads by its device and inode, systemd.exec(5).
+/// The variable that names journald's stream by device and inode, systemd.exec(5).
 pub const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
-/// Whether journald reads what we write to stderr. The variable is inherited by all that a service starts, whatever their
-/// stderr is.
+/// Whether stderr leads to journald. The variable alone is no proof: every child of a service inherits it, whatever
+/// its stderr is.
 fn is_for_journal() -> bool {
     static IS: LazyLock<bool> = LazyLock::new(|| {
         std::env::var(JOURNAL_STREAM)
@@ -111,8 +111,8 @@ fn is_for_journal() -> bool {
     *IS
 }
 
-/// Returns [`JOURNAL_STREAM`] for the next process of an upgrade, whose stderr is a pipe to us at first; `None`:
-/// journald does not read ours.
+/// Returns [`JOURNAL_STREAM`] for the next process of an upgrade, whose stderr is at first a pipe to this one. `None`
+/// if journald does not read the log.
 pub fn journal_stream(pipe: impl AsFd) -> Option<String> {
     stream(pipe).filter(|_| is_for_journal())
 }
@@ -121,10 +121,10 @@ fn stream(file: impl AsFd) -> Option<String> {
     fstat(file).ok().map(|found| format!("{}:{}", found.st_dev, found.st_ino))
 }
 
-/// Makes writers that put the priority of an event in front of each of its lines.
+/// Makes writers that prefix each line of an event with its priority.
 struct Prioritized;
 
-/// Takes the whole text of an event at a time, as it comes from the formatter.
+/// Takes the whole text of an event per call, as the formatter writes it.
 struct Event(&'static str);
 
 impl<'w> MakeWriter<'w> for Prioritized {
@@ -156,14 +156,14 @@ impl Write for Event {
     }
 }
 
-/// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as
-/// `portcullis::net=debug,info`; journald, which stamps lines itself, gets no time and the priority of each line.
+/// Starts logging to stderr. `PORTCULLIS_LOG` overrides the level with a filter such as `portcullis::net=debug,info`.
+/// For journald, each line has its priority and no time, because journald adds the time itself.
 ///
 /// # Errors
-/// Logging was started before, or the filter cannot be read.
+/// Logging was started before, or the filter is invalid.
 pub fn start(level: Level) -> anyhow::Result<Log> {
-    // wasmtime warns of what guests do: they could fill the log past what they are allowed. notify warns of each directory
-    // that goes while it is watched, as at every switch of a mounted secret.
+    // wasmtime warns about actions of guests, which could fill the log beyond their limits. notify warns about each
+    // directory removed while watched, as at every update of a mounted secret.
     let default = match level {
         Level::Normal => "portcullis=info,warn,h2=error,notify=error,wasmtime_wasi_http=error",
         Level::Debug => "portcullis=debug,warn,h2=error,notify=error,wasmtime_wasi_http=error",
@@ -185,8 +185,8 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
     Ok(Log(()))
 }
 
-/// Writes a field of a line: the last place where text of strangers is escaped, whoever brings it. A
-/// message may be of several lines, as a stack is: who writes one has escaped what stands in a line.
+/// Writes a field of a line. This is the last place where untrusted text is escaped. A message may have several lines,
+/// such as a stack trace; its author has escaped the text within each line.
 fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     if field.name() != "message" {
         write!(writer, "{}=", field.name())?;
@@ -205,10 +205,10 @@ fn write(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt:
     Ok(())
 }
 
-/// Writes the time as the log does: RFC 3339, UTC, microseconds.
+/// Formats the time as the log does: RFC 3339, UTC, microseconds.
 pub fn now() -> String {
     let mut text = String::new();
-    // A string takes everything.
+    // Writing to a string cannot fail.
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut text));
     text
 }

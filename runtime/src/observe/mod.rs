@@ -1,4 +1,4 @@
-//! What an operator sees of the daemon.
+//! What an operator can observe: log, profiler, process figures, and messages to the service manager.
 
 pub mod build;
 pub mod cgroup;

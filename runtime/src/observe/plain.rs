@@ -1,14 +1,13 @@
-//! Text of strangers, as it may stand in the log and on a terminal.
+//! Escapes untrusted text for the log and for terminals.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Escapes what could forge a line, reorder one or move a terminal's cursor: all control characters
-/// but the tab, the separators of lines and paragraphs, and what changes the direction of text. The
-/// rest stays as it is, so that names and messages in any script can be read.
+/// Escapes characters that could forge a line, reorder one or move a terminal's cursor. These are all control
+/// characters except the tab, the line and paragraph separators, and those that change the direction of text. Other
+/// characters stay, so that names and messages in any script remain readable.
 ///
-/// Everything that a client or a guest wrote goes through here, or through `{:?}`, on its way to
-/// whoever reads the log.
+/// All text of clients and guests passes through here, or through `{:?}`, before it reaches the log.
 pub fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(forges) {
         return Cow::Borrowed(text);
@@ -24,8 +23,8 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Writes what a stranger says as [`plain`] does, and no more of it than `most` bytes: an ellipsis stands
-/// for the rest, which is not even made. Names and messages are as long as a guest wants them.
+/// Escapes untrusted text like [`plain`] and cuts it to `most` bytes, followed by an ellipsis. The rest is not even
+/// formatted: a guest can make names and messages of any length.
 pub fn brief(words: impl fmt::Display, most: usize) -> String {
     let mut brief = Brief { text: String::new(), most };
     if write!(brief, "{words}").is_err() {
@@ -34,7 +33,7 @@ pub fn brief(words: impl fmt::Display, most: usize) -> String {
     brief.text
 }
 
-/// Text that fails to grow beyond its bound.
+/// Text that fails to grow beyond its limit.
 struct Brief {
     text: String,
     most: usize,
@@ -58,11 +57,11 @@ impl fmt::Write for Brief {
     }
 }
 
-/// Reports whether a letter changes how the text around it is shown.
+/// Reports whether a character changes how the text around it is displayed.
 fn forges(letter: char) -> bool {
     match letter {
         '\t' => false,
-        // Unicode's Bidi_Control, UAX #9 table 1, and what ends a line beside the control characters.
+        // Unicode's Bidi_Control, UAX #9 table 1, and the line separators that are no control characters.
         '\u{61c}'
         | '\u{200e}'
         | '\u{200f}'
@@ -70,7 +69,7 @@ fn forges(letter: char) -> bool {
         | '\u{2029}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}' => true,
-        // C0, DEL and C1, where U+0085 ends a line and U+009B begins a command of terminals.
+        // C0, DEL and C1, where U+0085 ends a line and U+009B begins a terminal command.
         letter => letter.is_control(),
     }
 }

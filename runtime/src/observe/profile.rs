@@ -1,66 +1,66 @@
-//! What handlers compute, while somebody looks: their stacks at ticks, counted.
+//! The sampling profiler of handlers: counts their stacks at ticks while a profile is taken.
 //!
-//! The one who looks switches it on for the process, whose threads are looked at; several may look
-//! at once. While nobody does, a poll of a job costs one load more, and so does a tick.
+//! A [`Look`] switches the profiler on for the whole process; several may run at once. While none runs, a poll of a
+//! job costs one additional load, and so does a tick.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many look.
+/// The number of running profiles.
 static LOOKS: AtomicUsize = AtomicUsize::new(0);
-/// The ticks so far.
+/// The number of ticks so far.
 static TICKS: AtomicU64 = AtomicU64::new(0);
-/// What is seen while anybody looks.
+/// The samples, while a profile runs.
 static SEEN: Mutex<Option<Seen>> = Mutex::new(None);
 
-/// Ticks over which the stack of a job is kept: longer than anybody looks for where jobs are.
+/// How many ticks the last stack of a job is kept; longer than a look at the places of jobs takes.
 const RECENT: u64 = 100;
 
-/// Different stacks that are kept; those that come later are counted together.
+/// The most distinct stacks kept; later ones are counted together.
 const STACKS: usize = 4000;
 
-/// The longest stack that is told, in bytes: names are as long as a guest wants them.
+/// The longest stack kept, in bytes. A guest can make function names of any length.
 const LONGEST: usize = 4 << 10;
 
 thread_local! {
-    /// Whose work this thread does.
+    /// The job that this thread runs.
     static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
 }
 
-/// A number of times, by stack: the handler and its functions, outermost first, between semicolons,
-/// as the tools for flame graphs take it.
+/// Sample counts by stack: the handler and its functions, outermost first, separated by semicolons, as flame graph
+/// tools read it.
 pub type Stacks = BTreeMap<String, u64>;
 
 #[derive(Default)]
 struct Seen {
     stacks: Stacks,
-    /// The last stack of each job, and the tick at which it was seen.
+    /// The last stack of each job, and its tick.
     jobs: HashMap<u64, (u64, String)>,
 }
 
-/// The work of a thread.
+/// The job of a thread.
 struct Work {
     job: u64,
     handler: String,
-    /// The tick after which it began. What has waited over a tick and goes on did not compute then.
+    /// The tick at which this poll of the job began. A job that waited over a tick did not compute then.
     since: u64,
 }
 
-/// A look at what handlers compute. Dropping it ends it.
+/// A running profile. Dropping it ends the profile.
 pub struct Look {
-    /// What others had seen before.
+    /// The counts when the profile began, from other profiles.
     before: Stacks,
-    /// The tick at which it began.
+    /// The tick at which the profile began.
     since: u64,
 }
 
-/// Says that this thread works for a job. Dropping it says that it does no longer.
+/// The guard of a thread that runs a job. Dropping it ends the job's claim on the thread.
 pub struct Working(());
 
 impl Look {
-    /// Begins to count.
+    /// Starts a profile.
     pub fn begin() -> Look {
         let since = TICKS.load(Ordering::Relaxed);
         let before = {
@@ -73,7 +73,7 @@ impl Look {
         Look { before, since }
     }
 
-    /// Returns how often each stack was seen since the beginning.
+    /// Returns how often each stack was sampled since the start.
     pub fn stacks(&self) -> Stacks {
         let seen = seen();
         let stacks = seen.iter().flat_map(|seen| &seen.stacks);
@@ -84,7 +84,7 @@ impl Look {
         fresh.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Returns where a job was when it was seen last; none: it was not seen to compute in this look.
+    /// Returns the last stack of a job, or `None` if the job was not sampled during this profile.
     pub fn place(&self, job: u64) -> Option<String> {
         let seen = seen();
         let (tick, stack) = seen.as_ref()?.jobs.get(&job)?;
@@ -101,7 +101,7 @@ impl Drop for Look {
     }
 }
 
-/// Says whose work this thread does from now on, if anybody looks.
+/// Records the job that this thread runs, if a profile is running.
 pub fn work(job: u64, handler: &str) -> Option<Working> {
     is_on().then(|| {
         let work = Work { job, handler: handler.to_owned(), since: TICKS.load(Ordering::Relaxed) };
@@ -116,19 +116,19 @@ impl Drop for Working {
     }
 }
 
-/// Notes that a tick has passed.
+/// Counts a tick.
 pub fn tick() {
     TICKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Reports whether somebody looks and this thread has worked for a job ever since the last tick.
+/// Reports whether a profile runs and this thread has run one job since before the last tick.
 pub fn is_due() -> bool {
     let worked =
         |work: &Option<Work>| work.as_ref().is_some_and(|work| work.since < TICKS.load(Ordering::Relaxed));
     is_on() && WORK.with_borrow(worked)
 }
 
-/// Counts what this thread does: the names of functions, outermost first, which hold no control
+/// Records a sample of this thread. `functions` are the names of functions, outermost first, without control
 /// characters.
 pub fn sample(functions: impl Iterator<Item = String>) {
     WORK.with_borrow(|work| {
@@ -165,7 +165,7 @@ fn seen() -> MutexGuard<'static, Option<Seen>> {
 mod tests {
     use super::*;
 
-    /// One test: what it looks at is the process's.
+    /// A single test, because the profiler's state is global to the process.
     #[test]
     fn stacks_are_counted_for_everybody_who_looks_and_for_nobody_else() {
         let names = |names: [&str; 2]| names.map(str::to_owned).into_iter();

@@ -1,4 +1,4 @@
-//! Lines on their way to whoever reads the log, bounded in their number and in their bytes.
+//! The queue of log lines that are not written yet, bounded in lines and bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Lines that may wait to be written.
+/// The most lines in the queue.
 const LINES: usize = 64 << 10;
 
-/// Bytes of lines that may wait: whoever reads slowly does not cost more memory than this, however
-/// long the lines are.
+/// The most bytes in the queue: a slow reader costs no more memory than this, however long the lines are.
 const BYTES: usize = 16 << 20;
 
-/// The queue. What does not fit is dropped and counted, so that a stalled reader stalls nobody.
+/// The queue. A line that does not fit is dropped and counted, so a stalled reader blocks nothing.
 #[derive(Debug)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -24,7 +23,7 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 struct Waiting {
-    /// In front the one that is being written, until it is.
+    /// The first line stays in front while it is being written.
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
 }
@@ -39,12 +38,12 @@ impl Queue {
         }
     }
 
-    /// Returns how many lines did not fit.
+    /// Returns how many lines were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Adds a line, or counts it as dropped. Never waits for whoever reads.
+    /// Adds a line, or counts it as dropped. Never waits for the reader.
     fn push(&self, line: &[u8]) {
         let mut waiting = self.lock();
         if waiting.lines.len() >= LINES || waiting.bytes + line.len() > BYTES {
@@ -57,7 +56,7 @@ impl Queue {
         self.grown.notify_one();
     }
 
-    /// Writes what comes, for ever.
+    /// Writes lines as they arrive, for ever.
     pub(super) fn drain(&self, mut out: impl Write) -> ! {
         let mut waiting = self.lock();
         loop {
@@ -67,7 +66,7 @@ impl Queue {
                 continue;
             };
             drop(waiting);
-            // Whoever it is given counts what cannot be written.
+            // The writer counts the lines that it cannot write.
             let _counted = out.write_all(&line).and_then(|()| out.flush());
             waiting = self.lock();
             waiting.lines.pop_front();
@@ -75,7 +74,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all is written, and no longer than this.
+    /// Waits until all lines are written, at most for `patience`.
     pub(super) fn settle(&self, patience: Duration) {
         let unwritten = |waiting: &mut Waiting| !waiting.lines.is_empty();
         let _in_time = self.emptied.wait_timeout_while(self.lock(), patience, unwritten);
@@ -86,7 +85,7 @@ impl Queue {
     }
 }
 
-/// Takes a whole line at a time, as those who format them write.
+/// Takes a whole line per call, as the formatters write.
 impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// A reader that takes a line only when it is told to.
+    /// A reader that takes a line only on request.
     struct Slow(Receiver<()>, Sender<usize>);
 
     impl Write for Slow {

@@ -1,40 +1,40 @@
-//! How the last reload of the configuration ended, for `status`, metrics and the service manager.
+//! Outcomes of the last reloads, for `status`, metrics and the service manager.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// The ends of the last reloads. The start of the daemon is the first one.
+/// The outcomes of the last reloads. The start of the daemon counts as the first.
 #[derive(Default, Debug)]
 pub struct Reloads(Mutex<Last>);
 
-/// What is known of them.
+/// The last outcomes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Last {
-    /// When the configuration in force was put into force.
+    /// When the current configuration took effect.
     pub succeeded: Option<SystemTime>,
-    /// Why the last one was refused, and when; `None`: it was not.
+    /// When and why the last reload was refused; `None` if it succeeded.
     pub refused: Option<(SystemTime, String)>,
-    /// Why changed secrets are not in force, and since when; `None`: they are.
+    /// When and why changed secrets were refused; `None` if the current secrets are in force.
     pub secrets_refused: Option<(SystemTime, String)>,
 }
 
 impl Reloads {
-    /// Notes how a reload has ended.
+    /// Records the outcome of a reload.
     pub fn ended(&self, outcome: Result<(), String>) {
         let mut last = self.lock();
         match outcome {
-            // It has read the secrets as well.
+            // A successful reload has also read the secrets.
             Ok(()) => *last = Last { succeeded: Some(SystemTime::now()), ..Last::default() },
             Err(reason) => last.refused = Some((SystemTime::now(), reason)),
         }
     }
 
-    /// Notes how it has ended that secrets alone were read anew, which tells nothing of the configuration.
+    /// Records the outcome of a reload of secrets alone; the outcome of the configuration stays.
     pub fn refreshed(&self, outcome: Result<(), String>) {
         self.lock().secrets_refused = outcome.err().map(|reason| (SystemTime::now(), reason));
     }
 
-    /// Returns what is known.
+    /// Returns the last outcomes.
     pub fn last(&self) -> Last {
         self.lock().clone()
     }
@@ -45,7 +45,7 @@ impl Reloads {
 }
 
 impl Last {
-    /// Reports whether what is in force is what was asked for last.
+    /// Reports whether the configuration in force is the one requested last.
     pub fn is_successful(&self) -> bool {
         self.succeeded.is_some() && self.refused.is_none()
     }

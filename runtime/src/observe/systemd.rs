@@ -1,4 +1,4 @@
-//! What the service manager is told; without one, nothing happens.
+//! Messages to the service manager (sd_notify(3)); without one, nothing is sent.
 
 use std::fmt::Write as _;
 use std::io::{self, IoSlice};
@@ -13,71 +13,72 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-/// How long a message may wait for a service manager that does not read.
+/// How long sending may wait for a service manager that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Says that requests are served, after a start or a reload.
+/// Reports that the daemon serves requests, after a start or a reload.
 pub fn ready(status: &str) {
     tell(&["READY=1", &format!("STATUS={status}")]);
 }
 
-/// Says that a reload has begun; [`ready`] ends it, whatever came of it.
+/// Reports that a reload has begun; [`ready`] ends it, whatever its outcome.
 pub fn reloading() {
     let now = clock_gettime(ClockId::Monotonic);
-    // sd_notify(3): the time tells systemd which of several reloads this is.
+    // sd_notify(3): the time identifies the reload to systemd.
     tell(&["RELOADING=1", &format!("MONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)]);
 }
 
-/// Says that the daemon is ending.
+/// Reports that the daemon is shutting down.
 pub fn stopping() {
     tell(&["STOPPING=1", "STATUS=draining"]);
 }
 
-/// Says what the daemon is doing, in a line for people.
+/// Sets the status line that people read.
 pub fn status(status: &str) {
     tell(&[&format!("STATUS={status}")]);
 }
 
-/// Says what is compiled, and how long that may take.
+/// Reports what is being compiled, and extends the start timeout by `time`.
 pub fn compiling(status: &str, time: Duration) {
-    // sd_notify(3): a start may take this long from now on, whatever TimeoutStartSec= says.
+    // sd_notify(3): the start may take this long from now on, whatever TimeoutStartSec= is.
     tell(&[&format!("STATUS={status}"), &format!("EXTEND_TIMEOUT_USEC={}", time.as_micros())]);
 }
 
-/// Says that the daemon is alive; the service manager restarts it when this fails to come.
+/// Reports that the daemon is alive. The service manager restarts it if this report is late.
 pub fn alive() {
     tell(&["WATCHDOG=1"]);
 }
 
-/// Says that another process is the service from now on.
+/// Reports that another process is the main process of the service from now on.
 pub fn succeeded_by(process: u32) {
     tell(&[&format!("MAINPID={process}"), "STATUS=handed over"]);
 }
 
-/// Gives the service manager a descriptor to keep for the next process, which gets it under this name.
+/// Stores a descriptor in the service manager, which passes it to the next process under this name.
 pub fn store(name: &str, descriptor: BorrowedFd<'_>) {
     told(send(&["FDSTORE=1", &format!("FDNAME={name}")], &[descriptor]));
 }
 
-/// Tells the service manager not to keep the descriptors of this name any longer.
+/// Removes the stored descriptors of this name from the service manager.
 pub fn discard(name: &str) {
     tell(&["FDSTOREREMOVE=1", &format!("FDNAME={name}")]);
 }
 
-/// Reports whether the service manager keeps descriptors for the next process.
+/// Reports whether the service manager stores descriptors for the next process.
 ///
-/// systemd says so from version 254 on (systemd.exec(5), `$FDSTORE`); for those before, the unit has to.
+/// systemd sets the variable from version 254 on (systemd.exec(5), `$FDSTORE`). For older versions the unit has to set
+/// it.
 pub fn keeps_descriptors() -> bool {
     listens() && number("FDSTORE").is_some_and(|count| count > 0)
 }
 
-/// Returns how long the service manager waits for [`alive`]; none: it does not.
+/// Returns the watchdog interval within which [`alive`] must be sent. `None` if there is no watchdog.
 pub fn watchdog() -> Option<Duration> {
     let ours = number("WATCHDOG_PID").is_none_or(|process| process == u64::from(std::process::id()));
     number("WATCHDOG_USEC").filter(|&time| ours && time > 0).map(Duration::from_micros)
 }
 
-/// Reports whether there is a service manager to tell.
+/// Reports whether there is a service manager to notify.
 pub fn listens() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
@@ -107,7 +108,7 @@ fn send(lines: &[&str], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     socket.connect_addr(&address)?;
     socket.set_write_timeout(Some(PATIENCE))?;
     let message = lines.iter().fold(String::new(), |mut message, line| {
-        // A line of ours that holds another one would be a message of its own.
+        // A line break within a line would start a second assignment.
         let _infallible = writeln!(message, "{}", line.replace('\n', " "));
         message
     });

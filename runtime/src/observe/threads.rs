@@ -1,27 +1,27 @@
-//! The threads of the process, as the kernel tells of them.
+//! The threads of the process, with state and CPU time, as the kernel reports them.
 
 use std::fs;
 use std::time::Duration;
 
-/// A thread.
+/// A thread of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Thread {
-    /// What it is for: `worker`, `lane`, `ticker`.
+    /// Its name, which is its role: `worker`, `lane`, `ticker`.
     pub name: String,
-    /// `R` runs, `S` waits, `D` waits for a disk; more are in proc_pid_stat(5).
+    /// `R` is running, `S` sleeping, `D` waiting for a disk; see proc_pid_stat(5) for others.
     pub state: char,
-    /// Its time on a processor.
+    /// Its CPU time.
     pub cpu: Duration,
 }
 
-/// Lists the threads that can be read; a thread may end meanwhile.
+/// Lists the threads that can be read. A thread that ends meanwhile is left out.
 pub fn all() -> Vec<Thread> {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
     stats.filter_map(|stat| read(&stat)).collect()
 }
 
-/// Reads a line of proc_pid_stat(5). The name stands in parentheses and may hold some.
+/// Parses a line of proc_pid_stat(5). The name is in parentheses and may contain some.
 fn read(stat: &str) -> Option<Thread> {
     let (before, after) = stat.rsplit_once(')')?;
     let name = before.split_once('(')?.1.to_owned();

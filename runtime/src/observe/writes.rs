@@ -1,25 +1,25 @@
-//! What the daemon writes for itself, and how often that fails: disks are full, and readers go.
+//! Counts failed writes of the daemon to its log, cache and records.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The lines of the log, those of requests among them.
+/// The lines of the log, including the access log.
 pub static LOG: Writes = Writes::new("log");
-/// Compiled modules, kept for the next start.
+/// Compiled modules, cached for the next start.
 pub static CACHE: Writes = Writes::new("cache");
-/// Failed jobs, kept to be run again.
+/// Failed jobs, recorded to be run again.
 pub static RECORD: Writes = Writes::new("record");
 
-/// All that is counted.
+/// All counters.
 pub static ALL: [&Writes; 3] = [&LOG, &CACHE, &RECORD];
 
-/// Counts one kind of writes. Each row of failures has one line in the log and one at its end, however
-/// long it is.
+/// Counts the failures of one kind of writes. A run of failures costs two lines in the log, one at its start and one
+/// at its end.
 #[derive(Debug)]
 pub struct Writes {
-    /// What is written, in a word.
+    /// The kind of write, in one word.
     pub what: &'static str,
     failed: AtomicU64,
-    /// Those since the last that succeeded.
+    /// The failures since the last success.
     row: AtomicU64,
 }
 
@@ -28,13 +28,13 @@ impl Writes {
         Writes { what, failed: AtomicU64::new(0), row: AtomicU64::new(0) }
     }
 
-    /// Counts a failure. True: it is the first of its row, and whoever reads the log wants to know.
+    /// Counts a failure. Returns `true` if it is the first of a run, which should be logged.
     pub fn fail(&self) -> bool {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.row.fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Notes a success, and returns how many failures were in front of it, if any were.
+    /// Records a success. Returns how many failures preceded it, if any.
     pub fn succeed(&self) -> Option<u64> {
         if self.row.load(Ordering::Relaxed) == 0 {
             return None;
@@ -42,7 +42,7 @@ impl Writes {
         Some(self.row.swap(0, Ordering::Relaxed)).filter(|failures| *failures > 0)
     }
 
-    /// Returns how many have failed in all.
+    /// Returns the total number of failures.
     pub fn failures(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
