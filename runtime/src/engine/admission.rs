@@ -105,8 +105,8 @@ async fn in_line(
             Wanting::Other => (None, None),
         };
         let look = || {
-            // If a slot of the handler is free, the job waits for a budget of the daemon instead; ending a job of the
-            // same handler would not help.
+            // While a slot of the handler is free, the job waits for a budget of the daemon. Part of each budget is
+            // reserved for handlers that hold little of it.
             if slots.available_permits() == 0 {
                 running.make_room(entry, wanting);
             }

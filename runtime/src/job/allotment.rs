@@ -1,17 +1,17 @@
-//! What a job needs of what all jobs share, and what it is given of it.
+//! A job's part of the budgets that all jobs share.
 
 use crate::budget::Portion;
 
-/// What a job needs before it starts; both grow while it runs.
+/// The budget that a job needs before it starts. Both parts may grow while it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Needs {
-    /// Its first memories and tables, in bytes.
+    /// Its initial memories and tables, in bytes.
     pub memory: usize,
     /// File descriptors.
     pub descriptors: usize,
 }
 
-/// What a job has of what all jobs share. Dropping it gives all of it back.
+/// What a job has taken from the shared budgets. Dropping it gives everything back.
 #[derive(Debug)]
 pub struct Allotment {
     /// Memory, in units of [`Needs::PAGE`] bytes.
@@ -21,6 +21,6 @@ pub struct Allotment {
 }
 
 impl Needs {
-    /// Bytes of a unit of memory: a page of WebAssembly.
+    /// A unit of memory in bytes: a page of WebAssembly.
     pub const PAGE: usize = 64 << 10;
 }

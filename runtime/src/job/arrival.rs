@@ -1,11 +1,12 @@
-//! Polls what a client sends, and ends the job's wait when it comes.
+//! Polls the input from a client, and stops the job's wait when it arrives.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use super::{FromClient, Usage};
 
-/// Wakes a job whose client has acted, and ends its wait: the job may have turned to something else.
+/// A waker that also ends the job's wait for its client. The job itself may be busy with something
+/// else by then.
 struct Arrival {
     usage: Arc<Usage>,
     job: Waker,
@@ -22,7 +23,7 @@ impl Wake for Arrival {
     }
 }
 
-/// Asks for what a client is to send. While it is not here, the job waits for its client.
+/// Polls for input from the client. While it is pending, the job counts as waiting for its client.
 pub fn poll_client<T>(
     usage: &Arc<Usage>,
     context: &mut Context<'_>,
@@ -33,7 +34,8 @@ pub fn poll_client<T>(
     if first.is_ready() {
         return first;
     }
-    // Begun before the waker is left there, so that no arrival comes between and is forgotten.
+    // The wait starts before this waker is registered, so input that arrives in between still ends
+    // it.
     waits.begin(FromClient::Input);
     let waker = Arc::new(Arrival { usage: usage.clone(), job: context.waker().clone() }).into();
     let second = poll(&mut Context::from_waker(&waker));

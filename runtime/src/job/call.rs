@@ -1,4 +1,4 @@
-//! What a job may ask of the engine: to run another handler's job beside it.
+//! Calls from a job to another handler: the request to the engine and the callee's pipes.
 
 use std::fmt;
 use std::io;
@@ -17,89 +17,89 @@ use super::{
 
 /// Starts jobs on behalf of one job.
 ///
-/// A trait, because the engine, which runs jobs, is above what runs in them.
+/// This is a trait because the engine runs jobs, and so lies above the code inside them.
 pub trait Caller: Send + Sync + 'static {
-    /// Starts a job. It runs in a task of its own; waiting for a slot is part of its run.
+    /// Starts a job in a task of its own. Waiting for a slot is part of its run.
     ///
     /// # Errors
-    /// Why there is no such job for this one. Never waits.
+    /// The job cannot be called, for the reason given. Never waits.
     fn call(&self, wanted: Wanted) -> Result<Callee, CallError>;
 }
 
-/// A job that another one wants to have run.
+/// A call that a job asks for.
 #[derive(Debug, Default)]
 pub struct Wanted {
     /// The name of the handler.
     pub name: String,
     /// Arguments that come after the handler's own.
     pub args: Vec<String>,
-    /// Variables that come before the handler's own, which win.
+    /// Variables that are set before the handler's own, which override them.
     pub env: Env,
 }
 
-/// A job that runs for another one. Dropping it ends the job.
+/// A job that runs for another job. Dropping it ends the callee.
 pub struct Callee {
     /// Its number.
     pub id: JobId,
-    /// What it reads; none: its input has ended.
+    /// Its stdin. `None` once the input has ended.
     pub stdin: Option<Feed>,
-    /// What it writes.
+    /// Its stdout.
     pub stdout: PipeReader,
     run: JoinHandle<Result<Status, Fault>>,
 }
 
-/// The end of a callee's stdin that its caller writes to. Dropping it breaks the input off, so that
-/// the callee of a caller that is cut short never takes half for the whole.
+/// The caller's end of a callee's stdin. Dropping it breaks the input off, so a callee whose caller
+/// was cut short never takes a part for the whole.
 pub struct Feed {
     writer: PipeWriter,
     whole: Arc<AtomicBool>,
 }
 
-/// Why a job was not started for another one. Each text says what to change, and where.
+/// Why a call was refused. Each text says what to change, and where.
 #[derive(Debug)]
 pub enum CallError {
     /// The caller is not granted this handler.
     NotGranted {
-        /// Who wants to call.
+        /// The caller.
         caller: Name,
-        /// What it wants.
+        /// The name that it called.
         wanted: String,
     },
-    /// The handler was there when the grant was written, and is no more.
+    /// The handler existed when the grant was written, but does not any more.
     NotFound(String),
-    /// The calls are nested as deep as they may be.
+    /// The calls are nested as deep as allowed.
     TooDeep {
         /// What was called.
         wanted: Name,
-        /// How deep they may be.
+        /// The maximum depth.
         most: usize,
     },
-    /// One request has started as many jobs as it may.
+    /// One request has started as many jobs as allowed.
     TooMany {
-        /// How many that is.
+        /// The maximum.
         most: usize,
     },
-    /// What the caller wants the job to be given cannot be given.
+    /// An argument or variable of the call cannot be passed to a job.
     Malformed(String),
-    /// Every slot the job could run in is held by those who wait for it.
+    /// Every slot for the callee is held by its own callers.
     Deadlock {
         /// What was called.
         wanted: Name,
-        /// The key that sets how many slots there are.
+        /// The key that sets the number of slots.
         key: String,
     },
 }
 
 impl Callee {
-    /// Puts together a job that was started and the ends of its pipes.
+    /// Combines a running job with the ends of its pipes.
     pub fn new(id: JobId, stdin: Feed, stdout: PipeReader, run: JoinHandle<Result<Status, Fault>>) -> Callee {
         Callee { id, stdin: Some(stdin), stdout, run }
     }
 
-    /// Waits until the job has ended. Not to be asked again after that.
+    /// Waits until the job has ended. Must not be polled again after that.
     ///
     /// # Errors
-    /// The fault that the job has ended with.
+    /// The fault of the job.
     pub fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Result<Status, Fault>> {
         let ended = ready!(Pin::new(&mut self.run).poll(context));
         Poll::Ready(ended.unwrap_or_else(|failure| Err(Fault::Host(failure.into()))))
@@ -108,12 +108,14 @@ impl Callee {
 
 impl Drop for Callee {
     fn drop(&mut self) {
-        // Before the pipes go, so that the job is not run once more on an input that has broken off.
+        // Aborted before the pipes are dropped, so the job is not polled once more with an input
+        // that broke off.
         self.run.abort();
     }
 }
 
-/// Makes the stdin of a callee: what its caller writes to, and what it reads, `most` bytes in all.
+/// Makes the stdin of a callee with a limit of `most` bytes: the caller's end and the callee's
+/// input.
 pub fn feed(capacity: usize, most: u64) -> (Feed, Input) {
     let (writer, reader) = pipe(capacity);
     let whole = Arc::new(AtomicBool::new(false));
@@ -122,10 +124,10 @@ pub fn feed(capacity: usize, most: u64) -> (Feed, Input) {
 }
 
 impl Feed {
-    /// Waits until there is room and says for how many bytes.
+    /// Waits until there is room, and returns the number of bytes.
     ///
     /// # Errors
-    /// The callee reads no more.
+    /// The callee has closed its stdin.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.writer.poll_room(context)
     }
@@ -133,18 +135,18 @@ impl Feed {
     /// Writes the bytes. Never waits.
     ///
     /// # Errors
-    /// The callee reads no more.
+    /// The callee has closed its stdin.
     pub fn write(&self, bytes: &Bytes) -> io::Result<()> {
         self.writer.write(bytes)
     }
 
-    /// Says that this was all.
+    /// Marks the input as complete.
     pub fn finish(self) {
         self.whole.store(true, Ordering::Release);
     }
 }
 
-/// What a callee reads of its caller.
+/// The callee's end of its stdin.
 struct Fed {
     reader: PipeReader,
     whole: Arc<AtomicBool>,

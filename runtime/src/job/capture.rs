@@ -1,4 +1,4 @@
-//! What is kept of a job while it runs, in case it fails.
+//! Captures a job's input while it runs, to record it in case it fails.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,32 +11,32 @@ use tracing::warn;
 use super::{Entry, Env, Fault, Input, Job, JobId, Owner, Status};
 use crate::budget::Portion;
 
-/// Takes what is kept of jobs that have failed.
+/// Records failed jobs.
 ///
-/// A trait, because where that goes is for a layer above to know.
+/// This is a trait because the layer above decides where records go.
 pub trait Recorder: Send + Sync + 'static {
-    /// Takes an incident. Never waits.
+    /// Takes a failed job. Never waits.
     fn keep(&self, incident: Incident);
 
-    /// Says whether what a job reads is kept with it.
+    /// Returns `true` if the stdin of jobs is recorded.
     fn keeps_stdin(&self) -> bool;
 
-    /// Returns a portion, of nothing yet, of what is kept of running jobs of all handlers, in units of [`Read::UNIT`]
+    /// Returns an empty portion of the budget for captured stdin of all running jobs, in units of [`Read::UNIT`]
     /// bytes.
     fn room(&self) -> Portion;
 }
 
-/// A job that has failed: what it was given, and how it ended.
+/// A failed job: its input and how it ended.
 pub struct Incident {
     /// Its number.
     pub id: JobId,
-    /// What ran it.
+    /// Its entry.
     pub entry: Arc<Entry>,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Its environment, secrets among it.
+    /// Its environment, including secrets.
     pub env: Env,
-    /// What it has read; none: that is not kept.
+    /// What it has read of its stdin, or `None` if that is not recorded.
     pub stdin: Option<Read>,
     /// How it ended.
     pub end: End,
@@ -44,38 +44,38 @@ pub struct Incident {
     pub stderr: String,
     /// How long it ran.
     pub time: Duration,
-    /// How much of that it was on a processor.
+    /// Its CPU time.
     pub cpu: Duration,
 }
 
-/// What a job has read of its stdin.
+/// The part of its stdin that a job has read.
 #[derive(Clone, Default)]
 pub struct Read {
-    /// The beginning.
+    /// The first bytes.
     pub bytes: Vec<u8>,
-    /// Whether it has read more than that.
+    /// Whether it has read more than these.
     pub truncated: bool,
 }
 
 impl Read {
-    /// Bytes of a unit of what is kept of all running jobs.
+    /// A unit of the shared budget, in bytes.
     pub const UNIT: usize = 64 << 10;
 }
 
-/// How a job ended that failed.
+/// How a failed job ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
     /// See [`Fault::code`].
     pub code: &'static str,
     /// Its exit status.
     pub status: Status,
-    /// One line for a person.
+    /// A description in one line.
     pub message: String,
     /// The guest's stack; may be empty.
     pub stack: String,
 }
 
-/// Holds on to what a job was given until it has ended. Clones are the same.
+/// Holds a job's input until it has ended. Clones share it.
 #[derive(Clone)]
 pub struct Capture(Arc<Mutex<State>>);
 
@@ -83,13 +83,13 @@ struct State {
     recorder: Arc<dyn Recorder>,
     given: Option<Given>,
     read: Read,
-    /// What it takes of what is kept of all running jobs; `None` until it has read something.
+    /// Its portion of the shared budget; `None` until it has read something.
     room: Option<Portion>,
-    /// Whether more would be kept, but for the other jobs.
+    /// Whether the capture was truncated because the shared budget was exhausted.
     is_crowded: bool,
 }
 
-/// What a job was given; gone once it is recorded.
+/// The input of a job; taken once it is recorded.
 struct Given {
     id: JobId,
     entry: Arc<Entry>,
@@ -100,11 +100,11 @@ struct Given {
     start: Instant,
 }
 
-/// Bytes of stdin that are kept.
+/// The limit of captured stdin for each job, in bytes.
 const STDIN: usize = 1 << 20;
 
 impl Capture {
-    /// Makes one that holds nothing yet.
+    /// Makes an empty capture.
     pub fn new(recorder: Arc<dyn Recorder>) -> Capture {
         Capture(Arc::new(Mutex::new(State {
             recorder,
@@ -115,7 +115,7 @@ impl Capture {
         })))
     }
 
-    /// Copies what a job is given, and from now on what it reads.
+    /// Copies the job's input and, from now on, what it reads from stdin.
     pub fn begin(&self, job: &mut Job) {
         let given = Given {
             id: job.id,
@@ -136,13 +136,13 @@ impl Capture {
         job.stdin = Input::stream(Tee { input, capture: self.clone() });
     }
 
-    /// Records the job if this is a failure of its own, or ours; the first failure counts.
+    /// Records the job if the fault is the handler's or the daemon's. Only the first such fault is recorded.
     pub fn fail(&self, fault: &Fault) {
         let own = matches!(fault.owner(), Owner::Handler | Owner::Ours);
         let mut state = self.lock();
         let Some(given) = state.given.take_if(|_| own) else { return };
         let (recorder, stdin) = (state.recorder.clone(), std::mem::take(&mut state.read));
-        // What waits to be written has a bound of its own.
+        // Records that wait to be written have a limit of their own.
         let (_room, is_crowded) = (state.room.take(), state.is_crowded);
         drop(state);
         let stdin = recorder.keeps_stdin().then_some(stdin);
@@ -163,7 +163,7 @@ impl Capture {
 }
 
 impl End {
-    /// Says how a job ended that ended with this.
+    /// Describes this fault for the record file.
     pub fn of(fault: &Fault) -> End {
         let (message, stack) = (fault.to_string(), fault.stack().to_owned());
         End { code: fault.code(), status: fault.status(), message, stack }
@@ -171,7 +171,7 @@ impl End {
 }
 
 impl State {
-    /// Keeps what a job has read, as far as there is room.
+    /// Captures a chunk, as far as there is room.
     fn keep(&mut self, chunk: &[u8]) {
         let State { recorder, read, room, .. } = self;
         let room = room.get_or_insert_with(|| recorder.room());
@@ -181,7 +181,7 @@ impl State {
         if !read.truncated && !room.grow(more) {
             self.is_crowded = true;
         }
-        // Once something is left out, what comes behind it is no beginning any more.
+        // After a gap, later bytes are not captured: only a contiguous beginning is useful.
         let end = if read.truncated { before } else { wanted.min(room.units() * Read::UNIT) };
         if end > read.bytes.capacity() {
             read.bytes.reserve_exact(room.units() * Read::UNIT - before);
@@ -191,7 +191,7 @@ impl State {
     }
 }
 
-/// An input whose beginning is kept as it is read.
+/// An input that is captured as it is read.
 struct Tee {
     input: Input,
     capture: Capture,
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_all_running_jobs_is_bounded_and_given_back() {
-        // Of which one handler has fourteen at most.
+        // One handler may have fourteen of them at most.
         let budget = Budget::new(16);
         let keeps = Arc::new(Keeps(budget.clone(), Arc::default()));
         let jobs: Vec<Capture> = (0..4).map(|_| Capture::new(keeps.clone())).collect();
@@ -248,7 +248,7 @@ mod tests {
             let state = job.lock();
             (state.read.bytes.len() / Read::UNIT, state.read.truncated, state.is_crowded)
         };
-        // Six units each; the last has none.
+        // Six units for each; the last job has none left.
         assert_eq!(kept(&jobs[0]), (5, false, false));
         assert_eq!(kept(&jobs[2]), (2, true, true));
         assert_eq!(kept(&jobs[3]), (0, true, true));

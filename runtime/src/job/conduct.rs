@@ -1,66 +1,66 @@
-//! How a handler's requests are taken, and its answers given.
+//! How a handler takes requests: when a job starts, and what happens when its client disconnects.
 
 use std::fmt;
 
-/// What a handler says of its requests besides their limits.
+/// The settings of a handler for its requests, besides limits.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Conduct {
-    /// When a job begins whose request has a body of unknown length; `None`: the handler does not say.
+    /// When a job starts whose request body has no known length. `None` if the handler does not set it.
     pub intake: Option<Intake>,
-    /// What becomes of a job whose client has left.
+    /// What happens to a job when its client disconnects.
     pub leaving: Leaving,
     /// Which parts of a path become arguments.
     pub captures: Captures,
 }
 
 impl Conduct {
-    /// Says when such a job begins.
+    /// Returns when such a job starts, with the default applied.
     pub fn intake(&self) -> Intake {
         self.intake.unwrap_or_default()
     }
 }
 
-/// When a job begins whose request has a body of unknown length.
+/// When a job starts whose request body has no known length.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Intake {
-    /// Once all of it is here, so that the job is told how long it is (RFC 3875 §4.1.2).
+    /// Once the whole body has arrived, so its length can be passed to the job (RFC 3875 §4.1.2).
     #[default]
     Whole,
-    /// At once: it reads the body as it comes.
+    /// At once. The job reads the body as it arrives.
     Stream,
 }
 
-/// What becomes of a job whose client has left.
+/// What happens to a job when its client disconnects.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Leaving {
-    /// It is cancelled at once.
+    /// The job is cancelled at once.
     #[default]
     Cancel,
-    /// It goes on to its own end, within its limits. What it still writes is dropped.
+    /// The job runs to its end, within its limits. Further output is dropped.
     Finish,
 }
 
 /// Which parts of a path become arguments of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Captures {
-    /// Those that no program takes for an option: none that begins with `-`, unless the handler's own arguments
+    /// Parts that no program takes for an option: a leading `-` is refused, unless the handler's own arguments
     /// end in `--`.
     #[default]
     Words,
-    /// Whatever a client sends.
+    /// All parts, whatever a client sends.
     Any,
-    /// None of them: they lead to a script.
+    /// No parts: the path selects a script.
     Nothing,
 }
 
 impl Captures {
-    /// Reports whether a part of a path may be an argument behind these.
+    /// Reports whether a part of a path may become an argument after `args`.
     pub fn admit(self, args: &[String], value: &str) -> bool {
         self != Captures::Words || !value.starts_with('-') || args.last().is_some_and(|last| last == "--")
     }
 }
 
-/// As the configuration has it.
+/// The spelling of the configuration.
 impl fmt::Display for Captures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,7 +71,7 @@ impl fmt::Display for Captures {
     }
 }
 
-/// As the configuration has it.
+/// The spelling of the configuration.
 impl fmt::Display for Leaving {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -81,7 +81,7 @@ impl fmt::Display for Leaving {
     }
 }
 
-/// As the configuration has it.
+/// The spelling of the configuration.
 impl fmt::Display for Intake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

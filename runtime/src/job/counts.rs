@@ -1,30 +1,30 @@
-//! What is counted of one version of a handler: it can be looked at when the version itself is gone.
+//! The counters of one handler version, which outlive the version itself.
 
 use std::sync::Arc;
 
 use super::outbound::Tally;
 use super::{Entry, Limits, Name, Outbound, Record, Slots, Taken};
 
-/// The counters of a version. Holds no code.
+/// The counters of a version. Holds no code of it.
 #[derive(Clone)]
 pub struct Counts {
     /// The handler.
     pub name: Name,
-    /// Which version of it.
+    /// The version.
     pub version: String,
-    /// How its jobs have ended.
+    /// The outcomes of its jobs.
     pub record: Arc<Record>,
-    /// How its calls to other servers have ended; none: it makes none.
+    /// The outcomes of its outbound requests. `None` if it makes none.
     pub tally: Option<Arc<Tally>>,
-    /// Whether it runs by itself.
+    /// Whether it has a schedule.
     pub is_scheduled: bool,
-    /// What its jobs may use.
+    /// The limits of its jobs.
     pub limits: Limits,
     slots: Slots,
 }
 
 impl Counts {
-    /// Takes hold of the counters of a version.
+    /// Copies references to the counters of a version.
     pub fn of(entry: &Entry) -> Counts {
         Counts {
             name: entry.name.clone(),
@@ -37,7 +37,7 @@ impl Counts {
         }
     }
 
-    /// Counts the jobs that run and wait.
+    /// Counts the running and the waiting jobs.
     pub fn taken(&self) -> Taken {
         self.slots.taken(&self.limits)
     }

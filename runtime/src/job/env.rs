@@ -1,35 +1,35 @@
-//! The environment of a job: an ordered list of names and values, typed where it is read.
+//! The environment of a job: an ordered list of names and values, converted when it is read.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// Variables in the order they were set. A name set twice keeps its place and its last value, so
-/// that no guest can see two.
+/// Variables in the order they were set. A name that is set twice keeps its position and its last
+/// value, so no guest sees it twice.
 ///
-/// They lie one behind the other in one text, as a process finds them: `NAME=VALUE` and a NUL. A
-/// request has some twenty, and two allocations are less than forty.
+/// All variables are stored in one text, in the form a process gets them: `NAME=VALUE` and a NUL. A
+/// request has some twenty, and two allocations are cheaper than forty.
 #[derive(Clone, Default)]
 pub struct Env {
     text: String,
     variables: Vec<Variable>,
-    /// Where each name stands among the variables, once there are many: a request has few, and to
-    /// look through those is faster.
+    /// The position of each name, once there are many variables. For the few of a request, a linear
+    /// search is faster.
     places: Option<HashMap<Box<str>, usize>>,
 }
 
-/// Where one variable stands in the text.
+/// The position of one variable in the text.
 #[derive(Clone, Copy)]
 struct Variable {
     start: usize,
-    /// Where its `=` is.
+    /// Offset of its `=`.
     equals: usize,
-    /// Where its NUL is.
+    /// Offset of its NUL.
     end: usize,
 }
 
-/// A variable that cannot be set, or read as what was wanted.
+/// A variable that cannot be set, or cannot be read as the wanted type.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EnvError {
     name: String,
@@ -37,10 +37,10 @@ pub struct EnvError {
     wanted: &'static str,
 }
 
-/// Bytes of a variable with its value, as most are short.
+/// The typical size of a variable in bytes.
 const USUAL: usize = 40;
 
-/// Variables that are looked through one by one.
+/// The most variables that are searched linearly.
 const FEW: usize = 32;
 
 impl Env {
@@ -61,7 +61,7 @@ impl Env {
     /// Sets a variable.
     ///
     /// # Errors
-    /// The name is empty or holds `=` or NUL, or the value holds NUL: no process could be given it.
+    /// The name is empty or contains `=` or NUL, or the value contains NUL: no process could have it.
     pub fn set(&mut self, name: impl AsRef<str>, value: impl AsRef<str>) -> Result<(), EnvError> {
         let (name, value) = (name.as_ref(), value.as_ref());
         if name.is_empty() || name.bytes().any(|byte| byte == b'=' || byte == 0) {
@@ -72,17 +72,17 @@ impl Env {
         }
         let variable = self.write(name, value)?;
         match self.position(name) {
-            // The old value stays behind in the text, where nobody looks for it.
+            // The old value stays in the text, but nothing refers to it any more.
             Some(position) => self.variables[position] = variable,
             None => self.push(name, variable),
         }
         Ok(())
     }
 
-    /// Sets a variable whose name is sound and not set yet, as the caller knows: nothing is looked for.
+    /// Sets a variable with a valid name that is not set yet. The caller guarantees both.
     ///
     /// # Errors
-    /// The value holds NUL: no process could be given it.
+    /// The value contains NUL: no process could have it.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), EnvError> {
         debug_assert!(self.get(name).is_none(), "{name} is set already");
         let variable = self.write(name, value)?;
@@ -97,7 +97,7 @@ impl Env {
         self.variables.push(variable);
     }
 
-    /// Finds a variable's place among the others.
+    /// Finds the position of a variable.
     fn position(&self, name: &str) -> Option<usize> {
         match &self.places {
             Some(places) => places.get(name).copied(),
@@ -105,7 +105,7 @@ impl Env {
         }
     }
 
-    /// Writes a variable behind the others.
+    /// Appends a variable to the text.
     fn write(&mut self, name: &str, value: &str) -> Result<Variable, EnvError> {
         if memchr::memchr(0, value.as_bytes()).is_some() {
             return Err(EnvError::new(name, value, "a value without NUL"));
@@ -126,9 +126,9 @@ impl Env {
         &self.text[equals + 1..end]
     }
 
-    /// Sets every variable of `other`, in its order.
+    /// Sets every variable of `other`, in its order. Names that are set already keep their position.
     ///
-    /// Copied as a whole: a handler may be configured with thousands, for each of its requests.
+    /// The text is copied as a whole: a handler may set thousands of variables for each request.
     pub fn extend(&mut self, other: &Env) {
         let by = self.text.len();
         self.text.push_str(&other.text);
@@ -152,8 +152,8 @@ impl Env {
         self.position(name).map(|position| self.value(self.variables[position]))
     }
 
-    /// Reads a truth value: false is what Docker read as false (empty, `0`, `no`, `false`, `none`);
-    /// a variable that is not set is false.
+    /// Reads a truth value. As in Docker, empty, `0`, `no`, `false` and `none` are false. A variable
+    /// that is not set is false, too.
     pub fn bool(&self, name: &str) -> bool {
         let falsehoods = ["", "0", "no", "false", "none"];
         self.get(name).is_some_and(|value| {
@@ -162,10 +162,10 @@ impl Env {
         })
     }
 
-    /// Reads a whole number; none: not set.
+    /// Reads a whole number. Returns `None` if it is not set.
     ///
     /// # Errors
-    /// The value is not a whole number of 64 bits. (Docker read 0 then.)
+    /// The value is not a whole number of 64 bits. (Docker returned 0 for such a value.)
     pub fn int(&self, name: &str) -> Result<Option<i64>, EnvError> {
         let read = |value: &str| {
             value.trim().parse().map_err(|_| EnvError {
@@ -177,7 +177,7 @@ impl Env {
         self.get(name).map(read).transpose()
     }
 
-    /// Reads a list: a JSON array of strings, or one plain value; not set or empty: no values.
+    /// Reads a list: a JSON array of strings, or one plain value. Empty if not set or empty.
     pub fn list(&self, name: &str) -> Vec<String> {
         match self.get(name) {
             None | Some("") => Vec::new(),
@@ -185,7 +185,7 @@ impl Env {
         }
     }
 
-    /// Reads a JSON value; none: not set or empty.
+    /// Reads a JSON value. Returns `None` if it is not set or empty.
     ///
     /// # Errors
     /// The value is not JSON.
@@ -200,12 +200,12 @@ impl Env {
         self.get(name).filter(|value| !value.is_empty()).map(read).transpose()
     }
 
-    /// Goes through the variables in order.
+    /// Iterates over the variables in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.variables.iter().map(|variable| (self.name(*variable), self.value(*variable)))
     }
 
-    /// Goes through the variables in order, each as a process finds it: `NAME=VALUE` and a NUL.
+    /// Iterates over the variables in order, in the form a process gets them: `NAME=VALUE` and a NUL.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         let bytes = self.text.as_bytes();
         self.variables.iter().map(|variable| &bytes[variable.start..=variable.end])
@@ -221,11 +221,11 @@ impl Env {
         self.variables.is_empty()
     }
 
-    /// Reads a JSON object: strings as they are, everything else as its JSON text, so that `true`
+    /// Reads a JSON object. Strings are taken as they are, everything else as its JSON text, so `true`
     /// stays `true` and an integer keeps every digit.
     ///
     /// # Errors
-    /// A name or value that no environment can hold.
+    /// A name or value that is not valid in an environment.
     pub fn from_json(object: &Map<String, Value>) -> Result<Env, EnvError> {
         let mut env = Env::with_capacity(object.len());
         for (name, value) in object {
@@ -238,14 +238,14 @@ impl Env {
         Ok(env)
     }
 
-    /// Writes a JSON object. Booleans, `null`, integers, arrays and objects become JSON of that
-    /// kind; everything else is a string. A number with a fraction or exponent stays a string: a
-    /// version such as "1.14" is no number.
+    /// Writes a JSON object. Booleans, `null`, integers, arrays and objects become JSON values of that
+    /// type; everything else is a string. A number with a fraction or exponent stays a string, because
+    /// a version such as "1.14" is not a number.
     pub fn to_json(&self) -> Map<String, Value> {
         let typed = |text: &str| match serde_json::from_str::<Value>(text) {
             Ok(Value::Number(number)) if number.is_f64() => Value::String(text.to_owned()),
             Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
-            // ` 7 ` reads as 7: only a text without such padding is a value.
+            // ` 7 ` parses as 7, but only a text without such padding is typed.
             Ok(value @ (Value::Bool(_) | Value::Null | Value::Number(_))) if text.trim() == text => value,
             _ => Value::String(text.to_owned()),
         };
@@ -254,7 +254,7 @@ impl Env {
 }
 
 impl Variable {
-    /// Returns the variable where its text stands `by` bytes further.
+    /// Returns the variable for a text that starts `by` bytes later.
     fn moved(self, by: usize) -> Variable {
         Variable { start: self.start + by, equals: self.equals + by, end: self.end + by }
     }
@@ -311,7 +311,7 @@ mod tests {
             configured.set(format!("NAME_{number}"), "value").unwrap();
         }
         configured.set("NAME_7", "last").unwrap();
-        // To look for each among all others takes minutes.
+        // A linear search for each of them would take minutes.
         let begin = std::time::Instant::now();
         for _ in 0..10 {
             let mut env = Env::new();
@@ -390,7 +390,7 @@ mod tests {
             let back = Env::from_json(&env.to_json()).unwrap();
             for ((name, value), (back_name, back_value)) in env.iter().zip(back.iter()) {
                 prop_assert_eq!(name, back_name);
-                // JSON may be written otherwise, but means the same.
+                // The JSON text may differ, but must mean the same.
                 let (before, after) = (serde_json::from_str::<Value>(value), serde_json::from_str::<Value>(back_value));
                 prop_assert!(value == back_value || before.unwrap() == after.unwrap());
             }

@@ -1,4 +1,4 @@
-//! Every way a job can end that it did not choose, and whose doing it was.
+//! Every way a job can end involuntarily, and who is to blame.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,122 +6,123 @@ use std::time::Duration;
 use super::{Name, Status, StopReason};
 use crate::observe::brief;
 
-/// Bytes that are told of what a guest says in a message of ours.
+/// The maximum length of a guest's own words in our messages, in bytes.
 pub const WORDS: usize = 1 << 10;
 
-/// An end that the job did not choose.
+/// An involuntary end of a job.
 #[derive(Debug)]
 pub enum Fault {
     /// No job has this name.
     NotFound(String),
-    /// The path of the request leads to no script of the handler.
+    /// The path of the request does not lead to a script of the handler.
     NoScript(String),
-    /// All slots are taken and the line in front of them is full.
+    /// All slots are taken and the queue is full.
     Busy {
-        /// The handler in demand.
+        /// The handler.
         name: Name,
         /// When to try again.
         retry_after: Duration,
     },
-    /// The job stood in line for as long as it may.
+    /// The job waited in the queue for as long as allowed.
     QueuedTooLong {
-        /// The handler in demand.
+        /// The handler.
         name: Name,
-        /// How long that was.
+        /// The time limit in the queue.
         limit: Duration,
         /// When to try again.
         retry_after: Duration,
     },
-    /// The memory that all jobs share is in use.
+    /// The memory budget that all jobs share is exhausted.
     MemoryTotal {
         /// When to try again.
         retry_after: Duration,
     },
-    /// The file descriptors that all jobs share are in use.
+    /// The file descriptor budget that all jobs share is exhausted.
     DescriptorsTotal {
         /// When to try again.
         retry_after: Duration,
     },
-    /// There is no room to keep the request body until its length is known: why.
+    /// The request body cannot be stored until its length is known, for the reason given.
     NoScratch(String),
-    /// The client did not say how long its body is, and nothing can keep it until that is known.
+    /// The client sent no length for its body, and there is no place to store the body until it is
+    /// known.
     LengthRequired,
-    /// The daemon takes no new jobs.
+    /// The daemon is shutting down and accepts no new jobs.
     Draining,
     /// The job was told to stop.
     Stopped(StopReason),
-    /// The wall clock ran out.
+    /// The job reached its wall time limit.
     TimedOut(Duration),
-    /// The time on a processor ran out.
+    /// The job reached its CPU time limit.
     CpuExceeded(Duration),
-    /// The memory limit was reached and the guest could not go on.
+    /// The guest reached its memory limit and could not go on.
     OutOfMemory {
-        /// In bytes.
+        /// The limit in bytes.
         limit: usize,
         /// Its last line on stderr; may be empty.
         last_line: String,
     },
-    /// The host gave the daemon no more memory for the job: what it said.
+    /// The host refused to give the daemon more memory for the job, with its error.
     NoMemory(String),
-    /// The component went beyond this many handles, for which its interfaces have no error.
+    /// The component holds more than this many handles, and its interfaces have no error for that.
     TooManyHandles(usize),
-    /// The client sent more than this many bytes.
+    /// The request body is larger than this many bytes.
     InputTooLarge(u64),
-    /// The client broke its own framing, or off.
+    /// The client broke its own framing, or the connection broke off.
     InputBroken(String),
-    /// The client sent no byte of its body for this long.
+    /// No byte of the request body arrived for this long.
     InputIdle(Duration),
-    /// The client sent less than this many bytes of its body a second.
+    /// The request body arrived at less than this many bytes a second.
     InputSlow(u64),
     /// The handler wrote more than this many bytes.
     OutputTooLarge(u64),
-    /// The guest trapped: what happened, and the guest's stack.
+    /// The guest trapped.
     Trapped {
-        /// What the engine says, on one line.
+        /// The trap as wasmtime describes it, on one line.
         message: String,
-        /// What a panic said, on one line; may be empty.
+        /// The message of a panic, on one line; may be empty.
         said: String,
         /// One frame a line, innermost first; may be empty.
         stack: String,
     },
-    /// The job ended by itself before it had answered: its status, and its last line on stderr.
+    /// The job exited before it had answered.
     Exited {
         /// Never 0.
         status: Status,
         /// May be empty.
         last_line: String,
     },
-    /// What the handler wrote is not an answer.
+    /// The output of the handler is not a valid response.
     BadAnswer(String),
-    /// Whoever read the job's stdout has gone.
+    /// The reader of the job's stdout has gone.
     ReaderGone,
-    /// A failure of ours.
+    /// A failure of the daemon.
     Host(anyhow::Error),
 }
 
-/// Whose doing a fault is.
+/// Who is to blame for a fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Owner {
-    /// The client asked for something that cannot be.
+    /// The client made an invalid request.
     Caller,
     /// The handler failed.
     Handler,
-    /// There is more work than room.
+    /// There is more load than capacity.
     Load,
     /// The daemon failed.
     Ours,
 }
 
 impl Fault {
-    /// When a client that was sent away may try again.
+    /// The value of `Retry-After` for a client that was refused.
     pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-    /// Makes the fault of an answer that is none, and says why, in the guest's words or ours.
+    /// Makes the fault of an invalid response, with the reason.
     pub fn bad_answer(why: impl fmt::Display) -> Fault {
         Fault::BadAnswer(brief(why, WORDS))
     }
 
-    /// Makes the fault of a trap, of which nothing is known yet but what the engine says.
+    /// Makes the fault of a trap. What a panic said is filled in later.
     pub fn trapped(message: impl fmt::Display, stack: String) -> Fault {
         Fault::Trapped { message: brief(message, WORDS), said: String::new(), stack }
     }
@@ -134,7 +135,7 @@ impl Fault {
         }
     }
 
-    /// Says whose doing this is.
+    /// Returns who is to blame.
     pub fn owner(&self) -> Owner {
         match self {
             Fault::NotFound(_)
@@ -166,8 +167,8 @@ impl Fault {
         }
     }
 
-    /// Reports whether this tells something about the handler: its own failure, or that it was too
-    /// slow for those who asked. What a caller did, or an operator, does not.
+    /// Reports whether this fault says something about the handler: its own failure, or that it was
+    /// too slow for its load. The act of a client or an operator does not.
     pub fn is_about_the_handler(&self) -> bool {
         match self.owner() {
             Owner::Handler | Owner::Ours => true,
@@ -176,7 +177,7 @@ impl Fault {
         }
     }
 
-    /// Says it without the guest's own words: whoever asked need not see what a handler says to its
+    /// Describes the fault for clients, without the guest's own words, which are meant for its
     /// operator.
     pub fn in_public(&self) -> String {
         match self {
@@ -200,10 +201,10 @@ impl Fault {
         }
     }
 
-    /// Says it to the operator, without the guest's own words.
+    /// Describes the fault for the operator, without the guest's own words.
     pub fn without_words(&self) -> String {
         match self {
-            // Ours, and told in the log alone.
+            // These details are the daemon's, and appear in the log only.
             Fault::Host(_) | Fault::NoMemory(_) | Fault::NoScratch(_) | Fault::LengthRequired => {
                 self.to_string()
             }
@@ -344,7 +345,7 @@ impl fmt::Display for Fault {
             }
             Fault::BadAnswer(what) => write!(f, "not a valid answer: {}", brief(what, WORDS)),
             Fault::ReaderGone => f.write_str("the client has gone"),
-            // A module's own names may be in it.
+            // The error may contain names from a module.
             Fault::Host(error) => f.write_str(&brief(format_args!("{error:#}"), 4 * WORDS)),
         }
     }

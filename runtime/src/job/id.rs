@@ -1,4 +1,4 @@
-//! The number of a job, and what the log calls it.
+//! The number of a job, and its label in the log.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl std::str::FromStr for JobId {
     }
 }
 
-/// What the log calls a job: its number, and the number of the job that called it.
+/// The label of a job in the log: its number, and the number of the job that called it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Label {
     /// Its number.

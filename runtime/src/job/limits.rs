@@ -1,4 +1,4 @@
-//! What one job may use, and how many jobs of one handler may run at once.
+//! The limits of one job, and the slots and queue of a handler.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,40 +9,40 @@ use super::Peers;
 use super::outbound::CallLimits;
 use crate::budget::Holder;
 
-/// The bounds of one job. Sizes are in bytes.
+/// The limits of one job. Sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Linear memory and tables, summed over everything the job owns.
+    /// Linear memory and tables, summed over all that the job owns.
     pub memory: usize,
-    /// Wall time from the first instruction to the last; none: as long as it likes.
+    /// Wall time from the first instruction to the last. `None` means no limit.
     pub time: Option<Duration>,
-    /// Time on a processor, waits not counted; none: unlimited.
+    /// CPU time, without waits. `None` means no limit.
     pub cpu: Option<Duration>,
-    /// Bytes read from stdin that come from a client; `u64::MAX`: as many as come.
+    /// Bytes of stdin from a client. `u64::MAX` means no limit.
     pub body: u64,
-    /// Bytes written to stdout; `u64::MAX`: as many as it likes.
+    /// Bytes written to stdout. `u64::MAX` means no limit.
     pub output: u64,
-    /// Jobs of this handler at once.
+    /// Concurrent jobs of this handler.
     pub concurrency: usize,
-    /// Of these, those of one address while others wait; none: half of them.
+    /// Concurrent jobs of one address while others wait. `None` means half of `concurrency`.
     pub concurrency_per_peer: Option<usize>,
-    /// Jobs of this handler that wait for a slot; one more is refused.
+    /// Jobs of this handler that may wait for a slot. One more is refused.
     pub queue: usize,
     /// How long a job waits for a slot before it is refused.
     pub queue_time: Duration,
-    /// Bytes of a job's stderr that are logged; the rest is counted.
+    /// Bytes of a job's stderr that are logged. Further lines are only counted.
     pub stderr: u64,
-    /// Lines a second of a job's stderr that are logged, after ten times as many at once; the rest
-    /// is counted.
+    /// Lines a second of a job's stderr that are logged, after an initial burst of ten times as many. Further lines
+    /// are only counted.
     pub stderr_rate: u32,
-    /// Files, directories, streams and pollables a job holds at once, its stdio and mounts among them.
+    /// Files, directories, streams and pollables that a job may hold at once, including its stdio and mounts.
     pub handles: usize,
-    /// What a job asks of other servers.
+    /// The limits of its outbound requests.
     pub outbound: CallLimits,
 }
 
 impl Limits {
-    /// Bounds that no job of our own reaches: for built-in jobs, which we trust.
+    /// Limits that no built-in job reaches: we trust them.
     pub const NATIVE: Limits = Limits {
         memory: usize::MAX,
         time: None,
@@ -61,32 +61,32 @@ impl Limits {
 }
 
 impl Limits {
-    /// Says how many slots one address has a right to, at least one.
+    /// Returns the number of slots to which one address has a right: at least one.
     pub fn share(&self) -> usize {
         self.concurrency_per_peer.unwrap_or(self.concurrency / 2).max(1)
     }
 
-    /// Reports whether jobs make room whose clients keep them waiting: not where one address is given all slots.
+    /// Reports whether jobs with slow clients are ended to make room. They are not if one address may have all slots.
     pub fn make_room(&self) -> bool {
         self.concurrency_per_peer.is_none_or(|share| share < self.concurrency)
     }
 
-    /// Says how many slots one address may have though nobody else wants them: a thirty-second is left for others,
-    /// which is less than one of fewer than 32. What holds its slot for good, as an upgraded client that is silent
-    /// or a client that keeps its pace, cannot be made to give it back.
+    /// Returns the most slots of one address while nothing else waits. A thirty-second is reserved for other
+    /// addresses, which is nothing of fewer than 32 slots. An idle upgraded client or a client that keeps pace may
+    /// hold its slot for good and cannot be made to release it.
     pub fn most_of_one_address(&self) -> usize {
         if self.make_room() { self.concurrency - self.concurrency / 32 } else { self.concurrency }
     }
 
-    /// Reports whether so many slots are more than one address has a right to while others wait. Of one slot,
-    /// half is meant, so that the one who has it has too much.
+    /// Reports whether this number of slots exceeds the right of one address while others wait. With one slot in all,
+    /// half of it is the right, so its holder always exceeds it.
     pub fn is_too_much(&self, running: usize) -> bool {
         running > self.concurrency_per_peer.unwrap_or(self.concurrency / 2)
     }
 }
 
 impl Default for Limits {
-    /// What a handler gets that says nothing.
+    /// The limits of a handler that sets none.
     fn default() -> Limits {
         Limits {
             memory: 128 << 20,
@@ -97,7 +97,7 @@ impl Default for Limits {
             concurrency: 64,
             concurrency_per_peer: None,
             queue: 128,
-            // A client that waited longer has mostly left.
+            // Most clients give up before they have waited for longer.
             queue_time: Duration::from_secs(10),
             stderr: 1 << 20,
             stderr_rate: 100,
@@ -107,7 +107,7 @@ impl Default for Limits {
     }
 }
 
-/// How many places are taken at a moment.
+/// The numbers of running and waiting jobs at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Taken {
     /// Jobs that run.
@@ -116,28 +116,28 @@ pub struct Taken {
     pub waiting: usize,
 }
 
-/// The places in which a handler's jobs run, and the bounded line in front of them.
+/// The slots for a handler's jobs, and the bounded queue in front of them.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    /// A permit a job.
+    /// One permit for each running job.
     pub running: Arc<Semaphore>,
-    /// A permit a job that waits for a slot.
+    /// One permit for each job that waits for a slot.
     pub waiting: Arc<Semaphore>,
-    /// The handler's part of the daemon's places.
+    /// The handler's holdings of the daemon's places.
     pub places: Arc<Holder>,
-    /// Its part of the memory that all jobs share.
+    /// Its holdings of the memory that all jobs share.
     pub memory: Arc<Holder>,
-    /// Its part of the file descriptors.
+    /// Its holdings of the file descriptors.
     pub descriptors: Arc<Holder>,
-    /// How many jobs and slots each address has.
+    /// The number of jobs and slots of each address.
     pub peers: Arc<Peers>,
-    /// Held by the one job that stands in line for all of the addresses that have more than their share, once its own
-    /// address may have a slot more.
+    /// Held by the one job that queues for all addresses beyond their share. The job takes it once its own address
+    /// may have one more slot.
     pub crowd: Arc<Semaphore>,
 }
 
 impl Slots {
-    /// Makes `limits.concurrency` slots and `limits.queue` places to wait.
+    /// Makes `limits.concurrency` slots and a queue of `limits.queue` places.
     pub fn new(limits: &Limits) -> Slots {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         Slots {
@@ -151,14 +151,14 @@ impl Slots {
         }
     }
 
-    /// Reports whether only an eighth of the slots is left, which were made for these limits. Fewer than eight
-    /// slots have no eighth.
+    /// Reports whether only an eighth of the slots is free. `limits` must be those of [`Slots::new`]. Fewer than
+    /// eight slots are never scarce.
     pub fn are_scarce(&self, limits: &Limits) -> bool {
         let eighth = limits.concurrency / 8;
         eighth > 0 && self.taken(limits).running + eighth >= limits.concurrency
     }
 
-    /// Counts the places that are taken, which were made for these limits.
+    /// Counts the running and waiting jobs. `limits` must be those of [`Slots::new`].
     pub fn taken(&self, limits: &Limits) -> Taken {
         let taken = |places: usize, free: &Semaphore| {
             places.min(Semaphore::MAX_PERMITS).saturating_sub(free.available_permits())

@@ -1,4 +1,4 @@
-//! What a job reads, against the most that it may.
+//! Counts the input of a job against its limit.
 
 use super::Fault;
 
@@ -10,15 +10,15 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// Starts with nothing read of `most` bytes.
+    /// Starts at 0 of `most` bytes.
     pub fn new(most: u64) -> Measure {
         Measure { left: most, most }
     }
 
-    /// Counts bytes that have come.
+    /// Counts bytes that have arrived.
     ///
     /// # Errors
-    /// [`Fault::InputTooLarge`]: they are more than there may be.
+    /// [`Fault::InputTooLarge`]: the input exceeds the limit.
     pub fn take(&mut self, length: usize) -> Result<(), Fault> {
         self.left = self.left.checked_sub(length as u64).ok_or(Fault::InputTooLarge(self.most))?;
         Ok(())

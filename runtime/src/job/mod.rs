@@ -1,9 +1,9 @@
-//! The job: a name, arguments, an environment, three streams and an exit status, as a Unix process has.
+//! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `id`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `schedule`, `conduct`, `status`, `stop`,
-//! `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`,
-//! `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which name one another: a job holds what runs it,
-//! and what runs it takes the job; `counts`.
+//! Floors, lowest first: `id`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `schedule`, `conduct`, `status`,
+//! `stop`, `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`, `proxied`; `limits`,
+//! `stdin`; `call`, `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which refer to one another:
+//! a job holds its handler, and a handler takes the job; `counts`.
 
 mod allotment;
 mod arrival;
@@ -71,51 +71,52 @@ use http::HeaderValue;
 
 /// One piece of work, made by the engine and run once.
 ///
-/// A job that ran cannot run again: running consumes it.
+/// A job cannot run twice: running consumes it.
 pub struct Job {
     /// The number that names this job in the log and in every error.
     pub id: JobId,
-    /// What runs the job. Resolved when the job is made: a later swap or registration cannot change it.
+    /// The handler version that runs the job, resolved when the job is made. A later swap or registration does not
+    /// change it.
     pub entry: Arc<Entry>,
     /// The arguments, without the name.
     pub args: Vec<String>,
-    /// The environment: everything the handler may know.
+    /// The environment: all that the handler knows of the request.
     pub env: Env,
-    /// Where the handler reads from.
+    /// The source of the handler's input.
     pub stdin: Input,
-    /// Where the handler's answer goes.
+    /// The destination of the handler's response.
     pub stdout: Output,
-    /// Where the handler's complaints go; the last line becomes the error text.
+    /// The destination of the handler's messages. The last line becomes the error text.
     pub stderr: Output,
-    /// The request itself, if the handler speaks HTTP: it has no stdin and its stdout is no response.
+    /// The request itself, if the handler speaks HTTP. Such a job has no stdin, and its stdout is not a response.
     pub proxied: Option<Box<Proxied>>,
-    /// The last line of stderr, where [`Job::stderr`] goes as well.
+    /// The end of stderr: a destination of [`Job::stderr`].
     pub last_words: Tail,
     /// The signal that ends this job early.
     pub stop: Stop,
-    /// What the job has used so far, for whoever looks.
+    /// The resources that the job has used so far.
     pub usage: Arc<Usage>,
-    /// The job that called this one; none: a client, an operator or the clock did.
+    /// The job that called this one. `None` if a client, an operator or a schedule started it.
     pub parent: Option<JobId>,
-    /// The address of the client at the root, which the job counts for; none: it has none.
+    /// The address of the client at the root, for which the job counts. `None` if there is no such address.
     pub origin: Option<IpAddr>,
-    /// What starts jobs for this one; none: it is granted none.
+    /// Starts jobs on behalf of this one. `None` without grants.
     pub caller: Option<Box<dyn Caller>>,
-    /// What is kept of the job in case it fails; none: nothing.
+    /// The capture for a record of the job in case it fails. `None` without recording.
     pub capture: Option<Capture>,
-    /// What it has of what all jobs share; `None` until it is admitted, and of a job that needs nothing.
+    /// Its part of the shared budgets. `None` until it is admitted, and for a job that needs nothing.
     pub allotment: Option<Allotment>,
-    /// Who has passed on the request that the job answers: its field `CDN-Loop` (RFC 8586).
+    /// The `CDN-Loop` field of the request that the job answers (RFC 8586).
     pub trail: Option<HeaderValue>,
 }
 
 impl Job {
-    /// Names the handler this job runs.
+    /// Returns the name of the handler.
     pub fn name(&self) -> &Name {
         &self.entry.name
     }
 
-    /// Returns what the log calls this job.
+    /// Returns the label of this job in the log.
     pub fn label(&self) -> Label {
         Label { id: self.id, parent: self.parent }
     }

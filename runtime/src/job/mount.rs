@@ -1,20 +1,20 @@
-//! What a job sees of the host's files.
+//! The directories of the host that a job sees.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use crate::confine::Writable;
 
-/// A directory of the host under a name of the guest's.
+/// A directory of the host, and its path in the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// The directory on the host.
     pub host: PathBuf,
-    /// Its name in the guest.
+    /// Its path in the guest.
     pub guest: String,
-    /// What the guest may do there.
+    /// What the guest may do in it.
     pub access: Access,
-    /// The outermost directory on the way there that a handler may write to, or `None`.
+    /// The outermost directory on its path that a handler may write to, or `None`.
     pub within: Option<Writable>,
 }
 
@@ -23,7 +23,7 @@ pub struct Mount {
 pub enum Access {
     /// Read files and list directories.
     Read,
-    /// All that, and create, change and delete.
+    /// As [`Access::Read`], and create, change and delete.
     Write,
 }
 

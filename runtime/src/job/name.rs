@@ -1,4 +1,4 @@
-//! The name of a job: what a registry, a route and a log line call it.
+//! The name of a job, as registries, routes and log lines use it.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -13,7 +13,7 @@ pub struct Name(Arc<str>);
 #[derive(Debug, PartialEq, Eq)]
 pub struct NameError(String);
 
-/// The names that no handler may have, sorted: those of the built-in jobs.
+/// The names of the built-in jobs, sorted. No handler may have one of them.
 pub const BUILTIN: [&str; 21] = [
     "acceptconnections",
     "canary",
@@ -39,7 +39,7 @@ pub const BUILTIN: [&str; 21] = [
 ];
 
 impl Name {
-    /// The longest name, in bytes: what still fits a log column.
+    /// The maximum length in bytes: it still fits a log column.
     pub const MAX: usize = 64;
 
     /// Returns the name as text.

@@ -1,4 +1,4 @@
-//! The seam between a job that asks a server for something and what carries its request out.
+//! The interface between a job that makes an outbound request and the client that carries it out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,42 +13,43 @@ use tokio::sync::Semaphore;
 
 use super::{JobId, Usage};
 
-/// Carries out the requests of one handler, as far as it is granted.
+/// Carries out the outbound requests of one handler, within its grants.
 ///
-/// A trait, because the sandbox that asks lies below the HTTP that answers.
+/// This is a trait because the sandbox that makes requests lies below the HTTP client.
 pub trait Outbound: Send + Sync + 'static {
     /// Sends a request and waits for the head of its response. Dropping the future, or the body of
-    /// the response, ends the exchange and closes what it used.
+    /// the response, ends the exchange and closes its connection.
     ///
     /// # Errors
-    /// [`CallError`]; of the body as well.
+    /// [`CallError`]. The body of the response may end with one as well.
     fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling;
 
-    /// Lists what is granted, as it is written: origins, then blocks of addresses.
+    /// Lists the grants as they are written: origins, then blocks of addresses.
     fn grants(&self) -> (Vec<String>, Vec<String>);
 
-    /// Returns how calls have ended so far.
+    /// Returns the counters of finished calls.
     fn tally(&self) -> &Arc<Tally>;
 }
 
-/// What becomes of a call.
+/// The future of a call.
 pub type Calling = BoxFuture<'static, Result<Response<CallBody>, CallError>>;
 
 /// The body of a request or of a response.
 pub type CallBody = UnsyncBoxBody<Bytes, CallError>;
 
-/// A request that a job wants sent.
+/// An outbound request of a job.
 pub struct Call {
-    /// With an absolute URI. Fields about the connection are the carrier's, whatever they say here.
+    /// The request, with an absolute URI. Its fields about the connection are ignored: the client
+    /// sets its own.
     pub request: Request<CallBody>,
-    /// What the job itself would wait, if it says so; the handler's limits hold besides.
+    /// The timeouts that the job itself sets. The handler's limits apply as well.
     pub patience: Patience,
 }
 
-/// How long a job is willing to wait; none: as long as it may.
+/// The timeouts of a job for one call. `None` means that only the handler's limits apply.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Patience {
-    /// For a connection.
+    /// Until there is a connection.
     pub connect: Option<Duration>,
     /// From the request to the head of the response.
     pub first_byte: Option<Duration>,
@@ -56,103 +57,103 @@ pub struct Patience {
     pub between_bytes: Option<Duration>,
 }
 
-/// The bounds of a job's calls. Sizes are in bytes.
+/// The limits of a job's calls. Sizes are in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CallLimits {
-    /// Calls of one job, also those that are denied.
+    /// Calls of one job, including denied ones.
     pub calls: usize,
-    /// Of them at once; one more waits for up to [`CallLimits::connect`].
+    /// Concurrent calls. One more waits for up to [`CallLimits::connect`].
     pub at_once: usize,
-    /// For a connection: look-up and TLS included.
+    /// Until there is a connection, including look-up and TLS.
     pub connect: Duration,
     /// From the connection to the head of the response.
     pub first_byte: Duration,
-    /// From the call to the last byte of the response; none: as long as the job may run.
+    /// From the call to the last byte of the response. `None` means as long as the job may run.
     pub time: Option<Duration>,
-    /// The body of a request, and that of a response.
+    /// The size of a request body, and of a response body.
     pub body: u64,
 }
 
-/// The account of one job: what it may still ask for.
+/// The account of one job: its usage and its remaining calls.
 pub struct Account {
     /// The job.
     pub job: JobId,
-    /// What pays for what its calls compute.
+    /// The usage to which the CPU time of its calls is charged.
     pub usage: Arc<Usage>,
-    /// Its bounds.
+    /// Its limits.
     pub limits: CallLimits,
-    /// The field `CDN-Loop` of the request that it answers: who has passed it on so far (RFC 8586).
+    /// The field `CDN-Loop` of the request that the job answers (RFC 8586).
     pub trail: Option<HeaderValue>,
-    /// A permit a call.
+    /// One permit for each concurrent call.
     pub places: Arc<Semaphore>,
     made: AtomicUsize,
 }
 
-/// Why a call got no answer, or no whole one.
+/// Why a call got no response, or only a part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CallError {
-    /// The origin is not among those that the handler may ask.
+    /// The handler has no grant for the origin.
     Denied,
-    /// The host stands for an address that the handler has no grant for.
+    /// The host resolves to an address for which the handler has no grant.
     AddressDenied,
-    /// The URL names no server, or does so in an odd spelling.
+    /// The URL names no server, or is written in an unusual way.
     BadUrl,
-    /// A method that asks for a tunnel.
+    /// The method asks for a tunnel.
     BadMethod,
-    /// The job has made as many calls as it may.
+    /// The job has made as many calls as allowed.
     TooMany(usize),
-    /// The job has as many calls under way as it may, and none of them ends.
+    /// The job has as many concurrent calls as allowed, and none of them ended in time.
     Crowded(usize),
     /// The file descriptors that all jobs share are in use.
     Exhausted,
     /// The host has no address.
     NotFound(String),
-    /// Nobody takes the connection.
+    /// Nothing listens at the address.
     Refused,
     /// The host cannot be reached.
     Unreachable(String),
-    /// There is no connection in time.
+    /// There was no connection in time.
     ConnectTimeout,
-    /// The server's certificate is not to be believed.
+    /// The server's certificate is not trusted.
     Certificate(String),
-    /// The server does not speak TLS as we do.
+    /// TLS with the server failed.
     Tls(String),
-    /// The head of the response does not come in time.
+    /// The head of the response did not arrive in time.
     FirstByteTimeout,
-    /// The next piece of the response does not come in time.
+    /// The next piece of the response did not arrive in time.
     BetweenBytesTimeout,
-    /// The whole response does not come in time.
+    /// The response was not complete in time.
     TimedOut,
-    /// The job itself breaks off its request.
+    /// The job aborted its request.
     Abandoned,
     /// The body of the request is larger than this many bytes.
     RequestTooLarge(u64),
     /// The body of the response is larger than this many bytes.
     ResponseTooLarge(u64),
-    /// The head of the response is too large.
+    /// The head of the response exceeds its limit.
     HeadTooLarge,
-    /// The response breaks off.
+    /// The response broke off.
     Incomplete,
-    /// The server does not speak HTTP as we do.
+    /// The server violated HTTP, or speaks a version that we do not.
     Protocol(String),
     /// A failure of the daemon or its configuration.
     Ours(String),
 }
 
-/// How a call has ended, as a metric tells it.
+/// The outcome of a call, as metrics label it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
-    /// With a response.
+    /// There was a response.
     Answered,
-    /// It was not allowed.
+    /// The call was not allowed.
     Denied,
-    /// It ran into a limit of number or size.
+    /// The call exceeded a limit on number or size.
     Limited,
-    /// There was no connection that could be trusted.
+    /// There was no trusted connection.
     Unreachable,
-    /// It took too long.
+    /// The call timed out.
     TimedOut,
-    /// Anything else.
+    /// Any other failure.
     Failed,
 }
 
@@ -161,8 +162,8 @@ pub enum Outcome {
 pub struct Tally([AtomicU64; Outcome::ALL.len()]);
 
 impl CallLimits {
-    /// Returns the bounds of a handler that says nothing: no more connections at once than a browser
-    /// opens to one host.
+    /// The limits of a handler that sets none. No more concurrent connections than a browser opens
+    /// to one host.
     pub const DEFAULT: CallLimits = CallLimits {
         calls: 32,
         at_once: 6,
@@ -180,10 +181,10 @@ impl Account {
         Account { job, usage, limits, trail, places, made: AtomicUsize::new(0) }
     }
 
-    /// Takes one call off the account.
+    /// Charges one call to the account.
     ///
     /// # Errors
-    /// [`CallError::TooMany`].
+    /// [`CallError::TooMany`]: the job has made all its calls.
     pub fn charge(&self) -> Result<(), CallError> {
         match self.made.fetch_add(1, Ordering::Relaxed) {
             made if made < self.limits.calls => Ok(()),
@@ -193,7 +194,7 @@ impl Account {
 }
 
 impl CallError {
-    /// Says what a metric calls it.
+    /// Returns the outcome for metrics.
     pub fn outcome(&self) -> Outcome {
         match self {
             CallError::Denied | CallError::AddressDenied | CallError::BadUrl | CallError::BadMethod => {
@@ -222,7 +223,7 @@ impl CallError {
 }
 
 impl Outcome {
-    /// Every outcome there is, in the order of their declaration.
+    /// Every outcome, in the order of their declaration.
     pub const ALL: [Outcome; 6] = [
         Outcome::Answered,
         Outcome::Denied,
@@ -239,13 +240,13 @@ impl Tally {
         self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how many calls have ended so.
+    /// Returns the number of calls with this outcome.
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.0[outcome as usize].load(Ordering::Relaxed)
     }
 }
 
-/// One word, as a label.
+/// The label in metrics.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,4 +1,4 @@
-//! What a job writes, and the destinations it fans out to.
+//! The output of a job, and the destinations that receive it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,53 +10,53 @@ use bytes::Bytes;
 
 use crate::observe::plain;
 
-/// Somewhere a job's output goes.
+/// A destination for a job's output.
 ///
-/// A trait, because destinations are an open set: a pipe to a client, a log, a terminal, a tail.
+/// This is a trait because destinations are an open set: a pipe to a client, a log, a terminal, a tail.
 pub trait Destination: Send + Sync + 'static {
-    /// Waits until there is room and says how many bytes; a destination that never makes a job wait
-    /// answers `usize::MAX` at once.
+    /// Waits until there is room, and returns the number of bytes. A destination that never makes a job wait
+    /// returns `usize::MAX` at once.
     ///
     /// # Errors
-    /// The destination takes nothing any more.
+    /// The destination accepts no more output.
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let _ = context;
         Poll::Ready(Ok(usize::MAX))
     }
 
-    /// Takes the bytes. Never blocks; more bytes than there is room for are taken all the same.
+    /// Takes the bytes. Never blocks. Bytes beyond the room are taken too.
     ///
     /// # Errors
-    /// The destination takes nothing any more.
+    /// The destination accepts no more output.
     fn write(&self, bytes: &Bytes) -> io::Result<()>;
 
-    /// Learns that the job has closed its output and goes on. The end of the job is told by the drop.
+    /// Called when the job has closed its output but goes on. The end of the job is signalled by the drop.
     fn close(&self) {}
 }
 
 /// The standard output or standard error of a job: every destination gets every byte.
 ///
-/// The job goes at the pace of the slowest destination that asks it to wait; one that fails is
-/// skipped from then on, and the job learns of it, but the others go on. Without destinations the
-/// bytes are counted and dropped.
+/// The job runs at the pace of the slowest destination that makes it wait. If a destination fails, the job
+/// gets the error, and the other destinations still get every byte. Without destinations, the bytes are
+/// counted and dropped.
 #[derive(Clone, Default)]
 pub struct Output(Arc<Shared>);
 
-/// A look at how much an output has taken, which keeps none of its destinations.
+/// A view of the number of bytes written. It keeps no destination alive.
 #[derive(Clone)]
 pub struct Written(Arc<AtomicU64>);
 
 #[derive(Default)]
 struct Shared {
     destinations: Vec<Arc<dyn Destination>>,
-    /// Apart: it may be looked at when the destinations are gone.
+    /// Shared on its own, since it is read after the destinations are gone.
     written: Arc<AtomicU64>,
-    /// Whether the job has ended: what goes with it was not closed by it.
+    /// Whether the job has ended. Outputs that are dropped then were not closed by the job.
     over: AtomicBool,
 }
 
 impl Output {
-    /// Makes an output that drops what it is given.
+    /// Makes an output that discards everything.
     pub fn nowhere() -> Output {
         Output::default()
     }
@@ -66,7 +66,7 @@ impl Output {
         Output(Arc::new(Shared { destinations, ..Shared::default() }))
     }
 
-    /// Adds a destination that gets all that is written from now on.
+    /// Adds a destination for everything written from now on.
     pub fn add(&mut self, destination: Arc<dyn Destination>) {
         let mut destinations = self.0.destinations.clone();
         destinations.push(destination);
@@ -74,20 +74,20 @@ impl Output {
         self.0 = Arc::new(Shared { destinations, written, ..Shared::default() });
     }
 
-    /// Returns how many bytes were written so far.
+    /// Returns the number of bytes written so far.
     pub fn written(&self) -> u64 {
         self.0.written.load(Ordering::Relaxed)
     }
 
-    /// Returns a look at the number of bytes, whatever becomes of the output.
+    /// Returns a view of the number of bytes, which outlives the output.
     pub fn look(&self) -> Written {
         Written(self.0.written.clone())
     }
 
-    /// Waits until every destination has room and says how many bytes all of them take.
+    /// Waits until every destination has room, and returns how many bytes all of them take.
     ///
     /// # Errors
-    /// A destination takes nothing any more.
+    /// A destination accepts no more output.
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut least = usize::MAX;
         for destination in &self.0.destinations {
@@ -99,10 +99,10 @@ impl Output {
         Poll::Ready(Ok(least))
     }
 
-    /// Writes to every destination, also after one has failed. Never blocks.
+    /// Writes to every destination, even if one fails. Never blocks.
     ///
     /// # Errors
-    /// The first failure; the others have the bytes all the same.
+    /// The first failure. The other destinations have the bytes nevertheless.
     pub fn write(&self, bytes: &Bytes) -> io::Result<()> {
         self.0.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut outcome = Ok(());
@@ -113,14 +113,14 @@ impl Output {
         outcome
     }
 
-    /// Tells every destination that the job has closed this output, unless the job has ended.
+    /// Tells every destination that the job has closed this output. Does nothing if the job has ended.
     pub fn close(&self) {
         if !self.0.over.load(Ordering::Acquire) {
             self.0.destinations.iter().for_each(|destination| destination.close());
         }
     }
 
-    /// Notes that the job has ended.
+    /// Marks the job as ended.
     pub fn end(&self) {
         self.0.over.store(true, Ordering::Release);
     }
@@ -140,13 +140,13 @@ impl Output {
 }
 
 impl Written {
-    /// Returns how many bytes were written so far.
+    /// Returns the number of bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A destination that keeps the last lines written to it, in bounded memory.
+/// A destination that keeps the end of what is written to it, in bounded memory.
 #[derive(Clone, Debug)]
 pub struct Tail(Arc<Mutex<Kept>>);
 
@@ -162,33 +162,32 @@ impl Tail {
         Tail(Arc::new(Mutex::new(Kept { bytes: VecDeque::new(), most })))
     }
 
-    /// Returns all that is kept; a broken sequence of UTF-8 becomes `U+FFFD`.
+    /// Returns what is kept. Invalid UTF-8 is replaced by `U+FFFD`.
     pub fn text(&self) -> String {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (front, back) = kept.bytes.as_slices();
         String::from_utf8_lossy(&[front, back].concat()).into_owned()
     }
 
-    /// Returns the line that says why: the last one that is not blank, but for stacks that some runtimes write
-    /// behind it. Without its newline, as it may stand in the log.
-    /// Empty: nothing was written.
+    /// Returns the line that says why a program failed: the last line that is not blank, before any stack that
+    /// the runtime wrote after it. It has no newline and is safe for the log. Empty if nothing was written.
     pub fn last_line(&self) -> String {
         let text = self.text();
         plain(reason(&text)).into_owned()
     }
 }
 
-/// Finds the line of a stderr that says why a program has ended.
+/// Finds the line of a stderr that says why a program ended.
 fn reason(stderr: &str) -> &str {
     let lines = || stderr.lines().map(str::trim_end).filter(|line| !line.is_empty());
-    // Go: `panic: WHY` or `fatal error: WHY`, and behind it the stacks of its goroutines.
+    // Go: `panic: WHY` or `fatal error: WHY`, followed by the stacks of its goroutines.
     let is_go = |line: &&str| line.starts_with("panic: ") || line.starts_with("fatal error: ");
     if let Some(why) = lines().rev().find(is_go)
         && lines().any(|line| line.starts_with("goroutine ") && line.ends_with(':'))
     {
         return why;
     }
-    // Ruby: `FILE:LINE:in 'WHERE': WHY`, and behind it lines of `from`; JavaScript: lines of `at`.
+    // Ruby: `FILE:LINE:in 'WHERE': WHY`, followed by lines of `from`. JavaScript: followed by lines of `at`.
     let is_frame = |line: &&str| {
         let inner = line.trim_start();
         inner.len() < line.len() && (inner.starts_with("from ") || inner.starts_with("at "))

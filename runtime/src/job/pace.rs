@@ -1,15 +1,15 @@
-//! How fast lines may come: so many a second, after ten times as many at once.
+//! A rate limit for log lines: a number per second, after a burst of ten times as many.
 
 use std::time::Instant;
 
-/// So many seconds' worth of lines may come at once. Without a bound a handler fills the disk, and
-/// pushes the lines of the others out of the log's queue.
+/// The burst, in seconds' worth of lines. Without this limit, a handler could fill the disk and push
+/// the lines of others out of the log's queue.
 const BURST: u32 = 10;
 
-/// A line counts as one for each so many bytes of it.
+/// A line counts as one more for every this many bytes.
 const SHARE: usize = 256;
 
-/// What may still come.
+/// The remaining allowance.
 #[derive(Debug)]
 pub struct Pace {
     /// Lines a second.
@@ -19,13 +19,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Begins with a whole burst.
+    /// Starts with a full burst.
     pub fn new(rate: u32, now: Instant) -> Pace {
         Pace { rate, lines: rate.saturating_mul(BURST), refilled: now }
     }
 
-    /// Takes lines of these lengths together off what may come; false: they are too much for now, and
-    /// nothing is taken.
+    /// Deducts lines of these lengths from the allowance. Returns `false` if they exceed it, and
+    /// deducts nothing then.
     pub fn admits(&mut self, lengths: impl IntoIterator<Item = usize>, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.refilled);
         let fresh = elapsed.as_nanos() * u128::from(self.rate) / 1_000_000_000;

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use super::{Limits, Usage};
 
-/// The limits that are watched, as the configuration names them.
+/// The recorded limits, by their names in the configuration.
 const NAMES: [&str; 6] = ["memory", "time", "cpu", "output", "handles", "body"];
 
 /// The highest share of each limit that one job has used, in thousandths.
 #[derive(Debug, Default)]
 pub struct Peaks([AtomicU32; 6]);
 
-/// What one job has used.
+/// What one job has used in all.
 #[derive(Clone, Copy)]
 pub struct Used<'a> {
-    /// What was charged to it.
+    /// The usage that was charged to it.
     pub usage: &'a Usage,
     /// From its start to its end.
     pub time: Duration,
@@ -24,7 +24,7 @@ pub struct Used<'a> {
 }
 
 impl Peaks {
-    /// Takes in a job that has ended. Takes no lock, and writes nothing unless it came nearer than all before it.
+    /// Records a job that has ended. Takes no lock, and writes only if the job exceeds the peaks so far.
     pub fn note(&self, limits: &Limits, Used { usage, time, written }: Used<'_>) {
         let of_time = |time: Duration, limit: Option<Duration>| {
             limit.map_or(0, |limit| share(time.as_micros(), limit.as_micros()))
@@ -45,14 +45,14 @@ impl Peaks {
         }
     }
 
-    /// Returns the shares in percent, by the names of the limits.
+    /// Returns the peaks in percent, with the names of the limits.
     pub fn percent(&self) -> impl Iterator<Item = (&'static str, f64)> {
         NAMES.into_iter().zip(self.0.iter().map(|peak| f64::from(peak.load(Ordering::Relaxed)) / 10.0))
     }
 }
 
-/// Says how many thousandths of a limit were used, rounded up: what was used at all is seen. A limit is where a job
-/// ends, also where it was over it by a moment.
+/// Returns the used share of a limit in thousandths, rounded up: any use is visible. At most 1000, since a job that
+/// ends at its limit may exceed it by a moment.
 fn share(used: u128, limit: u128) -> u32 {
     let thousandths = used.saturating_mul(1000).div_ceil(limit.max(1)).min(1000);
     u32::try_from(thousandths).unwrap_or(1000)

@@ -1,4 +1,4 @@
-//! How many jobs of a handler each address has, so that one address cannot have all of its slots.
+//! Counts the jobs of a handler by client address, so one address cannot take all of its slots.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
-/// Addresses are told apart by as many hashes. Two that meet in one count as one, which is nobody's loss
-/// until others wait, and nobody's choice: the hash is keyed anew for each handler.
+/// The number of hashes of addresses. Two addresses with the same hash count as one, which matters only while
+/// others wait. The hash has a random key for each handler, so a client cannot choose a collision.
 const HASHES: usize = 256;
 
-/// Counts the jobs of one handler by the addresses of their clients. An address that never asked costs
-/// nothing, and neither does a handler that nobody asked.
+/// Counts the jobs of one handler by the addresses of their clients. Costs nothing until the handler gets its first
+/// request.
 #[derive(Debug, Default)]
 pub struct Peers(OnceLock<Box<Counts>>);
 
@@ -20,31 +20,32 @@ pub struct Peers(OnceLock<Box<Counts>>);
 struct Counts {
     key: RandomState,
     of: [Count; HASHES],
-    /// Told of a slot that is given back by an address that had as many as it may.
+    /// Notified when an address at its maximum releases a slot.
     given_back: Notify,
 }
 
-/// The jobs of one hash, and those of them that have a slot.
+/// The jobs of one hash, and how many of them have a slot.
 #[derive(Debug, Default)]
 struct Count {
     jobs: AtomicUsize,
     slots: AtomicUsize,
-    /// Held by the job that stands in line for the others of its address.
+    /// Held by the job that waits for a slot on behalf of its address.
     turn: Mutex<()>,
 }
 
-/// A job that is counted for its address until this is dropped.
+/// A job that counts for its address until this is dropped.
 #[derive(Debug)]
 pub struct Counted {
     peers: Arc<Peers>,
     origin: Option<IpAddr>,
-    /// The most slots of its address.
+    /// The maximum number of slots of its address.
     most: usize,
     has_slot: bool,
 }
 
 impl Peers {
-    /// Counts a job for its address, which may have so many slots; `None`, which a Unix client has, is not counted.
+    /// Counts a job for its address, which may have `most` slots. A Unix client has no address (`None`) and is not
+    /// counted.
     pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, most: usize) -> Counted {
         if let Some(origin) = origin {
             self.of(origin).jobs.fetch_add(1, Ordering::Relaxed);
@@ -52,20 +53,20 @@ impl Peers {
         Counted { peers: self.clone(), origin, most, has_slot: false }
     }
 
-    /// Says how many jobs an address has, those that wait for a slot among them.
+    /// Returns the number of jobs of an address, including those that wait for a slot.
     pub fn count(&self, origin: IpAddr) -> usize {
         self.of(origin).jobs.load(Ordering::Relaxed)
     }
 
-    /// Waits until no other job of this address stands in line for all of them, in order of arrival.
+    /// Waits until no other job of this address waits on its behalf, in order of arrival.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line.
+    /// Dropping the future leaves the queue.
     pub async fn turn(&self, origin: IpAddr) -> MutexGuard<'_, ()> {
         self.of(origin).turn.lock().await
     }
 
-    /// Says how many slots an address has.
+    /// Returns the number of slots of an address.
     pub fn running(&self, origin: IpAddr) -> usize {
         self.of(origin).slots.load(Ordering::Relaxed)
     }
@@ -85,7 +86,7 @@ impl Peers {
 }
 
 impl Counted {
-    /// Counts a slot for the job; false: its address has as many as it may.
+    /// Counts a slot for the job. Returns `false` if its address is at its maximum.
     pub fn take_slot(&mut self) -> bool {
         let Some(origin) = self.origin.filter(|_| !self.has_slot) else { return true };
         let slots = &self.peers.of(origin).slots;
@@ -94,21 +95,21 @@ impl Counted {
         self.has_slot
     }
 
-    /// Counts a slot for the job that it has, however many its address has.
+    /// Counts a slot that the job has, even if its address exceeds its maximum.
     pub fn has_slot(&mut self) {
         if let Some(origin) = self.origin.filter(|_| !std::mem::replace(&mut self.has_slot, true)) {
             self.peers.of(origin).slots.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Waits until the address may have a slot more, and counts it. Jobs of several addresses may wait here.
+    /// Waits until the address may have one more slot, and counts it. Jobs of several addresses may wait here.
     ///
     /// # Cancel safety
-    /// Nothing is counted before it is ready.
+    /// Nothing is counted before the future is ready.
     pub async fn slot(&mut self) {
         let peers = self.peers.clone();
         loop {
-            // Created before the check, so that a slot that is given back in between is not missed.
+            // Created before the check, so a slot that is released in between is not missed.
             let given_back = peers.counts().given_back.notified();
             if self.take_slot() {
                 return;
@@ -117,19 +118,19 @@ impl Counted {
         }
     }
 
-    /// Gives the slot back.
+    /// Releases the slot.
     pub fn leave_slot(&mut self) {
         if let Some(origin) = self.origin.filter(|_| std::mem::take(&mut self.has_slot)) {
             let counts = self.peers.counts();
             let before = self.peers.of(origin).slots.fetch_sub(1, Ordering::Relaxed);
             if before >= self.most {
-                // All of them: the others wait for slots of other addresses.
+                // All waiters are notified: some wait for slots of other addresses.
                 counts.given_back.notify_waiters();
             }
         }
     }
 
-    /// Reports whether the address of the job has more jobs than this.
+    /// Reports whether the address of the job has more jobs than `share`.
     pub fn is_beyond(&self, share: usize) -> bool {
         self.origin.is_some_and(|origin| self.peers.count(origin) > share)
     }
@@ -205,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_slot_that_is_given_back_wakes_the_job_of_its_address_behind_those_of_others() {
         let peers = Arc::new(Peers::default());
-        // More than one hash, whatever the key.
+        // The addresses have more than one hash, whatever the key.
         let addresses: Vec<IpAddr> = (1..9).map(|last| IpAddr::from([192, 0, 2, last])).collect();
         let mut holders: Vec<Counted> =
             addresses.iter().map(|origin| peers.enter(Some(*origin), 1)).collect();

@@ -1,4 +1,4 @@
-//! A bounded pipe of bytes from a job to the reader of its output, bounded in memory as well.
+//! A bounded pipe of bytes from a job to the reader of its output, also bounded in memory.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,19 +12,19 @@ use futures_util::Stream;
 
 use super::{Destination, FromClient, Usage};
 
-/// A shorter piece is copied behind the bytes that wait already. A piece of its own costs an allocation
-/// and a place in the queue: 64 KiB in single bytes cost 4.7 MiB. It may also be the last user of a much
-/// larger buffer. Longer pieces are queued as they are, since copying them would cost more than they hold.
+/// A shorter piece is copied to the end of the waiting bytes. A queued piece costs an allocation and an
+/// entry in the queue: 64 KiB in single bytes cost 4.7 MiB. It may also keep a much larger buffer alive.
+/// Longer pieces are queued as they are, since a copy would cost more than they hold.
 const SMALL: usize = 4 << 10;
 
-/// Makes a pipe that holds `capacity` bytes before its writer has to wait. In memory it holds at most twice
-/// as much, whatever the pieces are that it is given.
+/// Makes a pipe that holds `capacity` bytes before its writer has to wait. It uses at most twice as much
+/// memory, whatever the sizes of the pieces.
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
     let shared = Arc::new(Mutex::new(Shared { capacity, ..Shared::default() }));
     (PipeWriter(shared.clone()), PipeReader(shared))
 }
 
-/// Makes a pipe out of a job. While it is full, the job waits for its client.
+/// Makes a pipe from a job. While the pipe is full, the job counts as waiting for its client.
 pub fn pipe_of(usage: &Arc<Usage>, capacity: usize) -> (PipeWriter, PipeReader) {
     let (writer, reader) = pipe(capacity);
     lock(&writer.0).usage = Some(usage.clone());
@@ -41,29 +41,29 @@ pub struct PipeReader(Arc<Mutex<Shared>>);
 struct Shared {
     capacity: usize,
     chunks: VecDeque<Bytes>,
-    /// Small pieces behind the chunks, joined.
+    /// Small pieces after the chunks, joined.
     tail: BytesMut,
     /// Bytes of the chunks and the tail.
     held: usize,
     writer_gone: bool,
-    /// Whether the writer has said that it writes no more, and may not be gone.
+    /// Whether the writer has closed the pipe; it may still exist.
     closed: bool,
     reader_gone: bool,
-    /// Whether what is written then is dropped, and not refused.
+    /// Whether writes without a reader succeed and are dropped, instead of failing.
     forgiving: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
-    /// The job that waits while the pipe is full.
+    /// The job that waits while the pipe is full, for its account.
     usage: Option<Arc<Usage>>,
 }
 
-/// Locks the pipe. A panic while it is held leaves whole chunks in it, so its content stays usable.
+/// Locks the pipe. A panic under the lock leaves whole chunks in it, so its content stays usable.
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    /// Queues a piece: as it is, if it is large or nothing waits, and else behind what waits.
+    /// Queues a piece: as a chunk if it is large or nothing waits, otherwise joined to the tail.
     fn push(&mut self, bytes: &Bytes) {
         let is_joined = bytes.len() < SMALL && self.held > 0;
         self.held += bytes.len();
@@ -81,7 +81,7 @@ impl Shared {
         }
     }
 
-    /// Lets a writer go on that has waited.
+    /// Wakes a writer that waits for room.
     fn make_room(&mut self) {
         if let Some(writer) = self.writer.take() {
             self.usage.iter().for_each(|usage| usage.waits.end(FromClient::Room));
@@ -89,7 +89,7 @@ impl Shared {
         }
     }
 
-    /// Takes the first chunk out, or else the tail.
+    /// Takes the first chunk, or else the tail.
     fn pop(&mut self) -> Option<Bytes> {
         let chunk = self.chunks.pop_front().unwrap_or_else(|| mem::take(&mut self.tail).freeze());
         self.held -= chunk.len();
@@ -169,22 +169,22 @@ impl PipeReader {
         Poll::Pending
     }
 
-    /// Has what is written after this reader has gone dropped, and not refused: it has all that it wants.
+    /// Makes writes without this reader succeed and drops their bytes: the reader has all it needs.
     pub fn forgive(&self) {
         lock(&self.0).forgiving = true;
     }
 
-    /// Reports whether the writer has closed the pipe, and not just gone.
+    /// Reports whether the writer has closed the pipe, as opposed to having been dropped.
     pub fn is_closed(&self) -> bool {
         lock(&self.0).closed
     }
 
-    /// Says how many bytes are here. Never waits.
+    /// Returns the number of bytes in the pipe. Never waits.
     pub fn held(&self) -> usize {
         lock(&self.0).held
     }
 
-    /// Takes a chunk that is here. Never waits; none: nothing is here now.
+    /// Takes a chunk from the pipe. Never waits. Returns `None` if the pipe is empty now.
     pub fn take(&mut self) -> Option<Bytes> {
         let mut shared = lock(&self.0);
         let chunk = shared.pop()?;
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(reader.next().await, None);
     }
 
-    /// Counts the bytes of memory that a pipe holds for what waits in it.
+    /// Counts the memory that a pipe uses for its waiting bytes.
     fn memory(writer: &PipeWriter) -> usize {
         let shared = lock(&writer.0);
         let chunks: usize = shared.chunks.iter().map(Bytes::len).sum();

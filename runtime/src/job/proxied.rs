@@ -1,4 +1,4 @@
-//! A request as HTTP has it, for a handler that speaks HTTP itself.
+//! A request in HTTP's own types, for a handler that speaks HTTP itself.
 
 use std::fmt;
 
@@ -9,27 +9,26 @@ use tokio::sync::oneshot;
 
 use super::Fault;
 
-/// The body of a request that is handed on: chunks as they arrive, then trailers. A fault ends the
-/// job, whatever its handler makes of it.
+/// The body of a forwarded request: chunks as they arrive, then trailers. A fault ends the job,
+/// whatever its handler does with it.
 pub type RequestBody = BoxBody<Bytes, Fault>;
 
-/// The body of a response that a handler gives by itself: chunks as it writes them, then trailers.
-/// A fault is an end that the handler did not mean.
+/// The body of a response by an HTTP handler: chunks as it writes them, then trailers. A fault means
+/// that the handler did not finish the body.
 pub type ResponseBody = UnsyncBoxBody<Bytes, Fault>;
 
-/// What a handler that speaks HTTP answers with.
+/// The answer of an HTTP handler.
 pub type Answer = Result<Response<ResponseBody>, Fault>;
 
-/// What a job has beside its streams when its handler speaks HTTP itself: the request, and the place
-/// for the response.
+/// The request of a job whose handler speaks HTTP itself, and the place for its response.
 ///
-/// It is typed, though one layer fills it in and another empties it: both know HTTP's own types, and
-/// neither the other's.
+/// It uses HTTP's types, which the layers on both sides know, instead of a type of either layer.
 pub struct Proxied {
-    /// The request, its target in absolute form. Nothing of the body is read before the job reads.
+    /// The request, with its target in absolute form. No byte of the body is read before the job
+    /// reads.
     pub request: Request<RequestBody>,
-    /// Takes the response when its head is complete; the job goes on until the body is. Or why the
-    /// handler gives none, if it says so.
+    /// Takes the response once its head is complete, or the reason why the handler gives none. The
+    /// job goes on until the body is complete.
     pub answer: oneshot::Sender<Answer>,
 }
 

@@ -1,4 +1,4 @@
-//! How a handler's requests and scheduled runs have ended so far.
+//! The counters of a handler version: how its requests and scheduled runs have ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,127 +7,126 @@ use std::time::{Duration, Instant};
 
 use super::{Pace, Peaks};
 
-/// Counts the requests and the jobs of one version of a handler.
+/// The counters of one version of a handler.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// Requests, and calls of other handlers.
+    /// Requests, including calls from other handlers.
     pub requests: Ends,
-    /// Runs that its schedule began.
+    /// Scheduled runs.
     pub runs: Ends,
-    /// Jobs that failed, by the code of what they failed at. Locked by failures only.
+    /// Failed jobs, by the code of their fault. Locked by failures only.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
-    /// Lines on stderr, and of the stacks of traps, that were not logged.
+    /// Lines of stderr and of trap stacks that were not logged.
     unlogged: AtomicU64,
-    /// How fast the log takes what all jobs together say of their ends; none: they have said nothing.
-    /// Locked by failures only.
+    /// The rate limit for the final messages of all jobs together. `None` until there is one. Locked
+    /// by failures only.
     last_words: Mutex<Option<Pace>>,
-    /// Scheduled runs whose time passed without one.
+    /// Scheduled runs that were missed.
     missed: AtomicU64,
-    /// Microseconds on a processor over all jobs that have ended.
+    /// CPU time of all jobs that have ended, in microseconds.
     cpu: AtomicU64,
-    /// Microseconds on a processor that a job takes of late.
+    /// The recent CPU time of one job, in microseconds.
     pace: AtomicU64,
     /// How near its jobs have come to their limits.
     pub peaks: Peaks,
 }
 
-/// Counts what has ended.
+/// Counts finished requests or runs.
 #[derive(Debug, Default)]
 pub struct Ends {
     ended: AtomicU64,
     failed: AtomicU64,
-    /// Microseconds over all that have ended.
+    /// Total duration in microseconds.
     time: AtomicU64,
 }
 
 impl Record {
-    /// Counts a job that failed at this, a [`Fault::code`](super::Fault::code).
+    /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code).
     pub fn blame(&self, code: &'static str) {
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
     }
 
-    /// Counts lines that are not logged.
+    /// Counts lines that were not logged.
     pub fn leave_out(&self, lines: u64) {
         self.unlogged.fetch_add(lines, Ordering::Relaxed);
     }
 
-    /// Takes lines that a job says of its end off what may be logged in a second; false: they are too
-    /// much for now.
+    /// Deducts the final messages of a job from the rate limit. Returns `false` if they exceed it.
     pub(super) fn takes(&self, lines: impl IntoIterator<Item = usize>, rate: u32) -> bool {
         let (mut last_words, now) =
             (self.last_words.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
         last_words.get_or_insert_with(|| Pace::new(rate, now)).admits(lines, now)
     }
 
-    /// Notes how long a job was on a processor.
+    /// Records the CPU time of a job.
     ///
-    /// One that took longer than the others of late counts at once, and is forgotten over dozens of
-    /// those that did not: what computes now and then is expected to compute.
+    /// A longer time than the recent one is taken over at once, and decays over dozens of shorter
+    /// jobs. A handler that computes now and then is expected to compute.
     pub fn spent(&self, time: Duration) {
         let (time, pace) = (micros(time), self.pace.load(Ordering::Relaxed));
         self.cpu.fetch_add(time, Ordering::Relaxed);
         let next = if time >= pace { time } else { pace - (pace - time).div_ceil(8) };
         if next != pace {
-            // Of two jobs that end at once one may go unnoticed.
+            // If two jobs end at once, one of them may be lost.
             self.pace.store(next, Ordering::Relaxed);
         }
     }
 
-    /// Returns how long all jobs that have ended were on a processor.
+    /// Returns the CPU time of all jobs that have ended.
     pub fn cpu(&self) -> Duration {
         Duration::from_micros(self.cpu.load(Ordering::Relaxed))
     }
 
-    /// Returns how long a job is on a processor, going by those of late.
+    /// Returns the expected CPU time of a job, from the recent ones.
     pub fn pace(&self) -> Duration {
         Duration::from_micros(self.pace.load(Ordering::Relaxed))
     }
 
-    /// Counts scheduled runs that did not come about.
+    /// Counts scheduled runs that were missed.
     pub fn miss(&self, runs: u64) {
         self.missed.fetch_add(runs, Ordering::Relaxed);
     }
 
-    /// Returns how many scheduled runs did not come about.
+    /// Returns the number of scheduled runs that were missed.
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
 
-    /// Returns how many jobs have failed at what, sorted by code.
+    /// Returns the number of failed jobs for each code, sorted by code.
     pub fn reasons(&self) -> BTreeMap<&'static str, u64> {
         self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns how many lines on stderr and of stacks were not logged.
+    /// Returns the number of lines of stderr and of stacks that were not logged.
     pub fn unlogged(&self) -> u64 {
         self.unlogged.load(Ordering::Relaxed)
     }
 }
 
 impl Ends {
-    /// Counts one that ended well, and the time from its first byte to its last.
+    /// Counts a success, and the time from its first byte to its last.
     pub fn succeed(&self, time: Duration) {
         self.time.fetch_add(micros(time), Ordering::Relaxed);
         self.ended.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts one that failed, or broke off.
+    /// Counts a failure, or a request that broke off.
     pub fn fail(&self, time: Duration) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.succeed(time);
     }
 
-    /// Returns how many have ended.
+    /// Returns the number of all that have ended.
     pub fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Returns how many of them have failed.
+    /// Returns the number of failures among them.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Returns how long all of them took together.
+    /// Returns their total duration.
     pub fn time(&self) -> Duration {
         Duration::from_micros(self.time.load(Ordering::Relaxed))
     }

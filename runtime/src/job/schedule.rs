@@ -1,4 +1,4 @@
-//! When a handler runs by itself: the only place that knows croner.
+//! When a handler runs by itself: cron expressions, parsed and evaluated by croner.
 
 use std::fmt;
 
@@ -6,39 +6,38 @@ use chrono::{DateTime, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 
-/// A moment by the wall clock.
+/// A moment of the wall clock.
 pub type Time = DateTime<Utc>;
 
-/// When a handler runs by itself, and with what.
+/// A schedule and the input of its runs.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     cron: Cron,
     text: String,
     /// Arguments that come after the handler's own.
     pub args: Vec<String>,
-    /// What it reads.
+    /// The stdin of each run.
     pub stdin: String,
-    /// Whether a run may begin while the one before it goes on.
+    /// Whether a run may start while the previous run goes on.
     pub overlap: Overlap,
 }
 
-/// What becomes of a run whose time has come while the one before it goes on.
+/// What happens to a run that is due while the previous run goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Overlap {
-    /// It is missed.
+    /// The run is missed.
     #[default]
     Refused,
-    /// Both go on.
+    /// Both run concurrently.
     Allowed,
 }
 
 impl Schedule {
-    /// Reads an expression of cron(8): minute, hour, day of the month, month, day of the week, and
-    /// seconds in front of them, if there are six. Times are in UTC, which has no hour that comes
-    /// twice or never.
+    /// Parses an expression of cron(8): minute, hour, day of the month, month, day of the week. A
+    /// sixth field in front is seconds. Times are in UTC, where no hour is skipped or repeated.
     ///
     /// # Errors
-    /// Says what is wrong with it, or that it never comes.
+    /// The expression is invalid, or matches no date. The text says so.
     pub fn parse(text: &str) -> Result<Schedule, String> {
         let wanted =
             "wanted minute, hour, day of the month, month and day of the week, such as \"*/5 * * * *\"";
@@ -57,13 +56,13 @@ impl Schedule {
         }
     }
 
-    /// Returns the first time after another one; none: it never comes again.
+    /// Returns the first matching time after `time`, or `None` if there is none.
     pub fn after(&self, time: Time) -> Option<Time> {
         self.cron.find_next_occurrence(&time, false).ok()
     }
 }
 
-/// As it was written.
+/// The expression as it was written.
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
@@ -96,7 +95,7 @@ mod tests {
         assert_eq!(times("*/20 * * * * *", from, 2), ["03-29 00:58:40", "03-29 00:59:00"]);
         assert_eq!(times("0 3 * * MON", from, 2), ["03-30 03:00:00", "04-06 03:00:00"]);
         assert_eq!(times("30 2 29 feb *", from, 1), ["02-29 02:30:00"]);
-        // Either day will do, as in cron(8).
+        // Either of the two day fields may match, as in cron(8).
         assert_eq!(times("0 0 1 * SUN", from, 3), ["04-01 00:00:00", "04-05 00:00:00", "04-12 00:00:00"]);
     }
 

@@ -1,19 +1,19 @@
-//! The exit status of a job, numbered as a shell would number it.
+//! The exit status of a job, with the numbers that a shell uses.
 
 use std::fmt;
 
-/// What a job ended with: 0 is success.
+/// The exit status of a job: 0 is success.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Status(pub u8);
 
 impl Status {
-    /// The job did what it was asked.
+    /// The job succeeded.
     pub const OK: Status = Status(0);
     /// The job failed.
     pub const ERROR: Status = Status(1);
-    /// The job was stopped at its time limit, as `timeout(1)` says it.
+    /// The job reached its time limit, as `timeout(1)` reports it.
     pub const TIMED_OUT: Status = Status(124);
-    /// No job has that name, as `sh(1)` says it.
+    /// No job has that name, as `sh(1)` reports it.
     pub const NOT_FOUND: Status = Status(127);
     /// The job trapped: 128 + SIGABRT.
     pub const TRAPPED: Status = Status(134);

@@ -1,4 +1,4 @@
-//! What a job reads: nothing, some bytes, or a stream that is pulled as the job asks.
+//! The standard input of a job: nothing, some bytes, or a stream that is pulled on demand.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -11,18 +11,19 @@ use futures_util::Stream;
 
 use super::{Fault, Usage, poll_client};
 
-/// The standard input of a job: one source, read once.
+/// The standard input of a job. It has one source, which is read once.
 ///
-/// Nothing is read ahead: a chunk is asked of the source when the job wants it, so that a job which
-/// reads slowly slows its client down.
+/// Nothing is read ahead: a chunk is pulled from the source when the job wants it, so a slow job
+/// slows its client down.
 #[derive(Default)]
 pub struct Input {
-    /// What arrived and is not read yet.
+    /// Bytes that have arrived and are not read yet.
     buffered: Bytes,
-    /// In a mutex that is never locked: a job that is shared while it runs must be `Sync`, which a
-    /// stream need not be.
+    /// The mutex is never locked: a job is shared while it runs and must be `Sync`, but a stream
+    /// need not be.
     source: Option<Mutex<Source>>,
-    /// Who waits while nothing is here; `None` for an input that is read by nobody in particular.
+    /// The job whose waits for input are counted. `None` for an input that is read by the daemon
+    /// itself.
     reader: Option<Arc<Usage>>,
 }
 
@@ -40,7 +41,7 @@ impl Input {
         Input { buffered: Bytes::new(), source: Some(Mutex::new(Box::pin(source))), reader: None }
     }
 
-    /// Has the waits for this input counted as those of a job for its client.
+    /// Counts the waits for this input as waits of a job for its client.
     pub fn read_by(&mut self, usage: &Arc<Usage>) {
         if self.source.is_some() {
             self.reader = Some(usage.clone());
@@ -71,17 +72,18 @@ impl Input {
         Poll::Ready(Ok(true))
     }
 
-    /// Takes at most `size` bytes of what is here. Never waits; empty: nothing is here now.
+    /// Takes at most `size` of the bytes that have arrived. Never waits. Returns an empty buffer if
+    /// there are none.
     pub fn take(&mut self, size: usize) -> Bytes {
         self.buffered.split_to(size.min(self.buffered.len()))
     }
 
-    /// Reports whether no byte will ever come. Never waits.
+    /// Reports whether the input is at its end. Never waits.
     pub fn is_ended(&self) -> bool {
         self.buffered.is_empty() && self.source.is_none()
     }
 
-    /// Reads all that is left, up to `most` bytes.
+    /// Reads the rest of the input, up to `most` bytes.
     ///
     /// # Errors
     /// [`Fault::InputTooLarge`] past `most`, or the fault that ended the source.

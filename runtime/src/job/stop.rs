@@ -1,4 +1,4 @@
-//! The stop signal: one way, seen by everybody who holds it.
+//! The stop signal: one-way, and visible to all clones.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,28 +21,28 @@ struct Shared {
 pub enum StopReason {
     /// The daemon is shutting down and the grace period is over.
     Shutdown,
-    /// An operator ended this job.
+    /// An operator killed this job.
     Killed,
-    /// Whoever asked knows what it wanted to know: the job is dropped, and did nothing wrong.
+    /// The client has the whole answer it needs. The job is dropped and did nothing wrong.
     Answered,
-    /// What it answers is no answer, which is told and counted: the job is dropped.
+    /// The output of the job is not a valid response, which is reported and counted. The job is dropped.
     NoAnswer,
-    /// Its client took less of the answer than it has to.
+    /// Its client read the response more slowly than required.
     TooSlow,
-    /// Its client took nothing of the answer for too long.
+    /// Its client read nothing of the response for too long.
     TakesNothing,
-    /// Its client kept it waiting while others wanted its slot, and has more slots than its share.
+    /// Its client was slow while other jobs waited for a slot, and its address has more slots than its share.
     OutOfShare,
 }
 
 impl Stop {
-    /// Makes a signal that nobody has raised yet.
+    /// Makes a signal that is not raised.
     pub fn new() -> Stop {
         Stop::default()
     }
 
-    /// Raises the signal. The first reason stays, but a reason that ends the job replaces a noted one: the job may
-    /// still run. Never blocks.
+    /// Raises the signal. The first reason stays, except that a reason which ends the job replaces one that is
+    /// only noted. Never blocks.
     pub fn raise(&self, reason: StopReason) {
         let code = match reason {
             StopReason::Shutdown => 1,
@@ -62,19 +62,19 @@ impl Stop {
         }
     }
 
-    /// Returns the reason once the signal is raised. Never blocks.
+    /// Returns the reason, or `None` while the signal is not raised. Never blocks.
     pub fn reason(&self) -> Option<StopReason> {
         StopReason::of(self.0.reason.load(Ordering::Acquire))
     }
 
-    /// Waits until the signal is raised for a reason that ends the job. A job that is dropped, which
-    /// [`StopReason::is_noted_only`] tells, goes on until it is.
+    /// Waits until the signal is raised for a reason that ends the job. After a reason that is only noted
+    /// ([`StopReason::is_noted_only`]) the job goes on until it is dropped.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the signal stays raised.
     pub async fn raised(&self) -> StopReason {
         loop {
-            // Registered before the check, so that a signal raised in between is not missed.
+            // Registered before the check, so a signal that is raised in between is not missed.
             let notified = self.0.raised.notified();
             if let Some(reason) = self.reason().filter(|reason| !reason.is_noted_only()) {
                 return reason;
@@ -111,12 +111,12 @@ impl StopReason {
         }
     }
 
-    /// Reports whether this says only why the job is dropped, a moment later.
+    /// Reports whether the reason only says why the job is about to be dropped.
     fn is_noted_only(self) -> bool {
         matches!(self, StopReason::Answered | StopReason::NoAnswer)
     }
 
-    /// Reports whether this is the doing of the job's client.
+    /// Reports whether the job's client is to blame.
     pub fn is_of_the_client(self) -> bool {
         match self {
             StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare => true,

@@ -1,4 +1,4 @@
-//! How long a job waits for its client: that time is not the handler's.
+//! Measures how long a job waits for its client, since that time is not charged to the handler.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,33 +8,33 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The waits of one job for its client. A job that neither waits nor has a limit of time seldom locks it.
+/// The waits of one job for its client. Without a wait or a time limit, a job rarely locks it.
 #[derive(Debug, Default)]
 pub struct Waits {
     account: Mutex<Account>,
-    /// Told when the client has acted and the job may go on.
+    /// Notified when the client has acted and the job may go on.
     over: Notify,
-    /// Whether the job has ended, and what is done still is for the host to do.
+    /// Whether the job has ended, and only the host still works for it.
     ended: AtomicBool,
-    /// Whether the client has announced input. Otherwise its silence does not count.
+    /// Whether the client has announced input. If not, its silence does not count as a wait.
     owes_input: AtomicBool,
-    /// Bytes of input that the client has sent.
+    /// Bytes of input that have arrived.
     arrived: AtomicU64,
-    /// Who takes the output.
+    /// The reader of the output.
     taker: OnceLock<Arc<dyn Taker>>,
 }
 
-/// A client that takes the output of a job.
+/// A client that reads the output of a job.
 pub trait Taker: fmt::Debug + Send + Sync {
-    /// Says how many bytes it has taken, from any moment on; it is not bound to be exact.
+    /// Returns a count of the bytes it has read. It may start anywhere and need not be exact.
     fn taken(&self) -> u64;
 
-    /// Waits for it no longer: the job has lost its slot to others.
+    /// Stops waiting for the client, since its job has lost its slot to others.
     fn give_up(&self);
 }
 
-/// The least that a client has to move so as not to keep others waiting, in bytes a second of the time in which
-/// it is the one to act.
+/// The minimum rate of a client that does not keep others waiting, in bytes for each second in which the client
+/// has to act.
 const PACE: u64 = 16 << 10;
 
 /// What a job waits for.
@@ -50,18 +50,18 @@ pub enum FromClient {
 struct Account {
     input: Wait,
     room: Wait,
-    /// For either of them, or both.
+    /// Waits for input, for room, or for both.
     any: Wait,
-    /// The waits that count, and the bytes moved, when the client was last seen to keep pace.
+    /// The counted waits and the bytes moved at the last time the client kept pace.
     kept_pace: (Duration, u64),
 }
 
-/// A wait that comes and goes.
+/// A repeated wait.
 #[derive(Debug, Default)]
 struct Wait {
-    /// When it began, unless it is over.
+    /// The start of the current wait, or `None` if there is none.
     since: Option<Instant>,
-    /// Those before it.
+    /// The sum of earlier waits.
     past: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Wait {
         self.since.get_or_insert(now);
     }
 
-    /// Says whether there was one.
+    /// Ends the wait. Returns `false` if there was none.
     fn end(&mut self, now: Instant) -> bool {
         let since = self.since.take();
         self.past += since.map(|since| now - since).unwrap_or_default();
@@ -92,14 +92,14 @@ impl Account {
 }
 
 impl Waits {
-    /// Notes that the job cannot go on before its client has acted.
+    /// Records that the job cannot go on before its client acts.
     pub fn begin(&self, awaited: FromClient) {
         let (mut account, now) = (self.lock(), Instant::now());
         account.of(awaited).begin(now);
         account.any.begin(now);
     }
 
-    /// Notes that the client has acted.
+    /// Records that the client has acted.
     pub fn end(&self, awaited: FromClient) {
         let (mut account, now) = (self.lock(), Instant::now());
         account.of(awaited).end(now);
@@ -109,12 +109,12 @@ impl Waits {
         }
     }
 
-    /// Returns the sum of the waits so far, with the one that is not over.
+    /// Returns the sum of the waits so far, including the current one.
     pub fn sum(&self) -> Duration {
         self.lock().any.sum()
     }
 
-    /// Returns how long the job has waited for its input.
+    /// Returns how long the job has waited for input.
     pub fn for_input(&self) -> Duration {
         self.lock().input.sum()
     }
@@ -124,28 +124,28 @@ impl Waits {
         self.lock().any.since.is_some()
     }
 
-    /// Notes that the client is bound to send input.
+    /// Records that the client has announced input.
     pub fn owes_input(&self) {
         self.owes_input.store(true, Ordering::Relaxed);
     }
 
-    /// Notes that so many bytes of input have come.
+    /// Counts bytes of input that have arrived.
     pub fn arrived(&self, bytes: u64) {
         self.arrived.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes who takes the output; the first one stays.
+    /// Sets the reader of the output. Only the first call has an effect.
     pub fn taken_by(&self, taker: Arc<dyn Taker>) {
         let _first = self.taker.set(taker);
     }
 
-    /// Waits for the client no longer.
+    /// Stops waiting for the client.
     pub fn give_up(&self) {
         self.taker.get().iter().for_each(|taker| taker.give_up());
     }
 
-    /// How long the job has waited for a client that moves next to nothing. `None` if it does not wait now, or
-    /// if the client keeps pace. Waits for input that the client is not bound to send do not count.
+    /// Returns how long the job has waited for a client that moves almost nothing. `None` if the job does not
+    /// wait now, or if the client keeps pace. Waits for input that the client has not announced do not count.
     pub fn lag(&self) -> Option<Duration> {
         let moved = self.arrived.load(Ordering::Relaxed) + self.taker.get().map_or(0, |taker| taker.taken());
         let owes_input = self.owes_input.load(Ordering::Relaxed);
@@ -163,12 +163,12 @@ impl Waits {
         None
     }
 
-    /// Notes that the job has come to its end: no time is its own from now on.
+    /// Records that the job has ended: from now on, no time is charged to it.
     pub fn has_ended(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the job has spent this much time of its own from now on; for ever once it [has
+    /// Waits until the job has spent this much time of its own from now on. Waits for ever once the job [has
     /// ended](Waits::has_ended). Time in which the job waits for its client is not its own.
     pub async fn spent(&self, limit: Duration) {
         let (start, before) = (Instant::now(), self.sum());
@@ -191,7 +191,7 @@ impl Waits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Account> {
-        // Whole after every statement.
+        // The account is consistent after every statement.
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
