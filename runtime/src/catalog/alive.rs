@@ -1,8 +1,8 @@
-//! How many generations are held by somebody: what shows that the old ones are freed.
+//! Counts the generations still in memory, which shows whether old ones are freed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One for the process: a catalog that leaks is a leak whoever made it.
+/// One counter for the process, so that any leaked catalog shows, whatever made it.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts one generation for as long as it lives.
@@ -10,8 +10,8 @@ static ALIVE: AtomicUsize = AtomicUsize::new(0);
 pub struct Alive(());
 
 impl Alive {
-    /// Returns how many generations there are: the one that serves, older ones whose last job has
-    /// not ended, and one that is being made.
+    /// Returns the number of generations in memory: the one that serves, older ones with running jobs, and one being
+    /// prepared.
     pub fn count() -> usize {
         ALIVE.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! A new version that answers some of a handler's requests while it is on trial.
+//! A canary: a new version that answers a share of a handler's requests while on trial.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::trial::{Ballot, Rules, Trial, Which};
 use crate::job::Entry;
 
-/// A version on trial beside the one that serves. Clones share the trial: another generation goes on with it.
+/// A version on trial beside the one that serves. Clones share the trial, so the next generation continues it.
 #[derive(Clone)]
 pub struct Canary {
     /// The version on trial.
     pub entry: Arc<Entry>,
-    /// How many of a hundred requests it gets.
+    /// The share of requests it gets, in percent.
     pub percent: Percent,
-    /// What requests have shown of it.
+    /// The results of its requests.
     pub trial: Arc<Trial>,
     turns: Arc<AtomicU64>,
 }
 
-/// A share of requests, 1 to 99 of a hundred.
+/// A share of requests, from 1 to 99 percent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Percent(u8);
 
 impl Percent {
-    /// Takes a number from 1 to 99; none: it is another.
+    /// Makes a share from a number between 1 and 99; `None` for any other number.
     pub fn new(percent: u8) -> Option<Percent> {
         (1..=99).contains(&percent).then_some(Percent(percent))
     }
@@ -40,16 +40,16 @@ impl Percent {
 }
 
 impl Canary {
-    /// Puts a version on trial, from now on.
+    /// Starts a trial of a version.
     pub(super) fn new(entry: Arc<Entry>, percent: Percent, rules: Rules) -> Canary {
         Canary { entry, percent, trial: Arc::new(Trial::new(rules)), turns: Arc::default() }
     }
 
-    /// Returns the version on trial if the next request is for it, and what tells of the request's end. Once there
-    /// is a verdict, no request is for it and none is counted.
+    /// Returns the version on trial if it gets the next request, and the ballot that records how the request ends.
+    /// Once there is a verdict, the version gets no requests and none is counted.
     ///
-    /// Counted, not drawn by lot: of any hundred requests in a row, exactly `percent` are, evenly
-    /// spread, so that a short trial is as fair as a long one.
+    /// Requests are counted, not drawn at random. Of any hundred requests in a row the version gets exactly `percent`,
+    /// evenly spread, so a short trial is as fair as a long one.
     pub(super) fn next(&self) -> (Option<&Arc<Entry>>, Option<Ballot>) {
         if self.trial.verdict().is_some() {
             return (None, None);

@@ -1,4 +1,4 @@
-//! What browsers of other origins may do (Fetch §3.2), if anything.
+//! Access of browsers from other origins (CORS, Fetch §3.2).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -9,31 +9,31 @@ use http::{HeaderMap, HeaderValue, Method};
 /// The grants, as header values ready to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cors {
-    /// Origins that may read responses; empty: all of them.
+    /// Origins that may read responses. An empty list allows all of them.
     pub origins: Vec<HeaderValue>,
-    /// Methods a preflight is granted.
+    /// Methods that a preflight allows.
     pub methods: HeaderValue,
-    /// Request fields a preflight is granted.
+    /// Request fields that a preflight allows.
     pub headers: HeaderValue,
-    /// Seconds a browser may remember a preflight.
+    /// How many seconds a browser may cache a preflight.
     pub max_age: Option<HeaderValue>,
-    /// Whether cookies may be sent along.
+    /// Whether requests may carry cookies.
     pub credentials: bool,
 }
 
 impl Cors {
-    /// Reports whether a request is a preflight, which no handler sees.
+    /// Reports whether a request is a preflight. Preflights never reach a handler.
     pub fn is_preflight(method: &Method, request: &HeaderMap) -> bool {
         method == Method::OPTIONS
             && request.contains_key(ORIGIN)
             && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Adds the fields that a response to a request from this origin needs, if it says where it comes
-    /// from; replaces what the handler said.
+    /// Adds the CORS fields to the response for a request with this `Origin`, if it has one. Replaces fields that the
+    /// handler set.
     ///
-    /// A cache gives one request's response to another. So what depends on the origin says so, also
-    /// where there is none, and what is granted to all does not depend on it.
+    /// A cache may give the response of one request to another. A response that depends on the origin therefore varies
+    /// on it, even for a request without one. A grant to all origins does not vary.
     pub fn grant(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         let granted = if self.origins.is_empty() {
             HeaderValue::from_static("*")
@@ -52,7 +52,7 @@ impl Cors {
         }
     }
 
-    /// Adds the fields of an answer to a preflight.
+    /// Adds the fields of a response to a preflight.
     pub fn grant_preflight(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         self.grant(origin, response);
         if response.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
@@ -63,7 +63,7 @@ impl Cors {
     }
 }
 
-/// Reports whether a response says already that it depends on the origin, or on everything.
+/// Reports whether a response already varies on `Origin` or on everything.
 fn varies(response: &HeaderMap) -> bool {
     let values = response.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     values.map(<[u8]>::trim_ascii).any(|name| name == b"*" || name.eq_ignore_ascii_case(b"origin"))

@@ -1,4 +1,4 @@
-//! One generation of handlers and routes, which never changes once it is made.
+//! A generation of handlers and routes, immutable once made.
 
 use super::alive::Alive;
 use super::canary::{Canary, Percent};
@@ -10,31 +10,31 @@ use std::sync::Arc;
 
 use crate::job::{Entry, Name};
 
-/// One generation of handlers and routes. A request pins one and sees nothing of the next.
+/// One generation of handlers and routes. A request pins one generation and never sees the next.
 #[derive(Default)]
 pub struct Catalog {
-    /// Counts what was published; 0 is the empty catalog before the first reload.
+    /// Counts published generations; 0 is the empty catalog before the first reload.
     pub generation: u64,
-    /// Every handler under its name.
+    /// All handlers by name.
     pub handlers: BTreeMap<Name, Arc<Entry>>,
-    /// Which handler answers which request.
+    /// The routes of requests to handlers.
     pub routes: Routes,
-    /// What browsers of other origins may do; none: nothing.
+    /// The CORS grants, or `None` if other origins have no access.
     pub cors: Option<Cors>,
     /// Versions on trial, by the name of their handler.
     pub canaries: BTreeMap<Name, Canary>,
-    /// Whether responses say which version made them.
+    /// Whether responses name the version that made them.
     pub version_header: VersionHeader,
-    /// Whether responses say why a request failed.
+    /// Whether responses give the reason of a failure.
     pub reason_header: ReasonHeader,
-    /// Counts the generations that are still held.
+    /// Counts the generations still in memory.
     pub alive: Alive,
 }
 
 /// Whether responses carry `X-Portcullis-Version: NAME@VERSION`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum VersionHeader {
-    /// They do not: a version is nobody's business.
+    /// They do not: versions are internal.
     #[default]
     Absent,
     /// They do.
@@ -47,18 +47,18 @@ pub enum ReasonHeader {
     /// They do not.
     #[default]
     Absent,
-    /// Those that the daemon makes, because a request failed, do.
+    /// Error responses made by the daemon do.
     Present,
 }
 
 impl Catalog {
-    /// Makes the catalog of these handlers and routes that may follow this one.
+    /// Makes the next generation with these handlers and routes.
     pub fn next(&self, handlers: BTreeMap<Name, Arc<Entry>>, routes: Routes) -> Catalog {
         Catalog { generation: self.generation + 1, handlers, routes, ..Catalog::default() }
     }
 
-    /// Makes the catalog that differs from this one in one version: `entry` answers for its name
-    /// from now on. A trial under that name is over.
+    /// Makes the next generation with one version changed: `entry` serves under its name from now on. A trial under
+    /// that name ends.
     pub fn with(&self, entry: &Arc<Entry>) -> Catalog {
         let mut next = self.same();
         next.handlers.insert(entry.name.clone(), entry.clone());
@@ -67,7 +67,7 @@ impl Catalog {
         next
     }
 
-    /// Makes the catalog in which each of these serves under its name, as the same version; trials go on.
+    /// Makes the next generation with these entries in place of those of the same name and version. Trials continue.
     pub fn with_same_versions(&self, entries: &[Arc<Entry>]) -> Catalog {
         let mut next = self.same();
         for entry in entries {
@@ -77,27 +77,27 @@ impl Catalog {
         next
     }
 
-    /// Makes the catalog in which `entry` is on trial under its name, from now on.
+    /// Makes the next generation with `entry` on trial under its name.
     pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent, rules: Rules) -> Catalog {
         let mut next = self.same();
         next.canaries.insert(entry.name.clone(), Canary::new(entry, percent, rules));
         next
     }
 
-    /// Makes the catalog in which nothing is on trial under this name.
+    /// Makes the next generation without a trial under this name.
     pub fn without_canary(&self, name: &Name) -> Catalog {
         let mut next = self.same();
         next.canaries.remove(name);
         next
     }
 
-    /// Goes through the versions that serve, those on trial behind the others.
+    /// Iterates over the versions that serve, followed by those on trial.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.handlers.values().chain(self.canaries.values().map(|canary| &canary.entry))
     }
 
-    /// Chooses the version that answers the next request for a handler. During a trial, what comes with it is to be
-    /// told how the request ends.
+    /// Chooses the version for the next request to a handler. During a trial it also returns the ballot that records
+    /// how the request ends.
     pub fn pick<'a>(&'a self, handler: &'a Arc<Entry>) -> (&'a Arc<Entry>, Option<Ballot>) {
         if self.canaries.is_empty() {
             return (handler, None);
@@ -108,12 +108,12 @@ impl Catalog {
         }
     }
 
-    /// Reports whether a trial is on.
+    /// Reports whether this trial still runs under this name.
     pub fn has_on(&self, name: &Name, trial: &Arc<Trial>) -> bool {
         self.canaries.get(name).is_some_and(|canary| Arc::ptr_eq(&canary.trial, trial))
     }
 
-    /// Makes the same catalog, one generation on.
+    /// Copies this catalog as the next generation.
     fn same(&self) -> Catalog {
         Catalog {
             generation: self.generation + 1,

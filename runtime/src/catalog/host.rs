@@ -1,21 +1,21 @@
-//! Host names, as a route writes them and as a request asks for them.
+//! Host names, as routes and requests write them.
 
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-/// The host of a route: lower-case, without port and final dot.
+/// The host of a route: in lower case, without port and final dot.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) enum Host {
-    /// This name and no other.
+    /// Exactly this name.
     Exact(String),
-    /// `*.NAME`: every name with one label more than this one.
+    /// `*.NAME`: every name with exactly one label more.
     Below(String),
 }
 
-/// Reads the host of a route.
+/// Parses the host of a route.
 ///
 /// # Errors
-/// Says what to write instead.
+/// The text is no host; the message says what to write instead.
 pub(super) fn written(text: &str) -> Result<Host, String> {
     let wanted = |what: &str| format!("{text:?} is not a host: {what}");
     if let Some(inner) = text.strip_prefix('[') {
@@ -44,11 +44,11 @@ pub(super) fn written(text: &str) -> Result<Host, String> {
     Ok(if below { Host::Below(name) } else { Host::Exact(name) })
 }
 
-/// Brings the host of a request (RFC 9110 §7.2) into the form of a route's. Allocates only when it
-/// holds upper-case letters.
+/// Normalizes the host of a request (RFC 9110 §7.2) to the form of a route's host. Allocates only if it contains
+/// upper-case letters.
 pub(super) fn asked(host: &str) -> Cow<'_, str> {
     let without_port = match host.strip_prefix('[').and_then(|rest| rest.find(']')) {
-        // `find` counted from behind the opening bracket.
+        // `find` counts from after the opening bracket.
         Some(end) => &host[..end + 2],
         None => host.split(':').next().unwrap_or(host),
     };

@@ -1,4 +1,4 @@
-//! The pointer to the catalog that serves now: what a reload or a swap replaces.
+//! The pointer to the catalog that serves; a reload or a swap replaces it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,17 +10,17 @@ use super::generation::Catalog;
 use super::replaced::Replaced;
 use crate::job::Counts;
 
-/// The one pointer that is swapped. Readers never wait for a writer.
+/// The pointer to the serving catalog. Readers never wait for a writer.
 #[derive(Default)]
 pub struct Live {
     serving: ArcSwap<Catalog>,
     replaced: Mutex<Replaced>,
 }
 
-/// A catalog that was made to follow one that no longer serves: two reloads met.
+/// The error of publishing a catalog whose predecessor no longer serves: two reloads overlapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stale {
-    /// The generation that would have been next.
+    /// The generation that would have been accepted.
     pub wanted: u64,
     /// The generation that was offered.
     pub found: u64,
@@ -32,16 +32,16 @@ impl Live {
         Live::default()
     }
 
-    /// Takes hold of the catalog that serves now; it lives as long as the hold. Never blocks.
+    /// Returns the catalog that serves now, and keeps it alive. Never blocks.
     pub fn pin(&self) -> Arc<Catalog> {
         self.serving.load_full()
     }
 
-    /// Makes `next` the catalog that serves, and returns the one it replaces. Never blocks.
+    /// Makes `next` the serving catalog, and returns the one it replaces. Never blocks.
     ///
     /// # Errors
-    /// [`Stale`]: another catalog was published since `next` was made out of its predecessor
-    /// ([`Catalog::next`]). Nothing is replaced, since that would undo the other change.
+    /// [`Stale`] if another catalog was published since `next` was made from its predecessor ([`Catalog::next`]).
+    /// Nothing is replaced, because that would undo the other change.
     pub fn publish(&self, next: impl Into<Arc<Catalog>>) -> Result<Arc<Catalog>, Stale> {
         let next = next.into();
         let old = self.pin();
@@ -57,7 +57,7 @@ impl Live {
         Ok(old)
     }
 
-    /// Returns the counters of versions that serve no more: jobs of them run, or did in the last
+    /// Returns the counters of versions that no longer serve, if jobs of them are running or ended in the last few
     /// minutes.
     pub fn former(&self) -> Vec<Counts> {
         self.replaced().counts(&self.pin(), Instant::now())

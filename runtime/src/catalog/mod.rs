@@ -1,4 +1,4 @@
-//! The catalog: the handlers and routes of one generation, which never change once it is made.
+//! The catalog: the handlers and routes of one generation, immutable once made.
 
 mod alive;
 mod canary;

@@ -1,29 +1,29 @@
-//! The path of a route as it is written: `/hello/{who}`, `/files/{*rest}`.
+//! Parses the path of a route: `/hello/{who}`, `/files/{*rest}`.
 
 /// A named part of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
     /// The name between the braces.
     pub name: String,
-    /// The variable in which a handler finds it: `ROUTE_WHO`.
+    /// The variable that gives its value to the handler: `ROUTE_WHO`.
     pub variable: String,
 }
 
-/// The captures of a path at most, a tail not counted: matchit has a letter for each, and panics behind the last.
+/// The most captures in a path, without the tail. matchit names each by a letter, and panics after the last.
 const MOST: usize = 25;
 
-/// A path that was checked.
+/// A parsed path.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Pattern {
     /// The captures in order.
     pub(super) captures: Vec<Capture>,
     /// Whether the last capture is a tail, `{*rest}`.
     pub(super) has_tail: bool,
-    /// The path with the names taken out: what decides whether two paths are the same.
+    /// The path without the names of captures. Two paths are the same if their shapes are.
     pub(super) shape: String,
 }
 
-/// One segment that was checked.
+/// A parsed segment.
 struct Segment<'a> {
     shape: String,
     capture: Option<&'a str>,
@@ -31,10 +31,10 @@ struct Segment<'a> {
 }
 
 impl Pattern {
-    /// Reads a path.
+    /// Parses a path.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// The text is no valid path; the message says why.
     pub(super) fn read(text: &str) -> Result<Pattern, String> {
         let inner = text.strip_prefix('/').ok_or("a path starts with `/`")?;
         if let Some(bad) = text.chars().find(|char| char.is_control() || matches!(char, '?' | '#')) {

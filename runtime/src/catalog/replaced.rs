@@ -1,4 +1,4 @@
-//! Versions that serve no more, remembered for what is still to be counted of them.
+//! Versions that no longer serve, kept until their last jobs have been counted.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,40 +6,39 @@ use std::time::{Duration, Instant};
 use super::generation::Catalog;
 use crate::job::{Counts, Entry, Taken};
 
-/// How long a version is remembered when its last job has ended: several times as long as whoever
-/// scrapes metrics waits from one time to the next.
+/// How long a version is kept after its last job. This is several times the usual scrape interval of metrics.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 
-/// Versions remembered that no job runs on; those that jobs run on are bounded as jobs are.
+/// The most versions kept without running jobs. Versions with running jobs are bounded by the limits on jobs.
 pub(super) const MOST: usize = 100;
 
-/// The versions that were replaced or removed lately.
+/// The versions replaced or removed recently.
 #[derive(Default)]
 pub(super) struct Replaced(Vec<Former>);
 
 struct Former {
     counts: Counts,
-    /// When it served last, or a job of it was seen.
+    /// When it last served, or last had a job.
     since: Instant,
     busy: bool,
 }
 
 impl Replaced {
-    /// Remembers what `old` has and `new` has not.
+    /// Keeps the versions that are in `old` but not in `new`.
     pub(super) fn follow(&mut self, old: &Catalog, new: &Catalog, now: Instant) {
         let gone = old.entries().map(|entry| Former { counts: Counts::of(entry), since: now, busy: false });
         self.0.extend(gone);
         self.tidy(new, now);
     }
 
-    /// Returns what is still worth telling beside the catalog that serves, and forgets the rest.
+    /// Returns the counters of the versions kept, after dropping those that expired.
     pub(super) fn counts(&mut self, serving: &Catalog, now: Instant) -> Vec<Counts> {
         self.tidy(serving, now);
         self.0.iter().map(|former| former.counts.clone()).collect()
     }
 
     fn tidy(&mut self, serving: &Catalog, now: Instant) {
-        // One that serves again counts for itself.
+        // A version that serves again is counted by the catalog.
         self.0.retain(|former| !serving.entries().any(|entry| same(&former.counts, entry)));
         for former in &mut self.0 {
             let Taken { running, waiting } = former.counts.taken();
@@ -49,14 +48,14 @@ impl Replaced {
             }
         }
         self.0.retain(|former| now.saturating_duration_since(former.since) < KEPT);
-        // The latest last.
+        // The most recent last.
         self.0.sort_by_key(|former| (former.busy, former.since));
         let idle = self.0.iter().filter(|former| !former.busy).count();
         self.0.drain(..idle.saturating_sub(MOST));
     }
 }
 
-/// Says whether these are the counters of this version as it was made, not of another with its name.
+/// Returns whether the counters belong to this very version, and not to another of the same name.
 fn same(counts: &Counts, entry: &Entry) -> bool {
     Arc::ptr_eq(&counts.record, &entry.record)
 }

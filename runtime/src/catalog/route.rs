@@ -1,4 +1,4 @@
-//! The routes of one host as a tree of paths: the only place that knows matchit.
+//! A tree of paths with the routes of one host; the only module that uses matchit.
 
 use std::collections::HashMap;
 use std::iter;
@@ -8,62 +8,61 @@ use matchit::{InsertError, Params, Router};
 
 use super::pattern::Pattern;
 
-/// The routes of one host. Routes are numbers here: their places in the list they came from.
+/// The routes of one host. A route is represented by its index in the list of routes.
 #[derive(Default)]
 pub(super) struct Table {
     tree: Router<usize>,
     leaves: Vec<Leaf>,
     /// The leaf of each shape.
     shapes: HashMap<String, usize>,
-    /// Pairs of paths that were tried to find out which of them clash.
+    /// How many pairs of paths were tested for conflicts.
     pairs: usize,
 }
 
-/// Pairs of paths that are tried at most: a configuration in which many paths clash has another mistake than a slip of
-/// the finger.
+/// The most pairs of paths to test. A configuration with so many conflicts has a worse problem than a typing error.
 const PAIRS: usize = 100_000;
 
-/// The routes with one path, told apart by their methods.
+/// The routes of one path, distinguished by method.
 struct Leaf {
     path: String,
     pattern: Pattern,
     /// The first route.
     first: usize,
-    /// A method, none being all of them, and the route that takes it; sorted by the method.
+    /// Pairs of a method and its route, sorted by method. A route for all methods has `None`.
     takers: Vec<(Option<Method>, usize)>,
-    /// What a 405 says: sorted, with HEAD where there is GET, and OPTIONS.
+    /// The methods that a 405 lists: sorted, with HEAD where there is GET, and OPTIONS.
     allow: Vec<Method>,
 }
 
-/// Why a route cannot be beside another.
+/// Why a route conflicts with another.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Clash {
-    /// A request could be for either.
+    /// A request could match either route.
     Either(usize),
-    /// The paths differ only in what they call their captures.
+    /// The paths differ only in the names of their captures.
     Names(usize),
-    /// The tree does not take it: matchit says why.
+    /// matchit refuses the path; the text is its reason.
     Refused(String),
 }
 
-/// What a path leads to.
+/// The result of looking up a path.
 pub(super) enum Hit<'t, 'p> {
-    /// A route, and what its captures matched.
+    /// A route, and the values of its captures.
     Route(usize, Values<'t, 'p>),
-    /// Routes with other methods.
+    /// The path has routes, but only for these methods.
     Methods(&'t [Method]),
     /// No route.
     Nothing,
 }
 
-/// What the captures of a route matched, in their order.
+/// The values of a route's captures, in order.
 pub(super) struct Values<'t, 'p>(Params<'t, 'p>);
 
 impl Table {
-    /// Adds a route; no methods are all methods.
+    /// Adds a route. An empty list of methods means all methods.
     ///
     /// # Errors
-    /// The first route that is in its way. The table stays as it was.
+    /// The first route that conflicts. The table stays unchanged.
     pub(super) fn insert(
         &mut self,
         route: usize,
@@ -87,19 +86,19 @@ impl Table {
         }
     }
 
-    /// Makes every tail match nothing as well: `/files/{*rest}` also answers `/files/`, unless that
-    /// path has a route of its own. (matchit wants a tail of one character at least.) The last step.
+    /// Lets every tail match nothing as well: `/files/{*rest}` also answers `/files/`, unless that path has its own
+    /// route. matchit requires at least one character in a tail. Call it last.
     pub(super) fn settle(&mut self) {
         self.shapes = HashMap::new();
         self.leaves.iter_mut().for_each(Leaf::settle);
         for (position, leaf) in self.leaves.iter().enumerate().filter(|(_, leaf)| leaf.pattern.has_tail) {
             let end = leaf.path.rfind('{').unwrap_or(leaf.path.len());
-            // Refused only where a route has the very same shape: that one goes first.
+            // The insert fails only if another route has the same shape; that route takes precedence.
             let _taken = self.tree.insert(&leaf.path[..end], position);
         }
     }
 
-    /// Finds the route for a path that is already decoded.
+    /// Finds the route of a decoded path.
     pub(super) fn at<'t, 'p>(&'t self, method: &Method, path: &'p str) -> Hit<'t, 'p> {
         let Ok(found) = self.tree.at(path) else { return Hit::Nothing };
         let leaf = &self.leaves[*found.value];
@@ -109,8 +108,8 @@ impl Table {
         }
     }
 
-    /// Finds out which route is in the way of a path. matchit names a path that need not be one of
-    /// ours, so the paths are tried in pairs.
+    /// Finds the route that conflicts with a path. matchit may name a path that is not a route, so the paths are
+    /// tested in pairs.
     fn clash(&mut self, path: &str, error: &InsertError) -> Clash {
         let left = PAIRS.saturating_sub(self.pairs);
         let pairs = &mut self.pairs;
@@ -151,7 +150,7 @@ impl Leaf {
         }
     }
 
-    /// Makes what a 405 says. The last step.
+    /// Builds the list of methods for a 405. Call it last.
     fn settle(&mut self) {
         self.allow = self.takers.iter().filter_map(|(method, _)| method.clone()).collect();
         if self.allow.contains(&Method::GET) {
@@ -162,7 +161,7 @@ impl Leaf {
         self.allow.dedup();
     }
 
-    /// Finds a method among those that are taken, or where it would stand.
+    /// Returns the index of a method, or the index at which to insert it.
     fn place_of(&self, wanted: Option<&Method>) -> Result<usize, usize> {
         let wanted = wanted.map(Method::as_str);
         self.takers.binary_search_by(|(method, _)| method.as_ref().map(Method::as_str).cmp(&wanted))
@@ -180,7 +179,7 @@ impl Leaf {
 }
 
 impl<'t, 'p> Values<'t, 'p> {
-    /// Goes through the values; behind the last stand empty ones, for a tail that matched nothing.
+    /// Iterates over the values, followed by empty ones for a tail that matched nothing.
     pub(super) fn iter(&self) -> impl Iterator<Item = &'p str> {
         self.0.iter().map(|(_, value)| value).chain(iter::repeat(""))
     }

@@ -1,54 +1,54 @@
-//! What the clients of a route change over to, once they have asked for it (RFC 9110 §7.8).
+//! Protocols that the clients of a route can upgrade to (RFC 9110 §7.8).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
-/// A protocol that takes the place of HTTP on a connection.
+/// A protocol that replaces HTTP on a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Upgrade {
-    /// The bytes of the connection are the job's stdin and stdout, as Docker's attach has it.
+    /// The connection's bytes are the job's stdin and stdout, like Docker's attach.
     Tcp,
-    /// Messages are what the job reads and writes.
+    /// WebSocket messages are the job's stdin and stdout.
     WebSocket(Arc<WebSocket>),
 }
 
 /// How a route speaks WebSocket (RFC 6455). Sizes are in bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebSocket {
-    /// How messages stand in a job's stdin and stdout.
+    /// The format of messages in a job's stdin and stdout.
     pub messages: Messages,
-    /// The largest message, either way.
+    /// The largest message in either direction.
     pub message_size: usize,
-    /// The subprotocols there are, the best first.
+    /// The supported subprotocols, the preferred one first.
     pub protocols: Vec<HeaderValue>,
-    /// Who may connect.
+    /// The origins that may connect.
     pub origins: Origins,
-    /// How long a client may be silent before it is asked whether it is there, and then before it is
-    /// given up; none: for ever.
+    /// How long a client may be silent before it is pinged, and then before the connection is closed. `None` means no
+    /// limit.
     pub ping: Option<Duration>,
-    /// How long there may be no message, either way; none: for ever.
+    /// How long there may be no message in either direction. `None` means no limit.
     pub idle: Option<Duration>,
 }
 
-/// How messages stand in a job's stdin and stdout.
+/// The format of messages in a job's stdin and stdout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Messages {
-    /// A text message is a line; there are no others.
+    /// Each text message is one line. Other messages are not supported.
     Lines,
-    /// A byte of type, four of length, and the message.
+    /// A type byte, four bytes of length, then the message.
     Frames,
 }
 
-/// Pages of which sites may connect; their own and programs that are no browsers always may.
+/// The sites whose pages may connect. Pages of the same origin, and programs that are no browsers, always may.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origins {
-    /// Those that are granted requests with credentials.
+    /// The origins that CORS grants requests with credentials.
     OfCors,
-    /// These.
+    /// These origins.
     Listed(Vec<HeaderValue>),
-    /// Any.
+    /// All origins.
     All,
 }
 

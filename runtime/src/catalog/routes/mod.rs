@@ -12,51 +12,51 @@ use super::route::{Clash, Hit, Table, Values};
 use super::upgrade::Upgrade;
 use crate::job::{Entry, Kind};
 
-/// Every route of a catalog.
+/// All routes of a catalog.
 ///
-/// A path belongs to the most specific route: that of its exact host before that of `*.HOST` before
-/// one without a host, then a fixed segment before a capture before a tail. Only then the method
-/// counts: if that path has no route for it, the answer is 405, not a less specific route.
+/// The most specific route of a path is chosen first. An exact host precedes `*.HOST`, and that precedes no host. Then
+/// a fixed segment precedes a capture, and that precedes a tail. The method counts only after that: if the chosen path
+/// has no route for it, the response is 405, not a less specific route.
 #[derive(Clone, Default)]
 pub struct Routes {
     list: Vec<Route>,
-    /// Where in the list a request leads. Shared: a swap changes who answers, not what is asked.
+    /// Maps requests to indices in the list. Shared between generations: a swap changes handlers, not paths.
     tables: Arc<Tables>,
 }
 
-/// A route as it serves. Immutable.
+/// A route in service. Immutable.
 #[derive(Clone)]
 pub struct Route {
     /// The path as written: `/hello/{who}`.
     pub pattern: String,
-    /// The methods it answers; empty: all of them.
+    /// The methods it answers. An empty list means all of them.
     pub methods: Vec<Method>,
-    /// The host it answers for, as written; none: every host.
+    /// The host it answers for, as written. `None` means every host.
     pub host: Option<String>,
-    /// What answers.
+    /// The handler that answers.
     pub handler: Arc<Entry>,
-    /// What its clients change over to; none: they stay with HTTP.
+    /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
     /// The named parts of the path, in order.
     pub captures: Vec<Capture>,
     has_tail: bool,
 }
 
-/// A route that is to be.
+/// A route as configured.
 pub struct RouteSpec {
     /// The path: matchit's `{name}` for a segment, or a part of one, and `{*name}` for the whole tail.
     pub pattern: String,
-    /// The methods; empty: all of them.
+    /// The methods. An empty list means all of them.
     pub methods: Vec<Method>,
     /// A host name, or `*.NAME` for every name with one label more.
     pub host: Option<String>,
-    /// What answers.
+    /// The handler that answers.
     pub handler: Arc<Entry>,
-    /// What its clients change over to; none: they stay with HTTP.
+    /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
 }
 
-/// What a route lays claim to: a [`RouteSpec`] before there are handlers.
+/// What a route would match: a [`RouteSpec`] without its handler.
 #[derive(Clone, Copy, Debug)]
 pub struct Claim<'a> {
     /// As in [`RouteSpec`].
@@ -65,53 +65,52 @@ pub struct Claim<'a> {
     pub methods: &'a [Method],
     /// As in [`RouteSpec`].
     pub host: Option<&'a str>,
-    /// The handler's name, for the text of an error.
+    /// The handler's name, for error messages.
     pub handler: &'a str,
 }
 
-/// Whether paths may begin with a version, as in `/v1.14/info`.
+/// Whether paths may begin with an API version, as in `/v1.14/info`.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum VersionPrefix {
     /// A version is a segment like any other.
     #[default]
     Absent,
-    /// Every route also answers behind `/v` and dotted numbers, as Docker's did. The version goes
-    /// before a capture that would match it; if no route matches what is behind it, the whole path
-    /// counts.
+    /// Every route also answers after a prefix of `/v` and dotted numbers, as in Docker. The prefix takes precedence
+    /// over a capture that would match it. If no route matches the rest of the path, the whole path is looked up.
     Optional,
 }
 
-/// A route that cannot be.
+/// A route that is invalid or conflicts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RouteError {
-    /// Which one, counted from 0 in the order given.
+    /// The index of the route in the list given.
     pub position: usize,
-    /// What is wrong, naming the route and the one it conflicts with.
+    /// What is wrong. The message names the route and the one it conflicts with.
     pub message: String,
 }
 
-/// What a request leads to.
+/// The result of a lookup.
 pub enum Lookup<'r, 'p> {
     /// A route.
     Found(Match<'r, 'p>),
     /// The path has routes, but none for this method.
     MethodNotAllowed {
-        /// The methods it has, sorted; HEAD where there is GET, and always OPTIONS.
+        /// The methods of the path, sorted; HEAD where there is GET, and always OPTIONS.
         allow: &'r [Method],
     },
     /// The path has no route.
     NotFound,
 }
 
-/// A route that matched, and the parts of the path.
+/// A route that matched, with the parts of the path.
 pub struct Match<'r, 'p> {
     /// The route.
     pub route: &'r Route,
-    /// The version in front of the path: `1.14`.
+    /// The API version at the start of the path: `1.14`.
     pub api_version: Option<&'p str>,
     /// The path up to the tail, without a final `/`; without a tail, the whole path (RFC 3875 §4.1.13).
     pub script_name: &'p str,
-    /// `/` and the tail; without a tail, nothing (RFC 3875 §4.1.5).
+    /// `/` and the tail; empty without a tail (RFC 3875 §4.1.5).
     pub path_info: &'p str,
     values: Values<'r, 'p>,
 }
@@ -128,9 +127,8 @@ impl Routes {
     /// Makes a routing table.
     ///
     /// # Errors
-    /// Every path or host that cannot be read, and every route that conflicts with an earlier one:
-    /// the same path on the same host with a method in common, paths of which none is more specific,
-    /// and paths that differ only in the names of their captures.
+    /// Every invalid path or host, and every route that conflicts with an earlier one. Routes conflict if they have
+    /// the same path, host and method, if neither path is more specific, or if only the names of captures differ.
     pub fn new(specs: Vec<RouteSpec>, versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
         let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
         let tables = Arc::new(Tables::new(&claims, versions)?);
@@ -143,8 +141,8 @@ impl Routes {
         Ok(Routes { list: specs.into_iter().map(route).collect(), tables })
     }
 
-    /// Finds the route of a request. The path is percent-decoded, once. Allocates only for a host in
-    /// upper case and for a route of more than three captures. Never blocks.
+    /// Finds the route of a request. The path must be percent-decoded, once. Allocates only for a host in upper case
+    /// and for a route with more than three captures. Never blocks.
     pub fn lookup<'r, 'p>(&'r self, host: Option<&str>, method: &Method, path: &'p str) -> Lookup<'r, 'p> {
         if self.tables.versions == VersionPrefix::Optional
             && let Some((version, rest)) = split_version(path)
@@ -166,17 +164,17 @@ impl Routes {
         routes
     }
 
-    /// Says whether paths may begin with a version.
+    /// Returns whether paths may begin with an API version.
     pub fn versions(&self) -> VersionPrefix {
         self.tables.versions
     }
 
-    /// Goes through the routes in the order given.
+    /// Iterates over the routes, in the order given.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Route> {
         self.list.iter()
     }
 
-    /// Returns how many routes there are.
+    /// Returns the number of routes.
     pub fn len(&self) -> usize {
         self.list.len()
     }
@@ -201,7 +199,7 @@ impl Routes {
 }
 
 impl RouteSpec {
-    /// Says what this route lays claim to.
+    /// Returns what this route would match.
     pub fn claim(&self) -> Claim<'_> {
         Claim {
             pattern: &self.pattern,
@@ -213,7 +211,7 @@ impl RouteSpec {
 }
 
 impl<'r, 'p> Lookup<'r, 'p> {
-    /// Puts the version back in front of what was found behind it.
+    /// Adds the version prefix to the result of a lookup without it.
     fn behind(self, version: &'p str, path: &'p str) -> Lookup<'r, 'p> {
         match self {
             Lookup::Found(found) => {
@@ -229,20 +227,20 @@ impl<'r, 'p> Match<'r, 'p> {
     fn new(route: &'r Route, values: Values<'r, 'p>, path: &'p str) -> Match<'r, 'p> {
         let tail = route.captures.len().checked_sub(1).filter(|_| route.has_tail);
         let tail = tail.and_then(|last| values.iter().nth(last));
-        // The `/` in front of the tail belongs to the path info.
+        // The `/` before the tail is part of the path info.
         let split = tail.map_or(path.len(), |tail| (path.len() - tail.len()).saturating_sub(1));
         let (script_name, path_info) = path.split_at(split);
         Match { route, api_version: None, script_name, path_info, values }
     }
 
-    /// Goes through the named parts of the path and what they matched, in the order of the path.
+    /// Iterates over the captures and their values, in the order of the path.
     pub fn captures(&self) -> impl Iterator<Item = (&'r Capture, &'p str)> {
         self.route.captures.iter().zip(self.values.iter())
     }
 
-    /// Finds the first capture that the program of a handler would take for an option.
+    /// Finds the first capture whose value a handler program would parse as an option.
     pub fn option(&self, handler: &Entry) -> Option<&'r Capture> {
-        // Others have no arguments.
+        // Other kinds of handlers have no arguments.
         let is_program = matches!(handler.kind, Kind::Core | Kind::Command);
         let takes = |value: &str| !handler.conduct.captures.admit(&handler.args, value);
         self.captures().find(|(_, value)| is_program && takes(value)).map(|(capture, _)| capture)
@@ -305,7 +303,7 @@ impl Claim<'_> {
     }
 }
 
-/// `route "/a/{x}" (handler "one")`: as an error begins.
+/// The beginning of an error message: `route "/a/{x}" (handler "one")`.
 impl fmt::Display for Claim<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "route {}", self.short())
@@ -320,7 +318,7 @@ impl fmt::Display for RouteError {
 
 impl std::error::Error for RouteError {}
 
-/// Finds what [`Routes::new`] would refuse, before there are handlers.
+/// Returns the errors that [`Routes::new`] would return, before handlers are loaded.
 pub fn conflicts(claims: &[Claim<'_>], versions: VersionPrefix) -> Vec<RouteError> {
     Tables::new(claims, versions).err().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What the routing table must hold to.
+//! Tests of the routing table.
 
 use super::*;
 use crate::job::{Conduct, Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
@@ -39,7 +39,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
     }
 }
 
-/// Routes written as `METHODS HOST/PATH`; the handlers are called h0, h1, ...
+/// Routes written as `METHODS HOST/PATH`. The handlers are named h0, h1, ...
 fn build(lines: &[&str], versions: VersionPrefix) -> Result<Routes, Vec<RouteError>> {
     let specs = lines.iter().enumerate().map(|(number, line)| spec(line, &format!("h{number}")));
     Routes::new(specs.collect(), versions)
@@ -173,7 +173,7 @@ fn every_bad_route_is_reported() {
     assert_eq!(positions, [0, 1, 3]);
 }
 
-/// Matches segment by segment; says how specific each match was: 0 fixed, 1 capture, 2 tail.
+/// Matches segment by segment. Returns how specific each match is: 0 fixed, 1 capture, 2 tail.
 fn naive(pattern: &str, path: &str) -> Option<Vec<u8>> {
     let (mut pattern, mut path) = (pattern[1..].split('/'), path[1..].split('/'));
     let mut grades = Vec::new();
@@ -199,7 +199,7 @@ proptest! {
         patterns in prop::collection::vec(r"(/(a|b|ab|é|\{x\})){0,3}(/|/[ab]|/\{y\}|/\{\*r\})", 1..8),
         paths in prop::collection::vec("(/(a|b|ab|c|é|)){1,5}", 1..16),
     ) {
-        // Distinct captures in one path; what conflicts with an earlier one is left out.
+        // The captures of a path are distinct. Patterns that conflict with an earlier one are skipped.
         let mut kept: Vec<String> = Vec::new();
         for pattern in patterns {
             let mut count = 0;

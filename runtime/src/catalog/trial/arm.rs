@@ -1,4 +1,4 @@
-//! What is counted of one version during a trial.
+//! The counters of one version during a trial.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,24 +10,24 @@ use tokio::time::Instant;
 use super::histogram::Histogram;
 use crate::job::Usage;
 
-/// The counters of one version. Each request adds to few of them.
+/// The counters of one version. Each request increments only a few of them.
 #[derive(Default)]
 pub(super) struct Arm {
-    /// Requests and runs that the version was asked for.
+    /// Requests and runs assigned to the version.
     pub(super) asked: AtomicU64,
-    /// For how long whole answers kept their clients waiting.
+    /// How long clients waited for complete responses.
     pub(super) answered: Histogram,
-    /// For how long clients were kept waiting that have left.
+    /// How long clients waited that left before a response.
     pub(super) left: Histogram,
-    /// Requests and runs that the version failed.
+    /// Requests and runs that failed because of the version.
     pub(super) failed: AtomicU64,
-    /// Runs without a client that went well.
+    /// Runs without a client that succeeded.
     pub(super) ran: AtomicU64,
-    /// Clients that wait for the head of an answer.
+    /// Clients that are waiting for the head of a response.
     pub(super) heads: Waits,
 }
 
-/// The waits that go on, in several parts so that cores seldom meet at one lock.
+/// The waits in progress, in several shards so that threads rarely contend for one lock.
 #[derive(Default)]
 pub(super) struct Waits {
     next: AtomicU64,
@@ -38,28 +38,28 @@ pub(super) struct Waits {
 #[derive(Clone)]
 pub(super) struct Wait {
     pub(super) since: Instant,
-    /// What the job behind it has used; `None`: there is none.
+    /// The usage of the job that answers; `None` if there is no job.
     usage: Option<Arc<Usage>>,
-    /// For how long the job had waited for its client by then.
+    /// How long the job had waited for its client when this wait began.
     before: Duration,
 }
 
-/// What the counters of one version come to, against a bound.
+/// The counters of one version, compared with a time limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Score {
-    /// Requests and runs that the version was asked for.
+    /// Requests and runs assigned to the version.
     pub(super) asked: u64,
-    /// Requests and runs that were answered whole.
+    /// Requests and runs that were answered completely.
     pub(super) answered: u64,
-    /// Requests and runs that failed; clients that left later than the bound are among them.
+    /// Requests and runs that failed, including clients that left after the limit.
     pub(super) failed: u64,
-    /// Clients that have waited for a head for longer than the bound.
+    /// Clients that have waited for a head for longer than the limit.
     pub(super) hung: u64,
-    /// Answers, and waits for a head that go on, that took longer than the bound.
+    /// Responses, and waits for a head in progress, that took longer than the limit.
     pub(super) slow: u64,
 }
 
-/// So many of them all.
+/// A part of a total.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Share {
     pub(super) count: u64,
@@ -67,7 +67,7 @@ pub(super) struct Share {
 }
 
 impl Arm {
-    /// Counts against a bound; without one nothing is late.
+    /// Evaluates the counters against a time limit. Without a limit nothing is late.
     pub(super) fn score(&self, bound: Option<Duration>) -> Score {
         let late = |times: &Histogram| bound.map_or(0, |bound| times.beyond(bound));
         let hung = bound.map_or(0, |bound| self.heads.longer(bound));
@@ -83,31 +83,31 @@ impl Arm {
 }
 
 impl Score {
-    /// Counts clients that hang as failures: nothing better is known of them.
+    /// Counts clients that still wait beyond the limit as failures: the trial ends without another result for them.
     pub(super) fn at_the_end(self) -> Score {
         Score { failed: self.failed + self.hung, ..self }
     }
 
-    /// Failures, of all that is known to have failed or not.
+    /// Returns the failures among the requests with a known outcome.
     pub(super) fn failures(self) -> Share {
         Share { count: self.failed, all: self.answered + self.failed }
     }
 
-    /// Slow answers, of all that is known to be slow or not.
+    /// Returns the slow responses among the requests with a known time.
     pub(super) fn delays(self) -> Share {
         Share { count: self.slow, all: self.answered + self.hung }
     }
 }
 
 impl Share {
-    /// So many of a hundred.
+    /// Returns the share in percent.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
     pub(super) fn percent(self) -> f64 {
         if self.all == 0 { 0.0 } else { self.count as f64 * 100.0 / self.all as f64 }
     }
 
-    /// Reports whether it is higher than that of the version beside it by more than `tolerance` percent and
-    /// three standard deviations, which chance hardly makes of one rate.
+    /// Reports whether this share exceeds that of the other version by more than `tolerance` percent and three
+    /// standard deviations. At equal rates, chance hardly ever makes such a difference.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
     pub(super) fn exceeds(self, beside: Share, tolerance: f64) -> bool {
         let (percent, all) = (beside.percent(), self.all as f64);
@@ -117,7 +117,7 @@ impl Share {
 }
 
 impl Waits {
-    /// Notes a wait; returns its number.
+    /// Records a wait, and returns its number.
     pub(super) fn begin(&self, wait: Wait) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.part(number).insert(number, wait);
@@ -128,7 +128,7 @@ impl Waits {
         self.part(number).remove(&number);
     }
 
-    /// Counts those that are longer than `bound`.
+    /// Counts the waits longer than `bound`.
     fn longer(&self, bound: Duration) -> u64 {
         let parts = self.parts.iter().map(|part| part.lock().unwrap_or_else(PoisonError::into_inner));
         parts.map(|part| part.values().filter(|wait| wait.time() > bound).count() as u64).sum()
@@ -141,14 +141,14 @@ impl Waits {
 }
 
 impl Wait {
-    /// Begins, for a job that has used this.
+    /// Starts a wait for a job with this usage.
     pub(super) fn begin(usage: Option<Arc<Usage>>) -> Wait {
         let before = usage.as_ref().map(|usage| usage.waits.sum()).unwrap_or_default();
         Wait { since: Instant::now(), usage, before }
     }
 
-    /// Returns how long the version has kept its client waiting: what the job waited for the client meanwhile is not
-    /// the version's.
+    /// Returns how long the version has kept its client waiting. Time in which the job waited for the client is
+    /// subtracted.
     pub(super) fn time(&self) -> Duration {
         let clients = self.usage.as_ref().map(|usage| usage.waits.sum()).unwrap_or_default();
         self.since.elapsed().saturating_sub(clients.saturating_sub(self.before))

@@ -1,13 +1,13 @@
-//! A histogram of times that any number of threads add to without a lock.
+//! A lock-free histogram of durations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets to each power of two: a time is known to an eighth of itself.
+/// Buckets per power of two: a duration is known to an eighth of itself.
 const PARTS: u64 = 1 << PART_BITS;
 const PART_BITS: u32 = 3;
 
-/// Enough for 2^45 microseconds, which is a year; what took longer is counted as that.
+/// Enough for 2^45 microseconds, about a year. The last bucket also counts longer durations.
 const BUCKETS: usize = 44 << PART_BITS;
 
 /// Counts times in microseconds.
@@ -17,18 +17,18 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    /// Counts a time.
+    /// Counts a duration.
     pub(super) fn note(&self, time: Duration) {
         self.buckets[bucket(time)].fetch_add(1, Ordering::Relaxed);
         self.count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns how many times were counted.
+    /// Returns the number of durations counted.
     pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Returns the time that at most one in a hundred exceeds, rounded up; `None` before the first.
+    /// Returns the duration that at most one in a hundred exceeds, rounded up. `None` if nothing was counted.
     pub(super) fn p99(&self) -> Option<Duration> {
         let counts: Vec<u64> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let above = counts.iter().sum::<u64>() / 100;
@@ -40,7 +40,7 @@ impl Histogram {
         last.map(|(position, _)| Duration::from_micros(lower(position + 1)))
     }
 
-    /// Counts the times that are longer than this one for certain.
+    /// Counts the durations that are certainly longer than `bound`.
     pub(super) fn beyond(&self, bound: Duration) -> u64 {
         let longer = self.buckets.iter().skip(bucket(bound) + 1);
         longer.map(|bucket| bucket.load(Ordering::Relaxed)).sum()
@@ -53,18 +53,18 @@ impl Default for Histogram {
     }
 }
 
-/// Returns the bucket of a time.
+/// Returns the bucket of a duration.
 fn bucket(time: Duration) -> usize {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let Some(shift) = micros.checked_ilog2().and_then(|power| power.checked_sub(PART_BITS)) else {
-        // Below 8, each has its own.
+        // Each value below 8 has its own bucket.
         return usize::try_from(micros).unwrap_or(BUCKETS - 1);
     };
     let position = u64::from(shift) * PARTS + (micros >> shift);
     usize::try_from(position).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// Returns the shortest time of a bucket, in microseconds.
+/// Returns the shortest duration of a bucket, in microseconds.
 fn lower(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     match (bucket / PARTS).checked_sub(1) {

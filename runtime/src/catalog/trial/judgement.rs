@@ -1,55 +1,55 @@
-//! The rules of a trial: when a version has failed it, and when it has stood it.
+//! The rules of a trial: when a version is promoted and when it is rolled back.
 
 use std::time::Duration;
 
 use super::arm::{Score, Share};
 
-/// Failures, or slow answers, that may be chance: a trial is not lost before there are more.
+/// Failures or slow responses that may be chance. A running trial is not lost before there are more.
 pub(super) const CHANCE: u64 = 3;
 
-/// How much higher the rate of failures, or of slow answers, of the version on trial may be, in percent of its requests.
+/// How much higher the rate of failures or slow responses of the version on trial may be, in percentage points.
 const TOLERANCE: f64 = 1.0;
 
-/// What a bound on times is above its factor: a scheduler's turn is no fault of a version.
+/// Added to every time limit, because scheduling delays are not the version's fault.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// What a version has to show.
+/// The requirements on a version.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rules {
     /// How long the trial lasts.
     pub time: Duration,
-    /// How many requests it has to answer meanwhile.
+    /// How many requests it has to answer in that time.
     pub requests: u64,
-    /// How many times the 99th percentile of the version beside it an answer may take, of all but one in a
-    /// hundred; `None`: times are not compared.
+    /// The limit on response times, as a multiple of the other version's 99th percentile. `None` if times are not
+    /// compared.
     pub slower: Option<u32>,
 }
 
-/// What a trial has shown.
+/// The verdict of a trial.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Judgement {
-    /// The version has stood it.
+    /// The version passed.
     Promote,
-    /// The version has failed it: why.
+    /// The version failed, for this reason.
     GoBack(String),
 }
 
-/// What is known of both versions.
+/// The results of both versions so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     pub(super) serving: Score,
     pub(super) tried: Score,
-    /// The time that slow answers exceed; `None`: it is not known yet, or not wanted.
+    /// The limit above which responses are slow. `None` if it is not known yet or not configured.
     pub(super) bound: Option<Duration>,
 }
 
 impl Rules {
-    /// Returns the time that answers may take beside a version with this 99th percentile.
+    /// Returns the limit on response times, given the other version's 99th percentile.
     pub(super) fn bound(&self, p99: Option<Duration>) -> Option<Duration> {
         Some(p99?.checked_mul(self.slower?)?.saturating_add(SLACK))
     }
 
-    /// Judges what is known; `None`: the trial goes on.
+    /// Judges the results so far. Returns `None` if the trial continues.
     pub(super) fn judge(&self, evidence: Evidence, over: bool) -> Option<Judgement> {
         let Evidence { mut serving, mut tried, bound } = evidence;
         if over {
@@ -145,7 +145,7 @@ mod tests {
         let slow = |answered, slow| Score { asked: answered, answered, slow, ..Score::default() };
         let polled = |answered, hung| Score { answered, hung, slow: hung, ..Score::default() };
 
-        // One in two hundred, as the dice fall.
+        // One in two hundred, with random variation.
         assert_eq!(judge(slow(2000, 10), slow(200, 4), false), None);
         assert_eq!(judge(slow(2000, 10), slow(400, 5), true), Some(Judgement::Promote));
         // One in ten is a long poll.

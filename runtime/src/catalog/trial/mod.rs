@@ -1,4 +1,4 @@
-//! A trial: how the requests of two versions of a handler end, and the verdict, which the request gives that settles it.
+//! A trial of two versions of a handler: it records how their requests end and reaches a verdict.
 
 mod arm;
 mod histogram;
@@ -17,67 +17,66 @@ use crate::job::Usage;
 use arm::{Arm, Wait};
 use judgement::{CHANCE, Evidence};
 
-/// How many times the 99th percentile of the version beside it a client may wait that is not taken for one
-/// that hangs, where times are not compared.
+/// The limit on a client's wait where times are not compared, as a multiple of the other version's 99th percentile. A
+/// longer wait counts as hanging.
 const PATIENCE: u32 = 4;
 
-/// A version on trial beside the one that serves. One request is counted in a few atomics, and noted while its client waits.
+/// A version on trial beside the one that serves. A request costs a few atomics, and an entry while its client waits.
 pub struct Trial {
-    /// What the version has to show.
+    /// The requirements on the version.
     pub rules: Rules,
     begun: Instant,
     serving: Arm,
     tried: Arm,
-    /// Microseconds that an answer may take without being looked at: the bound as it was known last.
+    /// Responses within this time, in microseconds, need no judging: the time limit as last computed.
     bound: AtomicU64,
     verdict: OnceLock<Judgement>,
     judged: Notify,
 }
 
-/// Which of the two versions answers.
+/// The version that a request is assigned to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Which {
     Serving,
     Tried,
 }
 
-/// One request during a trial, which says at its end what it has shown. Dropped without an end, it is one whose
-/// client has left.
+/// A request during a trial; its end is recorded. If dropped before an end, the client has left.
 pub struct Ballot {
     trial: Arc<Trial>,
     which: Which,
     wait: Option<Awaited>,
-    /// What the job that answers has used.
+    /// The usage of the job that answers.
     usage: Option<Arc<Usage>>,
-    /// For how long the version has kept the client waiting; `None`: nobody waits for it.
+    /// How long the version has kept the client waiting so far. `None` if no client has waited yet.
     waited: Option<Duration>,
-    /// Whether the head of an answer was given.
+    /// Whether the head of a response was handed over.
     headed: bool,
 }
 
-/// A wait that goes on.
+/// A wait in progress.
 enum Awaited {
-    /// For a head: its number among them.
+    /// For the head: its number among the waits.
     Head(u64, Wait),
-    /// For more of a body, which says nothing before its end.
+    /// For more of the body; such a wait counts only once it ends.
     More(Wait),
 }
 
-/// What a trial has shown so far.
+/// The results of a trial so far.
 #[derive(Clone, Copy, Debug)]
 pub struct Showing {
-    /// Requests that the version has answered.
+    /// Requests that the version answered.
     pub answered: u64,
-    /// Requests that it has failed.
+    /// Requests that the version failed.
     pub failed: u64,
-    /// The time that all but one in a hundred of its answers are within.
+    /// The 99th percentile of its response times.
     pub p99: Option<Duration>,
-    /// That of the version beside it.
+    /// The 99th percentile of the other version.
     pub p99_beside: Option<Duration>,
 }
 
 impl Trial {
-    /// Begins a trial.
+    /// Starts a trial.
     pub(super) fn new(rules: Rules) -> Trial {
         Trial {
             rules,
@@ -90,13 +89,13 @@ impl Trial {
         }
     }
 
-    /// Returns when its time is over.
+    /// Returns when the trial's time is over.
     pub fn end(&self) -> Instant {
-        // A year at most (config::duration), which no clock overflows with.
+        // The time is at most a year (config::duration), so the sum does not overflow.
         self.begun + self.rules.time
     }
 
-    /// Returns the verdict, once there is one.
+    /// Returns the verdict, or `None` while the trial runs.
     pub fn verdict(&self) -> Option<&Judgement> {
         self.verdict.get()
     }
@@ -107,7 +106,7 @@ impl Trial {
     /// Dropping the future loses nothing.
     pub async fn judged(&self) -> &Judgement {
         loop {
-            // Registered before the look, so that a verdict in between is not missed.
+            // Registered before the check, so a verdict in between is not missed.
             let judged = self.judged.notified();
             if let Some(verdict) = self.verdict.get() {
                 return verdict;
@@ -116,23 +115,23 @@ impl Trial {
         }
     }
 
-    /// Judges what is known, with what only the passing of time makes known.
+    /// Judges the results so far, including those that only the passing of time reveals.
     pub fn look(&self) {
         self.judge(false);
     }
 
-    /// Ends the trial, whose time is over, by what is known. Returns the verdict.
+    /// Ends the trial when its time is over, and returns the verdict.
     pub fn close(&self) -> &Judgement {
         self.judge(true);
         self.verdict.get_or_init(|| Judgement::GoBack("its time was over".to_owned()))
     }
 
-    /// Has the version fail, for a reason that is not in its answers. An earlier verdict stays.
+    /// Fails the version for a reason other than its responses. An earlier verdict stays.
     pub fn go_back(&self, why: &str) {
         self.settle(Judgement::GoBack(why.to_owned()));
     }
 
-    /// Says how the version does.
+    /// Returns the results so far.
     pub fn standing(&self) -> Showing {
         let tried = self.evidence().tried;
         Showing {
@@ -184,14 +183,14 @@ impl Ballot {
         Ballot { trial, which, wait: None, usage: None, waited: None, headed: false }
     }
 
-    /// Notes that a client waits for the version, which answers by a job that has used this. What the job waits for
-    /// the client is not the version's time.
+    /// Records that a client waits for the version, which answers by a job with this usage. Time in which the job
+    /// waits for the client does not count.
     pub fn begins(&mut self, usage: &Arc<Usage>) {
         self.usage = Some(usage.clone());
         self.awaits();
     }
 
-    /// Notes that a client waits for the version.
+    /// Records that a client waits for the version.
     pub fn awaits(&mut self) {
         if self.wait.is_some() {
             return;
@@ -204,7 +203,7 @@ impl Ballot {
         self.waited.get_or_insert_default();
     }
 
-    /// Notes that the version has given what its client waited for: the head, or more of the body.
+    /// Records that the client got what it waited for: the head, or more of the body.
     pub fn handed(&mut self) {
         let wait = self.wait.take().map(|awaited| match awaited {
             Awaited::Head(number, wait) => {
@@ -219,7 +218,7 @@ impl Ballot {
         self.headed = true;
     }
 
-    /// Counts an answer that is whole.
+    /// Counts a complete response, or a successful run without a client.
     pub fn answered(mut self) {
         self.handed();
         let arm = self.trial.arm(self.which);
@@ -248,15 +247,15 @@ impl Ballot {
         }
     }
 
-    /// Counts nothing: what ended the request tells nothing of the version.
+    /// Counts nothing: the end of the request says nothing about the version.
     pub fn withdrawn(mut self) {
         self.handed();
         self.waited = None;
     }
 }
 
-/// The client has left. If it waited for a head then, how long it did is what is known; one that leaves a body that goes
-/// on says nothing.
+/// The client has left. If it was waiting for the head, its waiting time is recorded. Leaving during a body says
+/// nothing about the version.
 impl Drop for Ballot {
     fn drop(&mut self) {
         let waited_for = matches!(self.wait, Some(Awaited::Head(..)));

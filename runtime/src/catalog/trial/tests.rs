@@ -1,4 +1,4 @@
-//! Tests of trials, by the ends of their requests.
+//! Tests of trials, driven by the outcomes of requests.
 
 use super::*;
 use crate::job::FromClient;
@@ -9,7 +9,7 @@ fn rules() -> Rules {
     Rules { time: Duration::from_secs(60), requests: 20, slower: Some(4) }
 }
 
-/// A trial whose serving version has answered this many requests in a millisecond each.
+/// A trial whose serving version has answered this many requests in one millisecond each.
 fn beside(answered: usize) -> Arc<Trial> {
     let trial = Arc::new(Trial::new(rules()));
     (0..answered).for_each(|_| trial.serving.answered.note(MS));
@@ -22,14 +22,14 @@ fn ballot(trial: &Arc<Trial>) -> Ballot {
     ballot
 }
 
-/// A request whose client has waited for this long already.
+/// A request whose client has already waited this long.
 fn after(trial: &Arc<Trial>, waited: Duration) -> Ballot {
     let mut ballot = ballot(trial);
     ballot.waited = Some(waited);
     ballot
 }
 
-/// A client that has waited for a head for half a minute.
+/// A client that has waited half a minute for a head.
 fn hangs(trial: &Arc<Trial>, which: Which) {
     let since = tokio::time::Instant::now().checked_sub(Duration::from_secs(30)).unwrap();
     let mut wait = Wait::begin(None);
