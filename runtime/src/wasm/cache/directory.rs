@@ -1,4 +1,4 @@
-//! A directory that is ours alone.
+//! Opens directories that only this user may use.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -8,11 +8,11 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, fstat, 
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Opens a directory, which is made with its parents if there is none, for us alone. A link may lead to
-/// it, as systemd has one lead to what is a dynamic user's, systemd.exec(5): it is followed here, once.
+/// Opens a directory, and makes it with its parents if it does not exist, with mode 0700. A symbolic link
+/// to it is followed once, here: systemd makes such a link for a dynamic user, systemd.exec(5).
 ///
 /// # Errors
-/// It cannot be made, or it is no directory.
+/// It cannot be made, or it is not a directory.
 pub(super) fn make(path: &Path) -> Result<OwnedFd> {
     use std::os::unix::fs::DirBuilderExt as _;
     match open(path) {
@@ -25,28 +25,28 @@ pub(super) fn make(path: &Path) -> Result<OwnedFd> {
     open(path).map_err(|refusal| refused(path, why.unwrap_or(refusal)))
 }
 
-/// Opens a directory as [`make`] does, and insists that nobody else may use it.
+/// Opens a directory as [`make`] does, and requires that no other user may use it.
 ///
 /// # Errors
-/// Those of [`make`]; it is not ours, or others may use it.
+/// Those of [`make`]. It has another owner, or other users may use it.
 pub fn make_private(path: &Path) -> Result<OwnedFd> {
     let dir = make(path)?;
     private(&dir, path)?;
     Ok(dir)
 }
 
-/// Says whether [`make_private`] would have a directory that can be written to, and makes nothing.
+/// Checks that [`make_private`] would give a writable directory. Makes nothing.
 ///
 /// # Errors
-/// Those of [`make_private`]; nothing can be written there.
+/// Those of [`make_private`]. It is not writable.
 pub fn examine_private(path: &Path) -> Result<()> {
     examine(path)?.map_or(Ok(()), |dir| private(&dir, path))
 }
 
-/// Opens a directory that can be written to, or says that it could be made.
+/// Opens a writable directory, or checks that it could be made. Returns `None` if it does not exist yet.
 ///
 /// # Errors
-/// Those of [`make`]; nothing can be written there.
+/// Those of [`make`]. It is not writable.
 pub(super) fn examine(path: &Path) -> Result<Option<OwnedFd>> {
     let writable = |dir: &OwnedFd| {
         accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
@@ -54,7 +54,7 @@ pub(super) fn examine(path: &Path) -> Result<Option<OwnedFd>> {
     };
     match open(path) {
         Ok(dir) => writable(&dir).map(|()| Some(dir)),
-        // A link to nothing: nobody makes what it leads to.
+        // A dangling link: making directories does not create its target.
         Err(Errno::NOENT) if lstat(path).is_ok() => Err(refused(path, Errno::NOENT)),
         Err(Errno::NOENT) => {
             let above = path.ancestors().skip(1).map(|above| match above.as_os_str() {
@@ -63,7 +63,7 @@ pub(super) fn examine(path: &Path) -> Result<Option<OwnedFd>> {
             });
             let mut above = above.skip_while(|above| matches!(lstat(*above), Err(Errno::NOENT)));
             let above = above.next().unwrap_or(Path::new("/"));
-            // Links on the way are followed, as by who makes what is missing.
+            // Links in the ancestors are followed, as they are when the missing directories are made.
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let dir = openat(CWD, above, flags, Mode::empty()).map_err(|refusal| refused(path, refusal))?;
             writable(&dir).map(|()| None)
@@ -77,9 +77,9 @@ fn open(path: &Path) -> rustix::io::Result<OwnedFd> {
     openat(CWD, path, flags, Mode::empty())
 }
 
-/// Insists that a directory is ours, and nobody else's. It is open: whoever has made a link on the way can
-/// lead us only to what is ours alone, and from here on everything goes through the descriptor, whatever
-/// comes to be at the path.
+/// Requires that this user owns a directory and that no other user may use it. The check uses the open
+/// descriptor. A planted link can thus only lead to a directory of our own, and later changes at the path
+/// have no effect.
 fn private(dir: &OwnedFd, path: &Path) -> Result<()> {
     let stat = fstat(dir)?;
     let (shown, ours) = (path.display(), geteuid().as_raw());
@@ -93,7 +93,7 @@ fn private(dir: &OwnedFd, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Says why a directory cannot be had, and what to do about it.
+/// Describes why a directory cannot be used, and what to do about it.
 fn refused(path: &Path, why: Errno) -> anyhow::Error {
     let (shown, ours) = (path.display(), geteuid().as_raw());
     let other = || path.ancestors().find_map(|above| Some((above, other_than_directory(above)?)));
@@ -112,7 +112,8 @@ fn refused(path: &Path, why: Errno) -> anyhow::Error {
     }
 }
 
-/// Says what lies at a path that is no directory; none: a directory does, or nothing.
+/// Describes what lies at a path instead of a directory. Returns `None` if it is a directory or does not
+/// exist.
 fn other_than_directory(path: &Path) -> Option<&'static str> {
     let stat = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     match FileType::from_raw_mode(stat.st_mode) {
@@ -136,7 +137,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-    /// Says why a directory is refused; for the same reason by who only looks.
+    /// Returns why a directory is refused, and asserts that only examining it gives the same reason.
     fn refusal(path: &Path) -> String {
         let looked = format!("{:#}", examine_private(path).unwrap_err());
         let made = format!("{:#}", make_private(path).map(drop).unwrap_err());

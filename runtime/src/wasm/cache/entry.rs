@@ -1,4 +1,4 @@
-//! The format of a kept entry: a header that vouches for the code behind it.
+//! The format of a cache entry: a header that authenticates the code after it.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -11,16 +11,16 @@ use super::key::Key;
 use crate::wasm::artifact::Artifact;
 use crate::wasm::sealed::Draft;
 
-/// What starts every entry. The last byte is the version of this format.
+/// The start of every entry. The last byte is the version of this format.
 const MAGIC: [u8; 16] = *b"portcullis code\x01";
 
-/// Bytes of an HMAC-SHA256.
+/// The length of an HMAC-SHA256 in bytes.
 const MAC: usize = 32;
 
-/// Bytes before the code: the magic, the length of the code, the code of authentication.
+/// Bytes before the code: the magic, the length of the code, the MAC.
 const HEADER: usize = MAGIC.len() + 8 + MAC;
 
-/// What code is kept under: the module it is made of and all it depends on besides.
+/// The identity of compiled code: a hash of the module and of everything else the code depends on.
 pub(in crate::wasm) struct Identity([u8; 32]);
 
 impl Identity {
@@ -28,15 +28,15 @@ impl Identity {
         Identity(Sha256::new().chain_update(module).chain_update(fingerprint).finalize().into())
     }
 
-    /// Names the entry. Installations that share a directory have names of their own, since they
-    /// could not read each other's entries.
+    /// Returns the name of the entry. The name depends on the key: installations that share a
+    /// directory have different names, since they cannot read each other's entries.
     pub(super) fn name(&self, key: &Key) -> String {
         let name = key.mac().chain_update(b"name").chain_update(self.0).finalize().into_bytes();
         name.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-/// Tells the name of an entry from any other.
+/// Returns `true` if a file name is that of an entry.
 pub(super) fn is_name(name: &[u8]) -> bool {
     name.len() == 64 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -58,10 +58,10 @@ pub(super) fn write(key: &Key, identity: &Identity, code: &Artifact, mut to: imp
     written
 }
 
-/// Reads an entry and checks that we have written it, for this identity.
+/// Reads an entry and verifies that this installation wrote it for this identity.
 ///
 /// # Errors
-/// It is not what we have written.
+/// The entry is damaged, or was written or changed by someone else.
 pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Artifact> {
     let mut header = [0; HEADER];
     file.read_exact(&mut header).context("it is too short")?;
@@ -75,19 +75,20 @@ pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Ar
     let copied = draft.copy(file, length)?;
     ensure!(copied == length, "it became shorter while it was read");
     let code = draft.seal()?;
-    // Of the sealed copy: what is checked here is what will run, whatever becomes of the file.
+    // The MAC is computed over the sealed copy, so the code that is verified is the code that runs,
+    // even if the file changes later.
     let mut mac = start(key, identity, code.len());
     code.each(|chunk| mac.update(chunk))?;
     if mac.verify_slice(written).is_err() {
         bail!("somebody else has written or changed it");
     }
-    // SAFETY: only `write` makes codes of authentication under this key, and only over an artifact,
-    // whose bytes are a compiler's; the sealed bytes are those, as was verified just now. That
-    // nobody else has the key is made true in `Key::open`.
+    // SAFETY: only `write` computes MACs under this key, and only over an artifact, whose bytes
+    // come from a compiler. The sealed bytes are the same, as was just verified. `Key::open`
+    // ensures that no other user has the key.
     Ok(unsafe { Artifact::trust(code) })
 }
 
-/// Starts the code of authentication over an entry, which binds what the entry is to its content.
+/// Starts the MAC of an entry, which binds its identity and length to its content.
 fn start(key: &Key, identity: &Identity, length: u64) -> super::key::Mac {
     key.mac().chain_update(MAGIC).chain_update(identity.0).chain_update(length.to_le_bytes())
 }

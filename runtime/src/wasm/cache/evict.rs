@@ -1,4 +1,4 @@
-//! Keeps a cache within its bound: what is in use stays, then what was used last.
+//! Evicts the least recently used entries of a cache, except those in use.
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -11,24 +11,24 @@ use rustix::io::Errno;
 
 use super::entry;
 
-/// What the name of a file that is still written starts with.
+/// The prefix of a file that is being written.
 pub(super) const DRAFT: &str = ".draft-";
 
-/// How long a file may be written. What is older was left behind by a process that was killed.
+/// How long a file may take to write. An older draft was left behind by a process that was killed.
 const WRITING: Duration = Duration::from_secs(10 * 60);
 
-/// What is left of a cache.
+/// The size of a cache after eviction.
 pub(super) struct Left {
     pub(super) entries: u64,
     pub(super) bytes: u64,
     pub(super) evicted: u64,
 }
 
-/// Deletes the entries that were not used for longest, until the others have `most` bytes, and drafts that nobody writes any
-/// more. Leaves alone what is neither, and what is `in_use`, however much that is.
+/// Deletes the least recently used entries until the rest has at most `most` bytes, and abandoned drafts. Other files
+/// are left alone, and so are entries that are `in_use`, even if they exceed `most`.
 ///
 /// # Errors
-/// The directory cannot be read, or an entry not be deleted.
+/// The directory cannot be read, or an entry cannot be deleted.
 pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Result<Left> {
     let mut entries = Vec::new();
     for found in Dir::read_from(dir)? {
@@ -39,7 +39,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
             continue;
         }
         let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            // Another daemon evicts too.
+            // Another daemon has evicted it meanwhile.
             Err(Errno::NOENT) => continue,
             stat => stat?,
         };
@@ -63,7 +63,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
     Ok(left)
 }
 
-/// Deletes a draft that nobody writes any more, and nothing else.
+/// Deletes a draft that was abandoned. Does nothing to other files.
 ///
 /// # Errors
 /// It cannot be deleted.

@@ -1,23 +1,23 @@
-//! What a cache is asked for and what it holds, for metrics and `status`.
+//! The counters of a cache, for metrics and `status`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counters of a cache, from the start of the process on.
+/// The counters of a cache since the start of the process.
 #[derive(Default, Debug)]
 pub struct Figures {
     pub(super) hits: AtomicU64,
     pub(super) misses: AtomicU64,
     pub(super) evictions: AtomicU64,
-    /// As of the last time that something could be evicted.
+    /// The state after the last eviction.
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
-    /// How many bytes the cache may hold; code in use counts and is never evicted.
+    /// The size limit of the cache in bytes. Code in use counts towards it but is never evicted.
     pub(super) most: AtomicU64,
 }
 
 impl Figures {
-    /// Returns how often code was found.
+    /// Returns how often an entry was found.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
@@ -27,22 +27,22 @@ impl Figures {
         self.misses.load(Ordering::Relaxed)
     }
 
-    /// Returns how many entries this process has evicted.
+    /// Returns the number of entries that this process has evicted.
     pub fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Relaxed)
     }
 
-    /// Returns how many entries there are.
+    /// Returns the number of entries.
     pub fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
     }
 
-    /// Returns the bytes of all entries.
+    /// Returns the size of all entries in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the most bytes that are kept; code in use counts and is never evicted.
+    /// Returns the size limit in bytes. Code in use counts towards it but is never evicted.
     pub fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! The secret that vouches for kept code, one for an installation.
+//! The secret key of an installation, which authenticates cache entries.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,20 +15,20 @@ use sha2::Sha256;
 
 use super::directory;
 
-/// Bytes of the secret: what HMAC-SHA256 has of strength, RFC 2104 §3.
+/// The length of the secret in bytes: the output length of SHA-256, RFC 2104 §3.
 const LENGTH: usize = 32;
 
-/// A message authentication code under the secret, ready for its message.
+/// A message authentication code under the key, ready for its message.
 pub(super) type Mac = Hmac<Sha256>;
 
-/// The secret. It does not show itself.
+/// The key. It has no `Debug`, so it is never logged.
 pub(super) struct Key(Mac);
 
 impl Key {
-    /// Reads the secret from its file, which is made if there is none.
+    /// Reads the key from its file, and makes the file if it does not exist.
     ///
     /// # Errors
-    /// The file cannot be made or read, or others than us can read it or have made it.
+    /// The file cannot be made or read, has another owner, or is accessible to other users.
     pub(super) fn open(path: &Path) -> Result<Key> {
         let (parent, name) = path.parent().zip(path.file_name()).context("not the path of a file")?;
         let parent = directory::make(parent)?;
@@ -57,7 +57,7 @@ impl Key {
         Ok(Key::of(&secret))
     }
 
-    /// Says whether [`open`](Key::open) would have the secret, and makes nothing.
+    /// Checks that [`open`](Key::open) would succeed. Makes nothing.
     ///
     /// # Errors
     /// As `open`.
@@ -72,19 +72,19 @@ impl Key {
         Key(Mac::new_from_slice(secret).expect("HMAC takes a key of any length"))
     }
 
-    /// Starts a code over a message.
+    /// Starts a message authentication code.
     pub(super) fn mac(&self) -> Mac {
         self.0.clone()
     }
 }
 
 fn read(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
-    // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+    // NONBLOCK: the file may be a FIFO, and opening one would block.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty()).map(File::from)
 }
 
-/// Makes the file whole or not at all; if another daemon is faster, its secret stays.
+/// Makes the file atomically. If another daemon is faster, its key is kept.
 fn make(parent: impl AsFd, name: &OsStr) -> Result<()> {
     let secret = super::random::<LENGTH>()?;
     let draft = super::draft_name()?;

@@ -1,4 +1,4 @@
-//! What a process uses of a cache, in a file that it holds locked for as long as it uses it.
+//! Leases: the cache entries that a process uses, in a file that it keeps locked.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -11,17 +11,17 @@ use rustix::io::Errno;
 
 use super::{draft_name, entry, evict};
 
-/// What the name of such a file starts with.
+/// The prefix of a lease file.
 const PREFIX: &str = ".in-use-";
 
-/// The most bytes read of such a file: a hundred thousand names.
+/// The most bytes read of a lease file: a hundred thousand names.
 const LARGEST: u64 = 8 << 20;
 
-/// How often the directory is read again when a lease was replaced meanwhile.
+/// The most times the directory is read again because a lease was replaced meanwhile.
 const LOOKS: usize = 8;
 
-/// The entries that this process uses, for others to see. Other processes see their end by the lock, which the kernel
-/// takes from a process that has ended in whatever way.
+/// The entries that this process uses, visible to other processes. The kernel releases the lock when the process ends
+/// in any way, so others can tell that the lease is over.
 pub(super) struct Lease {
     pub(super) entries: BTreeSet<String>,
     name: String,
@@ -29,10 +29,10 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Makes a lease. It is there whole and locked, or not at all.
+    /// Makes a lease. The file appears complete and locked, or not at all.
     ///
     /// # Errors
-    /// The file cannot be written, or the file system has no locks.
+    /// The file cannot be written, or the file system does not support locks.
     pub(super) fn make(dir: &OwnedFd, entries: BTreeSet<String>) -> Result<Lease> {
         let draft = draft_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -44,19 +44,19 @@ impl Lease {
             .and_then(|()| Ok(file.write_all(text.as_bytes())?))
             .and_then(|()| Ok(renameat(dir, &draft, dir, &name)?));
         if written.is_err() {
-            // It is deleted with what else is left over if this fails too.
+            // If this fails too, the draft is deleted later as abandoned.
             let _left = unlinkat(dir, &draft, AtFlags::empty());
         }
         written.map(|()| Lease { entries, name, _locked: file })
     }
 
-    /// Deletes the file. Without this, whoever evicts next does.
+    /// Deletes the file. Otherwise the next process that evicts deletes it.
     pub(super) fn end(self, dir: &OwnedFd) {
         let _left = unlinkat(dir, &self.name, AtFlags::empty());
     }
 }
 
-/// Lists the entries that processes use now, and deletes the leases of those that have ended.
+/// Lists the entries that processes use now, and deletes the leases of processes that have ended.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -74,7 +74,7 @@ pub(super) fn in_use(dir: &OwnedFd) -> Result<HashSet<String>> {
 #[derive(Default)]
 struct Found {
     entries: HashSet<String>,
-    /// Whether a lease has gone while it was looked at: another one may have come in its place.
+    /// Whether a lease disappeared while the directory was read: its replacement may have been missed.
     changed: bool,
 }
 
@@ -87,7 +87,7 @@ fn look(dir: &OwnedFd) -> Result<Found> {
         if !name.to_bytes().starts_with(PREFIX.as_bytes()) {
             continue;
         }
-        // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+        // NONBLOCK: the file may be a FIFO, and opening one would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(dir, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -95,7 +95,7 @@ fn look(dir: &OwnedFd) -> Result<Found> {
                 found.changed = true;
                 continue;
             }
-            // It is none of ours.
+            // It is not a lease of ours.
             Err(_) => continue,
         };
         match flock(&file, FlockOperation::NonBlockingLockShared) {

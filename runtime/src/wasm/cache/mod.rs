@@ -1,8 +1,8 @@
-//! Compiled code, kept from one start to the next and trusted only if we have kept it.
+//! The cache of compiled code, kept between starts and authenticated before use.
 //!
-//! wasmtime runs what it deserializes without a further look, so an entry counts as an attack until
-//! its code of authentication is verified, on a copy that cannot change any more. wasmtime's own
-//! cache knows no such thing and is not used. What goes wrong here costs time, never a start.
+//! wasmtime runs deserialized code without checking it. Every entry is therefore treated as an attack until its MAC
+//! is verified, on a sealed copy that cannot change any more. wasmtime's own cache has no authentication and is not
+//! used. Failures of the cache cost time, but never prevent a start.
 
 mod directory;
 mod entry;
@@ -44,21 +44,22 @@ pub struct Cache {
     dir: OwnedFd,
     path: PathBuf,
     key: Key,
-    /// Where processes tell each other what they use: with the key, by which entries have their names.
+    /// The directory of the key and the leases. The names of entries depend on the key, so processes with the same
+    /// key share their leases.
     leases: OwnedFd,
     lease: Mutex<Option<Lease>>,
     figures: Arc<Figures>,
 }
 
 impl Cache {
-    /// The most bytes of code that are kept, those in use included, if the configuration does not say: a thousand handlers of
-    /// the SDK take half of it.
+    /// The default size limit in bytes, including entries in use. A thousand handlers built with the SDK take half of
+    /// it.
     pub const SIZE: u64 = 1 << 30;
 
-    /// Opens a cache; its directory and key are made if there are none.
+    /// Opens a cache. Its directory and key are made if they do not exist.
     ///
     /// # Errors
-    /// The directory or the key cannot be made, is not ours or not ours alone.
+    /// The directory or the key cannot be made, has another owner, or is accessible to other users.
     pub fn open(place: &Place, size: u64) -> Result<Cache> {
         let Place { dir: path, key } = place;
         place.check()?;
@@ -71,21 +72,21 @@ impl Cache {
         Ok(Cache { dir, path, key, leases, lease, figures: Arc::new(figures) })
     }
 
-    /// Returns what is counted of it.
+    /// Returns the counters of the cache.
     pub fn figures(&self) -> &Arc<Figures> {
         &self.figures
     }
 
-    /// Keeps at most so many bytes, and in any case the code in use, from the next [`tidy`](Cache::tidy) on.
+    /// Sets the size limit in bytes for the next [`tidy`](Cache::tidy). Code in use is kept in any case.
     pub(super) fn resize(&self, size: u64) {
         self.figures.most.store(size, Ordering::Relaxed);
     }
 
-    /// Says what of the cache is in use here, and evicts of the rest, which no process uses, what is too much.
+    /// Publishes which entries this process uses, and evicts unused entries beyond the size limit.
     pub(super) fn tidy(&self, in_use: impl Iterator<Item = Identity>) {
         let own: BTreeSet<String> = in_use.map(|identity| identity.name(&self.key)).collect();
         if let Err(failure) = self.claim(own.clone()) {
-            // Ours stay all the same as long as this process is the only one that evicts.
+            // Our own entries are still safe as long as only this process evicts.
             debug!("{}: others are not told what is in use: {failure:#}", self.path.display());
         }
         let evicted = lease::in_use(&self.leases).and_then(|mut in_use| {
@@ -102,21 +103,21 @@ impl Cache {
         }
     }
 
-    /// Tells the other processes what is in use here.
+    /// Publishes to other processes which entries this process uses.
     fn claim(&self, entries: BTreeSet<String>) -> Result<()> {
         let mut lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);
         if lease.as_ref().map_or(entries.is_empty(), |lease| lease.entries == entries) {
             return Ok(());
         }
         let next = Lease::make(&self.leases, entries)?;
-        // Only now, so that at each moment one of the two is there.
+        // Deleted only now, so one of the two leases exists at every moment.
         if let Some(before) = lease.replace(next) {
             before.end(&self.leases);
         }
         Ok(())
     }
 
-    /// Says whether [`open`](Cache::open) would open it, and makes nothing.
+    /// Checks that [`open`](Cache::open) would succeed. Makes nothing.
     ///
     /// # Errors
     /// As `open`.
@@ -126,7 +127,7 @@ impl Cache {
         Key::examine(&place.key).with_context(|| format!("its key {}", place.key.display()))
     }
 
-    /// Finds code, unless there is none or it is not to be trusted, which is logged.
+    /// Finds code. Returns `None` if there is no entry, or if it is not authentic, which is logged.
     pub(super) fn get(&self, identity: &Identity) -> Option<Artifact> {
         let name = identity.name(&self.key);
         let found = self.read(&name, identity);
@@ -144,13 +145,13 @@ impl Cache {
         }
     }
 
-    /// Reports whether there is an entry, whatever is in it.
+    /// Reports whether an entry exists, without reading it.
     pub(super) fn has(&self, identity: &Identity) -> bool {
         statat(&self.dir, identity.name(&self.key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Keeps code, if it can be kept; if not, that is logged. Evicts nothing: of several modules that are loaded, the first
-    /// would go for the last.
+    /// Stores code. A failure is logged. Evicts nothing: while several modules are loaded, the last could otherwise
+    /// evict the first.
     pub(super) fn put(&self, identity: &Identity, code: &Artifact) {
         match self.write(identity, code) {
             Ok(()) => {
@@ -161,13 +162,13 @@ impl Cache {
             Err(failure) if CACHE.fail() => {
                 warn!("a compiled module is not kept in {}: {failure:#}", self.path.display());
             }
-            // Said by the first of them.
+            // Logged at the first failure.
             Err(_) => {}
         }
     }
 
     fn read(&self, name: &str, identity: &Identity) -> Result<Option<Artifact>> {
-        // NONBLOCK: what lies there may be a FIFO, which would keep us waiting.
+        // NONBLOCK: the file may be a FIFO, and opening one would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.dir, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
@@ -177,12 +178,12 @@ impl Cache {
         anyhow::ensure!(file.metadata()?.is_file(), "it is no file");
         let code = entry::read(&self.key, identity, &file)?;
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        // So that what is in use is evicted last; a file system that is mounted read-only may say no.
+        // Marks the entry as recently used. This may fail on a read-only file system.
         let _kept = futimens(&file, &Timestamps { last_access: now, last_modification: now });
         Ok(Some(code))
     }
 
-    /// Writes an entry whole or not at all.
+    /// Writes an entry atomically.
     fn write(&self, identity: &Identity, code: &Artifact) -> Result<()> {
         let draft = draft_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -191,7 +192,7 @@ impl Cache {
         let named =
             written.and_then(|()| Ok(renameat(&self.dir, &draft, &self.dir, identity.name(&self.key))?));
         if named.is_err() {
-            // It is deleted with what else is left over if this fails too.
+            // If this fails too, the draft is deleted later as abandoned.
             let _left = unlinkat(&self.dir, &draft, AtFlags::empty());
         }
         Ok(named?)
@@ -199,7 +200,7 @@ impl Cache {
 
     fn delete(&self, name: &str) -> Result<()> {
         match unlinkat(&self.dir, name, AtFlags::empty()) {
-            // What was planted may be a directory; another daemon may have been faster.
+            // A planted entry may be a directory. Another daemon may have deleted it already.
             Err(Errno::ISDIR) => unlinkat(&self.dir, name, AtFlags::REMOVEDIR).context("delete it"),
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(refusal) => Err(refusal).context("delete it"),
@@ -214,7 +215,7 @@ impl Drop for Cache {
     }
 }
 
-/// Makes the name of a file that is still written.
+/// Makes the name of a file that is being written.
 fn draft_name() -> Result<String> {
     Ok(format!("{}{:032x}", evict::DRAFT, u128::from_ne_bytes(random()?)))
 }
@@ -222,7 +223,7 @@ fn draft_name() -> Result<String> {
 /// Draws random bytes from the kernel.
 fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    // getrandom(2): up to 256 bytes come whole.
+    // getrandom(2): requests of up to 256 bytes are not cut short.
     let drawn = getrandom(&mut bytes[..], GetRandomFlags::empty()).context("draw random bytes")?;
     anyhow::ensure!(drawn == N, "the kernel gave {drawn} of {N} random bytes");
     Ok(bytes)

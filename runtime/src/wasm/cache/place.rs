@@ -1,4 +1,4 @@
-//! Where a cache and its key lie.
+//! Finds the directories of a cache and its key.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::key::Key;
 
-/// The two places of a cache. Apart, so that who may write where code is kept cannot also make what
-/// vouches for it.
+/// The two paths of a cache. They are separate: a process that may write to the code directory cannot also make the
+/// key that authenticates the code.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Place {
     /// The directory of the code.
@@ -18,16 +18,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// Finds both where the service manager, or else the user's environment, keeps such things;
-    /// `var` reads a variable of that environment.
+    /// Finds both paths in the directories of the service manager, or else of the user's environment. `var` reads an
+    /// environment variable.
     ///
     /// Sources: systemd.exec(5), the XDG Base Directory Specification.
     ///
     /// # Errors
-    /// There is no such place: no home directory either.
+    /// There is no such directory, not even a home directory.
     pub fn standard(var: impl Fn(&str) -> Option<OsString>) -> Result<Place> {
         let dir = directory(&var, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache")
-            // A directory of our own: the service manager's may be open to others, as 0755 is.
+            // A subdirectory, since the service manager's directory may be open to others (mode 0755).
             .map(|dir| dir.join("code"))
             .context(
                 "there is no place for it: set HOME or CACHE_DIRECTORY, or name one with the key `cache`",
@@ -36,30 +36,30 @@ impl Place {
         Ok(Place { dir, key })
     }
 
-    /// Finds, beside the standard place of the cache, one for files that do not last.
+    /// Finds a directory for temporary files, beside the standard directory of the cache.
     ///
     /// # Errors
-    /// There is no such place: no home directory either.
+    /// There is no such directory, not even a home directory.
     pub fn scratch(var: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         directory(&var, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache").map(|dir| dir.join("scratch")).context(
             "there is no place for it: set HOME or CACHE_DIRECTORY, or name one with the key `scratch`",
         )
     }
 
-    /// Finds the key's place for a directory of the user's choice: the standard one, or a directory of its own in that one
-    /// where nothing else can be written, as on a root that is read-only.
+    /// Finds the path of the key for a cache directory of the user's choice. It is the standard path, or a
+    /// subdirectory of the cache if the standard path is not writable, as with a read-only root.
     pub fn at(dir: PathBuf, var: impl Fn(&str) -> Option<OsString>) -> Place {
         let standard = Place::state(&var).filter(|key| Key::examine(key).is_ok());
         let key = standard.unwrap_or_else(|| dir.join("key/cache.key"));
         Place { dir, key }
     }
 
-    /// Returns the standard place of the key.
+    /// Returns the standard path of the key.
     fn state(var: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         directory(var, "STATE_DIRECTORY", "XDG_STATE_HOME", ".local/state").map(|dir| dir.join("cache.key"))
     }
 
-    /// Insists that the two are apart.
+    /// Checks that the key is not in the code directory.
     pub(super) fn check(&self) -> Result<()> {
         let dir = &self.dir;
         ensure!(
@@ -71,14 +71,14 @@ impl Place {
     }
 }
 
-/// Finds a directory for us: the service manager's, or one in the user's, or one in the home.
+/// Finds a directory: the service manager's, else one in the user's, else one in the home directory.
 fn directory(
     var: &impl Fn(&str) -> Option<OsString>,
     service: &str,
     user: &str,
     home: &str,
 ) -> Option<PathBuf> {
-    // Both specifications want absolute paths; others are to be ignored.
+    // Both specifications require absolute paths; others must be ignored.
     let path = |path: PathBuf| path.is_absolute().then_some(path);
     let first = |paths: OsString| std::env::split_paths(&paths).next().and_then(path);
     let of_service = var(service).and_then(first);
@@ -128,7 +128,7 @@ mod tests {
             Place::at(named.clone(), |name| (name == "HOME").then(|| home.clone())).key
         };
 
-        // Nobody makes a directory there, root neither.
+        // Not even root can make a directory there.
         assert_eq!(key(Path::new("/proc/self")), named.join("key/cache.key"));
         assert_eq!(key(Path::new("")), named.join("key/cache.key"));
         assert_eq!(key(place.path()), place.path().join(".local/state/portcullis/cache.key"));

@@ -1,4 +1,4 @@
-//! What a cache must hold to, whoever has been at it.
+//! Tests of the cache, with attackers and other daemons in its directory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -40,7 +40,7 @@ impl Home {
     }
 }
 
-/// Makes what stands for code here. None of it is ever run.
+/// Makes an artifact of arbitrary bytes. It is never run.
 fn code(bytes: &[u8]) -> Artifact {
     // SAFETY: these tests deserialize nothing, so it does not matter what the bytes are.
     unsafe { Artifact::trust(Sealed::of(bytes).unwrap()) }
@@ -185,7 +185,7 @@ fn the_oldest_entries_and_stale_drafts_go_and_strange_files_stay() {
     fs::File::options().write(true).open(dir.join(".draft-old")).unwrap().set_modified(long_ago).unwrap();
     fs::write(dir.join(".draft-new"), b"half").unwrap();
     fs::write(dir.join("README"), b"mine").unwrap();
-    // Finding it is using it.
+    // Finding an entry marks it as used.
     assert!(found(&home.cache, &identity(0)).is_some());
 
     let kept = |most, in_use: &[u8]| {
@@ -215,7 +215,7 @@ fn what_is_in_use_is_not_evicted_by_this_process_or_another() {
     cache.resize(0);
     other.resize(0);
 
-    // More than there was ever room for: none of them goes for the others.
+    // In use, these exceed the limit, and none is evicted.
     cache.tidy((0..150).map(identity));
     other.put(&identity(170), &code(b"theirs"));
     other.tidy([170].map(identity).into_iter());
@@ -223,7 +223,7 @@ fn what_is_in_use_is_not_evicted_by_this_process_or_another() {
     assert_eq!(there(&cache), (0..150).chain([170]).collect::<Vec<_>>());
     assert_eq!((other.figures().evictions(), cache.figures().entries()), (0, 151));
 
-    // What is not named any more goes, by whichever process looks first.
+    // Entries that are no longer in use are evicted, by the first process that tidies.
     cache.tidy((0..3).map(identity));
     assert_eq!(there(&cache), [0, 1, 2, 170]);
     assert_eq!(cache.figures().evictions(), 147);
@@ -238,7 +238,7 @@ fn the_lease_of_a_process_that_was_killed_holds_nothing() {
     home.cache.put(&identity(1), &code(b"one"));
     let leases = || fs::read_dir(home.home.path().join("state")).unwrap().count() - 1;
     home.cache.tidy([1].map(identity).into_iter());
-    // As the kernel does for a process that has ended: the file stays, and the lock does not.
+    // Simulates the end of a process: the file stays, but the kernel releases the lock.
     drop(home.cache.lease.lock().unwrap().take());
     assert_eq!(leases(), 1);
 

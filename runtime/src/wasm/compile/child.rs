@@ -1,4 +1,4 @@
-//! The parent's half of compiling in a child: feed it, bound it, and tell how it ended.
+//! The parent's side of compiling in a child: feeds it, limits it, and reports how it ended.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -20,10 +20,10 @@ use crate::wasm::flavour::Flavour;
 use crate::wasm::sealed::{Draft, Sealed};
 use crate::wasm::settings::{Addressing, Stacks, Target};
 
-/// Bytes of a complaint that are read.
+/// The most bytes of the child's stderr that are read.
 const COMPLAINT: u64 = 4 << 10;
 
-/// Compiles a module in a child.
+/// Compiles a module in a child process.
 pub(super) fn compile(program: &Path, target: Target, wasm: &[u8], limits: &CompileLimits) -> Result<Sealed> {
     let deadline = Deadline { at: Instant::now() + limits.wall(), limits };
     let wasm = Sealed::of(wasm).context("hold the module in memory")?;
@@ -36,7 +36,7 @@ pub(super) fn compile(program: &Path, target: Target, wasm: &[u8], limits: &Comp
     bail!("{}", reason::of(status, &worker.complaint(), limits))
 }
 
-/// When a child is given up.
+/// When a child is killed.
 #[derive(Clone, Copy)]
 struct Deadline<'a> {
     at: Instant,
@@ -46,13 +46,13 @@ struct Deadline<'a> {
 /// A child that compiles. Dropping it kills it.
 struct Worker {
     child: Child,
-    /// Becomes readable when the child has ended.
+    /// A pidfd, which becomes readable when the child has ended.
     ended: OwnedFd,
 }
 
 impl Worker {
-    /// Starts a child that has the module, and nothing else that is ours: not our environment, not
-    /// our directory, not our terminal's signals, no descriptor besides its three streams.
+    /// Starts a child with the module, and nothing else of the daemon: not its environment, working
+    /// directory, process group or descriptors, except for the three streams.
     fn spawn(program: &Path, target: Target, wasm: File, limits: &CompileLimits) -> Result<Worker> {
         let Target { flavour, stacks, addressing } = target;
         let flavour = match flavour {
@@ -71,8 +71,8 @@ impl Worker {
         let CompileLimits { cpu, memory, module, .. } = limits;
         let bounds = [(CPU, cpu.as_secs()), (MEMORY, *memory), (MODULE, *module)];
         let flags = flags.chain(bounds.into_iter().map(|(flag, bound)| format!("--{flag}={bound}")));
-        // The child keeps having them wait: what a terminal or a service manager sends to everybody is for
-        // us, with whom the child ends.
+        // Signals are blocked while the child starts, and stay blocked in it. A signal that a terminal or
+        // service manager sends to all processes is for the daemon, and the child ends with the daemon.
         let held = Held::new();
         let child = Command::new(program)
             .arg0("portcullis")
@@ -90,7 +90,7 @@ impl Worker {
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
             Ok(ended) => Ok(Worker { child, ended }),
             Err(refusal) => {
-                // It cannot be waited for within a deadline, so it is not kept.
+                // Without a pidfd there is no wait with a deadline, so the child is killed.
                 end(&mut child);
                 Err(refusal).context("watch a compiler: pidfd_open(2) needs Linux 5.3")
             }
@@ -125,11 +125,11 @@ impl Worker {
         self.child.wait().context("wait for the compiler")
     }
 
-    /// Says what the child, which has ended, has complained of.
+    /// Returns the stderr of the child, which has ended.
     fn complaint(&mut self) -> String {
         let mut said = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
-            // What was read before an error is as good as the whole.
+            // After an error, the part that was read is used.
             let _read = stderr.take(COMPLAINT).read_to_end(&mut said);
         }
         String::from_utf8_lossy(&said).into_owned()
@@ -142,9 +142,9 @@ impl Drop for Worker {
     }
 }
 
-/// Kills a child, unless it has ended, and forgets it.
+/// Kills and reaps a child, unless it was reaped already.
 fn end(child: &mut Child) {
-    // Both fail for a child that was waited for: then there is nothing to do.
+    // Both fail for a child that was reaped; then there is nothing to do.
     let _ended = child.kill();
     let _reaped = child.wait();
 }
@@ -158,7 +158,7 @@ fn read(stdout: &mut ChildStdout, buffer: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Waits until there is something to read, or the end of it.
+/// Waits until the descriptor is readable or at its end.
 fn until(readable: &impl AsFd, deadline: Deadline<'_>) -> Result<()> {
     loop {
         let left = deadline.at.saturating_duration_since(Instant::now());

@@ -1,8 +1,8 @@
-//! What a module needs of WebAssembly that the engines do not have, in the words of who writes programs.
+//! Names the WebAssembly feature that a refused module needs, in the words of application developers.
 
 use wasmparser::{Validator, WasmFeatures};
 
-/// A feature that is off, and what to do about a module that needs it.
+/// A feature that is disabled, and advice for a module that needs it.
 struct Absent {
     feature: WasmFeatures,
     what: &'static str,
@@ -14,7 +14,7 @@ const LEGACY: &str = "build with -mllvm -wasm-use-legacy-eh=false, or have them 
 const THREADS: &str = "build for wasm32-wasip1 or wasm32-wasip2 and not for a target of threads, without -pthread and \
     --shared-memory; jobs run beside one another, each in one thread";
 
-/// The parts of the component model that are not finished.
+/// The unfinished parts of the component model.
 const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
     .union(WasmFeatures::CM_NESTED_NAMES)
     .union(WasmFeatures::CM_ASYNC_STACKFUL)
@@ -28,7 +28,7 @@ const UNFINISHED: WasmFeatures = WasmFeatures::CM_VALUES
     .union(WasmFeatures::CM_IMPLEMENTS)
     .union(WasmFeatures::CM_CANON_NAMES);
 
-/// Those that are off. A module that needs several is told of the first.
+/// The disabled features. If a module needs several, the first is reported.
 const ABSENT: [Absent; 9] = [
     Absent {
         feature: WasmFeatures::LEGACY_EXCEPTIONS,
@@ -80,10 +80,10 @@ const ABSENT: [Absent; 9] = [
     },
 ];
 
-/// Says what a module that was refused needs and is not there; `None`: it is wrong in another way.
+/// Names the missing feature that a refused module needs. Returns `None` if the module is invalid for another reason.
 ///
-/// Asks the validator with and without each feature: it says what is wrong in words of its own, which are those of who
-/// writes parsers and change with its versions.
+/// Runs the validator with and without each feature. The validator's own messages use the terms of parser developers
+/// and change between its versions.
 pub(super) fn lacking(wasm: &[u8]) -> Option<String> {
     let is_valid = |features| Validator::new_with_features(features).validate_all(wasm).is_ok();
     if !is_valid(WasmFeatures::all()) {

@@ -1,31 +1,31 @@
-//! What compiling one module may take.
+//! The limits on compiling one module.
 
 use std::time::Duration;
 
-/// The bounds of one compilation. Sizes are in bytes.
+/// The limits of one compilation. Sizes are in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CompileLimits {
-    /// Time on a processor; whole seconds.
+    /// CPU time; whole seconds.
     pub cpu: Duration,
-    /// Address space of the compiler.
+    /// Address space of the compiler process.
     pub memory: u64,
-    /// The file of a module.
+    /// Size of the module file.
     pub module: u64,
-    /// The largest function of a module.
+    /// Size of the largest function.
     pub function: u64,
-    /// Functions of all modules in a file.
+    /// Number of functions of all modules in a file.
     pub functions: u64,
-    /// Locals of all functions.
+    /// Number of locals of all functions.
     pub locals: u64,
-    /// Types of all modules in a file.
+    /// Number of types of all modules in a file.
     pub types: u64,
 }
 
 impl CompileLimits {
-    /// The largest module that any configuration takes.
+    /// The highest `module` that a configuration may set.
     pub const LARGEST_MODULE: u64 = 1 << 30;
 
-    /// Bounds for a module that its user names at a terminal: it may take what it needs, as a program there may.
+    /// Limits for a module that a user runs at a terminal. It may take what it needs, like any program there.
     pub const GENEROUS: CompileLimits = CompileLimits {
         cpu: Duration::from_secs(300),
         memory: 4 << 30,
@@ -36,8 +36,8 @@ impl CompileLimits {
         types: 500_000,
     };
 
-    /// How long the compiler may take by the clock. It runs at the least priority, so that a busy host is no
-    /// reason to end it; this ends a compiler that hangs.
+    /// Returns the wall time limit of the compiler, which ends a compiler that hangs. It is long because the
+    /// compiler runs at low priority, and a busy host is no reason to end it.
     pub fn wall(&self) -> Duration {
         (self.cpu * 10).max(Duration::from_secs(300))
     }
@@ -46,12 +46,13 @@ impl CompileLimits {
 impl Default for CompileLimits {
     fn default() -> CompileLimits {
         CompileLimits {
-            // Twice what the largest program that was tried takes on two busy cores (GCC's cc1plus).
+            // Twice the time that the largest tested program (GCC's cc1plus) takes on two busy cores.
             cpu: Duration::from_secs(60),
             memory: 2 << 30,
-            // A component with a whole CPython in it has about 40 MiB.
+            // A component that contains all of CPython has about 40 MiB.
             module: 64 << 20,
-            // CPython's interpreter loop has some 70 KiB; what a compiler needs grows faster than a function.
+            // CPython's interpreter loop has some 70 KiB. The cost of compiling grows faster than the size of a
+            // function.
             function: 1 << 20,
             functions: 100_000,
             locals: 5_000_000,

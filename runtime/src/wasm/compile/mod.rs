@@ -1,4 +1,4 @@
-//! From a module to machine code: in a child of ourselves that may fail alone.
+//! Compiles modules to machine code, in child processes that can fail without the daemon.
 
 mod child;
 mod features;
@@ -22,55 +22,55 @@ use super::artifact::Artifact;
 use super::layer::Layer;
 use super::settings::Target;
 
-/// The verb by which a program of ours is told to be the child.
+/// The subcommand that makes our executable a compiler process.
 pub const VERB: &str = "compile-worker";
 
-/// What tells the child that the code is for stores with several calls under way.
+/// The flag for code that runs in stores with several concurrent calls.
 pub const CONCURRENT: &str = "concurrent";
 
-/// What tells the child that the code is to hold the files and lines that it was made of.
+/// The flag for code with debug information: source files and lines.
 pub const LINES: &str = "lines";
 
-/// What tells the child that the code is to compare each access with the end of its memory.
+/// The flag for code that checks each memory access against the end of its memory.
 pub const COMPARED: &str = "compared";
 
-/// What tells the child how many seconds of a processor it may take.
+/// The flag with the CPU time limit in seconds.
 pub const CPU: &str = "cpu";
 
-/// What tells the child how many bytes of address space it may take.
+/// The flag with the address space limit in bytes.
 pub const MEMORY: &str = "memory";
 
-/// What tells the child how large a module may be.
+/// The flag with the size limit of a module in bytes.
 pub const MODULE: &str = "module";
 
-/// Bytes of the largest machine code.
+/// The largest machine code, in bytes.
 const LARGEST_CODE: u64 = 512 << 20;
 
-/// Has a child compile each module, at the least priority and within limits: whoever asks, a daemon or
-/// somebody at a terminal, a module is a stranger's.
+/// Compiles each module in a child process, at low priority and within limits. Modules are not trusted,
+/// whether a daemon or a user at a terminal compiles them.
 pub struct Compiler {
     program: PathBuf,
     slots: Slots,
 }
 
 impl Compiler {
-    /// Makes a compiler whose children are this very program.
+    /// Makes a compiler whose child processes run this executable.
     pub fn child() -> Compiler {
-        // Not the path that the program had when it started: another version may lie there by now,
-        // whose code this engine refuses. The kernel's link keeps to what is running.
+        // Not the path from which the executable was started: a new version may have been installed there,
+        // and this engine would refuse its code. The kernel's link always refers to the running executable.
         Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::new() }
     }
 
-    /// Leaves a core to the requests from now on, which are served.
+    /// Reserves a core for requests from now on.
     pub(super) fn serve(&self) {
         self.slots.serve();
     }
 
-    /// Compiles a module for a target, which [`look`] has passed. Blocks for as long as that takes, which is
-    /// bounded. `begin` is called once it is its turn.
+    /// Compiles a module that [`look`] has accepted for a target. Blocks until the compiler ends, which is
+    /// bounded by its limits. `begin` is called when the compilation starts.
     ///
     /// # Errors
-    /// The module is not valid; the child came to a limit, and which.
+    /// The module is invalid, or the compiler reached a limit, which the text names.
     pub(super) fn compile(
         &self,
         target: Target,
@@ -81,8 +81,8 @@ impl Compiler {
         let _slot = self.slots.take(limits.memory);
         begin();
         let code = child::compile(&self.program, target, wasm, limits)?;
-        // SAFETY: `precompile` has returned these bytes in a child that is this very program, which
-        // writes nothing else (`worker::work`) through a pipe that it alone holds (`child::compile`).
+        // SAFETY: `precompile` returned these bytes in a child process of this same executable. The child
+        // writes nothing else to its stdout (`worker::work`), a pipe that only it holds (`child::compile`).
         Ok(unsafe { Artifact::trust(code) })
     }
 }
@@ -90,7 +90,7 @@ impl Compiler {
 /// Compiles a module in this process.
 ///
 /// # Errors
-/// It is not valid, or needs what the engines do not have.
+/// The module is invalid, or needs a feature that the engines do not have.
 pub(super) fn precompile(engine: &Engine, wasm: &[u8]) -> Result<Vec<u8>> {
     let compiled = match Layer::of(wasm)? {
         Layer::Core => engine.precompile_module(wasm).context("not a valid module"),

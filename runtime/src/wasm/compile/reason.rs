@@ -1,4 +1,4 @@
-//! Why a child that compiles has failed, in a line.
+//! Describes in one line why a compiler process failed.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::CompileLimits;
 use crate::observe::plain;
 
-/// Says what the end of a child means; `complaint` is what it wrote to stderr.
+/// Describes the end of a compiler process; `complaint` is its stderr.
 pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) -> String {
     let said = line(complaint);
     let Some(signal) = status.signal() else {
@@ -22,7 +22,7 @@ pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) ->
                 limits.cpu.as_secs()
             )
         }
-        // How Rust ends a process that gets no memory, or whose stack is used up.
+        // Rust aborts when memory allocation fails and when the stack overflows.
         Some(Signal::ABORT) => format!(
             "compiling it takes more than {} MiB of memory or nests too deep: raise compile.memory, or make its functions smaller{quoted}",
             limits.memory >> 20
@@ -30,7 +30,7 @@ pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) ->
         Some(Signal::KILL) => {
             format!("the compiler was killed: the host is out of memory, or somebody did it{quoted}")
         }
-        // Those by which the kernel ends a program that did what none may, signal(7).
+        // Signals by which the kernel ends a faulty program, signal(7).
         Some(Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE | Signal::TRAP | Signal::SYS) => {
             format!("the compiler was ended by signal {signal}: a mistake of the compiler's{quoted}")
         }
@@ -38,7 +38,7 @@ pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) ->
     }
 }
 
-/// Makes one printable line of a complaint, without the advice that Rust's runtime adds to its own.
+/// Joins a complaint into one printable line, without the `note:` lines of Rust's runtime.
 fn line(complaint: &str) -> String {
     let lines = complaint.lines().filter(|line| !line.starts_with("note: "));
     let words = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! A bound on how many children compile at once.
+//! Limits how many compiler processes run at once.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,15 +6,15 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::observe::{available, cgroup};
 
-/// Places that are taken and given back; who finds none waits.
+/// A counting semaphore with a limit that may differ for each caller.
 pub(super) struct Slots {
     taken: Mutex<usize>,
     given_back: Condvar,
-    /// Whether requests are served beside the children.
+    /// Whether the daemon also serves requests.
     serving: AtomicBool,
 }
 
-/// A place. Dropping it gives it back.
+/// A permit for one compiler process. Dropping it releases the permit.
 pub(super) struct Slot<'a>(&'a Slots);
 
 impl Slots {
@@ -22,13 +22,13 @@ impl Slots {
         Slots { taken: Mutex::default(), given_back: Condvar::new(), serving: AtomicBool::new(false) }
     }
 
-    /// Leaves a core to the requests from now on.
+    /// Reserves a core for requests from now on.
     pub(super) fn serve(&self) {
         self.serving.store(true, Ordering::Relaxed);
     }
 
-    /// Waits for a place beside others, each of which may come to use so many bytes: not for ever, since a
-    /// child has a deadline.
+    /// Waits for a permit, when each compiler process may use `memory` bytes. The wait is bounded, since
+    /// each process has a deadline.
     pub(super) fn take(&self, memory: u64) -> Slot<'_> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let machine = available();
@@ -48,13 +48,14 @@ impl Slots {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        // Those who wait may not all want the same.
+        // All waiters are notified, since their limits may differ.
         self.0.given_back.notify_all();
     }
 }
 
-/// Says how many children there may be: one for each core, up to four; where requests are served, one core
-/// less and no more than two; and no more than there is memory for, `there` at the moment.
+/// Returns the most compiler processes: one for each core, up to four. While requests are served, it is
+/// one core less and at most two. It is never more than the available memory `there` allows, but at least
+/// one.
 fn most(cores: usize, serving: bool, there: Option<u64>, memory: u64) -> usize {
     let by_cores = if serving { cores.saturating_sub(1).min(2) } else { cores.min(4) };
     let by_memory = there.map(|there| usize::try_from(there / memory.max(1)).unwrap_or(usize::MAX));

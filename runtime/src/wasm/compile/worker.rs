@@ -1,4 +1,4 @@
-//! The child's half of compiling: limits first, then a module in and its code out.
+//! The child's side of compiling: sets its own limits, then reads a module and writes its code.
 
 use std::io::{Read as _, Write as _};
 
@@ -12,10 +12,11 @@ use super::{CompileLimits, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
 use crate::wasm::{Target, settings, trap};
 
-/// Descriptors: the three streams, and what wasmtime and the allocator look up under /proc and /sys.
+/// The descriptor limit: the three streams, and what wasmtime and the allocator read under /proc and
+/// /sys.
 const DESCRIPTORS: u64 = 16;
 
-/// Steps of priority below the daemon's, nice(2): a core that serves gives a tenth to compiling.
+/// Added to the nice(2) value of the daemon: on a core that serves, compiling gets a tenth.
 const NICE: i32 = 10;
 
 /// Compiles the module on stdin for a target and writes its code to stdout.
@@ -26,8 +27,8 @@ pub fn work(target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
     close_inherited();
     confine(limits).context("limit the compiler")?;
     give_up();
-    // One thread: what a module costs is then the same on every host, threads take memory of their
-    // own, and the parent runs several of us.
+    // One thread: the cost of a module is then the same on every host, threads take memory of their
+    // own, and the parent runs several compilers.
     let mut config = settings::config(target);
     config.parallel_compilation(false);
     let mut wasm = Vec::new();
@@ -38,25 +39,25 @@ pub fn work(target: Target, limits: &CompileLimits) -> anyhow::Result<()> {
     stdout.write_all(&code).and_then(|()| stdout.flush()).context("hand over the code")
 }
 
-/// Closes what is open besides the three streams: the daemon's own descriptors close by themselves,
-/// but what it was started with and does not know of came along.
+/// Closes all descriptors except the three streams. The daemon's own descriptors are close-on-exec,
+/// but descriptors that the daemon inherited may have been passed on.
 fn close_inherited() {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let listed: Vec<i32> = numbers.filter(|number| *number > 2).collect();
-    // What listed them was among them and is closed by now.
+    // The descriptor of the listing itself was in it, and is closed by now.
     let is_open = |number: &i32| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
     for number in listed.into_iter().filter(is_open) {
-        // SAFETY: the descriptor is open, as was seen just now, and nobody in this process owns it:
+        // SAFETY: the descriptor is open, as was just checked, and nothing in this process owns it:
         // `cli::main` calls `work` before it opens anything, and there is no other thread.
         unsafe { rustix::io::close(number) };
     }
 }
 
-/// Gives up files, sockets, other programs and privileges: a module is a stranger's, and the compiler
-/// is large. What this host does not allow is left out; whoever started us has said so in its log.
+/// Gives up files, sockets, other programs and privileges, since modules are not trusted and the
+/// compiler is large. Steps that this host does not support are skipped; the daemon has logged them.
 fn give_up() {
-    // Of those, what the allocator and wasmtime look up.
+    // The files that the allocator and wasmtime read.
     let places =
         ["/proc/self", "/proc/sys/vm", "/sys/devices/system"].map(|path| Place::new(path, Reach::Read));
     let there: Vec<Place> = places.into_iter().filter(|place| place.path.exists()).collect();
@@ -69,26 +70,26 @@ fn give_up() {
     drop(taken);
 }
 
-/// Says whether whoever is to get the code has gone.
+/// Returns `true` if the parent has closed its end of stdout.
 fn nobody_reads() -> rustix::io::Result<bool> {
     let stdout = std::io::stdout();
     let mut looked = [PollFd::new(&stdout, PollFlags::empty())];
-    // pipe(7): a pipe that nobody can read from any more has an error.
+    // pipe(7): a pipe without readers reports an error.
     Ok(poll(&mut looked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
 }
 
-/// Takes from this process what compiling does not need.
+/// Sets the resource limits of this process and ties its life to the parent.
 fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
-    // The thread that started us waits for us; if its process is killed, nobody does.
+    // The parent's thread waits for this process. If the parent is killed, this process must end too.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if nobody_reads()? {
-        // It was killed before that.
+        // The parent was killed before that.
         return Err(Errno::PIPE);
     }
     let (cpu, memory) = (limits.cpu.as_secs(), limits.memory);
     for (resource, soft, hard) in [
         (Resource::As, memory, memory),
-        // At the soft limit comes SIGXCPU, by which the parent knows the reason.
+        // The soft limit raises SIGXCPU, from which the parent knows the reason.
         (Resource::Cpu, cpu, cpu + 1),
         (Resource::Fsize, 0, 0),
         (Resource::Nofile, DESCRIPTORS, DESCRIPTORS),
@@ -96,7 +97,7 @@ fn confine(limits: &CompileLimits) -> rustix::io::Result<()> {
     ] {
         let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
         match setrlimit(resource, limit) {
-            // We stand under a lower limit already: that one holds.
+            // A lower hard limit is already in force, and stays.
             Err(rustix::io::Errno::PERM) => {}
             set => set?,
         }

@@ -1,17 +1,18 @@
-//! What a component comes to, with all that it instantiates.
+//! Counts the instances of a component, including those of the components inside it.
 
 use wasmparser::{
     ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentOuterAliasKind, Instance,
 };
 
-/// What an instance comes to.
+/// The cost of one instance.
 ///
-/// A component that instantiates another twice, which instantiates a third twice, has a few bytes for
-/// each and comes to 2^n instances: wasmtime 48.0.8 makes a list of them all when it compiles.
+/// A component may instantiate another one twice, which instantiates a third one twice, and so on. That
+/// takes a few bytes for each level and gives 2^n instances. wasmtime 48.0.8 makes a list of all of them
+/// when it compiles.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Load {
     pub(super) instances: u64,
-    /// What they do one by one as they start.
+    /// Items that are initialized one by one at the start.
     pub(super) steps: u64,
 }
 
@@ -26,16 +27,16 @@ impl Load {
     }
 }
 
-/// A component, as far as it was read: what it has by numbers.
+/// A component as read so far: the index spaces of its modules and components.
 #[derive(Default)]
 pub(super) struct Family {
     modules: Vec<Load>,
     components: Vec<Load>,
-    /// What it comes to itself.
+    /// The cost of its own instances.
     pub(super) load: Load,
 }
 
-/// The largest that were read by now: what only a run can tell is taken for them.
+/// The largest costs read so far. They stand in for imports, whose cost is known only at run time.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Met {
     module: Load,
@@ -61,7 +62,7 @@ impl Family {
         self.components.push(load);
     }
 
-    /// Takes in what it is given, if that can be instantiated.
+    /// Adds an import to the index space, if it can be instantiated.
     pub(super) fn import(&mut self, kind: ComponentExternalKind, met: Met) {
         match kind {
             ComponentExternalKind::Module => self.adopt_module(met.module),
@@ -73,13 +74,13 @@ impl Family {
         }
     }
 
-    /// Takes in once more what it exports: that has a number of its own.
+    /// Adds an export to the index space, since it gets a new index.
     pub(super) fn export(&mut self, kind: ComponentExternalKind, index: u32) {
         let again = Met { module: load(&self.modules, index), component: load(&self.components, index) };
         self.import(kind, again);
     }
 
-    /// Takes in what it has by another's name.
+    /// Adds an alias to the index space.
     pub(super) fn alias(&mut self, around: &[Family], alias: &ComponentAlias<'_>, met: Met) {
         match alias {
             ComponentAlias::Outer { kind: ComponentOuterAliasKind::CoreModule, count, index } => {
@@ -100,14 +101,14 @@ impl Family {
         self.load.add(load);
     }
 
-    /// Counts an instance of a component with all that it comes to.
+    /// Counts an instance of a component with everything inside it.
     pub(super) fn instantiate(&mut self, instance: &ComponentInstance<'_>) {
         let ComponentInstance::Instantiate { component_index, .. } = instance else { return };
         let load = load(&self.components, *component_index);
         self.load.add(load);
     }
 
-    /// Finds the component so many steps outward; one that is not there is none of the compiler's either.
+    /// Resolves an outer alias. An invalid index falls back to this component; the compiler rejects it.
     fn outward<'a>(&'a self, around: &'a [Family], count: u32) -> &'a Family {
         let outer = count.checked_sub(1).and_then(|steps| usize::try_from(steps).ok());
         outer.and_then(|steps| around.iter().rev().nth(steps)).unwrap_or(self)

@@ -1,4 +1,4 @@
-//! A look at a module before it is compiled: how many parts it has, and how large they are.
+//! Scans a module before it is compiled: counts its parts and checks them against limits.
 
 mod family;
 mod parts;
@@ -13,19 +13,19 @@ use self::parts::{Parts, length, within};
 use self::start::{Start, each};
 use super::CompileLimits;
 
-/// How deep components lie in one another.
+/// The maximum nesting depth of components.
 const DEPTH: usize = 16;
 
-/// Refuses a module that is larger, or of more parts, than any that a compiler should be asked to
-/// compile, or whose instances take long to start: nothing interrupts that. Reads it once and keeps
-/// nothing of it.
+/// Refuses a module that is too large for a compiler, has too many parts, or has instances that take
+/// long to start, since nothing can interrupt that. Reads the module once and keeps nothing of it.
 ///
-/// What is no module passes: its compiler says what is wrong with it. So do branch tables, of which
-/// Cranelift takes 65,520 targets; names and exports, which cost what their bytes do; and the sizes that
-/// memories declare, which are address space until they are used and count for the limit of a handler.
+/// An invalid module passes, because the compiler reports its errors. Three things are not limited here.
+/// Cranelift limits branch tables to 65,520 targets. Names and exports cost no more than their bytes.
+/// Declared memory sizes are only address space until they are used, and count towards the memory limit
+/// of the handler.
 ///
 /// # Errors
-/// What there is too much of, how much it is, and how much may be.
+/// A limit is exceeded. The text names the part, its count and the limit.
 pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
     let CompileLimits { module: most, .. } = limits;
     ensure!(
@@ -34,7 +34,7 @@ pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
         wasm.len()
     );
     let mut look = Look::within(limits);
-    // The file itself, a component or a module.
+    // The file itself is treated as a component, even if it is a module.
     look.enter(Within::Component);
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(payload) = payload else { return Ok(()) };
@@ -43,14 +43,14 @@ pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
     Ok(())
 }
 
-/// What has been seen of a file.
+/// The state of a scan.
 struct Look {
     parts: Parts,
-    /// What is being read, outermost first.
+    /// The modules and components that are being read, outermost first.
     within: Vec<Within>,
     /// The components among them.
     families: Vec<Family>,
-    /// The module among them, which is the innermost if there is one.
+    /// The innermost module among them.
     start: Start,
     met: Met,
 }
@@ -94,7 +94,7 @@ impl Look {
                 let load = self.families.pop().unwrap_or_default().load;
                 self.met.component(load);
                 match self.families.last_mut() {
-                    // One of components alone comes to something as well.
+                    // A component counts as an instance itself, even if it contains only components.
                     Some(family) => {
                         family.adopt(Load { instances: load.instances.saturating_add(1), ..load })
                     }
@@ -109,7 +109,7 @@ impl Look {
         Ok(())
     }
 
-    /// Counts what a section holds.
+    /// Counts the contents of a section.
     fn at(&mut self, payload: &Payload<'_>) -> Result<()> {
         match payload {
             Payload::ModuleSection { .. } => {
@@ -131,7 +131,7 @@ impl Look {
         Ok(())
     }
 
-    /// Counts what a section of a core module holds.
+    /// Counts the contents of a section of a core module.
     fn at_core(&mut self, payload: &Payload<'_>) -> Result<()> {
         let Look { parts, start, .. } = self;
         match payload {
@@ -173,7 +173,7 @@ impl Look {
         }
     }
 
-    /// Counts what a section of a component holds.
+    /// Counts the contents of a section of a component.
     fn at_component(&mut self, payload: &Payload<'_>) -> Result<()> {
         let Look { parts, families, met, .. } = self;
         let Some((family, around)) = families.split_last_mut() else { return Ok(()) };

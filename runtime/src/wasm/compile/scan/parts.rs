@@ -1,4 +1,4 @@
-//! What there may be of each part in a file, summed over all modules and components in it.
+//! The limits on each part of a file, summed over all modules and components in it.
 
 use wasmparser::{ConstExpr, FuncType, FunctionBody, RecGroup};
 use wasmtime::{Result, bail, ensure};
@@ -6,15 +6,15 @@ use wasmtime::{Result, bail, ensure};
 use super::super::CompileLimits;
 use super::start::is_literal;
 
-/// Locals of one function, its parameters aside. WebAssembly's own limit is 50,000, and one byte
-/// declares hundreds.
+/// The most locals of one function, without its parameters. WebAssembly's own limit is 50,000, and one
+/// byte declares hundreds.
 const LOCALS: u64 = 10_000;
 
-/// Memories of one module, and its tables: what one job has room for.
+/// The most memories and tables of one module: the sandbox of a job has room for as many.
 pub(in crate::wasm) const MEMORIES: u32 = 2;
 pub(in crate::wasm) const TABLES: u32 = 4;
 
-/// A count that ends at the most there may be.
+/// A count with a limit.
 pub(super) struct Part {
     count: u64,
     most: u64,
@@ -22,7 +22,7 @@ pub(super) struct Part {
     advice: &'static str,
 }
 
-/// What to do about a part that no key bounds.
+/// The advice for a part whose limit no key sets.
 const SPLIT: &str = "split it into several handlers";
 
 impl Part {
@@ -44,7 +44,8 @@ macro_rules! parts {
         }
 
         impl Parts {
-            /// Starts with nothing; no key bounds more than a few of the parts.
+            /// Starts with zero counts and the built-in limits. Configuration keys set a few of them
+            /// afterwards.
             fn new(function: u64) -> Parts {
                 Parts { $($name: Part { count: 0, most: $most, what: $what, advice: SPLIT },)* function }
             }
@@ -58,17 +59,18 @@ impl Part {
     }
 }
 
-// The first are some seven times what a component of CPython has, which is the largest that we know of.
+// The first limits are about seven times the counts of a CPython component, the largest that we know
+// of.
 parts! {
     functions: 100_000 "functions",
     locals: 5_000_000 "locals",
     types: 50_000 "types",
-    /// A function of machine code is made for each type, which moves them one by one.
+    /// A machine code function is generated for each type, and moves the values one by one.
     values: 250_000 "parameters and results of types",
     imports: 100_000 "imports",
     exports: 100_000 "exports",
     globals: 100_000 "globals",
-    /// Each may become four bytes of the code, whoever sets how many of them.
+    /// Each element may take four bytes of code, whichever segment sets it.
     slots: 500_000 "elements of tables at first",
     elements: 100_000 "element segments",
     items: 1_000_000 "items of element segments",
@@ -77,21 +79,22 @@ parts! {
     components: 200 "components in it",
     linkage: 100_000 "links",
     instances: 1_000 "instances, with those of its components",
-    /// Not their count: they lie in one another, and are not read here.
+    /// Measured in bytes, because component types nest and are not parsed here.
     component_types: 2_097_152 "bytes of component types",
     constants: 1_000_000 "bytes of constant expressions",
-    /// Twice the largest file: what wasmtime makes of data that do not touch one another.
+    /// Twice the default of `compile.module`. wasmtime makes images of data with gaps, up to this
+    /// total.
     images: 134_217_728 "bytes from its first to its last of data",
-    /// Every instance holds 16 bytes for each that no limit of a handler's counts.
+    /// Every instance holds 16 bytes for each, which no limit of a handler counts.
     passive_items: 5_000 "items of passive element segments",
-    /// Code is made for each, in a time that grows with their square.
+    /// Code is generated for each, in a time that grows with the square of their number.
     steps: 20_000 "items, globals and data that an instance cannot be laid out with",
-    /// Nothing interrupts them, and one takes up to 80 ns.
+    /// They cannot be interrupted, and one takes up to 80 ns.
     started: 20_000 "items, globals and data that all instances of it together cannot be laid out with",
 }
 
 impl Parts {
-    /// Starts with nothing, and with the bounds of a configuration.
+    /// Starts with zero counts and the limits of a configuration.
     pub(super) fn within(limits: &CompileLimits) -> Parts {
         let CompileLimits { function, functions, locals, types, .. } = *limits;
         let mut parts = Parts::new(function);
@@ -107,13 +110,13 @@ impl Parts {
         self.constants.add(length(&range))
     }
 
-    /// Counts a global, and reports whether it has to be computed.
+    /// Counts a global, and reports whether its initial value has to be computed.
     pub(super) fn global(&mut self, init: &ConstExpr<'_>) -> Result<bool> {
         self.constant(init)?;
         Ok(!is_literal(init))
     }
 
-    /// Counts types that refer to one another.
+    /// Counts the types of a recursion group.
     pub(super) fn types(&mut self, group: &RecGroup) -> Result<()> {
         for ty in group.types() {
             self.types.add(1)?;
@@ -130,7 +133,7 @@ impl Parts {
             length <= most,
             "a function in it has {length} bytes: {most} at most; raise compile.function, or make its functions smaller"
         );
-        // As for all that is no module.
+        // The compiler reports an invalid function.
         let Ok(groups) = body.get_locals_reader() else { return Ok(()) };
         let locals = groups.into_iter().map_while(Result::ok).map(|(count, _)| u64::from(count)).sum();
         if locals > LOCALS {
@@ -144,13 +147,13 @@ fn values(function: &FuncType) -> u64 {
     (function.params().len() + function.results().len()) as u64
 }
 
-/// Refuses a module with more memories, or more tables, than one job has room for.
+/// Refuses a module with more memories or tables than the sandbox of a job has room for.
 pub(super) fn within(count: u32, most: u32, what: &str) -> Result<()> {
     ensure!(count <= most, "a module in it has {count} {what}: {most} at most; put more into one of them");
     Ok(())
 }
 
-/// Says how many bytes lie in a range.
+/// Returns the number of bytes in a range.
 pub(super) fn length(range: &std::ops::Range<usize>) -> u64 {
     range.len() as u64
 }

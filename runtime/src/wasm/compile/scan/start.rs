@@ -1,4 +1,4 @@
-//! What a core module has done at the start of each of its instances.
+//! Counts what a core module has to initialize at the start of each instance.
 
 use wasmparser::{
     ConstExpr, Data, DataKind, Element, ElementItems, ElementKind, Operator, SectionLimited, Table,
@@ -11,29 +11,29 @@ use super::parts::Parts;
 /// Bytes of a page of memory.
 const PAGE: u64 = 64 << 10;
 
-/// The span of data up to which wasmtime 48.0.8 makes an image of it however few they are.
+/// The span of data below which wasmtime 48.0.8 makes an image, however sparse the data is.
 const IMAGE: u64 = 16 << 20;
 
-/// What is known of a module by the time its segments are reached.
+/// What is known of a module when its segments are reached.
 ///
-/// wasmtime 48.0.8 lays tables and memories out when it compiles, where it knows all that is to be in
-/// them. What it does not know becomes code of one function, which runs at the start of every
-/// instance, and its compiler's time grows with the square of that (`translate_module_startup`).
+/// wasmtime 48.0.8 lays tables and memories out at compile time if it knows their whole content. All
+/// else becomes code of one function, which runs at the start of every instance. The time to compile
+/// that function grows with the square of its size (`translate_module_startup`).
 #[derive(Default)]
 pub(super) struct Start {
     imported_tables: usize,
     imported_memories: usize,
-    /// Elements of the tables that are its own, at first.
+    /// The initial element counts of the module's own tables.
     tables: Vec<u64>,
-    /// Bytes of the memories that are its own, at first.
+    /// The initial sizes of the module's own memories in bytes.
     memories: Vec<u64>,
-    /// Whether a segment was met that cannot be laid out: nor are those behind it.
+    /// Whether a segment was found that cannot be laid out. Later segments cannot be laid out either.
     segments_run: bool,
-    /// What each instance does one by one.
+    /// Items that each instance initializes one by one.
     pub(super) steps: u64,
 }
 
-/// Where the data of a memory lie.
+/// The range of a memory that data segments cover.
 #[derive(Clone, Default)]
 struct Span {
     bytes: u64,
@@ -101,7 +101,7 @@ impl Start {
         own.zip(end).is_some_and(|(size, end)| end <= *size)
     }
 
-    /// Looks at all segments of data: they are laid out together, or none of them is.
+    /// Scans all data segments. wasmtime lays all of them out, or none.
     pub(super) fn data(&mut self, section: SectionLimited<'_, Data<'_>>, parts: &mut Parts) -> Result<()> {
         let mut spans = vec![Span::default(); self.memories.len()];
         let (mut active, mut laid_out) = (0, true);
@@ -119,7 +119,7 @@ impl Start {
         }
     }
 
-    /// Adds a segment to the span of its memory, if it is known to fit there.
+    /// Adds a segment to the span of its memory. Returns `None` unless the segment is known to fit.
     fn lay_out(&self, spans: &mut [Span], memory: u32, offset: &ConstExpr<'_>, length: usize) -> Option<()> {
         let own = usize::try_from(memory).ok()?.checked_sub(self.imported_memories)?;
         let (begin, length) = (number(offset)?, u64::try_from(length).ok()?);
@@ -146,13 +146,13 @@ impl Span {
         self.reach.map_or(0, |(first, last)| last - first)
     }
 
-    /// Reports whether wasmtime makes an image of it.
+    /// Reports whether wasmtime makes an image of this memory.
     fn is_laid_out(&self) -> bool {
         self.length() < self.bytes.saturating_mul(2) || self.length() < IMAGE
     }
 }
 
-/// Goes through a section up to its first mistake, of which the compiler speaks.
+/// Iterates over a section up to its first error, which the compiler reports.
 pub(super) fn each<'a, T: wasmparser::FromReader<'a>>(
     section: SectionLimited<'a, T>,
     mut look: impl FnMut(T) -> Result<()>,
@@ -160,7 +160,7 @@ pub(super) fn each<'a, T: wasmparser::FromReader<'a>>(
     section.into_iter().map_while(std::result::Result::ok).try_for_each(&mut look)
 }
 
-/// Reads a constant expression that is one whole number.
+/// Evaluates a constant expression that is a single integer.
 fn number(expression: &ConstExpr<'_>) -> Option<u64> {
     let mut operators = expression.get_operators_reader();
     let number = match operators.read().ok()? {
@@ -171,8 +171,8 @@ fn number(expression: &ConstExpr<'_>) -> Option<u64> {
     matches!(operators.read().ok()?, Operator::End).then_some(number)
 }
 
-/// Reports whether a constant expression is one number, which wasmtime writes into the instance
-/// without running anything.
+/// Reports whether a constant expression is a single number. wasmtime writes it into the instance
+/// without running code.
 pub(super) fn is_literal(expression: &ConstExpr<'_>) -> bool {
     let mut operators = expression.get_operators_reader();
     let literal = matches!(

@@ -1,4 +1,4 @@
-//! Each bound, at it and one past it.
+//! Tests of each limit, at the limit and one past it.
 
 use super::*;
 
@@ -10,12 +10,12 @@ fn refusal(text: &str) -> Option<String> {
     seen(&wat::parse_str(text).unwrap()).err().map(|error| error.to_string())
 }
 
-/// A module with so many of one thing.
+/// A module with `count` copies of one part.
 fn module(count: usize, one: &str) -> String {
     format!("(module (type $t (func)) {})", one.repeat(count))
 }
 
-/// Asserts that so many are taken, and that one more is refused with both numbers.
+/// Asserts that `most` parts are accepted, and that one more is refused with both numbers.
 fn bound(most: usize, what: &str, make: impl Fn(usize) -> String) {
     assert_eq!(refusal(&make(most)), None, "{most} {what}");
     let refusal = refusal(&make(most + 1)).unwrap();
@@ -150,7 +150,7 @@ fn data_that_each_instance_copies_are_counted_apart_from_those_that_are_laid_out
         assert_eq!(refusal(&module(19_999)), None, "{memory} {one}");
         assert!(refusal(&module(20_001)).unwrap().contains(set), "{memory} {one}");
     }
-    // Two bytes each, sixteen megabytes apart: eight such images are as much as there may be.
+    // Two bytes each, sixteen megabytes apart: eight such images reach the limit.
     let far = |images: usize| {
         let far = "(core module (memory 1000) (data (i32.const 0) \"x\") (data (i32.const 16777214) \"x\"))";
         format!("(component {})", far.repeat(images))
@@ -170,7 +170,7 @@ fn instances_are_counted_with_all_that_their_components_instantiate() {
     assert!(
         refusal(&flat(1_001)).unwrap().contains("1001 instances, with those of its components: 1000 at most")
     );
-    // Each has the one before it twice, by an alias: 2^n.
+    // Each component uses the previous one twice through an alias: 2^n.
     let doubling = |generations: usize| {
         let next = |number: usize| {
             format!(
@@ -189,7 +189,7 @@ fn instances_are_counted_with_all_that_their_components_instantiate() {
 
 #[test]
 fn types_of_components_are_bounded_by_their_bytes_however_deep_they_lie() {
-    // A component of one section of types: that many types of instances, each in the one before.
+    // A component with one section of types: instance types, each nested in the previous one.
     let nested = |depth: usize| {
         let mut section = b"\x01".to_vec();
         section.extend(b"\x42\x01\x01".repeat(depth));
