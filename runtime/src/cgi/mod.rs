@@ -1,4 +1,4 @@
-//! CGI/1.1 (RFC 3875) in both directions: a request as variables, and what a handler wrote as a response.
+//! CGI/1.1 (RFC 3875): encodes a request as variables, and parses a handler's output as a response.
 //!
 //! Pure: nothing here reads, writes, waits or logs.
 

@@ -1,7 +1,7 @@
 //! The path of a request, percent-decoded once.
 //!
-//! The decoded text is what routes are matched with and what a handler is told: nothing decodes it
-//! a second time, so no two parts of the daemon can read it differently.
+//! Routes are matched with the decoded text, and handlers receive it. Nothing decodes it a second time, so all parts
+//! of the daemon read the same path.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,23 +11,23 @@ use std::fmt;
 pub enum PathError {
     /// It does not start with `/`.
     Relative,
-    /// A `%` without two hexadecimal digits behind it.
+    /// A `%` that is not followed by two hexadecimal digits.
     Escape,
-    /// A control character, NUL among them, written out or percent-encoded.
+    /// A control character, including NUL, literal or percent-encoded.
     Control,
-    /// What it encodes is not UTF-8.
+    /// The decoded bytes are not UTF-8.
     Encoding,
     /// A segment that is `.` or `..`.
     Dots,
 }
 
-/// Decodes a path. Allocates only where it holds a `%`.
+/// Decodes a path. Allocates only if it contains a `%`.
 ///
-/// `%2F` becomes `/`, as it did in Docker's router: a route cannot tell the two apart. Empty
-/// segments stay as they are, and so do backslashes: neither means anything to a WASI guest.
+/// `%2F` becomes `/`, as in Docker's router: a route cannot tell the two apart. Empty segments and backslashes stay,
+/// because neither has a meaning for a WASI guest.
 ///
 /// # Errors
-/// The path has no meaning that every reader would agree on.
+/// The path could be read in more than one way, or is not absolute.
 pub fn decode(raw: &str) -> Result<Cow<'_, str>, PathError> {
     if !raw.starts_with('/') {
         return Err(PathError::Relative);
@@ -70,8 +70,8 @@ fn digit(byte: u8) -> Result<u8, PathError> {
     }
 }
 
-/// Splits a decoded path into `SCRIPT_NAME` and `PATH_INFO`: what the tail of the route matched is
-/// the latter, with the slash before it (RFC 3875 §4.1.5). Without a tail all of it is the former.
+/// Splits a decoded path into `SCRIPT_NAME` and `PATH_INFO`. `PATH_INFO` is the part that the route's tail matched,
+/// with the slash before it (RFC 3875 §4.1.5). Without a tail, `SCRIPT_NAME` is the whole path.
 ///
 /// ```
 /// use portcullis::cgi::path::split;

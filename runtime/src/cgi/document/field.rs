@@ -1,41 +1,41 @@
-//! One line of a response head: the field it holds, or why it holds none.
+//! Parses one line of a response head into a field, or says why it is none.
 
 use std::fmt;
 
 use http::header::{CONNECTION, DATE, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 
-/// Why what a handler wrote is not a CGI response. The handler's fault: a 502.
+/// Why the output of a handler is not a CGI response. The handler's fault: a 502.
 ///
-/// Every text in it is cut to a line's worth and escaped, fit for a log and a terminal.
+/// Every quoted text is cut to the length of a line and escaped, so it is safe for a log and a terminal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DocumentError {
     /// Nothing was written.
     Empty,
-    /// The output ended before the blank line; what stands there instead.
+    /// The output ended before the blank line; the text says where.
     Unfinished(String),
-    /// A line that is neither a field nor blank; how it starts.
+    /// A line that is neither a field nor blank; its beginning.
     NotAField(String),
     /// The status line of a whole HTTP response.
     StatusLine(String),
-    /// A line that goes on with the one before, which RFC 9112 §5.2 has abolished.
+    /// A line that continues the previous one. RFC 9112 §5.2 has deprecated this.
     Folded(String),
     /// White space between a name and its colon (RFC 9112 §5.1).
     SpaceBeforeColon(String),
-    /// A value with a character that no field may hold; the name.
+    /// A value with a character that no field may contain; the field's name.
     Value(String),
-    /// A status that no handler may answer with.
+    /// A status that a handler may not send.
     Status(String),
     /// A length that is not a number of bytes.
     Length(String),
-    /// A field that may stand once, twice.
+    /// A field that may appear once, but appears twice.
     Repeated(&'static str),
-    /// No field says what the response is.
+    /// None of the fields that define a response.
     Meaningless,
-    /// The head is longer than so many bytes.
+    /// The head exceeds this many bytes.
     TooLarge(usize),
 }
 
-/// A field of a head, checked.
+/// A checked field of a head.
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) name: HeaderName,
@@ -69,25 +69,25 @@ impl Field {
         Ok(Field { name, value })
     }
 
-    /// Reports whether the field is the daemon's to write.
+    /// Reports whether only the daemon may send the field.
     pub(super) fn is_ours(&self) -> bool {
         is_ours(&self.name)
     }
 }
 
-/// What starts the name of each field that the daemon adds to answers: who gave one, and why it is none.
+/// The prefix of the fields that the daemon adds to responses, such as the version and the reason of a failure.
 const ADDED: &str = "x-portcullis-";
 
-/// Reports whether a field is about the connection, or a thing that only the daemon can know. A
-/// handler's are dropped: it does not hold the connection, and must not speak for the daemon.
+/// Reports whether a field concerns the connection, or is the daemon's own. Such fields of a handler are dropped: a
+/// handler does not control the connection, and must not speak for the daemon.
 pub(super) fn is_ours(name: &HeaderName) -> bool {
     [CONNECTION, DATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
         || matches!(name.as_str(), "keep-alive" | "proxy-connection")
         || name.as_str().starts_with(ADDED)
 }
 
-/// Takes off the white space that may surround a value (RFC 9110 §5.5). No other: a vertical tab,
-/// say, is no white space but a reason to refuse.
+/// Removes the white space around a value (RFC 9110 §5.5). Nothing else is removed: a vertical tab, for example, makes
+/// the value invalid.
 fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = value {
         value = rest;
@@ -98,16 +98,16 @@ fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// Shows how some bytes start, on one line.
+/// Quotes the beginning of a text, on one line.
 pub(super) fn quote(bytes: &[u8]) -> String {
-    // Enough to recognise a line by; the rest would only fill the log.
+    // Enough to recognize a line; more would only fill the log.
     const MOST: usize = 60;
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST)]);
     let dots = if bytes.len() > MOST { "..." } else { "" };
     format!("\"{}{dots}\"", start.escape_debug())
 }
 
-/// What to write instead.
+/// The advice at the end of the messages.
 const ADVICE: &str =
     "write \"Content-Type: text/plain\", a blank line, then the body, or set output = \"raw\"";
 

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::field::{Field, quote};
 
-/// The most bytes a head has, its blank line included: what hyper allows a request's.
+/// The most bytes in a head, its blank line included. hyper has the same limit for the head of a request.
 pub(super) const MOST: usize = 32 * 1024;
 
 /// The head of a response.
@@ -17,51 +17,51 @@ pub struct Head {
     pub status: StatusCode,
     /// Every other field, repeated ones in the order they were written.
     pub headers: HeaderMap,
-    /// What the field `Content-Length`, which is in `headers` as well, comes to.
+    /// The value of the field `Content-Length`, which is also in `headers`.
     pub content_length: Option<u64>,
 }
 
-/// A head, and what came behind it.
+/// A head, and the bytes after it.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Parsed {
     /// The head.
     pub head: Head,
-    /// The part of the last chunk that belongs to the body already. May be empty.
+    /// The part of the last chunk that belongs to the body. May be empty.
     pub rest: Bytes,
 }
 
-/// Reads a head chunk by chunk; where the chunks are cut makes no difference.
+/// Parses a head chunk by chunk; the boundaries of chunks make no difference.
 ///
-/// Lines end with LF or CRLF. A line is judged as soon as it is there: a handler that writes
-/// something else altogether is found out at its first line. Rules:
+/// Lines end with LF or CRLF. Each line is checked once it is complete, so other output fails at its first line.
+/// Rules:
 ///
-/// - One of `Content-Type`, `Location` and `Status` must be there. (RFC 3875 §6.3.1 wants a
-///   `Content-Type` with every body. A response without one is valid HTTP, so we do not insist.)
-/// - `Status` decides. Without it a `Location` is a 302, also one that is only a path: the internal
-///   redirect of §6.2.2 would give one handler another's request, so the client is sent there.
-/// - Those three, and `Content-Length`, may stand once.
-/// - Fields about the connection, and `Date`, are dropped: they are the daemon's to write.
-/// - A value may hold tabs and all from 0x20 on but DEL.
+/// - One of `Content-Type`, `Location` and `Status` is required. (RFC 3875 §6.3.1 requires a `Content-Type` with every
+///   body. A response without one is valid HTTP, so it is accepted.)
+/// - `Status` takes precedence. Without it a `Location` means 302, even if it is only a path. The internal redirect of
+///   §6.2.2 would hand a client's request to another handler, so the client is redirected instead.
+/// - These three fields, and `Content-Length`, may appear once.
+/// - Fields about the connection, and `Date`, are dropped: only the daemon may send them.
+/// - A value may contain tabs and all bytes from 0x20 on except DEL.
 #[derive(Default)]
 pub struct HeadParser {
     status: Option<StatusCode>,
     headers: HeaderMap,
     content_length: Option<u64>,
-    /// The line that the next chunk goes on with.
+    /// The unfinished line, which the next chunk continues.
     line: Vec<u8>,
-    /// How many bytes of head there were so far.
+    /// The number of bytes read so far.
     read: usize,
 }
 
 impl HeadParser {
-    /// Makes a parser that has read nothing yet.
+    /// Makes a parser that has read nothing.
     pub fn new() -> HeadParser {
         HeadParser::default()
     }
 
-    /// Reads a chunk; none: there is more head to come.
+    /// Parses a chunk. Returns `None` if the head is not complete yet.
     ///
-    /// After a head or an error the parser is of no further use.
+    /// After a head or an error the parser must not be used again.
     ///
     /// # Errors
     /// See [`DocumentError`]; all but [`DocumentError::Empty`] and [`DocumentError::Unfinished`].
@@ -87,12 +87,12 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// Says what is missing of a head whose handler wrote no more, and no blank line.
+    /// Returns the error for output that ended before the blank line.
     pub fn finish(self) -> DocumentError {
         if self.read == 0 {
             return DocumentError::Empty;
         }
-        // A last line without its end is judged as if it had one: "Hello" alone is no field.
+        // A last line without a line end is checked as if it had one: "Hello" alone is no field.
         let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
         if line.is_empty() {
             return DocumentError::Unfinished("its last header field".to_owned());
@@ -105,7 +105,7 @@ impl HeadParser {
         if self.read > MOST { Err(DocumentError::TooLarge(MOST)) } else { Ok(()) }
     }
 
-    /// Takes a line without its LF; true: it is the blank one.
+    /// Parses a line without its LF. Returns `true` for the blank line.
     fn line(&mut self, line: &[u8]) -> Result<bool, DocumentError> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
@@ -131,7 +131,7 @@ impl HeadParser {
         if name == CONTENT_LENGTH {
             self.content_length = Some(length(&value)?);
         }
-        // Full at 24 Ki names, which is more than a head has room for.
+        // The map is full at 24 Ki names, more than fit into a head.
         self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MOST))?;
         Ok(())
     }
@@ -147,9 +147,9 @@ impl HeadParser {
     }
 }
 
-/// Writes a head with its blank line: what [`HeadParser`] reads.
+/// Writes a head with its blank line, in the format that [`HeadParser`] reads.
 ///
-/// Fields that a handler may not write come out as they are; the parser drops them.
+/// Fields that a handler may not send are written unchanged; the parser drops them.
 pub fn encode(head: &Head) -> Vec<u8> {
     let mut document = format!("Status: {}\n", head.status).into_bytes();
     for (name, value) in &head.headers {
@@ -162,14 +162,14 @@ pub fn encode(head: &Head) -> Vec<u8> {
     document
 }
 
-/// Names a field that may stand once.
+/// Returns the displayed name of a field that may appear only once.
 pub(super) fn single(name: &HeaderName) -> Option<&'static str> {
     [(CONTENT_TYPE, "Content-Type"), (CONTENT_LENGTH, "Content-Length"), (LOCATION, "Location")]
         .into_iter()
         .find_map(|(known, shown)| (known == *name).then_some(shown))
 }
 
-/// Reads `404` or `404 Not Found` (RFC 3875 §6.3.3); the words are dropped, HTTP/2 has none.
+/// Parses `404` or `404 Not Found` (RFC 3875 §6.3.3). The reason phrase is dropped, because HTTP/2 has none.
 fn status(value: &HeaderValue) -> Result<StatusCode, DocumentError> {
     let bytes = value.as_bytes();
     let (code, words) = bytes.split_at(bytes.len().min(3));
@@ -180,13 +180,13 @@ fn status(value: &HeaderValue) -> Result<StatusCode, DocumentError> {
     status.filter(|status| allowed(*status)).ok_or_else(|| DocumentError::Status(quote(bytes)))
 }
 
-/// Reports whether a handler may answer so: a 1xx is no answer, and a 101 would hand the connection
-/// to nobody.
+/// Reports whether a handler may send this status. A 1xx is no final response, and after a 101 no protocol would take
+/// over the connection.
 pub(super) fn allowed(status: StatusCode) -> bool {
     (200..600).contains(&status.as_u16())
 }
 
-/// Reads a number of bytes: digits and nothing else, so no sign and no list (RFC 9110 §8.6).
+/// Parses a number of bytes: only digits, no sign and no list (RFC 9110 §8.6).
 pub(super) fn length(value: &HeaderValue) -> Result<u64, DocumentError> {
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     digits

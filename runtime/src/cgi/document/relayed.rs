@@ -1,4 +1,4 @@
-//! A head that a handler gave as fields and not as text.
+//! Checks a head that a handler sent as fields instead of text.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, TRAILER};
 use http::{HeaderValue, StatusCode};
@@ -7,12 +7,12 @@ use super::field::{DocumentError, is_ours};
 use super::head::{Head, allowed, length, single};
 
 impl Head {
-    /// Checks a status and fields by the rules that a written head is read by: what is the daemon's
-    /// to say is dropped, what must not be is refused. `Trailer` stays: it announces what the handler
-    /// sends behind the body, which one that writes text cannot.
+    /// Checks a status and fields by the rules for a written head. Fields that only the daemon may send are dropped,
+    /// and invalid ones are refused. `Trailer` stays: it announces fields after the body, which a handler that writes
+    /// text cannot send.
     ///
     /// # Errors
-    /// A status that no handler may have, a repeated field that may stand once, a length that is none.
+    /// A status that a handler may not send, a field that is repeated but may appear once, or an invalid length.
     pub fn relayed(status: StatusCode, mut headers: HeaderMap) -> Result<Head, DocumentError> {
         if !allowed(status) {
             return Err(DocumentError::Status(format!("{:?}", status.as_str())));
@@ -33,9 +33,8 @@ impl Head {
     }
 }
 
-/// Takes from the fields behind a body, a request's or a response's, what may not stand there: what
-/// frames, routes or authenticates, changes what is asked for or how it is answered, or says how the
-/// body is to be read (RFC 9110 §6.5.1).
+/// Removes from the trailers of a request or response the fields that may not appear there. These frame, route or
+/// authenticate a message, change its meaning or its response, or say how to read the body (RFC 9110 §6.5.1).
 pub fn trailers(mut fields: HeaderMap) -> HeaderMap {
     drop_all(&mut fields, |name| {
         let text = name.as_str();
@@ -46,7 +45,7 @@ pub fn trailers(mut fields: HeaderMap) -> HeaderMap {
     fields
 }
 
-/// Fields that mean something in a head only.
+/// Fields that are meaningful only in a head.
 const HEAD_ONLY: [&str; 31] = [
     "accept-encoding",
     "age",
@@ -81,10 +80,10 @@ const HEAD_ONLY: [&str; 31] = [
     "x-real-ip",
 ];
 
-/// The same, by what their names start with.
+/// Prefixes of further such fields.
 const HEAD_ONLY_KINDS: [&str; 4] = ["access-control-", "if-", "sec-", "x-forwarded-"];
 
-/// Takes out every field that is named so.
+/// Removes every field whose name matches.
 fn drop_all(headers: &mut HeaderMap<HeaderValue>, named: impl Fn(&HeaderName) -> bool) {
     let dropped: Vec<HeaderName> = headers.keys().filter(|name| named(name)).cloned().collect();
     for name in dropped {

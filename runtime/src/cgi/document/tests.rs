@@ -1,4 +1,4 @@
-//! What handlers write, and what becomes of it.
+//! Tests of the parser with the output of handlers.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -8,7 +8,7 @@ use super::head::MOST;
 use super::*;
 use proptest::prelude::*;
 
-/// Reads a document in chunks of these sizes, and the rest in one.
+/// Parses a document in chunks of these sizes, and the rest as one chunk.
 fn read_in(document: &[u8], sizes: &[usize]) -> Result<(Head, Vec<u8>), DocumentError> {
     let mut parser = HeadParser::new();
     let mut left = Bytes::copy_from_slice(document);
@@ -138,7 +138,7 @@ fn a_head_of_32_kib_is_taken_and_one_byte_more_is_refused() {
     assert!(matches!(read("x".repeat(MOST)), Err(DocumentError::NotAField(_))));
 }
 
-/// A head that a handler could mean.
+/// A head that a handler could write.
 fn head() -> impl Strategy<Value = Head> {
     let value = "([!-~\u{e9}]([ -~\t]{0,12}[!-~])?)?";
     let names = prop::sample::select(vec!["set-cookie", "x-a", "etag", "vary", "server", "allow"]);

@@ -11,17 +11,17 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version};
 
 use crate::job::Env;
 
-/// What is known of a request.
+/// The facts about a request.
 ///
-/// A field that is text holds no NUL: the path was decoded by [`decode`](crate::cgi::path::decode), and
-/// hyper lets none pass. What holds one all the same is left out.
+/// Fields that are text contain no NUL: [`decode`](crate::cgi::path::decode) decoded the path, and hyper passes no
+/// NUL. A value that contains one nevertheless is left out.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The method.
     pub method: &'a Method,
-    /// The target as it came, still encoded.
+    /// The target as received, still encoded.
     pub uri: &'a Uri,
-    /// The version.
+    /// The HTTP version.
     pub version: Version,
     /// The header.
     pub headers: &'a HeaderMap,
@@ -33,39 +33,38 @@ pub struct Facts<'a> {
     pub matched_route: &'a str,
     /// The id of the job.
     pub request_id: &'a str,
-    /// The far end's address, as the socket has it; empty on a Unix socket.
+    /// The client's address, as the socket reports it; empty on a Unix socket.
     pub remote_addr: &'a str,
-    /// The far end's port; none on a Unix socket.
+    /// The client's port; `None` on a Unix socket.
     pub remote_port: Option<u16>,
-    /// Our address on this connection; empty on a Unix socket.
+    /// The server's address on this connection; empty on a Unix socket.
     pub server_addr: &'a str,
-    /// Our port on this connection; none on a Unix socket.
+    /// The server's port on this connection; `None` on a Unix socket.
     pub server_port: Option<u16>,
-    /// Whether the connection is encrypted.
+    /// The scheme, which shows whether the connection is encrypted.
     pub scheme: Scheme,
-    /// The version of the API that the path was prefixed with.
+    /// The API version that prefixed the path.
     pub api_version: Option<&'a str>,
 }
 
 /// The scheme of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
-    /// Plain, on TCP or a Unix socket.
+    /// In clear, on TCP or a Unix socket.
     Http,
     /// Over TLS.
     Https,
 }
 
-/// Makes the variables of a request. `captures` are the variables of the route, `ROUTE_WHO`, with
-/// what they matched.
+/// Makes the variables of a request. `captures` are the variables of the route, such as `ROUTE_WHO`, with their
+/// values.
 ///
-/// No two facts share a name: header fields have `HTTP_` to themselves, captures `ROUTE_`. Beyond
-/// RFC 3875 there are `REQUEST_URI`, `REQUEST_ID`, `REMOTE_PORT`, `HTTPS` where it is `on`,
-/// `API_VERSION`, and `X_MATCHED_ROUTE` and `X_FULL_URL` for WAGI modules.
-/// Absent on purpose: `PATH_TRANSLATED`, for a guest has no document root, unless it has scripts; `AUTH_TYPE` and
-/// `REMOTE_USER`, for the daemon authenticates nobody.
+/// All names are distinct: header fields use the prefix `HTTP_`, captures `ROUTE_`. Beyond RFC 3875 there are
+/// `REQUEST_URI`, `REQUEST_ID`, `REMOTE_PORT`, `HTTPS` if it is `on`, `API_VERSION`, and `X_MATCHED_ROUTE` and
+/// `X_FULL_URL` for WAGI modules. Deliberately absent: `PATH_TRANSLATED`, because a guest has no document root unless
+/// it has scripts; `AUTH_TYPE` and `REMOTE_USER`, because the daemon does not authenticate users.
 pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
-    // 19 of our own, some captures, and what is added later by TLS and configuration.
+    // 19 fixed variables, some captures, and those that TLS and the configuration add later.
     let mut env = Env::with_capacity(facts.headers.keys_len() + 32);
     let origin = Origin::of(facts);
     put(&mut env, "GATEWAY_INTERFACE", "CGI/1.1");
@@ -76,10 +75,10 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     put(&mut env, "REQUEST_METHOD", facts.method.as_str());
     put(&mut env, "SCRIPT_NAME", facts.script_name);
     put(&mut env, "PATH_INFO", facts.path_info);
-    // RFC 3875 §4.1.7: set, if empty, where there is none.
+    // RFC 3875 §4.1.7: set even without a query, to an empty value.
     put(&mut env, "QUERY_STRING", facts.uri.query().unwrap_or_default());
     put(&mut env, "REMOTE_ADDR", facts.remote_addr);
-    // RFC 3875 §4.1.9: the address, where the name is not known. Looking it up would block.
+    // RFC 3875 §4.1.9: the address, if the name is not known. A lookup would block.
     put(&mut env, "REMOTE_HOST", facts.remote_addr);
     if let Some(port) = facts.remote_port {
         put(&mut env, "REMOTE_PORT", &port.to_string());
@@ -96,20 +95,20 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
         put(&mut env, "API_VERSION", version);
     }
     for (variable, value) in captures {
-        // Names come from the configuration, where the catalog has checked them.
+        // The catalog has checked the names, which come from the configuration.
         put(&mut env, variable, value);
     }
     fields(&mut env, facts.headers, &origin);
     env
 }
 
-/// Sets the variables that header fields become.
+/// Sets the variables of the header fields.
 fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
     if let Some(value) = headers.get(CONTENT_TYPE).and_then(text) {
         put(env, "CONTENT_TYPE", value);
     }
-    // RFC 3875 §4.1.2: only with a body whose length is known; a chunked one has none, whatever
-    // else the client says (RFC 9112 §6.3).
+    // RFC 3875 §4.1.2: only for a body of known length. A chunked body has none, whatever else the client sends (RFC
+    // 9112 §6.3).
     let chunked = headers.contains_key(TRANSFER_ENCODING);
     if let Some(length) = headers.get(CONTENT_LENGTH).and_then(length).filter(|_| !chunked) {
         put(env, "CONTENT_LENGTH", length);
@@ -121,7 +120,7 @@ fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
         let Some(variable) = variable::of(name.as_str()) else { continue };
         let mut values = headers.get_all(name).iter();
         let Some(first) = values.next().and_then(text) else { continue };
-        // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all others.
+        // RFC 9113 §8.2.3 for cookies, RFC 9110 §5.3 for all other fields.
         let between = if name == COOKIE { "; " } else { ", " };
         let Some(second) = values.next() else {
             put(env, &variable, first);
@@ -135,19 +134,19 @@ fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
     }
 }
 
-/// Adds a variable; no two facts share a name.
+/// Adds a variable. The names of all variables are distinct.
 fn put(env: &mut Env, name: &str, value: &str) {
-    // Refused only where the value holds a NUL: no guest could be given it.
+    // Fails only if the value contains a NUL, which no guest could receive.
     let _left_out = env.add(name, value);
 }
 
-/// Reads a value as text. One that is not UTF-8 is left out, with the fields that it would be
-/// joined with: a replacement would be a value that nobody sent.
+/// Returns a value as text. If it is not UTF-8, the field is left out with all values it would be joined with: a
+/// replacement would be a value that the client did not send.
 fn text(value: &HeaderValue) -> Option<&str> {
     std::str::from_utf8(value.as_bytes()).ok()
 }
 
-/// Reads a length: digits that fit 64 bits, and nothing else.
+/// Returns a length: only digits, and a value that fits 64 bits.
 fn length(value: &HeaderValue) -> Option<&str> {
     let digits = text(value)?;
     let sound = digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u64>().is_ok();
@@ -164,11 +163,11 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-/// Whom the client takes us for.
+/// The host under which the client addresses the server.
 struct Origin<'a> {
-    /// What stands for the `Host` field, as it came.
+    /// The host from the target or the `Host` field, as received.
     host: Option<&'a str>,
-    /// The same, where it is a host and a port and nothing else.
+    /// The same, if it consists of a host and a port only.
     sound: Option<&'a str>,
     server_addr: &'a str,
     port: u16,
@@ -176,7 +175,7 @@ struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     fn of(facts: &Facts<'a>) -> Origin<'a> {
-        // RFC 9112 §3.2.2: the host of an absolute target replaces the field. HTTP/2 has no field.
+        // RFC 9112 §3.2.2: the host of an absolute target replaces the field. HTTP/2 needs no field.
         let host = match facts.uri.authority() {
             Some(authority) => authority.as_str().rsplit('@').next(),
             None => facts.headers.get(HOST).and_then(text),
@@ -202,7 +201,7 @@ impl<'a> Origin<'a> {
 
     fn url(&self, scheme: Scheme, target: &str) -> String {
         let scheme = if scheme == Scheme::Https { "https://" } else { "http://" };
-        // `OPTIONS *` is about the server as a whole.
+        // `OPTIONS *` concerns the server as a whole.
         let target = if target == "*" { "" } else { target };
         match self.sound {
             Some(host) => [scheme, host, target].concat(),
@@ -211,8 +210,8 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Reports whether a text is a host with or without a port, whose every character is harmless in a
-/// URL, a page and a shell.
+/// Reports whether a text is a host with or without a port. All its characters are then harmless in a URL, a page and
+/// a shell.
 pub fn is_host(text: &str) -> bool {
     let name = without_port(text);
     let port = &text[name.len()..];
@@ -226,7 +225,7 @@ pub fn is_host(text: &str) -> bool {
 }
 
 fn without_port(host: &str) -> &str {
-    // An IPv6 address stands in brackets, and has colons of its own.
+    // An IPv6 address is in brackets and contains colons.
     let from = if host.starts_with('[') { host.find(']').unwrap_or(0) } else { 0 };
     host[from..].find(':').map_or(host, |colon| &host[..from + colon])
 }

@@ -1,4 +1,4 @@
-//! Requests, and the variables they become.
+//! Tests of requests and their variables.
 
 use super::*;
 use http::Request;

@@ -1,16 +1,16 @@
-//! The names of variables that header fields become (RFC 3875 §4.1.18).
+//! The variable names of header fields (RFC 3875 §4.1.18).
 
 use std::borrow::Cow;
 
-/// Names the variable of a field, whose name is in lower case; none: it never becomes one.
+/// Returns the variable of a field, whose name is in lower case. `None` if the field never becomes one.
 ///
-/// Left out are the fields that have a variable of their own (`Content-Type`, `Content-Length`),
-/// those about the connection, which the guest does not hold, and `Proxy`, which as `HTTP_PROXY`
-/// would tell many a library where to send its requests (CVE-2016-5385, httpoxy). Fields that
-/// `Connection` names are not left out: else a client could take away what a proxy before us added.
+/// Left out are fields with a variable of their own (`Content-Type`, `Content-Length`), and fields about the
+/// connection, which the guest does not control. `Proxy` is left out because many libraries would send their requests
+/// to `HTTP_PROXY` (CVE-2016-5385, httpoxy). Fields named by `Connection` are not left out: otherwise a client could
+/// remove fields that a proxy added.
 ///
-/// Names with other characters than letters, digits and `-` are left out as well, for `X_Real_IP`
-/// and `X-Real-IP` would be one variable.
+/// Names with characters other than letters, digits and `-` are left out as well, because `X_Real_IP` and `X-Real-IP`
+/// would become the same variable.
 pub(super) fn of(name: &str) -> Option<Cow<'static, str>> {
     let known = match name {
         "accept" => "HTTP_ACCEPT",
