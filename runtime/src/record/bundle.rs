@@ -1,4 +1,4 @@
-//! The file of a failed job: everything that made it fail, and what it failed at, as JSON.
+//! The file of a failed job, in JSON: the inputs that made it fail, and the failure.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,72 +11,72 @@ use super::mask::{self, Masked};
 use crate::confine::{Granting, Writable};
 use crate::job::{Access, End, Env, Incident, Limits, Mapping, Mount};
 
-/// What a file says it is.
+/// The format that a file declares.
 const FORMAT: &str = "portcullis-failure-1";
 
-/// What is encoded of bytes that are no text.
+/// The characters that are percent-encoded in bytes that are not text.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// A failed job, as it is written.
+/// A failed job, as its file records it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Bundle {
     format: String,
-    /// When, as RFC 3339 has it.
+    /// When the job failed, in RFC 3339.
     pub time: String,
-    /// Its number.
+    /// The job's id.
     pub job: String,
     /// The name of the handler.
     pub handler: String,
-    /// The file of the module, as it was configured.
+    /// The file of the module, as configured.
     pub module: PathBuf,
     /// The SHA-256 of the module that ran.
     pub digest: String,
-    /// The arguments, without the name.
+    /// The arguments, without the program's name.
     pub args: Vec<String>,
-    /// The variables in their order; what is masked is empty here.
+    /// The variables, in order. Masked values are empty.
     pub env: Vec<(String, String)>,
-    /// The names of the variables whose values are not told.
+    /// The names of the variables whose values are left out.
     pub masked: Vec<String>,
-    /// The names of those that are told but for credentials in a query.
+    /// The names of the variables in which only credentials in a query are masked.
     #[serde(default)]
     pub masked_in_part: Vec<String>,
     stdin: Stdin,
-    /// Whether the job has read more than is here.
+    /// Whether the job has read more than `stdin` contains.
     pub stdin_truncated: bool,
-    /// Whether what the job has read was not to be recorded.
+    /// Whether the configuration forbids recording what the job read.
     #[serde(default)]
     pub stdin_withheld: bool,
     mounts: Vec<Mounted>,
-    /// Bytes that it could have in a `/tmp` of its own; `None`: it had none.
+    /// The size limit of the job's own `/tmp`, in bytes. `None` if it had no `/tmp`.
     #[serde(default)]
     pub tmp: Option<u64>,
     limits: Bounds,
-    /// How stdout is read: none as a CGI document, otherwise as bytes of this type.
+    /// The content type of raw stdout. `None` if stdout is a CGI document.
     raw: Option<String>,
-    /// How it ended.
+    /// How the job ended.
     pub outcome: Outcome,
     /// The end of its stderr.
     pub stderr: String,
-    /// Milliseconds that it ran.
+    /// How long it ran, in milliseconds.
     pub time_ms: u64,
-    /// Milliseconds of those on a processor.
+    /// How much CPU time it used, in milliseconds.
     pub cpu_ms: u64,
 }
 
-/// How a job ended: by this, two runs are compared.
+/// How a job ended. A replay compares this with the recorded run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The code of the fault, as the log, the metrics and the header have it; `ok`: none.
+    /// The code of the fault, as in the log, the metrics and the reason header; `ok` if there was none.
     pub code: String,
     /// The exit status.
     pub status: u8,
     /// One line for a person.
     pub message: String,
-    /// The guest's stack, a frame a line.
+    /// The guest's stack, one frame per line.
     pub stack: String,
 }
 
-/// Stdin as text, or percent-encoded where it is none.
+/// Stdin as text, or percent-encoded if it is not UTF-8.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Stdin {
@@ -89,7 +89,7 @@ struct Mounted {
     host: PathBuf,
     guest: String,
     write: bool,
-    /// The outermost directory on the way there that a handler could write to.
+    /// The outermost directory above it that a handler could write to.
     #[serde(default)]
     within: Option<Within>,
 }
@@ -111,7 +111,7 @@ struct Bounds {
 }
 
 impl Bundle {
-    /// Writes down what happened.
+    /// Makes the record of a failed job.
     pub fn of(
         incident: &Incident,
         module: &std::path::Path,
@@ -171,17 +171,17 @@ impl Bundle {
         }
     }
 
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// It is no such file.
+    /// The file is not a failed job in this format.
     pub fn read(bytes: &[u8]) -> Result<Bundle> {
         let bundle: Bundle = serde_json::from_slice(bytes).context("this is no failed job")?;
         ensure!(bundle.format == FORMAT, "this is {:?}: wanted {FORMAT:?}", bundle.format);
         Ok(bundle)
     }
 
-    /// Returns what the job has read.
+    /// Returns what the job read from stdin.
     pub fn stdin(&self) -> Vec<u8> {
         match &self.stdin {
             Stdin::Text(text) => text.clone().into_bytes(),
@@ -189,10 +189,10 @@ impl Bundle {
         }
     }
 
-    /// Returns the environment, as far as it is told.
+    /// Returns the environment; masked values are empty.
     ///
     /// # Errors
-    /// A variable that no process could be given.
+    /// A variable that a process cannot have.
     pub fn env(&self) -> Result<Env> {
         let mut env = Env::with_capacity(self.env.len());
         for (name, value) in &self.env {
@@ -201,19 +201,19 @@ impl Bundle {
         Ok(env)
     }
 
-    /// Returns what the job may use; a job alone does not wait for others.
+    /// Returns the limits of the job. The concurrency is 1, because a replayed job runs alone.
     pub fn limits(&self) -> Limits {
         let Bounds { memory, time_ms, cpu_ms, body, output, handles } = self.limits;
         let (time, cpu) = (time_ms.map(Duration::from_millis), cpu_ms.map(Duration::from_millis));
         Limits { memory, time, cpu, body, output, handles, concurrency: 1, ..Limits::default() }
     }
 
-    /// Goes through the mounts: the host's directory, its name in the guest, whether it was writable.
+    /// Iterates over the mounts: the host's directory, its name in the guest, and whether it was writable.
     pub fn mounts(&self) -> impl Iterator<Item = (&std::path::Path, &str, bool)> {
         self.mounts.iter().map(|mount| (mount.host.as_path(), mount.guest.as_str(), mount.write))
     }
 
-    /// Lists the directories that handlers could write to in which mounts lie.
+    /// Lists the directories that handlers could write to and that contain mounts.
     pub fn writable(&self) -> impl Iterator<Item = Writable> {
         let writable = |(handler, dir): (&String, &PathBuf)| Writable {
             handler: handler.clone(),
@@ -227,7 +227,7 @@ impl Bundle {
         })
     }
 
-    /// Says how stdout is read.
+    /// Returns how stdout is read.
     pub fn mapping(&self) -> Mapping {
         self.raw.clone().map_or(Mapping::Cgi, Mapping::Raw)
     }
@@ -243,13 +243,13 @@ impl Stdin {
 }
 
 impl Outcome {
-    /// How a job ends that does not fail.
+    /// The outcome of a job that did not fail.
     pub fn ok() -> Outcome {
         let nothing = String::new;
         Outcome { code: "ok".to_owned(), status: 0, message: nothing(), stack: nothing() }
     }
 
-    /// Reports whether two runs failed at the same. The stack may differ: another module has other
+    /// Reports whether two runs failed in the same way. The stack may differ, because another module has other
     /// functions.
     pub fn is_same(&self, other: &Outcome) -> bool {
         (&self.code, self.status, &self.message) == (&other.code, other.status, &other.message)

@@ -1,11 +1,11 @@
-//! What is not written down of a job's variables: credentials, as far as their names say what they are.
+//! Masks credentials in a job's variables, as far as their names reveal them.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
 
-/// Parts of names that say so, of variables and of what stands in a query.
+/// Parts of names that mark a credential, in variables and in queries.
 const SECRET: [&str; 13] = [
     "SECRET",
     "TOKEN",
@@ -22,27 +22,27 @@ const SECRET: [&str; 13] = [
     "ASSERTION",
 ];
 
-/// Whole names in a query that say so: too short to be looked for in others. Signed addresses have `sig`,
-/// those that come back from a login `code`.
+/// Whole names in a query that mark a credential. They are too short to search for within other names. Signed URLs
+/// have `sig`, and redirects after a login `code`.
 const IN_QUERY: [&str; 6] = ["SIG", "CODE", "PASS", "PIN", "OTP", "SID"];
 
-/// What is written in place of a value in a query.
+/// The text that replaces a value in a query.
 const MASK: &str = "***";
 
-/// Which variables keep their values to themselves.
+/// The names of variables whose values are always masked.
 #[derive(Clone, Default)]
 pub struct Masked(pub Vec<String>);
 
 impl Masked {
-    /// Reports whether the value of a variable is kept back: it is a credential of the service, a
-    /// credential of a client, or its name says that it is one.
+    /// Reports whether the value of a variable is masked: it is a credential of the service or of a client, or its
+    /// name marks it as one.
     pub(super) fn holds(&self, name: &str) -> bool {
         self.0.iter().any(|known| known == name) || is_secret(name)
     }
 }
 
-/// Masks the credentials in the queries of a variable: in `QUERY_STRING`, and behind each `?` of any
-/// other, as which addresses come to a job is for its clients to say (`REQUEST_URI`, `HTTP_REFERER`).
+/// Masks the credentials in the queries of a variable: in all of `QUERY_STRING`, and after each `?` in any other.
+/// Clients choose which URLs a job receives (`REQUEST_URI`, `HTTP_REFERER`).
 pub(super) fn queries<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
     let begin = match value.find('?') {
         _ if name == "QUERY_STRING" => 0,
@@ -55,7 +55,7 @@ pub(super) fn queries<'v>(name: &str, value: &'v str) -> Cow<'v, str> {
         match end.split_once('=') {
             Some((key, secret)) if !secret.is_empty() && is_secret_in_query(key) => {
                 found = true;
-                // A string takes everything.
+                // Writing to a string cannot fail.
                 let _infallible = write!(masked, "{key}={MASK}{}", &part[end.len()..]);
             }
             _ => masked.push_str(part),

@@ -1,4 +1,4 @@
-//! Jobs that failed, kept in files, so that they can be run again.
+//! Failed jobs, recorded in files so that they can be run again.
 
 mod bundle;
 mod mask;

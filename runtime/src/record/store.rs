@@ -1,4 +1,4 @@
-//! A directory of failed jobs, bounded in number and size, written by a thread of its own.
+//! A directory of failed jobs, bounded in number and size, written by its own thread.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,50 +22,50 @@ use crate::observe::log;
 use crate::observe::writes::RECORD;
 use crate::wasm::cache;
 
-/// Files that are kept; the oldest of the handler that has the most goes first.
+/// The most files. The oldest file of the handler with the most files is removed first.
 const FILES: usize = 100;
 
-/// Bytes of all of them together, and so the most of one.
+/// The most bytes of all files together, and so of one file.
 pub const LARGEST: u64 = 64 << 20;
 
-/// Failed jobs that wait to be written; one more is not kept.
+/// The most failed jobs that wait to be written. Further ones are not recorded.
 const WAITING: usize = 16;
 
-/// Those of them that may be of one handler.
+/// The most of these that may belong to one handler.
 const SHARE: usize = 4;
 
-/// What is behind the names of the files.
+/// The suffix of the file names.
 const SUFFIX: &str = ".failure.json";
 
-/// Bytes that running jobs have read and that are kept in case they fail.
+/// The most bytes of stdin retained for all running jobs, in case they fail.
 const KEPT: usize = 32 << 20;
 
-/// Where failed jobs are kept. Dropping it ends its thread, once all is written.
+/// The store of failed jobs. Dropping it ends its thread once everything is written.
 pub struct Store {
     writer: SyncSender<(Incident, Arc<Origin>)>,
-    /// What is kept of running jobs, in units of [`Read::UNIT`] bytes.
+    /// The stdin retained for running jobs, in units of [`Read::UNIT`] bytes.
     kept: Arc<Budget>,
 }
 
-/// Keeps the failed jobs of one handler.
+/// Records the failed jobs of one handler.
 pub struct Keeper {
     store: Arc<Store>,
     origin: Arc<Origin>,
     keeps_stdin: bool,
-    /// The handler's part of what is kept of running jobs.
+    /// The handler's share of the retained stdin.
     holder: Arc<Holder>,
 }
 
-/// What is written of a handler that its jobs do not know.
+/// Facts about a handler for its records that its jobs do not have.
 struct Origin {
     module: PathBuf,
     digest: String,
     masked: Masked,
-    /// Failed jobs of this handler that wait to be written.
+    /// How many failed jobs of this handler wait to be written.
     waiting: AtomicUsize,
 }
 
-/// The directory, as its one writer sees it.
+/// The directory, used by the writer thread alone.
 struct Shelf {
     dir: OwnedFd,
     path: PathBuf,
@@ -73,17 +73,18 @@ struct Shelf {
     files: Vec<Kept>,
 }
 
-/// A file of the directory.
+/// A recorded file.
 struct Kept {
     name: String,
     size: u64,
 }
 
 impl Store {
-    /// Opens a directory, which is made if there is none; nobody else may use it.
+    /// Opens a directory, and creates it if it is missing. No other program may use it.
     ///
     /// # Errors
-    /// It cannot be made or read, is not ours, or others may use it; there is no thread for it.
+    /// The directory cannot be made or read, belongs to another user, or is accessible to others; or the thread cannot
+    /// be started.
     pub fn open(path: &Path) -> Result<Arc<Store>> {
         let shelf = Shelf::open(path)?;
         let (writer, incidents) = sync_channel(WAITING);
@@ -93,25 +94,25 @@ impl Store {
     }
 }
 
-/// Says whether [`Store::open`] would have a directory that can be written to, and makes nothing.
+/// Checks whether [`Store::open`] would get a writable directory. Creates nothing.
 ///
 /// # Errors
-/// As [`Store::open`]; nothing can be written there.
+/// As [`Store::open`]; also if the directory is not writable.
 pub fn examine(path: &Path) -> Result<()> {
     cache::examine_private_dir(path)
 }
 
 impl Keeper {
-    /// Makes the keeper of a handler: the file of its module, the SHA-256 of what that holds, and
-    /// the variables whose values are not written down.
+    /// Makes the keeper of a handler. `module` is the file of its module, `digest` the SHA-256 of its content, and
+    /// `masked` the variables whose values are left out.
     pub fn new(store: Arc<Store>, module: PathBuf, digest: String, masked: Masked) -> Keeper {
-        // Whole, since a file is read from wherever somebody stands.
+        // Absolute, because a replay may start in another directory.
         let module = std::path::absolute(&module).unwrap_or(module);
         let origin = Origin { module, digest, masked, waiting: AtomicUsize::new(0) };
         Keeper { store, origin: Arc::new(origin), keeps_stdin: true, holder: Arc::default() }
     }
 
-    /// Leaves out what its jobs read: a body may hold what is nobody's to keep.
+    /// Leaves out stdin: a request body may contain private data.
     pub fn without_bodies(self) -> Keeper {
         Keeper { keeps_stdin: false, ..self }
     }
@@ -144,7 +145,7 @@ impl Recorder for Keeper {
     }
 }
 
-/// Counts a failed job that is not kept; the first of a row is logged, and no later one.
+/// Counts a failed job that is not recorded. Only the first of a run is logged.
 fn complain(id: JobId, why: fmt::Arguments<'_>) {
     if RECORD.fail() {
         warn!("[{id}] is not recorded: {why}");
@@ -162,12 +163,12 @@ impl Shelf {
                 files.push(Kept { name, size: u64::try_from(size).unwrap_or_default() });
             }
         }
-        // Their names begin with the time.
+        // The names begin with the time.
         files.sort_by(|one: &Kept, other: &Kept| one.name.cmp(&other.name));
         Ok(Shelf { dir, path: path.to_owned(), files })
     }
 
-    /// Writes what comes until nothing more can come.
+    /// Writes incoming jobs until every sender is dropped.
     fn fill(mut self, incidents: &Receiver<(Incident, Arc<Origin>)>) {
         while let Ok((incident, origin)) = incidents.recv() {
             let id = incident.id;
@@ -186,7 +187,7 @@ impl Shelf {
 
     fn put(&mut self, incident: &Incident, origin: &Origin) -> Result<PathBuf> {
         let time = log::now();
-        // Without colons, which some tools take for a host's name.
+        // Without colons: some tools take the text before a colon for a host name.
         let name = format!("{}-{}-{}{SUFFIX}", time.replace(':', ""), incident.entry.name, incident.id);
         let bundle = Bundle::of(incident, &origin.module, &origin.digest, &origin.masked, time);
         let mut bytes = serde_json::to_vec_pretty(&bundle)?;
@@ -211,16 +212,16 @@ impl Shelf {
         Ok(path)
     }
 
-    /// Removes files until one more fits: each time the oldest of the handler that has the most, the
-    /// one to come among them, so that one that fails often leaves those of the others alone.
+    /// Removes files until the next one fits, each time the oldest file of the handler with the most. The next file
+    /// counts too, so a handler that fails often does not displace the files of others.
     fn make_room(&mut self, coming: &Kept) {
         while let Some(at) = self.surplus(coming) {
-            // Whoever has taken it away has made room as well.
+            // If another process removed the file, there is room as well.
             let _gone = unlinkat(&self.dir, &self.files.remove(at).name, AtFlags::empty());
         }
     }
 
-    /// Finds the file that has to go next for one more; none: it fits.
+    /// Finds the next file to remove. Returns `None` if the new file fits.
     fn surplus(&self, coming: &Kept) -> Option<usize> {
         let mut handlers: HashMap<&str, (u64, u64)> = HashMap::new();
         for file in self.files.iter().chain([coming]) {
@@ -241,7 +242,7 @@ impl Shelf {
 }
 
 impl Kept {
-    /// Returns the handler in the file's name, which is between the time and the number of the job.
+    /// Returns the handler from the file's name, between the time and the job's id.
     fn handler(&self) -> &str {
         let behind = self.name.split_once("Z-").map_or("", |(_, behind)| behind);
         behind.rsplit_once('-').map_or("", |(handler, _)| handler)
@@ -252,7 +253,7 @@ impl Kept {
 mod tests {
     use super::*;
 
-    /// Puts an empty file of some size on the shelf.
+    /// Adds an empty file with a nominal size to the shelf.
     fn put(shelf: &mut Shelf, handler: &str, number: usize, size: u64) {
         let name = format!("2026-01-01T000000.{number:06}Z-{handler}-{number:016x}{SUFFIX}");
         let file = Kept { name, size };
