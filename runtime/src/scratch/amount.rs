@@ -1,6 +1,6 @@
-//! How much of a file system is taken: files and bytes.
+//! A number of files with their bytes, as used or allowed in a file system.
 
-/// Files and their bytes.
+/// A number of files and their total bytes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Amount {
     pub(super) files: u64,

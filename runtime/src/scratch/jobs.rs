@@ -1,4 +1,4 @@
-//! The directories that jobs have to themselves: in that of the process one for each handler, in that one for each job.
+//! The directories of jobs: one per handler in that of the process, and one per job in it.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,12 +23,12 @@ pub struct HandlerDir {
     next: AtomicU64,
 }
 
-/// The directory of one job. Dropping it removes it with all that is in it, which blocks.
+/// The directory of one job. Dropping it removes it with its content, which blocks.
 pub struct JobDir {
     pub(super) handler: Arc<HandlerDir>,
     name: String,
     dir: OwnedFd,
-    /// What it was when it was made.
+    /// Its stat(2) when it was made.
     made: Stat,
 }
 
@@ -36,7 +36,7 @@ impl Scratch {
     /// Makes a directory for the jobs of a handler.
     ///
     /// # Errors
-    /// The directory takes no more, or its file system has no locks.
+    /// The scratch directory is full, or its file system has no locks.
     pub fn for_handler(self: &Arc<Self>) -> anyhow::Result<HandlerDir> {
         let process = self.process().context("make a directory for jobs in the scratch directory")?;
         let name = process.next.fetch_add(1, Ordering::Relaxed).to_string();
@@ -55,7 +55,7 @@ impl Scratch {
         Ok(made)
     }
 
-    /// Removes what processes have left that ended without doing so. Blocks.
+    /// Removes the directories that dead processes left behind. Blocks.
     pub fn sweep(&self) {
         if let Err(failure) = sweep(&self.dir) {
             warn!("what jobs of an earlier process left in the scratch directory is still there: {failure}");
@@ -72,7 +72,7 @@ impl HandlerDir {
     /// Makes a directory for a job. Blocks.
     ///
     /// # Errors
-    /// There is no room, or no descriptor left.
+    /// There is no space on disk, or no free descriptor.
     pub fn for_job(self: &Arc<Self>) -> io::Result<JobDir> {
         let name = self.next.fetch_add(1, Ordering::Relaxed).to_string();
         let dir = make(&self.dir, &name)?;
@@ -87,7 +87,7 @@ impl JobDir {
         &self.dir
     }
 
-    /// Reports whether no time or size of it tells of a change or a look into it.
+    /// Reports whether times, size and link count are those of the new directory.
     pub(super) fn looks_untouched(&self) -> bool {
         let times = |stat: &Stat| {
             let seconds = [stat.st_atime, stat.st_mtime, stat.st_ctime];
@@ -97,10 +97,10 @@ impl JobDir {
         fstat(&self.dir).is_ok_and(|now| times(&now) == times(&self.made))
     }
 
-    /// Makes sure that so many more bytes leave enough of the file system free.
+    /// Checks that `bytes` more leave enough of the file system free.
     pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
         let HandlerDir { process, scratch, .. } = &*self.handler;
-        // What is promised may all be written yet.
+        // All that is promised to jobs may still be written.
         scratch.has_room(bytes.saturating_add(process.room.used() as u64 * UNIT))
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap())
     }
 
-    /// Where a directory is that is held open.
+    /// The path of an open directory.
     fn path(dir: &JobDir) -> std::path::PathBuf {
         crate::confine::place_of(dir.descriptor()).unwrap()
     }
@@ -155,7 +155,7 @@ mod tests {
             assert!(is_full(quota.take_bytes(1)) && !quota.take_at_hand(1));
             fs::remove_file(&file).unwrap();
         }
-        // Without a name it is there until it is closed.
+        // A file without a name exists until it is closed.
         quota.take_bytes(1 << 20).unwrap();
         let open = Arc::new(File::create(&file).unwrap());
         open.set_len(1 << 20).unwrap();
@@ -190,7 +190,7 @@ mod tests {
         let mut quota = dir.quota(1 << 20);
         assert!(quota.is_untouched());
 
-        // As where the times of a directory do not change within a tick of the clock.
+        // As on a file system where the directory's times do not change within a clock tick.
         quota.take_entry().unwrap();
 
         assert!(dir.looks_untouched() && !quota.is_untouched());
@@ -236,7 +236,7 @@ mod tests {
         fs::create_dir_all(&dead).unwrap();
         fs::write(dead.join("file"), "left").unwrap();
         fs::write(place.path().join("other"), "").unwrap();
-        // Where a sweep was cut short before.
+        // The names that an interrupted sweep left.
         for name in [&b"\xff0"[..], b"\xff1", b"\xff2"] {
             let moved = place.path().join("jobs-2-0").join(std::ffi::OsStr::from_bytes(name));
             fs::create_dir_all(moved.join("a/b/c")).unwrap();

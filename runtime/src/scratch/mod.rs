@@ -1,5 +1,7 @@
-//! A directory for what does not fit into memory and is not needed tomorrow: files without a name, what of them each
-//! client has, and directories of jobs.
+//! Temporary files on disk for data that does not fit into memory.
+//!
+//! The scratch directory holds unnamed files, accounted per client, and the directories of jobs. Nothing in it is
+//! needed after a restart.
 //!
 //! Floors, lowest first: `amount`; `tree`; `process`; `spool`; `jobs`; `quota`.
 

@@ -1,4 +1,4 @@
-//! The directory of one process in the scratch directory, and what dead processes have left there.
+//! The directory of a process within the scratch directory, and the cleanup after dead processes.
 
 use std::ffi::CString;
 use std::io;
@@ -13,18 +13,18 @@ use tracing::warn;
 use super::tree;
 use crate::budget::Budget;
 
-/// How the directories of processes are called.
+/// The prefix of the directories' names.
 const PREFIX: &str = "jobs-";
 
-/// What the room that all jobs share is counted in.
+/// The unit of the space that all jobs share, in bytes.
 pub(super) const UNIT: u64 = 1 << 20;
 
-/// The directory of this process. It is locked while the process lives: nobody holds the lock of what a dead one left.
+/// The directory of this process, locked while the process lives. The directory of a dead process has no lock holder.
 pub(super) struct ProcessDir {
     scratch: OwnedFd,
     name: String,
     pub(super) dir: OwnedFd,
-    /// Half of the file system, in units: no handler takes so much that another has nothing.
+    /// Half of the file system, in units. The budget keeps a handler from taking all of it.
     pub(super) room: Arc<Budget>,
     pub(super) next: AtomicU64,
 }
@@ -38,7 +38,7 @@ impl ProcessDir {
         let names = (0_u64..).map(|number| format!("{PREFIX}{}-{number}", std::process::id()));
         for name in names {
             let dir = match make(scratch, &name) {
-                // Of a process before this one that had its number.
+                // The directory belongs to an earlier process with the same pid.
                 Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
             };
@@ -56,7 +56,7 @@ impl Drop for ProcessDir {
     }
 }
 
-/// Removes what processes have left that ended without doing so.
+/// Removes the directories that dead processes left behind.
 pub(super) fn sweep(scratch: &OwnedFd) -> io::Result<()> {
     let mut left = Vec::new();
     {
@@ -73,7 +73,7 @@ pub(super) fn sweep(scratch: &OwnedFd) -> io::Result<()> {
             }
         }
     }
-    // What cannot be removed of one does not keep the others.
+    // A directory that cannot be removed does not prevent the removal of the others.
     let removed = left.into_iter().map(|(name, dir)| {
         tree::empty(&dir)?;
         Ok(unlinkat(scratch, &name, AtFlags::REMOVEDIR)?)
@@ -81,7 +81,7 @@ pub(super) fn sweep(scratch: &OwnedFd) -> io::Result<()> {
     removed.fold(Ok(()), Result::and)
 }
 
-/// Keeps other processes from making their directory, or looking for what is left, at the same time.
+/// A lock that keeps other processes from making a directory or sweeping at the same time.
 struct Alone {
     _locked: OwnedFd,
 }
@@ -94,9 +94,9 @@ impl Alone {
     }
 }
 
-/// Removes a directory with all that is in it. What cannot be removed now goes with the next sweep.
+/// Removes a directory with its content. If that fails, the next sweep removes it.
 pub(super) fn remove(parent: &OwnedFd, name: &str, dir: &OwnedFd) {
-    // A thread may still carry out what the job has begun.
+    // A thread may still be executing a call that the job started.
     const ATTEMPTS: usize = 10;
     for attempt in 1..=ATTEMPTS {
         let removed = match unlinkat(parent, name, AtFlags::REMOVEDIR) {
@@ -113,7 +113,7 @@ pub(super) fn remove(parent: &OwnedFd, name: &str, dir: &OwnedFd) {
     }
 }
 
-/// Makes a directory for us alone, and opens it.
+/// Makes a directory for this user alone, and opens it.
 pub(super) fn make(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     let name = CString::new(name)?;
     mkdirat(&parent, &name, Mode::RWXU)?;

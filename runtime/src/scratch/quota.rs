@@ -1,4 +1,4 @@
-//! How much a job may have in its own directory, and how much it has.
+//! The quota of a job's own directory, and its use.
 
 use std::fs::File;
 use std::io;
@@ -13,34 +13,34 @@ use super::process::UNIT;
 use super::tree;
 use crate::budget::Portion;
 
-/// Bytes for each file, directory or link that there may be.
+/// One file, directory or link is allowed per this many bytes.
 const PER_FILE: u64 = 16 << 10;
 
-/// The most of them, whatever the bytes: measuring takes memory of the host for each.
+/// The most entries at any size: measuring needs memory of the host for each.
 const MOST_FILES: u64 = 64 << 10;
 
-/// What one takes besides the bytes in it: a block, and its place in a directory.
+/// The bytes that an entry takes besides its content: a block, and its place in a directory.
 const ENTRY: u64 = 4 << 10;
 
-/// The account of one job's directory.
+/// The use of one job's directory, against its quota.
 ///
-/// What the job adds is counted before it is there, and what it removes is not counted: so what is counted is what there
-/// is or more. Where that would be too much, the tree is measured. Whoever adds holds the account until it is done, so
-/// that nothing is measured half-way.
+/// Additions are counted in advance and removals are not counted, so the count is never below the actual use. If the
+/// count exceeds the quota, the tree is measured. The caller holds the account during an addition, so the tree is
+/// never measured half-way through one.
 pub struct Quota {
-    /// Before `portion`: the room is given back when the directory is gone.
+    /// Declared before `portion`: the space is given back only after the directory is gone.
     dir: Arc<JobDir>,
     most: Amount,
     used: Amount,
-    /// Whether the job has ever asked for an entry.
+    /// Whether the job has ever added an entry.
     entered: bool,
     portion: Portion,
-    /// What the job has opened, which may have lost its name.
+    /// The files that the job has opened; they may have lost their names.
     opened: Arc<Mutex<Vec<Weak<File>>>>,
 }
 
 impl JobDir {
-    /// Opens an account of so many bytes for the next job.
+    /// Opens an account with a quota of `bytes` for the next job.
     pub fn quota(self: &Arc<Self>, bytes: u64) -> Quota {
         let HandlerDir { process, holder, .. } = &*self.handler;
         Quota::new(self.clone(), bytes, process.room.nothing(holder))
@@ -53,21 +53,21 @@ impl Quota {
         Quota { dir, most, used: Amount::default(), entered: false, portion, opened: Arc::default() }
     }
 
-    /// Reports whether the directory is as it was made, so that the next job may have it. The account decides: the times of
-    /// a directory are as coarse as the kernel's clock, and do not tell of a file that is made in the same tick.
+    /// Reports whether the directory is unchanged, so that the next job may use it. The account is decisive: directory
+    /// times are as coarse as the kernel's clock, and miss a file made within the same tick.
     pub fn is_untouched(&self) -> bool {
         !self.entered && self.dir.looks_untouched()
     }
 
-    /// Counts bytes that files are to grow by. Blocks, where it is not [at hand](Quota::take_at_hand).
+    /// Counts bytes by which files will grow. Blocks unless they are [at hand](Quota::take_at_hand).
     ///
     /// # Errors
-    /// `ENOSPC`: it is more than the job may have, or than there is room for.
+    /// `ENOSPC` if the bytes exceed the quota, or the space that is left.
     pub fn take_bytes(&mut self, bytes: u64) -> io::Result<()> {
         self.take(Amount { files: 0, bytes })
     }
 
-    /// Counts one more file, directory or link. Blocks, as [`take_bytes`](Quota::take_bytes) does.
+    /// Counts one more file, directory or link. Blocks like [`take_bytes`](Quota::take_bytes).
     ///
     /// # Errors
     /// Those of [`take_bytes`](Quota::take_bytes).
@@ -76,7 +76,7 @@ impl Quota {
         self.take(Amount { files: 1, bytes: 0 })
     }
 
-    /// Counts bytes, if that needs no look at the disk, and reports whether it did not.
+    /// Counts bytes if that needs no access to the disk. Returns whether it did.
     pub fn take_at_hand(&mut self, bytes: u64) -> bool {
         self.sum(Amount { files: 0, bytes })
             .filter(|sum| units(*sum) <= self.portion.units())
@@ -84,7 +84,7 @@ impl Quota {
             .is_some()
     }
 
-    /// Returns the list of what the job has opened, for the job to add to.
+    /// Returns the list of the files that the job has opened; the job adds to it.
     pub fn opened(&self) -> Arc<Mutex<Vec<Weak<File>>>> {
         self.opened.clone()
     }
@@ -108,14 +108,14 @@ impl Quota {
         Ok(())
     }
 
-    /// Adds to what is used; `None` if that is too much.
+    /// Adds to the use. Returns `None` if the sum exceeds the quota.
     fn sum(&self, by: Amount) -> Option<Amount> {
         let bytes = self.used.bytes.checked_add(by.bytes)?;
         let sum = Amount { files: self.used.files + by.files, bytes };
         (sum.files <= self.most.files && sum.bytes <= self.most.bytes).then_some(sum)
     }
 
-    /// Finds how much there is.
+    /// Measures the actual use.
     fn measure(&mut self) -> io::Result<Amount> {
         let mut found = tree::measure(self.dir.descriptor())?;
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,7 @@ impl Quota {
     }
 }
 
-/// How many units an amount takes.
+/// Returns how many units an amount takes.
 fn units(amount: Amount) -> usize {
     let bytes = amount.bytes.saturating_add(amount.files * ENTRY);
     usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)

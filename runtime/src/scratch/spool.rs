@@ -1,4 +1,4 @@
-//! The scratch directory: files without a name, and what of them each client has.
+//! The scratch directory: unnamed files, with limits per client.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,26 +15,26 @@ use rustix::io::Errno;
 use super::amount::Amount;
 use super::process::ProcessDir;
 
-/// What is left free of the file system, in bytes: others need it as well.
+/// The bytes to leave free in the file system for other programs.
 const RESERVE: u64 = 64 << 20;
 
-/// Says for how many bytes there is room in a directory, which may be still to be made. `None`: it cannot be told.
+/// Returns how many bytes a directory has room for; it need not exist yet. `None` if that cannot be determined.
 pub fn room_in(dir: &Path) -> Option<u64> {
     let found = dir.ancestors().find_map(|dir| statvfs(dir).ok())?;
     let (free, all) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
     Some(free.saturating_sub(reserve(all)).min(all / 2))
 }
 
-/// Says how much is left free of a file system of so many bytes.
+/// Returns how many bytes to leave free in a file system of `all` bytes.
 fn reserve(all: u64) -> u64 {
     RESERVE.max(all / 16)
 }
 
-/// Files at once, and their bytes. One client has half of either at most.
+/// The most files at once, and their bytes. One client may use at most half of either.
 const FILES: u64 = 32;
 const BYTES: u64 = 1 << 30;
 
-/// A directory that is ours alone.
+/// A private directory for temporary files.
 pub struct Scratch {
     pub(super) dir: OwnedFd,
     next: AtomicU64,
@@ -43,14 +43,14 @@ pub struct Scratch {
     pub(super) process: Mutex<Option<Arc<ProcessDir>>>,
 }
 
-/// What is in use, in all and by the address of each client; those of Unix sockets have none.
+/// The use, in total and per client address. Clients of Unix sockets share the key `None`.
 #[derive(Default)]
 struct Used {
     all: Amount,
     of: HashMap<Option<IpAddr>, Amount>,
 }
 
-/// A file's share of the directory. Dropping it gives that back.
+/// A file's share of the limits. Dropping it gives the share back.
 pub struct Account {
     scratch: Arc<Scratch>,
     client: Option<IpAddr>,
@@ -58,7 +58,7 @@ pub struct Account {
 }
 
 impl Scratch {
-    /// Uses a directory that nobody else may enter.
+    /// Uses a directory that no other user may enter.
     pub fn new(dir: OwnedFd) -> Scratch {
         Scratch { dir, next: AtomicU64::new(0), used: Mutex::default(), process: Mutex::default() }
     }
@@ -66,18 +66,18 @@ impl Scratch {
     /// Counts one more file of a client.
     ///
     /// # Errors
-    /// There are as many as there may be.
+    /// The limit on files is reached.
     pub fn account(self: &Arc<Self>, client: Option<IpAddr>) -> io::Result<Account> {
         self.used().grow(client, Amount { files: 1, bytes: 0 })?;
         Ok(Account { scratch: self.clone(), client, bytes: 0 })
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
-        // Sums, right after every statement.
+        // The sums are consistent after every statement, so a poisoned lock guards nothing broken.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a file that has no name and goes when it is closed. Blocks, as all here does.
+    /// Makes an unnamed file, which is removed when it is closed. Blocks, like all functions here.
     ///
     /// # Errors
     /// The file system has no room, or is read-only.
@@ -85,7 +85,7 @@ impl Scratch {
         let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         match openat(&self.dir, c".", flags | OFlags::TMPFILE, mode) {
             Ok(file) => Ok(File::from(file)),
-            // open(2): a file system that makes none without a name.
+            // open(2): the file system does not support unnamed files.
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {
                 let number = self.next.fetch_add(1, Ordering::Relaxed);
                 let name = format!("{}-{number}", std::process::id());
@@ -97,10 +97,10 @@ impl Scratch {
         }
     }
 
-    /// Makes sure that so many more bytes leave a sixteenth of the file system free, and 64 MiB.
+    /// Checks that `bytes` more leave a sixteenth of the file system free, and at least 64 MiB.
     ///
     /// # Errors
-    /// They do not.
+    /// `ENOSPC` if they do not.
     pub(super) fn has_room(&self, bytes: u64) -> io::Result<()> {
         let found = fstatvfs(&self.dir)?;
         let (free, all) = (found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize);
@@ -110,17 +110,17 @@ impl Scratch {
 }
 
 impl Account {
-    /// Counts bytes that are about to be written, and looks whether the file system has room. Blocks.
+    /// Counts bytes before they are written, and checks that the file system has room. Blocks.
     ///
     /// # Errors
-    /// All clients, or this one, have as many as they may; the file system is full.
+    /// The limit of all clients or of this client is reached, or the file system is full.
     pub fn take(&mut self, bytes: u64) -> io::Result<()> {
         self.scratch.used().grow(self.client, Amount { files: 0, bytes })?;
         self.bytes += bytes;
         self.scratch.has_room(bytes)
     }
 
-    /// Reports whether more than half of all bytes are in use: then a client has to hurry.
+    /// Reports whether more than half of all bytes are in use. Slow clients are then not tolerated.
     pub fn is_scarce(&self) -> bool {
         self.scratch.used().all.bytes > BYTES / 2
     }

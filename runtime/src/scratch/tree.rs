@@ -1,5 +1,6 @@
-//! Trees of directories that a guest has made: how much is in one, and removing it. Neither holds more than three
-//! descriptors or follows a link, however deep the tree is.
+//! Measures and removes directory trees made by guests.
+//!
+//! Neither holds more than three descriptors or follows a link, however deep the tree is.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -11,23 +12,23 @@ use rustix::io::Errno;
 
 use super::amount::Amount;
 
-/// Entries that are removed between two looks at a directory: 256 KiB of names.
+/// The most entries to handle between two reads of a directory: 256 KiB of names.
 const AT_ONCE: usize = 1024;
 
-/// A directory on the way down a tree.
+/// A directory on the current path through a tree.
 #[derive(Default)]
 struct Level {
-    /// Directories in it that are still to be seen.
+    /// Its subdirectories that are still to be visited.
     below: Vec<CString>,
-    /// Where its entries go on that were not read; `None`: all were.
+    /// The position of its first unread entry. `None` if all were read.
     rest: Option<i64>,
 }
 
-/// Counts the entries of a tree and the bytes of its files, holes among them: what they may come to take. However wide the
-/// tree is, it keeps no more than [`AT_ONCE`] names, and one for each level.
+/// Counts the entries of a tree and the apparent size of its files. Holes count, because they may be filled later.
+/// However wide the tree is, it keeps at most [`AT_ONCE`] names, and one for each level.
 pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
     let mut found = Amount::default();
-    // Files of several names.
+    // Files with several names, by inode.
     let mut linked = HashSet::new();
     let mut here = open(root, c".")?;
     let mut levels = vec![Level { rest: Some(0), ..Level::default() }];
@@ -50,7 +51,7 @@ pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
     Ok(found)
 }
 
-/// Counts the entries of a directory from a position on, up to so many directories in it.
+/// Counts the entries of a directory from a position on, until `most` subdirectories are found.
 fn look(
     dir: &OwnedFd,
     from: i64,
@@ -85,7 +86,7 @@ fn look(
     Ok(Level { below, rest: None })
 }
 
-/// Removes all that is in a directory. Directories in directories are moved up, so that no path grows long.
+/// Removes the content of a directory. Nested directories are moved up, so paths stay short.
 pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
     let mut moved = 0_u64;
     loop {
@@ -109,7 +110,7 @@ pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
                 Ok(())
             })?;
             match unlinkat(&root, &name, AtFlags::REMOVEDIR) {
-                // Not all entries of a directory are seen while some are removed: the next round sees them.
+                // Reading a directory may skip entries while others are removed; the next round finds them.
                 Ok(()) | Err(Errno::NOTEMPTY | Errno::NOENT) => {}
                 Err(refusal) => return Err(refusal.into()),
             }
@@ -117,7 +118,7 @@ pub(super) fn empty(root: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// Moves a directory to where `root` is, under a name that nobody has. An earlier attempt may have left some.
+/// Moves a directory into `root`, under an unused name. An interrupted removal may have left such names.
 fn move_up(dir: &OwnedFd, name: &CStr, root: impl AsFd, moved: &mut u64) -> io::Result<()> {
     loop {
         // No guest can name this: WASI's names are UTF-8.
@@ -130,12 +131,12 @@ fn move_up(dir: &OwnedFd, name: &CStr, root: impl AsFd, moved: &mut u64) -> io::
     }
 }
 
-/// Removes a file, a link or an empty directory, and reports whether it is gone.
+/// Removes a file, a link or an empty directory. Returns whether it is gone.
 fn remove(dir: impl AsFd, name: &CStr) -> io::Result<bool> {
     for flags in [AtFlags::empty(), AtFlags::REMOVEDIR] {
         match unlinkat(&dir, name, flags) {
             Ok(()) | Err(Errno::NOENT) => return Ok(true),
-            // unlink(2) of a directory: what Linux says, and what POSIX has.
+            // unlink(2) of a directory: EISDIR on Linux, EPERM in POSIX.
             Err(Errno::ISDIR | Errno::PERM) if flags.is_empty() => {}
             Err(Errno::NOTEMPTY | Errno::EXIST) => return Ok(false),
             Err(refusal) => return Err(refusal.into()),
@@ -144,7 +145,7 @@ fn remove(dir: impl AsFd, name: &CStr) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Does something for each entry of a directory, up to so many.
+/// Calls `work` for each entry of a directory, up to `most`.
 fn each(dir: impl AsFd, most: usize, mut work: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
     let entries = Dir::read_from(dir)?;
     let others = entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| is_own(entry.file_name())));
@@ -154,12 +155,12 @@ fn each(dir: impl AsFd, most: usize, mut work: impl FnMut(&CStr) -> io::Result<(
     Ok(())
 }
 
-/// Reports whether an entry is the directory itself or the one around it.
+/// Reports whether an entry is `.` or `..`.
 fn is_own(name: &CStr) -> bool {
     matches!(name.to_bytes(), b"." | b"..")
 }
 
-/// Opens a directory to be read.
+/// Opens a directory for reading.
 pub(super) fn open(dir: impl AsFd, name: &CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(openat(dir, name, flags, Mode::empty())?)
@@ -171,7 +172,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// Makes a directory in a directory, and so on.
+    /// Nests directories, `deep` levels deep.
     fn nest(root: &OwnedFd, deep: usize) -> OwnedFd {
         let mut here = open(root, c".").unwrap();
         for _ in 0..deep {
@@ -215,7 +216,7 @@ mod tests {
         symlink(outside.path(), at("link")).unwrap();
         (0..3000).for_each(|number| fs::write(at(&number.to_string()), "x").unwrap());
         let root: OwnedFd = fs::File::open(place.path()).unwrap().into();
-        // 77 KiB of path.
+        // A path of 77 KiB.
         let deepest = nest(&root, 300);
         rustix::fs::mkdirat(&deepest, c"empty", Mode::RWXU).unwrap();
 
