@@ -1,4 +1,4 @@
-//! What the process has once, and how handlers share it.
+//! Divides a process-wide resource among handlers.
 
 use std::fmt;
 use std::pin::pin;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
-/// Units of something that the process has once: places for jobs, memory, file descriptors.
+/// Units of a process-wide resource: job slots, memory, file descriptors.
 ///
-/// An eighth of them is kept for handlers that hold few: a handler that takes the rest, and does not
-/// give it back, does not keep another from starting a job.
+/// An eighth of the units is reserved for handlers that hold few. Even if one handler takes all others and keeps them,
+/// another can still start a job.
 #[derive(Debug)]
 pub struct Budget {
     common: Units,
@@ -18,26 +18,26 @@ pub struct Budget {
     all: AtomicUsize,
 }
 
-/// Units that can be taken.
+/// A pool of units.
 #[derive(Debug)]
 struct Units {
     free: Semaphore,
-    /// How many of those that are given back are not free again: there were more before.
+    /// How many returned units are withheld from the pool, because it was resized to fewer.
     owed: AtomicUsize,
 }
 
-/// One of the handlers that share a budget.
+/// A handler that shares a budget.
 #[derive(Debug)]
 pub struct Holder {
-    /// Units that it holds.
+    /// The units that it holds.
     held: AtomicUsize,
-    /// Told of units that are given back; the job whose turn it is listens.
+    /// Notified when units are given back; the job whose turn it is waits for it.
     given_back: Notify,
-    /// Held by the one job that stands in the line for all of this handler's.
+    /// Held by the one job that queues for all jobs of this handler.
     turn: Semaphore,
 }
 
-/// Units that one job holds. Dropping them gives them back.
+/// The units that one job holds. Dropping them gives them back.
 pub struct Portion {
     budget: Arc<Budget>,
     holder: Arc<Holder>,
@@ -46,7 +46,7 @@ pub struct Portion {
 }
 
 impl Budget {
-    /// Makes a budget of so many units.
+    /// Makes a budget of `units`.
     pub fn new(units: usize) -> Arc<Budget> {
         let all = units.min(Semaphore::MAX_PERMITS);
         let common = most_of_one(all);
@@ -57,7 +57,7 @@ impl Budget {
         })
     }
 
-    /// Makes it a budget of so many units. What is held beyond them is held until it is given back.
+    /// Changes the number of units. Units held beyond the new number stay held until they are given back.
     pub fn resize(&self, units: usize) {
         let all = units.min(Semaphore::MAX_PERMITS);
         let before = self.all.swap(all, Ordering::SeqCst);
@@ -66,31 +66,31 @@ impl Budget {
         self.kept.resize(before - common_before, all - common);
     }
 
-    /// Makes a budget that is never used up.
+    /// Makes a budget without a limit.
     pub fn boundless() -> Arc<Budget> {
         Budget::new(usize::MAX)
     }
 
-    /// Returns how many units there are; `None`: the budget is never used up.
+    /// Returns the number of units, or `None` if the budget has no limit.
     pub fn all(&self) -> Option<usize> {
         let all = self.all.load(Ordering::SeqCst);
         (all < Semaphore::MAX_PERMITS).then_some(all)
     }
 
-    /// Returns how many units are held now.
+    /// Returns the number of units held now.
     pub fn used(&self) -> usize {
         let all = self.all.load(Ordering::SeqCst);
         let [common, kept] = [&self.common, &self.kept];
         (all + common.owed() + kept.owed()).saturating_sub(common.free() + kept.free())
     }
 
-    /// Returns the most units of a handler that holds few.
+    /// Returns the most units with which a handler still counts as holding few.
     fn few(&self) -> usize {
         let all = self.all.load(Ordering::SeqCst);
         ((all - most_of_one(all)) / 4).max(1)
     }
 
-    /// Takes units if they are free, and no job of the handler waits for some.
+    /// Takes units if they are free and no job of the handler is queued.
     pub fn try_take(self: &Arc<Self>, holder: &Arc<Holder>, units: usize) -> Option<Portion> {
         let mut portion = self.nothing(holder);
         let taken = portion.grow_commonly(units)
@@ -98,13 +98,13 @@ impl Budget {
         taken.then_some(portion)
     }
 
-    /// Waits for units. One job of each handler stands in the line, so that it goes around the handlers
-    /// and a handler with a long line of its own is not before one with a short one.
+    /// Waits for units. Only one job per handler is queued, so the queue goes round the handlers. A handler with many
+    /// waiting jobs does not precede one with few.
     ///
-    /// Returns `None` at once if no handler may have so many.
+    /// Returns `None` at once if no handler may hold that many.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line.
+    /// Dropping the future leaves the queue.
     pub async fn take(self: &Arc<Self>, holder: &Arc<Holder>, units: usize) -> Option<Portion> {
         if units == 0 {
             return Some(self.nothing(holder));
@@ -112,7 +112,7 @@ impl Budget {
         let most = most_of_one(self.all.load(Ordering::SeqCst)).max(self.few());
         let wanted = u32::try_from(units).ok().filter(|_| units <= most)?;
         let _turn = holder.turn.acquire().await.ok()?;
-        // It stays where it is in this line while it looks at the kept units as well.
+        // It keeps its place in this queue while it also tries the reserved units.
         let mut common = pin!(self.common.free.acquire_many(wanted));
         let portion = self.nothing(holder);
         loop {
@@ -135,7 +135,7 @@ impl Budget {
     }
 }
 
-/// Says how many of so many units one handler can hold at once.
+/// Returns how many of `units` one handler may hold at once.
 pub fn most_of_one(units: usize) -> usize {
     units - units / 8
 }
@@ -147,18 +147,18 @@ impl Default for Holder {
 }
 
 impl Portion {
-    /// Returns how many units these are.
+    /// Returns the number of units.
     pub fn units(&self) -> usize {
         self.common + self.kept
     }
 
-    /// Takes another portion for the same handler, if it is free. Never waits.
+    /// Takes another portion for the same handler, if the units are free. Never waits.
     pub fn another(&self, units: usize) -> Option<Portion> {
         let mut portion = self.budget.nothing(&self.holder);
         portion.grow(units).then_some(portion)
     }
 
-    /// Parts with so many of its units, or with all of them if they are fewer.
+    /// Splits off `units`, or all units if there are fewer.
     pub fn split(&mut self, units: usize) -> Portion {
         let kept = units.min(self.kept);
         let common = (units - kept).min(self.common);
@@ -172,7 +172,7 @@ impl Portion {
         self.budget.used() > self.budget.all.load(Ordering::SeqCst) / 2
     }
 
-    /// Takes more units if they are free. Never waits.
+    /// Takes `by` more units, if they are free. Never waits.
     pub fn grow(&mut self, by: usize) -> bool {
         self.grow_commonly(by) || self.grow_from_kept(by)
     }
@@ -197,7 +197,7 @@ impl Portion {
         taken
     }
 
-    /// Takes over what a permit stands for.
+    /// Takes over the units of a permit.
     fn with(mut self, permit: SemaphorePermit<'_>, common: usize, kept: usize) -> Portion {
         permit.forget();
         self.common += common;
@@ -206,7 +206,7 @@ impl Portion {
         self
     }
 
-    /// Gives units back, down to so many.
+    /// Gives units back, until `units` are left.
     pub fn shrink_to(&mut self, units: usize) {
         let surplus = self.units().saturating_sub(units);
         if surplus == 0 {
@@ -219,7 +219,7 @@ impl Portion {
         self.holder.held.fetch_sub(surplus, Ordering::SeqCst);
         self.budget.kept.give_back(kept);
         self.budget.common.give_back(common);
-        // Keeps the news for a listener that is on its way.
+        // `notify_one` stores the notification for a task that is about to wait.
         self.holder.given_back.notify_one();
     }
 }
@@ -291,7 +291,7 @@ mod tests {
 
         assert!(!taken.grow(1));
         assert_eq!((taken.units(), budget.used()), (280, 280));
-        // A quarter of the fortieth that is kept.
+        // A quarter of the 40 reserved units.
         let mut few = budget.try_take(&modest, 10).unwrap();
         assert!(!few.grow(1));
         drop(few);
@@ -364,7 +364,7 @@ mod tests {
         let mut waiting = pin!(budget.take(&waiter, 5));
         assert!(timeout(Duration::from_secs(1), &mut waiting).await.is_err());
 
-        // They go back to the common ones, where another takes them first.
+        // They return to the common pool, where another handler takes them first.
         drop(own);
 
         assert_eq!(waiting.await.unwrap().units(), 5);

@@ -1,4 +1,4 @@
-//! Files that an operator names: read whole, within a bound, and never waited for.
+//! Reads a file that an operator names: whole, within a size limit, and without blocking.
 
 use std::fmt;
 use std::fs::{File, FileType, Metadata, OpenOptions};
@@ -8,38 +8,38 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// A file as it was when it was read.
+/// The content and metadata of a file.
 #[derive(Debug)]
 pub struct Given {
-    /// What is in it.
+    /// The content.
     pub bytes: Vec<u8>,
-    /// Whose it is, and who may read it.
+    /// The metadata, including owner and mode.
     pub metadata: Metadata,
 }
 
-/// Why there is nothing to read.
+/// Why a file cannot be read.
 #[derive(Debug)]
 pub enum Refusal {
-    /// It is something else than a file: this.
+    /// It is not a regular file, but this.
     NotAFile(&'static str),
     /// It is larger than this many bytes.
     TooLarge(u64),
-    /// It is not there, not ours to read, or the disk fails.
+    /// It does not exist, may not be read, or the disk fails.
     Unreadable(io::Error),
 }
 
 /// Reads a file of at most `most` bytes.
 ///
-/// What is no regular file is refused without a byte read: a FIFO, a terminal or a socket gives its
-/// bytes once and when it likes, and whoever reloads reads again. A file that grows while it is read,
-/// or has no end as some of /proc have none, is refused at the bound.
+/// A file that is not regular is refused before a byte is read. A FIFO, a terminal or a socket delivers its bytes once
+/// and at any time, but a reload reads again. A file that grows during the read is refused at the limit, and so is one
+/// without an end, as in /proc.
 ///
 /// # Errors
-/// The three of [`Refusal`].
+/// See [`Refusal`].
 pub fn read(path: &Path, most: u64) -> Result<Given, Refusal> {
-    // Before it is opened: to open a device may do something to it.
+    // Checked before opening, because opening a device may have an effect.
     regular(&path.metadata()?)?;
-    // It may be another one by now: open(2) waits for the other end of a FIFO, unless told not to.
+    // The path may lead to another file by now. Without NONBLOCK, open(2) would wait for the other end of a FIFO.
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
@@ -55,7 +55,7 @@ pub fn read(path: &Path, most: u64) -> Result<Given, Refusal> {
 /// Reads a text of at most `most` bytes.
 ///
 /// # Errors
-/// As [`read`]; it is not UTF-8.
+/// As [`read`]; also if the text is not UTF-8.
 pub fn text(path: &Path, most: u64) -> Result<String, Refusal> {
     let Given { bytes, .. } = read(path, most)?;
     String::from_utf8(bytes)
@@ -155,7 +155,7 @@ mod tests {
 
         std::fs::write(&path, [b'x'; (1 << 10) + 1]).unwrap();
         assert_eq!(refused(&path), "it is larger than 1 KiB, the most that is read");
-        // Of no size, as stat(2) has it, and long.
+        // stat(2) reports size 0 for it, but it is long.
         assert!(matches!(read(Path::new("/proc/self/smaps"), 100), Err(Refusal::TooLarge(100))));
     }
 }
