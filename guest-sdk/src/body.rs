@@ -1,19 +1,20 @@
-//! The body of a request, read as it arrives.
+//! The request body, read as it arrives.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Stdin};
 
-/// The body of a request.
+/// The request body.
 ///
-/// Nothing is read before it is asked for: a handler that reads slowly slows its client down, and
-/// one that reads nothing costs nothing. A handler need not read to the end. It can be sent to another thread, as
-/// libraries want it that read asynchronously.
+/// Nothing is read ahead: a handler that reads slowly slows its client down, and a handler that reads nothing
+/// costs nothing. A handler need not read to the end. `Body` is [`Send`], because asynchronous libraries need
+/// that.
 pub struct Body(Source);
 
 enum Source {
-    /// The stdin of this process, not touched yet.
+    /// The stdin of this process, not opened yet.
     Unopened,
-    // Not locked: a lock stays in its thread. A read as large as its buffer goes by that of the standard library.
+    // Not locked, since a lock cannot move to another thread. Large reads bypass the buffer of the standard
+    // library.
     Stdin(BufReader<Stdin>),
     Given(io::Cursor<Vec<u8>>),
 }

@@ -1,12 +1,12 @@
-//! Cookies: those of a request, and those that a response sets (RFC 6265).
+//! Cookies: those of a request, and those set by a response (RFC 6265).
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// A cookie that a response sets, or takes back.
+/// A cookie that a response sets or removes.
 ///
-/// Unless it is told otherwise, it is for the whole site and no script of a page reads it, and browsers send it neither
-/// with a form of another site nor after they were closed.
+/// By default, it applies to the whole site, scripts cannot read it, and browsers do not send it with forms of other
+/// sites. Browsers delete it when they are closed.
 ///
 /// ```
 /// use portcullis_guest::{Response, SetCookie};
@@ -32,20 +32,20 @@ pub struct SetCookie {
     same_site: SameSite,
 }
 
-/// With which requests of other sites a browser sends a cookie.
+/// The requests from other sites with which a browser sends a cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SameSite {
-    /// With none.
+    /// No requests.
     Strict,
-    /// When a link is followed, and with no form or script.
+    /// Links that a user follows, but not forms or scripts.
     Lax,
-    /// With all; browsers want [`SetCookie::secure`] then.
+    /// All requests. Browsers then require [`SetCookie::secure`].
     None,
 }
 
 impl SetCookie {
-    /// Sets a cookie. A name or value with other characters than RFC 6265 has makes the response a 500: encode what may
-    /// have them.
+    /// Sets a cookie. If the name or value has characters that RFC 6265 does not allow, the response becomes a 500:
+    /// encode such values.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> SetCookie {
         SetCookie {
             name: name.into(),
@@ -59,45 +59,45 @@ impl SetCookie {
         }
     }
 
-    /// Takes a cookie back. Browsers want the path and the domain that it was set with.
+    /// Removes a cookie. Browsers require the same path and domain with which it was set.
     pub fn removed(name: impl Into<String>) -> SetCookie {
         SetCookie::new(name, "").max_age(Duration::ZERO)
     }
 
-    /// Sends it with what is below this path alone.
+    /// Limits the cookie to this path and the paths below it.
     pub fn path(self, path: impl Into<String>) -> SetCookie {
         SetCookie { path: path.into(), ..self }
     }
 
-    /// Sends it to this domain and all below it; otherwise it is for the host alone.
+    /// Sends the cookie to this domain and its subdomains. By default, only the host itself gets it.
     pub fn domain(self, domain: impl Into<String>) -> SetCookie {
         SetCookie { domain: Some(domain.into()), ..self }
     }
 
-    /// Keeps it for so many seconds; otherwise until the browser is closed.
+    /// Keeps the cookie for this time. By default, browsers keep it until they are closed.
     pub fn max_age(self, age: Duration) -> SetCookie {
         SetCookie { max_age: Some(age), ..self }
     }
 
-    /// Sends it over TLS alone.
+    /// Limits the cookie to TLS.
     pub fn secure(self) -> SetCookie {
         SetCookie { secure: true, ..self }
     }
 
-    /// Lets the scripts of pages read it.
+    /// Lets scripts of the page read the cookie.
     pub fn for_scripts(self) -> SetCookie {
         SetCookie { http_only: false, ..self }
     }
 
-    /// Says with which requests of other sites it is sent.
+    /// Sets the requests from other sites with which the cookie is sent.
     pub fn same_site(self, same_site: SameSite) -> SetCookie {
         SetCookie { same_site, ..self }
     }
 
-    /// Writes the field.
+    /// Formats the field value.
     ///
     /// # Errors
-    /// What cannot be said in it.
+    /// A part of the cookie is not valid in the field.
     pub(crate) fn field(&self) -> Result<String, String> {
         let SetCookie { name, value, path, domain, max_age, secure, http_only, same_site } = self;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
@@ -134,12 +134,12 @@ impl SetCookie {
     }
 }
 
-/// Goes through the cookies of a `Cookie` field, in the order they were sent.
+/// Iterates over the cookies of a `Cookie` field, in the order they were sent.
 pub(crate) fn pairs(field: &str) -> impl Iterator<Item = (&str, &str)> {
     field.split(';').filter_map(|part| {
         let (name, value) = part.split_once('=')?;
         let value = value.trim_matches([' ', '\t']);
-        // Some clients quote values, and the quotes are none of them (RFC 6265 §4.1.1).
+        // Some clients quote values. The quotes are not part of the value (RFC 6265 §4.1.1).
         let quoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
         Some((name.trim_matches([' ', '\t']), quoted.unwrap_or(value)))
     })

@@ -1,4 +1,4 @@
-//! A response as a CGI document: fields, a blank line, the body (RFC 3875 §6).
+//! Writes a response as a CGI document: fields, a blank line, the body (RFC 3875 §6).
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,17 +6,16 @@ use std::io::{self, Read, Write};
 use crate::Response;
 use crate::response::Content;
 
-/// The longest body that is copied behind its head, so that both are one write: Linux pipe(7)
-/// default capacity.
+/// The largest body that is sent in one write with its head: the default capacity of a pipe, Linux
+/// pipe(7).
 const TOGETHER: usize = 64 * 1024;
 
-/// Writes a response the way [`serve`](crate::serve) does: for tests that want every byte.
+/// Writes a response as [`serve`](crate::serve) does: for tests that check every byte.
 ///
-/// A body of known length is announced with `Content-Length`, and a small one goes out with its
-/// head in one write.
+/// A body of known length gets a `Content-Length`. A small body is sent in one write with its head.
 ///
 /// # Errors
-/// The writer failed, or the stream or reader of the body.
+/// The writer fails, or the stream or reader of the body fails.
 pub fn write_document(response: Response, out: &mut dyn Write) -> io::Result<()> {
     let mut document = head(&response);
     match response.into_content() {
@@ -40,7 +39,8 @@ fn head(response: &Response) -> Vec<u8> {
             head.push_str(part);
         }
     }
-    // RFC 9110 §8.6: a 204 has no length, and a 304's would be that of what is not sent.
+    // RFC 9110 §8.6: a 204 must not have a length, and that of a 304 would describe a body that is
+    // not sent.
     let has_body = !matches!(response.status(), 204 | 304);
     if let Content::Bytes(bytes) = response.content()
         && has_body
@@ -53,7 +53,7 @@ fn head(response: &Response) -> Vec<u8> {
 }
 
 impl Content {
-    /// Writes the body, each piece as it comes.
+    /// Writes the body, piece by piece as it is produced.
     pub(crate) fn send(self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Content::Bytes(bytes) => out.write_all(&bytes),
@@ -75,7 +75,7 @@ fn pass_on(reader: &mut dyn Read, out: &mut Through<'_>) -> io::Result<()> {
     }
 }
 
-/// A writer that keeps nothing back.
+/// A writer that flushes after every write.
 struct Through<'w>(&'w mut dyn Write);
 
 impl Write for Through<'_> {
@@ -89,7 +89,7 @@ impl Write for Through<'_> {
         self.0.flush()
     }
 
-    /// Writes all of a `write!` at once: each of its pieces would be a write of its own.
+    /// Sends a `write!` as one write instead of one for each of its pieces.
     fn write_fmt(&mut self, pieces: fmt::Arguments<'_>) -> io::Result<()> {
         if let Some(text) = pieces.as_str() {
             return self.write_all(text.as_bytes());
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Keeps every write apart.
+    /// Records every write on its own.
     #[derive(Default)]
     struct Writes(Vec<Vec<u8>>);
 
@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(write_document(response, &mut io::sink()).unwrap_err().to_string(), "broke");
     }
 
-    /// Reads a document by the rules of RFC 3875, knowing nothing of how it was written.
+    /// Reads a document by the rules of RFC 3875, independently of the code that wrote it.
     fn read(document: &[u8]) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let end = document.windows(2).position(|pair| pair == b"\n\n").expect("a blank line");
         let head = std::str::from_utf8(&document[..end]).unwrap();

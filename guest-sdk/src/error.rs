@@ -1,12 +1,12 @@
-//! A failure to answer, and who may read about it.
+//! The error type of handlers, with a message for the client or a cause for the log.
 
 use std::fmt::{self, Write as _};
 use std::panic::Location;
 
 /// A failure: a status and a message for the client, or a cause for the log.
 ///
-/// Any error becomes one with `?`. It is a 500 then: the client learns nothing but that, and the
-/// cause goes to stderr, which is the daemon's log, with the file and line of the `?`. What the client should know is said in words:
+/// Any error can be converted with `?` and becomes a 500. The client learns only that. The cause goes to stderr,
+/// which is the daemon's log, with the file and line of the `?`. A message for the client is given explicitly:
 ///
 /// ```
 /// use portcullis_guest::{Error, Request};
@@ -19,56 +19,56 @@ use std::panic::Location;
 /// let error = page(&Request::test("GET", "/?page=x")).unwrap_err();
 /// assert_eq!((error.status(), error.to_string().as_str()), (400, "page: \"x\" is not a number"));
 /// ```
-// Not a `std::error::Error` itself: `From<E: std::error::Error>` would then collide with `From<T> for T`.
+// `Error` itself is no `std::error::Error`: `From<E: std::error::Error>` would then conflict with `From<T> for T`.
 pub struct Error {
     status: u16,
     message: String,
     cause: Option<String>,
-    /// Where in the handler it was made, if it has a cause.
+    /// The place in the handler where it was made, if it has a cause.
     place: Option<&'static Location<'static>>,
 }
 
 impl Error {
-    /// Makes an error whose message the client reads. From 400 to 599; another status is a 500.
+    /// Makes an error with a message for the client. A status outside 400 to 599 becomes 500.
     pub fn new(status: u16, message: impl Into<String>) -> Error {
         let status = if (400..600).contains(&status) { status } else { 500 };
         Error { status, message: message.into(), cause: None, place: None }
     }
 
-    /// Makes a 500 whose cause only the log tells, with the file and line of this call.
+    /// Makes a 500 whose cause appears only in the log, with the file and line of this call.
     #[track_caller]
     pub fn internal(cause: impl Into<String>) -> Error {
         let (message, place) = ("internal error".to_owned(), Some(Location::caller()));
         Error { status: 500, message, cause: Some(cause.into()), place }
     }
 
-    /// Makes a 400: the request makes no sense.
+    /// Makes a 400: the request is invalid.
     pub fn bad_request(message: impl Into<String>) -> Error {
         Error::new(400, message)
     }
 
-    /// Makes a 401: who is asking? (A 401 should come with `WWW-Authenticate`: see
+    /// Makes a 401: the client must authenticate. (A 401 should have a `WWW-Authenticate` field: see
     /// [`IntoResponse`](crate::IntoResponse) and [`Response::header`](crate::Response::header).)
     pub fn unauthorized(message: impl Into<String>) -> Error {
         Error::new(401, message)
     }
 
-    /// Makes a 403: not for whoever is asking.
+    /// Makes a 403: this client may not do that.
     pub fn forbidden(message: impl Into<String>) -> Error {
         Error::new(403, message)
     }
 
-    /// Makes a 404: there is nothing of that name.
+    /// Makes a 404: the resource does not exist.
     pub fn not_found(message: impl Into<String>) -> Error {
         Error::new(404, message)
     }
 
-    /// Makes a 409: not as things stand now.
+    /// Makes a 409: the request conflicts with the current state.
     pub fn conflict(message: impl Into<String>) -> Error {
         Error::new(409, message)
     }
 
-    /// Makes a 415: a body of another type is wanted.
+    /// Makes a 415: the body has an unsupported type.
     pub fn unsupported_media_type(message: impl Into<String>) -> Error {
         Error::new(415, message)
     }
@@ -88,7 +88,7 @@ impl Error {
     }
 }
 
-/// A 500 with the error and all its sources as its cause, and the place of the `?` in the handler.
+/// Makes a 500. Its cause is the error with all its sources and the place of the `?` in the handler.
 impl<E: std::error::Error> From<E> for Error {
     #[track_caller]
     fn from(error: E) -> Error {
@@ -103,7 +103,7 @@ impl<E: std::error::Error> From<E> for Error {
     }
 }
 
-/// The cause where there is one, for whoever reads this reads the log.
+/// Shows the cause if there is one, since this text is for the log.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.cause.as_deref().unwrap_or(&self.message))

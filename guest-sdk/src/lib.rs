@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Build it with `cargo build --release --target wasm32-wasip1` (or `wasm32-wasip2`), and serve the
-//! module. Every request runs `main` in a fresh instance: nothing stays in memory from one to the next.
+//! module. Every request runs `main` in a fresh instance: no memory is shared between requests.
 //!
 //! # Testing a handler
 //!
@@ -32,11 +32,11 @@
 //! assert_eq!(response.into_bytes(), b"Hello, ada!\n");
 //! ```
 //!
-//! # What is beneath
+//! # The protocol
 //!
-//! CGI/1.1 (RFC 3875): the request is the environment and stdin, the response is what goes to
-//! stdout. `Request` reads a variable when it is asked for; nothing is read ahead. What a handler
-//! prints to stderr is in the daemon's log. Do not print to stdout: that is the response.
+//! The protocol is CGI/1.1 (RFC 3875): the request is the environment and stdin, the response is
+//! written to stdout. `Request` reads a variable when it is asked for; nothing is read ahead. What a
+//! handler prints to stderr appears in the daemon's log. Do not print to stdout: that is the response.
 
 mod body;
 mod cookie;
@@ -69,11 +69,11 @@ pub use sse::{Event, Events};
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Answers the one request that this process is for.
+/// Answers the one request of this process.
 ///
-/// Succeeds when the response was written, also if it is an error: a 500 that a handler chose is a
-/// job that went well. Fails when the response could not be written or a streamed body broke off,
-/// and the daemon then tells the client that the response is not whole.
+/// Succeeds when the response was written, even an error response: a 500 that a handler chose is a
+/// successful job. Fails when the response could not be written or a streamed body broke off. The
+/// daemon then tells the client that the response is incomplete.
 pub fn serve<F, R>(handler: F) -> ExitCode
 where
     F: FnOnce(Request) -> R,
@@ -86,7 +86,7 @@ where
     let mut out = stdout::Stdout::new();
     match write_document(response, &mut out) {
         Ok(()) => ExitCode::SUCCESS,
-        // The client has gone, or the daemon has had enough: there is nobody left to tell.
+        // The client has gone, or the daemon has stopped reading: no reader is left for a message.
         Err(_) if out.is_broken() => ExitCode::FAILURE,
         Err(error) => {
             complain(&format!("the body broke off: {error}"));
@@ -97,6 +97,6 @@ where
 
 /// Writes a line to the daemon's log.
 fn complain(line: &str) {
-    // A log that takes nothing is no reason to fail a request.
+    // A log that fails is no reason to fail the request.
     let _unheard = std::io::stderr().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,8 +1,8 @@
-//! Pairs of names and values as a type of the handler's: a query, or a form.
+//! Deserializes the pairs of a query or a form into a type of the handler's.
 //!
-//! A value is read as what the type wants: a number, a word, `true` or `false`, a unit variant. A field that is a list takes
-//! all values of its name, any other the first. An `Option` is `None` where the name is missing or its value empty, as a
-//! browser sends what was left blank.
+//! A value is parsed as the type wants: a number, a word, `true` or `false`, a unit variant. A list takes all values
+//! of its name, any other field the first value. An `Option` is `None` if the name is missing or its value is empty,
+//! because browsers send blank inputs as empty values.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,15 +14,15 @@ use serde::de::{
 };
 use serde::{de, forward_to_deserialize_any};
 
-/// Pairs of one query or form: a person fills in few, and a client could send a hundred thousand in 1 MiB.
+/// The most pairs of a query or form. A person fills in few, but a client could send a hundred thousand in 1 MiB.
 const MOST: usize = 1000;
 
-/// Reads pairs as a type.
+/// Deserializes pairs into a type.
 ///
 /// # Errors
-/// Names the field that is missing or cannot be read, and what was wanted; there are more than [`MOST`].
+/// A field is missing or invalid: names it, and what was wanted. Or there are more than [`MOST`] pairs.
 pub(crate) fn read<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, String)>) -> Result<T, String> {
-    // In the order in which names come first.
+    // In the order of first appearance.
     let mut grouped: Vec<(String, Values)> = Vec::new();
     let mut places = HashMap::new();
     for (number, (name, value)) in pairs.enumerate() {
@@ -38,7 +38,7 @@ pub(crate) fn read<T: DeserializeOwned>(pairs: impl Iterator<Item = (String, Str
     T::deserialize(MapDeserializer::new(grouped.into_iter())).map_err(|Wrong(message)| message)
 }
 
-/// What is wrong with a field, in words for the client.
+/// An error in a field, in words for the client.
 #[derive(Debug)]
 struct Wrong(String);
 
@@ -68,7 +68,7 @@ impl de::Error for Wrong {
     }
 }
 
-/// All values of one name; there is one at least.
+/// All values of one name; at least one.
 struct Values {
     name: String,
     all: Vec<String>,
@@ -79,13 +79,13 @@ impl Values {
         self.all.first().map(String::as_str).unwrap_or_default()
     }
 
-    /// Reads the first value as a number.
+    /// Parses the first value as a number.
     fn number<N: std::str::FromStr>(&self, wanted: &str) -> Result<N, Wrong> {
         let read = self.first().trim().parse();
         read.map_err(|_| Wrong(format!("{}: wanted {wanted}, found {:?}", self.name, self.first())))
     }
 
-    /// Names the field in an error.
+    /// Puts the name of the field in front of an error.
     fn of<T>(name: &str, outcome: Result<T, Wrong>) -> Result<T, Wrong> {
         outcome.map_err(|Wrong(message)| {
             if message.starts_with(&format!("{name}: ")) {
@@ -136,7 +136,7 @@ impl<'de> Deserializer<'de> for Values {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         match self.first() {
-            // `on` is what browsers send of a box that is ticked.
+            // Browsers send `on` for a ticked checkbox.
             "true" | "1" | "on" | "yes" => visitor.visit_bool(true),
             "false" | "0" | "off" | "no" => visitor.visit_bool(false),
             other => Err(Wrong(format!("{}: wanted true or false, found {other:?}", self.name))),
@@ -180,7 +180,7 @@ impl<'de> Deserializer<'de> for Values {
     }
 }
 
-/// A value that is a variant without more.
+/// A value that is a unit variant.
 struct Word(Values);
 
 impl<'de> EnumAccess<'de> for Word {
@@ -278,7 +278,7 @@ mod tests {
             let refused = of::<HashMap<String, String>>(&form(many)).unwrap_err();
             assert_eq!(refused, "there are more than 1000 fields");
         }
-        // The same name as often counts as well.
+        // Repetitions of one name count as well.
         assert!(of::<Wanted>(&"page=1&".repeat(MOST + 1)).is_err());
     }
 

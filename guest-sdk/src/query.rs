@@ -1,7 +1,7 @@
-//! Names and values in a query or a form: `a=1&b=two+words`.
+//! Parses names and values of a query or a form: `a=1&b=two+words`.
 
-/// Goes through the pairs in order. A part without `=` is a name with an empty value; an empty
-/// part is none.
+/// Iterates over the pairs in order. A part without `=` is a name with an empty value. Empty parts
+/// are skipped.
 pub(crate) fn pairs(encoded: &str) -> impl Iterator<Item = (String, String)> {
     parts(encoded).map(|(name, value)| (decode(name), decode(value)))
 }
@@ -15,9 +15,9 @@ fn parts(encoded: &str) -> impl Iterator<Item = (&str, &str)> {
     encoded.split('&').filter(|part| !part.is_empty()).map(|part| part.split_once('=').unwrap_or((part, "")))
 }
 
-/// Decodes as browsers encode forms: `+` is a space, `%XX` a byte; a `%` that starts no byte is
-/// itself, and what is no UTF-8 becomes U+FFFD. Source: the URL standard,
-/// "application/x-www-form-urlencoded parsing".
+/// Decodes form encoding: `+` is a space, `%XX` is a byte. A `%` without two digits is kept, and
+/// invalid UTF-8 becomes U+FFFD. Source: the URL standard, "application/x-www-form-urlencoded
+/// parsing".
 pub(crate) fn decode(encoded: &str) -> String {
     let mut bytes = Vec::with_capacity(encoded.len());
     let mut rest = encoded.as_bytes();
@@ -41,7 +41,7 @@ pub(crate) fn decode(encoded: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// Decodes the path of a test's target: like a query, but a `+` is itself.
+/// Decodes the path of a test's target: like a query, but `+` is kept.
 pub(crate) fn decode_path(encoded: &str) -> String {
     decode(&encoded.replace('+', "%2B"))
 }

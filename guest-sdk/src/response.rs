@@ -1,4 +1,4 @@
-//! The response to a request, and what becomes one.
+//! The response to a request, and conversions to it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 
 use crate::{Error, SetCookie};
 
-/// Text, without further ado.
+/// The content type of plain text.
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// A response: status, header fields, body.
@@ -19,9 +19,9 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// assert_eq!(response.field("location"), Some("/notes/1"));
 /// ```
 ///
-/// A response that cannot be - a status that is none, a header field with a line's end in it -
-/// becomes a 500 with the reason on stderr, and stays one whatever is called after: a client's
-/// words that ended up in a header cannot make a second header.
+/// An invalid response has, for instance, an invalid status or a line break in a header field. It
+/// becomes a 500 with the reason on stderr, and later calls do not change that. A client's input in
+/// a header field thus cannot add a second field.
 pub struct Response {
     status: u16,
     fields: Vec<(Cow<'static, str>, Cow<'static, str>)>,
@@ -40,7 +40,7 @@ pub(crate) enum Content {
 type Stream = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()>>;
 
 impl Response {
-    /// Makes a response with an empty body. The status is from 200 to 599.
+    /// Makes a response with an empty body. The status must be from 200 to 599.
     pub fn new(status: u16) -> Response {
         let content = Content::Bytes(Vec::new());
         let response = Response { status: 200, fields: Vec::new(), content, complaint: None, spoilt: false };
@@ -52,17 +52,18 @@ impl Response {
         Response::new(200)
     }
 
-    /// Makes a 200 with a text as its body. Adds no line's end.
+    /// Makes a 200 with a text as its body. Does not add a line break.
     pub fn text(text: impl Into<String>) -> Response {
         Response::known(TEXT, text.into().into_bytes())
     }
 
-    /// Makes a 200 with a page as its body. Escapes nothing.
+    /// Makes a 200 with an HTML page as its body. Does not escape anything.
     pub fn html(page: impl Into<String>) -> Response {
         Response::known("text/html; charset=utf-8", page.into().into_bytes())
     }
 
-    /// Makes a 200 with a value in JSON; a 500 if it has none, such as a map whose keys are lists.
+    /// Makes a 200 with a value in JSON. Makes a 500 if JSON cannot represent the value, such as a
+    /// map whose keys are lists.
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
         match serde_json::to_vec(value) {
@@ -76,12 +77,12 @@ impl Response {
         Response::ok().with_content(Content::Bytes(bytes.into())).header("Content-Type", content_type)
     }
 
-    /// Makes a 302: what was asked for is, for now, at `location`.
+    /// Makes a 302: the resource is temporarily at `location`.
     pub fn redirect(location: impl AsRef<str>) -> Response {
         Response::new(302).header("Location", location)
     }
 
-    /// Makes a 303: what was asked is done, and `location` has more.
+    /// Makes a 303: the request was carried out, and its result is at `location`.
     pub fn see_other(location: impl AsRef<str>) -> Response {
         Response::new(303).header("Location", location)
     }
@@ -98,9 +99,9 @@ impl Response {
 
     /// Makes a 200 whose body is written while it is sent.
     ///
-    /// The head goes out before `write` runs, and each of its writes as it is made; a `write!` is
-    /// one. An error cuts the response off, and the client learns that it is not whole. A write
-    /// that fails has lost its client: return the error.
+    /// The head is sent before `write` runs, and each of its writes at once; a `write!` is one
+    /// write. An error cuts the response off, and the client learns that it is incomplete. A write
+    /// fails when the client has gone: return that error.
     ///
     /// ```
     /// use portcullis_guest::Response;
@@ -121,13 +122,13 @@ impl Response {
     }
 
     /// Makes a 200 whose body is read while it is sent. Its `Content-Type` is
-    /// `application/octet-stream` until it is given another.
+    /// `application/octet-stream` until another one is set.
     pub fn reader(reader: impl Read + 'static) -> Response {
         let response = Response::ok().with_content(Content::Reader(Box::new(reader)));
         response.put("Content-Type".into(), "application/octet-stream".into())
     }
 
-    /// Changes the status. It is from 200 to 599.
+    /// Changes the status. It must be from 200 to 599.
     #[must_use]
     pub fn with_status(mut self, status: u16) -> Response {
         if self.spoilt {
@@ -140,8 +141,8 @@ impl Response {
         self
     }
 
-    /// Adds a header field. One of the same name stays beside it, but for `Content-Type`,
-    /// `Content-Length` and `Location`, which the new one replaces.
+    /// Adds a header field. Fields with the same name are kept, except for `Content-Type`,
+    /// `Content-Length` and `Location`, which are replaced.
     #[must_use]
     pub fn header(self, name: impl AsRef<str>, value: impl AsRef<str>) -> Response {
         let (name, value) = (name.as_ref(), value.as_ref());
@@ -162,17 +163,17 @@ impl Response {
         self.status
     }
 
-    /// Returns the value of the first header field of this name, in any case of letters: for tests.
+    /// Returns the value of the first header field with this name, case-insensitively: for tests.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.fields().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Goes through the header fields in the order they were added.
+    /// Iterates over the header fields in the order they were added.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.fields.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
     }
 
-    /// Returns the whole body, running a stream to its end: for tests.
+    /// Returns the whole body, and runs a stream to its end: for tests.
     ///
     /// # Panics
     /// The stream or reader fails.
@@ -195,7 +196,7 @@ impl Response {
         String::from_utf8(self.into_bytes()).expect("the body is UTF-8")
     }
 
-    /// Returns what the log should hear of this response.
+    /// Returns the message about this response for the log.
     pub(crate) fn complaint(&self) -> Option<&str> {
         self.complaint.as_deref()
     }
@@ -221,7 +222,7 @@ impl Response {
         if self.spoilt {
             return self;
         }
-        // The daemon refuses a document that says one of these twice.
+        // The daemon refuses a document with two of one of these.
         let single = ["content-type", "content-length", "location"];
         if single.iter().any(|single| name.eq_ignore_ascii_case(single)) {
             self.fields.retain(|(known, _)| !known.eq_ignore_ascii_case(&name));
@@ -230,7 +231,7 @@ impl Response {
         self
     }
 
-    /// Sets a cookie, or takes one back, beside those that it sets already.
+    /// Sets or removes a cookie, in addition to earlier ones.
     #[must_use]
     pub fn cookie(self, cookie: SetCookie) -> Response {
         match cookie.field() {
@@ -239,13 +240,13 @@ impl Response {
         }
     }
 
-    /// Becomes a 500; the first reason stays.
+    /// Turns the response into a 500. The first reason is kept.
     fn spoil(self, why: String) -> Response {
         if self.spoilt { self } else { Response { spoilt: true, ..Error::internal(why).into_response() } }
     }
 }
 
-/// Reports whether a byte may be in the name of a header field (RFC 9110 §5.6.2).
+/// Returns `true` if a byte is allowed in the name of a header field (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -263,9 +264,9 @@ impl fmt::Debug for Response {
     }
 }
 
-/// What a handler may return.
+/// The return types of handlers.
 pub trait IntoResponse {
-    /// Makes the response.
+    /// Converts the value into a response.
     fn into_response(self) -> Response;
 }
 
@@ -275,21 +276,21 @@ impl IntoResponse for Response {
     }
 }
 
-/// A 200 with a text.
+/// A 200 with this text.
 impl IntoResponse for &'static str {
     fn into_response(self) -> Response {
         Response::text(self)
     }
 }
 
-/// A 200 with a text.
+/// A 200 with this text.
 impl IntoResponse for String {
     fn into_response(self) -> Response {
         Response::text(self)
     }
 }
 
-/// A 200 with bytes.
+/// A 200 with these bytes.
 impl IntoResponse for Vec<u8> {
     fn into_response(self) -> Response {
         Response::known("application/octet-stream", self)
@@ -303,14 +304,14 @@ impl IntoResponse for () {
     }
 }
 
-/// None is a 404.
+/// `None` is a 404.
 impl<T: IntoResponse> IntoResponse for Option<T> {
     fn into_response(self) -> Response {
         self.map_or_else(Response::not_found, T::into_response)
     }
 }
 
-/// The same with another status.
+/// The same response with another status.
 impl<T: IntoResponse> IntoResponse for (u16, T) {
     fn into_response(self) -> Response {
         self.1.into_response().with_status(self.0)
@@ -323,7 +324,7 @@ impl<T: IntoResponse, E: Into<Error>> IntoResponse for Result<T, E> {
     }
 }
 
-/// The message with a line's end.
+/// The message with a line break.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (status, message, cause) = self.into_parts();

@@ -1,4 +1,4 @@
-//! Events that a server sends: `text/event-stream`, as `EventSource` in a browser reads it.
+//! Server-sent events: `text/event-stream`, which `EventSource` reads in a browser.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -15,14 +15,14 @@ pub struct Event {
     retry: Option<Duration>,
 }
 
-/// Where events are sent to, each as soon as it is sent.
+/// The stream of events. Each event is sent at once.
 pub struct Events<'a>(&'a mut dyn Write);
 
 impl Response {
     /// Makes a 200 whose body is a stream of events, for as long as `send` runs.
     ///
-    /// An event that cannot be sent has lost its client: return the error. Set `limits.time` of the handler to as
-    /// long as a client may listen.
+    /// Sending fails when the client has gone: return that error. Set `limits.time` of the handler to the time
+    /// for which a client may listen.
     ///
     /// ```
     /// use portcullis_guest::{Event, Response};
@@ -44,35 +44,35 @@ impl Response {
 }
 
 impl Event {
-    /// Makes an event of a text, which may have several lines.
+    /// Makes an event with a text, which may have several lines.
     pub fn new(data: impl Into<String>) -> Event {
         Event { data: data.into(), ..Event::default() }
     }
 
-    /// Names the event; without a name it is a `message`.
+    /// Sets the name of the event. Without a name it is a `message`.
     pub fn name(self, name: impl Into<String>) -> Event {
         Event { name: Some(name.into()), ..self }
     }
 
-    /// Says what a client that connects anew sends as `Last-Event-ID`.
+    /// Sets the id, which a client sends as `Last-Event-ID` when it reconnects.
     pub fn id(self, id: impl Into<String>) -> Event {
         Event { id: Some(id.into()), ..self }
     }
 
-    /// Says how long a client waits before it connects anew.
+    /// Sets how long a client waits before it reconnects.
     pub fn retry(self, time: Duration) -> Event {
         Event { retry: Some(time), ..self }
     }
 }
 
-/// A text alone.
+/// An event with this text.
 impl From<&str> for Event {
     fn from(data: &str) -> Event {
         Event::new(data)
     }
 }
 
-/// A text alone.
+/// An event with this text.
 impl From<String> for Event {
     fn from(data: String) -> Event {
         Event::new(data)
@@ -83,7 +83,7 @@ impl Events<'_> {
     /// Sends an event, in one write.
     ///
     /// # Errors
-    /// The client has gone; a name or an id has more than one line.
+    /// The client has gone, or a name or an id contains a line break or NUL.
     pub fn send(&mut self, event: impl Into<Event>) -> io::Result<()> {
         let Event { data, name, id, retry } = event.into();
         let mut text = String::new();
@@ -98,7 +98,7 @@ impl Events<'_> {
         if let Some(retry) = retry {
             text.push_str(&format!("retry: {}\n", retry.as_millis()));
         }
-        // A lone CR ends a line there as well.
+        // A lone CR also ends a line in an event stream.
         for line in data.replace("\r\n", "\n").split(['\n', '\r']) {
             text.push_str(&format!("data: {line}\n"));
         }
@@ -107,7 +107,7 @@ impl Events<'_> {
         self.0.flush()
     }
 
-    /// Sends nothing that a client sees, so that what is between knows that the connection lives.
+    /// Sends a comment, which clients ignore. It shows proxies that the connection is alive.
     ///
     /// # Errors
     /// The client has gone.

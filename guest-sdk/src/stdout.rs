@@ -1,11 +1,11 @@
-//! The stdout of this process without the standard library's line buffer.
+//! The stdout of this process, without the line buffer of the standard library.
 //!
-//! That buffer would write a head and its body in two system calls, wherever a body does not end
-//! with a line's end; here one `write` is one system call.
+//! That buffer would write a head and its body in two system calls, unless the body ends with a
+//! line break. Here, one `write` is one system call.
 
 use std::io::{self, Write};
 
-/// Where the response goes.
+/// The writer for the response.
 pub(crate) struct Stdout {
     raw: Raw,
     broken: bool,

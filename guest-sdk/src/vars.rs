@@ -1,20 +1,20 @@
-//! Where the variables of a request come from: this process, or a test.
+//! The variables of a request, from the environment of this process or from a test.
 
 use std::cell::OnceCell;
 use std::env;
 
 /// Variables that do not change while a request is answered.
 pub(crate) enum Vars {
-    /// The environment of this process, read one by one as they are asked for.
+    /// The environment of this process. Each variable is read when it is asked for.
     Process(Known),
     /// The variables of a test.
     Given(Vec<(String, String)>),
 }
 
-/// The variables that were asked for so far.
+/// The variables that were read so far.
 ///
-/// A list that only grows at its end, so that a value can be lent out while others are added.
-/// Copying the whole environment at once would cost more than most handlers take for the rest.
+/// A list that grows only at its end, so a value can be borrowed while others are added. Copying
+/// the whole environment at once would take longer than the rest of most handlers.
 #[derive(Default)]
 pub(crate) struct Known(OnceCell<Box<Variable>>);
 

@@ -1,11 +1,11 @@
-//! The messages of a WebSocket: what a job reads and writes on a route with `upgrade = "websocket"`.
+//! WebSocket messages, for jobs on a route with `upgrade = "websocket"`.
 
 use std::fmt;
 use std::io::{self, BufRead, Read as _, Write};
 
 use crate::stdout::Stdout;
 
-/// The types of frames: the opcodes of RFC 6455 §5.2.
+/// The types of frames, which are the opcodes of RFC 6455 §5.2.
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
@@ -15,7 +15,7 @@ const CLOSE: u8 = 8;
 pub enum Message {
     /// Text.
     Text(String),
-    /// Bytes; only where the route has `websocket.messages = "frames"`.
+    /// Bytes. Requires `websocket.messages = "frames"` in the route.
     Binary(Vec<u8>),
 }
 
@@ -35,46 +35,48 @@ pub enum Message {
 /// }
 /// ```
 ///
-/// A program that returns closes with code 1000, one that fails with 1011.
+/// When the program returns, the WebSocket closes with code 1000; when it fails, with 1011.
 pub struct WebSocket<'a> {
     from: Box<dyn BufRead + 'a>,
     to: Box<dyn Write + 'a>,
     shape: Shape,
 }
 
-/// How messages stand in a stream of bytes.
+/// The format of messages in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
     /// `websocket.messages = "lines"`: a line of text is a message.
     Lines,
-    /// `websocket.messages = "frames"`: a byte of type, four of length, the message.
+    /// `websocket.messages = "frames"`: one byte for the type, four for the length, then the
+    /// message.
     Frames,
 }
 
 impl WebSocket<'static> {
-    /// Takes the WebSocket that this process is for.
+    /// Opens the WebSocket of this process.
     pub fn of_this_process() -> WebSocket<'static> {
         let frames = std::env::var_os("WEBSOCKET_MESSAGES").is_some_and(|shape| shape == "frames");
         let shape = if frames { Shape::Frames } else { Shape::Lines };
         WebSocket::over(io::stdin().lock(), Stdout::new(), shape)
     }
 
-    /// Returns the subprotocol that the daemon and the client have agreed on.
+    /// Returns the subprotocol that the daemon negotiated with the client.
     pub fn protocol() -> Option<String> {
         std::env::var("WEBSOCKET_PROTOCOL").ok().filter(|protocol| !protocol.is_empty())
     }
 }
 
 impl<'a> WebSocket<'a> {
-    /// Makes a WebSocket of any streams: for tests.
+    /// Makes a WebSocket from any streams: for tests.
     pub fn over(from: impl BufRead + 'a, to: impl Write + 'a, shape: Shape) -> WebSocket<'a> {
         WebSocket { from: Box::new(from), to: Box::new(to), shape }
     }
 
-    /// Waits for the next message; none: the client has closed, or the daemon shuts down.
+    /// Waits for the next message. Returns `None` when the client has closed or the daemon shuts
+    /// down.
     ///
     /// # Errors
-    /// The input broke off, or holds no message.
+    /// The input broke off, or is not a valid message.
     pub fn receive(&mut self) -> io::Result<Option<Message>> {
         match self.shape {
             Shape::Lines => {
@@ -107,10 +109,10 @@ impl<'a> WebSocket<'a> {
         }
     }
 
-    /// Sends a message, at once. Waits while the client is slower.
+    /// Sends a message at once. Blocks while the client is slower.
     ///
     /// # Errors
-    /// The client has left; or the message cannot be a line, where it has to be one.
+    /// The client has gone, or the message does not fit in a line although the route requires lines.
     pub fn send(&mut self, message: impl Into<Message>) -> io::Result<()> {
         match (self.shape, message.into()) {
             (Shape::Lines, Message::Text(text)) if !text.contains('\n') => {
@@ -127,10 +129,10 @@ impl<'a> WebSocket<'a> {
         }
     }
 
-    /// Closes with a code, 1000 or 3000 to 4999, and a reason of at most 123 bytes.
+    /// Closes with a code (1000, or 3000 to 4999) and a reason of at most 123 bytes.
     ///
     /// # Errors
-    /// The route has no frames, and so no way to say a code: end the program instead.
+    /// The route uses lines, which cannot carry a code: end the program instead.
     pub fn close(mut self, code: u16, reason: &str) -> io::Result<()> {
         match self.shape {
             Shape::Lines => Err(invalid("a code: the route needs websocket.messages = \"frames\"")),

@@ -1,4 +1,4 @@
-//! Requests to other servers, for handlers that are components (`wasm32-wasip2`).
+//! HTTP requests to other servers, for handlers that are components (`wasm32-wasip2`).
 //!
 //! ```no_run
 //! use portcullis_guest::{Error, Request, Response, fetch};
@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! The daemon carries a request out only if the handler is allowed the origin:
+//! The daemon sends a request only if the handler is allowed to reach the origin:
 //!
 //! ```toml
 //! [handler.weather]
@@ -17,12 +17,12 @@
 //! allow = ["https://api.example.org"]
 //! ```
 //!
-//! What is denied is [`FetchError::Denied`], and the daemon's log names the line to add. Redirects are not
-//! followed: a 302 is an answer like any other.
+//! A denied request fails with [`FetchError::Denied`], and the daemon's log names the line to add. Redirects are not
+//! followed: a 302 is returned like any other response.
 //!
-//! Write `targets = ["wasm32-wasip2"]` below `[package.metadata.portcullis]` in the crate's `Cargo.toml`: a
-//! module for `wasm32-wasip1` has no way to ask, and does not compile with this feature. In tests on the machine
-//! that builds the handler, [`Fetch::send`] fails with [`FetchError::Unsupported`].
+//! Write `targets = ["wasm32-wasip2"]` below `[package.metadata.portcullis]` in the crate's `Cargo.toml`. A module
+//! for `wasm32-wasip1` cannot make requests, and does not compile with this feature. In tests on the build machine,
+//! [`Fetch::send`] fails with [`FetchError::Unsupported`].
 
 #[cfg(all(target_os = "wasi", target_env = "p2"))]
 mod wire;
@@ -35,7 +35,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
-/// A request that is being put together.
+/// A request that is being built.
 #[must_use = "nothing is sent before `send`"]
 pub struct Fetch {
     method: String,
@@ -46,62 +46,64 @@ pub struct Fetch {
     connect_timeout: Option<Duration>,
 }
 
-/// A response, whose body is read as it comes. Dropping it ends the exchange.
+/// A response. Its body is read as it arrives. Dropping the response ends the exchange.
 pub struct Fetched {
     status: u16,
     fields: Vec<(String, Vec<u8>)>,
     body: wire::Incoming,
 }
 
-/// Why there is no response, or no whole one.
+/// Why there is no response, or only a part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The handler is not allowed this origin, or the address it stands for. The daemon's log names the line of
-    /// its configuration that would allow it.
+    /// The handler is not allowed to reach this origin, or its address. The daemon's log names the configuration line
+    /// that would allow it.
     Denied(String),
-    /// What was to be sent makes no sense: what is wrong with it.
+    /// The request is invalid, for the reason given.
     Malformed(String),
-    /// The calls, or the bytes, that one request may cost are used up (`limits.outbound`).
+    /// The request reached the limit on its calls or bytes (`limits.outbound`).
     Limited(String),
-    /// It took too long.
+    /// A time limit was reached.
     TimedOut(String),
-    /// There is no connection that can be trusted: no address, nobody who listens, a certificate of somebody else.
+    /// There is no trusted connection: the host has no address, nothing listens there, or the certificate belongs to
+    /// another server.
     Unreachable(String),
     /// The exchange broke off.
     Broken(String),
-    /// This is no component: build for `wasm32-wasip2`.
+    /// This is not a component: build for `wasm32-wasip2`.
     Unsupported,
 }
 
-/// Starts a GET.
+/// Starts a GET request.
 pub fn get(url: impl Into<String>) -> Fetch {
     request("GET", url)
 }
 
-/// Starts a POST.
+/// Starts a POST request.
 pub fn post(url: impl Into<String>) -> Fetch {
     request("POST", url)
 }
 
-/// Starts a PUT.
+/// Starts a PUT request.
 pub fn put(url: impl Into<String>) -> Fetch {
     request("PUT", url)
 }
 
-/// Starts a DELETE.
+/// Starts a DELETE request.
 pub fn delete(url: impl Into<String>) -> Fetch {
     request("DELETE", url)
 }
 
-/// Starts a request with any method. The URL begins with `http://` or `https://`.
+/// Starts a request with any method. The URL starts with `http://` or `https://`.
 pub fn request(method: impl Into<String>, url: impl Into<String>) -> Fetch {
     let (method, url) = (method.into(), url.into());
     Fetch { method, url, fields: Vec::new(), body: None, timeout: None, connect_timeout: None }
 }
 
 impl Fetch {
-    /// Adds a header field. Those about the connection, and `Host`, are the daemon's: [`Fetch::send`] refuses them.
+    /// Adds a header field. `Host` and fields about the connection are set by the daemon: [`Fetch::send`] refuses
+    /// them.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Fetch {
         self.fields.push((name.into(), value.into()));
         self
@@ -113,18 +115,19 @@ impl Fetch {
         self
     }
 
-    /// Sets the body to a value in JSON, and the field that says so.
+    /// Sets the body to a value in JSON, and the `Content-Type`.
     ///
     /// # Errors
-    /// The value has no form in JSON.
+    /// The value cannot be represented in JSON.
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Result<Fetch, FetchError> {
         let body = serde_json::to_vec(value).map_err(|error| FetchError::Malformed(error.to_string()))?;
         Ok(self.header("Content-Type", "application/json").body(body))
     }
 
-    /// Gives the whole exchange so much time, to the last byte of the response: what takes longer is
-    /// [`FetchError::TimedOut`], also while the body is read. The daemon's own bounds (`limits.outbound`) hold all the same.
+    /// Limits the time of the whole exchange, up to the last byte of the response. A longer exchange fails with
+    /// [`FetchError::TimedOut`], also while the body is read. The daemon's own limits (`limits.outbound`) still
+    /// apply.
     ///
     /// ```no_run
     /// use portcullis_guest::{Error, fetch};
@@ -140,13 +143,13 @@ impl Fetch {
         self
     }
 
-    /// Bounds the time to connect, the TLS handshake included.
+    /// Limits the time to connect, including the TLS handshake.
     pub fn connect_timeout(mut self, time: Duration) -> Fetch {
         self.connect_timeout = Some(time);
         self
     }
 
-    /// Sends the request and waits for the head of the response. A status such as 404 is no error.
+    /// Sends the request and waits for the head of the response. A status such as 404 is not an error.
     ///
     /// # Errors
     /// [`FetchError`].
@@ -161,13 +164,13 @@ impl Fetched {
         self.status
     }
 
-    /// Returns the first field of this name, if it is text.
+    /// Returns the value of the first field with this name, if it is UTF-8.
     pub fn header(&self, name: &str) -> Option<&str> {
         let value = self.fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         value.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// Returns all fields, in their order.
+    /// Returns all fields, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
@@ -175,34 +178,34 @@ impl Fetched {
     /// Reads the rest of the body.
     ///
     /// # Errors
-    /// The exchange breaks off, or runs into a limit.
+    /// The exchange breaks off or reaches a limit.
     pub fn bytes(mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         self.read_to_end(&mut all)?;
         Ok(all)
     }
 
-    /// Reads the rest of the body, which is to be text.
+    /// Reads the rest of the body as text.
     ///
     /// # Errors
-    /// As [`Fetched::bytes`], and what is not UTF-8.
+    /// As for [`Fetched::bytes`], or the body is not UTF-8.
     pub fn text(mut self) -> io::Result<String> {
         let mut all = String::new();
         self.read_to_string(&mut all)?;
         Ok(all)
     }
 
-    /// Reads the rest of the body, which is to be a value in JSON.
+    /// Reads the rest of the body as JSON.
     ///
     /// # Errors
-    /// As [`Fetched::bytes`], and what is no such value.
+    /// As for [`Fetched::bytes`], or the body is not such a value in JSON.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(self) -> io::Result<T> {
         Ok(serde_json::from_slice(&self.bytes()?)?)
     }
 }
 
-/// Reads the body as it comes.
+/// Reads the body as it arrives.
 impl Read for Fetched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.body.read(buffer)
@@ -233,16 +236,16 @@ impl fmt::Display for FetchError {
 
 impl std::error::Error for FetchError {}
 
-/// The parts of a URL that a request has.
+/// The parts of a URL that a request needs.
 #[derive(Debug, PartialEq, Eq)]
 struct Url<'a> {
     secure: bool,
     authority: &'a str,
-    /// Path and query; never empty.
+    /// Path and query. Never empty.
     target: String,
 }
 
-/// Takes a URL apart. Whether its host is one is for the daemon to say.
+/// Splits a URL. The daemon checks whether its host is valid.
 #[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "nothing is sent, but this is tested"))]
 fn split(url: &str) -> Result<Url<'_>, FetchError> {
     let bad = || FetchError::Malformed("a URL begins with http://HOST or https://HOST".to_owned());
@@ -252,7 +255,7 @@ fn split(url: &str) -> Result<Url<'_>, FetchError> {
         _ if scheme.eq_ignore_ascii_case("http") => false,
         _ => return Err(bad()),
     };
-    // A fragment is for whoever reads the response (RFC 9110 §4.2.5).
+    // A fragment is not sent (RFC 9110 §4.2.5).
     let rest = rest.split('#').next().unwrap_or_default();
     let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     if authority.is_empty() {
@@ -262,7 +265,7 @@ fn split(url: &str) -> Result<Url<'_>, FetchError> {
     Ok(Url { secure, authority, target: format!("{slash}{target}") })
 }
 
-/// Writes the name of an error of `wasi:http` in words: `ErrorCode::DnsTimeout` is `DNS timeout`.
+/// Converts the name of a `wasi:http` error into words: `ErrorCode::DnsTimeout` becomes `DNS timeout`.
 #[cfg_attr(not(target_os = "wasi"), allow(dead_code, reason = "nothing is sent, but this is tested"))]
 fn words(code: &str) -> String {
     let name = code.trim_start_matches("ErrorCode::").split(['(', ' ']).next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Where there is no `wasi:http`: nothing is sent, and nothing received.
+//! The implementation for targets without `wasi:http`: every request fails.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,7 +10,7 @@ compile_error!(
     "portcullis-guest: the feature `fetch` is for components: build for wasm32-wasip2, with `targets = [\"wasm32-wasip2\"]` below [package.metadata.portcullis]"
 );
 
-/// A body that cannot be.
+/// A body that cannot exist.
 pub(super) struct Incoming(Infallible);
 
 pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {

@@ -1,4 +1,4 @@
-//! A request over `wasi:http/outgoing-handler`, and its response.
+//! Sends a request over `wasi:http/outgoing-handler` and receives its response.
 
 use std::io;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use wasip2::io::streams::{InputStream, StreamError};
 
 use super::{Fetch, FetchError, Fetched, Url, split, words};
 
-/// Until when an exchange may take.
+/// The deadline of an exchange.
 #[derive(Clone, Copy)]
 struct Deadline {
     time: Duration,
     at: Instant,
 }
 
-/// The body of a response. The order of the fields is that in which the host wants them dropped.
+/// The body of a response. The fields are dropped in their order, as the host requires.
 pub(super) struct Incoming {
     stream: InputStream,
     deadline: Option<Deadline>,
@@ -79,7 +79,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Tells the daemon what the times are, so that it lets go of a connection itself.
+/// Passes the timeouts to the daemon, so it closes a connection by itself.
 fn options(
     timeout: Option<Duration>,
     connect: Option<Duration>,
@@ -97,21 +97,22 @@ fn options(
     Ok(Some(options))
 }
 
-/// Waits for something, up to the deadline.
+/// Waits until a pollable is ready, up to the deadline.
 fn wait(what: Pollable, deadline: Option<Deadline>) -> Result<(), FetchError> {
     let Some(Deadline { time, at }) = deadline else {
         what.block();
         return Ok(());
     };
     let over = monotonic_clock::subscribe_instant(at);
-    // What is ready behind the deadline is too late as well: an answer may keep coming without end.
+    // The deadline has priority over data that is ready: a response may go on without end.
     if poll(&[&what, &over]).contains(&1) {
         return Err(FetchError::TimedOut(format!("more than {time:?}")));
     }
     Ok(())
 }
 
-/// Writes a body. A server that answers early need not take all of it, and why a call fails its answer says.
+/// Writes a body. An error is ignored: a server that responds early need not read the body, and the response
+/// tells why a call failed.
 fn pour(outgoing: OutgoingBody, mut bytes: &[u8], deadline: Option<Deadline>) -> Result<(), FetchError> {
     let Ok(stream) = outgoing.write() else { return Ok(()) };
     while !bytes.is_empty() {
@@ -149,7 +150,7 @@ impl Incoming {
                     .map_err(|late| io::Error::new(io::ErrorKind::TimedOut, late))?;
             }
             return match self.stream.blocking_read(buffer.len() as u64) {
-                // Nothing yet, though it was waited for: an end says that it is one.
+                // A spurious wake-up, since the end of the stream is an error of its own.
                 Ok(bytes) if bytes.is_empty() => continue,
                 Ok(bytes) => {
                     buffer[..bytes.len()].copy_from_slice(&bytes);
@@ -186,7 +187,7 @@ fn broken(what: &str) -> FetchError {
     FetchError::Broken(what.to_owned())
 }
 
-/// Sorts the errors of `wasi:http` by what a handler can do about them.
+/// Classifies the errors of `wasi:http` by what a handler can do about them.
 fn told(code: ErrorCode) -> FetchError {
     let what = said(&code);
     match code {
@@ -215,7 +216,7 @@ fn told(code: ErrorCode) -> FetchError {
     }
 }
 
-/// Says what an error is, in words.
+/// Describes an error in words.
 fn said(code: &ErrorCode) -> String {
     let what = words(&format!("{code:?}"));
     match code {

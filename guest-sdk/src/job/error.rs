@@ -1,43 +1,43 @@
-//! Why a job did not run, or did not end well.
+//! Why a job did not run, or failed.
 
 use std::fmt;
 use std::io;
 
-/// A job that did not run, or did not end well. Its text says what to change.
+/// A job that did not run, or failed. The text says what to change.
 pub struct JobError {
     kind: JobErrorKind,
     message: String,
 }
 
-/// What went wrong with a job.
+/// The kind of a failure.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum JobErrorKind {
-    /// `handler.NAME.calls` does not grant it.
+    /// `handler.NAME.calls` does not grant the call.
     NotGranted,
-    /// There is no such handler.
+    /// The handler does not exist.
     NotFound,
-    /// Calls are nested as deep as they may be: most likely a loop.
+    /// Calls are nested as deep as allowed: most likely a loop.
     TooDeep,
-    /// This request has started as many jobs as it may, or holds on to as many.
+    /// This request has started, or holds, as many jobs as allowed.
     TooMany,
-    /// Every slot is held by the jobs that wait for this one.
+    /// Every slot is held by jobs that wait for this one.
     Deadlock,
-    /// Every slot is taken, and no line moved: try again later.
+    /// Every slot is taken, and none became free in time: try again later.
     Busy,
-    /// The daemon is being shut down.
+    /// The daemon is shutting down.
     Draining,
-    /// Arguments and variables are longer than they may be together.
+    /// Arguments and variables together are too long.
     TooLong,
-    /// An argument or variable that no process can be given.
+    /// An argument or variable that a process cannot have.
     Malformed,
-    /// The job reads no more of its stdin.
+    /// The job has closed its stdin.
     NotRead,
-    /// The job was stopped at its `limits.time`.
+    /// The job reached its `limits.time`.
     TimeLimit,
-    /// The job was stopped at its `limits.cpu`.
+    /// The job reached its `limits.cpu`.
     CpuLimit,
-    /// The job ran into its `limits.memory`.
+    /// The job reached its `limits.memory`.
     MemoryLimit,
     /// The job was sent more than its `limits.body`.
     BodyLimit,
@@ -47,13 +47,13 @@ pub enum JobErrorKind {
     Trapped,
     /// An operator ended the job.
     Killed,
-    /// The job ended with an exit status other than 0.
+    /// The job had an exit status other than 0.
     Exited,
-    /// What the job was to read or to be read by failed.
+    /// The input for the job, or the destination of its output, failed.
     Io,
-    /// This program does not run in the daemon.
+    /// This program does not run inside the daemon.
     Unavailable,
-    /// Something that this version of the SDK does not know.
+    /// A failure that this version of the SDK does not know.
     Other,
 }
 
@@ -62,7 +62,7 @@ impl JobError {
         JobError { kind, message: message.into() }
     }
 
-    /// Makes an error of one of the daemon's words and its message.
+    /// Makes an error from a code of the daemon and its message.
     #[cfg_attr(
         not(all(target_os = "wasi", any(target_env = "p1", feature = "jobs"))),
         allow(dead_code, reason = "there is no daemon to say it")
@@ -91,7 +91,7 @@ impl JobError {
         JobError { kind, message: message.into() }
     }
 
-    /// Says what went wrong.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> JobErrorKind {
         self.kind
     }
@@ -111,7 +111,7 @@ impl fmt::Debug for JobError {
 
 impl std::error::Error for JobError {}
 
-/// An error of ours that went through a stream comes out as it was.
+/// A `JobError` that was wrapped in an `io::Error` is unwrapped.
 impl From<io::Error> for JobError {
     fn from(error: io::Error) -> JobError {
         error

@@ -1,4 +1,4 @@
-//! Jobs that a handler calls: other handlers of the same daemon, each in a sandbox of its own.
+//! Calls from a handler to other handlers of the same daemon, each in its own sandbox.
 
 mod error;
 mod running;
@@ -12,7 +12,7 @@ pub use status::{JobOutput, JobStatus};
 use std::fmt;
 use std::io::{self, Read, Write};
 
-/// Begins a job of another handler, which `handler.NAME.calls` must grant.
+/// Prepares a job of another handler, which `handler.NAME.calls` must grant.
 ///
 /// ```no_run
 /// use portcullis_guest::{Error, Request, Response, job};
@@ -25,15 +25,15 @@ use std::io::{self, Read, Write};
 /// }
 /// ```
 ///
-/// On wasm32-wasip2 this takes the feature `jobs`, on wasm32-wasip1 nothing.
+/// On wasm32-wasip2 this requires the feature `jobs`; on wasm32-wasip1 it is always available.
 ///
-/// The job runs beside this one, in the version that belongs to the generation this request was
-/// routed by, within the limits of its own handler. It ends when this process does, at the latest.
+/// The job runs beside this one, within the limits of its own handler. Its version comes from the
+/// configuration with which this request was routed. It ends with this process at the latest.
 pub fn job<'io>(name: impl Into<String>) -> Job<'io> {
     Job { name: name.into(), args: Vec::new(), env: Vec::new(), stdin: None }
 }
 
-/// A job that is put together. Nothing happens before it is started.
+/// A job that is being prepared. Nothing happens before it is started.
 #[must_use = "a job runs once it is started: call `run`, `output` or `start`"]
 pub struct Job<'io> {
     name: String,
@@ -43,7 +43,7 @@ pub struct Job<'io> {
 }
 
 impl<'io> Job<'io> {
-    /// Adds an argument. It comes behind those that the handler is configured with.
+    /// Adds an argument, after those that are configured for the handler.
     pub fn arg(mut self, arg: impl Into<String>) -> Job<'io> {
         self.args.push(arg.into());
         self
@@ -55,21 +55,21 @@ impl<'io> Job<'io> {
         self
     }
 
-    /// Sets a variable. One that the handler is configured with keeps that value.
+    /// Sets a variable. A variable that is configured for the handler keeps its configured value.
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Job<'io> {
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// Gives the job something to read: a slice of bytes, a [`Body`](crate::Body), a file. It is read
-    /// as the job asks for it. Without it, the job's stdin is what is written to [`Running`], or
+    /// Sets the input of the job: a slice of bytes, a [`Body`](crate::Body), a file. It is read as
+    /// the job reads its stdin. Otherwise the job's stdin is what is written to [`Running`], or
     /// empty.
     pub fn stdin(mut self, stdin: impl Read + 'io) -> Job<'io> {
         self.stdin = Some(Box::new(stdin));
         self
     }
 
-    /// Runs the job to its end. What it writes to stdout is dropped.
+    /// Runs the job to its end. Its stdout is discarded.
     ///
     /// # Errors
     /// The job did not run, or its stdin could not be read.
@@ -77,10 +77,10 @@ impl<'io> Job<'io> {
         self.run_to(&mut io::sink())
     }
 
-    /// Runs the job to its end, and writes what it writes to `stdout` meanwhile.
+    /// Runs the job to its end, and copies its stdout to `stdout` meanwhile.
     ///
     /// # Errors
-    /// The job did not run, its stdin could not be read, or `stdout` could not be written.
+    /// The job did not run, its stdin could not be read, or `stdout` failed.
     pub fn run_to(self, stdout: &mut impl Write) -> Result<JobStatus, JobError> {
         let mut running = self.start()?;
         running.close();
@@ -88,7 +88,7 @@ impl<'io> Job<'io> {
         running.wait()
     }
 
-    /// Runs the job to its end and keeps all that it writes to stdout.
+    /// Runs the job to its end and collects its stdout.
     ///
     /// # Errors
     /// The job did not run, or its stdin could not be read.
@@ -98,10 +98,10 @@ impl<'io> Job<'io> {
         Ok(JobOutput { status, stdout })
     }
 
-    /// Starts the job, to write to it and read from it while it runs.
+    /// Starts the job. Its stdin and stdout can be used while it runs.
     ///
     /// # Errors
-    /// The job may not be called: the error says why, and what to change.
+    /// The job may not be called. The error says why, and what to change.
     pub fn start(self) -> Result<Running<'io>, JobError> {
         let handle = sys::Handle::open(&self.name)?;
         self.args.iter().try_for_each(|arg| handle.arg(arg))?;

@@ -1,4 +1,4 @@
-//! A job while it runs: written to, read from, waited for.
+//! A running job: its stdin, its stdout, and its end.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,25 +6,24 @@ use std::io::{self, Read, Write};
 use super::sys::{Handle, Ready};
 use super::{JobError, JobErrorKind, JobStatus};
 
-/// Bytes of its stdin that are read ahead for a job.
+/// The size of a piece of stdin that is read ahead for a job, in bytes.
 const PIECE: usize = 16 << 10;
 
-/// A job that runs. Dropping it ends the job.
+/// A running job. Dropping it ends the job.
 ///
-/// Reading gives what the job writes to stdout. Writing is its stdin, unless
-/// [`Job::stdin`](super::Job::stdin) was given one, which is then passed on whenever this process
-/// reads or waits. Both wait for the job, as pipes do; the time does not count as this process's
-/// processor time.
+/// Reading returns the job's stdout. Writing goes to its stdin, unless
+/// [`Job::stdin`](super::Job::stdin) was set. That input is passed on whenever this process reads or
+/// waits. Both block like pipes; the time does not count as this process's CPU time.
 pub struct Running<'io> {
     handle: Handle,
     feed: Option<Feed<'io>>,
 }
 
-/// What is to be read by a job.
+/// The input of a job that was set in advance.
 struct Feed<'io> {
     from: Box<dyn Read + 'io>,
     piece: Vec<u8>,
-    /// How much of the piece is written.
+    /// The number of bytes of the piece that are written.
     written: usize,
 }
 
@@ -33,16 +32,15 @@ impl<'io> Running<'io> {
         Running { handle, feed: stdin.map(|from| Feed { from, piece: Vec::new(), written: 0 }) }
     }
 
-    /// Ends the job's stdin, once all that was given to [`Job::stdin`](super::Job::stdin) is passed
-    /// on. Doing it twice does nothing.
+    /// Closes the job's stdin. Has no effect if [`Job::stdin`](super::Job::stdin) was set: then stdin
+    /// ends with that input. A second call does nothing.
     pub fn close(&mut self) {
         if self.feed.is_none() {
             self.handle.close();
         }
     }
 
-    /// Ends the job's stdin and waits for the job. What it has written and nobody has read is dropped:
-    /// read it first.
+    /// Closes the job's stdin and waits for the job. Unread stdout is discarded: read it first.
     ///
     /// # Errors
     /// The job did not run, or its stdin could not be read.
@@ -53,7 +51,7 @@ impl<'io> Running<'io> {
         self.handle.wait()
     }
 
-    /// Passes on a piece of what the job is to read.
+    /// Passes a piece of input on to the job.
     fn pump(&mut self) -> io::Result<()> {
         let Some(feed) = &mut self.feed else { return Ok(()) };
         if feed.written == feed.piece.len() {
@@ -69,7 +67,7 @@ impl<'io> Running<'io> {
         }
         match self.handle.write(&feed.piece[feed.written..]) {
             Ok(written) => feed.written += written,
-            // A job need not read all it is given, as in `yes | head`.
+            // A job need not read all of its stdin, as in `yes | head`.
             Err(error) if error.kind() == JobErrorKind::NotRead => {
                 self.feed = None;
                 self.handle.close();
@@ -93,7 +91,7 @@ impl Read for Running<'_> {
 }
 
 impl Write for Running<'_> {
-    /// Waits until the job takes a byte at least.
+    /// Waits until the job takes at least one byte.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.feed.is_some() {
             let taken = "the job reads what it was given with `stdin`: leave that out to write to it";

@@ -1,4 +1,4 @@
-//! How a job has ended.
+//! The outcome of a job.
 
 use super::{JobError, JobErrorKind};
 
@@ -9,12 +9,12 @@ pub struct JobStatus {
     fault: Option<JobError>,
 }
 
-/// How a job has ended, and what it has written.
+/// How a job has ended, and its stdout.
 #[derive(Debug)]
 pub struct JobOutput {
     /// How it ended.
     pub status: JobStatus,
-    /// All that it wrote to stdout.
+    /// Its stdout.
     pub stdout: Vec<u8>,
 }
 
@@ -27,7 +27,7 @@ impl JobStatus {
         JobStatus { code, fault }
     }
 
-    /// Returns the exit status, as a shell would say it: 124 after a time limit, 134 after a trap.
+    /// Returns the exit status as a shell reports it: 124 after a time limit, 134 after a trap.
     pub fn code(&self) -> u8 {
         self.code
     }
@@ -37,15 +37,15 @@ impl JobStatus {
         self.code == 0 && self.fault.is_none()
     }
 
-    /// Returns what ended the job, if it did not end by itself: a limit, a trap, an operator.
+    /// Returns what ended the job, if it did not exit by itself: a limit, a trap, an operator.
     pub fn fault(&self) -> Option<&JobError> {
         self.fault.as_ref()
     }
 
-    /// Makes an error of every end but success.
+    /// Converts every outcome but success into an error.
     ///
     /// # Errors
-    /// What ended the job, or [`JobErrorKind::Exited`].
+    /// The fault that ended the job, or [`JobErrorKind::Exited`].
     pub fn ok(self) -> Result<(), JobError> {
         match (self.fault, self.code) {
             (Some(fault), _) => Err(fault),

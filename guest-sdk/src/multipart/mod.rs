@@ -1,4 +1,4 @@
-//! Uploads from a form: `multipart/form-data`, read part by part as it comes (RFC 7578, RFC 2046 §5.1).
+//! Form uploads: `multipart/form-data`, read part by part as they arrive (RFC 7578, RFC 2046 §5.1).
 
 #[cfg(test)]
 mod tests;
@@ -8,19 +8,19 @@ use std::io::{self, Read, Write};
 
 use crate::{Body, Error};
 
-/// Bytes of the fields of one part.
+/// The most bytes of the fields of one part.
 const FIELDS: usize = 8 << 10;
 
-/// Parts of one body: a form has few, and a client could send millions of empty ones.
+/// The most parts of one body: a form has few, but a client could send millions of empty ones.
 const PARTS: usize = 1000;
 
-/// Bytes that are read at once.
+/// The size of one read in bytes.
 const PIECE: usize = 8 << 10;
 
 /// The longest boundary (RFC 2046 §5.1.1).
 const BOUNDARY: usize = 70;
 
-/// The parts of a body, one after the other. A part that was read is not kept.
+/// The parts of a body, one after the other. A part is not stored after it was read.
 ///
 /// ```
 /// use portcullis_guest::{Error, Request};
@@ -48,10 +48,10 @@ pub struct Multipart<'r> {
     body: &'r mut Body,
     /// CR LF, two hyphens, and the boundary.
     delimiter: Vec<u8>,
-    /// What was read and not taken yet.
+    /// Bytes that were read from the body but not taken yet.
     buffer: Vec<u8>,
     at: usize,
-    /// Up to here no delimiter begins.
+    /// No delimiter starts before this index.
     clean: usize,
     parts: usize,
     state: State,
@@ -59,15 +59,15 @@ pub struct Multipart<'r> {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In a part, or before the first one.
+    /// Inside a part, or before the first one.
     Within,
-    /// Behind a delimiter.
+    /// After a delimiter.
     Delimited,
-    /// Behind the last one.
+    /// After the last delimiter.
     Ended,
 }
 
-/// One part. It is read as it comes; what is not read of it is passed over.
+/// One part. It is read as it arrives. Bytes that are not read are skipped.
 pub struct Part<'m, 'r> {
     from: &'m mut Multipart<'r>,
     name: String,
@@ -76,10 +76,10 @@ pub struct Part<'m, 'r> {
 }
 
 impl<'r> Multipart<'r> {
-    /// Reads a body of this content type.
+    /// Starts to read a body of this content type.
     ///
     /// # Errors
-    /// 415 if it is another type; 400 if it has no boundary.
+    /// 415 if it has another type; 400 if the type has no boundary.
     pub(crate) fn new(body: &'r mut Body, content_type: &str) -> Result<Multipart<'r>, Error> {
         let (kind, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
         if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
@@ -91,15 +91,15 @@ impl<'r> Multipart<'r> {
             return Err(Error::bad_request("the body: its type names no boundary of 1 to 70 characters"));
         }
         let delimiter = [b"\r\n--", boundary.as_bytes()].concat();
-        // The first delimiter may stand at the very beginning.
+        // The first delimiter may be at the very start of the body, without a CR LF before it.
         let (buffer, state) = (b"\r\n".to_vec(), State::Within);
         Ok(Multipart { body, delimiter, buffer, at: 0, clean: 0, parts: 0, state })
     }
 
-    /// Goes to the next part; `None` behind the last one.
+    /// Returns the next part, or `None` after the last one.
     ///
     /// # Errors
-    /// 400: the body is not what its type says, or breaks off, or has more than 1000 parts or 8 KiB of fields in one.
+    /// 400: the body is malformed, breaks off, has more than 1000 parts, or a part has more than 8 KiB of fields.
     pub fn next_part(&mut self) -> Result<Option<Part<'_, 'r>>, Error> {
         let mut passed = [0; PIECE];
         while self.state == State::Within {
@@ -145,7 +145,7 @@ impl<'r> Multipart<'r> {
         }
     }
 
-    /// Takes a line, without its CR LF.
+    /// Takes a line and removes its CR LF.
     fn line(&mut self) -> Result<Vec<u8>, Error> {
         loop {
             let rest = &self.buffer[self.at..];
@@ -163,7 +163,7 @@ impl<'r> Multipart<'r> {
         }
     }
 
-    /// Takes bytes of a part. `None`: a delimiter is next, and is taken as well.
+    /// Takes bytes of a part. Returns 0 if a delimiter was next; it is taken as well.
     fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.state != State::Within || buffer.is_empty() {
             return Ok(0);
@@ -183,11 +183,11 @@ impl<'r> Multipart<'r> {
                         self.state = state;
                         return Ok(0);
                     }
-                    // A line of the content that begins as a delimiter does.
+                    // A line of the content that starts like a delimiter.
                     None => self.clean = self.at + self.delimiter.len(),
                 },
                 Some(before) => self.clean = self.at + before,
-                // A delimiter may begin in the rest.
+                // A delimiter may start in the rest.
                 None if rest.len() >= self.delimiter.len() => {
                     self.clean = self.at + rest.len() - (self.delimiter.len() - 1);
                 }
@@ -196,8 +196,8 @@ impl<'r> Multipart<'r> {
         }
     }
 
-    /// Looks at what is next, which begins as a delimiter does: how long the delimiter is with the end of its line, and
-    /// what is behind it. `None`: the line goes on, so that it is none.
+    /// Parses bytes that start like a delimiter. Returns the length of the delimiter, including the end of its line,
+    /// and the state after it. Returns `None` if the line goes on, and thus is content.
     fn delimited(&mut self) -> io::Result<Option<(usize, State)>> {
         let mut length = self.delimiter.len();
         loop {
@@ -238,17 +238,17 @@ impl Part<'_, '_> {
         &self.name
     }
 
-    /// Returns the name of the file, if it is one. It is the client's word: use no path in it.
+    /// Returns the file name, if the part is a file. The client chose it: do not use it as a path.
     pub fn file_name(&self) -> Option<&str> {
         self.file_name.as_deref()
     }
 
-    /// Returns the type of the content, if the client says one.
+    /// Returns the content type, if the client sent one.
     pub fn content_type(&self) -> Option<&str> {
         self.header("content-type")
     }
 
-    /// Returns a field of the part, whose name is in any case of letters.
+    /// Returns the value of a field of the part. The name is case-insensitive.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.fields
             .iter()
@@ -256,10 +256,10 @@ impl Part<'_, '_> {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Copies the rest of the part as it comes, if that is no more than so many bytes, and says how many they were.
+    /// Copies the rest of the part to `out` as it arrives, up to `most` bytes, and returns the number of bytes.
     ///
     /// # Errors
-    /// 413: it is more. 400: the body breaks off. 500: what is written to fails.
+    /// 413: the part is larger. 400: the body breaks off. 500: `out` fails.
     pub fn copy_to(&mut self, out: &mut impl Write, most: u64) -> Result<u64, Error> {
         let (mut piece, mut copied) = ([0; PIECE], 0);
         loop {
@@ -279,10 +279,10 @@ impl Part<'_, '_> {
         Error::new(413, format!("{}: more than {most} bytes", self.name))
     }
 
-    /// Reads the rest of the part, if that is no more than so many bytes.
+    /// Reads the rest of the part, up to `most` bytes.
     ///
     /// # Errors
-    /// 413: it is more. 400: the body breaks off.
+    /// 413: the part is larger. 400: the body breaks off.
     pub fn read_bytes(&mut self, most: usize) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
         let read =
@@ -293,17 +293,17 @@ impl Part<'_, '_> {
         Ok(all)
     }
 
-    /// Reads the rest of the part as text, if that is no more than so many bytes.
+    /// Reads the rest of the part as text, up to `most` bytes.
     ///
     /// # Errors
-    /// Those of [`read_bytes`](Part::read_bytes); 400: it is not UTF-8.
+    /// Those of [`read_bytes`](Part::read_bytes), and 400 if it is not UTF-8.
     pub fn read_text(&mut self, most: usize) -> Result<String, Error> {
         let bytes = self.read_bytes(most)?;
         String::from_utf8(bytes).map_err(|_| Error::bad_request(format!("{}: not UTF-8", self.name)))
     }
 }
 
-/// Reads the part as it comes.
+/// Reads the part as it arrives.
 impl Read for Part<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.from.take(buffer)
@@ -330,7 +330,8 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// Finds a parameter: `name=value` or `name="value"`. Browsers write a quote in a name as `%22`, and others `\"`.
+/// Finds a parameter: `name=value` or `name="value"`. A quote in a name is written as `%22` by browsers, and as `\"`
+/// by other clients.
 fn parameter(parameters: &str, wanted: &str) -> Option<String> {
     let mut rest = parameters;
     loop {

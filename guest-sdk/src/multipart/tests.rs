@@ -1,4 +1,4 @@
-//! What the parts of a body are read as.
+//! Tests of reading multipart bodies.
 
 use super::*;
 use crate::Request;
@@ -25,7 +25,7 @@ fn part(disposition: &str, content: &[u8]) -> Vec<u8> {
 
 #[test]
 fn parts_come_with_their_names_and_bytes_whatever_is_in_them() {
-    // What looks like a boundary, at all places of a piece.
+    // Text that looks like a boundary, at every position of a piece.
     let tricky = b"\r\n--\r\n--c\r\n-\r--b\n--b".repeat(3000);
     let body = [
         b"a preamble\r\n".to_vec(),

@@ -1,4 +1,4 @@
-//! The request that a process is for.
+//! The request that a process answers.
 
 mod route;
 mod test;
@@ -14,7 +14,7 @@ use std::io::{self, Read as _};
 use crate::vars::{Known, Vars};
 use crate::{Body, Error, Multipart, cookie, query};
 
-/// A request. What is asked of it is read then; the rest is never read.
+/// A request. Its parts are read when they are asked for, and not before.
 ///
 /// ```
 /// use portcullis_guest::Request;
@@ -43,12 +43,12 @@ impl Request {
         Request { vars, body, args, path, headers: OnceCell::new(), captures: OnceCell::new() }
     }
 
-    /// Returns the method; `GET` where there is no request, as when run from a terminal.
+    /// Returns the method. `GET` without a request, as when run from a terminal.
     pub fn method(&self) -> &str {
         self.var("REQUEST_METHOD").filter(|method| !method.is_empty()).unwrap_or("GET")
     }
 
-    /// Returns the whole path, decoded; `/` where there is no request.
+    /// Returns the whole path, decoded. `/` without a request.
     pub fn path(&self) -> &str {
         self.path.get_or_init(|| {
             let part = |name| self.var(name).unwrap_or_default();
@@ -59,34 +59,32 @@ impl Request {
         })
     }
 
-    /// Returns path and query as the client sent them, still encoded; the path where there is no
-    /// request.
+    /// Returns path and query as the client sent them, still encoded. Returns the path without a request.
     pub fn uri(&self) -> &str {
         self.var("REQUEST_URI").filter(|uri| !uri.is_empty()).unwrap_or_else(|| self.path())
     }
 
-    /// Returns what the route captured under this name, decoded: `who` of `/hello/{who}`.
+    /// Returns what the route captured with this name, decoded: `who` of `/hello/{who}`.
     pub fn capture(&self, name: &str) -> Option<&str> {
         self.var(&variable("ROUTE_", name))
     }
 
-    /// Goes through all captures. Their names are in lower case, with `_` for `-`: what is left of
-    /// them in a variable's name.
+    /// Iterates over all captures. Their names are in lower case, with `_` for `-`, because they come from names of
+    /// variables.
     pub fn captures(&self) -> impl Iterator<Item = (&str, &str)> {
         let captures = self.captures.get_or_init(|| self.prefixed("ROUTE_", "_"));
         captures.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Returns the value of the first parameter of this name in the query, decoded; empty: it has
-    /// none.
+    /// Returns the value of the first query parameter with this name, decoded. Empty if it has no value.
     pub fn query(&self, name: &str) -> Option<String> {
         query::find(self.var("QUERY_STRING")?, name)
     }
 
-    /// Reads the query as a type: its parameters are the fields.
+    /// Deserializes the query into a type whose fields are the parameters.
     ///
-    /// A field that is a list takes all values of its name, any other the first. An `Option` is `None` where the value is
-    /// empty as well.
+    /// A list takes all values of its name, any other field the first value. An `Option` is `None` also if the value
+    /// is empty.
     ///
     /// ```
     /// use portcullis_guest::Request;
@@ -105,7 +103,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400 with the name of the field that is missing or cannot be read, or where there are more than 1000 pairs.
+    /// 400 with the name of the field that is missing or invalid, or if there are more than 1000 pairs.
     #[cfg(feature = "serde")]
     pub fn query_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let pairs = query::pairs(self.var("QUERY_STRING").unwrap_or_default());
@@ -117,27 +115,27 @@ impl Request {
         query::pairs(self.var("QUERY_STRING").unwrap_or_default()).collect()
     }
 
-    /// Returns the value of a header field, whose name is in any case of letters. One that the
-    /// client sent more than once has its values joined with `, ` (`Cookie` with `; `).
+    /// Returns the value of a header field. The name is case-insensitive. If the client sent the field more than
+    /// once, the values are joined with `, ` (`Cookie` with `; `).
     pub fn header(&self, name: &str) -> Option<&str> {
-        // `X_A` would find what the client sent as `X-A`, and no client can send it as `X_A`.
+        // `X_A` would find the field `X-A`, and no client can send a field `X_A`.
         if name.contains('_') {
             return None;
         }
         self.var(&field_variable(name))
     }
 
-    /// Returns the value of the first cookie of this name.
+    /// Returns the value of the first cookie with this name.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookies().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
-    /// Goes through all cookies, in the order in which the client sent them.
+    /// Iterates over all cookies, in the order in which the client sent them.
     pub fn cookies(&self) -> impl Iterator<Item = (&str, &str)> {
         cookie::pairs(self.header("cookie").unwrap_or_default())
     }
 
-    /// Goes through all header fields that the daemon passes on. Their names are in lower case.
+    /// Iterates over all header fields that the daemon passes on. Their names are in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let headers = self.headers.get_or_init(|| {
             let own = ["content-type", "content-length"];
@@ -148,24 +146,22 @@ impl Request {
         headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Returns the address of the client, or of the proxy before it; empty on a Unix socket.
+    /// Returns the address of the client, or of the proxy in front of it. Empty on a Unix socket.
     pub fn remote_addr(&self) -> &str {
         self.var("REMOTE_ADDR").unwrap_or_default()
     }
 
-    /// Returns the id of this request, under which the daemon's log has it; empty where there is
-    /// no request.
+    /// Returns the id of this request in the daemon's log. Empty without a request.
     pub fn id(&self) -> &str {
         self.var("REQUEST_ID").unwrap_or_default()
     }
 
-    /// Returns the path of the route as it was configured, `/hello/{who}`; empty where there is no
-    /// request.
+    /// Returns the path of the route as it is configured, such as `/hello/{who}`. Empty without a request.
     pub fn route(&self) -> &str {
         self.var("X_MATCHED_ROUTE").unwrap_or_default()
     }
 
-    /// Returns a variable: one that was configured for the handler, or any of CGI's.
+    /// Returns an environment variable: one configured for the handler, or one of CGI.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name)
     }
@@ -173,25 +169,25 @@ impl Request {
     /// Returns the arguments: those configured for the handler, then the route's captures.
     pub fn args(&self) -> &[String] {
         self.args.get_or_init(|| {
-            // The first is the name of the module.
+            // The first argument is the name of the module.
             std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
         })
     }
 
-    /// Lends the body, to be read in parts as it arrives.
+    /// Borrows the body, to read it as it arrives.
     pub fn body(&mut self) -> &mut Body {
         &mut self.body
     }
 
-    /// Gives away the body, to be read in parts as it arrives.
+    /// Returns the body, to read it as it arrives.
     pub fn into_body(self) -> Body {
         self.body
     }
 
-    /// Reads the rest of the body. The daemon bounds it (`limits.body`).
+    /// Reads the rest of the body. The daemon limits its size (`limits.body`).
     ///
     /// # Errors
-    /// The body broke off.
+    /// The body breaks off.
     pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.body.read_to_end(&mut bytes)?;
@@ -201,7 +197,7 @@ impl Request {
     /// Reads the rest of the body as text.
     ///
     /// # Errors
-    /// 400 if it is not UTF-8; 500 if it broke off, which the client is not there to read.
+    /// 400 if it is not UTF-8; 500 if it broke off, when the client has gone anyway.
     pub fn text(&mut self) -> Result<String, Error> {
         String::from_utf8(self.bytes()?).map_err(|_| Error::bad_request("the body is not UTF-8"))
     }
@@ -209,7 +205,7 @@ impl Request {
     /// Reads the rest of the body as JSON.
     ///
     /// # Errors
-    /// 415 if the body is said to be something else, 400 if it is no JSON or not what `T` takes.
+    /// 415 if the body has another type; 400 if it is not JSON, or does not match `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<T, Error> {
         self.expect_type("application/json", |kind| kind == "application/json" || kind.ends_with("+json"))?;
@@ -220,14 +216,14 @@ impl Request {
     /// Reads the rest of the body as a form: pairs of names and values, decoded and in order.
     ///
     /// # Errors
-    /// 415 if the body is said to be something else, 400 if it is not UTF-8.
+    /// 415 if the body has another type; 400 if it is not UTF-8.
     pub fn form(&mut self) -> Result<Vec<(String, String)>, Error> {
         let wanted = "application/x-www-form-urlencoded";
         self.expect_type(wanted, |kind| kind == wanted)?;
         Ok(query::pairs(&self.text()?).collect())
     }
 
-    /// Reads the rest of the body as a form, and that as a type, as [`query_as`](Request::query_as) does.
+    /// Reads the rest of the body as a form and deserializes it into a type, as [`query_as`](Request::query_as) does.
     ///
     /// # Errors
     /// Those of [`form`](Request::form) and of [`query_as`](Request::query_as).
@@ -236,16 +232,16 @@ impl Request {
         crate::pairs::read(self.form()?.into_iter()).map_err(Error::bad_request)
     }
 
-    /// Reads the rest of the body part by part as it comes: a form with files.
+    /// Reads the rest of the body part by part as it arrives: a form with files.
     ///
     /// # Errors
-    /// 415 if the body is something else; 400 if its type names no boundary.
+    /// 415 if the body has another type; 400 if the type has no boundary.
     pub fn multipart(&mut self) -> Result<Multipart<'_>, Error> {
         let kind = self.header("content-type").unwrap_or_default().to_owned();
         Multipart::new(&mut self.body, &kind)
     }
 
-    /// Refuses a body that is said to be something else. One that says nothing may be anything.
+    /// Refuses a body of another type. A body without a type is accepted.
     fn expect_type(&self, wanted: &str, is_it: impl Fn(&str) -> bool) -> Result<(), Error> {
         let Some(found) = self.header("content-type").filter(|found| !found.is_empty()) else {
             return Ok(());
@@ -265,13 +261,13 @@ impl Request {
     }
 }
 
-/// Names the variable that a header field is passed on in (RFC 3875 §4.1.18).
+/// Returns the name of the variable for a header field (RFC 3875 §4.1.18).
 fn field_variable(name: &str) -> String {
     let own = ["Content-Type", "Content-Length"].into_iter().any(|own| name.eq_ignore_ascii_case(own));
     variable(if own { "" } else { "HTTP_" }, name)
 }
 
-/// Names the variable for what has this name elsewhere.
+/// Converts a name into the name of a variable.
 fn variable(prefix: &str, name: &str) -> String {
     let mut variable = String::with_capacity(prefix.len() + name.len());
     variable.push_str(prefix);

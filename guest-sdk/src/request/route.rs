@@ -1,16 +1,16 @@
-//! The path of a route, as a test has it matched.
+//! Matches the path of a test request against a route.
 
-/// What a route captures of a path: names and values in order, and where its tail begins.
+/// What a route captures from a path: names and values in order, and where its tail starts.
 pub(super) struct Captured<'p> {
     pub(super) captures: Vec<(String, &'p str)>,
-    /// The path before the tail and the tail with its `/`, if there is one.
+    /// The path before the tail, and the tail with its `/`, if the route has one.
     pub(super) tail: Option<(&'p str, &'p str)>,
 }
 
-/// Matches a path against a route such as `/hello/{who}` or `/files/{*rest}`; `None`: it leads elsewhere.
+/// Matches a path against a route such as `/hello/{who}` or `/files/{*rest}`. Returns `None` if it does not match.
 ///
 /// # Panics
-/// The route is none: a brace has no partner, or a tail is not at its end.
+/// The route is invalid: a brace is not closed, or a tail is not at its end.
 pub(super) fn matched<'p>(route: &str, path: &'p str) -> Option<Captured<'p>> {
     let (mut captures, mut rest) = (Vec::new(), path.strip_prefix('/')?);
     let mut segments = route.strip_prefix('/').expect("a route begins with `/`").split('/').peekable();
@@ -42,8 +42,8 @@ pub(super) fn matched<'p>(route: &str, path: &'p str) -> Option<Captured<'p>> {
     Some(Captured { captures, tail: None })
 }
 
-/// Takes a segment apart: what is before its capture, the name of that, and what is behind it. A doubled brace stands for
-/// itself.
+/// Splits a segment into the text before its capture, the name of the capture, and the text after it. A doubled brace
+/// is a literal brace.
 fn parts(route: &str, segment: &str) -> (String, Option<String>, String) {
     let (mut before, mut capture, mut after) = (String::new(), None, String::new());
     let mut letters = segment.chars().peekable();

@@ -1,4 +1,4 @@
-//! A request that a test makes up.
+//! Builds a request for tests.
 
 use std::cell::OnceCell;
 use std::ops::{Deref, DerefMut};
@@ -7,15 +7,14 @@ use super::{field_variable, route, variable};
 use crate::vars::Vars;
 use crate::{Body, Request, query};
 
-/// A request in the making: see [`Request::test`].
+/// A request that is being built: see [`Request::test`].
 ///
-/// It can be used wherever a `&Request` is wanted; [`body`](TestRequest::body) or `.into()` make
-/// it a [`Request`].
+/// It can be used as a `&Request`. [`body`](TestRequest::body) or `.into()` converts it to a [`Request`].
 #[derive(Debug)]
 pub struct TestRequest(Request);
 
 impl Request {
-    /// Makes up a request: for tests. It sees no environment and no stdin but its own.
+    /// Builds a request for tests. It does not use the environment and stdin of the process.
     ///
     /// ```
     /// use portcullis_guest::{Request, Response};
@@ -53,7 +52,7 @@ impl TestRequest {
         self.var(&field_variable(name), value)
     }
 
-    /// Says which route the request came by, as `path` of a `[[route]]` has it: what that captures is captured.
+    /// Sets the route of the request, in the syntax of `path` in `[[route]]`. Its captures are set as well.
     ///
     /// ```
     /// use portcullis_guest::Request;
@@ -65,7 +64,7 @@ impl TestRequest {
     /// ```
     ///
     /// # Panics
-    /// The path of the request does not go by it, or it is no route.
+    /// The path of the request does not match the route, or the route is invalid.
     #[must_use]
     pub fn route(self, route: &str) -> TestRequest {
         let path = self.path().to_owned();
@@ -77,14 +76,14 @@ impl TestRequest {
         found.captures.into_iter().fold(made, |made, (name, value)| made.capture(&name, value))
     }
 
-    /// Adds what the route captured, to the arguments as well.
+    /// Adds a capture of the route, which is an argument as well.
     #[must_use]
     pub fn capture(self, name: &str, value: impl AsRef<str>) -> TestRequest {
         let with_arg = self.arg(value.as_ref());
         with_arg.var(&variable("ROUTE_", name), value)
     }
 
-    /// Sets a variable, such as the handler's own or `REMOTE_ADDR`.
+    /// Sets a variable, such as one of the handler's own or `REMOTE_ADDR`.
     #[must_use]
     pub fn var(mut self, name: &str, value: impl AsRef<str>) -> TestRequest {
         if let Vars::Given(vars) = &mut self.0.vars {
@@ -103,7 +102,7 @@ impl TestRequest {
         self
     }
 
-    /// Gives the request its body, and is done.
+    /// Sets the body and returns the request.
     pub fn body(self, bytes: impl Into<Vec<u8>>) -> Request {
         let bytes = bytes.into();
         let TestRequest(request) = self.var("CONTENT_LENGTH", bytes.len().to_string());

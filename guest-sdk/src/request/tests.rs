@@ -1,4 +1,4 @@
-//! What a request says when it is asked.
+//! Tests of reading a request.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! `portcullis:job/jobs`: the daemon's interface for components (wasm32-wasip2).
+//! `portcullis:job/jobs`, the daemon's interface for components (wasm32-wasip2).
 
 use self::bindings::portcullis::job::jobs::{self, Sides};
 use super::Ready;
@@ -34,7 +34,7 @@ impl Handle {
     }
 
     pub(in crate::job) fn close(&self) {
-        // A job that was started has a stdin to close, or has closed it: neither fails.
+        // A job that was started has a stdin, open or closed. Closing it cannot fail.
         let _closed = self.0.close();
     }
 
@@ -60,7 +60,7 @@ impl From<jobs::Failure> for JobError {
     }
 }
 
-/// Turns a number into a size; the address space is that of the number.
+/// Converts a number from the daemon to a size.
 fn size(number: u32) -> usize {
     usize::try_from(number).unwrap_or_default()
 }

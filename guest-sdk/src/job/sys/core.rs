@@ -1,18 +1,18 @@
-//! `portcullis_job_v1`: the daemon's functions for core modules (wasm32-wasip1).
+//! `portcullis_job_v1`, the daemon's functions for core modules (wasm32-wasip1).
 
 use super::Ready;
 use crate::job::{JobError, JobStatus};
 
-/// Returned instead of a number by a function that failed.
+/// Returned by a function that failed.
 const FAILED: i32 = -1;
 
-/// Added to an exit status that the job did not choose.
+/// Added to the exit status of a job that was ended by a fault.
 const FAULT: i32 = 256;
 
-/// The bit of `poll` that says that there is something to read.
+/// The bit in the result of `poll` for stdout that can be read.
 const READ: i32 = 1;
 
-/// More than any message has.
+/// The size of the message buffer in bytes. No message is longer.
 const LONGEST: usize = 1024;
 
 mod import {
@@ -71,7 +71,7 @@ impl Handle {
     }
 
     pub(in crate::job) fn close(&self) {
-        // A job that was started has a stdin to close, or has closed it: neither fails.
+        // A job that was started has a stdin, open or closed. Closing it cannot fail.
         let _closed = import::close(self.0);
     }
 
@@ -102,12 +102,12 @@ fn checked(outcome: i32) -> Result<i32, JobError> {
     if outcome == FAILED { Err(last_error()) } else { Ok(outcome) }
 }
 
-/// Turns a number that is not negative into a size; the address space is that of the number.
+/// Converts a number that is not negative to a size.
 fn size(number: i32) -> usize {
     usize::try_from(number).unwrap_or_default()
 }
 
-/// Asks why the last function failed: `CODE: MESSAGE`.
+/// Returns why the last function failed: `CODE: MESSAGE`.
 fn last_error() -> JobError {
     let mut text = vec![0; LONGEST];
     // SAFETY: the pointer and the length are those of one buffer, which nobody else reads.

@@ -1,4 +1,4 @@
-//! The daemon's side of a job, as each target reaches it.
+//! The daemon's interface for jobs, on each target.
 
 #[cfg(all(target_os = "wasi", target_env = "p2", feature = "jobs"))]
 mod component;
@@ -14,7 +14,7 @@ pub(super) use self::core::Handle;
 #[cfg(not(all(target_os = "wasi", any(target_env = "p1", all(target_env = "p2", feature = "jobs")))))]
 pub(super) use self::nowhere::Handle;
 
-/// Which side of a job would not make its caller wait.
+/// Whether a read would not block.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) read: bool,

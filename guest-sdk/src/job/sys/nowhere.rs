@@ -1,9 +1,9 @@
-//! No daemon: what a handler's own tests meet.
+//! The implementation without a daemon, for a handler's own tests.
 
 use super::Ready;
 use crate::job::{JobError, JobErrorKind, JobStatus};
 
-/// A job that cannot be.
+/// A job that cannot exist.
 pub(in crate::job) enum Handle {}
 
 impl Handle {
