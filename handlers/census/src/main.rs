@@ -1,4 +1,4 @@
-//! Counts the notes and says so in the log: run by its schedule.
+//! Counts the notes and logs their number: run by a schedule.
 #![allow(clippy::print_stdout, reason = "what a scheduled job prints is in the log")]
 
 use std::io;
@@ -9,7 +9,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Counts the directories with a number for a name: one a note.
+/// Counts the directories with a number for a name: one for each note.
 fn notes(root: &Path) -> io::Result<usize> {
     let mut notes = 0;
     for entry in std::fs::read_dir(root)? {

@@ -1,4 +1,4 @@
-//! Sends the request body back while it is still arriving, or shows the variables a request becomes.
+//! Sends the request body back as it arrives, or lists the environment variables of a request.
 
 use portcullis_guest::{Body, Request, Response, serve};
 use std::ffi::OsString;
@@ -16,19 +16,19 @@ fn answer(request: Request) -> Response {
     }
 }
 
-/// Returns the body under the content type it came with.
+/// Returns the body with the content type of the request.
 fn mirrored(request: Request) -> Response {
     let content_type = request.header("content-type").unwrap_or("application/octet-stream").to_owned();
     let mut body: Body = request.into_body();
-    // Asked for before there is a head: a client that expects `100 Continue` gets it no more after one. What is
-    // wrong with the body, the copying says.
+    // Read before the head is sent, since a client that expects `100 Continue` no longer gets it afterwards. An
+    // error in the body is reported by the copying below.
     let _first_piece_or_error = body.fill_buf().map(<[u8]>::len);
-    // A browser must not take a stranger's bytes for a page of ours.
+    // A browser must not render the bytes of another site as a page of ours.
     Response::stream(&content_type, move |out| copy_as_it_comes(&mut body, out))
         .header("X-Content-Type-Options", "nosniff")
 }
 
-/// Passes on every piece as soon as it is read: one buffer of memory however long the body is.
+/// Passes on every piece as soon as it is read. Uses one buffer, whatever the length of the body.
 fn copy_as_it_comes(from: &mut impl BufRead, to: &mut dyn Write) -> io::Result<()> {
     loop {
         let length = match from.fill_buf() {
@@ -60,7 +60,7 @@ mod tests {
     use std::io::{BufReader, Read};
     use std::sync::mpsc;
 
-    /// Yields one piece a read, and only after the reader of the echo has asked for it.
+    /// Yields one piece for each read, after the reader of the echo has asked for it.
     struct Turns(mpsc::Receiver<&'static [u8]>);
 
     impl Read for Turns {
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    /// Sends the next piece only once the last one is flushed through.
+    /// Sends the next piece only after the previous one was flushed.
     struct Asking(mpsc::Sender<&'static [u8]>, Vec<&'static [u8]>, Vec<u8>);
 
     impl Write for Asking {

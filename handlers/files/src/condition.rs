@@ -1,50 +1,50 @@
-//! Whether a request still wants the file, given what it knows of it (RFC 9110 §13).
+//! Evaluates conditional requests: whether the client still wants the file (RFC 9110 §13).
 
 use httpdate::HttpDate;
 use portcullis_guest::Request;
 use std::fs::Metadata;
 use std::time::{Duration, SystemTime};
 
-/// The latest moment an HTTP date can say: the end of the year 9999.
+/// The latest moment that an HTTP date can express: the end of the year 9999.
 const LAST_DATE: Duration = Duration::from_secs(253_402_300_799);
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 pub(crate) struct Stamp {
     length: u64,
     /// Since 1970.
     modified: Duration,
 }
 
-/// What the preconditions of a request come to.
+/// The result of the preconditions of a request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
     Proceed,
-    /// 304: the client has it already.
+    /// 304: the client has this state already.
     Unchanged,
-    /// 412: the client wanted another state of it.
+    /// 412: the client wants another state.
     Refused,
 }
 
 impl Stamp {
-    /// Takes the stamp of an open file.
+    /// Makes the stamp of an open file.
     pub(crate) fn of(meta: &Metadata) -> Stamp {
         let modified = meta.modified().ok().and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
         Stamp { length: meta.len(), modified: modified.unwrap_or_default() }
     }
 
-    /// Returns the entity tag: the length and the time of change to the nanosecond. It is called strong because a file
-    /// system that counts in nanoseconds does not give two states of the same length the same time in practice.
+    /// Returns the entity tag, from the length and the modification time in nanoseconds. It is a strong tag: with
+    /// nanosecond timestamps, two states of the same length do not get the same time in practice.
     pub(crate) fn etag(&self) -> String {
         format!("\"{:x}-{:x}\"", self.modified.as_nanos(), self.length)
     }
 
-    /// Returns the time of change as a field value, where an HTTP date can say it.
+    /// Returns the modification time as a field value, if an HTTP date can express it.
     pub(crate) fn last_modified(&self) -> Option<String> {
         let sayable = self.modified <= LAST_DATE && !self.modified.is_zero();
         sayable.then(|| HttpDate::from(SystemTime::UNIX_EPOCH + self.modified).to_string())
     }
 
-    /// Whether the file was changed after an HTTP date, to the second that such a date has; `None` for no date.
+    /// Returns whether the file was changed after an HTTP date, in whole seconds. `None` if the date is invalid.
     fn changed_after(&self, date: &str) -> Option<bool> {
         let date = date.parse::<HttpDate>().ok()?;
         let since = SystemTime::from(date).duration_since(SystemTime::UNIX_EPOCH).ok()?;
@@ -52,7 +52,7 @@ impl Stamp {
     }
 }
 
-/// Judges the preconditions of a `GET` or `HEAD` in the order of RFC 9110 §13.2.2.
+/// Evaluates the preconditions of a `GET` or `HEAD` in the order of RFC 9110 §13.2.2.
 pub(crate) fn judge(request: &Request, stamp: &Stamp) -> Verdict {
     let date = |name| request.header(name).and_then(|date| stamp.changed_after(date));
     let refused = match request.header("if-match") {
@@ -69,7 +69,7 @@ pub(crate) fn judge(request: &Request, stamp: &Stamp) -> Verdict {
     if unchanged { Verdict::Unchanged } else { Verdict::Proceed }
 }
 
-/// Whether a `Range` counts: an `If-Range` that names another state asks for the whole file (§13.1.5).
+/// Returns whether a `Range` applies. With an `If-Range` of another state, the client wants the whole file (§13.1.5).
 pub(crate) fn range_applies(request: &Request, stamp: &Stamp) -> bool {
     match request.header("if-range").map(str::trim) {
         None => true,
@@ -85,7 +85,7 @@ enum Comparison {
 }
 
 fn lists(tags: &str, ours: &str, comparison: Comparison) -> bool {
-    // A tag may hold a comma, but ours never does, so cutting a stranger's in two cannot make it ours.
+    // A client's tag may contain a comma, but ours never does. Splitting such a tag cannot produce ours.
     tags.split(',').map(str::trim).any(|tag| match comparison {
         Comparison::Strong => tag == "*" || tag == ours,
         Comparison::Weak => tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == ours,

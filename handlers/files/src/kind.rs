@@ -1,8 +1,8 @@
-//! The content type that goes with a file's extension.
+//! The content types of file extensions.
 
 use std::path::Path;
 
-/// Extensions and what they mean, as registered with IANA; texts are taken for UTF-8.
+/// Extensions and their types, as registered with IANA. Texts are assumed to be UTF-8.
 const KINDS: &[(&str, &str)] = &[
     ("avif", "image/avif"),
     ("css", "text/css; charset=utf-8"),
@@ -41,7 +41,8 @@ const KINDS: &[(&str, &str)] = &[
     ("zip", "application/zip"),
 ];
 
-/// Returns the content type of a file; bytes that say nothing of themselves are just bytes.
+/// Returns the content type of a file, by its extension. Unknown files are
+/// `application/octet-stream`.
 pub(crate) fn of(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let known = KINDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));

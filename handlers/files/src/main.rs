@@ -1,8 +1,8 @@
 //! Serves static files from the directory mounted at `/data`.
 //!
-//! Conditional requests (RFC 9110 §13), single ranges (§14), `index.html` for a directory; no listings. What a
-//! symbolic link may reach is the sandbox's matter: it ends at the mount. Another directory than `/data` is named by
-//! the variable `ROOT`, not by an argument: a route's captures are arguments too, and they are the client's words.
+//! It supports conditional requests (RFC 9110 §13), single ranges (§14), and `index.html` for a directory. It lists
+//! no directories. The sandbox keeps symbolic links inside the mount. The variable `ROOT` names another directory
+//! than `/data`. It is not an argument, because a route's captures are arguments too, and clients choose them.
 
 mod answer;
 mod condition;

@@ -1,19 +1,20 @@
-//! The part of the path after the route, as a place below the mount.
+//! Maps the part of the path after the route to a path below the mount.
 
 use std::path::{Path, PathBuf};
 
-/// A name below the mount that leads neither out of it nor to a hidden file.
+/// A path below the mount that leads neither out of it nor to a hidden file.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Wanted<'a> {
     segments: Vec<&'a str>,
-    /// Whether it ended in a slash, or was empty: the mount itself is a directory.
+    /// Whether the path ended in a slash or was empty: the mount itself is a directory.
     pub(crate) directory: bool,
 }
 
 impl<'a> Wanted<'a> {
-    /// Parses a path that is percent-decoded already. `None` for what is never served: `.` and `..`, which the daemon
-    /// has resolved or refused before; empty segments; characters that another system may take for a separator or an
-    /// end; and hidden files, where `.git` and `.env` live - except `.well-known` (RFC 8615).
+    /// Parses a path that is already percent-decoded. Returns `None` for paths that are never served. These are `.`
+    /// and `..`, which the daemon has resolved or refused before, and empty segments. Characters that another system
+    /// may take for a separator or an end are refused as well, and so are hidden files such as `.git` and `.env`,
+    /// except `.well-known` (RFC 8615).
     pub(crate) fn parse(rest: &'a str) -> Option<Wanted<'a>> {
         if rest.is_empty() {
             return Some(Wanted { segments: Vec::new(), directory: true });
@@ -31,12 +32,12 @@ impl<'a> Wanted<'a> {
         segments.iter().all(served).then_some(Wanted { segments, directory })
     }
 
-    /// Whether it is the mount itself.
+    /// Returns whether this is the mount itself.
     pub(crate) fn is_mount(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Returns the place below `root`.
+    /// Returns the path below `root`.
     pub(crate) fn under(&self, root: &Path) -> PathBuf {
         let mut path = root.to_path_buf();
         path.extend(&self.segments);
@@ -44,11 +45,12 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// Percent-encodes a path for a `Location`. The result starts with exactly one slash: two would name another host.
+/// Percent-encodes a path for a `Location`. The result starts with exactly one slash: two slashes would name another
+/// host.
 pub(crate) fn encode(path: &str) -> String {
     let mut encoded = String::from("/");
     for byte in path.trim_start_matches('/').bytes() {
-        // RFC 3986 §3.3: unreserved, and of the rest only what needs no thought.
+        // RFC 3986 §3.3: only the unreserved characters and the slash stay as they are.
         if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
             encoded.push(byte.into());
         } else {

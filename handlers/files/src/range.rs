@@ -1,20 +1,20 @@
-//! The one range of a file that a request asks for (RFC 9110 §14).
+//! Parses the single range of a file that a request asks for (RFC 9110 §14).
 
-/// What to send of a file.
+/// The part of a file to send.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Part {
     Whole,
-    /// From the first byte to the last, both included.
+    /// From the first byte to the last, inclusive.
     Within {
         first: u64,
         last: u64,
     },
-    /// Nothing of it is in the file: 416.
+    /// The range lies outside the file: 416.
     Outside,
 }
 
-/// Reads a `Range` field. Whatever is not a single, well-formed range of bytes is ignored, as §14.2 allows: several
-/// ranges would need a multipart body, and gain little for files.
+/// Parses a `Range` field. Anything but a single, well-formed byte range is ignored, as §14.2 allows. Several
+/// ranges would need a multipart body and gain little for files.
 pub(crate) fn parse(field: Option<&str>, length: u64) -> Part {
     let Some((first, last)) = field.and_then(single) else { return Part::Whole };
     match (position(first), position(last)) {
@@ -24,7 +24,7 @@ pub(crate) fn parse(field: Option<&str>, length: u64) -> Part {
         }
         (Position::At(first), Position::At(last)) => Part::Within { first, last: last.min(length - 1) },
         (Position::At(first), Position::Open) => Part::Within { first, last: length - 1 },
-        // The last so many bytes; of an empty file, or none, there is nothing to send.
+        // The last `count` bytes. If the file is empty or `count` is 0, there is nothing to send.
         (Position::Open, Position::At(count)) if count == 0 || length == 0 => Part::Outside,
         (Position::Open, Position::At(count)) => {
             Part::Within { first: length.saturating_sub(count), last: length - 1 }
@@ -33,7 +33,7 @@ pub(crate) fn parse(field: Option<&str>, length: u64) -> Part {
     }
 }
 
-/// One end of a range, as written.
+/// One end of a range.
 enum Position {
     At(u64),
     Open,
@@ -52,7 +52,7 @@ fn position(digits: &str) -> Position {
     match digits {
         "" => Position::Open,
         _ if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            // More than a `u64` holds is past the end of any file.
+            // A number beyond `u64` is past the end of any file.
             Position::At(digits.parse().unwrap_or(u64::MAX))
         }
         _ => Position::Bad,

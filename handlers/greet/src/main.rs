@@ -1,4 +1,4 @@
-//! Greets whoever the route names, and sends a body back while it comes, with its length behind it: HTTP itself, by wasi:http.
+//! Greets the name in the route or echoes the body with its length as a trailer: HTTP by wasi:http.
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{
@@ -14,7 +14,7 @@ impl Guest for Greet {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let greets = matches!(request.method(), Method::Get | Method::Head);
         let fields = Fields::new();
-        // They hold for any fields: these are new, and what is set is a name and a value.
+        // Cannot fail: the fields are new, and the name and value are valid.
         let _set = fields.append("content-type", b"text/plain; charset=utf-8");
         if !greets {
             let _set = fields.append("trailer", b"x-length");
@@ -23,7 +23,7 @@ impl Guest for Greet {
         let Ok(body) = response.body() else { return };
         ResponseOutparam::set(out, Ok(response));
         let trailers = if greets { greet(&request, &body) } else { echo(&request, &body) };
-        // A body that is dropped instead is one that broke off: the client sees that it is not whole.
+        // A body that is dropped without `finish` counts as broken off, and the client sees that it is incomplete.
         if let Ok(trailers) = trailers {
             let _finished = OutgoingBody::finish(body, trailers);
         }
@@ -40,7 +40,7 @@ fn greet(request: &IncomingRequest, body: &OutgoingBody) -> Result<Option<Fields
     Ok(None)
 }
 
-/// Sends the request's body back, and says behind it how long it was.
+/// Sends the request body back, with its length in a trailer.
 fn echo(request: &IncomingRequest, body: &OutgoingBody) -> Result<Option<Fields>, StreamError> {
     let incoming = request.consume().map_err(|()| StreamError::Closed)?;
     let from = incoming.stream().map_err(|()| StreamError::Closed)?;
@@ -63,7 +63,7 @@ fn echo(request: &IncomingRequest, body: &OutgoingBody) -> Result<Option<Fields>
     Ok(Some(trailers))
 }
 
-/// Writes as much at a time as there is room for.
+/// Writes the bytes, as many at a time as there is room for.
 fn write(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
     while !bytes.is_empty() {
         let room = match stream.check_write()? {
@@ -80,5 +80,5 @@ fn write(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
     Ok(())
 }
 
-/// A program of this target has a `main`. Nobody runs it.
+/// A program for this target must have a `main`. It is never called.
 fn main() {}

@@ -1,4 +1,4 @@
-//! Greets whoever the path names: the handler to read first.
+//! Greets the name in the path: the handler to read first.
 
 use portcullis_guest::{Request, Response, serve};
 use std::process::ExitCode;

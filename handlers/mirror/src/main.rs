@@ -1,11 +1,11 @@
-//! Asks another server, the one of its variable `ORIGIN`, and sends the answer on as it comes.
+//! Forwards requests to the server in the variable `ORIGIN`, and streams its response back.
 
 use portcullis_guest::fetch::{self, FetchError};
 use portcullis_guest::{Error, Request, Response, serve};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long the other server may take to be there.
+/// The time limit for connecting to the other server.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -21,12 +21,12 @@ fn mirror(request: Request) -> Result<Response, Error> {
     Ok(if kind.is_empty() { response } else { response.header("Content-Type", kind) })
 }
 
-/// Returns what is asked for there: all that stands behind the first part of the path here.
+/// Returns the target at the other server: everything after the first segment of the path.
 fn target(uri: &str) -> &str {
     uri.get(1..).and_then(|rest| rest.find('/')).map_or("/", |slash| &uri[slash + 1..])
 }
 
-/// Tells the client whose failure it is, and the log what failed.
+/// Returns the failure for the client, and logs its cause.
 #[expect(clippy::print_stderr, reason = "stderr is the handler's log")]
 fn told(error: FetchError) -> Error {
     eprintln!("{error}");

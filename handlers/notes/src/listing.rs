@@ -8,14 +8,15 @@ use std::io;
 /// The most notes on a page.
 pub(crate) const MOST: u64 = 100;
 
-/// How many ids one page looks at: where many were deleted, a page is short, and `next` goes on.
+/// The most ids that one page looks at. A page is short where many notes were deleted, and `next`
+/// goes on.
 const LOOKS: u64 = 1000;
 
-/// A page, as it is sent.
+/// A page in the form in which it is sent.
 #[derive(Serialize)]
 pub(crate) struct Page {
     notes: Vec<Line>,
-    /// What to pass as `after` for the next page; none when this is the last.
+    /// The value of `after` for the next page. `None` on the last page.
     next: Option<u64>,
 }
 

@@ -1,8 +1,8 @@
 //! Keeps notes in the directory mounted at `/data`, behind a JSON API.
 //!
-//! Any number of instances run at once, none sees the memory of another, any may be killed between two instructions,
-//! and WASI preview1 has no file locks. What remains is what the file system does in one step, and the store is built
-//! of that alone: see `store` for the scheme and why it holds.
+//! Any number of instances run at once. None sees the memory of another, each may be killed between two instructions,
+//! and WASI preview1 has no file locks. The store therefore uses only atomic steps of the file system: see `store`
+//! for the scheme and why it is correct.
 //!
 //! ```text
 //! GET    /notes?limit=20&after=7   {"notes": [{"id", "title", "etag", "updated_ms"}...], "next": 27 or null}
@@ -20,7 +20,7 @@ mod version;
 use portcullis_guest::{Request, serve};
 use std::process::ExitCode;
 
-/// Where the mount is, unless `ROOT` says otherwise.
+/// The path of the mount, unless the variable `ROOT` names another.
 const ROOT: &str = "/data";
 
 fn main() -> ExitCode {

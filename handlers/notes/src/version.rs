@@ -1,29 +1,29 @@
-//! The name of one state of one note: a number that grows and a token that never returns.
+//! The name of one state of a note: a number that grows and a token that is never reused.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::str::FromStr;
 
-/// `NUMBER-TOKEN`. The order is the order of time.
+/// `NUMBER-TOKEN`, ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
-    /// 1 for the first state, and one more for each that follows.
+    /// 1 for the first state, and one more for each later state.
     pub(crate) number: u64,
     token: u64,
 }
 
 impl Version {
-    /// Makes a name for the first state of a note.
+    /// Makes the name of the first state of a note.
     pub(crate) fn first() -> Version {
         Version { number: 1, token: token() }
     }
 
-    /// Makes a name for a state that may follow this one; no two calls make the same.
+    /// Makes a name for a state after this one. No two calls return the same name.
     pub(crate) fn next(self) -> Version {
         Version { number: self.number + 1, token: token() }
     }
 
-    /// Makes a name for the end of a note: later than any state it may have had.
+    /// Makes a name for the end of a note, which is later than all of its states.
     pub(crate) fn last() -> Version {
         Version { number: u64::MAX, token: u64::MAX }
     }
@@ -33,15 +33,15 @@ impl Version {
         format!("\"{self}\"")
     }
 
-    /// Whether a list of entity tags (RFC 9110 §13.1) names this state; `*` names any.
+    /// Returns whether a list of entity tags (RFC 9110 §13.1) contains this state; `*` matches any.
     pub(crate) fn is_named_by(self, tags: &str) -> bool {
         let ours = self.etag();
         tags.split(',').map(str::trim).any(|tag| tag == "*" || tag == ours)
     }
 }
 
-/// Returns 64 random bits. `RandomState` draws its keys from the system, through `random_get` in a guest, and spares
-/// us a crate for it; that the bits cannot be guessed is not needed here.
+/// Returns 64 random bits. `RandomState` takes its keys from the system, through `random_get` in a guest, and saves
+/// a dependency. The bits need not be unpredictable.
 pub(crate) fn token() -> u64 {
     RandomState::new().build_hasher().finish()
 }
@@ -59,7 +59,7 @@ impl FromStr for Version {
         let (number, token) = text.split_once('-').ok_or(())?;
         let token = u64::from_str_radix(token, 16).map_err(|_| ())?;
         let version = Version { number: number.parse().map_err(|_| ())?, token };
-        // Only the text that we would write ourselves: `+1-5` is a stranger's file.
+        // Only the canonical form is accepted: `+1-5` is not a file of ours.
         (version.to_string() == text).then_some(version).ok_or(())
     }
 }

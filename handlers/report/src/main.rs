@@ -1,4 +1,4 @@
-//! Has the handler `wc` count the body of a request, and answers in JSON.
+//! Lets the handler `wc` count the request body, and answers in JSON.
 
 use portcullis_guest::{Error, Request, Response, job, serve};
 use serde_json::json;
@@ -9,7 +9,7 @@ fn main() -> ExitCode {
 }
 
 fn report(request: Request) -> Result<Response, Error> {
-    // The body goes through as it comes: neither of the two ever holds all of it.
+    // The body is passed on as it arrives: neither handler ever holds all of it.
     let counted = job("wc").stdin(request.into_body()).output()?;
     counted.status.ok()?;
     let [lines, words, bytes] =
@@ -17,7 +17,7 @@ fn report(request: Request) -> Result<Response, Error> {
     Ok(Response::json(&json!({ "lines": lines, "words": words, "bytes": bytes })))
 }
 
-/// Reads `LINES WORDS BYTES`.
+/// Parses `LINES WORDS BYTES`.
 fn numbers(said: &[u8]) -> Option<[u64; 3]> {
     let said = str::from_utf8(said).ok()?;
     let numbers: Vec<u64> = said.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;

@@ -1,7 +1,7 @@
-//! A WebSocket that answers each message in capitals, and `bye` with a goodbye.
+//! Answers each WebSocket message in capitals, and `bye` with a goodbye.
 //!
-//! A message is a line on stdin, and so is an answer on stdout: `echo hello | portcullis run build/shout.wasm`
-//! does the same in a terminal.
+//! Each message is a line on stdin, and each answer a line on stdout: `echo hello | portcullis run
+//! build/shout.wasm` does the same in a terminal.
 
 use portcullis_guest::websocket::{Message, WebSocket};
 use std::io;

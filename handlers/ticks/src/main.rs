@@ -1,27 +1,27 @@
 //! Streams server-sent events: `GET /ticks?count=10&every_ms=1000`.
 //!
-//! Every event is flushed as it happens, so a browser's `EventSource` sees it at once. The stream ends by itself, with
-//! an event `done`. An `EventSource` then reconnects with the `Last-Event-ID` it saw: a stream that broke goes on where
-//! it was, and one that was finished gets a 204, which tells the browser to stop.
+//! Every event is flushed at once, so a browser's `EventSource` sees it immediately. The stream ends by itself with
+//! an event `done`. An `EventSource` then reconnects with the `Last-Event-ID` that it saw. A stream that broke off
+//! continues there; a finished stream gets a 204, which tells the browser to stop.
 
 use portcullis_guest::{Error, Event, Events, Request, Response, serve};
 use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// The longest stream: below the default `limits.time` of 30 s, which would cut it off without its `done`.
+/// The longest stream: below the default `limits.time` of 30 s, which would cut it off before its `done`.
 const LONGEST: Duration = Duration::from_secs(25);
 
 /// The most events in one stream.
 const MOST: u64 = 1000;
 
-/// The shortest pause, so that nobody turns the handler into a busy loop.
+/// The shortest pause, so no client can turn the handler into a busy loop.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 
-/// What one request asked for.
+/// The parameters of one request.
 #[derive(Debug, PartialEq)]
 struct Plan {
-    /// The number of the first event to send: 1, or one past the last the client has seen.
+    /// The number of the first event to send: 1, or one after the last that the client has seen.
     first: u64,
     count: u64,
     every: Duration,
@@ -52,7 +52,7 @@ impl Plan {
         if every.checked_mul(count as u32).is_none_or(|whole| whole > LONGEST) {
             return Err(Error::bad_request(format!("count times every_ms: {} or less", LONGEST.as_millis())));
         }
-        // A browser sends back what we sent as `id`; what else comes there is not ours to judge, and starts afresh.
+        // A browser sends back the `id` of the last event. Any other value starts the stream afresh.
         let seen = request.header("last-event-id").and_then(|id| id.parse::<u64>().ok()).unwrap_or(0);
         Ok(Plan { first: seen.saturating_add(1), count, every })
     }
@@ -61,7 +61,7 @@ impl Plan {
     fn run(&self, events: &mut Events<'_>, wait_until: impl Fn(Instant)) -> io::Result<()> {
         let start = Instant::now();
         for (turn, number) in (self.first..=self.count).enumerate() {
-            // Counted from the start, so that the time writing takes does not add up.
+            // Counted from the start, so the time for writing does not add up.
             wait_until(start + self.every * turn as u32);
             let of = self.count;
             let tick = Event::new(format!("{{\"tick\":{number},\"of\":{of}}}"));

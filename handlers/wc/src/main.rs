@@ -1,9 +1,9 @@
-//! Counts lines, words and bytes of stdin: a program that knows nothing of HTTP, to be called by others.
+//! Counts lines, words and bytes of stdin: a plain program without HTTP, to be called by other handlers.
 #![allow(clippy::print_stdout, reason = "its answer is what it prints")]
 
 use std::io::{self, Read};
 
-/// What a text holds.
+/// The counts of a text.
 #[derive(Default, PartialEq, Debug)]
 struct Count {
     lines: u64,
@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Counts as wc(1) does, in one pass and little memory.
+/// Counts as wc(1) does, in one pass and with little memory.
 fn count(mut text: impl Read) -> io::Result<Count> {
     let mut count = Count::default();
     let mut in_word = false;

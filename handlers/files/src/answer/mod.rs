@@ -1,4 +1,4 @@
-//! From a request to the file it names, whole or in part, or to why not.
+//! Answers a request with the file it names, a part of the file, or an error.
 
 use crate::condition::{self, Stamp, Verdict};
 use crate::kind;
@@ -9,13 +9,14 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Where the mount is, unless `ROOT` says otherwise.
+/// The path of the mount, unless the variable `ROOT` names another.
 const ROOT: &str = "/data";
 
-/// What a name led to.
+/// The result of looking up a name.
 enum Found {
     File(PathBuf),
-    /// A directory asked for without its slash: links in its page would be resolved against the parent.
+    /// A directory requested without its final slash: relative links in its page would be resolved against the
+    /// parent.
     Unslashed,
     Nothing,
 }
@@ -23,7 +24,7 @@ enum Found {
 /// Answers one request.
 ///
 /// # Errors
-/// 500 when the mount cannot be read; that a name leads nowhere is a 404, and no error.
+/// 500 when the mount cannot be read. A name without a file is a 404, not an error.
 pub(crate) fn answer(request: Request) -> Result<Response, Error> {
     if !matches!(request.method(), "GET" | "HEAD") {
         return Ok(Response::text("only GET and HEAD\n").with_status(405).header("Allow", "GET, HEAD"));
@@ -54,16 +55,16 @@ fn find(root: &Path, wanted: &Wanted<'_>) -> io::Result<Found> {
     let index = path.join("index.html");
     match present(std::fs::metadata(&index))? {
         Some(meta) if meta.is_file() && wanted.directory => Ok(Found::File(index)),
-        // A directory that could not be shown is not told apart from nothing.
+        // A directory without `index.html` looks like a missing file.
         Some(meta) if meta.is_file() => Ok(Found::Unslashed),
         _ => Ok(Found::Nothing),
     }
 }
 
-/// Turns what amounts to "no such file for you" into `None`.
+/// Converts errors that mean "no such file for this client" into `None`.
 fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound, PermissionDenied};
-    // WASI preview1 `errno`: loop, notcapable (a link that leaves the mount); they have no `ErrorKind`.
+    // WASI preview1 `errno`: loop, and notcapable for a link that leaves the mount. They have no `ErrorKind`.
     const UNREACHABLE: [i32; 2] = [32, 76];
     match result {
         Ok(value) => Ok(Some(value)),
@@ -75,7 +76,7 @@ fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Sends the client to the same place with a slash, keeping its query.
+/// Redirects the client to the same path with a slash, and keeps its query.
 fn moved(request: &Request) -> Response {
     let mut to = path::encode(request.path());
     to.push('/');
@@ -88,7 +89,7 @@ fn moved(request: &Request) -> Response {
 
 fn send(request: &Request, path: &Path) -> Result<Response, Error> {
     let Some(file) = present(File::open(path))? else { return Ok(Response::not_found()) };
-    // Asked of the open file: the name may lead to another one by now.
+    // The metadata of the open file: the name may lead to another file by now.
     let meta = file.metadata()?;
     let (stamp, length) = (Stamp::of(&meta), meta.len());
     match condition::judge(request, &stamp) {
@@ -96,7 +97,7 @@ fn send(request: &Request, path: &Path) -> Result<Response, Error> {
         Verdict::Refused => return Ok(Response::text("the file is another one by now\n").with_status(412)),
         Verdict::Proceed => {}
     }
-    // RFC 9110 §14.2: a range has no meaning but for GET.
+    // RFC 9110 §14.2: a range has no meaning except for GET.
     let part = if request.method() == "GET" && condition::range_applies(request, &stamp) {
         range::parse(request.header("range"), length)
     } else {
@@ -118,7 +119,7 @@ fn send(request: &Request, path: &Path) -> Result<Response, Error> {
     }
 }
 
-/// Adds the fields that a 200, a 206 and a 304 have in common (RFC 9110 §15.4.5).
+/// Adds the fields that a 200, a 206 and a 304 share (RFC 9110 §15.4.5).
 fn dressed(response: Response, path: &Path, stamp: &Stamp) -> Response {
     let response = response
         .header("Content-Type", kind::of(path))
@@ -138,7 +139,8 @@ fn body(mut file: File, first: u64, length: u64) -> io::Result<Response> {
     Ok(Response::reader(Exactly { file, left: length }).header("Content-Length", length.to_string()))
 }
 
-/// Reads the promised length, and fails where the file has become shorter: a truncated body must not look whole.
+/// Reads the promised length. Fails if the file has become shorter, because a truncated body must not look
+/// complete.
 struct Exactly {
     file: File,
     left: u64,

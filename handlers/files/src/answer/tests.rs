@@ -1,4 +1,4 @@
-//! Answers from a small site.
+//! Tests of requests for a small site.
 
 use super::*;
 use portcullis_guest::TestRequest;
@@ -22,7 +22,7 @@ fn site() -> TempDir {
     site
 }
 
-/// A request for `/files/REST` of a site.
+/// Makes a request for `/files/REST` of a site.
 fn request(site: &TempDir, method: &str, rest: &str) -> TestRequest {
     let path = format!("/files/{}", rest.replace(' ', "%20"));
     Request::test(method, &path).capture("rest", rest).var("ROOT", site.path().to_str().unwrap())

@@ -1,4 +1,4 @@
-//! The store over HTTP: methods, statuses, entity tags.
+//! The JSON API of the store: methods, statuses, entity tags.
 
 use crate::listing::{self, Page};
 use crate::store::{self, Change, Found, Note, Store};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The largest body of a request, in bytes: a full text, every character of it escaped.
+/// The largest request body, in bytes: a text of maximum length with every character escaped.
 const BODY: u64 = 512 * 1024;
 
 /// The longest title, in characters.
@@ -17,10 +17,10 @@ const TITLE: usize = 200;
 /// The longest text, in bytes.
 const TEXT: usize = 64 * 1024;
 
-/// How often a change without `If-Match` starts again when another came first.
+/// How often a change without `If-Match` is retried when another change came first.
 const TRIES: usize = 16;
 
-/// A note as a client writes it.
+/// A note as a client sends it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Draft {
@@ -29,7 +29,7 @@ struct Draft {
     text: String,
 }
 
-/// A note as a client reads it.
+/// A note as a client receives it.
 #[derive(Serialize)]
 struct View<'a> {
     id: u64,
@@ -40,7 +40,8 @@ struct View<'a> {
 /// Answers one request.
 ///
 /// # Errors
-/// 4xx for what the client got wrong, 503 for a note under siege, 507 for a full store, 500 for a disk that fails.
+/// 4xx for a client's mistake, 503 for a note that others keep changing, 507 for a full store, 500 for a disk
+/// error.
 pub(crate) fn answer(request: Request, store: &Store) -> Result<Response, Error> {
     let method = request.method().to_owned();
     let Some(id) = request.capture("id").map(str::to_owned) else {
@@ -50,7 +51,7 @@ pub(crate) fn answer(request: Request, store: &Store) -> Result<Response, Error>
             _ => Ok(not_allowed("GET, HEAD, POST")),
         };
     };
-    // Only the text that we would write ourselves: one note, one name.
+    // Only the canonical form of an id is accepted, so a note has one name.
     let Some(id) = id
         .parse::<u64>()
         .ok()
@@ -98,7 +99,7 @@ fn read(request: &Request, store: &Store, id: u64) -> Result<Response, Error> {
     let Found::Note(version, note) = store.read(id).map_err(failed)? else {
         return Ok(Response::not_found());
     };
-    // RFC 9110 §13.1.2: compared weakly, so a cache's `W/` does not count.
+    // RFC 9110 §13.1.2: weak comparison, so the `W/` of a cache is ignored.
     let known = request.header("if-none-match").map(|tags| tags.replace("W/", ""));
     if known.is_some_and(|tags| version.is_named_by(&tags)) {
         return Ok(Response::new(304).header("ETag", version.etag()));
@@ -138,8 +139,8 @@ fn delete(request: &Request, store: &Store, id: u64) -> Result<Response, Error> 
     Err(failed(store::busy()))
 }
 
-/// Reads a note that is about to be changed; a state other than the one wanted is a 412. A change that comes late
-/// starts again here, so it is an `If-Match` with one tag that refuses it, and `*` or none that lets it try again.
+/// Reads a note that is about to be changed. Returns 412 if its state is not in `wanted`. A change that lost a
+/// race is retried from here: an `If-Match` with one tag then refuses it, while `*` or none lets it proceed.
 fn current(store: &Store, id: u64, wanted: Option<&str>) -> Result<Option<(Version, Note)>, Error> {
     let Found::Note(version, note) = store.read(id).map_err(failed)? else { return Ok(None) };
     if wanted.is_some_and(|tags| !version.is_named_by(tags)) {
@@ -179,7 +180,7 @@ fn not_allowed(methods: &str) -> Response {
     Response::text("that method is not for here\n").with_status(405).header("Allow", methods)
 }
 
-/// Tells a note under siege, which a client should ask for again, from a disk that fails.
+/// Distinguishes a note that others keep changing, for which a client should retry, from a disk error.
 fn failed(error: std::io::Error) -> Error {
     match error.kind() {
         ErrorKind::WouldBlock => Error::new(503, error.to_string()),
@@ -187,7 +188,7 @@ fn failed(error: std::io::Error) -> Error {
     }
 }
 
-/// Milliseconds since 1970; 0 on a clock that is set before.
+/// Returns the milliseconds since 1970; 0 if the clock is set to an earlier time.
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)

@@ -1,4 +1,4 @@
-//! The API as a client meets it.
+//! Tests of the API, as a client sees it.
 
 use super::*;
 use portcullis_guest::TestRequest;

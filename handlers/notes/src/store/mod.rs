@@ -1,4 +1,4 @@
-//! Notes on disk, safe under instances that run at once and are killed at any point.
+//! Stores notes on disk, safely with concurrent instances that may be killed at any point.
 //!
 //! ```text
 //! ROOT/7/12-9f…3a         the head of note 7: an empty file whose name says that the state is 12-9f…3a
@@ -7,27 +7,27 @@
 //! ROOT/staging/5c…01/     a note in the making
 //! ```
 //!
-//! **An update is one rename.** The writer puts its state into a file of its own, syncs it, and renames the old head to
-//! the new one. `rename` fails where its source is gone, so of all who start from state 12-9f…3a exactly one gets
-//! through: it is the compare-and-swap that `If-Match` asks for. The token makes it sound: a head that was left never
-//! comes back, so a writer that slept for an hour cannot succeed late. (Numbered files made with create-exclusive, the
-//! obvious scheme, have that hole: once an old number is cleaned up, it can be created again.)
+//! **An update is one rename.** The writer puts its state into a file of its own, syncs it, and renames the old head
+//! to the new one. `rename` fails if its source is gone. Of all writers that start from state 12-9f…3a, exactly one
+//! succeeds: this is the compare-and-swap that `If-Match` needs. The token makes it sound. A head that was replaced
+//! never comes back, so a writer that slept for an hour cannot succeed late. (The obvious scheme, numbered files made
+//! with create-exclusive, has that hole: once an old number is cleaned up, it can be created again.)
 //!
-//! **A deletion is the same rename**, to `gone`, which stays: ids are dense and never used again, so the end of the
-//! store is found by bisection and a listing counts upwards. Neither reads a directory, which preview1 does slowly.
+//! **A deletion is the same rename**, to `gone`, which is kept. Ids are dense and never reused, so the end of the
+//! store is found by bisection, and a listing counts upwards. Neither reads a directory, which is slow in preview1.
 //!
-//! **A creation is one rename too**, of a complete directory to the first free id. It fails where the id was taken,
-//! for a note's directory is never empty; the next id is then tried.
+//! **A creation is one rename too**, of a complete directory to the first free id. It fails if the id is taken, since
+//! a note's directory is never empty. The next id is tried then.
 //!
-//! **What the killed leave behind** is never mistaken for a note. State files numbered at or below the head can become
-//! nobody's state any more, so whoever wins an update removes them (see [`Store::sweep`]); files above the head may
-//! belong to a writer at work and are left. Only `staging` is cleaned by age, an hour, which no job's wall limit comes
-//! near; were one that slow, its creation would fail and nothing else.
+//! **The leftovers of killed instances** are never mistaken for a note. State files numbered at or below the head
+//! cannot become a state any more, so the winner of an update removes them (see [`Store::sweep`]). Files above the
+//! head may belong to an active writer and are kept. Only `staging` is cleaned by age, after an hour. No job's wall
+//! limit comes near that; a slower job would fail to create its note, and nothing else.
 //!
-//! A reader lists one note's directory, which may miss a head renamed meanwhile: it then looks again. That a note is
-//! gone it believes only on seeing `gone`.
+//! A reader lists the directory of one note. The list may miss a head that is renamed meanwhile: the reader then
+//! tries again. It treats a note as deleted only if it sees `gone`.
 //!
-//! Preview1 cannot sync a directory: after a power cut the last renames may be missing, never half done.
+//! Preview1 cannot sync a directory: after a power cut the last renames may be missing, but never incomplete.
 
 use crate::version::{Version, token};
 use serde::{Deserialize, Serialize};
@@ -36,19 +36,19 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// The most notes a store ever holds, deleted ones counted: it bounds the mount's inodes.
+/// The most notes of a store, including deleted ones. This limits the inodes of the mount.
 pub(crate) const MOST: u64 = 100_000;
 
-/// How often a reader looks again, or a writer tries again, when others were faster each time.
+/// How often a reader or a writer tries again when others were faster each time.
 const TRIES: usize = 64;
 
-/// How old a note in the making is when its maker must be dead.
+/// The age at which a directory in `staging` is abandoned.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// The name in place of a head that says that the note was deleted.
+/// The name that replaces a head when the note is deleted.
 const GONE: &str = "gone";
 
-/// A note as it is kept.
+/// A note as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Note {
     pub(crate) title: String,
@@ -57,23 +57,23 @@ pub(crate) struct Note {
     pub(crate) updated_ms: u64,
 }
 
-/// What is at an id.
+/// What an id refers to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Found {
     /// A note in one of its states.
     Note(Version, Note),
-    /// A note was there.
+    /// The note was deleted.
     Gone,
-    /// No note was ever there.
+    /// The id was never used.
     Never,
 }
 
-/// What became of an attempt to change a note.
+/// The outcome of an attempt to change a note.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Change {
-    /// It holds.
+    /// The change was made.
     Made,
-    /// The note is in another state by now.
+    /// The note has changed since `from`.
     Late,
 }
 
@@ -85,12 +85,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Names the directory; looks at nothing.
+    /// Names the directory, without accessing it.
     pub(crate) fn at(root: impl Into<PathBuf>) -> Store {
         Store { root: root.into(), most: MOST }
     }
 
-    /// Adds a note; `None` when the store is full.
+    /// Adds a note. Returns `None` if the store is full.
     pub(crate) fn create(&self, note: &Note) -> io::Result<Option<(u64, Version)>> {
         let staging = self.root.join("staging");
         made_before(fs::create_dir(&staging))?;
@@ -103,7 +103,7 @@ impl Store {
         while id <= self.most {
             match fs::rename(&making, self.directory(id)) {
                 Ok(()) => {
-                    // Now and then is enough, and which one does it is nobody's choice.
+                    // Cleaning now and then is enough. The id decides which instance does it.
                     if id.is_multiple_of(16) {
                         self.clean_staging(ABANDONED);
                     }
@@ -117,10 +117,10 @@ impl Store {
         Ok(None)
     }
 
-    /// Reads what is at an id.
+    /// Reads the note at an id.
     ///
     /// # Errors
-    /// `WouldBlock` when the note was changed again and again while it was read.
+    /// `WouldBlock` if the note changed again and again while it was read.
     pub(crate) fn read(&self, id: u64) -> io::Result<Found> {
         let directory = self.directory(id);
         for _ in 0..TRIES {
@@ -140,7 +140,7 @@ impl Store {
         Err(busy())
     }
 
-    /// Puts a new state in the place of `from`, if that is still the state.
+    /// Replaces the state `from` by a new one. Returns `Change::Late` if `from` is no longer the state.
     pub(crate) fn replace(&self, id: u64, from: Version, note: &Note) -> io::Result<(Version, Change)> {
         let directory = self.directory(id);
         let to = from.next();
@@ -154,7 +154,7 @@ impl Store {
         change.map(|change| (to, change))
     }
 
-    /// Deletes the note, if `from` is still its state.
+    /// Deletes the note if `from` is still its state.
     pub(crate) fn delete(&self, id: u64, from: Version) -> io::Result<Change> {
         let change = swap(&self.directory(id), from, GONE)?;
         if change == Change::Made {
@@ -163,7 +163,7 @@ impl Store {
         Ok(change)
     }
 
-    /// Returns the first id that was never taken: ids are taken in order and never given back.
+    /// Returns the first id that was never used. Ids are used in order and never freed.
     pub(crate) fn end(&self) -> io::Result<u64> {
         let mut taken = 0;
         let mut free = 1;
@@ -182,10 +182,11 @@ impl Store {
         Ok(free)
     }
 
-    /// Removes the state files that no head can name any more: all numbered at or below `head` but its own. Whoever
-    /// would still name one needs a head numbered lower than `head` to rename, and none of those comes back.
+    /// Removes the state files that no head can name any more: all numbered at or below `head`, except its own. A
+    /// writer that could still name one would have to rename a head with a lower number, and such a head never comes
+    /// back.
     ///
-    /// What cannot be removed stays for the next winner, so nothing is reported.
+    /// Errors are not reported: what remains is removed by the next winner.
     fn sweep(&self, id: u64, head: Version) {
         let directory = self.directory(id);
         for name in names(&directory).unwrap_or_default() {
@@ -199,7 +200,7 @@ impl Store {
         }
     }
 
-    /// Removes what was left in the making longer ago than `age`.
+    /// Removes directories in `staging` that are older than `age`.
     fn clean_staging(&self, age: Duration) {
         let staging = self.root.join("staging");
         for name in names(&staging).unwrap_or_default() {
@@ -218,14 +219,14 @@ impl Store {
     }
 }
 
-/// Writes a state into a file of its own, and returns once it is on the disk.
+/// Writes a state into a file of its own. Returns after it is synced to disk.
 fn write_state(directory: &Path, version: Version, note: &Note) -> io::Result<()> {
     let mut file = File::create_new(state_path(directory, version))?;
     file.write_all(&serde_json::to_vec(note)?)?;
     file.sync_all()
 }
 
-/// The compare-and-swap: renames one head to the next, which fails where the first is gone.
+/// The compare-and-swap: renames one head to the next. It fails if the first is gone.
 fn swap(directory: &Path, from: Version, to: &str) -> io::Result<Change> {
     match fs::rename(directory.join(from.to_string()), directory.join(to)) {
         Ok(()) => Ok(Change::Made),
@@ -238,7 +239,7 @@ fn state_path(directory: &Path, version: Version) -> PathBuf {
     directory.join(format!("{version}.json"))
 }
 
-/// Returns the newest head seen; `None` when a rename got in between, or the directory changed under the reading.
+/// Returns the newest head. `None` if a rename came in between, or the directory changed while it was read.
 fn head(directory: &Path) -> Option<Version> {
     names(directory).ok()?.iter().filter_map(|name| name.parse().ok()).max()
 }
@@ -254,7 +255,7 @@ fn made_before(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Whether a directory could not be renamed because something is there. POSIX leaves the choice between the two.
+/// Returns whether a rename failed because the target exists. POSIX allows either of two errors.
 fn is_taken(error: &io::Error) -> bool {
     // WASI preview1 `errno`: notempty; Rust's library has no `ErrorKind` for it there.
     const NOT_EMPTY: i32 = 55;
@@ -262,7 +263,7 @@ fn is_taken(error: &io::Error) -> bool {
         || (cfg!(target_os = "wasi") && error.raw_os_error() == Some(NOT_EMPTY))
 }
 
-/// The error of one who was overtaken every time.
+/// Makes the error for a reader or writer that was overtaken every time.
 pub(crate) fn busy() -> io::Error {
     io::Error::new(ErrorKind::WouldBlock, format!("others were faster {TRIES} times"))
 }

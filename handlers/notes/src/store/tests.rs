@@ -1,4 +1,4 @@
-//! What the store promises, with threads for instances.
+//! Tests of the store's guarantees, with threads in place of instances.
 
 use super::*;
 use std::sync::Barrier;
@@ -100,7 +100,7 @@ fn what_a_killed_writer_left_is_no_state_and_the_next_winner_removes_it() {
     let (_directory, store) = store();
     let (id, first) = store.create(&note("a")).unwrap().unwrap();
     let directory = store.directory(id);
-    // Killed in the middle of its state, and after it.
+    // A writer was killed in the middle of its state file, and another one after it.
     fs::write(state_path(&directory, first.next()), "{\"tit").unwrap();
     write_state(&directory, first.next(), &note("never said")).unwrap();
 
