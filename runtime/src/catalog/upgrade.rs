@@ -53,7 +53,7 @@ pub enum Origins {
 }
 
 impl Upgrade {
-    /// Returns the name of the protocol, as the field `Upgrade` has it.
+    /// Returns the name of the protocol in the field `Upgrade`.
     pub fn protocol(&self) -> &'static str {
         match self {
             Upgrade::Tcp => "tcp",

@@ -106,8 +106,8 @@ impl Share {
         if self.all == 0 { 0.0 } else { self.count as f64 * 100.0 / self.all as f64 }
     }
 
-    /// Reports whether this share exceeds that of the other version by more than `tolerance` percent and three
-    /// standard deviations. At equal rates, chance hardly ever makes such a difference.
+    /// Reports whether this share exceeds that of the other version by more than `tolerance` percentage points and
+    /// three standard deviations. At equal rates, chance hardly ever makes such a difference.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
     pub(super) fn exceeds(self, beside: Share, tolerance: f64) -> bool {
         let (percent, all) = (beside.percent(), self.all as f64);

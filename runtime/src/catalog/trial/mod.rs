@@ -17,8 +17,8 @@ use crate::job::Usage;
 use arm::{Arm, Wait};
 use judgement::{CHANCE, Evidence};
 
-/// The limit on a client's wait where times are not compared, as a multiple of the other version's 99th percentile. A
-/// longer wait counts as hanging.
+/// The limit on a client's wait where times are not compared, as a multiple of the 99th percentile of the other
+/// version, or else of its own. A longer wait counts as hanging.
 const PATIENCE: u32 = 4;
 
 /// A version on trial beside the one that serves. A request costs a few atomics, and an entry while its client waits.

@@ -46,7 +46,7 @@ impl Field {
     /// Reads a line without its end; not a blank one.
     ///
     /// # Errors
-    /// The line is no field, or one that another reader could take for something else.
+    /// The line is no field, or another parser could read it differently.
     pub(super) fn read(line: &[u8]) -> Result<Field, DocumentError> {
         if let [b' ' | b'\t', ..] = line {
             return Err(DocumentError::Folded(quote(line)));

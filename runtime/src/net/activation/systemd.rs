@@ -122,7 +122,7 @@ impl Activation {
         free.into_iter().map(|passed| passed.give(wanted)).collect()
     }
 
-    /// Removes and returns the sockets that the previous process passed under `name`, unchecked.
+    /// Removes and returns the descriptors that the previous process passed under `name`, unchecked.
     pub(in crate::net) fn inherited(&mut self, name: &str) -> Vec<OwnedFd> {
         let mine = self.passed.extract_if(.., |passed| passed.name == name);
         mine.map(|passed| passed.fd).collect()

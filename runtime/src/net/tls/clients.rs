@@ -120,7 +120,7 @@ fn verifier(
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
     if !revocations.is_empty() {
-        // As OpenSSL does: a certificate that no list covers is refused, and an expired list refuses all.
+        // As OpenSSL does: a certificate that no list covers is refused, and so is one whose list has expired.
         builder = builder.with_crls(revocations.iter().cloned()).enforce_revocation_expiration();
     }
     if demand == Demand::Optional {
