@@ -1,14 +1,14 @@
-//! A module that is dear to compile, for the tests and for the measurements of reliability.
+//! A module that is expensive to compile, for the tests and the reliability figures.
 
 use std::fmt::Write as _;
 
-/// Makes a module that takes a compiler more memory than it gets, and yet is of few and small parts:
-/// one function below 1 MiB, whose locals are set again behind each of its branches.
+/// Makes a module that needs more memory to compile than the compiler gets, although its parts are few and small. It
+/// has one function below 1 MiB, which sets its locals again after each of its branches.
 pub(crate) fn bomb() -> Vec<u8> {
     dear("", "_start")
 }
 
-/// Makes such a module with these imports, which exports its function by this name.
+/// Makes such a module with these imports; its function is exported under this name.
 pub(crate) fn dear(imports: &str, export: &str) -> Vec<u8> {
     const LOCALS: usize = 9999;
     const BRANCHES: usize = 75_000;

@@ -1,4 +1,4 @@
-//! Certificates for tests: authorities, and what they issue.
+//! Test certificates: authorities and the certificates they issue.
 
 use std::sync::OnceLock;
 
@@ -36,14 +36,14 @@ impl Authority {
         USUAL.get_or_init(|| Authority::new("Test Authority"))
     }
 
-    /// Issues a certificate of a server with these names, which may be addresses.
+    /// Issues a server certificate for these names, which may be addresses.
     pub(crate) fn server(&self, names: &[&str]) -> Pair {
         self.issue(names, |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         })
     }
 
-    /// Issues a certificate of a client.
+    /// Issues a client certificate.
     pub(crate) fn client(&self, name: &str) -> Pair {
         self.issue(&[], |params| {
             params.distinguished_name.push(DnType::CommonName, name);
@@ -51,7 +51,7 @@ impl Authority {
         })
     }
 
-    /// Takes the certificates with these numbers back, in a list that is valid until this year; in PEM.
+    /// Revokes the certificates with these serial numbers. Returns the list, in PEM, valid until this year.
     pub(crate) fn revoke(&self, numbers: &[u64], year: i32) -> String {
         let revoked = numbers.iter().map(|number| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
@@ -70,7 +70,7 @@ impl Authority {
         list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
-    /// Issues whatever a test wants.
+    /// Issues a certificate with the parameters that a test sets.
     pub(crate) fn issue(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().unwrap();
         let cert = params(names, change).signed_by(&key, &self.issuer).unwrap().pem();
@@ -79,7 +79,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// Makes a certificate that nobody else vouches for.
+    /// Makes a self-signed certificate.
     pub(crate) fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().unwrap();
         Pair { cert: params(names, change).self_signed(&key).unwrap().pem(), key: key.serialize_pem() }

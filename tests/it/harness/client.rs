@@ -1,4 +1,4 @@
-//! An HTTP client that shows every byte: one connection, written and read by hand.
+//! An HTTP client that exposes every byte: one connection, written and read by hand.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ use super::PATIENCE;
 /// One connection.
 pub(crate) struct Client {
     pub(super) stream: Stream,
-    /// What has been received and not been looked at.
+    /// Received bytes that are not consumed yet.
     buffer: Vec<u8>,
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Stream {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
-/// A response, its framing taken off.
+/// A response without its framing.
 #[derive(Debug)]
 pub(crate) struct Response {
     /// Status line and fields, with the blank line.
@@ -42,7 +42,7 @@ impl Client {
         Client::to(SocketAddr::from((Ipv6Addr::LOCALHOST, port)))
     }
 
-    /// Connects to a port of 127.0.0.1 from an address of this machine.
+    /// Connects to a port of 127.0.0.1 from another loopback address.
     pub(crate) fn tcp_from(source: Ipv4Addr, port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
@@ -50,8 +50,8 @@ impl Client {
         Client::connected(socket.into())
     }
 
-    /// Connects to a port of 127.0.0.1 from an address of this machine, with room for little of what is sent: a client
-    /// that reads nothing may have room for tens of MiB otherwise, and hold nobody up.
+    /// As [`Client::tcp_from`], with a small receive buffer. Otherwise a client that reads nothing may buffer tens of
+    /// MiB, and delay no job.
     pub(crate) fn narrow(source: Ipv4Addr, port: u16) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(64 << 10).unwrap();
@@ -72,12 +72,12 @@ impl Client {
         Client::over(Stream::Tcp(stream))
     }
 
-    /// Connects to a socket in the file system.
+    /// Connects to a Unix socket.
     pub(crate) fn unix(path: &Path) -> Client {
         Client::try_unix(path).unwrap()
     }
 
-    /// Connects to a socket in the file system, if somebody listens there.
+    /// Connects to a Unix socket; an error if no process listens on it.
     pub(crate) fn try_unix(path: &Path) -> std::io::Result<Client> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -85,7 +85,7 @@ impl Client {
         Ok(Client::over(Stream::Unix(stream)))
     }
 
-    /// Waits this long for each piece of what the server sends.
+    /// Sets how long to wait for each read.
     pub(crate) fn patient(self, patience: Duration) -> Client {
         self.stream.set_read_timeout(patience);
         self
@@ -95,7 +95,7 @@ impl Client {
         Client { stream, buffer: Vec::new() }
     }
 
-    /// Returns the connection, if it is a TCP one.
+    /// Returns the TCP connection; panics for a Unix socket.
     pub(crate) fn socket(&self) -> &TcpStream {
         match &self.stream {
             Stream::Tcp(stream) => stream,
@@ -104,7 +104,7 @@ impl Client {
         }
     }
 
-    /// Shuts our end; the server may go on.
+    /// Closes the client's sending side; the server may continue.
     pub(crate) fn shut(&self) {
         match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write).unwrap(),
@@ -113,7 +113,7 @@ impl Client {
         }
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
@@ -123,17 +123,17 @@ impl Client {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Breaks off as a client does that has crashed: with a reset.
+    /// Closes the connection with a reset, like a client that has crashed.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(self.socket()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Asks for a target with GET.
+    /// Sends a GET request and returns the response.
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.ask("GET", target, "")
     }
 
-    /// Asks for a target with GET on a connection that the server may close instead.
+    /// Sends a GET request on a connection that the server may have closed. Returns `None` if it has.
     pub(crate) fn get_or_closed(&mut self, target: &str) -> Option<Response> {
         let sent = self.try_send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
         let open = !self.buffer.is_empty() || (sent.is_ok() && self.is_answered());
@@ -188,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Reads a whole chunked body and says how long it was, without keeping it.
+    /// Reads a whole chunked body, discards it, and returns its length.
     pub(crate) fn receive_chunks(&mut self) -> u64 {
         let mut length = 0;
         loop {
@@ -204,7 +204,7 @@ impl Client {
         }
     }
 
-    /// Reads this many bytes and drops them.
+    /// Reads and discards this many bytes.
     fn skip(&mut self, mut length: u64) {
         while length > 0 {
             let here = self.buffer.len().min(usize::try_from(length).unwrap_or(usize::MAX));
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    /// Waits for the first bytes of a response, and says whether there are any.
+    /// Waits for the first bytes of a response. Returns `false` if there are none.
     pub(crate) fn is_answered(&mut self) -> bool {
         !self.buffer.is_empty() || self.fill().is_ok_and(|read| read > 0)
     }
@@ -262,7 +262,8 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Reads and drops bytes until there were `length` of them; says how many there were before the end.
+    /// Reads and discards bytes until there were `length` of them or the connection ended. Returns how many there
+    /// were.
     pub(crate) fn drop_bytes(&mut self, length: u64) -> u64 {
         let mut seen = std::mem::take(&mut self.buffer).len() as u64;
         let mut piece = vec![0; 256 << 10];
@@ -277,7 +278,7 @@ impl Client {
         seen
     }
 
-    /// Reports whether nothing comes for a while: for what must not happen, of which there is no event.
+    /// Reports whether nothing arrives for `time`: for events that must not happen, where nothing can be awaited.
     pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
         let start = Instant::now();
         self.stream.set_read_timeout(time);
@@ -317,18 +318,18 @@ impl Response {
         })
     }
 
-    /// Returns the body, which is to be text.
+    /// Returns the body, which must be UTF-8.
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// Returns the head without its date, the one thing that changes from one second to the next.
+    /// Returns the head without its date, the only part that changes with time.
     pub(crate) fn undated(&self) -> String {
         undated(&self.head)
     }
 }
 
-/// Takes the date out of a head.
+/// Removes the date from a head.
 fn undated(head: &str) -> String {
     head.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
 }

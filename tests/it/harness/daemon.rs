@@ -1,4 +1,4 @@
-//! The daemon as a process of its own: started, waited for, asked and ended.
+//! The daemon as a child process: starting it, waiting for it, sending requests and ending it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::{Client, Log, PATIENCE, Program, within};
 
-/// The file that lets go a daemon that is held.
+/// The name of the file that releases a held daemon.
 const OPEN: &str = "open";
 
-/// What a daemon is started with.
+/// How a daemon is started.
 pub(crate) struct Setup {
     dir: TempDir,
     program: Vec<OsString>,
@@ -27,11 +27,11 @@ pub(crate) struct Setup {
     env: Vec<(String, OsString)>,
 }
 
-/// A daemon that runs. Dropping it ends it.
+/// A running daemon. Dropping it kills it.
 pub(crate) struct Daemon {
-    /// What it has written to stderr.
+    /// Its stderr so far.
     pub(crate) log: Log,
-    /// What it has written to stdout.
+    /// Its stdout so far.
     pub(crate) out: Log,
     child: Child,
     dir: TempDir,
@@ -41,7 +41,7 @@ pub(crate) struct Daemon {
 /// How a process has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    /// The exit status; none: a signal.
+    /// The exit status; `None` if a signal ended the process.
     pub(crate) code: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
@@ -54,14 +54,14 @@ pub(crate) fn portcullis() -> Command {
     command
 }
 
-/// Runs a command to its end, with this on its stdin, and fails the test if it takes too long.
+/// Runs a command to its end with this stdin, and fails the test if it takes longer than `patience`.
 pub(crate) fn finish(command: &mut Command, stdin: &[u8], patience: Duration) -> Ended {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (mut to, bytes) = (child.stdin.take().unwrap(), stdin.to_vec());
     let mut from = child.stdout.take().unwrap();
     let log = Log::of(child.stderr.take().unwrap());
-    // A child that does not read its stdin is the child's business.
+    // A child may ignore its stdin, so an error here does not matter.
     std::thread::spawn(move || to.write_all(&bytes));
     let stdout = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -71,7 +71,7 @@ pub(crate) fn finish(command: &mut Command, stdin: &[u8], patience: Duration) ->
     Ended { code: status.code(), stdout: stdout.join().unwrap().unwrap(), stderr: log.whole() }
 }
 
-/// Takes out of the environment what would change what the program does.
+/// Removes environment variables that would change the program's behavior.
 fn clear(command: &mut Command) {
     for name in
         ["PORTCULLIS_LOG", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "JOURNAL_STREAM"]
@@ -81,7 +81,7 @@ fn clear(command: &mut Command) {
 }
 
 impl Setup {
-    /// Starts with a configuration, in a directory of its own.
+    /// Starts with a configuration, in its own directory.
     pub(crate) fn new(config: &str) -> Setup {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("portcullis.toml");
@@ -132,7 +132,7 @@ impl Setup {
         self
     }
 
-    /// Listens here as well; without any, at a free port of 127.0.0.1.
+    /// Adds an address to listen on. Without any, a free port of 127.0.0.1 is used.
     pub(crate) fn host(mut self, host: impl Into<String>) -> Setup {
         self.hosts.push(host.into());
         self
@@ -144,25 +144,25 @@ impl Setup {
         self
     }
 
-    /// Sets a variable of the daemon's.
+    /// Sets an environment variable of the daemon.
     pub(crate) fn env(mut self, name: &str, value: impl Into<OsString>) -> Setup {
         self.env.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Serves the directory as whoever develops there would.
+    /// Serves the directory with `portcullis up`.
     pub(crate) fn up(mut self) -> Setup {
         self.verb = vec!["up".into(), self.dir.path().into()];
         self
     }
 
-    /// Serves another directory as whoever develops there would.
+    /// Serves another directory with `portcullis up`.
     pub(crate) fn up_in(mut self, dir: &std::path::Path) -> Setup {
         self.verb = vec!["up".into(), dir.into()];
         self
     }
 
-    /// Starts the daemon through another program, which must become the daemon.
+    /// Starts the daemon through another program, which must execute it in place.
     pub(crate) fn under(mut self, program: &[&str]) -> Setup {
         self.program.splice(0..0, program.iter().map(OsString::from));
         self
@@ -173,7 +173,7 @@ impl Setup {
         self.dir.path().join(name)
     }
 
-    /// Starts the daemon and waits until it says that it is ready.
+    /// Starts the daemon and waits until it reports that it is ready.
     pub(crate) fn start(self) -> Daemon {
         let mut daemon = self.spawn();
         daemon.ready();
@@ -194,12 +194,12 @@ impl Setup {
         Daemon { log, out, child, dir: self.dir, notify }
     }
 
-    /// Runs a daemon that is to end by itself.
+    /// Runs a daemon that must end by itself.
     pub(crate) fn fail(self) -> Ended {
         finish(&mut self.command(), b"", PATIENCE)
     }
 
-    /// Runs a daemon that is to end by itself, and says what it left in its directory.
+    /// Runs a daemon that must end by itself. Also returns the names of the files in its directory.
     pub(crate) fn fail_leaving(self) -> (Ended, Vec<String>) {
         let ended = finish(&mut self.command(), b"", PATIENCE);
         let names = fs::read_dir(self.dir.path()).unwrap();
@@ -209,15 +209,15 @@ impl Setup {
         (ended, names)
     }
 
-    /// Starts the daemon with one more handler, whose probe is answered when [`Daemon::open`] says so:
-    /// until then it is held between the binding of its sockets and the opening of its gate.
+    /// Starts the daemon with one more handler, whose probe is answered only after [`Daemon::open`]. Until then the
+    /// daemon waits between binding its sockets and opening its gate.
     pub(crate) fn shut(self) -> Daemon {
         let daemon = self.holding().spawn();
         daemon.log.line("listening on");
         daemon
     }
 
-    /// Adds the handler that holds up each generation which it is new in.
+    /// Adds the handler that holds up every generation in which it is new.
     pub(crate) fn holding(self) -> Setup {
         fs::create_dir(self.path("held")).unwrap();
         let settings = "mounts = [{ host = \"held\", guest = \"/held\" }]\nlimits.time = \"none\"\n\
@@ -241,12 +241,12 @@ impl Setup {
 }
 
 impl Daemon {
-    /// Waits until the daemon says that it is ready.
+    /// Waits until the daemon reports that it is ready.
     pub(crate) fn ready(&mut self) {
         self.ready_within(PATIENCE);
     }
 
-    /// Waits until a daemon that has much to do first says that it is ready.
+    /// Waits until the daemon reports that it is ready, for at most `patience`.
     pub(crate) fn ready_within(&mut self, patience: Duration) {
         let mut message = [0; 4096];
         loop {
@@ -265,13 +265,13 @@ impl Daemon {
         }
     }
 
-    /// Lets a daemon that was started with [`Setup::shut`] go on, and waits until it is ready.
+    /// Releases a daemon started with [`Setup::shut`], and waits until it is ready.
     pub(crate) fn open(&mut self) {
         self.let_go();
         self.ready();
     }
 
-    /// Lets a generation that is held up go on.
+    /// Releases a generation that is held up.
     pub(crate) fn let_go(&self) {
         fs::write(self.path("held").join(OPEN), "").unwrap();
     }
@@ -281,7 +281,7 @@ impl Daemon {
         self.dir.path().join(name)
     }
 
-    /// Returns the port of the first TCP socket, as the log tells it.
+    /// Returns the port of the first TCP socket, from the log.
     pub(crate) fn port(&self) -> u16 {
         let line = self.log.line("listening on tcp://");
         line.rsplit_once(':').unwrap().1.parse().unwrap()
@@ -292,12 +292,12 @@ impl Daemon {
         Client::tcp(self.port())
     }
 
-    /// Asks for a path with GET, over a connection of its own.
+    /// Sends a GET request on a new connection.
     pub(crate) fn get(&self, target: &str) -> super::Response {
         self.client().get(target)
     }
 
-    /// Returns the number of the process.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -315,18 +315,18 @@ impl Daemon {
         Ended { code: status.code(), stdout: Vec::new(), stderr }
     }
 
-    /// Ends the daemon as a service manager would, and says how it took it.
+    /// Ends the daemon with SIGTERM, as a service manager does, and returns how it ended.
     pub(crate) fn terminate(&mut self) -> Ended {
         self.signal(Signal::TERM);
         self.wait(PATIENCE)
     }
 
-    /// Returns the most memory the daemon has had, in KiB.
+    /// Returns the daemon's peak memory, in KiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM")
     }
 
-    /// Reads a number from proc_pid_status(5).
+    /// Returns a number from proc_pid_status(5).
     pub(crate) fn status(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
@@ -336,7 +336,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // One that has ended cannot be killed, which is as well.
+        // A process that has ended cannot be killed; that is no error.
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
         if std::thread::panicking() {

@@ -1,19 +1,19 @@
-//! Waiting for what tells nobody when it happens.
+//! Polling for conditions that send no event.
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is to happen at once: generous, for it is reached only by a failure.
+/// The limit on anything that should happen at once. It is generous, because only a failure reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The pause between two looks.
+/// The pause between two checks.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Looks again and again until there is something, and fails the test after [`PATIENCE`].
+/// Repeats `look` until it returns a value, and fails the test after [`PATIENCE`].
 pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
 }
 
-/// Looks again and again until there is something, and fails the test after `patience`.
+/// Repeats `look` until it returns a value, and fails the test after `patience`.
 pub(crate) fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + patience;
     loop {
@@ -21,13 +21,13 @@ pub(crate) fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -
             return found;
         }
         assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
-        // Files, sockets of others and processes have no event that a test could wait for.
+        // Files, sockets of other processes, and processes send no event that a test could await.
         std::thread::park_timeout(PAUSE);
     }
 }
 
-/// Looks again and again for as long as `time`, and fails the test if it is there: for what must not
-/// happen, of which there is no event.
+/// Repeats `look` for `time`, and fails the test if it returns `true`: for events that must not happen, where nothing
+/// can be awaited.
 pub(crate) fn never(time: Duration, what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + time;
     while Instant::now() < deadline {

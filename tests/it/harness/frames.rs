@@ -1,17 +1,17 @@
-//! HTTP/2 by hand: every frame of a connection as it is on the wire.
+//! An HTTP/2 client that exposes every frame as it is on the wire.
 
 use std::io;
 
 use super::Client;
 pub(crate) use super::wire::{PREFACE, block, flag, frame, kind};
 
-/// The code of a failure of the server's (RFC 9113 §7).
+/// The error code of an internal error (RFC 9113 §7).
 pub(crate) const INTERNAL_ERROR: u32 = 2;
 
 /// A connection.
 pub(crate) struct Frames(pub(crate) Client);
 
-/// A frame that has been received.
+/// A received frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -20,14 +20,14 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A response that has been received.
+/// A received response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
 }
 
-/// Makes the frame of a whole request without a body.
+/// Makes the frame of a complete request without a body.
 pub(crate) fn get(stream: u32, path: &str) -> Vec<u8> {
     head(stream, "GET", path, &[], flag::END_STREAM)
 }
@@ -40,7 +40,7 @@ pub(crate) fn head(stream: u32, method: &str, path: &str, fields: &[(&str, &str)
 }
 
 impl Frames {
-    /// Begins a connection with these settings.
+    /// Opens HTTP/2 on a connection, with these settings.
     pub(crate) fn begin(mut client: Client, settings: &[(u16, u32)]) -> Frames {
         let mut payload = Vec::new();
         for (name, value) in settings {
@@ -51,7 +51,7 @@ impl Frames {
         Frames(client)
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.send(bytes);
     }
@@ -61,7 +61,7 @@ impl Frames {
         self.0.try_send(bytes)
     }
 
-    /// Receives the next frame that is not about settings or windows, which are acknowledged.
+    /// Receives the next frame other than SETTINGS, PING and WINDOW_UPDATE. SETTINGS and PING are acknowledged.
     pub(crate) fn next(&mut self) -> Frame {
         loop {
             let frame = self.any();
@@ -83,7 +83,7 @@ impl Frames {
         Frame { kind: head[3], flags: head[4], stream, payload: self.0.take(length) }
     }
 
-    /// Receives a whole response; nothing else may come meanwhile.
+    /// Receives a whole response; frames of other streams fail the test.
     pub(crate) fn answer(&mut self, stream: u32) -> Answer {
         let head = self.next();
         assert_eq!((head.kind, head.stream), (kind::HEADERS, stream), "{head:?}");
@@ -104,24 +104,24 @@ impl Frames {
 }
 
 impl Frame {
-    /// Reports whether it is the last of its stream.
+    /// Reports whether the frame is the last of its stream.
     pub(crate) fn ends(&self) -> bool {
         matches!(self.kind, kind::DATA | kind::HEADERS) && self.flags & flag::END_STREAM != 0
     }
 
-    /// Returns the code of a RST_STREAM or GOAWAY.
+    /// Returns the error code of a RST_STREAM or GOAWAY.
     pub(crate) fn code(&self) -> u32 {
         let from = if self.kind == kind::GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[from..from + 4].try_into().unwrap())
     }
 
-    /// Returns the status of a head that is the first of its connection with that status.
+    /// Returns the status in a head. Works only for the first head of a connection with that status.
     pub(crate) fn status(&self) -> u16 {
-        // RFC 7541, appendix A: the table that both sides know.
+        // RFC 7541, appendix A: the static table.
         const KNOWN: [u16; 7] = [200, 204, 206, 304, 400, 404, 500];
         match self.payload[..] {
             [index @ 0x88..=0x8e, ..] => KNOWN[usize::from(index - 0x88)],
-            // Appendix B: the codes of 0 to 2 have five bits, those of 3 to 9 six.
+            // RFC 7541, appendix B: the digits 0 to 2 have codes of five bits, 3 to 9 of six.
             [0x48, 0x82 | 0x83, ref huffman @ ..] => {
                 let mut bits = huffman.iter().take(3).fold(0u32, |bits, byte| bits << 8 | u32::from(*byte));
                 bits <<= 8;

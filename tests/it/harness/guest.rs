@@ -1,4 +1,4 @@
-//! Guests: programs written here in WebAssembly's text format, and those that are built with Rust.
+//! Test guests: programs in WebAssembly's text format, and guests built from Rust.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{finish, portcullis};
 
-/// A guest that is put together step by step, without a toolchain.
+/// A guest assembled step by step, without a toolchain.
 #[derive(Default)]
 pub(crate) struct Program {
     data: String,
@@ -17,10 +17,10 @@ pub(crate) struct Program {
     pages: usize,
 }
 
-/// Where the texts start that a program says; below are its scratch places and its buffer.
+/// Where the program's texts start. Its scratch space and its buffer are below.
 const TEXTS: usize = 0x20000;
 
-/// The parts every program has: WASI's functions, and what is made of them.
+/// The parts of every program: the WASI imports and helper functions.
 const PRELUDE: &str = r#"
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -66,7 +66,7 @@ impl Program {
         Program { pages: 4, end: TEXTS, ..Program::default() }
     }
 
-    /// Starts with the head of a plain text.
+    /// Starts with the head of a plain-text response.
     pub(crate) fn text() -> Program {
         Program::new().say("Content-Type: text/plain\n\n")
     }
@@ -87,7 +87,7 @@ impl Program {
         program.code(&format!("(call $write (i32.const {fd}) (i32.const {at}) (i32.const {length}))"))
     }
 
-    /// Puts a text into memory, and says where it is.
+    /// Puts a text into memory, and returns its address.
     fn place(mut self, text: &str) -> (Program, usize) {
         let escaped: String = text.bytes().fold(String::new(), |mut all, byte| {
             let _infallible = write!(all, "\\{byte:02x}");
@@ -112,7 +112,7 @@ impl Program {
         self.code(&"nop ".repeat(count))
     }
 
-    /// Sends stdin back until it ends.
+    /// Copies stdin to stdout until stdin ends.
     pub(crate) fn echo(self) -> Program {
         self.code("(call $echo)")
     }
@@ -122,21 +122,21 @@ impl Program {
         self.code("(call $swallow)")
     }
 
-    /// Reads once from stdin, whatever there is.
+    /// Reads once from stdin, whatever is available.
     pub(crate) fn read_once(self) -> Program {
         self.code("(drop (call $read (i32.const 0x10000) (i32.const 0x10000)))")
     }
 
-    /// Waits.
+    /// Sleeps.
     pub(crate) fn sleep(self, time: Duration) -> Program {
         self.code(&format!("(call $sleep (i64.const {}))", time.as_nanos()))
     }
 
-    /// Waits until there is a file of this name in its first mount.
+    /// Waits until a file of this name exists in its first mount.
     pub(crate) fn await_file(self, name: &str) -> Program {
         let (program, at) = self.place(name);
         let length = name.len();
-        // The first descriptor behind those of stdio is that of the first mount.
+        // The descriptor of the first mount follows those of stdio.
         program.code(&format!(
             "(loop $until
                (call $sleep (i64.const 5000000))
@@ -145,7 +145,7 @@ impl Program {
         ))
     }
 
-    /// Opens a file of its first mount until that is refused.
+    /// Opens a file of its first mount repeatedly until that fails.
     pub(crate) fn hoard(self, name: &str) -> Program {
         let (program, at) = self.place(name);
         let length = name.len();
@@ -155,7 +155,7 @@ impl Program {
         ))
     }
 
-    /// Grows by one page at a time until that is refused, and says how many pages it has, in three digits.
+    /// Grows its memory by single pages until that fails, and writes the number of pages in three digits.
     pub(crate) fn grow(self) -> Program {
         self.code(
             "(loop $more (br_if $more (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
@@ -169,17 +169,17 @@ impl Program {
         )
     }
 
-    /// Starts with so many pages of memory, and not the few that the others start with.
+    /// Sets the initial pages of memory, which are few by default.
     pub(crate) fn of_pages(self, pages: usize) -> Program {
         Program { pages, ..self }
     }
 
-    /// Waits for as long as it is let.
+    /// Sleeps until it is ended.
     pub(crate) fn sleep_for_ever(self) -> Program {
         self.sleep(Duration::from_secs(3600))
     }
 
-    /// Computes for as long as it is let.
+    /// Computes until it is ended.
     pub(crate) fn spin(self) -> Program {
         self.code("(loop $spin (br $spin))")
     }
@@ -189,12 +189,12 @@ impl Program {
         self.code("unreachable")
     }
 
-    /// Ends with this status.
+    /// Exits with this status.
     pub(crate) fn exit(self, status: u8) -> Program {
         self.code(&format!("(call $proc_exit (i32.const {status}))"))
     }
 
-    /// Writes this many pieces of 64 KiB.
+    /// Writes this many chunks of 64 KiB.
     pub(crate) fn pour(self, pieces: u32) -> Program {
         self.code(&format!(
             "(local.set $count (i32.const {pieces}))
@@ -205,7 +205,7 @@ impl Program {
         ))
     }
 
-    /// Writes its variables, each ended by a NUL.
+    /// Writes its environment variables, each terminated by a NUL.
     pub(crate) fn environment(self) -> Program {
         self.code(
             "(drop (call $environ_sizes_get (i32.const 16) (i32.const 20)))
@@ -225,24 +225,24 @@ impl Program {
     }
 }
 
-/// Returns where the modules of `tests/guests` are, built once.
+/// Returns the directory of the modules of `tests/guests`, built once.
 pub(crate) fn guests() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests")))
 }
 
-/// Returns where the modules of the shipped handlers are, built once.
+/// Returns the directory of the modules of the shipped handlers, built once.
 pub(crate) fn handlers() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers")))
 }
 
-/// Builds a directory of guests with the program under test, and says where the modules are.
+/// Builds a directory of guests with the program under test. Returns the directory of the modules.
 fn build(dir: &Path) -> PathBuf {
-    /// A cold build of everything, on a slow machine.
+    /// For a cold build of everything, on a slow machine.
     const PATIENCE: Duration = Duration::from_secs(300);
     let dir = fs::canonicalize(dir).unwrap();
-    // Not the directory of the cargo that runs us, which holds its lock.
+    // A separate target directory: the cargo that runs this test holds the lock of its own.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let ended = finish(portcullis().arg("build").arg(&dir).env("CARGO_TARGET_DIR", target), b"", PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

@@ -1,4 +1,4 @@
-//! Load on a daemon: clients that ask again and again, and how long each answer took.
+//! Load on a daemon: clients that repeat a request, and the latencies of responses.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::{Client, Response};
 
-/// How long answers took.
+/// The latencies of responses, sorted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
-/// Clients that ask until it is dropped, each again as soon as it is answered.
+/// Clients that repeat a request as soon as it is answered, until this is dropped.
 pub(crate) struct Crowd {
     over: Arc<AtomicBool>,
     answers: Arc<AtomicU64>,
@@ -20,7 +20,7 @@ pub(crate) struct Crowd {
 }
 
 impl Latencies {
-    /// Asks `requests` times over one connection, and checks each answer.
+    /// Sends `requests` requests over one connection, and checks each response.
     pub(crate) fn of(
         client: &mut Client,
         target: &str,
@@ -40,15 +40,15 @@ impl Latencies {
         Latencies(latencies)
     }
 
-    /// Returns the latency that this share of the answers, in percent, did not exceed.
+    /// Returns the latency that `percent` of the responses did not exceed.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         self.0[(self.0.len() * percent / 100).min(self.0.len() - 1)]
     }
 }
 
 impl Crowd {
-    /// Starts this many clients on a target. Answers may be failures; connections that the daemon
-    /// closes are made anew.
+    /// Starts this many clients on a target. Responses may be errors. Clients reconnect if the daemon closes a
+    /// connection.
     pub(crate) fn on(port: u16, target: &str, clients: usize) -> Crowd {
         let (over, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = (0..clients).map(|_| {
@@ -67,7 +67,7 @@ impl Crowd {
         Crowd { over, answers, threads }
     }
 
-    /// Returns how many answers there were so far.
+    /// Returns the number of responses so far.
     pub(crate) fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
     }
@@ -77,14 +77,14 @@ impl Drop for Crowd {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // One that has panicked was cut off by the end of the daemon.
+            // A thread that panicked lost its connection when the daemon ended.
             let _ended = thread.join();
         }
     }
 }
 
-/// Shows what was measured.
+/// Prints a measured figure.
 pub(crate) fn figure(line: &str) {
-    // To the terminal itself: what a test prints is shown only when it fails.
+    // Written to the terminal directly, because the output of a passing test is not shown.
     let _told = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The lines that a process writes to its stderr, as they come.
+//! The stderr of a process, line by line as it arrives.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
-/// The log of one process. Clones are the same log.
+/// The log of one process. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Shared>);
 
@@ -23,7 +23,7 @@ struct Kept {
 }
 
 impl Log {
-    /// Collects the lines of a stream, in a thread of its own, until it ends.
+    /// Collects the lines of a stream in its own thread, until the stream ends.
     pub(crate) fn of(stream: impl Read + Send + 'static) -> Log {
         let log = Log::default();
         let writer = log.clone();
@@ -44,13 +44,13 @@ impl Log {
         self.0.grown.notify_all();
     }
 
-    /// Returns the first line that holds `part`, waiting for it.
+    /// Returns the first line that contains `part`, and waits for it if necessary.
     pub(crate) fn line(&self, part: &str) -> String {
         self.wait(PATIENCE, |lines| lines.iter().find(|line| line.contains(part)).cloned())
             .unwrap_or_else(|| panic!("no line with {part:?} in the log:\n{}", self.text()))
     }
 
-    /// Returns the lines that hold `part` once there are `count` of them.
+    /// Returns the lines that contain `part`, once there are at least `count`.
     pub(crate) fn lines(&self, count: usize, part: &str) -> Vec<String> {
         let found = |lines: &[String]| {
             let found: Vec<String> = lines.iter().filter(|line| line.contains(part)).cloned().collect();
@@ -60,18 +60,18 @@ impl Log {
             .unwrap_or_else(|| panic!("no {count} lines with {part:?} in the log:\n{}", self.text()))
     }
 
-    /// Says how many lines hold `part` by now.
+    /// Returns how many lines contain `part` now.
     pub(crate) fn count(&self, part: &str) -> usize {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.lines.iter().filter(|line| line.contains(part)).count()
     }
 
-    /// Returns all that came so far.
+    /// Returns everything received so far.
     pub(crate) fn text(&self) -> String {
         self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).lines.join("\n")
     }
 
-    /// Returns all that came, once the process has closed its end.
+    /// Returns everything, once the process has closed its end.
     pub(crate) fn whole(&self) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);

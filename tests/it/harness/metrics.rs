@@ -1,4 +1,4 @@
-//! The daemon's numbers, as Prometheus would scrape them.
+//! The daemon's metrics, as Prometheus would scrape them.
 
 use super::{Client, Daemon, until};
 
@@ -10,7 +10,7 @@ impl Daemon {
         client.response().text().to_owned()
     }
 
-    /// Returns the value of the sample of this name whose labels hold all of `labels`; 0: there is none.
+    /// Returns the first sample of this name whose labels contain all of `labels`, or 0 if there is none.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.metrics();
         let is_it = |line: &&str| {

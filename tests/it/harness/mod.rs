@@ -1,4 +1,4 @@
-//! What the tests are made of: the daemon as a process, clients as raw sockets, guests as small programs.
+//! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
 
 mod bomb;
 mod certificates;

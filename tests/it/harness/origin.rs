@@ -1,4 +1,4 @@
-//! A server that handlers ask: it answers every request alike and counts who came.
+//! A server for outbound requests; it counts connections and records request heads.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread;
 
 use super::PATIENCE;
 
-/// One server. It ends with the test's process.
+/// A server on a loopback address. It ends with the test process.
 pub(crate) struct Origin {
     address: SocketAddr,
     seen: Arc<Seen>,
@@ -20,22 +20,22 @@ struct Seen {
     heads: Mutex<Vec<String>>,
 }
 
-/// What a server does with a request whose head it has read.
+/// Writes the reply to a request whose head was read.
 pub(crate) type Reply = dyn Fn(&str, &mut dyn ReadWrite) + Send + Sync;
 
 /// A connection, in clear or over TLS.
 pub(crate) trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
-/// Makes of an accepted connection what is spoken over.
+/// Turns an accepted connection into the stream to speak over.
 type Wrap = dyn Fn(TcpStream) -> Option<Box<dyn ReadWrite>> + Send + Sync;
 
 impl Origin {
-    /// Listens at a free port of this address and answers every request with a response.
+    /// Listens on a free port of this address and answers every request with `response`.
     pub(crate) fn says(address: &str, response: &str) -> Origin {
         let response = response.to_owned();
         Origin::of(address, move |_, stream| {
-            // Whoever has left is not told.
+            // The client may have left.
             let _told = stream.write_all(response.as_bytes());
         })
     }
@@ -45,7 +45,7 @@ impl Origin {
         Origin::says(address, &ok(text))
     }
 
-    /// Does what it is told with every request.
+    /// Calls `reply` for every request.
     pub(crate) fn of(
         address: &str,
         reply: impl Fn(&str, &mut dyn ReadWrite) + Send + Sync + 'static,
@@ -85,12 +85,12 @@ impl Origin {
         origin
     }
 
-    /// Returns where it listens.
+    /// Returns its port.
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Counts the connections so far.
+    /// Returns the number of connections so far.
     pub(crate) fn hits(&self) -> usize {
         self.seen.connections.load(Ordering::SeqCst)
     }
@@ -107,7 +107,7 @@ fn serve(stream: TcpStream, seen: &Seen, wrap: &Wrap, reply: &Reply) {
     let mut head = String::new();
     let mut reader = BufReader::with_capacity(1, &mut stream);
     while !head.ends_with("\r\n\r\n") {
-        // A TLS client that does not like the certificate leaves here.
+        // A TLS client that rejects the certificate disconnects here.
         if reader.read_line(&mut head).map_or(true, |read| read == 0) {
             return;
         }
@@ -117,7 +117,7 @@ fn serve(stream: TcpStream, seen: &Seen, wrap: &Wrap, reply: &Reply) {
     let _flushed = stream.flush();
 }
 
-/// Makes a response.
+/// Makes a 200 response with this text.
 pub(crate) fn ok(text: &str) -> String {
     let length = text.len();
     format!(

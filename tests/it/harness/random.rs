@@ -1,6 +1,6 @@
-//! Numbers for breaking things, for the tests and for the measurements of reliability.
+//! Reproducible random numbers, for the tests and the reliability figures.
 
-/// Numbers that look random and are the same in every run: Marsaglia's xorshift64.
+/// Pseudorandom numbers, the same in every run: Marsaglia's xorshift64.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -11,7 +11,7 @@ impl Random {
         self.0
     }
 
-    /// Returns a number below this; 0, if there is none.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound.max(1) as u64).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The HTTP client, over TLS.
+//! The HTTP client over TLS.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::client::{Client, Response, Stream};
 
 impl Client {
-    /// Connects to a port of 127.0.0.1 with TLS, and asks for this host or address. The handshake is made with the
-    /// first byte that is sent or read.
+    /// Connects to a port of 127.0.0.1 with TLS, for this host name or address. The handshake takes place when the
+    /// first byte is sent or read.
     pub(crate) fn tls(port: u16, config: Arc<ClientConfig>, host: &str) -> Client {
         let Stream::Tcp(socket) = Client::tcp(port).stream else { panic!("not TCP") };
         let host = ServerName::try_from(host.to_owned()).unwrap();
@@ -27,12 +27,13 @@ impl Client {
         self
     }
 
-    /// Returns the certificate that the server has shown, encoded.
+    /// Returns the server's certificate, in DER.
     pub(crate) fn shown_certificate(&mut self) -> Vec<u8> {
         self.secured().conn.peer_certificates().unwrap()[0].to_vec()
     }
 
-    /// Asks for a target with GET; none: the server refuses us, which TLS 1.3 may tell only with the first read.
+    /// Sends a GET request. Returns `None` if the server refuses the client; in TLS 1.3 this may show only at the
+    /// first read.
     pub(crate) fn get_or_refused(&mut self, target: &str) -> Option<Response> {
         self.try_send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")).ok()?;
         match self.fill() {
@@ -41,7 +42,7 @@ impl Client {
         }
     }
 
-    /// Reads until the server ends the connection; says whether it told us so first (RFC 8446 §6.1).
+    /// Reads until the connection ends. Returns whether the server sent a closing alert first (RFC 8446 §6.1).
     pub(crate) fn ends_properly(&mut self) -> bool {
         loop {
             match self.fill() {

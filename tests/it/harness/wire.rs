@@ -1,4 +1,4 @@
-//! HTTP/2 on the wire: what frames and header blocks are made of. The benchmarks speak it as well.
+//! Frames and header blocks of HTTP/2, for tests and benchmarks.
 
 /// Kinds of frames (RFC 9113 §6).
 pub(crate) mod kind {
@@ -20,16 +20,16 @@ pub(crate) mod flag {
     pub(crate) const END_HEADERS: u8 = 4;
 }
 
-/// What a client begins with.
+/// The bytes that start a client connection.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Makes a frame, whose payload is shorter than 16 MiB.
+/// Makes a frame. The payload must be shorter than 16 MiB.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Makes a header block: literals that are not indexed, in plain text (RFC 7541 §6.2.2).
+/// Makes a header block of literals without indexing and without Huffman coding (RFC 7541 §6.2.2).
 pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (name, value) in fields {
