@@ -1,4 +1,4 @@
-//! A case of abuse: what it is, what is wanted, and what shows that it is so.
+//! The table of abuse cases, with their expectations and evidence.
 
 mod client;
 mod handler;
@@ -9,41 +9,41 @@ use std::time::Duration;
 
 use crate::ground::Ground;
 
-/// One row of the table.
+/// A case of abuse: one row of the table.
 pub(crate) struct Case {
     /// Its number in the list of abuse cases.
     pub(crate) number: u32,
-    /// What is done.
+    /// The abuse.
     pub(crate) abuse: &'static str,
-    /// What has to happen.
+    /// The expected behavior.
     pub(crate) wanted: &'static str,
-    /// Tests of the real program, or of a unit, that show it.
+    /// The names of integration or unit tests that prove it.
     pub(crate) tests: &'static [&'static str],
-    /// What is measured of it, by name.
+    /// The names of the figures that prove it.
     pub(crate) figures: &'static [&'static str],
-    /// Why nothing shows it, or not all of it; empty: nothing is missing.
+    /// Why the evidence is missing or incomplete; empty if it is complete.
     pub(crate) falls_short: &'static str,
 }
 
-/// Something that is measured.
+/// A measurement.
 pub(crate) struct Figure {
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     pub(crate) name: &'static str,
-    /// Measures it.
+    /// The function that measures it.
     pub(crate) measure: fn(&Ground) -> anyhow::Result<Outcome>,
 }
 
-/// What a measurement came to.
+/// The result of a measurement.
 pub(crate) struct Outcome {
-    /// Whether it is within what is wanted.
+    /// Whether the result meets the expectation.
     pub(crate) holds: bool,
-    /// The figure, with its unit.
+    /// The result as text, with units.
     pub(crate) text: String,
-    /// How long after the abuse there was a good answer on a new connection.
+    /// The time from the abuse to a good response on a new connection.
     pub(crate) recovery: Duration,
 }
 
-/// A case that tests alone show.
+/// A case that tests alone prove.
 const fn case(
     number: u32,
     abuse: &'static str,
@@ -53,7 +53,7 @@ const fn case(
     Case { number, abuse, wanted, tests, figures: &[], falls_short: "" }
 }
 
-/// Returns all cases in their order.
+/// Returns all cases, in order.
 pub(crate) fn all() -> Vec<Case> {
     [client::cases(), handler::cases(), module::cases(), host::cases()].into_iter().flatten().collect()
 }

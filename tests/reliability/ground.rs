@@ -1,4 +1,4 @@
-//! A daemon under abuse, and a good client beside it.
+//! A daemon under abuse, and a well-behaved client beside it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -19,26 +19,26 @@ use crate::load::{Client, Exchange, Way};
 /// The real daemon, as cargo built it.
 const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
 
-/// How long anything may take that happens at once when nothing is wrong.
+/// The limit on anything that happens at once if nothing is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connections of the good client, a request at a time on each.
+/// The connections of the good client, with one request at a time on each.
 const GOOD: usize = 4;
 
-/// The modules that daemons are given, in a directory that goes afterwards.
+/// A temporary directory with the modules for the daemons.
 pub(crate) struct Ground {
     dir: TempDir,
 }
 
-/// A daemon that runs until it is dropped.
+/// A running daemon. Dropping it kills it.
 pub(crate) struct Daemon {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
     child: Child,
     admin: PathBuf,
 }
 
-/// How long responses took.
+/// The latencies of responses.
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl Ground {
@@ -51,7 +51,7 @@ impl Ground {
         Ok(Ground { dir })
     }
 
-    /// Starts a daemon with every guest; `settings` go before the tables.
+    /// Starts a daemon with every guest. `settings` precede the tables of its configuration.
     pub(crate) fn daemon(&self, settings: &str) -> Result<Daemon> {
         let mut config = format!(
             "listen = [\"tcp://127.0.0.1:0\", \"unix://p.sock\"]\nadmin = \"unix://admin.sock\"\ncache = \"cache\"\n{settings}\n"
@@ -66,7 +66,7 @@ impl Ground {
         self.start()
     }
 
-    /// Starts the daemon of the last configuration once more.
+    /// Starts another daemon with the last configuration.
     pub(crate) fn start(&self) -> Result<Daemon> {
         let mut command = Command::new(PORTCULLIS);
         command.arg("serve").arg("-c").arg(self.dir.path().join("portcullis.toml"));
@@ -77,7 +77,7 @@ impl Ground {
         let admin = self.dir.path().join("admin.sock");
         let mut daemon = Daemon { address: ([0; 4], 0).into(), child, admin };
         daemon.address = listening(&mut log)?;
-        // Read to its end, so that the daemon never waits for us.
+        // Read to the end, so that the daemon never waits for a reader.
         thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         daemon.recovered()?;
         Ok(daemon)
@@ -90,17 +90,17 @@ impl Ground {
 }
 
 impl Daemon {
-    /// Drives a good client for a while.
+    /// Runs the good client for `time`.
     pub(crate) fn good(&self, time: Duration) -> Result<Latencies> {
         self.ask(&Exchange::get("/good", "ok"), time)
     }
 
-    /// Asks the same thing for a while.
+    /// Repeats an exchange for `time`.
     pub(crate) fn ask(&self, exchange: &Exchange, time: Duration) -> Result<Latencies> {
         Ok(Latencies(Client::connect(self.address, exchange, Way::plain(GOOD))?.run(time)?))
     }
 
-    /// Asks until there is a good answer, and says how long that took.
+    /// Sends requests until one gets a good response, and returns how long that took.
     pub(crate) fn recovered(&self) -> Result<Duration> {
         let start = Instant::now();
         let exchange = Exchange::get("/good", "ok");
@@ -129,23 +129,23 @@ impl Daemon {
         Ok(String::from_utf8_lossy(&response).into_owned())
     }
 
-    /// Returns the memory it has now, in bytes.
+    /// Returns its current memory, in bytes.
     pub(crate) fn memory(&self) -> Result<u64> {
         self.status("VmRSS")
     }
 
-    /// Counts its open files.
+    /// Returns the number of its open files.
     pub(crate) fn descriptors(&self) -> Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.child.id()))?.count())
     }
 
-    /// Waits until it has no more files open than this, and says how long that took.
+    /// Waits until it has no more open files than `files`, and returns how long that took.
     ///
     /// # Errors
-    /// Some stay open.
+    /// More files stay open.
     pub(crate) fn emptied(&self, files: usize) -> Result<Duration> {
         let start = Instant::now();
-        // Those of the good client are closed by now, or will be; some files are the daemon's own.
+        // The slack is for the good client's connections, which are closing, and for the daemon's own files.
         while self.descriptors()? > files + 16 {
             ensure!(start.elapsed() < PATIENCE, "{} files are still open, {files} were", self.descriptors()?);
             thread::park_timeout(Duration::from_millis(20));
@@ -153,7 +153,7 @@ impl Daemon {
         Ok(start.elapsed())
     }
 
-    /// Says whether it still runs.
+    /// Checks that it still runs.
     ///
     /// # Errors
     /// It has ended; the message says how.
@@ -164,7 +164,7 @@ impl Daemon {
         }
     }
 
-    /// Ends it by a signal that it does not outlive.
+    /// Ends it by a signal that it cannot survive.
     pub(crate) fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         kill_process(self.pid()?, signal)?;
         let start = Instant::now();
@@ -177,7 +177,7 @@ impl Daemon {
         }
     }
 
-    /// Returns the processor time it has used so far.
+    /// Returns the processor time it has used.
     pub(crate) fn cpu(&self) -> Result<Duration> {
         /// Ticks a second in /proc: USER_HZ, which is part of the kernel's interface, time(7).
         const TICKS: u32 = 100;
@@ -188,7 +188,7 @@ impl Daemon {
         Ok(Duration::from_secs(1) * ticks / TICKS)
     }
 
-    /// Leaves it so many bytes of memory besides what it has.
+    /// Limits its memory to `bytes` more than it has now.
     pub(crate) fn leave(&self, bytes: u64) -> Result<()> {
         let most = Some(self.status("VmData")? + bytes);
         prlimit(Some(self.pid()?), Resource::Data, Rlimit { current: most, maximum: most })
@@ -196,14 +196,14 @@ impl Daemon {
         Ok(())
     }
 
-    /// Forgets the peak of its memory so far, and returns what it has now, in bytes.
+    /// Resets its peak memory, and returns its current memory, in bytes.
     pub(crate) fn forget_peak(&self) -> Result<u64> {
         // proc_pid_clear_refs(5).
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").context("clear_refs")?;
         self.memory()
     }
 
-    /// Returns the most memory it had at once, in bytes.
+    /// Returns its peak memory, in bytes.
     pub(crate) fn peak(&self) -> Result<u64> {
         self.status("VmHWM")
     }
@@ -212,7 +212,7 @@ impl Daemon {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the id of the daemon")
     }
 
-    /// Reads a number of bytes in its status: proc_pid_status(5).
+    /// Returns a size from proc_pid_status(5), in bytes.
     fn status(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).with_context(|| path.clone())?;
@@ -222,7 +222,7 @@ impl Daemon {
     }
 }
 
-/// Reads the log up to where the daemon listens.
+/// Reads the log until it names the listening address.
 fn listening(log: &mut impl BufRead) -> Result<SocketAddr> {
     let mut said = String::new();
     loop {
@@ -236,26 +236,26 @@ fn listening(log: &mut impl BufRead) -> Result<SocketAddr> {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // By its id, which is ours until it is waited for. It may have ended already.
+        // The id belongs to this child until it is waited for. The child may have ended already.
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
 impl Latencies {
-    /// Takes what was measured.
+    /// Makes latencies from measured times.
     pub(crate) fn of(latencies: Vec<Duration>) -> Latencies {
         Latencies(latencies)
     }
 
-    /// Returns the latency that so many percent of the responses stay below.
+    /// Returns the latency that `percent` of the responses do not exceed.
     pub(crate) fn percentile(&mut self, percent: usize) -> Duration {
         self.0.sort_unstable();
         let last = self.0.len().saturating_sub(1);
         self.0.get((self.0.len() * percent / 100).min(last)).copied().unwrap_or_default()
     }
 
-    /// Adds those of another while.
+    /// Adds the latencies of another run.
     pub(crate) fn add(&mut self, other: Latencies) {
         self.0.extend(other.0);
     }

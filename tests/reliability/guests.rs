@@ -1,6 +1,6 @@
-//! The guests: one that is good, and others that each take too much of one thing.
+//! The guests: a good one, and others that each consume too much of one resource.
 
-/// Says that all is well, at once.
+/// Responds at once.
 const GOOD: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
@@ -8,17 +8,17 @@ const GOOD: &str = r#"(module
   (data (i32.const 16) "Content-Type: text/plain\r\n\r\nok")
   (func (export "_start") (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// Computes for as long as it is let.
+/// Computes until it is ended.
 const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop $l (br $l))))"#;
 
 /// Traps at once.
 const TRAP: &str = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
 
-/// Asks for memory until there is none, and then traps.
+/// Grows its memory until that fails, then traps.
 const GROW: &str = r#"(module (memory (export "memory") 1)
   (func (export "_start") (loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable))"#;
 
-/// Reads its stdin to the end, then says that it has.
+/// Reads its stdin to the end, then responds.
 const READ: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -32,7 +32,7 @@ const READ: &str = r#"(module
       (br_if $l (i32.load (i32.const 108))))
     (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#;
 
-/// Writes for as long as somebody reads.
+/// Writes until its output is closed.
 const POUR: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 2)
@@ -44,17 +44,17 @@ const POUR: &str = r#"(module
     (loop $l
       (br_if $l (i32.eqz (call $fd_write (i32.const 1) (i32.const 100) (i32.const 1) (i32.const 108)))))))"#;
 
-/// Fills 120 MiB of memory, in one instruction after the other.
+/// Fills 120 MiB of memory, again and again, each time by one instruction.
 const FILL: &str = r#"(module (memory (export "memory") 1920)
   (func (export "_start") (loop $l (memory.fill (i32.const 0) (i32.const 1) (i32.const 125829120)) (br $l))))"#;
 
-/// Wants 100 MiB of random bytes in one call.
+/// Requests 100 MiB of random bytes in one call.
 const RANDOM: &str = r#"(module
   (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
   (memory (export "memory") 1920)
   (func (export "_start") (drop (call $random_get (i32.const 0) (i32.const 104857600)))))"#;
 
-/// Waits for a million things in one call.
+/// Waits for a million events in one call.
 const POLL: &str = r#"(module
   (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1920)
@@ -68,7 +68,7 @@ const PIECES: &str = r#"(module
   (func (export "_start")
     (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1000000) (i32.const 120000000)))))"#;
 
-/// The handlers that every daemon here has, by name, at `/NAME`.
+/// The handlers of every daemon here, by name, with the route `/NAME`.
 pub(crate) const GUESTS: [(&str, &str); 10] = [
     ("good", GOOD),
     ("spin", SPIN),

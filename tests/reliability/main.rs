@@ -1,7 +1,7 @@
 //! `cargo bench --bench reliability`: runs the abuse cases and writes `tests/RELIABILITY.md`.
 //!
-//! A case is shown by tests of the real program, by a figure that is measured here, or by both. What
-//! is not run says why.
+//! A case is proved by tests of the real program, by a figure measured here, or by both. A case that is not run has a
+//! reason.
 
 #[path = "../it/harness/bomb.rs"]
 mod bomb;
@@ -31,10 +31,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use cases::Figure;
 use ground::Ground;
 
-/// Where the table goes.
+/// The file of the table.
 const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/RELIABILITY.md");
 
-/// Files that the daemon may have open, and the clients as well: 10,000 connections, and as many to spare.
+/// The limit on open files of the daemon and of the clients: 10,000 connections, and as many in reserve.
 const DESCRIPTORS: u64 = 20_000;
 
 /// Runs the abuse cases against the real daemon and writes what came of each.
@@ -91,7 +91,7 @@ fn all() -> Result<bool> {
     Ok(table.run == table.held)
 }
 
-/// Measures figures, one after the other: each wants the machine for itself.
+/// Measures figures one after the other, because each needs the whole machine.
 fn measure(figures: &[&'static Figure]) -> Result<BTreeMap<&'static str, cases::Outcome>> {
     ensure!(!figures.is_empty(), "--only: there is no such figure; there are {}", figures::names());
     raise_descriptor_limit()?;
@@ -116,10 +116,10 @@ fn measure(figures: &[&'static Figure]) -> Result<BTreeMap<&'static str, cases::
     Ok(measured)
 }
 
-/// Lets this process and its children open as many files as are needed here.
+/// Raises the limit on open files of this process and its children.
 fn raise_descriptor_limit() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Only root may have more than the maximum.
+    // Only root may exceed the hard limit.
     let wanted = maximum.map(|maximum| maximum.max(DESCRIPTORS));
     setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: wanted }).with_context(|| {
         let allowed = maximum.unwrap_or_default();
@@ -129,8 +129,8 @@ fn raise_descriptor_limit() -> Result<()> {
     })
 }
 
-/// Tells the person who waits.
+/// Prints a line for the person who runs this.
 fn tell(line: &str) {
-    // Nobody reads it: then nobody waits either.
+    // A closed stderr has no reader, so the line is dropped.
     let _gone = writeln!(std::io::stderr(), "{line}");
 }

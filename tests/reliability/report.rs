@@ -1,4 +1,4 @@
-//! The table of cases and of what came of them.
+//! The table of cases and their results.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,18 +8,18 @@ use anyhow::{Context as _, Result};
 
 use crate::cases::{Case, Outcome};
 
-/// What is written, and what it comes to.
+/// The text of the table, and its totals.
 pub(crate) struct Table {
     pub(crate) text: String,
-    /// Cases that were run.
+    /// The number of cases that were run.
     pub(crate) run: usize,
-    /// Cases that were run and held.
+    /// The number of cases that were run and held.
     pub(crate) held: usize,
-    /// Cases that were not run.
+    /// The number of cases that were not run.
     pub(crate) left: usize,
 }
 
-/// What a case came to.
+/// The result of a case.
 enum Verdict {
     Holds(String),
     Fails(String),
@@ -29,7 +29,7 @@ enum Verdict {
 /// Writes the table.
 ///
 /// # Errors
-/// The kernel does not tell what this machine is.
+/// The kernel does not describe the machine.
 pub(crate) fn table(
     cases: &[Case],
     tested: &BTreeMap<String, bool>,
@@ -82,7 +82,7 @@ pub(crate) fn table(
     Ok(table)
 }
 
-/// Says how long after the abuse there was a good answer; of cases that tests alone show, nothing.
+/// Returns the recovery time of a case; empty if no figure measured it.
 fn recovery(case: &Case, measured: &BTreeMap<&'static str, Outcome>) -> String {
     let slowest =
         case.figures.iter().filter_map(|figure| measured.get(figure)).map(|outcome| outcome.recovery).max();
@@ -128,7 +128,7 @@ fn result(
     if holds { Verdict::Holds(said) } else { Verdict::Fails(said) }
 }
 
-/// Says on what it was run.
+/// Describes the machine.
 fn circumstances() -> Result<String> {
     let cores = std::thread::available_parallelism().context("count the processors")?;
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").context("read the kernel's version")?;

@@ -1,4 +1,4 @@
-//! The tests that show a case: run by cargo, and read from what it prints.
+//! Runs the tests that prove cases, with cargo, and parses its output.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Runs tests by their whole names, those of units and those of the real program, and says of each
-/// whether it passed. One that is not there is not in the answer.
+/// Runs integration and unit tests by their full names. Returns whether each passed; a test that does not exist is
+/// missing in the result.
 pub(crate) fn run(names: &[&str]) -> Result<BTreeMap<String, bool>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    // The whole workspace, as `cargo test` in the README: with other features every dependency would be built anew.
+    // The whole workspace, as `cargo test` in the README: other features would rebuild every dependency.
     command.args(["test", "--workspace", "--lib", "--test", "it", "--no-fail-fast", "--", "--exact"]);
     command.args(names).current_dir(env!("CARGO_MANIFEST_DIR"));
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("run cargo test")?;

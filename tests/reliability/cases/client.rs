@@ -1,4 +1,4 @@
-//! What a remote client may do: cases 1 to 34.
+//! Abuse by remote clients: cases 1 to 34, and 156 to 159.
 
 use super::{Case, case};
 
@@ -10,7 +10,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Connections that take their time, or are many.
+/// Slow connections, and too many of them.
 fn connections() -> Vec<Case> {
     vec![
         Case {
@@ -124,7 +124,7 @@ fn connections() -> Vec<Case> {
     ]
 }
 
-/// Heads of HTTP/1.1 that two parsers read in two ways.
+/// HTTP/1.1 heads that two parsers could read differently.
 fn heads() -> Vec<Case> {
     vec![
         case(
@@ -262,7 +262,7 @@ fn frames() -> Vec<Case> {
     ]
 }
 
-/// Bodies, paths and what is said of the client.
+/// Bodies, paths, and facts about the client.
 fn bodies() -> Vec<Case> {
     vec![
         case(

@@ -1,4 +1,4 @@
-//! What a handler may do: cases 35 to 65.
+//! Abuse by handlers: cases 35 to 65, 102, 111, 170 and 171.
 
 use super::{Case, case};
 
@@ -9,7 +9,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Answers that are none, and variables.
+/// Invalid responses, and variables.
 fn answers() -> Vec<Case> {
     vec![
         case(

@@ -1,4 +1,4 @@
-//! What a local user or the host may do: cases 78 to 97.
+//! Abuse by local users and faults of the host: cases 78 to 97, 112 and 155.
 
 use super::{Case, case};
 

@@ -1,4 +1,4 @@
-//! What an uploaded module, or an operator's client, may do: cases 66 to 77, and 151 to 154.
+//! Abuse by uploaded modules and by an operator's client: cases 66 to 77, and 151 to 154.
 
 use super::{Case, case};
 

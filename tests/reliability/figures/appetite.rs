@@ -1,4 +1,4 @@
-//! Guests that want much of the host at once: its memory, or its time in one operation.
+//! Figures of guests that demand much memory, or much time in one operation.
 
 use std::thread;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use super::{ask_once, beside, ratio};
 use crate::cases::{Figure, Outcome};
 use crate::ground::{Daemon, Ground};
 
-/// Guests at once.
+/// How many guests run at once.
 const AT_ONCE: usize = 16;
 
 pub(crate) static FILLS: Figure = Figure { name: "fills", measure: fills };
 pub(crate) static CALLS: Figure = Figure { name: "host-calls", measure: calls };
 pub(crate) static SHORTAGE: Figure = Figure { name: "no-memory", measure: shortage };
 
-/// One instruction over all of the memory is not interrupted: how far does that lead beyond a limit?
+/// Measures how far beyond its limit one uninterruptible instruction over all memory leads.
 fn fills(ground: &Ground) -> Result<Outcome> {
     const CPU: Duration = Duration::from_millis(200);
-    /// What it may last beyond its limit: one more such instruction, over fresh memory.
+    /// The allowed excess over the limit: one more such instruction, over fresh memory.
     const BEYOND: Duration = Duration::from_millis(100);
     const TIME: Duration = Duration::from_secs(5);
     let daemon = ground.daemon(&format!("limits.cpu = \"{}ms\"\n", CPU.as_millis()))?;
@@ -27,7 +27,7 @@ fn fills(ground: &Ground) -> Result<Outcome> {
     let alone = daemon.good(TIME)?.percentile(99);
     let mut longest = Duration::ZERO;
     for _ in 0..10 {
-        // Processor time, as the limit: on a busy machine it takes longer.
+        // Measured in processor time like the limit; on a busy machine it takes longer.
         let before = daemon.cpu()?;
         let response = ask_once(&daemon, "/fill")?;
         ensure!(response.starts_with("HTTP/1.1 504 "), "wanted a 504, found {response:?}");
@@ -45,9 +45,9 @@ fn fills(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Calls that want the host to hold a hundred megabytes for them.
+/// Measures calls that ask the host to hold a hundred megabytes.
 fn calls(ground: &Ground) -> Result<Outcome> {
-    /// For all of the guests together: what a call may cost, and the parts of their memory that are kept.
+    /// The bound for all guests together: the cost of each call, and the parts of their memory that are kept.
     const MOST: u64 = (AT_ONCE as u64) * (8 << 20);
     const ROUNDS: usize = 20;
     let mut daemon = ground.daemon("")?;
@@ -69,7 +69,7 @@ fn calls(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Guests that want more memory than the daemon can get.
+/// Measures guests that demand more memory than the daemon can get.
 fn shortage(ground: &Ground) -> Result<Outcome> {
     const LEFT: u64 = 256 << 20;
     let mut daemon = ground.daemon("")?;
@@ -87,7 +87,7 @@ fn shortage(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Asks for something that fails, from many connections, again and again.
+/// Sends failing requests from many connections, again and again.
 fn all_at_once(daemon: &Daemon, path: &str, rounds: usize) -> Result<()> {
     let ask = || -> Result<()> {
         for _ in 0..rounds {

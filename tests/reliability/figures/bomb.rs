@@ -1,4 +1,4 @@
-//! A module that is dear to compile, swapped in while a load runs.
+//! The figure of swapping in a module that is expensive to compile, under load.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use crate::bomb::bomb;
 use crate::cases::{Figure, Outcome};
 use crate::ground::Ground;
 
-/// Blocks within each other, which are no trouble to this compiler.
+/// Nested blocks, which this compiler handles easily.
 const BLOCKS: usize = 100_000;
 
 pub(crate) static SWAP: Figure = Figure { name: "compile-bomb", measure: beside };
@@ -35,7 +35,7 @@ fn beside(ground: &Ground) -> Result<Outcome> {
         anyhow::Ok((swapping.join().map_err(|_| anyhow::anyhow!("the swap panicked"))??, all))
     })?;
     ensure!(refused.contains("compiling it takes "), "the bomb was not refused: {refused}");
-    // The nested one says what it is by its own: refused for its entry, or taken.
+    // The nested module's outcome is reported separately: refused for its entry, or accepted.
     let nested = daemon.job("swap?a=trap", &wat::parse_str(nested)?)?;
     let beside_p99 = beside.percentile(99);
     let ratio = beside_p99.as_secs_f64() / alone.as_secs_f64();

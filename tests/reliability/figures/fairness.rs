@@ -1,4 +1,4 @@
-//! Handlers that take all they can get, and their neighbours.
+//! Figures of handlers that take all they can get, and of their neighbors.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::load::Exchange;
 
 const TIME: Duration = Duration::from_secs(5);
 
-/// Greedy requests under way at a time.
+/// The number of greedy requests in progress.
 const GREEDY: usize = 4;
 
 pub(crate) static SPINNERS: Figure = Figure { name: "spinners", measure: spinners };
@@ -42,7 +42,7 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     daemon.good(Duration::from_secs(1))?;
     let alone = daemon.good(TIME)?.percentile(99);
     let held = (0..ASKED).map(|_| hold(&daemon)).collect::<Result<Vec<_>>>()?;
-    // Those that have a slot or a place in line are not answered before their bodies have come.
+    // Requests with a slot or a place in the queue get no response before their bodies arrive.
     let refused = held.iter().skip(2 * SLOTS).map(refusal).collect::<Result<Vec<_>>>()?;
     let among = daemon.good(TIME)?.percentile(99);
     drop(held);
@@ -63,7 +63,7 @@ fn queue(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Asks for something, and keeps back the body that it waits for.
+/// Sends a request whose body is held back.
 fn hold(daemon: &Daemon) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(daemon.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -71,7 +71,7 @@ fn hold(daemon: &Daemon) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Wants to be told that there is no room.
+/// Expects a 503.
 fn refusal(mut stream: &TcpStream) -> Result<()> {
     let mut head = [0; 13];
     stream.read_exact(&mut head).context("wait for a refusal")?;
@@ -80,7 +80,7 @@ fn refusal(mut stream: &TcpStream) -> Result<()> {
 }
 
 fn admin(ground: &Ground) -> Result<Outcome> {
-    /// What an operator calls at once.
+    /// The limit on the response time of an operator's call.
     const AT_ONCE: Duration = Duration::from_secs(1);
     let daemon = ground.daemon("limits.cpu = \"2s\"\n")?;
     let health = Exchange::get("/healthz", "open\n");

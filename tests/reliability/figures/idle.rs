@@ -1,14 +1,15 @@
-//! What idle connections cost.
+//! The cost of idle connections.
 
 use std::time::Duration;
 
 use crate::cases::{Figure, Outcome};
 use crate::load;
 
-/// Connections that have asked once and keep still.
+/// Connections that send one request and then stay idle.
 const CONNECTIONS_AT_ONCE: usize = 10_000;
 
-/// What one may cost, in bytes: a bare hyper server takes some 24 KiB for each, most of them in the buffer it reads into.
+/// The limit on the memory of a connection, in bytes. A bare hyper server takes about 24 KiB, most of it in its read
+/// buffer.
 const MOST: u64 = 32 << 10;
 
 pub(crate) static CONNECTIONS: Figure = Figure {
@@ -24,7 +25,7 @@ pub(crate) static CONNECTIONS: Figure = Figure {
         let each = with.saturating_sub(before) / CONNECTIONS_AT_ONCE as u64;
         let recovery = daemon.recovered()?;
         daemon.emptied(files)?;
-        // The allocator gives back what it has when it is next asked.
+        // The allocator returns memory at its next use.
         daemon.good(Duration::from_secs(1))?;
         Ok(Outcome {
             holds: each <= MOST,

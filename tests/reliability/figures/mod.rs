@@ -1,4 +1,4 @@
-//! What is measured, rather than told by a test.
+//! Figures: the properties that are measured and not proved by a test.
 
 mod appetite;
 mod bomb;
@@ -19,7 +19,7 @@ use anyhow::Result;
 use crate::cases::Figure;
 use crate::ground::{Daemon, PATIENCE};
 
-/// Everything that is measured, in this order.
+/// All figures, in the order in which they are measured.
 pub(crate) const ALL: [&Figure; 16] = [
     &slow::HEADS,
     &slow::BODIES,
@@ -49,7 +49,7 @@ pub(crate) fn names() -> String {
     ALL.map(|figure| figure.name).join(", ")
 }
 
-/// Asks for a path on a connection of its own, and returns the whole response.
+/// Sends a GET request on a new connection, and returns the whole response.
 fn ask_once(daemon: &Daemon, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(daemon.address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -59,14 +59,14 @@ fn ask_once(daemon: &Daemon, path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
-/// Keeps a path busy with so many requests while `work` is done.
+/// Keeps `at_once` requests to a path in progress while `work` runs.
 fn beside<T>(daemon: &Daemon, path: &str, at_once: usize, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..at_once {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    // Whatever becomes of it: its neighbour is what is measured.
+                    // The outcome does not matter: the neighbor is measured.
                     let _failed = ask_once(daemon, path);
                 }
             });
@@ -77,7 +77,7 @@ fn beside<T>(daemon: &Daemon, path: &str, at_once: usize, work: impl FnOnce() ->
     })
 }
 
-/// Says how many times longer the one takes.
+/// Returns how many times longer `one` takes than `other`.
 fn ratio(one: Duration, other: Duration) -> f64 {
     one.as_secs_f64() / other.as_secs_f64()
 }

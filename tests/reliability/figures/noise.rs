@@ -1,4 +1,4 @@
-//! A million requests that are not as they should be.
+//! The figure of a million malformed requests.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,15 +11,15 @@ use crate::cases::{Figure, Outcome};
 use crate::ground::{Ground, PATIENCE};
 use crate::random::Random;
 
-/// Malformed requests in all.
+/// The number of malformed requests.
 const COUNT: u64 = 1_000_000;
 
-/// Clients that send them.
+/// The number of clients that send them.
 const CLIENTS: u64 = 4;
 
 pub(crate) static REQUESTS: Figure = Figure { name: "noise", measure: million };
 
-/// What the requests are made of: good ones, and those that tempt a parser.
+/// The templates of the requests: valid ones, and some that tempt a parser.
 const SEEDS: [&str; 12] = [
     "GET /good HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody",
@@ -63,8 +63,8 @@ fn million(ground: &Ground) -> Result<Outcome> {
     })
 }
 
-/// Sends so many, each on a connection of its own with a good request behind it, and checks what
-/// comes back. Returns how many were answered at all.
+/// Sends `count` requests, each on a new connection and followed by a valid request, and checks the responses. Returns
+/// how many got a response.
 fn send(socket: &Path, seed: u64, count: u64) -> Result<u64> {
     let mut random = Random(seed);
     let mut answered = 0;
@@ -72,12 +72,12 @@ fn send(socket: &Path, seed: u64, count: u64) -> Result<u64> {
     for _ in 0..count {
         let request = request(&mut random);
         received.clear();
-        // As many as the kernel lets wait may be in front of us.
+        // Blocks while the listener's queue is full.
         let mut stream = UnixStream::connect(socket).context("connect")?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let sent = stream.write_all(&request).and_then(|()| stream.write_all(BEHIND));
         let _half = stream.shutdown(std::net::Shutdown::Write);
-        // It may be closed on us before it has read all.
+        // The server may close the connection before it has read everything.
         let _reset = sent.and_then(|()| stream.read_to_end(&mut received).map(drop));
         in_step(&received).with_context(|| {
             format!("to \"{}\" came \"{}\"", request.escape_ascii(), received.escape_ascii())
@@ -87,10 +87,10 @@ fn send(socket: &Path, seed: u64, count: u64) -> Result<u64> {
     Ok(answered)
 }
 
-/// A request that is as it should be, and the last on its connection.
+/// A valid request, the last on its connection.
 const BEHIND: &[u8] = b"GET /good HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Makes a request of a seed: bytes changed, cut, doubled, or nothing but noise.
+/// Makes a request from a template: with bytes changed, cut or doubled, or pure noise.
 fn request(random: &mut Random) -> Vec<u8> {
     let mut bytes = SEEDS[random.below(SEEDS.len())].as_bytes().to_vec();
     for _ in 0..=random.below(4) {
@@ -110,9 +110,9 @@ fn request(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-/// Wants whole responses, one after the other, and nothing else; one that is cut off only at the end.
+/// Checks that only whole responses arrived, one after the other. Only the last may be cut off.
 fn in_step(mut bytes: &[u8]) -> Result<()> {
-    // A server's preface of HTTP/2: its frames are its own affair.
+    // The server's HTTP/2 preface; its frames are not checked.
     if bytes.starts_with(b"\0\0") {
         return Ok(());
     }
@@ -129,13 +129,13 @@ fn in_step(mut bytes: &[u8]) -> Result<()> {
         };
         bytes = &bytes[end + 4..];
         responses += 1;
-        // Doubled seeds are several requests.
+        // Doubled templates are several requests.
         ensure!(responses <= 64, "more responses than requests");
         let is_interim = head.split(' ').nth(1).is_some_and(|status| status.starts_with('1'));
         match (field("content-length:"), field("transfer-encoding:")) {
             (Some(length), _) => {
                 let length: usize = length.parse().context("Content-Length")?;
-                // We have shut our end, and may be taken for a client that has left.
+                // The client has closed its sending side, so the server may treat it as gone.
                 let Some(rest) = bytes.get(length..) else { return Ok(()) };
                 bytes = rest;
             }

@@ -1,4 +1,4 @@
-//! How soon the daemon serves again after a fault.
+//! Figures of how soon the daemon serves again after a fault.
 
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,13 @@ use super::ask_once;
 use crate::cases::{Figure, Outcome};
 use crate::ground::{Daemon, Ground};
 
-/// What is wanted of a warm start, and of everything less.
+/// The limit on a warm start, and on any other recovery.
 const WANTED: Duration = Duration::from_secs(1);
 
-/// What a storm may leave in memory, in bytes: the places of sandboxes that were never used before.
+/// The limit on memory growth after a storm, in bytes: sandbox slots that were never used before.
 const MOST: u64 = 256 << 20;
 
-/// How often something is asked that fails.
+/// How many failing requests a storm has.
 const COUNT: usize = 2_000;
 
 pub(crate) static KILLED: Figure = Figure { name: "killed", measure: |ground| ended(ground, Signal::KILL) };
@@ -28,7 +28,7 @@ pub(crate) static GROWTH: Figure = Figure {
     measure: |ground| storm(ground, "/grow", "guests that take all the memory they may"),
 };
 
-/// Ends it, and starts it again as systemd does.
+/// Ends the daemon by a signal, and starts it again as systemd does.
 fn ended(ground: &Ground, signal: Signal) -> Result<Outcome> {
     let mut daemon = ground.daemon("")?;
     let status = daemon.end(signal)?;
@@ -43,7 +43,7 @@ fn ended(ground: &Ground, signal: Signal) -> Result<Outcome> {
     })
 }
 
-/// Asks for what fails, again and again, then for what does not.
+/// Sends failing requests, again and again, then good ones.
 fn storm(ground: &Ground, path: &str, what: &str) -> Result<Outcome> {
     let mut daemon = ground.daemon("")?;
     daemon.good(Duration::from_secs(1))?;

@@ -1,4 +1,4 @@
-//! Thousands of clients that take their time, and a good one among them.
+//! Figures of thousands of slow clients with a good one among them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,16 +13,16 @@ use crate::cases::{Figure, Outcome};
 use crate::ground::{Daemon, Ground, Latencies, PATIENCE};
 use crate::load::Exchange;
 
-/// Slow clients at once.
+/// The number of slow clients.
 const CLIENTS: usize = 4000;
 
 /// How long the good client is measured.
 const TIME: Duration = Duration::from_secs(5);
 
-/// What an answer may take for which a slow client has to make room: a second of its patience, and two looks.
+/// The limit on a response for which a slow client has to make room: its patience of a second, and two checks.
 const ROOM: Duration = Duration::from_millis(1500);
 
-/// The deadlines are short, so that the slow ones can be seen to be gone.
+/// Short deadlines, so that the slow clients are closed within the measurement.
 const SETTINGS: &str = "http.connections = 8000\nhttp.connections_per_peer = 8000\nhttp.head = \"8s\"\nhttp.first_byte = \"8s\"\n\
      http.body_idle = \"8s\"\nhttp.write_idle = \"8s\"\nhttp.keep_alive = \"8s\"\nlimits.queue = 16\n";
 
@@ -38,7 +38,7 @@ pub(crate) static BODIES: Figure = Figure {
     name: "slow-bodies",
     measure: |ground| {
         let head = b"POST /read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n";
-        // Of the same handler, from the same address.
+        // The same handler, from the same address.
         let good = |daemon: &Daemon, time| daemon.ask(&Exchange::get("/read", "ok"), time);
         beside(ground, "that send a byte of a body now and then", head, good)
     },
@@ -56,7 +56,7 @@ pub(crate) static READERS: Figure = Figure {
     },
 };
 
-/// Compares the good client with itself beside slow ones, and waits until those are gone.
+/// Compares the good client alone and beside slow clients, and waits until the slow ones are closed.
 fn beside(
     ground: &Ground,
     what: &str,
@@ -89,8 +89,7 @@ fn beside(
     })
 }
 
-/// Asks the handler that pours for heads, one after the other, from another address than that of the slow
-/// clients.
+/// Sends HEAD requests to the pouring handler, one after the other, from another address than the slow clients'.
 fn heads_of_pour(daemon: &Daemon, time: Duration) -> Result<Latencies> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())?;
@@ -120,14 +119,14 @@ fn slow(daemon: &Daemon, begin: &[u8]) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends a byte on each connection in turn, all of them once in five seconds.
+/// Sends a byte on each connection in turn, one round in five seconds.
 fn dribble(connections: &[TcpStream], on: &AtomicBool) {
     let pause = Duration::from_secs(5) / u32::try_from(CLIENTS).unwrap_or(u32::MAX);
     for mut stream in connections.iter().cycle() {
         if !on.load(Ordering::Relaxed) {
             return;
         }
-        // One that the daemon has closed by now is what we want.
+        // The daemon may have closed the connection, which is the goal.
         let _closed = stream.write(b"x");
         thread::park_timeout(pause);
     }
