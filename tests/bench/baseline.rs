@@ -1,4 +1,4 @@
-//! The bare server that every row is compared to: hyper as the daemon uses it, and nothing behind it.
+//! The baseline server for every row: hyper as the daemon uses it, without a sandbox.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -30,9 +30,8 @@ pub(crate) enum Tongue {
     Http2,
 }
 
-/// Serves on a port of the kernel's choice, named on stderr as the daemon does, until stdin ends:
-/// no server is left behind, however the benchmark ends. With a directory that holds a certificate,
-/// it serves over TLS.
+/// Serves on a free port, which it prints on stderr like the daemon, until stdin ends. No server is therefore left
+/// behind, however the benchmark ends. With a directory that contains a certificate, it serves over TLS.
 pub(crate) fn serve(tongue: Tongue, certificate: Option<&Path>) -> Result<()> {
     let tls =
         certificate.map(|dir| tls::server(dir, tongue)).transpose()?.map(Arc::new).map(TlsAcceptor::from);
@@ -41,7 +40,7 @@ pub(crate) fn serve(tongue: Tongue, certificate: Option<&Path>) -> Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("bind 127.0.0.1:0")?;
         writeln!(std::io::stderr(), "listening on tcp://{}", listener.local_addr()?)?;
         let mut byte = [0];
-        // Nothing is ever written to stdin: a read returns when its writer has gone.
+        // Nothing is ever written to stdin, so a read returns only when the writer has gone.
         tokio::select! {
             outcome = accept(listener, tongue, tls) => outcome,
             _ended = async { tokio::io::stdin().read(&mut byte).await } => Ok(()),
@@ -61,7 +60,7 @@ async fn connection(stream: TcpStream, tongue: Tongue, tls: Option<TlsAcceptor>)
     match tls {
         None => converse(stream, tongue).await,
         Some(tls) => {
-            // The client ends connections when it has measured enough.
+            // The client closes connections when its measurement is over.
             if let Ok(stream) = tls.accept(stream).await {
                 converse(stream, tongue).await;
             }
@@ -79,7 +78,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
     };
 }
 
-/// Greets a GET; gives everything else its body back while it arrives.
+/// Greets a GET. Sends any other request's body back as it arrives.
 async fn answer(request: Request<Incoming>) -> Result<Response<Either<Full<Bytes>, Incoming>>, Infallible> {
     let mut response = if request.method() == Method::GET {
         Response::new(Either::Left(Full::new(Bytes::from_static(GREETING.as_bytes()))))

@@ -1,7 +1,7 @@
-//! `cargo bench --bench http`: what a request to a sandboxed handler costs, beside the same request to a bare hyper server.
+//! `cargo bench --bench http`: the cost of a request to a sandboxed handler, compared with bare hyper.
 //!
-//! Each row is measured in processes of its own, a server and this client, one row after the other
-//! and all of them once a round: what disturbs the machine for a while disturbs every row.
+//! Each row has its own server process, driven by this client. A round measures all rows, one after the other, so that
+//! a temporary disturbance of the machine affects every row.
 
 mod baseline;
 mod load;
@@ -29,17 +29,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use servers::Server;
 use site::Site;
 
-/// The allocator of the daemon, for the bare server as well: the ratio must not tell allocators apart.
+/// The daemon's allocator, for the bare server as well: the ratio must not compare allocators.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Requests that are under way at a time: on HTTP/1.1, one on each connection.
+/// The number of concurrent requests; on HTTP/1.1, one per connection.
 const AT_ONCE: usize = 16;
 
-/// Requests at a time on each connection of HTTP/2.
+/// The number of concurrent requests on each HTTP/2 connection.
 const STREAMS: usize = 4;
 
-/// How long a server runs under load before it is measured: pools fill, and processors speed up.
+/// How long a server runs under load before it is measured: pools fill up, and processors raise their clock.
 const WARM_UP: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             baseline::serve(*tongue, certificate.as_deref())
         }
         Options { bench: true, .. } => measure(&options),
-        // A test run has no time for this, and nothing to learn from it.
+        // A test run has no time for measurements, and would gain nothing from them.
         Options { .. } => {
             tell("nothing is measured: this is for `cargo bench`");
             Ok(())
@@ -91,7 +91,7 @@ fn measure(options: &Options) -> Result<()> {
     writeln!(stdout, "\n{}", report::circumstances(options, &table)?).context("write the table")
 }
 
-/// Finds the `wasmtime` to measure beside.
+/// Finds the `wasmtime` program to compare with.
 fn wasmtime(options: &Options) -> Option<PathBuf> {
     let on_path = || {
         let path = std::env::var_os("PATH")?;
@@ -104,7 +104,7 @@ fn wasmtime(options: &Options) -> Option<PathBuf> {
     found
 }
 
-/// Starts the server of a row, drives it for a while and ends it.
+/// Starts the server of a row, drives it for `time` and ends it.
 fn once(row: &Row, site: &Site, time: Duration) -> Result<Measurement> {
     let secure = row.over.is_secure();
     let server = match &row.server {
@@ -129,7 +129,7 @@ fn once(row: &Row, site: &Site, time: Duration) -> Result<Measurement> {
     Ok(Measurement::new(report::Observed { latencies, elapsed, server_cpu, client_cpu, all_cpu, peak }))
 }
 
-/// Says how the client asks: always for so many things at once.
+/// Returns how the client sends requests. The number of concurrent requests is always the same.
 fn way(over: Over, site: &Site) -> Result<Way> {
     let tls = over.is_secure().then(|| tls::client(site.dir(), over.tongue())).transpose()?.map(Arc::new);
     let renewed = over == Over::Handshakes;
@@ -139,14 +139,14 @@ fn way(over: Over, site: &Site) -> Result<Way> {
     })
 }
 
-/// Lets this process and its children open all the files they may: a row holds 1,000 connections.
+/// Raises the limit on open files of this process and its children to the hard limit: a row holds 1,000 connections.
 fn raise_descriptor_limit() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raise the limit of open files")
 }
 
-/// Tells the person who waits; stdout is the table's.
+/// Prints a line on stderr for the person who runs this; stdout is for the tables.
 fn tell(line: &str) {
-    // Nobody reads it: then nobody waits either.
+    // A closed stderr has no reader, so the line is dropped.
     let _gone = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! From observations to the tables that the README quotes.
+//! Turns observations into the tables that the README quotes.
 
 use std::fmt;
 use std::fs;
@@ -10,33 +10,33 @@ use crate::options::Options;
 use crate::rows::Row;
 use crate::{AT_ONCE, STREAMS};
 
-/// What was seen of one row in one round.
+/// The observations of a row in a round.
 pub(crate) struct Observed {
-    /// How long each response took.
+    /// The latencies of the responses.
     pub(crate) latencies: Vec<Duration>,
-    /// How long it was measured.
+    /// How long the measurement took.
     pub(crate) elapsed: Duration,
-    /// Processor time of the server.
+    /// The server's CPU time.
     pub(crate) server_cpu: Duration,
-    /// Processor time of this client.
+    /// The client's CPU time.
     pub(crate) client_cpu: Duration,
-    /// Processor time of everything on the machine, these two included.
+    /// The CPU time of the whole machine, including server and client.
     pub(crate) all_cpu: Duration,
-    /// Bytes.
+    /// The server's peak memory, in bytes.
     pub(crate) peak: u64,
 }
 
 /// The columns of one row.
 #[derive(Clone, Copy)]
 pub(crate) struct Measurement {
-    /// Requests a second.
+    /// Requests per second.
     rate: f64,
     p50_us: f64,
     p99_us: f64,
     server_us: f64,
     client_us: f64,
     peak_mib: f64,
-    /// Processors that were busy with something else: what disturbs a measurement.
+    /// Processors used by other programs, which disturb a measurement.
     others: f64,
 }
 
@@ -67,7 +67,7 @@ impl Measurement {
         }
     }
 
-    /// Writes the cells of a row behind its title.
+    /// Formats the cells of a row after its title.
     fn cells(&self, ratio: f64) -> String {
         let Measurement { rate, p50_us, p99_us, server_us, peak_mib, .. } = self;
         format!(
@@ -96,17 +96,18 @@ impl Table<'_> {
         Table { lines: rows.iter().map(|row| (row, Vec::new())).collect() }
     }
 
-    /// Adds what was measured of the row with this number.
+    /// Adds a measurement of the row with this index.
     pub(crate) fn add(&mut self, row: usize, measurement: Measurement) {
         self.lines[row].1.push(measurement);
     }
 
-    /// Returns how many processors were busy with something else in the round that was disturbed most.
+    /// Returns how many processors other programs used, in the most disturbed round.
     fn disturbance(&self) -> f64 {
         self.lines.iter().flat_map(|(_, rounds)| rounds).map(|one| one.others).fold(0.0, f64::max)
     }
 
-    /// Compares a row to another round by round, for the machine is not the same in every round.
+    /// Returns the ratio of a row to another, compared round by round, because the machine's state changes between
+    /// rounds.
     fn ratio(&self, against: &str, rounds: &[Measurement]) -> f64 {
         let other = self.lines.iter().find(|(row, _)| row.name == against);
         let pairs = other.into_iter().flat_map(|(_, other)| rounds.iter().zip(other));
@@ -118,7 +119,7 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let groups = self.lines.chunk_by(|(one, _), (next, _)| one.over == next.over);
         for (number, lines) in groups.enumerate() {
-            // Markdown: a table ends with an empty line.
+            // In Markdown, an empty line ends a table.
             let apart = if number > 0 { "\n" } else { "" };
             let title = lines.first().map_or("", |(row, _)| row.over.title());
             writeln!(
@@ -143,10 +144,10 @@ impl fmt::Display for Measurement {
     }
 }
 
-/// Says on what and how it was measured, for numbers that are quoted without it mean nothing.
+/// Describes the machine and the measurement. Figures quoted without it are meaningless.
 ///
 /// # Errors
-/// The kernel does not tell.
+/// The kernel does not report its version or the processors.
 pub(crate) fn circumstances(options: &Options, table: &Table<'_>) -> Result<String> {
     let cores = std::thread::available_parallelism().context("count the processors")?;
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -166,7 +167,7 @@ pub(crate) fn circumstances(options: &Options, table: &Table<'_>) -> Result<Stri
     ))
 }
 
-/// Takes the value in the middle, or the mean of the two that are; of nothing, it is no number.
+/// Returns the middle value, or the mean of the two middle values. Returns NaN for no values.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let upper = values.len() / 2;
@@ -174,7 +175,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(lower..=upper).map_or(f64::NAN, |middle| middle.iter().sum::<f64>() / middle.len() as f64)
 }
 
-/// Writes a number in groups of three digits.
+/// Formats a number in groups of three digits.
 fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What is measured: the rows of the tables.
+//! The rows of the tables: the requests and servers that are measured.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,28 +8,28 @@ use anyhow::{Context as _, Result, ensure};
 use crate::baseline::Tongue;
 use crate::load::Exchange;
 
-/// What every handler of a trivial row says.
+/// The response of every trivial handler.
 pub(crate) const GREETING: &str = "Hello, bench!\n";
 
-/// One line of a table: a request, and who answers it.
+/// A row of a table: a request, and the server that answers it.
 pub(crate) struct Row {
-    /// What `--only` calls it.
+    /// Its name for `--only`.
     pub(crate) name: &'static str,
-    /// What the table calls it.
+    /// Its title in the table.
     pub(crate) title: String,
-    /// Who answers.
+    /// The server.
     pub(crate) server: Serves,
-    /// What is asked and what must come back.
+    /// The request and the expected response.
     pub(crate) exchange: Exchange,
-    /// How it is asked.
+    /// How requests are transported.
     pub(crate) over: Over,
-    /// Connections that are open besides, and ask nothing.
+    /// The number of additional, idle connections.
     pub(crate) idle: usize,
-    /// The name of the row it is compared to: a bare server that is asked in the same way.
+    /// The name of the row to compare with: a bare server with the same requests.
     pub(crate) against: &'static str,
 }
 
-/// Who answers.
+/// The kind of server.
 #[derive(Clone)]
 pub(crate) enum Serves {
     /// The bare server.
@@ -40,7 +40,7 @@ pub(crate) enum Serves {
     Wasmtime(PathBuf, Vec<&'static str>),
 }
 
-/// How requests travel.
+/// How requests are transported.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     /// HTTP of this kind, in clear.
@@ -52,7 +52,7 @@ pub(crate) enum Over {
 }
 
 impl Over {
-    /// What is talked.
+    /// Returns the version of HTTP.
     pub(crate) fn tongue(self) -> Tongue {
         match self {
             Over::Clear(tongue) | Over::Tls(tongue) => tongue,
@@ -60,12 +60,12 @@ impl Over {
         }
     }
 
-    /// Reports whether it is over TLS.
+    /// Reports whether requests use TLS.
     pub(crate) fn is_secure(self) -> bool {
         !matches!(self, Over::Clear(_))
     }
 
-    /// What a table of such rows is called.
+    /// Returns the title of a table of such rows.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Over::Clear(Tongue::Http1) => "HTTP/1.1",
@@ -77,7 +77,7 @@ impl Over {
     }
 }
 
-/// A handler in text format that writes a fixed document: a sandbox, and next to nothing in it.
+/// A handler in text format that writes a fixed document: a sandbox with hardly any content.
 pub(crate) const TRIVIAL: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 1)
@@ -92,22 +92,22 @@ const GREET: &str = "HANDLERS/greet.wasm";
 const SERVICE: &str = "GUESTS/service.wasm";
 const ECHO: &str = "HANDLERS/echo.wasm";
 
-/// The component that `wasmtime serve` answers with, the same as that of the rows of wasi:http 0.2.
+/// The component for `wasmtime serve`, the same as in the rows of wasi:http 0.2.
 pub(crate) const OF_WASMTIME: &str = GREET;
 
-/// What `wasmtime serve` is told to be as fast as it can: to keep what the next instance needs.
+/// Options that make `wasmtime serve` as fast as possible: they keep resources for the next instance.
 const TUNED: [&str; 2] = [
     "-O",
     "pooling-allocator,pooling-memory-keep-resident=2097152,pooling-table-keep-resident=2097152,pooling-async-stack-keep-resident=2097152",
 ];
 
-/// Connections of the rows that show what an idle connection costs.
+/// The connections of the rows that show the cost of idle connections.
 const IDLE: usize = 1000;
 
-/// Returns the rows that were asked for, each with the one it is compared to; all, if none was.
+/// Returns the requested rows, each with the row it is compared with. An empty request selects all rows.
 ///
 /// # Errors
-/// A name that no row has.
+/// A requested row does not exist.
 pub(crate) fn chosen(only: &[String], wasmtime: Option<PathBuf>) -> Result<Vec<Row>> {
     let mut rows = all();
     if let Some(wasmtime) = wasmtime {
@@ -166,21 +166,21 @@ fn all() -> Vec<Row> {
 const BARE: &str = "bare hyper, no sandbox";
 const TRIVIALLY: &str = "wasip1, hand-written, one `fd_write`";
 
-/// A row that greets over HTTP/1.1, compared to the bare server that does.
+/// Makes a row that greets over HTTP/1.1, compared with the bare server.
 fn row(name: &'static str, title: &str, server: Serves) -> Row {
     let exchange = Exchange::get("/hello/bench", GREETING);
     let over = Over::Clear(Tongue::Http1);
     Row { name, title: title.to_owned(), server, exchange, over, idle: 0, against: "hyper" }
 }
 
-/// Configures a handler with a route to it.
+/// Makes a configuration of one handler with a route to it.
 fn serves(module: &str, path: &str, settings: &str) -> Serves {
     Serves::Daemon(format!(
         "[handler.it]\nmodule = \"{module}\"\n{settings}\n[[route]]\npath = \"{path}\"\nhandler = \"it\"\n"
     ))
 }
 
-/// Configures a handler of wasi:http 0.3, which is off by default.
+/// Makes a configuration of a handler for wasi:http 0.3, which is off by default.
 fn serves_03(module: &str, settings: &str) -> Serves {
     match serves(module, "/hello", settings) {
         Serves::Daemon(config) => Serves::Daemon(format!("wasi_http_03 = true\n{config}")),
@@ -188,13 +188,13 @@ fn serves_03(module: &str, settings: &str) -> Serves {
     }
 }
 
-/// Makes the rows of `wasmtime serve`: as it comes, and as it can be.
+/// Makes the rows of `wasmtime serve`: with its default options, and tuned.
 fn of_wasmtime(program: PathBuf) -> Result<Vec<Row>> {
     let version = Command::new(&program).arg("--version").output();
     let version = version.with_context(|| format!("run {} --version", program.display()))?;
     let version = String::from_utf8_lossy(&version.stdout).split(' ').nth(1).unwrap_or("?").trim().to_owned();
     let row = |name, how, arguments: &[&[&'static str]]| Row {
-        // The component greets whom the daemon's route names; here, nobody does.
+        // The component greets the name from the daemon's route. Here there is no route, so the name is empty.
         exchange: Exchange::get("/hello/bench", "Hello, !\n"),
         ..row(
             name,

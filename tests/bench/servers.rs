@@ -1,4 +1,4 @@
-//! The servers under test: processes of their own, so that the kernel counts what each of them uses.
+//! The servers under test, each in its own process so that the kernel accounts for its use.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -14,21 +14,21 @@ use crate::baseline::Tongue;
 /// The real daemon, as cargo built it for this benchmark.
 pub(crate) const PORTCULLIS: &str = env!("CARGO_BIN_EXE_portcullis");
 
-/// Ticks a second in /proc: USER_HZ, which is part of the kernel's interface, time(7).
+/// Clock ticks per second in /proc: USER_HZ, which is part of the kernel's interface, time(7).
 const TICKS: f64 = 100.0;
 
-/// A server that runs until it is dropped.
+/// A running server. Dropping it kills it.
 pub(crate) struct Server {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
     child: Child,
-    /// Held, so that a server which logs does not fail at it.
+    /// Kept open, so that a server can write its log without an error.
     _stderr: BufReader<ChildStderr>,
 }
 
 impl Server {
-    /// Starts the bare server: this program once more. With a directory that holds a certificate, it
-    /// serves over TLS.
+    /// Starts the bare server, which is this program again. With a directory that contains a certificate, it serves
+    /// over TLS.
     ///
     /// # Errors
     /// It does not start.
@@ -48,7 +48,8 @@ impl Server {
     /// It does not start; the message is its own.
     pub(crate) fn wasmtime(program: &Path, arguments: &[&str], component: &Path) -> Result<Server> {
         let mut command = Command::new(program);
-        // What a Rust component imports besides: programs' interfaces, on which its standard library is built.
+        // A Rust component also imports the interfaces of WASI's command world, on which its standard library is
+        // built.
         command.args(["serve", "-S", "cli", "--addr", "127.0.0.1:0"]).args(arguments).arg(component);
         Server::start(command)
     }
@@ -63,9 +64,9 @@ impl Server {
         Server::start(command)
     }
 
-    /// Starts a server and waits until it says where it listens.
+    /// Starts a server and waits until it prints its address.
     fn start(mut command: Command) -> Result<Server> {
-        // The bare server ends with the pipe to its stdin.
+        // The bare server ends when the pipe to its stdin is closed.
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("run {command:?}"))?;
         let stderr = child.stderr.take().context("stderr is piped")?;
@@ -87,7 +88,7 @@ impl Server {
         }
     }
 
-    /// Returns the processor time it has used so far.
+    /// Returns the CPU time it has used.
     ///
     /// # Errors
     /// It has ended.
@@ -95,13 +96,13 @@ impl Server {
         cpu_of(self.child.id())
     }
 
-    /// Forgets the peak of its memory so far: compiling modules is no part of serving them.
+    /// Resets its peak memory: compiling modules is not part of serving them.
     pub(crate) fn forget_peak(&self) {
-        // proc_pid_clear_refs(5): 5 resets the peak. Where it cannot be reset, it includes the start.
+        // proc_pid_clear_refs(5): 5 resets the peak. If that fails, the peak includes the start.
         let _unreset = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
     }
 
-    /// Returns the most bytes of memory it had at once.
+    /// Returns its peak memory, in bytes.
     ///
     /// # Errors
     /// It has ended.
@@ -116,31 +117,30 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // By its id, which is ours until it is waited for. It may have ended already.
+        // The id belongs to this child until it is waited for. The child may have ended already.
         let _ended = self.child.kill();
         let _status = self.child.wait();
     }
 }
 
-/// Returns the processor time a process has used, in user mode and in the kernel.
+/// Returns the CPU time of a process, in user mode and in the kernel.
 ///
 /// # Errors
 /// There is no such process.
 pub(crate) fn cpu_of(pid: u32) -> Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    // The second field is a name in parentheses that may hold anything. After it, proc_pid_stat(5)
-    // numbers the fields from 3; utime is 14, stime 15.
+    // The second field is a name in parentheses, which may contain anything. proc_pid_stat(5) numbers the fields after
+    // it from 3; utime is 14, stime 15.
     let (_, fields) = stat.rsplit_once(") ").context("no name in /proc/PID/stat")?;
     let ticks = fields.split(' ').skip(14 - 3).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
-/// Returns the processor time that the whole machine has used, be it for processes or, in a virtual
-/// machine, for others.
+/// Returns the CPU time of the whole machine. In a virtual machine it includes time taken by other guests.
 ///
 /// # Errors
-/// /proc is not what it is on Linux.
+/// /proc/stat cannot be read or parsed.
 pub(crate) fn cpu_of_all() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
     // proc_stat(5): cpu user nice system idle iowait irq softirq steal, in ticks.

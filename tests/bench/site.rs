@@ -1,4 +1,4 @@
-//! The handlers under test: modules, and a configuration a row, in a directory that goes afterwards.
+//! The site under test: modules, and a configuration for each row, in a temporary directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ use crate::rows::TRIVIAL;
 use crate::servers::PORTCULLIS;
 use crate::tls;
 
-/// What every configuration begins with. Idle connections must outlive the longest run.
+/// The beginning of every configuration. Idle connections must outlive the longest run.
 const PREAMBLE: &str =
     "listen = [\"tcp://127.0.0.1:0\"]\nhttp.keep_alive = \"24h\"\nhttp.connections = 4096\n";
 
-/// What a configuration says besides, to serve over TLS.
+/// The part of a configuration that enables TLS.
 const SECURE: &str = "tls.cert = \"cert.pem\"\ntls.key = \"key.pem\"\n";
 
-/// The handlers of this repository, and the guests of its tests: one of them is of wasi:http 0.3.
+/// The handlers of this repository, and the test guests, which include one for wasi:http 0.3.
 const HANDLERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../handlers");
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests");
 
-/// A directory with all that servers are started with.
+/// A directory with all files that servers need.
 pub(crate) struct Site {
     dir: TempDir,
     handlers: PathBuf,
@@ -30,10 +30,10 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Builds the handlers as a user would. Blocks for as long as the compiler takes.
+    /// Builds the handlers as a user would. Blocks while the compiler runs.
     ///
     /// # Errors
-    /// They do not build.
+    /// A handler does not build.
     pub(crate) fn build() -> Result<Site> {
         let dir = tempfile::tempdir().context("make a temporary directory")?;
         fs::write(dir.path().join("trivial.wasm"), wat::parse_str(TRIVIAL)?)?;
@@ -41,12 +41,12 @@ impl Site {
         Ok(Site { dir, handlers: build(HANDLERS)?, guests: build(GUESTS)? })
     }
 
-    /// Returns the directory, which holds the certificate.
+    /// Returns the directory, which contains the certificate.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Puts the directories of modules in the place of their names.
+    /// Replaces the placeholders of module directories by their paths.
     pub(crate) fn placed(&self, text: &str) -> String {
         let [handlers, guests] = [&self.handlers, &self.guests].map(|dir| dir.display().to_string());
         text.replace("HANDLERS", &handlers).replace("GUESTS", &guests)
@@ -55,7 +55,7 @@ impl Site {
     /// Writes the configuration of a row and returns its path.
     ///
     /// # Errors
-    /// The disk is full, or the like.
+    /// The file cannot be written.
     pub(crate) fn config(&self, name: &str, config: &str, secure: bool) -> Result<PathBuf> {
         let path = self.dir.path().join(format!("{name}.toml"));
         let config = [PREAMBLE, if secure { SECURE } else { "" }, &self.placed(config)].concat();
@@ -64,7 +64,7 @@ impl Site {
     }
 }
 
-/// Builds a directory of handlers and says where the modules are.
+/// Builds a directory of handlers and returns the directory of the modules.
 fn build(dir: &'static str) -> Result<PathBuf> {
     let dir = Path::new(dir).canonicalize().context(dir)?;
     let mut build = Command::new(PORTCULLIS);

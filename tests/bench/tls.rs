@@ -1,4 +1,4 @@
-//! TLS: a certificate for the servers, and what the client and the bare server make of it.
+//! The TLS certificate and settings of the servers and the client.
 
 use std::fs;
 use std::path::Path;
@@ -13,18 +13,18 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::baseline::Tongue;
 
-/// The certificate in its directory, and its key.
+/// The files of the certificate and of its key.
 const CERTIFICATE: &str = "cert.pem";
 const KEY: &str = "key.pem";
 
-/// Makes a certificate of P-256, which most are today, and puts it into a directory with its key.
+/// Writes a self-signed certificate and its key into a directory. Its key is P-256, the most common kind today.
 pub(crate) fn certify(dir: &Path) -> Result<()> {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     fs::write(dir.join(CERTIFICATE), pair.cert.pem()).context("write the certificate")?;
     fs::write(dir.join(KEY), pair.signing_key.serialize_pem()).context("write the key")
 }
 
-/// Believes the certificate of a directory and talks HTTP of this kind; makes every handshake a full one.
+/// Makes client settings that trust the certificate of a directory. Resumption is off, so every handshake is full.
 pub(crate) fn client(dir: &Path, tongue: Tongue) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(dir.join(CERTIFICATE))?)?;
@@ -37,7 +37,7 @@ pub(crate) fn client(dir: &Path, tongue: Tongue) -> Result<ClientConfig> {
     Ok(config)
 }
 
-/// Shows the certificate of a directory, with tickets as the daemon gives them.
+/// Makes server settings with the certificate of a directory, and with session tickets like the daemon's.
 pub(crate) fn server(dir: &Path, tongue: Tongue) -> Result<ServerConfig> {
     let chain = vec![CertificateDer::from_pem_file(dir.join(CERTIFICATE))?];
     let key = PrivateKeyDer::from_pem_file(dir.join(KEY))?;
@@ -50,7 +50,7 @@ pub(crate) fn server(dir: &Path, tongue: Tongue) -> Result<ServerConfig> {
     Ok(config)
 }
 
-/// Names HTTP of a kind as ALPN does.
+/// Returns the ALPN name of a version of HTTP.
 fn name(tongue: Tongue) -> Vec<u8> {
     match tongue {
         Tongue::Http1 => b"http/1.1".into(),

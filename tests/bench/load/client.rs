@@ -1,4 +1,4 @@
-//! The client: one thread that keeps a number of connections busy.
+//! The load client: one thread that keeps many connections busy.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,10 +13,10 @@ use super::connection::Connection;
 use super::exchange::{Exchange, Way};
 use super::transport::connected;
 
-/// A server from which nothing comes for this long has failed.
+/// A server that sends nothing for this long has failed.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
-/// Connections that ask for the same thing over and over.
+/// Connections that repeat an exchange.
 pub(crate) struct Client<'a> {
     address: SocketAddr,
     exchange: &'a Exchange,
@@ -26,7 +26,7 @@ pub(crate) struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Connects; nothing is asked before [`Client::run`].
+    /// Connects. Sends no request before [`Client::run`].
     pub(crate) fn connect(address: SocketAddr, exchange: &Exchange, way: Way) -> Result<Client<'_>> {
         let readiness = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll_create1")?;
         let mut client = Client { address, exchange, way, connections: Vec::new(), readiness };
@@ -37,11 +37,11 @@ impl Client<'_> {
         Ok(client)
     }
 
-    /// Asks and reads for a while. Returns how long each response took that came; requests that are
-    /// under way at the end go on with the next run.
+    /// Repeats the exchange for `time`. Returns the latency of every response received. Requests in progress at the
+    /// end continue in the next run.
     ///
     /// # Errors
-    /// A response is not the one that was wanted, or does not come.
+    /// A response is wrong or missing.
     pub(crate) fn run(&mut self, time: Duration) -> Result<Vec<Duration>> {
         let end = Instant::now() + time;
         let mut latencies = Vec::with_capacity(1 << 20);
@@ -65,14 +65,14 @@ impl Client<'_> {
 
     fn open(&self, number: usize) -> Result<Connection> {
         let connection = Connection::open(self.address, self.exchange, &self.way)?;
-        // Edges: one call for the life of the connection, and both directions in one event.
+        // Edge-triggered: one registration for the lifetime of the connection, and both directions in one event.
         let edges = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
         epoll::add(&self.readiness, &connection, epoll::EventData::new_u64(number as u64), edges)?;
         Ok(connection)
     }
 }
 
-/// Opens connections that ask once, are answered, and then keep still until they are dropped.
+/// Opens connections that send one request, read the response, and then stay idle until they are dropped.
 ///
 /// # Errors
 /// A connection is refused, or closed without an answer.
@@ -80,7 +80,7 @@ pub(crate) fn idle(address: SocketAddr, connections: usize) -> Result<Vec<TcpStr
     let idle = |_| {
         let mut stream = connected(address)?;
         stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n")?;
-        // Whatever it is: it is far smaller than a segment, and comes in one.
+        // Any response will do. It is far smaller than a segment, so it arrives whole.
         ensure!(stream.read(&mut [0; 8 << 10])? > 0, "the server closed an idle connection");
         Ok(stream)
     };

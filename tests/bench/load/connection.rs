@@ -1,4 +1,4 @@
-//! A connection that is kept busy.
+//! A connection that the load client keeps busy.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -11,18 +11,18 @@ use super::exchange::{Exchange, Way};
 use super::transport::Transport;
 use super::{http1, http2};
 
-/// Room for heads, the framing of a body, and frames that come together.
+/// Space for heads, the framing of a body, and frames that arrive together.
 const ROOM: usize = 32 << 10;
 
-/// A connection, and what is under way on it.
+/// A connection and its requests in progress.
 pub(super) struct Connection {
     transport: Transport,
     session: Session,
     out: Vec<u8>,
-    /// Bytes of `out` that are written.
+    /// How many bytes of `out` are written.
     sent: usize,
     received: Vec<u8>,
-    /// Bytes of `received` that have come.
+    /// How many bytes of `received` are filled.
     filled: usize,
 }
 
@@ -32,7 +32,7 @@ enum Session {
 }
 
 impl Connection {
-    /// Connects; nothing is asked before [`Connection::go_on`].
+    /// Connects. Sends no request before [`Connection::go_on`].
     pub(super) fn open(address: SocketAddr, exchange: &Exchange, way: &Way) -> Result<Connection> {
         let mut out = Vec::new();
         let session = match way.streams {
@@ -55,7 +55,7 @@ impl Connection {
         Ok(Connection { transport, session, out, sent: 0, received, filled: 0 })
     }
 
-    /// Writes what can be written and reads what is there.
+    /// Writes and reads until either would block.
     pub(super) fn go_on(&mut self, latencies: &mut Vec<Duration>) -> Result<()> {
         self.write()?;
         loop {
@@ -66,7 +66,7 @@ impl Connection {
                 Ok(0) => bail!("the server closed a connection"),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    // A handshake may have come to its end in this read, and let a request out.
+                    // This read may have completed a handshake, so that a request can be written now.
                     if self.write()? {
                         continue;
                     }
@@ -83,7 +83,7 @@ impl Connection {
             };
             self.received.copy_within(taken..self.filled, 0);
             self.filled -= taken;
-            // epoll(7): a read that is short has emptied the socket, and the next byte is an edge.
+            // epoll(7): a short read has emptied the socket, so the next byte triggers an event.
             if count < all && self.transport.tells_when_empty() {
                 self.write()?;
                 return Ok(());
@@ -91,7 +91,7 @@ impl Connection {
         }
     }
 
-    /// Writes what is left, as far as the socket takes it; reports whether it took any.
+    /// Writes the rest of `out`, as far as the socket takes it. Returns whether it took any.
     fn write(&mut self) -> Result<bool> {
         let before = self.sent;
         while self.sent < self.out.len() {

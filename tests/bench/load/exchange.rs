@@ -1,13 +1,13 @@
-//! What is asked, what must be answered, and how the two travel.
+//! Exchanges: the request to send, the expected response, and how both are transported.
 
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 
-/// The name that the server is asked by.
+/// The host name of requests.
 pub(super) const HOST: &str = "localhost";
 
-/// A request and the body of the response to it.
+/// A request and the expected body of its response.
 #[derive(Clone)]
 pub(crate) struct Exchange {
     /// The method of the request.
@@ -27,21 +27,21 @@ impl Exchange {
     }
 }
 
-/// How requests travel.
+/// How requests are transported.
 #[derive(Clone)]
 pub(crate) struct Way {
-    /// Connections at once.
+    /// The number of connections.
     pub(crate) connections: usize,
-    /// HTTP/2, with so many requests at once on each connection; absent: HTTP/1.1, with one.
+    /// The number of concurrent requests on each HTTP/2 connection. `None` means HTTP/1.1, with one request at a time.
     pub(crate) streams: Option<usize>,
-    /// Over TLS.
+    /// The TLS settings; `None` means in clear.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// A new connection for every request.
+    /// Whether every request uses a new connection.
     pub(crate) renewed: bool,
 }
 
 impl Way {
-    /// HTTP/1.1 in clear on so many connections.
+    /// HTTP/1.1 in clear on `connections` connections.
     pub(crate) fn plain(connections: usize) -> Way {
         Way { connections, streams: None, tls: None, renewed: false }
     }

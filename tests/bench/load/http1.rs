@@ -1,4 +1,4 @@
-//! A connection of HTTP/1.1: the same request again and again, one at a time.
+//! An HTTP/1.1 connection that repeats a request, one at a time.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use anyhow::Result;
 use super::exchange::{Exchange, HOST};
 use super::response;
 
-/// Where the conversation is.
+/// The state of the connection.
 pub(super) struct Session {
     request: Vec<u8>,
     wants: Vec<u8>,
-    /// Ends with its first answer.
+    /// Whether the connection ends after its first response.
     once: bool,
     began: Instant,
 }
 
 impl Session {
-    /// Nothing is asked yet, but the time runs: a connection may have to be made.
+    /// Makes a session without sending anything. The time starts now, because the connection may have to be made.
     pub(super) fn new(exchange: &Exchange, once: bool) -> Session {
         let Exchange { method, path, sends, wants } = exchange;
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n");
@@ -28,12 +28,12 @@ impl Session {
         Session { request, wants: wants.clone(), once, began: Instant::now() }
     }
 
-    /// Asks for the first time.
+    /// Sends the first request.
     pub(super) fn begin(&self, out: &mut Vec<u8>) {
         out.extend(&self.request);
     }
 
-    /// Takes a response, if it is whole, and asks again. Returns how many bytes were taken.
+    /// Takes a complete response and sends the next request. Returns how many bytes were taken.
     pub(super) fn take(
         &mut self,
         received: &[u8],

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2: the same request again and again, so many at a time; just enough of RFC 9113 for that.
+//! An HTTP/2 connection that repeats a request, several at a time; implements only that part of RFC 9113.
 
 use std::time::{Duration, Instant};
 
@@ -7,33 +7,33 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::exchange::{Exchange, HOST};
 use super::wire::{PREFACE, block, flag, frame, kind};
 
-/// Length, kind, flags, stream: RFC 9113 §4.1.
+/// RFC 9113 §4.1: length, kind, flags, stream.
 const HEADER: usize = 9;
 
-/// Where in a frame its stream is.
+/// The position of the stream in a frame's header.
 const STREAM: std::ops::Range<usize> = 5..HEADER;
 
-/// The window that a connection begins with, and half of it, when it is filled up again: RFC 9113 §6.9.2.
+/// RFC 9113 §6.9.2: the initial window of a connection. It is refilled when half is used.
 const WINDOW: usize = 65_535;
 const LOW: usize = WINDOW / 2;
 
-/// Where the conversation is.
+/// The state of the connection.
 pub(super) struct Session {
-    /// The frame of a request, but for its stream.
+    /// The frame of a request, without its stream.
     request: Vec<u8>,
     wants: Vec<u8>,
     at_once: usize,
     next: u32,
     under_way: Vec<Stream>,
-    /// Bytes of the connection's window that are used up.
+    /// How many bytes of the connection's window are used.
     used: usize,
 }
 
-/// A request that is not answered yet.
+/// A request without a complete response.
 struct Stream {
     id: u32,
     began: Instant,
-    /// Bytes of the body that have come.
+    /// How many bytes of the body have arrived.
     come: usize,
 }
 
@@ -45,10 +45,10 @@ struct Data<'a> {
 }
 
 impl Session {
-    /// Nothing is asked yet.
+    /// Makes a session without sending anything.
     ///
     /// # Errors
-    /// The exchange is larger than what is needed here: there is no care for windows of streams.
+    /// The exchange is too large: windows of streams are not managed here.
     pub(super) fn new(exchange: &Exchange, at_once: usize, secure: bool) -> Result<Session> {
         let Exchange { method, path, sends, wants } = exchange;
         ensure!(sends.is_empty() && wants.len() <= WINDOW, "HTTP/2 is measured with small requests alone");
@@ -59,9 +59,9 @@ impl Session {
         Ok(Session { request, wants: wants.clone(), at_once, next: 1, under_way: Vec::new(), used: 0 })
     }
 
-    /// Asks for the first time.
+    /// Sends the first requests.
     pub(super) fn begin(&mut self, out: &mut Vec<u8>) {
-        // A table of no size: then the server writes every field out, and a status of 200 is one byte.
+        // A header table of size 0: the server then sends every field literally, and a status of 200 in one byte.
         const SETTINGS_HEADER_TABLE_SIZE: [u8; 6] = [0, 1, 0, 0, 0, 0];
         out.extend(PREFACE);
         out.extend(frame(kind::SETTINGS, 0, 0, &SETTINGS_HEADER_TABLE_SIZE));
@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    /// Takes the frames that are whole, and asks again for each answer. Returns how many bytes were taken.
+    /// Takes the complete frames, and sends a request for each response. Returns how many bytes were taken.
     pub(super) fn take(
         &mut self,
         received: &[u8],
@@ -104,7 +104,7 @@ impl Session {
         self.next += 2;
     }
 
-    /// Compares a piece of a body with what was wanted; behind the last piece, asks again.
+    /// Compares a part of a body with the expected one. After the last part, sends the next request.
     fn data(&mut self, frame: &Data<'_>, out: &mut Vec<u8>, latencies: &mut Vec<Duration>) -> Result<()> {
         let place = self.under_way.iter().position(|stream| stream.id == frame.stream);
         let place = place.context("DATA of a stream that is not open")?;
@@ -128,12 +128,12 @@ impl Session {
     }
 }
 
-/// Wants a status of 200, and a body behind it.
+/// Expects a status of 200, followed by a body.
 fn head(flags: u8, payload: &[u8]) -> Result<()> {
     /// RFC 7541 §6.1: the eighth entry of the static table, `:status: 200`.
     const STATUS_200: u8 = 0x88;
     ensure!(flags & !flag::END_HEADERS == 0, "a head with flags {flags}: padded, or without a body");
-    // RFC 7541 §6.3: changes of the table's size may come first.
+    // RFC 7541 §6.3: updates of the table's size may precede it.
     let first = payload.iter().find(|byte| *byte & 0xe0 != 0x20);
     ensure!(first == Some(&STATUS_200), "wanted status 200: {}", payload.escape_ascii());
     Ok(())

@@ -1,4 +1,4 @@
-//! The load: a client of one thread that costs as little as it can, beside the server that it measures.
+//! The load: a single-threaded client that costs as little as possible beside the server it measures.
 
 mod client;
 mod connection;
@@ -7,7 +7,7 @@ mod http1;
 mod http2;
 mod response;
 mod transport;
-// The tests use more of it.
+// The tests use more of this module.
 #[allow(dead_code)]
 #[path = "../../it/harness/wire.rs"]
 mod wire;

@@ -1,11 +1,11 @@
-//! Just enough of HTTP/1.1 to tell whether a response is whole, and the one that was wanted.
+//! Parses just enough of HTTP/1.1 to recognize a complete, expected response.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// Reports whether `bytes` are a whole response.
 ///
 /// # Errors
-/// They are, or begin, a response that is not 200 with this body, or go on after its end.
+/// The bytes are no response with status 200 and this body, or continue after its end.
 pub(crate) fn is_whole(bytes: &[u8], body: &[u8]) -> Result<bool> {
     let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(false) };
     let (head, rest) = (&bytes[..end], &bytes[end + 4..]);
@@ -62,7 +62,7 @@ fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a str> {
     start.eq_ignore_ascii_case(name).then(|| std::str::from_utf8(&rest[..end]).unwrap_or_default().trim())
 }
 
-/// Goes through the chunks that are whole; true: and the last one is among them.
+/// Iterates over the complete chunks. Returns `true` if the last chunk is among them.
 fn chunks(mut bytes: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
     while let Some(end) = memchr::memmem::find(bytes, b"\r\n") {
         let size = std::str::from_utf8(&bytes[..end]).unwrap_or_default();

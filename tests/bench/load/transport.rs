@@ -1,4 +1,4 @@
-//! The bytes of a connection, in clear or over TLS.
+//! The byte stream of a connection, in clear or over TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::exchange::HOST;
 
-/// One end of a connection; never blocks.
+/// A connected, non-blocking stream.
 pub(super) enum Transport {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
@@ -20,7 +20,7 @@ pub(super) enum Transport {
 /// Connects. Blocks until the kernel has answered.
 ///
 /// # Errors
-/// Nobody listens there.
+/// No process listens on the address.
 pub(super) fn connected(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
     stream.set_nodelay(true)?;
@@ -28,7 +28,7 @@ pub(super) fn connected(address: SocketAddr) -> Result<TcpStream> {
 }
 
 impl Transport {
-    /// Connects; a handshake takes place with what is written and read later.
+    /// Connects. A TLS handshake takes place during later reads and writes.
     pub(super) fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Transport> {
         let stream = connected(address)?;
         stream.set_nonblocking(true)?;
@@ -37,12 +37,13 @@ impl Transport {
         Ok(Transport::Tls(Box::new(StreamOwned::new(session, stream))))
     }
 
-    /// Makes its end a reset: thousands of ends a second would leave no port that is not waiting.
+    /// Makes the connection close with a reset. Otherwise thousands of closes per second would leave every port in
+    /// TIME_WAIT.
     pub(super) fn end_at_once(&self) -> Result<()> {
         rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO)).context("SO_LINGER")
     }
 
-    /// Reports whether a read that is short has emptied it, as epoll(7) says of a socket.
+    /// Reports whether a short read has emptied the stream, as epoll(7) says of sockets.
     pub(super) fn tells_when_empty(&self) -> bool {
         matches!(self, Transport::Plain(_))
     }
