@@ -14,15 +14,15 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
-use super::files::Files;
-use super::handles::Opened;
-use super::idle::Idle;
-use super::meter::{Meter, TABLE_ELEMENT};
+use super::host::files::Files;
+use super::host::handles::Opened;
+use super::host::meter::{Meter, TABLE_ELEMENT};
+use super::host::stdio::{Gone, Stdin, Stdout};
+use super::host::tmp::{Tmp, TmpGuard};
+use super::host::{handles, trap};
+use super::kinds::http::Warm;
+use super::kinds::instance_pool::Idle;
 use super::sandbox::Code;
-use super::speaker::Warm;
-use super::stdio::{Gone, Stdin, Stdout};
-use super::tmp::{Tmp, TmpGuard};
-use super::{handles, trap};
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Output, Run, Status, Usage};
 use crate::observe::profile;
 

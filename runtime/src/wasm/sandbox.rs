@@ -9,20 +9,21 @@ use tracing::warn;
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
 
-use super::artifact::Artifact;
+use super::async_engine::{Concurrent, Engines};
 use super::cache::{Cache, Figures, Identity};
-use super::command::{self, CommandCode};
 use super::compile::{self, CompileLimits, Compiler};
-use super::component::State;
-use super::concurrent::{Concurrent, Engines};
-use super::core::{self, CoreCode};
-use super::flavour::{Asynchronous, Flavour, Surface};
-use super::layer::Layer;
-use super::outline::Outline;
-use super::settings::{self, Addressing, Resetting, Room, Stacks, Target};
-use super::speaker::SpeakerCode;
-use super::ticker::Ticker;
-use super::{component, proxy, trap};
+use super::engine::artifact::Artifact;
+use super::engine::binary_kind::Layer;
+use super::engine::engine_kind::{Asynchronous, Flavour, Surface};
+use super::engine::outline::Outline;
+use super::engine::settings::{self, Addressing, Resetting, Room, Stacks, Target};
+use super::engine::ticker::Ticker;
+use super::host::trap;
+use super::kinds::command::{self, CommandCode};
+use super::kinds::component::State;
+use super::kinds::core::{self, CoreCode};
+use super::kinds::http::SpeakerCode;
+use super::kinds::{component, http_p2};
 use crate::budget::Budget;
 use crate::job::Kind;
 
@@ -260,7 +261,7 @@ impl Sandbox {
             None => return Ok(Way::Command),
         };
         Ok(match Asynchronous::of(&surface) {
-            Asynchronous::Nothing if surface.exports(proxy::INTERFACE) => Way::Proxy,
+            Asynchronous::Nothing if surface.exports(http_p2::INTERFACE) => Way::Proxy,
             Asynchronous::Nothing if surface.exports(command::INTERFACE) => Way::Command,
             Asynchronous::Nothing => bail!(
                 "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",

@@ -8,8 +8,8 @@ use hmac::Mac as _;
 use sha2::{Digest as _, Sha256};
 
 use super::key::Key;
-use crate::wasm::artifact::Artifact;
-use crate::wasm::sealed::Draft;
+use crate::wasm::engine::artifact::Artifact;
+use crate::wasm::engine::sealed::Draft;
 
 /// The start of every entry. The last byte is the version of this format.
 const MAGIC: [u8; 16] = *b"portcullis code\x01";

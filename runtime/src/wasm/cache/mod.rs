@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 
 use self::key::Key;
 use self::lease::Lease;
-use super::artifact::Artifact;
+use super::engine::artifact::Artifact;
 use crate::observe::writes::CACHE;
 
 /// A directory of compiled code. Several daemons may use it at once.

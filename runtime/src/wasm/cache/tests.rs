@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::wasm::sealed::Sealed;
+use crate::wasm::engine::sealed::Sealed;
 
 /// A cache in a directory of its own.
 struct Home {

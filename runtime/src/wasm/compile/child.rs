@@ -16,9 +16,9 @@ use wasmtime::{Result, bail, ensure};
 
 use super::{COMPARED, CONCURRENT, CPU, CompileLimits, LARGEST_CODE, LINES, MEMORY, MODULE, VERB, reason};
 use crate::confine::Held;
-use crate::wasm::flavour::Flavour;
-use crate::wasm::sealed::{Draft, Sealed};
-use crate::wasm::settings::{Addressing, Stacks, Target};
+use crate::wasm::engine::engine_kind::Flavour;
+use crate::wasm::engine::sealed::{Draft, Sealed};
+use crate::wasm::engine::settings::{Addressing, Stacks, Target};
 
 /// The most bytes of the child's stderr that are read.
 const COMPLAINT: u64 = 4 << 10;

@@ -97,8 +97,8 @@ pub(super) fn lacking(wasm: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::wasm::compile::precompile;
-    use crate::wasm::flavour::Flavour;
-    use crate::wasm::settings::{self, Addressing, Stacks, Target};
+    use crate::wasm::engine::engine_kind::Flavour;
+    use crate::wasm::engine::settings::{self, Addressing, Stacks, Target};
 
     fn compiled(text: &str) -> Result<(), String> {
         let target =

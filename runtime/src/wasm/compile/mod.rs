@@ -18,9 +18,9 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result};
 
 use self::slots::Slots;
-use super::artifact::Artifact;
-use super::layer::Layer;
-use super::settings::Target;
+use super::engine::artifact::Artifact;
+use super::engine::binary_kind::Layer;
+use super::engine::settings::Target;
 
 /// The subcommand that makes our executable a compiler process.
 pub const VERB: &str = "compile-worker";

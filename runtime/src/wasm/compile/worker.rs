@@ -10,7 +10,9 @@ use wasmtime::Engine;
 
 use super::{CompileLimits, precompile};
 use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
-use crate::wasm::{Target, settings, trap};
+use crate::wasm::Target;
+use crate::wasm::engine::settings;
+use crate::wasm::host::trap;
 
 /// The descriptor limit: the three streams, and what wasmtime and the allocator read under /proc and
 /// /sys.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wasm::compile::precompile;
-use crate::wasm::sealed::Sealed;
+use crate::wasm::engine::sealed::Sealed;
 
 fn refusal(bytes: &[u8]) -> String {
     let room = Room::unserved(1, 128 << 20);

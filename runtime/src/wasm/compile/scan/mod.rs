@@ -1,13 +1,13 @@
 //! Scans a module before it is compiled: counts its parts and checks them against limits.
 
-mod family;
+mod instances;
 mod parts;
 mod start;
 
 use wasmparser::{Parser, Payload};
 use wasmtime::{Result, ensure};
 
-use self::family::{Family, Load, Met};
+use self::instances::{Family, Load, Met};
 pub(in crate::wasm) use self::parts::{MEMORIES, TABLES};
 use self::parts::{Parts, length, within};
 use self::start::{Start, each};

@@ -1,0 +1,40 @@
+//! What the first bytes of a file say it is.
+
+use wasmtime::{Result, bail};
+
+/// The two kinds of modules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::wasm) enum Layer {
+    /// A core module.
+    Core,
+    /// A component.
+    Component,
+}
+
+impl Layer {
+    /// Tells a core module from a component, and both from anything else.
+    ///
+    /// Source: the preambles of the core specification §5.5.16 and of the component model's Binary.md.
+    pub(in crate::wasm) fn of(bytes: &[u8]) -> Result<Layer> {
+        match bytes {
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Layer::Core),
+            [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Ok(Layer::Component),
+            [0, b'a', b's', b'm', ..] => {
+                bail!("a WebAssembly binary of an unknown version: rebuild it with current tools")
+            }
+            [] => bail!("the file is empty: wanted a WebAssembly module, built with --target wasm32-wasip1"),
+            [0x7f, b'E', b'L', b'F', ..] => {
+                bail!(
+                    "a native program (ELF), not a WebAssembly module: build it with --target wasm32-wasip1"
+                )
+            }
+            text if text.trim_ascii_start().starts_with(b"(") => {
+                bail!("WebAssembly text, not a module: `portcullis build` assembles .wat files")
+            }
+            other => bail!(
+                "not a WebAssembly module: it starts with \"{}\"; build one with --target wasm32-wasip1",
+                other[..other.len().min(16)].escape_ascii()
+            ),
+        }
+    }
+}

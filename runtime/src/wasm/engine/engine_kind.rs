@@ -1,0 +1,170 @@
+//! The kinds of engine, and which of them a component needs.
+
+use wasmparser::{CanonicalFunction, ComponentCanonicalSectionReader, Parser, Payload};
+
+use crate::wasm::kinds::{http_p2, http_p3};
+
+/// What stores of an engine can do; the machine code of one is nothing to the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    /// One call at a time: core modules and components of WASI 0.2.
+    Sequential,
+    /// Several calls of an instance under way at once: the component model's `async`, on which WASI
+    /// 0.3 is built.
+    Concurrent,
+}
+
+/// How a component is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::wasm) enum Making {
+    /// Of one piece: nothing within it can be called but by the host. As a component cannot be entered
+    /// from itself, and the host calls it once at a time, few of its calls wait at a time.
+    Whole,
+    /// Of components that call one another, as many at a time as their handles allow.
+    Composed,
+}
+
+/// What a program of WASI 0.3 exports.
+const PROGRAM: &str = "wasi:cli/run@0.3";
+
+/// What a component exports of WASI 0.3.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::wasm) enum Asynchronous {
+    /// Nothing.
+    Nothing,
+    /// It is a program: the name of what it exports.
+    Program(String),
+    /// It answers HTTP: the name of what it exports.
+    Service(String),
+}
+
+impl Asynchronous {
+    /// Looks at what a component exports, before it is compiled. One that also answers HTTP as of
+    /// 0.2 needs nothing of 0.3.
+    pub(in crate::wasm) fn of(surface: &Surface) -> Asynchronous {
+        let names = &surface.exports;
+        let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
+        if find(http_p2::INTERFACE).is_some() {
+            return Asynchronous::Nothing;
+        }
+        match (find(http_p3::INTERFACE), find(PROGRAM)) {
+            (Some(name), _) => Asynchronous::Service(name),
+            (None, Some(name)) => Asynchronous::Program(name),
+            (None, None) => Asynchronous::Nothing,
+        }
+    }
+}
+
+impl Making {
+    /// Looks for functions that components within this one give to others. What a toolchain wraps
+    /// its exports in are components as well, but they only rename. What cannot be read is taken for
+    /// the worse.
+    pub(in crate::wasm) fn of(component: &[u8]) -> Making {
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload {
+                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+                Ok(Payload::ComponentCanonicalSection(section)) if depth > 0 => {
+                    if lifts(section) {
+                        return Making::Composed;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return Making::Composed,
+            }
+        }
+        Making::Whole
+    }
+}
+
+/// Reports whether a section makes a function of a component of one of a module.
+fn lifts(section: ComponentCanonicalSectionReader<'_>) -> bool {
+    section.into_iter().any(|function| matches!(function, Ok(CanonicalFunction::Lift { .. }) | Err(_)))
+}
+
+/// What a component itself exports; what lies within it is not its own.
+pub(in crate::wasm) struct Surface {
+    /// The names of its exports.
+    pub(in crate::wasm) exports: Vec<String>,
+}
+
+impl Surface {
+    /// Reads a component. `None` if that cannot be read: the compiler says why.
+    pub(in crate::wasm) fn of(component: &[u8]) -> Option<Surface> {
+        let mut surface = Surface { exports: Vec::new() };
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.ok()? {
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        surface.exports.push(export.ok()?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(surface)
+    }
+
+    /// Reports whether it exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.
+    pub(in crate::wasm) fn exports(&self, interface: &str) -> bool {
+        self.exports.iter().any(|name| name.starts_with(interface))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Asynchronous {
+        Asynchronous::of(&Surface::of(&wat::parse_str(text).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_component_is_told_by_what_it_exports_itself() {
+        let empty = r#"(instance $i) (export "wasi:http/handler@0.3.0" (instance $i))"#;
+
+        assert_eq!(
+            of(&format!("(component {empty})")),
+            Asynchronous::Service("wasi:http/handler@0.3.0".to_owned())
+        );
+        assert_eq!(of(&format!("(component (core module) (component {empty}))")), Asynchronous::Nothing);
+    }
+
+    #[test]
+    fn a_component_of_both_versions_needs_the_earlier_alone() {
+        let both = r#"(component (instance $i) (export "wasi:http/handler@0.3.0" (instance $i))
+            (export "wasi:http/incoming-handler@0.2.6" (instance $i)))"#;
+
+        assert_eq!(of(both), Asynchronous::Nothing);
+    }
+
+    #[test]
+    fn a_program_is_told_from_a_service() {
+        let program = r#"(component (instance $i) (export "wasi:cli/run@0.3.2" (instance $i)))"#;
+
+        assert_eq!(of(program), Asynchronous::Program("wasi:cli/run@0.3.2".to_owned()));
+    }
+
+    #[test]
+    fn a_component_is_composed_if_one_within_it_has_functions_of_its_own() {
+        let lifting = r#"(core module $m (func (export "f"))) (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))"#;
+        let renaming = r#"(component (import "f" (func $f)) (export "g" (func $f)))"#;
+        let of = |text: String| Making::of(&wat::parse_str(text).unwrap());
+
+        assert_eq!(of(format!("(component {lifting} {renaming})")), Making::Whole);
+        assert_eq!(of(format!("(component {lifting} (component {lifting}))")), Making::Composed);
+        assert_eq!(of(format!("(component (component (component {lifting})))")), Making::Composed);
+        assert_eq!(Making::of(b"\0asm\x0d\0\x01\0\xff\xff"), Making::Composed);
+    }
+
+    #[test]
+    fn what_is_no_component_is_left_to_the_compiler() {
+        assert!(Surface::of(b"\0asm\x0d\0\x01\0\xff\xff").is_none());
+        assert!(Surface::of(b"").is_none());
+    }
+}

@@ -1,0 +1,9 @@
+//! What every engine of wasmtime is: its settings, its kind, the code it runs and the clock that makes guests give way.
+
+pub(super) mod artifact;
+pub(super) mod binary_kind;
+pub(super) mod engine_kind;
+pub(super) mod outline;
+pub(super) mod sealed;
+pub(super) mod settings;
+pub(super) mod ticker;

@@ -1,0 +1,143 @@
+//! What the first sections of a core module tell of it, before it is compiled.
+
+use wasmparser::{CompositeInnerType, Export, ExternalKind, FuncType, Parser, Payload, SubType, TypeRef};
+use wasmtime::{Result, bail, ensure};
+
+/// What is said of a module that cannot be called as a program.
+const NO_START: &str = "exports no `_start` function: build it as a program with a `main`, not as a library";
+
+/// The imports of a core module and its entry point.
+#[derive(Default)]
+pub(in crate::wasm) struct Outline {
+    /// What it imports: module and name.
+    pub(in crate::wasm) imports: Vec<(String, String)>,
+    /// Its function types; `None` for a type that is no function.
+    types: Vec<Option<FuncType>>,
+    /// The type of each function, imported ones first.
+    functions: Vec<u32>,
+    /// The number of the function that it exports as `_start`.
+    start: Option<u32>,
+}
+
+impl Outline {
+    /// Reads a core module up to its code. `None` if that cannot be read: the compiler says why.
+    pub(in crate::wasm) fn of(module: &[u8]) -> Option<Outline> {
+        let mut outline = Outline::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload.ok()? {
+                // Exports stand before the code, and nothing behind it is asked for here.
+                Payload::CodeSectionStart { .. } => break,
+                payload => outline.at(payload)?,
+            }
+        }
+        Some(outline)
+    }
+
+    /// Takes in a section; `None` if that cannot be read.
+    fn at(&mut self, payload: Payload<'_>) -> Option<()> {
+        match payload {
+            Payload::TypeSection(section) => {
+                for group in section {
+                    self.types.extend(group.ok()?.into_types().map(function));
+                }
+            }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let import = import.ok()?;
+                    self.imports.push((import.module.to_owned(), import.name.to_owned()));
+                    self.functions.extend(imported_function(import.ty));
+                }
+            }
+            Payload::FunctionSection(section) => {
+                for ty in section {
+                    self.functions.push(ty.ok()?);
+                }
+            }
+            Payload::ExportSection(section) => {
+                for export in section {
+                    let export = export.ok()?;
+                    self.start = self.start.or_else(|| entry_point(export));
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Looks for the entry point of a program.
+    ///
+    /// # Errors
+    /// There is none, or it is no `fn()`. A `_start` of a type that does not exist passes: the compiler
+    /// says so.
+    pub(in crate::wasm) fn check_start(&self) -> Result<()> {
+        let Some(start) = self.start else { bail!(NO_START) };
+        let of = |index: u32| usize::try_from(index).ok();
+        let ty = of(start).and_then(|start| self.functions.get(start)).and_then(|ty| of(*ty));
+        if let Some(Some(ty)) = ty.and_then(|ty| self.types.get(ty)) {
+            ensure!(
+                ty.params().is_empty() && ty.results().is_empty(),
+                "its `_start` takes parameters or returns values: a command's does neither"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Returns the type of a function.
+fn function(ty: SubType) -> Option<FuncType> {
+    match ty.composite_type.inner {
+        CompositeInnerType::Func(function) => Some(function),
+        _ => None,
+    }
+}
+
+/// Returns the number of an imported function's type.
+fn imported_function(ty: TypeRef) -> Option<u32> {
+    match ty {
+        TypeRef::Func(ty) | TypeRef::FuncExact(ty) => Some(ty),
+        TypeRef::Table(_) | TypeRef::Memory(_) | TypeRef::Global(_) | TypeRef::Tag(_) => None,
+    }
+}
+
+/// Returns the number of the function that is exported as `_start`.
+fn entry_point(Export { name, kind, index }: Export<'_>) -> Option<u32> {
+    let is_function = matches!(kind, ExternalKind::Func | ExternalKind::FuncExact);
+    (is_function && name == "_start").then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(text: &str) -> Result<(), String> {
+        let outline = Outline::of(&wat::parse_str(text).unwrap()).unwrap();
+        outline.check_start().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_entry_point_is_a_function_of_nothing() {
+        assert_eq!(start(r#"(module (import "a" "b" (func (param i32))) (func (export "_start")))"#), Ok(()));
+        for none in [
+            "(module)",
+            r#"(module (func (export "_initialize")))"#,
+            r#"(module (memory (export "_start") 1))"#,
+        ] {
+            assert_eq!(start(none), Err(NO_START.to_owned()));
+        }
+        let odd = r#"(module (type (func)) (func (export "_start") (result i32) (i32.const 0)))"#;
+        assert!(start(odd).unwrap_err().contains("takes parameters"));
+    }
+
+    #[test]
+    fn imports_are_listed_and_what_cannot_be_read_is_left_to_the_compiler() {
+        let module = wat::parse_str(
+            r#"(module (import "a" "b" (func)) (import "c" "d" (memory 1)) (func (export "_start")))"#,
+        );
+        let pair = |module: &str, name: &str| (module.to_owned(), name.to_owned());
+
+        let outline = Outline::of(&module.unwrap()).unwrap();
+
+        assert_eq!(outline.imports, [pair("a", "b"), pair("c", "d")]);
+        assert!(Outline::of(b"\0asm\x01\0\0\0\x01").is_none());
+    }
+}

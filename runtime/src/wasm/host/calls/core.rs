@@ -1,0 +1,200 @@
+//! `portcullis_job_v1`: the functions by which a core module calls jobs.
+//!
+//! Every function returns -1 if it fails, and `error` then tells why. Texts are UTF-8, in the memory
+//! that the module exports as `memory`.
+
+use bytes::Bytes;
+use wasmtime::error::Context as _;
+use wasmtime::{Caller, Linker, Memory, Result};
+
+use super::failure::Failure;
+use super::{Calling, End};
+use crate::wasm::kinds::core::State;
+
+/// The name of the module that the functions are imported from.
+pub(crate) const MODULE: &str = "portcullis_job_v1";
+
+/// The most bytes that one call moves: the capacity of the pipes.
+const PIECE: usize = 64 << 10;
+
+/// Added to an exit status that the job did not choose.
+const FAULT: i32 = 256;
+
+/// Which sides of a job are ready, as `poll` returns it.
+const READ: i32 = 1;
+const WRITE: i32 = 2;
+
+/// What failed, for `error` to tell.
+#[derive(Default)]
+pub(crate) struct LastError(String);
+
+impl LastError {
+    /// Keeps the reason of a failure, and turns the outcome into what a function returns.
+    fn settle(&mut self, outcome: Result<i32, Failure>) -> i32 {
+        outcome.unwrap_or_else(|failure| {
+            self.0 = failure.to_string();
+            -1
+        })
+    }
+}
+
+/// Gives modules the functions.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
+    link_making(linker)?;
+    link_running(linker)?;
+    linker.func_wrap(MODULE, "drop", |mut caller: Caller<'_, State>, job: u32| -> Result<i32> {
+        let (calling, _) = caller.data_mut().calls()?;
+        calling.forget(job);
+        Ok(0)
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "error",
+        |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
+            let text = caller.data_mut().calls()?.1.0.clone();
+            let fits = text.len().min(usize::try_from(size)?);
+            memory(&mut caller)?.write(&mut caller, usize::try_from(at)?, &text.as_bytes()[..fits])?;
+            Ok(i32::try_from(text.len())?)
+        },
+    )?;
+    Ok(())
+}
+
+/// Links what puts a job together and starts it; none of it waits.
+fn link_making(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap(MODULE, "job", |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
+        let name = text(&mut caller, at, size)?;
+        with(&mut caller, |calling| Ok(i32::try_from(calling.open(name?)?).unwrap_or(-1)))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "arg",
+        |mut caller: Caller<'_, State>, job: u32, at: u32, size: u32| -> Result<i32> {
+            let value = text(&mut caller, at, size)?;
+            with(&mut caller, |calling| calling.arg(job, value?).map(|()| 0))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "env",
+        |mut caller: Caller<'_, State>,
+         job: u32,
+         name: u32,
+         name_size: u32,
+         value: u32,
+         value_size: u32|
+         -> Result<i32> {
+            let name = text(&mut caller, name, name_size)?;
+            let value = text(&mut caller, value, value_size)?;
+            with(&mut caller, |calling| calling.env(job, name?, value?).map(|()| 0))
+        },
+    )?;
+    linker.func_wrap(MODULE, "start", |mut caller: Caller<'_, State>, job: u32| -> Result<i32> {
+        with(&mut caller, |calling| calling.start(job).map(|()| 0))
+    })?;
+    linker.func_wrap(MODULE, "close", |mut caller: Caller<'_, State>, job: u32| -> Result<i32> {
+        with(&mut caller, |calling| calling.close(job).map(|()| 0))
+    })?;
+    Ok(())
+}
+
+/// Links what may wait: the guest gives way meanwhile, and its processor time does not run.
+fn link_running(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap_async(
+        MODULE,
+        "write",
+        |caller: Caller<'_, State>, (job, at, size): (u32, u32, u32)| Box::new(write(caller, job, at, size)),
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "read",
+        |caller: Caller<'_, State>, (job, at, size): (u32, u32, u32)| Box::new(read(caller, job, at, size)),
+    )?;
+    linker.func_wrap_async(MODULE, "poll", |mut caller: Caller<'_, State>, (job,): (u32,)| {
+        Box::new(async move {
+            let (calling, last) = caller.data_mut().calls()?;
+            let ready = calling.ready(job).await;
+            let flags = |side: bool, flag: i32| if side { flag } else { 0 };
+            Ok(last.settle(ready.map(|ready| flags(ready.read, READ) | flags(ready.write, WRITE))))
+        })
+    })?;
+    linker.func_wrap_async(MODULE, "wait", |mut caller: Caller<'_, State>, (job,): (u32,)| {
+        Box::new(async move {
+            let (calling, last) = caller.data_mut().calls()?;
+            let end = match calling.ended(job).await {
+                Ok(End { status, fault: None }) => Ok(i32::from(status.0)),
+                Ok(End { status, fault: Some(failure) }) => {
+                    last.0 = failure.to_string();
+                    Ok(FAULT + i32::from(status.0))
+                }
+                Err(failure) => Err(failure),
+            };
+            Ok(last.settle(end))
+        })
+    })?;
+    Ok(())
+}
+
+/// Writes what there is room for, at least a byte, and returns how many bytes that were.
+async fn write(mut caller: Caller<'_, State>, job: u32, at: u32, size: u32) -> Result<i32> {
+    let (calling, last) = caller.data_mut().calls()?;
+    let room = match calling.room(job).await {
+        Ok(room) => room.min(PIECE).min(usize::try_from(size)?),
+        Err(failure) => return Ok(last.settle(Err(failure))),
+    };
+    let memory = memory(&mut caller)?;
+    let bytes = piece(memory.data(&caller), at, room)?;
+    let bytes = Bytes::copy_from_slice(bytes);
+    with(&mut caller, |calling| calling.put(job, &bytes).map(|()| i32::try_from(room).unwrap_or(-1)))
+}
+
+/// Reads what is here, at least a byte, and returns how many bytes that were; 0 at the end.
+async fn read(mut caller: Caller<'_, State>, job: u32, at: u32, size: u32) -> Result<i32> {
+    let (calling, last) = caller.data_mut().calls()?;
+    let bytes = match calling.filled(job).await {
+        Ok(_) => calling.take(job, usize::try_from(size)?.min(PIECE)),
+        Err(failure) => Err(failure),
+    };
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(failure) => return Ok(last.settle(Err(failure))),
+    };
+    memory(&mut caller)?.write(&mut caller, usize::try_from(at)?, &bytes)?;
+    Ok(i32::try_from(bytes.len())?)
+}
+
+fn with(
+    caller: &mut Caller<'_, State>,
+    act: impl FnOnce(&mut Calling) -> Result<i32, Failure>,
+) -> Result<i32> {
+    let (calling, last) = caller.data_mut().calls()?;
+    let outcome = act(calling);
+    Ok(last.settle(outcome))
+}
+
+fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
+    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
+    memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
+}
+
+/// Reads a text out of the guest's memory.
+///
+/// # Errors
+/// Outside of the memory. What is no UTF-8 is a failure that the guest is told.
+fn text(caller: &mut Caller<'_, State>, at: u32, size: u32) -> Result<Result<String, Failure>> {
+    let memory = memory(caller)?;
+    let size = usize::try_from(size)?;
+    if size > super::LONGEST {
+        return Ok(Err(Failure::too_long(super::LONGEST)));
+    }
+    let bytes = piece(memory.data(&*caller), at, size)?;
+    let text = String::from_utf8(bytes.to_vec());
+    Ok(text.map_err(|_| Failure::malformed("a text that is not UTF-8".to_owned())))
+}
+
+fn piece(memory: &[u8], at: u32, size: usize) -> Result<&[u8]> {
+    let at = usize::try_from(at)?;
+    let end = at.checked_add(size);
+    let piece = end.and_then(|end| memory.get(at..end));
+    piece.with_context(|| format!("{MODULE}: {size} bytes at {at} are not in the module's memory"))
+}

@@ -1,0 +1,241 @@
+//! The jobs that a guest calls, by the numbers it knows them by.
+
+mod component;
+mod core;
+mod failure;
+
+pub(in crate::wasm) use self::component::{PACKAGE, link as link_component};
+pub(in crate::wasm) use self::core::{LastError, MODULE, link as link_core};
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use self::failure::Failure;
+use crate::job::{Callee, Caller, Fault, Job, Name, Status, Wanted};
+
+/// Jobs that a guest may know at once, ended ones among them.
+const MOST: usize = 64;
+
+/// Bytes of arguments and variables that a job may be given.
+const LONGEST: usize = 128 << 10;
+
+/// What a guest has to do with the jobs it calls.
+pub(in crate::wasm) struct Calling {
+    name: Name,
+    /// None: its handler is granted no calls.
+    caller: Option<Box<dyn Caller>>,
+    jobs: Vec<Option<Call>>,
+}
+
+/// A job as its caller knows it.
+enum Call {
+    /// It is put together: bytes of its arguments and variables are counted.
+    Wanted(Wanted, usize),
+    Started(Box<Started>),
+}
+
+struct Started {
+    name: String,
+    callee: Callee,
+    /// What was read and is not taken yet.
+    rest: Bytes,
+    outcome: Option<Result<Status, Fault>>,
+}
+
+/// How a job has ended.
+struct End {
+    status: Status,
+    /// What ended it, if it was not the job itself.
+    fault: Option<Failure>,
+}
+
+/// Which side of a job's pipes would not make its caller wait.
+struct Ready {
+    read: bool,
+    write: bool,
+}
+
+impl Calling {
+    pub(in crate::wasm) fn of(job: &mut Job) -> Calling {
+        Calling { name: job.name().clone(), caller: job.caller.take(), jobs: Vec::new() }
+    }
+
+    /// Makes what a guest has that runs for no job, but to see whether it can.
+    pub(in crate::wasm) fn nothing() -> Calling {
+        let name = "_".parse().expect("an underscore is a name");
+        Calling { name, caller: None, jobs: Vec::new() }
+    }
+
+    /// Reports whether the guest holds on to a job.
+    pub(in crate::wasm) fn knows_jobs(&self) -> bool {
+        self.jobs.iter().any(Option::is_some)
+    }
+
+    /// Begins a job. Whether there is one of that name is told when it is started.
+    fn open(&mut self, name: String) -> Result<u32, Failure> {
+        let place = match self.jobs.iter().position(Option::is_none) {
+            Some(free) => free,
+            None if self.jobs.len() < MOST => {
+                self.jobs.push(None);
+                self.jobs.len() - 1
+            }
+            None => return Err(Failure::too_many_known(MOST)),
+        };
+        self.jobs[place] = Some(Call::Wanted(Wanted { name, ..Wanted::default() }, 0));
+        u32::try_from(place).map_err(|_| Failure::too_many_known(MOST))
+    }
+
+    fn arg(&mut self, job: u32, value: String) -> Result<(), Failure> {
+        if value.contains('\0') {
+            return Err(Failure::malformed("an argument cannot hold a NUL character".to_owned()));
+        }
+        self.wanted(job, value.len())?.args.push(value);
+        Ok(())
+    }
+
+    fn env(&mut self, job: u32, name: String, value: String) -> Result<(), Failure> {
+        let wanted = self.wanted(job, name.len() + value.len())?;
+        wanted.env.set(name, value).map_err(|error| Failure::malformed(error.to_string()))
+    }
+
+    /// Finds a job that is put together, and makes sure that `more` bytes fit.
+    fn wanted(&mut self, job: u32, more: usize) -> Result<&mut Wanted, Failure> {
+        match self.job(job)? {
+            Call::Wanted(wanted, bytes) => {
+                // What its place in a list costs, so that empty ones are not free.
+                *bytes = bytes.saturating_add(more).saturating_add(size_of::<String>());
+                if *bytes > LONGEST { Err(Failure::too_long(LONGEST)) } else { Ok(wanted) }
+            }
+            Call::Started(_) => Err(Failure::state("the job has been started")),
+        }
+    }
+
+    /// Starts a job. Never waits.
+    fn start(&mut self, job: u32) -> Result<(), Failure> {
+        let place = place(&mut self.jobs, job)?;
+        let Some(Call::Wanted(wanted, _)) = place else {
+            return Err(Failure::state("the job has been started"));
+        };
+        let wanted = std::mem::take(wanted);
+        let name = wanted.name.clone();
+        // One that is refused is forgotten.
+        *place = None;
+        let Some(caller) = &self.caller else { return Err(Failure::not_granted(&self.name, name)) };
+        let callee = caller.call(wanted)?;
+        let started = Started { name, callee, rest: Bytes::new(), outcome: None };
+        *place = Some(Call::Started(Box::new(started)));
+        Ok(())
+    }
+
+    /// Waits until the job's stdin has room and says for how many bytes.
+    async fn room(&mut self, job: u32) -> Result<usize, Failure> {
+        let started = self.started(job)?;
+        let stdin = started.callee.stdin.as_ref();
+        let stdin = stdin.ok_or_else(|| Failure::state("the job's stdin has been closed"))?;
+        poll_fn(|context| stdin.poll_room(context)).await.map_err(|_| Failure::not_read(&started.name))
+    }
+
+    /// Writes to the job's stdin what there is room for.
+    fn put(&mut self, job: u32, bytes: &Bytes) -> Result<(), Failure> {
+        let started = self.started(job)?;
+        let stdin = started.callee.stdin.as_ref();
+        let stdin = stdin.ok_or_else(|| Failure::state("the job's stdin has been closed"))?;
+        stdin.write(bytes).map_err(|_| Failure::not_read(&started.name))
+    }
+
+    /// Ends the job's stdin. Doing it twice does nothing.
+    fn close(&mut self, job: u32) -> Result<(), Failure> {
+        if let Some(stdin) = self.started(job)?.callee.stdin.take() {
+            stdin.finish();
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to take of the job's stdout (`true`), or it has ended.
+    async fn filled(&mut self, job: u32) -> Result<bool, Failure> {
+        let started = self.started(job)?;
+        Ok(poll_fn(|context| started.poll_filled(context)).await)
+    }
+
+    /// Takes at most so many bytes of what is here of the job's stdout.
+    fn take(&mut self, job: u32, most: usize) -> Result<Bytes, Failure> {
+        let started = self.started(job)?;
+        if started.rest.is_empty() {
+            started.rest = started.callee.stdout.take().unwrap_or_default();
+        }
+        let most = most.min(started.rest.len());
+        Ok(started.rest.split_to(most))
+    }
+
+    /// Waits until reading or writing would not wait.
+    async fn ready(&mut self, job: u32) -> Result<Ready, Failure> {
+        let started = self.started(job)?;
+        Ok(poll_fn(|context| {
+            let read = started.poll_filled(context).is_ready();
+            let stdin = started.callee.stdin.as_ref();
+            let write = stdin.is_some_and(|stdin| stdin.poll_room(context).is_ready());
+            if read || write { Poll::Ready(Ready { read, write }) } else { Poll::Pending }
+        })
+        .await)
+    }
+
+    /// Ends the job's stdin and waits until the job has ended; what it has written and nobody has read
+    /// is dropped.
+    async fn ended(&mut self, job: u32) -> Result<End, Failure> {
+        self.close(job)?;
+        let started = self.started(job)?;
+        poll_fn(|context| started.poll_ended(context)).await;
+        match &started.outcome {
+            Some(Ok(status)) => Ok(End { status: *status, fault: None }),
+            Some(Err(fault @ (Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining))) => {
+                Err(Failure::of(&started.name, fault))
+            }
+            Some(Err(fault)) => {
+                Ok(End { status: fault.status(), fault: Some(Failure::of(&started.name, fault)) })
+            }
+            None => Err(Failure::state("the job has not ended")),
+        }
+    }
+
+    /// Forgets a job; one that runs is ended.
+    fn forget(&mut self, job: u32) {
+        if let Ok(place) = place(&mut self.jobs, job) {
+            *place = None;
+        }
+    }
+
+    fn job(&mut self, job: u32) -> Result<&mut Call, Failure> {
+        place(&mut self.jobs, job)?.as_mut().ok_or_else(Failure::unknown)
+    }
+
+    fn started(&mut self, job: u32) -> Result<&mut Started, Failure> {
+        match self.job(job)? {
+            Call::Started(started) => Ok(started),
+            Call::Wanted(..) => Err(Failure::state("the job has not been started")),
+        }
+    }
+}
+
+impl Started {
+    fn poll_filled(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        if self.rest.is_empty() { self.callee.stdout.poll_filled(context) } else { Poll::Ready(true) }
+    }
+
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.outcome.is_some() {
+            return Poll::Ready(());
+        }
+        // A job that waits for its reader would never end.
+        while let Poll::Ready(true) = self.callee.stdout.poll_filled(context) {
+            self.callee.stdout.take();
+        }
+        self.callee.poll_ended(context).map(|outcome| self.outcome = Some(outcome))
+    }
+}
+
+fn place(jobs: &mut [Option<Call>], job: u32) -> Result<&mut Option<Call>, Failure> {
+    let known = usize::try_from(job).ok().and_then(|job| jobs.get_mut(job));
+    known.filter(|place| place.is_some()).ok_or_else(Failure::unknown)
+}

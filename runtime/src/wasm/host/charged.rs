@@ -1,0 +1,121 @@
+//! The time on a processor that the threads for files spend on a job.
+//!
+//! wasmtime-wasi gives what blocks to such a thread and waits for it. The thread wakes the job when it
+//! is done, so that the waker is where its time can be read: nothing else runs on it in between.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::{Duration, Instant};
+
+use crate::job::{Usage, thread_time};
+
+thread_local! {
+    /// The time of this thread that is charged to somebody; `None` on threads of other kinds.
+    static CHARGED: Cell<Option<Duration>> = const { Cell::new(None) };
+}
+
+/// A job while such threads work for it.
+pub(in crate::wasm) struct Charged {
+    usage: Arc<Usage>,
+    /// The waker of the last poll, and what stands in its place.
+    wakers: Option<(Waker, Waker)>,
+}
+
+/// Charges a job when it is woken.
+struct Charging {
+    usage: Arc<Usage>,
+    waker: Waker,
+    since: Instant,
+}
+
+/// Begins the account of a thread for files.
+pub(in crate::wasm) fn begin() {
+    CHARGED.set(Some(thread_time()));
+}
+
+impl Charged {
+    pub(in crate::wasm) fn new(usage: Arc<Usage>) -> Charged {
+        Charged { usage, wakers: None }
+    }
+
+    /// Returns a waker that charges the job and wakes whom this one does.
+    pub(in crate::wasm) fn by(&mut self, waker: &Waker) -> &Waker {
+        if self.wakers.as_ref().is_none_or(|(last, _)| !last.will_wake(waker)) {
+            self.wakers = None;
+        }
+        let usage = &self.usage;
+        let (_, ours) = self.wakers.get_or_insert_with(|| {
+            let charging = Charging { usage: usage.clone(), waker: waker.clone(), since: Instant::now() };
+            (waker.clone(), Waker::from(Arc::new(charging)))
+        });
+        ours
+    }
+}
+
+impl Wake for Charging {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(before) = CHARGED.get() {
+            let now = thread_time();
+            CHARGED.set(Some(now));
+            // The thread may have worked for a job that has ended meanwhile, which nobody was told
+            // of: that was before this one began.
+            let spent = now.saturating_sub(before).min(self.since.elapsed());
+            self.usage.spend(spent);
+        }
+        self.waker.wake_by_ref();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn compute(time: Duration) {
+        let begin = thread_time();
+        while thread_time() - begin < time {}
+    }
+
+    #[test]
+    fn a_job_is_charged_for_what_a_thread_did_since_it_was_charged_last() {
+        let usage = Arc::new(Usage::default());
+        let mut charged = Charged::new(usage.clone());
+        let waker = charged.by(Waker::noop()).clone();
+
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                begin();
+                compute(Duration::from_millis(20));
+                waker.wake_by_ref();
+                waker.wake_by_ref();
+            });
+        });
+        let spent = usage.cpu();
+        // A thread of another kind costs nothing that is not counted elsewhere.
+        compute(Duration::from_millis(20));
+        waker.wake_by_ref();
+
+        assert!((20..40).contains(&spent.as_millis()), "{spent:?}");
+        assert_eq!(usage.cpu(), spent);
+    }
+
+    #[test]
+    fn a_job_is_not_charged_for_another_that_has_left() {
+        let usage = Arc::new(Usage::default());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                begin();
+                compute(Duration::from_millis(50));
+                let mut charged = Charged::new(usage.clone());
+                charged.by(Waker::noop()).wake_by_ref();
+            });
+        });
+
+        assert!(usage.cpu() < Duration::from_millis(40), "{:?}", usage.cpu());
+    }
+}

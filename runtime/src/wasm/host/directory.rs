@@ -1,0 +1,181 @@
+//! The entries of a directory, read from the kernel as they are asked for.
+//!
+//! wasmtime-wasi reads a directory as a whole into memory of the host, and for preview 1 does so anew
+//! in every call. Here the kernel keeps the place, and a few entries are held at once.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs::File;
+use std::hash::{Hash as _, Hasher as _};
+use std::io;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
+
+/// A directory while it is read. It has a descriptor of its own: the place in it is nobody else's.
+pub(in crate::wasm) struct Listing {
+    dir: Dir,
+    /// What WASI knows the directory by.
+    number: u64,
+    /// The place that is read next.
+    at: u64,
+    /// An entry that was read and had no room.
+    unread: Option<Entry>,
+}
+
+/// One entry.
+pub(in crate::wasm) struct Entry {
+    pub(in crate::wasm) name: String,
+    pub(in crate::wasm) kind: FileType,
+    /// The place behind the entry, as the kernel names it.
+    pub(in crate::wasm) next: u64,
+}
+
+impl Listing {
+    /// Opens a directory to be read. Blocks, as all here does.
+    pub(in crate::wasm) fn open(dir: &File) -> io::Result<Listing> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = openat(dir, c".", flags, Mode::empty())?;
+        let found = fstat(&dir)?;
+        let number = number(found.st_dev, found.st_ino);
+        Ok(Listing { dir: Dir::new(dir)?, number, at: 0, unread: None })
+    }
+
+    /// Says which directory it is.
+    pub(in crate::wasm) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Goes to a place that an entry has named, or to the beginning, which is 0.
+    pub(in crate::wasm) fn seek(&mut self, place: u64) -> io::Result<()> {
+        if place != self.at || place == 0 {
+            self.unread = None;
+            self.dir.seek(place.cast_signed())?;
+            self.at = place;
+        }
+        Ok(())
+    }
+
+    /// Reads the next entry, `.` and `..` among them; `None` at the end.
+    ///
+    /// A name that is not UTF-8 is passed over: WASI has no way to say it, and so none to open it.
+    pub(in crate::wasm) fn next(&mut self) -> io::Result<Option<Entry>> {
+        if let Some(entry) = self.unread.take() {
+            self.at = entry.next;
+            return Ok(Some(entry));
+        }
+        while let Some(found) = self.dir.read() {
+            let found = found?;
+            self.at = found.offset().cast_unsigned();
+            let Ok(name) = found.file_name().to_str() else { continue };
+            let kind = match found.file_type() {
+                FileType::Unknown => match statat(self.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    // It is gone by now.
+                    Err(_) => FileType::Unknown,
+                },
+                kind => kind,
+            };
+            return Ok(Some(Entry { name: name.to_owned(), kind, next: self.at }));
+        }
+        Ok(None)
+    }
+
+    /// Says what WASI knows an entry's file by; 0 if it is gone by now.
+    pub(in crate::wasm) fn identify(&self, entry: &Entry) -> io::Result<u64> {
+        if matches!(&*entry.name, "." | "..") {
+            // What is above a mount is none of the guest's business.
+            return Ok(self.number);
+        }
+        // What the kernel lists is another number on some file systems, such as overlayfs.
+        let found = statat(self.dir.fd()?, &entry.name, AtFlags::SYMLINK_NOFOLLOW);
+        Ok(found.map_or(0, |found| number(found.st_dev, found.st_ino)))
+    }
+
+    /// Takes an entry back that was read at a place, to be read once more.
+    pub(in crate::wasm) fn unread(&mut self, entry: Entry, place: u64) {
+        (self.unread, self.at) = (Some(entry), place);
+    }
+
+    /// Says which place is read next.
+    pub(in crate::wasm) fn place(&self) -> u64 {
+        self.at
+    }
+}
+
+/// Returns what wasmtime-wasi makes of a device and an inode: a program compares the two of them.
+fn number(device: u64, inode: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (device, inode).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Returns what WASI knows a file by.
+pub(in crate::wasm) fn number_of(file: &File) -> io::Result<u64> {
+    let found = fstat(file)?;
+    Ok(number(found.st_dev, found.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    fn names(listing: &mut Listing) -> Vec<String> {
+        let mut names: Vec<_> =
+            std::iter::from_fn(|| listing.next().unwrap()).map(|entry| entry.name).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_name_that_wasi_cannot_say_hides_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", "b", "ü"].map(OsStr::new).into_iter().chain([OsStr::from_bytes(b"\xff\xfe")]) {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+
+        let mut listing = Listing::open(&File::open(dir.path()).unwrap()).unwrap();
+
+        assert_eq!(names(&mut listing), [".", "..", "a", "b", "ü"]);
+        assert!(listing.next().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_listing_goes_on_at_each_place_and_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        (0..1000).for_each(|number| std::fs::write(dir.path().join(format!("{number}")), "").unwrap());
+        let open = || Listing::open(&File::open(dir.path()).unwrap()).unwrap();
+        let (mut whole, mut pieces) = (open(), open());
+
+        let mut place = 0;
+        while let Some(entry) = whole.next().unwrap() {
+            pieces.seek(place).unwrap();
+            let same = pieces.next().unwrap().unwrap();
+            assert_eq!(same.name, entry.name);
+            // As where it did not fit.
+            pieces.unread(same, place);
+            place = entry.next;
+            if place % 3 == 0 {
+                pieces = open();
+            }
+        }
+        std::fs::write(dir.path().join("new"), "").unwrap();
+        whole.seek(0).unwrap();
+
+        assert!(names(&mut whole).contains(&"new".to_owned()));
+    }
+
+    #[test]
+    fn an_entry_has_the_number_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let opened = File::open(dir.path()).unwrap();
+        let mut listing = Listing::open(&opened).unwrap();
+        let entry = std::iter::from_fn(|| listing.next().unwrap()).find(|entry| entry.name == "file");
+
+        let number = listing.identify(&entry.unwrap()).unwrap();
+
+        assert_eq!(number, number_of(&File::open(dir.path().join("file")).unwrap()).unwrap());
+        assert_ne!(number, listing.number());
+    }
+}

@@ -1,0 +1,98 @@
+//! The environment as a core module asks for it: from the job, without a copy in between.
+//!
+//! wasmtime-wasi's own keeps two strings for each variable, which is forty allocations a request.
+
+use wasmtime::{Caller, Extern, Linker, Result, bail};
+
+use crate::job::Env;
+
+/// `errno.success` of WASI preview 1.
+const SUCCESS: i32 = 0;
+
+/// `errno.fault` of WASI preview 1: bad address.
+const FAULT: i32 = 21;
+
+/// Puts `environ_sizes_get` and `environ_get` in the place of wasmtime-wasi's.
+pub(in crate::wasm) fn serve<T: 'static>(
+    linker: &mut Linker<T>,
+    module: &str,
+    env: impl Fn(&T) -> &Env + Copy + Send + Sync + 'static,
+) -> Result<()> {
+    linker.allow_shadowing(true);
+    linker.func_wrap(
+        module,
+        "environ_sizes_get",
+        move |mut caller: Caller<'_, T>, count: i32, size: i32| {
+            let (memory, state) = memory(&mut caller)?;
+            let entries = env(state).entries();
+            let lengths = [entries.len(), entries.map(<[u8]>::len).sum()];
+            let written = put(memory, at(count), number(lengths[0]))
+                .and_then(|()| put(memory, at(size), number(lengths[1])));
+            Ok(written.map_or(FAULT, |()| SUCCESS))
+        },
+    )?;
+    linker.func_wrap(
+        module,
+        "environ_get",
+        move |mut caller: Caller<'_, T>, pointers: i32, texts: i32| {
+            let (memory, state) = memory(&mut caller)?;
+            Ok(write(memory, env(state), at(pointers), at(texts)).map_or(FAULT, |()| SUCCESS))
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Writes the variables, and where each of them is; none: one does not fit.
+fn write(memory: &mut [u8], env: &Env, pointers: usize, texts: usize) -> Option<()> {
+    let (mut pointer, mut text) = (pointers, texts);
+    for entry in env.entries() {
+        put(memory, pointer, number(text))?;
+        put(memory, text, entry)?;
+        // Both are within a memory of 4 GiB.
+        (pointer, text) = (pointer + 4, text + entry.len());
+    }
+    Some(())
+}
+
+fn put(memory: &mut [u8], place: usize, bytes: impl AsRef<[u8]>) -> Option<()> {
+    let bytes = bytes.as_ref();
+    memory.get_mut(place..place.checked_add(bytes.len())?)?.copy_from_slice(bytes);
+    Some(())
+}
+
+/// An address of the guest's, which counts from 0 to 4 GiB.
+fn at(address: i32) -> usize {
+    address.cast_unsigned() as usize
+}
+
+/// A number as the guest reads it. No environment has 4 GiB: a head has 1 MiB at most.
+fn number(number: usize) -> [u8; 4] {
+    u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+fn memory<'c, T: 'static>(caller: &'c mut Caller<'_, T>) -> Result<(&'c mut [u8], &'c mut T)> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
+        _ => bail!("exports no memory"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_fit_to_the_last_byte_and_not_one_less() {
+        let mut env = Env::new();
+        env.set("A", "1").unwrap();
+        env.set("B", "").unwrap();
+        let mut memory = [0xff; 15];
+
+        assert_eq!(write(&mut memory, &env, 0, 8), Some(()));
+
+        assert_eq!(&memory, b"\x08\0\0\0\x0c\0\0\0A=1\0B=\0");
+        assert_eq!(write(&mut memory[..14], &env, 0, 8), None);
+        assert_eq!(write(&mut memory, &env, usize::MAX - 1, 8), None);
+    }
+}

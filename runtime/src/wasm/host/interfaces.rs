@@ -1,0 +1,65 @@
+//! The names of the WASI 0.2 interfaces in which functions of ours stand before those of wasmtime-wasi.
+//!
+//! The version is the one that wasmtime-wasi 48.0.8 puts into a linker, which gives the same functions to
+//! components that were built with an earlier 0.2.
+
+macro_rules! name {
+    ($interface:literal) => {
+        concat!("wasi:", $interface, "@0.2.12")
+    };
+}
+
+pub(in crate::wasm) const CLOCK: &str = name!("clocks/monotonic-clock");
+pub(in crate::wasm) const FILES: &str = name!("filesystem/types");
+pub(in crate::wasm) const HTTP: &str = name!("http/types");
+pub(in crate::wasm) const PREOPENS: &str = name!("filesystem/preopens");
+pub(in crate::wasm) const POLL: &str = name!("io/poll");
+pub(in crate::wasm) const STREAMS: &str = name!("io/streams");
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Linker;
+    use wasmtime::{Engine, StoreContextMut};
+    use wasmtime_wasi::{WasiCtxView, WasiView};
+
+    use super::*;
+
+    struct Guest;
+
+    impl WasiView for Guest {
+        fn ctx(&mut self) -> WasiCtxView<'_> {
+            unreachable!("nothing runs")
+        }
+    }
+
+    /// Otherwise what is put there would stand beside what guests call, and guard nothing.
+    #[test]
+    fn the_linker_has_functions_under_each_name() {
+        let mut linker = Linker::<Guest>::new(&Engine::default());
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+        let rows = [
+            (CLOCK, "subscribe-instant"),
+            (CLOCK, "subscribe-duration"),
+            (FILES, "[method]descriptor.open-at"),
+            (FILES, "[method]descriptor.symlink-at"),
+            (FILES, "[method]descriptor.rename-at"),
+            (FILES, "[method]descriptor.link-at"),
+            (FILES, "[method]descriptor.create-directory-at"),
+            (FILES, "[method]descriptor.set-size"),
+            (FILES, "[method]descriptor.write"),
+            (FILES, "[method]descriptor.write-via-stream"),
+            (FILES, "[method]descriptor.append-via-stream"),
+            (POLL, "poll"),
+            (PREOPENS, "get-directories"),
+            (STREAMS, "[method]input-stream.subscribe"),
+            (STREAMS, "[method]output-stream.write"),
+        ];
+
+        for (interface, function) in rows {
+            let mut instance = linker.instance(interface).unwrap();
+            let twice = instance.func_wrap(function, |_: StoreContextMut<'_, Guest>, (): ()| Ok(()));
+            assert!(twice.is_err(), "{interface} has no {function}");
+        }
+        assert!(HTTP.starts_with("wasi:http/types@"));
+    }
+}

@@ -1,0 +1,240 @@
+//! Counts the memory of one job, summed over all its memories and tables.
+
+use std::sync::Arc;
+
+use wasmtime::{ResourceLimiter, Result};
+
+use super::trap;
+use crate::budget::Portion;
+use crate::job::{Fault, Needs, Usage};
+use crate::wasm::engine::settings::COMPONENT;
+
+/// Bytes of a table slot: a pointer on a 64-bit host.
+pub(in crate::wasm) const TABLE_ELEMENT: usize = 8;
+
+/// What a job has and may have, in bytes.
+///
+/// wasmtime's own `StoreLimits` bounds each memory alone, so that a module with ten memories would
+/// get ten times its limit; this one bounds their sum.
+pub(in crate::wasm) struct Meter {
+    used: usize,
+    most: usize,
+    /// What was granted last, in bytes.
+    granted: usize,
+    /// `None` again once the guest has grown after it: it goes on with less than it asked for.
+    refused: Option<Refused>,
+    /// Told of every growth, which is a few times in the life of a job.
+    usage: Arc<Usage>,
+    /// What the job has of the memory that all jobs share, at least as much as is used; `None`: it takes
+    /// nothing of it.
+    portion: Option<Portion>,
+}
+
+/// What a guest was refused memory by.
+#[derive(PartialEq, Eq, Debug)]
+enum Refused {
+    /// Its own limit.
+    Own,
+    /// What all jobs share is in use.
+    Shared,
+    /// The host has none for what was granted: what it said.
+    Host(String),
+}
+
+impl Meter {
+    pub(in crate::wasm) fn new(most: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
+        Meter { used: 0, most, granted: 0, refused: None, usage, portion }
+    }
+
+    /// Returns the fault of a guest that trapped or gave up, if it was refused memory last: this is why.
+    pub(in crate::wasm) fn fault(&self) -> Option<Fault> {
+        Some(match self.refused.as_ref()? {
+            Refused::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
+            Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
+            Refused::Host(said) => Fault::NoMemory(said.clone()),
+        })
+    }
+
+    /// Charges another job from now on, with what is held already.
+    pub(in crate::wasm) fn charge(&mut self, usage: Arc<Usage>) {
+        self.refused = None;
+        self.usage = usage;
+        self.usage.hold(self.used);
+    }
+
+    /// Returns the account of the job that is charged.
+    pub(in crate::wasm) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Reports whether what all jobs share is so far in use that nothing should be held that no job uses.
+    pub(in crate::wasm) fn is_scarce(&self) -> bool {
+        self.portion.as_ref().is_some_and(Portion::is_scarce)
+    }
+
+    /// Charges what is asked for, unless it is `forbidden` by the module itself: wasmtime 48.0.8 asks us
+    /// first and refuses then.
+    fn grow(&mut self, by: usize, forbidden: bool) -> bool {
+        let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.most) else {
+            self.refused = Some(Refused::Own);
+            return forbidden;
+        };
+        if forbidden {
+            return true;
+        }
+        if !self.reach(total) {
+            self.refused = Some(Refused::Shared);
+            return false;
+        }
+        self.granted = total - self.used;
+        self.used = total;
+        if by > 0 {
+            self.refused = None;
+        }
+        self.usage.hold(total);
+        true
+    }
+
+    /// Takes what is missing of so many bytes, and an eighth more than there is if it can be had: a guest
+    /// that grows does so again.
+    fn reach(&mut self, total: usize) -> bool {
+        let Some(portion) = &mut self.portion else { return true };
+        let pages = |bytes: usize| bytes.div_ceil(Needs::PAGE);
+        let missing = pages(total).saturating_sub(portion.units());
+        let ahead = (portion.units() / 8).min(pages(self.most).saturating_sub(portion.units()));
+        missing == 0 || ahead > missing && portion.grow(ahead) || portion.grow(missing)
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current), beyond(desired, maximum)))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT), beyond(desired, maximum)))
+    }
+
+    // A growth that the module forbids by itself fails as well.
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        if let Some(said) = trap::shortage(&error) {
+            self.used -= std::mem::take(&mut self.granted);
+            self.refused = Some(Refused::Host(said));
+        }
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
+        self.memory_grow_failed(error)
+    }
+
+    // What a component may be made of where there is no pool to say so: what an instance is itself, and
+    // the address space of a memory, count for no limit.
+
+    fn instances(&self) -> usize {
+        COMPONENT.instances as usize
+    }
+
+    fn tables(&self) -> usize {
+        COMPONENT.tables as usize
+    }
+
+    fn memories(&self) -> usize {
+        COMPONENT.memories as usize
+    }
+}
+
+/// Reports whether a module forbids this much by itself; one that says nothing forbids 4 GiB.
+fn beyond(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_some_and(|most| desired > most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::Budget;
+
+    fn meter(most: usize) -> Meter {
+        Meter::new(most, Arc::default(), None)
+    }
+
+    #[test]
+    fn memory_that_all_jobs_share_is_granted_while_there_is_some_and_given_back() {
+        // Of which one handler has fourteen at most.
+        let budget = Budget::new(16);
+        let holder = Arc::default();
+        let metered = || Meter::new(1 << 30, Arc::default(), Some(budget.nothing(&holder)));
+        let (mut first, mut second) = (metered(), metered());
+
+        assert!(first.memory_growing(0, 10 << 16, None).unwrap());
+        assert!(!second.memory_growing(0, 5 << 16, None).unwrap());
+        assert!(matches!(second.fault(), Some(Fault::MemoryTotal { .. })), "{:?}", second.fault());
+        drop(first);
+        assert!(second.memory_growing(0, 13 << 16, None).unwrap());
+        assert!(second.table_growing(0, 100, None).unwrap());
+        assert_eq!(budget.used(), 14);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn several_memories_share_one_limit() {
+        let mut meter = meter(100);
+        assert!(meter.memory_growing(0, 60, None).unwrap());
+        assert!(meter.memory_growing(0, 40, None).unwrap());
+        assert!(meter.fault().is_none());
+        assert!(!meter.memory_growing(40, 41, None).unwrap());
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory { limit: 100, .. })));
+    }
+
+    #[test]
+    fn a_guest_that_was_refused_may_ask_for_less() {
+        let mut meter = meter(100);
+        assert!(!meter.memory_growing(0, 101, None).unwrap());
+        assert!(meter.memory_growing(0, 0, None).unwrap());
+        assert!(meter.fault().is_some());
+        assert!(meter.memory_growing(0, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_guest_that_grew_after_it_was_refused_has_not_ended_by_it() {
+        let mut meter = meter(100);
+        assert!(!meter.memory_growing(0, 101, None).unwrap());
+        assert!(meter.memory_growing(0, 10, None).unwrap());
+        assert!(meter.fault().is_none());
+        assert!(!meter.memory_growing(10, 101, None).unwrap());
+        assert!(matches!(meter.fault(), Some(Fault::OutOfMemory { limit: 100, .. })));
+    }
+
+    #[test]
+    fn what_the_module_forbids_itself_is_not_charged() {
+        let mut meter = meter(100);
+        assert!(meter.memory_growing(0, 90, Some(50)).unwrap());
+        assert!(meter.memory_growing(0, 50, Some(50)).unwrap());
+        assert!(meter.table_growing(0, 6, Some(5)).unwrap());
+        assert!(meter.memory_growing(0, 50, None).unwrap());
+        assert!(meter.fault().is_none());
+    }
+
+    #[test]
+    fn tables_count_by_their_slots_and_nothing_overflows() {
+        let mut meter = meter(80);
+        assert!(meter.table_growing(0, 10, None).unwrap());
+        assert!(!meter.table_growing(10, 11, None).unwrap());
+        assert!(!meter.table_growing(0, usize::MAX, None).unwrap());
+    }
+
+    #[test]
+    fn a_store_without_a_pool_has_no_more_parts_than_one_with_it() {
+        let engine = wasmtime::Engine::default();
+        let most = |text: &str| {
+            let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
+            let mut store = wasmtime::Store::new(&engine, meter(1 << 20));
+            store.limiter(|meter| meter);
+            (0..100).take_while(|_| wasmtime::Instance::new(&mut store, &module, &[]).is_ok()).count()
+        };
+
+        assert_eq!((most("(module)"), most("(module (memory 0))")), (40, 2));
+        assert_eq!(most("(module (table 0 funcref))"), 16);
+    }
+}

@@ -1,0 +1,14 @@
+//! `proc_exit`: every status is the module's own.
+
+use wasmtime::{Caller, Error, Linker, Result};
+use wasmtime_wasi::I32Exit;
+
+use super::MODULE;
+use crate::wasm::kinds::core::State;
+
+/// Links the function. wasmtime-wasi takes a status of 126 or more for a mistake of the module's.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    let exit = |_: Caller<'_, State>, status: i32| -> Result<()> { Err(Error::from(I32Exit(status))) };
+    linker.func_wrap(MODULE, "proc_exit", exit)?;
+    Ok(())
+}

@@ -1,0 +1,354 @@
+//! Reading, writing and random bytes, in pieces of a bounded size.
+//!
+//! wasmtime-wasi copies what a call moves of a file into memory of the host, and refuses a call whose
+//! copy would be too large. Here a file takes or gives what one piece holds, and the call says how
+//! much that was; a stream takes all of it, as a pipe does. The job gives way between two pieces, and
+//! between many vectors: its own limits are looked at, and its neighbours run.
+
+use tokio::task::yield_now;
+use wasmtime::{Caller, Linker, Result};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, Fd, IovecArray, Size};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wiggle::{GuestMemory, GuestPtr};
+
+use super::{MODULE, address, bytes, growing, number, parts, settle, told};
+use crate::wasm::kinds::core::State;
+
+/// The most that one call moves of a file. There are two copies of it while the call lasts.
+const PIECE: usize = 1 << 20;
+
+/// Bytes that a stream takes before the job gives way.
+const GULP: usize = 64 << 10;
+
+/// Vectors that are read before the job gives way.
+const STRETCH: usize = 64 << 10;
+
+/// Random bytes that are made at once.
+const RANDOM: usize = 64 << 10;
+
+/// Bytes of a vector: an address and a length.
+const VECTOR: usize = 8;
+
+/// Where a transfer of a file begins.
+#[derive(Clone, Copy)]
+enum Position {
+    Current,
+    At(u64),
+}
+
+/// The vectors of a call: places in the guest's memory, one behind the other.
+#[derive(Clone, Copy)]
+struct Vectors {
+    /// Where the vectors themselves are.
+    at: usize,
+    count: usize,
+}
+
+/// One vector.
+#[derive(Clone, Copy)]
+struct Vector {
+    /// Where it is itself.
+    at: usize,
+    place: usize,
+    length: usize,
+}
+
+/// Links the functions.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    linker.func_wrap_async(
+        MODULE,
+        "fd_read",
+        |mut caller: Caller<'_, State>, (fd, at, count, result): (i32, i32, i32, i32)| {
+            Box::new(async move {
+                let (memory, state) = parts(&mut caller)?;
+                let outcome = read(&mut state.wasi, memory, fd.into(), Vectors::new(at, count)).await;
+                told(memory, outcome, result)
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_pread",
+        |mut caller: Caller<'_, State>, (fd, at, count, offset, result): (i32, i32, i32, i64, i32)| {
+            Box::new(async move {
+                let (memory, state) = parts(&mut caller)?;
+                let vectors = Vectors::new(at, count);
+                let outcome =
+                    read_at(&mut state.wasi, memory, fd.into(), vectors, offset.cast_unsigned()).await;
+                told(memory, outcome, result)
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_write",
+        |mut caller: Caller<'_, State>, (fd, at, count, result): (i32, i32, i32, i32)| {
+            Box::new(async move {
+                let (memory, state) = parts(&mut caller)?;
+                let (fd, vectors) = (Fd::from(fd), Vectors::new(at, count));
+                let outcome = match is_stream(&mut state.wasi, memory, fd) {
+                    true => pour(&mut state.wasi, memory, fd, vectors).await,
+                    false => write(state, memory, fd, vectors, Position::Current).await,
+                };
+                told(memory, outcome, result)
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "fd_pwrite",
+        |mut caller: Caller<'_, State>, (fd, at, count, offset, result): (i32, i32, i32, i64, i32)| {
+            Box::new(async move {
+                let (memory, state) = parts(&mut caller)?;
+                let (fd, vectors) = (Fd::from(fd), Vectors::new(at, count));
+                let position = Position::At(offset.cast_unsigned());
+                let outcome = write(state, memory, fd, vectors, position).await;
+                told(memory, outcome, result)
+            })
+        },
+    )?;
+    linker.func_wrap_async(
+        MODULE,
+        "random_get",
+        |mut caller: Caller<'_, State>, (at, length): (i32, i32)| {
+            Box::new(async move {
+                let (mut at, mut left) = (at.cast_unsigned(), length.cast_unsigned());
+                loop {
+                    let (memory, state) = parts(&mut caller)?;
+                    let piece = left.min(RANDOM as u32);
+                    let outcome =
+                        state.wasi.random_get(&mut GuestMemory::Unshared(memory), GuestPtr::new(at), piece);
+                    left -= piece;
+                    if left == 0 || outcome.is_err() {
+                        return settle(outcome);
+                    }
+                    at = at.wrapping_add(piece);
+                    yield_now().await;
+                }
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// Reports whether a descriptor is one of stdio: those have no position.
+fn is_stream(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd) -> bool {
+    let position = wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd);
+    position.is_err_and(|error| error.downcast_ref() == Some(&Errno::Spipe))
+}
+
+/// Writes all there is to a stream, waiting for room.
+async fn pour(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
+    let (first, total) = vectors.measure(memory, GULP).await?;
+    wasi.set_hostcall_fuel(VECTOR + GULP);
+    let Some(first) = first else {
+        // The descriptor is looked at all the same.
+        return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, nothing()).await;
+    };
+    if first.length == total && total <= GULP {
+        return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, first.alone()).await;
+    }
+    let mut poured: Size = 0;
+    // `begun` bytes of the vector at `position` are written.
+    let (mut position, mut begun) = (0, 0);
+    let mut piece = Vec::with_capacity(VECTOR + total.min(GULP));
+    loop {
+        piece.clear();
+        piece.resize(VECTOR, 0);
+        while position < vectors.count && piece.len() < VECTOR + GULP {
+            let Vector { place, length, .. } = vectors.get(memory, position)?;
+            if length > 0 {
+                let rest = &bytes(memory, place, length)?[begun..];
+                let here = rest.len().min(VECTOR + GULP - piece.len());
+                piece.extend_from_slice(&rest[..here]);
+                begun += here;
+            }
+            if begun == length {
+                (position, begun) = (position + 1, 0);
+                give_way(position).await;
+            }
+        }
+        if piece.len() == VECTOR {
+            return Ok(poured);
+        }
+        Vector::lead(&mut piece);
+        wasi.set_hostcall_fuel(VECTOR + GULP);
+        match wasi.fd_write(&mut GuestMemory::Unshared(&mut piece), fd, GuestPtr::new((0, 1))).await {
+            Ok(taken) => poured = poured.saturating_add(taken),
+            // The next call fails.
+            Err(error) if poured > 0 && error.downcast_ref().is_some() => return Ok(poured),
+            Err(error) => return Err(error),
+        }
+        if position == vectors.count {
+            return Ok(poured);
+        }
+        yield_now().await;
+    }
+}
+
+/// Gives way after each [`STRETCH`] of vectors.
+async fn give_way(position: usize) {
+    if position.is_multiple_of(STRETCH) {
+        yield_now().await;
+    }
+}
+
+/// Writes to a file what fits a piece.
+async fn write(
+    State { wasi, tmp, .. }: &mut State,
+    memory: &mut [u8],
+    fd: Fd,
+    vectors: Vectors,
+    position: Position,
+) -> Result<Size, Error> {
+    let (first, total) = vectors.measure(memory, PIECE).await?;
+    if let Some(tmp) = tmp.as_deref().filter(|tmp| tmp.holds(fd.into())) {
+        let at = match position {
+            Position::Current => wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd)?,
+            Position::At(offset) => offset,
+        };
+        tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await.map_err(growing::refused)?;
+    }
+    wasi.set_hostcall_fuel(VECTOR + PIECE);
+    let Some(first) = first else {
+        return put(wasi, memory, fd, nothing(), position).await;
+    };
+    if first.length == total && total <= PIECE {
+        return put(wasi, memory, fd, first.alone(), position).await;
+    }
+    let mut piece = Vector::piece(total.min(PIECE));
+    let mut place = VECTOR;
+    for number in 0..vectors.count {
+        let Vector { place: from, length, .. } = vectors.get(memory, number)?;
+        let length = length.min(piece.len() - place);
+        piece[place..place + length].copy_from_slice(bytes(memory, from, length)?);
+        place += length;
+        if place == piece.len() {
+            break;
+        }
+        give_way(number + 1).await;
+    }
+    put(wasi, &mut piece, fd, GuestPtr::new((0, 1)), position).await
+}
+
+async fn put(
+    wasi: &mut WasiP1Ctx,
+    memory: &mut [u8],
+    fd: Fd,
+    vectors: CiovecArray,
+    position: Position,
+) -> Result<Size, Error> {
+    let mut memory = GuestMemory::Unshared(memory);
+    match position {
+        Position::Current => wasi.fd_write(&mut memory, fd, vectors).await,
+        Position::At(offset) => wasi.fd_pwrite(&mut memory, fd, vectors, offset).await,
+    }
+}
+
+/// Reads what a stream has, or what fits a piece of a file.
+async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
+    let (first, total) = vectors.measure(memory, PIECE).await?;
+    let (vector, most) = match first {
+        Some(first) if is_stream(wasi, memory, fd) => (first.alone(), usize::MAX),
+        Some(first) if first.length == total && total <= PIECE => (first.alone(), VECTOR + PIECE),
+        Some(_) => {
+            let mut piece = Vector::piece(total.min(PIECE));
+            wasi.set_hostcall_fuel(VECTOR + PIECE);
+            let found =
+                wasi.fd_read(&mut GuestMemory::Unshared(&mut piece), fd, GuestPtr::new((0, 1))).await?;
+            let mut rest = &piece[VECTOR..][..address(found.cast_signed())];
+            for number in 0..vectors.count {
+                let Vector { place: to, length, .. } = vectors.get(memory, number)?;
+                let (here, further) = rest.split_at(length.min(rest.len()));
+                bytes(memory, to, here.len())?.copy_from_slice(here);
+                rest = further;
+                if rest.is_empty() {
+                    break;
+                }
+                give_way(number + 1).await;
+            }
+            return Ok(found);
+        }
+        None => (nothing(), usize::MAX),
+    };
+    wasi.set_hostcall_fuel(most);
+    let vector: IovecArray = GuestPtr::new(vector.offset());
+    wasi.fd_read(&mut GuestMemory::Unshared(memory), fd, vector).await
+}
+
+/// Reads from a place of a file into the first vector that is not empty.
+async fn read_at(
+    wasi: &mut WasiP1Ctx,
+    memory: &mut [u8],
+    fd: Fd,
+    vectors: Vectors,
+    offset: u64,
+) -> Result<Size, Error> {
+    let (first, _) = vectors.measure(memory, 0).await?;
+    let vector: IovecArray = GuestPtr::new(first.map_or_else(nothing, Vector::alone).offset());
+    // It reads 64 KiB at most, whatever it is asked for.
+    wasi.set_hostcall_fuel(usize::MAX);
+    wasi.fd_pread(&mut GuestMemory::Unshared(memory), fd, vector, offset).await
+}
+
+/// No vector at all.
+fn nothing() -> CiovecArray {
+    GuestPtr::new((0, 0))
+}
+
+impl Vectors {
+    fn new(at: i32, count: i32) -> Vectors {
+        Vectors { at: address(at), count: address(count) }
+    }
+
+    /// Reads a vector.
+    ///
+    /// # Errors
+    /// It lies outside of the memory.
+    fn get(self, memory: &mut [u8], position: usize) -> Result<Vector, Error> {
+        let at = self.at + position * VECTOR;
+        Ok(Vector { at, place: number(memory, at)?, length: number(memory, at + 4)? })
+    }
+
+    /// Finds the first vector that is not empty, and how many bytes all have: exactly up to `most`, and
+    /// else some number above it.
+    async fn measure(self, memory: &mut [u8], most: usize) -> Result<(Option<Vector>, usize), Error> {
+        let (mut first, mut total) = (None, 0);
+        for position in 0..self.count {
+            let vector = self.get(memory, position)?;
+            if vector.length > 0 {
+                bytes(memory, vector.place, vector.length)?;
+                first.get_or_insert(vector);
+                total += vector.length;
+            }
+            if total > most {
+                break;
+            }
+            give_way(position + 1).await;
+        }
+        Ok((first, total))
+    }
+}
+
+impl Vector {
+    /// Returns the vector as the only one of a call.
+    fn alone(self) -> CiovecArray {
+        // It was read from there.
+        GuestPtr::new((u32::try_from(self.at).unwrap_or(u32::MAX), 1))
+    }
+
+    /// Makes a memory in which a vector is, and the bytes that it leads to.
+    fn piece(length: usize) -> Vec<u8> {
+        let mut piece = vec![0; VECTOR + length];
+        Vector::lead(&mut piece);
+        piece
+    }
+
+    /// Makes the vector at the start of a memory lead to all bytes behind it.
+    fn lead(piece: &mut [u8]) {
+        let numbers = [VECTOR, piece.len() - VECTOR].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+        piece[..4].copy_from_slice(&numbers[0].to_le_bytes());
+        piece[4..VECTOR].copy_from_slice(&numbers[1].to_le_bytes());
+    }
+}

@@ -1,0 +1,38 @@
+//! `poll_oneoff`: as many subscriptions as a job may hold handles.
+
+use wasmtime::{Caller, Linker, Result};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::p1::types::Errno;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wiggle::{GuestMemory, GuestPtr};
+
+use super::{MODULE, address, parts, told};
+use crate::wasm::host::handles;
+use crate::wasm::kinds::core::State;
+
+/// Links the function.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    type Parameters = (i32, i32, i32, i32);
+    linker.func_wrap_async(
+        MODULE,
+        "poll_oneoff",
+        |mut caller: Caller<'_, State>, (subscriptions, events, count, result): Parameters| {
+            Box::new(async move {
+                let (memory, state) = parts(&mut caller)?;
+                let most = state.handles;
+                if address(count) > most {
+                    return Ok(Errno::Mfile as i32);
+                }
+                handles::lend(state.wasi.ctx().table, most, address(count));
+                state.wasi.set_hostcall_fuel(usize::MAX);
+                let [subscriptions, events, count] = [subscriptions, events, count].map(i32::cast_unsigned);
+                let mut guest = GuestMemory::Unshared(&mut *memory);
+                let (subscriptions, events) = (GuestPtr::new(subscriptions), GuestPtr::new(events));
+                let outcome = state.wasi.poll_oneoff(&mut guest, subscriptions, events, count).await;
+                handles::bound(state.wasi.ctx().table, most);
+                told(memory, outcome, result)
+            })
+        },
+    )?;
+    Ok(())
+}

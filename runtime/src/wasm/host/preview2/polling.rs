@@ -1,0 +1,99 @@
+//! Pollables, which count apart from what else a component holds.
+//!
+//! The JavaScript toolchains make one for each piece of a body and let the garbage collector drop them,
+//! so that a bound for files and streams would end what is an ordinary program. A pollable takes a
+//! hundred bytes of the host, not a descriptor or a set of fields: many of them are no harm.
+
+use std::collections::HashMap;
+
+use wasmtime::component::{Linker, Resource, ResourceType};
+use wasmtime::{Result, StoreContextMut};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::clocks::WasiClocksView as _;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock::Host as _;
+use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
+use wasmtime_wasi::p2::bindings::io::streams::{HostInputStream, HostOutputStream};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
+
+use crate::wasm::host::handles;
+use crate::wasm::host::interfaces::{CLOCK, POLL, STREAMS};
+use crate::wasm::kinds::component::State;
+
+/// The pollables that an instance holds.
+pub(in crate::wasm) struct Pollables {
+    handles: usize,
+    /// Entries of the table that the counted ones take.
+    entries: usize,
+    /// The entries that each counted one takes: two where one is the clock's. Pollables of other interfaces
+    /// are not here, nor those made when the bound was reached: they count as handles.
+    counted: HashMap<u32, usize>,
+}
+
+impl Pollables {
+    /// Begins the account of an instance that may hold so many handles.
+    pub(in crate::wasm) fn new(handles: usize) -> Pollables {
+        Pollables { handles, entries: 0, counted: HashMap::new() }
+    }
+}
+
+/// Links what makes pollables in number, and what drops them.
+pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
+    let dropped = |mut store: StoreContextMut<'_, State>, pollable| {
+        let state = store.data_mut();
+        HostPollable::drop(state.ctx().table, Resource::new_own(pollable))?;
+        if let Some(entries) = state.pollables.counted.remove(&pollable) {
+            state.pollables.entries -= entries;
+            state.bound_handles();
+        }
+        Ok(())
+    };
+    linker.instance(POLL)?.resource("pollable", ResourceType::host::<DynPollable>(), dropped)?;
+    let mut streams = linker.instance(STREAMS)?;
+    streams.func_wrap(
+        "[method]input-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<DynInputStream>,)| {
+            let made =
+                store.data_mut().poll(1, |state| HostInputStream::subscribe(state.ctx().table, stream));
+            Ok((made?,))
+        },
+    )?;
+    streams.func_wrap(
+        "[method]output-stream.subscribe",
+        |mut store: StoreContextMut<'_, State>, (stream,): (Resource<DynOutputStream>,)| {
+            let made =
+                store.data_mut().poll(1, |state| HostOutputStream::subscribe(state.ctx().table, stream));
+            Ok((made?,))
+        },
+    )?;
+    let mut clock = linker.instance(CLOCK)?;
+    clock.func_wrap("subscribe-instant", |mut store: StoreContextMut<'_, State>, (when,): (u64,)| {
+        Ok((store.data_mut().poll(2, |state| state.clocks().subscribe_instant(when))?,))
+    })?;
+    clock.func_wrap("subscribe-duration", |mut store: StoreContextMut<'_, State>, (time,): (u64,)| {
+        Ok((store.data_mut().poll(2, |state| state.clocks().subscribe_duration(time))?,))
+    })
+}
+
+impl State {
+    /// Makes a pollable that takes so many entries, beside what else the component may hold.
+    fn poll(
+        &mut self,
+        entries: usize,
+        make: impl FnOnce(&mut State) -> Result<Resource<DynPollable>>,
+    ) -> Result<Resource<DynPollable>> {
+        if self.pollables.entries + entries > handles::pollables(self.pollables.handles) {
+            return make(self);
+        }
+        self.pollables.entries += entries;
+        self.bound_handles();
+        // A failure ends the component.
+        let made = make(self)?;
+        self.pollables.counted.insert(made.rep(), entries);
+        Ok(made)
+    }
+
+    fn bound_handles(&mut self) {
+        let Pollables { handles, entries, .. } = self.pollables;
+        handles::bound(&mut self.table, handles + entries);
+    }
+}

@@ -1,0 +1,70 @@
+//! Command components: `wasm32-wasip2` programs that export `wasi:cli/run`.
+
+use std::sync::Arc;
+
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Result, Store};
+use wasmtime_wasi::p2::bindings::{Command, CommandPre};
+
+use super::component::{self, Imports, State};
+use crate::job::{Fault, Job, Limits, Outbound, Status};
+use crate::wasm::host::stdio::Gone;
+use crate::wasm::module::{self, Wasi};
+
+/// What such a component exports.
+pub(in crate::wasm) const INTERFACE: &str = "wasi:cli/run@0.2";
+
+/// A compiled component with its imports resolved.
+#[derive(Clone)]
+pub struct CommandCode {
+    command: CommandPre<State>,
+    imports: Imports,
+}
+
+impl CommandCode {
+    /// Finds the imports of a component.
+    ///
+    /// # Errors
+    /// It imports what the daemon does not have.
+    pub(in crate::wasm) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
+        let command = CommandPre::new(component::link(linker, component)?)?;
+        Ok(CommandCode { command, imports: Imports::of(component) })
+    }
+
+    /// Runs one job in a fresh instance.
+    pub(in crate::wasm) async fn run(
+        &self,
+        mut wasi: Wasi,
+        outbound: &Arc<dyn Outbound>,
+        mut job: Job,
+    ) -> std::result::Result<Status, Fault> {
+        let limits = job.entry.limits.clone();
+        let metered = module::metered(&mut job);
+        let calls = self.imports.calling(&mut job);
+        let http = self.imports.http(&job, outbound);
+        module::give(&mut wasi, job, Gone::Closed);
+        let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
+        store.data_mut().http = http;
+        let outcome = self.start(&mut store).await;
+        component::conclude(outcome, &store, &limits)
+    }
+
+    /// Makes an instance and runs none of it but its start function.
+    pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
+        component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
+    }
+
+    /// Returns the bytes of its first memories and tables.
+    pub(in crate::wasm) fn memory(&self) -> usize {
+        component::memory(self.command.instance_pre())
+    }
+
+    async fn start(&self, store: &mut Store<State>) -> Result<()> {
+        let command: Command = self.command.instantiate_async(&mut *store).await?;
+        match command.wasi_cli_run().call_run(&mut *store).await? {
+            Ok(()) => Ok(()),
+            // The command said "failed" without a number: that is exit status 1.
+            Err(()) => Err(wasmtime::Error::new(wasmtime_wasi::I32Exit(1))),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Core modules: `wasm32-wasip1` commands that export `_start`.
+
+use wasmtime::error::Context as _;
+use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
+use wasmtime_wasi::WasiView as _;
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+
+use super::component::ABSENT;
+use super::foreign_imports;
+use crate::job::{Env, Fault, Job, Limits, Status};
+use crate::wasm::host::calls::{self, Calling, LastError};
+use crate::wasm::host::handles::Opened;
+use crate::wasm::host::meter::Meter;
+use crate::wasm::host::preview1::{self, Last, MODULE as WASI};
+use crate::wasm::host::stdio::{Descriptor, Gone, Over, Stdout};
+use crate::wasm::host::tmp::Tmp;
+use crate::wasm::host::{environ, links, open_guard, trap};
+use crate::wasm::module::{self, Wasi};
+
+/// What one job's instance owns.
+pub(in crate::wasm) struct State {
+    pub(in crate::wasm) wasi: WasiP1Ctx,
+    /// The directory it is reading.
+    pub(in crate::wasm) listing: Last,
+    /// How many handles it may have.
+    pub(in crate::wasm) handles: usize,
+    env: Env,
+    meter: Meter,
+    pub(in crate::wasm) opened: Opened,
+    /// The account of the directory that the job has to itself, if it has.
+    pub(in crate::wasm) tmp: Option<Box<Tmp>>,
+    /// None: the module does not import what calls jobs.
+    calls: Option<Box<(Calling, LastError)>>,
+}
+
+impl State {
+    fn new(
+        mut wasi: Wasi,
+        env: Env,
+        (meter, opened): (Meter, Opened),
+        calls: Option<Box<(Calling, LastError)>>,
+        handles: usize,
+    ) -> State {
+        let mut tmp = wasi.tmp.take();
+        if let Some(tmp) = &mut tmp {
+            // wasmtime-wasi counts them on from those of stdio.
+            tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
+        }
+        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
+    }
+
+    /// Returns what the guest has to do with jobs it calls.
+    pub(in crate::wasm) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
+        let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
+        Ok((&mut calls.0, &mut calls.1))
+    }
+}
+
+/// A compiled core module with its imports resolved.
+#[derive(Clone)]
+pub struct CoreCode {
+    instance: InstancePre<State>,
+    start: ModuleExport,
+    /// Whether it imports what calls jobs.
+    calls: bool,
+}
+
+/// Makes the linker that gives core modules WASI preview 1 and the calls of jobs, and nothing else.
+pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
+    open_guard::guard_core(&mut linker, WASI, |state| {
+        (&mut state.wasi, &mut state.opened, state.tmp.as_deref_mut())
+    })?;
+    links::guard_core(&mut linker, WASI, |state| (&mut state.wasi, state.tmp.as_deref_mut()))?;
+    environ::serve(&mut linker, WASI, |state| &state.env)?;
+    preview1::serve(&mut linker)?;
+    calls::link_core(&mut linker)?;
+    Ok(linker)
+}
+
+impl CoreCode {
+    /// Finds the entry point and the imports of a module.
+    ///
+    /// # Errors
+    /// It lacks an entry point, or imports what the daemon does not have.
+    pub(in crate::wasm) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
+        let start = module.get_export_index("_start").context("exports no `_start`")?;
+        let instance = linker.instantiate_pre(module).context(ABSENT)?;
+        let calls = module.imports().any(|import| import.module() == calls::MODULE);
+        Ok(CoreCode { instance, start, calls })
+    }
+
+    /// Runs one job in a fresh instance. The store is made at once, so that the future is small.
+    pub(in crate::wasm) fn run(
+        &self,
+        mut wasi: Wasi,
+        mut job: Job,
+    ) -> impl Future<Output = std::result::Result<Status, Fault>> {
+        let limits = job.entry.limits.clone();
+        let handles = limits.handles;
+        let (meter, opened) = module::metered(&mut job);
+        let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
+        let env = std::mem::take(&mut job.env);
+        let stdout = job.stdout.clone();
+        module::give(&mut wasi, job, Gone::Pipe);
+        wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
+        let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
+        async move {
+            // Dropped before the store is, also where the whole is dropped half-way.
+            let _over = Over(stdout);
+            let outcome = self.start(&mut store).await;
+            trap::conclude(outcome, &store.data().meter, handles)
+        }
+    }
+
+    /// Makes an instance and runs none of it but its start function.
+    pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
+        let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
+        let state = State::new(wasi, Env::new(), module::unmetered(limits), calls, limits.handles);
+        let mut store = self.store(state, limits);
+        let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
+        trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
+    }
+
+    /// Returns the bytes of its first memories and tables.
+    pub(in crate::wasm) fn memory(&self) -> usize {
+        module::initial(&self.instance.module().resources_required())
+    }
+
+    fn store(&self, state: State, limits: &Limits) -> Store<State> {
+        let mut store = Store::new(self.instance.module().engine(), state);
+        store.limiter(|state| &mut state.meter);
+        module::bound(&mut store, limits, |state| state.wasi.ctx().table);
+        store
+    }
+
+    async fn start(&self, store: &mut Store<State>) -> Result<()> {
+        let instance = self.instance.instantiate_async(&mut *store).await?;
+        let start =
+            instance.get_module_export(&mut *store, &self.start).and_then(wasmtime::Extern::into_func);
+        let start = start.ok_or_else(|| wasmtime::format_err!("`_start` is a function"))?;
+        start.typed::<(), ()>(&*store)?.call_async(&mut *store, ()).await
+    }
+}
+
+/// Looks for what a module imports, by name; what it is, is compared when it is linked.
+///
+/// # Errors
+/// What the daemon does not have: everything from elsewhere than the modules we have, or the first that those lack.
+pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
+    let ours = |module: &str| [WASI, calls::MODULE].contains(&module);
+    let pairs = imports.iter().map(|(module, name)| (module.as_str(), name.as_str()));
+    let foreign: Vec<_> = pairs.filter(|(module, _)| !ours(module)).collect();
+    if !foreign.is_empty() {
+        let (names, advice) = (foreign_imports::named(&foreign), foreign_imports::advice(&foreign));
+        let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+        bail!("{ABSENT}: {names}; a core module gets `{WASI}` and `{}` only{advice}", calls::MODULE);
+    }
+    let state =
+        State::new(module::bare(), Env::new(), module::unmetered(&Limits::default()), None, usize::MAX);
+    let mut store = Store::new(linker.engine(), state);
+    let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
+    if let Some((module, name)) = missing {
+        bail!("{ABSENT}: unknown import: `{module}::{name}` has not been defined");
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Where modules come from whose imports nobody has here, and what to build instead.
+
+/// Imports that are named in a message.
+const NAMED: usize = 6;
+
+/// Names imports, the first few of many.
+pub(in crate::wasm) fn named(imports: &[(&str, &str)]) -> String {
+    let names: Vec<String> =
+        imports.iter().take(NAMED).map(|(module, name)| format!("{module}::{name}")).collect();
+    match imports.len().saturating_sub(NAMED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Says what the imports tell of how a module was built, and how it is to be built; `None`: nothing that is known.
+pub(in crate::wasm) fn advice(imports: &[(&str, &str)]) -> Option<&'static str> {
+    let any = |test: fn(&str, &str) -> bool| imports.iter().any(|(module, name)| test(module, name));
+    if any(|module, name| module == "wasi" && name == "thread-spawn") {
+        return Some(
+            "it starts threads (wasi-threads), which are not there: build for wasm32-wasip1 and not for a target of threads, \
+             without -pthread",
+        );
+    }
+    if any(|module, _| module == "wasi_unstable") {
+        return Some(
+            "this is WASI as of 2019 (preview 0): build it with a toolchain of today for wasm32-wasip1 (Rust, Zig, Go's \
+             GOOS=wasip1, wasi-sdk 7 or later)",
+        );
+    }
+    if any(|module, _| module.starts_with("wasi:")) {
+        return Some(
+            "this is WASI 0.2 in a core module, of which a component is yet to be made: build for wasm32-wasip2, or run \
+             `wasm-tools component new` on it",
+        );
+    }
+    if any(|module, _| module.starts_with("wasix_")) {
+        return Some("this is WASIX: build for wasm32-wasip1");
+    }
+    if any(|module, _| module == "gojs" || module == "go") {
+        return Some("this is Go for browsers: build with GOOS=wasip1 GOARCH=wasm");
+    }
+    if any(|module, _| module.starts_with("__wbindgen") || module == "wbg") {
+        return Some("this is wasm-bindgen's, for browsers: build for wasm32-wasip1, without wasm-bindgen");
+    }
+    if any(|module, name| module == "env" && name == "memory") {
+        return Some("its memory is to be its own: link without --import-memory");
+    }
+    if any(|module, name| {
+        let emscripten = ["emscripten_", "_emscripten_", "__syscall_", "invoke_", "__cxa_"];
+        module == "env" && emscripten.iter().any(|prefix| name.starts_with(prefix))
+    }) {
+        return Some(
+            "this is emscripten's, for a page with its JavaScript: build with wasi-sdk, or with -sSTANDALONE_WASM",
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_module_imports_tells_how_it_was_built() {
+        for (module, name, told) in [
+            ("wasi", "thread-spawn", "wasi-threads"),
+            ("wasi_unstable", "fd_write", "preview 0"),
+            ("wasi:http/types@0.2.0", "[method]fields.append", "wasm32-wasip2"),
+            ("wasix_32v1", "proc_fork", "WASIX"),
+            ("gojs", "runtime.wasmExit", "GOOS=wasip1"),
+            ("wbg", "__wbg_alert", "wasm-bindgen"),
+            ("env", "memory", "--import-memory"),
+            ("env", "emscripten_resize_heap", "emscripten"),
+        ] {
+            let advice = advice(&[("other", "x"), (module, name)]).unwrap();
+            assert!(advice.contains(told), "{advice}");
+        }
+        assert_eq!(advice(&[("env", "anything")]), None);
+    }
+
+    #[test]
+    fn many_imports_are_named_in_part() {
+        assert_eq!(named(&[("a", "b"), ("c", "d")]), "a::b, c::d");
+        assert_eq!(named(&[("a", "b"); 60]), format!("{} and 54 more", ["a::b"; 6].join(", ")));
+    }
+}

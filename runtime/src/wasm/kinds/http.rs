@@ -1,0 +1,221 @@
+//! Components that answer HTTP by themselves, in an instance for each request or for several in turn.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::{Result, Store};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+
+use super::component::{self, Imports, State};
+use super::instance_pool::Idle;
+use super::{http_p2, http_p3};
+use crate::budget::Budget;
+use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
+use crate::wasm::host::calls::Calling;
+use crate::wasm::host::output_switch::Retarget;
+use crate::wasm::module::{self, Wasi};
+
+/// What is said to whoever runs one as a program.
+pub const NO_PROGRAM: &str =
+    "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl";
+
+/// A compiled component with its imports resolved.
+#[derive(Clone)]
+pub struct SpeakerCode {
+    version: Version,
+    imports: Imports,
+    /// Places for instances that wait for a request, over all handlers.
+    places: Arc<Budget>,
+}
+
+/// Which wasi:http it speaks.
+#[derive(Clone)]
+enum Version {
+    /// 0.2: it exports `wasi:http/incoming-handler`.
+    Proxy(ProxyPre<State>),
+    /// 0.3: it exports `wasi:http/handler`.
+    Service(ServicePre<State>),
+}
+
+enum Instance {
+    Proxy(Proxy),
+    Service(Service),
+}
+
+/// An instance between two requests.
+pub(in crate::wasm) struct Warm {
+    store: Store<State>,
+    instance: Instance,
+    /// Where it prints to.
+    log: Arc<Retarget>,
+    /// Requests it has answered.
+    answered: u32,
+}
+
+/// What a component has left behind after it answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::wasm) enum Left {
+    Nothing,
+    /// A body that it did not finish, or a stream or task that it keeps.
+    Something,
+}
+
+impl SpeakerCode {
+    /// Finds the imports of a component that speaks wasi:http 0.2.
+    ///
+    /// # Errors
+    /// It imports what the daemon does not have.
+    pub(in crate::wasm) fn proxy(
+        linker: &Linker<State>,
+        component: &Component,
+        places: Arc<Budget>,
+    ) -> Result<SpeakerCode> {
+        let version = Version::Proxy(ProxyPre::new(component::link(linker, component)?)?);
+        Ok(SpeakerCode::new(version, component, places))
+    }
+
+    /// Finds the imports of a component that speaks wasi:http 0.3.
+    ///
+    /// # Errors
+    /// It imports what the daemon does not have.
+    pub(in crate::wasm) fn service(
+        linker: &Linker<State>,
+        component: &Component,
+        places: Arc<Budget>,
+    ) -> Result<SpeakerCode> {
+        let version = Version::Service(ServicePre::new(component::link(linker, component)?)?);
+        Ok(SpeakerCode::new(version, component, places))
+    }
+
+    fn new(version: Version, component: &Component, places: Arc<Budget>) -> SpeakerCode {
+        SpeakerCode { version, imports: Imports::of(component), places }
+    }
+
+    /// Makes room for instances that answer so many requests each.
+    pub(in crate::wasm) fn idle(&self, requests: NonZeroU32) -> Idle<Warm> {
+        Idle::new(requests, self.places.clone())
+    }
+
+    /// Answers one request in a fresh instance, or in one that has answered before and waits in
+    /// `idle`, where it waits again if all went well. An instance whose job ends in any other way is
+    /// dropped with it.
+    pub(in crate::wasm) async fn run(
+        &self,
+        wasi: impl FnOnce() -> Wasi,
+        outbound: &Arc<dyn Outbound>,
+        idle: Option<&Idle<Warm>>,
+        mut job: Job,
+    ) -> std::result::Result<Status, Fault> {
+        let Some(proxied) = job.proxied.take() else {
+            // Whoever runs it has its stderr, open or not.
+            let _told = job.stderr.write_all(format!("{NO_PROGRAM}\n")).await;
+            return Ok(Status::ERROR);
+        };
+        let calls = self.imports.calling(&mut job);
+        let http = self.imports.http(&job, outbound);
+        let Some(idle) = idle else {
+            let mut store = self.fresh(wasi(), job.stderr.clone(), &mut job, calls);
+            store.data_mut().http = http;
+            let outcome = async {
+                let instance = self.version.instantiate(&mut store).await?;
+                instance.answer(&mut store, *proxied, &job).await
+            };
+            let outcome = outcome.await.map(drop);
+            return component::conclude(outcome, &store, &job.entry.limits);
+        };
+        let mut warm = match idle.take() {
+            Some(warm) => warm,
+            None => match self.warm_up(wasi(), &mut job).await {
+                Ok(warm) => warm,
+                Err(end) => return end,
+            },
+        };
+        // Set for every request: each job has accounts of its own.
+        warm.log.point_at(Some(job.stderr.clone()));
+        let state = warm.store.data_mut();
+        state.meter.charge(job.usage.clone());
+        (state.calls, state.http) = (calls, http);
+        let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
+        // The instance may outlive the job.
+        warm.store.data_mut().note_handles();
+        // What it calls ends with the request; one that holds on to a job is not used again.
+        let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
+        match outcome {
+            // One that left a call open would hold its connection while it waits.
+            Ok(Left::Nothing)
+                if !holds && warm.store.data().http.is_quiet() && !warm.store.data().meter.is_scarce() =>
+            {
+                warm.log.point_at(None);
+                warm.answered += 1;
+                let answered = warm.answered;
+                idle.keep(warm, answered);
+                Ok(Status::OK)
+            }
+            outcome => component::conclude(outcome.map(drop), &warm.store, &job.entry.limits),
+        }
+    }
+
+    /// Makes an instance that will wait for requests.
+    ///
+    /// # Errors
+    /// It ends before there is one: how its job ends.
+    async fn warm_up(
+        &self,
+        wasi: Wasi,
+        job: &mut Job,
+    ) -> std::result::Result<Warm, std::result::Result<Status, Fault>> {
+        let log = Arc::new(Retarget::default());
+        let calls = self.imports.calling_nothing();
+        let mut store = self.fresh(wasi, Output::to(vec![log.clone()]), job, calls);
+        match self.version.instantiate(&mut store).await {
+            Ok(instance) => Ok(Warm { store, instance, log, answered: 0 }),
+            Err(error) => Err(component::conclude(Err(error), &store, &job.entry.limits)),
+        }
+    }
+
+    /// Makes an instance and runs none of it but its start function.
+    pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
+        component::prove(self.version.instance(), wasi, limits, self.imports).await
+    }
+
+    /// Returns the bytes of its first memories and tables.
+    pub(in crate::wasm) fn memory(&self) -> usize {
+        component::memory(self.version.instance())
+    }
+
+    /// Makes the store of an instance that prints to `log`.
+    fn fresh(&self, mut wasi: Wasi, log: Output, job: &mut Job, calls: Option<Box<Calling>>) -> Store<State> {
+        module::give_to_proxy(&mut wasi, log, job);
+        let metered = module::metered(job);
+        component::store(self.version.instance().engine(), wasi, metered, &job.entry.limits, calls)
+    }
+}
+
+impl Version {
+    fn instance(&self) -> &InstancePre<State> {
+        match self {
+            Version::Proxy(proxy) => proxy.instance_pre(),
+            Version::Service(service) => service.instance_pre(),
+        }
+    }
+
+    async fn instantiate(&self, store: &mut Store<State>) -> Result<Instance> {
+        match self {
+            Version::Proxy(proxy) => proxy.instantiate_async(store).await.map(Instance::Proxy),
+            Version::Service(service) => service.instantiate_async(store).await.map(Instance::Service),
+        }
+    }
+}
+
+impl Instance {
+    /// Answers a request, to the end of what it does about it.
+    async fn answer(&self, store: &mut Store<State>, proxied: Proxied, job: &Job) -> Result<Left> {
+        match self {
+            Instance::Proxy(proxy) => http_p2::answer(store, proxy, proxied, job).await,
+            // Of some KiB: the other one need not be as large.
+            Instance::Service(service) => Box::pin(http_p3::answer(store, service, proxied, job)).await,
+        }
+    }
+}

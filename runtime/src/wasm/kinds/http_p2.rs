@@ -1,0 +1,61 @@
+//! Components that answer HTTP by themselves: they export `wasi:http/incoming-handler`.
+
+use http::Request;
+use http_body_util::BodyExt as _;
+use wasmtime::{Result, Store};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
+
+use super::component::State;
+use super::http::Left;
+use crate::job::{Fault, Job, Proxied};
+use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
+
+/// What such a component exports.
+pub(in crate::wasm) const INTERFACE: &str = "wasi:http/incoming-handler@0.2";
+
+/// Has an instance answer a request, to the end of what it does about it.
+pub(in crate::wasm) async fn answer(
+    store: &mut Store<State>,
+    proxy: &Proxy,
+    proxied: Proxied,
+    job: &Job,
+) -> Result<Left> {
+    let Proxied { request, answer } = proxied;
+    let broken = Broken::default();
+    let scheme = match request.uri().scheme_str() {
+        Some("https") => Scheme::Https,
+        _ => Scheme::Http,
+    };
+    let (parts, body) = request.into_parts();
+    let (body, lent) = Ours::lend(body, broken.clone(), job);
+    let written = Written::by(job, broken.clone());
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(scheme, Request::from_parts(parts, body))?;
+    let response = http.new_response_outparam_from_callback(move |response| {
+        // Whoever asked may have left.
+        let _left = answer.send(match response {
+            Ok(response) => Ok(response.map(|body| Theirs::new(body, written).boxed_unsync())),
+            Err(code) => Err(Fault::bad_answer(format_args!("the handler answered with {code:?}"))),
+        });
+    })?;
+    let handler = proxy.wasi_http_incoming_handler();
+    broken.end(handler.call_handle(&mut *store, request, response)).await?;
+    // What it keeps of a body in a handle that it forgot must not keep the client waiting.
+    lent.take_back();
+    Ok(abort_unfinished(store.data_mut()))
+}
+
+/// Breaks off the bodies that a component leaves behind without having finished them: to the reader,
+/// one that is dropped looks like one that is whole.
+fn abort_unfinished(state: &mut State) -> Left {
+    let mut found = Left::Nothing;
+    for left in state.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
+        let (nothing, _reader) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
+        std::mem::replace(left, nothing).abort();
+        found = Left::Something;
+    }
+    found
+}

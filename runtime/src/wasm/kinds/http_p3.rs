@@ -1,0 +1,72 @@
+//! Components that answer HTTP by themselves as of WASI 0.3: they export `wasi:http/handler`.
+
+use std::future::poll_fn;
+
+use http_body_util::BodyExt as _;
+use tokio::sync::watch;
+use wasmtime::component::Accessor;
+use wasmtime::{Result, Store};
+use wasmtime_wasi_http::WasiHttpView as _;
+use wasmtime_wasi_http::p3::Request;
+use wasmtime_wasi_http::p3::bindings::Service;
+
+use super::component::State;
+use super::http::Left;
+use crate::job::{Fault, Job, Proxied};
+use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
+
+/// What such a component exports.
+pub(in crate::wasm) const INTERFACE: &str = "wasi:http/handler@0.3";
+
+/// Has an instance answer a request, to the end of what it does about it and of what is read of it.
+pub(in crate::wasm) async fn answer(
+    store: &mut Store<State>,
+    service: &Service,
+    proxied: Proxied,
+    job: &Job,
+) -> Result<Left> {
+    let before = store.concurrent_state_table_size();
+    let Proxied { request, answer } = proxied;
+    let broken = Broken::default();
+    let (parts, body) = request.into_parts();
+    // Not taken back when the handler is done: it may have made this body the response's.
+    let (body, lent) = Ours::lend(body, broken.clone(), job);
+    let written = Written::by(job, broken.clone());
+    // What it makes of the body in the end is its own affair.
+    let (request, _processed) =
+        Request::from_http(store.data_mut().http().hooks, http::Request::from_parts(parts, body));
+    let work = async |accessor: &Accessor<State>| -> Result<()> {
+        let (unread, mut read) = watch::channel(());
+        let given = match service.handle(accessor, request).await? {
+            Ok(response) => {
+                let mut sent = read.clone();
+                let sent = async move {
+                    // Its sender never sends and is dropped with the body.
+                    let _dropped = sent.changed().await;
+                    Ok(())
+                };
+                let response = accessor.with(|store| response.into_http(store, sent))?;
+                Ok(response.map(|body| {
+                    let held = move |frame| {
+                        let _until_dropped = &unread;
+                        frame
+                    };
+                    Theirs::new(body, written).map_frame(held).boxed_unsync()
+                }))
+            }
+            Err(code) => {
+                drop(unread);
+                Err(Fault::bad_answer(format_args!("the handler answered with {code:?}")))
+            }
+        };
+        // Whoever asked may have left.
+        let _left = answer.send(given);
+        poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+        // The last pieces of a body pass through the store, which must be there until they are read.
+        let _dropped = read.changed().await;
+        Ok(())
+    };
+    broken.end(async { store.run_concurrent(work).await? }).await?;
+    lent.take_back();
+    Ok(if store.concurrent_state_table_size() > before { Left::Something } else { Left::Nothing })
+}

@@ -1,0 +1,168 @@
+//! Instances that have answered and wait for the next request, where a handler chose so.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::budget::{Budget, Holder, Portion};
+
+/// How long an instance waits for a request before it is dropped.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The instances of one version of a handler that wait.
+pub(in crate::wasm) struct Idle<I>(Arc<Shared<I>>);
+
+struct Shared<I> {
+    /// Requests that an instance answers before it is dropped.
+    requests: NonZeroU32,
+    /// Places for instances that wait, over all handlers.
+    places: Arc<Budget>,
+    /// The handler's part of them.
+    holder: Arc<Holder>,
+    kept: Mutex<Kept<I>>,
+}
+
+struct Kept<I> {
+    /// The latest last: it is the warmest.
+    waiting: Vec<Waiting<I>>,
+    /// Drops those that wait too long; none: nobody waits.
+    sweeper: Option<AbortHandle>,
+}
+
+struct Waiting<I> {
+    instance: I,
+    since: Instant,
+    _place: Portion,
+}
+
+impl<I: Send + 'static> Idle<I> {
+    /// Keeps nothing yet. An instance answers so many requests, and waits in one of these places.
+    pub(in crate::wasm) fn new(requests: NonZeroU32, places: Arc<Budget>) -> Idle<I> {
+        let kept = Mutex::new(Kept { waiting: Vec::new(), sweeper: None });
+        Idle(Arc::new(Shared { requests, places, holder: Arc::default(), kept }))
+    }
+
+    /// Says how many requests an instance answers.
+    pub(in crate::wasm) fn requests(&self) -> NonZeroU32 {
+        self.0.requests
+    }
+
+    /// Reports whether an instance waits.
+    pub(in crate::wasm) fn has_some(&self) -> bool {
+        !self.0.lock().waiting.is_empty()
+    }
+
+    /// Takes the instance that has waited least, if there is one.
+    pub(in crate::wasm) fn take(&self) -> Option<I> {
+        self.0.lock().waiting.pop().map(|waiting| waiting.instance)
+    }
+
+    /// Keeps an instance that has answered so many requests, all of them well, unless it may answer no
+    /// more or there is no place for it: then it is dropped.
+    pub(in crate::wasm) fn keep(&self, instance: I, answered: u32) {
+        if answered >= self.0.requests.get() {
+            return;
+        }
+        let Some(place) = self.0.places.try_take(&self.0.holder, 1) else { return };
+        let mut kept = self.0.lock();
+        let since = Instant::now();
+        kept.waiting.push(Waiting { instance, since, _place: place });
+        if kept.sweeper.is_none() {
+            let shared = Arc::downgrade(&self.0);
+            kept.sweeper = Some(tokio::spawn(sweep(shared, since + PATIENCE)).abort_handle());
+        }
+    }
+}
+
+impl<I> Shared<I> {
+    fn lock(&self) -> MutexGuard<'_, Kept<I>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drops what has waited too long and says when to look again; none: nothing waits any more.
+    fn sweep(&self) -> Option<Instant> {
+        let mut kept = self.lock();
+        let fresh = kept.waiting.iter().position(|waiting| waiting.since.elapsed() < PATIENCE);
+        let stale: Vec<Waiting<I>> = match fresh {
+            Some(first) => kept.waiting.drain(..first).collect(),
+            None => std::mem::take(&mut kept.waiting),
+        };
+        let next = kept.waiting.first().map(|oldest| oldest.since + PATIENCE);
+        if next.is_none() {
+            kept.sweeper = None;
+        }
+        // Unlocked first: an instance takes a while to go.
+        drop(kept);
+        drop(stale);
+        next
+    }
+}
+
+impl<I> Drop for Shared<I> {
+    fn drop(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sweeper) = kept.sweeper.take() {
+            sweeper.abort();
+        }
+    }
+}
+
+/// Drops what waits too long, until nothing waits or the handler is gone.
+async fn sweep<I>(shared: Weak<Shared<I>>, first: Instant) {
+    let mut next = first;
+    loop {
+        sleep_until(next).await;
+        let Some(shared) = shared.upgrade() else { return };
+        match shared.sweep() {
+            Some(later) => next = later,
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(requests: u32, places: usize) -> Idle<&'static str> {
+        Idle::new(NonZeroU32::new(requests).unwrap(), Budget::new(places))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_waited_least_is_taken_first() {
+        let idle = idle(9, 2);
+        idle.keep("one", 1);
+        idle.keep("two", 1);
+        idle.keep("no place", 1);
+
+        assert_eq!([idle.take(), idle.take(), idle.take()], [Some("two"), Some("one"), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_has_answered_often_enough_is_dropped() {
+        let idle = idle(3, 9);
+        idle.keep("worn", 3);
+        assert_eq!(idle.take(), None);
+        idle.keep("fresh", 2);
+        assert_eq!(idle.take(), Some("fresh"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_wait_in_vain_are_dropped_and_give_their_places_back() {
+        let idle = idle(9, 2);
+        idle.keep("old", 1);
+        tokio::time::advance(PATIENCE / 2).await;
+        idle.keep("young", 1);
+
+        tokio::time::sleep(PATIENCE * 2 / 3).await;
+        assert_eq!(idle.0.lock().waiting.len(), 1);
+        tokio::time::sleep(PATIENCE).await;
+
+        assert_eq!(idle.take(), None);
+        assert_eq!(idle.0.places.used(), 0);
+        assert!(idle.0.lock().sweeper.is_none(), "nobody sweeps where nothing waits");
+    }
+}

@@ -1,0 +1,10 @@
+//! The kinds of module that a handler may be: core modules, command components, components that answer HTTP.
+
+pub(super) mod command;
+pub(super) mod component;
+pub(super) mod core;
+mod foreign_imports;
+pub(super) mod http;
+pub(super) mod http_p2;
+pub(super) mod http_p3;
+pub(super) mod instance_pool;
