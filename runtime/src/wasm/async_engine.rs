@@ -11,7 +11,8 @@ use wasmtime_wasi::p3;
 use super::engine::engine_kind::{Flavour, Making};
 use super::engine::settings::{self, Addressing, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
-use super::kinds::component::{self, State};
+use super::host::component_state::State;
+use super::kinds::component;
 
 /// The engines, each made for the first component that needs it.
 pub(super) struct Engines {

@@ -1,4 +1,6 @@
 //! The sandbox: the only place that knows wasmtime.
+//!
+//! Floors, lowest first: `engine`; `host`; `compile`, `cache`; `kinds`; `async_engine`; `sandbox`; `module`.
 
 mod async_engine;
 pub mod cache;
@@ -11,7 +13,8 @@ mod sandbox;
 
 pub use engine::engine_kind::Flavour;
 pub use engine::settings::{Addressing, Resetting, Room, Stacks, Target};
-pub use host::files::{Files, Mounted, OwnDirs};
+pub use host::files::{Files, OwnDirs};
+pub use host::mounted::Mounted;
 pub use host::scripts::Scripts;
 pub use kinds::http::NO_PROGRAM;
 pub use module::Module;

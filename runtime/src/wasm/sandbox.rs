@@ -15,22 +15,23 @@ use super::compile::{self, CompileLimits, Compiler};
 use super::engine::artifact::Artifact;
 use super::engine::binary_kind::Layer;
 use super::engine::engine_kind::{Asynchronous, Flavour, Surface};
+use super::engine::exports::{HTTP_P2, PROGRAM_P2};
 use super::engine::outline::Outline;
 use super::engine::settings::{self, Addressing, Resetting, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
-use super::host::trap;
-use super::kinds::command::{self, CommandCode};
-use super::kinds::component::State;
+use super::host::component_state::State;
+use super::host::{core_state, trap};
+use super::kinds::command::CommandCode;
+use super::kinds::component;
 use super::kinds::core::{self, CoreCode};
 use super::kinds::http::SpeakerCode;
-use super::kinds::{component, http_p2};
 use crate::budget::Budget;
 use crate::job::Kind;
 
 /// Everything modules share: one a daemon.
 pub struct Sandbox {
     engine: Engine,
-    core: Linker<core::State>,
+    core: Linker<core_state::State>,
     component: wasmtime::component::Linker<State>,
     /// Places for instances that wait for a request, beside those of jobs.
     places: Arc<Budget>,
@@ -261,8 +262,8 @@ impl Sandbox {
             None => return Ok(Way::Command),
         };
         Ok(match Asynchronous::of(&surface) {
-            Asynchronous::Nothing if surface.exports(http_p2::INTERFACE) => Way::Proxy,
-            Asynchronous::Nothing if surface.exports(command::INTERFACE) => Way::Command,
+            Asynchronous::Nothing if surface.exports(HTTP_P2) => Way::Proxy,
+            Asynchronous::Nothing if surface.exports(PROGRAM_P2) => Way::Command,
             Asynchronous::Nothing => bail!(
                 "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",
                 if surface.exports.is_empty() { "nothing".to_owned() } else { surface.exports.join(", ") }

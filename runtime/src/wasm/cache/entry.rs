@@ -36,11 +36,6 @@ impl Identity {
     }
 }
 
-/// Returns `true` if a file name is that of an entry.
-pub(super) fn is_name(name: &[u8]) -> bool {
-    name.len() == 64 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// Writes an entry.
 pub(super) fn write(key: &Key, identity: &Identity, code: &Artifact, mut to: impl Write) -> io::Result<()> {
     let code = code.sealed();

@@ -9,10 +9,7 @@ use anyhow::Result;
 use rustix::fs::{AtFlags, Dir, statat, unlinkat};
 use rustix::io::Errno;
 
-use super::entry;
-
-/// The prefix of a file that is being written.
-pub(super) const DRAFT: &str = ".draft-";
+use super::names::{DRAFT, is_name};
 
 /// How long a file may take to write. An older draft was left behind by a process that was killed.
 const WRITING: Duration = Duration::from_secs(10 * 60);
@@ -35,7 +32,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
         let found = found?;
         let name = found.file_name();
         delete_left_over(dir, name)?;
-        if !entry::is_name(name.to_bytes()) {
+        if !is_name(name.to_bytes()) {
             continue;
         }
         let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {

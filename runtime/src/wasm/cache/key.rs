@@ -14,6 +14,7 @@ use rustix::process::geteuid;
 use sha2::Sha256;
 
 use super::directory;
+use super::names::{draft_name, random};
 
 /// The length of the secret in bytes: the output length of SHA-256, RFC 2104 §3.
 const LENGTH: usize = 32;
@@ -86,8 +87,8 @@ fn read(parent: impl AsFd, name: &OsStr) -> Result<File, Errno> {
 
 /// Makes the file atomically. If another daemon is faster, its key is kept.
 fn make(parent: impl AsFd, name: &OsStr) -> Result<()> {
-    let secret = super::random::<LENGTH>()?;
-    let draft = super::draft_name()?;
+    let secret = random::<LENGTH>()?;
+    let draft = draft_name()?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(openat(&parent, &draft, flags, Mode::RUSR | Mode::WUSR)?);
     let written = file.write_all(&secret).and_then(|()| file.sync_all());

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
-use super::{draft_name, entry, evict};
+use super::evict;
+use super::names::{DRAFT, draft_name, is_name};
 
 /// The prefix of a lease file.
 const PREFIX: &str = ".in-use-";
@@ -37,7 +38,7 @@ impl Lease {
         let draft = draft_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);
-        let name = draft.replacen(evict::DRAFT, PREFIX, 1);
+        let name = draft.replacen(DRAFT, PREFIX, 1);
         let text: String = entries.iter().flat_map(|entry| [entry, "\n"]).collect();
         let written = flock(&file, FlockOperation::NonBlockingLockExclusive)
             .context("lock it")
@@ -105,7 +106,7 @@ fn look(dir: &OwnedFd) -> Result<Found> {
             Err(_) => {
                 let mut text = String::new();
                 let _what_is_readable = file.take(LARGEST).read_to_string(&mut text);
-                let names = text.lines().filter(|line| entry::is_name(line.as_bytes()));
+                let names = text.lines().filter(|line| is_name(line.as_bytes()));
                 found.entries.extend(names.map(str::to_owned));
             }
         }

@@ -3,6 +3,8 @@
 //! wasmtime runs deserialized code without checking it. Every entry is therefore treated as an attack until its MAC
 //! is verified, on a sealed copy that cannot change any more. wasmtime's own cache has no authentication and is not
 //! used. Failures of the cache cost time, but never prevent a start.
+//!
+//! Floors, lowest first: `directory`, `figures`, `names`; `key`, `evict`; `entry`, `lease`, `place`; [`Cache`].
 
 mod directory;
 mod entry;
@@ -10,6 +12,7 @@ mod evict;
 mod figures;
 mod key;
 mod lease;
+mod names;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -31,11 +34,11 @@ use rustix::fs::{
     AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, futimens, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tracing::{debug, info, warn};
 
 use self::key::Key;
 use self::lease::Lease;
+use self::names::draft_name;
 use super::engine::artifact::Artifact;
 use crate::observe::writes::CACHE;
 
@@ -213,18 +216,4 @@ impl Drop for Cache {
         let lease = self.lease.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         lease.into_iter().for_each(|lease| lease.end(&self.leases));
     }
-}
-
-/// Makes the name of a file that is being written.
-fn draft_name() -> Result<String> {
-    Ok(format!("{}{:032x}", evict::DRAFT, u128::from_ne_bytes(random()?)))
-}
-
-/// Draws random bytes from the kernel.
-fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    // getrandom(2): requests of up to 256 bytes are not cut short.
-    let drawn = getrandom(&mut bytes[..], GetRandomFlags::empty()).context("draw random bytes")?;
-    anyhow::ensure!(drawn == N, "the kernel gave {drawn} of {N} random bytes");
-    Ok(bytes)
 }

@@ -14,11 +14,15 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use wasmtime::error::Context as _;
 use wasmtime::{Result, bail, ensure};
 
-use super::{COMPARED, CONCURRENT, CPU, CompileLimits, LARGEST_CODE, LINES, MEMORY, MODULE, VERB, reason};
+use super::flags::{COMPARED, CONCURRENT, CPU, LINES, MEMORY, MODULE, VERB};
+use super::{CompileLimits, reason};
 use crate::confine::Held;
 use crate::wasm::engine::engine_kind::Flavour;
 use crate::wasm::engine::sealed::{Draft, Sealed};
 use crate::wasm::engine::settings::{Addressing, Stacks, Target};
+
+/// The largest machine code, in bytes.
+const LARGEST_CODE: u64 = 512 << 20;
 
 /// The most bytes of the child's stderr that are read.
 const COMPLAINT: u64 = 4 << 10;

@@ -96,7 +96,7 @@ pub(super) fn lacking(wasm: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wasm::compile::precompile;
+    use crate::wasm::compile::precompile::precompile;
     use crate::wasm::engine::engine_kind::Flavour;
     use crate::wasm::engine::settings::{self, Addressing, Stacks, Target};
 

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
 use wasmtime::Engine;
 
-use super::{CompileLimits, precompile};
+use super::CompileLimits;
+use super::precompile::precompile;
 use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
 use crate::wasm::Target;
 use crate::wasm::engine::settings;

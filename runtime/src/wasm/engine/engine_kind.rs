@@ -2,7 +2,7 @@
 
 use wasmparser::{CanonicalFunction, ComponentCanonicalSectionReader, Parser, Payload};
 
-use crate::wasm::kinds::{http_p2, http_p3};
+use super::exports::{HTTP_P2, HTTP_P3, PROGRAM_P3};
 
 /// What stores of an engine can do; the machine code of one is nothing to the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,9 +24,6 @@ pub(in crate::wasm) enum Making {
     Composed,
 }
 
-/// What a program of WASI 0.3 exports.
-const PROGRAM: &str = "wasi:cli/run@0.3";
-
 /// What a component exports of WASI 0.3.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::wasm) enum Asynchronous {
@@ -44,10 +41,10 @@ impl Asynchronous {
     pub(in crate::wasm) fn of(surface: &Surface) -> Asynchronous {
         let names = &surface.exports;
         let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
-        if find(http_p2::INTERFACE).is_some() {
+        if find(HTTP_P2).is_some() {
             return Asynchronous::Nothing;
         }
-        match (find(http_p3::INTERFACE), find(PROGRAM)) {
+        match (find(HTTP_P3), find(PROGRAM_P3)) {
             (Some(name), _) => Asynchronous::Service(name),
             (None, Some(name)) => Asynchronous::Program(name),
             (None, None) => Asynchronous::Nothing,

@@ -11,8 +11,8 @@ use wasmtime::{
 };
 
 use super::engine_kind::Flavour;
+use super::instance_size::{MEMORIES, TABLES};
 use crate::confine;
-use crate::wasm::compile::{MEMORIES, TABLES};
 
 /// What the stack of a guest tells.
 ///

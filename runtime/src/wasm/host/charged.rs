@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// A job while such threads work for it.
-pub(in crate::wasm) struct Charged {
+pub(super) struct Charged {
     usage: Arc<Usage>,
     /// The waker of the last poll, and what stands in its place.
     wakers: Option<(Waker, Waker)>,

@@ -11,7 +11,7 @@ use std::io;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 
 /// A directory while it is read. It has a descriptor of its own: the place in it is nobody else's.
-pub(in crate::wasm) struct Listing {
+pub(super) struct Listing {
     dir: Dir,
     /// What WASI knows the directory by.
     number: u64,
@@ -22,7 +22,7 @@ pub(in crate::wasm) struct Listing {
 }
 
 /// One entry.
-pub(in crate::wasm) struct Entry {
+pub(super) struct Entry {
     pub(in crate::wasm) name: String,
     pub(in crate::wasm) kind: FileType,
     /// The place behind the entry, as the kernel names it.
@@ -45,7 +45,7 @@ impl Listing {
     }
 
     /// Goes to a place that an entry has named, or to the beginning, which is 0.
-    pub(in crate::wasm) fn seek(&mut self, place: u64) -> io::Result<()> {
+    pub(super) fn seek(&mut self, place: u64) -> io::Result<()> {
         if place != self.at || place == 0 {
             self.unread = None;
             self.dir.seek(place.cast_signed())?;
@@ -80,7 +80,7 @@ impl Listing {
     }
 
     /// Says what WASI knows an entry's file by; 0 if it is gone by now.
-    pub(in crate::wasm) fn identify(&self, entry: &Entry) -> io::Result<u64> {
+    pub(super) fn identify(&self, entry: &Entry) -> io::Result<u64> {
         if matches!(&*entry.name, "." | "..") {
             // What is above a mount is none of the guest's business.
             return Ok(self.number);
@@ -109,10 +109,14 @@ fn number(device: u64, inode: u64) -> u64 {
 }
 
 /// Returns what WASI knows a file by.
-pub(in crate::wasm) fn number_of(file: &File) -> io::Result<u64> {
+pub(super) fn number_of(file: &File) -> io::Result<u64> {
     let found = fstat(file)?;
     Ok(number(found.st_dev, found.st_ino))
 }
+
+/// The directory that a job was reading last, which stays open until its end is read.
+#[derive(Default)]
+pub(super) struct Last(pub(super) Option<Listing>);
 
 #[cfg(test)]
 mod tests {

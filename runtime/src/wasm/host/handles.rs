@@ -18,7 +18,7 @@ const PASSING: usize = 16;
 
 /// Bounds what a component has in wasmtime's own tables, where handles stand once more, and those of
 /// resources that it made up itself alone.
-pub(in crate::wasm) fn bound_own<T>(store: &mut Store<T>, handles: usize) {
+pub(super) fn bound_own<T>(store: &mut Store<T>, handles: usize) {
     // A component that goes beyond is ended with words that only [`is_exceeded`] knows, so that it
     // should go beyond another bound first.
     store.set_max_component_handles(handles * 4 + pollables(handles));
@@ -35,7 +35,7 @@ pub(in crate::wasm) fn pollables(handles: usize) -> usize {
 }
 
 /// Reports whether a guest was ended because it went beyond a bound on its handles.
-pub(in crate::wasm) fn is_exceeded(error: &Error) -> bool {
+pub(super) fn is_exceeded(error: &Error) -> bool {
     let full =
         |cause: &(dyn StdError + 'static)| matches!(cause.downcast_ref(), Some(ResourceTableError::Full));
     error.chain().any(full) || error.root_cause().to_string().ends_with(EXCEEDED)
@@ -57,7 +57,7 @@ pub(in crate::wasm) fn lend(table: &mut ResourceTable, handles: usize, subscript
 
 /// Reports whether one more handle stays within the bound: the table does not tell how full it is,
 /// but takes this one and all that pass, or does not.
-pub(in crate::wasm) fn has_room(table: &mut ResourceTable) -> bool {
+pub(super) fn has_room(table: &mut ResourceTable) -> bool {
     let taken: Vec<_> = (0..=PASSING).map_while(|_| table.push(()).ok()).collect();
     let room = taken.len() > PASSING;
     for entry in taken {
@@ -69,7 +69,7 @@ pub(in crate::wasm) fn has_room(table: &mut ResourceTable) -> bool {
 
 /// Descriptors that a call takes for its own duration: a directory that is read, a file that is opened
 /// to be looked at.
-pub(in crate::wasm) const TRANSIENT: usize = 2;
+pub(super) const TRANSIENT: usize = 2;
 
 /// The file descriptors that a job holds, out of what all jobs share.
 pub(in crate::wasm) struct Opened {
@@ -129,23 +129,23 @@ impl Opened {
     }
 
     /// Reports whether a core module may open one more. All that it has open stands in its table.
-    pub(in crate::wasm) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
+    pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
         self.has_room(|_| opened_in(table))
     }
 
     /// Reports whether a component may open one more.
-    pub(in crate::wasm) fn has_room_for_component(&mut self) -> bool {
+    pub(super) fn has_room_for_component(&mut self) -> bool {
         self.has_room(still_open)
     }
 
     /// Notes that a core module has closed one.
-    pub(in crate::wasm) fn close_in(&mut self, table: &mut ResourceTable) {
+    pub(super) fn close_in(&mut self, table: &mut ResourceTable) {
         self.held = self.held.map(|held| held.saturating_sub(1));
         self.close(|_| opened_in(table));
     }
 
     /// Notes that a component has closed one.
-    pub(in crate::wasm) fn close_for_component(&mut self) {
+    pub(super) fn close_for_component(&mut self) {
         self.close(still_open);
     }
 
@@ -159,7 +159,7 @@ impl Opened {
     }
 
     /// Notes what a component has opened.
-    pub(in crate::wasm) fn note_file(&mut self, file: Option<Weak<File>>) {
+    pub(super) fn note_file(&mut self, file: Option<Weak<File>>) {
         if self.portion.is_some() {
             self.open += 1;
             self.files.extend(file);
@@ -168,7 +168,7 @@ impl Opened {
 }
 
 /// Counts the handles in a table.
-pub(in crate::wasm) fn held_in(table: &mut ResourceTable) -> usize {
+pub(super) fn held_in(table: &mut ResourceTable) -> usize {
     table.iter_mut().count()
 }
 
@@ -203,7 +203,7 @@ pub(in crate::wasm) fn next(table: &mut ResourceTable) -> wasmtime::Result<u32> 
 ///
 /// # Errors
 /// It is another kind of handle, or none.
-pub(in crate::wasm) fn file_at(table: &ResourceTable, place: u32) -> wasmtime::Result<Option<Weak<File>>> {
+pub(super) fn file_at(table: &ResourceTable, place: u32) -> wasmtime::Result<Option<Weak<File>>> {
     Ok(match table.get(&Resource::<Descriptor>::new_borrow(place))? {
         Descriptor::File(file) => Some(Arc::downgrade(&file.file)),
         Descriptor::Dir(_) => None,
@@ -211,10 +211,7 @@ pub(in crate::wasm) fn file_at(table: &ResourceTable, place: u32) -> wasmtime::R
 }
 
 /// Finds the file behind a descriptor of a component.
-pub(in crate::wasm) fn file_of(
-    table: &ResourceTable,
-    descriptor: &Resource<Descriptor>,
-) -> Option<Weak<File>> {
+pub(super) fn file_of(table: &ResourceTable, descriptor: &Resource<Descriptor>) -> Option<Weak<File>> {
     match table.get(descriptor).ok()? {
         Descriptor::File(file) => Some(Arc::downgrade(&file.file)),
         Descriptor::Dir(dir) => Some(Arc::downgrade(&dir.dir)),

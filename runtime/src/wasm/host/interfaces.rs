@@ -9,12 +9,12 @@ macro_rules! name {
     };
 }
 
-pub(in crate::wasm) const CLOCK: &str = name!("clocks/monotonic-clock");
-pub(in crate::wasm) const FILES: &str = name!("filesystem/types");
+pub(super) const CLOCK: &str = name!("clocks/monotonic-clock");
+pub(super) const FILES: &str = name!("filesystem/types");
 pub(in crate::wasm) const HTTP: &str = name!("http/types");
-pub(in crate::wasm) const PREOPENS: &str = name!("filesystem/preopens");
-pub(in crate::wasm) const POLL: &str = name!("io/poll");
-pub(in crate::wasm) const STREAMS: &str = name!("io/streams");
+pub(super) const PREOPENS: &str = name!("filesystem/preopens");
+pub(super) const POLL: &str = name!("io/poll");
+pub(super) const STREAMS: &str = name!("io/streams");
 
 #[cfg(test)]
 mod tests {

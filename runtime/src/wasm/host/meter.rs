@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use wasmtime::{ResourceLimiter, Result};
+use rustix::io::Errno;
+use wasmtime::{OutOfMemory, ResourceLimiter, Result};
 
-use super::trap;
 use crate::budget::Portion;
 use crate::job::{Fault, Needs, Usage};
 use crate::wasm::engine::settings::COMPONENT;
 
 /// Bytes of a table slot: a pointer on a 64-bit host.
-pub(in crate::wasm) const TABLE_ELEMENT: usize = 8;
+pub(super) const TABLE_ELEMENT: usize = 8;
 
 /// What a job has and may have, in bytes.
 ///
@@ -47,7 +47,7 @@ impl Meter {
     }
 
     /// Returns the fault of a guest that trapped or gave up, if it was refused memory last: this is why.
-    pub(in crate::wasm) fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
             Refused::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
             Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
@@ -117,7 +117,7 @@ impl ResourceLimiter for Meter {
 
     // A growth that the module forbids by itself fails as well.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
-        if let Some(said) = trap::shortage(&error) {
+        if let Some(said) = shortage(&error) {
             self.used -= std::mem::take(&mut self.granted);
             self.refused = Some(Refused::Host(said));
         }
@@ -147,6 +147,18 @@ impl ResourceLimiter for Meter {
 /// Reports whether a module forbids this much by itself; one that says nothing forbids 4 GiB.
 fn beyond(desired: usize, maximum: Option<usize>) -> bool {
     maximum.is_some_and(|most| desired > most)
+}
+
+/// Finds in an error that the host has no memory left for us - address space, mappings, pages - and
+/// returns what it said.
+pub(super) fn shortage(error: &wasmtime::Error) -> Option<String> {
+    let is_shortage = |cause: &(dyn std::error::Error + 'static)| {
+        let code = cause.downcast_ref::<Errno>().copied();
+        let code = code.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
+        // mprotect(2) and mmap(2); pages that are locked in memory have a limit of their own.
+        matches!(code, Some(Errno::NOMEM | Errno::AGAIN)) || cause.is::<OutOfMemory>()
+    };
+    error.chain().any(is_shortage).then(|| format!("{error:#}"))
 }
 
 #[cfg(test)]

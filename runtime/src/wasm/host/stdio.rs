@@ -26,7 +26,7 @@ const PERMIT: usize = i32::MAX as usize;
 
 /// A job's stdin. Clones share it, as WASI demands of every handle to stdin.
 #[derive(Clone)]
-pub(in crate::wasm) struct Stdin(Arc<Mutex<Reading>>);
+pub(super) struct Stdin(Arc<Mutex<Reading>>);
 
 struct Reading {
     input: Input,

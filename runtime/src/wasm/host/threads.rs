@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::charged::{self, Charged};
-use super::files::Mounted;
+use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
 use crate::confine::Ground;
 use crate::job::{Fault, Usage};
@@ -32,7 +32,7 @@ static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
 
 /// The threads of one handler. Its first job starts them, and they end when none has come for a while: a
 /// handler that does nothing holds no thread, and none of the four descriptors of a runtime.
-pub(in crate::wasm) struct Threads(Arc<Shared>);
+pub(super) struct Threads(Arc<Shared>);
 
 struct Shared {
     /// `None`: this host confines no thread.

@@ -1,11 +1,10 @@
 //! From what wasmtime says of an ended guest to what we say of it.
 
-use rustix::io::Errno;
-use wasmtime::{FrameInfo, OutOfMemory, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::handles;
-use super::meter::Meter;
+use super::meter::{Meter, shortage};
 use crate::job::{Fault, Status};
 use crate::observe::brief;
 
@@ -66,18 +65,6 @@ pub(in crate::wasm) fn conclude(
         // Words of the guest may be in it.
         None => Fault::trapped(format_args!("{:#}", error.root_cause()), stack),
     })
-}
-
-/// Finds in an error that the host has no memory left for us - address space, mappings, pages - and
-/// returns what it said.
-pub(in crate::wasm) fn shortage(error: &wasmtime::Error) -> Option<String> {
-    let is_shortage = |cause: &(dyn std::error::Error + 'static)| {
-        let code = cause.downcast_ref::<Errno>().copied();
-        let code = code.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
-        // mprotect(2) and mmap(2); pages that are locked in memory have a limit of their own.
-        matches!(code, Some(Errno::NOMEM | Errno::AGAIN)) || cause.is::<OutOfMemory>()
-    };
-    error.chain().any(is_shortage).then(|| format!("{error:#}"))
 }
 
 /// Takes an error of wasmtime's out of this layer, with all its causes in one line.

@@ -6,13 +6,11 @@ use wasmtime::component::{Component, Linker};
 use wasmtime::{Result, Store};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
-use super::component::{self, Imports, State};
+use super::component::{self, Imports};
 use crate::job::{Fault, Job, Limits, Outbound, Status};
+use crate::wasm::host::component_state::State;
+use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::stdio::Gone;
-use crate::wasm::module::{self, Wasi};
-
-/// What such a component exports.
-pub(in crate::wasm) const INTERFACE: &str = "wasi:cli/run@0.2";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
@@ -39,10 +37,10 @@ impl CommandCode {
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let limits = job.entry.limits.clone();
-        let metered = module::metered(&mut job);
+        let metered = guest::metered(&mut job);
         let calls = self.imports.calling(&mut job);
         let http = self.imports.http(&job, outbound);
-        module::give(&mut wasi, job, Gone::Closed);
+        guest::give(&mut wasi, job, Gone::Closed);
         let mut store = component::store(self.command.engine(), wasi, metered, &limits, calls);
         store.data_mut().http = http;
         let outcome = self.start(&mut store).await;

@@ -5,35 +5,20 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::job::{Fault, Job, Limits, Outbound, Status};
 use crate::wasm::host::calls::{self, Calling};
+use crate::wasm::host::component_state::State;
+use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::handles::Opened;
 use crate::wasm::host::meter::Meter;
 use crate::wasm::host::outbound::{self, Http};
-use crate::wasm::host::preview2::Pollables;
+use crate::wasm::host::pollables::Pollables;
 use crate::wasm::host::tmp::Tmp;
-use crate::wasm::host::{handles, links, open_guard, preview2, trap};
-use crate::wasm::module::{self, Wasi};
+use crate::wasm::host::{links, open_guard, preview2, trap};
 
 /// What is said of a module that imports something else than it is given.
 pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not have";
-
-/// What one instance owns.
-pub(in crate::wasm) struct State {
-    wasi: WasiCtx,
-    pub(in crate::wasm) table: ResourceTable,
-    pub(in crate::wasm) meter: Meter,
-    opened: Opened,
-    /// The account of the directory that the job has to itself, if it has.
-    pub(in crate::wasm) tmp: Option<Box<Tmp>>,
-    pub(in crate::wasm) http: Http,
-    pub(in crate::wasm) pollables: Pollables,
-    /// None: the component does not import what calls jobs.
-    pub(in crate::wasm) calls: Option<Box<Calling>>,
-}
 
 /// What a component imports that is made only for those that do.
 #[derive(Clone, Copy)]
@@ -42,38 +27,6 @@ pub(in crate::wasm) struct Imports {
     asks: bool,
     /// What calls jobs.
     calls: bool,
-}
-
-impl State {
-    /// Returns what the guest has to do with jobs it calls.
-    pub(in crate::wasm) fn calls(&mut self) -> Result<&mut Calling> {
-        self.calls.as_deref_mut().context("the component imports no calls")
-    }
-
-    /// Notes how many handles it holds. At the end of an answer that is the most that it held, of a component that lets
-    /// them pile up.
-    pub(in crate::wasm) fn note_handles(&mut self) {
-        self.meter.usage().has_handles(handles::held_in(&mut self.table));
-    }
-}
-
-/// Also of a job that was cut short.
-impl Drop for State {
-    fn drop(&mut self) {
-        self.note_handles();
-    }
-}
-
-impl WasiView for State {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
-    }
-}
-
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.http.view(&mut self.table)
-    }
 }
 
 impl Imports {
@@ -97,7 +50,7 @@ impl Imports {
     }
 
     /// Makes what an instance has in its place that is no job's.
-    pub(in crate::wasm) fn calling_nothing(self) -> Option<Box<Calling>> {
+    pub(super) fn calling_nothing(self) -> Option<Box<Calling>> {
         self.calls.then(|| Box::new(Calling::nothing()))
     }
 }
@@ -146,7 +99,7 @@ pub(in crate::wasm) fn store(
     let state = State { wasi, table, meter, opened, tmp, http, pollables, calls };
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.meter);
-    module::bound(&mut store, limits, |state| &mut state.table);
+    guest::bound(&mut store, limits, |state| &mut state.table);
     store
 }
 
@@ -157,7 +110,7 @@ pub(in crate::wasm) async fn prove(
     limits: &Limits,
     imports: Imports,
 ) -> std::result::Result<(), Fault> {
-    let metered = module::unmetered(limits);
+    let metered = guest::unmetered(limits);
     let mut store = store(instance.engine(), wasi, metered, limits, imports.calling_nothing());
     let outcome = instance.instantiate_async(&mut store).await.map(drop);
     conclude(outcome, &store, limits).map(drop)
@@ -174,5 +127,13 @@ pub(in crate::wasm) fn conclude(
 
 /// Returns the bytes of a component's first memories and tables, as far as they are known.
 pub(in crate::wasm) fn memory(instance: &InstancePre<State>) -> usize {
-    instance.component().resources_required().as_ref().map_or(0, module::initial)
+    instance.component().resources_required().as_ref().map_or(0, guest::initial)
+}
+
+/// What a component has left behind after it answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::wasm) enum Left {
+    Nothing,
+    /// A body that it did not finish, or a stream or task that it keeps.
+    Something,
 }

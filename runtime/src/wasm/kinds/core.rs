@@ -3,58 +3,17 @@
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
 use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1;
 
 use super::component::ABSENT;
 use super::foreign_imports;
 use crate::job::{Env, Fault, Job, Limits, Status};
 use crate::wasm::host::calls::{self, Calling, LastError};
-use crate::wasm::host::handles::Opened;
-use crate::wasm::host::meter::Meter;
-use crate::wasm::host::preview1::{self, Last, MODULE as WASI};
+use crate::wasm::host::core_state::State;
+use crate::wasm::host::guest::{self, Wasi};
+use crate::wasm::host::preview1::{self, MODULE as WASI};
 use crate::wasm::host::stdio::{Descriptor, Gone, Over, Stdout};
-use crate::wasm::host::tmp::Tmp;
 use crate::wasm::host::{environ, links, open_guard, trap};
-use crate::wasm::module::{self, Wasi};
-
-/// What one job's instance owns.
-pub(in crate::wasm) struct State {
-    pub(in crate::wasm) wasi: WasiP1Ctx,
-    /// The directory it is reading.
-    pub(in crate::wasm) listing: Last,
-    /// How many handles it may have.
-    pub(in crate::wasm) handles: usize,
-    env: Env,
-    meter: Meter,
-    pub(in crate::wasm) opened: Opened,
-    /// The account of the directory that the job has to itself, if it has.
-    pub(in crate::wasm) tmp: Option<Box<Tmp>>,
-    /// None: the module does not import what calls jobs.
-    calls: Option<Box<(Calling, LastError)>>,
-}
-
-impl State {
-    fn new(
-        mut wasi: Wasi,
-        env: Env,
-        (meter, opened): (Meter, Opened),
-        calls: Option<Box<(Calling, LastError)>>,
-        handles: usize,
-    ) -> State {
-        let mut tmp = wasi.tmp.take();
-        if let Some(tmp) = &mut tmp {
-            // wasmtime-wasi counts them on from those of stdio.
-            tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
-        }
-        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
-    }
-
-    /// Returns what the guest has to do with jobs it calls.
-    pub(in crate::wasm) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
-        let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
-        Ok((&mut calls.0, &mut calls.1))
-    }
-}
 
 /// A compiled core module with its imports resolved.
 #[derive(Clone)]
@@ -99,11 +58,11 @@ impl CoreCode {
     ) -> impl Future<Output = std::result::Result<Status, Fault>> {
         let limits = job.entry.limits.clone();
         let handles = limits.handles;
-        let (meter, opened) = module::metered(&mut job);
+        let (meter, opened) = guest::metered(&mut job);
         let calls = self.calls.then(|| Box::new((Calling::of(&mut job), LastError::default())));
         let env = std::mem::take(&mut job.env);
         let stdout = job.stdout.clone();
-        module::give(&mut wasi, job, Gone::Pipe);
+        guest::give(&mut wasi, job, Gone::Pipe);
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
         let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
         async move {
@@ -117,7 +76,7 @@ impl CoreCode {
     /// Makes an instance and runs none of it but its start function.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
-        let state = State::new(wasi, Env::new(), module::unmetered(limits), calls, limits.handles);
+        let state = State::new(wasi, Env::new(), guest::unmetered(limits), calls, limits.handles);
         let mut store = self.store(state, limits);
         let outcome = self.instance.instantiate_async(&mut store).await.map(drop);
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
@@ -125,13 +84,13 @@ impl CoreCode {
 
     /// Returns the bytes of its first memories and tables.
     pub(in crate::wasm) fn memory(&self) -> usize {
-        module::initial(&self.instance.module().resources_required())
+        guest::initial(&self.instance.module().resources_required())
     }
 
     fn store(&self, state: State, limits: &Limits) -> Store<State> {
         let mut store = Store::new(self.instance.module().engine(), state);
         store.limiter(|state| &mut state.meter);
-        module::bound(&mut store, limits, |state| state.wasi.ctx().table);
+        guest::bound(&mut store, limits, |state| state.wasi.ctx().table);
         store
     }
 
@@ -157,8 +116,7 @@ pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String,
         let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
         bail!("{ABSENT}: {names}; a core module gets `{WASI}` and `{}` only{advice}", calls::MODULE);
     }
-    let state =
-        State::new(module::bare(), Env::new(), module::unmetered(&Limits::default()), None, usize::MAX);
+    let state = State::new(guest::bare(), Env::new(), guest::unmetered(&Limits::default()), None, usize::MAX);
     let mut store = Store::new(linker.engine(), state);
     let missing = imports.iter().find(|(module, name)| linker.get(&mut store, module, name).is_err());
     if let Some((module, name)) = missing {

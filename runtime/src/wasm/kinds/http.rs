@@ -8,14 +8,15 @@ use wasmtime::{Result, Store};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use super::component::{self, Imports, State};
+use super::component::{self, Imports, Left};
 use super::instance_pool::Idle;
 use super::{http_p2, http_p3};
 use crate::budget::Budget;
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 use crate::wasm::host::calls::Calling;
+use crate::wasm::host::component_state::State;
+use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::output_switch::Retarget;
-use crate::wasm::module::{self, Wasi};
 
 /// What is said to whoever runs one as a program.
 pub const NO_PROGRAM: &str =
@@ -52,14 +53,6 @@ pub(in crate::wasm) struct Warm {
     log: Arc<Retarget>,
     /// Requests it has answered.
     answered: u32,
-}
-
-/// What a component has left behind after it answered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Left {
-    Nothing,
-    /// A body that it did not finish, or a stream or task that it keeps.
-    Something,
 }
 
 impl SpeakerCode {
@@ -187,8 +180,8 @@ impl SpeakerCode {
 
     /// Makes the store of an instance that prints to `log`.
     fn fresh(&self, mut wasi: Wasi, log: Output, job: &mut Job, calls: Option<Box<Calling>>) -> Store<State> {
-        module::give_to_proxy(&mut wasi, log, job);
-        let metered = module::metered(job);
+        guest::give_to_proxy(&mut wasi, log, job);
+        let metered = guest::metered(job);
         component::store(self.version.instance().engine(), wasi, metered, &job.entry.limits, calls)
     }
 }

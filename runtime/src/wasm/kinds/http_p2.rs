@@ -8,13 +8,10 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 
-use super::component::State;
-use super::http::Left;
+use super::component::Left;
 use crate::job::{Fault, Job, Proxied};
 use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
-
-/// What such a component exports.
-pub(in crate::wasm) const INTERFACE: &str = "wasi:http/incoming-handler@0.2";
+use crate::wasm::host::component_state::State;
 
 /// Has an instance answer a request, to the end of what it does about it.
 pub(in crate::wasm) async fn answer(

@@ -10,13 +10,10 @@ use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
 
-use super::component::State;
-use super::http::Left;
+use super::component::Left;
 use crate::job::{Fault, Job, Proxied};
 use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
-
-/// What such a component exports.
-pub(in crate::wasm) const INTERFACE: &str = "wasi:http/handler@0.3";
+use crate::wasm::host::component_state::State;
 
 /// Has an instance answer a request, to the end of what it does about it and of what is read of it.
 pub(in crate::wasm) async fn answer(

@@ -1,7 +1,7 @@
 //! What is said of modules that cannot be handlers.
 
 use super::*;
-use crate::wasm::compile::precompile;
+use crate::wasm::compile::precompile::precompile;
 use crate::wasm::engine::sealed::Sealed;
 
 fn refusal(bytes: &[u8]) -> String {

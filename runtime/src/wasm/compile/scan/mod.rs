@@ -8,10 +8,10 @@ use wasmparser::{Parser, Payload};
 use wasmtime::{Result, ensure};
 
 use self::instances::{Family, Load, Met};
-pub(in crate::wasm) use self::parts::{MEMORIES, TABLES};
 use self::parts::{Parts, length, within};
 use self::start::{Start, each};
 use super::CompileLimits;
+use crate::wasm::engine::instance_size::{MEMORIES, TABLES};
 
 /// The maximum nesting depth of components.
 const DEPTH: usize = 16;

@@ -1,18 +1,13 @@
 //! The limits on each part of a file, summed over all modules and components in it.
 
-use wasmparser::{ConstExpr, FuncType, FunctionBody, RecGroup};
+use wasmparser::{ConstExpr, FuncType, FunctionBody, Operator, RecGroup};
 use wasmtime::{Result, bail, ensure};
 
 use super::super::CompileLimits;
-use super::start::is_literal;
 
 /// The most locals of one function, without its parameters. WebAssembly's own limit is 50,000, and one
 /// byte declares hundreds.
 const LOCALS: u64 = 10_000;
-
-/// The most memories and tables of one module: the sandbox of a job has room for as many.
-pub(in crate::wasm) const MEMORIES: u32 = 2;
-pub(in crate::wasm) const TABLES: u32 = 4;
 
 /// A count with a limit.
 pub(super) struct Part {
@@ -156,4 +151,19 @@ pub(super) fn within(count: u32, most: u32, what: &str) -> Result<()> {
 /// Returns the number of bytes in a range.
 pub(super) fn length(range: &std::ops::Range<usize>) -> u64 {
     range.len() as u64
+}
+
+/// Reports whether a constant expression is a single number. wasmtime writes it into the instance
+/// without running code.
+fn is_literal(expression: &ConstExpr<'_>) -> bool {
+    let mut operators = expression.get_operators_reader();
+    let literal = matches!(
+        operators.read(),
+        Ok(Operator::I32Const { .. }
+            | Operator::I64Const { .. }
+            | Operator::F32Const { .. }
+            | Operator::F64Const { .. }
+            | Operator::V128Const { .. })
+    );
+    literal && matches!(operators.read(), Ok(Operator::End))
 }

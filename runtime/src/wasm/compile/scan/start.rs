@@ -170,18 +170,3 @@ fn number(expression: &ConstExpr<'_>) -> Option<u64> {
     };
     matches!(operators.read().ok()?, Operator::End).then_some(number)
 }
-
-/// Reports whether a constant expression is a single number. wasmtime writes it into the instance
-/// without running code.
-pub(super) fn is_literal(expression: &ConstExpr<'_>) -> bool {
-    let mut operators = expression.get_operators_reader();
-    let literal = matches!(
-        operators.read(),
-        Ok(Operator::I32Const { .. }
-            | Operator::I64Const { .. }
-            | Operator::F32Const { .. }
-            | Operator::F64Const { .. }
-            | Operator::V128Const { .. })
-    );
-    literal && matches!(operators.read(), Ok(Operator::End))
-}

@@ -6,7 +6,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use self::portcullis::job::jobs::{self, Failure, HostJob, Sides};
 use super::failure;
-use crate::wasm::kinds::component::State;
+use crate::wasm::host::component_state::State;
 
 wasmtime::component::bindgen!({
     path: "../guest-sdk/wit",

@@ -9,7 +9,7 @@ use wasmtime::{Caller, Linker, Memory, Result};
 
 use super::failure::Failure;
 use super::{Calling, End};
-use crate::wasm::kinds::core::State;
+use crate::wasm::host::core_state::State;
 
 /// The name of the module that the functions are imported from.
 pub(crate) const MODULE: &str = "portcullis_job_v1";
@@ -23,20 +23,6 @@ const FAULT: i32 = 256;
 /// Which sides of a job are ready, as `poll` returns it.
 const READ: i32 = 1;
 const WRITE: i32 = 2;
-
-/// What failed, for `error` to tell.
-#[derive(Default)]
-pub(crate) struct LastError(String);
-
-impl LastError {
-    /// Keeps the reason of a failure, and turns the outcome into what a function returns.
-    fn settle(&mut self, outcome: Result<i32, Failure>) -> i32 {
-        outcome.unwrap_or_else(|failure| {
-            self.0 = failure.to_string();
-            -1
-        })
-    }
-}
 
 /// Gives modules the functions.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {

@@ -73,3 +73,17 @@ impl fmt::Display for Failure {
         write!(f, "{}: {}", self.code, self.message)
     }
 }
+
+/// What failed, for `error` to tell.
+#[derive(Default)]
+pub(in crate::wasm) struct LastError(pub(super) String);
+
+impl LastError {
+    /// Keeps the reason of a failure, and turns the outcome into what a function returns.
+    pub(super) fn settle(&mut self, outcome: std::result::Result<i32, Failure>) -> i32 {
+        outcome.unwrap_or_else(|failure| {
+            self.0 = failure.to_string();
+            -1
+        })
+    }
+}

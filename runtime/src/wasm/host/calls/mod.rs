@@ -5,7 +5,8 @@ mod core;
 mod failure;
 
 pub(in crate::wasm) use self::component::{PACKAGE, link as link_component};
-pub(in crate::wasm) use self::core::{LastError, MODULE, link as link_core};
+pub(in crate::wasm) use self::core::{MODULE, link as link_core};
+pub(in crate::wasm) use self::failure::LastError;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

@@ -3,8 +3,8 @@
 use wasmtime::{Caller, Error, Linker, Result};
 use wasmtime_wasi::I32Exit;
 
-use super::MODULE;
-use crate::wasm::kinds::core::State;
+use super::memory::MODULE;
+use crate::wasm::host::core_state::State;
 
 /// Links the function. wasmtime-wasi takes a status of 126 or more for a mistake of the module's.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {

@@ -10,8 +10,8 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as preview1, WasiSnapshotPr
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wiggle::GuestMemory;
 
-use super::{MODULE, parts, settle};
-use crate::wasm::kinds::core::State;
+use super::memory::{MODULE, parts, settle};
+use crate::wasm::host::core_state::State;
 
 /// Links the functions.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {

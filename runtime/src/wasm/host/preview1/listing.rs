@@ -14,19 +14,15 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wiggle::GuestMemory;
 
-use super::{MODULE, address, bytes, parts, settle, told};
+use super::memory::{MODULE, address, bytes, parts, settle, told};
+use crate::wasm::host::core_state::State;
 use crate::wasm::host::directory::{Listing, number_of};
-use crate::wasm::kinds::core::State;
 
 /// Bytes of entries that are made at once, in memory of the host.
 const PIECE: usize = 64 << 10;
 
 /// Bytes of an entry before its name.
 const ENTRY: usize = 24;
-
-/// The directory that a job was reading last, which stays open until its end is read.
-#[derive(Default)]
-pub(in crate::wasm) struct Last(Option<Listing>);
 
 /// What a piece of a listing is.
 struct Filled {

@@ -12,8 +12,9 @@ use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, Fd, IovecArray, Size};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::{MODULE, address, bytes, growing, number, parts, settle, told};
-use crate::wasm::kinds::core::State;
+use super::growing;
+use super::memory::{MODULE, address, bytes, number, parts, settle, told};
+use crate::wasm::host::core_state::State;
 
 /// The most that one call moves of a file. There are two copies of it while the call lasts.
 const PIECE: usize = 1 << 20;

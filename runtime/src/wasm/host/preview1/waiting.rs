@@ -6,9 +6,9 @@ use wasmtime_wasi::p1::types::Errno;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::{MODULE, address, parts, told};
+use super::memory::{MODULE, address, parts, told};
+use crate::wasm::host::core_state::State;
 use crate::wasm::host::handles;
-use crate::wasm::kinds::core::State;
 
 /// Links the function.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {

@@ -7,9 +7,9 @@ use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _};
 use wasmtime_wasi::p2::{DynOutputStream, FsError};
 
-use super::FILES;
+use crate::wasm::host::component_state::State;
+use crate::wasm::host::interfaces::FILES;
 use crate::wasm::host::interfaces::PREOPENS;
-use crate::wasm::kinds::component::State;
 
 /// Links the functions.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {

@@ -13,9 +13,9 @@ use wasmtime_wasi::WasiView as _;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry, ErrorCode};
 
-use super::FILES;
+use crate::wasm::host::component_state::State;
 use crate::wasm::host::directory::{Entry, Listing};
-use crate::wasm::kinds::component::State;
+use crate::wasm::host::interfaces::FILES;
 
 /// Entries that are read at once, in memory of the host: 20 KiB with names of 255 bytes, for each stream that
 /// a component holds. The directory is open for that time alone, so that a stream costs no descriptor.

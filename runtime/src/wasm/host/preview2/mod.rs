@@ -8,9 +8,7 @@ mod writing;
 use wasmtime::Result;
 use wasmtime::component::Linker;
 
-pub(in crate::wasm) use self::polling::Pollables;
-use super::interfaces::FILES;
-use crate::wasm::kinds::component::State;
+use crate::wasm::host::component_state::State;
 
 /// Puts the functions into a linker that has wasmtime-wasi's.
 pub(in crate::wasm) fn serve(linker: &mut Linker<State>) -> Result<()> {

@@ -1,10 +1,4 @@
-//! Pollables, which count apart from what else a component holds.
-//!
-//! The JavaScript toolchains make one for each piece of a body and let the garbage collector drop them,
-//! so that a bound for files and streams would end what is an ordinary program. A pollable takes a
-//! hundred bytes of the host, not a descriptor or a set of fields: many of them are no harm.
-
-use std::collections::HashMap;
+//! The functions that make pollables and drop them.
 
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -15,26 +9,10 @@ use wasmtime_wasi::p2::bindings::io::poll::HostPollable;
 use wasmtime_wasi::p2::bindings::io::streams::{HostInputStream, HostOutputStream};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
+use crate::wasm::host::component_state::State;
 use crate::wasm::host::handles;
 use crate::wasm::host::interfaces::{CLOCK, POLL, STREAMS};
-use crate::wasm::kinds::component::State;
-
-/// The pollables that an instance holds.
-pub(in crate::wasm) struct Pollables {
-    handles: usize,
-    /// Entries of the table that the counted ones take.
-    entries: usize,
-    /// The entries that each counted one takes: two where one is the clock's. Pollables of other interfaces
-    /// are not here, nor those made when the bound was reached: they count as handles.
-    counted: HashMap<u32, usize>,
-}
-
-impl Pollables {
-    /// Begins the account of an instance that may hold so many handles.
-    pub(in crate::wasm) fn new(handles: usize) -> Pollables {
-        Pollables { handles, entries: 0, counted: HashMap::new() }
-    }
-}
+use crate::wasm::host::pollables::Pollables;
 
 /// Links what makes pollables in number, and what drops them.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {

@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor a
 use wasmtime_wasi::p2::bindings::io::streams;
 use wasmtime_wasi::p2::{DynOutputStream, StreamError};
 
-use super::FILES;
+use crate::wasm::host::component_state::State;
+use crate::wasm::host::interfaces::FILES;
 use crate::wasm::host::interfaces::STREAMS;
-use crate::wasm::kinds::component::State;
 
 /// The most of a file that one call moves, in memory of the host.
 const PIECE: usize = 1 << 20;

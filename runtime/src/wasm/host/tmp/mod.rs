@@ -9,13 +9,13 @@ mod stream;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use rustix::fs::fstat;
 use tokio::task::spawn_blocking;
 
 pub(in crate::wasm) use self::stock::{Stock, TmpGuard};
 pub(in crate::wasm) use self::stream::TmpStream;
+use self::stream::{lock, size};
 use crate::scratch::Quota;
 
 /// What guests call the directory.
@@ -159,13 +159,4 @@ impl Tmp {
         let quota = self.quota.clone();
         spawn_blocking(move || work(&mut lock(&quota))).await.map_err(io::Error::other)?
     }
-}
-
-fn size(file: &File) -> io::Result<u64> {
-    Ok(fstat(file)?.st_size.cast_unsigned())
-}
-
-fn lock(quota: &Mutex<Quota>) -> MutexGuard<'_, Quota> {
-    // What it counts is right after every statement.
-    quota.lock().unwrap_or_else(PoisonError::into_inner)
 }

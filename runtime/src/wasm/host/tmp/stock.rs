@@ -9,13 +9,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
-use super::{Tmp, lock};
+use super::Tmp;
+use super::stream::lock;
 use crate::budget::Portion;
 use crate::job::{Allotment, Fault, Waits};
 use crate::scratch::{HandlerDir, JobDir, Quota};
-use crate::wasm::host::files::Mounted;
+use crate::wasm::host::guest::Wasi;
+use crate::wasm::host::mounted::Mounted;
 use crate::wasm::host::threads::Lease;
-use crate::wasm::module::Wasi;
 
 /// The most directories that are kept: two descriptors each, and those of the mounts.
 const KEPT: usize = 16;

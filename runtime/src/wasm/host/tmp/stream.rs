@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use rustix::fs::fstat;
 use tokio::task::{JoinHandle, spawn_blocking};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::{lock, size};
 use crate::scratch::Quota;
 
 /// The most that is written at once, in memory of the host.
@@ -106,4 +106,13 @@ impl OutputStream for TmpStream {
             let _written = task.await;
         }
     }
+}
+
+pub(super) fn size(file: &File) -> io::Result<u64> {
+    Ok(fstat(file)?.st_size.cast_unsigned())
+}
+
+pub(super) fn lock(quota: &Mutex<Quota>) -> MutexGuard<'_, Quota> {
+    // What it counts is right after every statement.
+    quota.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,51 @@
+//! Has children of this program compile modules.
+
+use std::path::PathBuf;
+
+use wasmtime::Result;
+
+use super::slots::Slots;
+use super::{CompileLimits, child};
+use crate::wasm::engine::artifact::Artifact;
+use crate::wasm::engine::settings::Target;
+
+/// Compiles each module in a child process, at low priority and within limits. Modules are not trusted,
+/// whether a daemon or a user at a terminal compiles them.
+pub struct Compiler {
+    program: PathBuf,
+    slots: Slots,
+}
+
+impl Compiler {
+    /// Makes a compiler whose child processes run this executable.
+    pub fn child() -> Compiler {
+        // Not the path from which the executable was started: a new version may have been installed there,
+        // and this engine would refuse its code. The kernel's link always refers to the running executable.
+        Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::new() }
+    }
+
+    /// Reserves a core for requests from now on.
+    pub(in crate::wasm) fn serve(&self) {
+        self.slots.serve();
+    }
+
+    /// Compiles a module that [`look`] has accepted for a target. Blocks until the compiler ends, which is
+    /// bounded by its limits. `begin` is called when the compilation starts.
+    ///
+    /// # Errors
+    /// The module is invalid, or the compiler reached a limit, which the text names.
+    pub(in crate::wasm) fn compile(
+        &self,
+        target: Target,
+        wasm: &[u8],
+        limits: &CompileLimits,
+        begin: impl FnOnce(),
+    ) -> Result<Artifact> {
+        let _slot = self.slots.take(limits.memory);
+        begin();
+        let code = child::compile(&self.program, target, wasm, limits)?;
+        // SAFETY: `precompile` returned these bytes in a child process of this same executable. The child
+        // writes nothing else to its stdout (`worker::work`), a pipe that only it holds (`child::compile`).
+        Ok(unsafe { Artifact::trust(code) })
+    }
+}

@@ -1,0 +1,22 @@
+//! The words of the command line by which a child is told what to compile and how.
+
+/// The subcommand that makes our executable a compiler process.
+pub const VERB: &str = "compile-worker";
+
+/// The flag for code that runs in stores with several concurrent calls.
+pub const CONCURRENT: &str = "concurrent";
+
+/// The flag for code with debug information: source files and lines.
+pub const LINES: &str = "lines";
+
+/// The flag for code that checks each memory access against the end of its memory.
+pub const COMPARED: &str = "compared";
+
+/// The flag with the CPU time limit in seconds.
+pub const CPU: &str = "cpu";
+
+/// The flag with the address space limit in bytes.
+pub const MEMORY: &str = "memory";
+
+/// The flag with the size limit of a module in bytes.
+pub const MODULE: &str = "module";

@@ -1,0 +1,52 @@
+//! What the instance of a core module owns, which functions of the host reach.
+
+use wasmtime::Result;
+use wasmtime::error::Context as _;
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+use super::calls::{Calling, LastError};
+use super::directory::Last;
+use super::guest::Wasi;
+use super::handles::Opened;
+use super::meter::Meter;
+use super::tmp::Tmp;
+use crate::job::Env;
+
+/// What one job's instance owns.
+pub(in crate::wasm) struct State {
+    pub(in crate::wasm) wasi: WasiP1Ctx,
+    /// The directory it is reading.
+    pub(in crate::wasm) listing: Last,
+    /// How many handles it may have.
+    pub(in crate::wasm) handles: usize,
+    pub(in crate::wasm) env: Env,
+    pub(in crate::wasm) meter: Meter,
+    pub(in crate::wasm) opened: Opened,
+    /// The account of the directory that the job has to itself, if it has.
+    pub(in crate::wasm) tmp: Option<Box<Tmp>>,
+    /// None: the module does not import what calls jobs.
+    pub(in crate::wasm) calls: Option<Box<(Calling, LastError)>>,
+}
+
+impl State {
+    pub(in crate::wasm) fn new(
+        mut wasi: Wasi,
+        env: Env,
+        (meter, opened): (Meter, Opened),
+        calls: Option<Box<(Calling, LastError)>>,
+        handles: usize,
+    ) -> State {
+        let mut tmp = wasi.tmp.take();
+        if let Some(tmp) = &mut tmp {
+            // wasmtime-wasi counts them on from those of stdio.
+            tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
+        }
+        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
+    }
+
+    /// Returns what the guest has to do with jobs it calls.
+    pub(in crate::wasm) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
+        let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
+        Ok((&mut calls.0, &mut calls.1))
+    }
+}
