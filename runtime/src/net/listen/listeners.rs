@@ -109,7 +109,7 @@ impl Sockets {
         self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Binds the endpoints of `wanted` that are not bound. Blocks on name lookups. Only one change may be prepared at once.
+    /// Binds the endpoints of `wanted` that are not bound. Blocks on name lookups. Prepare one change at a time.
     ///
     /// # Errors
     /// The first endpoint that cannot be bound. Nothing has changed then.
