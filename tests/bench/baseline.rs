@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::rows::GREETING;
 use crate::tls;
 
-/// What the bare server talks.
+/// The version of HTTP that the bare server speaks.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Tongue {
     /// HTTP/1.1.

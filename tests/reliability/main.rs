@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs everything and writes the table. Says whether all cases held.
+/// Runs everything and writes the table. Returns whether all cases held.
 fn all() -> Result<bool> {
     let start = Instant::now();
     let cases = cases::all();
