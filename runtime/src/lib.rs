@@ -34,15 +34,16 @@
 //! | where | what |
 //! |---|---|
 //! | [`net`] | `bind`, then [`net::Gate`], then [`net::Listener`] accepts |
-//! | `http::server`, `http::crowd` | a seat for the connection; where none is free, an idle one makes room |
-//! | `http::handshakes` | TLS, in the connection's own task |
-//! | `http::connection` | under `watched` (deadlines) and `inspected` (every byte, before hyper has it, by `framing` or `frames`); HTTP/2 goes on in `multiplexed` |
-//! | `http::service` | pins the [`catalog::Catalog`]; `strict` checks of HTTP/2 what `framing` has of HTTP/1; finds the route; `unread` sees to a body that nobody reads |
-//! | `http::call` | makes the [`job::Job`], its environment by [`cgi::meta`]; `http::proxied` for `wasi:http` |
+//! | `http::server::accept`, `http::limits` | a permit for the connection; where none is free, an idle one makes room |
+//! | `http::server::tls` | TLS, in the connection's own task |
+//! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2`, under `http::wire`: `deadline_io`, and `guarded_io`, where every byte is checked before hyper has it |
+//! | `http::handlers` | pins the [`catalog::Catalog`] and finds the route; `request::h2_rules` checks of HTTP/2 what `wire::h1` has of HTTP/1; `request::drain_body` reads what the job leaves of the request body |
+//! | `http::request::cgi_job` | makes the [`job::Job`], its environment by [`cgi::meta`]; `wasi_http` for `wasi:http` |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
 //! | [`wasm::Module`] | a fresh store and instance |
-//! | `http::answer`, `proxied`, `upgrade` | the head that was written ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
-//! | `http::ongoing`, `response_body`, `exchange`, `ending` | the rest, at the client's pace; what is counted and logged of it; what the end of its connection tells |
+//! | `http::request::cgi_response`, `wasi_http`; `http::upgrade` | the head that the job wrote ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
+//! | `http::request::job_response`, `job_body`, `access_log` | the rest, at the client's pace; what is counted and logged of it |
+//! | `http::wire::close_delimited` | whether the end of the connection may be told as the end of the body |
 //!
 //! # What holds throughout
 //!

@@ -1,64 +1,40 @@
 //! HTTP: the only place that knows hyper.
+//!
+//! Rooms and files, lowest floor first; each uses those above it in this list alone:
+//!
+//! | floor | module | holds |
+//! |---|---|---|
+//! | 0 | `refusal` | every reason for which a request is refused, with its status, code and text |
+//! | 0 | `outbound` | requests of handlers to other servers |
+//! | 1 | `wire` | a connection below hyper: deadlines, and every byte checked before hyper has it |
+//! | 2 | `limits` | how many connections, handshakes and long admin requests there may be |
+//! | 3 | `context` | what the requests of one listener share |
+//! | 4 | `request` | from a request to its job, and from the job to the response |
+//! | 5 | `upgrade` | connections that leave HTTP |
+//! | 6 | `handlers`, `admin` | who answers: the routes of the catalog; the daemon itself |
+//! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
 
-mod activity;
 mod admin;
-mod alarm;
-mod answer;
-mod call;
-mod caught;
-pub mod client;
-mod connection;
-mod crowd;
-mod crumbs;
-mod date;
-mod deadline;
-mod driven;
-mod ending;
-mod error;
-mod exchange;
-mod frames;
-mod framing;
-mod gathered;
-mod handshakes;
-mod headway;
-mod host;
-mod inspected;
-mod kept;
-mod metrics;
-mod multiplexed;
-mod observe;
-mod ongoing;
+mod context;
+mod handlers;
+mod limits;
 pub mod outbound;
-mod places;
-mod probe;
-mod profiler;
-mod proxied;
-mod rate;
-mod refused;
-mod request_body;
-mod response_body;
-mod secure;
+mod refusal;
+mod request;
 mod server;
-mod service;
-mod source;
-mod stall;
-mod strict;
-mod told;
-mod unread;
 mod upgrade;
-mod upkeep;
-mod watched;
-mod work;
+mod wire;
 
-pub use activity::Activity;
-pub use crowd::Crowd;
-pub use deadline::Deadlines;
-pub use error::Details;
-pub use framing::{Bounds, Followed, follow};
-pub use handshakes::Handshakes;
-pub use observe::Observed;
-pub use places::Places;
-pub use probe::probe;
-pub use rate::MinRate;
-pub use refused::Refused;
-pub use server::{Purpose, Server, Settings};
+pub use admin::client;
+pub use context::{Observed, Purpose, Server, Settings};
+pub use limits::activity::Activity;
+pub use limits::admin_slots::Places;
+pub use limits::connections::Crowd;
+pub use limits::handshakes::Handshakes;
+pub use limits::refusal_counts::Refused;
+pub use refusal::Details;
+pub use request::probe::probe;
+pub use wire::h1::head::Bounds;
+pub use wire::h1::{Followed, follow};
+pub use wire::progress::Deadlines;
+pub use wire::rate::MinRate;

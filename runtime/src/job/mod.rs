@@ -53,7 +53,7 @@ pub use output::{Destination, Output, Tail, Written};
 pub use pace::Pace;
 pub use peaks::{Peaks, Used};
 pub use peers::{Counted, Peers};
-pub use pipe::{PipeReader, PipeWriter, pipe, pipe_of};
+pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, pipe, pipe_of};
 pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
 pub use record::{Ends, Record};
 pub use schedule::{Overlap, Schedule, Time};

@@ -12,6 +12,9 @@ use futures_util::Stream;
 
 use super::{Destination, FromClient, Usage};
 
+/// Bytes a job may be ahead of its reader: the default capacity of a pipe, pipe(7).
+pub const PIPE_CAPACITY: usize = 64 << 10;
+
 /// A shorter piece is copied to the end of the waiting bytes. A queued piece costs an allocation and an
 /// entry in the queue: 64 KiB in single bytes cost 4.7 MiB. It may also keep a much larger buffer alive.
 /// Longer pieces are queued as they are, since a copy would cost more than they hold.

@@ -7,12 +7,14 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::bounds::{Bounds, FOR_EVER};
 use super::charge::{Charged, Payer};
-use super::exchange::{self, AtHome, Bounds, Exchange};
-use super::kept::Kept;
-use super::notice::Notices;
+use super::counted::Counted;
+use super::denials::Notices;
+use super::exchange::{AtHome, Exchange};
+use super::pool::Kept;
 use crate::budget::Portion;
-use crate::job::outbound::{Account, Call, CallError, Calling, Outcome, Patience, Tally};
+use crate::job::outbound::{Account, Call, CallError, Calling, Patience, Tally};
 use crate::job::{Name, Outbound};
 use crate::net::outbound::{Block, Channel, DialError, Dialer, Origin, Pattern, Resolve, Scheme, Trust};
 
@@ -140,10 +142,6 @@ impl Caller {
             DialError::Tls(why) => CallError::Tls(why.to_string()),
         }
     }
-
-    pub(super) fn count(&self, outcome: Outcome) {
-        self.tally.count(outcome);
-    }
 }
 
 /// What a call wants, without its body, which cannot be looked at from two threads.
@@ -170,9 +168,9 @@ impl Outbound for Caller {
         payer.becomes(Some(account.usage.clone()));
         let work = async move {
             // From here on, so that what is dropped before its end is counted, too.
-            let counted = exchange::Counted::new(self.clone());
+            let counted = Counted::new(self.tally.clone());
             let limits = account.limits;
-            let whole = Instant::now() + limits.time.unwrap_or(exchange::FOR_EVER);
+            let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
             let answer = async {
                 let Admitted { origin, place, patience, deadline } = {
                     let Call { request, patience } = &call;

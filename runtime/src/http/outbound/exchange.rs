@@ -1,7 +1,6 @@
 //! One request and its response, over a new connection or one that waits.
 
 use std::error::Error as StdError;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,19 +11,17 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use super::caller::Caller;
-use super::kept::{Kept, Link};
-use super::received::{Received, Then};
-use super::{sound, trail};
+use super::body::{Received, Then};
+use super::bounds::Bounds;
+use super::error::blame;
+use super::pool::{Kept, Link};
+use super::{cdn_loop, strict};
 use crate::budget::Portion;
 use crate::job::Usage;
-use crate::job::outbound::{CallBody, CallError, Outcome};
+use crate::job::outbound::{CallBody, CallError};
 use crate::net::outbound::{Channel, Origin};
-
-/// Longer than any job runs, and no clock overflows with it.
-pub(super) const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Fields about the connection, which is ours (RFC 9110 §7.6.1). `Trailer` is not among them: it says which
 /// trailers of the request are to arrive (§6.6.2), and hyper sends no others.
@@ -36,17 +33,6 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
-
-/// How long an exchange may take, and how much.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds {
-    pub(super) first_byte: Duration,
-    pub(super) between_bytes: Option<Duration>,
-    /// When all of it must be over.
-    pub(super) whole: Instant,
-    /// Bytes of a body, either way.
-    pub(super) body: u64,
-}
 
 /// An exchange that may be had.
 pub(super) struct Exchange<'a> {
@@ -63,12 +49,6 @@ struct Unanswered {
     why: CallError,
     /// The request, if none of it was written and none of its body was read.
     unsent: Option<Box<Request<CallBody>>>,
-}
-
-/// A call that will be counted, once.
-pub(super) struct Counted {
-    caller: Arc<Caller>,
-    outcome: Outcome,
 }
 
 /// Work that another runtime does, until it is dropped.
@@ -157,8 +137,8 @@ impl Exchange<'_> {
         mut link: Link,
         place: OwnedSemaphorePermit,
     ) -> Result<Response<Received>, CallError> {
-        sound::check(&response)?;
-        if sound::may_be_followed(&response) {
+        strict::check(&response)?;
+        if strict::may_be_followed(&response) {
             link.distrust();
         }
         let most = self.bounds.body;
@@ -192,7 +172,7 @@ impl Exchange<'_> {
         if let Ok(host) = HeaderValue::from_str(&self.origin.authority()) {
             headers.insert(HOST, host);
         }
-        headers.insert(trail::CDN_LOOP, trail::extend(self.trail));
+        headers.insert(cdn_loop::CDN_LOOP, cdn_loop::extend(self.trail));
         request
     }
 }
@@ -212,55 +192,4 @@ fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
 /// Returns a path and query that starts with a slash, as it has to on the wire.
 fn uri_text(target: &http::uri::PathAndQuery) -> &str {
     if target.as_str().is_empty() { "/" } else { target.as_str() }
-}
-
-/// Says whose doing it is that an exchange broke.
-pub(super) fn blame(error: &hyper::Error) -> CallError {
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        // One of a connection is within what the connection failed with.
-        let within = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let own = within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<CallError>());
-        if let Some(own) = own {
-            return own.clone();
-        }
-        // A server that resets a connection has left it as one that closes it has.
-        if inner.downcast_ref::<io::Error>().is_some_and(|error| has_left(error.kind())) {
-            return CallError::Incomplete;
-        }
-        cause = inner.source();
-    }
-    if error.is_parse_too_large() {
-        CallError::HeadTooLarge
-    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        CallError::Incomplete
-    } else {
-        CallError::Protocol(error.to_string())
-    }
-}
-
-/// Reports whether an error says that the other side has left the connection.
-fn has_left(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
-}
-
-impl Counted {
-    pub(super) fn new(caller: Arc<Caller>) -> Counted {
-        Counted { caller, outcome: Outcome::Failed }
-    }
-
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-
-    pub(super) fn becomes(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.caller.count(self.outcome);
-    }
 }

@@ -1,13 +1,16 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that no other handler has.
 
+mod body;
+mod bounds;
 mod caller;
+pub(super) mod cdn_loop;
 mod charge;
+mod counted;
+mod denials;
+mod error;
 mod exchange;
-mod kept;
-mod notice;
-mod received;
-mod sound;
-pub(super) mod trail;
+mod pool;
+mod strict;
 
 pub use caller::{Caller, Grant};
 

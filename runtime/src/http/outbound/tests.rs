@@ -11,7 +11,7 @@ use http::{HeaderMap, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 
-use super::{Caller, Grant};
+use super::caller::{Caller, Grant};
 use crate::budget::Budget;
 use crate::job::outbound::{Account, Call, CallBody, CallError, CallLimits, Patience};
 use crate::job::{JobId, Outbound as _};

@@ -11,9 +11,8 @@ use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::http::alarm::Alarm;
-use crate::http::call::PIPE;
-use crate::job::{Fault, Input, Measure, PipeReader, PipeWriter, pipe};
+use crate::http::wire::lazy_timer::Alarm;
+use crate::job::{Fault, Input, Measure, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
 /// Tells when a job asks for input for the first time.
 #[derive(Clone, Default)]
@@ -42,7 +41,7 @@ struct Arriving {
 /// Bytes are read ahead of the job, as many as a pipe holds: a client that leaves is noticed while
 /// the job does something else.
 pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, Wanted) {
-    let (writer, reader) = pipe(PIPE);
+    let (writer, reader) = pipe(PIPE_CAPACITY);
     let wanted = Wanted::default();
     let (measure, alarm) = (Measure::new(most), Alarm::default());
     let arriving = Arriving { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
@@ -93,7 +92,7 @@ mod tests {
     #[test]
     fn an_input_ends_where_its_client_ends_it_and_not_where_it_breaks_off() {
         for is_whole in [true, false] {
-            let (writer, reader) = pipe(PIPE);
+            let (writer, reader) = pipe(PIPE_CAPACITY);
             let (measure, alarm) = (Measure::new(10), Alarm::default());
             let mut arriving =
                 Arriving { reader, wanted: Wanted::default(), measure, idle: None, since: None, alarm };

@@ -10,9 +10,9 @@ use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::timeout;
 
-use super::{Ended, Ends};
-use crate::http::deadline::Progress;
-use crate::http::exchange::Exchange;
+use super::job_ends::{Ended, Ends};
+use crate::http::request::access_log::Exchange;
+use crate::http::wire::progress::Progress;
 use crate::job::{Destination as _, PipeReader, PipeWriter};
 
 /// The most that is read at once.

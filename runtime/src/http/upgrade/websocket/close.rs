@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError}
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::counted;
+use super::flood;
 use super::messages::Unfit;
 use crate::job::{Fault, Status, StopReason};
 
@@ -25,7 +25,7 @@ pub(super) fn of_client(error: &Error) -> Option<CloseFrame> {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(close(CloseCode::Size, "message_size")),
         Error::Utf8(_) => Some(close(CloseCode::Invalid, "not UTF-8")),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-        Error::Io(error) if counted::is_flood(error) => Some(close(CloseCode::Policy, "flood")),
+        Error::Io(error) if flood::is_flood(error) => Some(close(CloseCode::Policy, "flood")),
         Error::Protocol(_) => Some(close(CloseCode::Protocol, "protocol error")),
         _ => None,
     }

@@ -8,11 +8,9 @@ use http::{HeaderMap, HeaderValue, Uri};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::catalog::{Cors, Origins, WebSocket};
-use crate::http::error::Refusal;
-use crate::http::host;
-
-/// The one version there is (RFC 6455 §4.1).
-pub(in crate::http) const VERSION: HeaderValue = HeaderValue::from_static("13");
+use crate::http::refusal::Refusal;
+use crate::http::request::upgrade_fields::WEBSOCKET_VERSION;
+use crate::http::wire::host;
 
 /// What a client is granted.
 pub(in crate::http) struct Agreed {
@@ -43,7 +41,7 @@ pub(in crate::http) fn agree(
     let headers = &head.headers;
     let malformed = |what: &str| Refusal::Malformed(what.to_owned());
     match single(headers, &SEC_WEBSOCKET_VERSION) {
-        Some(version) if version == VERSION => {}
+        Some(version) if version == WEBSOCKET_VERSION => {}
         Some(_) => return Err(Refusal::WebSocketVersion),
         None => return Err(malformed("a WebSocket without one Sec-WebSocket-Version")),
     }
@@ -135,7 +133,7 @@ fn is_own(origin: &HeaderValue, head: &Parts, way: Way) -> bool {
 mod tests {
     use super::*;
     use crate::catalog::{Messages, ReasonHeader};
-    use crate::http::error::Details;
+    use crate::http::refusal::Details;
     use http::{Request, StatusCode};
 
     fn websocket(origins: Origins) -> WebSocket {

@@ -1,12 +1,10 @@
 //! `upgrade = "websocket"`: messages are what a job reads and writes (RFC 6455).
 
 mod close;
-mod counted;
-mod handshake;
+mod flood;
+pub(in crate::http) mod handshake;
 mod messages;
 mod session;
-
-pub(in crate::http) use handshake::{Agreed, VERSION, Way, agree};
 
 use std::time::Duration;
 
@@ -16,20 +14,17 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use super::{Ended, Ends};
+use super::job_ends::{Ended, Ends};
 use crate::catalog::WebSocket;
-use crate::http::exchange::Exchange;
-use crate::http::told::disown;
+use crate::http::request::access_log::Exchange;
+use crate::http::request::job_task::disown;
 use crate::job::{PipeReader, Run};
 use crate::net::Leaving;
-use counted::Counted;
-use session::{Over, Session};
+use flood::Counted;
+use session::{Over, Session, TIDYING};
 
 /// How long a client may take to answer that the connection is closed.
 const GOODBYE: Duration = Duration::from_secs(2);
-
-/// How long a job may take to end whose client has said goodbye, or who has to.
-const TIDYING: Duration = Duration::from_secs(5);
 
 /// What is held for the frames that arrive, beside the message they make.
 const BUFFER: usize = 4 << 10;
@@ -76,7 +71,7 @@ where
             if frame.is_some() {
                 say_goodbye(socket, frame).await;
             }
-            if counted::is_flood(&error) { Ended::Flood } else { Ended::Client(error) }
+            if flood::is_flood(&error) { Ended::Flood } else { Ended::Client(error) }
         }
     }
 }

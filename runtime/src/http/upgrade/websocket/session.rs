@@ -4,6 +4,7 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink as _, Stream as _};
@@ -13,13 +14,16 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::super::done;
+use super::close;
 use super::messages::{self, Decoder};
-use super::{TIDYING, close};
 use crate::catalog::WebSocket;
-use crate::http::exchange::Exchange;
+use crate::http::request::access_log::Exchange;
+use crate::http::upgrade::job_ends::done;
 use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
 use crate::net::Leaving;
+
+/// How long a job may take to end whose client has said goodbye, or who has to.
+pub(super) const TIDYING: Duration = Duration::from_secs(5);
 
 /// Why a connection is to be closed.
 pub(super) enum Over {

@@ -1,0 +1,356 @@
+//! The admin API: the engine over HTTP, for whoever may open the socket.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
+use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use tracing::info;
+
+use super::{observe, profiler};
+use crate::catalog::ReasonHeader;
+use crate::cgi::path;
+use crate::engine::Engine;
+use crate::http::context::{Observed, Server, Settings};
+use crate::http::limits::admin_slots::Places;
+use crate::http::refusal::{Details, Refusal};
+use crate::http::request::access_log::{Exchange, complain};
+use crate::http::request::drain_body::Unread;
+use crate::http::request::job_body::{Ongoing, Verdict};
+use crate::http::request::job_task::{Carrying, Driven};
+use crate::http::request::panic::caught;
+use crate::http::request::request_body::{self, Before, Expected};
+use crate::http::request::response_body::Body;
+use crate::http::request::{date, h2_rules};
+use crate::http::wire::progress::Progress;
+use crate::job::{
+    Destination, Fault, Job, JobId, Kind, Output, PIPE_CAPACITY, PipeReader, Run, Status, Tail, Tenure, pipe,
+};
+use crate::net::{GateState, Peer};
+
+/// The number of the job.
+const JOB_ID: HeaderName = HeaderName::from_static("job-id");
+/// Its name.
+const JOB_NAME: HeaderName = HeaderName::from_static("job-name");
+/// An argument, percent-encoded; one field each.
+const JOB_ARGS: HeaderName = HeaderName::from_static("job-args");
+/// A variable for the job, `NAME=VALUE`, the value percent-encoded; one field each.
+pub(in crate::http) const JOB_ENV: HeaderName = HeaderName::from_static("job-env");
+/// The exit status: a field if the job ended before its first byte, a trailer otherwise.
+pub(in crate::http) const JOB_STATUS: HeaderName = HeaderName::from_static("job-status");
+/// The end of its stderr, percent-encoded; beside the status.
+pub(in crate::http) const JOB_ERROR: HeaderName = HeaderName::from_static("job-error");
+
+/// What cannot stand in a field, and what encodes it.
+pub(in crate::http) const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
+
+/// Answers a request. Whatever goes wrong becomes a response.
+pub(in crate::http) async fn respond(
+    door: Door<'_>,
+    progress: &Progress,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let exchange = Exchange::new(progress.clone());
+    progress.answering();
+    let (head, body) = request.into_parts();
+    let mut body = Unread::new(&head, body, progress);
+    let asked = Asked { door, head: &head };
+    let answer = caught(asked.answer(&mut body)).await;
+    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
+        Ok(response) => response,
+        Err(refusal) => {
+            info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
+            if refusal.closes() {
+                body.give_up();
+            }
+            refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
+        }
+    };
+    if head.version == Version::HTTP_10 && !response.body().has_length() {
+        progress.ending().awaits();
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    date::stamp(response.headers_mut());
+    if progress.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().exchange = Some(exchange);
+    Ok(response)
+}
+
+/// What a connection to the admin socket leads to.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct Door<'a> {
+    /// Where jobs are made and run.
+    pub(in crate::http) server: &'a Server,
+    pub(in crate::http) settings: &'a Settings,
+    pub(in crate::http) observed: &'a Observed,
+    pub(in crate::http) places: &'a Places,
+    pub(in crate::http) peer: &'a Peer,
+}
+
+/// A request whose head has been read.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    door: Door<'a>,
+    head: &'a Parts,
+}
+
+/// A job that has begun to write, or ended.
+enum Begun {
+    /// What it wrote waits in its pipe.
+    Writing(Run),
+    /// With all that it wrote.
+    Ended(Bytes, Result<Status, Fault>),
+}
+
+impl Asked<'_> {
+    async fn answer(self, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+        let Parts { method, uri, headers, .. } = self.head;
+        h2_rules::check(self.head, self.door.settings)?;
+        refuse_browsers(headers, uri.host())?;
+        let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        match (path.strip_prefix("/jobs/"), &*path) {
+            (Some(name), _) if method == Method::POST => self.run(name, body).await,
+            (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
+            (None, "/metrics") if method == Method::GET => {
+                let Door { server, settings, observed, .. } = self.door;
+                Ok(observe::metrics(server, settings, observed))
+            }
+            (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
+            (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
+                Some(page) if method == Method::GET => {
+                    let _place = page.lasts().then(|| self.door.places.profile()).transpose()?;
+                    page.show(&self.door.server.engine, uri.query().unwrap_or_default()).await
+                }
+                Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
+                None => Err(Refusal::NoRoute),
+            },
+        }
+    }
+
+    /// Runs a job and answers with what it writes and how it ends.
+    async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+        let Door { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
+        let mut job = self.job(engine, name)?;
+        let place = places.job(job.entry.handler.stay())?;
+        info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
+        let (id, entry) = (job.id, job.entry.clone());
+        // Earlier than the engine, which goes on for those whose connections were accepted.
+        if entry.handler.tenure() == Tenure::Service && observed.gate.state() == GateState::Draining {
+            return Err(Refusal::Failed(id, Fault::Draining));
+        }
+        let mut fields = fields(&job);
+        // A built-in job bounds what it reads by itself, and names the key.
+        let most = entry.limits.body;
+        let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
+        let expected = Expected { most, idle, rate, usage: &job.usage, before: Before::Nothing };
+        let intaken = request_body::input(body.take(), expected, None).await;
+        job.stdin = intaken.map_err(|fault| Refusal::Failed(id, fault))?.input;
+        let (writer, mut reader) = pipe(PIPE_CAPACITY);
+        let writer: Arc<dyn Destination> = Arc::new(writer);
+        job.stdout = Output::to(vec![writer]);
+        let (last_words, stop) = (job.last_words.clone(), job.stop.clone());
+
+        let run = engine.start(job);
+        let run = Box::pin(async move {
+            let _place = place;
+            run.await
+        });
+        let mut response = match begin(run, &mut reader).await {
+            Begun::Writing(run) => {
+                let verdict = takes_trailers(&self.head.headers).then(|| {
+                    fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
+                    let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
+                    Verdict { trailers }
+                });
+                let job = Driven::start(Carrying::new(Some(run), stop));
+                let body = Ongoing::new(reader, Bytes::new(), job, None);
+                Response::new(Body::ongoing(body.with(verdict)))
+            }
+            Begun::Ended(said, outcome) => {
+                fields.extend(verdict(&outcome, &last_words));
+                if let Err(fault) = &outcome {
+                    complain(id, &entry, fault);
+                }
+                match failure(id, entry.kind, outcome, &last_words).filter(|_| said.is_empty()) {
+                    Some(refusal) => {
+                        refusal.into_response(&self.head.headers, Details::Told, ReasonHeader::Absent)
+                    }
+                    None => Response::new(Body::full(said)),
+                }
+            }
+        };
+        let headers = response.headers_mut();
+        headers.extend(fields);
+        // A refusal says what it is; of what a job writes only the job knows.
+        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+        Ok(response)
+    }
+
+    /// Makes the job: arguments from the query, variables from the fields.
+    fn job(self, engine: &Arc<Engine>, name: &str) -> Result<Job, Refusal> {
+        let mut job = engine.job(name).map_err(|_| Refusal::NoJob(name.to_owned()))?;
+        job.args.extend(arguments(self.head.uri.query().unwrap_or_default())?);
+        job.env.extend(&job.entry.env.clone());
+        for field in self.head.headers.get_all(JOB_ENV) {
+            let malformed = || Refusal::Malformed("Job-Env: wanted NAME=VALUE".to_owned());
+            let (name, value) =
+                field.to_str().ok().and_then(|text| text.split_once('=')).ok_or_else(malformed)?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| malformed())?;
+            let set = job.env.set(name.trim(), value);
+            set.map_err(|error| Refusal::Malformed(format!("Job-Env: {error}")))?;
+        }
+        Ok(job)
+    }
+}
+
+/// Refuses what a web page may have made a browser send: it names its origin, or a host that its
+/// author chose. Both are absent from what a program sends that opened the socket itself.
+fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
+    if headers.contains_key(ORIGIN) {
+        return Err(Refusal::Forbidden("the admin socket takes nothing from web pages (Origin)"));
+    }
+    let local = |host: &str| {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        name.is_empty() || name.eq_ignore_ascii_case("localhost")
+    };
+    let named = headers.get_all(HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    if named.chain(authority).all(local) {
+        Ok(())
+    } else {
+        Err(Refusal::Forbidden(
+            "a web page may have sent this: the host of the admin socket is `localhost`, as in http://localhost/",
+        ))
+    }
+}
+
+/// Reads `a=one&a=two`.
+fn arguments(query: &str) -> Result<Vec<String>, Refusal> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let value = pair.strip_prefix("a=").ok_or_else(|| {
+                Refusal::Malformed("the query of a job is its arguments: ?a=FIRST&a=SECOND".to_owned())
+            })?;
+            // application/x-www-form-urlencoded: a plus is a space.
+            let value = value.replace('+', " ");
+            let decoded = percent_decode_str(&value).decode_utf8();
+            decoded.map(String::from).map_err(|_| Refusal::Malformed("an argument is not UTF-8".to_owned()))
+        })
+        .collect()
+}
+
+/// Runs a job until it writes or ends.
+async fn begin(mut run: Run, reader: &mut PipeReader) -> Begun {
+    let ended = poll_fn(|context| {
+        if let Poll::Ready(outcome) = run.as_mut().poll(context) {
+            return Poll::Ready(Some(outcome));
+        }
+        match reader.poll_filled(context) {
+            Poll::Ready(true) => Poll::Ready(None),
+            // One that closed its stdout goes on without, and wakes us when it ends.
+            Poll::Ready(false) | Poll::Pending => Poll::Pending,
+        }
+    });
+    let Some(outcome) = ended.await else { return Begun::Writing(run) };
+    let mut said = BytesMut::new();
+    while let Some(chunk) = reader.take() {
+        said.extend_from_slice(&chunk);
+    }
+    Begun::Ended(said.freeze(), outcome)
+}
+
+/// Makes the fields that name the job.
+fn fields(job: &Job) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    fields.extend([(JOB_ID, value(&job.id.to_string())), (JOB_NAME, value(job.name().as_str()))]);
+    for arg in &job.args {
+        fields.append(JOB_ARGS, value(arg));
+    }
+    fields
+}
+
+/// Says how a job ended.
+fn verdict(outcome: &Result<Status, Fault>, last_words: &Tail) -> HeaderMap {
+    let (status, error) = match outcome {
+        Ok(status) => (*status, last_words.text()),
+        Err(fault) => (fault.status(), format!("{}{fault}", last_words.text())),
+    };
+    let mut fields = HeaderMap::new();
+    fields.insert(JOB_STATUS, HeaderValue::from(u16::from(status.0)));
+    if !error.is_empty() {
+        fields.insert(JOB_ERROR, value(error.trim_end()));
+    }
+    fields
+}
+
+/// Encodes a text as a field's value.
+fn value(text: &str) -> HeaderValue {
+    let encoded = utf8_percent_encode(text, ENCODED).to_string();
+    // What is neither a control character nor beyond ASCII is a value.
+    HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Says who is to blame for a job that failed: a built-in one says no to its caller.
+fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, last_words: &Tail) -> Option<Refusal> {
+    match outcome {
+        Ok(status) if status.is_ok() => None,
+        Ok(status) => Some(match kind {
+            Kind::Native => Refusal::Rejected(id, last_words.text()),
+            Kind::Core | Kind::Command | Kind::Proxy => {
+                Refusal::Failed(id, Fault::Exited { status, last_line: last_words.last_line() })
+            }
+        }),
+        Err(fault) => Some(Refusal::Failed(id, fault)),
+    }
+}
+
+/// Reports whether the client reads trailers (RFC 9110 §10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_decoded_and_nothing_else_is_taken() {
+        let read = |query| arguments(query).map_err(|_| ());
+        assert_eq!(
+            read("a=one&a=two+words&a=%C3%A9&a="),
+            Ok(["one", "two words", "é", ""].map(String::from).into())
+        );
+        assert_eq!(read(""), Ok(Vec::new()));
+        assert!(read("b=1").is_err() && read("a=%ff").is_err());
+    }
+
+    #[test]
+    fn a_web_page_is_refused_and_a_program_is_not() {
+        let refused = |name: &'static str, value: &'static str| {
+            let name = HeaderName::from_static(name);
+            refuse_browsers(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]), None).is_err()
+        };
+        assert!(refused("origin", "null") && refused("origin", "http://localhost"));
+        assert!(refused("host", "evil.example") && refused("host", "evil.example:80"));
+        assert!(!refused("host", "localhost") && !refused("host", "LOCALHOST:1") && !refused("host", ""));
+        assert!(refuse_browsers(&HeaderMap::new(), Some("evil.example")).is_err());
+    }
+
+    #[test]
+    fn an_error_of_several_lines_fits_a_field() {
+        let tail = Tail::new(100);
+        tail.write(&Bytes::from_static("50% é\nlast\n".as_bytes())).unwrap();
+        let fields = verdict(&Ok(Status(3)), &tail);
+        assert_eq!(fields[JOB_STATUS], "3");
+        assert_eq!(fields[JOB_ERROR], "50%25 %C3%A9%0Alast");
+    }
+}

@@ -1,0 +1,195 @@
+//! The other end of the admin API: runs a job in a daemon that listens on a Unix socket.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, TE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use tokio::task::JoinHandle;
+
+use super::api::{ENCODED, JOB_ENV, JOB_ERROR, JOB_STATUS};
+use crate::job::Status;
+use crate::net;
+
+/// A job to be run.
+#[derive(Clone, Default, Debug)]
+pub struct Call {
+    /// What is called.
+    pub name: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// Variables for it.
+    pub env: Vec<(String, String)>,
+    /// What it reads.
+    pub stdin: Bytes,
+}
+
+/// A job that runs, or has run.
+pub struct Answer {
+    body: Body,
+    outcome: Option<Outcome>,
+    connection: JoinHandle<()>,
+}
+
+enum Body {
+    /// What the job writes.
+    Stdout(Incoming),
+    /// Why there is no such thing.
+    Refusal(String),
+}
+
+/// How a job ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// Its exit status.
+    pub status: Status,
+    /// The end of its stderr; may be empty.
+    pub error: String,
+}
+
+/// The longest text of a refusal that is read, in bytes.
+const REFUSAL: usize = 64 << 10;
+
+/// Runs a job in the daemon at this socket. Needs a tokio runtime.
+///
+/// # Errors
+/// No daemon listens there, or it breaks off before it answers.
+pub async fn run(socket: &Path, call: Call) -> Result<Answer> {
+    let stream = match net::connect(socket).await {
+        Ok(stream) => stream,
+        Err(error) => bail!(unreachable(socket, &error)),
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(async move {
+        // What breaks is told by the body that breaks with it.
+        let _told = connection.await;
+    });
+    let request = request(call)?;
+    let response = sender
+        .send_request(request)
+        .await
+        .with_context(|| format!("the daemon at {} broke off before it answered", socket.display()))?;
+    Answer::of(response, connection).await
+}
+
+/// Says what to do about a socket that nobody answers at.
+fn unreachable(socket: &Path, error: &std::io::Error) -> String {
+    let path = socket.display();
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+            "no daemon listens at {path}: start one with `portcullis up`, or with `portcullis serve` and \
+             admin = \"unix://...\" in its configuration; if it listens elsewhere, say --socket PATH"
+        ),
+        ErrorKind::PermissionDenied => format!(
+            "{path}: you may not open this socket: be its owner, or set admin_group and admin_mode in the \
+             daemon's configuration"
+        ),
+        _ => format!("{path}: {error}"),
+    }
+}
+
+fn request(call: Call) -> Result<Request<Full<Bytes>>> {
+    let Call { name, args, env, stdin } = call;
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let query: Vec<String> = args.iter().map(|arg| format!("a={}", encode(arg))).collect();
+    let mut request = Request::post(format!("/jobs/{}?{}", encode(&name), query.join("&")))
+        .header(HOST, "localhost")
+        // RFC 9110 §10.1.4: who says TE says so to the next hop alone.
+        .header(CONNECTION, "TE")
+        .header(TE, "trailers");
+    for (name, value) in env {
+        request = request.header(JOB_ENV, format!("{name}={}", utf8_percent_encode(&value, ENCODED)));
+    }
+    Ok(request.body(Full::new(stdin))?)
+}
+
+impl Answer {
+    async fn of(response: Response<Incoming>, connection: JoinHandle<()>) -> Result<Answer> {
+        let (head, body) = response.into_parts();
+        let outcome = Outcome::of(&head.headers);
+        if head.status == StatusCode::OK {
+            return Ok(Answer { body: Body::Stdout(body), outcome, connection });
+        }
+        let text = Limited::new(body, REFUSAL).collect().await;
+        let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).trim_end().to_owned());
+        let text = text.unwrap_or_else(|_| head.status.to_string());
+        Ok(Answer { body: Body::Refusal(text), outcome, connection })
+    }
+
+    /// Waits for the next piece of the job's stdout; none: it has ended.
+    ///
+    /// # Errors
+    /// The daemon breaks off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        let Body::Stdout(body) = &mut self.body else { return Ok(None) };
+        while let Some(frame) = body.frame().await {
+            match frame.context("the daemon broke off")?.into_data() {
+                Ok(data) => return Ok(Some(data)),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().ok();
+                    self.outcome = trailers.as_ref().and_then(Outcome::of).or(self.outcome.take());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Says how the job ended, once [`Answer::next`] has given all of its stdout.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.outcome, &self.body) {
+            (Some(outcome), _) => outcome.clone(),
+            (None, Body::Refusal(error)) => Outcome { status: Status::ERROR, error: error.clone() },
+            (None, Body::Stdout(_)) => {
+                let error = "the daemon did not say how the job ended".to_owned();
+                Outcome { status: Status::ERROR, error }
+            }
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl Outcome {
+    fn of(fields: &HeaderMap) -> Option<Outcome> {
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let status = fields.get(JOB_STATUS).and_then(text)?.parse().map(Status).ok()?;
+        let error = fields.get(JOB_ERROR).and_then(text).unwrap_or_default();
+        Some(Outcome { status, error: percent_decode_str(&error).decode_utf8_lossy().into_owned() })
+    }
+}
+
+/// Reads where a daemon listens, as a person writes it: a path, or `unix://PATH`.
+pub fn socket(text: &str) -> PathBuf {
+    PathBuf::from(text.strip_prefix("unix://").unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_keeps_its_arguments_and_variables_apart() {
+        let call = Call {
+            name: "explain".to_owned(),
+            args: vec!["GET".to_owned(), "/a b?c=d&e".to_owned()],
+            env: vec![("SHARE".to_owned(), "10%\n".to_owned())],
+            ..Call::default()
+        };
+
+        let request = request(call).unwrap();
+
+        assert_eq!(request.uri(), "/jobs/explain?a=GET&a=%2Fa%20b%3Fc%3Dd%26e");
+        assert_eq!(request.headers()[JOB_ENV], "SHARE=10%25%0A");
+    }
+}

@@ -1,0 +1,50 @@
+//! What Prometheus scrapes of what the daemon stands on: the cache of compiled modules, and reloads.
+
+use std::time::UNIX_EPOCH;
+
+use super::metrics::{float, head, line};
+use crate::observe::reloads::Last;
+use crate::wasm::cache::Figures;
+
+/// Writes how the last reload has ended, by the names that Prometheus has for its own.
+pub(in crate::http) fn reloads(text: &mut String, last: &Last) {
+    let name = "portcullis_config_last_reload_successful";
+    head(text, name, "gauge", "Whether the last reload of the configuration was not refused.");
+    line(text, name, "", u8::from(last.is_successful()));
+    let name = "portcullis_config_last_reload_success_timestamp_seconds";
+    head(
+        text,
+        name,
+        "gauge",
+        "When the configuration in force was loaded, in seconds since 1970; 0: none is yet.",
+    );
+    let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    line(text, name, "", since.as_secs_f64());
+}
+
+/// Writes how the cache of compiled modules fares.
+pub(in crate::http) fn cache(text: &mut String, figures: &Figures) {
+    let families = [
+        ("hits_total", "counter", "Modules whose code was in the cache.", figures.hits()),
+        ("misses_total", "counter", "Modules whose code was not in the cache.", figures.misses()),
+        (
+            "evictions_total",
+            "counter",
+            "Entries evicted from the cache by this process.",
+            figures.evictions(),
+        ),
+        ("entries", "gauge", "Entries in the cache.", figures.entries()),
+        ("bytes", "gauge", "Bytes of all entries in the cache.", figures.bytes()),
+        (
+            "limit_bytes",
+            "gauge",
+            "Bytes beyond which entries that are not in use are evicted (cache_size).",
+            figures.most(),
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        let name = format!("portcullis_compile_cache_{name}");
+        head(text, &name, kind, help);
+        line(text, &name, "", float(value));
+    }
+}

@@ -1,0 +1,361 @@
+//! What Prometheus scrapes: the counters of the versions that serve or did so lately, as text.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::time::UNIX_EPOCH;
+
+use crate::catalog::Alive;
+use crate::engine::{Budgets, Engine};
+use crate::http::limits::connections::{Census, Crowd};
+use crate::http::limits::handshakes::Handshakes;
+use crate::http::limits::refusal_counts::Refused;
+use crate::job::outbound::Outcome;
+use crate::job::{Counts, Needs};
+use crate::net::{GateState, Term};
+use crate::observe::{build, log, resident, writes};
+use crate::wasm::Allocation;
+
+/// The text-based exposition format, version 0.0.4.
+pub(in crate::http) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A family of samples, one for each version of a handler.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    sample: fn(&Counts) -> f64,
+}
+
+/// The families that have a sample for each version, also of those that were replaced lately. Counters
+/// start anew with every version.
+const VERSIONS: [Family; 7] = [
+    Family {
+        name: "portcullis_requests_total",
+        kind: "counter",
+        help: "Requests that have ended, and calls of other handlers.",
+        sample: |counts| float(counts.record.requests.ended()),
+    },
+    Family {
+        name: "portcullis_request_failures_total",
+        kind: "counter",
+        help: "Requests that the handler answered with a status of 500 or more, or failed at.",
+        sample: |counts| float(counts.record.requests.failed()),
+    },
+    Family {
+        name: "portcullis_request_seconds_total",
+        kind: "counter",
+        help: "Time from the heads of requests to the last bytes of their answers.",
+        sample: |counts| counts.record.requests.time().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_cpu_seconds_total",
+        kind: "counter",
+        help: "Time on a processor of jobs that have ended.",
+        sample: |counts| counts.record.cpu().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_stderr_dropped_lines_total",
+        kind: "counter",
+        help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
+        sample: |counts| float(counts.record.unlogged()),
+    },
+    Family {
+        name: "portcullis_jobs_running",
+        kind: "gauge",
+        help: "Jobs that run now.",
+        sample: |counts| float(counts.taken().running),
+    },
+    Family {
+        name: "portcullis_jobs_waiting",
+        kind: "gauge",
+        help: "Jobs that wait for a slot.",
+        sample: |counts| float(counts.taken().waiting),
+    },
+];
+
+/// The families of versions that have a schedule.
+const SCHEDULES: [Family; 4] = [
+    Family {
+        name: "portcullis_scheduled_runs_total",
+        kind: "counter",
+        help: "Runs that a schedule began and that have ended; they are no requests.",
+        sample: |counts| float(counts.record.runs.ended()),
+    },
+    Family {
+        name: "portcullis_scheduled_run_failures_total",
+        kind: "counter",
+        help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
+        sample: |counts| float(counts.record.runs.failed()),
+    },
+    Family {
+        name: "portcullis_scheduled_run_seconds_total",
+        kind: "counter",
+        help: "Time that scheduled runs took.",
+        sample: |counts| counts.record.runs.time().as_secs_f64(),
+    },
+    Family {
+        name: "portcullis_schedule_missed_total",
+        kind: "counter",
+        help: "Scheduled runs that did not come about.",
+        sample: |counts| float(counts.record.missed()),
+    },
+];
+
+/// The family that only versions have which serve.
+const LIMIT: Family = Family {
+    name: "portcullis_jobs_limit",
+    kind: "gauge",
+    help: "Jobs that may run at once (limits.concurrency).",
+    sample: |counts| float(counts.limits.concurrency),
+};
+
+/// Counters by what a sample calls them, handler and version. The same version may have been loaded
+/// several times, with other settings, and no two samples may have one name.
+type Rows<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Counts>>;
+
+/// Writes every sample of the handlers and of the engine.
+pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> String {
+    let catalog = engine.live().pin();
+    let mut text = String::new();
+    let serving: Vec<Counts> = catalog.entries().map(|entry| Counts::of(entry)).collect();
+    let former = engine.live().former();
+    versions(&mut text, &rows(serving.iter().chain(&former)), &rows(&serving));
+    let name = "portcullis_refused_total";
+    head(
+        &mut text,
+        name,
+        "counter",
+        "Requests, and connections (flood, not_tls), that no handler had a part in, by the code of the reason.",
+    );
+    for (reason, count) in refused.counts() {
+        line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
+    }
+    let name = "portcullis_write_failures_total";
+    head(
+        &mut text,
+        name,
+        "counter",
+        "What the daemon could not write: lines of the log, compiled modules, failed jobs.",
+    );
+    for kind in writes::ALL {
+        line(&mut text, name, &format!("{{what=\"{}\"}}", kind.what), float(kind.failures()));
+    }
+    let name = "portcullis_log_dropped_lines_total";
+    head(&mut text, name, "counter", "Lines that were dropped because nobody read the log fast enough.");
+    line(&mut text, name, "", float(log::dropped()));
+    let gauges: [(&str, &str, f64); 3] = [
+        ("portcullis_generation", "The generation that serves.", float(catalog.generation)),
+        ("portcullis_generations_alive", "Generations that somebody holds.", float(Alive::count())),
+        ("portcullis_jobs", "Jobs that run, the daemon's own among them.", float(engine.sightings().len())),
+    ];
+    for (name, help, value) in gauges {
+        head(&mut text, name, "gauge", help);
+        line(&mut text, name, "", value);
+    }
+    head(&mut text, "portcullis_gate", "gauge", "Where the gate stands.");
+    for state in [GateState::Shut, GateState::Open, GateState::Draining] {
+        let labels = format!("{{state=\"{state}\"}}");
+        line(&mut text, "portcullis_gate", &labels, if state == gate { 1.0 } else { 0.0 });
+    }
+    text
+}
+
+fn rows<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Rows<'a> {
+    let mut rows = Rows::new();
+    for counts in counts {
+        rows.entry((counts.name.as_str(), counts.version.as_str())).or_default().push(counts);
+    }
+    rows
+}
+
+/// Writes what is counted of each version; `serving` are those that are not replaced.
+fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
+    let mut scheduled = all.clone();
+    scheduled.values_mut().for_each(|counts| counts.retain(|counts| counts.is_scheduled));
+    scheduled.retain(|_, counts| !counts.is_empty());
+    let families = VERSIONS.iter().map(|family| (family, all));
+    let families = families.chain(SCHEDULES.iter().map(|family| (family, &scheduled)));
+    let families = families.chain([(&LIMIT, serving)]).filter(|(_, rows)| !rows.is_empty());
+    for (Family { name, kind, help, sample }, rows) in families {
+        head(text, name, kind, help);
+        for ((handler, version), counts) in rows {
+            // Names and versions hold nothing that would have to be escaped.
+            let labels = format!("{{handler=\"{handler}\",version=\"{version}\"}}");
+            line(text, name, &labels, counts.iter().map(|counts| sample(counts)).sum::<f64>());
+        }
+    }
+    let name = "portcullis_failures_total";
+    head(text, name, "counter", "Jobs that failed, by the code of the reason.");
+    for ((handler, version), counts) in all {
+        let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+        for (reason, count) in counts.iter().flat_map(|counts| counts.record.reasons()) {
+            *reasons.entry(reason).or_default() += count;
+        }
+        for (reason, count) in reasons {
+            let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
+            line(text, name, &labels, float(count));
+        }
+    }
+    calls(text, all);
+}
+
+/// Writes what jobs hold of what they share.
+pub(in crate::http) fn budgets(text: &mut String, Budgets { places: _, memory, descriptors }: &Budgets) {
+    let families = [
+        ("portcullis_jobs_memory_bytes", "Memory that jobs hold.", memory, Needs::PAGE),
+        ("portcullis_jobs_descriptors", "File descriptors that jobs hold.", descriptors, 1),
+    ];
+    for (name, help, budget, unit) in families {
+        head(text, name, "gauge", help);
+        line(text, name, "", float(budget.used() * unit));
+    }
+    let limits = [
+        (
+            "portcullis_jobs_memory_limit_bytes",
+            "Memory that jobs may hold (limits.total_memory).",
+            memory,
+            Needs::PAGE,
+        ),
+        ("portcullis_jobs_descriptors_limit", "File descriptors that jobs may hold.", descriptors, 1),
+    ];
+    for (name, help, budget, unit) in limits {
+        if let Some(all) = budget.all() {
+            head(text, name, "gauge", help);
+            line(text, name, "", float(all * unit));
+        }
+    }
+}
+
+/// Writes how the jobs of handlers get their memory.
+pub(in crate::http) fn sandbox(text: &mut String, allocation: &Allocation) {
+    let name = "portcullis_sandbox";
+    head(text, name, "gauge", "How jobs get their memory, and what of it is reset for the next one.");
+    for mode in Allocation::MODES {
+        let is_this = if mode == allocation.mode() { 1.0 } else { 0.0 };
+        line(text, name, &format!("{{memory=\"{mode}\"}}"), is_this);
+    }
+}
+
+/// Writes what there is of connections to the handlers.
+pub(in crate::http) fn connections(text: &mut String, crowd: &Crowd) {
+    let Census { open, most, refused, made_room } = crowd.census();
+    let families = [
+        ("portcullis_connections", "gauge", "Connections that are open.", open),
+        ("portcullis_connections_limit", "gauge", "Connections that may be open (http.connections).", most),
+        (
+            "portcullis_connections_refused_total",
+            "counter",
+            "Connections closed at once: their address had all that it may (http.connections_per_peer), each busy.",
+            refused,
+        ),
+        (
+            "portcullis_connections_made_room_total",
+            "counter",
+            "Idle connections that were asked to leave for a new one.",
+            made_room,
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        head(text, name, kind, help);
+        line(text, name, "", float(value));
+    }
+}
+
+/// Writes what this process is, by the names that Prometheus has for it.
+pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
+    let name = "portcullis_build_info";
+    head(text, name, "gauge", "Which version of the program this is.");
+    let commit = build::COMMIT.unwrap_or("unknown");
+    let labels =
+        format!("{{version=\"{}\",commit=\"{commit}\",wasmtime=\"{}\"}}", build::VERSION, build::WASMTIME);
+    line(text, name, &labels, 1.0);
+    let name = "process_start_time_seconds";
+    head(text, name, "gauge", "When the process started, in seconds since 1970.");
+    let since = engine.started().duration_since(UNIX_EPOCH).unwrap_or_default();
+    line(text, name, "", since.as_secs_f64());
+    if let Some(bytes) = resident() {
+        let name = "process_resident_memory_bytes";
+        head(text, name, "gauge", "Memory that the process has in RAM.");
+        line(text, name, "", float(bytes));
+    }
+}
+
+/// Writes how TLS handshakes fare, and how long certificates are valid.
+pub(in crate::http) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Term]) {
+    let name = "portcullis_tls_handshakes_total";
+    head(text, name, "counter", "TLS handshakes, by how they have ended.");
+    for (end, count) in handshakes.counts() {
+        line(text, name, &format!("{{end=\"{end}\"}}"), float(count));
+    }
+    let name = "portcullis_tls_handshakes";
+    head(text, name, "gauge", "TLS handshakes that are under way (http.handshakes).");
+    line(text, name, "", float(handshakes.under_way()));
+    let name = "portcullis_tls_certificate_seconds_left";
+    head(text, name, "gauge", "Time until a certificate ends; negative once it has.");
+    for term in terms {
+        let file = term.file.display().to_string();
+        let file = file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        line(text, name, &format!("{{file=\"{file}\"}}"), term.left());
+    }
+}
+
+/// Writes how the calls to other servers have ended, of those handlers that have made any.
+fn calls(text: &mut String, rows: &Rows<'_>) {
+    let name = "portcullis_outbound_calls_total";
+    head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
+    for ((handler, version), counts) in rows {
+        for outcome in Outcome::ALL {
+            let count: u64 =
+                counts.iter().filter_map(|counts| Some(counts.tally.as_ref()?.of(outcome))).sum();
+            if count > 0 {
+                let labels = format!("{{handler=\"{handler}\",version=\"{version}\",outcome=\"{outcome}\"}}");
+                line(text, name, &labels, float(count));
+            }
+        }
+    }
+}
+
+pub(in crate::http) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    // A string takes everything.
+    let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+pub(in crate::http) fn line(text: &mut String, name: &str, labels: &str, value: impl Display) {
+    let _infallible = writeln!(text, "{name}{labels} {value}");
+}
+
+/// Turns a count into a sample, which is a float in this format.
+#[expect(clippy::cast_precision_loss, reason = "a count above 2^53 is as good without its last digits")]
+pub(in crate::http) fn float(count: impl TryInto<u64>) -> f64 {
+    count.try_into().unwrap_or(u64::MAX) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_says_what_it_is_before_its_samples() {
+        let mut text = text(&Engine::new(1), GateState::Open, &Refused::default());
+        connections(&mut text, &Crowd::new(7, 2));
+        sandbox(&mut text, &Allocation::OnDemand("no room".to_owned()));
+        process(&mut text, &Engine::new(1));
+        let term = Term { file: "/a\"b".into(), until: 0 };
+        encrypted(&mut text, &Handshakes::default(), &[term]);
+
+        let mut known = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                known = rest.split(' ').next().unwrap();
+            } else if !line.starts_with('#') {
+                assert!(line.starts_with(known), "{line}");
+            }
+        }
+        assert!(text.contains("portcullis_gate{state=\"open\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_generation 0\n"), "{text}");
+        assert!(text.contains("portcullis_sandbox{memory=\"pooled\"} 0\n"), "{text}");
+        assert!(text.contains("portcullis_sandbox{memory=\"on_demand\"} 1\n"), "{text}");
+        assert!(text.contains("portcullis_connections_limit 7\n"), "{text}");
+        assert!(text.contains("process_resident_memory_bytes "), "{text}");
+    }
+}

@@ -1,0 +1,294 @@
+//! One request, from its head to its response: the path that everything else in this layer serves.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::header::{ALLOW, CONNECTION, EXPECT, ORIGIN};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tracing::info;
+
+use super::context::{Server, Settings};
+use super::outbound::cdn_loop;
+use super::refusal::Refusal;
+use super::request::access_log::{Exchange, complain};
+use super::request::cgi_job::{Call, Made};
+use super::request::drain_body::Unread;
+use super::request::panic::caught;
+use super::request::request_body::{self, Before, Expected, Intaken};
+use super::request::response_body::Body;
+use super::request::spooled_body::Ground;
+use super::request::{date, h2_rules, health};
+use super::upgrade::applicant::Applicant;
+use super::upgrade::tunnel::Switched;
+use super::upgrade::websocket::handshake::Way;
+use super::wire::progress::Progress;
+use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
+use crate::cgi::path;
+use crate::job::{Entry, Fault, Intake, JobId, Kind, Usage};
+use crate::net::Peer;
+
+/// Says which version of which handler made a response, if the configuration wants it said.
+const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
+
+/// Answers a request. Whatever goes wrong becomes a response.
+pub(super) async fn respond(
+    server: &Arc<Server>,
+    line: Line<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let Line { settings, peer, progress, switched } = line;
+    let mut exchange = Exchange::new(progress.clone());
+    progress.answering();
+    let (head, body) = request.into_parts();
+    let mut body = Unread::new(&head, body, progress);
+    if settings.access_log {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        exchange.note(&head.method, target, peer.remote());
+    }
+    let catalog = server.engine.live().pin();
+    let asked = Asked { server, settings, peer, switched, head: &head, catalog: &catalog };
+    let answer = caught(asked.answer(&mut body, &mut exchange)).await;
+    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
+        Ok(response) => response,
+        Err(refusal) => {
+            server.refused(&refusal);
+            exchange.refused(&refusal);
+            if refusal.closes() {
+                body.give_up();
+            }
+            refusal.into_response(&head.headers, settings.details, catalog.reason_header)
+        }
+    };
+    if let Some(cors) = &catalog.cors {
+        cors.grant(head.headers.get(ORIGIN), response.headers_mut());
+    }
+    if catalog.version_header == VersionHeader::Present {
+        exchange.version().and_then(|version| response.headers_mut().insert(VERSION, version));
+    }
+    date::stamp(response.headers_mut());
+    exchange.answered(response.status());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        switched.keep(exchange);
+        return Ok(response);
+    }
+    // hyper does not ask for a body of no bytes, also where the job behind it goes on.
+    if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
+        exchange.complete();
+    }
+    if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
+        progress.ending().awaits();
+        // The end of the connection is the end of the body, whatever the client hoped for.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if progress.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().exchange = Some(exchange);
+    Ok(response)
+}
+
+/// A connection as its requests see it.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) peer: &'a Peer,
+    pub(super) progress: &'a Progress,
+    pub(super) switched: &'a Switched,
+}
+
+/// The version that answers, and what is told of the end during a trial.
+type Picked<'a> = (&'a Arc<Entry>, Option<Ballot>);
+
+/// A request whose head has been read.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    server: &'a Arc<Server>,
+    settings: &'a Settings,
+    peer: &'a Peer,
+    switched: &'a Switched,
+    head: &'a Parts,
+    /// Pinned: a reload meanwhile changes nothing for this request.
+    catalog: &'a Arc<Catalog>,
+}
+
+impl<'a> Asked<'a> {
+    /// Finds who answers, and has it answered.
+    async fn answer(self, body: &mut Unread, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
+        let Parts { method, uri, headers, .. } = self.head;
+        h2_rules::check(self.head, self.settings)?;
+        cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
+        let host = h2_rules::host(self.head);
+        if uri.path() == "*" {
+            return Ok(ping());
+        }
+        let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
+            let mut response = no_content();
+            cors.grant_preflight(headers.get(ORIGIN), response.headers_mut());
+            return Ok(response);
+        }
+        match self.catalog.routes.lookup(host, method, &path) {
+            Lookup::Found(found) => match &found.route.upgrade {
+                None => self.run(&found, body, exchange).await,
+                // Boxed: a request that stays one need not be as large as one that does not.
+                Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, exchange)).await,
+            },
+            Lookup::NotFound if path == "/healthz" => Ok(health::of(self.server.gate.state())),
+            Lookup::NotFound => Err(Refusal::NoRoute),
+            Lookup::MethodNotAllowed { allow } => {
+                let allow = allow.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+                if method != Method::OPTIONS {
+                    return Err(Refusal::WrongMethod(allow));
+                }
+                let mut response = no_content();
+                // The names of methods are tokens, which are header values.
+                response.headers_mut().extend(HeaderValue::from_str(&allow).ok().map(|allow| (ALLOW, allow)));
+                Ok(response)
+            }
+        }
+    }
+
+    /// Makes the job of a route, runs it and gives its answer.
+    async fn run(
+        self,
+        found: &Match<'_, '_>,
+        body: &mut Unread,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let picked = self.catalog.pick(&found.route.handler);
+        if picked.0.kind == Kind::Proxy {
+            // Boxed: a request to a program need not be as large.
+            return Box::pin(self.hand_on(found, picked, body, exchange)).await;
+        }
+        let entry = picked.0;
+        harmless(found, entry)?;
+        let mut made = self.call(found, picked, exchange);
+        let id = made.job.id;
+        let failed = |fault| failed(id, entry, fault);
+        let expected = self.expected(entry, &made.job.usage);
+        let ground = self.ground(entry, body);
+        let intaken = request_body::input(body.take(), expected, ground).await;
+        let Intaken { input: stdin, length } = intaken.map_err(|fault| unbegun(id, entry, fault))?;
+        if let Some(length) = length {
+            made.tell_length(length);
+        }
+        let answering = made.start(&self.server.engine, stdin);
+        answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
+    }
+
+    /// Makes the job of a handler that speaks HTTP itself, runs it and gives its answer.
+    async fn hand_on(
+        self,
+        found: &Match<'_, '_>,
+        (entry, ballot): Picked<'_>,
+        body: &mut Unread,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let engine = &self.server.engine;
+        let asking =
+            Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }.proxied(engine);
+        let id = asking.id();
+        exchange.called(id, entry, asking.usage(), ballot);
+        let failed = |fault| failed(id, entry, fault);
+        let expected = self.expected(entry, asking.usage());
+        let body =
+            request_body::whole(body.take(), expected).await.map_err(|fault| unbegun(id, entry, fault))?;
+        let responding = asking.start(engine, body);
+        let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
+        responding.response(&self.head.method).await.map_err(failed)
+    }
+
+    /// Makes the job of a route that has the connection to itself, and runs it until it reads or
+    /// writes.
+    async fn switch(
+        self,
+        found: &Match<'_, '_>,
+        upgrade: &Upgrade,
+        body: &mut Unread,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Body>, Refusal> {
+        let way = if self.peer.secured().is_some() { Way::Tls } else { Way::Clear };
+        let applicant = Applicant::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
+        let picked = self.catalog.pick(&found.route.handler);
+        let entry = picked.0;
+        harmless(found, entry)?;
+        let made = self.call(found, picked, exchange);
+        let id = made.job.id;
+        // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
+        // within it is no part of that.
+        let idle = entry.limits.time;
+        let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
+        Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
+    }
+
+    /// Makes the job of a route.
+    fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, exchange: &mut Exchange) -> Made {
+        let call = Call { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
+        let made = call.job(&self.server.engine);
+        exchange.called(made.job.id, picked.0, &made.job.usage, picked.1);
+        exchange.captured(made.job.capture.clone());
+        made
+    }
+
+    /// Says where a body of unknown length is kept; `None`: it is of another, or the handler reads it as it comes.
+    fn ground(self, entry: &Entry, body: &Unread) -> Option<Ground> {
+        let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
+        let ground = || Ground { scratch: self.server.scratch.clone(), client: self.peer.origin() };
+        (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
+    }
+
+    /// Says what bounds the body of the request.
+    fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> Expected<'a> {
+        let Settings { body_idle: idle, deadlines, .. } = self.settings;
+        // A client that waits to be asked for its body is asked when the job reads.
+        let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
+        let before = if is_awaited { Before::Beginning } else { Before::Nothing };
+        Expected { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
+    }
+}
+
+/// Refuses a part of a path that the program would take for an option.
+fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
+    match found.option(entry) {
+        None => Ok(()),
+        Some(capture) => Err(Refusal::Malformed(format!(
+            "the part of the path for {} begins with `-`, which a program takes for an option",
+            capture.variable
+        ))),
+    }
+}
+
+/// Tells of a job that failed before the engine saw it, which counts those that it ends.
+fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+    entry.record.blame(fault.code());
+    if let Fault::InputBroken(_) = fault {
+        // A client that goes while it sends is nothing to warn the operator of.
+        info!("[{id}] {} {fault} ({})", entry.name, fault.code());
+        return Refusal::Failed(id, fault);
+    }
+    failed(id, entry, fault)
+}
+
+/// Tells the log of a job that failed, and the client.
+fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+    complain(id, entry, &fault);
+    Refusal::Failed(id, fault)
+}
+
+/// Answers `OPTIONS *`, which is about the server as a whole (RFC 9110 §9.3.7): what its routes may be
+/// for. What one is for, it says itself.
+fn ping() -> Response<Body> {
+    let mut response = no_content();
+    let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

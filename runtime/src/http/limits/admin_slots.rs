@@ -1,0 +1,76 @@
+//! Places on the admin socket for requests that last, so that some connections are left for those that do not.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::http::refusal::Refusal;
+use crate::job::Stay;
+
+/// Profiles at once: each is looked at by whoever took it, and each tick is counted for all of them.
+const PROFILES: usize = 4;
+
+/// Jobs at once that bring something into the daemon: one is carried out, the others are in line.
+const CHANGES: usize = 12;
+
+/// Jobs at once that last as long as whoever asked wants.
+const OPEN: usize = 32;
+
+/// The places.
+pub struct Places {
+    profiles: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+/// A place. Dropping it gives it back.
+pub(in crate::http) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    /// Connections that the admin socket has: 16 more than what lasts can hold.
+    pub const CONNECTIONS: usize = PROFILES + CHANGES + OPEN + 16;
+
+    /// Takes a place for a profile.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub(in crate::http) fn profile(&self) -> Result<Place, Refusal> {
+        take(&self.profiles, "4 profiles are being taken: that is the most at once; wait for one to end")
+    }
+
+    /// Takes a place for a job, if it is of those that last.
+    ///
+    /// # Errors
+    /// All are taken.
+    pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<Place>, Refusal> {
+        let (places, full) = match stay {
+            Stay::Moment => return Ok(None),
+            Stay::Change => (
+                &self.changes,
+                "12 changes (swap, reload, rollback, upgrade, plan) are under way or in line: that is the most; wait for one to end",
+            ),
+            Stay::Open => (
+                &self.open,
+                "32 jobs that last as long as whoever asked (logs, jobs of handlers) have been asked for here: that is the most; end one",
+            ),
+        };
+        take(places, full).map(Some)
+    }
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Places { profiles: places(PROFILES), changes: places(CHANGES), open: places(OPEN) }
+    }
+}
+
+fn take(places: &Arc<Semaphore>, full: &'static str) -> Result<Place, Refusal> {
+    places
+        .clone()
+        .try_acquire_owned()
+        .map(|permit| Place { _permit: permit })
+        .map_err(|_| Refusal::Occupied(full))
+}

@@ -1,0 +1,173 @@
+//! The TLS handshakes that are under way, so many and no more, and how those before them ended.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::net::FailureKind;
+
+/// Handshakes under way, the oldest first. One too many pushes out the oldest: a client that means it is
+/// done in a moment, and those that only hold a place have had it longest.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    line: Mutex<Line>,
+    ended: [AtomicU64; End::ALL.len()],
+}
+
+/// How a handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum End {
+    /// The connection is encrypted.
+    Complete,
+    /// The client speaks something else.
+    NotTls,
+    /// One of the two would not agree, or broke off.
+    Failed(FailureKind),
+    /// The client took too long.
+    Late,
+    /// Somebody else has taken the place.
+    PushedOut,
+    /// The listener was let go of.
+    Closed,
+}
+
+impl End {
+    /// All of them, in the order of [`position`](End::position).
+    const ALL: [End; 11] = [
+        End::Complete,
+        End::NotTls,
+        End::Failed(FailureKind::ClientCertificate),
+        End::Failed(FailureKind::Alert),
+        End::Failed(FailureKind::Incompatible),
+        End::Failed(FailureKind::Malformed),
+        End::Failed(FailureKind::Left),
+        End::Failed(FailureKind::Internal),
+        End::Late,
+        End::PushedOut,
+        End::Closed,
+    ];
+
+    fn position(self) -> usize {
+        End::ALL.iter().position(|end| *end == self).unwrap_or_default()
+    }
+
+    /// Names it as the metric does.
+    fn name(self) -> &'static str {
+        match self {
+            End::Complete => "ok",
+            End::NotTls => "not_tls",
+            End::Failed(FailureKind::ClientCertificate) => "client_certificate",
+            End::Failed(FailureKind::Alert) => "alert",
+            End::Failed(FailureKind::Incompatible) => "incompatible",
+            End::Failed(FailureKind::Malformed) => "malformed",
+            End::Failed(FailureKind::Left) => "left",
+            End::Failed(FailureKind::Internal) => "internal",
+            End::Late => "late",
+            End::PushedOut => "pushed_out",
+            End::Closed => "closed",
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    /// By when they began. Dropping an end tells its turn to give up.
+    under_way: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// A place in the line. Dropping it gives it up.
+#[derive(Debug)]
+pub(in crate::http) struct Turn {
+    handshakes: Arc<Handshakes>,
+    number: u64,
+    lost: oneshot::Receiver<()>,
+}
+
+impl Handshakes {
+    /// Takes a place, of `most` at once, from whoever has had one longest if need be.
+    pub(in crate::http) fn begin(self: &Arc<Handshakes>, most: usize) -> Turn {
+        let (held, lost) = oneshot::channel();
+        let mut line = self.line();
+        let number = line.next;
+        line.next += 1;
+        line.under_way.insert(number, held);
+        // More than one, where a reload has made the line shorter.
+        while line.under_way.len() > most.max(1) {
+            line.under_way.pop_first();
+        }
+        drop(line);
+        Turn { handshakes: self.clone(), number, lost }
+    }
+
+    /// Says how many are under way.
+    pub(in crate::http) fn under_way(&self) -> usize {
+        self.line().under_way.len()
+    }
+
+    /// Goes through the ways to end, each with how many have ended so.
+    pub(in crate::http) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        End::ALL.into_iter().zip(&self.ended).map(|(end, count)| (end.name(), count.load(Ordering::Relaxed)))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        // A map and a counter, whole after every statement.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Gives up the place, and counts how the handshake has ended.
+    pub(in crate::http) fn end(self, end: End) {
+        self.handshakes.ended[end.position()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Waits until somebody else has taken the place.
+    ///
+    /// # Cancel safety
+    /// A dropped wait loses nothing.
+    pub(in crate::http) async fn pushed_out(&mut self) {
+        // Nothing is ever sent.
+        let _gone = (&mut self.lost).await;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.handshakes.line().under_way.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[test]
+    fn the_oldest_is_pushed_out_and_a_place_that_is_given_up_is_free() {
+        let handshakes = Arc::<Handshakes>::default();
+        let [mut first, mut second] = [handshakes.begin(2), handshakes.begin(2)];
+
+        let mut third = handshakes.begin(2);
+
+        assert!(first.pushed_out().now_or_never().is_some());
+        assert!(second.pushed_out().now_or_never().is_none());
+        drop((first, second));
+        let _fourth = handshakes.begin(2);
+        assert!(third.pushed_out().now_or_never().is_none());
+    }
+    #[test]
+    fn every_end_is_counted_under_a_name_of_its_own() {
+        let handshakes = Arc::<Handshakes>::default();
+
+        for end in End::ALL {
+            handshakes.begin(1).end(end);
+        }
+
+        let counts: BTreeMap<_, _> = handshakes.counts().collect();
+        assert_eq!(counts.len(), End::ALL.len());
+        assert!(counts.values().all(|count| *count == 1) && handshakes.under_way() == 0, "{counts:?}");
+    }
+}

@@ -1,0 +1,164 @@
+//! The body of a response from another server, within its bounds.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::bounds::Bounds;
+use super::counted::Counted;
+use super::error::blame;
+use super::pool::{Kept, Link};
+use crate::job::outbound::{CallBody, CallError, Outcome};
+use crate::net::outbound::Origin;
+
+/// A body that is being received. Dropping it before its end closes the connection.
+pub(super) struct Received {
+    /// None: it has ended.
+    open: Option<Open>,
+    most: u64,
+    left: u64,
+    between_bytes: Option<Duration>,
+    /// The end of patience with the next piece.
+    alarm: Pin<Box<Sleep>>,
+    /// When all of it must be over.
+    whole: Instant,
+    counted: Option<Counted>,
+}
+
+/// What an exchange holds until it has ended.
+struct Open {
+    body: Incoming,
+    then: Then,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A connection, and what becomes of it when its exchange has ended.
+pub(super) struct Then {
+    pub(super) link: Link,
+    pub(super) kept: Kept,
+    pub(super) origin: Origin,
+}
+
+impl Received {
+    pub(super) fn new(body: Incoming, bounds: Bounds, then: Then, place: OwnedSemaphorePermit) -> Received {
+        let Bounds { between_bytes, whole, body: most, .. } = bounds;
+        let open = Open { body, then, _place: place };
+        let open = if open.body.is_end_stream() {
+            open.end();
+            None
+        } else {
+            Some(open)
+        };
+        let mut received = Received {
+            open,
+            most,
+            left: most,
+            between_bytes,
+            alarm: Box::pin(sleep_until(whole)),
+            whole,
+            counted: None,
+        };
+        received.rest();
+        received
+    }
+
+    /// Has the end of this body counted as the end of its call.
+    pub(super) fn counted(mut self, mut counted: Counted) -> CallBody {
+        // One that a job does not read to its end has been answered all the same.
+        counted.becomes(Outcome::Answered);
+        self.counted = Some(counted);
+        self.boxed_unsync()
+    }
+
+    /// Starts waiting for the next piece.
+    fn rest(&mut self) {
+        if let Some(time) = self.between_bytes {
+            let next = (Instant::now() + time).min(self.whole);
+            self.alarm.as_mut().reset(next);
+        }
+    }
+
+    fn fail(&mut self, error: CallError) -> CallError {
+        self.open = None;
+        if let Some(counted) = &mut self.counted {
+            counted.becomes(error.outcome());
+        }
+        error
+    }
+}
+
+impl Open {
+    /// Keeps the connection for the next call.
+    fn end(self) {
+        let Then { link, kept, origin } = self.then;
+        kept.keep(origin, link);
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = CallError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+        let this = &mut *self;
+        let Some(open) = &mut this.open else { return Poll::Ready(None) };
+        let frame = match Pin::new(&mut open.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                ready!(this.alarm.as_mut().poll(cx));
+                let over = Instant::now() >= this.whole;
+                let late = if over { CallError::TimedOut } else { CallError::BetweenBytesTimeout };
+                return Poll::Ready(Some(Err(this.fail(late))));
+            }
+        };
+        let Some(frame) = frame else {
+            if let Some(open) = this.open.take() {
+                open.end();
+            }
+            return Poll::Ready(None);
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                let error = match blame(&error) {
+                    // Whatever it is, the response was not whole.
+                    CallError::Protocol(_) => CallError::Incomplete,
+                    other => other,
+                };
+                return Poll::Ready(Some(Err(this.fail(error))));
+            }
+        };
+        let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        match this.left.checked_sub(length) {
+            Some(left) => this.left = left,
+            None => {
+                let most = this.most;
+                return Poll::Ready(Some(Err(this.fail(CallError::ResponseTooLarge(most)))));
+            }
+        }
+        // A server that is always in time with a little more is not in time with all of it.
+        if Instant::now() >= this.whole {
+            return Poll::Ready(Some(Err(this.fail(CallError::TimedOut))));
+        }
+        this.rest();
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.as_ref().is_none_or(|open| open.body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.open.as_ref().map_or_else(|| SizeHint::with_exact(0), |open| open.body.size_hint())
+    }
+}

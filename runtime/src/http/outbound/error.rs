@@ -1,0 +1,37 @@
+//! What an error of hyper says of a call to another server.
+
+use std::error::Error as _;
+use std::io;
+
+use crate::job::outbound::CallError;
+
+/// Says whose doing it is that an exchange broke.
+pub(super) fn blame(error: &hyper::Error) -> CallError {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        // One of a connection is within what the connection failed with.
+        let within = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let own = within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<CallError>());
+        if let Some(own) = own {
+            return own.clone();
+        }
+        // A server that resets a connection has left it as one that closes it has.
+        if inner.downcast_ref::<io::Error>().is_some_and(|error| has_left(error.kind())) {
+            return CallError::Incomplete;
+        }
+        cause = inner.source();
+    }
+    if error.is_parse_too_large() {
+        CallError::HeadTooLarge
+    } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        CallError::Incomplete
+    } else {
+        CallError::Protocol(error.to_string())
+    }
+}
+
+/// Reports whether an error says that the other side has left the connection.
+fn has_left(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+}

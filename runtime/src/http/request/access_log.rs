@@ -1,0 +1,321 @@
+//! One request and its response: what is counted and logged of it, and the moment it is over.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, StatusCode};
+use tracing::{error, info, warn};
+
+use crate::catalog::Ballot;
+use crate::http::refusal::Refusal;
+use crate::http::wire::progress::Progress;
+use crate::job::{Capture, Entry, Fault, JobId, StopReason, Usage};
+use crate::net::Remote;
+
+/// Lives as long as the response is being written. The next request may come once that is sent.
+pub(in crate::http) struct Exchange {
+    progress: Progress,
+    start: Instant,
+    /// None until the head is handed over.
+    status: Option<StatusCode>,
+    end: End,
+    /// Whether a failure tells something about the handler.
+    blame: Blame,
+    /// The job behind the response.
+    call: Option<(JobId, Arc<Entry>)>,
+    /// What is told of the end, during a trial of the handler.
+    ballot: Option<Ballot>,
+    /// What is kept of it in case it fails.
+    capture: Option<Capture>,
+    /// Why the daemon answers instead of a handler, if it does.
+    reason: Option<&'static str>,
+    line: Option<Line>,
+}
+
+/// How a response ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Not at all: its client has left, or was given up.
+    Dropped,
+    Complete,
+    /// By a failure behind its head.
+    BrokenOff,
+}
+
+/// Who is counted a failure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blame {
+    Handler,
+    Nobody,
+}
+
+/// What an access line says besides.
+struct Line {
+    method: Method,
+    target: String,
+    bytes: u64,
+    remote: Remote,
+}
+
+/// The code of a failure of ours.
+const INTERNAL: &str = "internal";
+
+/// What is to be done about one that is a panic.
+const BUG: &str = "internal: a bug, please report it";
+
+impl Exchange {
+    pub(in crate::http) fn new(progress: Progress) -> Exchange {
+        Exchange {
+            progress,
+            start: Instant::now(),
+            status: None,
+            end: End::Dropped,
+            blame: Blame::Handler,
+            call: None,
+            ballot: None,
+            capture: None,
+            reason: None,
+            line: None,
+        }
+    }
+
+    /// Asks for an access line at the end.
+    pub(in crate::http) fn note(&mut self, method: &Method, target: &str, remote: Remote) {
+        let target = target.escape_debug().to_string();
+        self.line = Some(Line { method: method.clone(), target, bytes: 0, remote });
+    }
+
+    /// Notes the job that is to answer, and what it has used.
+    pub(in crate::http) fn called(
+        &mut self,
+        id: JobId,
+        entry: &Arc<Entry>,
+        usage: &Arc<Usage>,
+        ballot: Option<Ballot>,
+    ) {
+        usage.waits.taken_by(self.progress.taker());
+        self.call = Some((id, entry.clone()));
+        self.ballot = ballot;
+        self.ballot.iter_mut().for_each(|ballot| ballot.begins(usage));
+    }
+
+    /// Notes what is kept of the job.
+    pub(in crate::http) fn captured(&mut self, capture: Option<Capture>) {
+        self.capture = capture;
+    }
+
+    /// Notes that the head is handed over.
+    pub(in crate::http) fn answered(&mut self, status: StatusCode) {
+        self.progress.handed(0);
+        self.status = Some(status);
+        self.ballot.iter_mut().for_each(Ballot::handed);
+        // What follows is another protocol, with waits of its own.
+        if status == StatusCode::SWITCHING_PROTOCOLS
+            && let Some(ballot) = self.ballot.take()
+        {
+            ballot.answered();
+        }
+    }
+
+    /// Notes that all of the response is handed over.
+    pub(in crate::http) fn complete(&mut self) {
+        self.end = End::Complete;
+        self.progress.ending().falls_due();
+    }
+
+    /// Says why the client was given up, if it was.
+    pub(in crate::http) fn given_up(&self) -> Option<StopReason> {
+        Some(()).filter(|()| self.end == End::Dropped).and_then(|()| self.progress.given_up())
+    }
+
+    /// Notes that there is room for more, and none yet.
+    pub(in crate::http) fn asked(&mut self) {
+        self.progress.asked();
+        self.ballot.iter_mut().for_each(Ballot::awaits);
+    }
+
+    pub(in crate::http) fn sent(&mut self, bytes: usize) {
+        self.progress.handed(bytes);
+        self.ballot.iter_mut().for_each(Ballot::handed);
+        self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
+    }
+
+    /// Notes that the daemon answers instead of the handler, and why.
+    pub(in crate::http) fn refused(&mut self, refusal: &Refusal) {
+        self.reason = Some(refusal.code());
+        if let Refusal::Failed(_, fault) = refusal {
+            self.failed(fault);
+        }
+    }
+
+    pub(in crate::http) fn broke_off(&mut self, fault: &Fault) {
+        self.end = End::BrokenOff;
+        self.failed(fault);
+        if let Some((id, entry)) = &self.call {
+            complain(*id, entry, fault);
+        }
+    }
+
+    /// Notes that the daemon panicked while it made the answer, and makes another.
+    pub(in crate::http) fn panicked(&self, words: &str) -> Refusal {
+        self.confess(words);
+        match &self.call {
+            Some((id, _)) => {
+                Refusal::Failed(*id, Fault::Host(anyhow::anyhow!("the daemon panicked: {words}")))
+            }
+            None => Refusal::Internal,
+        }
+    }
+
+    /// Tells the log of a panic of ours. The job that it took along has not ended by itself: that it
+    /// failed, and at what, is counted here.
+    fn confess(&self, words: &str) {
+        match &self.call {
+            Some((id, entry)) => {
+                let Entry { name, version, record, .. } = &**entry;
+                record.blame(INTERNAL);
+                error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
+            }
+            None => error!("the daemon panicked over an answer: {words} ({BUG})"),
+        }
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        if !fault.is_about_the_handler() {
+            self.blame = Blame::Nobody;
+        }
+        // One that the engine has seen is recorded already.
+        self.capture.iter().for_each(|capture| capture.fail(fault));
+    }
+
+    /// Says which version answers: `hello@1f3a5c7e9b0d`.
+    pub(in crate::http) fn version(&self) -> Option<HeaderValue> {
+        let (_, entry) = self.call.as_ref()?;
+        HeaderValue::from_str(&format!("{}@{}", entry.name, entry.version)).ok()
+    }
+}
+
+/// Logs a job that failed, with the guest's stack if there is one.
+pub(in crate::http) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
+    let Entry { name, version, .. } = entry;
+    let code = fault.code();
+    if let Fault::NoScript(_) = fault {
+        // What clients ask for that is not there is for the access log.
+        return;
+    }
+    // The engine counts what it ends a job with; what is no answer is seen here only.
+    if let Fault::BadAnswer(_) = fault {
+        entry.record.blame(code);
+    }
+    let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
+    warn!("[{id}] {name}@{version} {}", entry.last_words(whole, short, fault.stack()));
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.progress.answered();
+        if self.end == End::Dropped && thread::panicking() {
+            self.confess("it had begun, the lines before say more");
+            self.end = End::BrokenOff;
+        }
+        if let Some(given_up) = self.given_up() {
+            self.reason = Some(given_up.code());
+            if let Some((id, entry)) = &self.call {
+                info!("[{id}] {}@{} its answer broke off: {given_up}", entry.name, entry.version);
+            }
+        }
+        let (status, time) = (self.status, self.start.elapsed());
+        if let Some((_, entry)) = &self.call {
+            let failed = self.end == End::BrokenOff || status.is_some_and(|status| status.is_server_error());
+            match self.blame {
+                Blame::Handler if failed => entry.record.requests.fail(time),
+                Blame::Handler | Blame::Nobody => entry.record.requests.succeed(time),
+            }
+            if let Some(ballot) = self.ballot.take() {
+                match (self.blame, self.end) {
+                    (Blame::Nobody, _) => ballot.withdrawn(),
+                    (Blame::Handler, _) if failed => ballot.failed(),
+                    (Blame::Handler, End::Complete) => ballot.answered(),
+                    // Its client has left.
+                    (Blame::Handler, End::Dropped | End::BrokenOff) => drop(ballot),
+                }
+            }
+        }
+        let Some(Line { method, target, bytes, remote }) = &self.line else { return };
+        // One that is dropped before it has a head has no status.
+        let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
+        let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
+        let end = if self.end == End::Complete { "" } else { " (broken off)" };
+        match &self.call {
+            Some((id, entry)) => {
+                let Entry { name, version, .. } = &**entry;
+                info!(
+                    "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{reason}{end} \
+                     for {remote}"
+                );
+            }
+            None => {
+                info!("{method} {target} -> {status} {bytes} bytes in {time:.1?}{reason}{end} for {remote}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::job::{Handler, Job, Run, Status};
+
+    struct Idle;
+
+    impl Handler for Idle {
+        fn run(self: Arc<Self>, _job: Job) -> Run {
+            Box::pin(std::future::ready(Ok(Status::OK)))
+        }
+    }
+
+    /// An exchange that has a job, and its handler.
+    fn begun() -> (Exchange, Arc<Entry>) {
+        let engine = Engine::new(1);
+        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        let job = engine.job("idle").unwrap();
+        let mut exchange = Exchange::new(Progress::new());
+        exchange.called(job.id, &job.entry, &job.usage, None);
+        (exchange, job.entry)
+    }
+
+    #[test]
+    fn a_panic_behind_the_head_is_a_failure_and_no_success() {
+        let (mut exchange, entry) = begun();
+        exchange.answered(StatusCode::OK);
+
+        let unwound = catch_unwind(AssertUnwindSafe(move || {
+            let _exchange = exchange;
+            panic!("as a bug would");
+        }));
+
+        assert!(unwound.is_err());
+        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
+        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
+    }
+
+    #[test]
+    fn a_panic_before_the_head_is_answered_and_a_failure() {
+        let (mut exchange, entry) = begun();
+
+        let refusal = exchange.panicked("as a bug would");
+        exchange.refused(&refusal);
+        exchange.answered(StatusCode::INTERNAL_SERVER_ERROR);
+        exchange.complete();
+        drop(exchange);
+
+        assert_eq!(refusal.code(), INTERNAL);
+        assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));
+        assert_eq!(entry.record.reasons(), BTreeMap::from([(INTERNAL, 1)]));
+    }
+}

@@ -1,0 +1,104 @@
+//! From a request that found its route to the job that answers it.
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::cgi_response::Answering;
+use super::running_job::Work;
+use crate::catalog::{Catalog, Match};
+use crate::cgi::{self, Facts, Scheme};
+use crate::engine::Engine;
+use crate::http::outbound::cdn_loop;
+use crate::job::{
+    Captures, Destination, Entry, Env, Input, Job, JobId, Output, PIPE_CAPACITY, PipeReader, pipe_of,
+};
+use crate::net::{Peer, Secured};
+
+/// Who is asked for what.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct Call<'a> {
+    /// The generation it was routed by.
+    pub(in crate::http) catalog: &'a Arc<Catalog>,
+    /// The version of the handler that answers.
+    pub(in crate::http) entry: &'a Arc<Entry>,
+    /// The route, and the parts of the path.
+    pub(in crate::http) found: &'a Match<'a, 'a>,
+    pub(in crate::http) head: &'a Parts,
+    pub(in crate::http) peer: &'a Peer,
+}
+
+/// A job whose stdout is read, and which lacks its stdin only.
+pub(in crate::http) struct Made {
+    pub(in crate::http) job: Job,
+    reader: PipeReader,
+}
+
+impl Call<'_> {
+    /// Makes the job: arguments, environment and stdout.
+    pub(in crate::http) fn job(self, engine: &Arc<Engine>) -> Made {
+        let mut job = engine.job_of(self.entry.clone());
+        if self.entry.conduct.captures != Captures::Nothing {
+            job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
+        }
+        job.env = self.env(job.id);
+        job.trail = cdn_loop::read(&self.head.headers);
+        job.origin = self.peer.origin();
+        engine.grant(&mut job, self.catalog);
+        let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
+        let writer: Arc<dyn Destination> = Arc::new(writer);
+        job.stdout = Output::to(vec![writer]);
+        Made { job, reader }
+    }
+
+    /// Makes the environment: the facts of the request, then what the handler is configured with.
+    fn env(self, id: JobId) -> Env {
+        let Call { entry, found, head, peer, .. } = self;
+        let facts = Facts {
+            method: &head.method,
+            uri: &head.uri,
+            version: head.version,
+            headers: &head.headers,
+            script_name: found.script_name,
+            path_info: found.path_info,
+            matched_route: &found.route.pattern,
+            request_id: &id.to_string(),
+            remote_addr: peer.remote_addr(),
+            remote_port: peer.remote_port(),
+            server_addr: peer.server_addr(),
+            server_port: peer.server_port(),
+            scheme: if peer.secured().is_some() { Scheme::Https } else { Scheme::Http },
+            api_version: found.api_version,
+        };
+        let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
+        let mut env = cgi::meta::encode(&facts, captures);
+        for (name, value) in peer.secured().map(Secured::variables).unwrap_or_default() {
+            // Made of a certificate without NUL.
+            let _left_out = env.set(name.clone(), value.clone());
+        }
+        env.extend(&entry.env);
+        env
+    }
+}
+
+impl Made {
+    /// Tells the job how long its body is, unless the handler is configured with a length.
+    pub(in crate::http) fn tell_length(&mut self, length: u64) {
+        const NAME: &str = "CONTENT_LENGTH";
+        if self.job.env.get(NAME).is_none() {
+            // Digits hold no NUL.
+            let _set = self.job.env.set(NAME, length.to_string());
+        }
+    }
+
+    /// Starts the job.
+    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
+        self.job.stdin = stdin;
+        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        let usage = self.job.usage.clone();
+        let (id, entry) = (self.job.id, self.job.entry.clone());
+        let run = Some(engine.start(self.job));
+        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
+        Answering { work, reader: self.reader }
+    }
+}

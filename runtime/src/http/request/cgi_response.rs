@@ -1,0 +1,102 @@
+//! From a job that has been started to the response it gives.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::body_source::Source;
+use super::response_body::Body;
+use super::running_job::Work;
+use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
+use crate::job::{Fault, Mapping, PipeReader};
+
+/// A job that is being run and read.
+pub(in crate::http) struct Answering {
+    pub(in crate::http) work: Work,
+    pub(in crate::http) reader: PipeReader,
+}
+
+impl Answering {
+    /// Runs the job until its head is complete, then makes the response.
+    ///
+    /// # Errors
+    /// The job failed, or wrote no valid head, before anything was sent.
+    pub(in crate::http) async fn response(
+        mut self,
+        method: &Method,
+        mapping: &Mapping,
+    ) -> Result<Response<Body>, Fault> {
+        if self.work.finishes() {
+            self.reader.forgive();
+        }
+        let parsed = match mapping {
+            Mapping::Cgi => self.cgi_head().await,
+            Mapping::Raw(content_type) => self.raw_head(content_type).await,
+        };
+        let Parsed { head, rest } = parsed.map_err(|fault| self.work.refused(fault))?;
+        self.work.respond(method, head, rest, Source::Pipe(self.reader)).await
+    }
+
+    /// Reads stdout up to the blank line.
+    async fn cgi_head(&mut self) -> Result<Parsed, Fault> {
+        let mut parser = HeadParser::new();
+        let parsed = poll_fn(|context| {
+            loop {
+                let ended = self.work.poll(context)?.is_ready();
+                let parsed = self.parse(&mut parser)?;
+                if ended || parsed.is_some() {
+                    return Poll::Ready(Ok::<_, Fault>(parsed));
+                }
+                ready!(self.poll_more(context));
+            }
+        });
+        match parsed.await? {
+            Some(parsed) => Ok(parsed),
+            None => Err(parser.finish().into()),
+        }
+    }
+
+    /// Parses what is here; none: the head goes on.
+    fn parse(&mut self, parser: &mut HeadParser) -> Result<Option<Parsed>, Fault> {
+        while let Some(chunk) = self.reader.take() {
+            if let Some(parsed) = parser.push(chunk)? {
+                return Ok(Some(parsed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the first bytes or the end: a job that fails before either is told as failed.
+    async fn raw_head(&mut self, content_type: &str) -> Result<Parsed, Fault> {
+        let rest = poll_fn(|context| {
+            let ended = self.work.poll(context)?.is_ready();
+            match self.reader.take() {
+                Some(chunk) => Poll::Ready(Ok::<_, Fault>(chunk)),
+                None if ended => Poll::Ready(Ok(Bytes::new())),
+                None => self.poll_more(context).map(|()| Ok(self.reader.take().unwrap_or_default())),
+            }
+        })
+        .await?;
+        let value = HeaderValue::from_str(content_type)
+            .map_err(|_| Fault::Host(anyhow::anyhow!("content_type {content_type:?} is no header value")))?;
+        let headers = std::iter::once((CONTENT_TYPE, value)).collect();
+        Ok(Parsed { head: Head { status: StatusCode::OK, headers, content_length: None }, rest })
+    }
+
+    /// Waits until the job has written something. One that closed its stdout wakes us when it ends.
+    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self.reader.poll_filled(context) {
+            Poll::Ready(true) => Poll::Ready(()),
+            Poll::Ready(false) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl From<DocumentError> for Fault {
+    fn from(error: DocumentError) -> Fault {
+        Fault::BadAnswer(error.to_string())
+    }
+}

@@ -1,0 +1,103 @@
+//! What HTTP/1 is held to by its framing, asked of a head of HTTP/2.
+//!
+//! h2 has decoded it by then: a head that breaks the rules of the protocol is a stream that it has reset,
+//! and the fragment of a `:path` it has dropped.
+
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Version};
+
+use crate::cgi::meta;
+use crate::http::context::Settings;
+use crate::http::refusal::Refusal;
+use crate::http::wire::host;
+
+/// Bytes that a field counts for beyond its own (RFC 9113 §6.5.2).
+const BESIDE: usize = 32;
+
+/// Returns the host that is asked for, which was checked. `None` where the client names none: HTTP/1.0 need not, a
+/// `Host` may be empty, and clients of a Unix socket may name that.
+pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
+    match head.uri.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => {
+            let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+            named.filter(|host| meta::is_host(host))
+        }
+    }
+}
+
+/// Refuses a head that HTTP/1 has no twin of, or whose twin is refused: either could become another
+/// request where it is handed on (RFC 9113 §8.1.1).
+///
+/// # Errors
+/// See `wire::h1`, which has looked at heads of HTTP/1: of those nothing is looked at again.
+pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Refusal> {
+    let Parts { method, uri, version, headers, .. } = head;
+    if *version != Version::HTTP_2 {
+        return Ok(());
+    }
+    let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > settings.target_size {
+        return Err(Refusal::TargetTooLong(settings.target_size));
+    }
+    // Crumbs of a cookie are one field (RFC 9113 §8.2.3).
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    if headers.len() - crumbs.saturating_sub(1) > settings.fields {
+        return Err(Refusal::HeadTooLarge(format!("more than {} header fields", settings.fields)));
+    }
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BESIDE);
+    if target.len() + fields.sum::<usize>() > settings.head_size {
+        return Err(Refusal::HeadTooLarge(format!("more than {} bytes", settings.head_size)));
+    }
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::Unsupported("CONNECT and TRACE"));
+    }
+    if !(target.starts_with('/') || target == "*" && method == Method::OPTIONS) {
+        return malformed("a target that is no path");
+    }
+    // RFC 9113 §8.3.1. Without an :authority, h2 does not hand it on.
+    if !matches!(uri.scheme_str(), Some("http" | "https") | None) {
+        return malformed("a :scheme that is neither http nor https");
+    }
+    let is_padded = |value: &HeaderValue| {
+        let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        space(value.as_bytes().first()) || space(value.as_bytes().last())
+    };
+    // RFC 9113 §8.2.1.
+    if headers.values().any(is_padded) {
+        return malformed("a header field whose value begins or ends with a space");
+    }
+    // h2 holds a body to the first, and hyper lets equal ones pass.
+    if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
+        return malformed("more than one Content-Length");
+    }
+    // RFC 9110 §10.1.1.
+    if !headers.get_all(EXPECT).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::Expectation);
+    }
+    check_host(head)
+}
+
+/// RFC 9113 §8.3.1: there is exactly one, and who says it twice says the same.
+fn check_host(head: &Parts) -> Result<(), Refusal> {
+    let Parts { uri, headers, .. } = head;
+    let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));
+    let mut named = headers.get_all(HOST).iter();
+    let field = match (named.next(), named.next()) {
+        (_, Some(_)) => return malformed(host::TWO),
+        (None, None) => None,
+        (Some(field), None) => Some(field.to_str().unwrap_or_default()),
+    };
+    let authority = uri.authority().map(Authority::as_str);
+    match (field, authority) {
+        (None, None) => malformed("neither :authority nor a Host field"),
+        (Some(field), Some(authority)) if !host::same(field, authority, uri.scheme_str()) => {
+            malformed(host::OTHER)
+        }
+        (field, authority) if [field, authority].into_iter().flatten().all(meta::is_host) => Ok(()),
+        _ => malformed(host::NONE),
+    }
+}

@@ -1,0 +1,22 @@
+//! Answers to health checks.
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+
+use super::response_body::Body;
+use crate::net::GateState;
+
+/// Says whether requests are served.
+pub(in crate::http) fn of(gate: GateState) -> Response<Body> {
+    answer(gate == GateState::Open, &gate.to_string())
+}
+
+/// Makes the answer to one check: its words, and whether all is well.
+pub(in crate::http) fn answer(is_well: bool, words: &str) -> Response<Body> {
+    let mut response = Response::new(Body::full(format!("{words}\n").into()));
+    *response.status_mut() = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,53 @@
+//! Logs and counts the end of a job whose response head is out.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+use super::access_log::complain;
+use super::job_task::{Driven, Finish};
+use crate::job::{Entry, Fault, JobId, Status, Stop, Tail};
+
+/// The job behind a response, and what its log line needs.
+pub(in crate::http) struct Told {
+    /// Ends the task of a job that goes on to its end when its client has left; `None` for the others.
+    pub(in crate::http) outlived: Option<AbortHandle>,
+    /// Tells a job that is dropped why.
+    pub(in crate::http) stop: Stop,
+    pub(in crate::http) last_words: Tail,
+    pub(in crate::http) id: JobId,
+    pub(in crate::http) entry: Arc<Entry>,
+}
+
+/// Puts the last words of a job into its end.
+pub(in crate::http) fn with_words(Finish { outcome, trailers }: Finish, last_words: &Tail) -> Finish {
+    let outcome = outcome.and_then(|status| match status {
+        Status::OK => Ok(status),
+        status => Err(Fault::Exited { status, last_line: last_words.last_line() }),
+    });
+    Finish { outcome, trailers }
+}
+
+/// Waits for the end of a job whose answer is over, and tells the log of a failure. The engine has counted it.
+pub(in crate::http) async fn ended(mut job: Driven, Told { last_words, id, entry, .. }: Told) {
+    let finish = poll_fn(|context| job.poll(context)).await;
+    tell(id, &entry, finish.outcome, &last_words);
+}
+
+/// Tells the log of a job that has failed when nobody waited for it any more.
+pub(in crate::http) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fault>, last_words: &Tail) {
+    let finish = with_words(Finish { outcome, trailers: None }, last_words);
+    if let Some(fault) = broken(finish.outcome) {
+        complain(id, entry, &fault);
+    }
+}
+
+/// Says what breaks off the response of a job that ended like this.
+pub(in crate::http) fn broken(outcome: Result<Status, Fault>) -> Option<Fault> {
+    match outcome {
+        Ok(status) if status.is_ok() => None,
+        Ok(status) => Some(Fault::Exited { status, last_line: String::new() }),
+        Err(fault) => Some(fault),
+    }
+}

@@ -1,0 +1,128 @@
+//! The response of a job whose head is known: whole if the job has ended, streamed if it goes on.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Response, StatusCode};
+
+use super::body_source::Source;
+use super::job_body::Ongoing;
+use super::job_end::{Told, broken, with_words};
+use super::job_task::{Carrying, Driven, Finish, first_sign};
+use super::response_body::Body;
+use super::running_job::Work;
+use crate::cgi::Head;
+use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
+
+impl Work {
+    /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
+    /// one that has not goes on while the body is read. `begun` is what came with the head.
+    ///
+    /// # Errors
+    /// The job failed, or its body is not what its head announced, before anything was sent.
+    pub(in crate::http) async fn respond(
+        mut self,
+        method: &Method,
+        head: Head,
+        begun: Bytes,
+        mut source: Source,
+    ) -> Result<Response<Body>, Fault> {
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        if bodiless(head.status) {
+            poll_fn(|context| self.poll_unread(&mut source, context)).await?;
+            response.headers_mut().remove(CONTENT_LENGTH);
+            if head.status == StatusCode::RESET_CONTENT {
+                response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
+            return Ok(response.map(|()| Body::empty()));
+        }
+        if method == Method::HEAD {
+            // The head is all there is to say: a job that goes on to write a body is ended.
+            if !self.finishes() {
+                self.stop.raise(StopReason::Answered);
+            }
+            return Ok(response.map(|()| Body::empty()));
+        }
+        let mut carrying = Carrying::new(self.run.take(), self.stop.clone());
+        let (mut reader, mut finish) = match source {
+            // The job was asked a moment ago.
+            Source::Pipe(reader) if carrying.is_running() => (reader, None),
+            Source::Pipe(reader) => (reader, Some(Finish::well())),
+            Source::Frames(None) => (pipe(0).1, Some(Finish::well())),
+            Source::Frames(Some(body)) => {
+                let (writer, reader) = pipe_of(&self.usage, PIPE_CAPACITY);
+                carrying = carrying.with(body, writer);
+                // Here first: most answers are whole by now, and need no task.
+                let finish = poll_fn(|context| Poll::Ready(carrying.poll(context))).await;
+                match finish {
+                    Poll::Ready(finish) => (reader, Some(finish)),
+                    Poll::Pending => (reader, None),
+                }
+            }
+        };
+        let is_short = head.content_length.is_some_and(|length| (begun.len() as u64) < length);
+        if finish.is_none() && (begun.is_empty() || is_short) {
+            finish = first_sign(&mut carrying, &mut reader, head.status).await;
+        }
+        let finish = finish.map(|finish| with_words(finish, &self.last_words));
+        let body = match finish {
+            Some(finish) => whole(begun, reader, finish, head.content_length)?,
+            None => {
+                let told = Told {
+                    outlived: self.outlived,
+                    stop: self.stop,
+                    last_words: self.last_words,
+                    id: self.id,
+                    entry: self.entry,
+                };
+                let ongoing = Ongoing::new(reader, begun, Driven::start(carrying), head.content_length);
+                Body::ongoing(ongoing.telling(told))
+            }
+        };
+        Ok(response.map(|()| body))
+    }
+}
+
+/// Reports whether a response of this status has no body (RFC 9110 §6.4.1). One to reset a form may not
+/// have one either, but has to say so (§15.3.6); those below 200 no handler may give.
+fn bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Makes the body of a response whose job has ended: its length is known, and what is wrong with it can
+/// still be told instead.
+///
+/// # Errors
+/// It is not what the head announced, or was not ended.
+fn whole(
+    begun: Bytes,
+    mut reader: PipeReader,
+    finish: Finish,
+    announced: Option<u64>,
+) -> Result<Body, Fault> {
+    if let Some(fault) = broken(finish.outcome) {
+        return Err(fault);
+    }
+    let mut whole = begun;
+    while let Some(bytes) = reader.take() {
+        if whole.is_empty() {
+            whole = bytes;
+        } else {
+            let mut joined = BytesMut::from(whole);
+            joined.extend_from_slice(&bytes);
+            whole = joined.freeze();
+        }
+    }
+    if let Some(announced) = announced.filter(|announced| *announced != whole.len() as u64) {
+        let found = whole.len();
+        return Err(Fault::BadAnswer(format!("Content-Length says {announced}, the body has {found} bytes")));
+    }
+    Ok(match finish.trailers {
+        None => Body::full(whole),
+        Some(trailers) => Body::ongoing(Ongoing::of_ended(reader, whole, announced, trailers)),
+    })
+}

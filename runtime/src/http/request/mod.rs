@@ -1,0 +1,55 @@
+//! From a request to its job, and from the job to the response.
+//!
+//! Lowest first; a file uses those above it in this list.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `date` | the `Date` field |
+//! | `upgrade_fields` | the fields that name another protocol |
+//! | `reserved_fields` | the fields that only the daemon may set |
+//! | `panic` | a panic of ours ends one request |
+//! | `access_log` | what is logged and counted of a request |
+//! | `h2_rules` | what HTTP/2 lets pass and HTTP/1 does not |
+//! | `drain_body` | a request body that nobody reads to its end |
+//! | `read_ahead` | the beginning of a request body, awaited before the job |
+//! | `spooled_body` | a request body of unknown length, kept until it is whole |
+//! | `request_body` | a request body as the input of a job |
+//! | `body_source` | where a job writes its response body |
+//! | `coalesce` | small pieces of a response body, joined |
+//! | `job_task` | a job polled by a task of its own |
+//! | `job_end` | the end of a job whose response head is out |
+//! | `running_job` | a job that is polled for its response |
+//! | `job_body` | a response body that a job is still writing |
+//! | `response_body` | a response body, as hyper reads it |
+//! | `refusal_response` | a refusal as a response |
+//! | `health` | answers to health checks |
+//! | `job_response` | the response of a job whose head is known |
+//! | `cgi_response` | the head that a CGI job writes |
+//! | `cgi_job` | the job of a CGI handler |
+//! | `wasi_http` | the job and response of a `wasi:http` handler |
+//! | `probe` | a request of the daemon to itself |
+
+pub(in crate::http) mod access_log;
+pub(in crate::http) mod body_source;
+pub(in crate::http) mod cgi_job;
+pub(in crate::http) mod cgi_response;
+pub(in crate::http) mod coalesce;
+pub(in crate::http) mod date;
+pub(in crate::http) mod drain_body;
+pub(in crate::http) mod h2_rules;
+pub(in crate::http) mod health;
+pub(in crate::http) mod job_body;
+pub(in crate::http) mod job_end;
+pub(in crate::http) mod job_response;
+pub(in crate::http) mod job_task;
+pub(in crate::http) mod panic;
+pub(in crate::http) mod probe;
+pub(in crate::http) mod read_ahead;
+pub(in crate::http) mod refusal_response;
+pub(in crate::http) mod request_body;
+pub(in crate::http) mod reserved_fields;
+pub(in crate::http) mod response_body;
+pub(in crate::http) mod running_job;
+pub(in crate::http) mod spooled_body;
+pub(in crate::http) mod upgrade_fields;
+pub(in crate::http) mod wasi_http;

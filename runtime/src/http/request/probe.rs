@@ -1,0 +1,77 @@
+//! A request that the daemon asks itself, to prove a version before it serves.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::cgi_job::Call;
+use super::request_body;
+use super::response_body::Body;
+use crate::catalog::{Catalog, Lookup};
+use crate::cgi::path;
+use crate::engine::Engine;
+use crate::job::{Entry, Input, Kind};
+use crate::net::Peer;
+
+/// Bytes of a body that are read.
+const READ: usize = 64 << 10;
+/// How long a body is read. An answer that goes on for longer, such as a stream of events, has begun well.
+const READ_TIME: Duration = Duration::from_secs(1);
+
+/// Has `entry` answer a GET for `target`, as a client that asked `catalog` would, and returns the
+/// status of the answer. The body is read for [`READ_TIME`] and up to [`READ`] bytes; then the job is ended.
+///
+/// # Errors
+/// The target leads to another handler or to none, or the job failed before its head or in what was read.
+pub async fn probe(
+    engine: &Arc<Engine>,
+    catalog: &Arc<Catalog>,
+    entry: &Arc<Entry>,
+    target: &str,
+) -> Result<StatusCode> {
+    let (head, ()) = Request::get(target).header(HOST, "localhost").body(())?.into_parts();
+    let path = path::decode(head.uri.path())?;
+    let found = match catalog.routes.lookup(Some("localhost"), &head.method, &path) {
+        Lookup::Found(found) => found,
+        Lookup::MethodNotAllowed { .. } => bail!("no route takes a GET for it"),
+        Lookup::NotFound => bail!("no route leads there"),
+    };
+    let name = &found.route.handler.name;
+    ensure!(*name == entry.name, "this path leads to the handler {:?}", name.as_str());
+    let peer = Peer::nobody();
+    let call = Call { catalog, entry, found: &found, head: &head, peer: &peer };
+    if entry.kind == Kind::Proxy {
+        let responding = call.proxied(engine).start(engine, request_body::nothing())?;
+        return read(responding.response(&Method::GET).await?).await;
+    }
+    let answering = call.job(engine).start(engine, Input::empty());
+    read(answering.response(&Method::GET, &entry.mapping).await?).await
+}
+
+/// Reads the start of an answer and returns its status.
+async fn read(response: Response<Body>) -> Result<StatusCode> {
+    let status = response.status();
+    let mut body = response.into_body();
+    let reading = async {
+        let mut left = READ;
+        while let Some(frame) = poll_fn(|context| body.poll_next(context)).await {
+            let length = frame?.data_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(length);
+            if left == 0 {
+                break;
+            }
+        }
+        anyhow::Ok(())
+    };
+    if let Ok(read) = timeout(READ_TIME, reading).await {
+        read.with_context(|| format!("its answer began with {status} and broke off"))?;
+    }
+    body.abandon().await;
+    Ok(status)
+}

@@ -1,0 +1,116 @@
+//! What of a request's body is awaited before its job: a client that sends it byte by byte has no slot
+//! meanwhile.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::time::Instant;
+
+use crate::http::wire::lazy_timer::Alarm;
+use crate::job::{Destination as _, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
+
+/// Bytes that are gathered and not read, over all connections. Beyond them a job begins with what is here of
+/// its body.
+const MOST: usize = 64 << 20;
+
+/// A client that does not say how much it sends may be waiting for an answer to what it has sent.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How many there are.
+static GATHERED: AtomicUsize = AtomicUsize::new(0);
+
+/// The beginning of a body, up to what a pipe holds.
+pub(in crate::http) struct Gathered {
+    reader: PipeReader,
+    writer: PipeWriter,
+    length: u64,
+    trailers: Option<Frame<Bytes>>,
+    pause: Option<Alarm>,
+    since: Instant,
+}
+
+impl Gathered {
+    /// Begins with nothing.
+    pub(in crate::http) fn begin(has_length: bool) -> Gathered {
+        let (writer, reader) = pipe(PIPE_CAPACITY);
+        let pause = (!has_length).then(Alarm::default);
+        let since = Instant::now();
+        Gathered { reader, writer, length: 0, trailers: None, pause, since }
+    }
+
+    /// Adds what has come; says whether that is enough.
+    pub(in crate::http) fn add(&mut self, frame: Frame<Bytes>) -> bool {
+        self.since = Instant::now();
+        match frame.into_data() {
+            Ok(bytes) => {
+                self.length += bytes.len() as u64;
+                // The reader is here.
+                let _written = self.writer.write(&bytes);
+                let all = GATHERED.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+                self.length >= PIPE_CAPACITY as u64 || all > MOST
+            }
+            Err(trailers) => {
+                self.trailers = Some(trailers);
+                true
+            }
+        }
+    }
+
+    /// Waits until nothing has come for so long that the client may be the one that waits.
+    pub(in crate::http) fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let due = self.since + PAUSE;
+        self.pause.as_mut().map_or(Poll::Pending, |pause| pause.poll(due, context))
+    }
+
+    /// Takes the next piece out; `None`: that was all.
+    pub(in crate::http) fn take(&mut self) -> Option<Frame<Bytes>> {
+        let Some(bytes) = self.reader.take() else { return self.trailers.take() };
+        self.length -= bytes.len() as u64;
+        GATHERED.fetch_sub(bytes.len(), Ordering::Relaxed);
+        Some(Frame::data(bytes))
+    }
+
+    /// Says how many bytes were not taken.
+    pub(in crate::http) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Reports whether nothing is left.
+    pub(in crate::http) fn is_empty(&self) -> bool {
+        self.length == 0 && self.trailers.is_none()
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        let left = usize::try_from(self.length).unwrap_or(usize::MAX);
+        GATHERED.fetch_sub(left, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(length: usize) -> Frame<Bytes> {
+        Frame::data(Bytes::from(vec![b'x'; length]))
+    }
+
+    #[test]
+    fn a_body_is_gathered_up_to_what_a_pipe_holds_and_counted_until_it_is_read() {
+        let mut gathered = Gathered::begin(true);
+
+        assert!(!gathered.add(data(1)));
+        assert!(!gathered.add(data(PIPE_CAPACITY - 2)));
+        assert!(gathered.add(data(1)));
+
+        assert_eq!(gathered.length(), PIPE_CAPACITY as u64);
+        while !gathered.is_empty() {
+            assert!(gathered.take().is_some());
+        }
+        assert!(gathered.take().is_none());
+    }
+}

@@ -1,0 +1,148 @@
+//! A refusal as a response: JSON if the client asks for it, plain text otherwise.
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use serde_json::json;
+
+use super::response_body::Body;
+use super::upgrade_fields::{self, WEBSOCKET_VERSION};
+use crate::catalog::ReasonHeader;
+use crate::http::refusal::{Details, Refusal};
+use crate::job::{Fault, StopReason};
+
+/// Says why a request failed, if the configuration wants it said.
+const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
+
+impl Refusal {
+    /// Makes the response: JSON if the client asks for it, plain text otherwise.
+    pub(in crate::http) fn into_response(
+        self,
+        request: &HeaderMap,
+        details: Details,
+        reason: ReasonHeader,
+    ) -> Response<Body> {
+        let job = match &self {
+            Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
+            Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
+            | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
+            | Refusal::Expectation
+            | Refusal::Loop
+            | Refusal::NoRoute
+            | Refusal::WrongMethod(_)
+            | Refusal::UpgradeRequired(_)
+            | Refusal::WebSocketVersion
+            | Refusal::NoJob(_)
+            | Refusal::Forbidden(_)
+            | Refusal::Internal
+            | Refusal::Occupied(_) => None,
+        };
+        let (content_type, text) = if wants_json(request) {
+            let body = json!({"error": self.code(), "message": self.message(details), "job": job});
+            // Exactly this type: clients compare it with the one they know.
+            ("application/json", format!("{body}\n"))
+        } else {
+            let job = job.map(|id| format!("job {id}: ")).unwrap_or_default();
+            ("text/plain; charset=utf-8", format!("{job}{}\n", self.message(details)))
+        };
+        let mut response = Response::new(Body::full(Bytes::from(text)));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if reason == ReasonHeader::Present {
+            headers.insert(REASON, HeaderValue::from_static(self.code()));
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match &self {
+            Refusal::WrongMethod(allow) => {
+                // The names of methods are tokens, which are header values.
+                headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
+            }
+            Refusal::UpgradeRequired(protocol) => headers.extend(upgrade_fields::of(protocol)),
+            Refusal::WebSocketVersion => {
+                // RFC 6455 §4.4.
+                headers.extend(upgrade_fields::of("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
+            }
+            Refusal::Failed(
+                _,
+                Fault::Busy { retry_after, .. }
+                | Fault::QueuedTooLong { retry_after, .. }
+                | Fault::MemoryTotal { retry_after }
+                | Fault::DescriptorsTotal { retry_after },
+            ) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+            }
+            Refusal::Occupied(_)
+            | Refusal::Failed(
+                _,
+                Fault::Draining
+                | Fault::Stopped(StopReason::Shutdown)
+                | Fault::NoMemory(_)
+                | Fault::NoScratch(_),
+            ) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
+            | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
+            | Refusal::Expectation
+            | Refusal::Loop
+            | Refusal::NoRoute
+            | Refusal::Failed(..)
+            | Refusal::NoJob(_)
+            | Refusal::Rejected(..)
+            | Refusal::Forbidden(_)
+            | Refusal::Internal => {}
+        }
+        response
+    }
+}
+
+/// Reports whether the client names JSON in `Accept` and does not name text before it.
+fn wants_json(request: &HeaderMap) -> bool {
+    let accept = request.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = accept.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+    ranges
+        .find_map(|range| match range.trim() {
+            range if range.eq_ignore_ascii_case("application/json") => Some(true),
+            range if range.get(..5).is_some_and(|family| family.eq_ignore_ascii_case("text/")) => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_for_clients_that_ask_for_it_first() {
+        let wants = |accept: &'static str| {
+            wants_json(&HeaderMap::from_iter([(http::header::ACCEPT, HeaderValue::from_static(accept))]))
+        };
+        assert!(wants("application/json"));
+        assert!(wants("image/png, Application/JSON;q=0.9"));
+        assert!(!wants("text/html, application/json"));
+        assert!(!wants("*/*"));
+        assert!(!wants_json(&HeaderMap::new()));
+    }
+}

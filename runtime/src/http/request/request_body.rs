@@ -1,0 +1,302 @@
+//! The body of a request, as the input of a job or as it is.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::time::Instant;
+
+use super::drain_body::Unread;
+use super::read_ahead::Gathered;
+use super::reserved_fields::unforged;
+use super::spooled_body::{Ground, Kept};
+use crate::cgi::document;
+use crate::http::wire::lazy_timer::Alarm;
+use crate::http::wire::rate::{Judgement, MinRate, Tempo};
+use crate::job::{Fault, FromClient, Input, Measure, RequestBody, Usage, poll_client};
+
+/// What bounds a body, and the job that waits for it.
+#[derive(Clone, Copy)]
+pub(in crate::http) struct Expected<'a> {
+    /// Bytes of it.
+    pub(in crate::http) most: u64,
+    /// From one piece to the next.
+    pub(in crate::http) idle: Duration,
+    pub(in crate::http) rate: MinRate,
+    pub(in crate::http) usage: &'a Arc<Usage>,
+    pub(in crate::http) before: Before,
+}
+
+/// What of a body is awaited before the job that reads it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum Before {
+    /// Nothing: the job begins, and is answered, as it likes.
+    Nothing,
+    /// All of it, or as much as a pipe holds: slots are scarce.
+    Beginning,
+}
+
+/// What a job reads, and how long it is where the head did not say.
+pub(in crate::http) struct Intaken {
+    pub(in crate::http) input: Input,
+    pub(in crate::http) length: Option<u64>,
+}
+
+/// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
+///
+/// Unless its beginning is awaited, nothing is read before the job reads: that is also what makes hyper answer
+/// `Expect: 100-continue`, or not, if the job never asks.
+///
+/// # Errors
+/// [`Fault::InputTooLarge`]: the length was told beforehand and is more than may come; what goes wrong with
+/// the beginning. A body of unknown length is kept on `ground`, if that is given, until all of it is here: there
+/// may be no room for it.
+pub(in crate::http) async fn input(
+    body: Unread,
+    expected: Expected<'_>,
+    ground: Option<Ground>,
+) -> Result<Intaken, Fault> {
+    let told = |input| Intaken { input, length: None };
+    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(told(Input::empty())) };
+    if let Some(ground) = ground {
+        // Boxed: a request whose length is known need not be as large.
+        return Box::pin(arriving.keep(ground)).await;
+    }
+    if expected.before == Before::Beginning {
+        arriving.gather().await?;
+    }
+    Ok(told(Input::stream(arriving)))
+}
+
+/// Hands a request's body on as it is, within the same bounds; of its trailers, what may stand there.
+///
+/// # Errors
+/// As [`input`].
+pub(in crate::http) async fn whole(body: Unread, expected: Expected<'_>) -> Result<RequestBody, Fault> {
+    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(nothing()) };
+    if expected.before == Before::Beginning {
+        arriving.gather().await?;
+    }
+    Ok(arriving.boxed())
+}
+
+/// Makes the body of a request that has none.
+pub(in crate::http) fn nothing() -> RequestBody {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+/// Takes from trailers what belongs into a head, which was checked, and what only the daemon may say.
+fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(fields) => Frame::trailers(unforged(document::trailers(fields))),
+        Err(data) => data,
+    }
+}
+
+/// A body while it arrives.
+struct Arriving {
+    body: Unread,
+    /// What was gathered of it before the job.
+    gathered: Option<Gathered>,
+    measure: Measure,
+    patience: Patience,
+}
+
+/// How long the client may send nothing of a body, or little.
+struct Patience {
+    idle: Duration,
+    rate: u64,
+    tempo: Tempo,
+    usage: Arc<Usage>,
+    /// Bytes that have come.
+    arrived: u64,
+    /// Since when nothing came, though something is wanted.
+    since: Option<Instant>,
+    alarm: Alarm,
+}
+
+impl Patience {
+    /// Waits until the client has kept its job waiting for too long.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
+        let idle = *self.since.get_or_insert_with(Instant::now) + self.idle;
+        loop {
+            let due = match self.tempo.judge(self.usage.waits.for_input(), self.arrived) {
+                Judgement::TooSlow => return Poll::Ready(Fault::InputSlow(self.rate)),
+                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
+                Judgement::Open(None) => idle,
+            };
+            ready!(self.alarm.poll(due, context));
+            if Instant::now() >= idle {
+                return Poll::Ready(Fault::InputIdle(self.idle));
+            }
+        }
+    }
+}
+
+impl Arriving {
+    /// Starts to receive a body; none: there is none.
+    fn new(mut body: Unread, expected: Expected<'_>) -> Result<Option<Arriving>, Fault> {
+        let Expected { most, idle, rate, usage, before: _ } = expected;
+        let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
+        if hint.lower() > most {
+            body.give_up();
+            return Err(Fault::InputTooLarge(most));
+        }
+        let (tempo, usage) = (Tempo::new(rate), usage.clone());
+        usage.waits.owes_input();
+        let (rate, alarm) = (rate.bytes, Alarm::default());
+        let patience = Patience { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
+        let arriving = Arriving { body, gathered: None, measure: Measure::new(most), patience };
+        Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
+    }
+}
+
+impl Arriving {
+    /// Waits until the whole body is here, or as much of it as is gathered.
+    ///
+    /// # Errors
+    /// The body broke off, is too large, or came too slowly.
+    async fn gather(&mut self) -> Result<(), Fault> {
+        let mut gathered = Gathered::begin(self.has_length());
+        poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
+        self.patience.usage.waits.end(FromClient::Input);
+        // Time in line is not the client's.
+        self.patience.since = None;
+        self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
+        Ok(())
+    }
+
+    /// Reports whether it is known how long the body is.
+    fn has_length(&self) -> bool {
+        self.body.look().is_none_or(|body| body.size_hint().exact().is_some())
+    }
+
+    /// Waits until the whole body is here, and keeps it.
+    ///
+    /// # Errors
+    /// As [`gather`](Arriving::gather); there is no room for it.
+    async fn keep(mut self, ground: Ground) -> Result<Intaken, Fault> {
+        let usage = self.patience.usage.clone();
+        let mut kept = Kept::begin();
+        loop {
+            let next = poll_fn(|context| poll_client(&usage, context, |context| self.poll_arriving(context)));
+            match next.await.transpose()? {
+                None => break,
+                Some(frame) => {
+                    let added = kept.add(frame, &ground).await;
+                    added.inspect_err(|_| self.body.give_up())?;
+                }
+            }
+        }
+        usage.waits.end(FromClient::Input);
+        let length = Some(kept.end().await?);
+        Ok(Intaken { input: Input::stream(kept), length })
+    }
+
+    /// Adds what arrives to what is gathered; ready when that is enough.
+    fn poll_gathered(
+        &mut self,
+        gathered: &mut Gathered,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
+        let usage = self.patience.usage.clone();
+        loop {
+            match poll_client(&usage, context, |context| self.poll_arriving(context)) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if gathered.add(frame) {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                Poll::Ready(Some(Err(fault))) => return Poll::Ready(Err(fault)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return gathered.poll_pause(context).map(Ok),
+            }
+        }
+    }
+
+    /// Gives what arrives behind what was gathered.
+    fn poll_arriving(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let this = self;
+        let Some(body) = this.body.body() else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+            let fault = ready!(this.patience.poll(context));
+            this.body.give_up();
+            return Poll::Ready(Some(Err(fault)));
+        };
+        this.patience.since = None;
+        this.body.read();
+        let frame = match frame {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(Fault::InputBroken(error.to_string())))),
+            Some(Ok(frame)) => without_forgeries(frame),
+        };
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        this.patience.arrived += length as u64;
+        this.patience.usage.waits.arrived(length as u64);
+        this.patience.usage.receive(length as u64);
+        if let Err(fault) = this.measure.take(length) {
+            this.body.give_up();
+            return Poll::Ready(Some(Err(fault)));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if let Some(gathered) = &mut self.gathered {
+            let frame = gathered.take();
+            if gathered.is_empty() {
+                self.gathered = None;
+            }
+            if let Some(frame) = frame {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+        }
+        self.poll_arriving(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.gathered.is_none() && self.body.look().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let arriving = self.body.look().map_or(SizeHint::with_exact(0), Body::size_hint);
+        let gathered = self.gathered.as_ref().map_or(0, Gathered::length);
+        let mut hint = SizeHint::new();
+        hint.set_lower(arriving.lower().saturating_add(gathered));
+        if let Some(upper) = arriving.upper() {
+            hint.set_upper(upper.saturating_add(gathered));
+        }
+        hint
+    }
+}
+
+impl Stream for Arriving {
+    type Item = Result<Bytes, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let frame = match ready!(self.as_mut().poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(fault)) => return Poll::Ready(Some(Err(fault))),
+                None => return Poll::Ready(None),
+            };
+            if let Some(chunk) = frame.into_data().ok().filter(|chunk| !chunk.is_empty()) {
+                return Poll::Ready(Some(Ok(chunk)));
+            }
+        }
+    }
+}

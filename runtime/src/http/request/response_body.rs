@@ -1,0 +1,152 @@
+//! The body of a response: bytes that are here, or a job that is still writing them.
+
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tracing::warn;
+
+use super::access_log::Exchange;
+use super::job_body::Ongoing;
+use crate::job::Fault;
+
+/// What hyper reads a response from. Dropping it ends the job behind it.
+pub(in crate::http) struct Body {
+    content: Content,
+    /// Ends with the body: that is when the exchange is over.
+    pub(in crate::http) exchange: Option<Exchange>,
+}
+
+enum Content {
+    Full(Bytes),
+    Ongoing(Box<Ongoing>),
+}
+
+/// Why a body broke off. hyper resets the stream, so that the client cannot take it for whole.
+#[derive(Debug)]
+pub(in crate::http) struct BrokenOff;
+
+impl Body {
+    pub(in crate::http) fn empty() -> Body {
+        Body::full(Bytes::new())
+    }
+
+    pub(in crate::http) fn full(bytes: Bytes) -> Body {
+        Body { content: Content::Full(bytes), exchange: None }
+    }
+
+    /// Returns the bytes that need not be waited for.
+    pub(in crate::http) fn here(&self) -> &[u8] {
+        match &self.content {
+            Content::Full(bytes) => bytes,
+            Content::Ongoing(_) => &[],
+        }
+    }
+
+    /// Reports whether it is known beforehand how long it is.
+    pub(in crate::http) fn has_length(&self) -> bool {
+        http_body::Body::size_hint(self).exact().is_some()
+    }
+
+    pub(in crate::http) fn ongoing(ongoing: Ongoing) -> Body {
+        Body { content: Content::Ongoing(Box::new(ongoing)), exchange: None }
+    }
+
+    /// Gives the next frame, or the failure of the job. Nothing of it is noted in the exchange.
+    pub(in crate::http) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        match &mut self.content {
+            Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+            Content::Ongoing(ongoing) => ongoing.poll_next(context),
+        }
+    }
+
+    /// Ends a job of which no more is wanted.
+    pub(in crate::http) async fn abandon(mut self) {
+        if let Content::Ongoing(ongoing) = mem::replace(&mut self.content, Content::Full(Bytes::new())) {
+            ongoing.abandon().await;
+        }
+    }
+}
+
+/// A job whose client is given up is told why.
+impl Drop for Body {
+    fn drop(&mut self) {
+        let given_up = self.exchange.as_ref().and_then(Exchange::given_up);
+        if let (Content::Ongoing(ongoing), Some(reason)) = (&self.content, given_up) {
+            ongoing.stop(reason);
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = &mut *self;
+        let next = this.poll_next(context);
+        if let (Poll::Pending, Some(exchange)) = (&next, &mut this.exchange) {
+            exchange.asked();
+        }
+        next.map(|next| {
+            if next.is_none() {
+                this.exchange.iter_mut().for_each(Exchange::complete);
+            }
+            next.map(|outcome| match outcome {
+                Ok(frame) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len);
+                    let is_last = frame.is_trailers() || this.content.is_whole();
+                    this.exchange.iter_mut().for_each(|exchange| exchange.sent(length));
+                    this.exchange.iter_mut().filter(|_| is_last).for_each(Exchange::complete);
+                    Ok(frame)
+                }
+                Err(fault) => {
+                    if let Some(exchange) = &mut this.exchange {
+                        exchange.broke_off(&fault);
+                    } else {
+                        warn!("a response broke off: {fault}");
+                    }
+                    Err(BrokenOff)
+                }
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.content, Content::Full(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Ongoing(ongoing) => ongoing.size_hint(),
+        }
+    }
+}
+
+impl Content {
+    /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
+    fn is_whole(&self) -> bool {
+        match self {
+            Content::Full(bytes) => bytes.is_empty(),
+            Content::Ongoing(ongoing) => ongoing.is_whole(),
+        }
+    }
+}
+
+impl std::fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the handler failed after its response had begun")
+    }
+}
+
+impl std::error::Error for BrokenOff {}

@@ -1,0 +1,169 @@
+//! A request's body that is kept until its length is known: its beginning in memory, the rest in a file.
+
+use std::io::{self, SeekFrom};
+use std::mem;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::Frame;
+use tokio::fs::File;
+use tokio::io::{AsyncRead as _, AsyncSeekExt as _, AsyncWriteExt as _, ReadBuf};
+
+use super::read_ahead::Gathered;
+use crate::job::Fault;
+use crate::scratch::{Account, Scratch};
+
+/// Bytes that are read of a file at once, and written of it before the room there is looked at again.
+const PIECE: usize = 64 << 10;
+
+/// What a client has to send, in bytes a second and after how long, where more than half of the room for all bodies is
+/// taken: a body that comes at `http.min_rate` would hold some of it for an hour.
+const SCARCE_RATE: u64 = 16 << 10;
+const HURRY: Duration = Duration::from_secs(10);
+
+/// Where a body is kept.
+pub(in crate::http) struct Ground {
+    /// Where files are made; `None`: nowhere.
+    pub(in crate::http) scratch: Option<Arc<Scratch>>,
+    /// The address of the client.
+    pub(in crate::http) client: Option<IpAddr>,
+}
+
+/// A body, or what has come of it.
+pub(in crate::http) struct Kept {
+    beginning: Gathered,
+    /// Whether the beginning takes no more.
+    full: bool,
+    rest: Option<Rest>,
+}
+
+/// What is in a file.
+struct Rest {
+    file: File,
+    length: u64,
+    /// What was written and is not counted yet.
+    unseen: usize,
+    /// `None` while a thread that may block has it.
+    account: Option<Account>,
+    since: Instant,
+}
+
+impl Kept {
+    /// Begins with nothing.
+    pub(in crate::http) fn begin() -> Kept {
+        Kept { beginning: Gathered::begin(true), full: false, rest: None }
+    }
+
+    /// Adds what has come.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub(in crate::http) async fn add(&mut self, frame: Frame<Bytes>, ground: &Ground) -> Result<(), Fault> {
+        if !self.full {
+            self.full = self.beginning.add(frame);
+            return Ok(());
+        }
+        // CGI has no place for trailers.
+        let Ok(bytes) = frame.into_data() else { return Ok(()) };
+        let rest = match &mut self.rest {
+            Some(rest) => rest,
+            none => none.insert(Rest::begin(ground).await?),
+        };
+        rest.add(&bytes).await
+    }
+
+    /// Says how long the body is, and goes to its beginning.
+    ///
+    /// # Errors
+    /// What was written last did not reach the file.
+    pub(in crate::http) async fn end(&mut self) -> Result<u64, Fault> {
+        let mut length = self.beginning.length();
+        if let Some(rest) = &mut self.rest {
+            rest.rewind().await.map_err(|error| Fault::NoScratch(error.to_string()))?;
+            length += rest.length;
+        }
+        Ok(length)
+    }
+}
+
+impl Rest {
+    async fn begin(Ground { scratch, client }: &Ground) -> Result<Rest, Fault> {
+        let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
+        let account = scratch.account(*client).map_err(no_room)?;
+        let file = blocking(move || scratch.file()).await.map_err(no_room)?;
+        let (file, since) = (File::from_std(file), Instant::now());
+        Ok(Rest { file, length: 0, unseen: 0, account: Some(account), since })
+    }
+
+    async fn add(&mut self, bytes: &Bytes) -> Result<(), Fault> {
+        self.unseen += bytes.len();
+        if self.unseen >= PIECE {
+            self.count().await?;
+        }
+        self.file.write_all(bytes).await.map_err(no_room)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Counts what was written since the last time, and holds the client to a rate where room is scarce.
+    async fn count(&mut self) -> Result<(), Fault> {
+        let bytes = mem::take(&mut self.unseen) as u64;
+        let Some(mut account) = self.account.take() else { return Ok(()) };
+        let (taken, account) = blocking(move || Ok((account.take(bytes), account))).await.map_err(no_room)?;
+        let account = self.account.insert(account);
+        taken.map_err(no_room)?;
+        let time = self.since.elapsed();
+        let is_slow = time > HURRY && (self.length as f64) < SCARCE_RATE as f64 * time.as_secs_f64();
+        if is_slow && account.is_scarce() { Err(Fault::InputSlow(SCARCE_RATE)) } else { Ok(()) }
+    }
+
+    async fn rewind(&mut self) -> io::Result<()> {
+        self.file.flush().await?;
+        self.file.seek(SeekFrom::Start(0)).await.map(drop)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Fault>>> {
+        let mut piece = BytesMut::zeroed(PIECE);
+        let mut buffer = ReadBuf::new(&mut piece);
+        let read = ready!(Pin::new(&mut self.file).poll_read(context, &mut buffer));
+        let filled = buffer.filled().len();
+        piece.truncate(filled);
+        Poll::Ready(match read {
+            Err(error) => Some(Err(Fault::Host(anyhow::Error::from(error).context("read a kept body")))),
+            Ok(()) if filled == 0 => None,
+            Ok(()) => Some(Ok(piece.freeze())),
+        })
+    }
+}
+
+fn no_room(error: io::Error) -> Fault {
+    Fault::NoScratch(error.to_string())
+}
+
+/// Has a thread that may block do what does.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+impl Stream for Kept {
+    type Item = Result<Bytes, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        while let Some(frame) = self.beginning.take() {
+            if let Some(bytes) = frame.into_data().ok().filter(|bytes| !bytes.is_empty()) {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let next = ready!(rest.poll_read(context));
+        if !matches!(next, Some(Ok(_))) {
+            self.rest = None;
+        }
+        Poll::Ready(next)
+    }
+}

@@ -1,0 +1,224 @@
+//! From a request whose handler speaks HTTP itself to the response it gives.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::COOKIE;
+use http::uri::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
+
+use super::body_source::Source;
+use super::cgi_job::Call;
+use super::h2_rules;
+use super::reserved_fields::{PREFIX, unforged};
+use super::response_body::Body;
+use super::running_job::Work;
+use crate::cgi::Head;
+use crate::engine::Engine;
+use crate::http::outbound::cdn_loop;
+use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
+use crate::net::Secured;
+
+/// Makes one field of the crumbs of a cookie (RFC 9113 §8.2.3): programs read the first.
+fn join_crumbs(fields: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        // Values, and what stands between them, are a value.
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+            fields.insert(COOKIE, cookie);
+        }
+    }
+}
+
+/// The number of the job, which is the request's.
+const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
+/// The client's address; absent on a Unix socket.
+const REMOTE_ADDR: HeaderName = HeaderName::from_static("portcullis-remote-addr");
+/// The path of the route, as it was configured.
+const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-route");
+
+/// A job and the head of its request, whose body it lacks only.
+pub(in crate::http) struct Asking {
+    job: Job,
+    head: Result<Request<()>, http::Error>,
+}
+
+/// A job that is being run and waited for.
+pub(in crate::http) struct Responding {
+    work: Work,
+    /// None: the handler has let go of what it would answer by, and its job may go on.
+    answer: Option<oneshot::Receiver<Answer>>,
+}
+
+impl Call<'_> {
+    /// Makes the job that gets the request itself. Its environment and arguments are the handler's
+    /// own, as its instance need not be for this request alone: what is known of the request beside
+    /// what the client says comes as fields.
+    pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> Asking {
+        let mut job = engine.job_of(self.entry.clone());
+        job.trail = cdn_loop::read(&self.head.headers);
+        job.origin = self.peer.origin();
+        job.env.extend(&self.entry.env);
+        engine.grant(&mut job, self.catalog);
+        let head = self.uri().map(|uri| {
+            let mut head = Request::new(());
+            *head.method_mut() = self.head.method.clone();
+            *head.version_mut() = self.head.version;
+            *head.uri_mut() = uri;
+            *head.headers_mut() = self.fields(job.id);
+            head
+        });
+        Asking { job, head }
+    }
+
+    /// Makes the target absolute: the scheme and authority that HTTP/1 leaves to other places.
+    fn uri(self) -> Result<Uri, http::Error> {
+        let host = h2_rules::host(self.head);
+        let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let scheme = if self.peer.secured().is_some() { "https" } else { "http" };
+        let builder = Uri::builder().scheme(scheme).path_and_query(target);
+        builder.authority(host.unwrap_or("localhost")).build()
+    }
+
+    /// Adds to the client's fields what the daemon knows.
+    fn fields(self, id: JobId) -> HeaderMap {
+        let mut fields = unforged(self.head.headers.clone());
+        join_crumbs(&mut fields);
+        let mut add = |name, value: &str| {
+            // A value that no field can hold is left out, as a variable is that holds a NUL.
+            fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));
+        };
+        add(REQUEST_ID, &id.to_string());
+        add(MATCHED_ROUTE, &self.found.route.pattern);
+        if !self.peer.remote_addr().is_empty() {
+            add(REMOTE_ADDR, self.peer.remote_addr());
+        }
+        let captures = self.found.captures().map(|(capture, value)| (&*capture.variable, value));
+        let secured = self.peer.secured().map(Secured::variables).unwrap_or_default();
+        let secured = secured.iter().map(|(variable, value)| (variable.as_ref(), value.as_ref()));
+        for (variable, value) in captures.chain(secured) {
+            let name = variable.to_ascii_lowercase().replace('_', "-");
+            if let Ok(name) = HeaderName::try_from(format!("{PREFIX}{name}")) {
+                add(name, value);
+            }
+        }
+        fields
+    }
+}
+
+impl Asking {
+    /// Names the job.
+    pub(in crate::http) fn id(&self) -> JobId {
+        self.job.id
+    }
+
+    /// Returns what the job has used so far.
+    pub(in crate::http) fn usage(&self) -> &Arc<Usage> {
+        &self.job.usage
+    }
+
+    /// Starts the job.
+    ///
+    /// # Errors
+    /// The client names a host that cannot stand in a URI.
+    pub(in crate::http) fn start(
+        mut self,
+        engine: &Arc<Engine>,
+        body: RequestBody,
+    ) -> Result<Responding, http::Error> {
+        let head = self.head?;
+        let (sender, answer) = oneshot::channel();
+        self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
+        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        let usage = self.job.usage.clone();
+        let (id, entry) = (self.job.id, self.job.entry.clone());
+        let run = Some(engine.start(self.job));
+        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
+        Ok(Responding { work, answer: Some(answer) })
+    }
+}
+
+/// The body of a handler whose jobs finish without their clients. Dropped before its end, it is read to its end all
+/// the same: the handler must not fail because it can write no more.
+struct Outliving(Option<ResponseBody>);
+
+/// Passes on the answer of a job that finishes without its client, which may leave before the answer is here.
+fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
+    let (sender, passed) = oneshot::channel();
+    drop(tokio::spawn(async move {
+        if let Ok(answer) = answer.await {
+            let answer = answer.map(|response| response.map(|body| Outliving(Some(body)).boxed_unsync()));
+            // An answer that is refused is dropped, and its body read.
+            let _refused = sender.send(answer);
+        }
+    }));
+    passed
+}
+
+impl http_body::Body for Outliving {
+    type Data = Bytes;
+    type Error = Fault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        if !matches!(frame, Some(Ok(_))) {
+            self.0 = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for Outliving {
+    fn drop(&mut self) {
+        if let Some(mut body) = self.0.take() {
+            drop(tokio::spawn(async move { while let Some(Ok(_dropped)) = body.frame().await {} }));
+        }
+    }
+}
+
+impl Responding {
+    /// Runs the job until it has given the head of its response, then makes ours.
+    ///
+    /// # Errors
+    /// The job failed, or gave no response that can be sent, before anything was sent.
+    pub(in crate::http) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
+        if self.work.finishes() {
+            self.answer = self.answer.take().map(outliving);
+        }
+        let given = self.given().await.and_then(|response| {
+            let (parts, body) = response.into_parts();
+            Ok((Head::relayed(parts.status, parts.headers)?, body))
+        });
+        let (head, body) = given.map_err(|fault| self.work.refused(fault))?;
+        self.work.respond(method, head, Bytes::new(), Source::Frames(Some(body))).await
+    }
+
+    /// Waits for the response that the handler gives.
+    async fn given(&mut self) -> Result<Response<ResponseBody>, Fault> {
+        poll_fn(|context| {
+            let ended = self.work.poll(context)?.is_ready();
+            match self.answer.as_mut().map(|answer| Pin::new(answer).poll(context)) {
+                Some(Poll::Ready(Ok(answer))) => return Poll::Ready(answer),
+                // Its end tells why, and wakes us; a receiver is not asked twice.
+                Some(Poll::Ready(Err(_))) => self.answer = None,
+                Some(Poll::Pending) | None => {}
+            }
+            if ended {
+                Poll::Ready(Err(Fault::BadAnswer("the handler ended without a response".to_owned())))
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+}

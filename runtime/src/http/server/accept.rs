@@ -1,0 +1,89 @@
+//! The accept loop of one listener.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tracing::info;
+
+use super::accepted::Accepted;
+use super::connection;
+use super::tls::Ground;
+use crate::http::context::{Purpose, Server};
+use crate::http::limits::connections::Seat;
+use crate::http::limits::handshakes::Turn;
+use crate::http::request::panic::told;
+use crate::net::{Leaving, Listener, Peer, Post, Stream, Tls};
+
+/// How long connections are taken out of the kernel's queue after the end has begun: new ones may join it as fast.
+const BACKLOG: Duration = Duration::from_millis(200);
+
+impl Server {
+    /// Waits for the gate, then accepts connections until they are to leave, then waits for those
+    /// that are under way. Dropping the future ends them all.
+    pub async fn run(self: Arc<Self>, post: Post) {
+        let Post { listener, leaving } = post;
+        tokio::select! {
+            opened = self.gate.opened() => if opened.is_err() { return },
+            () = leaving.closed() => return,
+        }
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => self.take(accepted, &listener, &leaving, &mut connections).await,
+                Some(ended) = connections.join_next() => told(ended),
+                () = leaving.closed() => break,
+            }
+        }
+        // Those that the kernel has accepted for us would be reset with the socket.
+        let due = Instant::now() + BACKLOG;
+        while listener.has_waiting() && Instant::now() < due {
+            let Ok(accepted) = timeout_at(due, listener.accept()).await else { break };
+            self.take(accepted, &listener, &leaving, &mut connections).await;
+        }
+        // From here on connecting is refused, not left waiting for nobody.
+        let name = listener.local().to_owned();
+        drop(listener);
+        info!("{name}: closed, {} connections left", connections.len());
+        while let Some(ended) = connections.join_next().await {
+            told(ended);
+        }
+    }
+
+    /// Has a connection served, once there is room for it. While there is none, those behind it wait in the kernel.
+    async fn take(
+        self: &Arc<Self>,
+        (stream, peer): (Stream, Peer),
+        listener: &Listener,
+        leaving: &Leaving,
+        connections: &mut JoinSet<()>,
+    ) {
+        let Some(seat) = self.connections.seat(&peer, leaving).await else { return };
+        let settings = self.settings.load_full();
+        // What looks on, such as a kubelet, has no certificate, and is shown no secret.
+        let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
+        let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(listener));
+        // Here, so that places are taken in the order of the connections.
+        let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
+        let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
+        connections.spawn(attend(seat, accepted, stream, tls));
+    }
+}
+
+/// Serves a connection to its end.
+async fn attend(mut seat: Seat, accepted: Accepted, stream: Stream, tls: Option<(Arc<Tls>, Turn)>) {
+    let _present = accepted.server.activity.enter();
+    let progress = seat.progress.clone();
+    let connection = pin!(async move {
+        let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
+        // Boxed: a connection in clear need not be as large as a handshake.
+        let secured = Box::pin(Ground { tls: &tls, accepted: &accepted }.secure(turn, stream)).await;
+        if let Some((stream, secured)) = secured {
+            let peer = accepted.peer.clone().over_tls(secured);
+            connection::serve(Accepted { peer, ..accepted }, stream, progress).await;
+        }
+    });
+    seat.serve(connection).await;
+}

@@ -1,0 +1,105 @@
+//! One connection, from the accepted stream to the last response.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
+
+use super::accepted::Accepted;
+use crate::http::admin::{api, observe};
+use crate::http::context::{Purpose, Settings};
+use crate::http::handlers::{self, Line};
+use crate::http::upgrade::tunnel::Switched;
+use crate::http::wire::guarded_io::Inspected;
+use crate::http::wire::h1::head::Bounds;
+use crate::http::wire::progress::Progress;
+use crate::net::Stream;
+
+/// Serves a connection of HTTP/1: one request after the other.
+pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
+    let Accepted { server, settings, peer, leaving } = &*accepted;
+    let progress = stream.progress().clone();
+    let Settings { head_size: head, target_size: target, fields, .. } = **settings;
+    stream.expect_requests(Bounds { head, target, fields, is_local: peer.origin().is_none() });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // Our own deadlines and sizes bound the head: see `wire::deadline_io` and `wire::h1`.
+        .header_read_timeout(None)
+        // Not `pipeline_flush`: hyper then keeps an answer back while it holds a byte of what comes
+        // next, be it half a request or the nonsense that the answer refuses.
+        // Room for more than a head, so that one that is too large is seen by us before hyper is full.
+        .max_buf_size(settings.head_size + MIN_BUFFER);
+    if settings.fields != HYPER_FIELDS {
+        builder.max_headers(settings.fields);
+    }
+    let switched = Switched::default();
+    let line = Line { settings, peer, progress: &progress, switched: &switched };
+    let respond = |request| async {
+        match &server.purpose {
+            Purpose::Handlers => handlers::respond(server, line, request).await,
+            // Boxed: a request to a handler need not be as large as one to the daemon.
+            Purpose::Admin { observed, places } => {
+                let door = api::Door { server, settings, observed, places, peer };
+                Box::pin(api::respond(door, &progress, request)).await
+            }
+            Purpose::Observe(observed) => {
+                Box::pin(observe::respond(server, settings, observed, &progress, request)).await
+            }
+        }
+    };
+    let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
+    let mut connection = pin!(connection);
+    if leaving.has_begun() {
+        progress.leave();
+    }
+    let outcome = tokio::select! {
+        // First: a request that has arrived is answered.
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = leaving.begun() => {
+            progress.leave();
+            // Every answer says that it is the last; a client that is busy leaves by itself.
+            match timeout(settings.linger, connection.as_mut()).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        outcome = connection.as_mut() => outcome,
+                        () = silence(&progress, settings.linger) => Ok(()),
+                    }
+                }
+            }
+        }
+    };
+    match outcome {
+        Ok(()) => {
+            if let Some(refusal) = switched.run(&progress, leaving).await {
+                server.refused(&refusal);
+            }
+        }
+        // The client's doing, or already told by the job that failed.
+        Err(error) => debug!("connection from {}: {error}", peer.remote()),
+    }
+}
+
+/// Waits for `linger`, and then for ever if a request has begun to arrive: hyper lets a new
+/// connection be that never sent one.
+async fn silence(progress: &Progress, linger: Duration) {
+    sleep(linger).await;
+    if !progress.is_idle() {
+        std::future::pending().await
+    }
+}
+
+/// The smallest buffer hyper works with.
+const MIN_BUFFER: usize = 8192;
+
+/// hyper's own limit of fields, which it keeps on the stack.
+const HYPER_FIELDS: usize = 100;

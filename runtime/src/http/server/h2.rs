@@ -1,0 +1,274 @@
+//! One connection of HTTP/2: requests beside each other, each answered in a task of its own.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::poll_fn;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::accepted::Accepted;
+use crate::http::admin::{api, observe};
+use crate::http::context::{Purpose, Settings};
+use crate::http::handlers::{self, Line};
+use crate::http::limits::activity::Activity;
+use crate::http::request::panic::told;
+use crate::http::upgrade::tunnel::Switched;
+use crate::http::wire::guarded_io::Inspected;
+use crate::http::wire::lazy_timer::Alarm;
+use crate::http::wire::progress::Progress;
+use crate::http::wire::rate::{Judgement, MinRate, Tempo};
+use crate::job::StopReason;
+use crate::net::{Leaving, Stream};
+
+/// Requests at once on one connection (RFC 9113 §6.5.2 advises no fewer).
+const STREAMS: u32 = 100;
+
+/// Bytes of one response that wait for the client.
+const SEND_BUFFER: usize = 64 << 10;
+
+/// Bytes of one request body that wait for its job, and of all of a connection.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Resets of ours that a client may provoke in the life of a connection.
+const PROVOKED_RESETS: usize = 128;
+
+/// Resets of the client's that may wait to be looked at: of a proxy, many users may cancel at one moment. How many there
+/// may be in a time is counted in `wire::h2`.
+const PENDING_RESETS: usize = 1200;
+
+/// How long a request that is on its way may take to a connection that leaves.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How long a client that has room for nothing of its answers may keep a connection that leaves.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The requests of one connection that are under way. Dropping it ends them.
+struct Streams {
+    tasks: Mutex<JoinSet<()>>,
+    /// Counts them.
+    open: Activity,
+    /// Where their connection stands.
+    progress: Progress,
+    /// Where the request stands that hyper has just taken, and is about to execute.
+    taken: Mutex<Option<Progress>>,
+    /// How many there were.
+    requests: Arc<AtomicU64>,
+    /// From one piece of a response to the next while the client has room for none.
+    write_idle: Duration,
+    /// What the client has to take of a response while it is waited for.
+    rate: MinRate,
+}
+
+/// What hyper executes requests with. Weak, since each task holds one.
+#[derive(Clone)]
+struct Spawn(Weak<Streams>);
+
+/// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
+/// is to leave: then the requests under way are the last.
+pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
+    // From here on each request has deadlines of its own.
+    let progress = stream.progress().clone();
+    progress.multiplexed();
+    let Accepted { settings, peer, leaving, .. } = &*accepted;
+    let streams = Arc::new(Streams {
+        tasks: Mutex::default(),
+        open: Activity::default(),
+        progress,
+        taken: Mutex::default(),
+        requests: Arc::default(),
+        write_idle: settings.deadlines.write_idle,
+        rate: settings.deadlines.rate,
+    });
+    stream.expect_frames(streams.requests.clone());
+    let respond = |request| {
+        let (accepted, progress) = (accepted.clone(), streams.take());
+        async move {
+            let Accepted { server, settings, peer, .. } = &*accepted;
+            match &server.purpose {
+                Purpose::Handlers => {
+                    // Nothing switches: HTTP/2 has no such field (RFC 9113 §8.2.2).
+                    let switched = Switched::default();
+                    let line = Line { settings, peer, progress: &progress, switched: &switched };
+                    handlers::respond(server, line, request).await
+                }
+                Purpose::Admin { observed, places } => {
+                    let door = api::Door { server, settings, observed, places, peer };
+                    Box::pin(api::respond(door, &progress, request)).await
+                }
+                Purpose::Observe(observed) => {
+                    Box::pin(observe::respond(server, settings, observed, &progress, request)).await
+                }
+            }
+        }
+    };
+    let connection = builder(&streams, settings).serve_connection(TokioIo::new(stream), service_fn(respond));
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        // First: a request that has arrived is answered.
+        biased;
+        outcome = connection.as_mut() => outcome,
+        () = enough(&streams, settings.deadlines.keep_alive, leaving) => {
+            // GOAWAY: what is under way is answered, and nothing else.
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                outcome = connection.as_mut() => outcome,
+                () = ceased(&streams) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = outcome {
+        debug!("connection from {}: {error}", peer.remote());
+    }
+}
+
+/// Waits until a connection is to leave, or was without a request for this long.
+async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
+    tokio::select! {
+        () = leaving.begun() => {}
+        () = streams.progress.room_wanted() => {}
+        () = streams.open.ceased(keep_alive) => {}
+    }
+}
+
+/// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
+/// once h2 has taken its last piece, which the client may have no room for yet. It has to make some now and
+/// then, and for no longer than it might have taken to take the first of it.
+async fn ceased(streams: &Streams) {
+    let Streams { open, progress, write_idle, .. } = streams;
+    loop {
+        open.ceased(FAREWELL).await;
+        let left = LINGER.saturating_sub(progress.quiet());
+        let left = left.min(write_idle.saturating_sub(progress.over()));
+        if left.is_zero() || !progress.is_holding() {
+            return;
+        }
+        sleep(left.min(FAREWELL)).await;
+    }
+}
+
+fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn> {
+    let mut builder = http2::Builder::new(Spawn(Arc::downgrade(streams)));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        // What is larger than a head may be is answered in our words, up to twice that; then in those of h2.
+        .max_header_list_size(u32::try_from(settings.head_size * 2).unwrap_or(u32::MAX))
+        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_local_error_reset_streams(PROVOKED_RESETS)
+        .max_pending_accept_reset_streams(PENDING_RESETS);
+    builder
+}
+
+impl Streams {
+    /// Notes that a request is taken, and says where it stands.
+    fn take(&self) -> Progress {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let progress = Progress::of_stream(&self.progress);
+        *lock(&self.taken) = Some(progress.clone());
+        progress
+    }
+}
+
+impl<F> Executor<F> for Spawn
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        // hyper makes the future of a request right after it has taken it, and executes nothing else.
+        let Some(streams) = self.0.upgrade() else { return };
+        let Some(progress) = lock(&streams.taken).take() else { return };
+        let (present, under_way) = (streams.open.enter(), streams.progress.stream());
+        let mut patience = Patience::new(progress, &streams);
+        let mut tasks = lock(&streams.tasks);
+        while let Some(ended) = tasks.try_join_next() {
+            told(ended);
+        }
+        tasks.spawn(async move {
+            let (_present, _under_way) = (present, under_way);
+            let mut future = pin!(future);
+            // One that is given up is reset as it is dropped.
+            poll_fn(|context| match future.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => patience.poll(context),
+            })
+            .await;
+        });
+    }
+}
+
+/// How long the client of one request may take nothing of the response, or little.
+struct Patience {
+    progress: Progress,
+    write_idle: Duration,
+    alarm: Alarm,
+    tempo: Tempo,
+    /// The piece that the client has not taken, and since when.
+    untaken: Option<(u64, Instant)>,
+    /// How long the client was waited for before that.
+    past: Duration,
+}
+
+impl Patience {
+    fn new(progress: Progress, streams: &Streams) -> Patience {
+        let (alarm, tempo) = (Alarm::default(), Tempo::new(streams.rate));
+        let write_idle = streams.write_idle;
+        Patience { progress, write_idle, alarm, tempo, untaken: None, past: Duration::ZERO }
+    }
+
+    /// Returns ready when it is over.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let untaken = self.progress.untaken();
+        if self.untaken.map(|(piece, _)| piece) != untaken {
+            self.past += self.untaken.map(|(_, since)| since.elapsed()).unwrap_or_default();
+            self.untaken = untaken.map(|piece| (piece, Instant::now()));
+        }
+        let Some((_, since)) = self.untaken else { return Poll::Pending };
+        if let Some(reason) = self.progress.is_over(context) {
+            self.progress.gives_up(reason);
+            return Poll::Ready(());
+        }
+        loop {
+            let waited = self.past + since.elapsed();
+            let idle = since + self.write_idle;
+            let due = match self.tempo.judge(waited, self.progress.moved()) {
+                // A connection that is held up as a whole is judged as a whole.
+                Judgement::TooSlow if self.progress.is_held_up() => {
+                    self.tempo.pardon(waited, self.progress.moved());
+                    continue;
+                }
+                Judgement::TooSlow => {
+                    self.progress.gives_up(StopReason::TooSlow);
+                    return Poll::Ready(());
+                }
+                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
+                Judgement::Open(None) => idle,
+            };
+            if self.alarm.poll(due, context).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= idle {
+                self.progress.gives_up(StopReason::TakesNothing);
+                return Poll::Ready(());
+            }
+        }
+    }
+}
+
+/// Locks what is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,98 @@
+//! Requests that no handler had a part in, refused in one way however early that is.
+
+use std::fmt;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tracing::info;
+
+use super::accepted::Accepted;
+use crate::catalog::ReasonHeader;
+use crate::http::context::{Purpose, Server};
+use crate::http::refusal::{Details, Refusal};
+use crate::http::request::response_body::Body;
+use crate::http::wire::h2::sent::{Scope, Told};
+use crate::http::wire::report::Report;
+
+impl Server {
+    /// Makes the answer to what is no request. Its origin is not known, so only what is granted to all is granted.
+    fn refusal(&self, refusal: Refusal) -> Response<Body> {
+        let (nothing, withheld) = (HeaderMap::new(), Details::Withheld);
+        match self.purpose {
+            Purpose::Handlers => {
+                let catalog = self.engine.live().pin();
+                let mut response = refusal.into_response(&nothing, withheld, catalog.reason_header);
+                catalog.cors.iter().for_each(|cors| cors.grant(None, response.headers_mut()));
+                response
+            }
+            Purpose::Admin { .. } | Purpose::Observe(_) => {
+                refusal.into_response(&nothing, withheld, ReasonHeader::Absent)
+            }
+        }
+    }
+}
+
+impl Report for Accepted {
+    fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
+        let server = &self.server;
+        server.refused(&refusal);
+        let code = refusal.code();
+        let response = server.refusal(refusal);
+        let (status, bytes) = (response.status().as_u16(), response.body().here().len());
+        self.log(asked, format_args!("{status} {bytes} bytes"), code);
+        on_the_wire(&response)
+    }
+
+    fn cut_off(&self, refusal: &Refusal, why: &dyn fmt::Display) {
+        self.note(format_args!("closed: {why}"), refusal.code());
+    }
+
+    fn told(&self, told: Told) {
+        // Only the code of it is used.
+        let (wrong, large) = (Refusal::Malformed(String::new()), Refusal::HeadTooLarge(String::new()));
+        match told {
+            Told::Answer => {}
+            Told::ManyCancels => {
+                info!("many cancelled requests: {} is told to connect anew", self.peer.remote());
+            }
+            Told::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
+            Told::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
+            Told::Wrong(Scope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
+            Told::Wrong(Scope::Connection, how) => self.cut_off(&wrong, &how),
+            Told::Flood(what) => self.cut_off(&Refusal::Flood, &what),
+        }
+    }
+}
+
+impl Accepted {
+    /// Counts and logs what happened to a client whose request nobody knows.
+    fn note(&self, end: fmt::Arguments<'_>, code: &'static str) {
+        self.server.count(code);
+        self.log("-", end, code);
+    }
+
+    /// Logs a refusal in the way of its socket.
+    fn log(&self, asked: &str, end: fmt::Arguments<'_>, code: &str) {
+        let Accepted { server, settings, peer, .. } = self;
+        match server.purpose {
+            Purpose::Admin { .. } => info!("admin: {asked} by {}: refused", peer.remote()),
+            Purpose::Handlers if settings.access_log => {
+                info!("{asked} -> {end} ({code}) for {}", peer.remote());
+            }
+            Purpose::Observe(_) | Purpose::Handlers => {}
+        }
+    }
+}
+
+/// Writes a response whose body is here, for a connection that hyper has no part in any more.
+fn on_the_wire(response: &Response<Body>) -> Bytes {
+    let (status, body) = (response.status(), response.body().here());
+    let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let mut bytes = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in response.headers() {
+        bytes.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    bytes.extend(format!("content-length: {}\r\ndate: {date}\r\n\r\n", body.len()).bytes());
+    bytes.extend_from_slice(body);
+    bytes.into()
+}

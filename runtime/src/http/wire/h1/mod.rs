@@ -1,0 +1,333 @@
+//! What a client of HTTP/1 sends, checked byte for byte before hyper reads it.
+//!
+//! hyper takes what it can make sense of: a line that ends with a bare LF, a length beside chunks, a
+//! length said twice. A server in front of us may make another sense of it, and then the two disagree
+//! about where a request ends. So every message is followed to its end here, by the letter of RFC 9112;
+//! what differs from it ends the connection. Bytes are looked at where they lie: only a line that
+//! arrives in pieces is put together.
+
+pub(in crate::http) mod head;
+pub(in crate::http) mod quoted;
+mod text;
+
+use std::mem;
+
+use memchr::memchr;
+
+use crate::http::refusal::Refusal;
+use head::{Behind, Bounds, Head, malformed};
+use quoted::Quoted;
+use text::{chunk_size, has_control, is_token, split};
+
+/// Follows the messages of one connection.
+pub(in crate::http) struct Framing {
+    bounds: Bounds,
+    at: At,
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    head: Head,
+    /// The request line of a head that did not arrive at once, as far as anybody is told.
+    asked: Vec<u8>,
+    /// Heads that were whole and good.
+    heads: u64,
+}
+
+/// What comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum At {
+    /// A request line, or the one empty line that may stand before it (RFC 9112 §2.2).
+    Start,
+    Fields,
+    /// This many bytes of a body.
+    Body(u64),
+    /// The size of a chunk.
+    Size,
+    /// This many bytes of a chunk.
+    Chunk(u64),
+    /// The line end behind a chunk.
+    ChunkEnd,
+    Trailers,
+}
+
+/// How far a look at some bytes has come.
+pub(in crate::http) enum Passed {
+    /// All of them are as they should be.
+    All,
+    /// So many are; then a message has ended that may have ended HTTP as well.
+    UpTo(usize),
+    /// Those before a byte in a query are that is to be encoded, and what follows is to be followed as it is encoded.
+    Quoted(Quoted),
+}
+
+/// Bytes that are not HTTP/1.1.
+pub(in crate::http) struct Breach {
+    /// How many bytes before them hyper may have.
+    pub(in crate::http) good: usize,
+    /// Whether they are a head's, which nobody has seen, or a body's, which somebody may be reading.
+    pub(in crate::http) of: Part,
+    pub(in crate::http) refusal: Refusal,
+    /// What is known of the request line, fit for a log: a method and a target, something quoted, or `-`.
+    pub(in crate::http) asked: String,
+}
+
+/// The part of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Part {
+    Head,
+    Body,
+}
+
+/// What has become of bytes that were followed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Followed {
+    /// What was let through.
+    pub passed: Vec<u8>,
+    /// How many heads were whole.
+    pub heads: u64,
+    /// The code of what is wrong with the rest; none: nothing, or nothing is followed behind a request
+    /// that may end HTTP.
+    pub refused: Option<&'static str>,
+}
+
+/// The most bytes of the line that says how long a chunk is: extensions have no use.
+const CHUNK_LINE: usize = 1024;
+
+/// The most bytes of a request line that the log is told of one that is refused.
+const SHOWN: usize = 200;
+
+/// Follows the bytes of one connection that come in pieces of this size: what a connection does to them,
+/// without one.
+pub fn follow(bytes: &[u8], piece: usize, bounds: Bounds) -> Followed {
+    let mut framing = Framing::new(bounds);
+    let mut passed = Vec::new();
+    let refusal = bytes.chunks(piece.max(1)).find_map(|piece| framing.pass(piece, &mut passed).err());
+    let refused = refusal.flatten().map(|refusal| refusal.code());
+    Followed { passed, heads: framing.heads, refused }
+}
+
+impl Framing {
+    pub(in crate::http) fn new(bounds: Bounds) -> Framing {
+        Framing {
+            bounds,
+            at: At::Start,
+            line: Vec::new(),
+            head: Head::default(),
+            asked: Vec::new(),
+            heads: 0,
+        }
+    }
+
+    /// Says how many heads were whole and good.
+    pub(in crate::http) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Follows the next bytes and adds what is let through of them.
+    ///
+    /// # Errors
+    /// What is wrong with the rest; `None`: nothing is followed any more.
+    fn pass(&mut self, bytes: &[u8], passed: &mut Vec<u8>) -> Result<(), Option<Refusal>> {
+        match self.push(bytes) {
+            Ok(Passed::All) => passed.extend(bytes),
+            Ok(Passed::UpTo(good)) => {
+                passed.extend(&bytes[..good]);
+                return Err(None);
+            }
+            Ok(Passed::Quoted(Quoted { good, length, encoded })) => {
+                passed.extend(&bytes[..good]);
+                return self.pass(&[&encoded, &bytes[good + length..]].concat(), passed);
+            }
+            Err(Breach { good, refusal, .. }) => {
+                passed.extend(&bytes[..good]);
+                return Err(Some(refusal));
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the next bytes.
+    ///
+    /// # Errors
+    /// They are not HTTP/1.1, or too many.
+    pub(in crate::http) fn push(&mut self, bytes: &[u8]) -> Result<Passed, Breach> {
+        let mut next = 0;
+        // Where the message begins that is being read.
+        let mut begun = 0;
+        while next < bytes.len() {
+            let (rest, of) = (&bytes[next..], self.part());
+            if self.at == At::Start
+                && let Some(quoted) = quoted::find(&self.line, rest)
+            {
+                self.line.extend_from_slice(&rest[..quoted.good]);
+                return Ok(Passed::Quoted(Quoted { good: next + quoted.good, ..quoted }));
+            }
+            let taken = match self.at {
+                At::Body(_) | At::Chunk(_) => Ok(self.skip(rest)),
+                At::Start | At::Fields | At::Size | At::ChunkEnd | At::Trailers => self.take_line(rest),
+            };
+            next += taken.map_err(|refusal| Breach {
+                good: if of == Part::Head { begun } else { next },
+                of,
+                refusal,
+                asked: self.shown(&bytes[begun..]),
+            })?;
+            if self.at == At::Start && self.head.is_whole {
+                // The message is whole.
+                begun = next;
+                self.asked.clear();
+                if mem::take(&mut self.head).asks_to_switch {
+                    return Ok(Passed::UpTo(next));
+                }
+            }
+        }
+        if self.at == At::Fields && self.asked.is_empty() {
+            self.asked = first_line(&bytes[begun..]).to_vec();
+        }
+        Ok(Passed::All)
+    }
+
+    /// Shows the request line of a head that goes on, or begins, with these bytes. What is not a method and a
+    /// target is quoted: with spaces in it, it could read as a line about another request.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let line = match (&self.asked[..], &self.line[..]) {
+            ([], []) => first_line(bytes),
+            ([], begun) => first_line(begun),
+            (asked, _) => asked,
+        };
+        let asked = line.strip_suffix(b" HTTP/1.1").or(line.strip_suffix(b" HTTP/1.0")).unwrap_or(line);
+        let text = String::from_utf8_lossy(asked);
+        match text.split_once(' ') {
+            None if text.is_empty() => "-".to_owned(),
+            Some((method, target)) if is_token(method.as_bytes()) && !target.contains(' ') => {
+                text.escape_debug().to_string()
+            }
+            Some(_) | None => format!("{text:?}"),
+        }
+    }
+
+    /// Passes over what is left of a body or chunk; returns how many bytes that are here.
+    fn skip(&mut self, rest: &[u8]) -> usize {
+        let (At::Body(left) | At::Chunk(left)) = self.at else { return 0 };
+        let skipped = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+        self.at = match (self.at, left - skipped as u64) {
+            (At::Body(_), 0) => At::Start,
+            (At::Body(_), left) => At::Body(left),
+            (_, 0) => At::ChunkEnd,
+            (_, left) => At::Chunk(left),
+        };
+        skipped
+    }
+
+    fn part(&self) -> Part {
+        match self.at {
+            At::Start | At::Fields => Part::Head,
+            At::Body(_) | At::Size | At::Chunk(_) | At::ChunkEnd | At::Trailers => Part::Body,
+        }
+    }
+
+    /// Takes a line, or the beginning of one; returns how many bytes that is.
+    fn take_line(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
+        let Some(end) = memchr(b'\n', rest) else {
+            self.check_size(self.line.len() + rest.len())?;
+            self.line.extend_from_slice(rest);
+            return Ok(rest.len());
+        };
+        let whole = &rest[..=end];
+        self.check_size(self.line.len() + whole.len())?;
+        if self.line.is_empty() {
+            self.look_at(whole)?;
+        } else {
+            let mut line = mem::take(&mut self.line);
+            line.extend_from_slice(whole);
+            if self.at == At::Start {
+                self.asked = first_line(&line).to_vec();
+            }
+            self.look_at(&line)?;
+            line.clear();
+            self.line = line;
+        }
+        Ok(whole.len())
+    }
+
+    /// Checks how long a line, or what there is of it, makes the whole.
+    fn check_size(&self, line: usize) -> Result<(), Refusal> {
+        // The longest method and the version of a request line leave this much beside the target.
+        const BESIDE: usize = 64;
+        match self.at {
+            At::Start if line > self.bounds.target + BESIDE => {
+                Err(Refusal::TargetTooLong(self.bounds.target))
+            }
+            At::Size | At::ChunkEnd if line > CHUNK_LINE => {
+                Err(malformed("the line before a chunk is too long"))
+            }
+            _ if self.head.size + line > self.bounds.head => {
+                Err(Refusal::HeadTooLarge(format!("more than {} bytes", self.bounds.head)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a whole line, with its end.
+    fn look_at(&mut self, whole: &[u8]) -> Result<(), Refusal> {
+        let Some(line) = whole.strip_suffix(b"\r\n") else {
+            return Err(malformed("a line that does not end with CR LF"));
+        };
+        if has_control(line) {
+            return Err(malformed("a control character"));
+        }
+        match self.at {
+            At::Start => {
+                self.head.size += whole.len();
+                if line.is_empty() && !mem::replace(&mut self.head.after_blank, true) {
+                    return Ok(());
+                }
+                self.head.request_line(line, &self.bounds)?;
+                self.at = At::Fields;
+            }
+            At::Fields => {
+                self.head.size += whole.len();
+                match line {
+                    [] => {
+                        self.at = match self.head.end()? {
+                            Behind::Nothing => At::Start,
+                            Behind::Bytes(length) => At::Body(length),
+                            Behind::Chunks => At::Size,
+                        };
+                        self.heads += 1;
+                    }
+                    line => self.head.field(line, &self.bounds)?,
+                }
+            }
+            At::Size => {
+                self.at = match chunk_size(line).ok_or_else(|| malformed("no size of a chunk"))? {
+                    0 => {
+                        self.head.size = 0;
+                        At::Trailers
+                    }
+                    size => At::Chunk(size),
+                };
+            }
+            At::ChunkEnd if line.is_empty() => self.at = At::Size,
+            At::ChunkEnd => return Err(malformed("a chunk that is longer than its size")),
+            At::Trailers => {
+                self.head.size += whole.len();
+                match line {
+                    [] => self.at = At::Start,
+                    line => drop(split(line).map_err(malformed)?),
+                }
+            }
+            At::Body(_) | At::Chunk(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns the first line that is not empty, or the beginning of a long one.
+fn first_line(bytes: &[u8]) -> &[u8] {
+    let from = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let line = bytes[from..].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    &line[..line.len().min(SHOWN)]
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! The frames that a client of HTTP/2 sends, counted before hyper reads them.
+//!
+//! h2 bounds what a client can make us remember, and some of what it can make us do; SETTINGS, PING and
+//! PRIORITY it answers for ever, and heads that it refuses by itself nobody else hears of. Whatever asks
+//! for work without asking for an answer is counted here, and is allowed at a client's pace.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::frames::{Head, Part, Walk, kind};
+
+/// Counts the frames of one connection.
+pub(super) struct Received {
+    /// Bytes of the preface that are still to come.
+    preface: usize,
+    walk: Walk,
+    /// The highest stream that was opened.
+    newest: u32,
+    opened: u64,
+    /// Those that became a request.
+    requests: Arc<AtomicU64>,
+    /// Frames about windows that were not earned yet.
+    windows: u64,
+    /// Other frames that ask for no answer.
+    idle: Idle,
+    /// Requests that were cancelled, at a client's pace and in all.
+    cancelled: Idle,
+    resets: u64,
+    /// Whether they were more than a client is taken for: it gets no more streams.
+    is_full: bool,
+}
+
+/// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
+pub(in crate::http) struct Idle {
+    /// How many there were since the last reset of the count.
+    count: u32,
+    since: Instant,
+}
+
+/// A client that asks for work and for no answer: by what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Flood {
+    /// Frames that have no use.
+    Idle,
+    /// Streams that become no request.
+    Lost,
+}
+
+/// Frames without a use that are taken in [`SPAN`]. A browser that closes a page resets a hundred
+/// streams; a client that measures sends a PING for some hundred KiB.
+const MOST: u32 = 1000;
+const SPAN: Duration = Duration::from_secs(10);
+
+/// Cancels that are taken in [`SPAN`] from a client that had its fill of them, for those under way.
+const STILL: u32 = 100;
+
+/// Streams that may be opened and become no request: those that are about to, and some that are wrong.
+const LOST: u64 = 256;
+
+/// Frames about windows that come with a request, and for how many bytes of ours one more may come: the
+/// smallest pieces are confirmed one by one, for the stream and for the connection.
+const WINDOWS_A_REQUEST: u64 = 4;
+const BYTES_A_WINDOW: u64 = 8;
+
+impl Received {
+    /// Starts before the preface. `requests` is how many requests of the connection were taken.
+    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> Received {
+        Received {
+            preface,
+            walk: Walk::default(),
+            newest: 0,
+            opened: 0,
+            requests,
+            windows: 0,
+            idle: Idle::new(),
+            cancelled: Idle::new(),
+            resets: 0,
+            is_full: false,
+        }
+    }
+
+    /// Returns the newest stream that the client opened, 0 before the first.
+    pub(super) fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Reports whether the connection should take no new streams, and let the others finish: users of a proxy share
+    /// it, and some of them cancelled many requests.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// Notes that this many bytes were sent.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.windows = self.windows.saturating_sub(bytes as u64 / BYTES_A_WINDOW);
+    }
+
+    /// Counts the frames in the next bytes, and hands on which streams they reset.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut reset: impl FnMut(u32)) -> Result<(), Flood> {
+        // All that was here before has been looked at by h2, which drops what was cancelled by then.
+        if self.opened > self.requests.load(Ordering::Relaxed) + self.resets + LOST {
+            return Err(Flood::Lost);
+        }
+        let skipped = self.preface.min(bytes.len());
+        self.preface -= skipped;
+        bytes = &bytes[skipped..];
+        while let Some(part) = self.walk.next(&mut bytes) {
+            if let Part::Head(head) = part {
+                if head.kind == kind::RST_STREAM {
+                    reset(head.stream);
+                }
+                self.count(head)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, head: Head) -> Result<(), Flood> {
+        match head.kind {
+            kind::DATA if head.length > 0 || head.ends() => Ok(()),
+            // Others of the same stream are trailers.
+            kind::HEADERS if head.stream > self.newest => {
+                self.newest = head.stream;
+                self.opened += 1;
+                self.windows = self.windows.saturating_sub(WINDOWS_A_REQUEST);
+                Ok(())
+            }
+            kind::WINDOW_UPDATE if self.windows < u64::from(MOST) => {
+                self.windows += 1;
+                Ok(())
+            }
+            kind::RST_STREAM => self.cancel(),
+            _ => self.idle.spend(),
+        }
+    }
+
+    /// Counts a cancel. The first time that they are too many, the others may finish.
+    fn cancel(&mut self) -> Result<(), Flood> {
+        self.resets += 1;
+        match self.cancelled.spend() {
+            Err(_) if !self.is_full => {
+                self.is_full = true;
+                self.cancelled = Idle { count: MOST - STILL, since: Instant::now() };
+                Ok(())
+            }
+            spent => spent,
+        }
+    }
+}
+
+impl Idle {
+    pub(in crate::http) fn new() -> Idle {
+        Idle { count: 0, since: Instant::now() }
+    }
+
+    /// Counts one.
+    ///
+    /// # Errors
+    /// They are too many.
+    pub(in crate::http) fn spend(&mut self) -> Result<(), Flood> {
+        self.count += 1;
+        if self.count <= MOST {
+            return Ok(());
+        }
+        if self.since.elapsed() < SPAN {
+            return Err(Flood::Idle);
+        }
+        (self.count, self.since) = (1, Instant::now());
+        Ok(())
+    }
+}
+
+impl fmt::Display for Flood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flood::Idle => "frames that have no use",
+            Flood::Lost => "streams that become no request",
+        })
+    }
+}
+
+impl std::error::Error for Flood {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    fn frames() -> Received {
+        let mut frames = Received::new(PREFACE.len(), Arc::default());
+        frames.push(PREFACE, |_| {}).unwrap();
+        frames
+    }
+
+    fn push(frames: &mut Received, bytes: &[u8]) -> Result<(), Flood> {
+        frames.push(bytes, |_| {})
+    }
+
+    #[test]
+    fn pings_are_taken_up_to_the_limit_in_whatever_pieces_they_come() {
+        let ping = frame(6, 0, 0, &[0; 8]);
+        for piece in [1, 5, 9, 17, 1000] {
+            let mut frames = frames();
+            let all = ping.repeat(1000);
+
+            for bytes in all.chunks(piece) {
+                assert_eq!(push(&mut frames, bytes), Ok(()));
+            }
+
+            assert_eq!(push(&mut frames, &ping), Err(Flood::Idle));
+        }
+    }
+
+    #[test]
+    fn what_carries_a_body_is_never_a_flood() {
+        let mut frames = frames();
+        for _ in 0..5000 {
+            assert_eq!(push(&mut frames, &frame(0, 0, 1, b"x")), Ok(()));
+        }
+
+        let empty = frame(0, 0, 1, b"").repeat(1001);
+        assert_eq!(push(&mut frames, &empty), Err(Flood::Idle));
+    }
+
+    #[test]
+    fn a_thousand_cancels_end_no_request_and_many_more_do() {
+        let mut frames = frames();
+        let cancel = frame(3, 0, 1, &[0, 0, 0, 8]);
+
+        assert_eq!((push(&mut frames, &cancel.repeat(1000)), frames.is_full()), (Ok(()), false));
+        assert_eq!((push(&mut frames, &cancel), frames.is_full()), (Ok(()), true));
+        assert_eq!(push(&mut frames, &cancel.repeat(100)), Ok(()));
+        assert_eq!(push(&mut frames, &cancel), Err(Flood::Idle));
+    }
+
+    #[test]
+    fn windows_are_earned_by_what_is_sent() {
+        let mut frames = frames();
+        let window = frame(8, 0, 0, &[0, 0, 0, 1]);
+        for _ in 0..5000 {
+            frames.sent(16);
+            assert_eq!(push(&mut frames, &window.repeat(2)), Ok(()));
+        }
+
+        // One allowance for windows, and the one for everything.
+        assert_eq!(push(&mut frames, &window.repeat(1990)), Ok(()));
+        assert_eq!(push(&mut frames, &window.repeat(20)), Err(Flood::Idle));
+    }
+
+    #[test]
+    fn heads_that_become_no_request_are_bounded() {
+        let mut frames = frames();
+        for stream in 1..=127 {
+            assert_eq!(push(&mut frames, &frame(1, 4, stream * 2 - 1, b"x")), Ok(()));
+        }
+        frames.opened += 200;
+
+        assert_eq!(push(&mut frames, b""), Err(Flood::Lost));
+        frames.requests.fetch_add(127, Ordering::Relaxed);
+        assert_eq!(push(&mut frames, b""), Ok(()));
+    }
+}

@@ -1,0 +1,64 @@
+//! A connection of HTTP/2 frame by frame, beside hyper: what its client sends, and what it is sent.
+
+pub(in crate::http) mod flood;
+mod frames;
+pub(in crate::http) mod sent;
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use flood::Flood;
+use sent::Told;
+
+/// Follows both directions.
+pub(in crate::http) struct Frames {
+    received: flood::Received,
+    sent: sent::Sent,
+}
+
+impl Frames {
+    /// Starts before the preface. `requests` is how many requests of the connection were taken.
+    pub(in crate::http) fn new(preface: usize, requests: Arc<AtomicU64>) -> Frames {
+        Frames { received: flood::Received::new(preface, requests), sent: sent::Sent::default() }
+    }
+
+    /// Follows the next bytes of the client's.
+    ///
+    /// # Errors
+    /// They ask for too much work.
+    pub(in crate::http) fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
+        self.received.push(bytes, |stream| self.sent.forget(stream))
+    }
+
+    /// Returns the newest stream that the client opened, 0 before the first.
+    pub(in crate::http) fn newest(&self) -> u32 {
+        self.received.newest()
+    }
+
+    /// Reports whether the connection should take no new streams, and let the others finish.
+    pub(in crate::http) fn is_full(&self) -> bool {
+        self.received.is_full()
+    }
+
+    /// Follows those of the next bytes for the client that were written, and hands on what they tell.
+    pub(in crate::http) fn sent(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        written: usize,
+        mut told: impl FnMut(Told),
+    ) {
+        self.received.sent(written);
+        let mut left = written;
+        for slice in slices {
+            let taken = slice.len().min(left);
+            left -= taken;
+            self.sent.push(&slice[..taken], &mut told);
+        }
+    }
+
+    /// Reports whether there is an answer that has begun and not ended.
+    pub(in crate::http) fn is_answering(&self) -> bool {
+        self.sent.is_answering()
+    }
+}

@@ -1,0 +1,247 @@
+//! The frames that a client of HTTP/2 is sent, looked at for what nobody tells us: what h2 refuses by
+//! itself, and whether an answer is on its way.
+
+use super::frames::{Head, Part, Walk, kind};
+
+/// Follows what is written to one connection.
+#[derive(Default)]
+pub(super) struct Sent {
+    walk: Walk,
+    /// The frame that is being written.
+    head: Head,
+    /// The beginning of its payload, where that says something.
+    said: Vec<u8>,
+    /// Streams whose answer has begun and not ended.
+    begun: Vec<u32>,
+    /// Streams that h2 has answered by itself, and may reset as well.
+    refused: Vec<u32>,
+}
+
+/// What a client was told that concerns others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Told {
+    /// Something of an answer.
+    Answer,
+    /// By h2, that the head of its request is larger than h2 has room for.
+    HeadTooLarge,
+    /// That a stream is refused, since there are as many as may be.
+    TooManyStreams,
+    /// That a stream, or the connection, broke the protocol: how.
+    Wrong(Scope, &'static str),
+    /// To connect anew, as many of its requests are cancelled.
+    ManyCancels,
+    /// By h2, that the connection asks for too much work: for which.
+    Flood(String),
+}
+
+/// What ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::http) enum Scope {
+    Stream,
+    Connection,
+}
+
+/// Bytes of a payload that are kept: GOAWAY has eight before the text that says why, and the texts of h2
+/// are short.
+const SAID: usize = 64;
+
+/// Answers of h2 whose streams are remembered: as many as there are streams at once.
+const REFUSED: usize = 100;
+
+/// RFC 9113 §7.
+const REFUSED_STREAM: u32 = 7;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+impl Sent {
+    /// Follows the next bytes, and hands on what they tell.
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut told: impl FnMut(Told)) {
+        while let Some(part) = self.walk.next(&mut bytes) {
+            match part {
+                Part::Head(head) => {
+                    self.head = head;
+                    self.said.clear();
+                    self.begin().into_iter().for_each(&mut told);
+                }
+                Part::Payload(payload) => {
+                    let room = SAID.saturating_sub(self.said.len());
+                    if self.is_read() {
+                        self.said.extend_from_slice(&payload[..payload.len().min(room)]);
+                    }
+                }
+            }
+            if self.walk.left() == 0 {
+                self.end().into_iter().for_each(&mut told);
+            }
+        }
+    }
+
+    /// Forgets a stream that its client has reset.
+    pub(super) fn forget(&mut self, stream: u32) {
+        self.begun.retain(|begun| *begun != stream);
+    }
+
+    /// Reports whether there is an answer that has begun and not ended.
+    pub(super) fn is_answering(&self) -> bool {
+        !self.begun.is_empty()
+    }
+
+    /// Reports whether the payload says something.
+    fn is_read(&self) -> bool {
+        match self.head.kind {
+            kind::RST_STREAM | kind::GOAWAY => true,
+            // The head of an answer that has no body.
+            kind::HEADERS => self.head.ends() && !self.begun.contains(&self.head.stream),
+            _ => false,
+        }
+    }
+
+    fn begin(&mut self) -> Option<Told> {
+        let Head { kind, stream, .. } = self.head;
+        match kind {
+            kind::DATA => Some(Told::Answer),
+            kind::HEADERS => {
+                if !self.head.ends() {
+                    self.begun.push(stream);
+                }
+                Some(Told::Answer)
+            }
+            _ => None,
+        }
+    }
+
+    fn end(&mut self) -> Option<Told> {
+        let Head { kind, stream, .. } = self.head;
+        match kind {
+            kind::HEADERS if self.is_read() && is_of_h2(&self.said) => {
+                if self.refused.len() == REFUSED {
+                    self.refused.remove(0);
+                }
+                self.refused.push(stream);
+                Some(Told::HeadTooLarge)
+            }
+            kind::HEADERS | kind::DATA if self.head.ends() => {
+                self.forget(stream);
+                None
+            }
+            kind::RST_STREAM => {
+                self.forget(stream);
+                if let Some(at) = self.refused.iter().position(|refused| *refused == stream) {
+                    // Told already.
+                    self.refused.swap_remove(at);
+                    return None;
+                }
+                match number(&self.said, 0) {
+                    Some(REFUSED_STREAM) => Some(Told::TooManyStreams),
+                    code => code.and_then(wrong).map(|how| Told::Wrong(Scope::Stream, how)),
+                }
+            }
+            kind::GOAWAY => match number(&self.said, 4) {
+                Some(ENHANCE_YOUR_CALM) => {
+                    Some(Told::Flood(String::from_utf8_lossy(&self.said[8..]).into_owned()))
+                }
+                code => code.and_then(wrong).map(|how| Told::Wrong(Scope::Connection, how)),
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Reports whether the head of an answer is of h2's own making: a status, which is none of the usual ones
+/// that a table has for every client, and no field beside it. hyper dates each of ours.
+fn is_of_h2(block: &[u8]) -> bool {
+    // RFC 7541 §6.1, §6.2.1: a field of the table that the two sides have learnt, or one to be learnt that
+    // is named as the eighth is, `:status`.
+    match block {
+        [index] => *index > 0x80 | 61,
+        [0x48, length, text @ ..] => usize::from(length & 0x7f) == text.len(),
+        _ => false,
+    }
+}
+
+/// Reads a number of 32 bits.
+fn number(payload: &[u8], at: usize) -> Option<u32> {
+    let bytes = payload.get(at..at + 4)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// Names what is wrong with a stream or connection whose client broke the protocol (RFC 9113 §7). Those
+/// that are not named say nothing about the client.
+fn wrong(code: u32) -> Option<&'static str> {
+    Some(match code {
+        1 => "PROTOCOL_ERROR",
+        3 => "FLOW_CONTROL_ERROR",
+        5 => "STREAM_CLOSED",
+        6 => "FRAME_SIZE_ERROR",
+        9 => "COMPRESSION_ERROR",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
+    }
+
+    /// What is told of frames that are written in pieces of this size.
+    fn told(sent: &mut Sent, frames: &[Vec<u8>], piece: usize) -> Vec<Told> {
+        let mut all = Vec::new();
+        for bytes in frames.concat().chunks(piece) {
+            sent.push(bytes, |told| all.extend(Some(told).filter(|told| *told != Told::Answer)));
+        }
+        all
+    }
+
+    #[test]
+    fn what_h2_says_is_heard_in_whatever_pieces_it_is_written() {
+        let flood = [&[0, 0, 0, 1, 0, 0, 0, 11], &b"too_many_resets"[..]].concat();
+        let frames = [
+            frame(4, 0, 0, &[0; 6]),
+            frame(kind::RST_STREAM, 0, 1, &[0, 0, 0, 1]),
+            frame(kind::RST_STREAM, 0, 3, &[0, 0, 0, 8]),
+            frame(kind::RST_STREAM, 0, 5, &[0, 0, 0, 7]),
+            frame(kind::GOAWAY, 0, 0, &[0; 8]),
+            frame(kind::GOAWAY, 0, 0, &flood),
+        ];
+        for piece in 1..60 {
+            assert_eq!(
+                told(&mut Sent::default(), &frames, piece),
+                [
+                    Told::Wrong(Scope::Stream, "PROTOCOL_ERROR"),
+                    Told::TooManyStreams,
+                    Told::Flood("too_many_resets".to_owned())
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_is_on_its_way_until_its_last_frame_is() {
+        let (begin, end) = (frame(kind::HEADERS, 4, 1, &[0x88]), frame(kind::DATA, 1, 1, b"x"));
+        for last in [end, frame(kind::RST_STREAM, 0, 1, &[0; 4])] {
+            let mut sent = Sent::default();
+
+            sent.push(&begin, |_| {});
+            assert!(sent.is_answering());
+            sent.push(&last, |_| {});
+
+            assert!(!sent.is_answering());
+        }
+    }
+
+    #[test]
+    fn an_answer_of_h2_is_a_status_and_no_trailer() {
+        let learnt = frame(kind::HEADERS, 5, 1, &[0x48, 0x83, 1, 2, 3]);
+        let known = frame(kind::HEADERS, 5, 3, &[0xbe]);
+        let reset = frame(kind::RST_STREAM, 0, 3, &[0, 0, 0, 1]);
+        let ours = frame(kind::HEADERS, 5, 5, &[0x89, 0xbe]);
+        let with_a_trailer = [frame(kind::HEADERS, 4, 7, &[0x88, 0xbe]), frame(kind::HEADERS, 5, 7, &[0xbe])];
+
+        let frames = [vec![learnt, known, reset, ours], with_a_trailer.to_vec()].concat();
+
+        assert_eq!(told(&mut Sent::default(), &frames, 7), [Told::HeadTooLarge, Told::HeadTooLarge]);
+    }
+}

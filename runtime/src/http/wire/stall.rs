@@ -1,0 +1,88 @@
+//! One direction of a connection in which the peer has room for nothing: for how long, and what it took.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::lazy_timer::Alarm;
+use super::rate::{Judgement, MinRate, Tempo};
+use crate::job::StopReason;
+
+/// The waits of one kind of write.
+pub(in crate::http) struct Stall {
+    alarm: Alarm,
+    idle: Duration,
+    tempo: Tempo,
+    /// When the peer last took something in this wait; `None`: there is no wait.
+    since: Option<Instant>,
+    /// When the wait began.
+    begun: Option<Instant>,
+    /// The waits that are over.
+    past: Duration,
+    /// Bytes the peer had taken when this was looked at last.
+    taken: u64,
+}
+
+impl Stall {
+    pub(in crate::http) fn new(idle: Duration, rate: MinRate) -> Stall {
+        let (alarm, tempo) = (Alarm::default(), Tempo::new(rate));
+        Stall { alarm, idle, tempo, since: None, begun: None, past: Duration::ZERO, taken: 0 }
+    }
+
+    /// Notes that there is room.
+    pub(in crate::http) fn over(&mut self) {
+        if let Some(begun) = self.begun.take() {
+            self.past += begun.elapsed();
+            self.since = None;
+        }
+    }
+
+    /// Waits until the peer has taken nothing for too long, or too little; `taken` says how many bytes it has
+    /// taken so far. A socket says that it has room only when a good part of its buffer is free, which takes a
+    /// slow peer longer than `idle`: so what it took is asked for when the time seems to be over.
+    pub(in crate::http) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        taken: impl Fn() -> u64,
+    ) -> Poll<StopReason> {
+        let begun = match self.begun {
+            Some(begun) => begun,
+            None => {
+                let now = Instant::now();
+                (self.begun, self.since) = (Some(now), Some(now));
+                self.taken = taken();
+                now
+            }
+        };
+        loop {
+            let since = self.since.unwrap_or(begun);
+            let mut due = since + self.idle;
+            match self.tempo.judge(self.past + begun.elapsed(), self.taken) {
+                Judgement::TooSlow => {
+                    let now = taken();
+                    // Judged by what was known, which may be old.
+                    if now == self.taken {
+                        return Poll::Ready(StopReason::TooSlow);
+                    }
+                    (self.taken, self.since) = (now, Some(Instant::now()));
+                    match self.tempo.judge(self.past + begun.elapsed(), now) {
+                        Judgement::TooSlow => return Poll::Ready(StopReason::TooSlow),
+                        Judgement::Open(_) => continue,
+                    }
+                }
+                Judgement::Open(Some(left)) => due = due.min(Instant::now() + left),
+                Judgement::Open(None) => {}
+            }
+            if self.alarm.poll(due, context).is_pending() {
+                return Poll::Pending;
+            }
+            let now = taken();
+            if now > self.taken {
+                (self.taken, self.since) = (now, Some(Instant::now()));
+            } else if since.elapsed() >= self.idle {
+                return Poll::Ready(StopReason::TakesNothing);
+            }
+        }
+    }
+}
