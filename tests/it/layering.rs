@@ -1,5 +1,9 @@
 //! The rules of the source: who may know whom, and how a file looks.
 
+mod circles;
+mod tokens;
+mod type_names;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,11 +70,16 @@ fn everything() -> Vec<Source> {
 }
 
 impl Source {
+    /// Returns the path below `runtime/src`.
+    fn name(&self) -> String {
+        let path = self.path.strip_prefix(repository().join("runtime/src")).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     /// Names the module at the top of the crate that the file belongs to.
     fn module(&self) -> String {
-        let path = self.path.strip_prefix(repository().join("runtime/src")).unwrap();
-        let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
-        first.trim_end_matches(".rs").to_owned()
+        let name = self.name();
+        name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned()
     }
 
     /// Goes through the lines with their numbers, comments cut off.
