@@ -1,4 +1,4 @@
-//! The engines of components that need the component model's `async`, beside the one for all others.
+//! //! Two engines for components that use the component model's `async`, made on first use.
 
 use std::sync::OnceLock;
 
@@ -14,44 +14,43 @@ use super::engine::ticker::Ticker;
 use super::host::component_state::State;
 use super::kinds::component;
 
-/// The engines, each made for the first component that needs it.
+/// The engines for `async` components. Each is made when the first component needs it.
 pub(super) struct Engines {
-    /// What each has room for.
+    /// Sizes of each engine's pool, or of its memories without one.
     room: Room,
-    /// What the stacks of guests tell.
+    /// What a guest's backtrace contains.
     stacks: Stacks,
     pooled: Lazy,
     on_demand: Lazy,
 }
 
-/// An engine, or why it cannot be had.
+/// An engine, or the reason why it could not be made.
 type Lazy = OnceLock<Result<Concurrent, String>>;
 
-/// An engine whose stores have several calls under way, and what its components may import.
+/// An engine whose stores run several calls at once, with the linker for its components.
 pub(super) struct Concurrent {
     pub(super) engine: Engine,
     pub(super) linker: Linker<State>,
-    /// What its code is made for.
+    /// The target that its machine code is compiled for.
     pub(super) target: Target,
-    /// What code depends on besides its module.
+    /// Digest of everything but the module that its machine code depends on.
     pub(super) fingerprint: [u8; 32],
     _ticker: Ticker,
 }
 
 impl Engines {
-    /// Makes none yet.
+    /// Stores the settings; makes no engine yet.
     pub(super) fn new(room: Room, stacks: Stacks) -> Engines {
         Engines { room, stacks, pooled: OnceLock::new(), on_demand: OnceLock::new() }
     }
 
     /// Returns the engine for a component.
     ///
-    /// A store takes a stack for each call between components that waits. One that is made of
-    /// several could empty a pool for all others, so its jobs get their memory from the kernel, each
-    /// anew: that is slower.
+    /// A store takes one stack for each call between components that waits. A composed component could
+    /// empty the pool for all others, so its jobs get fresh memory from the kernel. That is slower.
     ///
     /// # Errors
-    /// wasmtime cannot make it.
+    /// wasmtime cannot make the engine. The reason is kept: later calls return the same error.
     pub(super) fn of(&self, component: &[u8]) -> Result<&Concurrent> {
         let made = match Making::of(component) {
             Making::Whole => self.pooled.get_or_init(|| said(Concurrent::pooled(self.room, self.stacks))),
@@ -62,7 +61,7 @@ impl Engines {
         made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
     }
 
-    /// Lists what the code of those depends on that were made.
+    /// Lists the fingerprints of the engines made so far.
     pub(super) fn fingerprints(&self) -> impl Iterator<Item = &[u8; 32]> {
         let made = [&self.pooled, &self.on_demand].into_iter().filter_map(OnceLock::get);
         made.flatten().map(|concurrent| &concurrent.fingerprint)
@@ -97,14 +96,13 @@ impl Concurrent {
     }
 }
 
-/// Keeps what an error says: it is told to everyone who asks again.
+/// Converts an error to text, because every later caller gets the same one.
 fn said<T>(outcome: Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("{error:#}"))
 }
 
-/// Makes the linker that gives components the world `wasi:http/service`, and beside it what the other
-/// engine gives: the standard library of a language is built on WASI 0.2. Files and sockets are there
-/// as of 0.2 only, where they are guarded.
+/// Makes the linker for the world `wasi:http/service`. It also has all of WASI 0.2, because the standard
+/// libraries of languages are built on it. Files and sockets exist as 0.2 only, where our guards are.
 fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = component::linker(engine)?;
     p3::cli::add_to_linker(&mut linker)?;

@@ -1,6 +1,4 @@
-//! The sandbox: the only place that knows wasmtime.
-//!
-//! Floors, lowest first: `engine`; `host`; `compile`, `cache`; `kinds`; `async_engine`; `sandbox`; `module`.
+//! The WebAssembly sandbox, the only module that uses wasmtime.
 
 mod async_engine;
 pub mod cache;

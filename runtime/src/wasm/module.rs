@@ -1,4 +1,4 @@
-//! A handler that is a WebAssembly module: code, and what it is granted.
+//! A WebAssembly module as a job handler: its code and its grants.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,23 +16,23 @@ use super::kinds::instance_pool::Idle;
 use super::sandbox::Code;
 use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Run, Status, Usage};
 
-/// A module as a handler.
+/// A handler that runs a WebAssembly module.
 pub struct Module {
-    /// What runs.
+    /// The compiled code.
     pub code: Code,
-    /// What it sees of the host's files, if anything.
+    /// The host files that jobs may use; `None` if the handler is granted none.
     pub files: Option<Files>,
-    /// What carries out its requests to other servers.
+    /// Carries out the module's requests to other servers.
     outbound: Arc<dyn Outbound>,
-    /// Instances that answer more than one request, if it has such.
+    /// The pool of reusable instances; `None` unless the handler reuses them.
     idle: Option<Idle<Warm>>,
-    /// Bytes of the first memories and tables of an instance.
+    /// Bytes of the memories and tables that an instance starts with.
     memory: usize,
 }
 
 impl Module {
-    /// Makes a handler of code. With `reuse`, an instance of a component that answers HTTP and sees no files
-    /// answers so many requests, one after the other.
+    /// Makes a handler. With `reuse`, an instance of a component that answers HTTP serves that many
+    /// requests, one after the other. `reuse` has no effect on other modules, nor on handlers with files.
     pub fn new(
         code: Code,
         files: Option<Files>,
@@ -51,12 +51,12 @@ impl Module {
         Module { code, files, outbound, idle, memory }
     }
 
-    /// Says what the module is made of.
+    /// Returns the kind of module.
     pub fn kind(&self) -> Kind {
         self.code.kind()
     }
 
-    /// Runs a job with the files it is granted.
+    /// Runs a job with its granted files. The thread lease covers the whole job.
     async fn run_with_files(&self, files: &Files, job: Job) -> Result<Status, Fault> {
         let usage = job.usage.clone();
         let threads = files.lease()?;
@@ -87,22 +87,21 @@ impl Module {
     }
 }
 
-/// Takes back what a job had to itself.
+/// Releases the directory that the job had to itself, if any.
 async fn give_back(own: Option<TmpGuard>, usage: &Usage) {
     if let Some(own) = own {
         own.end(&usage.waits).await;
     }
 }
 
-/// How long a module may take before its entry point is reached: it has nothing to wait for.
+/// How long instantiation may take in a proof. A start function has nothing to wait for.
 const PROOF: Duration = Duration::from_secs(5);
 
 impl Handler for Module {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            // A future is as large as the largest it waits for, and is copied to where it stays: those
-            // of the other ways are boxed by themselves, so that the shortest one is not copied as
-            // they would be.
+            // A future is as large as its largest branch, and is moved into its task. The two longer
+            // branches are boxed, so that the common one (a core module without files) stays cheap to move.
             match (&self.code, &self.files) {
                 (Code::Core(code), None) => code.run(bare(), job).await,
                 (_, None) => Box::pin(self.run_with(bare, job)).await,
@@ -116,10 +115,10 @@ impl Handler for Module {
     }
 
     fn needs(&self, limits: &Limits) -> Needs {
-        // One that waits has its memory already.
+        // An idle instance has its memory already.
         let waits = self.idle.as_ref().is_some_and(Idle::has_some);
         Needs {
-            // One that wants more than it may have is told so when it is made.
+            // A module that starts with more than the limit fails at instantiation, with its own error.
             memory: if waits { 0 } else { self.memory.min(limits.memory) },
             descriptors: self.files.as_ref().map_or(0, Files::needs),
         }

@@ -1,4 +1,4 @@
-//! The engine that compiles modules and holds the memory their jobs run in.
+//! The `Sandbox`: it compiles modules and holds the memory that their jobs run in.
 
 use std::fmt;
 use std::iter::once;
@@ -28,48 +28,48 @@ use super::kinds::http::SpeakerCode;
 use crate::budget::Budget;
 use crate::job::Kind;
 
-/// Everything modules share: one a daemon.
+/// The engine, the linkers, the cache and the compiler that all modules share. A daemon has one sandbox.
 pub struct Sandbox {
     engine: Engine,
     core: Linker<core_state::State>,
     component: wasmtime::component::Linker<State>,
-    /// Places for instances that wait for a request, beside those of jobs.
+    /// Pool permits for idle instances, in addition to the slots of running jobs.
     places: Arc<Budget>,
     allocation: Allocation,
     compilation: Compilation,
-    /// What its code is made for.
+    /// The target that its machine code is compiled for.
     target: Target,
-    /// What code depends on besides its module.
+    /// Digest of everything but the module that its machine code depends on.
     fingerprint: [u8; 32],
     _ticker: Ticker,
     http_03: WasiHttp03,
-    /// For components that answer HTTP as of WASI 0.3.
+    /// Engines for components that answer HTTP through WASI 0.3.
     engines: Engines,
 }
 
-/// What becomes of components that answer HTTP as of WASI 0.3.
+/// Whether components that answer HTTP through WASI 0.3 are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WasiHttp03 {
-    /// They are served.
+    /// They are accepted.
     Served,
-    /// They are refused: what serves them is new and not as fast.
+    /// They are refused: their host implementation is new and slower.
     Refused,
 }
 
-/// How modules become code.
+/// How modules are compiled, and where their code is cached.
 pub struct Compilation {
-    /// Who compiles.
+    /// The compiler, usually a child process.
     pub compiler: Compiler,
-    /// Where code is kept from one start to the next, if it is.
+    /// The cache of machine code that outlives the daemon, if there is one.
     pub cache: Option<Cache>,
-    /// What the stacks of guests tell.
+    /// What the backtraces of guests contain.
     pub stacks: Stacks,
 }
 
-/// The SHA-256 of a module's bytes: what a module is, whatever its file is called.
+/// The SHA-256 of a module's bytes. It identifies a module, whatever its file is called.
 pub type Digest = [u8; 32];
 
-/// The bytes of a module, and what they are.
+/// The bytes of a module, and their digest.
 pub struct Source {
     bytes: Vec<u8>,
     digest: Digest,
@@ -78,15 +78,14 @@ pub struct Source {
 /// How jobs get their memory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Allocation {
-    /// From a pool that is reserved once: the fast way.
+    /// Each job takes a slot of a pool, which is reserved once: the fast way. Holds what the pool resets.
     Pooled(Resetting),
-    /// From the kernel, for each job, because the pool could not be had: about eight times slower, and each
-    /// access is compared with the end of the memory.
+    /// Each job gets fresh memory from the kernel, because the pool could not be reserved. Holds the reason. Such
+    /// jobs start about eight times slower, and each access is compared with the end of the memory.
     OnDemand(String),
 }
 
-/// A compiled module, linked and ready to be instantiated. Handlers that differ in their settings
-/// alone share one.
+/// A compiled module, linked and ready to be instantiated. Handlers that differ in their settings alone share one.
 #[derive(Clone)]
 pub enum Code {
     /// A core module that exports `_start`.
@@ -97,20 +96,20 @@ pub enum Code {
     Speaker(SpeakerCode),
 }
 
-/// What is made of a module.
+/// Which kind of `Code` a module becomes, and on which engine.
 enum Way<'a> {
     Core,
     Command,
     Proxy,
-    /// A component that answers HTTP as of WASI 0.3, and its engine.
+    /// A component that answers HTTP through WASI 0.3, with its engine.
     Service(&'a Concurrent),
 }
 
 impl Sandbox {
-    /// Makes a sandbox.
+    /// Makes a sandbox. Beside the slots of jobs, it has one slot for idle instances for every four jobs.
     ///
-    /// Falls back to [`Allocation::OnDemand`] when the host refuses the address space for the pool,
-    /// as containers and `ulimit -v` do.
+    /// Falls back to [`Allocation::OnDemand`] if the host refuses the address space for the pool, as containers
+    /// and `ulimit -v` do.
     ///
     /// # Errors
     /// wasmtime does not run on this host at all.
@@ -152,43 +151,44 @@ impl Sandbox {
         })
     }
 
-    /// Says how jobs get their memory.
+    /// Returns how jobs get their memory.
     pub fn allocation(&self) -> &Allocation {
         &self.allocation
     }
 
-    /// Looks at a module without compiling it, and says what it would be. Takes about as long as to read it.
+    /// Checks a module without compiling it, and returns its kind. Takes about as long as reading it.
     ///
     /// # Errors
-    /// The bytes are no module, or one that cannot be a handler: it lacks an entry point or imports
-    /// what the daemon does not have; or it has more or larger parts than `limits` allow. The message says which.
+    /// The bytes are not a module, or the module cannot be a handler. It lacks an entry point, imports something
+    /// that the daemon does not provide, or has more or larger parts than `limits` allow. The message says which.
     pub fn look(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Kind> {
         self.way(&source.bytes, limits).map(|way| way.kind()).map_err(trap::ours)
     }
 
-    /// Says what is counted of the cache; `None` without a cache.
+    /// Returns the figures of the cache, or `None` without a cache.
     pub fn cache(&self) -> Option<&Arc<Figures>> {
         self.compilation.cache.as_ref().map(Cache::figures)
     }
 
-    /// Keeps so many bytes of code beside what is in use.
+    /// Changes the size of the cache, in bytes. Code that is in use does not count.
     pub fn resize_cache(&self, size: u64) {
         self.compilation.cache.iter().for_each(|cache| cache.resize(size));
     }
 
-    /// Has the cache keep the code of these modules, and evict what is too much of the rest. Reads a directory.
+    /// Tells the cache which modules are in use. It keeps their code and evicts the rest beyond its size. Reads a
+    /// directory.
     pub fn tidy<'a>(&self, in_use: impl Iterator<Item = &'a Digest>) {
         let Some(cache) = &self.compilation.cache else { return };
-        // Each module has code of one kind. Nothing has the names of the others.
+        // A module has code for one engine only. No entry of the cache has the other identities.
         let kinds: Vec<&[u8; 32]> = once(&self.fingerprint).chain(self.engines.fingerprints()).collect();
         cache.tidy(in_use.flat_map(|digest| kinds.iter().map(move |kind| Identity::new(digest, kind))));
     }
 
-    /// Compiles a module, unless its code is kept, and links it to WASI. Takes seconds for a large
-    /// module; blocks. `begin` is called where compiling begins.
+    /// Compiles a module and links it to WASI; a cached module is only linked. Blocks, for seconds if the module
+    /// is large. `begin` is called when compiling begins, and not for a cached module.
     ///
     /// # Errors
-    /// Those of [`Sandbox::look`], before anything is compiled; or compiling it takes too much.
+    /// Those of [`Sandbox::look`], before anything is compiled; or compilation exceeds its limits.
     pub fn compile(
         &self,
         source: &Source,
@@ -198,7 +198,7 @@ impl Sandbox {
         self.try_compile(source, limits, begin).map_err(trap::ours)
     }
 
-    /// Reports whether the code of a module is kept, as far as can be told without reading it.
+    /// Reports whether the code of a module is cached. Does not read the code, which may prove unusable.
     pub fn keeps(&self, source: &Source) -> bool {
         let Some(cache) = &self.compilation.cache else { return false };
         let concurrent = self.engines.fingerprints();
@@ -206,7 +206,7 @@ impl Sandbox {
         fingerprints.into_iter().any(|print| cache.has(&Identity::new(&source.digest, print)))
     }
 
-    /// Leaves a core to the requests from now on, which are served, while modules are compiled.
+    /// Tells the compiler that requests are served from now on: it then leaves a core to them.
     pub fn serve(&self) {
         self.compilation.compiler.serve();
     }
@@ -225,8 +225,8 @@ impl Sandbox {
         if let Some(kept) = cache.get(&identity) {
             match self.link(&way, &kept) {
                 Ok(code) => return Ok(code),
-                // Only a module that links is kept; if it is not wasmtime that has changed, the code
-                // has, and compiling it anew is right either way.
+                // Only modules that link are cached. If linking fails now, wasmtime has changed or the code is
+                // damaged; the cure is to compile it again in both cases.
                 Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
             }
         }
@@ -236,8 +236,8 @@ impl Sandbox {
         Ok(code)
     }
 
-    /// Finds out what is to be made of a module, and on which engine. What its first sections tell against
-    /// it is said here: compiling it may take a minute, and would end in the same words.
+    /// Finds which kind of code a module becomes, and on which engine. Checks its first sections here: compiling
+    /// a bad module may take a minute, and would end with the same message.
     fn way(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Way<'_>> {
         let layer = Layer::of(bytes)?;
         compile::look(bytes, limits)?;
@@ -253,12 +253,12 @@ impl Sandbox {
         }
     }
 
-    /// Tells a component by what it exports. One that is both answers HTTP: a program that does has an
-    /// empty `main`, as its toolchain wants one.
+    /// Tells a component's kind by its exports. A component with both exports answers HTTP: its empty `main` is
+    /// there because its toolchain requires one.
     fn way_of_component(&self, bytes: &[u8]) -> Result<Way<'_>> {
         let surface = match Surface::of(bytes) {
             Some(surface) => surface,
-            // The compiler says what is wrong with it.
+            // The compiler reports why it cannot be parsed.
             None => return Ok(Way::Command),
         };
         Ok(match Asynchronous::of(&surface) {
@@ -295,7 +295,7 @@ impl Sandbox {
 }
 
 impl Code {
-    /// Says what it was made of.
+    /// Returns the kind of module that was compiled.
     pub fn kind(&self) -> Kind {
         match self {
             Code::Core(_) => Kind::Core,
@@ -316,37 +316,37 @@ impl Way<'_> {
 }
 
 impl WasiHttp03 {
-    /// Says what a configuration wants.
+    /// Returns `Served` if the configuration turns WASI HTTP 0.3 on.
     pub fn of(served: bool) -> WasiHttp03 {
         if served { WasiHttp03::Served } else { WasiHttp03::Refused }
     }
 }
 
 impl Compilation {
-    /// Compiles as the daemon does, and keeps nothing: for what is to leave nothing behind.
+    /// Compiles as the daemon does, without a cache: for commands that must leave nothing on the disk.
     pub fn unkept(stacks: Stacks) -> Compilation {
         Compilation { compiler: Compiler::child(), cache: None, stacks }
     }
 }
 
 impl Source {
-    /// Takes the bytes of a module, or of what may be one.
+    /// Takes the bytes of a module, valid or not.
     pub fn new(bytes: Vec<u8>) -> Source {
         let digest = Sha256::digest(&bytes).into();
         Source { bytes, digest }
     }
 
-    /// Says what the module is.
+    /// Returns the SHA-256 of the bytes.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 }
 
 impl Allocation {
-    /// What a metric calls the ways.
+    /// The values that the metric uses for the modes.
     pub const MODES: [&str; 3] = ["pooled", "pooled_reset_whole", "on_demand"];
 
-    /// Says which of [`Allocation::MODES`] it is.
+    /// Returns its value in [`Allocation::MODES`].
     pub fn mode(&self) -> &'static str {
         let [written, whole, on_demand] = Allocation::MODES;
         match self {

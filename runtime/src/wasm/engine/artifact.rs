@@ -1,4 +1,4 @@
-//! Machine code of our own making, on its way into the engine.
+//! Machine code that we compiled, before an engine loads it.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use wasmtime::{Engine, Module, Result};
 
 use super::sealed::Sealed;
 
-/// What an engine of ours made of a module. It is run without a further look: whoever has one is
-/// trusted like the daemon itself.
+/// Machine code that one of our engines compiled from a module. It runs unchecked, so an `Artifact`
+/// is trusted as much as the daemon itself.
 pub(in crate::wasm) struct Artifact(Sealed);
 
 impl Artifact {
@@ -25,20 +25,14 @@ impl Artifact {
         &self.0
     }
 
-    /// Makes the code of a core module ready to be linked. Its pages are shared with the seal.
-    ///
-    /// # Errors
-    /// It is the code of a component, or of an engine with other settings.
+    /// Loads the code of a core module. The engine maps the sealed pages; it does not copy them.
     pub(in crate::wasm) fn module(&self, engine: &Engine) -> Result<Module> {
         // SAFETY: the bytes came from a compiler, as every caller of `trust` says where it makes
         // them; they are mapped from a file that cannot change any more, which `Draft::seal` did.
         unsafe { Module::deserialize_open_file(engine, self.0.file()?) }
     }
 
-    /// Makes the code of a component ready to be linked.
-    ///
-    /// # Errors
-    /// It is the code of a core module, or of an engine with other settings.
+    /// Loads the code of a component. The engine copies it.
     pub(in crate::wasm) fn component(&self, engine: &Engine) -> Result<Component> {
         let bytes: io::Result<Vec<u8>> = self.0.bytes();
         // SAFETY: the bytes came from a compiler, as every caller of `trust` says where it makes

@@ -1,4 +1,4 @@
-//! What the first bytes of a file say it is.
+//! Recognises a core module or a component by the first bytes of a file.
 
 use wasmtime::{Result, bail};
 
@@ -12,9 +12,13 @@ pub(in crate::wasm) enum Layer {
 }
 
 impl Layer {
-    /// Tells a core module from a component, and both from anything else.
+    /// Tells a core module from a component by its preamble.
     ///
     /// Source: the preambles of the core specification §5.5.16 and of the component model's Binary.md.
+    ///
+    /// # Errors
+    /// The bytes are neither. The message names what they look like: an ELF program, WebAssembly text,
+    /// an empty file.
     pub(in crate::wasm) fn of(bytes: &[u8]) -> Result<Layer> {
         match bytes {
             [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Layer::Core),

@@ -1,43 +1,42 @@
-//! The kinds of engine, and which of them a component needs.
+//! The kinds of engine, and the detection of the kind that a component needs.
 
 use wasmparser::{CanonicalFunction, ComponentCanonicalSectionReader, Parser, Payload};
 
 use super::exports::{HTTP_P2, HTTP_P3, PROGRAM_P3};
 
-/// What stores of an engine can do; the machine code of one is nothing to the other.
+/// What the stores of an engine can do. Machine code for one flavour does not load in the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flavour {
-    /// One call at a time: core modules and components of WASI 0.2.
+    /// Each instance runs one call at a time: core modules and components of WASI 0.2.
     Sequential,
-    /// Several calls of an instance under way at once: the component model's `async`, on which WASI
-    /// 0.3 is built.
+    /// Each instance runs several calls at once: the component model's `async`, on which WASI 0.3 is built.
     Concurrent,
 }
 
-/// How a component is made.
+/// How a component is composed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::wasm) enum Making {
-    /// Of one piece: nothing within it can be called but by the host. As a component cannot be entered
-    /// from itself, and the host calls it once at a time, few of its calls wait at a time.
+    /// A single component: only the host can call it. A component cannot be re-entered, and the host
+    /// makes one call at a time, so few of its calls wait at once.
     Whole,
-    /// Of components that call one another, as many at a time as their handles allow.
+    /// Components that call one another. The number of calls at once is limited by their handles alone.
     Composed,
 }
 
-/// What a component exports of WASI 0.3.
+/// Which entry point of WASI 0.3 a component exports.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::wasm) enum Asynchronous {
-    /// Nothing.
+    /// Neither of them.
     Nothing,
-    /// It is a program: the name of what it exports.
+    /// The component is a program; holds the name of the export.
     Program(String),
-    /// It answers HTTP: the name of what it exports.
+    /// The component answers HTTP; holds the name of the export.
     Service(String),
 }
 
 impl Asynchronous {
-    /// Looks at what a component exports, before it is compiled. One that also answers HTTP as of
-    /// 0.2 needs nothing of 0.3.
+    /// Finds the entry point before the component is compiled. A component that also answers HTTP
+    /// through 0.2 is served through 0.2, and needs nothing of 0.3.
     pub(in crate::wasm) fn of(surface: &Surface) -> Asynchronous {
         let names = &surface.exports;
         let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
@@ -53,9 +52,8 @@ impl Asynchronous {
 }
 
 impl Making {
-    /// Looks for functions that components within this one give to others. What a toolchain wraps
-    /// its exports in are components as well, but they only rename. What cannot be read is taken for
-    /// the worse.
+    /// Looks for inner components that lift functions of their own. Toolchains wrap exports in components as
+    /// well, but those only rename. A component that cannot be parsed counts as `Composed`, the safe choice.
     pub(in crate::wasm) fn of(component: &[u8]) -> Making {
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(component) {
@@ -75,19 +73,19 @@ impl Making {
     }
 }
 
-/// Reports whether a section makes a function of a component of one of a module.
+/// Reports whether a section lifts a core function into a component function, or cannot be parsed.
 fn lifts(section: ComponentCanonicalSectionReader<'_>) -> bool {
     section.into_iter().any(|function| matches!(function, Ok(CanonicalFunction::Lift { .. }) | Err(_)))
 }
 
-/// What a component itself exports; what lies within it is not its own.
+/// What the outermost component exports. Exports of inner components do not count.
 pub(in crate::wasm) struct Surface {
     /// The names of its exports.
     pub(in crate::wasm) exports: Vec<String>,
 }
 
 impl Surface {
-    /// Reads a component. `None` if that cannot be read: the compiler says why.
+    /// Reads the exports. Returns `None` if the component cannot be parsed; the compiler reports why.
     pub(in crate::wasm) fn of(component: &[u8]) -> Option<Surface> {
         let mut surface = Surface { exports: Vec::new() };
         let mut depth = 0_usize;
@@ -106,7 +104,7 @@ impl Surface {
         Some(surface)
     }
 
-    /// Reports whether it exports an interface: `wasi:cli/run@0.2`, say, for all versions 0.2.x.
+    /// Reports whether the component exports an interface. `wasi:cli/run@0.2` matches every version 0.2.x.
     pub(in crate::wasm) fn exports(&self, interface: &str) -> bool {
         self.exports.iter().any(|name| name.starts_with(interface))
     }

@@ -1,5 +1,5 @@
-//! How many memories and tables one instance may have.
+//! The maximum number of memories and tables of one module.
 
-/// The most memories and tables of one module: the sandbox of a job has room for as many.
+/// The pool reserves room for this many in the instance of each job.
 pub(in crate::wasm) const MEMORIES: u32 = 2;
 pub(in crate::wasm) const TABLES: u32 = 4;

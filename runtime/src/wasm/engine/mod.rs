@@ -1,7 +1,4 @@
-//! What every engine of wasmtime is: its settings, its kind, the code it runs and the clock that makes guests give way.
-//!
-//! Floors, lowest first: `sealed`, `binary_kind`, `exports`, `instance_size`, `outline`, `ticker`; `artifact`,
-//! `engine_kind`; `settings`.
+//! wasmtime engines: their settings and kinds, the machine code they load, and the epoch ticker.
 
 pub(super) mod artifact;
 pub(super) mod binary_kind;

@@ -1,31 +1,31 @@
-//! What the first sections of a core module tell of it, before it is compiled.
+//! The imports and the entry point of a core module, read before it is compiled.
 
 use wasmparser::{CompositeInnerType, Export, ExternalKind, FuncType, Parser, Payload, SubType, TypeRef};
 use wasmtime::{Result, bail, ensure};
 
-/// What is said of a module that cannot be called as a program.
+/// The error for a module without a `_start` function.
 const NO_START: &str = "exports no `_start` function: build it as a program with a `main`, not as a library";
 
 /// The imports of a core module and its entry point.
 #[derive(Default)]
 pub(in crate::wasm) struct Outline {
-    /// What it imports: module and name.
+    /// Imports, as pairs of module and name.
     pub(in crate::wasm) imports: Vec<(String, String)>,
-    /// Its function types; `None` for a type that is no function.
+    /// The type section. An entry is `None` if the type is not a function.
     types: Vec<Option<FuncType>>,
-    /// The type of each function, imported ones first.
+    /// The type index of each function, imported functions first.
     functions: Vec<u32>,
-    /// The number of the function that it exports as `_start`.
+    /// The index of the function that is exported as `_start`.
     start: Option<u32>,
 }
 
 impl Outline {
-    /// Reads a core module up to its code. `None` if that cannot be read: the compiler says why.
+    /// Reads a core module up to its code section. Returns `None` if it cannot be parsed; the compiler reports why.
     pub(in crate::wasm) fn of(module: &[u8]) -> Option<Outline> {
         let mut outline = Outline::default();
         for payload in Parser::new(0).parse_all(module) {
             match payload.ok()? {
-                // Exports stand before the code, and nothing behind it is asked for here.
+                // Exports come before the code; nothing after it is needed here.
                 Payload::CodeSectionStart { .. } => break,
                 payload => outline.at(payload)?,
             }
@@ -33,7 +33,7 @@ impl Outline {
         Some(outline)
     }
 
-    /// Takes in a section; `None` if that cannot be read.
+    /// Reads one section. Returns `None` if it cannot be parsed.
     fn at(&mut self, payload: Payload<'_>) -> Option<()> {
         match payload {
             Payload::TypeSection(section) => {
@@ -64,11 +64,11 @@ impl Outline {
         Some(())
     }
 
-    /// Looks for the entry point of a program.
+    /// Checks the type of the entry point.
     ///
     /// # Errors
-    /// There is none, or it is no `fn()`. A `_start` of a type that does not exist passes: the compiler
-    /// says so.
+    /// `_start` is missing or is not `fn()`. A `_start` whose type index does not exist passes: the
+    /// compiler reports it.
     pub(in crate::wasm) fn check_start(&self) -> Result<()> {
         let Some(start) = self.start else { bail!(NO_START) };
         let of = |index: u32| usize::try_from(index).ok();
@@ -83,7 +83,7 @@ impl Outline {
     }
 }
 
-/// Returns the type of a function.
+/// Returns the function type, or `None` for any other type.
 fn function(ty: SubType) -> Option<FuncType> {
     match ty.composite_type.inner {
         CompositeInnerType::Func(function) => Some(function),
@@ -91,7 +91,7 @@ fn function(ty: SubType) -> Option<FuncType> {
     }
 }
 
-/// Returns the number of an imported function's type.
+/// Returns the type index of an imported function, or `None` for any other import.
 fn imported_function(ty: TypeRef) -> Option<u32> {
     match ty {
         TypeRef::Func(ty) | TypeRef::FuncExact(ty) => Some(ty),
@@ -99,7 +99,7 @@ fn imported_function(ty: TypeRef) -> Option<u32> {
     }
 }
 
-/// Returns the number of the function that is exported as `_start`.
+/// Returns the index of the function if this export is `_start`.
 fn entry_point(Export { name, kind, index }: Export<'_>) -> Option<u32> {
     let is_function = matches!(kind, ExternalKind::Func | ExternalKind::FuncExact);
     (is_function && name == "_start").then_some(index)

@@ -1,4 +1,4 @@
-//! Bytes in memory that nobody can change any more, ourselves included.
+//! Bytes in a sealed memory file, which no process can change, not even this one.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write};
@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt as _;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
-/// A file in memory under the kernel's seals: what was checked in it is what is used of it.
+/// A memory file under the kernel's seals. What was verified is what runs: the bytes cannot change in between.
 pub(in crate::wasm) struct Sealed {
     file: File,
     len: u64,
 }
 
-/// A file in memory that is still written.
+/// A memory file that is not sealed yet.
 pub(in crate::wasm) struct Draft(File);
 
 impl Sealed {
@@ -28,7 +28,7 @@ impl Sealed {
         self.len
     }
 
-    /// Gives the file; its cursor stands at the start and is shared by all that is given out.
+    /// Returns a handle of the file. Its cursor is at the start, and is shared by all such handles.
     pub(in crate::wasm) fn file(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -40,9 +40,9 @@ impl Sealed {
         Ok(bytes)
     }
 
-    /// Shows the bytes piece by piece, from the first to the last.
+    /// Passes the bytes to `see` in chunks, first to last.
     pub(in crate::wasm) fn each(&self, mut see: impl FnMut(&[u8])) -> io::Result<()> {
-        // Fits the second-level cache, so that a digest reads what the copy has just written.
+        // Fits the second-level cache: a digest reads bytes that the copy has just written there.
         let mut buffer = vec![0; 128 << 10];
         let mut at = 0;
         while at < self.len {
@@ -59,12 +59,12 @@ impl Sealed {
 }
 
 impl Draft {
-    /// Starts with nothing.
+    /// Makes an empty file.
     pub(in crate::wasm) fn new() -> io::Result<Draft> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let create = |flags| memfd_create("portcullis-code", flags);
-        // Hosts that set vm.memfd_noexec=2 insist on NOEXEC_SEAL; before Linux 6.3 nobody knows it.
-        // It forbids execve(2), not mmap(2).
+        // Hosts with vm.memfd_noexec=2 require NOEXEC_SEAL; before Linux 6.3 the kernel does not
+        // know it. It forbids execve(2), not mmap(2).
         let file = match create(flags | MemfdFlags::NOEXEC_SEAL) {
             Err(Errno::INVAL) => create(flags),
             created => created,
@@ -72,13 +72,13 @@ impl Draft {
         Ok(Draft(File::from(file?)))
     }
 
-    /// Copies a file's bytes from its cursor on, at most `most`.
+    /// Copies at most `most` bytes of a file, starting at its cursor.
     pub(in crate::wasm) fn copy(&mut self, from: &File, most: u64) -> io::Result<u64> {
-        // Two files: the kernel copies, nothing passes through our memory.
+        // From file to file, so the kernel copies and nothing passes through our memory.
         io::copy(&mut from.take(most), &mut self.0)
     }
 
-    /// Ends the writing for good.
+    /// Seals the file; it can never be written again.
     pub(in crate::wasm) fn seal(mut self) -> io::Result<Sealed> {
         self.0.rewind()?;
         fcntl_add_seals(&self.0, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;

@@ -1,4 +1,4 @@
-//! The settings of every engine: the one that runs modules and the ones that only compile them.
+//! The settings of every engine, whether it runs modules or only compiles them.
 
 use std::hash::{Hash as _, Hasher};
 use std::num::NonZeroUsize;
@@ -14,61 +14,60 @@ use super::engine_kind::Flavour;
 use super::instance_size::{MEMORIES, TABLES};
 use crate::confine;
 
-/// What the stack of a guest tells.
+/// What the backtrace of a guest contains.
 ///
-/// wasmtime reads a module's debug information anew for each frame of each stack that it takes, in this
-/// process and outside every limit: one that was made for it holds a thread up for minutes and takes
-/// memory without end.
+/// wasmtime parses a module's debug information anew for each frame of each backtrace. It does so in this process and
+/// outside every limit. A module built for it holds a thread up for minutes and takes unbounded memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stacks {
-    /// Names of functions. Debug information is left out of the code.
+    /// Function names. Debug information is not kept in the compiled code.
     Names,
-    /// Files and lines as well: for modules that are trusted, or a process that runs nothing else.
+    /// File names and lines as well. For trusted modules, or a process that runs nothing else.
     Lines,
 }
 
 impl Stacks {
-    /// Says what is wanted: files and lines, or names alone.
+    /// Returns `Lines` if files and lines are wanted, else `Names`.
     pub fn of(lines: bool) -> Stacks {
         if lines { Stacks::Lines } else { Stacks::Names }
     }
 }
 
-/// How an access beyond the end of a memory is found out.
+/// How an access beyond the end of a memory is detected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Addressing {
-    /// Whatever a guest can name lies within 6 GiB of address space that are the memory's own, and faults
-    /// where there is no memory: nothing is compared. The fast way.
+    /// Each memory reserves 6 GiB of address space: 4 GiB for the index and a guard of 2 GiB for the offset. An access
+    /// beyond the memory faults, so only offsets over 2 GiB need a comparison. The fast way.
     Reserved,
-    /// Each access is compared with the end of the memory, which takes no more address space than it may
-    /// come to: for hosts that have little of it.
+    /// Each access is compared with the end of the memory. A memory then takes no more address space than its largest
+    /// size: for hosts where address space is scarce.
     Compared,
 }
 
-/// What machine code is made for, besides the processor.
+/// What machine code is compiled for, besides the processor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// What stores of its engine can do.
+    /// What the stores of its engine can do.
     pub flavour: Flavour,
-    /// What the stacks of guests tell.
+    /// What the backtraces of guests contain.
     pub stacks: Stacks,
-    /// How accesses are bounded.
+    /// How memory accesses are bounded.
     pub addressing: Addressing,
 }
 
-/// What a sandbox has room for.
+/// The sizes that a sandbox is made for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Room {
-    /// Jobs at once.
+    /// Maximum number of concurrent jobs.
     pub jobs: u32,
-    /// Bytes of memory that one of them may have at the most, as far as is known.
+    /// Maximum bytes of memory of one job, as far as it is known.
     pub memory: usize,
-    /// Bytes that a pool may keep resident between jobs, over all its slots.
+    /// Maximum bytes that a pool keeps resident between jobs, over all its slots.
     pub warm: usize,
 }
 
 impl Room {
-    /// Makes room for a process that serves nothing: what its pool keeps resident does not matter.
+    /// Makes the sizes for a process that serves no requests: its pool may keep everything resident.
     pub fn unserved(jobs: u32, memory: usize) -> Room {
         Room { jobs, memory, warm: usize::MAX }
     }
@@ -77,7 +76,7 @@ impl Room {
 /// Bytes of stack that a guest may use.
 const DEPTH: usize = 512 << 10;
 
-/// The settings that all engines for a target share, and so all that machine code depends on.
+/// Makes the settings that all engines for a target share. Machine code depends on these and no others.
 pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) -> Config {
     let details = match stacks {
         Stacks::Names => WasmBacktraceDetails::Disable,
@@ -86,17 +85,17 @@ pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) ->
     let mut config = Config::new();
     config
         .epoch_interruption(true)
-        // Half of the fiber is left for host frames: an overflow there would abort the process.
+        // The other half of the fiber's stack is for host frames: an overflow there would abort the process.
         .max_wasm_stack(DEPTH)
         .async_stack_size(1 << 20)
         .memory_init_cow(true)
-        // On by default: it gives each store the tables of the async component model, which most
-        // modules do not use, and lets in components that do.
+        // On by default. It gives each store the tables of the async component model, which most modules do not use,
+        // and admits components that do.
         .concurrency_support(flavour == Flavour::Concurrent)
         .wasm_component_model_async(flavour == Flavour::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
-        // Exceptions are objects of a heap of their own. Nothing else may be: what is not let in cannot be attacked.
+        // Exceptions live in a heap of their own. The other GC types stay off, to leave less to attack.
         .wasm_exceptions(true)
         .wasm_gc(false)
         .collector(Collector::Copying)
@@ -104,7 +103,7 @@ pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) ->
         .wasm_backtrace_max_frames(NonZeroUsize::new(20));
     match addressing {
         Addressing::Reserved => config.memory_guard_size(2 << 30),
-        // A guard that finds out small offsets, which most are, for a page of WebAssembly.
+        // A guard of one WebAssembly page catches small offsets without a comparison; most offsets are small.
         Addressing::Compared => {
             config.memory_reservation(0).memory_guard_size(64 << 10).guard_before_linear_memory(false)
         }
@@ -112,21 +111,21 @@ pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) ->
     config
 }
 
-/// Makes an engine without a pool, whose memories are reserved as large as they may become where that
-/// leaves address space for all jobs, and are moved when they outgrow less.
+/// Makes an engine without a pool. Each memory reserves its maximum size if that leaves address space for all jobs. A
+/// memory that outgrows a smaller reservation is moved.
 ///
 /// # Errors
 /// wasmtime does not run on this host.
 pub(in crate::wasm) fn unpooled(target: Target, room: Room) -> Result<Engine> {
-    // As little as is worth moving a memory for.
+    // The smallest growth that is worth moving a memory for.
     const LEAST: u64 = 1 << 20;
-    // The other half is for what there is besides the memories of jobs.
+    // Memories of jobs get half of the address space; the other half is for everything else.
     let share = getrlimit(Resource::As).current.map(|most| most / 2 / u64::from(room.jobs.max(1)));
     let growth = share.unwrap_or(u64::MAX).min(room.memory as u64).max(LEAST);
     Engine::new(config(target).memory_reservation_for_growth(growth))
 }
 
-/// The most that one component is made of: in a pool, and without one.
+/// The most instances, memories and tables that one component may have, with or without a pool.
 pub(in crate::wasm) struct Parts {
     pub(in crate::wasm) instances: u32,
     pub(in crate::wasm) memories: u32,
@@ -135,70 +134,70 @@ pub(in crate::wasm) struct Parts {
 
 pub(in crate::wasm) const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
 
-/// A pool that is to be.
+/// The configuration of a pool that is not made yet.
 #[derive(Clone, Debug)]
 pub(in crate::wasm) struct Pool {
     config: PoolingAllocationConfig,
     stacks: IdleStacks,
 }
 
-/// What becomes of a stack when its job has ended.
+/// What happens to the memory of a stack when its job ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum IdleStacks {
-    /// It stays as it is.
+    /// It stays resident.
     Kept,
-    /// It is dropped, but for its top.
+    /// All but its top is dropped.
     Dropped,
 }
 
-/// What of a guest's memory a pool resets for the next guest.
+/// Which of a guest's memory a pool resets for the next guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Resetting {
-    /// The pages that were written, wherever the kernel has them.
+    /// Only the pages that were written, whether they are present or swapped out.
     Written,
-    /// All of it: the kernel cannot say which pages were written.
+    /// All of it, because the kernel cannot report which pages were written.
     Whole,
 }
 
-/// The pool: room for `jobs` jobs, warm from one job to the next.
+/// Configures the pool: room for `jobs` jobs, kept warm between jobs.
 ///
-/// What a job finds in its slot is what its module starts with, whoever had the slot before. In 48.0.8:
+/// A job finds in its slot exactly what its module starts with, whatever used the slot before. In wasmtime 48.0.8:
 ///
-/// - Memories and tables are reset as they are given back, before their slot can be taken. Of both,
-///   `keep_resident` bytes of the pages that were written are overwritten, with the module's own data or
-///   zeros, and the rest is dropped (`MADV_DONTNEED`). Where the kernel refuses to drop it, a memory's slot is mapped
-///   anew before its next use and a table is overwritten.
-/// - Which pages were written, the kernel says by a scan that wasmtime makes too narrow: see
-///   [`confine::mended`]; nor may it be told of another page than was written: see [`confine::unmerged`]. Only as much
-///   is scanned as a guest could reach; what it shrinks to is out of reach again (`mprotect`) until it was reset.
-/// - Images that memories start with are mapped copy-on-write from files under seals: ours for modules,
-///   wasmtime's for components. One of another module is unmapped before the slot is used.
-/// - Warm slots, and that a module gets its own again, save work alone: each was reset before.
-/// - Stacks need no reset: wasm has no address for them, and compiled code reads of its frames what it wrote there.
-///   What a deep recursion has touched would stay resident, though: see [`Pool::stacks`].
-/// - The heap of exceptions is a memory of the pool, which a job gets with its first one: counted and reset as any.
-///   What the collector knows of types is cleared as it is detached.
-/// - Instances are allocated and initialised for each job. The feature of protection keys is left out of wasmtime.
+/// - Memories and tables are reset when they are given back, before their slot can be taken again. Up to
+///   `keep_resident` bytes of the written pages are overwritten with the module's own data or zeros. The rest is
+///   dropped (`MADV_DONTNEED`). If the kernel refuses to drop it, a memory's slot is mapped anew before its next use,
+///   and a table is overwritten.
+/// - A kernel scan reports which pages were written. wasmtime asks too little of it: see [`confine::mended`]. Page
+///   merging would make it report the wrong pages: see [`confine::unmerged`]. Only memory that a guest could reach is
+///   scanned. When a memory's slot shrinks, the rest is out of reach again (`mprotect`) until it is reset.
+/// - Initial memory images are mapped copy-on-write from sealed files: ours for modules, wasmtime's for components. The
+///   image of another module is unmapped before the slot is used.
+/// - Warm slots, and the affinity of a module to its previous slot, only save work: every slot was reset before.
+/// - Stacks need no reset. wasm cannot address them, and compiled code reads from its frames only what it wrote there.
+///   The pages that a deep recursion touched would stay resident, though: see [`Pool::stacks`].
+/// - The heap of exceptions is a memory of the pool, taken at the job's first exception. It is counted and reset like
+///   any other. The collector's knowledge of types is cleared when the heap is detached.
+/// - Instances are allocated and initialised for each job. wasmtime is built without protection keys.
 pub(in crate::wasm) fn pool(room: Room) -> Pool {
     pool_with(room, room.jobs)
 }
 
-/// The pool for stores that have several calls under way.
+/// Configures the pool for stores that run several calls at once.
 pub(in crate::wasm) fn concurrent_pool(room: Room) -> Pool {
-    // One runs, one waits for the host, one does what the host gives it meanwhile, and one is kept.
+    // One stack runs, one waits for the host, one serves a call from the host meanwhile, and one is spare.
     pool_with(room, room.jobs * 4)
 }
 
 fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
-    // For any table that our limits allow, and the CPython component's 14,000 functions.
+    // Enough for every table that our limits allow, and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
-    // Pages below this stay mapped, so that a small guest faults no page in.
+    // This much of each slot stays mapped, so that a small guest causes no page fault.
     const RESIDENT: usize = 2 << 20;
     let mut pool = Pool { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
     let stacks = pool.stacks(stacks, warm);
-    // A slot's memory, its table and the heap of its exceptions each keep as much. Whole pages, as wasmtime counts them.
+    // The memory, the table and the exception heap of a slot each keep this much. wasmtime counts whole pages.
     let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 3)).min(RESIDENT) & !0xfff;
-    // Memories: two of its own, and one for its exceptions. A component is made of many modules, CPython's of 30.
+    // Three memories a job: two of its own and one for exceptions. Components consist of many modules, CPython's of 30.
     pool.config
         .total_memories((jobs * 3).max(COMPONENT.memories + 1))
         .total_gc_heaps(jobs)
@@ -222,12 +221,13 @@ fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
 }
 
 impl Pool {
-    /// Sets how many stacks there are, and says how many bytes of them may stay resident between jobs: what they come
-    /// to if each was once as deep as a guest can make it, where that is no more than half of what may stay warm.
-    /// Elsewhere a stack is dropped after each job, but for its top: that costs a small job 2 us of the 20 that it
-    /// takes. Where even the tops are more than that half, a stack is dropped whole.
+    /// Sets the number of stacks, and returns how many bytes of them may stay resident between jobs.
+    ///
+    /// If all stacks at full depth fit into half of `warm`, they are kept. Otherwise each stack is dropped after its
+    /// job, except for its top: that costs a small job 2 us of the 20 that it takes. If even the tops exceed that half,
+    /// stacks are dropped whole.
     fn stacks(&mut self, stacks: u32, warm: usize) -> usize {
-        // As deep as jobs commonly are. Overwritten with zeros, which is cheaper than to be dropped.
+        // The depth of common jobs. Overwriting this much with zeros is cheaper than dropping it.
         const TOP: usize = 32 << 10;
         let all = |each: usize| (stacks as usize).saturating_mul(each);
         let is_little = all(DEPTH) <= warm / 2;
@@ -238,21 +238,21 @@ impl Pool {
     }
 }
 
-/// Makes an engine with a pool. Its pool scans for what guests wrote only where that finds what is not
-/// present as well and no page is put in the place of another, and resets all of their memory elsewhere.
-/// Ends the merging of pages for the process, also where it fails.
+/// Makes an engine with a pool, which scans for written pages if the scan also finds those that are not present and no
+/// page can be replaced by a merged one. Otherwise it resets all memory of a guest. Page merging is turned off for the
+/// process even if this function fails.
 ///
 /// # Errors
 /// The host refuses the address space.
 pub(in crate::wasm) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetting)> {
-    // First, and whatever becomes of the pool: merged pages tell other jobs by time, also where nothing is scanned.
+    // First, and independent of the pool: the timing of merged pages leaks to other jobs, even without a scan.
     let unmerged = confine::unmerged();
     let engine = |pool: &Pool| {
         let strategy = InstanceAllocationStrategy::Pooling(pool.config.clone());
         let drops_stacks = pool.stacks == IdleStacks::Dropped;
         Engine::new(config.clone().async_stack_zeroing(drops_stacks).allocation_strategy(strategy))
     };
-    // It tries a scan as it is made, and nothing runs in it before it is known where that went.
+    // wasmtime tries a scan while the engine is made. No guest runs in it before we know whether the scan is correct.
     let scanning = engine(&pool)?;
     if confine::mended() && unmerged {
         return Ok((scanning, Resetting::Written));
@@ -262,22 +262,19 @@ pub(in crate::wasm) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine
     Ok((engine(&pool)?, Resetting::Whole))
 }
 
-/// Digests all that machine code for a target depends on besides its module: wasmtime and its settings,
-/// the processor's features, and our own version.
-///
-/// # Errors
-/// wasmtime does not run on this host.
+/// Digests everything but the module that machine code for a target depends on: wasmtime and its settings, the
+/// processor's features, and our own version.
 pub(in crate::wasm) fn fingerprint(target: Target) -> Result<[u8; 32]> {
-    // Not those of the engine that runs it: how much is reserved for growth is nothing to the code.
+    // Uses the shared settings alone: the reservation for growth of the running engine does not affect its code.
     let engine = Engine::new(&config(target))?;
     let mut hasher = Fingerprint(Sha256::new_with_prefix(concat!("portcullis ", env!("CARGO_PKG_VERSION"))));
-    // In 48.0.8: triple, Cranelift's flags, those of the processor, tunables, features, version
+    // In 48.0.8 the hash covers the triple, Cranelift's flags, the processor's flags, tunables, features and version
     // (wasmtime's src/compile/code_builder.rs).
     engine.precompile_compatibility_hash().hash(&mut hasher);
     Ok(hasher.0.finalize().into())
 }
 
-/// Gives what is hashed to SHA-256: std's hashers have 64 bits and change with its versions.
+/// Feeds what is hashed to SHA-256: std's hashers have 64 bits and change with its versions.
 struct Fingerprint(Sha256);
 
 impl Hasher for Fingerprint {
@@ -285,7 +282,7 @@ impl Hasher for Fingerprint {
         self.0.update(bytes);
     }
 
-    /// Is never asked for: the digest is taken whole.
+    /// Never called: `fingerprint` takes the whole digest instead.
     fn finish(&self) -> u64 {
         0
     }
@@ -312,7 +309,7 @@ mod tests {
 
         let (_, resetting) = pooled(&config(TARGET), pool(Room::unserved(2, 1 << 20))).unwrap();
 
-        // Elsewhere than to us, a scan would find too little: see `confine::mended`.
+        // On other kernels the scan is wrong or absent: see `confine::mended`.
         assert_eq!(resetting == Resetting::Written, version >= (6, 7), "{release}");
     }
 

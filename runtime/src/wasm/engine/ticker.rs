@@ -1,4 +1,4 @@
-//! The clock that makes running guests give way, on a thread of its own.
+//! The epoch ticker, a thread that makes running guests yield.
 
 use std::io;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -9,13 +9,13 @@ use wasmtime::EngineWeak;
 
 use crate::observe::profile;
 
-/// How long a guest runs before it yields to the other tasks of its thread.
+/// How long a guest runs before it yields to the other tasks on its thread.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A thread that advances the engine's epoch. Dropping it ends the thread.
 ///
-/// A thread and not a timer of the async runtime: guests that spin on every worker would keep such
-/// a timer from firing, and it is the one thing that can stop them.
+/// A timer of the async runtime would not do: guests that spin on every worker would keep it from
+/// firing, and only the epoch can interrupt them.
 pub(in crate::wasm) struct Ticker {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -25,7 +25,7 @@ impl Ticker {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The host gives us no thread.
+    /// The host cannot start a thread.
     pub(in crate::wasm) fn start(engine: EngineWeak) -> io::Result<Ticker> {
         let (stop, stopped) = channel();
         let tick = move || {

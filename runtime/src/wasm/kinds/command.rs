@@ -1,4 +1,4 @@
-//! Command components: `wasm32-wasip2` programs that export `wasi:cli/run`.
+//! Command components, the `wasm32-wasip2` programs that export `wasi:cli/run`.
 
 use std::sync::Arc;
 
@@ -20,10 +20,10 @@ pub struct CommandCode {
 }
 
 impl CommandCode {
-    /// Finds the imports of a component.
+    /// Resolves the imports of a component.
     ///
     /// # Errors
-    /// It imports what the daemon does not have.
+    /// It imports something that the daemon does not provide.
     pub(in crate::wasm) fn link(linker: &Linker<State>, component: &Component) -> Result<CommandCode> {
         let command = CommandPre::new(component::link(linker, component)?)?;
         Ok(CommandCode { command, imports: Imports::of(component) })
@@ -47,12 +47,12 @@ impl CommandCode {
         component::conclude(outcome, &store, &limits)
     }
 
-    /// Makes an instance and runs none of it but its start function.
+    /// Instantiates the component. Runs nothing but start functions.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         component::prove(self.command.instance_pre(), wasi, limits, self.imports).await
     }
 
-    /// Returns the bytes of its first memories and tables.
+    /// Returns the bytes of the memories and tables that an instance starts with.
     pub(in crate::wasm) fn memory(&self) -> usize {
         component::memory(self.command.instance_pre())
     }
@@ -61,7 +61,7 @@ impl CommandCode {
         let command: Command = self.command.instantiate_async(&mut *store).await?;
         match command.wasi_cli_run().call_run(&mut *store).await? {
             Ok(()) => Ok(()),
-            // The command said "failed" without a number: that is exit status 1.
+            // The command reported failure without a number: exit status 1.
             Err(()) => Err(wasmtime::Error::new(wasmtime_wasi::I32Exit(1))),
         }
     }

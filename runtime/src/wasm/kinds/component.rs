@@ -1,4 +1,4 @@
-//! What every component is given, and what its instance owns.
+//! The linker and the store that all kinds of component share.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use crate::wasm::host::pollables::Pollables;
 use crate::wasm::host::tmp::Tmp;
 use crate::wasm::host::{links, open_guard, preview2, trap};
 
-/// What is said of a module that imports something else than it is given.
+/// The error for a module that imports something the daemon does not provide.
 pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not have";
 
-/// What a component imports that is made only for those that do.
+/// Which optional host state a component imports. The state is made only for components that import it.
 #[derive(Clone, Copy)]
 pub(in crate::wasm) struct Imports {
-    /// What asks other servers.
+    /// Whether it imports an HTTP client.
     asks: bool,
-    /// What calls jobs.
+    /// Whether it imports the interfaces that call jobs.
     calls: bool,
 }
 
 impl Imports {
-    /// The interfaces that ask other servers, of WASI 0.2 and 0.3.
+    /// The interfaces of the HTTP client, in WASI 0.2 and 0.3.
     const ASKING: [&str; 2] = ["wasi:http/outgoing-handler@", "wasi:http/client@"];
 
     pub(in crate::wasm) fn of(component: &Component) -> Imports {
@@ -39,34 +39,34 @@ impl Imports {
         Imports { asks: Imports::ASKING.into_iter().any(found), calls: found(calls::PACKAGE) }
     }
 
-    /// Makes what a job asks other servers with.
+    /// Makes the HTTP client of a job. It is shut if the component imports none.
     pub(in crate::wasm) fn http(self, job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
         if self.asks { Http::of(job, outbound) } else { Http::shut() }
     }
 
-    /// Makes what a job calls others with.
+    /// Makes the state with which a job calls other jobs; `None` if the component imports no calls.
     pub(in crate::wasm) fn calling(self, job: &mut Job) -> Option<Box<Calling>> {
         self.calls.then(|| Box::new(Calling::of(job)))
     }
 
-    /// Makes what an instance has in its place that is no job's.
+    /// Makes the same state for an instance that runs no job yet.
     pub(super) fn calling_nothing(self) -> Option<Box<Calling>> {
         self.calls.then(|| Box::new(Calling::nothing()))
     }
 }
 
-/// Makes the linker that gives components the worlds `wasi:cli/command` and `wasi:http/proxy`, the
-/// calls of jobs, and nothing else.
+/// Makes the linker for the worlds `wasi:cli/command` and `wasi:http/proxy`, with our calls of jobs
+/// added. It has nothing else.
 ///
-/// Its socket interfaces are linked because every program built for wasm32-wasip2 imports them, but
-/// they are shut: no address is allowed and no name is looked up.
+/// The socket interfaces are linked because every wasm32-wasip2 program imports them. They are
+/// shut: no address is allowed and no name is looked up.
 pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker: Linker<State> = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     open_guard::guard_components(&mut linker, |state: &mut State| &mut state.opened, tmp)?;
     links::guard_components(&mut linker, tmp)?;
     preview2::serve(&mut linker)?;
-    // Every call of it is denied unless the handler is allowed its origin.
+    // Every request is denied unless the handler's settings allow its origin.
     outbound::link(&mut linker)?;
     calls::link_component(&mut linker)?;
     Ok(linker)
@@ -76,10 +76,10 @@ fn tmp(state: &mut State) -> Option<&mut Tmp> {
     state.tmp.as_deref_mut()
 }
 
-/// Finds the imports of a component.
+/// Resolves the imports of a component.
 ///
 /// # Errors
-/// It imports what the daemon does not have.
+/// It imports something that the daemon does not provide.
 pub(in crate::wasm) fn link(linker: &Linker<State>, component: &Component) -> Result<InstancePre<State>> {
     linker.instantiate_pre(component).context(ABSENT)
 }
@@ -93,7 +93,7 @@ pub(in crate::wasm) fn store(
     calls: Option<Box<Calling>>,
 ) -> Store<State> {
     let tmp = wasi.tmp.take();
-    // Shut until there is a job.
+    // The HTTP client is shut until there is a job.
     let (wasi, table, http) = (wasi.build(), ResourceTable::new(), Http::shut());
     let pollables = Pollables::new(limits.handles);
     let state = State { wasi, table, meter, opened, tmp, http, pollables, calls };
@@ -103,7 +103,7 @@ pub(in crate::wasm) fn store(
     store
 }
 
-/// Makes an instance and runs none of it but its start function.
+/// Instantiates a component. Runs nothing but start functions.
 pub(in crate::wasm) async fn prove(
     instance: &InstancePre<State>,
     wasi: Wasi,
@@ -116,7 +116,7 @@ pub(in crate::wasm) async fn prove(
     conclude(outcome, &store, limits).map(drop)
 }
 
-/// Says how a job ended whose instance goes with it.
+/// Returns the outcome of a job whose store is about to be dropped.
 pub(in crate::wasm) fn conclude(
     outcome: Result<()>,
     store: &Store<State>,
@@ -125,15 +125,15 @@ pub(in crate::wasm) fn conclude(
     trap::conclude(outcome, &store.data().meter, limits.handles)
 }
 
-/// Returns the bytes of a component's first memories and tables, as far as they are known.
+/// Returns the bytes of the memories and tables that an instance starts with; 0 if they are unknown.
 pub(in crate::wasm) fn memory(instance: &InstancePre<State>) -> usize {
     instance.component().resources_required().as_ref().map_or(0, guest::initial)
 }
 
-/// What a component has left behind after it answered.
+/// Whether a component left anything unfinished after its response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::wasm) enum Left {
     Nothing,
-    /// A body that it did not finish, or a stream or task that it keeps.
+    /// A body that is not finished, or a stream or task that is still held.
     Something,
 }

@@ -1,4 +1,4 @@
-//! Core modules: `wasm32-wasip1` commands that export `_start`.
+//! Core modules, the `wasm32-wasip1` commands that export `_start`.
 
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, InstancePre, Linker, Module, ModuleExport, Result, Store, bail};
@@ -20,11 +20,11 @@ use crate::wasm::host::{environ, links, open_guard, trap};
 pub struct CoreCode {
     instance: InstancePre<State>,
     start: ModuleExport,
-    /// Whether it imports what calls jobs.
+    /// Whether it imports the functions that call jobs.
     calls: bool,
 }
 
-/// Makes the linker that gives core modules WASI preview 1 and the calls of jobs, and nothing else.
+/// Makes the linker for WASI preview 1, with our calls of jobs added. It has nothing else.
 pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut State| &mut state.wasi)?;
@@ -39,10 +39,10 @@ pub(in crate::wasm) fn linker(engine: &Engine) -> Result<Linker<State>> {
 }
 
 impl CoreCode {
-    /// Finds the entry point and the imports of a module.
+    /// Finds the entry point and resolves the imports of a module.
     ///
     /// # Errors
-    /// It lacks an entry point, or imports what the daemon does not have.
+    /// It lacks an entry point, or imports something that the daemon does not provide.
     pub(in crate::wasm) fn link(linker: &Linker<State>, module: &Module) -> Result<CoreCode> {
         let start = module.get_export_index("_start").context("exports no `_start`")?;
         let instance = linker.instantiate_pre(module).context(ABSENT)?;
@@ -50,7 +50,7 @@ impl CoreCode {
         Ok(CoreCode { instance, start, calls })
     }
 
-    /// Runs one job in a fresh instance. The store is made at once, so that the future is small.
+    /// Runs one job in a fresh instance. The store is made before the first poll, which keeps the future small.
     pub(in crate::wasm) fn run(
         &self,
         mut wasi: Wasi,
@@ -66,14 +66,14 @@ impl CoreCode {
         wasi.rest.stdout(Descriptor(Stdout::new(stdout.clone(), limits.output, Gone::Pipe)));
         let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
         async move {
-            // Dropped before the store is, also where the whole is dropped half-way.
+            // Dropped before the store, even if the future is dropped half-way.
             let _over = Over(stdout);
             let outcome = self.start(&mut store).await;
             trap::conclude(outcome, &store.data().meter, handles)
         }
     }
 
-    /// Makes an instance and runs none of it but its start function.
+    /// Instantiates the module. Runs nothing but its start function.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         let calls = self.calls.then(|| Box::new((Calling::nothing(), LastError::default())));
         let state = State::new(wasi, Env::new(), guest::unmetered(limits), calls, limits.handles);
@@ -82,7 +82,7 @@ impl CoreCode {
         trap::conclude(outcome, &store.data().meter, limits.handles).map(drop)
     }
 
-    /// Returns the bytes of its first memories and tables.
+    /// Returns the bytes of the memories and tables that an instance starts with.
     pub(in crate::wasm) fn memory(&self) -> usize {
         guest::initial(&self.instance.module().resources_required())
     }
@@ -103,10 +103,11 @@ impl CoreCode {
     }
 }
 
-/// Looks for what a module imports, by name; what it is, is compared when it is linked.
+/// Checks the names of a module's imports. Their types are checked when the module is linked.
 ///
 /// # Errors
-/// What the daemon does not have: everything from elsewhere than the modules we have, or the first that those lack.
+/// The module imports something that the daemon does not provide. The message names imports from unknown modules,
+/// or else the first name that is missing in a module we have.
 pub(in crate::wasm) fn check_imports(linker: &Linker<State>, imports: &[(String, String)]) -> Result<()> {
     let ours = |module: &str| [WASI, calls::MODULE].contains(&module);
     let pairs = imports.iter().map(|(module, name)| (module.as_str(), name.as_str()));

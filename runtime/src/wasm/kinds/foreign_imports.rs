@@ -1,9 +1,9 @@
-//! Where modules come from whose imports nobody has here, and what to build instead.
+//! Advice for modules with imports that the daemon does not provide, such as Emscripten's or Go's for browsers.
 
-/// Imports that are named in a message.
+/// The number of imports that a message names.
 const NAMED: usize = 6;
 
-/// Names imports, the first few of many.
+/// Lists imports for a message: the first few, and the number of the others.
 pub(in crate::wasm) fn named(imports: &[(&str, &str)]) -> String {
     let names: Vec<String> =
         imports.iter().take(NAMED).map(|(module, name)| format!("{module}::{name}")).collect();
@@ -13,7 +13,7 @@ pub(in crate::wasm) fn named(imports: &[(&str, &str)]) -> String {
     }
 }
 
-/// Says what the imports tell of how a module was built, and how it is to be built; `None`: nothing that is known.
+/// Returns advice on how to rebuild a module, or `None` if its imports match no known toolchain.
 pub(in crate::wasm) fn advice(imports: &[(&str, &str)]) -> Option<&'static str> {
     let any = |test: fn(&str, &str) -> bool| imports.iter().any(|(module, name)| test(module, name));
     if any(|module, name| module == "wasi" && name == "thread-spawn") {

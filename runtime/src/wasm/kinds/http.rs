@@ -1,4 +1,4 @@
-//! Components that answer HTTP by themselves, in an instance for each request or for several in turn.
+//! Components that answer HTTP themselves, each request in a fresh instance or in a reused one.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::wasm::host::component_state::State;
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::output_switch::Retarget;
 
-/// What is said to whoever runs one as a program.
+/// The error for running such a component as a program.
 pub const NO_PROGRAM: &str =
     "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl";
 
@@ -27,11 +27,11 @@ pub const NO_PROGRAM: &str =
 pub struct SpeakerCode {
     version: Version,
     imports: Imports,
-    /// Places for instances that wait for a request, over all handlers.
+    /// Pool permits for idle instances, shared by all handlers.
     places: Arc<Budget>,
 }
 
-/// Which wasi:http it speaks.
+/// The version of wasi:http that the component exports.
 #[derive(Clone)]
 enum Version {
     /// 0.2: it exports `wasi:http/incoming-handler`.
@@ -49,17 +49,17 @@ enum Instance {
 pub(in crate::wasm) struct Warm {
     store: Store<State>,
     instance: Instance,
-    /// Where it prints to.
+    /// Where the instance's output goes: the log of the current job.
     log: Arc<Retarget>,
-    /// Requests it has answered.
+    /// How many requests it has answered.
     answered: u32,
 }
 
 impl SpeakerCode {
-    /// Finds the imports of a component that speaks wasi:http 0.2.
+    /// Resolves the imports of a component that exports wasi:http 0.2.
     ///
     /// # Errors
-    /// It imports what the daemon does not have.
+    /// It imports something that the daemon does not provide.
     pub(in crate::wasm) fn proxy(
         linker: &Linker<State>,
         component: &Component,
@@ -69,10 +69,10 @@ impl SpeakerCode {
         Ok(SpeakerCode::new(version, component, places))
     }
 
-    /// Finds the imports of a component that speaks wasi:http 0.3.
+    /// Resolves the imports of a component that exports wasi:http 0.3.
     ///
     /// # Errors
-    /// It imports what the daemon does not have.
+    /// It imports something that the daemon does not provide.
     pub(in crate::wasm) fn service(
         linker: &Linker<State>,
         component: &Component,
@@ -86,14 +86,13 @@ impl SpeakerCode {
         SpeakerCode { version, imports: Imports::of(component), places }
     }
 
-    /// Makes room for instances that answer so many requests each.
+    /// Makes an instance pool; each of its instances answers up to `requests` requests.
     pub(in crate::wasm) fn idle(&self, requests: NonZeroU32) -> Idle<Warm> {
         Idle::new(requests, self.places.clone())
     }
 
-    /// Answers one request in a fresh instance, or in one that has answered before and waits in
-    /// `idle`, where it waits again if all went well. An instance whose job ends in any other way is
-    /// dropped with it.
+    /// Answers one request, in a fresh instance or in one taken from `idle`. An instance goes back to
+    /// `idle` if its job ended well and left nothing open. Otherwise it is dropped with its job.
     pub(in crate::wasm) async fn run(
         &self,
         wasi: impl FnOnce() -> Wasi,
@@ -102,7 +101,7 @@ impl SpeakerCode {
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let Some(proxied) = job.proxied.take() else {
-            // Whoever runs it has its stderr, open or not.
+            // A failed write does not matter: stderr may be closed, and the status reports the failure as well.
             let _told = job.stderr.write_all(format!("{NO_PROGRAM}\n")).await;
             return Ok(Status::ERROR);
         };
@@ -125,18 +124,18 @@ impl SpeakerCode {
                 Err(end) => return end,
             },
         };
-        // Set for every request: each job has accounts of its own.
+        // For every request, because each job has accounts of its own.
         warm.log.point_at(Some(job.stderr.clone()));
         let state = warm.store.data_mut();
         state.meter.charge(job.usage.clone());
         (state.calls, state.http) = (calls, http);
         let outcome = warm.instance.answer(&mut warm.store, *proxied, &job).await;
-        // The instance may outlive the job.
+        // Noted now: the store, whose drop notes it otherwise, may outlive the job.
         warm.store.data_mut().note_handles();
-        // What it calls ends with the request; one that holds on to a job is not used again.
+        // Its calls of jobs end with the request. An instance that still holds a job is not reused.
         let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {
-            // One that left a call open would hold its connection while it waits.
+            // An idle instance with an open HTTP call would hold that connection.
             Ok(Left::Nothing)
                 if !holds && warm.store.data().http.is_quiet() && !warm.store.data().meter.is_scarce() =>
             {
@@ -150,10 +149,10 @@ impl SpeakerCode {
         }
     }
 
-    /// Makes an instance that will wait for requests.
+    /// Makes an instance for the pool.
     ///
     /// # Errors
-    /// It ends before there is one: how its job ends.
+    /// The instance ends while it is made. The error is the outcome of the job.
     async fn warm_up(
         &self,
         wasi: Wasi,
@@ -168,12 +167,12 @@ impl SpeakerCode {
         }
     }
 
-    /// Makes an instance and runs none of it but its start function.
+    /// Instantiates the component. Runs nothing but start functions.
     pub(in crate::wasm) async fn prove(&self, wasi: Wasi, limits: &Limits) -> std::result::Result<(), Fault> {
         component::prove(self.version.instance(), wasi, limits, self.imports).await
     }
 
-    /// Returns the bytes of its first memories and tables.
+    /// Returns the bytes of the memories and tables that an instance starts with.
     pub(in crate::wasm) fn memory(&self) -> usize {
         component::memory(self.version.instance())
     }
@@ -203,11 +202,11 @@ impl Version {
 }
 
 impl Instance {
-    /// Answers a request, to the end of what it does about it.
+    /// Answers a request. Returns when all work of the instance on it is done.
     async fn answer(&self, store: &mut Store<State>, proxied: Proxied, job: &Job) -> Result<Left> {
         match self {
             Instance::Proxy(proxy) => http_p2::answer(store, proxy, proxied, job).await,
-            // Of some KiB: the other one need not be as large.
+            // This future takes several KiB; the box keeps them out of the future for 0.2.
             Instance::Service(service) => Box::pin(http_p3::answer(store, service, proxied, job)).await,
         }
     }

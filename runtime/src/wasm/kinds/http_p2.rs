@@ -1,4 +1,4 @@
-//! Components that answer HTTP by themselves: they export `wasi:http/incoming-handler`.
+//! Calls components that answer HTTP through WASI 0.2, which export `wasi:http/incoming-handler`.
 
 use http::Request;
 use http_body_util::BodyExt as _;
@@ -13,7 +13,7 @@ use crate::job::{Fault, Job, Proxied};
 use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
 use crate::wasm::host::component_state::State;
 
-/// Has an instance answer a request, to the end of what it does about it.
+/// Has an instance answer a request. Returns when the exported function has returned.
 pub(in crate::wasm) async fn answer(
     store: &mut Store<State>,
     proxy: &Proxy,
@@ -32,7 +32,7 @@ pub(in crate::wasm) async fn answer(
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, Request::from_parts(parts, body))?;
     let response = http.new_response_outparam_from_callback(move |response| {
-        // Whoever asked may have left.
+        // The receiver is gone if the client has left.
         let _left = answer.send(match response {
             Ok(response) => Ok(response.map(|body| Theirs::new(body, written).boxed_unsync())),
             Err(code) => Err(Fault::bad_answer(format_args!("the handler answered with {code:?}"))),
@@ -40,13 +40,13 @@ pub(in crate::wasm) async fn answer(
     })?;
     let handler = proxy.wasi_http_incoming_handler();
     broken.end(handler.call_handle(&mut *store, request, response)).await?;
-    // What it keeps of a body in a handle that it forgot must not keep the client waiting.
+    // A request body may be held by a handle that the component forgot. It must not keep the client waiting.
     lent.take_back();
     Ok(abort_unfinished(store.data_mut()))
 }
 
-/// Breaks off the bodies that a component leaves behind without having finished them: to the reader,
-/// one that is dropped looks like one that is whole.
+/// Aborts response bodies that the component left unfinished. To the reader, a body that is merely
+/// dropped looks complete.
 fn abort_unfinished(state: &mut State) -> Left {
     let mut found = Left::Nothing;
     for left in state.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {

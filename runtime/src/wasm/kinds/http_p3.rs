@@ -1,4 +1,4 @@
-//! Components that answer HTTP by themselves as of WASI 0.3: they export `wasi:http/handler`.
+//! Calls components that answer HTTP through WASI 0.3, which export `wasi:http/handler`.
 
 use std::future::poll_fn;
 
@@ -15,7 +15,7 @@ use crate::job::{Fault, Job, Proxied};
 use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
 use crate::wasm::host::component_state::State;
 
-/// Has an instance answer a request, to the end of what it does about it and of what is read of it.
+/// Has an instance answer a request. Returns when its tasks are done and its response body has been read.
 pub(in crate::wasm) async fn answer(
     store: &mut Store<State>,
     service: &Service,
@@ -26,10 +26,10 @@ pub(in crate::wasm) async fn answer(
     let Proxied { request, answer } = proxied;
     let broken = Broken::default();
     let (parts, body) = request.into_parts();
-    // Not taken back when the handler is done: it may have made this body the response's.
+    // Not taken back when `handle` returns: the component may have made it the body of the response.
     let (body, lent) = Ours::lend(body, broken.clone(), job);
     let written = Written::by(job, broken.clone());
-    // What it makes of the body in the end is its own affair.
+    // The future tells how the component used the body, which does not matter here.
     let (request, _processed) =
         Request::from_http(store.data_mut().http().hooks, http::Request::from_parts(parts, body));
     let work = async |accessor: &Accessor<State>| -> Result<()> {
@@ -38,7 +38,7 @@ pub(in crate::wasm) async fn answer(
             Ok(response) => {
                 let mut sent = read.clone();
                 let sent = async move {
-                    // Its sender never sends and is dropped with the body.
+                    // The sender sends nothing; the channel closes when the response body is dropped.
                     let _dropped = sent.changed().await;
                     Ok(())
                 };
@@ -56,10 +56,10 @@ pub(in crate::wasm) async fn answer(
                 Err(Fault::bad_answer(format_args!("the handler answered with {code:?}")))
             }
         };
-        // Whoever asked may have left.
+        // The receiver is gone if the client has left.
         let _left = answer.send(given);
         poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-        // The last pieces of a body pass through the store, which must be there until they are read.
+        // The last chunks of a body pass through the store, which must live until they are read.
         let _dropped = read.changed().await;
         Ok(())
     };

@@ -1,4 +1,4 @@
-//! Instances that have answered and wait for the next request, where a handler chose so.
+//! Idle instances that have answered a request and wait for the next one.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,23 +12,23 @@ use crate::budget::{Budget, Holder, Portion};
 /// How long an instance waits for a request before it is dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The instances of one version of a handler that wait.
+/// The idle instances of one handler version.
 pub(in crate::wasm) struct Idle<I>(Arc<Shared<I>>);
 
 struct Shared<I> {
-    /// Requests that an instance answers before it is dropped.
+    /// The number of requests after which an instance is dropped.
     requests: NonZeroU32,
-    /// Places for instances that wait, over all handlers.
+    /// Pool permits for idle instances, shared by all handlers.
     places: Arc<Budget>,
-    /// The handler's part of them.
+    /// The handler's share of them.
     holder: Arc<Holder>,
     kept: Mutex<Kept<I>>,
 }
 
 struct Kept<I> {
-    /// The latest last: it is the warmest.
+    /// Ordered by `since`. The last one is the warmest, and is taken first.
     waiting: Vec<Waiting<I>>,
-    /// Drops those that wait too long; none: nobody waits.
+    /// The task that drops instances after `PATIENCE`; `None` while none is idle.
     sweeper: Option<AbortHandle>,
 }
 
@@ -39,29 +39,29 @@ struct Waiting<I> {
 }
 
 impl<I: Send + 'static> Idle<I> {
-    /// Keeps nothing yet. An instance answers so many requests, and waits in one of these places.
+    /// Makes an empty pool. Each instance answers up to `requests` requests, and takes one of `places` while idle.
     pub(in crate::wasm) fn new(requests: NonZeroU32, places: Arc<Budget>) -> Idle<I> {
         let kept = Mutex::new(Kept { waiting: Vec::new(), sweeper: None });
         Idle(Arc::new(Shared { requests, places, holder: Arc::default(), kept }))
     }
 
-    /// Says how many requests an instance answers.
+    /// Returns how many requests an instance answers.
     pub(in crate::wasm) fn requests(&self) -> NonZeroU32 {
         self.0.requests
     }
 
-    /// Reports whether an instance waits.
+    /// Reports whether an instance is idle.
     pub(in crate::wasm) fn has_some(&self) -> bool {
         !self.0.lock().waiting.is_empty()
     }
 
-    /// Takes the instance that has waited least, if there is one.
+    /// Takes the instance that became idle last, if there is one.
     pub(in crate::wasm) fn take(&self) -> Option<I> {
         self.0.lock().waiting.pop().map(|waiting| waiting.instance)
     }
 
-    /// Keeps an instance that has answered so many requests, all of them well, unless it may answer no
-    /// more or there is no place for it: then it is dropped.
+    /// Returns an instance to the pool after its `answered` requests, all of which ended well. Drops
+    /// it if it may answer no more or no permit is free.
     pub(in crate::wasm) fn keep(&self, instance: I, answered: u32) {
         if answered >= self.0.requests.get() {
             return;
@@ -82,7 +82,7 @@ impl<I> Shared<I> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops what has waited too long and says when to look again; none: nothing waits any more.
+    /// Drops instances that were idle for too long. Returns when to look again, or `None` if none is left.
     fn sweep(&self) -> Option<Instant> {
         let mut kept = self.lock();
         let fresh = kept.waiting.iter().position(|waiting| waiting.since.elapsed() < PATIENCE);
@@ -94,7 +94,7 @@ impl<I> Shared<I> {
         if next.is_none() {
             kept.sweeper = None;
         }
-        // Unlocked first: an instance takes a while to go.
+        // Unlocked first: dropping an instance takes time.
         drop(kept);
         drop(stale);
         next
@@ -110,7 +110,7 @@ impl<I> Drop for Shared<I> {
     }
 }
 
-/// Drops what waits too long, until nothing waits or the handler is gone.
+/// Drops instances that are idle for too long. Ends when none is left or the handler is gone.
 async fn sweep<I>(shared: Weak<Shared<I>>, first: Instant) {
     let mut next = first;
     loop {

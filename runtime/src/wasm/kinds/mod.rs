@@ -1,6 +1,4 @@
-//! The kinds of module that a handler may be: core modules, command components, components that answer HTTP.
-//!
-//! Floors, lowest first: `foreign_imports`, `instance_pool`; `component`; `core`, `command`, `http_p2`, `http_p3`; `http`.
+//! The kinds of module that a handler may be: core modules, command components, and components that answer HTTP.
 
 pub(super) mod command;
 pub(super) mod component;

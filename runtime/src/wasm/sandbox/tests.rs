@@ -1,4 +1,4 @@
-//! What is said of modules that cannot be handlers.
+//! The messages for modules that cannot be handlers.
 
 use super::*;
 use crate::wasm::compile::precompile::precompile;
@@ -8,7 +8,7 @@ fn refusal(bytes: &[u8]) -> String {
     let room = Room::unserved(1, 128 << 20);
     let sandbox = Sandbox::new(room, Compilation::unkept(Stacks::Names), WasiHttp03::Refused).unwrap();
     let linked = sandbox.way(bytes, &CompileLimits::default()).and_then(|way| {
-        // Not by a child: this program is none.
+        // Compiled in this process: the test binary cannot act as the compiler child.
         let code = Sealed::of(&precompile(&sandbox.engine, bytes)?)?;
         // SAFETY: `precompile` has returned it just now.
         sandbox.link(&way, &unsafe { Artifact::trust(code) })
