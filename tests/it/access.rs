@@ -1,4 +1,4 @@
-//! How a request ends: what the access log says, and what counts as cancelled.
+//! The access log: how each request ended, and which requests count as cancelled.
 
 use crate::harness::frames::{Frames, flag, get, head};
 use crate::harness::{Daemon, Program, Setup};

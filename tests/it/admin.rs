@@ -1,4 +1,4 @@
-//! The admin socket and the verbs that ask it.
+//! The admin socket and the verbs that use it.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
@@ -21,14 +21,14 @@ fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
     finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
 }
 
-/// Runs a verb that is to succeed, and reads its JSON.
+/// Runs a verb that must succeed, and parses its JSON.
 fn json(daemon: &Daemon, args: &[&str]) -> Value {
     let ended = verb(daemon, &[args, &["--json"]].concat());
     assert_eq!(ended.code, Some(0), "{args:?}: {}", ended.stderr);
     serde_json::from_slice(&ended.stdout).unwrap()
 }
 
-/// Sends a request as it is to the admin socket.
+/// Sends a request verbatim to the admin socket.
 fn ask(daemon: &Daemon, request: &str) -> crate::harness::Response {
     let mut client = Client::unix(&daemon.path("admin.sock"));
     client.send(request);
@@ -295,7 +295,7 @@ fn a_job_that_is_a_part_of_the_daemon_is_not_killed() {
 
 #[test]
 fn an_answer_that_was_taken_whole_is_no_failure() {
-    // The job goes on behind its last byte, of which its client knows nothing.
+    // The job goes on after the last byte, which its client does not notice.
     let guest = Program::new()
         .say("Content-Type: text/plain\nContent-Length: 5\n\nhello")
         .sleep(Duration::from_millis(20))

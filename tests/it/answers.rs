@@ -1,13 +1,13 @@
-//! Answers that are not what they look like: cut short, forged, or another client's.
+//! Responses that are truncated, forged, or meant for another client.
 
 use crate::harness::{Client, Daemon, Program, Setup};
 
-/// Says a piece, reads, and then does what is added.
+/// A program that writes a piece, reads, and then does what is added.
 fn begun() -> Program {
     Program::text().say("a piece\n").read_once()
 }
 
-/// Asks in HTTP/1.0, reads the piece and lets the job go on.
+/// Sends an HTTP/1.0 request, reads the first piece and lets the job go on.
 fn half(mut client: Client) -> Client {
     client.send("POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\n");
     let head = client.head();
@@ -59,7 +59,8 @@ fn a_client_of_http_1_1_that_closes_is_told_the_end_by_the_last_chunk() {
     assert_eq!(client.rest(), b"");
 }
 
-/// A Unix socket has no reset, so that HTTP/1.0 cannot be told there; HTTP/1.1 can. The page about HTTP says so.
+/// A Unix socket has no reset, so HTTP/1.0 cannot signal a truncated response there, while HTTP/1.1 can. The
+/// page about HTTP says so.
 #[test]
 fn an_answer_that_breaks_off_on_a_unix_socket_is_told_by_http_1_1_alone() {
     let setup = Setup::one("", &begun().trap().wasm());

@@ -1,4 +1,4 @@
-//! What is told against a module before it is compiled, which may take a minute.
+//! Errors in a module that are reported before it is compiled, which may take a minute.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::harness::{Ended, PATIENCE, Setup, bomb, dear, finish, guests, portcullis};
 use crate::swap::{swap, version};
 
-/// A place for a cache and its key.
+/// A home directory for a cache and its key.
 struct Home(TempDir);
 
 impl Home {
@@ -21,7 +21,7 @@ impl Home {
         ["XDG_CACHE_HOME", "XDG_STATE_HOME"].map(|name| (name, self.0.path()))
     }
 
-    /// Has a daemon use it.
+    /// Makes a daemon use it.
     fn of(&self, setup: Setup) -> Setup {
         self.variables().into_iter().fold(setup, |setup, (name, path)| setup.env(name, path))
     }
@@ -37,7 +37,7 @@ impl Home {
     }
 }
 
-/// Makes a module that nobody compiles within the bounds, and is a library.
+/// Makes a library module that is too expensive to compile within the limits.
 fn library() -> Vec<u8> {
     dear("", "_begin")
 }
@@ -117,7 +117,7 @@ fn a_handler_of_http_that_is_run_as_a_program_is_not_compiled_for_that() {
 
 #[test]
 fn nothing_is_compiled_for_a_start_that_one_module_refuses_and_check_tells_all_at_once() {
-    // Whatever reads its sections, its code is none.
+    // Its sections are valid, but its code is not.
     let mut broken = wat::parse_str("(module (func (export \"_start\") (drop (i32.const 7))))").unwrap();
     let at = broken.len() - 4;
     broken[at] = 0xff;

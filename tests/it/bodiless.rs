@@ -1,12 +1,12 @@
-//! Statuses that have no content (RFC 9110 §6.4.1, §15.3.6), whatever a handler writes behind them.
+//! Statuses without content (RFC 9110 §6.4.1, §15.3.6), whatever body a handler writes.
 
 use crate::harness::frames::{Frames, flag, get, head, kind};
 use crate::harness::{Client, Daemon, Program, Setup};
 
-/// The statuses, and the length that is told with each.
+/// The statuses, and the `Content-Length` sent with each.
 pub(crate) const BODILESS: [(u16, Option<&str>); 3] = [(204, None), (205, Some("0")), (304, None)];
 
-/// `/204` and its kin answer with that status, a length and a body.
+/// `/204`, `/205` and `/304` answer with that status, a length and a body.
 fn daemon() -> Daemon {
     BODILESS
         .into_iter()
@@ -18,7 +18,7 @@ fn daemon() -> Daemon {
         .start()
 }
 
-/// Asks for each status on one connection, by its path below this, and holds the answers to the rules.
+/// Requests each status on one connection, by its path below `below`, and checks the responses.
 pub(crate) fn over_http_1(mut client: Client, below: &str) {
     for (status, length) in BODILESS {
         for method in ["GET", "HEAD"] {
@@ -29,11 +29,11 @@ pub(crate) fn over_http_1(mut client: Client, below: &str) {
             assert!(response.body.is_empty(), "{method} {status}: {response:?}");
         }
     }
-    // Nothing is left on the connection of a body that none may have.
+    // No part of a forbidden body is left on the connection.
     assert_eq!(client.get(&format!("{below}/200")).status(), 200);
 }
 
-/// Asks for each status frame by frame: the head is all there is.
+/// Requests each status frame by frame: the response must be a head only.
 pub(crate) fn over_http_2(client: Client, below: &str) {
     let mut client = Frames::begin(client, &[]);
     let mut stream = 1;

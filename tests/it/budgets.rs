@@ -1,4 +1,4 @@
-//! What the process has once, while one handler takes all of it that it can get.
+//! The shared budgets of the process, while one handler takes as much as it can.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,16 +12,16 @@ use crate::harness::{
 };
 use crate::lifecycle::hello;
 
-/// Descriptors that jobs hold, as the metrics tell.
+/// The metric of descriptors that jobs hold.
 const DESCRIPTORS: &str = "portcullis_jobs_descriptors";
 
-/// Memory that jobs hold, as the metrics tell.
+/// The metric of memory that jobs hold.
 const MEMORY: &str = "portcullis_jobs_memory_bytes";
 
 /// The mount of handlers that open files.
 const MOUNTS: &str = "mounts = [{ host = \"data\", guest = \"/data\" }]";
 
-/// A daemon that an operator can ask, with a directory to mount.
+/// A daemon with an admin socket and a directory to mount.
 fn operated(lines: &str) -> Setup {
     let setup = Setup::new("admin = \"unix://admin.sock\"\n").add(lines);
     fs::create_dir(setup.path("data")).unwrap();
@@ -29,7 +29,7 @@ fn operated(lines: &str) -> Setup {
     setup
 }
 
-/// Asks for a target over so many connections, and waits for no answer.
+/// Requests a target over `times` connections, without waiting for a response.
 fn ask(daemon: &Daemon, target: &str, times: usize) -> Vec<Client> {
     let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
     let clients = (0..times).map(|_| {
@@ -55,7 +55,7 @@ fn a_handler_that_opens_all_it_can_locks_nobody_out() {
 
     let hoarding = ask(&daemon, "/hoard", 200);
     let most = daemon.metric("portcullis_jobs_descriptors_limit", &[]);
-    // Seven eighths of what jobs may have, and not one more.
+    // Seven eighths of the budget, and not one more.
     until("all that the handler may have is taken", || {
         (daemon.metric(DESCRIPTORS, &[]) >= (most * 7.0 / 8.0).floor() - 1.0).then_some(())
     });
@@ -64,7 +64,7 @@ fn a_handler_that_opens_all_it_can_locks_nobody_out() {
         assert_eq!(daemon.get("/reads").text(), "read\n");
         assert_eq!(daemon.get("/healthz").status(), 200);
     }
-    // What is left of 1024 besides connections and the reserve.
+    // The rest of 1024, without connections and the reserve.
     assert!(most < 400.0 && daemon.metric(DESCRIPTORS, &[]) <= most, "{most}");
     drop(hoarding);
     daemon.counted(DESCRIPTORS, &[], 0.0);
@@ -84,11 +84,11 @@ fn handlers_that_do_nothing_hold_no_threads() {
     };
     assert_eq!(daemon.get("/h3").text(), "read\n");
 
-    // Ten seconds after the last job, and as long again for what a look just missed.
+    // Ten seconds after the last job, and the same again for a check that just missed it.
     within(Duration::from_secs(60), "no thread is left", || (threads() == 0).then_some(()));
 
     assert_eq!(daemon.get("/h3").text(), "read\n");
-    // An operation that comes before the thread of the one before is idle starts another.
+    // An operation starts another thread if the previous thread is not idle yet.
     assert!((1..=4).contains(&threads()), "{}", threads());
 }
 
@@ -114,7 +114,7 @@ fn a_job_that_closes_its_files_can_open_others() {
     let mut waiting = ask(&daemon, "/waits", 1).remove(0);
     waiting.head();
     assert_eq!(waiting.chunk(), b"closed\n");
-    // One for the next, beside what it has from its start.
+    // One for its next file, in addition to those from its start.
     daemon.counted(DESCRIPTORS, &[], 3.0);
 }
 
@@ -151,7 +151,7 @@ fn memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others(
     let mut hog = ask(&daemon, "/grow", 1).remove(0);
     hog.head();
 
-    // Seven eighths of 256 pages; its table has none.
+    // Seven eighths of 256 pages. Its table takes none.
     assert_eq!(hog.chunk(), b"224");
     assert_eq!(daemon.get("/other").text(), "hello\n");
     assert!(daemon.metric(MEMORY, &[]) <= 14.0 * 1024.0 * 1024.0);
@@ -205,7 +205,7 @@ fn a_guest_that_exits_for_want_of_shared_memory_did_not_fail() {
     assert_eq!((refused.status(), refused.field("x-portcullis-reason")), (503, Some("memory_total")));
 }
 
-/// A program that calls itself so often, and sleeps where it is deepest.
+/// A program that calls itself `depth` times, and sleeps at the deepest point.
 fn recurses(depth: u32) -> Vec<u8> {
     let code = format!(
         "(i32.store (i32.const 200) (i32.add (i32.load (i32.const 200)) (i32.const 1)))
@@ -218,7 +218,7 @@ fn recurses(depth: u32) -> Vec<u8> {
         .wasm()
 }
 
-/// Sums up what is resident of the places of 1 MiB, which are the stacks of guests, in KiB.
+/// Sums up the resident size of the 1 MiB mappings, which are the stacks of guests, in KiB.
 fn resident_stacks(daemon: &Daemon) -> u64 {
     let maps = fs::read_to_string(format!("/proc/{}/smaps", daemon.pid())).unwrap();
     let mut lines = maps.lines();
@@ -243,7 +243,7 @@ fn stacks_that_were_deep_are_given_back_where_memory_is_short() {
         resident_stacks(&daemon)
     };
 
-    // 21 MiB, and the tops of them.
+    // 21 MiB, or only the tops of the stacks.
     let (plenty, little) = (resident("16GiB"), resident("64MiB"));
     assert!(plenty > 10 << 10 && little < 5 << 10, "{plenty} KiB, {little} KiB");
 }
@@ -272,11 +272,12 @@ fn the_memory_of_all_jobs_is_refused_at_a_handler() {
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
 }
 
-/// A control group with a bound on memory, which ends with it.
+/// A control group with a memory limit. Dropping it deletes the group.
 struct Group(PathBuf);
 
 impl Group {
-    /// Makes one below that of this process; `None`, and a message: this host does not let us.
+    /// Makes a group below that of this process. Returns `None`, with a message, if this host does
+    /// not allow it.
     fn of_memory(bytes: u64) -> Option<Group> {
         let made = Group::make(bytes);
         let advice = "a control group of memory cannot be made: run as root, where memory is delegated";
@@ -289,7 +290,7 @@ impl Group {
 
     fn make(bytes: u64) -> Option<Group> {
         let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
-        // Version 1 where it has memory, otherwise version 2.
+        // Version 1 if it controls memory, otherwise version 2.
         let of = |mark: &str| {
             groups.lines().find_map(|line| Some(line.split_once(mark)?.1.trim_start_matches('/')))
         };
@@ -308,7 +309,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The processes in it are gone, and the kernel is about to notice.
+        // The processes in it have ended, but the kernel may not have noticed yet.
         let gone = || fs::remove_dir(&self.0).is_ok();
         let _gone = (0..1000).any(|_| {
             std::thread::park_timeout(Duration::from_millis(2));
@@ -320,7 +321,7 @@ impl Drop for Group {
 #[test]
 fn jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_group() {
     let Some(group) = Group::of_memory(256 << 20) else { return };
-    // 100 MiB, each page written to.
+    // 100 MiB, with a write to every page.
     let fill = "(if (i32.eq (memory.grow (i32.const 1600)) (i32.const -1)) (then (unreachable)))
         (memory.fill (i32.const 0x40000) (i32.const 1) (i32.const 0x6400000))";
     let daemon = operated("reason_header = true\n")
@@ -369,10 +370,10 @@ fn mounts_that_a_reload_adds_leave_fewer_descriptors_to_jobs() {
 
     with(10);
     daemon.log.line("reloaded: generation 2");
-    // Two for a mount, and five for what its threads need.
+    // Two for a mount, and five for its threads.
     assert_eq!(limit(), before - 70.0);
 
-    // What would leave too little is refused, and what was served goes on.
+    // A configuration that would leave too little is refused, and the old one keeps serving.
     with(60);
     daemon.log.line("needs restart: the mounts of all handlers hold 427 file descriptors");
     assert_eq!(limit(), before - 70.0);

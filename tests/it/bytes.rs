@@ -1,4 +1,4 @@
-//! Bytes in and out of guests: as many as a program likes in one call.
+//! Input and output of guests, in calls of any size.
 
 use std::fs;
 use std::time::Duration;
@@ -10,7 +10,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The two kinds of modules that have stdin, stdout and files.
 const KINDS: [&str; 2] = ["bytes", "bytes-wasip2"];
 
-/// Sizes around what one call moves of a file, what the host once took in one call, and beyond.
+/// Sizes around one internal transfer of a file, the former limit of the host for one call, and
+/// beyond.
 const SIZES: [usize; 9] = [
     0,
     (1 << 16) + 8,
@@ -27,7 +28,7 @@ fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }
 
-/// Runs a guest from the terminal, and says what it wrote to stdout.
+/// Runs a guest from the terminal, and returns its stdout.
 fn run(kind: &str, words: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<u8>, String) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = portcullis();
@@ -37,7 +38,7 @@ fn run(kind: &str, words: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<u8>, Strin
     (ended.code, ended.stdout, ended.stderr)
 }
 
-/// Has a guest do something with each of these sizes, and says what it said of each.
+/// Runs an operation of a guest with each of these sizes, and returns its report on each.
 fn said(kind: &str, verb: &str, sizes: &[usize], stdin: &[u8]) -> Vec<String> {
     let sizes: Vec<_> = sizes.iter().map(ToString::to_string).collect();
     let words: Vec<_> = std::iter::once(verb).chain(sizes.iter().map(String::as_str)).collect();
@@ -113,7 +114,7 @@ fn every_exit_status_is_the_module_s_own() {
     for kind in KINDS {
         for status in [0, 125, 126, 137, 255] {
             let (code, _, stderr) = run(kind, &["exit", &status.to_string()], b"");
-            // The adapter of 0.2 that Rust brings knows success and failure alone.
+            // Rust's adapter for 0.2 can only express success and failure.
             let told = if kind == KINDS[0] { status } else { i32::from(status != 0) };
             assert!(code == Some(told) || code == Some(status), "{kind} {status}: {code:?} {stderr}");
             assert!(!stderr.contains("trapped"), "{stderr}");

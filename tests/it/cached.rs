@@ -1,4 +1,4 @@
-//! The cache of compiled modules: what is named is kept, the rest within a bound, and operators see how it fares.
+//! The cache of compiled modules: modules in use are kept, the rest up to a limit, and metrics show both.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,13 @@ use rustix::process::Signal;
 
 use crate::harness::{Daemon, Program, Setup, finish, portcullis, until};
 
-/// How long it may take to compile all of them on a busy machine.
+/// The time limit for compiling all modules on a busy machine.
 const COMPILING: Duration = Duration::from_secs(200);
 
-/// More than the cache had entries once.
+/// More than an earlier limit on the number of entries.
 const MANY: usize = 140;
 
-/// Makes a daemon of so many handlers, whose cache is here and as small as can be.
+/// Makes a daemon with `handlers` handlers and the smallest possible cache, in `home`.
 fn setup(home: &Path, handlers: usize) -> Setup {
     let setup = Setup::new("").prepend("admin = \"unix://admin.sock\"\ncache_size = \"1MiB\"\n");
     let setup = setup.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_STATE_HOME", home.join("state"));
@@ -39,7 +39,7 @@ fn of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_st
     assert_eq!(figures(&first), [many, 0.0, 0.0, many]);
     let bytes = first.metric("portcullis_compile_cache_bytes", &[]);
     assert!(bytes > first.metric("portcullis_compile_cache_limit_bytes", &[]), "{bytes}");
-    // Beside a daemon that serves them, another one needs no room of theirs.
+    // A second daemon does not evict the entries that the first one uses.
     drop(setup(home.path(), 1).start());
     drop(first);
 
@@ -48,7 +48,7 @@ fn of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_st
     let status = crate::swap::run(&second, "status", "", b"");
     assert!(status.text().contains("140 found, 0 compiled"), "{}", status.text());
 
-    // What the configuration names no more goes, down to the bound.
+    // Modules that the configuration no longer names are evicted, down to the limit.
     let config = second.path("portcullis.toml");
     let text = fs::read_to_string(&config).unwrap();
     let at = text.find("\n[handler.h3]").unwrap();
@@ -91,7 +91,7 @@ fn on_a_root_that_is_read_only_a_cache_directory_is_enough() {
                 "admin = \"unix://admin.sock\"\ncache = \"{}\"\n",
                 place.path().join("c").display()
             ))
-            // Nobody can make a directory there, root neither.
+            // Not even root can make a directory there.
             .env("HOME", "/proc/self")
             .start()
     };

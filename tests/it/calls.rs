@@ -1,4 +1,4 @@
-//! Jobs that call jobs: streams, bounds, refusals and ends.
+//! Jobs that call jobs: streams, limits, refusals and endings.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::harness::{Client, Daemon, Program, Response, Setup, guests, until};
 
-/// Which of the guest's two builds a handler is.
+/// The two builds of the guest.
 #[derive(Clone, Copy)]
 enum Build {
     Core,
     Component,
 }
 
-/// A configuration whose handlers are all the guest "calls".
+/// A configuration in which all handlers are the guest "calls".
 struct Site(Setup);
 
 impl Site {
@@ -22,7 +22,7 @@ impl Site {
         Site(Setup::new("admin = \"unix://admin.sock\"\n"))
     }
 
-    /// Adds a handler at `/NAME` that does what `verb` says and, behind that, what it is called with.
+    /// Adds a handler at `/NAME` that does what `verb` says, followed by its own arguments.
     fn handler(self, name: &str, build: Build, verb: &[&str], settings: &str) -> Site {
         let file = match build {
             Build::Core => "calls.wasm",
@@ -42,7 +42,7 @@ impl Site {
     }
 }
 
-/// Has the handler "front" do something to the handler "back".
+/// Makes the handler "front" apply a verb to the handler "back".
 fn pair(verb: &[&str], front: &str, back: &str) -> Daemon {
     let front = format!("calls = [\"back\"]\n{front}");
     Site::new().core("front", verb, &front).core("back", &[], back).start()
@@ -62,7 +62,7 @@ fn operate(daemon: &Daemon, call: &str, stdin: &[u8]) -> Response {
     client.response()
 }
 
-/// Returns the jobs of one handler that run now.
+/// Returns the running jobs of one handler.
 fn jobs(daemon: &Daemon, name: &str) -> Vec<Value> {
     let jobs: Value = serde_json::from_slice(&operate(daemon, "jobs", b"").body).unwrap();
     jobs.as_array().unwrap().iter().filter(|job| job["handler"] == name).cloned().collect()
@@ -96,7 +96,7 @@ fn many_mebibytes_go_through_two_jobs_in_little_memory() {
             .handler("front", build, &["call", "back", "echo"], &format!("calls = [\"back\"]\n{wide}"))
             .core("back", &[], wide)
             .start();
-        // Compiled, and run once.
+        // Compiled, and run once before the measurement.
         assert_eq!(ask(&daemon, b"x"), "x\nstatus 0\n");
         let before = daemon.peak_memory();
         let mut client = daemon.client();
@@ -112,7 +112,8 @@ fn many_mebibytes_go_through_two_jobs_in_little_memory() {
 
         sending.join().unwrap();
         assert_eq!(received, SIZE as u64 + "\nstatus 0\n".len() as u64);
-        // The kernel counts pages by processor and sums them up roughly: a peak may look lower than before.
+        // The kernel counts pages for each processor and sums them up approximately: a peak may seem to
+        // shrink.
         let grown = daemon.peak_memory().saturating_sub(before);
         assert!(grown < 16 << 10, "{grown} KiB for {SIZE} bytes");
     }

@@ -1,4 +1,4 @@
-//! Parts of a path that a program would take for an option.
+//! Parts of a path that a program would take for options.
 
 use serde_json::{Value, json};
 

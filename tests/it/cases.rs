@@ -1,4 +1,4 @@
-//! The table of abuse cases: every test that it names is there.
+//! The table of abuse cases: every test that it names must exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Returns what is in quotes and written as the name of a test: `file::name`.
+/// Returns the quoted names of tests: `file::name`.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     let letters =
         |part: &str| part.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte));
@@ -18,7 +18,8 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
         .filter(move |quoted| quoted.contains("::") && quoted.split("::").all(letters))
 }
 
-/// Returns where a test may be: here, or with the code, in the file of its module or of the one around.
+/// Returns the files where a test may be: here, or beside the code, in the file of its module or its
+/// parent.
 fn places(name: &str) -> Vec<PathBuf> {
     let around = name.rsplit_once("::").map_or("", |(module, _)| module);
     let around = around.replace("::", "/");

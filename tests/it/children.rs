@@ -1,4 +1,4 @@
-//! The children that compile: who has them, and what becomes of them.
+//! The compiler processes: their parents, and how they end.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Log, PATIENCE, Program, Setup, bomb, portcullis, until, within};
 
-/// Finds the child of a process that compiles.
+/// Finds the compiler process of a parent.
 fn compiler(parent: u32) -> Option<Pid> {
     let of = format!("\nPPid:\t{parent}\n");
     let compiles = |entry: &fs::DirEntry| {
@@ -19,8 +19,8 @@ fn compiler(parent: u32) -> Option<Pid> {
     Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
 }
 
-/// Starts a verb, sends the compiler it has these signals, the last of which ends it, and returns the
-/// exit status of the verb and what it says.
+/// Starts a verb and sends its compiler these signals, the last of which ends it. Returns the exit
+/// status of the verb and its stderr.
 fn with_its_compiler_sent(verb: &mut Command, signals: &[Signal]) -> (Option<i32>, String) {
     let mut child = verb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Log::of(child.stderr.take().unwrap());
@@ -34,13 +34,13 @@ fn with_its_compiler_sent(verb: &mut Command, signals: &[Signal]) -> (Option<i32
     (status.code(), log.whole())
 }
 
-/// The same of a `check` that compiles a bomb.
+/// The same for a `check` that compiles a bomb.
 fn with_the_compiler_of_check_sent(signals: &[Signal]) -> (Option<i32>, String) {
     let setup = Setup::one("", &bomb());
     with_its_compiler_sent(portcullis().arg("check").current_dir(setup.path("")), signals)
 }
 
-/// Has a job fail, and returns the record of it.
+/// Makes a job fail, and returns its record.
 fn record(dir: &Path) -> String {
     let setup = Setup::one("record = \"failures\"\n", &Program::new().trap().wasm());
     let daemon = setup.prepend("record_dir = \"failures\"\n").start();

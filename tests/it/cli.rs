@@ -1,4 +1,4 @@
-//! The command line: verbs that serve nobody.
+//! The command line: verbs that do not serve requests.
 
 use std::fs;
 use std::path::Path;
@@ -144,7 +144,7 @@ fn a_configuration_that_is_not_there_is_one_line() {
 
 #[test]
 fn a_new_handler_is_built_and_served() {
-    /// A build of the SDK and what it needs, on a slow machine.
+    /// The time limit for building the SDK and its dependencies on a slow machine.
     const BUILD: Duration = Duration::from_secs(300);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");
     let setup = Setup::new("");

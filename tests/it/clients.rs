@@ -1,11 +1,11 @@
-//! What clients of many kinds send, taken as it is meant.
+//! Requests in the ways that different kinds of clients send them.
 
 use std::io::Write as _;
 
 use crate::harness::frames::{Frames, flag, head};
 use crate::harness::{Client, Daemon, Program, Setup};
 
-/// `/` shows the environment of its job, `/poured` an answer of unknown length.
+/// `/` shows the environment of its job, `/poured` answers with a body of unknown length.
 fn setup(settings: &str) -> Setup {
     Setup::new(settings).handler("env", "", &Program::text().environment().wasm()).handler(
         "poured",
@@ -89,7 +89,7 @@ fn a_large_upload_that_is_refused_at_once_still_shows_its_client_the_answer() {
     client.send(format!("POST /nowhere HTTP/1.1\r\nHost: test\r\nContent-Length: {SIZE}\r\n\r\n"));
     let piece = vec![b'x'; 1 << 16];
 
-    // As a client does that looks for the answer when it has sent all.
+    // Like a client that reads the response only after it has sent everything.
     let mut socket = client.socket();
     for sent in 0..SIZE / piece.len() {
         socket.write_all(&piece).unwrap_or_else(|error| panic!("after {sent} pieces: {error}"));
@@ -109,7 +109,7 @@ fn quotes_in_a_query_are_taken_as_browsers_write_them() {
         assert_eq!((response.status(), query.as_deref()), (200, Some("q=%22a%20b%22&r=%3Cc%3E")));
         assert_eq!(variable(response.text(), "HTTP_X").as_deref(), Some("\"<\""));
     };
-    // Whole, in two pieces cut anywhere, one behind the other, and many at once.
+    // Whole, in two pieces split at any position, one after the other, and many at once.
     let mut client = daemon.client();
     for cut in 0..request.len() {
         client.send(&request[..cut]);
@@ -118,7 +118,7 @@ fn quotes_in_a_query_are_taken_as_browsers_write_them() {
     }
     client.send(request.repeat(200));
     (0..200).for_each(|_| expect(&mut client));
-    // A path may hold none.
+    // A path must not contain any.
     client.send("GET /<a> HTTP/1.1\r\nHost: test\r\n\r\n");
     assert_eq!(client.response().status(), 400);
 }

@@ -1,4 +1,4 @@
-//! Compiling happens in a child, and its code is kept: on the real binary.
+//! Compiling in a child process, and caching its code: with the real binary.
 
 #![allow(clippy::unwrap_used, reason = "what a test sets up is there")]
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::bomb;
 
-/// Makes a core module whose `_start` has this body.
+/// Makes a core module with this body of `_start`.
 fn module(body: &[u8]) -> Vec<u8> {
     let length = leb(body.len());
     let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
@@ -26,7 +26,7 @@ fn module(body: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Makes a core module of an empty `_start`, with these sections before and behind its exports.
+/// Makes a core module with an empty `_start`, and these sections before and after its exports.
 fn module_with(before: &[u8], behind: &[u8]) -> Vec<u8> {
     let whole = module(b"\0\x0b");
     let exports = whole.windows(2).position(|bytes| bytes == b"\x07\x0a").expect("a section of exports");
@@ -74,7 +74,7 @@ fn leb(mut number: usize) -> Vec<u8> {
     }
 }
 
-/// Runs the worker as the daemon does.
+/// Runs the compiler process as the daemon does.
 fn worker(wasm: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
         .arg("compile-worker")
@@ -91,7 +91,7 @@ fn worker(wasm: &[u8]) -> Output {
     })
 }
 
-/// A directory with a configuration, a home for the cache and its key, and no daemon yet.
+/// A directory with a configuration and a home for the cache and its key, but no daemon yet.
 struct Place(PathBuf);
 
 impl Place {
@@ -141,7 +141,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// Sends a request, waits for the gate if it must, and returns the status line.
+    /// Sends a request, waits for the gate if necessary, and returns the status line.
     fn get(&self) -> String {
         let deadline = Instant::now() + Duration::from_secs(30);
         let socket = self.place.join("p.sock");
@@ -159,7 +159,7 @@ impl Daemon {
         answer.lines().next().unwrap_or_default().to_owned()
     }
 
-    /// Sends a signal with the shell's `kill`, as std has none.
+    /// Sends a signal with the shell's `kill`, as std has no such function.
     fn signal(&self, name: &str) {
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.unwrap().success());
@@ -206,12 +206,12 @@ fn a_module_of_too_large_parts_is_refused_before_it_is_compiled() {
 #[test]
 fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled() {
     let section = |id: u8, content: &[u8]| [&[id], leb(content.len()).as_slice(), content].concat();
-    // A passive segment of that many times the first function.
+    // A passive segment that lists the first function `count` times.
     let items = |count: usize| [b"\x01\x01\0".to_vec(), leb(count), vec![0; count]].concat();
-    // A global that is a sum of ones.
+    // A global whose value is a sum of ones.
     let sum =
         |count: usize| [b"\x01\x7f\0\x41\x01", b"\x41\x01\x6a".repeat(count).as_slice(), b"\x0b"].concat();
-    // Globals of a sum each; segments of a byte each, one of which is where the memory ends.
+    // Globals with one sum each; segments of one byte each, one of them at the end of the memory.
     let sums = |count: usize| [leb(count), b"\x7f\0\x41\x01\x41\x01\x6a\x0b".repeat(count)].concat();
     let bytes = |count: usize| {
         [leb(count), b"\0\x41\0\x0b\x01x".repeat(count - 1), b"\0\x41\x7f\x0b\x01x".to_vec()].concat()
@@ -230,7 +230,7 @@ fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled(
         ),
         (module_with(&section(6, &sums(20_001)), b""), laid_out),
         (behind_code(bytes(20_001)), laid_out),
-        // Two tables; the first alone is more than there may be.
+        // Two tables; the first one alone exceeds the limit.
         (
             module_with(&section(4, b"\x02\x70\0\xc0\x84\x3d\x70\0\x01"), b""),
             "1000000 elements of tables at first: 500000 at most",
@@ -334,14 +334,14 @@ fn a_bomb_fails_alone_with_its_reason_while_requests_go_on() {
         assert!(asked.elapsed() < Duration::from_secs(2));
     }
     let log = place.log();
-    // Memory, or time where others have the processor.
+    // The memory limit, or the time limit if other processes use the processor.
     assert!(log.contains("start.wasm: compiling it takes "), "{log}");
     fs::write(place.0.join("start.wasm"), good).unwrap();
     assert_eq!(daemon.get(), SERVED);
     daemon.end();
 }
 
-/// The number by which a file system knows a file: another after it was replaced.
+/// The inode of a file, which changes when the file is replaced.
 trait Inode {
     fn ino_of(&self) -> u64;
 }

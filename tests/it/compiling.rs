@@ -1,4 +1,4 @@
-//! What compiling a module may take, and who finds the code again.
+//! The limits on compiling a module, and the reuse of cached code.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,7 +26,7 @@ fn manifold() -> Vec<u8> {
     wat::parse_str(program).unwrap()
 }
 
-/// Without a cache: what another test has compiled would be found there.
+/// Without a cache, since it might hold modules that another test has compiled.
 const LOW: &str = "cache = \"none\"\ncompile.functions = 100\n";
 const RAISED: &str = "compile.functions = 1000\n";
 
@@ -55,7 +55,7 @@ fn a_reload_takes_up_what_compiling_may_take() {
     crate::harness::until("the larger module answers", || (daemon.get("/").status() == 204).then_some(()));
 }
 
-/// Runs a verb whose cache is here.
+/// Runs a verb whose cache is in `home`.
 fn verb(home: &Path, words: &[&str], config: &Path) -> Ended {
     let mut command: Command = portcullis();
     command.env("XDG_CACHE_HOME", home.join("cache")).env("XDG_STATE_HOME", home.join("state"));
@@ -86,18 +86,18 @@ fn check_fills_the_cache_that_serve_reads_and_run_finds_what_it_has_compiled() {
     assert_eq!(entries(home.path()), before, "it was compiled anew");
 }
 
-/// Lists the entries of a cache by their numbers, which are others once they were written anew.
+/// Lists the entries of a cache by inode, which changes when an entry is rewritten.
 fn entries(home: &Path) -> BTreeSet<u64> {
     let entries = fs::read_dir(home.join("cache/portcullis/code")).unwrap().map(|entry| entry.unwrap());
     entries.filter(|entry| entry.path().is_file()).map(|entry| entry.metadata().unwrap().ino()).collect()
 }
 
-/// A program that says a text, with so many MiB of something that no program reads.
+/// A program that writes a text, with `megabytes` MiB of padding that nothing reads.
 fn padded(text: &str, megabytes: usize) -> Vec<u8> {
     let mut module = version(text);
     let mut length = 1 + (megabytes << 20);
     module.push(0);
-    // LEB128: seven bits a byte, the least first.
+    // LEB128: seven bits for each byte, the lowest first.
     while length >= 0x80 {
         module.push(0x80 | (length & 0x7f) as u8);
         length >>= 7;
@@ -138,7 +138,7 @@ fn a_cold_start_says_which_module_of_how_many_it_compiles_and_a_warm_one_has_non
     let home = tempfile::tempdir().unwrap();
     let setup = |config: &str| {
         let setup = Setup::one("", &version("one\n")).handler("two", "", &version("two\n")).add(config);
-        // The same module as the first: it is compiled once.
+        // The same module as the first handler: it is compiled once.
         let setup = setup.handler("three", "", &version("one\n"));
         setup.env("XDG_CACHE_HOME", home.path()).env("XDG_STATE_HOME", home.path())
     };
@@ -159,14 +159,14 @@ fn a_cold_start_says_which_module_of_how_many_it_compiles_and_a_warm_one_has_non
 #[test]
 fn modules_of_a_start_are_compiled_on_every_core_and_one_core_is_left_to_requests_afterwards() {
     let cores = std::thread::available_parallelism().unwrap().get();
-    // Enough for a while, and little enough for two of them on a small host.
+    // Enough for a while, and small enough for two of them on a small host.
     let bounds = "cache = \"none\"\nadmin = \"unix://admin.sock\"\ncompile.memory = \"1GiB\"\n";
     let other = [bomb(), b"\0\x02\x01x".to_vec()].concat();
     let setup = Setup::one("", &bomb()).handler("two", "", &other).prepend(bounds);
     let starting = setup.spawn();
 
     crate::harness::until("as many compilers as cores", || {
-        // Where there is memory for one alone, there is one.
+        // If there is memory for only one, there is one.
         let wanted = cores.min(2).min(room()).max(1);
         (children(starting.pid()).len() >= wanted).then_some(())
     });
@@ -193,7 +193,8 @@ fn modules_of_a_start_are_compiled_on_every_core_and_one_core_is_left_to_request
     });
 }
 
-/// Says for how many compilers of 1 GiB there is memory now: a control group may have less.
+/// Returns for how many compilers of 1 GiB there is memory now. A control group may have less than
+/// the machine.
 fn room() -> usize {
     let (machine, group) = (portcullis::observe::available(), portcullis::observe::cgroup::available());
     machine.into_iter().chain(group).min().map_or(usize::MAX, |bytes| usize::try_from(bytes >> 30).unwrap())

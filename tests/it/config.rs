@@ -1,4 +1,4 @@
-//! What a bad configuration or module is answered, at the start and at a reload.
+//! Errors for a bad configuration or module, at the start and at a reload.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ fn saying(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
 }
 
-/// Puts a file in place in one step, as a careful person does.
+/// Replaces a file atomically, as a careful operator does.
 fn replace(daemon: &Daemon, name: &str, bytes: &[u8]) {
     fs::write(daemon.path("new"), bytes).unwrap();
     fs::rename(daemon.path("new"), daemon.path(name)).unwrap();

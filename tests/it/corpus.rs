@@ -1,4 +1,4 @@
-//! The fuzz targets without a fuzzer: what is kept of their corpora, and changes made to it.
+//! The fuzz targets without a fuzzer: their kept corpora, and mutations of them.
 
 #[path = "../fuzz/src/targets.rs"]
 #[expect(unreachable_pub, reason = "the fuzz targets are crates of their own")]
@@ -10,13 +10,13 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// Changes made to each file.
+/// The number of mutations of each file.
 const CHANGES: usize = 400;
 
-/// Bytes that mean something to one of the parsers.
+/// Bytes that are special to one of the parsers.
 const TELLING: &[u8] = b"\0\t\n\r \"#%&'*+,-./0129:;=?@AZ[\\]_az{|}~\x7f\x80\xc3\xff";
 
-/// Has a target see every file of its corpus, as it is and changed.
+/// Runs a target on every file of its corpus, as it is and mutated.
 fn replay(name: &str, target: fn(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(name);
     let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path()).collect();
@@ -31,7 +31,7 @@ fn replay(name: &str, target: fn(&[u8])) {
     }
 }
 
-/// Changes a few bytes. The numbers look random and are the same every time (xorshift64).
+/// Changes a few bytes. The numbers look random but are the same in every run (xorshift64).
 fn changed(bytes: &[u8], random: &mut u64) -> Vec<u8> {
     let mut next = |bound: usize| {
         *random ^= *random << 13;
@@ -85,7 +85,7 @@ fn any_configuration_that_is_read_can_be_served() {
     replay("catalog", targets::catalog);
 }
 
-/// A segment of a path, sound or not.
+/// A segment of a path, valid or not.
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-c]{0,3}",
@@ -97,7 +97,7 @@ fn segment() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A field of a schedule, sound or not.
+/// A field of a schedule, valid or not.
 fn field() -> impl Strategy<Value = String> {
     prop_oneof!["\\*(/[0-9]{1,3})?", "[0-9]{1,5}(-[0-9]{1,5})?(/[0-9]{1,5})?", "[0-9,L#W-]{1,6}", "[A-Z]{3}"]
 }

@@ -1,4 +1,4 @@
-//! What jobs come to on a host that gives the daemon little address space, or no more memory.
+//! Jobs on a host that gives the daemon little address space, or no more memory.
 
 use std::fs;
 
@@ -6,21 +6,21 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::harness::{Client, Daemon, Program, Response, Setup, found, guests};
 
-/// Kinds of handlers, by their modules.
+/// The kinds of handlers, by their modules.
 const KINDS: [&str; 3] = ["greedy", "greedy-wasip2", "proxy"];
 
-/// Jobs at once.
+/// The number of concurrent jobs.
 const JOBS: usize = 12;
 
-/// Bytes of address space, of which the pool would have four terabytes.
+/// Bytes of address space. The pool would reserve four terabytes.
 const SPACE: u64 = 12_000_000_000;
 
-/// Makes a daemon with a handler of each kind, which may have so many bytes of address space.
+/// Makes a daemon with a handler of each kind and `space` bytes of address space.
 fn within(space: u64) -> Setup {
     let mut setup = Setup::new("reason_header = true\n");
     for module in KINDS {
         let bytes = fs::read(guests().join(format!("{module}.wasm"))).unwrap();
-        // A component streams by itself.
+        // A component streams by default.
         let streams = if module == "proxy" { "" } else { "body = \"stream\"\n" };
         setup = setup.file(&format!("{module}.wasm"), &bytes).add(&format!(
             "[handler.{module}]\nmodule = \"{module}.wasm\"\n{streams}\
@@ -30,7 +30,7 @@ fn within(space: u64) -> Setup {
     setup.under(&["prlimit", &format!("--as={space}")])
 }
 
-/// Begins a request that is answered while it is sent.
+/// Starts a request that is answered while it is sent.
 fn begun(daemon: &Daemon, module: &str) -> Client {
     let mut client = daemon.client();
     client.send(format!(
@@ -39,14 +39,14 @@ fn begun(daemon: &Daemon, module: &str) -> Client {
     client
 }
 
-/// Asks a host of the daemon.
+/// Sends a request with this host.
 fn get(daemon: &Daemon, host: &str, target: &str) -> Response {
     let mut client = daemon.client();
     client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     client.response()
 }
 
-/// Changes how many bytes of address space a daemon may have beyond those that it has.
+/// Limits a daemon to `bytes` of address space beyond what it uses now.
 fn leave(daemon: &Daemon, bytes: u64) {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
@@ -100,7 +100,7 @@ fn a_job_that_the_host_has_no_memory_for_is_no_failure_of_its_handler() {
         assert_eq!(get(&daemon, host, target).status(), 200, "{host}{target}");
     }
 
-    // Enough for an instance, and not for what it grows by.
+    // Enough for an instance, but not for its growth.
     leave(&daemon, 60 << 20);
     for target in ["/traps", "/exits"] {
         let response = daemon.get(target);

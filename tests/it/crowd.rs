@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and of one address.
+//! The limits on connections, in total and for one address.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn setup(http: &str) -> Setup {
         .handler("sleep", "", &Program::new().complain("asleep\n").sleep_for_ever().wasm())
 }
 
-/// Connects `count` clients whose requests are under way.
+/// Connects `count` clients with requests in progress.
 fn busy(daemon: &Daemon, count: usize) -> Vec<Client> {
     let begin = |nth| {
         let mut client = daemon.client();
@@ -27,8 +27,8 @@ fn busy(daemon: &Daemon, count: usize) -> Vec<Client> {
     (1..=count).map(begin).collect()
 }
 
-/// Connects `count` clients that have been answered, one after the other: each is idle for longer than the
-/// next. The daemon calls a connection idle a moment after its client has the answer.
+/// Connects `count` clients that have been answered, one after the other, so each has been idle longer
+/// than the next. The daemon counts a connection as idle a moment after its client has the response.
 fn idle(daemon: &Daemon, count: usize) -> Vec<Client> {
     let answered = |_| {
         let mut client = daemon.client();
@@ -44,7 +44,7 @@ fn where_there_is_no_room_the_connection_that_was_idle_the_longest_makes_it() {
     let daemon = setup("connections = 4\nconnections_per_peer = 5").start();
     let mut busy = busy(&daemon, 1);
     let mut idle = idle(&daemon, 3);
-    // The first is now the one that was idle for the shortest time.
+    // The first client is now the one that was idle for the shortest time.
     assert_eq!(idle[0].get("/hello").text(), "hello\n");
 
     let mut fresh = daemon.client();
@@ -77,7 +77,7 @@ fn an_idle_connection_of_http2_makes_room_and_is_told() {
     let mut other = daemon.client();
     other.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n");
 
-    // The first leaves room for a request that is on its way, the second names the last one.
+    // The first GOAWAY leaves room for a request in flight, the second one names the last stream.
     let farewell = idle.next();
     assert_eq!((farewell.kind, farewell.code()), (kind::GOAWAY, 0));
     let last = idle.next();
@@ -90,7 +90,7 @@ fn an_idle_connection_of_http2_makes_room_and_is_told() {
 fn an_idle_connection_of_http2_that_does_not_listen_makes_room_all_the_same() {
     let daemon = setup("connections = 1\nconnections_per_peer = 2").start();
     let mut idle = daemon.client();
-    // The preface and an empty SETTINGS (RFC 9113 §3.4); the server's own come back.
+    // The preface and an empty SETTINGS (RFC 9113 §3.4); the server's own SETTINGS come back.
     idle.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
     assert!(idle.is_answered());
 
@@ -175,7 +175,7 @@ fn clients_of_a_unix_socket_have_no_address_to_count() {
 fn connections_beyond_their_limit_wait_while_all_are_busy() {
     let daemon = setup("connections = 2\nconnections_per_peer = 2").start();
     let mut within = busy(&daemon, 2);
-    // The listener holds one, the kernel the other.
+    // The listener holds one of them, the kernel the other.
     let port = daemon.port();
     let mut beyond = [1, 2].map(|_| Client::tcp_from(OTHER_ADDRESS, port));
     for client in &mut beyond {
@@ -192,7 +192,7 @@ fn connections_beyond_their_limit_wait_while_all_are_busy() {
 fn connections_beyond_the_descriptors_wait_and_are_served_later() {
     let http = "first_byte = \"60s\"\nconnections = 1000\nconnections_per_peer = 1000";
     let daemon = setup(http).start();
-    // Taken away once it runs: a start with so few is refused.
+    // The limit is lowered while the daemon runs, since it would refuse to start with so few.
     let few = Rlimit { current: Some(64), maximum: Some(64) };
     let pid = Pid::from_raw(i32::try_from(daemon.pid()).unwrap());
     prlimit(pid, Resource::Nofile, few).unwrap();

@@ -1,4 +1,4 @@
-//! How long a peer may keep a connection waiting.
+//! The deadlines for peers that keep a connection waiting.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::harness::{Client, Daemon, Program, Setup, until};
 /// The deadline under test, in each test.
 const DEADLINE: Duration = Duration::from_millis(300);
 
-/// What a busy machine may add.
+/// The delay that a busy machine may add.
 const LATE: Duration = Duration::from_secs(3);
 
 fn daemon(settings: &str) -> Daemon {
@@ -27,7 +27,7 @@ fn closed_at_the_deadline(client: &mut Client, start: Instant) -> Vec<u8> {
 #[track_caller]
 fn on_time(start: Instant) {
     let time = start.elapsed();
-    // A millisecond less is the rounding of the daemon's clock.
+    // The clock of the daemon rounds to milliseconds.
     assert!(time + Duration::from_millis(2) >= DEADLINE, "too early: {time:?}");
     assert!(time < DEADLINE + LATE, "too late: {time:?}");
 }

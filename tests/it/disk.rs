@@ -1,4 +1,4 @@
-//! Disks that are full: a file system of one mebibyte, and a log that cannot be written.
+//! Full disks: a file system of one mebibyte, and a log that cannot be written.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use rustix::process::Signal;
 
 use crate::harness::{Daemon, PATIENCE, Program, Setup, found, guests, within};
 
-/// Reports whether a test may mount a file system of its own. Where the host forbids it, as containers
-/// do, no package would help: the test is skipped with a message.
+/// Reports whether a test may mount a file system of its own. If the host forbids it, as containers
+/// do, no package would help, and the test is skipped with a message.
 fn mounts() -> bool {
     if !found(&["unshare"], "util-linux") {
         return false;
@@ -26,7 +26,7 @@ fn mounts() -> bool {
     false
 }
 
-/// Starts a daemon to whom `full` in its directory is a file system that is full.
+/// Starts a daemon that sees a full file system at `full` in its directory.
 fn on_full_disk(setup: Setup) -> Daemon {
     let full = setup.path("full");
     fs::create_dir(&full).unwrap();
@@ -35,7 +35,7 @@ fn on_full_disk(setup: Setup) -> Daemon {
     setup.under(&["unshare", "-rm", "sh", "-c", script, full.to_str().unwrap()]).start()
 }
 
-/// Returns a path on the daemon's disk, which is nobody else's.
+/// Returns a path on the daemon's disk, which only the daemon has mounted.
 fn on_disk(daemon: &Daemon, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), daemon.path("full").join(name).display()))
 }
@@ -47,7 +47,7 @@ fn a_full_disk_costs_what_is_written_to_it_and_nothing_else() {
     }
     let files = fs::read(guests().join("files.wasm")).unwrap();
     let settings = "output = \"raw\"\nmounts = [{ host = \"full/data\", guest = \"/data\", write = true }]";
-    // What its memory holds can be looked at, and so can its disk.
+    // Without the privilege restrictions, the test can read its memory and its disk through /proc.
     let keys = "hardening.privileges = false\nadmin = \"unix://admin.sock\"\ncache = \"full/cache\"\nrecord_dir = \"full/failures\"\n";
     let setup = Setup::new("")
         .handler("files", settings, &files)
@@ -56,7 +56,7 @@ fn a_full_disk_costs_what_is_written_to_it_and_nothing_else() {
     let daemon = on_full_disk(setup);
     let write = || daemon.client().submit("POST", "/files", "", b"write /data/x content\n").text().to_owned();
 
-    // While it is full.
+    // While the disk is full.
     assert_eq!(write(), "failed StorageFull\n");
     for _ in 0..5 {
         assert_eq!(daemon.get("/bad").status(), 502);
@@ -67,7 +67,7 @@ fn a_full_disk_costs_what_is_written_to_it_and_nothing_else() {
     assert_eq!(daemon.log.lines(1, "is not recorded: ").len(), 1);
     assert_eq!(daemon.log.lines(1, "a compiled module is not kept in ").len(), 1);
 
-    // When there is room again.
+    // After space was freed.
     fs::remove_file(on_disk(&daemon, "filler")).unwrap();
     assert_eq!(write(), "ok \n");
     assert_eq!(fs::read(on_disk(&daemon, "data/x")).unwrap(), b"content");

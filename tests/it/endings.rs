@@ -1,4 +1,4 @@
-//! How a job ends whose answer is over, whose client has left, or which gives up by itself.
+//! How a job ends whose response is complete, whose client has left, or which gives up by itself.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, never, portcullis, within};
 
-/// Long enough for a client to have all of an answer, and to leave.
+/// Long enough for a client to receive a whole response and leave.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// Says an answer of five bytes and its length.
+/// A program that writes a response of five bytes with its length.
 fn five() -> Program {
     Program::new().say("Content-Type: text/plain\nContent-Length: 5\n\nhello")
 }
@@ -20,7 +20,7 @@ fn failures(daemon: &Daemon, reason: &str) -> f64 {
 
 #[test]
 fn a_job_that_announced_its_length_goes_on_to_its_own_end() {
-    // It ends with status 74 where a write is refused.
+    // It exits with status 74 if a write is refused.
     let program = five().sleep(MOMENT).say("\n").pour(32).complain("put away\n");
     let setup = Setup::one("limits.concurrency = 32", &program.wasm());
     let daemon = setup.prepend("admin = \"unix://admin.sock\"\n").start();
@@ -137,7 +137,7 @@ fn a_job_that_finishes_without_its_client_is_held_to_its_limits() {
     within(PATIENCE, "its time is over", || (failures(&daemon, "time_limit") > 0.0).then_some(()));
 }
 
-/// Settings of a handler whose jobs only an operator ends.
+/// Settings for jobs that only an operator can end.
 const UNBOUNDED: &str = "client_leaves = \"finish\"\nlimits.time = \"none\"\n";
 
 #[test]
@@ -185,7 +185,7 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_run_into_its_limit() {
     daemon.log.line(
         "stopped at its memory limit of 1048576 bytes (limits.memory): fatal error: out of memory (memory_limit)",
     );
-    // What it says to its operator is not for its clients.
+    // The message for its operator is not sent to its clients.
     assert!(!refused.text().contains("fatal"), "{}", refused.text());
 }
 

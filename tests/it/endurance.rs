@@ -1,4 +1,4 @@
-//! The daemon changed a thousand times, at every byte and at any moment, while it serves.
+//! The daemon is changed a thousand times, at every byte and at any moment, while it serves.
 
 use std::fs;
 use std::sync::Barrier;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::harness::{Client, Daemon, Program, Setup, bomb, until};
 use crate::swap::{ask_until, run, swap, version};
 
-/// A daemon with one handler, `one`, which says "one" at `/`.
+/// A daemon with one handler, `one`, which answers "one" at `/`.
 fn daemon(settings: &str) -> Setup {
     Setup::new(&configuration(settings)).file("one.wasm", &version("one"))
 }
@@ -23,8 +23,8 @@ fn configuration(settings: &str) -> String {
     )
 }
 
-/// Does something while clients ask over kept and fresh connections, each answer one of `texts`, and
-/// returns how many were given.
+/// Runs `work` while clients send requests over kept and fresh connections. Each response must be one of
+/// `texts`. Returns the number of responses.
 fn under_load(daemon: &Daemon, texts: &[&str], work: impl FnOnce(&AtomicUsize)) -> usize {
     let (done, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let begun = Barrier::new(3);
@@ -48,14 +48,14 @@ fn under_load(daemon: &Daemon, texts: &[&str], work: impl FnOnce(&AtomicUsize)) 
 
 #[test]
 fn a_thousand_swaps_fail_no_request_and_leave_memory_as_it_was() {
-    /// Growth of one round that an allocator may cause, in KiB. A version kept too long is 16 KiB of
-    /// module and its code, so a round that kept them all would grow by 8 MiB at least.
+    /// The growth in one round that an allocator may cause, in KiB. A version that is kept too long has 16 KiB
+    /// of module and its code, so a round that kept them all would grow by 8 MiB at least.
     const SLACK: u64 = 2 << 10;
     const ROUND: usize = 500;
-    /// The allocator's own growth ends after a few rounds; that of a leak does not.
+    /// The growth of the allocator ends after a few rounds, but that of a leak does not.
     const ROUNDS: usize = 8;
     let daemon = daemon("").start();
-    // As large as real ones are, so that one kept too long is seen.
+    // As large as real modules, so a version that is kept too long is noticed.
     let versions = ["two", "one"].map(|text| Program::text().say(text).padded(16 << 10).wasm());
     let freed = || {
         let status: serde_json::Value =
@@ -102,9 +102,9 @@ fn a_module_cut_off_at_any_kib_leaves_the_old_one_serving() {
 
 #[test]
 fn a_configuration_cut_off_at_any_byte_leaves_the_old_one_serving() {
-    // Numbers are what a cut turns into other numbers.
+    // A number that is cut off becomes another valid number.
     let daemon = daemon("limits.concurrency = 64\nlimits.memory = 16777216").start();
-    // Nobody reads what is told there, and each reload would wait a while for somebody to.
+    // Nothing reads the notifications, and each reload would wait a while for a reader.
     fs::remove_file(daemon.path("notify.sock")).unwrap();
     let path = daemon.path("portcullis.toml");
     let whole = fs::read(&path).unwrap();
@@ -117,7 +117,7 @@ fn a_configuration_cut_off_at_any_byte_leaves_the_old_one_serving() {
             let response = run(&daemon, "reload", "", b"");
 
             let cut = String::from_utf8_lossy(&whole[..end]).into_owned();
-            // What lacks nothing but the end of its last line is whole.
+            // A configuration that lacks only its last line break is complete.
             let is_whole = cut.trim_end().ends_with("handler = \"one\"");
             assert_eq!(response.status() == 200, is_whole, "{cut}\n{}", told(response.text()));
             until("a request is answered meanwhile", || {
@@ -131,7 +131,7 @@ fn a_configuration_cut_off_at_any_byte_leaves_the_old_one_serving() {
 
 #[test]
 fn a_daemon_killed_while_it_swaps_starts_cleanly() {
-    /// Every one meets another moment of a swap.
+    /// Each of them hits another moment of a swap.
     const KILLS: u32 = 12;
     let home = tempfile::tempdir().unwrap();
     for kill in 0..KILLS {
@@ -153,7 +153,7 @@ fn a_daemon_killed_while_it_swaps_starts_cleanly() {
     }
 }
 
-/// Swaps new modules, each of which has to be compiled, until nobody answers.
+/// Swaps new modules, each of which has to be compiled, until the daemon is gone.
 fn swap_until_gone(socket: &std::path::Path) {
     for number in 0.. {
         let module = Program::text().say("two").padded(4096 + number).wasm();
@@ -170,7 +170,7 @@ fn swap_until_gone(socket: &std::path::Path) {
 
 #[test]
 fn a_compile_bomb_in_a_swap_is_refused_while_requests_go_on() {
-    // The compiler runs at the least priority: on a busy machine a minute of CPU time is several by the clock.
+    // The compiler has low priority: on a busy machine a minute of CPU time takes several minutes.
     let daemon = daemon("").prepend("compile.cpu = \"5s\"\n").start();
     let bomb = bomb();
 

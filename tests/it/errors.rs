@@ -1,4 +1,4 @@
-//! What a client is told when a request fails, and by whose doing.
+//! The errors that clients get when a request fails, and who is blamed.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ fn failing(settings: &str, program: Program) -> Daemon {
     Setup::one(settings, &program.wasm()).start()
 }
 
-/// Takes the number of the job off an error in plain text.
+/// Removes the number of the job from an error in plain text.
 fn complaint(response: &Response) -> &str {
     let (job, complaint) = response.text().split_once(": ").unwrap();
     let number = job.strip_prefix("job ").unwrap();
@@ -57,7 +57,7 @@ fn a_client_in_the_middle_of_a_large_body_gets_to_see_why_it_is_refused() {
     let mut client = daemon.client();
     post(&mut client, 8 << 20);
 
-    // More than the sockets hold: the server has answered long before all of it is on its way.
+    // More than the socket buffers hold: the server answers long before all of it is sent.
     client.send(vec![b'x'; 8 << 20]);
 
     let response = client.response();
@@ -167,7 +167,7 @@ fn a_guest_that_computes_too_long_is_a_504() {
 
     assert_eq!(response.status(), 504);
     assert_eq!(complaint(&response), "stopped at its processor limit of 100ms (limits.cpu)\n");
-    // By the clock it takes as long as others on the processor leave it, and less than `limits.time`.
+    // The wall time depends on the load of the machine, but is less than `limits.time`.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -227,7 +227,7 @@ fn the_slots_and_the_line_in_front_of_them_are_taken_and_one_more_is_a_503() {
         daemon.log.lines(count, "+job one(");
     }
 
-    // Two more, and one place in line: which of them has it is settled by who came first.
+    // Two more, and one place in the queue: the first to arrive gets it.
     let mut more = [daemon.client(), daemon.client()];
     more.iter_mut().for_each(|client| post(client, 1));
 

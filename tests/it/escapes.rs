@@ -1,17 +1,17 @@
-//! What clients and guests write cannot forge, hide or reorder what an operator reads.
+//! Text from clients and guests cannot forge, hide or reorder what an operator reads.
 
 use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis};
 
-/// What ends a line, moves the cursor or turns text around, one of each kind.
+/// Characters that end a line, move the cursor or reverse text, one of each kind.
 const FORGERS: [char; 9] =
     ['\u{1b}', '\u{85}', '\u{9b}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}', '\u{61c}'];
 
-/// A text with all of them in it.
+/// A text with all of these characters.
 fn hostile() -> String {
     FORGERS.iter().map(|letter| format!("<{letter}>")).collect()
 }
 
-/// The text as the log is to show it.
+/// The text as the log must show it.
 fn shown() -> String {
     FORGERS.iter().map(|letter| format!("<\\u{{{:x}}}>", u32::from(*letter))).collect()
 }
@@ -21,7 +21,7 @@ fn assert_clean(text: &str) {
     assert_eq!(raw, None, "{text}");
 }
 
-/// Asks for a path and returns the line that comes of it.
+/// Requests a path and returns the log line it causes.
 fn line(daemon: &Daemon, path: &str, part: &str) -> String {
     assert!(daemon.get(path).status() >= 200);
     daemon.log.line(part)
@@ -30,7 +30,7 @@ fn line(daemon: &Daemon, path: &str, part: &str) -> String {
 #[test]
 fn no_word_of_a_guest_reaches_the_log_as_it_is() {
     let hostile = hostile();
-    // A string of WebAssembly's text has the same escapes.
+    // The text format of WebAssembly has the same escapes.
     let trap = format!(
         "(module (memory (export \"memory\") 1) (func $f (@name \"evil{}\") unreachable)
          (func (export \"_start\") (call $f)))",
@@ -70,7 +70,7 @@ fn no_word_of_a_client_reaches_the_log_as_it_is() {
         .flag("-D")
         .start();
 
-    // Beyond ASCII, a target is taken as it is; a control character is refused.
+    // Other characters beyond ASCII are accepted in a target. Control characters are refused.
     let mut client = daemon.client();
     client.send("GET /?a\u{202e}b\u{2028}c HTTP/1.1\r\nHost: test\r\n\r\n");
     client.response();
@@ -92,7 +92,7 @@ fn an_error_that_a_verb_prints_is_clean() {
     assert_clean(&failed.stderr);
     assert!(failed.stderr.contains("\\u{202e}"), "{}", failed.stderr);
 
-    // What a module writes for whoever runs it is theirs, as it is.
+    // The user who runs a module sees its output verbatim.
     let run = finish(portcullis().arg("run").arg(module), b"", PATIENCE);
     assert!(run.stderr.contains(&format!("alas{}", hostile())), "{}", run.stderr);
 }

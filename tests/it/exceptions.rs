@@ -1,8 +1,9 @@
-//! Exceptions of WebAssembly, as C++, and setjmp of C, make them.
+//! WebAssembly exceptions, which C++ and C's setjmp use.
 
 use crate::harness::{Daemon, Setup};
 
-/// A program that throws exceptions with a number and another exception, and does this in its `_start`.
+/// A program that throws exceptions with a number and another exception, and runs `start` in its
+/// `_start`.
 fn program(memories: &str, start: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
@@ -23,7 +24,7 @@ fn program(memories: &str, start: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// Answers once it has caught one.
+/// Answers after it has caught one.
 const CATCHES: &str = "(local.set $kept (call $chain (local.get $kept))) (call $say)";
 
 /// Keeps every exception that it throws.
@@ -59,7 +60,8 @@ fn an_exception_that_nothing_catches_is_a_trap_with_words() {
 
 #[test]
 fn exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it() {
-    // Each place keeps 2 MiB of a heap for the next job: few places, so that all of them have.
+    // Each place in the pool keeps 2 MiB of a heap for the next job. With few places, all of them do
+    // so.
     let setup = Setup::one(BOUNDS, &program("", KEEPS)).prepend("reason_header = true\njobs = 2\n");
     let daemon = setup.start();
     let ask = || {

@@ -1,17 +1,17 @@
-//! What one handler can do to the others, to the admin socket and to `/healthz`: little.
+//! How little one handler can slow down the others, the admin socket and `/healthz`.
 
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Crowd, Daemon, Latencies, PATIENCE, Program, Setup, figure, until, within};
 
-/// Requests whose latencies are looked at.
+/// The number of requests whose latencies are measured.
 const REQUESTS: usize = 200;
 
 fn hello() -> Vec<u8> {
     Program::text().say("hello\n").wasm()
 }
 
-/// A handler `bad` beside a good one, behind an admin socket.
+/// A handler `bad` and a good one, behind an admin socket.
 fn beside(settings: &str, bad: &Program) -> Daemon {
     Setup::new("")
         .handler("bad", settings, &bad.wasm())
@@ -24,7 +24,7 @@ fn latencies(client: &mut Client) -> Latencies {
     Latencies::of(client, "/hello", REQUESTS, |response| assert_eq!(response.text(), "hello\n"))
 }
 
-/// What a handler's latencies are, beside a crowd or without one.
+/// The latencies of a handler, with or without a crowd.
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     median: Duration,
@@ -38,8 +38,8 @@ impl Measured {
     }
 }
 
-/// Measures the good handler alone and beside a crowd, in turns, and returns the pair in which it
-/// fared best, since the machine is not ours alone.
+/// Measures the good handler alone and beside a crowd, in turns. Returns the best pair, since other
+/// processes use the machine too.
 fn alone_and_beside(daemon: &Daemon, crowd: impl Fn() -> Crowd) -> (Measured, Measured) {
     let mut client = daemon.client();
     latencies(&mut client);
@@ -56,9 +56,9 @@ fn alone_and_beside(daemon: &Daemon, crowd: impl Fn() -> Crowd) -> (Measured, Me
     pairs.min_by_key(|(_, beside)| beside.p99).unwrap()
 }
 
-/// Twice its p99 is what a crowd may cost a handler. On a machine that others use as well, turns of
-/// their processes are on top, which a crowd has to wait for too; so much is let pass that what is
-/// found out is a daemon without a lane, where 32 guests made the median 160 ms.
+/// A crowd may double the p99 of a handler. On a shared machine, the time slices of other processes
+/// come on top, and a crowd waits for them too. The allowance is large, but it still detects a
+/// daemon without a lane, where 32 guests raised the median to 160 ms.
 fn assert_fair((alone, beside): (Measured, Measured)) {
     let median = (alone.median * 2).max(Duration::from_millis(30));
     let p99 = (alone.p99 * 2).max(Duration::from_millis(150));
@@ -150,7 +150,7 @@ fn a_wall_clock_strikes_beside_guests_that_spin() {
     until("they spin", || (daemon.metric("portcullis_jobs_running", &["bad"]) >= 32.0).then_some(()));
     let start = Instant::now();
 
-    // A deadline of the daemon's own: a head that does not come to its end.
+    // A deadline of the daemon itself: a head that is never completed.
     let mut silent = daemon.client();
     silent.send("GET");
     silent.rest();
@@ -159,7 +159,7 @@ fn a_wall_clock_strikes_beside_guests_that_spin() {
     assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(4), "{waited:?}");
 }
 
-/// Writes eight million vectors of one byte to a descriptor with one call, again and again.
+/// Writes eight million vectors of one byte to a descriptor with one call, repeatedly.
 fn sprays(descriptor: u8) -> Program {
     Program::text().of_pages(1024).code(&format!(
         "(local.set $count (i32.const 8000000))

@@ -1,4 +1,4 @@
-//! Faults of the kernel and the disk, made by strace, and what becomes of them; random bytes for modules.
+//! Faults of the kernel and the disk, injected by strace, and random bytes as modules.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,7 +12,7 @@ fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
 }
 
-/// Starts a daemon of which strace disturbs system calls.
+/// Starts a daemon whose system calls strace makes fail.
 fn disturbed(setup: Setup, options: &[&str]) -> Setup {
     let fixed = ["strace", "-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"];
     setup.under(&[&fixed, options].concat())
@@ -44,7 +44,7 @@ fn a_cache_that_cannot_be_written_costs_the_next_start_time_and_nothing_else() {
 
         assert_eq!(daemon.get("/").text(), "hello\n", "{call} {error}");
         daemon.log.line("a compiled module is not kept in ");
-        // The directory of large bodies may lie there as well.
+        // The directory of large bodies may be there as well.
         let entries = fs::read_dir(&cache).unwrap().map(Result::unwrap);
         let left: Vec<_> = entries.filter(|entry| entry.file_type().unwrap().is_file()).collect();
         assert!(left.is_empty(), "{call} {error}: nothing half written stays: {left:?}");
@@ -85,14 +85,14 @@ fn a_full_disk_is_the_concern_of_the_guest_that_fills_it() {
 
 #[test]
 fn a_daemon_that_is_killed_at_any_time_starts_again() {
-    /// Lines of the log until the gate is open.
+    /// The number of log lines before the gate opens.
     const LINES: usize = 9;
     let dir = tempfile::tempdir().unwrap();
     let cache = format!("cache = {:?}\n", dir.path().join("cache"));
     let socket = dir.path().join("p.sock");
     for round in 0..18 {
         let daemon = hello().prepend(&cache).host(format!("unix://{}", socket.display())).spawn();
-        // A little later each time: while it binds, compiles, serves.
+        // Killed a little later each time: while it binds, compiles, serves.
         until("its time has come", || {
             let lines = daemon.log.text().lines().count();
             (lines >= round % LINES).then_some(())
@@ -135,7 +135,7 @@ fn a_spoilt_module_is_refused_with_a_reason_or_is_a_module_all_the_same() {
             .unwrap();
 
         let mut stdin = child.stdin.take().unwrap();
-        // One that has seen enough reads no further.
+        // The compiler stops reading when it has found an error.
         let _told = stdin.write_all(&spoilt);
         drop(stdin);
         let ended = child.wait_with_output().unwrap();

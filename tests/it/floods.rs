@@ -1,4 +1,4 @@
-//! Floods of frames: each ends its connection and its jobs, and costs next to nothing.
+//! Floods of frames: each flood ends its connection and its jobs, and costs almost nothing.
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
@@ -11,8 +11,8 @@ fn daemon(settings: &str) -> Daemon {
     let setup = Setup::new(settings);
     let admin = setup.path("admin.sock");
     setup
-        // A backtrace of each job that is cancelled would cost more than the job.
-        // What it would have each error of a library take is left out.
+        // A backtrace for each cancelled job would cost more than the job. The variable would request one
+        // for each error of a library, but the daemon ignores it.
         .env("RUST_BACKTRACE", "1")
         .prepend(&format!("admin = \"unix://{}\"\naccess_log = true\n", admin.display()))
         .handler("hello", "", &Program::text().say("hello\n").wasm())
@@ -22,13 +22,14 @@ fn daemon(settings: &str) -> Daemon {
         .start()
 }
 
-/// How long a flood lasts, at the least, for what it costs: a client may come back every second.
+/// The least duration over which the cost of a flood is averaged, since a client may come back every
+/// second.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// Time on a processor that the daemon has had.
+/// The CPU time of the daemon.
 fn cpu(daemon: &Daemon) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
-    // proc_pid_stat(5): fields 14 and 15, in hundredths of a second, behind the name in parentheses.
+    // proc_pid_stat(5): fields 14 and 15, in hundredths of a second, after the name in parentheses.
     let fields: Vec<u64> = stat
         .rsplit(')')
         .next()
@@ -41,10 +42,10 @@ fn cpu(daemon: &Daemon) -> Duration {
     Duration::from_millis(fields.iter().sum::<u64>() * 10)
 }
 
-/// Sends pieces until the server ends the connection, and reads what it says meanwhile. It is counted, and
-/// told in a line of the log that says what for, and of no other.
+/// Sends pieces until the server ends the connection, and reads its frames meanwhile. The flood must be
+/// counted and appear in one log line with its reason, and in no other line.
 ///
-/// Returns how many pieces were sent. Fails where the server takes all of them.
+/// Returns the number of pieces sent. Fails if the server accepts all of them.
 fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
     let (before, start) = (cpu(daemon), Instant::now());
     let mut client = Frames::begin(daemon.client(), &[]);
@@ -69,7 +70,7 @@ fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32
         daemon.counted("portcullis_jobs_running", &[&format!("handler=\"{handler}\"")], 0.0);
     }
     let (spent, over) = (cpu(daemon) - before, start.elapsed().max(SPAN));
-    // What became a request costs what one costs, without optimisation.
+    // Pieces that became requests may cost as much as requests do, without optimisation.
     let requests = daemon.metric("portcullis_requests_total", &["handler=\"sleep\""]);
     let allowed = over / 10 + Duration::from_micros(500).mul_f64(requests);
     assert!(spent < allowed, "{spent:?} on a processor in {over:?} and for {requests} requests");
@@ -87,10 +88,10 @@ fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32
     u32::try_from(sent).unwrap()
 }
 
-/// What we say to frames that ask for work and for no answer.
+/// The reason for frames that cause work but need no response.
 const USELESS: &str = "frames that have no use (flood)";
 
-/// What is said of a connection that h2 ends at the first frame.
+/// The reason for a connection that h2 ends at the first frame.
 const WRONG: &str = "PROTOCOL_ERROR (malformed_request)";
 
 fn stream(number: u32) -> u32 {
@@ -107,7 +108,7 @@ fn streams_that_are_opened_and_reset() {
         [get(stream(number), "/sleep"), reset(stream(number))].concat()
     });
 
-    // The kernel takes some thousands for a server that has closed.
+    // The kernel accepts some thousands after the server has closed.
     assert!(sent < 200_000, "{sent}");
 }
 
@@ -122,7 +123,7 @@ fn users_of_a_proxy_that_cancel_at_one_moment_leave_the_others_their_answers() {
 
         client.send(cancels.collect::<Vec<_>>());
 
-        // Beside the answer there may be a GOAWAY, which refuses new streams.
+        // There may also be a GOAWAY, which refuses new streams.
         let of_it = std::iter::repeat_with(|| client.next()).filter(|frame| frame.stream == 1);
         let answer: Vec<_> = of_it.take(2).collect();
         assert_eq!((answer[0].status(), &answer[1].payload[..]), (200, &b"late\n"[..]), "{cancelled}");
@@ -147,7 +148,7 @@ fn the_end_of_a_flood_names_what_was_begun() {
 fn streams_that_we_are_made_to_reset() {
     let get = |number| get(stream(number), "/sleep");
     flood(WRONG, &daemon(""), b"", 20_000, |number| {
-        // Data behind the end.
+        // DATA after the end of the stream.
         [get(number), frame(kind::DATA, 0, stream(number), b"x")].concat()
     });
     flood("too_many_internal_resets (flood)", &daemon(""), b"", 20_000, |number| {
@@ -155,14 +156,14 @@ fn streams_that_we_are_made_to_reset() {
         [get(number), frame(kind::WINDOW_UPDATE, 0, stream(number), &overflows)].concat()
     });
     flood(WRONG, &daemon(""), b"", 20_000, |number| {
-        // A window that does not grow.
+        // A window increment of 0.
         [get(number), frame(kind::WINDOW_UPDATE, 0, stream(number), &[0; 4])].concat()
     });
 }
 
 #[test]
 fn heads_that_are_refused_before_they_are_requests() {
-    // Without a scheme, and with a field that HTTP/2 has not.
+    // Without a scheme, and with a field that HTTP/2 forbids.
     for fields in [&[][..], &[(":scheme", "http"), ("connection", "close")]] {
         let fields = [&[(":method", "GET"), (":path", "/sleep"), (":authority", "test")], fields].concat();
         flood("too_many_internal_resets (flood)", &daemon(""), b"", 20_000, |number| {
@@ -238,7 +239,7 @@ fn responses_that_nobody_takes_are_bounded_and_end() {
             reset += usize::from(frame.ends());
         }
     }
-    // 100 pieces of 64 KiB, as many pipes, and the instances of the pool.
+    // 100 pieces of 64 KiB, the same number of pipes, and the instances of the pool.
     let grown = daemon.status("VmRSS").saturating_sub(before);
     assert!(grown < 200 << 10, "{grown} KiB");
     assert_eq!(client.next().kind, kind::GOAWAY);

@@ -1,4 +1,4 @@
-//! What clients see who come before the daemon is ready.
+//! Clients that connect before the daemon is ready.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::harness::{Client, PATIENCE, Program, Setup};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
-/// A daemon whose handler lets everybody wait who comes.
+/// A daemon whose handler has a long queue.
 fn patient() -> Setup {
     let program = Program::new().say("Content-Type: text/plain\nContent-Length: 6\n\nhello\n");
     Setup::one("limits = { queue = 4096 }", &program.wasm())
 }
 
-/// Lets this process have as many descriptors as it may.
+/// Raises the descriptor limit of this process to its maximum.
 fn raise_descriptors() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();

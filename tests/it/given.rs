@@ -1,4 +1,4 @@
-//! Files that an operator names and that are none: refused at once, at the start, by a reload and by `plan`.
+//! Invalid files that an operator names: refused at once, at the start, by a reload and by `plan`.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::harness::{Ended, PATIENCE, Setup, finish, portcullis};
 use crate::lifecycle::{AS_CONFIGURED, configuration, hello};
 
-/// Every way to name a file.
+/// A configuration that names a file in every possible way.
 fn setup() -> Setup {
     Setup::one("secrets = { KEY = \"secret\" }", &hello())
         .prepend("admin = \"unix://admin.sock\"\n")
@@ -17,13 +17,13 @@ fn setup() -> Setup {
         .file("ca.pem", crate::harness::Authority::usual().cert.as_bytes())
 }
 
-/// Puts a FIFO that nobody writes to in place of a file.
+/// Replaces a file by a FIFO without a writer.
 fn into_fifo(path: &Path) {
     fs::remove_file(path).unwrap();
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Puts a file without an end in place of another.
+/// Replaces a file by an endless file.
 fn into_endless(path: &Path) {
     fs::remove_file(path).unwrap();
     std::os::unix::fs::symlink("/dev/zero", path).unwrap();
@@ -93,7 +93,7 @@ fn a_daemon_that_runs_is_not_held_up_by_what_is_no_file() {
         let kept = fs::read(daemon.path(name)).unwrap();
         into_fifo(&daemon.path(name));
 
-        // Without a configuration, nothing but the flag says where the daemon is.
+        // Without a configuration, only the flag tells where the daemon is.
         let socket = ["--socket", "admin.sock"];
         let reloaded = verb(&dir, &[&["reload"], &socket[..]].concat());
         let planned = verb(&dir, &[&["plan"], &socket[..]].concat());

@@ -1,4 +1,4 @@
-//! How a connection that left HTTP ends: shut by one side, ended well, or broken off.
+//! How an upgraded connection ends: half-closed, closed, or broken off.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -16,7 +16,7 @@ fn serving(settings: &str, module: &[u8]) -> Daemon {
     .start()
 }
 
-/// Asks for the upgrade and reads the head that grants it.
+/// Sends the upgrade request and reads the head of the response.
 fn upgraded(daemon: &Daemon) -> TcpStream {
     let mut stream = TcpStream::connect(("127.0.0.1", daemon.port())).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -30,7 +30,7 @@ fn upgraded(daemon: &Daemon) -> TcpStream {
     stream
 }
 
-/// Answers, closes its stdout, reads on to the end of its stdin, and says how much that was.
+/// Answers, closes its stdout, reads its stdin to the end, and writes how much that was.
 fn closing() -> Vec<u8> {
     let text = r#"(module
         (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
@@ -124,13 +124,13 @@ fn a_job_whose_client_breaks_off_never_takes_that_for_the_end_of_its_input() {
         stream.read_exact(&mut [0; 5]).unwrap();
         stream
     };
-    // It says so where the client ends its input.
+    // It says so if the client ends its input.
     ready().shutdown(std::net::Shutdown::Write).unwrap();
     daemon.log.line("one: all was read");
 
     for nth in 1..=50 {
         let stream = ready();
-        // Closing it resets it then (SO_LINGER with no time).
+        // Closing the socket then resets the connection (SO_LINGER with a time of 0).
         rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
         drop(stream);
         daemon.log.lines(nth, "-job one() = cancelled");
@@ -149,7 +149,7 @@ fn a_connection_without_bounds_carries_more_than_they_would_allow() {
         let mut stream = upgraded(daemon);
         let mut to = stream.try_clone().unwrap();
         let sending = std::thread::spawn(move || {
-            // The one with a bound does not take it all.
+            // The server with a limit does not read all of it.
             let sent = to.write_all(&vec![b'x'; SIZE]);
             sent.and_then(|()| to.shutdown(std::net::Shutdown::Write))
         });

@@ -1,4 +1,4 @@
-//! What the shipped handlers do, served as they are shipped.
+//! The shipped handlers, served with their shipped configuration.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Daemon, Origin, Response, Setup, handlers};
 
-/// Serves `handlers/portcullis.toml`, but for its notes, which have a place of their own.
+/// Serves `handlers/portcullis.toml`, but with a separate directory for the notes.
 fn shipped() -> Daemon {
     shipped_with(|config| config)
 }
 
-/// Serves it with a change to it.
+/// Serves the shipped configuration with a change.
 fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../handlers").canonicalize().unwrap();
     let config = fs::read_to_string(source.join("portcullis.toml")).unwrap();
@@ -25,7 +25,7 @@ fn shipped_with(change: impl FnOnce(String) -> String) -> Daemon {
     setup.start()
 }
 
-/// Returns a daemon that tests share which run at the same time: to compile everything takes a while.
+/// Returns a daemon that is shared by concurrent tests, since compiling everything takes a while.
 fn shared() -> Arc<Daemon> {
     static RUNNING: Mutex<Weak<Daemon>> = Mutex::new(Weak::new());
     let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -293,7 +293,7 @@ fn mirror_is_a_bad_gateway_where_nobody_listens() {
     assert_eq!(daemon.get("/mirror/a").status(), 502);
 }
 
-/// Returns a port that nobody listens at.
+/// Returns a port on which nothing listens.
 fn unused_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()

@@ -1,4 +1,4 @@
-//! What the daemon takes from itself at the start, seen from outside.
+//! How the daemon restricts itself at the start, observed from outside.
 
 use std::fs;
 use std::process::Stdio;
@@ -14,7 +14,7 @@ fn status(process: u32, field: &str) -> String {
     line.unwrap_or_else(|| panic!("{field} in {text}")).trim().to_owned()
 }
 
-/// Says whether this test, and so a daemon that takes nothing from itself, stands under a filter.
+/// Returns the field for this test itself, and thus for a daemon without restrictions of its own.
 fn ours(field: &str) -> String {
     status(std::process::id(), field)
 }
@@ -23,7 +23,7 @@ fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm()).prepend("admin = \"unix://admin.sock\"\n")
 }
 
-/// Has the daemon read a configuration that lies elsewhere, and nothing more than that.
+/// Makes the daemon read a configuration in another place, and nothing else.
 fn plan(daemon: &Daemon, file: &std::path::Path) -> Response {
     let mut client = Client::unix(&daemon.path("admin.sock"));
     let target = format!("/jobs/plan?a={}", file.display());
@@ -31,14 +31,14 @@ fn plan(daemon: &Daemon, file: &std::path::Path) -> Response {
     client.response()
 }
 
-/// A configuration in another directory, to which no place of the daemon's leads.
+/// A configuration in another directory, to which none of the daemon's places leads.
 fn elsewhere() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("other.toml"), "listen = [\"tcp://127.0.0.1:0\"]\n").unwrap();
     dir
 }
 
-/// Whether this kernel has Landlock as the daemon wants it.
+/// Reports whether this kernel supports Landlock as the daemon needs it.
 fn has_landlock(daemon: &Daemon) -> bool {
     daemon.log.line("hardening: ");
     !daemon.log.text().contains("does not allow files")
@@ -103,7 +103,7 @@ fn the_kernel_keeps_the_daemon_from_files_that_its_configuration_does_not_name()
     let refused = plan(&daemon, &file);
 
     assert!(refused.text().contains("Permission denied"), "{}", refused.text());
-    // What lies beside the configuration is in reach.
+    // Files beside the configuration are reachable.
     fs::copy(&file, daemon.path("other.toml")).unwrap();
     let read = plan(&daemon, &daemon.path("other.toml"));
     assert!(!read.text().contains("Permission denied"), "{}", read.text());
@@ -149,7 +149,7 @@ fn an_upgrade_inherits_what_was_given_up_and_does_not_pile_it_up() {
     assert_eq!(status(successor, "Seccomp_filters"), filters);
     let pid = rustix::process::Pid::from_raw(i32::try_from(successor).unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
-    // Its log ends with the second process.
+    // Its log ends when the second process ends.
     assert_eq!(daemon.wait(crate::harness::PATIENCE).code, Some(0));
 }
 
@@ -165,10 +165,10 @@ fn a_child_that_compiles_keeps_next_to_nothing() {
         .unwrap();
     let filters = |process: u32| status(process, "Seccomp_filters").parse::<u32>().unwrap();
 
-    // Refused calls, clone3, and on x86-64 the second numbers of all.
+    // Refused calls, clone3, and on x86-64 the alternative numbers of all calls.
     let own = if cfg!(target_arch = "x86_64") { 3 } else { 2 };
 
-    // It waits for its module, and has confined itself before.
+    // It waits for its module after it has confined itself.
     until("it is confined", || (filters(child.id()) == filters(std::process::id()) + own).then_some(()));
 
     assert_eq!(status(child.id(), "CapEff"), "0000000000000000");

@@ -1,12 +1,12 @@
-//! What a guest holds: pollables, subscriptions, memories and tables.
+//! The resources that a guest holds: pollables, subscriptions, memories and tables.
 
 use std::fs;
 use std::time::Duration;
 
 use crate::harness::{Setup, finish, portcullis};
 
-/// A component that makes this many pollables of a clock and drops none of them, as JavaScript does until
-/// its garbage collector comes; before, it drops a thousand one by one.
+/// A component that makes this many pollables of a clock and drops none of them, as JavaScript does until its
+/// garbage collector runs. Before that, it drops a thousand one by one.
 fn hoarding(pollables: usize) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -48,7 +48,7 @@ fn a_component_makes_more_pollables_than_it_may_hold_files_and_not_without_end()
     }
 }
 
-/// A component that makes pollables of a clock up to their bound and a hundred beyond, drops the hundred, and
+/// A component that makes pollables of a clock up to their limit and a hundred more, drops the hundred, and
 /// takes 230 handles to its stdout.
 fn beyond() -> Vec<u8> {
     let text = r#"(component

@@ -10,7 +10,7 @@ fn daemon() -> Daemon {
 }
 
 fn settings(settings: &str) -> Daemon {
-    // Its length is told: whether the daemon could tell it depends on who is quicker.
+    // The handler sends its length, since it depends on timing whether the daemon knows it.
     let hello = Program::new().say("Content-Type: text/plain\nContent-Length: 6\n\nhello\n");
     Setup::new(settings)
         .handler("hello", "", &hello.wasm())
@@ -308,7 +308,7 @@ fn a_length_and_chunks_at_once_are_not_two_requests() {
     let daemon = daemon();
     let mut client = daemon.client();
 
-    // RFC 9112 §6.3: the chunks decide, or the request is refused; the connection is not reused.
+    // RFC 9112 §6.3: the chunks decide, or the request is refused. The connection is not reused.
     client.send(
         "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 50\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\
          GET /hello HTTP/1.1\r\nHost: test\r\n\r\n",
@@ -333,7 +333,7 @@ fn a_target_is_taken_at_its_limit_and_refused_one_byte_later() {
 #[test]
 fn fields_are_taken_up_to_their_limit_and_refused_one_later() {
     let daemon = settings("[http]\nfields = 10\n");
-    // Host is one of them.
+    // Host is one of the fields.
     let ask = |fields: usize| daemon.client().ask("GET", "/hello", &"X: y\r\n".repeat(fields - 1)).status();
 
     assert_eq!((ask(10), ask(11)), (200, 431));

@@ -1,4 +1,4 @@
-//! HTTP/2 with clients that others wrote, and frame by frame.
+//! HTTP/2 with independent clients, and frame by frame.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ fn url(daemon: &Daemon, path: &str) -> String {
     format!("http://127.0.0.1:{}{path}", daemon.port())
 }
 
-/// Runs a client to its good end and returns what it printed.
+/// Runs a client, which must succeed, and returns what it printed.
 fn run(program: &str, args: &[&str], url: &str) -> String {
     let ended = finish(Command::new(program).args(args).arg(url), b"", PATIENCE);
     assert_eq!(ended.code, Some(0), "{program} {args:?}: {}", ended.stderr);
@@ -99,7 +99,7 @@ fn a_reset_ends_the_job_at_once() {
     assert_eq!(client.answer(3).status, 200);
 }
 
-/// RFC 9113 §5.1 lets a server close the connection for it; §6.1 asks for this.
+/// RFC 9113 §5.1 lets a server close the connection for this, but §6.1 requires a stream error.
 #[test]
 fn data_behind_the_end_of_a_stream_resets_that_stream_alone() {
     const STREAM_CLOSED: u32 = 5;
@@ -116,8 +116,8 @@ fn data_behind_the_end_of_a_stream_resets_that_stream_alone() {
     assert_eq!(frames.next().stream, 3);
 }
 
-/// RFC 9113 §8.1 calls such a request malformed. h2 leaves the field out before anybody sees it, so that it does no
-/// harm and cannot be refused.
+/// RFC 9113 §8.1 calls such a request malformed. h2 removes the field before our code sees the request, so the
+/// field is harmless but cannot be refused.
 #[test]
 fn a_pseudo_field_among_trailers_is_left_out() {
     let daemon = daemon("");
@@ -230,11 +230,11 @@ fn what_h2_keeps_for_a_slow_client_is_sent_when_the_daemon_drains() {
 
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!([client.next().kind, client.next().kind], [kind::GOAWAY; 2]);
-    // More than the 2 s that a connection without a request is left.
+    // Longer than the 2 s after which a connection without a request is closed.
     for piece in 1..=6 {
         assert!(client.0.is_silent_for(Duration::from_millis(500)), "piece {piece}");
         client.send(frame(kind::WINDOW_UPDATE, 0, 1, &3_000_u32.to_be_bytes()));
-        // In as many frames as the job has made pieces.
+        // The daemon sends as many frames as the job wrote pieces.
         let mut left = 3_000;
         while left > 0 {
             let frame = client.next();
@@ -255,7 +255,7 @@ fn a_connection_without_requests_is_told_to_go() {
 
     assert_eq!(client.next().kind, kind::GOAWAY);
 
-    // The second says which stream is the last.
+    // The second GOAWAY names the last stream.
     assert_eq!(client.next().kind, kind::GOAWAY);
     assert!(client.0.rest().is_empty());
 }
@@ -280,15 +280,15 @@ fn a_client_that_only_pings_does_not_hold_up_a_drain() {
 
     let start = Instant::now();
     while ping(client.0.socket(), Duration::from_millis(100)) {
-        // Half of `write_idle`, for which a client may take nothing.
+        // Half of `write_idle`, the time for which a client may read nothing.
         assert!(start.elapsed() < Duration::from_secs(15), "PINGs keep it");
     }
 
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }
 
-/// Sends a PING, and acknowledges nothing that comes in this time, the PING of the farewell least of all.
-/// Says whether the connection is still there.
+/// Sends a PING, and acknowledges nothing that arrives within this time, in particular not the PING of the graceful
+/// shutdown. Returns `true` if the connection still exists.
 fn ping(mut socket: &TcpStream, time: Duration) -> bool {
     let next = Instant::now() + time;
     if socket.write_all(&frame(kind::PING, 0, 0, &[0; 8])).is_err() {

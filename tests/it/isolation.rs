@@ -1,4 +1,4 @@
-//! What a job sees of its neighbours, of the daemon and of the host: what it was granted.
+//! What a job can see of its neighbours, the daemon and the host: only what it was granted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ fn rust(name: &str, settings: &str) -> Setup {
     Setup::one(settings, &module)
 }
 
-/// Splits what [`Program::environment`] wrote, after the head.
+/// Splits the output of [`Program::environment`] after the head.
 fn variables(response: &Response) -> Vec<&str> {
     let mut variables: Vec<&str> = response.text().split_terminator('\0').collect();
     variables.sort_unstable();
@@ -97,7 +97,7 @@ fn memory_and_globals_are_new_for_every_job() {
     }
 }
 
-/// Grows its memory of four pages by as many, and says whether it may.
+/// Grows its memory of four pages by `pages`, and reports whether that succeeded.
 fn growing(pages: usize) -> Program {
     Program::new().code(&format!(
         "(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then (call $proc_exit (i32.const 5))))"
@@ -159,7 +159,7 @@ fn a_stack_without_end_ends_the_job_and_nothing_else() {
     assert_eq!(daemon.get("/hello").text(), "hello\n");
 }
 
-/// A directory `granted` with a file in it, and beside it what nobody granted.
+/// A directory `granted` with a file in it, and other files beside it that were not granted.
 fn with_mount(write: bool) -> Daemon {
     let setup = rust("files", "");
     let (granted, outside) = (setup.path("granted"), setup.path("outside"));
@@ -177,7 +177,7 @@ fn with_mount(write: bool) -> Daemon {
     setup.handler("files", &settings, &module).start()
 }
 
-/// Has a guest do these operations and says how each ended.
+/// Makes a guest perform these operations and returns the outcome of each.
 fn operate(daemon: &Daemon, operations: &[&str]) -> Vec<String> {
     let body = operations.iter().map(|operation| format!("{operation}\n")).collect::<String>();
     let response = daemon.client().submit("POST", "/files", "", body.as_bytes());

@@ -1,8 +1,9 @@
-//! The log where journald reads it: each line says its priority.
+//! The log when journald reads it: each line has a priority.
 
 use crate::harness::{Program, Setup};
 
-/// Starts a program as systemd does whose stderr the journal reads: with the device and inode of it in the environment.
+/// Starts a program as systemd does if the journal reads its stderr: the environment has the device and inode of
+/// stderr.
 const JOURNAL: [&str; 3] = ["sh", "-c", "JOURNAL_STREAM=$(stat -L -c %d:%i /dev/fd/2) exec \"$0\" \"$@\""];
 
 #[test]
@@ -34,7 +35,7 @@ fn what_keeps_the_daemon_from_starting_is_an_error_to_journald() {
 
 #[test]
 fn elsewhere_lines_have_their_time_and_no_priority() {
-    // What a service starts inherits the variable, whatever becomes of its stderr.
+    // Child processes of a service inherit the variable, even if their stderr is redirected.
     let mut daemon = Setup::one("", &Program::text().wasm()).env("JOURNAL_STREAM", "9:4711").start();
 
     let ended = daemon.terminate();

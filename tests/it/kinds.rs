@@ -1,14 +1,15 @@
-//! Every limit, gone beyond by every kind of handler: its word for the client, the log and the metrics is the same.
+//! Every limit, exceeded by every kind of handler: client, log and metrics name it by the same word.
 
 use std::fs;
 
 use crate::harness::{Daemon, Setup, guests};
 
-/// A kind of handler: a guest that does what its path says, be it told by an argument or by itself.
+/// A kind of handler: a guest that does what its path says. A program gets the path as an argument; a component
+/// reads it itself.
 #[derive(Debug)]
 struct Kind {
     module: &'static str,
-    /// What a program is told of its files, and a component of HTTP is not.
+    /// Extra settings for the files of a program, which an HTTP component does not need.
     mounts: &'static str,
 }
 
@@ -22,7 +23,7 @@ const SERVICE: Kind = Kind { module: "service", mounts: "" };
 const KINDS: [Kind; 4] = [CORE, COMMAND, PROXY, SERVICE];
 
 impl Kind {
-    /// Starts a daemon with a handler "p" of this kind that may have so much.
+    /// Starts a daemon with a handler "p" of this kind and these limits.
     fn within(&self, limits: &str) -> Daemon {
         let setup = Setup::new(&format!(
             "wasi_http_03 = true\nadmin = \"unix://admin.sock\"\nreason_header = true\n\

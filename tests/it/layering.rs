@@ -1,4 +1,4 @@
-//! The rules of the source: who may know whom, and how a file looks.
+//! The rules of the source: which module may import which, and the form of a file.
 
 mod circles;
 mod tokens;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Crates that one module alone may name, and which module that is.
+/// Crates that only one module may name, with that module.
 const DOORS: &[(&str, &str)] = &[
     ("wasmtime", "wasm"),
     ("wasmtime_wasi", "wasm"),
@@ -47,7 +47,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Returns the files below a directory of the repository.
+/// Returns the Rust files below a directory of the repository.
 fn sources(dir: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let mut dirs = vec![repository().join(dir)];
@@ -76,13 +76,13 @@ impl Source {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Names the module at the top of the crate that the file belongs to.
+    /// Returns the top-level module of the crate to which the file belongs.
     fn module(&self) -> String {
         let name = self.name();
         name.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned()
     }
 
-    /// Goes through the lines with their numbers, comments cut off.
+    /// Iterates over the lines with their numbers, without comments.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().map(|line| line.split("//").next().unwrap_or_default());
         (1..).zip(lines)
@@ -105,7 +105,7 @@ fn layers() -> BTreeMap<String, u8> {
     map.lines().filter_map(row).collect()
 }
 
-/// Returns the names behind `prefix` in a line: one, or those of a list in braces.
+/// Returns the names after `prefix` in a line: one name, or those of a list in braces.
 fn named<'l>(line: &'l str, prefix: &str) -> Vec<&'l str> {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     let mut names = Vec::new();
@@ -187,7 +187,7 @@ fn each_outside_crate_has_one_door() {
 
 #[test]
 fn the_library_does_not_reach_for_the_file_it_is_tested_by() {
-    // A rule that finds nothing may have stopped looking: this is what it must find.
+    // A rule that finds nothing may be broken: these cases must be found.
     assert_eq!(named("use crate::{net, job::Job};", "crate::"), ["net", "job"]);
     assert_eq!(named("let x = crate::wasm::y(crate::net::z);", "crate::"), ["wasm", "net"]);
     assert!(named("my_crate::x", "crate::").is_empty());

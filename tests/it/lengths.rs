@@ -1,9 +1,9 @@
-//! `CONTENT_LENGTH` (RFC 3875 §4.1.2) of bodies whose length the head does not say.
+//! `CONTENT_LENGTH` (RFC 3875 §4.1.2) of bodies whose length is not in the head.
 
 use crate::harness::frames::{Frames, flag, frame, head, kind};
 use crate::harness::{Client, Daemon, Program, Setup, until};
 
-/// Serves a program that says its variables and then what it reads, in a directory for what is kept.
+/// Serves a program that writes its variables and then its input, with a directory for stored bodies.
 fn serve(settings: &str) -> Daemon {
     let program = Program::text().environment().say("\n").echo();
     let setup = Setup::one(settings, &program.wasm());
@@ -11,7 +11,7 @@ fn serve(settings: &str) -> Daemon {
     setup.prepend(&format!("scratch = {scratch:?}\n")).start()
 }
 
-/// Takes what a program was told apart from what it has read.
+/// Splits the output of the program into its `CONTENT_LENGTH` and its input.
 fn told(body: &[u8]) -> (Option<String>, &[u8]) {
     let end = body.windows(2).position(|pair| pair == b"\0\n").unwrap();
     let variables = std::str::from_utf8(&body[..end]).unwrap().split('\0');
@@ -19,7 +19,7 @@ fn told(body: &[u8]) -> (Option<String>, &[u8]) {
     (lengths.next().map(str::to_owned), &body[end + 2..])
 }
 
-/// Sends a body in chunks, without its end.
+/// Sends a body in chunks, without the last chunk.
 fn chunked(daemon: &Daemon, pieces: &[&[u8]]) -> Client {
     let mut client = daemon.client();
     client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -92,7 +92,7 @@ fn a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits() {
     let daemon = serve("limits = { concurrency = 1, queue = 0, body = \"200KB\" }");
     let waiting = chunked(&daemon, &[&[b'x'; 150_000]]);
 
-    // The only slot is free for others.
+    // The only slot is free for other requests.
     assert_eq!(daemon.get("/").status(), 200);
     drop(waiting);
     let mut large = chunked(&daemon, &[&[b'x'; 150_000], &[b'x'; 50_001]]);
@@ -104,7 +104,7 @@ fn a_body_that_is_gathered_takes_no_slot_and_stays_within_its_limits() {
 #[test]
 fn a_body_that_has_no_room_is_refused_and_says_so() {
     let program = Program::text().echo();
-    // What is no directory of ours cannot be one for bodies: the daemon starts, and says what it lacks.
+    // An unusable directory cannot store bodies: the daemon starts, and reports what is missing.
     let setup = Setup::one("", &program.wasm()).env("CACHE_DIRECTORY", "/proc/nothing");
     let daemon = setup.prepend("cache = \"none\"\nreason_header = true\n").start();
     daemon.log.line("there is no scratch directory");
@@ -115,7 +115,7 @@ fn a_body_that_has_no_room_is_refused_and_says_so() {
     let mut large = chunked(&daemon, &[&[b'x'; 100_000], &[b'x'; 100_000]]);
 
     let refused = large.response();
-    // For good, so no client is asked to try again.
+    // A permanent failure, so clients are not asked to try again.
     let said = [refused.field("x-portcullis-reason"), refused.field("retry-after")];
     assert_eq!((refused.status(), said), (411, [Some("length_required"), None]));
     let mut whole = daemon.client();
@@ -133,7 +133,7 @@ fn bodies_of_one_address_that_do_not_end_leave_room_for_those_of_another() {
     let begun = |source| {
         let mut client = Client::tcp_from(source, daemon.port());
         client.send("POST / HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
-        // More than is kept in memory.
+        // More than is stored in memory.
         client.send(format!("{:x}\r\n", 200_000));
         client.send(vec![b'x'; 200_000]);
         client.send("\r\n");

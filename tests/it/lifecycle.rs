@@ -1,4 +1,4 @@
-//! The daemon's life: listeners that come and go, signals, and the end.
+//! The life of the daemon: changing listeners, signals, and shutdown.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never, until};
 
 pub(crate) const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
-/// The daemon as `serve -c FILE`: the configuration alone says where it listens.
+/// Runs the daemon as `serve -c FILE`: the configuration alone says where it listens.
 pub(crate) const AS_CONFIGURED: [&str; 3] = ["sh", "-c", "exec \"$0\" \"$1\" \"$2\" \"$3\""];
 
 pub(crate) fn hello() -> Vec<u8> {
     Program::text().say("hello\n").wasm()
 }
 
-/// A daemon that listens where `listen` says.
+/// A daemon that listens on `listen`.
 pub(crate) fn listening(listen: &str) -> Setup {
     let setup = Setup::new(&configuration(listen, "")).file("one.wasm", &hello());
     setup.under(&AS_CONFIGURED)
@@ -28,7 +28,7 @@ pub(crate) fn configuration(listen: &str, more: &str) -> String {
     )
 }
 
-/// Writes a configuration and has it read; returns once the daemon says what came of it.
+/// Writes a configuration and reloads it. Returns once the daemon has logged the result.
 fn reload(daemon: &Daemon, text: &str) {
     let said = |daemon: &Daemon| daemon.log.count("reloaded: ") + daemon.log.count("not reloaded");
     let before = said(daemon);
@@ -37,7 +37,7 @@ fn reload(daemon: &Daemon, text: &str) {
     until("the reload is over", || (said(daemon) > before).then_some(()));
 }
 
-/// Returns the port of the `count`-th TCP listener there has been.
+/// Returns the port of the `count`-th TCP listener so far.
 pub(crate) fn port(daemon: &Daemon, count: usize) -> u16 {
     let line = daemon.log.lines(count, "listening on tcp://").pop().unwrap();
     line.rsplit_once(':').unwrap().1.parse().unwrap()
@@ -59,7 +59,7 @@ fn a_reload_opens_new_listeners_and_closes_old_ones_and_keeps_the_rest() {
     assert_eq!(Client::tcp(kept).get("/").text(), "hello\n");
     daemon.log.line("old.sock: closed");
     assert!(!old.exists());
-    // It may ask once more, or be closed.
+    // The client may send one more request, or the connection is closed.
     let answer = idle.try_send(CLOSE).map(|()| String::from_utf8(idle.rest()).unwrap()).unwrap_or_default();
     assert!(answer.is_empty() || answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }
@@ -171,7 +171,7 @@ fn a_second_signal_ends_it_at_once() {
 
 #[test]
 fn a_reader_of_the_log_that_has_stalled_does_not_hold_up_the_end() {
-    /// Becomes the daemon, its output in a pipe that is open and never read.
+    /// Runs the daemon with its output in a pipe that is open but never read.
     const STALLED: [&str; 3] = ["sh", "-c", "mkfifo \"$0\"; exec 3<>\"$0\"; exec \"$@\" >&3 2>&3"];
     let flood = Program::text().say("ok\n").code(
         "(memory.fill (i32.const 0x10000) (i32.const 10) (i32.const 0x10000))

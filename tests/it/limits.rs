@@ -1,4 +1,4 @@
-//! Every limit, at its bound and one past it, and the word that says which one it was.
+//! Every limit, at the limit and one past it, and the word that names it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::harness::{Client, Daemon, Program, Response, Setup, guests, until};
 
 const FAILURES: &str = "portcullis_failures_total";
 
-/// A daemon that says why a request failed.
+/// A daemon that sends the reason for a failed request.
 fn telling(setup: Setup) -> Setup {
     setup.prepend("admin = \"unix://admin.sock\"\nreason_header = true\n")
 }
@@ -81,7 +81,7 @@ fn without_the_setting_no_answer_says_why() {
     assert_eq!((response.status(), reason(&response)), (502, None));
 }
 
-/// One slot, which a client holds until it sends its one byte.
+/// A handler with one slot, which a client holds until it sends its one byte.
 fn held(queue: &str) -> (Daemon, Client) {
     let program = Program::new().read_once().say("Content-Type: text/plain\n\ndone\n");
     let settings = format!("limits = {{ concurrency = 1, {queue} }}");
@@ -133,7 +133,7 @@ fn a_full_line_has_a_word_of_its_own() {
     holder.response();
 }
 
-/// A handler that opens a file again and again, and says how often it could.
+/// A handler that opens a file repeatedly, and reports how often it succeeded.
 fn hoarder(handles: usize) -> Daemon {
     let module = std::fs::read(guests().join("files.wasm")).unwrap();
     let setup = telling(Setup::new("").file("mine", b"mine"));
@@ -155,10 +155,10 @@ fn operate(daemon: &Daemon, operations: &str) -> String {
 fn a_job_opens_files_up_to_its_handles_and_is_refused_the_next_as_a_process_is() {
     let daemon = hoarder(20);
 
-    // Its stdin, stdout, stderr and mount are four of them.
+    // Its stdin, stdout, stderr and mount are four of the handles.
     assert_eq!(operate(&daemon, "hoard /data/mine 16\n"), "ok 16\n");
     assert_eq!(operate(&daemon, "hoard /data/mine 17\n"), "ok 16\n");
-    // What was refused one goes on, with what it has closed since.
+    // A guest that was refused a handle goes on, with the handles that it has closed since.
     assert_eq!(
         operate(&daemon, "hoard /data/mine 99\nread /data/mine\nhoard /data/mine 16\n"),
         "ok 16\nok mine\nok 16\n"
@@ -227,7 +227,7 @@ fn a_reload_keeps_the_counters_of_a_handler_that_has_not_changed() {
     daemon.get("/");
     daemon.get("/other");
     daemon.counted("portcullis_requests_total", &["handler=\"one\""], 2.0);
-    // Its module is the same, so that it goes on in the row of what it replaced.
+    // Its module is the same, so its counters continue those of the handler it replaced.
     daemon.counted("portcullis_requests_total", &["handler=\"other\""], 2.0);
 }
 
@@ -262,7 +262,8 @@ fn waiting_is_not_billed_as_time_on_a_processor() {
         client.send(format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
     };
 
-    // Asleep; in line behind others that are; waiting for a slow client's body; for a slow reader.
+    // Asleep; queued behind sleeping jobs; waiting for the body of a slow client; waiting for a
+    // slow reader.
     let mut sleeping: Vec<Client> = (0..3).map(|_| daemon.client()).collect();
     sleeping.iter_mut().for_each(|client| ask(client, "/sleeps", 0));
     let mut slow = daemon.client();
@@ -277,8 +278,8 @@ fn waiting_is_not_billed_as_time_on_a_processor() {
     assert_eq!(lazy.response().body.len(), 64 << 16);
 }
 
-/// Starts a daemon with 8 places, of which one handler has all that it may and wants more; and the
-/// clients that hold it, until each sends a byte.
+/// Starts a daemon with 8 places, of which one handler has its maximum and wants more. Returns it
+/// with the clients that hold them, until each sends a byte.
 fn hogged(beside: impl FnOnce(Setup) -> Setup) -> (Daemon, Vec<Client>) {
     let holds = Program::new().read_once().say("Content-Type: text/plain\n\ndone").wasm();
     let hog = telling(Setup::new("")).handler("hog", "limits = { concurrency = 7, queue = 16 }", &holds);
@@ -311,7 +312,7 @@ fn a_burst_beside_a_handler_that_fills_the_daemon_is_answered() {
     let small = Program::text().sleep(Duration::from_millis(20)).say("hello").wasm();
     let (daemon, mut holders) = hogged(|setup| setup.handler("small", "limits.queue_time = \"20s\"", &small));
 
-    // More at once than may have kept places: each of these is given on, and none is left unused.
+    // More at once than the reserved places allow: each place is passed on, and none stays unused.
     let mut burst: Vec<Client> = (0..20).map(|_| daemon.client().patient(Duration::from_secs(30))).collect();
     burst.iter_mut().for_each(|client| client.send("GET /small HTTP/1.1\r\nHost: test\r\n\r\n"));
 

@@ -1,17 +1,17 @@
-//! Symbolic links of guests: none is made, moved or linked to where it leads out, and none is followed there.
+//! Symbolic links by guests: no link that leads out of a mount can be made, moved or followed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use crate::harness::{Daemon, Setup, guests};
 
-/// What lies outside, and must never be seen or changed.
+/// The content of a file outside, which must never be seen or changed.
 const CANARY: &str = "canary-of-the-host";
 
 /// The two kinds of modules that have files.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
 
-/// A handler that may write to `granted` as /data; beside it lies what nobody granted.
+/// A handler that may write to `granted` as /data. Files beside it are not granted.
 fn daemon(kind: &str) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
     let settings = "output = \"raw\"\nmounts = [{ host = \"granted\", guest = \"/data\", write = true }]";
@@ -24,7 +24,7 @@ fn daemon(kind: &str) -> Daemon {
     setup.start()
 }
 
-/// Has the guest do these operations, and insists on how each ends.
+/// Makes the guest perform these operations, and checks the outcome of each.
 fn insist(kind: &str, daemon: &Daemon, steps: &[(&str, &str)]) {
     let operations: String = steps.iter().map(|(step, _)| format!("{step}\n")).collect();
     let response = daemon.client().submit("POST", "/files", "", operations.as_bytes());
@@ -59,13 +59,13 @@ fn a_link_that_leads_out_from_where_it_would_stand_is_not_made() {
                 ("symlink ../../../outside /data/a/b/up", REFUSED),
                 ("symlink ../../../outside /data/a/b/../b/up", REFUSED),
                 ("symlink ../../../outside /data/./a//b/up", REFUSED),
-                // Through another link, which only looks as if it led down.
+                // Through another link, which only seems to lead down.
                 ("symlink .. /data/a/b/parent", DONE),
                 ("symlink a/b/parent/../../outside /data/up", REFUSED),
                 ("symlink mine/../../outside /data/up", REFUSED),
                 ("look /data/up", "failed NotFound"),
                 ("look /data/a/b/up", "failed NotFound"),
-                // What stays within is made, whether it is there or not.
+                // A link that stays inside is made, even if its target does not exist.
                 ("symlink mine /data/inner", DONE),
                 ("read /data/inner", "ok mine"),
                 ("symlink ../../mine /data/a/b/inner", DONE),
@@ -74,7 +74,7 @@ fn a_link_that_leads_out_from_where_it_would_stand_is_not_made() {
                 ("read /data/a/b/root/mine", "ok mine"),
                 ("symlink ../nothing /data/a/dangling", DONE),
                 ("symlink ..mine /data/dots", DONE),
-                // At a link the climb starts where that leads.
+                // After a link, `..` starts from where the link leads.
                 ("symlink a/b /data/deep", DONE),
                 ("symlink ../../mine /data/deep/other", DONE),
                 ("read /data/a/b/other", "ok mine"),
@@ -107,13 +107,13 @@ fn a_link_is_not_moved_or_linked_to_where_it_would_lead_out() {
                 ("read /data/a/b/link", "ok mine"),
                 ("mkdir /data/a/b/c", DONE),
                 ("rename /data/a/b/link /data/a/b/c/link", DONE),
-                // Those that others have made are not made again elsewhere, but can go.
+                // Links that others made cannot be made again elsewhere, but can be removed.
                 ("rename /data/planted /data/again", REFUSED),
                 ("link /data/planted /data/again", REFUSED),
                 ("link /data/absolute /data/a/again", REFUSED),
                 ("rename /data/planted /data/a/inside", DONE),
                 ("remove /data/absolute", DONE),
-                // Files and directories go where they like.
+                // Files and directories can be moved freely.
                 ("rename /data/mine /data/a/mine", DONE),
                 ("link /data/a/mine /data/mine", DONE),
                 ("rename /data/a/b /data/b", DONE),
@@ -161,7 +161,7 @@ fn a_link_that_came_to_lead_out_with_its_directory_is_followed_by_no_function() 
                 ("link /data/mine /data/b/door/mine", REFUSED),
                 ("symlink x /data/b/door/made", REFUSED),
                 ("symlink ../x /data/b/door/made", REFUSED),
-                // The links themselves are the guest's.
+                // The links themselves belong to the guest.
                 ("look /data/b/key", "ok true"),
                 ("follow /data/b/key", "ok ../../outside/secret"),
                 ("remove /data/b/key", DONE),

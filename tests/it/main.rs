@@ -1,4 +1,4 @@
-//! The daemon from outside: the real program, real sockets, real guests. One file a subject.
+//! The daemon from outside: the real program, real sockets, real guests. One file for each subject.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed, and says where")]
 
 mod access;

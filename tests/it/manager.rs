@@ -1,4 +1,4 @@
-//! The daemon under a service manager: what it is told and given, and what it tells.
+//! The daemon under a service manager: the messages and sockets that they exchange.
 
 use std::fs;
 use std::io::IoSliceMut;
@@ -60,7 +60,7 @@ fn an_idle_daemon_ends_well_and_a_connection_keeps_it() {
     let socket = setup.path("p.sock");
     let listen = socket.to_str().unwrap().to_owned();
     let mut daemon = setup.under(&["systemd-socket-activate", "-l", &listen]).spawn();
-    // The file is there before anybody listens.
+    // The file of the socket exists before anything listens on it.
     let mut client = until("it listens", || Client::try_unix(&socket).ok());
     assert_eq!(client.get("/").text(), "hello\n");
     assert!(client.is_silent_for(Duration::from_millis(800)), "it does not end under a client");
@@ -84,7 +84,7 @@ fn an_idle_daemon_does_not_end_under_a_trial() {
     let socket = setup.path("p.sock");
     let listen = socket.to_str().unwrap().to_owned();
     let mut daemon = setup.under(&AS_CONFIGURED).under(&["systemd-socket-activate", "-l", &listen]).spawn();
-    // The file is there before anybody listens.
+    // The file of the socket exists before anything listens on it.
     let mut client = until("it listens", || Client::try_unix(&socket).ok());
     assert_eq!(client.get("/").text(), "hello\n");
     let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=3s\r\n";
@@ -94,17 +94,17 @@ fn an_idle_daemon_does_not_end_under_a_trial() {
 
     let ended = daemon.wait(PATIENCE);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    // Its time was over; a daemon that ends stops it before.
+    // Its time had expired. A daemon that exits stops it earlier.
     assert!(ended.stderr.contains("no request reached it"), "{}", ended.stderr);
 }
 
-/// Reads what the daemon tells its service manager, until a message holds `wanted`.
+/// Reads the messages of the daemon to its service manager, until one contains `wanted`.
 fn told(manager: &UnixDatagram, wanted: &str) -> Vec<String> {
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     let (start, mut messages) = (Instant::now(), Vec::new());
     let mut buffer = [0; 4096];
     loop {
-        // A watchdog is told for ever.
+        // Watchdog messages never end.
         assert!(start.elapsed() < PATIENCE, "no {wanted:?} in {messages:?}");
         let length = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{error} after {messages:?}"));
         messages.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
@@ -141,7 +141,7 @@ fn the_service_manager_is_told_of_every_step_and_that_it_is_alive() {
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }
 
-/// Receives what the daemon gives its service manager to keep, and its name.
+/// Receives a descriptor that the daemon stores with its service manager, and its name.
 fn stored(manager: &UnixDatagram) -> (String, OwnedFd) {
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     loop {

@@ -1,4 +1,4 @@
-//! Mounts under attack: every way out, races on the way, and files that are none.
+//! Attacks on mounts: every way out, races on the path, and special files.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,16 +14,16 @@ use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
 use crate::harness::{Daemon, Setup, figure, found, guests, until};
 
-/// What lies outside, and must never be seen or changed.
+/// The content of a file outside, which must never be seen or changed.
 const CANARY: &str = "canary-of-the-host";
 
 /// The two kinds of modules that have files.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
 
-/// Ways out, of which each must fail.
+/// Ways out of a mount. Each must fail.
 const WAYS: &str = include_str!("ways_out.txt");
 
-/// Steps of which some are allowed, but none may lead out.
+/// Steps of which some are allowed, but none may lead out of the mount.
 const DETOURS: &str = "\
 symlink ../outside /data/door
 list /data/door
@@ -46,7 +46,8 @@ rename /data/sub2 /data/deep/sub2
 read /data/deep/sub2/up
 write /data/deep/sub2/up x";
 
-/// A handler with `granted` to write as /data and `readonly` as /ro; beside them, what nobody granted.
+/// A handler with `granted` as writable /data and `readonly` as /ro. Files beside them are not
+/// granted.
 fn besieged(kind: &str) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
     let setup = Setup::new("").handler(
@@ -81,14 +82,14 @@ fn besieged(kind: &str) -> Daemon {
     setup.start()
 }
 
-/// Has the guest do these operations, and says how each ended.
+/// Makes the guest perform these operations, and returns the outcome of each.
 fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
     let response = daemon.client().submit("POST", path, "", operations.as_bytes());
     assert_eq!(response.status(), 200, "{}", response.text());
     response.text().lines().map(str::to_owned).collect()
 }
 
-/// Everything below a directory: what it is and what is in it.
+/// Returns everything below a directory: types and contents.
 fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
@@ -141,7 +142,7 @@ fn links_that_a_guest_makes_and_moves_lead_nowhere() {
     }
 }
 
-/// Exchanges two names for as long as `work` lasts.
+/// Exchanges two names repeatedly while `work` runs.
 fn exchanging<T>(one: &Path, other: &Path, work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -165,7 +166,7 @@ fn whoever_wins_a_race_of_renames_no_guest_gets_out() {
         fs::write(door.join("secret"), "mine").unwrap();
         symlink("../outside", &other).unwrap();
 
-        // A request each: on a busy machine one alone takes seconds.
+        // One request for each: on a busy machine, one operation alone takes seconds.
         let operations = [
             "hammer /data/door/secret 1500",
             "stamp /data/door/secret 1500",
@@ -211,12 +212,12 @@ fn a_fifo_a_socket_and_a_device_in_a_mount_are_refused_at_once() {
         for (operation, outcome) in operations.iter().zip(&outcomes) {
             assert_eq!(outcome, "failed PermissionDenied", "{kind}: {operation}");
         }
-        // What may be done to any name may be done to theirs.
+        // Special files can be renamed and removed like any other.
         assert_eq!(
             operate(&daemon, "/files", "rename /data/fifo /data/pipe\nremove /data/pipe"),
             ["ok ", "ok "]
         );
-        // `limits.time` is 30 s: nobody waited for it.
+        // `limits.time` is 30 s: no operation waited for it.
         assert!(started.elapsed() < Duration::from_secs(20));
     }
 }
@@ -247,7 +248,7 @@ fn a_fifo_that_slips_in_by_a_race_holds_up_its_own_handler_alone() {
         })
     });
 
-    // A job that got stuck was ended at its limit, and no other job was.
+    // A stuck job was ended at its limit, and no other job was.
     assert!(statuses.iter().all(|status| [200, 504].contains(status)), "{statuses:?}");
     assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
     daemon.signal(rustix::process::Signal::HUP);
@@ -255,7 +256,7 @@ fn a_fifo_that_slips_in_by_a_race_holds_up_its_own_handler_alone() {
     assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
 }
 
-/// Counts the daemon's threads of this name.
+/// Counts the daemon's threads with this name.
 fn threads(daemon: &Daemon, name: &str) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -301,7 +302,7 @@ fn files_that_hang_hold_up_their_own_handler_alone() {
     std::thread::scope(|scope| {
         let ask = || daemon.client().submit("POST", "/slow", "", b"read /data/file").text().to_owned();
         let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
-        // Of the daemon's threads, those that strace holds up in the middle of an operation.
+        // The threads of the daemon that strace delays in the middle of an operation.
         until("they hang", || (threads(&daemon, "files") >= 10).then_some(()));
 
         assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
@@ -335,7 +336,7 @@ fn a_large_directory_is_listed_in_time_that_grows_with_it_and_not_faster() {
 
         let time = begin.elapsed();
         assert_eq!(listed[0].trim_start_matches("ok ").split(',').count(), FILES, "{kind}");
-        // It took 50 s where each call read the whole.
+        // It took 50 s when each call read the whole directory.
         assert!(time < Duration::from_secs(15), "{kind}: {time:?}");
         figure(&format!("{kind}: a directory of {FILES} files is listed in {time:?}"));
     }
@@ -381,12 +382,12 @@ fn a_loop_over_a_directory_ends_at_the_limit_on_processor_time() {
         figure(&format!(
             "{kind}: `limits.cpu` of 1 s ends a loop over a directory after {spent:?} of the daemon's"
         ));
-        // It took 4.3 s where the threads for files were not counted.
+        // It took 4.3 s when the threads for files were not limited.
         assert!(spent < Duration::from_millis(2500), "{kind}: {spent:?}");
     }
 }
 
-/// What a process has spent on processors, user and system. Linux counts ticks of 10 ms.
+/// Returns the CPU time of a process, user and system. Linux counts ticks of 10 ms.
 fn processor_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
