@@ -1,7 +1,5 @@
 //! AssemblyScript, with the shim that its makers have for WASI.
 
-use std::process::Command;
-
 use super::tools::npm;
 use super::{build, tried};
 use crate::harness::Setup;
@@ -24,12 +22,12 @@ process.stdout.write(process.argv[process.argv.length - 1] + "\n" + text.toUpper
 
 #[test]
 fn a_cgi_program_in_assemblyscript_is_a_handler() {
-    let Some(place) = npm() else { return };
+    let Some(tools) = npm() else { return };
     let handler = "[handler.a]\nmodule = \"a.wasm\"\n[[route]]\npath = \"/a/{word}\"\nhandler = \"a\"\n";
     let setup = Setup::new(handler).file("a.ts", CGI.as_bytes());
-    let mut asc = Command::new("node");
+    let mut asc = tools.run("assemblyscript/bin/asc.js");
     // It reads a configuration well if that is named from where it runs.
-    asc.arg("node_modules/assemblyscript/bin/asc.js").arg(setup.path("a.ts")).current_dir(place);
+    asc.arg(setup.path("a.ts")).current_dir(&tools.place);
     asc.args(["--config", "node_modules/@assemblyscript/wasi-shim/asconfig.json"]);
     build(asc.args(["-O", "-o"]).arg(setup.path("a.wasm")));
 

@@ -47,23 +47,25 @@ static void by_stdio(size_t count) {
     same(bytes, count);
 }
 
-// By read and write, which may move a part, in a loop as every program has it.
+// Reads all of the bytes from a descriptor or writes them to it, in a loop as every program has it: a call may move a
+// part.
+static void all(int file, unsigned char *bytes, size_t count, int writes) {
+    for (size_t at = 0; at < count;) {
+        ssize_t moved = writes ? write(file, bytes + at, count - at) : read(file, bytes + at, count - at);
+        must(moved > 0, writes ? "write" : "read");
+        at += moved;
+    }
+}
+
+// By read and write.
 static void by_descriptors(size_t count) {
     unsigned char *bytes = pattern(count);
     int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0666);
     must(file >= 0, "open");
-    for (size_t at = 0; at < count;) {
-        ssize_t moved = write(file, bytes + at, count - at);
-        must(moved > 0, "write");
-        at += moved;
-    }
+    all(file, bytes, count, 1);
     must(lseek(file, 0, SEEK_SET) == 0, "lseek");
     memset(bytes, 0, count);
-    for (size_t at = 0; at < count;) {
-        ssize_t moved = read(file, bytes + at, count - at);
-        must(moved > 0, "read");
-        at += moved;
-    }
+    all(file, bytes, count, 0);
     must(read(file, bytes, 1) == 0, "the end");
     close(file);
     same(bytes, count);
@@ -94,16 +96,13 @@ static void by_places(size_t count) {
     unsigned char *bytes = pattern(count);
     int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0666);
     must(file >= 0, "open");
-    for (size_t at = 0; at < count;) {
-        ssize_t moved = pwrite(file, bytes + at, count - at, 7 + at);
-        must(moved > 0, "pwrite");
-        at += moved;
-    }
-    memset(bytes, 0, count);
-    for (size_t at = 0; at < count;) {
-        ssize_t moved = pread(file, bytes + at, count - at, 7 + at);
-        must(moved > 0, "pread");
-        at += moved;
+    for (int writes = 1; writes >= 0; writes--) {
+        for (size_t at = 0; at < count;) {
+            ssize_t moved = writes ? pwrite(file, bytes + at, count - at, 7 + at) : pread(file, bytes + at, count - at, 7 + at);
+            must(moved > 0, writes ? "pwrite" : "pread");
+            at += moved;
+        }
+        if (writes) memset(bytes, 0, count);
     }
     struct stat found;
     must(fstat(file, &found) == 0 && (size_t)found.st_size == count + 7, "fstat");
@@ -155,11 +154,7 @@ int main(int argc, char **argv) {
     }
     if (strcmp(verb, "read") == 0) {
         unsigned char *bytes = malloc(count);
-        for (size_t at = 0; at < count;) {
-            ssize_t moved = read(0, bytes + at, count - at);
-            must(moved > 0, "read of stdin");
-            at += moved;
-        }
+        all(0, bytes, count, 0);
         same(bytes, count);
     }
     if (strcmp(verb, "fwrite") == 0) {

@@ -1,7 +1,5 @@
 //! Hono, a framework for JavaScript, made one file by esbuild and a component by componentize-js.
 
-use std::process::Command;
-
 use super::javascript::WIT;
 use super::tools::npm;
 use super::{build, tried};
@@ -20,16 +18,15 @@ addEventListener("fetch", (event) => event.respondWith(app.fetch(event.request))
 
 #[test]
 fn a_hono_application_is_a_handler() {
-    let Some(place) = npm() else { return };
+    let Some(tools) = npm() else { return };
     let handler = "[handler.h]\nmodule = \"h.wasm\"\nlimits.cpu = \"10s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"h\"\n";
     let setup = Setup::new(handler).file("app.js", APP.as_bytes()).file("app.wit", WIT.as_bytes());
-    let tools = place.join("node_modules/.bin");
-    let mut esbuild = Command::new(tools.join("esbuild"));
+    let mut esbuild = tools.run(".bin/esbuild");
     esbuild.arg(setup.path("app.js")).args(["--bundle", "--format=esm", "--log-level=error"]);
     // Where it looks for packages: the application lies elsewhere.
-    esbuild.env("NODE_PATH", place.join("node_modules"));
+    esbuild.env("NODE_PATH", tools.place.join("node_modules"));
     build(esbuild.arg(format!("--outfile={}", setup.path("one.js").display())));
-    let mut componentize = Command::new(tools.join("componentize-js"));
+    let mut componentize = tools.run(".bin/componentize-js");
     componentize.arg(setup.path("one.js")).arg("--wit").arg(setup.path("app.wit"));
     build(componentize.args(["-n", "app", "-o"]).arg(setup.path("h.wasm")));
 

@@ -1,7 +1,5 @@
 //! JavaScript, as a component that brings its engine with it and answers `fetch` events.
 
-use std::process::Command;
-
 use super::tools::npm;
 use super::{build, tried};
 use crate::harness::{Origin, Setup};
@@ -59,7 +57,7 @@ function pieces(count, size) {
 
 #[test]
 fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
-    let Some(place) = npm() else { return };
+    let Some(tools) = npm() else { return };
     let origin = Origin::text("127.0.0.1", "asked");
     let url = format!("http://127.0.0.1:{}/", origin.port());
     let setup = Setup::new(&format!(
@@ -69,7 +67,7 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
     ))
     .file("app.wit", WIT.as_bytes())
     .file("app.js", APP.as_bytes());
-    let mut componentize = Command::new(place.join("node_modules/.bin/componentize-js"));
+    let mut componentize = tools.run(".bin/componentize-js");
     componentize.arg(setup.path("app.js")).arg("--wit").arg(setup.path("app.wit"));
     build(componentize.args(["-n", "app", "-o"]).arg(setup.path("j.wasm")));
     let (daemon, response) = tried("JavaScript, componentize-js", setup, |daemon| {

