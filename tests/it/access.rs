@@ -19,11 +19,11 @@ fn daemon() -> Daemon {
 #[test]
 fn a_client_that_leaves_before_its_answer_is_broken_off() {
     let daemon = daemon();
-    for (before, leaves) in [Leaves::HalfCloses, Leaves::Closes].into_iter().enumerate() {
+    for leaves in [Leaves::HalfCloses, Leaves::Closes] {
         let mut client = daemon.client();
         client.send(format!("GET /sleep?{leaves:?} HTTP/1.1\r\nHost: test\r\n\r\n"));
         let from = client.socket().local_addr().unwrap();
-        daemon.log.lines(before + 1, "+job sleep(");
+        daemon.log.next("+job sleep(");
 
         let kept = match leaves {
             Leaves::HalfCloses => {
@@ -112,7 +112,7 @@ fn a_job_whose_head_is_all_that_is_asked_for_is_not_cancelled() {
     let line = daemon.log.line("-job pour(");
     assert!(line.ends_with(" = answered"), "{line}");
     daemon.counted("portcullis_requests_total", &["handler=\"pour\""], 1.0);
-    assert_eq!(daemon.metric(FAILURES, &["handler=\"pour\""]), 0.0);
+    assert_eq!(daemon.so_far(FAILURES, &["handler=\"pour\""]), 0.0);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_job_that_goes_on_behind_what_is_no_answer_is_not_cancelled_as_well() {
     let line = daemon.log.line("-job one(");
     assert!(line.ends_with(" = no answer"), "{line}");
     daemon.counted(FAILURES, &["reason=\"bad_answer\""], 1.0);
-    assert_eq!(daemon.metric(FAILURES, &["reason=\"cancelled\""]), 0.0);
+    assert_eq!(daemon.so_far(FAILURES, &["reason=\"cancelled\""]), 0.0);
     daemon.log.line("(bad_answer)");
     assert_eq!(daemon.log.count("(bad_answer)"), 1);
 }
@@ -141,5 +141,5 @@ fn a_probe_whose_answer_goes_on_is_not_cancelled() {
     let line = daemon.log.line("-job one(");
 
     assert!(line.ends_with(" = answered"), "{line}");
-    assert_eq!(daemon.metric(FAILURES, &[]), 0.0);
+    assert_eq!(daemon.so_far(FAILURES, &[]), 0.0);
 }

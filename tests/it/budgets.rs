@@ -131,7 +131,7 @@ fn jobs_for_which_there_are_no_descriptors_are_a_503_that_says_so() {
     let mut hoarding = ask(&daemon, "/hoard", 30);
 
     until("a job is refused", || {
-        (daemon.metric("portcullis_failures_total", &["reason=\"descriptors_total\""]) > 0.0).then_some(())
+        (daemon.so_far("portcullis_failures_total", &["reason=\"descriptors_total\""]) > 0.0).then_some(())
     });
     let silent = Duration::from_millis(20);
     let refused =

@@ -115,7 +115,7 @@ fn a_handler_whose_line_is_full_takes_no_place_of_another() {
     );
     let crowd = Crowd::on(daemon.port(), "/bad", 16);
     until("jobs to be refused", || {
-        (daemon.metric("portcullis_failures_total", &["queue_limit"]) > 20.0).then_some(())
+        (daemon.so_far("portcullis_failures_total", &["reason=\"queue_limit\""]) > 20.0).then_some(())
     });
 
     latencies(&mut daemon.client());
@@ -128,7 +128,7 @@ fn operators_and_probes_are_answered_beside_any_load() {
     let daemon = beside("limits = { cpu = \"5s\", time = \"20s\", queue = 4 }", &Program::new().spin());
     let _crowd = Crowd::on(daemon.port(), "/bad", 80);
     until("jobs to be refused", || {
-        (daemon.metric("portcullis_failures_total", &["queue_limit"]) > 0.0).then_some(())
+        (daemon.so_far("portcullis_failures_total", &["reason=\"queue_limit\""]) > 0.0).then_some(())
     });
     let start = Instant::now();
 

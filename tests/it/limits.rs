@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Client, Daemon, Program, Response, Setup, guests, until};
+use crate::harness::{Client, Daemon, Program, Response, Setup, guests};
 
 const FAILURES: &str = "portcullis_failures_total";
 
@@ -302,9 +302,7 @@ fn one_handler_cannot_take_every_place_of_the_daemon() {
     assert_eq!(response.text(), "hello");
     holders.iter_mut().for_each(|client| client.send("x"));
     assert!(holders.iter_mut().all(|client| client.response().text() == "done"));
-    until("every place to be free", || {
-        (daemon.metric("portcullis_jobs_running", &["handler=\"hog\""]) == 0.0).then_some(())
-    });
+    daemon.counted("portcullis_jobs_running", &["handler=\"hog\""], 0.0);
 }
 
 #[test]

@@ -19,6 +19,8 @@ struct Shared {
 #[derive(Default)]
 struct Kept {
     lines: Vec<String>,
+    /// How many of them [`Log::next`] has passed.
+    passed: usize,
     ended: bool,
 }
 
@@ -44,16 +46,27 @@ impl Log {
         self.0.grown.notify_all();
     }
 
+    /// Returns the next line that contains `part`, and waits for it if necessary. It starts behind the line that it
+    /// returned last, so that a wait in a loop is a wait for a new line.
+    pub(crate) fn next(&self, part: &str) -> String {
+        let found = self.wait(PATIENCE, |kept| {
+            let ahead = kept.lines[kept.passed..].iter().position(|line| line.contains(part))?;
+            kept.passed += ahead + 1;
+            Some(kept.lines[kept.passed - 1].clone())
+        });
+        found.unwrap_or_else(|| panic!("no further line with {part:?} in the log:\n{}", self.text()))
+    }
+
     /// Returns the first line that contains `part`, and waits for it if necessary.
     pub(crate) fn line(&self, part: &str) -> String {
-        self.wait(PATIENCE, |lines| lines.iter().find(|line| line.contains(part)).cloned())
+        self.wait(PATIENCE, |kept| kept.lines.iter().find(|line| line.contains(part)).cloned())
             .unwrap_or_else(|| panic!("no line with {part:?} in the log:\n{}", self.text()))
     }
 
     /// Returns the lines that contain `part`, once there are at least `count`.
     pub(crate) fn lines(&self, count: usize, part: &str) -> Vec<String> {
-        let found = |lines: &[String]| {
-            let found: Vec<String> = lines.iter().filter(|line| line.contains(part)).cloned().collect();
+        let found = |kept: &mut Kept| {
+            let found: Vec<String> = kept.lines.iter().filter(|line| line.contains(part)).cloned().collect();
             (found.len() >= count).then_some(found)
         };
         self.wait(PATIENCE, found)
@@ -83,11 +96,11 @@ impl Log {
         kept.lines.join("\n")
     }
 
-    fn wait<T>(&self, patience: Duration, find: impl Fn(&[String]) -> Option<T>) -> Option<T> {
+    fn wait<T>(&self, patience: Duration, find: impl Fn(&mut Kept) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let found = find(&kept.lines);
+            let found = find(&mut *kept);
             let left = deadline.saturating_duration_since(Instant::now());
             if found.is_some() || kept.ended || left == Duration::ZERO {
                 return found;

@@ -165,7 +165,7 @@ fn what_is_no_answer_is_counted_and_logged_once_and_as_that() {
         }
         daemon.counted("portcullis_requests_total", &["handler=\"p\""], 3.0);
 
-        let failures = |reason: &str| daemon.metric(FAILURES, &[&format!("reason=\"{reason}\"")]);
+        let failures = |reason: &str| daemon.so_far(FAILURES, &[&format!("reason=\"{reason}\"")]);
         assert_eq!((failures("bad_answer"), failures("cancelled")), (3.0, 0.0), "{guest:?}");
         assert_eq!(daemon.log.lines(paths.len(), "(bad_answer)").len(), paths.len());
     }

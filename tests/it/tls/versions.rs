@@ -29,7 +29,7 @@ fn http_2_is_spoken_to_a_client_that_agreed_on_it_alone() {
     assert_eq!(agreed.answer(1).status, 200);
 
     for protocols in [&["http/1.1"][..], &[]] {
-        let before = daemon.metric(COUNTED, &["reason=\"http_version\""]);
+        let before = daemon.so_far(COUNTED, &["reason=\"http_version\""]);
         let mut client = Frames::begin(offering(&daemon, protocols), &[]).0;
 
         let response = client.response();
