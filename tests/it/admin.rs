@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, until};
+use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, output, portcullis, until};
 
 /// Two handlers, one of which never ends by itself.
 fn setup() -> Setup {
@@ -193,10 +193,10 @@ fn the_log_is_followed_until_the_daemon_ends() {
 
     daemon.terminate();
 
-    let ended = follower.wait_with_output().unwrap();
+    let ended = output(follower, PATIENCE);
     let told = String::from_utf8(ended.stdout).unwrap();
     assert!(told.contains(" sad: alas\n") && told.contains(" sad ended: OK (0)\n"), "{told}");
-    assert!(ended.status.success());
+    assert_eq!(ended.code, Some(0));
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! Input and output of guests, in calls of any size.
 
 use std::fs;
-use std::time::Duration;
 
-use crate::harness::{Daemon, Setup, finish, guests, portcullis};
-
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::{Daemon, PATIENCE, Setup, finish, guests, output, portcullis};
 
 /// The two kinds of modules that have stdin, stdout and files.
 const KINDS: [&str; 2] = ["bytes", "bytes-wasip2"];
@@ -169,9 +166,8 @@ fn a_program_whose_reader_has_gone_learns_it() {
             .unwrap();
         drop(child.stdout.take());
 
-        let ended = child.wait_with_output().unwrap();
+        let ended = output(child, PATIENCE);
 
-        let said = String::from_utf8(ended.stderr).unwrap();
-        assert!(said.contains("ended BrokenPipe"), "{kind}: {said}");
+        assert!(ended.stderr.contains("ended BrokenPipe"), "{kind}: {}", ended.stderr);
     }
 }

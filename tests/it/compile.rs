@@ -7,10 +7,10 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use crate::harness::bomb;
+use crate::harness::{Ended, PATIENCE, bomb, finish, portcullis, reaped};
 
 /// Makes a core module with this body of `_start`.
 fn module(body: &[u8]) -> Vec<u8> {
@@ -75,20 +75,8 @@ fn leb(mut number: usize) -> Vec<u8> {
 }
 
 /// Runs the compiler process as the daemon does.
-fn worker(wasm: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .arg("compile-worker")
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    std::thread::scope(|scope| {
-        scope.spawn(move || stdin.write_all(wasm));
-        child.wait_with_output().unwrap()
-    })
+fn worker(wasm: &[u8]) -> Ended {
+    finish(portcullis().arg("compile-worker").env_clear(), wasm, PATIENCE)
 }
 
 /// A directory with a configuration and a home for the cache and its key, but no daemon yet.
@@ -167,7 +155,7 @@ impl Daemon {
 
     fn end(mut self) {
         self.signal("TERM");
-        self.child.wait().unwrap();
+        reaped(&mut self.child, PATIENCE);
     }
 }
 
@@ -182,9 +170,9 @@ const SERVED: &str = "HTTP/1.1 204 No Content";
 
 #[test]
 fn the_worker_turns_a_module_into_code() {
-    let Output { status, stdout, stderr } = worker(&module(b"\0\x0b"));
+    let Ended { code, stdout, stderr } = worker(&module(b"\0\x0b"));
 
-    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with(b"\x7fELF") && stderr.is_empty());
 }
 
@@ -195,7 +183,7 @@ fn a_module_of_too_large_parts_is_refused_before_it_is_compiled() {
     fs::write(place.0.join("start.wasm"), module(&body)).unwrap();
     let mut daemon = place.serve();
 
-    let status = daemon.child.wait().unwrap();
+    let status = reaped(&mut daemon.child, PATIENCE);
 
     let log = place.log();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -239,7 +227,7 @@ fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled(
         let place = Place::new("slow");
         fs::write(place.0.join("start.wasm"), wasm).unwrap();
 
-        let status = place.serve().child.wait().unwrap();
+        let status = reaped(&mut place.serve().child, PATIENCE);
 
         let log = place.log();
         assert_eq!(status.code(), Some(1), "{log}");
@@ -255,10 +243,9 @@ fn the_worker_refuses_what_is_no_module_in_one_line() {
         (b"(module)", "WebAssembly text"),
         (b"\0asm\x01\0\0\0\x01", "not a valid module"),
     ] {
-        let Output { status, stdout, stderr } = worker(wasm);
+        let Ended { code, stdout, stderr: said } = worker(wasm);
 
-        let said = String::from_utf8(stderr).unwrap();
-        assert_eq!((status.code(), stdout.len(), said.lines().count()), (Some(1), 0, 1), "{said}");
+        assert_eq!((code, stdout.len(), said.lines().count()), (Some(1), 0, 1), "{said}");
         assert!(said.contains(reason), "{said}");
     }
 }

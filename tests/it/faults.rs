@@ -1,12 +1,10 @@
 //! Faults of the kernel and the disk, injected by strace, and random bytes as modules.
 
 use std::fs;
-use std::io::Write as _;
-use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Program, Random, Setup, found, guests, portcullis, until};
+use crate::harness::{PATIENCE, Program, Random, Setup, finish, found, guests, portcullis, until};
 
 fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
@@ -126,22 +124,11 @@ fn a_spoilt_module_is_refused_with_a_reason_or_is_a_module_all_the_same() {
                 spoilt.splice(at..at, noise);
             }
         }
-        let mut child = portcullis()
-            .arg("compile-worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
 
-        let mut stdin = child.stdin.take().unwrap();
-        // The compiler stops reading when it has found an error.
-        let _told = stdin.write_all(&spoilt);
-        drop(stdin);
-        let ended = child.wait_with_output().unwrap();
+        let ended = finish(portcullis().arg("compile-worker"), &spoilt, PATIENCE);
 
-        let said = String::from_utf8_lossy(&ended.stderr);
-        match ended.status.code() {
+        let said = ended.stderr;
+        match ended.code {
             Some(0) => assert!(!ended.stdout.is_empty(), "case {case}"),
             Some(1) => assert!(ended.stdout.is_empty() && said.lines().count() >= 1, "case {case}: {said}"),
             other => panic!("case {case}: ended by {other:?}: {said}"),

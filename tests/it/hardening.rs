@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, Program, Response, Setup, portcullis, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, portcullis, reaped, until};
 
 /// Reads a field of proc_pid_status(5).
 fn status(process: u32, field: &str) -> String {
@@ -150,7 +150,7 @@ fn an_upgrade_inherits_what_was_given_up_and_does_not_pile_it_up() {
     let pid = rustix::process::Pid::from_raw(i32::try_from(successor).unwrap()).unwrap();
     rustix::process::kill_process(pid, Signal::TERM).unwrap();
     // Its log ends when the second process ends.
-    assert_eq!(daemon.wait(crate::harness::PATIENCE).code, Some(0));
+    assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }
 
 #[test]
@@ -174,5 +174,5 @@ fn a_child_that_compiles_keeps_next_to_nothing() {
     assert_eq!(status(child.id(), "CapEff"), "0000000000000000");
     assert_eq!(status(child.id(), "NoNewPrivs"), "1");
     drop(child.stdin.take());
-    assert_eq!(child.wait().unwrap().code(), Some(1), "no module is no module");
+    assert_eq!(reaped(&mut child, PATIENCE).code(), Some(1), "no module is no module");
 }

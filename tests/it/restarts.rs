@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Client, Log, PATIENCE, Program, Setup, found, until, within};
+use crate::harness::{Client, Log, PATIENCE, Program, Setup, found, reaped, until};
 use crate::lifecycle::{configuration, hello, port};
 use crate::upgrade::Successors;
 
@@ -54,7 +54,7 @@ impl Restarted {
     fn stop(&mut self) {
         let (mut child, _successors) = self.serving.take().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        let status = within(PATIENCE, "the daemon ends", || child.try_wait().unwrap());
+        let status = reaped(&mut child, PATIENCE);
         assert_eq!(status.code(), Some(0));
     }
 
@@ -142,7 +142,7 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
 
     // Its workers end with their master, which has to tell them.
     kill_process(Pid::from_child(&nginx), Signal::TERM).unwrap();
-    nginx.wait().unwrap();
+    reaped(&mut nginx, PATIENCE);
     let answers = answers.unwrap();
     assert!(answers > 8 * RESTARTS, "{answers}");
 }

@@ -100,13 +100,9 @@ fn no_secret_is_shown_to_operators() {
     fs::write(daemon.path("key"), "s3cond-hush").unwrap();
     daemon.log.line("a secret has changed: generation 2");
 
-    let plan = portcullis()
-        .args(["plan", "-c"])
-        .arg(daemon.path("portcullis.toml"))
-        .arg("--socket")
-        .arg(daemon.path("admin.sock"))
-        .output()
-        .unwrap();
+    let mut plan = portcullis();
+    plan.args(["plan", "-c"]).arg(daemon.path("portcullis.toml"));
+    let plan = finish(plan.arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE);
     let mut seen =
         vec![daemon.metrics(), String::from_utf8(plan.stdout).unwrap(), daemon.get("/").text().to_owned()];
     for job in ["status", "handlers", "routes", "jobs", "logs", "explain?a=GET&a=/", "reload"] {

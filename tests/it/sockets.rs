@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::harness::{Client, Program, Setup, found, until};
+use crate::harness::{Client, Ends, Program, Setup, found, until};
 
 fn hello() -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm())
@@ -52,8 +52,9 @@ fn a_socket_is_never_seen_with_another_mode_or_group() {
 
         let (daemon, seen) = std::thread::scope(|scope| {
             let watching = scope.spawn(|| watch(&path, &started));
+            let ends = Ends(&started);
             let daemon = setup.host(unix(&path)).start();
-            started.store(true, Ordering::Release);
+            drop(ends);
             (daemon, watching.join().unwrap())
         });
 

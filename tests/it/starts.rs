@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Command;
 
-use crate::harness::{Daemon, PATIENCE, Setup, finish, found, guests, portcullis};
+use crate::harness::{Daemon, PATIENCE, Setup, finish, found, guests, portcullis, reaped};
 use crate::lifecycle::hello;
 
 /// More than the code of a guest, less than a request may carry.
@@ -146,7 +146,7 @@ fn a_socket_that_was_passed_and_that_nobody_takes_is_told() {
     let line = log.line("which no endpoint takes");
 
     daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    reaped(&mut daemon, PATIENCE);
     assert!(line.contains(&format!("WARN systemd passed tcp://{address} (descriptor 3, \"web\")")), "{line}");
 }
 

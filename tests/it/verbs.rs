@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, portcullis, within};
+use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, output, portcullis, within};
 
 fn daemon() -> Daemon {
     Setup::one("", &Program::text().say("hi").wasm()).prepend("admin = \"unix://admin.sock\"\n").start()
@@ -29,10 +29,9 @@ fn unread(command: &mut Command) -> Child {
 }
 
 /// Waits for a command, and says how it ended and what it complained of.
-fn ended(mut child: Child) -> (Option<i32>, String) {
-    within(PATIENCE, "it ends", || child.try_wait().unwrap());
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+fn ended(child: Child) -> (Option<i32>, String) {
+    let ended = output(child, PATIENCE);
+    (ended.code, ended.stderr)
 }
 
 #[test]

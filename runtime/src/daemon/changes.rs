@@ -175,6 +175,7 @@ mod tests {
     use super::*;
     use crate::job::{Handler, Job, Run, Status};
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
     use tokio::sync::Semaphore;
 
     /// A change that takes until it is let go.
@@ -200,9 +201,12 @@ mod tests {
         engine.registry().register("reload", held.clone()).unwrap();
         let mut changes = Changes::new(engine, Stop::new());
         changes.ask(Change::Reload);
-        while held.begun.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
+        let begun = async {
+            while held.begun.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), begun).await.unwrap();
 
         for _ in 0..5 {
             changes.ask(Change::Reload);

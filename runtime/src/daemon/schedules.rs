@@ -66,9 +66,12 @@ mod tests {
         let clumsy = Arc::new(Clumsy { begun: AtomicUsize::new(0), gate: gate.clone() });
         engine.registry().register("runschedules", clumsy.clone()).unwrap();
         let kept = tokio::spawn(keep(engine, gate.clone()));
-        while clumsy.begun.load(Ordering::SeqCst) < 2 {
-            sleep(Duration::from_millis(10)).await;
-        }
+        let again = async {
+            while clumsy.begun.load(Ordering::SeqCst) < 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
 
         gate.drain();
 

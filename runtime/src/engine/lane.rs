@@ -280,6 +280,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
     use tokio::task::yield_now;
+    use tokio::time::timeout;
 
     fn name(text: &str) -> Name {
         text.parse().unwrap()
@@ -319,9 +320,12 @@ mod tests {
 
         drop::<(Ticket<()>, Ticket<()>)>((waiting, computing));
 
-        while dropped.load(Ordering::SeqCst) < 2 {
-            yield_now().await;
-        }
+        let both = async {
+            while dropped.load(Ordering::SeqCst) < 2 {
+                yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), both).await.unwrap();
     }
 
     #[tokio::test]

@@ -102,6 +102,8 @@ mod tests {
     use super::*;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// A reader that takes a line only on request.
     struct Slow(Receiver<()>, Sender<usize>);
 
@@ -134,12 +136,12 @@ mod tests {
         QUEUE.settle(Duration::ZERO);
         for _ in 0..2 {
             go.send(()).unwrap();
-            assert_eq!(written.recv().unwrap(), half.len());
+            assert_eq!(written.recv_timeout(PATIENCE).unwrap(), half.len());
         }
-        QUEUE.settle(Duration::from_secs(60));
+        QUEUE.settle(PATIENCE);
         (&QUEUE).write_all(b"short\n").unwrap();
         go.send(()).unwrap();
-        assert_eq!(written.recv().unwrap(), 6);
+        assert_eq!(written.recv_timeout(PATIENCE).unwrap(), 6);
         assert_eq!(QUEUE.dropped(), 2);
     }
 

@@ -6,13 +6,13 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{Client, Log, PATIENCE, Program, within};
+use super::{Client, Log, PATIENCE, Program, until, within};
 
 /// The name of the file that releases a held daemon.
 const OPEN: &str = "open";
@@ -59,16 +59,29 @@ pub(crate) fn finish(command: &mut Command, stdin: &[u8], patience: Duration) ->
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let (mut to, bytes) = (child.stdin.take().unwrap(), stdin.to_vec());
-    let mut from = child.stdout.take().unwrap();
-    let log = Log::of(child.stderr.take().unwrap());
     // A child may ignore its stdin, so an error here does not matter.
     std::thread::spawn(move || to.write_all(&bytes));
-    let stdout = std::thread::spawn(move || {
+    output(child, patience)
+}
+
+/// Reads the pipes of a child until it ends, and fails the test if that takes too long.
+pub(crate) fn output(mut child: Child, patience: Duration) -> Ended {
+    let log = child.stderr.take().map(Log::of);
+    let mut from = child.stdout.take();
+    let reading = std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        from.read_to_end(&mut bytes).map(|_| bytes)
+        from.as_mut().map_or(Ok(0), |from| from.read_to_end(&mut bytes)).map(|_| bytes)
     });
-    let status = within(patience, &format!("{command:?} ends"), || child.try_wait().unwrap());
-    Ended { code: status.code(), stdout: stdout.join().unwrap().unwrap(), stderr: log.whole() }
+    let status = reaped(&mut child, patience);
+    // A grandchild may hold the pipe open.
+    until("the end of its stdout", || reading.is_finished().then_some(()));
+    let stderr = log.map_or_else(String::new, |log| log.whole());
+    Ended { code: status.code(), stdout: reading.join().unwrap().unwrap(), stderr }
+}
+
+/// Waits until a child has ended, and fails the test if that takes too long.
+pub(crate) fn reaped(child: &mut Child, patience: Duration) -> ExitStatus {
+    within(patience, &format!("process {} ends", child.id()), || child.try_wait().unwrap())
 }
 
 /// Removes environment variables that would change the program's behavior.
@@ -309,7 +322,7 @@ impl Daemon {
 
     /// Waits until the daemon has ended by itself.
     pub(crate) fn wait(&mut self, patience: Duration) -> Ended {
-        let status = within(patience, "the daemon ends", || self.child.try_wait().unwrap());
+        let status = reaped(&mut self.child, patience);
         let stderr = self.log.whole();
         assert_eq!(status.signal(), None, "{stderr}");
         Ended { code: status.code(), stdout: Vec::new(), stderr }

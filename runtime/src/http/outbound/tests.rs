@@ -4,12 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Request};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::caller::{Caller, Grant};
 use crate::budget::Budget;
@@ -58,6 +60,15 @@ fn empty() -> CallBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// Waits for a connection, and has each read of it end.
+fn accepted(listener: &TcpListener) -> TcpStream {
+    // socket(7): accept(2) has the deadline of a read.
+    set_socket_timeout(listener, Timeout::Recv, Some(Duration::from_secs(60))).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
 /// Reads from a connection up to a mark.
 fn up_to(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
     let mut read = Vec::new();
@@ -74,7 +85,7 @@ fn up_to(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn trailers_that_a_request_announces_arrive() {
     let (caller, url, server) = served(|listener| {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accepted(listener);
         let head = up_to(&mut stream, b"\r\n\r\n");
         let rest = up_to(&mut stream, b"\r\n\r\n");
         stream.write_all(OK).unwrap();
@@ -98,7 +109,7 @@ async fn trailers_that_a_request_announces_arrive() {
 /// Answers a request, then resets the connection as the next one comes: what is not read when a socket is
 /// closed does that.
 fn resetting(listener: &TcpListener) -> TcpListener {
-    let (mut stream, _) = listener.accept().unwrap();
+    let mut stream = accepted(listener);
     up_to(&mut stream, b"\r\n\r\n");
     stream.write_all(OK).unwrap();
     stream.read_exact(&mut [0]).unwrap();
@@ -108,7 +119,7 @@ fn resetting(listener: &TcpListener) -> TcpListener {
 #[tokio::test]
 async fn a_call_over_a_connection_that_its_server_resets_is_made_once_more() {
     let (caller, url, server) = served(|listener| {
-        let (mut stream, _) = resetting(listener).accept().unwrap();
+        let mut stream = accepted(&resetting(listener));
         up_to(&mut stream, b"\r\n\r\n");
         stream.write_all(OK).unwrap();
     });
@@ -137,7 +148,7 @@ async fn a_call_that_cannot_be_made_twice_breaks_off_with_a_connection_that_is_r
 async fn a_job_pays_for_what_its_connection_computes_and_for_no_other() {
     const BODY: usize = 8 << 20;
     let (caller, url, server) = served(|listener| {
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = accepted(listener);
         for body in [BODY, 2] {
             up_to(&mut stream, b"\r\n\r\n");
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {body}\r\n\r\n").unwrap();
@@ -153,6 +164,6 @@ async fn a_job_pays_for_what_its_connection_computes_and_for_no_other() {
 
     let (large, small) = (large.usage.cpu(), small.usage.cpu());
     // 8 MiB are hundreds of reads.
-    assert!(large > std::time::Duration::from_micros(500) && large > small, "{large:?} {small:?}");
+    assert!(large > Duration::from_micros(500) && large > small, "{large:?} {small:?}");
     server.join().unwrap();
 }

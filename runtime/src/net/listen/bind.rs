@@ -161,7 +161,8 @@ mod tests {
         assert_eq!(listeners[0].local(), format!("unix://{}", path.display()));
         assert_eq!(listeners[0].endpoint(), &wanted[0]);
         let _client = UnixStream::connect(&path).unwrap();
-        listeners[0].accept().await;
+        let accepted = tokio::time::timeout(std::time::Duration::from_secs(60), listeners[0].accept());
+        accepted.await.unwrap();
         drop(listeners);
         assert!(path.exists());
     }

@@ -189,6 +189,7 @@ mod tests {
     use super::super::bind;
     use super::*;
     use crate::net::{Activation, BindOptions};
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpStream, UnixStream};
 
@@ -197,13 +198,17 @@ mod tests {
         bind(&endpoints, &BindOptions::default(), &mut Activation::none()).unwrap().remove(0)
     }
 
+    async fn accepted(listener: &Listener) -> (Stream, Peer) {
+        tokio::time::timeout(Duration::from_secs(60), listener.accept()).await.unwrap()
+    }
+
     #[tokio::test]
     async fn a_tcp_client_is_described() {
         let listener = listen("tcp://127.0.0.1:0");
         let addr = listener.local_addr().unwrap();
         let mut client = TcpStream::connect(addr).await.unwrap();
 
-        let (mut stream, peer) = listener.accept().await;
+        let (mut stream, peer) = accepted(&listener).await;
 
         client.write_all(b"x").await.unwrap();
         assert_eq!(stream.read_u8().await.unwrap(), b'x');
@@ -221,7 +226,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let _client = TcpStream::connect(("127.0.0.2", port)).await.unwrap();
 
-        let (_, peer) = listener.accept().await;
+        let (_, peer) = accepted(&listener).await;
 
         assert_eq!(&**peer.server_addr(), "127.0.0.2");
     }
@@ -233,7 +238,7 @@ mod tests {
         let listener = listen(&format!("unix://{}", path.display()));
         let _client = UnixStream::connect(&path).await.unwrap();
 
-        let (_, peer) = listener.accept().await;
+        let (_, peer) = accepted(&listener).await;
 
         let credentials = peer.credentials().unwrap();
         assert_eq!(credentials.uid, rustix::process::geteuid().as_raw());
@@ -250,7 +255,7 @@ mod tests {
         let client = TcpStream::connect(addr).await.unwrap();
         let port = client.local_addr().ok().map(|addr| addr.port());
 
-        while listener.accept().await.1.remote_port() != port {}
+        while accepted(&listener).await.1.remote_port() != port {}
     }
 
     #[tokio::test]
