@@ -88,8 +88,9 @@ fn handlers_that_do_nothing_hold_no_threads() {
     within(Duration::from_secs(60), "no thread is left", || (threads() == 0).then_some(()));
 
     assert_eq!(daemon.get("/h3").text(), "read\n");
-    // An operation starts another thread if the previous thread is not idle yet.
-    assert!((1..=4).contains(&threads()), "{}", threads());
+    // An operation starts another thread if the previous thread is not idle yet. One thread for each handler would
+    // make ten.
+    assert!((1..10).contains(&threads()), "{}", threads());
 }
 
 #[test]

@@ -31,7 +31,8 @@ fn run(kind: &str, words: &[&str], stdin: &[u8]) -> (Option<i32>, Vec<u8>, Strin
     let mut command = portcullis();
     command.arg("run").arg("--mount").arg(format!("{}::/data", dir.path().display()));
     command.arg(guests().join(format!("{kind}.wasm"))).args(words);
-    let ended = finish(&mut command, stdin, PATIENCE);
+    // Megabytes byte by byte, in a build without optimisation.
+    let ended = finish(&mut command, stdin, PATIENCE * 5);
     (ended.code, ended.stdout, ended.stderr)
 }
 

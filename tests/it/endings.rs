@@ -125,7 +125,7 @@ fn a_job_that_fails_when_its_client_has_left_is_in_the_log() {
 
 #[test]
 fn a_job_that_finishes_without_its_client_is_held_to_its_limits() {
-    let settings = "client_leaves = \"finish\"\nlimits.time = \"300ms\"";
+    let settings = "client_leaves = \"finish\"\nlimits.time = \"3s\"";
     let program = Program::text().say("begun\n").sleep_for_ever();
     let daemon = Setup::one(settings, &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();
     let mut client = daemon.client();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Daemon, Program, Response, Setup, until};
+use crate::harness::{Client, Daemon, Latencies, Program, Response, Setup, soon, until};
 
 fn failing(settings: &str, program: Program) -> Daemon {
     Setup::one(settings, &program.wasm()).start()
@@ -174,30 +174,27 @@ fn a_guest_that_computes_too_long_is_a_504() {
 #[test]
 fn a_guest_that_waits_too_long_is_a_504() {
     let daemon = failing("limits = { cpu = \"20s\", time = \"100ms\" }", Program::new().sleep_for_ever());
-    let start = Instant::now();
 
-    let response = daemon.get("/");
+    soon(Duration::from_secs(5), || {
+        let response = daemon.get("/");
 
-    assert_eq!(response.status(), 504);
-    assert_eq!(complaint(&response), "stopped at its time limit of 100ms (limits.time)\n");
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(response.status(), 504);
+        assert_eq!(complaint(&response), "stopped at its time limit of 100ms (limits.time)\n");
+    });
 }
 
 #[test]
 fn guests_that_spin_on_every_core_do_not_keep_others_from_being_answered() {
     let spin = Program::new().spin().wasm();
     let daemon = Setup::new("")
-        .handler("spin", "limits = { cpu = \"3s\", time = \"10s\" }", &spin)
+        .handler("spin", "limits = { cpu = \"9s\", time = \"30s\" }", &spin)
         .handler("hello", "", &Program::text().say("hello\n").wasm())
         .start();
     let mut spinning: Vec<Client> = (0..8).map(|_| daemon.client()).collect();
     spinning.iter_mut().for_each(|client| client.send("GET /spin HTTP/1.1\r\nHost: test\r\n\r\n"));
-    let start = Instant::now();
 
-    let response = daemon.get("/hello");
+    soon(Duration::from_secs(2), || assert_eq!(daemon.get("/hello").text(), "hello\n"));
 
-    assert_eq!(response.text(), "hello\n");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
 }
 
@@ -209,11 +206,11 @@ fn guests_that_spin_give_way_to_the_sockets_at_every_tick() {
     spinning.iter_mut().for_each(|client| client.send("GET /spin HTTP/1.1\r\nHost: test\r\n\r\n"));
     assert!(spinning[0].is_silent_for(Duration::from_millis(100)), "they spin");
     let mut client = daemon.client();
-    let start = Instant::now();
 
-    (0..20).for_each(|_| assert_eq!(client.get("/healthz").status(), 200));
+    let latencies = Latencies::of(&mut client, "/healthz", 20, |response| assert_eq!(response.status(), 200));
 
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    // Not the sum of them: others may have the processor for seconds.
+    assert!(latencies.percentile(50) < Duration::from_millis(200), "{latencies:?}");
     assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Client, Crowd, Daemon, Latencies, PATIENCE, Program, Setup, figure, until, within};
+use crate::harness::{
+    Client, Crowd, Daemon, Latencies, PATIENCE, Program, Setup, attempted, figure, soon, until, within,
+};
 
 /// The number of requests whose latencies are measured.
 const REQUESTS: usize = 200;
@@ -38,38 +40,33 @@ impl Measured {
     }
 }
 
-/// Measures the good handler alone and beside a crowd, in turns. Returns the best pair, since other
-/// processes use the machine too.
-fn alone_and_beside(daemon: &Daemon, crowd: impl Fn() -> Crowd) -> (Measured, Measured) {
+/// Measures the good handler alone and beside a crowd, in turns, until a pair is fair: other processes use the machine
+/// too.
+///
+/// A crowd may cost the handler twice its p99. The minima of 30 ms and 150 ms leave room for other processes. They still
+/// find a daemon without a lane, where 32 guests made the median 160 ms.
+fn assert_fair(daemon: &Daemon, crowd: impl Fn() -> Crowd) {
     let mut client = daemon.client();
     latencies(&mut client);
-    let pair = |client: &mut Client| {
-        let alone = Measured::of(client);
+    attempted(|| {
+        let alone = Measured::of(&mut client);
         let crowd = crowd();
         within(PATIENCE * 3, "the crowd to be at work", || (crowd.answers() > 0).then_some(()));
-        let beside = Measured::of(client);
+        let beside = Measured::of(&mut client);
         drop(crowd);
-        figure(&format!("alone {alone:?}; beside {beside:?}"));
-        (alone, beside)
-    };
-    let pairs = (0..3).map(|_| pair(&mut client));
-    pairs.min_by_key(|(_, beside)| beside.p99).unwrap()
-}
-
-/// A crowd may double the p99 of a handler. On a shared machine, the time slices of other processes
-/// come on top, and a crowd waits for them too. The allowance is large, but it still detects a
-/// daemon without a lane, where 32 guests raised the median to 160 ms.
-fn assert_fair((alone, beside): (Measured, Measured)) {
-    let median = (alone.median * 2).max(Duration::from_millis(30));
-    let p99 = (alone.p99 * 2).max(Duration::from_millis(150));
-    assert!(beside.median <= median && beside.p99 <= p99, "alone {alone:?}, beside the crowd {beside:?}");
+        let median = (alone.median * 2).max(Duration::from_millis(30));
+        let p99 = (alone.p99 * 2).max(Duration::from_millis(150));
+        let measured = format!("alone {alone:?}; beside {beside:?}");
+        figure(&measured);
+        if beside.median <= median && beside.p99 <= p99 { Ok(()) } else { Err(measured) }
+    });
 }
 
 #[test]
 fn a_handler_that_spins_on_every_core_leaves_another_its_p99() {
     let daemon = beside("limits = { cpu = \"50ms\", time = \"20s\" }", &Program::new().spin());
 
-    assert_fair(alone_and_beside(&daemon, || Crowd::on(daemon.port(), "/bad", 32)));
+    assert_fair(&daemon, || Crowd::on(daemon.port(), "/bad", 32));
 }
 
 #[test]
@@ -81,14 +78,14 @@ fn a_handler_that_computes_for_some_milliseconds_a_request_leaves_another_its_p9
     let daemon = beside("", &computes);
     assert_eq!(daemon.get("/bad").text(), "done");
 
-    assert_fair(alone_and_beside(&daemon, || Crowd::on(daemon.port(), "/bad", 32)));
+    assert_fair(&daemon, || Crowd::on(daemon.port(), "/bad", 32));
 }
 
 #[test]
 fn a_handler_that_traps_on_and_on_leaves_another_its_p99() {
     let daemon = beside("", &Program::new().trap());
 
-    assert_fair(alone_and_beside(&daemon, || Crowd::on(daemon.port(), "/bad", 8)));
+    assert_fair(&daemon, || Crowd::on(daemon.port(), "/bad", 8));
 }
 
 #[test]
@@ -101,10 +98,12 @@ fn a_trap_costs_no_more_than_a_few_answers() {
             .as_secs_f64()
     };
 
-    let ratio = (0..3).map(|_| median("/bad", 502) / median("/hello", 200)).fold(f64::INFINITY, f64::min);
-
-    figure(&format!("a trap takes {ratio:.2} times as long as an answer"));
-    assert!(ratio < 4.0, "{ratio:.2}");
+    attempted(|| {
+        let ratio = median("/bad", 502) / median("/hello", 200);
+        let measured = format!("a trap takes {ratio:.2} times as long as an answer");
+        figure(&measured);
+        if ratio < 4.0 { Ok(()) } else { Err(measured) }
+    });
 }
 
 #[test]
@@ -130,14 +129,13 @@ fn operators_and_probes_are_answered_beside_any_load() {
     until("jobs to be refused", || {
         (daemon.so_far("portcullis_failures_total", &["reason=\"queue_limit\""]) > 0.0).then_some(())
     });
-    let start = Instant::now();
 
-    for _ in 0..20 {
-        assert_eq!(daemon.get("/healthz").status(), 200);
-        assert!(daemon.metric("portcullis_jobs_running", &["handler=\"bad\""]) > 60.0);
-    }
-
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    soon(Duration::from_secs(4), || {
+        for _ in 0..20 {
+            assert_eq!(daemon.get("/healthz").status(), 200);
+            assert!(daemon.metric("portcullis_jobs_running", &["handler=\"bad\""]) > 60.0);
+        }
+    });
 }
 
 #[test]
@@ -148,15 +146,15 @@ fn a_wall_clock_strikes_beside_guests_that_spin() {
         .start();
     let _crowd = Crowd::on(daemon.port(), "/bad", 32);
     until("they spin", || (daemon.metric("portcullis_jobs_running", &["bad"]) >= 32.0).then_some(()));
-    let start = Instant::now();
 
-    // A deadline of the daemon itself: a head that is never completed.
-    let mut silent = daemon.client();
-    silent.send("GET");
-    silent.rest();
-
-    let waited = start.elapsed();
-    assert!(waited > Duration::from_millis(900) && waited < Duration::from_secs(4), "{waited:?}");
+    soon(Duration::from_secs(4), || {
+        let start = Instant::now();
+        // A deadline of the daemon itself: a head that is never completed.
+        let mut silent = daemon.client();
+        silent.send("GET");
+        silent.rest();
+        assert!(start.elapsed() > Duration::from_millis(900), "{:?}", start.elapsed());
+    });
 }
 
 /// Writes eight million vectors of one byte to a descriptor with one call, repeatedly.
@@ -184,16 +182,16 @@ fn a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit() {
         until("the jobs to run", || {
             (daemon.metric("portcullis_jobs_running", &["handler=\"bad\""]) > 0.0).then_some(())
         });
-        let start = Instant::now();
 
-        (0..5).for_each(|_| assert_eq!(daemon.get("/hello").text(), "hello\n"));
+        let others =
+            Latencies::of(&mut daemon.client(), "/hello", 5, |hello| assert_eq!(hello.text(), "hello\n"));
 
-        let answered = start.elapsed();
+        let answered = others.percentile(50);
         jobs.into_iter().for_each(|job| drop(job.join().unwrap()));
         daemon.counted("portcullis_failures_total", &["handler=\"bad\"", "reason=\"cpu_limit\""], 2.0);
         let spent = daemon.metric("portcullis_cpu_seconds_total", &["handler=\"bad\""]);
         figure(&format!("to {descriptor}: others are answered after {answered:?}, the jobs took {spent} s"));
-        assert!(answered < Duration::from_secs(4), "{answered:?}");
+        assert!(answered < Duration::from_millis(800), "{answered:?}");
         assert!(spent < 2.0, "{spent} s, where each may take 0.5 s");
     }
 }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::{Frames, PREFACE, block, flag, frame, get, head, kind};
-use crate::harness::{Daemon, Program, Setup};
+use crate::harness::{Daemon, Program, Setup, figure};
 
 fn daemon(settings: &str) -> Daemon {
     let setup = Setup::new(settings);
@@ -42,11 +42,26 @@ fn cpu(daemon: &Daemon) -> Duration {
     Duration::from_millis(fields.iter().sum::<u64>() * 10)
 }
 
+/// The cost of a second of a flood's frames, in answers.
+const OF_FRAMES: f64 = 100.0;
+
+/// The cost of a request of a flood, in answers.
+const OF_REQUEST: f64 = 1.2;
+
+/// Returns the CPU time of an answer on this machine and in this build.
+fn answer(daemon: &Daemon) -> Duration {
+    const ANSWERS: u32 = 400;
+    let (mut client, before) = (daemon.client(), cpu(daemon));
+    (0..ANSWERS).for_each(|_| assert_eq!(client.get("/hello").text(), "hello\n"));
+    (cpu(daemon) - before) / ANSWERS
+}
+
 /// Sends pieces until the server ends the connection, and reads its frames meanwhile. The flood must be
 /// counted and appear in one log line with its reason, and in no other line.
 ///
 /// Returns the number of pieces sent. Fails if the server accepts all of them.
 fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
+    let answer = answer(daemon);
     let (before, start) = (cpu(daemon), Instant::now());
     let mut client = Frames::begin(daemon.client(), &[]);
     let from = client.0.socket().local_addr().unwrap();
@@ -70,10 +85,17 @@ fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32
         daemon.counted("portcullis_jobs_running", &[&format!("handler=\"{handler}\"")], 0.0);
     }
     let (spent, over) = (cpu(daemon) - before, start.elapsed().max(SPAN));
-    // Pieces that became requests may cost as much as requests do, without optimisation.
+    // Pieces that became requests may cost as much as requests do, and a second of frames as much as a hundred.
     let requests = daemon.metric("portcullis_requests_total", &["handler=\"sleep\""]);
-    let allowed = over / 10 + Duration::from_micros(500).mul_f64(requests);
-    assert!(spent < allowed, "{spent:?} on a processor in {over:?} and for {requests} requests");
+    let allowed = answer.mul_f64(OF_FRAMES * over.as_secs_f64() + OF_REQUEST * requests);
+    figure(&format!(
+        "{end}: {:.0} answers in {over:?} and for {requests} requests, of {answer:?}",
+        spent.as_secs_f64() / answer.as_secs_f64()
+    ));
+    assert!(
+        spent < allowed,
+        "{spent:?} on a processor in {over:?} and for {requests} requests, of {answer:?}"
+    );
     assert_eq!(daemon.get("/hello").text(), "hello\n");
     let line = daemon.log.line(&format!("INFO - -> closed: {end} for "));
     assert!(line.ends_with(&format!(" for {from}")), "{line}");

@@ -92,7 +92,7 @@ fn a_job_that_fails_resets_the_connection_and_one_that_ends_does_not() {
     let begun = || Program::new().say("half").read_once();
     let ends = [
         ("", begun().trap(), true),
-        ("limits.time = \"300ms\"", begun().sleep_for_ever(), true),
+        ("limits.time = \"3s\"", begun().sleep_for_ever(), true),
         ("limits.cpu = \"50ms\"", begun().spin(), true),
         ("", begun().exit(3), false),
         ("", begun(), false),

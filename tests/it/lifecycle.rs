@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never, until};
+use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, attempted, never, until};
 
 pub(crate) const CLOSE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
@@ -165,7 +165,8 @@ fn a_second_signal_ends_it_at_once() {
 
     daemon.signal(Signal::INT);
 
-    assert_eq!(daemon.wait(Duration::from_secs(2)).code, Some(130));
+    // The code of a signal: the end of `grace` would have another.
+    assert_eq!(daemon.wait(PATIENCE).code, Some(130));
     assert!(!path.exists());
 }
 
@@ -186,20 +187,23 @@ fn a_reader_of_the_log_that_has_stalled_does_not_hold_up_the_end() {
 
     daemon.signal(Signal::TERM);
 
-    assert_eq!(daemon.wait(Duration::from_secs(6)).code, Some(0));
+    assert_eq!(daemon.wait(Duration::from_secs(20)).code, Some(0));
 }
 
 #[test]
 fn a_connection_that_never_sent_a_request_does_not_hold_up_the_end() {
-    let mut daemon = Setup::one("", &hello()).start();
-    let mut silent = daemon.client();
-    assert_eq!(daemon.get("/").status(), 200);
-    let start = Instant::now();
+    attempted(|| {
+        let mut daemon = Setup::one("", &hello()).start();
+        let mut silent = daemon.client();
+        assert_eq!(daemon.get("/").status(), 200);
+        let start = Instant::now();
 
-    assert_eq!(daemon.terminate().code, Some(0));
+        assert_eq!(daemon.terminate().code, Some(0));
 
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    assert!(silent.rest().is_empty());
+        let time = start.elapsed();
+        assert!(silent.rest().is_empty());
+        if time < Duration::from_secs(3) { Ok(()) } else { Err(format!("{time:?}")) }
+    });
 }
 
 #[test]

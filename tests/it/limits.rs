@@ -248,11 +248,11 @@ fn an_answer_that_the_client_broke_off_is_no_failure_of_the_handler() {
 
 #[test]
 fn waiting_is_not_billed_as_time_on_a_processor() {
-    let wait = Duration::from_millis(400);
+    let wait = Duration::from_millis(1500);
     let sleeps = Program::text().sleep(wait).say("slept");
     let reads = Program::new().swallow().say("Content-Type: text/plain\n\nread");
     let pours = Program::text().pour(64);
-    let limits = "limits = { cpu = \"250ms\", concurrency = 1, queue = 8 }";
+    let limits = "limits = { cpu = \"1s\", concurrency = 1, queue = 8 }";
     let daemon = Setup::new("")
         .handler("sleeps", limits, &sleeps.wasm())
         .handler("reads", limits, &reads.wasm())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::frames::{self, Frames, flag, frame, kind};
-use crate::harness::{Client, Daemon, Program, Setup, guests};
+use crate::harness::{Client, Daemon, Ends, Program, Setup, guests};
 
 /// Another address than that of the others.
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -41,9 +41,8 @@ fn dribbling<T>(clients: &[Client], byte: &[u8], work: impl FnOnce() -> T) -> T 
                 std::thread::park_timeout(Duration::from_millis(500));
             }
         });
-        let done = work();
-        over.store(true, Ordering::Relaxed);
-        done
+        let _ends = Ends(&over);
+        work()
     })
 }
 

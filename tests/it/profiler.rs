@@ -10,7 +10,7 @@ fn setup() -> Setup {
     let spins = r#"(module (memory (export "memory") 1)
         (func $inner (loop $spin (br $spin))) (func $outer (call $inner))
         (func $start (export "_start") (call $outer)))"#;
-    let naps = "(loop $again (call $sleep (i64.const 15000000)) (br $again))";
+    let naps = "(loop $again (call $sleep (i64.const 150000000)) (br $again))";
     Setup::new("")
         .handler("bad", "limits = { cpu = \"20s\", time = \"20s\" }", &wat::parse_str(spins).unwrap())
         .handler("naps", "", &Program::new().code(naps).wasm())

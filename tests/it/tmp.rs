@@ -333,5 +333,6 @@ fn a_request_costs_a_little_more_with_tmp_and_nothing_without() {
          one file written and read: {written:?}"
     ));
     // The time on a processor: others may have the cores meanwhile.
-    assert!(written.1 < Duration::from_millis(30), "{written:?}");
+    let ratio = written.1.as_secs_f64() / without.1.as_secs_f64();
+    assert!(ratio < 30.0, "{ratio:.1}");
 }

@@ -213,7 +213,7 @@ fn no_deadline_of_http_ends_a_connection_that_is_silent() {
 #[test]
 fn limits_hold_for_the_whole_of_a_connection() {
     for (limit, said, program) in [
-        ("time = \"300ms\"", "limits.time", Program::new().say("in\n").echo()),
+        ("time = \"3s\"", "limits.time", Program::new().say("in\n").echo()),
         ("body = \"8\"", "limits.body", Program::new().say("in\n").echo()),
         ("output = \"8\"", "limits.output", Program::new().say("in\n").pour(1)),
         ("cpu = \"100ms\"", "limits.cpu", Program::new().say("in\n").spin()),

@@ -105,7 +105,7 @@ fn what_cannot_be_printed_is_status_1_and_told_once() {
             continue;
         }
         assert_eq!(code, Some(1), "{command:?}: {said}");
-        assert_eq!(said, "portcullis: stdout cannot be written: No space left on device (os error 28)\n");
+        assert_eq!(said, "portcullis: stdout cannot be written: No space left on device (os error 28)");
     }
 }
 

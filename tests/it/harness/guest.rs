@@ -239,8 +239,8 @@ pub(crate) fn handlers() -> &'static Path {
 
 /// Builds a directory of guests with the program under test. Returns the directory of the modules.
 fn build(dir: &Path) -> PathBuf {
-    /// For a cold build of everything, on a slow machine.
-    const PATIENCE: Duration = Duration::from_secs(300);
+    /// For a cold build of everything, on a slow machine that builds other things as well.
+    const PATIENCE: Duration = Duration::from_secs(1200);
     let dir = fs::canonicalize(dir).unwrap();
     // A separate target directory: the cargo that runs this test holds the lock of its own.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests");

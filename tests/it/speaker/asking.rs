@@ -81,7 +81,7 @@ fn number_size_and_time_of_calls_are_bounded() {
         let exceeds = Origin::text("127.0.0.1", &"x".repeat(1001));
         let silent = Origin::of("127.0.0.1", |_, stream| drop(stream.read(&mut [0])));
         let allow = [&fits, &exceeds, &silent].map(url);
-        let limits = "limits.outbound = { calls = 4, body = 1000, first_byte = \"300ms\" }";
+        let limits = "limits.outbound = { calls = 4, body = 1000, first_byte = \"3s\" }";
         let daemon = asking(guest, &allow, limits).start();
         let start = Instant::now();
 
@@ -90,7 +90,7 @@ fn number_size_and_time_of_calls_are_bounded() {
         assert_eq!(said[0], format!("200 {}", "x".repeat(1000)));
         assert_eq!(said[1], "ErrorCode::HttpResponseBodySize(Some(1000))");
         assert_eq!(said[2], "ErrorCode::ConnectionReadTimeout");
-        assert!(start.elapsed() >= Duration::from_millis(300));
+        assert!(start.elapsed() >= Duration::from_secs(3));
         assert_eq!(said[3], said[0]);
         assert_eq!(said[4], "ErrorCode::ConnectionLimitReached");
         assert_eq!(fits.hits(), 2);
@@ -107,7 +107,7 @@ fn a_response_that_stalls_or_breaks_off_is_told_behind_its_head() {
             let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
             let _left = stream.read(&mut [0]);
         });
-        let limits = "limits.outbound.time = \"500ms\"";
+        let limits = "limits.outbound.time = \"3s\"";
         let daemon = asking(guest, &[url(&half), url(&stalls)], limits).start();
 
         let said = ask(&daemon, &[url(&half), url(&stalls)]);
@@ -124,7 +124,7 @@ fn a_response_that_stalls_or_breaks_off_is_told_behind_its_head() {
 fn the_time_of_the_job_ends_its_calls() {
     for guest in BOTH {
         let origin = Origin::of("127.0.0.1", |_, stream| drop(stream.read(&mut [0])));
-        let daemon = asking(guest, &[url(&origin)], "limits.time = \"500ms\"").start();
+        let daemon = asking(guest, &[url(&origin)], "limits.time = \"3s\"").start();
 
         let response = daemon.client().submit("POST", "/ask", "", url(&origin).as_bytes());
 

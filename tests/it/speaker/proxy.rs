@@ -116,7 +116,7 @@ fn fields_that_would_break_the_framing_cannot_be_made() {
 
 #[test]
 fn a_fault_behind_the_head_breaks_the_response_off() {
-    let daemon = serving("limits = { time = \"1s\", output = \"3MiB\" }");
+    let daemon = serving("limits = { time = \"5s\", output = \"3MiB\" }");
     for path in ["/stall", "/pour/4"] {
         let mut client = daemon.client();
         client.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"));

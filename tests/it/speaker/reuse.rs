@@ -35,7 +35,7 @@ fn without_reuse_every_request_is_the_first() {
 fn an_instance_that_failed_answers_no_more() {
     for guest in BOTH {
         let daemon = guest
-            .setup("reuse = 1000\nlimits = { time = \"2s\", cpu = \"100ms\", memory = \"16MiB\" }")
+            .setup("reuse = 1000\nlimits = { time = \"5s\", cpu = \"100ms\", memory = \"16MiB\" }")
             .start();
 
         for (path, status) in

@@ -35,7 +35,7 @@ fn streams_that_a_handler_hoards_are_bounded() {
 
 #[test]
 fn a_body_whose_writer_is_kept_and_a_wait_for_oneself_last_until_the_time_is_up() {
-    let daemon = SERVICE.serving("limits.time = \"1s\"");
+    let daemon = SERVICE.serving("limits.time = \"3s\"");
 
     failed(&daemon, "/stuck", 504, "limits.time");
     let mut client = daemon.client();

@@ -159,7 +159,7 @@ fn how_a_job_ends_is_the_code_of_the_close() {
     for (settings, program, code, reason) in [
         ("", Program::new().say("so far\n").exit(3), 1011, "exited"),
         ("", Program::new().say("so far\n").trap(), 1011, "trapped"),
-        ("limits.time = \"300ms\"", Program::new().say("so far\n").echo(), 1011, "time_limit"),
+        ("limits.time = \"3s\"", Program::new().say("so far\n").echo(), 1011, "time_limit"),
         ("limits.output = 8", Program::new().say("so far\n").say("too far\n"), 1011, "output_limit"),
         ("", Program::new().say("so far\n\u{7f}\n").code(
             "(i32.store8 (i32.const 64) (i32.const 0xff)) (i32.store8 (i32.const 65) (i32.const 10)) (call $write (i32.const 1) (i32.const 64) (i32.const 2))",
