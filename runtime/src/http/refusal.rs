@@ -1,5 +1,7 @@
 //! The one table from what went wrong to what the client is told.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use crate::job::{Fault, JobId, StopReason};
@@ -58,80 +60,83 @@ pub enum Details {
     Withheld,
 }
 
+/// A row of the table: everything about a refusal but its text.
+struct Row {
+    status: StatusCode,
+    code: &'static str,
+    connection: Connection,
+    /// When the client may try again, or `None` if trying again does not help.
+    retry_after: Option<Duration>,
+}
+
+/// What becomes of a connection of HTTP/1 behind a refusal.
+#[derive(PartialEq, Eq)]
+enum Connection {
+    Closes,
+    Stays,
+}
+
+/// When to try again what fails for a reason that passes.
+const SOON: Duration = Duration::from_secs(1);
+
 impl Refusal {
-    /// Maps every refusal to its status. 4xx is the caller's doing, 502 and 504 the handler's, 503
-    /// that of load, 500 ours.
+    /// Returns the row of the table for this refusal: 4xx is the caller's doing, 502 and 504 the handler's, 503 that of
+    /// load, 500 ours.
+    fn row(&self) -> Row {
+        use Connection::{Closes, Stays};
+        let (status, code, connection) = match self {
+            Refusal::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed_request", Closes),
+            Refusal::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented", Closes),
+            Refusal::TargetTooLong(_) => (StatusCode::URI_TOO_LONG, "target_too_long", Closes),
+            Refusal::HeadTooLarge(_) => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", Closes)
+            }
+            Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_limit", Closes),
+            Refusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", Closes),
+            Refusal::NotTls => (StatusCode::BAD_REQUEST, "not_tls", Closes),
+            // The status is never sent: the connection takes no response any more.
+            Refusal::Flood => (StatusCode::TOO_MANY_REQUESTS, "flood", Closes),
+            Refusal::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed", Closes),
+            Refusal::Loop => (StatusCode::LOOP_DETECTED, "loop", Stays),
+            Refusal::NoRoute => (StatusCode::NOT_FOUND, "no_route", Stays),
+            Refusal::NoJob(_) => (StatusCode::NOT_FOUND, "job_not_found", Stays),
+            Refusal::Rejected(..) => (StatusCode::BAD_REQUEST, "rejected", Stays),
+            Refusal::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", Closes),
+            Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", Closes),
+            Refusal::Occupied(_) => (StatusCode::SERVICE_UNAVAILABLE, "occupied", Stays),
+            Refusal::WrongMethod(_) => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", Stays),
+            Refusal::UpgradeRequired(_) => (StatusCode::UPGRADE_REQUIRED, "upgrade_required", Stays),
+            Refusal::WebSocketVersion => (StatusCode::UPGRADE_REQUIRED, "websocket_version", Stays),
+            Refusal::Failed(_, fault) => return Row::of_fault(fault),
+        };
+        let retry_after = matches!(self, Refusal::Occupied(_)).then_some(SOON);
+        Row { status, code, connection, retry_after }
+    }
+
+    /// Returns the status of the response.
     pub(super) fn status(&self) -> StatusCode {
-        match self {
-            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
-            Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-            Refusal::TargetTooLong(_) => StatusCode::URI_TOO_LONG,
-            Refusal::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-            Refusal::NotTls => StatusCode::BAD_REQUEST,
-            // Never said: no answer can be given any more.
-            Refusal::Flood => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Expectation => StatusCode::EXPECTATION_FAILED,
-            Refusal::Loop => StatusCode::LOOP_DETECTED,
-            Refusal::NoRoute | Refusal::NoJob(_) => StatusCode::NOT_FOUND,
-            Refusal::Rejected(..) => StatusCode::BAD_REQUEST,
-            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Refusal::Occupied(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::UpgradeRequired(_) | Refusal::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
-            Refusal::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Failed(_, fault) => match fault {
-                Fault::NotFound(_) | Fault::NoScript(_) => StatusCode::NOT_FOUND,
-                Fault::InputTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-                Fault::LengthRequired => StatusCode::LENGTH_REQUIRED,
-                Fault::InputIdle(_) | Fault::InputSlow(_) => StatusCode::REQUEST_TIMEOUT,
-                Fault::Stopped(reason) if reason.is_of_the_client() => StatusCode::REQUEST_TIMEOUT,
-                Fault::InputBroken(_) | Fault::ReaderGone => StatusCode::BAD_REQUEST,
-                Fault::Busy { .. }
-                | Fault::QueuedTooLong { .. }
-                | Fault::MemoryTotal { .. }
-                | Fault::DescriptorsTotal { .. }
-                | Fault::NoScratch(_)
-                | Fault::NoMemory(_)
-                | Fault::Draining
-                | Fault::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
-                Fault::TimedOut(_) | Fault::CpuExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
-                Fault::OutOfMemory { .. }
-                | Fault::TooManyHandles(_)
-                | Fault::OutputTooLarge(_)
-                | Fault::Trapped { .. }
-                | Fault::Exited { .. }
-                | Fault::BadAnswer(_) => StatusCode::BAD_GATEWAY,
-                Fault::Host(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            },
-        }
+        self.row().status
     }
 
     /// Returns one stable word for programs.
     pub(super) fn code(&self) -> &'static str {
-        match self {
-            Refusal::Malformed(_) => "malformed_request",
-            Refusal::Unsupported(_) => "not_implemented",
-            Refusal::TargetTooLong(_) => "target_too_long",
-            Refusal::HeadTooLarge(_) => "head_too_large",
-            Refusal::BodyTooLarge => "body_limit",
-            Refusal::Version => "http_version",
-            Refusal::NotTls => "not_tls",
-            Refusal::Flood => "flood",
-            Refusal::Expectation => "expectation_failed",
-            Refusal::Loop => "loop",
-            Refusal::NoRoute => "no_route",
-            Refusal::NoJob(_) => "job_not_found",
-            Refusal::Rejected(..) => "rejected",
-            Refusal::Forbidden(_) => "forbidden",
-            Refusal::Internal => "internal",
-            Refusal::Occupied(_) => "occupied",
-            Refusal::WrongMethod(_) => "method_not_allowed",
-            Refusal::UpgradeRequired(_) => "upgrade_required",
-            Refusal::WebSocketVersion => "websocket_version",
-            Refusal::Failed(_, fault) => fault.code(),
-        }
+        self.row().code
+    }
+
+    /// Reports whether the connection closes behind the response: the rest of the request cannot be trusted, or will not
+    /// be read.
+    pub(super) fn closes(&self) -> bool {
+        self.row().connection == Connection::Closes
+    }
+
+    /// Returns when the client may try again, or `None` if trying again does not help.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.row().retry_after
+    }
+
+    /// Returns the job that the refusal is about, or `None` if there was none.
+    pub(super) fn job(&self) -> Option<JobId> {
+        if let Refusal::Failed(id, _) | Refusal::Rejected(id, _) = self { Some(*id) } else { None }
     }
 
     /// Says it in one line. A failure of ours, and a guest's own words, are for the log.
@@ -175,38 +180,43 @@ impl Refusal {
             },
         }
     }
+}
 
-    /// Reports whether what is left of the request on the wire cannot be trusted or will not be read.
-    pub(super) fn closes(&self) -> bool {
-        match self {
-            Refusal::Malformed(_)
-            | Refusal::Unsupported(_)
-            | Refusal::TargetTooLong(_)
-            | Refusal::HeadTooLarge(_)
-            | Refusal::BodyTooLarge
-            | Refusal::Version
-            | Refusal::NotTls
-            | Refusal::Flood
-            | Refusal::Expectation
-            | Refusal::Forbidden(_)
-            | Refusal::Internal => true,
-            Refusal::Loop
-            | Refusal::NoRoute
-            | Refusal::WrongMethod(_)
-            | Refusal::UpgradeRequired(_)
-            | Refusal::WebSocketVersion
-            | Refusal::NoJob(_)
-            | Refusal::Rejected(..)
-            | Refusal::Occupied(_) => false,
-            Refusal::Failed(_, fault) => matches!(
-                fault,
-                Fault::InputTooLarge(_)
-                    | Fault::InputIdle(_)
-                    | Fault::InputSlow(_)
-                    | Fault::InputBroken(_)
-                    | Fault::Draining
-                    | Fault::Stopped(StopReason::OutOfShare)
-            ),
-        }
+impl Row {
+    fn of_fault(fault: &Fault) -> Row {
+        use Connection::{Closes, Stays};
+        let (status, connection, retry_after) = match fault {
+            Fault::NotFound(_) | Fault::NoScript(_) => (StatusCode::NOT_FOUND, Stays, None),
+            Fault::InputTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Closes, None),
+            Fault::LengthRequired => (StatusCode::LENGTH_REQUIRED, Stays, None),
+            Fault::InputIdle(_) | Fault::InputSlow(_) => (StatusCode::REQUEST_TIMEOUT, Closes, None),
+            Fault::InputBroken(_) => (StatusCode::BAD_REQUEST, Closes, None),
+            Fault::ReaderGone => (StatusCode::BAD_REQUEST, Stays, None),
+            Fault::Busy { retry_after, .. }
+            | Fault::QueuedTooLong { retry_after, .. }
+            | Fault::MemoryTotal { retry_after }
+            | Fault::DescriptorsTotal { retry_after } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(*retry_after))
+            }
+            Fault::NoScratch(_) | Fault::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(SOON)),
+            Fault::Draining => (StatusCode::SERVICE_UNAVAILABLE, Closes, Some(SOON)),
+            Fault::Stopped(StopReason::OutOfShare) => (StatusCode::REQUEST_TIMEOUT, Closes, None),
+            Fault::Stopped(StopReason::TooSlow | StopReason::TakesNothing) => {
+                (StatusCode::REQUEST_TIMEOUT, Stays, None)
+            }
+            Fault::Stopped(StopReason::Shutdown) => (StatusCode::SERVICE_UNAVAILABLE, Stays, Some(SOON)),
+            Fault::Stopped(StopReason::Killed | StopReason::Answered | StopReason::NoAnswer) => {
+                (StatusCode::SERVICE_UNAVAILABLE, Stays, None)
+            }
+            Fault::TimedOut(_) | Fault::CpuExceeded(_) => (StatusCode::GATEWAY_TIMEOUT, Stays, None),
+            Fault::OutOfMemory { .. }
+            | Fault::TooManyHandles(_)
+            | Fault::OutputTooLarge(_)
+            | Fault::Trapped { .. }
+            | Fault::Exited { .. }
+            | Fault::BadAnswer(_) => (StatusCode::BAD_GATEWAY, Stays, None),
+            Fault::Host(_) => (StatusCode::INTERNAL_SERVER_ERROR, Stays, None),
+        };
+        Row { status, code: fault.code(), connection, retry_after }
     }
 }

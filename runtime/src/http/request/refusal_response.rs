@@ -12,7 +12,6 @@ use super::response_body::Body;
 use super::upgrade_fields::{self, WEBSOCKET_VERSION};
 use crate::catalog::ReasonHeader;
 use crate::http::refusal::{Details, Refusal};
-use crate::job::{Fault, StopReason};
 
 /// Says why a request failed, if the configuration wants it said.
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
@@ -25,27 +24,7 @@ impl Refusal {
         details: Details,
         reason: ReasonHeader,
     ) -> Response<Body> {
-        let job = match &self {
-            Refusal::Failed(id, _) | Refusal::Rejected(id, _) => Some(id.to_string()),
-            Refusal::Malformed(_)
-            | Refusal::Unsupported(_)
-            | Refusal::TargetTooLong(_)
-            | Refusal::HeadTooLarge(_)
-            | Refusal::BodyTooLarge
-            | Refusal::Version
-            | Refusal::NotTls
-            | Refusal::Flood
-            | Refusal::Expectation
-            | Refusal::Loop
-            | Refusal::NoRoute
-            | Refusal::WrongMethod(_)
-            | Refusal::UpgradeRequired(_)
-            | Refusal::WebSocketVersion
-            | Refusal::NoJob(_)
-            | Refusal::Forbidden(_)
-            | Refusal::Internal
-            | Refusal::Occupied(_) => None,
-        };
+        let job = self.job().map(|id| id.to_string());
         let (content_type, text) = if wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
             // Exactly this type: clients compare it with the one they know.
@@ -66,6 +45,9 @@ impl Refusal {
         if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if let Some(retry_after) = self.retry_after() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+        }
         match &self {
             Refusal::WrongMethod(allow) => {
                 // The names of methods are tokens, which are header values.
@@ -77,41 +59,7 @@ impl Refusal {
                 headers.extend(upgrade_fields::of("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
             }
-            Refusal::Failed(
-                _,
-                Fault::Busy { retry_after, .. }
-                | Fault::QueuedTooLong { retry_after, .. }
-                | Fault::MemoryTotal { retry_after }
-                | Fault::DescriptorsTotal { retry_after },
-            ) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
-            }
-            Refusal::Occupied(_)
-            | Refusal::Failed(
-                _,
-                Fault::Draining
-                | Fault::Stopped(StopReason::Shutdown)
-                | Fault::NoMemory(_)
-                | Fault::NoScratch(_),
-            ) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            Refusal::Malformed(_)
-            | Refusal::Unsupported(_)
-            | Refusal::TargetTooLong(_)
-            | Refusal::HeadTooLarge(_)
-            | Refusal::BodyTooLarge
-            | Refusal::Version
-            | Refusal::NotTls
-            | Refusal::Flood
-            | Refusal::Expectation
-            | Refusal::Loop
-            | Refusal::NoRoute
-            | Refusal::Failed(..)
-            | Refusal::NoJob(_)
-            | Refusal::Rejected(..)
-            | Refusal::Forbidden(_)
-            | Refusal::Internal => {}
+            _ => {}
         }
         response
     }
