@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Client, Daemon, Ended, PATIENCE, Program, Setup, finish, output, portcullis, until};
 
-/// Two handlers, one of which never ends by itself.
+/// Two handlers. The second never ends by itself.
 fn setup() -> Setup {
     Setup::one("env = { TOKEN = \"s3cret\" }", &Program::text().say("hi").wasm())
         .handler("slow", "", &Program::text().say("begun\n").sleep_for_ever().wasm())

@@ -278,7 +278,7 @@ fn waiting_is_not_billed_as_time_on_a_processor() {
     assert_eq!(lazy.response().body.len(), 64 << 16);
 }
 
-/// Starts a daemon with 8 places, of which one handler has its maximum and wants more. Returns it
+/// Starts a daemon with 8 places. One handler has its maximum of them and wants more. Returns it
 /// with the clients that hold them, until each sends a byte.
 fn hogged(beside: impl FnOnce(Setup) -> Setup) -> (Daemon, Vec<Client>) {
     let holds = Program::new().read_once().say("Content-Type: text/plain\n\ndone").wasm();

@@ -23,7 +23,7 @@ const KINDS: [&str; 2] = ["files", "files-wasip2"];
 /// Ways out of a mount. Each must fail.
 const WAYS: &str = include_str!("ways_out.txt");
 
-/// Steps of which some are allowed, but none may lead out of the mount.
+/// Some of these steps are allowed, but none may lead out of the mount.
 const DETOURS: &str = "\
 symlink ../outside /data/door
 list /data/door

@@ -59,7 +59,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     examine(path).map_err(|flawed| flawed.errors)
 }
 
-/// The mistakes of a configuration, and what is valid of it.
+/// A configuration with mistakes, and the valid part of it.
 pub struct Flawed {
     /// All mistakes.
     pub errors: ConfigErrors,

@@ -76,7 +76,8 @@ impl Handle {
     }
 
     pub(in crate::job) fn read(&self, buffer: &mut [u8]) -> Result<usize, JobError> {
-        // SAFETY: the pointer and the length are those of one slice, which nobody else reads.
+        // SAFETY: the pointer and the length are those of one slice, which this function borrows
+        // exclusively.
         let read = unsafe { import::read(self.0, buffer.as_mut_ptr(), buffer.len()) };
         checked(read).map(size)
     }
@@ -110,7 +111,7 @@ fn size(number: i32) -> usize {
 /// Returns why the last function failed: `CODE: MESSAGE`.
 fn last_error() -> JobError {
     let mut text = vec![0; LONGEST];
-    // SAFETY: the pointer and the length are those of one buffer, which nobody else reads.
+    // SAFETY: the pointer and the length are those of one buffer, which this function owns.
     let length = unsafe { import::error(text.as_mut_ptr(), text.len()) };
     text.truncate(size(length));
     let text = String::from_utf8_lossy(&text);

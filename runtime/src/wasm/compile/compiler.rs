@@ -1,4 +1,4 @@
-//! Has children of this program compile modules.
+//! Compiles modules in child processes of this executable.
 
 use std::path::PathBuf;
 
@@ -29,8 +29,8 @@ impl Compiler {
         self.slots.serve();
     }
 
-    /// Compiles a module that [`look`] has accepted for a target. Blocks until the compiler ends, which is
-    /// bounded by its limits. `begin` is called when the compilation starts.
+    /// Compiles a module that [`look`](super::look) has accepted for a target. Blocks until the compiler
+    /// ends, which is bounded by its limits. `begin` is called when the compilation starts.
     ///
     /// # Errors
     /// The module is invalid, or the compiler reached a limit, which the text names.

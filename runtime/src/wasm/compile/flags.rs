@@ -1,4 +1,4 @@
-//! The words of the command line by which a child is told what to compile and how.
+//! The command line of the compiler process: its subcommand and its flags.
 
 /// The subcommand that makes our executable a compiler process.
 pub const VERB: &str = "compile-worker";

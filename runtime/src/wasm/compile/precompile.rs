@@ -1,4 +1,4 @@
-//! Compiles a module in this process, which is the child.
+//! Compiles a module in the current process, which is the child.
 
 use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result};

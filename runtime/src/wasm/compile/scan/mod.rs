@@ -55,7 +55,7 @@ struct Look {
     met: Met,
 }
 
-/// What is being read.
+/// The kind of unit that is being read.
 #[derive(Clone, Copy)]
 enum Within {
     Module,
