@@ -46,8 +46,7 @@ rename /data/sub2 /data/deep/sub2
 read /data/deep/sub2/up
 write /data/deep/sub2/up x";
 
-/// A handler with `granted` as writable /data and `readonly` as /ro. Files beside them are not
-/// granted.
+/// A handler with `granted` as writable /data and `readonly` as /ro. Nothing else is granted.
 fn besieged(kind: &str) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
     let setup = Setup::new("").handler(
@@ -82,14 +81,12 @@ fn besieged(kind: &str) -> Daemon {
     setup.start()
 }
 
-/// Makes the guest perform these operations, and returns the outcome of each.
 fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
     let response = daemon.client().submit("POST", path, "", operations.as_bytes());
     assert_eq!(response.status(), 200, "{}", response.text());
     response.text().lines().map(str::to_owned).collect()
 }
 
-/// Returns everything below a directory: types and contents.
 fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
@@ -142,7 +139,6 @@ fn links_that_a_guest_makes_and_moves_lead_nowhere() {
     }
 }
 
-/// Exchanges two names repeatedly while `work` runs.
 fn exchanging<T>(one: &Path, other: &Path, work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -255,7 +251,6 @@ fn a_fifo_that_slips_in_by_a_race_holds_up_its_own_handler_alone() {
     assert_eq!(operate(&daemon, "/good", "read /data/file"), ["ok good"]);
 }
 
-/// Counts the daemon's threads with this name.
 fn threads(daemon: &Daemon, name: &str) -> usize {
     let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
