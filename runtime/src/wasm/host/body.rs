@@ -1,4 +1,4 @@
-//! Bodies on their way into a component and out of it.
+//! The request and response bodies of a component that answers HTTP.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -12,52 +12,52 @@ use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::job::{Entry, Fault, Job, Output, RequestBody, Usage, poll_client};
 
-/// A request's body, as the component reads it.
+/// A request body, as the component reads it.
 pub(in crate::wasm) struct Ours {
     body: Lent,
     broken: Broken,
-    /// The job that waits while nothing of the body is here.
+    /// Accounts the time that the job waits for the client to send the body.
     usage: Arc<Usage>,
 }
 
-/// A body that is lent to a component: whatever handle it is in, it can be taken back.
+/// A request body on loan to a component. It can be taken back from whatever handle holds it.
 #[derive(Clone)]
 pub(in crate::wasm) struct Lent(Arc<Mutex<Option<RequestBody>>>);
 
-/// The fault that a body ended with, which is the job's end as well: what the component makes of an
-/// error that it reads, or of a reader that is gone, does not count.
+/// The fault that ended a body, which also ends the job. It counts even if the component ignores
+/// the read error or the missing reader.
 #[derive(Clone, Default)]
 pub(in crate::wasm) struct Broken(Arc<Mutex<Breach>>);
 
 #[derive(Default)]
 struct Breach {
     fault: Option<Fault>,
-    /// Wakes the component; none: it has ended, or not begun.
+    /// Wakes the component; `None` before it begins and after it has ended.
     at_work: Option<Waker>,
 }
 
-/// Says at its drop that the component has ended.
+/// Marks the component as ended when dropped.
 struct Ending<'a>(&'a Broken);
 
-/// A response's body, as the component writes it: counted, and no longer than it may be.
+/// A response body, as the component writes it: counted, and bounded by the output limit.
 pub(in crate::wasm) struct Theirs {
     body: WasiBody,
     written: Written,
-    /// Whether it waits for the end of its job, which says why it breaks off.
+    /// Whether it has reported a fault; it then waits for its job to end, which breaks it off with the reason.
     ending: bool,
 }
 
-/// The account of a response's body.
+/// The account of a response body.
 pub(in crate::wasm) struct Written {
-    /// Without a destination: it counts.
+    /// Has no destination; used for its count.
     output: Output,
-    /// Whose limit it has, and whose failure it is to go beyond it.
+    /// The handler version with the limit, which is charged with a failure beyond it.
     entry: Arc<Entry>,
     broken: Broken,
 }
 
 impl Ours {
-    /// Lends a body for as long as its job lasts.
+    /// Lends a request body to a component until it is taken back.
     pub(in crate::wasm) fn lend(body: RequestBody, broken: Broken, job: &Job) -> (Ours, Lent) {
         let lent = Lent(Arc::new(Mutex::new(Some(body))));
         (Ours { body: lent.clone(), broken, usage: job.usage.clone() }, lent)
@@ -78,7 +78,7 @@ impl Body for Ours {
             ready!(poll_client(&self.usage, context, |context| Pin::new(&mut *body).poll_frame(context)));
         Poll::Ready(next.map(|frame| {
             frame.map_err(|fault| {
-                // A component that has ended is not to blame for it.
+                // An error means that the component has ended: the job does not fail for it.
                 let _ended = self.broken.end_with(fault);
                 Error::ConnectionTerminated
             })
@@ -95,7 +95,7 @@ impl Body for Ours {
 }
 
 impl Lent {
-    /// Takes the body back: to the component it has come to its end.
+    /// Takes the body back. The component then sees its end.
     pub(in crate::wasm) fn take_back(self) {
         drop(self.lock().take());
     }
@@ -109,7 +109,7 @@ impl Broken {
     /// Ends the component with a fault.
     ///
     /// # Errors
-    /// It has ended by itself: gives the fault back.
+    /// The component has ended by itself. Returns the fault.
     fn end_with(&self, fault: Fault) -> std::result::Result<(), Fault> {
         let mut breach = self.lock();
         let Breach { fault: first, at_work: Some(waker) } = &mut *breach else { return Err(fault) };
@@ -118,7 +118,7 @@ impl Broken {
         Ok(())
     }
 
-    /// Lets a component work until it ends, or a body of its request or response breaks off.
+    /// Runs a component until it ends, or until the body of its request or response reports a fault.
     pub(in crate::wasm) async fn end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = pin!(work);
         let _ending = Ending(self);
@@ -130,7 +130,7 @@ impl Broken {
                 return Poll::Ready(Err(wasmtime::Error::new(fault)));
             }
             if outcome.is_ready() {
-                // Under the same lock: no fault comes in between and is lost.
+                // Under the same lock, so no fault is lost in between.
                 breach.at_work = None;
             }
             outcome
@@ -150,7 +150,7 @@ impl Drop for Ending<'_> {
 }
 
 impl Written {
-    /// Starts the account of a job's response.
+    /// Opens the account of a job's response.
     pub(in crate::wasm) fn by(job: &Job, broken: Broken) -> Written {
         Written { output: job.stdout.clone(), entry: job.entry.clone(), broken }
     }
@@ -187,11 +187,11 @@ impl Body for Theirs {
             let _counted = output.write(bytes);
             if output.written() > most {
                 let Err(fault) = broken.end_with(Fault::OutputTooLarge(most)) else {
-                    // Told by the job's end, which is counted once and wakes whoever reads this.
+                    // The end of the job reports this fault, counts it once, and wakes the reader.
                     self.ending = true;
                     return Poll::Pending;
                 };
-                // What it left behind is read after its end, which was counted as a good one.
+                // The job has ended and was counted as a success; the rest of its body is read after that.
                 entry.record.blame(fault.code());
                 return Poll::Ready(Some(Err(fault)));
             }

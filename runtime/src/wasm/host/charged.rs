@@ -1,7 +1,7 @@
-//! The time on a processor that the threads for files spend on a job.
+//! Charges a job for the processor time that file threads spend on it.
 //!
-//! wasmtime-wasi gives what blocks to such a thread and waits for it. The thread wakes the job when it
-//! is done, so that the waker is where its time can be read: nothing else runs on it in between.
+//! wasmtime-wasi hands each blocking operation to a file thread and waits for it. The thread wakes the job
+//! when the operation is done, and runs nothing else in between. So its processor time is read in the waker.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 use crate::job::{Usage, thread_time};
 
 thread_local! {
-    /// The time of this thread that is charged to somebody; `None` on threads of other kinds.
+    /// The thread's processor time up to the last charge; `None` on other threads.
     static CHARGED: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// A job while such threads work for it.
+/// A job that file threads work for.
 pub(super) struct Charged {
     usage: Arc<Usage>,
-    /// The waker of the last poll, and what stands in its place.
+    /// The waker of the last poll, and the charging waker made from it.
     wakers: Option<(Waker, Waker)>,
 }
 
-/// Charges a job when it is woken.
+/// A waker that charges the job.
 struct Charging {
     usage: Arc<Usage>,
     waker: Waker,
     since: Instant,
 }
 
-/// Begins the account of a thread for files.
+/// Starts the account of the current file thread.
 pub(in crate::wasm) fn begin() {
     CHARGED.set(Some(thread_time()));
 }
@@ -39,7 +39,7 @@ impl Charged {
         Charged { usage, wakers: None }
     }
 
-    /// Returns a waker that charges the job and wakes whom this one does.
+    /// Returns a waker that charges the job and then wakes `waker`.
     pub(in crate::wasm) fn by(&mut self, waker: &Waker) -> &Waker {
         if self.wakers.as_ref().is_none_or(|(last, _)| !last.will_wake(waker)) {
             self.wakers = None;
@@ -62,8 +62,8 @@ impl Wake for Charging {
         if let Some(before) = CHARGED.get() {
             let now = thread_time();
             CHARGED.set(Some(now));
-            // The thread may have worked for a job that has ended meanwhile, which nobody was told
-            // of: that was before this one began.
+            // The thread may have finished work for an earlier job that was gone, whose waker it never
+            // called. That was before this waker was made, hence the minimum.
             let spent = now.saturating_sub(before).min(self.since.elapsed());
             self.usage.spend(spent);
         }
@@ -100,7 +100,7 @@ mod tests {
             working.join().unwrap()
         });
         let spent = usage.cpu();
-        // A thread of another kind costs nothing that is not counted elsewhere.
+        // A thread that is not a file thread charges nothing: its time is counted elsewhere.
         compute(WORK);
         waker.wake_by_ref();
 

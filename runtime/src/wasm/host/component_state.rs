@@ -1,4 +1,4 @@
-//! What the instance of a component owns, which functions of the host reach.
+//! The store data of a component's instance, which host functions work on.
 
 use wasmtime::Result;
 use wasmtime::component::ResourceTable;
@@ -13,34 +13,33 @@ use super::outbound::Http;
 use super::pollables::Pollables;
 use super::tmp::Tmp;
 
-/// What one instance owns.
+/// Everything that one instance owns.
 pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: WasiCtx,
     pub(in crate::wasm) table: ResourceTable,
     pub(in crate::wasm) meter: Meter,
     pub(in crate::wasm) opened: Opened,
-    /// The account of the directory that the job has to itself, if it has.
+    /// The account of the job's own `/tmp`; `None` if it has none.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
     pub(in crate::wasm) http: Http,
     pub(in crate::wasm) pollables: Pollables,
-    /// None: the component does not import what calls jobs.
+    /// `None` if the component does not import the interface that calls jobs.
     pub(in crate::wasm) calls: Option<Box<Calling>>,
 }
 
 impl State {
-    /// Returns what the guest has to do with jobs it calls.
+    /// Returns the jobs that the guest calls.
     pub(in crate::wasm) fn calls(&mut self) -> Result<&mut Calling> {
         self.calls.as_deref_mut().context("the component imports no calls")
     }
 
-    /// Notes how many handles it holds. At the end of an answer that is the most that it held, of a component that lets
-    /// them pile up.
+    /// Notes how many handles the instance holds. A component that leaks handles has its maximum at the end.
     pub(in crate::wasm) fn note_handles(&mut self) {
         self.meter.usage().has_handles(handles::held_in(&mut self.table));
     }
 }
 
-/// Also of a job that was cut short.
+/// Notes the handles of a cancelled job, too.
 impl Drop for State {
     fn drop(&mut self) {
         self.note_handles();

@@ -1,4 +1,4 @@
-//! What the instance of a core module owns, which functions of the host reach.
+//! The store data of a core module's instance, which host functions work on.
 
 use wasmtime::Result;
 use wasmtime::error::Context as _;
@@ -12,19 +12,19 @@ use super::meter::Meter;
 use super::tmp::Tmp;
 use crate::job::Env;
 
-/// What one job's instance owns.
+/// Everything that the instance of one job owns.
 pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: WasiP1Ctx,
-    /// The directory it is reading.
+    /// The directory that the guest read last.
     pub(in crate::wasm) listing: Last,
-    /// How many handles it may have.
+    /// The maximum number of handles.
     pub(in crate::wasm) handles: usize,
     pub(in crate::wasm) env: Env,
     pub(in crate::wasm) meter: Meter,
     pub(in crate::wasm) opened: Opened,
-    /// The account of the directory that the job has to itself, if it has.
+    /// The account of the job's own `/tmp`; `None` if it has none.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
-    /// None: the module does not import what calls jobs.
+    /// `None` if the module does not import the functions that call jobs.
     pub(in crate::wasm) calls: Option<Box<(Calling, LastError)>>,
 }
 
@@ -38,13 +38,13 @@ impl State {
     ) -> State {
         let mut tmp = wasi.tmp.take();
         if let Some(tmp) = &mut tmp {
-            // wasmtime-wasi counts them on from those of stdio.
+            // wasmtime-wasi numbers preopened directories from 3, after the streams of stdio.
             tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
         }
         State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
     }
 
-    /// Returns what the guest has to do with jobs it calls.
+    /// Returns the jobs that the guest calls, and its last error.
     pub(in crate::wasm) fn calls(&mut self) -> Result<(&mut Calling, &mut LastError)> {
         let calls = self.calls.as_deref_mut().context("the module imports no calls")?;
         Ok((&mut calls.0, &mut calls.1))

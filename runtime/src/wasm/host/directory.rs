@@ -1,7 +1,7 @@
-//! The entries of a directory, read from the kernel as they are asked for.
+//! A cursor over a directory that reads its entries from the kernel on demand.
 //!
-//! wasmtime-wasi reads a directory as a whole into memory of the host, and for preview 1 does so anew
-//! in every call. Here the kernel keeps the place, and a few entries are held at once.
+//! wasmtime-wasi reads a whole directory into host memory, and for preview 1 does so in every call.
+//! Here the kernel keeps the position, and only a few entries are held at once.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::File;
@@ -10,14 +10,14 @@ use std::io;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, statat};
 
-/// A directory while it is read. It has a descriptor of its own: the place in it is nobody else's.
+/// An open directory. It has a descriptor of its own, so its position is not shared.
 pub(super) struct Listing {
     dir: Dir,
-    /// What WASI knows the directory by.
+    /// The number by which WASI identifies the directory.
     number: u64,
-    /// The place that is read next.
+    /// The position of the next read.
     at: u64,
-    /// An entry that was read and had no room.
+    /// An entry that was read but did not fit.
     unread: Option<Entry>,
 }
 
@@ -25,12 +25,12 @@ pub(super) struct Listing {
 pub(super) struct Entry {
     pub(in crate::wasm) name: String,
     pub(in crate::wasm) kind: FileType,
-    /// The place behind the entry, as the kernel names it.
+    /// The position after the entry, as the kernel numbers it.
     pub(in crate::wasm) next: u64,
 }
 
 impl Listing {
-    /// Opens a directory to be read. Blocks, as all here does.
+    /// Opens a directory for reading. Blocks, as all methods here do.
     pub(in crate::wasm) fn open(dir: &File) -> io::Result<Listing> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = openat(dir, c".", flags, Mode::empty())?;
@@ -39,12 +39,12 @@ impl Listing {
         Ok(Listing { dir: Dir::new(dir)?, number, at: 0, unread: None })
     }
 
-    /// Says which directory it is.
+    /// Returns the number by which WASI identifies the directory.
     pub(in crate::wasm) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Goes to a place that an entry has named, or to the beginning, which is 0.
+    /// Moves to a position that an entry has given, or to the beginning, which is 0.
     pub(super) fn seek(&mut self, place: u64) -> io::Result<()> {
         if place != self.at || place == 0 {
             self.unread = None;
@@ -54,9 +54,9 @@ impl Listing {
         Ok(())
     }
 
-    /// Reads the next entry, `.` and `..` among them; `None` at the end.
+    /// Reads the next entry, including `.` and `..`. Returns `None` at the end.
     ///
-    /// A name that is not UTF-8 is passed over: WASI has no way to say it, and so none to open it.
+    /// Skips names that are not UTF-8: WASI cannot express them, so no guest could open them.
     pub(in crate::wasm) fn next(&mut self) -> io::Result<Option<Entry>> {
         if let Some(entry) = self.unread.take() {
             self.at = entry.next;
@@ -69,7 +69,7 @@ impl Listing {
             let kind = match found.file_type() {
                 FileType::Unknown => match statat(self.dir.fd()?, name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    // It is gone by now.
+                    // It was removed meanwhile.
                     Err(_) => FileType::Unknown,
                 },
                 kind => kind,
@@ -79,42 +79,42 @@ impl Listing {
         Ok(None)
     }
 
-    /// Says what WASI knows an entry's file by; 0 if it is gone by now.
+    /// Returns the number by which WASI identifies the entry's file, or 0 if the file was removed meanwhile.
     pub(super) fn identify(&self, entry: &Entry) -> io::Result<u64> {
         if matches!(&*entry.name, "." | "..") {
-            // What is above a mount is none of the guest's business.
+            // `..` of a mount must not reveal the directory above it.
             return Ok(self.number);
         }
-        // What the kernel lists is another number on some file systems, such as overlayfs.
+        // On some file systems, such as overlayfs, the number that the kernel lists differs from that of stat.
         let found = statat(self.dir.fd()?, &entry.name, AtFlags::SYMLINK_NOFOLLOW);
         Ok(found.map_or(0, |found| number(found.st_dev, found.st_ino)))
     }
 
-    /// Takes an entry back that was read at a place, to be read once more.
+    /// Puts back an entry that was read at `place`; it is read again next.
     pub(in crate::wasm) fn unread(&mut self, entry: Entry, place: u64) {
         (self.unread, self.at) = (Some(entry), place);
     }
 
-    /// Says which place is read next.
+    /// Returns the position of the next read.
     pub(in crate::wasm) fn place(&self) -> u64 {
         self.at
     }
 }
 
-/// Returns what wasmtime-wasi makes of a device and an inode: a program compares the two of them.
+/// Hashes a device and an inode as wasmtime-wasi does, so that programs can compare both numbers.
 fn number(device: u64, inode: u64) -> u64 {
     let mut hasher = DefaultHasher::new();
     (device, inode).hash(&mut hasher);
     hasher.finish()
 }
 
-/// Returns what WASI knows a file by.
+/// Returns the number by which WASI identifies a file.
 pub(super) fn number_of(file: &File) -> io::Result<u64> {
     let found = fstat(file)?;
     Ok(number(found.st_dev, found.st_ino))
 }
 
-/// The directory that a job was reading last, which stays open until its end is read.
+/// The directory that a job read last. It stays open until it is read to the end.
 #[derive(Default)]
 pub(super) struct Last(pub(super) Option<Listing>);
 
@@ -156,7 +156,7 @@ mod tests {
             pieces.seek(place).unwrap();
             let same = pieces.next().unwrap().unwrap();
             assert_eq!(same.name, entry.name);
-            // As where it did not fit.
+            // As a caller does with an entry that did not fit.
             pieces.unread(same, place);
             place = entry.next;
             if place % 3 == 0 {

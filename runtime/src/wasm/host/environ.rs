@@ -1,6 +1,6 @@
-//! The environment as a core module asks for it: from the job, without a copy in between.
+//! `environ_get` and `environ_sizes_get`, which read a job's environment without copying it first.
 //!
-//! wasmtime-wasi's own keeps two strings for each variable, which is forty allocations a request.
+//! The functions of wasmtime-wasi keep two strings for each variable, which makes forty allocations a request.
 
 use wasmtime::{Caller, Extern, Linker, Result, bail};
 
@@ -12,7 +12,7 @@ const SUCCESS: i32 = 0;
 /// `errno.fault` of WASI preview 1: bad address.
 const FAULT: i32 = 21;
 
-/// Puts `environ_sizes_get` and `environ_get` in the place of wasmtime-wasi's.
+/// Replaces the two functions of wasmtime-wasi.
 pub(in crate::wasm) fn serve<T: 'static>(
     linker: &mut Linker<T>,
     module: &str,
@@ -43,13 +43,13 @@ pub(in crate::wasm) fn serve<T: 'static>(
     Ok(())
 }
 
-/// Writes the variables, and where each of them is; none: one does not fit.
+/// Writes the variables and their addresses. Returns `None` if one does not fit.
 fn write(memory: &mut [u8], env: &Env, pointers: usize, texts: usize) -> Option<()> {
     let (mut pointer, mut text) = (pointers, texts);
     for entry in env.entries() {
         put(memory, pointer, number(text))?;
         put(memory, text, entry)?;
-        // Both are within a memory of 4 GiB.
+        // No overflow: both are addresses within a memory of 4 GiB.
         (pointer, text) = (pointer + 4, text + entry.len());
     }
     Some(())
@@ -61,12 +61,12 @@ fn put(memory: &mut [u8], place: usize, bytes: impl AsRef<[u8]>) -> Option<()> {
     Some(())
 }
 
-/// An address of the guest's, which counts from 0 to 4 GiB.
+/// Converts a guest's address, which is unsigned.
 fn at(address: i32) -> usize {
     address.cast_unsigned() as usize
 }
 
-/// A number as the guest reads it. No environment has 4 GiB: a head has 1 MiB at most.
+/// Encodes a number for the guest. An environment never has 4 GiB: a request head has 1 MiB at most.
 fn number(number: usize) -> [u8; 4] {
     u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
 }

@@ -1,4 +1,4 @@
-//! What a handler sees of files: its mounts, the directories of its jobs, and the threads that read and write them.
+//! A handler's view of the file system: its mounts, the `/tmp` of its jobs, and its file threads.
 
 use std::sync::Arc;
 
@@ -14,51 +14,51 @@ use super::tmp::{Stock, TmpGuard};
 use crate::job::{Allotment, Fault, Job, Mount};
 use crate::scratch::HandlerDir;
 
-/// Operations of one handler at once. A thread each while they run; more wait in line.
+/// Concurrent file operations of one handler, each with a thread. More operations queue.
 const AT_ONCE: usize = 64;
 
-/// A handler's mounts, and the threads that read and write what is in them.
+/// A handler's mounts, and the threads that operate on them.
 ///
-/// An operation on a file cannot be taken back: on a server that does not answer, or a FIFO that
-/// nobody writes to, it holds its thread for as long as the kernel likes. With threads of its own, a
-/// handler whose files hang keeps only itself waiting. And since each handler has its own, the kernel
-/// holds them to its mounts: whoever finds a way past the rules of WASI stands before Landlock's.
+/// A file operation cannot be cancelled. On a server that does not answer, or a FIFO without a peer, it holds its
+/// thread for as long as the kernel likes. With threads of its own, a handler whose files hang delays only itself. The
+/// kernel can also confine such threads to the handler's mounts: a guest that escapes the rules of WASI still faces
+/// Landlock.
 pub struct Files {
     mounted: Arc<Mounted>,
-    /// Where the scripts of its jobs lie; `None`: it is no interpreter.
+    /// Where the scripts of its jobs are; `None` if the handler is not an interpreter.
     scripts: Option<Arc<Scripts>>,
     granted: WasiFilesystemCtx,
     threads: Threads,
-    /// Directories for its jobs, if each has its own.
+    /// The stock of `/tmp` directories, if each job has its own.
     own: Option<Arc<Stock>>,
 }
 
-/// Directories that a handler's jobs are to have to themselves.
+/// The settings for `/tmp` directories, of which each job has its own.
 pub struct OwnDirs {
-    /// Where they are made.
+    /// The scratch directory in which they are made.
     pub dir: HandlerDir,
-    /// Bytes that each job may have in its own.
+    /// Maximum bytes in each of them.
     pub bytes: u64,
 }
 
 impl Files {
-    /// Says how many descriptors a handler with so many mounts holds that runs `jobs` jobs at once, those of its threads
-    /// among them, and whose jobs have a directory each or have none.
+    /// Returns how many descriptors a handler holds, including those of its threads. `own` says whether its `jobs`
+    /// concurrent jobs have a `/tmp` each.
     pub fn held_idle(mounts: usize, own: bool, jobs: usize) -> usize {
-        // Each mount for the kernel and for guests; the ruleset, and of the threads' runtime epoll twice,
-        // its waker and the pipe of signals.
+        // Two a mount: one for the kernel and one for guests. Five more: the ruleset, and the runtime's two epoll
+        // descriptors, its waker and its pipe of signals.
         2 * mounts + 5 + if own { Stock::held_idle(mounts, jobs) } else { 0 }
     }
 
-    /// Says how many descriptors a job of such a handler is given before it opens anything.
+    /// Returns how many descriptors a job of such a handler needs before it opens a file.
     pub fn held_by_job(mounts: usize, own: bool) -> usize {
         handles::TRANSIENT + if own { Stock::held_by_job(mounts) } else { 0 }
     }
 
-    /// Makes the threads of a handler that runs `jobs` jobs at once.
+    /// Prepares the threads of a handler that runs `jobs` jobs at once.
     ///
     /// # Errors
-    /// There is no `/proc`; the host has no memory, thread or descriptor left, or confines no thread once more.
+    /// `/proc` is not mounted, or the host is out of memory, threads or descriptors, or cannot confine another thread.
     pub fn new(mounted: Arc<Mounted>, jobs: usize, own: Option<OwnDirs>) -> Result<Files> {
         let granted = mounted.granted(None)?;
         let own = own.map(|OwnDirs { dir, bytes }| Arc::new(Stock::new(mounted.clone(), dir, bytes, jobs)));
@@ -67,26 +67,26 @@ impl Files {
         Ok(Files { mounted, scripts: None, granted, threads, own })
     }
 
-    /// Returns how many bytes each job may have in a directory of its own.
+    /// Returns the maximum bytes in a job's `/tmp`, or `None` if jobs have none.
     pub(in crate::wasm) fn own_bytes(&self) -> Option<u64> {
         self.own.as_deref().map(Stock::bytes)
     }
 
-    /// Says how many descriptors a job is given before it opens anything.
+    /// Returns how many descriptors a job needs before it opens a file.
     pub(in crate::wasm) fn needs(&self) -> usize {
         Files::held_by_job(self.mounted.count(), self.own.is_some())
     }
 
-    /// Has each job find its script here.
+    /// Sets where the scripts of its jobs are.
     pub fn with_scripts(self, scripts: Option<Scripts>) -> Files {
         Files { scripts: scripts.map(Arc::new), ..self }
     }
 
-    /// Tells a job of the script that it is to run, if it is to run one. The look for it is the work of the
-    /// threads that the job has leased.
+    /// Sets the script that a job is to run, if the handler is an interpreter. The lookup runs on the file threads that
+    /// the job has leased.
     ///
     /// # Errors
-    /// There is no such script.
+    /// No such script exists, or the lookup failed.
     pub(in crate::wasm) async fn direct(&self, job: &mut Job) -> Result<(), Fault> {
         let Some(scripts) = self.scripts.clone() else { return Ok(()) };
         let (mounted, env, args) = (self.mounted.clone(), job.env.clone(), job.args.clone());
@@ -100,19 +100,18 @@ impl Files {
         &self.mounted.mounts
     }
 
-    /// Returns the threads whose a job's file operations are.
+    /// Leases the file threads to a job.
     ///
     /// # Errors
-    /// The host has no thread or descriptor left for them.
+    /// The host cannot start them: it has no thread or descriptor left.
     pub(in crate::wasm) fn lease(&self) -> Result<Lease, Fault> {
         self.threads.lease().map_err(Fault::Host)
     }
 
-    /// Grants the mounts to one job that has such threads, and a directory of its own if it is to have that. Opens
-    /// nothing else.
+    /// Grants the mounts to one job, and a `/tmp` if each job has its own. Opens nothing else.
     ///
     /// # Errors
-    /// The host has no descriptor or room left for the directory.
+    /// The host has no descriptor left, or no room for the directory.
     pub(in crate::wasm) async fn grant(
         &self,
         threads: &Lease,
@@ -145,7 +144,7 @@ mod tests {
         Files::new(Arc::new(mounted(dir).unwrap()), 4, None).unwrap()
     }
 
-    /// What `attempt` comes to in a thread for files.
+    /// Returns what `attempt` returns on a file thread.
     async fn attempt<T: Send + 'static>(
         files: &Files,
         attempt: impl FnOnce() -> io::Result<T> + Send + 'static,

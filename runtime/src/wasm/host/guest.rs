@@ -1,4 +1,4 @@
-//! A guest before it runs: what its job gives it, and the bounds on its store.
+//! Prepares a guest: its WASI context from a job, and the bounds on its store.
 
 use std::sync::Arc;
 
@@ -17,26 +17,25 @@ use super::trap;
 use crate::job::{Job, Limits, Needs, Output};
 use crate::observe::profile;
 
-/// Bytes that one call moves between a guest and the host where it cannot move a part: the strings and
-/// lists of a component, for which this much is taken of the host while the call lasts. wasmtime's default
-/// is 128 MiB.
+/// Bytes that one call may copy between a guest and the host if it cannot be split: the strings and lists
+/// of a component. The host needs this much memory during the call. wasmtime's default is 128 MiB.
 const CALL: usize = 16 << 20;
 
-/// What a guest is given, while it is put together.
+/// The WASI context of a guest, under construction.
 pub(in crate::wasm) struct Wasi {
-    /// All but the files.
+    /// Everything but the files.
     pub(in crate::wasm) rest: WasiCtxBuilder,
     files: WasiFilesystemCtx,
-    /// The account of the last of those files, where it is the job's own.
+    /// The account of the job's own `/tmp`, the last of the preopened directories, if it has one.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
 }
 
 impl Wasi {
-    /// Starts with these files.
+    /// Starts a context with these preopened directories.
     pub(in crate::wasm) fn with(files: WasiFilesystemCtx) -> Wasi {
         let mut rest = WasiCtxBuilder::new();
         rest.max_random_size(CALL as u64);
-        // They could be made and not be used: each would be a descriptor that no limit counts.
+        // Otherwise a guest could make sockets and never use them, and no limit counts their descriptors.
         rest.allow_tcp(false).allow_udp(false);
         Wasi { rest, files, tmp: None }
     }
@@ -49,18 +48,18 @@ impl Wasi {
 
     pub(super) fn build_p1(mut self) -> WasiP1Ctx {
         let mut wasi = self.rest.build_p1();
-        // Before the guest's first call, which makes descriptors of them.
+        // Before the guest's first call, which turns them into descriptors.
         *wasi.ctx().ctx.filesystem() = self.files;
         wasi
     }
 }
 
-/// Starts with a guest that is given nothing: nothing is the daemon's own.
+/// Starts a context without any grants. It inherits nothing from the daemon.
 pub(in crate::wasm) fn bare() -> Wasi {
     Wasi::with(WasiFilesystemCtx::default())
 }
 
-/// Makes what counts the memory and the files of a job.
+/// Makes the meters of a job's memory and descriptors.
 pub(in crate::wasm) fn metered(job: &mut Job) -> (Meter, Opened) {
     let (memory, descriptors) =
         job.allotment.take().map(|allotment| (allotment.memory, allotment.descriptors)).unzip();
@@ -68,13 +67,13 @@ pub(in crate::wasm) fn metered(job: &mut Job) -> (Meter, Opened) {
     (meter, Opened::new(descriptors, job.usage.clone()))
 }
 
-/// Makes what counts the memory of an instance that is no job's.
+/// Makes meters for an instance that runs no job: its memory is bounded, but charged to no account.
 pub(in crate::wasm) fn unmetered(limits: &Limits) -> (Meter, Opened) {
     (Meter::new(limits.memory, Arc::default(), None), Opened::new(None, Arc::default()))
 }
 
-/// Returns the bytes that an instance is made with, or somewhat more: of its memories, as of its tables,
-/// the largest is known, and how many there are.
+/// Returns an upper bound of the bytes that an instance starts with. Only the number of memories and the
+/// largest size are known, and the same of tables.
 pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
     let sum = |count: u32, largest: Option<u64>, size: usize| {
         let largest = usize::try_from(largest.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -84,24 +83,24 @@ pub(in crate::wasm) fn initial(resources: &ResourcesRequired) -> usize {
     memories.saturating_add(sum(resources.num_tables, resources.max_initial_table_size, TABLE_ELEMENT))
 }
 
-/// Gives a guest what its job holds.
+/// Gives a guest the arguments, variables and streams of its job.
 pub(in crate::wasm) fn give(Wasi { rest: wasi, .. }: &mut Wasi, job: Job, gone: Gone) {
     give_words(wasi, &job);
     wasi.stdin(Stdin::new(job.stdin));
     wasi.stdout(Stdout::new(job.stdout, job.entry.limits.output, gone));
-    // Unbounded here: the log takes so many lines a second, and the tail holds so many bytes.
+    // Unbounded here: the log limits lines a second, and the stderr tail has a size of its own.
     wasi.stderr(Stdout::new(job.stderr, u64::MAX, gone));
 }
 
-/// Gives a guest that answers HTTP what does not change from one request to the next. What it prints
-/// is for the log, whichever stream it prints to: its response takes another way.
+/// Gives an HTTP component what stays the same for all requests. Its stdout and stderr both go to the log;
+/// the response has a path of its own.
 pub(in crate::wasm) fn give_to_proxy(Wasi { rest: wasi, .. }: &mut Wasi, log: Output, job: &Job) {
     give_words(wasi, job);
     let log = Stdout::new(log, u64::MAX, Gone::Closed);
     wasi.stdout(log.clone()).stderr(log);
 }
 
-/// Gives a guest its arguments and variables.
+/// Sets the guest's arguments and variables.
 fn give_words(wasi: &mut WasiCtxBuilder, job: &Job) {
     wasi.arg(job.entry.name.as_str()).args(&job.args);
     for (name, value) in job.env.iter() {
@@ -109,16 +108,16 @@ fn give_words(wasi: &mut WasiCtxBuilder, job: &Job) {
     }
 }
 
-/// Puts the bounds on a store that hold for every kind of module.
+/// Sets the bounds on a store that hold for every kind of module.
 pub(in crate::wasm) fn bound<S: Send>(
     store: &mut Store<S>,
     limits: &Limits,
     table: impl FnOnce(&mut S) -> &mut ResourceTable,
 ) {
     store.set_epoch_deadline(1);
-    // A guest gives way at every tick, so that its neighbours run and its own limits are looked at.
-    // Behind the sockets and timers as well: wasmtime's own yield wakes itself at once, and a worker
-    // that always has somebody to run looks at them after 61 turns, which are 61 ticks.
+    // A guest yields at every tick, so that other jobs run and its own limits are checked. `tokio`'s yield
+    // also lets the worker poll sockets and timers. wasmtime's own yield wakes itself at once. A worker
+    // that is never idle polls them only every 61 turns, which would be 61 ticks.
     store.epoch_deadline_callback(|context| {
         if profile::is_due() {
             let stack = WasmBacktrace::force_capture(&context);

@@ -1,4 +1,4 @@
-//! The bound on what a job holds open.
+//! Bounds on the handles and the file descriptors that a job holds.
 
 use std::error::Error as StdError;
 use std::fs::File;
@@ -11,80 +11,78 @@ use wasmtime_wasi::filesystem::Descriptor;
 use crate::budget::Portion;
 use crate::job::Usage;
 
-/// Entries of a table that a call takes for its own duration, such as the stream that a read of a
-/// file is made of. Without them, a call would find the table full, and wasmtime-wasi ends a guest
-/// that fills it.
+/// Table entries that a call takes only while it lasts, such as the stream that reads a file. Without them, a call
+/// could find the table full, and wasmtime-wasi ends a guest whose table is full.
 const PASSING: usize = 16;
 
-/// Bounds what a component has in wasmtime's own tables, where handles stand once more, and those of
-/// resources that it made up itself alone.
+/// Bounds a component's handles in wasmtime's own tables. These hold each handle once more, and the resources that
+/// the component defines itself.
 pub(super) fn bound_own<T>(store: &mut Store<T>, handles: usize) {
-    // A component that goes beyond is ended with words that only [`is_exceeded`] knows, so that it
-    // should go beyond another bound first.
+    // This bound is loose, so that a component exceeds another one first: wasmtime has no error type for it, and only
+    // [`is_exceeded`] knows its text.
     store.set_max_component_handles(handles * 4 + pollables(handles));
-    // A stream or future is three entries and two handles.
+    // A stream or future takes three entries for two handles.
     if let Some(table) = store.concurrent_resource_table() {
         bound(table, handles * 3);
     }
 }
 
-/// Returns how many entries the pollables of a component take at most, beside its other handles: about a
-/// hundred bytes each.
+/// Returns how many table entries the pollables of a component may take in addition to its handles. Each takes about
+/// a hundred bytes.
 pub(in crate::wasm) fn pollables(handles: usize) -> usize {
     (handles * 64).min(1 << 16)
 }
 
-/// Reports whether a guest was ended because it went beyond a bound on its handles.
+/// Reports whether a guest was ended because it exceeded a bound on its handles.
 pub(super) fn is_exceeded(error: &Error) -> bool {
     let full =
         |cause: &(dyn StdError + 'static)| matches!(cause.downcast_ref(), Some(ResourceTableError::Full));
     error.chain().any(full) || error.root_cause().to_string().ends_with(EXCEEDED)
 }
 
-/// What wasmtime 48.0.8 says of a component beyond its most handles. It has no type for it.
+/// The error text of wasmtime 48.0.8 for a component beyond its maximum handles. It has no error type.
 const EXCEEDED: &str = "store handle limit exceeded";
 
-/// Bounds a job's handles; a component that goes beyond is ended, as its interfaces have no error for it.
+/// Bounds a job's handles. A component beyond the bound is ended: its interfaces have no error code for it.
 pub(in crate::wasm) fn bound(table: &mut ResourceTable, handles: usize) {
     table.set_max_capacity(handles + PASSING);
 }
 
-/// Lets a call take two more entries for each of so many subscriptions, until [`bound`] is called
-/// again: what is waited for, and the wait.
+/// Raises the bound for one call that polls `subscriptions`, until [`bound`] is called again. Each takes two entries:
+/// the subject, and the wait for it.
 pub(in crate::wasm) fn lend(table: &mut ResourceTable, handles: usize, subscriptions: usize) {
     table.set_max_capacity(handles + PASSING + 2 * subscriptions);
 }
 
-/// Reports whether one more handle stays within the bound: the table does not tell how full it is,
-/// but takes this one and all that pass, or does not.
+/// Reports whether one more handle stays within the bound. The table does not tell its length, so this tries to
+/// insert the handle and all entries that a call may take.
 pub(super) fn has_room(table: &mut ResourceTable) -> bool {
     let taken: Vec<_> = (0..=PASSING).map_while(|_| table.push(()).ok()).collect();
     let room = taken.len() > PASSING;
     for entry in taken {
-        // It was put there above, and nothing has seen it.
+        // Cannot fail: the entry was inserted above, and nothing else knows it.
         let _there = table.delete(entry);
     }
     room
 }
 
-/// Descriptors that a call takes for its own duration: a directory that is read, a file that is opened
-/// to be looked at.
+/// Descriptors that a call opens only while it lasts: a directory that is read, a file that is checked.
 pub(super) const TRANSIENT: usize = 2;
 
-/// The file descriptors that a job holds, out of what all jobs share.
+/// The file descriptors of a job, taken from a budget that all jobs share.
 pub(in crate::wasm) struct Opened {
-    /// `None`: they are not counted.
+    /// `None` if they are not counted.
     portion: Option<Portion>,
     usage: Arc<Usage>,
-    /// What it has from its start.
+    /// Descriptors that the job starts with.
     base: usize,
-    /// At least as many as are open besides, up to the next count.
+    /// Upper bound of those opened since. Exact after a count.
     open: usize,
-    /// How many were closed since then.
+    /// How many were closed since the last count.
     closed: usize,
-    /// Handles in the table of a core module; `None`: they were not counted yet.
+    /// Handles in the table of a core module; `None` before the first count.
     held: Option<usize>,
-    /// What a component has opened: a stream keeps its file open, whatever becomes of the descriptor.
+    /// The files that a component has opened. A stream keeps its file open after the descriptor is dropped.
     files: Vec<Weak<File>>,
 }
 
@@ -94,8 +92,8 @@ impl Opened {
         Opened { portion, usage, base, open: 0, closed: 0, held: None, files: Vec::new() }
     }
 
-    /// Reports whether one more may be opened, and takes it out of what all jobs share. `count` says how
-    /// many are open, which costs a look at each.
+    /// Reports whether one more may be opened, and takes it from the budget. `count` returns how many are open; it
+    /// has to visit each of them.
     fn has_room(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) -> bool {
         let taken = |opened: &Opened| opened.base + opened.open;
         if self.portion.as_ref().is_none_or(|portion| taken(self) < portion.units()) {
@@ -107,20 +105,20 @@ impl Opened {
         taken < portion.units() || portion.grow(ahead) || portion.grow(1)
     }
 
-    /// Counts anew what is open, and gives back what is not.
+    /// Counts the open ones again, and returns the rest to the budget.
     fn count(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) {
         (self.open, self.closed) = (count(&mut self.files), 0);
         let units = self.base + self.open + self.ahead();
         self.portion.iter_mut().for_each(|portion| portion.shrink_to(units));
     }
 
-    /// So many more are taken at a time that counts are few: each is for an eighth of what it looks at.
+    /// Takes more than one unit at a time, to make counts rare: one for every eighth of the open ones.
     fn ahead(&self) -> usize {
         self.open / 8 + 1
     }
 
-    /// Notes that one may have been closed. Counts after so many that each count is for half of what it
-    /// looks at.
+    /// Notes that one may have been closed. Counts only after half of them were closed, so the cost of a count is
+    /// spread over as many closes.
     fn close(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) {
         self.closed += 1;
         if self.portion.is_some() && self.closed > self.open / 2 {
@@ -128,7 +126,7 @@ impl Opened {
         }
     }
 
-    /// Reports whether a core module may open one more. All that it has open stands in its table.
+    /// Reports whether a core module may open one more. Its table holds everything that it has open.
     pub(super) fn has_room_in(&mut self, table: &mut ResourceTable) -> bool {
         self.has_room(|_| opened_in(table))
     }
@@ -152,13 +150,13 @@ impl Opened {
     /// Notes that a core module has opened one.
     pub(in crate::wasm) fn note(&mut self, table: &mut ResourceTable) {
         self.open += 1;
-        // Counted once: each count is a look at all of them.
+        // Counted only the first time, because a count visits all entries.
         let held = self.held.map_or_else(|| held_in(table), |held| held + 1);
         self.held = Some(held);
         self.usage.has_handles(held);
     }
 
-    /// Notes what a component has opened.
+    /// Notes a file that a component has opened.
     pub(super) fn note_file(&mut self, file: Option<Weak<File>>) {
         if self.portion.is_some() {
             self.open += 1;
@@ -172,9 +170,9 @@ pub(super) fn held_in(table: &mut ResourceTable) -> usize {
     table.iter_mut().count()
 }
 
-/// Counts the files and directories in a table that a core module has opened.
+/// Counts the files and directories in a table that the core module has opened itself.
 fn opened_in(table: &mut ResourceTable) -> usize {
-    // A mount is one directory for all jobs of the handler, and closed for none of them.
+    // A mount is one shared directory for all jobs of the handler, and stays open after each.
     let own = |descriptor: &Descriptor| match descriptor {
         Descriptor::File(_) => true,
         Descriptor::Dir(dir) => Arc::strong_count(&dir.dir) == 1,
@@ -182,13 +180,13 @@ fn opened_in(table: &mut ResourceTable) -> usize {
     table.iter_mut().filter_map(|entry| entry.downcast_ref()).filter(|found| own(found)).count()
 }
 
-/// Counts the files that something holds open.
+/// Counts the files that are still open, and forgets the others.
 fn still_open(files: &mut Vec<Weak<File>>) -> usize {
     files.retain(|file| file.strong_count() > 0);
     files.len()
 }
 
-/// Finds the place that the next handle will have: wasmtime 48.0.8 gives it that of the handle that was deleted last.
+/// Returns the index of the next handle. wasmtime 48.0.8 reuses the one that was deleted last.
 ///
 /// # Errors
 /// The table is full.
@@ -199,10 +197,10 @@ pub(in crate::wasm) fn next(table: &mut ResourceTable) -> wasmtime::Result<u32> 
     Ok(place)
 }
 
-/// Finds the file whose handle has this place; `None`: it is that of a directory.
+/// Returns the file whose handle has this index, or `None` for a directory.
 ///
 /// # Errors
-/// It is another kind of handle, or none.
+/// The handle is of another kind, or does not exist.
 pub(super) fn file_at(table: &ResourceTable, place: u32) -> wasmtime::Result<Option<Weak<File>>> {
     Ok(match table.get(&Resource::<Descriptor>::new_borrow(place))? {
         Descriptor::File(file) => Some(Arc::downgrade(&file.file)),
@@ -210,7 +208,7 @@ pub(super) fn file_at(table: &ResourceTable, place: u32) -> wasmtime::Result<Opt
     })
 }
 
-/// Finds the file behind a descriptor of a component.
+/// Returns the file or directory behind a component's descriptor.
 pub(super) fn file_of(table: &ResourceTable, descriptor: &Resource<Descriptor>) -> Option<Weak<File>> {
     match table.get(descriptor).ok()? {
         Descriptor::File(file) => Some(Arc::downgrade(&file.file)),

@@ -1,7 +1,7 @@
-//! The names of the WASI 0.2 interfaces in which functions of ours stand before those of wasmtime-wasi.
+//! The names of the WASI 0.2 interfaces in which our functions replace those of wasmtime-wasi.
 //!
-//! The version is the one that wasmtime-wasi 48.0.8 puts into a linker, which gives the same functions to
-//! components that were built with an earlier 0.2.
+//! The version is the one that wasmtime-wasi 48.0.8 puts into a linker. The linker gives the same
+//! functions to components that were built with an earlier 0.2.
 
 macro_rules! name {
     ($interface:literal) => {
@@ -32,7 +32,7 @@ mod tests {
         }
     }
 
-    /// Otherwise what is put there would stand beside what guests call, and guard nothing.
+    /// Under a wrong name, our functions would stand beside those that guests call, and guard nothing.
     #[test]
     fn the_linker_has_functions_under_each_name() {
         let mut linker = Linker::<Guest>::new(&Engine::default());

@@ -1,11 +1,10 @@
-//! What stands before a symbolic link that a guest makes, moves or links: it may not lead out.
+//! Checks symbolic links that a guest creates, renames or hard-links: none may lead out of its mount.
 //!
-//! No link is followed out of a mount, whoever made it: the kernel sees to that, wherever a path is
-//! resolved for a guest. But others read the same directories, as operators, backups and other
-//! handlers do. So a guest gets no link that leads out from where it would stand: no absolute one, and
-//! none with more `..` at its start than there are directories above it. A `..` behind a name is
-//! refused as well, since the name may lead through another link. A directory that is moved takes
-//! along the links in it: those are not looked at, and still not followed.
+//! The kernel follows no link out of a mount when it resolves a path for a guest, whatever created the link. But
+//! operators, backups and other handlers read the same directories. So a guest may not make a link that leads out from
+//! its place: neither an absolute one, nor one that starts with more `..` than there are directories above it. A `..`
+//! after a name is refused as well, because the name may be another link. Links within a directory that is moved are
+//! not checked; they are still not followed.
 
 use wasmtime::component::{self, Resource};
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker, Result, StoreContextMut, bail};
@@ -21,13 +20,14 @@ use wiggle::{GuestMemory, GuestPtr};
 use super::interfaces;
 use super::tmp::Tmp;
 
-/// The longest path that Linux takes, with its NUL: PATH_MAX.
+/// The longest path on Linux, including its NUL: PATH_MAX.
 const LONGEST: usize = 4096;
 
-/// Finds the path, from where a link is made, of the uppermost directory that its target climbs to.
+/// Returns the topmost directory that a link's target climbs to, as a path from where the link is made. Returns `None`
+/// if it does not climb.
 ///
 /// # Errors
-/// The target leads out whatever stands there, or might.
+/// The target leads out wherever the link is, or could.
 fn summit(target: &str, path: &str) -> std::result::Result<Option<String>, Leads> {
     if target.starts_with('/') {
         return Err(Leads::Out);
@@ -44,16 +44,16 @@ fn summit(target: &str, path: &str) -> std::result::Result<Option<String>, Leads
     Ok((climbs > 0).then(|| parent.to_owned() + &"/..".repeat(climbs)))
 }
 
-/// Where a link leads that is refused.
+/// Why a link is refused.
 enum Leads {
     Out,
 }
 
-/// What such a call of a core module works on.
+/// The state that these functions work on.
 type Parts<'s> = (&'s mut WasiP1Ctx, Option<&'s mut Tmp>);
 
-/// Puts the rule before the three functions of core modules that give a link a place. Where a job has a directory of its
-/// own, nothing comes there from elsewhere, and what it makes there is counted.
+/// Guards the three functions of core modules that put a link somewhere. With a job's own `/tmp`, they also refuse to
+/// move entries into it or out of it, and count those that are made there.
 pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
@@ -117,24 +117,24 @@ pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     Ok(())
 }
 
-/// Reports whether one of two descriptors is in the job's own directory, and the other is not.
+/// Reports whether exactly one of two descriptors is in the job's own `/tmp`.
 fn is_between(tmp: Option<&Tmp>, one: i32, other: i32) -> bool {
     tmp.is_some_and(|tmp| tmp.is_between(one.cast_unsigned(), other.cast_unsigned()))
 }
 
-/// Counts one more entry of the job's own directory, if a descriptor is in it.
+/// Counts one more entry of the job's own `/tmp`, if the descriptor is in it.
 async fn takes(tmp: Option<&mut Tmp>, fd: i32) -> Refused {
     let Some(tmp) = tmp.filter(|tmp| tmp.holds(fd.cast_unsigned())) else { return Ok(()) };
     tmp.take_entry().await.map_err(|_| Errno::Nospc as i32)
 }
 
-/// What one call of a core module works on.
+/// The guest's memory and fuel during one call of a core module.
 struct Guest<'a> {
     memory: GuestMemory<'a>,
     fuel: usize,
 }
 
-/// A number of WASI preview 1 that a call ends with.
+/// An `errno` of WASI preview 1, if the call is refused.
 type Refused = std::result::Result<(), i32>;
 
 impl<'a> Guest<'a> {
@@ -151,7 +151,7 @@ impl<'a> Guest<'a> {
         Ok((Guest { memory: GuestMemory::Unshared(memory), fuel }, wasi, tmp))
     }
 
-    /// Reads a path; `None` if it is none, or too long for one: the call itself says so.
+    /// Reads a path. Returns `None` if it is not a path or is too long; the call itself reports that.
     fn text(&self, at: i32, length: i32) -> Option<String> {
         let (at, length) = (at.cast_unsigned(), length.cast_unsigned());
         let fits = usize::try_from(length).is_ok_and(|length| length < LONGEST);
@@ -159,7 +159,7 @@ impl<'a> Guest<'a> {
         text.flatten().map(|text| text.into_owned())
     }
 
-    /// Lets a link have a place, or refuses it.
+    /// Checks the target of a link that is to be at a path.
     async fn admit(&self, wasi: &mut WasiP1Ctx, target: &str, fd: i32, path: &str) -> Result<Refused> {
         let summit = match summit(target, path) {
             Ok(None) => return Ok(Ok(())),
@@ -176,7 +176,7 @@ impl<'a> Guest<'a> {
         }
     }
 
-    /// Lets whatever is at one path have another, unless it is a link that would lead out from there.
+    /// Checks a move: a link may go to the new path unless it would lead out from there.
     async fn place(
         &self,
         wasi: &mut WasiP1Ctx,
@@ -193,9 +193,9 @@ impl<'a> Guest<'a> {
         let length = match wasi.path_readlink(memory, Fd::from(fd), at, target, LONGEST as u32).await {
             Ok(length) => length as usize,
             Err(refusal) => match errno(refusal)? {
-                // It is no link.
+                // It is not a link.
                 Errno::Inval => return Ok(Ok(())),
-                // There is nothing, or a link that is absolute or no text.
+                // It does not exist, or it is a link that is absolute or not UTF-8.
                 errno => return Ok(Err(errno as i32)),
             },
         };
@@ -206,21 +206,21 @@ impl<'a> Guest<'a> {
     }
 }
 
-/// Makes a memory of our own, to call with: room for a result, and a path behind it.
+/// Makes a memory for a call of our own: `room` bytes for the result, followed by a path.
 fn own(path: &str, room: usize) -> (Vec<u8>, GuestPtr<str>) {
     let mut memory = vec![0; room];
     memory.extend_from_slice(path.as_bytes());
-    // Paths of guests are shorter than LONGEST, and so are those that are made of them and a target.
+    // Guests' paths are shorter than LONGEST, and so are those made from one and a target.
     (memory, GuestPtr::new((room as u32, path.len() as u32)))
 }
 
-/// Returns the number that a call ends with, unless it is to end the guest.
+/// Returns the `errno` of a refusal, or an error if it must end the guest.
 fn errno(refusal: Error) -> Result<Errno> {
     refusal.downcast()
 }
 
-/// Puts the rule before the three functions of components that give a link a place. Where a job has a directory of its
-/// own, nothing comes there from elsewhere, and what it makes there is counted.
+/// Guards the three functions of components that put a link somewhere. With a job's own `/tmp`, they also refuse to
+/// move entries into it or out of it, and count those that are made there.
 pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
     linker: &mut component::Linker<T>,
     tmp: impl Fn(&mut T) -> Option<&mut Tmp> + Copy + Send + Sync + 'static,
@@ -282,7 +282,7 @@ pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
     Ok(())
 }
 
-/// Counts one more entry of the job's own directory, if a descriptor is in it.
+/// Counts one more entry of the job's own `/tmp`, if the descriptor is in it.
 async fn takes_for_component(
     tmp: Option<&mut Tmp>,
     dir: &Resource<Descriptor>,
@@ -291,7 +291,7 @@ async fn takes_for_component(
     tmp.take_entry().await.map_err(ErrorCode::from)
 }
 
-/// What a function of components returns.
+/// The return type of these functions of components.
 type Said = Result<(std::result::Result<(), ErrorCode>,)>;
 
 fn said(outcome: std::result::Result<(), FsError>) -> Said {
@@ -301,7 +301,7 @@ fn said(outcome: std::result::Result<(), FsError>) -> Said {
     }
 }
 
-/// Lets a link have a place, or refuses it.
+/// Checks the target of a link that is to be at a path.
 async fn admit(
     files: &mut WasiFilesystemCtxView<'_>,
     target: &str,
@@ -318,7 +318,7 @@ async fn admit(
     }
 }
 
-/// Lets whatever is at one path have another, unless it is a link that would lead out from there.
+/// Checks a move: a link may go to the new path unless it would lead out from there.
 async fn place(
     files: &mut WasiFilesystemCtxView<'_>,
     (dir, old): (&Resource<Descriptor>, &str),
@@ -327,9 +327,9 @@ async fn place(
     match files.readlink_at(Resource::new_borrow(dir.rep()), old.to_owned()).await {
         Ok(target) => admit(files, &target, new_dir, new).await,
         Err(refusal) => match refusal.downcast().map_err(FsError::trap)? {
-            // It is no link.
+            // It is not a link.
             ErrorCode::Invalid => Ok(()),
-            // There is nothing, or a link that is absolute or no text.
+            // It does not exist, or it is a link that is absolute or not UTF-8.
             code => Err(code.into()),
         },
     }

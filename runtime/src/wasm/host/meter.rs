@@ -12,32 +12,31 @@ use crate::wasm::engine::settings::COMPONENT;
 /// Bytes of a table slot: a pointer on a 64-bit host.
 pub(super) const TABLE_ELEMENT: usize = 8;
 
-/// What a job has and may have, in bytes.
+/// Bytes of memory that a job has and may have.
 ///
-/// wasmtime's own `StoreLimits` bounds each memory alone, so that a module with ten memories would
-/// get ten times its limit; this one bounds their sum.
+/// wasmtime's own `StoreLimits` bounds each memory alone: a module with ten memories would get ten times
+/// its limit. This meter bounds their sum.
 pub(in crate::wasm) struct Meter {
     used: usize,
     most: usize,
-    /// What was granted last, in bytes.
+    /// Bytes of the latest growth that was granted.
     granted: usize,
-    /// `None` again once the guest has grown after it: it goes on with less than it asked for.
+    /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
     refused: Option<Refused>,
-    /// Told of every growth, which is a few times in the life of a job.
+    /// Notified of every growth, of which a job has only a few.
     usage: Arc<Usage>,
-    /// What the job has of the memory that all jobs share, at least as much as is used; `None`: it takes
-    /// nothing of it.
+    /// The job's share of the memory of all jobs, never less than `used`; `None` if it is not counted there.
     portion: Option<Portion>,
 }
 
-/// What a guest was refused memory by.
+/// Why a guest was refused memory.
 #[derive(PartialEq, Eq, Debug)]
 enum Refused {
-    /// Its own limit.
+    /// Its own limit is reached.
     Own,
-    /// What all jobs share is in use.
+    /// The memory that all jobs share is exhausted.
     Shared,
-    /// The host has none for what was granted: what it said.
+    /// The host has no memory for a growth that was granted; holds its error.
     Host(String),
 }
 
@@ -46,7 +45,7 @@ impl Meter {
         Meter { used: 0, most, granted: 0, refused: None, usage, portion }
     }
 
-    /// Returns the fault of a guest that trapped or gave up, if it was refused memory last: this is why.
+    /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
     pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
             Refused::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
@@ -55,7 +54,7 @@ impl Meter {
         })
     }
 
-    /// Charges another job from now on, with what is held already.
+    /// Charges another job from now on, including the memory that is held already.
     pub(in crate::wasm) fn charge(&mut self, usage: Arc<Usage>) {
         self.refused = None;
         self.usage = usage;
@@ -67,13 +66,13 @@ impl Meter {
         &self.usage
     }
 
-    /// Reports whether what all jobs share is so far in use that nothing should be held that no job uses.
+    /// Reports whether shared memory is so scarce that no idle instance should hold any.
     pub(in crate::wasm) fn is_scarce(&self) -> bool {
         self.portion.as_ref().is_some_and(Portion::is_scarce)
     }
 
-    /// Charges what is asked for, unless it is `forbidden` by the module itself: wasmtime 48.0.8 asks us
-    /// first and refuses then.
+    /// Charges a growth. Returns `true` without charging one that is `forbidden` by the module's own
+    /// maximum: wasmtime 48.0.8 asks us first and then refuses it.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
         let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.most) else {
             self.refused = Some(Refused::Own);
@@ -95,8 +94,8 @@ impl Meter {
         true
     }
 
-    /// Takes what is missing of so many bytes, and an eighth more than there is if it can be had: a guest
-    /// that grows does so again.
+    /// Takes the pages that are missing for `total` bytes. Takes an eighth of the current share instead
+    /// if that is more and available, because a guest that grows once tends to grow again.
     fn reach(&mut self, total: usize) -> bool {
         let Some(portion) = &mut self.portion else { return true };
         let pages = |bytes: usize| bytes.div_ceil(Needs::PAGE);
@@ -115,7 +114,7 @@ impl ResourceLimiter for Meter {
         Ok(self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT), beyond(desired, maximum)))
     }
 
-    // A growth that the module forbids by itself fails as well.
+    // Also called for a growth that the module's own maximum forbids.
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
         if let Some(said) = shortage(&error) {
             self.used -= std::mem::take(&mut self.granted);
@@ -128,8 +127,8 @@ impl ResourceLimiter for Meter {
         self.memory_grow_failed(error)
     }
 
-    // What a component may be made of where there is no pool to say so: what an instance is itself, and
-    // the address space of a memory, count for no limit.
+    // Bounds of a component without a pool, which would enforce them otherwise: an instance itself, and
+    // the address space of a memory, count for no other limit.
 
     fn instances(&self) -> usize {
         COMPONENT.instances as usize
@@ -144,18 +143,17 @@ impl ResourceLimiter for Meter {
     }
 }
 
-/// Reports whether a module forbids this much by itself; one that says nothing forbids 4 GiB.
+/// Reports whether a growth exceeds the module's own maximum; without one, 4 GiB is the maximum.
 fn beyond(desired: usize, maximum: Option<usize>) -> bool {
     maximum.is_some_and(|most| desired > most)
 }
 
-/// Finds in an error that the host has no memory left for us - address space, mappings, pages - and
-/// returns what it said.
+/// Returns the error text if the host has run out of memory for us: address space, mappings or pages.
 pub(super) fn shortage(error: &wasmtime::Error) -> Option<String> {
     let is_shortage = |cause: &(dyn std::error::Error + 'static)| {
         let code = cause.downcast_ref::<Errno>().copied();
         let code = code.or_else(|| cause.downcast_ref().and_then(Errno::from_io_error));
-        // mprotect(2) and mmap(2); pages that are locked in memory have a limit of their own.
+        // mprotect(2) and mmap(2) return both. EAGAIN means that the limit of locked memory is reached.
         matches!(code, Some(Errno::NOMEM | Errno::AGAIN)) || cause.is::<OutOfMemory>()
     };
     error.chain().any(is_shortage).then(|| format!("{error:#}"))
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn memory_that_all_jobs_share_is_granted_while_there_is_some_and_given_back() {
-        // Of which one handler has fourteen at most.
+        // One handler may take fourteen of them at most.
         let budget = Budget::new(16);
         let holder = Arc::default();
         let metered = || Meter::new(1 << 30, Arc::default(), Some(budget.nothing(&holder)));

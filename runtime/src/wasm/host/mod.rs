@@ -1,8 +1,4 @@
-//! What the host gives a guest: memory, streams, files, calls, requests to other servers; and what it says of its end.
-//!
-//! Floors, lowest first: `interfaces`, `handles`, `meter`, `stdio`, `directory`, `charged`, `scripts`; `trap`, `pollables`,
-//! `outbound`, `body`, `environ`, `output_switch`; `mounted`; `threads`; `tmp`; `links`, `open_guard`; `guest`; `files`;
-//! `core_state`, `component_state`; `calls`, `preview1`, `preview2`, which take those two.
+//! Host state and functions for guests: memory limits, streams, files, calls of jobs, outgoing HTTP, and their outcome.
 
 pub(super) mod body;
 pub(super) mod calls;

@@ -1,4 +1,4 @@
-//! The mounts of a handler, held open.
+//! The mounts of a handler, held open by descriptor.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
@@ -13,20 +13,20 @@ use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
 use crate::job::{Access, Mount};
 use crate::scratch::{HandlerDir, JobDir};
 
-/// Mounts that are held open.
+/// Open mounts.
 ///
-/// Their names are looked up once, when the configuration is loaded: what comes to be at a name later
-/// is not what was granted, and a handler may be able to change it.
+/// Their names are looked up once, when the configuration is loaded. Whatever appears under a name later was not
+/// granted, and a handler may be able to change it.
 pub struct Mounted {
     pub(super) mounts: Vec<Mount>,
     pub(super) dirs: Vec<OwnedFd>,
 }
 
 impl Mounted {
-    /// Opens mounts. Below a directory that a handler may write to no link is followed.
+    /// Opens mounts. Follows no link below a directory that a handler may write to.
     ///
     /// # Errors
-    /// One of them cannot be opened, is no directory, or shows the processes of this host.
+    /// A mount cannot be opened, is not a directory, or shows the processes of this host.
     pub fn open(mut mounts: Vec<Mount>, untrusted: &Untrusted) -> Result<Mounted> {
         let open = |mount: &mut Mount| {
             let shown = || format!("open the mount {}", mount.host.display());
@@ -40,7 +40,7 @@ impl Mounted {
         Ok(Mounted { mounts, dirs })
     }
 
-    /// Reports whether these are the same directories as those.
+    /// Reports whether both are the same directories, by device and inode.
     pub fn is_same(&self, other: &Mounted) -> bool {
         let nodes = |mounted: &Mounted| -> Vec<_> {
             let node = |Stat { st_dev, st_ino, .. }| (st_dev, st_ino);
@@ -49,22 +49,22 @@ impl Mounted {
         nodes(self) == nodes(other)
     }
 
-    /// Says how many they are.
+    /// Returns the number of mounts.
     pub(in crate::wasm) fn count(&self) -> usize {
         self.mounts.len()
     }
 
-    /// Goes through the directories that may be written to.
+    /// Iterates over the writable mounts.
     pub fn writable(&self) -> impl Iterator<Item = (&Mount, &OwnedFd)> {
         self.mounts.iter().zip(&self.dirs).filter(|(mount, _)| mount.access == Access::Write)
     }
 
-    /// Finds the ground that the mounts and the directory of jobs are, and tries it; `None`, and a line in the log, on
-    /// a host without Landlock.
+    /// Makes the Landlock ruleset for the mounts and the directory of jobs, and tries it on a thread. Returns `None`
+    /// and logs a warning if the host has no Landlock.
     ///
     /// # Errors
-    /// The host has Landlock and refuses: it has no memory, thread or descriptor left for it now, or this process was
-    /// confined sixteen times.
+    /// The host has Landlock and refuses. It has no memory, thread or descriptor left, or this process was confined
+    /// sixteen times already.
     pub(super) fn ground(&self, jobs: Option<&HandlerDir>) -> Result<Option<Ground>> {
         let reach = |mount: &Mount| match mount.access {
             Access::Read => Reach::Read,
@@ -90,8 +90,8 @@ impl Mounted {
         }
     }
 
-    /// Makes what a guest sees of them: for all jobs, since a directory that is open for lookups alone
-    /// has no state that one job could leave to another. Behind them is the directory of one job, if it has its own.
+    /// Makes the preopened directories, with a job's own `/tmp` last. Without one, all jobs share them: a directory
+    /// that is open only for lookups has no state that one job could leave to another.
     pub(in crate::wasm) fn granted(&self, own: Option<&JobDir>) -> Result<WasiFilesystemCtx> {
         let mut wasi = WasiCtxBuilder::new();
         for (mount, dir) in self.mounts.iter().zip(&self.dirs) {
@@ -99,7 +99,7 @@ impl Mounted {
                 Access::Read => FsPerms::ReadOnly,
                 Access::Write => FsPerms::ReadWrite,
             };
-            // proc_pid_fd(5): not a name that is looked up, but what is open.
+            // Opens the descriptor itself; no name is looked up. See proc_pid_fd(5).
             let open = format!("/proc/self/fd/{}", dir.as_raw_fd());
             wasi.preopened_dir(open, &mount.guest, permissions)
                 .map_err(trap::ours)
@@ -115,7 +115,7 @@ impl Mounted {
     }
 }
 
-/// Says once that there is one wall less.
+/// Warns once a process that Landlock is missing.
 fn warn_once(refusal: &anyhow::Error) {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| warn!("file operations of handlers are not confined by the kernel: {refusal:#}"));

@@ -1,10 +1,9 @@
-//! What stands before the opening of a file: room for one more handle and, in the job's own directory, for one more file;
-//! and that it is a file; and behind its closing, that another may be opened.
+//! Checks before a guest opens a file, and bookkeeping after it closes one.
 //!
-//! To open a FIFO is to wait for whoever opens its other end, and a device does what it likes. So a
-//! guest that names one, or a socket, is refused as it would be on a file system without devices.
-//! Whoever exchanges a file for a FIFO between the look and the opening makes the job wait, in a
-//! thread of its own handler ([`super::files`]).
+//! The limit of handles must have room, and so must the quota of the job's own `/tmp` for a new file. The path must not
+//! name a device, a FIFO or a socket. Opening a FIFO waits for a peer, and a device does what it likes, so guests are
+//! refused as on a file system without devices. If the file is exchanged for a FIFO between the check and the opening,
+//! the job waits in a thread of its own handler ([`super::files`]).
 
 use wasmtime::component::{self, Resource, ResourceType};
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker, Result, StoreContextMut, bail};
@@ -22,8 +21,8 @@ use super::handles::{self, Opened};
 use super::interfaces;
 use super::tmp::Tmp;
 
-/// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights
-/// twice, descriptor flags, place for the result.
+/// The parameters of `path_open`: descriptor, lookup flags, path and its length, open flags, rights twice, descriptor
+/// flags, address of the result.
 type PathOpen = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
 /// `errno.success` of WASI preview 1.
@@ -44,10 +43,10 @@ const CREAT: i32 = 1;
 /// `fdflags.append` of WASI preview 1.
 const APPEND: i32 = 1;
 
-/// What such a call of a core module works on.
+/// The state that these functions work on.
 type Parts<'s> = (&'s mut WasiP1Ctx, &'s mut Opened, Option<&'s mut Tmp>);
 
-/// Puts a look before `path_open`, which is the way for a core module to get handles that last.
+/// Guards `path_open` and `fd_close`. A core module gets lasting handles only by `path_open`.
 pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
@@ -126,7 +125,7 @@ pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     Ok(())
 }
 
-/// Finds what a path leads to. `None` if it leads nowhere: whoever opens it says why.
+/// Returns the type of the file that a path leads to, or `None` on failure. The opening reports why.
 async fn look(
     wasi: &mut WasiP1Ctx,
     memory: &mut GuestMemory<'_>,
@@ -140,12 +139,12 @@ async fn look(
     found.ok().map(|found| found.filetype)
 }
 
-/// Reports whether something is neither a file, a directory nor a link.
+/// Reports whether a path leads to something else than a file, a directory or a link.
 fn is_special(found: Filetype) -> bool {
     !matches!(found, Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink)
 }
 
-/// Puts a look before `open-at`, which is the way for a component to get handles of files.
+/// Guards `open-at`, the only way for a component to get handles of files, and the drop of descriptors.
 pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
     linker: &mut component::Linker<T>,
     opened: impl Fn(&mut T) -> &mut Opened + Copy + Send + Sync + 'static,
@@ -165,7 +164,7 @@ pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
             Box::new(async move {
                 let state = store.data_mut();
                 if !handles::has_room(state.ctx().table) || !opened(state).has_room_for_component() {
-                    // Of the codes there are, the nearest to `EMFILE`.
+                    // The code that is nearest to `EMFILE`.
                     return Ok((Err(ErrorCode::InsufficientMemory),));
                 }
                 let mut files = store.data_mut().filesystem();
@@ -213,7 +212,7 @@ pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
     Ok(())
 }
 
-/// Reports whether something is neither a file, a directory nor a link.
+/// Reports whether a path leads to something else than a file, a directory or a link.
 fn is_special_to_component(found: DescriptorType) -> bool {
     let (file, dir, link) =
         (DescriptorType::RegularFile, DescriptorType::Directory, DescriptorType::SymbolicLink);

@@ -1,4 +1,4 @@
-//! What a component asks of other servers: the outgoing side of `wasi:http`, over the seam of [`Outbound`].
+//! The outgoing side of `wasi:http`, carried out by an [`Outbound`].
 
 use std::sync::Arc;
 
@@ -15,46 +15,46 @@ use wasmtime_wasi_http::{
 use crate::job::outbound::{Account, Call, CallError, CallLimits, Patience};
 use crate::job::{Job, JobId, Outbound, Usage};
 
-/// Bytes of one set of fields that a component makes, as wasmtime counts them. Its default is 128 KiB;
-/// with the handles a job may hold, this bounds what they take of the host.
+/// Maximum bytes of one set of fields that a component makes, as wasmtime counts them. wasmtime's default
+/// is 128 KiB. Times the handles of a job, this bounds the host memory for fields.
 const FIELDS: usize = 32 << 10;
 
-/// Bytes that a component may hand over at once of a body it writes. wasmtime's default is 1 MiB.
+/// Bytes of a body that a component may write at once. wasmtime's default is 1 MiB.
 const CHUNK: usize = 16 << 10;
 
-/// Chunks that wait to be read: with [`CHUNK`], the default capacity of a pipe, pipe(7).
+/// Chunks that are buffered: with [`CHUNK`], the default capacity of a pipe, pipe(7).
 const CHUNKS: usize = 4;
 
-/// What a store holds for `wasi:http`.
+/// A store's state for `wasi:http`.
 pub(in crate::wasm) struct Http {
     context: WasiHttpCtx,
     hooks: Hooks,
 }
 
-/// Answers what wasmtime-wasi-http leaves to its embedder.
+/// Implements what wasmtime-wasi-http leaves to its embedder. Without an `Asker`, every request is denied.
 struct Hooks {
     asker: Option<Asker>,
 }
 
-/// Who asks.
+/// The job that sends requests.
 struct Asker {
     outbound: Arc<dyn Outbound>,
     job: JobId,
     usage: Arc<Usage>,
     limits: CallLimits,
     trail: Option<HeaderValue>,
-    /// Opened by the first call: most jobs make none.
+    /// Opened by the first request: most jobs send none.
     account: Option<Arc<Account>>,
 }
 
-/// What tells the job of a request how its body was received: nobody does.
+/// The outcome of a transfer. The guest's is not awaited, and ours succeeds at once: bodies carry their errors.
 type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Gives components `wasi:http/types` and `wasi:http/outgoing-handler`.
 pub(in crate::wasm) fn link<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> Result<()> {
     p2::add_only_http_to_linker_async(linker)?;
-    // Its own `http-error-code` knows nothing of the errors of bodies, which it keeps as another type
-    // than it looks for: every guest would learn that its response broke off, and none why.
+    // wasmtime's `http-error-code` looks for another type than its bodies fail with. Guests would learn
+    // that a response broke off, but never why.
     linker.allow_shadowing(true);
     let code = |store: StoreContextMut<'_, T>, (error,): (Resource<IoError>,)| Ok((code(store, &error)?,));
     linker.instance(super::interfaces::HTTP)?.func_wrap("http-error-code", code)?;
@@ -75,20 +75,20 @@ fn code<T: WasiHttpView + 'static>(
         Error::HttpResponseBodySize(most) => Some(ErrorCode::HttpResponseBodySize(*most)),
         Error::HttpResponseIncomplete => Some(ErrorCode::HttpResponseIncomplete),
         Error::HttpProtocolError => Some(ErrorCode::HttpProtocolError),
-        // No other is told of a body: see `told`.
+        // Bodies fail with no other error: see `told`.
         _ => None,
     }))
 }
 
 impl Http {
-    /// For an instance that is no job's.
+    /// Makes the state for an instance that runs no job; every request is denied.
     pub(in crate::wasm) fn shut() -> Http {
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(FIELDS);
         Http { context, hooks: Hooks { asker: None } }
     }
 
-    /// For a job, whose requests `outbound` carries out.
+    /// Makes the state for a job; `outbound` carries out its requests.
     pub(in crate::wasm) fn of(job: &Job, outbound: &Arc<dyn Outbound>) -> Http {
         let asker = Asker {
             outbound: outbound.clone(),
@@ -101,17 +101,17 @@ impl Http {
         Http { hooks: Hooks { asker: Some(asker) }, ..Http::shut() }
     }
 
-    /// Reports whether no call is under way.
+    /// Reports whether no request is in progress.
     pub(in crate::wasm) fn is_quiet(&self) -> bool {
         let account = self.hooks.asker.as_ref().and_then(|asker| asker.account.as_ref());
-        // A call that is being sent holds the account, and one that is being received a place.
+        // A request that is being sent holds the account; a response that is being received holds a permit.
         let quiet = |account: &Arc<Account>| {
             Arc::strong_count(account) == 1 && account.places.available_permits() == account.limits.at_once
         };
         account.is_none_or(quiet)
     }
 
-    /// Lends it to wasmtime-wasi-http.
+    /// Lends the state to wasmtime-wasi-http.
     pub(super) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
         WasiHttpCtxView { hooks: &mut self.hooks, table, ctx: &mut self.context }
     }
@@ -151,7 +151,7 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let response = answer.await.map_err(told)?;
             let response = response.map(|body| body.map_err(told).boxed_unsync());
-            // The connection lives and ends with the body.
+            // The body owns the connection, so this future has nothing to do.
             Ok((response, Box::new(std::future::ready(Ok(()))) as Sent))
         })
     }
@@ -169,13 +169,13 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// Reports whether a guest may not set a field. Who has passed a request on is ours to say: a guest
-/// would say that nobody has.
+/// Reports whether a guest may not set a field. `cdn-loop` lists the servers that a request has passed;
+/// only the daemon sets it, as a guest could hide a loop.
 fn is_forbidden(name: &HeaderName) -> bool {
     DEFAULT_FORBIDDEN_HEADERS.contains(name) || name.as_str() == "cdn-loop"
 }
 
-/// Maps every way a call can fail to what a guest is told.
+/// Maps every failure of a request to the error for the guest.
 fn told(error: CallError) -> Error {
     match error {
         CallError::Denied => Error::HttpRequestDenied,

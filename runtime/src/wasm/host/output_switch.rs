@@ -1,4 +1,4 @@
-//! A stream that an instance is given once and that goes to another job with each request.
+//! A stream of an instance whose destination changes with each request.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,12 +8,12 @@ use bytes::Bytes;
 
 use crate::job::{Destination, Output};
 
-/// What an instance prints, on its way to the job that it works for; between two jobs it is dropped.
+/// Forwards the output of an instance to its current job, and drops it between two jobs.
 #[derive(Default)]
 pub(in crate::wasm) struct Retarget(Mutex<Option<Output>>);
 
 impl Retarget {
-    /// Sends what is written from now on to another job, or nowhere.
+    /// Sends later output to another destination, or drops it if `None`.
     pub(in crate::wasm) fn point_at(&self, output: Option<Output>) {
         *self.lock() = output;
     }

@@ -1,23 +1,23 @@
-//! Pollables, which count apart from what else a component holds.
+//! Counts pollables apart from the other handles of a component.
 //!
-//! The JavaScript toolchains make one for each piece of a body and let the garbage collector drop them,
-//! so that a bound for files and streams would end what is an ordinary program. A pollable takes a
-//! hundred bytes of the host, not a descriptor or a set of fields: many of them are no harm.
+//! JavaScript toolchains make one for each chunk of a body and let the garbage collector drop them. The
+//! bound for files and streams would end such an ordinary program. A pollable takes a hundred bytes of the
+//! host and no descriptor or set of fields, so many of them do no harm.
 
 use std::collections::HashMap;
 
 /// The pollables that an instance holds.
 pub(in crate::wasm) struct Pollables {
     pub(super) handles: usize,
-    /// Entries of the table that the counted ones take.
+    /// Table entries that the counted pollables take.
     pub(super) entries: usize,
-    /// The entries that each counted one takes: two where one is the clock's. Pollables of other interfaces
-    /// are not here, nor those made when the bound was reached: they count as handles.
+    /// Table entries of each counted pollable: one, or two for a clock's. Pollables of other interfaces are
+    /// not counted here, nor those made beyond the bound. They count as handles.
     pub(super) counted: HashMap<u32, usize>,
 }
 
 impl Pollables {
-    /// Begins the account of an instance that may hold so many handles.
+    /// Opens the account of an instance that may hold `handles` other handles.
     pub(in crate::wasm) fn new(handles: usize) -> Pollables {
         Pollables { handles, entries: 0, counted: HashMap::new() }
     }

@@ -1,4 +1,4 @@
-//! The scripts of an interpreter: from the path of a request to a file in one of its mounts, as CGI has it.
+//! Finds an interpreter's script in a mount from the path of a request, as CGI defines it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -7,38 +7,38 @@ use rustix::io::Errno;
 
 use crate::job::{Env, Fault, Job};
 
-/// What stands for the script in the arguments of an interpreter that wants it there.
+/// Placeholder for the script's path in the arguments of an interpreter.
 const ARGUMENT: &str = "{script}";
 
-/// The files that answer for the directory that they lie in, the first of them that is there.
+/// Index files of a directory; the first that exists is the script.
 const INDEX: [&str; 7] =
     ["index.php", "index.py", "index.cgi", "index.pl", "index.rb", "index.lua", "index.js"];
 
-/// Where the scripts of a handler lie.
+/// Where the scripts of a handler are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scripts {
     /// The directory, as the guest names it.
     pub root: String,
-    /// Which of the handler's mounts it lies in.
+    /// Index of the mount that contains it.
     pub mount: usize,
-    /// The names on the way from there.
+    /// The names on the way from the mount to the directory.
     pub below: Vec<String>,
 }
 
-/// A script, and what is left of the path behind it.
+/// A script, and the rest of the request path after it.
 #[derive(PartialEq, Eq, Debug)]
 struct Found {
-    /// From the directory of the scripts on, with a slash before it.
+    /// The path below the directory of scripts, with a leading slash.
     script: String,
-    /// Empty, or with a slash before it.
+    /// Empty, or with a leading slash.
     rest: String,
 }
 
 impl Scripts {
-    /// Gives a job the script that its path leads to; `dir` is the mount. Blocks as the file system does.
+    /// Finds the script for a job's path. `dir` is the mount. Blocks as the file system does.
     ///
     /// # Errors
-    /// There is none; the directory cannot be searched.
+    /// No such script exists, or the directory cannot be searched.
     pub(in crate::wasm) fn direct(
         &self,
         dir: &OwnedFd,
@@ -47,7 +47,7 @@ impl Scripts {
     ) -> Result<Directed, Fault> {
         let path = env.get("PATH_INFO").unwrap_or_default().to_owned();
         let missing = || Fault::NoScript(path.clone());
-        // The names on the way to the root, and then the client's.
+        // First the configured names down to the root, then the names of the client's path.
         let found = match self.open_root(dir).and_then(|root| match root {
             Some(root) => find(root, &path),
             None => Ok(None),
@@ -64,7 +64,7 @@ impl Scripts {
             ("SCRIPT_NAME", name + &found.script),
             ("SCRIPT_FILENAME", file.clone()),
             ("DOCUMENT_ROOT", self.root.clone()),
-            // PHP answers nothing without it, unless it is configured to: the server has chosen the script.
+            // PHP refuses to answer without it, unless configured otherwise. It says that the server chose the script.
             ("REDIRECT_STATUS", "200".to_owned()),
         ];
         if !found.rest.is_empty() {
@@ -76,7 +76,7 @@ impl Scripts {
         Ok(Directed { variables: set, args: args.collect() })
     }
 
-    /// Opens the directory of the scripts; `None`: it is not there.
+    /// Opens the directory of scripts. Returns `None` if it does not exist.
     fn open_root(&self, dir: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
         let mut at = dir.try_clone().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         for name in &self.below {
@@ -89,7 +89,7 @@ impl Scripts {
     }
 }
 
-/// What a job is told of its script.
+/// The variables and arguments that a job gets for its script.
 pub(in crate::wasm) struct Directed {
     variables: Vec<(&'static str, String)>,
     args: Vec<String>,
@@ -98,17 +98,17 @@ pub(in crate::wasm) struct Directed {
 impl Directed {
     pub(in crate::wasm) fn tell(self, job: &mut Job) {
         for (name, value) in self.variables {
-            // Made of a path and of the configuration, which hold no NUL.
+            // Cannot fail: the values come from a path and the configuration, which contain no NUL.
             let _set = job.env.set(name, value);
         }
         job.args = self.args;
     }
 }
 
-/// Finds the script that a path leads to below a directory: the first file on its way, or the index of the
-/// directory that it ends in. No link is followed, so that none leads out, and what begins with a dot is not there.
+/// Finds the script below a directory: the first file on the path, or the index file of the directory that the path
+/// ends in. Follows no links, so none leads out. Names that begin with a dot do not exist.
 ///
-/// Holds no more than two descriptors: a job is given [`super::handles::TRANSIENT`] for that.
+/// Holds two descriptors at most, because a job is given [`super::handles::TRANSIENT`] for that.
 fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
     let mut at = root;
     let mut end = 0;
@@ -133,7 +133,7 @@ fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
     Ok(None)
 }
 
-/// Returns the name that begins at or behind a place of a path, and where it ends.
+/// Returns the first name of a path at or after `from`, and where it ends.
 fn next(path: &str, from: usize) -> Option<(&str, usize)> {
     let rest = &path[from..];
     let begin = from + rest.find(|letter| letter != '/')?;
@@ -141,7 +141,7 @@ fn next(path: &str, from: usize) -> Option<(&str, usize)> {
     Some((&path[begin..end], end))
 }
 
-/// Opens what has a name in a directory, for lookups alone; `None`: nothing that a client may name.
+/// Opens a name in a directory, only for lookups. Returns `None` if there is nothing that a client may name.
 fn step(dir: impl AsFd, name: &str) -> Result<Option<(FileType, OwnedFd)>, Errno> {
     if name.starts_with('.') {
         return Ok(None);
@@ -165,7 +165,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    /// A directory of scripts beside something that is nobody's.
+    /// Makes a directory of scripts beside files that no client may reach.
     fn place() -> tempfile::TempDir {
         let place = tempfile::tempdir().unwrap();
         let at = |name: &str| place.path().join(name);

@@ -1,7 +1,7 @@
-//! A job's streams as a guest sees them.
+//! The stdio streams of a job, as wasmtime-wasi's stream types.
 //!
-//! wasmtime-wasi's own asynchronous stdout hands the bytes to a task and drops what that task has
-//! not written when the store goes. Here a write that returned has reached its destinations.
+//! The asynchronous stdout of wasmtime-wasi hands bytes to a task, and what the task has not written is lost when the
+//! store is dropped. Here a write that has returned has reached its destinations.
 
 use std::future::poll_fn;
 use std::io;
@@ -16,15 +16,15 @@ use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, Stream
 
 use crate::job::{Fault, Input, Output};
 
-/// The most that is written at once, which is what one read of a request gives. It also bounds `write-zeroes` (GHSA-gqmc).
+/// Bytes of one write at most: what one read of a request returns. It also bounds `write-zeroes` (GHSA-gqmc).
 const PIECE: usize = 1 << 20;
 
-/// What a component is permitted to write while there is room at all. The C library of wasm32-wasip2 cuts a
-/// write to what is permitted, and few programs look at the count of a blocking write: a pipe takes the whole.
-/// [`super::preview2`] waits for room between the pieces of a larger write.
+/// What `check-write` permits whenever there is any room. The C library of wasm32-wasip2 cuts a write to what is
+/// permitted, and few programs check the count of a blocking write, since a pipe takes everything. [`super::preview2`]
+/// waits for room between the pieces of a larger write.
 const PERMIT: usize = i32::MAX as usize;
 
-/// A job's stdin. Clones share it, as WASI demands of every handle to stdin.
+/// A job's stdin. Clones share one stream, as WASI demands of all handles to stdin.
 #[derive(Clone)]
 pub(super) struct Stdin(Arc<Mutex<Reading>>);
 
@@ -42,7 +42,7 @@ impl Stdin {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is something to read, be it bytes, the end or a fault.
+    /// Waits until there is something to read: bytes, the end or a fault.
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut reading = self.lock();
         if let Err(fault) = ready!(reading.input.poll_filled(context)) {
@@ -108,27 +108,27 @@ impl StdinStream for Stdin {
 #[derive(Clone)]
 pub(in crate::wasm) struct Stdout {
     output: Output,
-    /// Bytes the job may write in all.
+    /// Maximum bytes that the job may write.
     most: u64,
     gone: Gone,
 }
 
-/// What a guest is told whose reader has gone.
+/// How a guest learns that its reader is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::wasm) enum Gone {
-    /// `EPIPE`, as a module knows it.
+    /// As `EPIPE`, which core modules know.
     Pipe,
-    /// That the stream is closed, as a component knows it.
+    /// As a closed stream, which components know.
     Closed,
 }
 
-/// The stdout of a module that has descriptors: the one handle to it goes when the module closes it.
+/// The stdout of a core module. Its one handle is dropped when the module closes the descriptor.
 pub(in crate::wasm) struct Descriptor(pub(in crate::wasm) Stdout);
 
-/// What a descriptor leads to. Dropping it closes the output, if the job goes on.
+/// The stream behind a descriptor. Dropping it closes the output, even while the job goes on.
 struct Opened(Stdout);
 
-/// Says at its drop that the job is over. To be dropped before what the job has open.
+/// Marks the end of the job when dropped. Must be dropped before the job's open streams.
 pub(in crate::wasm) struct Over(pub(in crate::wasm) Output);
 
 impl Drop for Opened {
@@ -194,7 +194,7 @@ impl Stdout {
         Stdout { output, most, gone }
     }
 
-    /// Writes the bytes unless they are one too many.
+    /// Writes the bytes, unless they exceed the limit.
     fn put(&self, bytes: &Bytes) -> StreamResult<()> {
         if self.output.written().saturating_add(bytes.len() as u64) > self.most {
             return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.most))));
@@ -208,7 +208,7 @@ impl Stdout {
 }
 
 impl Gone {
-    /// Keeps the error's kind, unless it is that nobody reads.
+    /// Converts an error. Only a missing reader has a form of its own; other errors keep their kind.
     fn told(self, error: io::Error) -> StreamError {
         match self {
             Gone::Closed if error.kind() == io::ErrorKind::BrokenPipe => StreamError::Closed,
@@ -220,15 +220,15 @@ impl Gone {
 #[wasmtime_wasi::async_trait]
 impl Pollable for Stdout {
     async fn ready(&mut self) {
-        // A failure is told by the write that follows.
+        // The next write reports a failure.
         let _room = self.room().await;
     }
 }
 
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Stdout {
-    /// Ends a guest that writes where there is no room, or more than a piece: destinations take what there is
-    /// no room for, and would take all of it.
+    /// Ends a guest that writes more than is permitted, or more than a piece: the destinations would accept it beyond
+    /// their bounds.
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let permit = self.check_write()?.min(PIECE);
         if bytes.len() > permit {
@@ -241,7 +241,7 @@ impl OutputStream for Stdout {
     }
 
     fn write_zeroes(&mut self, count: usize) -> StreamResult<()> {
-        // What is more is refused as a write of so many bytes, and not made.
+        // A larger count is refused like a write of that size, without allocating it.
         self.write(Bytes::from(vec![0; count.min(PIECE + 1)]))
     }
 

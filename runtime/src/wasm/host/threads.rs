@@ -1,4 +1,4 @@
-//! The threads that do the file operations of one handler, for as long as it has jobs.
+//! The file threads of a handler, which exist while it has jobs.
 
 use std::future::poll_fn;
 use std::panic::resume_unwind;
@@ -23,59 +23,59 @@ use crate::job::{Fault, Usage};
 /// How long threads wait for the next job before they end.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Threads of all handlers: each takes 2 MiB of address space, and some 30 KiB of memory. A handler that finds none left
-/// has two of its own beyond them.
+/// File threads of all handlers. Each takes 2 MiB of address space and about 30 KiB of memory. A handler that finds
+/// none left still gets two threads beyond this number.
 const ALL: usize = 512;
 
-/// Threads that no handler has taken.
+/// The budget of threads that all handlers share.
 static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
 
-/// The threads of one handler. Its first job starts them, and they end when none has come for a while: a
-/// handler that does nothing holds no thread, and none of the four descriptors of a runtime.
+/// The file threads of one handler. Its first job starts them, and they end after a while without jobs. An idle handler
+/// holds no thread, and none of the four descriptors of a runtime.
 pub(super) struct Threads(Arc<Shared>);
 
 struct Shared {
-    /// `None`: this host confines no thread.
+    /// The Landlock rules of the threads; `None` if the host has no Landlock.
     ground: Option<Arc<Ground>>,
-    /// What the threads work on.
+    /// The mounts that the threads work on.
     mounted: Arc<Mounted>,
-    /// Operations at once, as far as there are threads for them.
+    /// Concurrent operations, as far as the budget has threads for them.
     most: usize,
     budget: Arc<Budget>,
-    /// The handler's part of the threads.
+    /// The handler's share of the budget.
     holder: Arc<Holder>,
     patience: Duration,
-    /// `None`: there are none now.
+    /// `None` while no threads run.
     pool: ArcSwapOption<Pool>,
     starting: Mutex<()>,
-    /// How many jobs have had them.
+    /// How many jobs have leased them.
     jobs: AtomicU64,
 }
 
-/// Threads that run.
+/// Running threads.
 struct Pool {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     runtime: Option<Runtime>,
     handle: Handle,
-    /// Operations at once.
+    /// Concurrent operations.
     most: usize,
     refused: Arc<Refused>,
 }
 
-/// Whether a thread could not be confined. It has ended then, and may have taken the place of others that would
-/// serve: so the jobs that wait for these threads end, and the next job starts others.
+/// Records that a thread could not be confined. The thread has ended, and may have taken the place of one that could
+/// serve. So the jobs that use this pool end, and the next job starts a new pool.
 #[derive(Default)]
 struct Refused {
     why: OnceLock<String>,
     told: Notify,
 }
 
-/// Keeps the threads of a job's files for as long as it runs.
+/// Keeps the file threads for a job while it runs.
 #[derive(Clone)]
 pub(in crate::wasm) struct Lease(Arc<Pool>);
 
 impl Threads {
-    /// Starts none yet. They will be confined to `ground`, and do `most` operations at once.
+    /// Starts no thread yet. The threads will be confined by `ground`, and run up to `most` operations at once.
     pub(in crate::wasm) fn new(ground: Option<Ground>, mounted: Arc<Mounted>, most: usize) -> Threads {
         Threads::within(LEFT.clone(), ground, mounted, most, PATIENCE)
     }
@@ -101,7 +101,7 @@ impl Threads {
         }))
     }
 
-    /// Returns the threads for one job, and starts them if there are none.
+    /// Leases the threads to one job, and starts them if none run.
     ///
     /// # Errors
     /// The host has no thread or descriptor left.
@@ -116,7 +116,7 @@ impl Threads {
             return Ok(Lease(pool));
         }
         let pool = Arc::new(Pool::new(shared)?);
-        // Ends with the threads themselves.
+        // The task runs on these threads, and ends with them.
         drop(pool.handle.spawn(retire(Arc::downgrade(shared), shared.patience)));
         shared.pool.store(Some(pool.clone()));
         Ok(Lease(pool))
@@ -124,34 +124,35 @@ impl Threads {
 }
 
 impl Shared {
-    /// Returns the threads there are, unless they are to be replaced.
+    /// Returns the running threads, unless they are to be replaced.
     fn serving(&self) -> Option<Arc<Pool>> {
         let is_replaced = |pool: &Arc<Pool>| pool.refused.why.get().is_some() || self.has_more_than(pool);
         self.pool.load_full().filter(|pool| !is_replaced(pool))
     }
 
-    /// Takes as many threads as the handler may have, or half as many, and so on while there are too few, one of them
-    /// for timers; says how many operations that are at once.
+    /// Takes as many threads from the budget as the handler may have, and one for timers. Tries half as many while too
+    /// few are left. Returns the number of concurrent operations.
     fn take(&self) -> (usize, Portion) {
         let halves = std::iter::successors(Some(self.most), |most| Some(most / 2).filter(|most| *most > 0));
         let taken = |most| Some((most, self.budget.try_take(&self.holder, most + 1)?));
         halves.into_iter().find_map(taken).unwrap_or_else(|| (1, self.budget.nothing(&self.holder)))
     }
 
-    /// Reports whether threads that are fewer than the handler may have could be more by now.
+    /// Reports whether a pool is smaller than the handler may have, and the budget now has enough for a full one.
     fn has_more_than(&self, pool: &Pool) -> bool {
         pool.most < self.most && self.budget.try_take(&self.holder, self.most + 1).is_some()
     }
 }
 
-/// Ends threads that have had no job for a while.
+/// Ends the pool after a period without jobs.
 async fn retire(shared: Weak<Shared>, patience: Duration) {
     let jobs = || Some(shared.upgrade()?.jobs.load(Ordering::Relaxed));
     while let Some(before) = jobs() {
         sleep(patience).await;
         let Some(shared) = shared.upgrade() else { return };
         let Some(pool) = shared.pool.load_full() else { return };
-        // That one and the one here: no job has them. One that comes in between keeps what it has taken.
+        // Two references are the pool's own and the one here, so no job holds it. A job that loads the pool just now
+        // keeps its reference.
         if Arc::strong_count(&pool) == 2 && shared.jobs.load(Ordering::Relaxed) == before {
             shared.pool.store(None);
             return;
@@ -160,27 +161,26 @@ async fn retire(shared: Weak<Shared>, patience: Duration) {
 }
 
 impl Lease {
-    /// Has one of the threads do something, which nobody waits for.
+    /// Runs work on one of the threads, and does not wait for it.
     pub(in crate::wasm) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
-        // Not even for its end: it goes with the threads.
+        // No handle is needed: the work ends with the threads at the latest.
         drop(self.0.handle.spawn_blocking(work));
     }
 
-    /// Runs a job such that whatever blocks in it blocks one of these threads, whose time on a
-    /// processor is charged to it.
+    /// Runs a job so that its blocking operations run on these threads. Their processor time is charged to the job.
     ///
     /// # Errors
-    /// Those of the job; a thread could not be confined.
+    /// Those of the job; or a thread could not be confined.
     ///
     /// # Cancel safety
-    /// That of the job.
+    /// The same as the job's.
     pub(in crate::wasm) async fn run<T>(
         &self,
         usage: Arc<Usage>,
         job: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, Fault> {
-        // wasmtime-wasi blocks in whatever runtime it finds itself in. The job is polled where it
-        // was, by the daemon's workers.
+        // wasmtime-wasi blocks on the current runtime's threads, so that runtime is entered. The job itself is still
+        // polled by the daemon's workers.
         let mut job = pin!(job);
         let mut charged = Charged::new(usage);
         let job = poll_fn(|context| {
@@ -196,7 +196,7 @@ impl Lease {
 }
 
 impl Refused {
-    /// Notes why a thread could not be confined.
+    /// Records why a thread could not be confined, and wakes the jobs.
     fn note(&self, why: &anyhow::Error) {
         let _first = self.why.set(format!("{why:#}"));
         self.told.notify_waiters();
@@ -205,7 +205,7 @@ impl Refused {
     /// Waits until a thread could not be confined.
     async fn fault(&self) -> Fault {
         loop {
-            // Before the look: what is noted after that is told to it.
+            // Created before the check, so a later notification is not missed.
             let told = self.told.notified();
             if let Some(why) = self.why.get() {
                 return Fault::Host(anyhow!("a thread for files cannot be confined to the mounts: {why}"));
@@ -222,20 +222,20 @@ impl Pool {
         let refused = Arc::<Refused>::default();
         let noted = refused.clone();
         let start = move || {
-            // The threads keep it: one that hangs may change files after its job and its handler are gone, and
-            // these mounts count as written to for so long, and the threads as there.
+            // Each thread keeps both. A thread that hangs may change files after its job and its handler are gone;
+            // until then its mounts count as writable, and the thread counts in the budget.
             let _kept = (&mounted, &counted);
-            // It was tried before, so this is for want of memory.
+            // It was tried before, so the host is out of memory now.
             if let Some(Err(refusal)) = ground.as_deref().map(Ground::confine) {
                 noted.note(&refusal);
-                // tokio has no other way to end a thread before it takes an operation from the queue. No panic
-                // hook is called.
+                // tokio has no other way to end a thread before it takes an operation from the queue. This calls no
+                // panic hook.
                 resume_unwind(Box::new("not confined"));
             }
             charged::begin();
         };
         let runtime = Builder::new_multi_thread()
-            // For the timers and sockets of jobs, which nobody else would look at.
+            // For the timers and sockets of jobs; no other runtime polls them.
             .worker_threads(1)
             .max_blocking_threads(most)
             .thread_name("files")
@@ -251,7 +251,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Not waited for: an operation that hangs is why there are threads apart.
+            // Does not wait for the threads: an operation that hangs is the reason why they are separate.
             runtime.shutdown_background();
         }
     }
@@ -270,7 +270,7 @@ mod tests {
         Arc::new(Mounted::open(Vec::new(), &Untrusted::default()).unwrap())
     }
 
-    /// Waits until a handler has threads, or has none.
+    /// Waits until the handler has threads, or has none.
     async fn become_(threads: &Threads, there: bool) {
         let looking = async {
             while threads.0.pool.load().is_some() != there {
@@ -294,7 +294,7 @@ mod tests {
         }
     }
 
-    /// Waits until so many units are in use.
+    /// Waits until `used` units are in use.
     async fn become_used(budget: &Budget, used: usize) {
         let looking = async {
             while budget.used() != used {
@@ -312,7 +312,8 @@ mod tests {
             (handler(Duration::from_millis(10)), handler(PATIENCE), handler(PATIENCE));
         let lease = first.lease().unwrap();
 
-        // Of 70 that are not kept, and of the two kept ones of a handler that has few.
+        // The budget has 70 common units and 10 that are kept for small holders: 5 of 70 are left, and then 2 kept
+        // ones.
         let (fewer, none) = (second.lease().unwrap(), third.lease().unwrap());
 
         assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.most), [64, 4, 1]);
@@ -329,13 +330,14 @@ mod tests {
         let threads = Threads::within(Budget::boundless(), None, nothing(), 2, Duration::from_millis(1));
         let lease = threads.lease().unwrap();
 
-        // Several times as long as idle ones wait.
+        // Several times as long as idle threads wait.
         sleep(Duration::from_millis(50)).await;
 
         assert!(Arc::ptr_eq(&lease.0, threads.0.pool.load().as_ref().unwrap()));
     }
 
-    /// The kernel confines a thread sixteen times, and the threads that it starts inherit that (landlock(7)).
+    /// Runs `work` on a thread that cannot be confined again: landlock(7) allows sixteen layers, which the threads that
+    /// it starts inherit.
     fn exhausted<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
         let all = [("/", Reach::Write)].map(|(path, reach)| Place::new(path, reach));
         let ground = || Ground::new(&all, &Untrusted::default()).ok();
@@ -379,7 +381,7 @@ mod tests {
             assert!(matches!(fault, Fault::Host(_)) && told.contains("cannot be confined"), "{told}");
         }
         assert!(!mark.exists(), "something was served");
-        // Others are started for the next job, where the kernel confines them.
+        // The next job starts new threads, which the kernel confines.
         assert!(job().is_ok() && mark.exists());
     }
 }

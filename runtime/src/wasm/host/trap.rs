@@ -1,4 +1,4 @@
-//! From what wasmtime says of an ended guest to what we say of it.
+//! Converts wasmtime errors and exits into `Status` or `Fault`.
 
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -8,17 +8,17 @@ use super::meter::{Meter, shortage};
 use crate::job::{Fault, Status};
 use crate::observe::brief;
 
-/// Bytes that are told of a name: a module has names as long as it likes.
+/// Maximum bytes of a reported name: a module's names can have any length.
 const NAME: usize = 200;
 
-/// Bytes that are told of a stack: wasmtime's 20 frames, with names and places.
+/// Maximum bytes of a reported backtrace: wasmtime's 20 frames, with names and positions.
 const STACK: usize = 8 << 10;
 
-/// Functions that are told of one frame, which may have any number inlined.
+/// Maximum functions reported of one frame, which may have any number inlined.
 const INLINED: usize = 20;
 
-/// Turns the end of a guest into a status or a fault. A guest that traps after it was refused memory, and has not grown
-/// since, ran out of it, whatever the trap says; `handles` is how many it may have.
+/// Converts the outcome of a guest. A guest that traps has run out of memory, whatever the trap says, if its latest
+/// growth was refused. `handles` is its maximum number of handles.
 pub(in crate::wasm) fn conclude(
     outcome: wasmtime::Result<()>,
     meter: &Meter,
@@ -30,12 +30,12 @@ pub(in crate::wasm) fn conclude(
     };
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return match meter.fault() {
-            // It gave up for want of memory, as the runtimes of Python, Go, Ruby and JavaScript do.
+            // The runtimes of Python, Go, Ruby and JavaScript exit like this when they run out of memory.
             Some(fault) if exit.0 != 0 => Err(fault),
             Some(_) | None => Ok(Status::from(exit.0)),
         };
     }
-    // A fault that one of our own streams raised while the guest used it.
+    // One of our own streams has failed with a fault while the guest used it.
     let error = match error.downcast::<Fault>() {
         Ok(fault) => return Err(fault),
         Err(error) => error,
@@ -43,7 +43,7 @@ pub(in crate::wasm) fn conclude(
     if let Some(fault) = meter.fault() {
         return Err(fault);
     }
-    // No guest ran that could have a stack: its instance could not be made.
+    // Without a backtrace, no guest ran: the host had no memory for its instance.
     if error.downcast_ref::<WasmBacktrace>().is_none()
         && let Some(said) = shortage(&error)
     {
@@ -56,24 +56,24 @@ pub(in crate::wasm) fn conclude(
         return Err(Fault::Host(anyhow::anyhow!("the pool of instances is exhausted: raise `jobs`")));
     }
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    // What it said of it stands on its stderr, where the engine looks.
+    // The guest's own message is on its stderr, where the engine looks for it.
     if error.is::<ThrownException>() {
         return Err(Fault::trapped("it has thrown an exception that nothing catches", stack));
     }
     Err(match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),
-        // Words of the guest may be in it.
+        // The text may contain words of the guest.
         None => Fault::trapped(format_args!("{:#}", error.root_cause()), stack),
     })
 }
 
-/// Takes an error of wasmtime's out of this layer, with all its causes in one line.
+/// Converts a wasmtime error for other modules, with all its causes on one line.
 pub(in crate::wasm) fn ours(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-/// Writes a guest's stack, innermost frame first, a frame a line. Where the module has debug
-/// information, functions that were inlined have lines of their own, and all have their places.
+/// Formats a guest's backtrace, one line a frame, innermost frame first. With debug information, inlined functions have
+/// lines of their own, and all lines have positions.
 fn frames(backtrace: &WasmBacktrace) -> String {
     let mut lines = Vec::new();
     for (number, frame) in backtrace.frames().iter().enumerate() {
@@ -92,7 +92,7 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     within(short(&lines), STACK)
 }
 
-/// Writes lines up to so many bytes, and says how many there is no room for.
+/// Joins lines up to `most` bytes, and appends how many were left out.
 fn within(lines: &[String], most: usize) -> String {
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
@@ -105,7 +105,7 @@ fn within(lines: &[String], most: usize) -> String {
     text
 }
 
-/// Names the functions of a stack, outermost first, those that were inlined among them.
+/// Returns the function names of a backtrace, outermost first, including inlined functions.
 pub(in crate::wasm) fn functions(backtrace: &WasmBacktrace) -> Vec<String> {
     let own = |frame: &FrameInfo| frame.func_name().map_or_else(|| number(frame), readable);
     let mut names = Vec::new();
@@ -119,13 +119,13 @@ pub(in crate::wasm) fn functions(backtrace: &WasmBacktrace) -> Vec<String> {
     short(&names).iter().rev().cloned().collect()
 }
 
-/// Names a function that has no name.
+/// Formats a function without a name.
 fn number(frame: &FrameInfo) -> String {
     format!("function {}", frame.func_index())
 }
 
-/// Leaves out what Rust's own backtraces leave out: how a panic was raised, and how `main` was
-/// reached, which are marked by functions of these names.
+/// Leaves out what Rust's own backtraces leave out: the frames that raise a panic and those that call `main`. Functions
+/// with these two names mark them.
 fn short(lines: &[String]) -> &[String] {
     let marked = |mark: &str| lines.iter().rposition(|line| line.contains(mark));
     let begin = marked("__rust_end_short_backtrace").map_or(0, |at| at + 1);
@@ -136,13 +136,13 @@ fn short(lines: &[String]) -> &[String] {
     }
 }
 
-/// Shows a file; of Rust's own, which nobody has under that name, only where it is in the library.
+/// Shortens a file name. Rust's own sources lose the build prefix, which exists on no other machine.
 fn place(file: &str) -> String {
     let own = file.strip_prefix("/rustc/").and_then(|rest| Some(rest.split_once('/')?.1));
     brief(own.unwrap_or(file), NAME)
 }
 
-/// Shows a name, which is whatever the module says it is.
+/// Demangles and shortens a name, which may be anything that the module says.
 fn readable(name: &str) -> String {
     brief(format_args!("{:#}", rustc_demangle::demangle(name)), NAME)
 }

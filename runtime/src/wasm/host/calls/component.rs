@@ -1,4 +1,4 @@
-//! `portcullis:job/jobs`: the interface by which a component calls jobs.
+//! `portcullis:job/jobs`, the interface through which a component calls jobs.
 
 use bytes::Bytes;
 use wasmtime::Result;
@@ -15,17 +15,17 @@ wasmtime::component::bindgen!({
     with: { "portcullis:job/jobs.job": Job },
 });
 
-/// The package that is imported, as it is named in a component.
+/// The package of the interface, as the prefix of a component's imports.
 pub(crate) const PACKAGE: &str = "portcullis:job/";
 
-/// A job as a component holds it: its number in [`Calling`](super::Calling).
+/// A component's handle of a job. Its representation is the job's index in [`Calling`](super::Calling).
 #[expect(unreachable_pub, reason = "what the macro makes of it is public")]
 pub struct Job;
 
-/// The most bytes that one call moves: the capacity of the pipes.
+/// Bytes that one call moves at most: the capacity of the pipes.
 const PIECE: usize = 64 << 10;
 
-/// Gives components the interface.
+/// Adds the interface to a linker.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     jobs::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
 }
@@ -57,7 +57,7 @@ impl HostJob for State {
             Ok(room) => room.min(PIECE).min(bytes.len()),
             Err(failure) => return Ok(Err(failure.into())),
         };
-        // Copied: a slice of the whole would hold all of it until the last byte is read.
+        // Copied, because a slice would keep the whole list in memory until its last byte is read.
         let piece = Bytes::copy_from_slice(&bytes[..room]);
         let room = u32::try_from(room)?;
         Ok(calling.put(job, &piece).map(|()| room).map_err(Failure::from))

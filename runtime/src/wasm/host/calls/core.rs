@@ -1,7 +1,7 @@
-//! `portcullis_job_v1`: the functions by which a core module calls jobs.
+//! `portcullis_job_v1`, the functions through which a core module calls jobs.
 //!
-//! Every function returns -1 if it fails, and `error` then tells why. Texts are UTF-8, in the memory
-//! that the module exports as `memory`.
+//! Every function returns -1 if it fails; `error` then returns the reason. Texts are UTF-8, in the
+//! memory that the module exports as `memory`.
 
 use bytes::Bytes;
 use wasmtime::error::Context as _;
@@ -14,17 +14,17 @@ use crate::wasm::host::core_state::State;
 /// The name of the module that the functions are imported from.
 pub(crate) const MODULE: &str = "portcullis_job_v1";
 
-/// The most bytes that one call moves: the capacity of the pipes.
+/// Bytes that one call moves at most: the capacity of the pipes.
 const PIECE: usize = 64 << 10;
 
-/// Added to an exit status that the job did not choose.
+/// Added to the exit status of a job that ended with a fault.
 const FAULT: i32 = 256;
 
-/// Which sides of a job are ready, as `poll` returns it.
+/// The bits that `poll` returns: which side of a job is ready.
 const READ: i32 = 1;
 const WRITE: i32 = 2;
 
-/// Gives modules the functions.
+/// Adds the functions to a linker.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     link_making(linker)?;
     link_running(linker)?;
@@ -46,7 +46,7 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Links what puts a job together and starts it; none of it waits.
+/// Links the functions that prepare and start a job. None of them waits.
 fn link_making(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap(MODULE, "job", |mut caller: Caller<'_, State>, at: u32, size: u32| -> Result<i32> {
         let name = text(&mut caller, at, size)?;
@@ -84,7 +84,7 @@ fn link_making(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Links what may wait: the guest gives way meanwhile, and its processor time does not run.
+/// Links the functions that may wait. The guest yields meanwhile and uses no processor time.
 fn link_running(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap_async(
         MODULE,
@@ -121,7 +121,7 @@ fn link_running(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Writes what there is room for, at least a byte, and returns how many bytes that were.
+/// Waits for room, writes at least one byte, and returns how many it wrote.
 async fn write(mut caller: Caller<'_, State>, job: u32, at: u32, size: u32) -> Result<i32> {
     let (calling, last) = caller.data_mut().calls()?;
     let room = match calling.room(job).await {
@@ -134,7 +134,7 @@ async fn write(mut caller: Caller<'_, State>, job: u32, at: u32, size: u32) -> R
     with(&mut caller, |calling| calling.put(job, &bytes).map(|()| i32::try_from(room).unwrap_or(-1)))
 }
 
-/// Reads what is here, at least a byte, and returns how many bytes that were; 0 at the end.
+/// Waits for data, reads at least one byte, and returns how many it read, or 0 at the end.
 async fn read(mut caller: Caller<'_, State>, job: u32, at: u32, size: u32) -> Result<i32> {
     let (calling, last) = caller.data_mut().calls()?;
     let bytes = match calling.filled(job).await {
@@ -163,10 +163,10 @@ fn memory(caller: &mut Caller<'_, State>) -> Result<Memory> {
     memory.with_context(|| format!("{MODULE}: the module exports no memory called `memory`"))
 }
 
-/// Reads a text out of the guest's memory.
+/// Reads a string from the guest's memory.
 ///
 /// # Errors
-/// Outside of the memory. What is no UTF-8 is a failure that the guest is told.
+/// It lies outside the memory. A string that is too long or not UTF-8 is a `Failure`, which the guest sees.
 fn text(caller: &mut Caller<'_, State>, at: u32, size: u32) -> Result<Result<String, Failure>> {
     let memory = memory(caller)?;
     let size = usize::try_from(size)?;

@@ -1,10 +1,10 @@
-//! What a guest is told when a job it called did not run, or did not end by itself.
+//! The error that a guest gets when a job it called did not run, or was ended by a fault.
 
 use std::fmt;
 
 use crate::job::{CallError, Fault, Name};
 
-/// One word for programs and a line for people.
+/// A code for programs and a message for people.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) code: &'static str,
@@ -16,12 +16,12 @@ impl Failure {
         Failure { code, message: message.into() }
     }
 
-    /// Tells how a job ended that did not choose to.
+    /// Describes the fault that ended a job.
     pub(super) fn of(name: &str, fault: &Fault) -> Failure {
         let message = match fault {
-            // They begin with the name.
+            // These messages begin with the name already.
             Fault::Busy { .. } | Fault::QueuedTooLong { .. } => fault.to_string(),
-            // Whoever runs the daemon reads the details in its log, and nobody else does.
+            // The details go to the daemon's log alone: only its operator may read them.
             Fault::Host(_) => format!("{name}: internal error: the log says more"),
             fault => format!("{name}: {fault}"),
         };
@@ -51,7 +51,7 @@ impl Failure {
         Failure::new("not_read", format!("{name} reads no more of its stdin"))
     }
 
-    /// Tells that a call does not fit the job.
+    /// The call does not fit the state of the job.
     pub(super) fn state(what: &str) -> Failure {
         Failure::new("wrong_state", what)
     }
@@ -74,12 +74,12 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What failed, for `error` to tell.
+/// The message of the last failure, which `error` returns.
 #[derive(Default)]
 pub(in crate::wasm) struct LastError(pub(super) String);
 
 impl LastError {
-    /// Keeps the reason of a failure, and turns the outcome into what a function returns.
+    /// Converts an outcome to a return value. A failure is kept for `error`, and returns -1.
     pub(super) fn settle(&mut self, outcome: std::result::Result<i32, Failure>) -> i32 {
         outcome.unwrap_or_else(|failure| {
             self.0 = failure.to_string();

@@ -1,4 +1,4 @@
-//! The jobs that a guest calls, by the numbers it knows them by.
+//! The jobs that a guest calls, with the numbers by which it knows them.
 
 mod component;
 mod core;
@@ -16,23 +16,23 @@ use bytes::Bytes;
 use self::failure::Failure;
 use crate::job::{Callee, Caller, Fault, Job, Name, Status, Wanted};
 
-/// Jobs that a guest may know at once, ended ones among them.
+/// Jobs that a guest may hold at once, including ended ones.
 const MOST: usize = 64;
 
-/// Bytes of arguments and variables that a job may be given.
+/// Bytes of arguments and variables that one job may be given.
 const LONGEST: usize = 128 << 10;
 
-/// What a guest has to do with the jobs it calls.
+/// The jobs that a guest calls.
 pub(in crate::wasm) struct Calling {
     name: Name,
-    /// None: its handler is granted no calls.
+    /// `None` if the handler is granted no calls.
     caller: Option<Box<dyn Caller>>,
     jobs: Vec<Option<Call>>,
 }
 
-/// A job as its caller knows it.
+/// A called job, as its caller holds it.
 enum Call {
-    /// It is put together: bytes of its arguments and variables are counted.
+    /// Not started yet; with the bytes of its arguments and variables so far.
     Wanted(Wanted, usize),
     Started(Box<Started>),
 }
@@ -40,19 +40,19 @@ enum Call {
 struct Started {
     name: String,
     callee: Callee,
-    /// What was read and is not taken yet.
+    /// Bytes that were read from stdout and not returned yet.
     rest: Bytes,
     outcome: Option<Result<Status, Fault>>,
 }
 
-/// How a job has ended.
+/// The end of a job.
 struct End {
     status: Status,
-    /// What ended it, if it was not the job itself.
+    /// The fault that ended it, or `None` if it exited itself.
     fault: Option<Failure>,
 }
 
-/// Which side of a job's pipes would not make its caller wait.
+/// Which sides of a job's pipes are ready without waiting.
 struct Ready {
     read: bool,
     write: bool,
@@ -63,18 +63,18 @@ impl Calling {
         Calling { name: job.name().clone(), caller: job.caller.take(), jobs: Vec::new() }
     }
 
-    /// Makes what a guest has that runs for no job, but to see whether it can.
+    /// Makes the state for an instance that runs no job. It may call nothing.
     pub(in crate::wasm) fn nothing() -> Calling {
         let name = "_".parse().expect("an underscore is a name");
         Calling { name, caller: None, jobs: Vec::new() }
     }
 
-    /// Reports whether the guest holds on to a job.
+    /// Reports whether the guest still holds a job.
     pub(in crate::wasm) fn knows_jobs(&self) -> bool {
         self.jobs.iter().any(Option::is_some)
     }
 
-    /// Begins a job. Whether there is one of that name is told when it is started.
+    /// Makes a job. Whether a job of that name exists is checked when it is started.
     fn open(&mut self, name: String) -> Result<u32, Failure> {
         let place = match self.jobs.iter().position(Option::is_none) {
             Some(free) => free,
@@ -101,11 +101,11 @@ impl Calling {
         wanted.env.set(name, value).map_err(|error| Failure::malformed(error.to_string()))
     }
 
-    /// Finds a job that is put together, and makes sure that `more` bytes fit.
+    /// Finds a job that is not started yet, and counts `more` bytes for it.
     fn wanted(&mut self, job: u32, more: usize) -> Result<&mut Wanted, Failure> {
         match self.job(job)? {
             Call::Wanted(wanted, bytes) => {
-                // What its place in a list costs, so that empty ones are not free.
+                // Includes the list entry, so that empty strings are not free.
                 *bytes = bytes.saturating_add(more).saturating_add(size_of::<String>());
                 if *bytes > LONGEST { Err(Failure::too_long(LONGEST)) } else { Ok(wanted) }
             }
@@ -121,7 +121,7 @@ impl Calling {
         };
         let wanted = std::mem::take(wanted);
         let name = wanted.name.clone();
-        // One that is refused is forgotten.
+        // A job that is refused is forgotten.
         *place = None;
         let Some(caller) = &self.caller else { return Err(Failure::not_granted(&self.name, name)) };
         let callee = caller.call(wanted)?;
@@ -130,7 +130,7 @@ impl Calling {
         Ok(())
     }
 
-    /// Waits until the job's stdin has room and says for how many bytes.
+    /// Waits until the job's stdin has room, and returns the number of bytes.
     async fn room(&mut self, job: u32) -> Result<usize, Failure> {
         let started = self.started(job)?;
         let stdin = started.callee.stdin.as_ref();
@@ -138,7 +138,7 @@ impl Calling {
         poll_fn(|context| stdin.poll_room(context)).await.map_err(|_| Failure::not_read(&started.name))
     }
 
-    /// Writes to the job's stdin what there is room for.
+    /// Writes to the job's stdin. The caller has waited for room.
     fn put(&mut self, job: u32, bytes: &Bytes) -> Result<(), Failure> {
         let started = self.started(job)?;
         let stdin = started.callee.stdin.as_ref();
@@ -146,7 +146,7 @@ impl Calling {
         stdin.write(bytes).map_err(|_| Failure::not_read(&started.name))
     }
 
-    /// Ends the job's stdin. Doing it twice does nothing.
+    /// Closes the job's stdin. Closing it again does nothing.
     fn close(&mut self, job: u32) -> Result<(), Failure> {
         if let Some(stdin) = self.started(job)?.callee.stdin.take() {
             stdin.finish();
@@ -154,13 +154,13 @@ impl Calling {
         Ok(())
     }
 
-    /// Waits until there is something to take of the job's stdout (`true`), or it has ended.
+    /// Waits until the job's stdout has data. Returns `false` if it has ended instead.
     async fn filled(&mut self, job: u32) -> Result<bool, Failure> {
         let started = self.started(job)?;
         Ok(poll_fn(|context| started.poll_filled(context)).await)
     }
 
-    /// Takes at most so many bytes of what is here of the job's stdout.
+    /// Takes up to `most` bytes that the job's stdout has already.
     fn take(&mut self, job: u32, most: usize) -> Result<Bytes, Failure> {
         let started = self.started(job)?;
         if started.rest.is_empty() {
@@ -182,8 +182,7 @@ impl Calling {
         .await)
     }
 
-    /// Ends the job's stdin and waits until the job has ended; what it has written and nobody has read
-    /// is dropped.
+    /// Closes the job's stdin and waits until the job ends. Output that is not read by then is dropped.
     async fn ended(&mut self, job: u32) -> Result<End, Failure> {
         self.close(job)?;
         let started = self.started(job)?;
@@ -200,7 +199,7 @@ impl Calling {
         }
     }
 
-    /// Forgets a job; one that runs is ended.
+    /// Forgets a job. Ends it if it runs.
     fn forget(&mut self, job: u32) {
         if let Ok(place) = place(&mut self.jobs, job) {
             *place = None;
@@ -228,7 +227,7 @@ impl Started {
         if self.outcome.is_some() {
             return Poll::Ready(());
         }
-        // A job that waits for its reader would never end.
+        // Drops its output: a job that waits for its reader would never end.
         while let Poll::Ready(true) = self.callee.stdout.poll_filled(context) {
             self.callee.stdout.take();
         }

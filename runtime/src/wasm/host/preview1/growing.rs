@@ -1,5 +1,6 @@
-//! Calls that make a job's own directory larger, or tell how a file of it is written: they are counted before they
-//! are carried out.
+//! Counts preview 1 calls that make a job's own `/tmp` larger, before they are carried out.
+//!
+//! Also tracks the calls that change a descriptor's number or its append flag.
 
 use std::io;
 
@@ -26,7 +27,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 {
                     return settle(Err(refused(full)));
                 }
-                // A path is refused that is longer than the host's.
+                // The path needs no bound here: one longer than the host's maximum is refused.
                 state.wasi.set_hostcall_fuel(usize::MAX);
                 let memory = &mut GuestMemory::Unshared(memory);
                 preview1::path_create_directory(&mut state.wasi, memory, fd, path, length).await
@@ -58,7 +59,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
                 let memory = &mut GuestMemory::Unshared(memory);
                 let outcome = state.wasi.fd_renumber(memory, from.into(), to.into()).await;
                 if outcome.is_ok() && from != to {
-                    // The one that had the number.
+                    // The descriptor that had the number `to` before is closed.
                     state.opened.close_in(state.wasi.ctx().table);
                     if let Some(tmp) = state.tmp.as_deref_mut() {
                         tmp.renumber(from.cast_unsigned(), to.cast_unsigned());
@@ -85,7 +86,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Turns a failure of the account into what a function returns.
+/// Converts an error of the quota to the error type of preview 1.
 pub(super) fn refused(error: io::Error) -> Error {
     ErrorCode::from(error).into()
 }

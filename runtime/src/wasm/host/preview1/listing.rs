@@ -1,4 +1,4 @@
-//! `fd_readdir`: a directory is read once, however many calls that takes.
+//! `fd_readdir`, which reads a directory only once, however many calls that takes.
 
 use std::fs::File;
 use std::io;
@@ -18,17 +18,17 @@ use super::memory::{MODULE, address, bytes, parts, settle, told};
 use crate::wasm::host::core_state::State;
 use crate::wasm::host::directory::{Listing, number_of};
 
-/// Bytes of entries that are made at once, in memory of the host.
+/// Bytes of entries that are prepared at once, in host memory.
 const PIECE: usize = 64 << 10;
 
 /// Bytes of an entry before its name.
 const ENTRY: usize = 24;
 
-/// What a piece of a listing is.
+/// A chunk of a listing.
 struct Filled {
     listing: Listing,
     entries: Vec<u8>,
-    /// Whether there are no more.
+    /// Whether the end of the directory is reached.
     ended: bool,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Reads entries from a place on, until the buffer is full or there are no more.
+/// Reads entries from a position on, until the buffer is full or the directory ends.
 async fn read(
     state: &mut State,
     memory: &mut [u8],
@@ -61,7 +61,7 @@ async fn read(
     (to, length): (usize, usize),
     mut place: u64,
 ) -> Result<Size, Error> {
-    // wasmtime-wasi tells nobody which directory a descriptor is, but what WASI knows it by.
+    // wasmtime-wasi does not tell which directory a descriptor is, but its WASI number identifies it.
     let found = state.wasi.fd_filestat_get(&mut GuestMemory::Unshared(memory), fd).await?;
     if found.filetype != Filetype::Directory {
         return Err(Errno::Badf.into());
@@ -89,7 +89,7 @@ async fn read(
     Ok(Size::try_from(filled)?)
 }
 
-/// Returns the directories that the job has open.
+/// Returns all directories that the job has open.
 fn directories(state: &mut State) -> Vec<Arc<File>> {
     let entries = state.wasi.ctx().table.iter_mut();
     let dirs = entries.filter_map(|entry| match entry.downcast_ref()? {
@@ -99,14 +99,14 @@ fn directories(state: &mut State) -> Vec<Arc<File>> {
     dirs.collect()
 }
 
-/// Finds the directory that WASI knows by this number. Two descriptors of one are the same to read.
+/// Finds the directory with this WASI number. Any descriptor of the directory will do.
 fn directory(dirs: &[Arc<File>], number: u64) -> io::Result<&File> {
     let same = |dir: &&Arc<File>| number_of(dir).is_ok_and(|found| found == number);
     dirs.iter().find(same).map(AsRef::as_ref).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Writes entries as a module reads them: the last one is cut where the buffer ends, and is read once
-/// more from its place.
+/// Encodes entries for the module. The last one is cut at the end of the buffer; the module reads it
+/// again from its position.
 fn fill(mut listing: Listing, place: u64, most: usize) -> io::Result<Filled> {
     let mut entries = Vec::with_capacity(most.min(PIECE));
     listing.seek(place)?;
@@ -141,7 +141,7 @@ fn kind(kind: FileType) -> Filetype {
         FileType::BlockDevice => Filetype::BlockDevice,
         FileType::CharacterDevice => Filetype::CharacterDevice,
         FileType::Socket => Filetype::SocketStream,
-        // Preview 1 has none for a FIFO.
+        // Preview 1 has no type for a FIFO.
         FileType::Fifo | FileType::Unknown => Filetype::Unknown,
     }
 }

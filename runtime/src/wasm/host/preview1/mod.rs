@@ -1,4 +1,4 @@
-//! Functions of WASI preview 1 that stand in the place of wasmtime-wasi's own.
+//! Functions of WASI preview 1 that replace those of wasmtime-wasi.
 
 mod ending;
 mod growing;
@@ -12,7 +12,7 @@ use wasmtime::{Linker, Result};
 pub(in crate::wasm) use self::memory::MODULE;
 use crate::wasm::host::core_state::State;
 
-/// Puts the functions into a linker that has wasmtime-wasi's.
+/// Replaces the functions in a linker that has wasmtime-wasi's.
 pub(in crate::wasm) fn serve(linker: &mut Linker<State>) -> Result<()> {
     linker.allow_shadowing(true);
     transfer::link(linker)?;

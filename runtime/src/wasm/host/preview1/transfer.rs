@@ -1,9 +1,9 @@
-//! Reading, writing and random bytes, in pieces of a bounded size.
+//! `fd_read`, `fd_write`, their positioned forms, and `random_get`, in pieces of a bounded size.
 //!
-//! wasmtime-wasi copies what a call moves of a file into memory of the host, and refuses a call whose
-//! copy would be too large. Here a file takes or gives what one piece holds, and the call says how
-//! much that was; a stream takes all of it, as a pipe does. The job gives way between two pieces, and
-//! between many vectors: its own limits are looked at, and its neighbours run.
+//! wasmtime-wasi copies the bytes of a call on a file into host memory, and refuses a call whose copy
+//! would be too large. Here a call on a file moves one piece and returns how much that was. A stream
+//! takes all bytes, as a pipe does. The job yields between two pieces, and between many vectors, so
+//! that its limits are checked and other jobs run.
 
 use tokio::task::yield_now;
 use wasmtime::{Caller, Linker, Result};
@@ -16,32 +16,32 @@ use super::growing;
 use super::memory::{MODULE, address, bytes, number, parts, settle, told};
 use crate::wasm::host::core_state::State;
 
-/// The most that one call moves of a file. There are two copies of it while the call lasts.
+/// Bytes of a file that one call moves at most. The call needs two copies of them.
 const PIECE: usize = 1 << 20;
 
-/// Bytes that a stream takes before the job gives way.
+/// Bytes written to a stream before the job yields.
 const GULP: usize = 64 << 10;
 
-/// Vectors that are read before the job gives way.
+/// Vectors read before the job yields.
 const STRETCH: usize = 64 << 10;
 
-/// Random bytes that are made at once.
+/// Random bytes made before the job yields.
 const RANDOM: usize = 64 << 10;
 
 /// Bytes of a vector: an address and a length.
 const VECTOR: usize = 8;
 
-/// Where a transfer of a file begins.
+/// Where in a file a transfer begins.
 #[derive(Clone, Copy)]
 enum Position {
     Current,
     At(u64),
 }
 
-/// The vectors of a call: places in the guest's memory, one behind the other.
+/// The vectors of a call: an array in the guest's memory.
 #[derive(Clone, Copy)]
 struct Vectors {
-    /// Where the vectors themselves are.
+    /// The address of the array.
     at: usize,
     count: usize,
 }
@@ -49,7 +49,7 @@ struct Vectors {
 /// One vector.
 #[derive(Clone, Copy)]
 struct Vector {
-    /// Where it is itself.
+    /// The address of the vector itself.
     at: usize,
     place: usize,
     length: usize,
@@ -133,25 +133,25 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-/// Reports whether a descriptor is one of stdio: those have no position.
+/// Reports whether a descriptor is one of stdio. Those have no position.
 fn is_stream(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd) -> bool {
     let position = wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd);
     position.is_err_and(|error| error.downcast_ref() == Some(&Errno::Spipe))
 }
 
-/// Writes all there is to a stream, waiting for room.
+/// Writes all bytes to a stream, waiting for room.
 async fn pour(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
     let (first, total) = vectors.measure(memory, GULP).await?;
     wasi.set_hostcall_fuel(VECTOR + GULP);
     let Some(first) = first else {
-        // The descriptor is looked at all the same.
+        // The call still checks the descriptor.
         return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, nothing()).await;
     };
     if first.length == total && total <= GULP {
         return wasi.fd_write(&mut GuestMemory::Unshared(memory), fd, first.alone()).await;
     }
     let mut poured: Size = 0;
-    // `begun` bytes of the vector at `position` are written.
+    // The bytes of the vector at `position` that are written already.
     let (mut position, mut begun) = (0, 0);
     let mut piece = Vec::with_capacity(VECTOR + total.min(GULP));
     loop {
@@ -177,7 +177,7 @@ async fn pour(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
         wasi.set_hostcall_fuel(VECTOR + GULP);
         match wasi.fd_write(&mut GuestMemory::Unshared(&mut piece), fd, GuestPtr::new((0, 1))).await {
             Ok(taken) => poured = poured.saturating_add(taken),
-            // The next call fails.
+            // Report what was written; the next call will fail.
             Err(error) if poured > 0 && error.downcast_ref().is_some() => return Ok(poured),
             Err(error) => return Err(error),
         }
@@ -188,14 +188,14 @@ async fn pour(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
     }
 }
 
-/// Gives way after each [`STRETCH`] of vectors.
+/// Yields after each [`STRETCH`] of vectors.
 async fn give_way(position: usize) {
     if position.is_multiple_of(STRETCH) {
         yield_now().await;
     }
 }
 
-/// Writes to a file what fits a piece.
+/// Writes up to one piece to a file.
 async fn write(
     State { wasi, tmp, .. }: &mut State,
     memory: &mut [u8],
@@ -247,7 +247,7 @@ async fn put(
     }
 }
 
-/// Reads what a stream has, or what fits a piece of a file.
+/// Reads what a stream has, or up to one piece of a file.
 async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
     let (first, total) = vectors.measure(memory, PIECE).await?;
     let (vector, most) = match first {
@@ -278,7 +278,7 @@ async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
     wasi.fd_read(&mut GuestMemory::Unshared(memory), fd, vector).await
 }
 
-/// Reads from a place of a file into the first vector that is not empty.
+/// Reads at an offset of a file, into the first vector that is not empty.
 async fn read_at(
     wasi: &mut WasiP1Ctx,
     memory: &mut [u8],
@@ -288,12 +288,12 @@ async fn read_at(
 ) -> Result<Size, Error> {
     let (first, _) = vectors.measure(memory, 0).await?;
     let vector: IovecArray = GuestPtr::new(first.map_or_else(nothing, Vector::alone).offset());
-    // It reads 64 KiB at most, whatever it is asked for.
+    // wasmtime-wasi reads 64 KiB at most here, so the fuel needs no bound.
     wasi.set_hostcall_fuel(usize::MAX);
     wasi.fd_pread(&mut GuestMemory::Unshared(memory), fd, vector, offset).await
 }
 
-/// No vector at all.
+/// An empty array of vectors.
 fn nothing() -> CiovecArray {
     GuestPtr::new((0, 0))
 }
@@ -306,14 +306,14 @@ impl Vectors {
     /// Reads a vector.
     ///
     /// # Errors
-    /// It lies outside of the memory.
+    /// It lies outside the memory.
     fn get(self, memory: &mut [u8], position: usize) -> Result<Vector, Error> {
         let at = self.at + position * VECTOR;
         Ok(Vector { at, place: number(memory, at)?, length: number(memory, at + 4)? })
     }
 
-    /// Finds the first vector that is not empty, and how many bytes all have: exactly up to `most`, and
-    /// else some number above it.
+    /// Returns the first vector that is not empty, and the total bytes of all. The total is exact up to
+    /// `most`; beyond, it is any larger number.
     async fn measure(self, memory: &mut [u8], most: usize) -> Result<(Option<Vector>, usize), Error> {
         let (mut first, mut total) = (None, 0);
         for position in 0..self.count {
@@ -333,20 +333,20 @@ impl Vectors {
 }
 
 impl Vector {
-    /// Returns the vector as the only one of a call.
+    /// Returns an array of this vector alone.
     fn alone(self) -> CiovecArray {
-        // It was read from there.
+        // Cannot overflow: the vector was read from this address.
         GuestPtr::new((u32::try_from(self.at).unwrap_or(u32::MAX), 1))
     }
 
-    /// Makes a memory in which a vector is, and the bytes that it leads to.
+    /// Makes a memory with one vector, followed by the bytes that it points to.
     fn piece(length: usize) -> Vec<u8> {
         let mut piece = vec![0; VECTOR + length];
         Vector::lead(&mut piece);
         piece
     }
 
-    /// Makes the vector at the start of a memory lead to all bytes behind it.
+    /// Points the vector at the start of a memory to all bytes after it.
     fn lead(piece: &mut [u8]) {
         let numbers = [VECTOR, piece.len() - VECTOR].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
         piece[..4].copy_from_slice(&numbers[0].to_le_bytes());

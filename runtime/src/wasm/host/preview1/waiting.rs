@@ -1,4 +1,4 @@
-//! `poll_oneoff`: as many subscriptions as a job may hold handles.
+//! `poll_oneoff`, with as many subscriptions as a job may hold handles.
 
 use wasmtime::{Caller, Linker, Result};
 use wasmtime_wasi::WasiView as _;

@@ -1,4 +1,4 @@
-//! Calls that make a job's own directory larger: they are counted before they are carried out.
+//! Counts WASI 0.2 calls that make a job's own `/tmp` larger, before they are carried out.
 
 use wasmtime::component::{Linker, Resource};
 use wasmtime::{Result, StoreContextMut};
@@ -83,7 +83,7 @@ fn said<T>(outcome: std::result::Result<T, FsError>) -> Said<T> {
     }
 }
 
-/// Puts a stream of ours into the place of one to a file in the job's own directory.
+/// Replaces a stream to a file in the job's own `/tmp` by our own, which counts writes.
 fn bounded(
     store: &mut StoreContextMut<'_, State>,
     file: u32,

@@ -1,4 +1,4 @@
-//! The entries of a directory, a few at a time.
+//! Reads the entries of a directory, a few at a time.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,14 +17,14 @@ use crate::wasm::host::component_state::State;
 use crate::wasm::host::directory::{Entry, Listing};
 use crate::wasm::host::interfaces::FILES;
 
-/// Entries that are read at once, in memory of the host: 20 KiB with names of 255 bytes, for each stream that
-/// a component holds. The directory is open for that time alone, so that a stream costs no descriptor.
+/// Entries that are read at once, in host memory: 20 KiB with names of 255 bytes, for each stream of a
+/// component. The directory is open only while they are read, so a stream costs no descriptor.
 const READ: usize = 64;
 
-/// What a component has as a `directory-entry-stream`.
+/// The state of a `directory-entry-stream`.
 struct Reading {
     dir: Arc<File>,
-    /// Where to go on; `None` at the end, or after an error.
+    /// The position of the next read; `None` at the end or after an error.
     place: Option<u64>,
     ready: VecDeque<Entry>,
 }
@@ -81,7 +81,7 @@ async fn next(state: &mut State, stream: &Resource<Reading>) -> Result<Outcome<O
     Ok(Ok(reading.ready.pop_front().map(entry)))
 }
 
-/// Reads some entries from a place on, and says where to go on.
+/// Reads some entries from a position on, and returns the next position, or `None` at the end.
 fn read(dir: &File, place: u64) -> io::Result<(Option<u64>, VecDeque<Entry>)> {
     let (mut listing, mut ready) = (Listing::open(dir)?, VecDeque::new());
     listing.seek(place)?;

@@ -1,4 +1,4 @@
-//! Functions of WASI 0.2 that stand in the place of wasmtime-wasi's own.
+//! Functions of WASI 0.2 that replace those of wasmtime-wasi.
 
 mod growing;
 mod listing;
@@ -10,7 +10,7 @@ use wasmtime::component::Linker;
 
 use crate::wasm::host::component_state::State;
 
-/// Puts the functions into a linker that has wasmtime-wasi's.
+/// Replaces the functions in a linker that has wasmtime-wasi's.
 pub(in crate::wasm) fn serve(linker: &mut Linker<State>) -> Result<()> {
     linker.allow_shadowing(true);
     listing::link(linker)?;

@@ -1,4 +1,4 @@
-//! The functions that make pollables and drop them.
+//! The functions that make and drop pollables, which are counted apart from other handles.
 
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime::{Result, StoreContextMut};
@@ -14,7 +14,7 @@ use crate::wasm::host::handles;
 use crate::wasm::host::interfaces::{CLOCK, POLL, STREAMS};
 use crate::wasm::host::pollables::Pollables;
 
-/// Links what makes pollables in number, and what drops them.
+/// Links the functions that make pollables in large numbers, and the drop of pollables.
 pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     let dropped = |mut store: StoreContextMut<'_, State>, pollable| {
         let state = store.data_mut();
@@ -53,7 +53,8 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
 }
 
 impl State {
-    /// Makes a pollable that takes so many entries, beside what else the component may hold.
+    /// Makes a pollable that takes `entries` table entries. They extend the bound on the
+    /// component's handles, unless too many pollables exist.
     fn poll(
         &mut self,
         entries: usize,
@@ -64,7 +65,7 @@ impl State {
         }
         self.pollables.entries += entries;
         self.bound_handles();
-        // A failure ends the component.
+        // No rollback is needed: a failure ends the component.
         let made = make(self)?;
         self.pollables.counted.insert(made.rep(), entries);
         Ok(made)

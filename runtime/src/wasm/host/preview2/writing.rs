@@ -1,7 +1,7 @@
-//! Writes of files and streams, in pieces of a bounded size.
+//! Writes to files and streams, in pieces of a bounded size.
 //!
-//! A file takes what fits a piece, and the call says how much that was. A stream takes the whole, as a pipe
-//! does: the call waits for room, and the job gives way between two pieces.
+//! A write to a file takes one piece and returns how much that was. A write to a stream takes everything,
+//! as a pipe does: the call waits for room, and the job yields between two pieces.
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -18,10 +18,10 @@ use crate::wasm::host::component_state::State;
 use crate::wasm::host::interfaces::FILES;
 use crate::wasm::host::interfaces::STREAMS;
 
-/// The most of a file that one call moves, in memory of the host.
+/// Bytes of a file that one call writes at most, in host memory.
 const PIECE: usize = 1 << 20;
 
-/// The most of a stream that is written at once.
+/// Bytes of a stream that are written before the job yields.
 const GULP: usize = 64 << 10;
 
 /// Links the functions.
@@ -59,7 +59,7 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     )
 }
 
-/// Writes all there is to a stream, waiting for room.
+/// Writes all bytes to a stream, waiting for room.
 async fn pour(
     store: &mut StoreContextMut<'_, State>,
     stream: &Resource<DynOutputStream>,

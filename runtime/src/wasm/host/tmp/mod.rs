@@ -1,7 +1,7 @@
-//! A directory that a job has to itself, under `/tmp`: what stands before each call that would make it larger.
+//! A job's own `/tmp`: counts every operation that would make it larger, before it is carried out.
 //!
-//! wasmtime-wasi tells nobody which directory a descriptor lies in. So it is noted here which descriptors are in this
-//! one: its own, and what was opened from one that is. No path leads out of a directory of WASI's, or into another.
+//! wasmtime-wasi does not tell which directory a descriptor is in. So this module tracks the descriptors in the job's
+//! `/tmp`: the directory itself, and everything opened from it. No path of WASI leads out of a directory.
 
 mod stock;
 mod stream;
@@ -18,24 +18,24 @@ pub(in crate::wasm) use self::stream::TmpStream;
 use self::stream::{lock, size};
 use crate::scratch::Quota;
 
-/// What guests call the directory.
+/// The directory's path for guests.
 pub(in crate::wasm) const GUEST: &str = "/tmp";
 
-/// What one job has of it.
+/// The account of one job's `/tmp`.
 pub(in crate::wasm) struct Tmp {
     quota: Arc<Mutex<Quota>>,
     opened: Arc<Mutex<Vec<Weak<File>>>>,
-    /// How many mounts come before it.
+    /// The number of mounts that are preopened before it.
     place: usize,
-    /// The descriptors that are in it, as preview 1 or a component's table counts them.
+    /// The descriptors in it, by preview 1's number or by index in a component's table.
     held: HashMap<u32, Held>,
 }
 
-/// A descriptor in it.
+/// A descriptor in the directory.
 struct Held {
-    /// `None`: a directory.
+    /// `None` for a directory.
     file: Option<Weak<File>>,
-    /// Whether all that is written to it goes behind its end. Components have calls of their own for that.
+    /// Whether writes go to the end of the file. Always `false` for components, which have separate calls for that.
     append: bool,
 }
 
@@ -45,7 +45,7 @@ impl Tmp {
         Tmp { quota, opened, place, held: HashMap::new() }
     }
 
-    /// Says how many mounts come before it.
+    /// Returns the number of mounts that are preopened before it.
     pub(in crate::wasm) fn place(&self) -> usize {
         self.place
     }
@@ -55,17 +55,17 @@ impl Tmp {
         self.held.contains_key(&fd)
     }
 
-    /// Reports whether one of two descriptors is in it, and the other is not.
+    /// Reports whether exactly one of two descriptors is in it.
     pub(in crate::wasm) fn is_between(&self, one: u32, other: u32) -> bool {
         self.holds(one) != self.holds(other)
     }
 
-    /// Notes a directory in it.
+    /// Records a directory in it.
     pub(in crate::wasm) fn hold_dir(&mut self, fd: u32) {
         self.held.insert(fd, Held { file: None, append: false });
     }
 
-    /// Notes what was opened from a directory in it.
+    /// Records a descriptor that was opened from a directory in it.
     pub(in crate::wasm) fn hold(&mut self, fd: u32, file: Option<Weak<File>>, append: bool) {
         if let Some(file) = &file {
             let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,19 +77,19 @@ impl Tmp {
         self.held.insert(fd, Held { file, append });
     }
 
-    /// Notes that a descriptor is closed.
+    /// Forgets a descriptor that was closed.
     pub(in crate::wasm) fn release(&mut self, fd: u32) {
         self.held.remove(&fd);
     }
 
-    /// Notes that a descriptor has the number of another, which is closed.
+    /// Moves the record of `from` to `to`, whose descriptor was closed.
     pub(in crate::wasm) fn renumber(&mut self, from: u32, to: u32) {
         let held = self.held.remove(&from);
         self.held.remove(&to);
         self.held.extend(held.map(|held| (to, held)));
     }
 
-    /// Notes where writes to a file go.
+    /// Records whether writes to a file append.
     pub(in crate::wasm) fn append(&mut self, fd: u32, append: bool) {
         self.held.entry(fd).and_modify(|held| held.append = append);
     }
@@ -99,10 +99,10 @@ impl Tmp {
         self.apart(|quota| quota.take_entry()).await
     }
 
-    /// Counts what a write would add to a file, from a position on.
+    /// Counts the bytes that a write at `position` would add to a file.
     pub(in crate::wasm) async fn take_write(&self, fd: u32, position: u64, length: u64) -> io::Result<()> {
         let Some((file, append)) = self.file(fd) else { return Ok(()) };
-        // Of an open file, which needs no disk.
+        // Never waits for the disk: the file is open.
         let size = size(&file)?;
         let end = if append { size } else { position }.saturating_add(length);
         let by = end.saturating_sub(size);
@@ -112,22 +112,22 @@ impl Tmp {
         self.apart(move |quota| quota.take_bytes(by)).await
     }
 
-    /// Counts what a file of this size would have more.
+    /// Counts the bytes that a file of size `wanted` would add.
     pub(in crate::wasm) async fn take_size(&self, fd: u32, wanted: u64) -> io::Result<()> {
         let Some((file, _)) = self.file(fd) else { return Ok(()) };
         let by = wanted.saturating_sub(size(&file)?);
         if by == 0 { Ok(()) } else { self.apart(move |quota| quota.take_bytes(by)).await }
     }
 
-    /// Writes to a file of a component's; `None`: it is not in here. A stream may write at the same time: so this is one
-    /// step, as [`resize`](Tmp::resize) is.
+    /// Writes to a component's file. Returns `None` if the file is not in here. Counting and writing are one step, as
+    /// in [`resize`](Tmp::resize), because a stream may write at the same time.
     pub(in crate::wasm) async fn write(&self, fd: u32, bytes: Vec<u8>, at: u64) -> Option<io::Result<u64>> {
         let ((file, _), quota) = (self.file(fd)?, self.quota.clone());
         let written = spawn_blocking(move || stream::write(&file, &quota, &bytes, Some(at)));
         Some(written.await.map_err(io::Error::other).flatten())
     }
 
-    /// Makes a file of a component's as large as this; `None`: it is not in here.
+    /// Resizes a component's file. Returns `None` if the file is not in here.
     pub(in crate::wasm) async fn resize(&self, fd: u32, wanted: u64) -> Option<io::Result<()>> {
         let (file, _) = self.file(fd)?;
         let resize = move |quota: &mut Quota| {
@@ -140,7 +140,7 @@ impl Tmp {
         Some(self.apart(resize).await)
     }
 
-    /// Makes a stream that writes to a file of a component's; `None`: it is not in here.
+    /// Makes a stream that writes to a component's file. Returns `None` if the file is not in here.
     pub(in crate::wasm) fn stream(&self, fd: u32, at: Option<u64>) -> Option<TmpStream> {
         let (file, _) = self.file(fd)?;
         Some(TmpStream::new(file, self.quota.clone(), at))
@@ -151,7 +151,7 @@ impl Tmp {
         Some((held.file.as_ref()?.upgrade()?, held.append))
     }
 
-    /// Has a thread that may block do what does.
+    /// Runs work on a thread that may block.
     async fn apart<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Quota) -> io::Result<T> + Send + 'static,

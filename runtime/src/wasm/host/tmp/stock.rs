@@ -1,5 +1,7 @@
-//! Directories for the jobs of one handler: made when there is none at hand, kept for the next job when nobody has
-//! touched it, and else removed.
+//! The stock of `/tmp` directories for the jobs of one handler.
+//!
+//! A directory is made when none is in stock. After its job, it is kept for the next one if it was not touched, and
+//! removed otherwise.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,40 +20,40 @@ use crate::wasm::host::guest::Wasi;
 use crate::wasm::host::mounted::Mounted;
 use crate::wasm::host::threads::Lease;
 
-/// The most directories that are kept: two descriptors each, and those of the mounts.
+/// Maximum directories in stock. Each takes two descriptors, and one for every mount.
 const KEPT: usize = 16;
 
-/// How long a job that has ended waits for its directory to be removed. Then its slot is free, and what the directory
-/// takes is counted until it is gone.
+/// How long an ended job waits for its directory to be removed. After that its slot is free, and the directory counts
+/// in the quota until it is gone.
 const REMOVAL: Duration = Duration::from_secs(5);
 
-/// The directories of one handler's jobs.
+/// The `/tmp` directories of one handler's jobs.
 pub(in crate::wasm) struct Stock {
     mounted: Arc<Mounted>,
     dir: Arc<HandlerDir>,
-    /// What each job may have in its own.
+    /// Maximum bytes in each directory.
     bytes: u64,
     kept: Mutex<Vec<Ready>>,
-    /// How many of them.
+    /// Maximum number of them.
     most: usize,
 }
 
 /// A directory that no job has touched.
 struct Ready {
-    /// The mounts and the directory, as guests see them.
+    /// The preopened directories of a guest: the mounts and this one.
     granted: WasiFilesystemCtx,
     dir: Arc<JobDir>,
 }
 
-/// A directory that a job has, and what is counted for it. Dropped in this order, it is removed first.
+/// A job's directory and its accounts. Fields drop in this order, so the directory is removed first.
 struct Had {
     ready: Ready,
     account: Arc<Mutex<Quota>>,
-    /// `None`: nobody counts them.
+    /// `None` if descriptors are not counted.
     _descriptors: Option<Portion>,
 }
 
-/// Takes a job's directory back, whichever way the job ends.
+/// Takes a job's directory back, however the job ends.
 pub(in crate::wasm) struct TmpGuard {
     stock: Arc<Stock>,
     /// `None` only while it is taken back.
@@ -60,35 +62,35 @@ pub(in crate::wasm) struct TmpGuard {
 }
 
 impl Stock {
-    /// Begins without any, for a handler that runs `jobs` jobs at once.
+    /// Makes an empty stock for a handler that runs `jobs` jobs at once.
     pub(in crate::wasm) fn new(mounted: Arc<Mounted>, dir: HandlerDir, bytes: u64, jobs: usize) -> Stock {
         Stock { mounted, dir: Arc::new(dir), bytes, kept: Mutex::default(), most: jobs.min(KEPT) }
     }
 
-    /// Says how many descriptors it keeps for a handler with so many mounts that runs `jobs` jobs at once.
+    /// Returns how many descriptors the stock holds for a handler that runs `jobs` jobs at once.
     pub(in crate::wasm) fn held_idle(mounts: usize, jobs: usize) -> usize {
         jobs.min(KEPT) * Stock::held_by_job(mounts) + 3
     }
 
-    /// Says how many descriptors a job has of it.
+    /// Returns how many descriptors a job's directory takes.
     pub(in crate::wasm) fn held_by_job(mounts: usize) -> usize {
         mounts + 2
     }
 
-    /// Returns what each job may have in its directory, in bytes.
+    /// Returns the maximum bytes in each directory.
     pub(in crate::wasm) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the directory in which all of them are.
+    /// Returns the directory that contains all of them.
     pub(in crate::wasm) fn dir(&self) -> &HandlerDir {
         &self.dir
     }
 
-    /// Gives a job a directory, and its mounts. What it was allotted for that goes over to the guard.
+    /// Grants a directory and the mounts to a job. The descriptors allotted for them move to the guard.
     ///
     /// # Errors
-    /// The host has no descriptor or room left.
+    /// The host has no descriptor left, or no room for the directory.
     pub(in crate::wasm) async fn grant(
         self: &Arc<Self>,
         threads: &Lease,
@@ -123,11 +125,11 @@ impl Stock {
 }
 
 impl TmpGuard {
-    /// Takes the directory back when its job has ended, and waits a while for it to be removed, which is not of the job's
-    /// time.
+    /// Takes the directory back after its job. Waits for its removal, up to a bound; that time is not charged to the
+    /// job.
     pub(in crate::wasm) async fn end(mut self, waits: &Waits) {
         let Some(had) = self.had.take() else { return };
-        // Something that the job has begun may still hold it.
+        // An operation that the job started may still hold the directory.
         if Arc::strong_count(&had.account) == 1 && lock(&had.account).is_untouched() {
             let mut kept = self.stock.kept();
             if kept.len() < self.stock.most {
@@ -138,7 +140,7 @@ impl TmpGuard {
         waits.has_ended();
         let threads = self.threads.clone();
         let removed = spawn_blocking(move || drop((had, threads)));
-        // It goes on, whether it is waited for or not.
+        // The removal continues even after the timeout.
         let _gone = timeout(REMOVAL, removed).await;
     }
 }
@@ -147,7 +149,7 @@ impl Drop for TmpGuard {
     fn drop(&mut self) {
         let Some(had) = self.had.take() else { return };
         let threads = self.threads.clone();
-        // In the threads that are confined to it, which stay for as long.
+        // On the file threads, which are confined to the directory. The lease keeps them until it is removed.
         self.threads.spawn(move || drop((had, threads)));
     }
 }

@@ -1,4 +1,4 @@
-//! What a component writes to a file in its own directory, by a stream.
+//! A component's output stream to a file in its own `/tmp`.
 
 use std::fs::File;
 use std::io;
@@ -12,21 +12,21 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use crate::scratch::Quota;
 
-/// The most that is written at once, in memory of the host.
+/// Bytes of one write at most; the host holds them in memory.
 const PIECE: usize = 64 << 10;
 
-/// A stream to a file. wasmtime-wasi's own would write without a look at the account.
+/// An output stream that counts each write. wasmtime-wasi's own stream would not.
 pub(in crate::wasm) struct TmpStream {
     file: Arc<File>,
     quota: Arc<Mutex<Quota>>,
-    /// Where the next piece goes; `None`: behind the end.
+    /// Where the next write goes; `None` appends.
     at: Option<u64>,
     state: State,
 }
 
 enum State {
     Ready,
-    /// A thread writes, and says how much it has written.
+    /// A thread writes, and returns how many bytes it wrote.
     Writing(JoinHandle<io::Result<u64>>),
     Failed(io::Error),
     Closed,
@@ -37,7 +37,7 @@ impl TmpStream {
         TmpStream { file, quota, at, state: State::Ready }
     }
 
-    /// Tells an earlier failure, once.
+    /// Returns an earlier failure, once.
     fn failure(&mut self) -> StreamResult<()> {
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Failed(error) => Err(StreamError::LastOperationFailed(error.into())),
@@ -50,7 +50,8 @@ impl TmpStream {
     }
 }
 
-/// Writes all of a piece, if there is room for it. Blocks, with the account in hand: nothing is measured half-way.
+/// Writes all bytes if the quota has room for them. Blocks. Holds the lock throughout, so no other write measures
+/// the file half-way.
 pub(super) fn write(file: &File, quota: &Mutex<Quota>, bytes: &[u8], at: Option<u64>) -> io::Result<u64> {
     let mut quota = lock(quota);
     let size = size(file)?;
@@ -91,7 +92,7 @@ impl OutputStream for TmpStream {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // The thread writes all there is.
+        // Nothing to flush: the thread writes everything.
         self.failure()
     }
 
@@ -102,7 +103,7 @@ impl OutputStream for TmpStream {
 
     async fn cancel(&mut self) {
         if let State::Writing(task) = std::mem::replace(&mut self.state, State::Closed) {
-            // It cannot be taken back.
+            // A write cannot be cancelled, so this waits for it.
             let _written = task.await;
         }
     }
@@ -113,6 +114,6 @@ pub(super) fn size(file: &File) -> io::Result<u64> {
 }
 
 pub(super) fn lock(quota: &Mutex<Quota>) -> MutexGuard<'_, Quota> {
-    // What it counts is right after every statement.
+    // A poisoned lock is harmless: the counts are valid after every statement.
     quota.lock().unwrap_or_else(PoisonError::into_inner)
 }
