@@ -1,4 +1,4 @@
-//! Addresses that show how the daemon is, and change nothing.
+//! The `observe` addresses, which show the daemon's state and change nothing.
 
 use rustix::process::Signal;
 
@@ -29,7 +29,7 @@ fn metrics_and_probes_are_shown_to_any_host_and_nothing_else_is_there() {
     let lines = daemon.log.lines(2, "listening on tcp://");
     let ports: Vec<u16> =
         lines.iter().map(|line| line.rsplit_once(':').unwrap().1.parse().unwrap()).collect();
-    // The route of the handlers' address takes every path.
+    // On the handlers' address, the route takes every path, so `/healthz` runs the handler there.
     let (handlers, observe): (Vec<u16>, Vec<u16>) =
         ports.into_iter().partition(|port| Client::tcp(*port).get("/healthz").text() == "hello\n");
     assert_eq!((handlers.len(), observe.len()), (1, 1));

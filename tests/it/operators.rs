@@ -1,8 +1,8 @@
-//! The admin socket when much is asked of it that lasts: it answers what does not.
+//! The admin socket under many long requests: it refuses more of them, and still answers short ones.
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Response, Setup, finish, portcullis, within};
 
-/// More than may last of anything, and more than there are connections.
+/// More than the maximum of any long request, and more than the maximum of connections.
 const CROWD: usize = 70;
 
 fn setup() -> Setup {
@@ -25,7 +25,7 @@ fn ask(daemon: &Daemon, request: &str) -> Response {
     send(daemon, request).response()
 }
 
-/// Holds so many jobs of a name.
+/// Starts `count` jobs of a name, and keeps them running.
 fn hold(daemon: &Daemon, count: usize, request: &str, fields: &str, name: &str) -> Vec<Client> {
     let held = (0..count).map(|_| send_with(daemon, request, fields)).collect();
     within(PATIENCE, "the jobs that last", || {
@@ -36,9 +36,9 @@ fn hold(daemon: &Daemon, count: usize, request: &str, fields: &str, name: &str) 
     held
 }
 
-/// Asserts that every one too many is told so at once, and that what an operator needs is answered.
+/// Asserts that each further request is refused at once, and that what an operator needs is still answered.
 fn one_too_many(daemon: &Daemon, request: &str) {
-    // Kept, so that these are no idle connections that make room by themselves.
+    // Kept open, because dropped connections would free places by themselves.
     let refused: Vec<Client> = (0..CROWD)
         .map(|_| {
             let mut client = send(daemon, request);
@@ -63,7 +63,7 @@ fn one_too_many(daemon: &Daemon, request: &str) {
 #[test]
 fn four_profiles_are_taken_at_once_and_the_fifth_is_refused() {
     let daemon = setup().start();
-    // One more until all places are taken: a look at whether they are may itself have had one.
+    // Sends profiles until all places are taken: the check itself may have held one for a moment.
     let mut held = Vec::new();
     within(PATIENCE, "four profiles", || {
         held.push(send(&daemon, "GET /debug/profile?seconds=300"));
@@ -109,7 +109,7 @@ fn modules_that_arrive_slowly_leave_connections_to_operators() {
 
 #[test]
 fn how_near_a_handler_came_to_each_limit_stands_in_handlers() {
-    // Of its memory four pages of sixteen at first, and then eight.
+    // The guest grows from four pages to eight, of the sixteen that its limit allows.
     let grow = "(drop (memory.grow (i32.const 4)))";
     let program = Program::text().code(grow).read_once().say(&"x".repeat(700));
     let limits = "limits = { memory = \"1MiB\", output = \"1KiB\", body = \"1KiB\", handles = 256 }";
@@ -154,7 +154,7 @@ fn handles_that_a_reused_instance_keeps_count_for_the_request_that_took_them() {
         verb.args(["handlers", "--json", "--socket"]).arg(daemon.path("admin.sock"));
         let told = finish(&mut verb, b"", PATIENCE).stdout;
         let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
-        // A tenth, and what it has besides; while it waits for its next request.
+        // A tenth of the limit, and the handles that it always has, while it waits for its next request.
         let handles = told[0]["peaks"]["handles"].as_f64().unwrap();
         (10.0..12.0).contains(&handles).then_some(())
     });

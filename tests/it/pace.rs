@@ -1,4 +1,4 @@
-//! Clients that take their time: whose time that is, and what becomes of the slots.
+//! Slow clients: whose time limits their transfers count for, and when they lose their slots.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use crate::harness::frames::{self, Frames, flag, frame, kind};
 use crate::harness::{Client, Daemon, Ends, Program, Setup, guests};
 
-/// Another address than that of the others.
+/// An address other than that of the slow clients.
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// More connections than a handler has slots.
 const MANY: usize = 70;
 
-/// What an answer may take that does not wait for those clients to be given up.
+/// The longest time for an answer that does not wait until the slow clients are dropped.
 const SOON: Duration = Duration::from_secs(8);
 
 fn read() -> Program {
     Program::new().swallow().say("Content-Type: text/plain\n\nread\n")
 }
 
-/// Asks from another address, and wants an answer before the slow clients are given up.
+/// Sends a request, and asserts that the answer comes before the slow clients are dropped.
 #[track_caller]
 fn answered_soon(client: &mut Client, request: &str) {
     let start = Instant::now();
@@ -30,13 +30,13 @@ fn answered_soon(client: &mut Client, request: &str) {
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
 }
 
-/// Sends a byte on each connection now and then while something is done.
+/// Sends a byte on each connection every 500 ms while `work` runs.
 fn dribbling<T>(clients: &[Client], byte: &[u8], work: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // One that was closed by now is what is wanted.
+                // A write may fail: the daemon may have closed the connection, as intended.
                 clients.iter().for_each(|client| drop(client.socket().write(byte)));
                 std::thread::park_timeout(Duration::from_millis(500));
             }
@@ -86,7 +86,7 @@ fn bodies_that_come_byte_by_byte_leave_an_eighth_of_the_slots() {
     let mut slow: Vec<Client> = (0..20).map(begin).collect();
     daemon.counted("portcullis_jobs_running", &["handler=\"one\""], 14.0);
 
-    // Of the same address.
+    // From the same address as the slow clients.
     answered_soon(&mut daemon.client(), "GET / HTTP/1.1\r\nHost: test\r\n\r\n");
 
     assert_eq!(daemon.metric("portcullis_jobs_running", &["handler=\"one\""]), 14.0);
@@ -98,7 +98,7 @@ fn bodies_that_come_byte_by_byte_leave_an_eighth_of_the_slots() {
 
 #[test]
 fn sips_of_large_answers_from_one_address_leave_the_same_handler_to_others() {
-    // More than the kernel takes of an answer, 4 MiB commonly: tcp(7), tcp_wmem.
+    // More than the kernel buffers of an answer, commonly 4 MiB: tcp(7), tcp_wmem.
     let pours = Program::text().pour(320);
     let daemon = Setup::one("", &pours.wasm()).start();
     let mut slow: Vec<Client> =
@@ -106,7 +106,7 @@ fn sips_of_large_answers_from_one_address_leave_the_same_handler_to_others() {
     slow.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n"));
     std::thread::park_timeout(Duration::from_millis(1500));
 
-    // Two of another address find slots that are left to such, and the third has one made free.
+    // Two requests of another address find slots reserved for such addresses. For the third, one is freed.
     let others: Vec<Client> = (0..3)
         .map(|_| {
             let mut client = Client::narrow(OTHER, daemon.port());
@@ -133,7 +133,7 @@ fn one_address_alone_has_every_slot() {
     assert!(clients.iter_mut().all(|client| client.response().status() == 200));
 }
 
-/// Sends a body that takes longer than the handler may, in pieces, and reads the answer.
+/// Sends a body in pieces, slower than the handler's time limit allows, and reads the answer.
 fn uploaded_slowly(client: &mut Client, target: &str) -> String {
     const PIECES: usize = 24;
     let piece = vec![b'x'; 4 << 10];
@@ -148,7 +148,7 @@ fn uploaded_slowly(client: &mut Client, target: &str) -> String {
     client.head()
 }
 
-/// A limit that an upload or download of these tests takes longer than.
+/// A time limit that is shorter than any upload or download of these tests.
 const SHORT: &str = "limits.time = \"3s\"";
 
 #[test]
@@ -254,7 +254,7 @@ fn a_client_that_is_silent_in_an_upgrade_for_as_long_as_its_job_may_run_is_ended
     daemon.log.line("(time_limit)");
 }
 
-/// Clients are judged soon, and have to be faster than these tests are.
+/// Clients are measured over a short window, and must be faster than those of these tests.
 const FAST: &str = "[http]\nmin_rate = \"10KiB\"\nrate_window = \"400ms\"\n";
 
 #[test]
@@ -302,7 +302,7 @@ fn a_stream_of_http2_whose_client_opens_no_window_is_broken_off_as_too_slow() {
         .prepend(FAST)
         .prepend("admin = \"unix://admin.sock\"\n")
         .start();
-    // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113 §6.5.2).
+    // SETTINGS_INITIAL_WINDOW_SIZE 0 (RFC 9113 §6.5.2).
     let mut frames = Frames::begin(daemon.client(), &[(4, 0)]);
     frames.send(frames::get(1, "/"));
 

@@ -1,4 +1,4 @@
-//! The documentation: its links lead somewhere, and no page is left out of the README.
+//! The documentation: every link has a target, and the README links every page.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ impl Page {
         Page { path, text }
     }
 
-    /// Goes through the lines that are no code.
+    /// Iterates over the lines outside code blocks.
     fn prose(&self) -> impl Iterator<Item = &str> {
         let mut is_code = false;
         self.text.lines().filter(move |line| {
@@ -26,7 +26,7 @@ impl Page {
         })
     }
 
-    /// Lists what the headings are linked by, as GitHub makes it of them.
+    /// Returns the anchors of the headings, as GitHub forms them.
     fn anchors(&self) -> BTreeSet<String> {
         let headings = self.prose().filter(|line| line.starts_with('#'));
         let titles = headings.map(|line| line.trim_start_matches('#').trim());
@@ -36,7 +36,7 @@ impl Page {
             .collect()
     }
 
-    /// Lists the targets of `[text](target)`.
+    /// Returns the targets of `[text](target)`.
     fn links(&self) -> Vec<&str> {
         let behind = self.prose().flat_map(|line| line.split("](").skip(1));
         behind.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
@@ -47,7 +47,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// Returns the pages of reference.
+/// Returns the pages of the reference.
 fn reference() -> Vec<Page> {
     let dir = fs::read_dir(root().join("runtime/docs")).unwrap();
     dir.map(|entry| Page::of(entry.unwrap().path())).collect()

@@ -1,18 +1,17 @@
-//! What the daemon holds for small pieces in memory: no more than for large ones.
+//! Small chunks take no more memory in the daemon than large ones.
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, within};
 
-/// Bytes that a pipe holds, and so the most single bytes.
+/// The capacity of a pipe, and so the maximum of single bytes in it.
 const PIPE: usize = 64 << 10;
 
 /// How many pipes are filled.
 const PIPES: usize = 16;
 
-/// What they may add, in KiB: a pipe each, twice, and some. 64 KiB of single bytes took 4.7 MiB before pieces
-/// were joined.
+/// Maximum growth, in KiB: 512 for each pipe. 64 KiB of single bytes took 4.7 MiB before chunks were joined.
 const MOST: u64 = (PIPES as u64) << 9;
 
-/// Returns the memory of a daemon, in KiB.
+/// Returns the resident memory of a daemon, in KiB.
 fn memory(daemon: &Daemon) -> u64 {
     daemon.status("VmRSS")
 }
@@ -37,7 +36,7 @@ fn empty_messages_that_a_job_does_not_read_cost_no_more_than_their_bytes() {
     let mut clients: Vec<Client> = (0..PIPES).map(|_| open()).collect();
     let before = memory(&daemon);
 
-    // Empty messages, and a ping: once it is answered, those before it were taken.
+    // The ping's answer shows that the empty messages before it have been processed.
     let messages = [0x81, 0x80, 0, 0, 0, 0].repeat(PIPE - 100);
     for client in &mut clients {
         client.send(&messages);
@@ -49,10 +48,10 @@ fn empty_messages_that_a_job_does_not_read_cost_no_more_than_their_bytes() {
     assert!(grown < MOST, "{grown} KiB for {PIPES} times {} empty messages", PIPE - 100);
 }
 
-/// Single bytes that are written to a job, and by it.
+/// Single bytes that a job reads, and as many that it writes.
 const SINGLE: usize = 20_000;
 
-/// Starts jobs of "back", writes single bytes to each, and says that it has.
+/// A guest that starts jobs of "back", writes single bytes to each, and reports that it has.
 fn front() -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
@@ -84,7 +83,7 @@ fn front() -> Vec<u8> {
     .unwrap()
 }
 
-/// Writes single bytes to its stdout, and then waits.
+/// A guest that writes single bytes to its stdout, and then waits.
 fn back() -> Vec<u8> {
     let write = "(call $write (i32.const 1) (i32.const 0x10000) (i32.const 1))";
     let count = SINGLE;
@@ -115,6 +114,6 @@ fn single_bytes_to_and_from_jobs_that_are_called_cost_no_more_than_their_bytes()
     });
 
     let grown = memory(&daemon).saturating_sub(before);
-    // Each job has an instance as well, of 4 pages and less.
+    // Each job has an instance as well, of 4 pages at most.
     assert!(grown < 2 * MOST, "{grown} KiB for {PIPES} jobs");
 }

@@ -1,4 +1,4 @@
-//! What a daemon writes to and cannot have: said by `check` before a start, and by the start itself.
+//! Paths and sockets that the daemon cannot use: `check` reports them before a start, and `serve` at the start.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,14 +9,14 @@ use rustix::fs::{CWD, Mode, mknodat};
 
 use crate::harness::{Client, Ended, PATIENCE, Program, Setup, finish, found, portcullis};
 
-/// A daemon with one handler, and these lines in front of it.
+/// A daemon with one handler; `lines` are at the top of its configuration.
 fn setup(lines: &str) -> Setup {
     Setup::one("", &Program::text().say("hello\n").wasm()).prepend(lines)
 }
 
 fn check(setup: &Setup) -> Ended {
     let file = setup.path("portcullis.toml");
-    // A standard cache that can be had.
+    // The default cache is below HOME, where it can be made.
     finish(portcullis().env("HOME", setup.path("")).arg("check").arg("-c").arg(file), b"", PATIENCE)
 }
 
@@ -75,7 +75,7 @@ fn a_check_of_what_a_start_would_make_is_fine_and_makes_nothing() {
 
 #[test]
 fn a_check_beside_a_daemon_that_runs_is_fine_and_unnoticed() {
-    // Whoever connects takes the one seat from a client that is idle.
+    // With one connection allowed, any new connection would close the idle client's.
     let setup = setup("listen = [\"unix://p.sock\"]\nhttp.connections = 1\n");
     let (socket, file) = (setup.path("p.sock"), setup.path("portcullis.toml"));
     let _daemon = setup.host(format!("unix://{}", socket.display())).start();
@@ -112,8 +112,8 @@ fn a_cache_that_cannot_be_had_is_warned_of_and_keeps_nobody_from_starting() {
     assert_eq!(daemon.get("/").text(), "hello\n");
 }
 
-/// Lets another user than root run the program in the directory of a daemon, and says how; none: this
-/// user may do no more than what is tried here, as it is.
+/// Returns a command that runs the program as another user than root in the daemon's directory.
+/// Returns `None` if the tool for that is missing. A user who is not root runs it as is.
 fn as_nobody(setup: &Setup) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
         return Some(portcullis());
@@ -121,7 +121,7 @@ fn as_nobody(setup: &Setup) -> Option<Command> {
     if !found(&["setpriv"], "util-linux") {
         return None;
     }
-    // Others may not reach where the program is built.
+    // Other users may not be able to read the build directory.
     let program = setup.path("program");
     fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
     fs::set_permissions(setup.path(""), fs::Permissions::from_mode(0o755)).unwrap();
@@ -159,7 +159,7 @@ fn what_a_user_may_not_write_to_is_said_in_a_line_by_check_and_by_serve() {
     }
 }
 
-/// Makes a file that its owner alone may read, whom [`as_nobody`] is not.
+/// Makes a file unreadable for the user of [`as_nobody`].
 fn shut(path: &Path) {
     let mode = if rustix::process::geteuid().is_root() { 0o600 } else { 0o000 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -207,7 +207,7 @@ fn a_mount_that_a_user_may_not_write_to_is_warned_of_by_a_check() {
 #[test]
 fn a_socket_of_another_user_is_refused_by_check_as_by_serve() {
     if !rustix::process::geteuid().is_root() {
-        // Nobody else can make one for us.
+        // Only root can make a socket of another user.
         return;
     }
     let setup = setup("listen = [\"unix://p/p.sock\"]\ncache = \"none\"\n");

@@ -1,4 +1,4 @@
-//! `plan`: what a reload would do, also when it would refuse.
+//! `plan`: reports what a reload would do, even if it would refuse.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ fn daemon() -> Daemon {
     Setup::one("", &version("one")).prepend("admin = \"unix://admin.sock\"\n").start()
 }
 
-/// Plans a change of the daemon's configuration.
+/// Plans the reload of a changed configuration.
 fn plan(daemon: &Daemon, change: impl FnOnce(String) -> String, flags: &[&str]) -> Ended {
     let text = change(fs::read_to_string(daemon.path("portcullis.toml")).unwrap());
     let file = daemon.path("next.toml");
@@ -81,7 +81,7 @@ fn a_file_that_is_named_in_another_way_than_at_the_start_is_the_same_configurati
     let setup = Setup::one("", &version("one"))
         .prepend("admin = \"unix://admin.sock\"\ncache = \"cache\"\nrecord_dir = \"failures\"\n");
     let dir = setup.path("");
-    // As `cd DIR && portcullis serve -c portcullis.toml`.
+    // The same as `cd DIR && portcullis serve -c portcullis.toml`.
     let script = "cd \"$0\" && exec \"$1\" serve -c portcullis.toml -H tcp://127.0.0.1:0";
     let daemon = setup.under(&["sh", "-c", script, dir.to_str().unwrap()]).start();
 

@@ -1,11 +1,11 @@
-//! The profiler: pages of the admin socket that are there in debug mode.
+//! The profiler, whose pages the admin socket serves in debug mode.
 
 use serde_json::Value;
 
 use crate::harness::{Client, Crowd, Daemon, PATIENCE, Program, Response, Setup, within};
 
-/// A handler that computes in a function of its own, one that waits again and again, and one that
-/// waits for good.
+/// A handler that computes in a function of its own, one that wakes up again and again, and one
+/// that waits forever.
 fn setup() -> Setup {
     let spins = r#"(module (memory (export "memory") 1)
         (func $inner (loop $spin (br $spin))) (func $outer (call $inner))
@@ -24,7 +24,7 @@ fn page(daemon: &Daemon, path: &str) -> Response {
     client.response()
 }
 
-/// Waits until every handler has a job that runs.
+/// Waits until every handler has a running job.
 fn all_run(daemon: &Daemon) {
     within(PATIENCE, "every handler has a job", || {
         let running = |name: &str| daemon.metric("portcullis_jobs_running", &[name]) > 0.0;
@@ -50,7 +50,7 @@ fn a_profile_names_the_function_that_computes_and_none_that_waits() {
         assert_eq!(stack, "bad;start;outer;inner", "{text}");
         let count: u32 = count.parse().unwrap();
         assert!(count >= 5, "{text}");
-        // A job that wakes up for a moment may be met in that moment, more often on a busy machine.
+        // A sample may hit a job just as it wakes up, more often on a busy machine.
         let naps = text.lines().filter_map(|line| line.strip_prefix("naps;")?.rsplit(' ').next());
         let met: u32 = naps.map(|count| count.parse::<u32>().unwrap()).sum();
         assert!(met <= 3.max(count / 20) && !text.contains("waits"), "{text}");
@@ -63,7 +63,7 @@ fn jobs_are_shown_with_the_place_where_they_are() {
     let _crowds = ["/bad", "/naps", "/waits"].map(|path| Crowd::on(daemon.port(), path, 1));
     all_run(&daemon);
 
-    // On a machine with other work, a job may get no turn while it is looked at.
+    // On a busy machine, a job may not be scheduled while it is sampled.
     within(PATIENCE, "the jobs at their places", || {
         let text = page(&daemon, "/debug/jobs").text().to_owned();
         let shown = |job: &str, place: &str| {
@@ -89,7 +89,7 @@ fn counters_tell_who_computes() {
         vars["threads"].as_array().unwrap().iter().filter(|thread| thread["name"] == name).count()
     };
     assert!(named("worker") >= 1 && named("lane") >= 1 && named("ticker") == 1, "{vars:#}");
-    // Threads that wait for files have the same name.
+    // File threads have the same name.
     let workers = vars["workers"]["busy_ms"].as_array().unwrap().len();
     assert!((1..=named("worker")).contains(&workers), "{vars:#}");
     assert!(vars["cmdline"].as_array().unwrap().iter().any(|word| word == "serve"), "{vars:#}");

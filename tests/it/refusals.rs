@@ -1,4 +1,4 @@
-//! Requests that are refused before any handler, or hyper, sees them: each is told, counted and logged alike.
+//! Requests that are refused before any handler, or hyper, sees them: each is answered, counted and logged alike.
 
 use crate::harness::frames::{Frames, flag, frame, get, head, kind};
 use crate::harness::{Daemon, Program, Setup};
@@ -15,7 +15,7 @@ fn daemon() -> Daemon {
     setup("access_log = true\nreason_header = true\n").start()
 }
 
-/// Each is refused where it stands, with a status, a word, and a beginning of its line in the log.
+/// A refused request head, its status, its reason, and the beginning of its log line.
 const EARLY: &[(&[u8], u16, &str, &str)] = &[
     (b"GET /a HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400, "malformed_request", "GET /a -> 400 "),
     (
@@ -47,7 +47,7 @@ const EARLY: &[(&[u8], u16, &str, &str)] = &[
         "POST /g -> 501 ",
     ),
     (b"GET /h HTTP/3.0\r\nHost: a\r\n\r\n", 505, "http_version", "INFO \"GET /h HTTP/3.0\" -> 505 "),
-    // It would read as a line about a request that was answered.
+    // Its path imitates a log line about an answered request.
     (
         b"GET /k -> 200 hello@0123456789ab 6 bytes in 1.0ms for 127.0.0.1:1 HTTP/1.1\r\nHost: a\r\n\r\n",
         400,
@@ -167,14 +167,14 @@ fn what_h2_refuses_by_itself_is_counted_and_logged() {
     let daemon = setup("access_log = true\n").start();
     let mut client = Frames::begin(daemon.client(), &[]);
     let from = format!(" for {}", client.0.socket().local_addr().unwrap());
-    // Twice what a head may have, and more.
+    // More than twice the maximum of a request head.
     let large = "x".repeat(70_000);
     for (stream, flags) in [(1, flag::END_STREAM), (3, 0), (5, flag::END_STREAM)] {
         client.send(in_frames(&head(stream, "POST", "/", &[("x", &large)], flags)));
         let answer = client.next();
         assert_eq!((answer.kind, answer.stream, answer.ends()), (kind::HEADERS, stream, true));
         if flags == 0 {
-            // The rest of the request is not wanted.
+            // RST_STREAM stops the client from sending the rest of the request.
             assert_eq!((client.next().kind, answer.stream), (kind::RST_STREAM, stream));
         }
     }
@@ -247,7 +247,7 @@ fn a_stream_that_http_1_would_refuse_is_refused_alone() {
     assert_eq!(client.answer(stream).status, 200);
 }
 
-/// Splits the frame of a head that is too long for one.
+/// Splits a HEADERS frame that is too large for one frame.
 fn in_frames(whole: &[u8]) -> Vec<u8> {
     let (flags, stream) = (whole[4], u32::from_be_bytes(whole[5..9].try_into().unwrap()));
     let mut pieces = whole[9..].chunks(16_000).peekable();

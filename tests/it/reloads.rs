@@ -1,4 +1,4 @@
-//! A reload that is refused is seen: in `status`, in metrics, by the service manager, and in the exit status of the verb.
+//! A refused reload shows in `status`, in metrics, at the service manager, and in the verb's exit status.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -15,7 +15,7 @@ fn daemon() -> Daemon {
     Setup::one("", &version("one")).prepend("admin = \"unix://admin.sock\"\n").start()
 }
 
-/// Asks for a reload as the unit does.
+/// Runs `portcullis reload`, as the systemd unit does.
 fn reload(daemon: &Daemon) -> Ended {
     let mut command = portcullis();
     command.args(["reload", "-c"]).arg(daemon.path("portcullis.toml"));

@@ -1,4 +1,4 @@
-//! Failures that can be acted on: what is said of them, to whom, and running them again.
+//! Failed jobs: what the log, the client and the record show of them, and how `replay` runs them again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::harness::{Daemon, Ended, PATIENCE, Program, Setup, finish, guests, portcullis, until};
 
-/// A handler whose failed jobs are kept.
+/// A handler whose failed jobs are recorded.
 fn recording(settings: &str, module: &[u8]) -> Setup {
     Setup::one(&format!("record = \"failures\"\n{settings}"), module).prepend("record_dir = \"failures\"\n")
 }
 
-/// Returns the files of failed jobs, oldest first.
+/// Returns the record files of failed jobs, oldest first.
 fn files(daemon: &Daemon) -> Vec<PathBuf> {
     let entries = fs::read_dir(daemon.path("failures")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> =
@@ -22,7 +22,7 @@ fn files(daemon: &Daemon) -> Vec<PathBuf> {
     files
 }
 
-/// Waits for the file of the one failed job.
+/// Waits for the record file of the only failed job.
 fn only(daemon: &Daemon) -> (PathBuf, Value) {
     let file = until("the failed job to be recorded", || files(daemon).pop());
     let bundle = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
@@ -238,7 +238,7 @@ fn a_panic_stands_in_the_error_line_with_its_place_and_the_stack_has_source_line
     }
 }
 
-/// wasmtime reads debug information outside of every limit.
+/// The daemon must ignore it by default: wasmtime reads debug information outside every limit.
 #[test]
 fn debug_information_is_left_alone_unless_it_is_asked_for() {
     let module = fs::read(guests().join("panics.wasm")).unwrap();

@@ -1,4 +1,4 @@
-//! Restarts under load: sockets that a manager holds, a proxy in front, and time for load balancers to see the end.
+//! Restarts under load, with sockets held by a manager, behind a proxy, and with a delay for load balancers.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -16,11 +16,11 @@ use crate::upgrade::Successors;
 /// How often each test restarts the daemon.
 const RESTARTS: usize = 4;
 
-/// The daemons of one socket that somebody else holds, one after the other.
+/// Successive daemons on one socket, which the test holds open.
 struct Restarted {
     setup: Setup,
     socket: TcpListener,
-    /// Ends the daemon with the test.
+    /// The running daemon; it ends with the test.
     serving: Option<(Child, Successors)>,
 }
 
@@ -50,7 +50,7 @@ impl Restarted {
         log.line("listening on");
     }
 
-    /// Ends the daemon as a service manager does, and checks that nothing was cut off.
+    /// Stops the daemon as a service manager does, and asserts that it exits with 0.
     fn stop(&mut self) {
         let (mut child, _successors) = self.serving.take().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
@@ -65,7 +65,7 @@ impl Restarted {
             let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| post_until(port, &over))).collect();
             let restarts = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 for _ in 0..RESTARTS {
-                    // Some load before each end.
+                    // Lets some load build up before each stop.
                     thread::park_timeout(Duration::from_millis(300));
                     self.stop();
                     self.start();
@@ -79,8 +79,8 @@ impl Restarted {
     }
 }
 
-/// Posts again and again over connections that are kept until the server says that an answer is the last. Nothing is
-/// sent twice: a request without its answer fails the test.
+/// Posts again and again over kept connections, until the server announces the last response on one. Nothing is sent
+/// twice: a request without an answer fails the test.
 fn post_until(port: u16, over: &AtomicBool) -> usize {
     let (mut answers, mut kept) = (0, None);
     while !over.load(Ordering::Relaxed) {
@@ -140,7 +140,7 @@ fn restarts_behind_nginx_turn_no_post_into_a_502() {
 
     let answers = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| daemons.under_load(front)));
 
-    // Its workers end with their master, which has to tell them.
+    // SIGTERM to the master, so that it stops its workers as well.
     kill_process(Pid::from_child(&nginx), Signal::TERM).unwrap();
     reaped(&mut nginx, PATIENCE);
     let answers = answers.unwrap();

@@ -1,4 +1,4 @@
-//! Which clients keep their slots while others want them.
+//! Which clients keep their slots while others wait for one.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use rustix::process::Signal;
 
 use crate::harness::{Client, PATIENCE, Program, Setup, until};
 
-/// Another address than that of the others.
+/// An address other than that of the first clients.
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
-/// How long others wait for a slot: longer than a slow client keeps one from another address.
+/// How long others wait for a slot: longer than a slow client may keep one from another address.
 const WAIT: &str = "limits.queue_time = \"4s\"\nlimits.output = \"none\"";
 
 #[test]
@@ -59,10 +59,10 @@ fn clients_of_one_address_that_hold_their_slots_for_good_leave_some_to_others() 
 
     let switched =
         |clients: &[(String, Client)]| clients.iter().filter(|(status, _)| status == "101").count();
-    // A thirty-second of 64.
+    // A thirty-second of the 64 slots is reserved for other addresses.
     assert_eq!((switched(&one), switched(&others)), (62, 2));
     drop(one);
-    // What they give back is had again.
+    // Slots that are given back can be taken again.
     let again: Vec<_> = (0..62)
         .map(|_| {
             until("a slot is free", || Some(upgraded(daemon.client())).filter(|(status, _)| status == "101"))
@@ -89,7 +89,7 @@ fn an_address_that_waits_for_its_own_slots_holds_up_no_other() {
         daemon.counted("portcullis_jobs_waiting", &["handler=\"one\""], waiting);
         client
     };
-    // All that one address may have, and one more; then what is left to others, and one more.
+    // One address takes all it may have, and one request waits. Another takes the rest, and one request waits.
     let _one: Vec<_> = (0..62).map(|_| upgraded(daemon.client())).collect();
     let _more = waiting(daemon.client(), 1.0);
     let others: Vec<_> = (0..2).map(|_| upgraded(Client::tcp_from(OTHER, daemon.port()))).collect();
@@ -108,7 +108,7 @@ fn a_request_that_was_accepted_before_the_daemon_drains_is_answered_though_it_ha
         .handler("echo", "limits.concurrency = 8", &echo)
         .handler("sleeps", "limits.concurrency = 1", &sleeps)
         .start();
-    // As many as make slots scarce: the bodies of others are awaited before their jobs.
+    // So many requests make slots scarce: the daemon then reads a request's body before it starts the job.
     let post =
         |length: usize| format!("POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
     let mut begun: Vec<Client> = (0..9).map(|_| daemon.client()).collect();
@@ -139,7 +139,7 @@ fn downloads_that_move_keep_their_slots() {
     let mut steady: Vec<Client> =
         (0..2).map(|_| Client::narrow(Ipv4Addr::LOCALHOST, daemon.port())).collect();
     steady.iter_mut().for_each(|client| client.send(GET));
-    // They have their slots before the other comes.
+    // Both have their slots before the other client connects.
     steady.iter_mut().for_each(|client| assert!(client.drop_bytes(1000) >= 1000));
     let mut other = Client::tcp_from(OTHER, daemon.port());
     let start = Instant::now();

@@ -1,10 +1,10 @@
-//! Handlers that run by themselves: on time, alone, seen, replaced and drained.
+//! Scheduled handlers: punctual, never overlapping, visible, replaceable and drained.
 
 use std::time::Duration;
 
 use crate::harness::{Client, Daemon, Program, Response, Setup, until};
 
-/// Every second: as often as a schedule can be.
+/// Every second, the shortest interval of a schedule.
 const OFTEN: &str = "schedule = \"* * * * * *\"";
 
 /// A handler without a route.
@@ -46,7 +46,7 @@ fn a_handler_runs_when_its_time_comes_with_what_its_schedule_says() {
     assert_eq!(shown["schedule"]["cron"], "* * * * * *");
     assert!(shown["schedule"]["next"].as_str().unwrap().ends_with('Z'), "{shown}");
     assert!(shown["schedule"]["runs"].as_u64().unwrap() >= 2, "{shown}");
-    // A run is no request.
+    // A scheduled run does not count as a request.
     assert_eq!(shown["requests"], 0, "{shown}");
     assert!(daemon.metric("portcullis_scheduled_runs_total", &["handler=\"tidy\""]) >= 2.0);
     assert_eq!(daemon.metric("portcullis_requests_total", &["handler=\"tidy\""]), 0.0);

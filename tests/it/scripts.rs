@@ -1,4 +1,4 @@
-//! The scripts of an interpreter: the way from a URL to a file.
+//! The scripts of an interpreter: how a URL leads to a file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use crate::harness::{Daemon, Program, Response, Setup};
 
-/// An interpreter that tells its variables and its arguments, with scripts in `app` below `/php`.
+/// An interpreter that prints its variables and its arguments, with scripts in `app` below `/php`.
 fn serve(settings: &str) -> Daemon {
     let module = Program::text().environment().wasm();
     let setup = Setup::new("").handler(

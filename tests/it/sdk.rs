@@ -1,10 +1,10 @@
-//! What a handler in Rust does with the SDK, through the daemon.
+//! Rust handlers that use the SDK, run by the daemon.
 
 use std::fs;
 
 use crate::harness::{Daemon, Setup, guests};
 
-/// A handler that does what the last part of the path says.
+/// A handler whose behaviour is selected by the last part of the path.
 fn serve(kind: &str, settings: &str) -> Daemon {
     let module = fs::read(guests().join(format!("{kind}.wasm"))).unwrap();
     let handler = format!("[handler.s]\nmodule = \"s.wasm\"\n{settings}\n");
@@ -13,7 +13,7 @@ fn serve(kind: &str, settings: &str) -> Daemon {
         .start()
 }
 
-/// Programs of both kinds.
+/// The same program as a core module and as a component.
 const KINDS: [&str; 2] = ["sdk", "sdk-wasip2"];
 
 #[test]

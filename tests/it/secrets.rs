@@ -1,4 +1,4 @@
-//! Secrets: from files, from the environment and from the file of who develops; taken up when they change, and shown nowhere.
+//! Secrets from files, the environment and a development file: updated when they change, and never shown.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,13 +9,13 @@ use serde_json::Value;
 use crate::harness::{Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
 use crate::swap::{run, swap};
 
-/// A handler that shows its variables.
+/// A handler that prints its variables.
 fn serving(secrets: &str) -> Setup {
     Setup::one(&format!("secrets = {{ {secrets} }}"), &Program::text().environment().wasm())
         .prepend("admin = \"unix://admin.sock\"\nrecord_dir = \"failures\"\ndebug = true\n")
 }
 
-/// Returns what its jobs have for a variable.
+/// Returns the value of a variable in the handler's jobs.
 fn variable(daemon: &Daemon, name: &str) -> Option<String> {
     let response = daemon.get("/");
     let found = response.text().split('\0').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -35,7 +35,7 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
     let daemon = daemon.start();
     assert_eq!(variable(&daemon, "KEY").as_deref(), Some("f1rst"));
     assert_eq!(variable(&daemon, "OTHER").as_deref(), Some("0uter"));
-    // Neither is taken up without `watch`.
+    // Without `watch`, neither change is loaded.
     fs::write(daemon.path("one.wasm"), "no module").unwrap();
     fs::write(daemon.path("portcullis.toml"), "nonsense").unwrap();
 
@@ -53,7 +53,7 @@ fn a_secret_in_a_file_is_taken_up_when_the_file_changes_and_nothing_else_is() {
     assert!(run(&daemon, "status", "", b"").text().contains("secrets.KEY"), "it is seen");
 }
 
-/// Puts a version of the secrets into a directory as a kubelet does.
+/// Writes a version of the secrets to a directory, as a kubelet does.
 fn project(dir: &Path, version: &str, value: &str) {
     fs::create_dir(dir.join(version)).unwrap();
     fs::write(dir.join(version).join("key"), value).unwrap();
@@ -248,9 +248,9 @@ fn a_changed_secret_undoes_no_swap_and_is_taken_up_whatever_is_wrong_with_the_re
     becomes(&daemon, "KEY", "th1rd");
     is_swapped_in();
 
-    // What is written is still not what is in force.
+    // The refused file still differs from the running configuration.
     assert_eq!(daemon.metric("portcullis_config_last_reload_successful", &[]), 0.0);
-    // Nothing is compiled any more, and nobody is told so.
+    // Compilation is over, so `status` must not report it.
     let status = run(&daemon, "status", "", b"").text().to_owned();
     assert!(!status.contains("loading"), "{status}");
 }

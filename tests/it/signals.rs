@@ -1,4 +1,4 @@
-//! Signals that come when nobody can act on them yet, or no more.
+//! Signals that arrive before the daemon can handle them, or when it no longer can.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use crate::harness::{Daemon, PATIENCE, Setup, finish, portcullis};
 use crate::lifecycle::{configuration, hello};
 use crate::upgrade::{Successors, successor};
 
-/// Has a daemon be sent a signal before its first instruction: it waits over exec(2).
+/// Starts a daemon with a signal pending: a blocked signal stays pending across exec(2).
 fn sent(signal: &str, setup: Setup) -> Setup {
     let (block, script) =
         (format!("--block-signal={signal}"), format!("kill -{signal} $$; exec \"$0\" \"$@\""));
@@ -22,7 +22,7 @@ fn a_hangup_before_the_daemon_listens_for_any_is_a_reload_after_its_start() {
 
     daemon.log.line("reloaded: generation 2");
     assert_eq!(daemon.get("/").text(), "hello\n");
-    // Nor does it wait any longer.
+    // Later signals are handled as well; nothing stays blocked.
     daemon.signal(Signal::HUP);
     daemon.log.line("reloaded: generation 3");
 }
@@ -36,10 +36,10 @@ fn an_end_before_the_daemon_listens_for_any_is_a_good_one() {
     }
 }
 
-/// A daemon that an upgrade replaces by itself as soon as this script has run.
+/// Starts a daemon that upgrades itself; the script runs before the new process.
 fn replaced_through(script: &str) -> Daemon {
     let setup = Setup::new(&configuration("[\"tcp://127.0.0.1:0\"]", "admin = \"unix://admin.sock\"\n"))
-        // A script is run by a shell, which lies beyond what a hardened daemon may run.
+        // A hardened daemon may not run the shell that runs the script.
         .prepend("hardening.files = false\n");
     let program = setup.path("program");
     fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
@@ -53,13 +53,13 @@ fn replaced_through(script: &str) -> Daemon {
     daemon
 }
 
-/// Waits for a file `go` beside the configuration.
+/// A script that waits for a file `go` beside the configuration.
 const WAITS: &str = "until [ -e \"$(dirname \"$0\")/go\" ]; do sleep 0.01; done";
 
-/// Ends a daemon that has been replaced.
+/// Ends a daemon that was replaced by an upgrade.
 fn end(mut daemon: Daemon, successors: &Successors) {
     kill_process(*successors.0.last().unwrap(), Signal::TERM).unwrap();
-    // Its log ends with the last process.
+    // The log ends only with the last process.
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
 }
 

@@ -1,4 +1,4 @@
-//! What smuggles requests past a server in front of another: each row over a raw socket, byte for byte.
+//! Request smuggling past a server in front of the daemon: each case over a raw socket, byte for byte.
 
 use crate::harness::{Daemon, Program, Setup};
 
@@ -10,22 +10,22 @@ fn daemon() -> Daemon {
         .start()
 }
 
-/// What an attacker hides behind the row: it must never be answered.
+/// A second request that the attacker hides after each case. It must never be answered.
 const HIDDEN: &[u8] = b"GET /hidden HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// Sends bytes and returns the statuses of all answers until the connection is closed.
+/// Sends bytes, and returns the statuses of all answers until the connection closes.
 fn statuses(daemon: &Daemon, bytes: &[u8]) -> Vec<u16> {
     let mut client = daemon.client();
     client.send(bytes);
     let answers = client.rest();
     let heads = answers.windows(9).enumerate().filter(|(_, window)| window == b"HTTP/1.1 ");
-    // The texts of answers name the version, too.
+    // Error texts contain the version too; only a number after it is a status.
     heads.filter_map(|(at, _)| str::from_utf8(answers.get(at + 9..at + 12)?).ok()?.parse().ok()).collect()
 }
 
-/// Each is refused with this status, and the connection closed without a look at what is behind.
+/// Each is refused with this status. The connection is closed, and the bytes that follow are never parsed.
 const REFUSED: &[(u16, &[u8])] = &[
-    // Lines.
+    // Line endings.
     (400, b"GET /hello HTTP/1.1\nHost: test\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: test\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\n\n"),
@@ -59,7 +59,7 @@ const REFUSED: &[(u16, &[u8])] = &[
     (505, b"GET /hello HTTP/11\r\nHost: test\r\n\r\n"),
     (501, b"CONNECT test:80 HTTP/1.1\r\nHost: test\r\n\r\n"),
     (501, b"TRACE /hello HTTP/1.1\r\nHost: test\r\n\r\n"),
-    // Names of fields.
+    // Field names.
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\nX : a\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost : test\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\nX\t: a\r\n\r\n"),
@@ -73,7 +73,7 @@ const REFUSED: &[(u16, &[u8])] = &[
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\nX: a\0b\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\nX: a\x0bb\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: test\r\nX: a\x7fb\r\n\r\n"),
-    // Hosts.
+    // Host fields.
     (400, b"GET /hello HTTP/1.1\r\nX: a\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\n\r\n"),
     (400, b"GET /hello HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
@@ -88,7 +88,7 @@ const REFUSED: &[(u16, &[u8])] = &[
     (400, b"GET http://a/hello#x HTTP/1.1\r\nHost: a\r\n\r\n"),
     (400, b"GET http://a/hello HTTP/1.1\r\nX: a\r\n\r\n"),
     (400, b"GET http://u@a/hello HTTP/1.1\r\nHost: a\r\n\r\n"),
-    // Lengths.
+    // Content-Length.
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3, 3\r\n\r\nabc"),
@@ -101,7 +101,7 @@ const REFUSED: &[(u16, &[u8])] = &[
     (413, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 18446744073709551615\r\n\r\n"),
     (413, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 18446744073709551616\r\n\r\n"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length : 3\r\n\r\nabc"),
-    // Transfer codings.
+    // Transfer-Encoding.
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n"),
     (400, b"POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n"),
@@ -127,7 +127,7 @@ const REFUSED: &[(u16, &[u8])] = &[
     (400, b"GET /hello%2 HTTP/1.1\r\nHost: test\r\n\r\n"),
     (400, b"GET /%2e%2e/hello HTTP/1.1\r\nHost: test\r\n\r\n"),
     (400, b"GET /%ff HTTP/1.1\r\nHost: test\r\n\r\n"),
-    // Expectations.
+    // Expect.
     (417, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nExpect: 200-ok\r\n\r\nabc"),
     (417, b"POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\nExpect: 100-continue, x\r\n\r\nabc"),
 ];
@@ -166,7 +166,7 @@ fn requests_before_a_bad_one_are_answered() {
     assert_eq!(together, [200, 200, 400]);
 }
 
-/// Each is one whole request and the end of a body that is not what it should be.
+/// Malformed chunked bodies, each after a valid head.
 const BROKEN_BODIES: &[&[u8]] = &[
     b"3\nabc\r\n0\r\n\r\n",
     b"3\r\nabc\n0\r\n\r\n",
@@ -200,7 +200,7 @@ fn a_body_that_is_broken_ends_the_connection_behind_its_answer() {
     }
 }
 
-/// Each is taken, and so is the request behind it.
+/// Each is accepted, and so is the request that follows it.
 const TAKEN: &[&[u8]] = &[
     b"GET /hello HTTP/1.1\r\nHost: test\r\n\r\n",
     b"\r\nGET /hello HTTP/1.1\r\nHost: test\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Where the daemon listens, and what it leaves alone there.
+//! Listening sockets: how they are made, and which files at their paths are left alone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,21 +18,21 @@ fn unix(path: &Path) -> String {
     format!("unix://{}", path.display())
 }
 
-/// Returns a port that was free just now.
+/// Returns a port that was free a moment ago.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A group that this process may give a file to: any for root, its own for others.
+/// A group that this process may give a file to: any for root, its own for other users.
 fn group() -> u32 {
     if rustix::process::geteuid().is_root() { 4321 } else { rustix::process::getegid().as_raw() }
 }
 
-/// Looks at a file as often as it can, and says with which modes and groups it was seen.
+/// Polls a file without pause, and returns all modes and groups that it had.
 fn watch(path: &Path, enough: &AtomicBool) -> BTreeSet<(u32, u32)> {
     let mut seen = BTreeSet::new();
     loop {
-        // Once more after enough: on a busy host this thread may have had no turn since the file appeared.
+        // One more look after the end: on a busy host this thread may not have run since the file appeared.
         let last = enough.load(Ordering::Acquire);
         seen.extend(fs::symlink_metadata(path).ok().map(|found| (found.mode() & 0o7777, found.gid())));
         if last {
@@ -179,7 +179,7 @@ fn sockets_of_systemd_are_served_by_fd() {
     let tcp = format!("127.0.0.1:{port}");
     let under = ["systemd-socket-activate", "-E", "NOTIFY_SOCKET", "-l", &tcp, "-l", &socket];
     let mut daemon = setup.host("fd://").under(&under).spawn();
-    // It listens itself, and becomes the daemon once somebody connects.
+    // systemd-socket-activate listens, and becomes the daemon at the first connection.
     daemon.log.lines(2, "Listening on");
     let mut first = Client::tcp(port);
     first.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Starts under limits and remains that an operator may run into.
+//! Starts under resource limits, and starts after leftovers of earlier daemons.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -7,10 +7,10 @@ use std::process::Command;
 use crate::harness::{Daemon, PATIENCE, Setup, finish, found, guests, portcullis, reaped};
 use crate::lifecycle::hello;
 
-/// More than the code of a guest, less than a request may carry.
+/// Larger than the code of a guest, and smaller than the maximum request body.
 const MOST: usize = 8 * PIECE;
 
-/// What is written at once.
+/// Bytes of one write.
 const PIECE: usize = 1_000_000;
 
 #[test]
@@ -61,12 +61,13 @@ fn a_process_that_may_write_no_file_says_so_instead_of_dying() {
     assert!(ended.stderr.contains("File too large"), "{}", ended.stderr);
 }
 
-/// Reports whether this user can be held to a number of threads: root cannot.
+/// Returns a command prefix that limits the number of threads, or `None` if that is impossible here.
+/// The kernel does not apply the limit to root, so the command switches to another user.
 fn unprivileged(limit: &str) -> Option<Vec<String>> {
     if !found(&["prlimit", "setpriv"], "util-linux") || !rustix::process::geteuid().is_root() {
         return None;
     }
-    // A user whose threads nobody else's count among.
+    // A user ID that no other process has, so no other threads count.
     let user = 4_000_000 + std::process::id();
     let words = ["setpriv", &format!("--reuid={user}"), "--regid=65534", "--clear-groups", "prlimit", limit];
     Some(words.iter().map(|word| (*word).to_owned()).collect())
@@ -89,7 +90,7 @@ fn a_start_without_threads_is_one_line_and_an_end() {
     }
 }
 
-/// Starts a daemon whose state and cache lie where links lead, as systemd has it for a dynamic user.
+/// Starts a daemon whose state and cache directories are links, as systemd makes them for a dynamic user.
 fn linked(place: &std::path::Path) -> Daemon {
     let at = |name: &str| place.join(name);
     if !at("private").exists() {
@@ -197,7 +198,7 @@ fn what_can_never_matter_is_refused_by_check() {
     }
 }
 
-/// The units that are shipped.
+/// Returns one of the units that are shipped.
 fn unit(name: &str) -> String {
     fs::read_to_string(format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
@@ -214,7 +215,7 @@ fn the_sockets_of_clients_lie_outside_of_what_the_service_takes_with_it() {
     for listen in values(&socket, "ListenStream") {
         assert!(!listen.starts_with(&format!("/run/{runtime}/")), "{listen}");
     }
-    // systemd.exec(5): with DynamicUser=, what is preserved lies in /run/private.
+    // systemd.exec(5): with DynamicUser=, a preserved runtime directory is in /run/private.
     assert_eq!(values(&service, "DynamicUser"), ["yes"]);
     assert!(values(&service, "RuntimeDirectoryPreserve").is_empty());
 }

@@ -1,4 +1,4 @@
-//! Bodies of any size, both ways, at the pace of whoever is slower.
+//! Bodies of any size, in both directions, at the pace of the slower side.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, attempted, never}
 
 const GIB: u64 = 1 << 30;
 
-/// Limits that none of these tests comes near.
+/// Limits that none of these tests reaches.
 const AMPLE: &str = "limits = { body = \"4GiB\", output = \"4GiB\", cpu = \"60s\", time = \"60s\" }";
 
-/// What a body may add to the daemon's memory, however long it is: pipes and buffers, in KiB.
+/// Maximum growth of the daemon's memory from a body of any length: pipes and buffers, in KiB.
 const FLAT: u64 = 16 << 10;
 
 fn serving(program: Program) -> Daemon {
     let daemon = Setup::one(AMPLE, &program.wasm()).flag("-D").start();
-    // Once, so that what the first request takes does not count.
+    // A first request, so that its one-time allocations do not count.
     assert_eq!(daemon.client().submit("POST", "/", "", b"x").status(), 200);
     daemon
 }
@@ -24,7 +24,7 @@ fn post(client: &mut Client, length: u64) {
     client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
 }
 
-/// Sends as much as the connection takes before it has taken nothing for a while.
+/// Sends until the connection has accepted nothing for 300 ms, and returns how much it accepted.
 fn stuff(client: &Client, most: usize) -> usize {
     let mut socket = client.socket();
     let piece = vec![b'x'; 64 << 10];
@@ -60,7 +60,7 @@ fn the_first_byte_is_out_before_the_last_is_in() {
 
 #[test]
 fn a_compressed_body_is_passed_on_as_it_came() {
-    // A thousand times `a`, by gzip.
+    // A thousand times `a`, compressed by gzip.
     const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\x4c\x1c\x05\xa3\x60\x14\x0c\x77\x00\x00\x03\xda\x38\x9a\xe8\x03\x00\x00";
     let daemon = serving(Program::text().echo());
 
@@ -87,7 +87,7 @@ fn a_gibibyte_goes_through_in_flat_memory() {
 
     sending.join().unwrap().unwrap();
     assert_eq!(received, GIB);
-    // The kernel counts it by thread, and adds up now and then.
+    // The limit has slack: the kernel counts memory by thread, and sums it only now and then.
     let grown = daemon.peak_memory().saturating_sub(before);
     assert!(grown < FLAT, "{grown} KiB");
 }
@@ -163,11 +163,11 @@ fn a_slow_reader_gets_every_byte() {
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 
-/// A request whose body does not end.
+/// A request whose body is never completed.
 const HALF: &str = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nx";
 
-/// Waits until the sandbox is gone once the client is, and fails the test where that never comes within 100 ms: a
-/// machine that is busy with other tests may be late now and then.
+/// Asserts that a job ends within 100 ms after its client has left. Repeats the attempt a few times, because a
+/// machine that is busy with other tests may be late.
 fn freed(program: Program, request: &str, leave: impl Fn(Client)) {
     let daemon = Setup::one(AMPLE, &program.wasm()).flag("-D").start();
     attempted(|| {

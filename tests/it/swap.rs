@@ -1,4 +1,4 @@
-//! Versions of a handler: swapped under load, refused, put on trial, taken back.
+//! Swapping versions of a handler: under load, refused, as a canary, and rolled back.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ pub(crate) fn version(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
 }
 
-/// One handler at `/` that says "one", and an admin socket.
+/// A handler at `/` that answers "one", and an admin socket.
 fn daemon(settings: &str) -> Daemon {
     Setup::one(settings, &version("one"))
         .prepend("admin = \"unix://admin.sock\"\nversion_header = true\n")
@@ -17,7 +17,7 @@ fn daemon(settings: &str) -> Daemon {
         .start()
 }
 
-/// The name of the handler that `Setup::one` serves.
+/// Returns the name of the handler that `Setup::one` serves.
 fn name(daemon: &Daemon) -> String {
     let mut client = daemon.client();
     let response = client.get("/");
@@ -26,10 +26,10 @@ fn name(daemon: &Daemon) -> String {
     version.split_once('@').unwrap().0.to_owned()
 }
 
-/// How long a job of the daemon may take to say something: one that compiles has a minute for it.
+/// How long a job of the daemon may be silent: one that compiles has a minute for it.
 pub(crate) const COMPILING: Duration = Duration::from_secs(100);
 
-/// Runs a job of the daemon; `fields` are whole lines.
+/// Runs a job of the daemon. `fields` are complete header lines.
 pub(crate) fn run(daemon: &Daemon, call: &str, fields: &str, stdin: &[u8]) -> Response {
     let mut client = Client::unix(&daemon.path("admin.sock")).patient(COMPILING);
     let length = stdin.len();
@@ -47,8 +47,8 @@ fn roll_back(daemon: &Daemon, name: &str) -> Response {
     run(daemon, &format!("rollback?a={name}"), "", b"")
 }
 
-/// Asks until it is told to stop, one request over a connection that is kept and one over a fresh
-/// one, and counts the answers; each is one of these texts.
+/// Sends requests until `done` is set, alternately over a kept connection and a fresh one. Counts
+/// the answers, and asserts that each is one of `texts`.
 pub(crate) fn ask_until(daemon: &Daemon, done: &AtomicBool, asked: &AtomicUsize, texts: &[&str]) {
     let mut kept = daemon.client();
     while !done.load(Ordering::Relaxed) {
@@ -69,7 +69,7 @@ fn a_module_that_cannot_serve_leaves_the_old_one_serving() {
         ("empty", Vec::new()),
         ("text", b"hello".to_vec()),
         ("trapping", Program::text().trap().wasm()),
-        // Its head is out when it fails.
+        // Fails after its response head was sent.
         ("trapping later", Program::text().say("o").sleep(Duration::from_millis(50)).trap().wasm()),
         ("failing", Program::new().exit(3).wasm()),
         ("answerless", Program::new().wasm()),
@@ -148,7 +148,7 @@ fn a_canary_that_fails_goes_back_by_itself() {
     assert_eq!(begun.status(), 200, "{}", begun.text());
     let statuses: Vec<u16> = (0..20).map(|_| daemon.get("/").status()).collect();
 
-    // Four, and not those that come before the next look.
+    // The fourth failure ends the trial at once; no further failures wait for the periodic check.
     assert_eq!(statuses.iter().filter(|status| **status == 500).count(), 4, "{statuses:?}");
     daemon.log.line("has failed its trial");
     assert!((0..20).all(|_| daemon.get("/").text() == "one"));
@@ -209,7 +209,7 @@ fn a_version_that_answered_nobody_is_not_promoted() {
     let trial = "Job-Env: CANARY=50%\r\nJob-Env: FOR=5s\r\nJob-Env: REQUESTS=1\r\n";
     assert_eq!(swap(&daemon, &name, trial, &hangs).status(), 200);
 
-    // Every second client waits in vain for a while, and gives up.
+    // Every second client gets no answer for a while, and gives up.
     for turn in 0..6 {
         let mut client = daemon.client();
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -228,7 +228,7 @@ fn a_version_that_answered_nobody_is_not_promoted() {
 fn a_version_that_is_400_times_slower_goes_back_by_itself() {
     let daemon = daemon("");
     let name = name(&daemon);
-    // Far slower than a busy machine makes the other one.
+    // Slower by far than the other version, even on a busy machine.
     let slow = Program::text().sleep(Duration::from_secs(1)).say("slow").wasm();
     let trial = "Job-Env: CANARY=20%\r\nJob-Env: FOR=300s\r\nJob-Env: SLOWER=2\r\n";
     assert_eq!(swap(&daemon, &name, trial, &slow).status(), 200);
@@ -344,7 +344,7 @@ fn what_ends_on_a_version_that_was_replaced_is_counted() {
     assert_eq!(client.chunks(), b"old");
     daemon.counted("portcullis_requests_total", &labels, 1.0);
     daemon.counted("portcullis_jobs_running", &labels, 0.0);
-    // The same module again, on another entry: no two samples have one name.
+    // The same module as a new handler version. Metrics must not contain the same sample twice.
     assert_eq!(swap(&daemon, "one", "", &slow).status(), 200);
     let text = daemon.metrics();
     let samples = text.lines().filter(|line| line.starts_with("portcullis_requests_total{handler=\"one\""));

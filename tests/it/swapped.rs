@@ -1,4 +1,4 @@
-//! What a job finds of the one before it in its slot, on a host that swaps.
+//! Memory of an earlier job never shows in a reused slot, even on a host that swaps.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 
 use crate::harness::{Client, Daemon, Setup, found, guests, until};
 
-/// Bytes of swap space: more than a daemon has of memory.
+/// Bytes of swap space: more than the memory of a daemon.
 const SPACE: usize = 256 << 20;
 
-/// Bytes that a guest marks, a page of the host each.
+/// Bytes that a guest marks, one page of the host at a time.
 const MARKED: usize = 1 << 20;
 
-/// A guest that fills a table when it reads a body, and sends back what it reads; without a body it says how
-/// many elements are not null.
+/// A guest that fills a table when it gets a body, and echoes the body. Without a body, it prints how many
+/// elements are not null.
 const TABLE: &str = r#"(module
   (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -51,19 +51,19 @@ const TABLE: &str = r#"(module
     (i32.store8 (i32.const 128) (select (i32.const 0x31) (i32.const 0x30) (local.get $found)))
     (call $write (i32.const 128) (i32.const 1))))"#;
 
-/// Swap space for the whole host, until it is dropped.
+/// Swap space of the whole host. Dropping it turns it off.
 struct Swap {
     file: PathBuf,
     _dir: TempDir,
 }
 
 impl Swap {
-    /// Makes it; `None` where this host or this user cannot, which fails the test in CI.
+    /// Turns it on. Returns `None` if this host or this user cannot, which fails the test in CI.
     fn on() -> Option<Swap> {
         if !found(&["mkswap", "swapon", "swapoff"], "util-linux mount") {
             return None;
         }
-        // Below the build: temporary directories may lie in memory.
+        // Below the build directory, because temporary directories may be in memory.
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let swap = Swap { file: dir.path().join("swap"), _dir: dir };
         fs::write(&swap.file, vec![0; SPACE]).unwrap();
@@ -88,7 +88,7 @@ impl Drop for Swap {
     }
 }
 
-/// Has the kernel write all memory of a daemon to swap space that it may.
+/// Asks the kernel to swap out as much of a daemon's memory as it can.
 fn page_out(daemon: &Daemon) {
     let process =
         pidfd_open(Pid::from_raw(daemon.pid().cast_signed()).unwrap(), PidfdFlags::empty()).unwrap();
@@ -100,7 +100,7 @@ fn page_out(daemon: &Daemon) {
             iov_base: std::ptr::without_provenance_mut(number(first)),
             iov_len: number(last) - number(first),
         };
-        // Some cannot be had, and some are gone by now.
+        // A call may fail: some ranges cannot be swapped out, and some are unmapped by now.
         // SAFETY: advice about another process; this one's memory is read no further than the range is.
         let _asked = unsafe {
             libc::syscall(libc::SYS_process_madvise, process.as_raw_fd(), &range, 1, libc::MADV_PAGEOUT, 0)
@@ -108,22 +108,22 @@ fn page_out(daemon: &Daemon) {
     }
 }
 
-/// Returns how many bytes of a daemon are in swap space.
+/// Returns how many bytes of a daemon are swapped out.
 fn swapped(daemon: &Daemon) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmSwap:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
-/// Runs a guest that marks its memory, swaps it out before the guest ends, and returns what it said and
-/// what the next one found.
+/// Runs a guest that marks its memory, and swaps the marks out before the guest ends. Returns what the next
+/// guest finds.
 fn marked(daemon: &Daemon, handler: &str) -> String {
     let mut client: Client = daemon.client();
     client.send(format!(
         "POST /mark HTTP/1.1\r\nHost: {handler}\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n.\n\r\n"
     ));
     client.head();
-    // What comes back was sent behind the mark.
+    // The guest echoes `.` after it has marked its memory.
     while !client.chunk().contains(&b'.') {}
     let before = swapped(daemon);
 
@@ -148,7 +148,7 @@ fn nothing_of_a_job_that_was_swapped_out_is_found_by_the_next_one() {
             "table" => wat::parse_str(TABLE).unwrap(),
             module => fs::read(guests().join(format!("{module}.wasm"))).unwrap(),
         };
-        // Programs would begin behind the end of the body; components that answer HTTP always stream.
+        // Without `stream`, a program would start only after the whole body. Components that answer HTTP always stream.
         let stream = if matches!(module, "proxy" | "service") { "" } else { "body = \"stream\"\n" };
         setup = setup.file(&format!("{module}.wasm"), &bytes).add(&format!(
             "[handler.{module}]\nmodule = \"{module}.wasm\"\n{stream}\

@@ -1,4 +1,4 @@
-//! A directory that each job has to itself, under `/tmp`: empty, bounded, and gone with the job.
+//! The `/tmp` that each job has to itself: empty, bounded, and removed with the job.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,17 +9,17 @@ use rustix::process::Signal;
 
 use crate::harness::{Client, Daemon, PATIENCE, Setup, figure, finish, guests, portcullis, until};
 
-/// The two kinds of programs.
+/// The test program as a core module and as a component.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
 
-/// What each job may have in it.
+/// Maximum bytes in it.
 const TMP: u64 = 1 << 20;
 
 fn module(kind: &str) -> Vec<u8> {
     fs::read(guests().join(format!("{kind}.wasm"))).unwrap()
 }
 
-/// A handler whose jobs have a directory of one mebibyte each, beside a mount.
+/// A handler whose jobs have a `/tmp` of 1 MiB each, beside a mount.
 fn site(kind: &str) -> Setup {
     let settings = "output = \"raw\"\ntmp = \"1MiB\"\nlimits.cpu = \"60s\"\nlimits.time = \"60s\"\n\
         mounts = [{ host = \"data\", guest = \"/data\", write = true }]";
@@ -29,20 +29,20 @@ fn site(kind: &str) -> Setup {
     setup
 }
 
-/// Has a job carry out these lines, and says what it said.
+/// Has a job carry out these lines, and returns its output.
 fn run(daemon: &Daemon, lines: &str) -> String {
     let response = daemon.client().patient(PATIENCE * 3).submit("POST", "/files", "", lines.as_bytes());
     assert_eq!(response.status(), 200, "{lines}");
     response.text().trim_end_matches('\n').to_owned()
 }
 
-/// Makes one of two errors that a kind of program does not tell apart: the C library that Rust has for wasm32-wasip2 tells
-/// every failure of a stream as EIO, that of a disk which is full as well.
+/// Maps an error to the one that this kind of program reports. The C library of Rust's wasm32-wasip2 reports every
+/// failure of a stream as EIO, including a full disk.
 fn in_words_of(kind: &str, said: &str) -> String {
     if kind == KINDS[1] { said.replace("StorageFull", "Uncategorized") } else { said.to_owned() }
 }
 
-/// Begins a job that carries out these lines.
+/// Starts a job that carries out these lines.
 fn begin(client: &mut Client, lines: &str) {
     client.send(format!("POST /files HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n\r\n{lines}", lines.len()));
 }
@@ -51,7 +51,7 @@ fn begin(client: &mut Client, lines: &str) {
 fn left(place: &Path) -> Vec<PathBuf> {
     let (mut files, mut dirs) = (Vec::new(), vec![place.to_owned()]);
     while let Some(dir) = dirs.pop() {
-        // Gone by now, perhaps.
+        // It may be removed by now.
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_dir { dirs.push(entry.path()) } else { files.push(entry.path()) }
@@ -96,7 +96,7 @@ fn what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes() {
     for kind in KINDS {
         let daemon = site(kind).start();
         for (lines, wanted) in [
-            // To the last byte, and not one more; what is removed is free again.
+            // The last byte fits, and no more. Removing a file frees its bytes.
             (
                 format!("fill /tmp/a {WHOLE}\nhole /tmp/a {WHOLE}\nremove /tmp/a\nfill /tmp/b {WHOLE}"),
                 format!("ok {WHOLE}\nfailed StorageFull\nok \nok {WHOLE}"),
@@ -106,7 +106,7 @@ fn what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes() {
                 "behind /tmp/a 600000\nbehind /tmp/a 600000\nstat /tmp/a".to_owned(),
                 "ok 600000\nok 393216\nok 993216".to_owned(),
             ),
-            // Holes take nothing, and may come to take it.
+            // A hole counts as if it were written, because it can be.
             (
                 format!("size /tmp/a {WHOLE}\nsize /tmp/b 1\nsize /tmp/a 10\nsize /tmp/b {one_less}"),
                 "ok \nfailed StorageFull\nok \nfailed StorageFull".to_owned(),
@@ -116,9 +116,9 @@ fn what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes() {
                 "ok \nfailed StorageFull\nok \nok ".to_owned(),
             ),
             (format!("hole /tmp/a {}", u64::MAX / 4), "failed StorageFull".to_owned()),
-            // Without a name, and still open.
+            // A removed file counts while it is open.
             (format!("orphan /tmp/a {WHOLE}\nwrite /tmp/b x"), format!("ok {WHOLE}\nfailed StorageFull")),
-            // Written over, and put into the place of another.
+            // Overwriting a file, or replacing it by another, frees its bytes.
             (
                 format!(
                     "fill /tmp/a {WHOLE}\nfill /tmp/a {WHOLE}\nwrite /tmp/b \nrename /tmp/b /tmp/a\nfill /tmp/c {WHOLE}"
@@ -129,7 +129,7 @@ fn what_a_job_has_in_tmp_is_bounded_whichever_way_it_writes() {
                 format!("fill /tmp/a {WHOLE}\nlink /tmp/a /tmp/b\nremove /tmp/a\nwrite /tmp/c x"),
                 format!("ok {WHOLE}\nok \nok \nfailed StorageFull"),
             ),
-            // A file, directory or link for each 16 KiB.
+            // One file, directory or link for each 16 KiB.
             (
                 "many /tmp 100\nmkdir /tmp/d\nsymlink x /tmp/l\nlist /data".to_owned(),
                 "ok 64\nfailed StorageFull\nfailed StorageFull\nok ".to_owned(),
@@ -207,7 +207,7 @@ fn what_a_daemon_that_was_killed_left_is_gone_when_the_next_one_serves() {
     begin(&mut client, "fill /tmp/a 9000\ndeep /tmp 30\nwait x 60000");
     until("it has written", || (!left(&scratch).is_empty()).then_some(()));
     daemon.signal(Signal::KILL);
-    // Nobody has waited for it yet: proc_pid_stat(5).
+    // A zombie, because its parent has not waited for it yet: proc_pid_stat(5).
     let stat = format!("/proc/{}/stat", daemon.pid());
     until("it is dead", || fs::read_to_string(&stat).unwrap().contains(") Z ").then_some(()));
     assert!(!left(&scratch).is_empty(), "nobody could remove it");
@@ -229,7 +229,7 @@ fn what_a_daemon_that_was_killed_left_is_gone_when_the_next_one_serves() {
 #[test]
 fn a_job_that_does_not_touch_tmp_leaves_it_to_the_next_one() {
     let daemon = site(KINDS[0]).start();
-    // No further down: to list a directory is to touch it.
+    // Lists no deeper: listing a directory changes its access time, which counts as a touch.
     let jobs = || {
         let below = |dir: PathBuf| fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
         below(daemon.path("scratch")).flat_map(below).flat_map(below).collect::<Vec<_>>()
@@ -262,7 +262,7 @@ fn what_a_run_that_was_interrupted_left_is_gone_with_the_next_one() {
     let left = setup.path("scratch/jobs-1-0/3/0/deep");
     fs::create_dir_all(&left).unwrap();
     fs::write(left.join("file"), "left").unwrap();
-    // Nobody else may enter it.
+    // As the daemon makes it: no other user may enter it.
     fs::set_permissions(setup.path("scratch"), fs::Permissions::from_mode(0o700)).unwrap();
     let mut run = portcullis();
     run.args(["run", "files", "-c"]).arg(setup.path("portcullis.toml"));
@@ -291,7 +291,7 @@ fn a_tmp_for_which_there_is_no_room_is_told_of_at_the_start_and_by_check() {
     daemon.log.line(told);
 }
 
-/// The time of a request, of which there were many one after the other, and what of it the daemon spent on a processor.
+/// Returns the average time of a request, and how much processor time of the daemon it took, over many in sequence.
 fn time(daemon: &Daemon, path: &str, lines: &str) -> (Duration, Duration) {
     const REQUESTS: u32 = 500;
     let mut client = daemon.client();
@@ -302,13 +302,13 @@ fn time(daemon: &Daemon, path: &str, lines: &str) -> (Duration, Duration) {
     (began.elapsed() / REQUESTS, (processor(daemon.pid()) - spent) / REQUESTS)
 }
 
-/// What a process has spent on processors: proc_pid_stat(5).
+/// Returns the processor time of a process: proc_pid_stat(5).
 fn processor(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let behind_name = stat.rsplit_once(')').unwrap().1;
     let ticks: u64 =
         behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    // USER_HZ is 100 wherever Linux runs.
+    // USER_HZ is 100 on all Linux platforms.
     Duration::from_millis(ticks * 10)
 }
 
@@ -332,7 +332,7 @@ fn a_request_costs_a_little_more_with_tmp_and_nothing_without() {
         "a request of a handler, its time and that on a processor, without tmp: {without:?}; with tmp: {untouched:?}, and \
          one file written and read: {written:?}"
     ));
-    // The time on a processor: others may have the cores meanwhile.
+    // Compares processor time: other processes may use the cores meanwhile.
     let ratio = written.1.as_secs_f64() / without.1.as_secs_f64();
     assert!(ratio < 30.0, "{ratio:.1}");
 }

@@ -1,16 +1,16 @@
-//! Bodies that nobody reads: a little is dropped so that the connection goes on, more closes it.
+//! Request bodies that no handler reads: a short rest is drained, a longer one closes the connection.
 
 use std::time::{Duration, Instant};
 
 use crate::harness::{Client, Daemon, Program, Setup};
 
-/// Bytes of a body that are read for nobody.
+/// Maximum bytes of an unread body that the daemon drains.
 const MOST: usize = 64 << 10;
 
-/// How long they may take.
+/// Maximum time of the drain.
 const TIME: Duration = Duration::from_secs(5);
 
-/// `/deaf` answers without a look at the body, `/sip` after a look at its beginning.
+/// `/deaf` answers without reading the body, `/sip` after reading its beginning.
 fn daemon() -> Daemon {
     Setup::new("")
         .handler("deaf", "body = \"stream\"", &Program::text().say("not asked\n").wasm())
@@ -52,7 +52,7 @@ fn a_body_of_unknown_length_is_dropped_up_to_the_bound() {
 
     client.send("POST /deaf HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n");
     assert_eq!(client.response().status(), 200);
-    // hyper may have read some more than it has handed out. It closes before all of it has come.
+    // Four times the bound: hyper may have read more than it has handed out, but closes before it has read all.
     let much = 4 * MOST;
     let _sent = client.try_send(format!("{much:x}\r\n{}\r\n0\r\n\r\n", "x".repeat(much)));
     assert_eq!(client.get_or_closed("/deaf").map(|response| response.status()), None);

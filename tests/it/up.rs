@@ -1,4 +1,4 @@
-//! `up`: builds what has changed, wherever it is read from, and goes on after a build that fails.
+//! `up`: rebuilds what has changed, whichever file that is, and continues after a build that fails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::harness::{Daemon, Setup, never, within};
 
-/// A build of what has changed, on a slow machine.
+/// How long a build may take on a slow machine.
 const BUILD: Duration = Duration::from_secs(300);
 
 const BUILDING: &str = "a source has changed: building";
 
-/// A program as text that answers with this.
+/// A program in WebAssembly text that answers with `says`.
 fn text(says: &str) -> String {
     let answer = format!("Content-Type: text/plain\\0a\\0a{says}");
     let length = "Content-Type: text/plain\n\n".len() + says.len();
@@ -53,7 +53,7 @@ fn a_first_build_that_fails_is_told_and_the_next_one_serves() {
     assert_eq!(daemon.get("/one").text(), "mended");
 }
 
-/// Writes a crate that depends on `common` beside the directory, and says what a file elsewhere holds.
+/// Writes a crate that depends on the library `common`, and prints the contents of a template elsewhere.
 fn write_crate(dir: &Path, name: &str) {
     fs::create_dir_all(dir.join(name).join("src")).unwrap();
     let manifest = format!(
@@ -83,7 +83,7 @@ fn what_a_handler_is_built_of_elsewhere_is_followed_and_a_first_build_is_no_chan
     let mut daemon = Setup::new("").up_in(&site).env("CARGO_TARGET_DIR", place.join("target")).spawn();
     daemon.ready_within(BUILD);
     assert_eq!(daemon.get("/one").text(), "said one first");
-    // cargo has written a Cargo.lock, and the modules are new.
+    // Neither the Cargo.lock that cargo has written nor the new modules start another build.
     never(Duration::from_secs(1), "it builds once more", || daemon.log.count(BUILDING) > 0);
 
     fs::write(place.join("templates/t.txt"), "second").unwrap();
@@ -91,7 +91,7 @@ fn what_a_handler_is_built_of_elsewhere_is_followed_and_a_first_build_is_no_chan
     fs::write(common.join("src/lib.rs"), "pub const WORD: &str = \"told\";\n").unwrap();
     becomes(&daemon, "/one", "told one second");
 
-    // A handler that came meanwhile, as `new` makes it.
+    // A handler that is added while `up` runs, laid out as by `new`.
     write_crate(&site, "two");
     fs::write(site.join("portcullis.toml"), config(&["one", "two"])).unwrap();
     becomes(&daemon, "/two", "told two second");

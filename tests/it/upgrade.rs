@@ -1,4 +1,4 @@
-//! The daemon replaced by another process, under load and when that fails.
+//! Upgrades of the daemon to a new process, under load and after failures.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -13,14 +13,14 @@ use crate::harness::{Client, Daemon, PATIENCE, Setup, finish, portcullis, until}
 use crate::lifecycle::{AS_CONFIGURED, CLOSE, configuration, hello, port};
 use crate::swap::{COMPILING, swap, version};
 
-/// Returns the number of the process that the `count`-th upgrade led to.
+/// Returns the process that the `count`-th upgrade started.
 pub(crate) fn successor(daemon: &Daemon, count: usize) -> Pid {
     let line = daemon.log.lines(count, " serves").pop().unwrap();
     let number = line.split("process ").nth(1).unwrap().split(' ').next().unwrap();
     Pid::from_raw(number.parse().unwrap()).unwrap()
 }
 
-/// The processes that upgrades have made, which end with the test.
+/// Processes that upgrades have started. They end with the test.
 pub(crate) struct Successors(pub(crate) Vec<Pid>);
 
 impl Drop for Successors {
@@ -31,8 +31,8 @@ impl Drop for Successors {
     }
 }
 
-/// Asks until it is told to stop, and says how often it was answered. A connection that was kept and is
-/// closed before any byte of an answer is opened again once: RFC 9112 §9.3.1 asks that of every client.
+/// Sends requests until it is stopped, and returns the number of answers. If a kept connection is closed
+/// before any byte of an answer, the request is sent once more: RFC 9112 §9.3.1 asks that of every client.
 fn ask(port: u16, keep: bool, stop: &AtomicBool) -> usize {
     let mut answered = 0;
     let mut kept: Option<TcpStream> = None;
@@ -57,7 +57,7 @@ fn ask(port: u16, keep: bool, stop: &AtomicBool) -> usize {
     answered
 }
 
-/// Reads one answer of known length; empty: the server closed before it.
+/// Reads one response with a Content-Length. Returns an empty string if the server closed before it.
 fn answer(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut text = Vec::new();
     let mut piece = [0; 1024];
@@ -106,7 +106,7 @@ fn twenty_upgrades_under_load_refuse_no_connection_and_lose_no_request() {
 
     assert!(answered.iter().all(|&count| count > 20), "{answered:?}");
     kill_process(*successors.0.last().unwrap(), Signal::TERM).unwrap();
-    // Its log ends with the last process.
+    // The log ends only with the last process.
     assert_eq!(daemon.wait(PATIENCE).code, Some(0));
     assert!(!path.exists(), "the last one removes the socket");
     assert_eq!(daemon.log.count("ERROR"), 0, "{}", daemon.log.text());
@@ -115,7 +115,7 @@ fn twenty_upgrades_under_load_refuse_no_connection_and_lose_no_request() {
 /// A daemon whose program can be replaced.
 fn replaceable() -> (Daemon, std::path::PathBuf) {
     let setup = Setup::new(&configuration("[\"unix://p.sock\", \"tcp://127.0.0.1:0\"]", ""))
-        // A script is run by a shell, which lies beyond what a hardened daemon may run.
+        // A hardened daemon may not run the shell that runs the script.
         .prepend("hardening.files = false\n");
     let program = setup.path("program");
     fs::copy(env!("CARGO_BIN_EXE_portcullis"), &program).unwrap();
@@ -124,7 +124,7 @@ fn replaceable() -> (Daemon, std::path::PathBuf) {
     (daemon, program)
 }
 
-/// Puts a script where the program is.
+/// Replaces the program by a script.
 fn replace(program: &Path, script: &str) {
     let beside = program.with_extension("new");
     fs::write(&beside, script).unwrap();

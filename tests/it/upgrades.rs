@@ -1,4 +1,4 @@
-//! `upgrade = "tcp"`: the connection is the job's stdin and stdout, raw sockets on one side.
+//! `upgrade = "tcp"`: the connection becomes the job's stdin and stdout, tested with raw sockets.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, finish, portcullis, until};
 
-/// Asks for what the route has to offer.
+/// A request for the upgrade that the route offers.
 const ASK: &str = "POST / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 
-/// How it is granted, up to the connection's new life.
+/// The head of the response that grants it.
 const GRANTED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: tcp\r\n\r\n";
 
-/// Limits that none of these tests comes near.
+/// Limits that none of these tests reaches.
 const AMPLE: &str = "limits = { body = \"4GiB\", output = \"4GiB\", cpu = \"60s\", time = \"60s\" }";
 
 fn setup(settings: &str, program: &Program) -> Setup {
@@ -29,7 +29,7 @@ fn serving(program: &Program) -> Daemon {
     setup(AMPLE, program).start()
 }
 
-/// Asks for the upgrade and checks that it is granted.
+/// Requests the upgrade and asserts that it is granted.
 #[track_caller]
 fn upgraded(daemon: &Daemon) -> Client {
     let mut client = daemon.client();
@@ -221,7 +221,7 @@ fn limits_hold_for_the_whole_of_a_connection() {
         let daemon = setup(&format!("limits = {{ {} }}", limit.replace("\"8\"", "8")), &program).start();
         let mut client = upgraded(&daemon);
 
-        // One that is over by then has reset the connection.
+        // A job that has ended by now has reset the connection.
         let _reset = client.try_send("more than eight bytes");
         client.rest();
 

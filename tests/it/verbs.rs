@@ -1,4 +1,4 @@
-//! Verbs and who reads what they print: a reader that leaves, a disk that is full, a daemon that does not answer.
+//! Verbs and their output: a reader that leaves, a full disk, a daemon that does not answer.
 
 use std::fs::{self, OpenOptions};
 use std::process::{Child, Command, Stdio};
@@ -13,14 +13,14 @@ fn daemon() -> Daemon {
     Setup::one("", &Program::text().say("hi").wasm()).prepend("admin = \"unix://admin.sock\"\n").start()
 }
 
-/// A verb that asks this daemon.
+/// A verb that talks to this daemon.
 fn verb(daemon: &Daemon, words: &[&str]) -> Command {
     let mut command = portcullis();
     command.args(words).arg("--socket").arg(daemon.path("admin.sock"));
     command
 }
 
-/// Starts a command whose stdout nobody reads any more.
+/// Starts a command whose stdout has no reader any more.
 fn unread(command: &mut Command) -> Child {
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = spawned.unwrap();
@@ -28,7 +28,7 @@ fn unread(command: &mut Command) -> Child {
     child
 }
 
-/// Waits for a command, and says how it ended and what it complained of.
+/// Waits for a command, and returns its exit code and its stderr.
 fn ended(child: Child) -> (Option<i32>, String) {
     let ended = output(child, PATIENCE);
     (ended.code, ended.stderr)
@@ -37,7 +37,8 @@ fn ended(child: Child) -> (Option<i32>, String) {
 #[test]
 fn followers_whose_reader_has_gone_end_quietly_and_do_not_lock_operators_out() {
     let daemon = daemon();
-    // More than may follow at once. Nothing is logged meanwhile that would tell them.
+    // More than may follow at once. Nothing is logged meanwhile, so no failing write tells them that the reader
+    // is gone.
     for _ in 0..3 {
         let children: Vec<Child> = (0..14).map(|_| unread(&mut verb(&daemon, &["logs", "-f"]))).collect();
         for child in children {
@@ -92,7 +93,7 @@ fn what_cannot_be_printed_is_status_1_and_told_once() {
         plain(&["--version"]),
         plain(&["serve", "--help"]),
     ];
-    // Something that `logs` has to show.
+    // A request, so that `logs` has a line to print.
     daemon.client().get("/");
     for mut command in commands {
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -101,7 +102,7 @@ fn what_cannot_be_printed_is_status_1_and_told_once() {
         let (code, said) = ended(child);
 
         if said.is_empty() && format!("{command:?}").contains("\"logs\"") {
-            // Jobs that end well are not kept: it had nothing to print.
+            // Logs of jobs that end well are not kept, so it had nothing to print.
             continue;
         }
         assert_eq!(code, Some(1), "{command:?}: {said}");
@@ -145,7 +146,7 @@ fn the_log_of_a_handler_that_there_is_not_is_an_error_that_names_those_there_are
     }
 }
 
-/// A module that prints its arguments, each ended by a NUL.
+/// A module that prints its arguments, each terminated by NUL.
 fn arguments() -> TempDir {
     let text = r#"(module
         (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
@@ -182,7 +183,7 @@ fn what_is_behind_a_module_is_the_modules() {
     assert_eq!(told(&["wc.wasm", "-e", "--help", "--", "x"]), ["-e", "--help", "--", "x"]);
     assert_eq!(told(&["-e", "A=b", "./wc.wasm", "--", "-c"]), ["-c"]);
     assert_eq!(told(&["./wc.wasm"]), [""; 0]);
-    // The name of a handler is no module: what is said of the run may stand behind it.
+    // After a handler's name, which is not a module, flags of `run` may still follow.
     assert_eq!(told(&["wc", "-c", "p.toml", "-l"]), ["-l"]);
     assert_eq!(told(&["-c", "p.toml", "wc", "--", "-c"]), ["-c"]);
     for wrong in [&["--nonsense"][..], &["-x", "./wc.wasm"], &[], &["wc", "-c"]] {
@@ -286,7 +287,7 @@ fn a_new_handler_is_not_called_like_a_built_in_job() {
 #[test]
 fn a_failed_upgrade_is_told_with_one_prefix() {
     let daemon = daemon();
-    // What the next process cannot have, and says itself: it is started with the file as it is now.
+    // An error that the next process reports itself: it starts with the changed file.
     fs::write(daemon.path("portcullis.toml"), "admin = \"unix://admin.sock\"\nnonsense = 1\n").unwrap();
 
     let ended = finish(&mut verb(&daemon, &["upgrade"]), b"", PATIENCE);

@@ -1,4 +1,4 @@
-//! `watch = true`: what is served decides, and not what was refused.
+//! `watch = true`: changes are compared with what is served, not with what was refused.
 
 use std::fs;
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn saying(text: &str) -> Vec<u8> {
     Program::text().say(text).wasm()
 }
 
-/// Puts another module into the place of the one that is served.
+/// Replaces the file of the module that is served.
 fn replace(daemon: &Daemon, text: &str) {
     fs::write(daemon.path("one.wasm"), saying(text)).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What guests say of their ends, and clients of what they want: no more of it than the log can bear.
+//! Long texts of guests and clients: the log shows a bounded part of them.
 
 use std::fs;
 
@@ -71,12 +71,12 @@ fn the_words_of_a_component_that_does_not_answer_are_cut() {
 
 #[test]
 fn a_log_that_nobody_reads_costs_a_bounded_amount_of_memory() {
-    /// What is said in all: twice what may wait.
+    /// Bytes that are logged in all: twice what the daemon may buffer.
     const SAID: usize = 32 << 20;
     let target = format!("/nowhere/{}", "x".repeat(4000));
     let setup = Setup::one("", &verbose());
     let (socket, unread) = (setup.path("p.sock"), setup.path("unread"));
-    // Opened for both, so that it is there without a reader, and full after 64 KiB.
+    // Opened for reading and writing: it exists without a reader, and is full after 64 KiB.
     let script = format!("mkfifo '{0}' && exec \"$0\" \"$@\" 2<>'{0}'", unread.display());
     let daemon = setup
         .prepend("access_log = true\nadmin = \"unix://admin.sock\"\n")
