@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::socket::{Reply, Socket, call, end};
 use super::table::{self, elements, size, text, time};
 use super::{explain, say};
-use crate::http::client::Call;
+use crate::http::client::JobCall;
 
 /// Verbs without arguments.
 #[derive(clap::Args)]
@@ -207,6 +207,6 @@ pub(super) fn upgrade(UpgradeArgs { force, socket }: UpgradeArgs) -> Result<Exit
     })
 }
 
-fn bare(name: &str) -> Call {
+fn bare(name: &str) -> JobCall {
     call(name, [])
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::out::complain;
 use super::{out, serve};
 use crate::config;
-use crate::http::client::{self, Call, Outcome};
+use crate::http::client::{self, JobCall, JobOutcome};
 
 /// The socket of `portcullis up DIR`, in DIR.
 pub(super) const BESIDE: &str = ".portcullis.sock";
@@ -44,7 +44,7 @@ pub(super) struct Socket {
 /// What a job has said, all of it.
 pub(super) struct Reply {
     pub(super) stdout: Vec<u8>,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: JobOutcome,
 }
 
 impl Socket {
@@ -57,7 +57,7 @@ impl Socket {
     ///
     /// # Errors
     /// No daemon listens, or it breaks off.
-    pub(super) fn ask(&self, call: Call) -> Result<Reply> {
+    pub(super) fn ask(&self, call: JobCall) -> Result<Reply> {
         let patience = if AT_ONCE.contains(&call.name.as_str()) { PATIENCE } else { Duration::MAX };
         let path = self.path();
         serve::runtime()?.block_on(async {
@@ -74,7 +74,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::ask`]; the daemon's answer is not JSON.
-    pub(super) fn show(&self, call: Call, render: impl FnOnce(&Value)) -> Result<ExitCode> {
+    pub(super) fn show(&self, call: JobCall, render: impl FnOnce(&Value)) -> Result<ExitCode> {
         let Reply { stdout, outcome } = self.ask(call)?;
         if !outcome.status.is_ok() {
             return Ok(end(&outcome));
@@ -93,7 +93,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::ask`].
-    pub(super) fn follow(&self, call: Call, mut each: impl FnMut(&[u8])) -> Result<Option<Outcome>> {
+    pub(super) fn follow(&self, call: JobCall, mut each: impl FnMut(&[u8])) -> Result<Option<JobOutcome>> {
         let lasts = call.args.iter().any(|arg| arg == "-f");
         let (path, patience) = (self.path(), if lasts { Duration::MAX } else { PATIENCE });
         serve::runtime()?.block_on(async {
@@ -139,12 +139,12 @@ async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output 
 }
 
 /// Makes a call without variables and input.
-pub(super) fn call(name: &str, args: impl IntoIterator<Item = String>) -> Call {
-    Call { name: name.to_owned(), args: args.into_iter().collect(), ..Call::default() }
+pub(super) fn call(name: &str, args: impl IntoIterator<Item = String>) -> JobCall {
+    JobCall { name: name.to_owned(), args: args.into_iter().collect(), ..JobCall::default() }
 }
 
 /// Ends the program as the job has ended, and prints its complaints if it failed.
-pub(super) fn end(outcome: &Outcome) -> ExitCode {
+pub(super) fn end(outcome: &JobOutcome) -> ExitCode {
     if !outcome.status.is_ok() {
         match outcome.error.trim_end() {
             "" => complain(&format!("exit status {}", outcome.status.0)),

@@ -30,7 +30,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::confine;
 use crate::engine::{Budgets, Engine, Failure};
-use crate::http::{Activity, Crowd, Purpose, Server};
+use crate::http::{Activity, ConnectionLimit, Purpose, Server};
 use crate::job::{Stop, StopReason};
 use crate::jobs::{self, Standing};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
@@ -128,7 +128,7 @@ impl Daemon {
             engine: engine.clone(),
             gate: Gate::shut(),
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
-            connections: Crowd::new(most.connections, most.of_one),
+            connections: ConnectionLimit::new(most.connections, most.of_one),
             purpose: Purpose::Handlers,
             activity: Activity::default(),
             handshakes: Arc::default(),

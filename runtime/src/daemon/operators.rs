@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
-use crate::http::{Activity, Crowd, Observed, Places, Purpose, Server};
+use crate::http::{Activity, AdminSlots, ConnectionLimit, Observed, Purpose, Server};
 use crate::job::Tenure;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
@@ -89,7 +89,7 @@ impl Operators {
                 gate: side.gate.clone(),
                 settings: asked.settings.clone(),
                 // Apart from clients, so that no load keeps an operator out, and of each kind, so that observers do not.
-                connections: Crowd::new(connections, of_one),
+                connections: ConnectionLimit::new(connections, of_one),
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),
@@ -98,10 +98,10 @@ impl Operators {
             };
             (side.job, ServeApi::new(side.sockets.clone(), Arc::new(server), Tenure::Attendance))
         };
-        let admin = Purpose::Admin { observed: observed(), places: Places::default() };
+        let admin = Purpose::Admin { observed: observed(), places: AdminSlots::default() };
         [
             // All over a Unix socket, which has no addresses.
-            job(&self.admin, (Places::CONNECTIONS, Places::CONNECTIONS), admin),
+            job(&self.admin, (AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS), admin),
             job(&self.observe, (OBSERVERS, OBSERVERS / 2), Purpose::Observe(observed())),
         ]
     }

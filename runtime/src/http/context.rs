@@ -6,10 +6,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::limits::activity::Activity;
-use super::limits::admin_slots::Places;
-use super::limits::connections::Crowd;
+use super::limits::admin_slots::AdminSlots;
+use super::limits::connections::ConnectionLimit;
 use super::limits::handshakes::Handshakes;
-use super::limits::refusal_counts::Refused;
+use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::{Details, Refusal};
 use super::wire::progress::Deadlines;
 use crate::engine::Engine;
@@ -28,13 +28,13 @@ pub struct Server {
     /// The bounds of connections and heads. A connection pins them as a request pins its catalog.
     pub settings: Arc<ArcSwap<Settings>>,
     /// Those of all listeners.
-    pub connections: Arc<Crowd>,
+    pub connections: Arc<ConnectionLimit>,
     /// Counts them.
     pub activity: Activity,
     /// The TLS handshakes that are under way.
     pub handshakes: Arc<Handshakes>,
     /// Counts the requests to handlers that were refused; the daemon's own listener shows them.
-    pub refused: Arc<Refused>,
+    pub refused: Arc<RefusalCounts>,
     /// Where bodies are kept that do not fit into memory; `None`: nowhere.
     pub scratch: Option<Arc<Scratch>>,
     /// What its requests are for.
@@ -67,7 +67,7 @@ pub enum Purpose {
         /// What operators ask about.
         observed: Observed,
         /// For requests that last.
-        places: Places,
+        places: AdminSlots,
     },
     /// Metrics and health checks; nothing can be changed here.
     Observe(Observed),
@@ -107,7 +107,7 @@ pub struct Observed {
     /// The gate that the handlers are behind.
     pub gate: Gate,
     /// The connections to them.
-    pub clients: Arc<Crowd>,
+    pub clients: Arc<ConnectionLimit>,
     /// How the jobs of handlers get their memory.
     pub allocation: Allocation,
     /// How the last reloads have ended.

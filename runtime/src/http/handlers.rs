@@ -1,4 +1,4 @@
-//! One request, from its head to its response: the path that everything else in this layer serves.
+//! Answers requests by the routes of the catalog.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tracing::info;
 use super::context::{Server, Settings};
 use super::outbound::cdn_loop;
 use super::refusal::Refusal;
-use super::request::access_log::{Exchange, complain};
-use super::request::cgi_job::{Call, Made};
-use super::request::drain_body::Unread;
+use super::request::access_log::{RequestLog, complain};
+use super::request::cgi_job::{PreparedJob, RoutedRequest};
+use super::request::drain_body::DrainBody;
 use super::request::panic::caught;
-use super::request::request_body::{self, Before, Expected, Intaken};
+use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
-use super::request::spooled_body::Ground;
+use super::request::spooled_body::SpoolSpace;
 use super::request::{date, h2_rules, health};
-use super::upgrade::applicant::Applicant;
-use super::upgrade::tunnel::Switched;
-use super::upgrade::websocket::handshake::Way;
+use super::upgrade::tunnel::PendingUpgrade;
+use super::upgrade::upgrade_request::UpgradeRequest;
+use super::upgrade::websocket::handshake::Transport;
 use super::wire::progress::Progress;
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
@@ -36,28 +36,28 @@ const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(super) async fn respond(
     server: &Arc<Server>,
-    line: Line<'_>,
+    line: ConnContext<'_>,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let Line { settings, peer, progress, switched } = line;
-    let mut exchange = Exchange::new(progress.clone());
+    let ConnContext { settings, peer, progress, switched } = line;
+    let mut log = RequestLog::new(progress.clone());
     progress.answering();
     let (head, body) = request.into_parts();
-    let mut body = Unread::new(&head, body, progress);
+    let mut body = DrainBody::new(&head, body, progress);
     if settings.access_log {
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        exchange.note(&head.method, target, peer.remote());
+        log.log_access(&head.method, target, peer.remote());
     }
     let catalog = server.engine.live().pin();
-    let asked = Asked { server, settings, peer, switched, head: &head, catalog: &catalog };
-    let answer = caught(asked.answer(&mut body, &mut exchange)).await;
-    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
+    let asked = RequestContext { server, settings, peer, switched, head: &head, catalog: &catalog };
+    let answer = caught(asked.answer(&mut body, &mut log)).await;
+    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => {
             server.refused(&refusal);
-            exchange.refused(&refusal);
+            log.refused(&refusal);
             if refusal.closes() {
-                body.give_up();
+                body.abandon();
             }
             refusal.into_response(&head.headers, settings.details, catalog.reason_header)
         }
@@ -66,37 +66,37 @@ pub(super) async fn respond(
         cors.grant(head.headers.get(ORIGIN), response.headers_mut());
     }
     if catalog.version_header == VersionHeader::Present {
-        exchange.version().and_then(|version| response.headers_mut().insert(VERSION, version));
+        log.version().and_then(|version| response.headers_mut().insert(VERSION, version));
     }
     date::stamp(response.headers_mut());
-    exchange.answered(response.status());
+    log.head_sent(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switched.keep(exchange);
+        switched.keep(log);
         return Ok(response);
     }
     // hyper does not ask for a body of no bytes, also where the job behind it goes on.
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
-        exchange.complete();
+        log.complete();
     }
     if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
-        progress.ending().awaits();
+        progress.close_delimited().started();
         // The end of the connection is the end of the body, whatever the client hoped for.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.body_mut().exchange = Some(exchange);
+    response.body_mut().log = Some(log);
     Ok(response)
 }
 
 /// A connection as its requests see it.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'a> {
+pub(super) struct ConnContext<'a> {
     pub(super) settings: &'a Settings,
     pub(super) peer: &'a Peer,
     pub(super) progress: &'a Progress,
-    pub(super) switched: &'a Switched,
+    pub(super) switched: &'a PendingUpgrade,
 }
 
 /// The version that answers, and what is told of the end during a trial.
@@ -104,19 +104,19 @@ type Picked<'a> = (&'a Arc<Entry>, Option<Ballot>);
 
 /// A request whose head has been read.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct RequestContext<'a> {
     server: &'a Arc<Server>,
     settings: &'a Settings,
     peer: &'a Peer,
-    switched: &'a Switched,
+    switched: &'a PendingUpgrade,
     head: &'a Parts,
     /// Pinned: a reload meanwhile changes nothing for this request.
     catalog: &'a Arc<Catalog>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestContext<'a> {
     /// Finds who answers, and has it answered.
-    async fn answer(self, body: &mut Unread, exchange: &mut Exchange) -> Result<Response<Body>, Refusal> {
+    async fn answer(self, body: &mut DrainBody, log: &mut RequestLog) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         h2_rules::check(self.head, self.settings)?;
         cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
@@ -132,9 +132,9 @@ impl<'a> Asked<'a> {
         }
         match self.catalog.routes.lookup(host, method, &path) {
             Lookup::Found(found) => match &found.route.upgrade {
-                None => self.run(&found, body, exchange).await,
+                None => self.run(&found, body, log).await,
                 // Boxed: a request that stays one need not be as large as one that does not.
-                Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, exchange)).await,
+                Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, log)).await,
             },
             Lookup::NotFound if path == "/healthz" => Ok(health::of(self.server.gate.state())),
             Lookup::NotFound => Err(Refusal::NoRoute),
@@ -155,23 +155,23 @@ impl<'a> Asked<'a> {
     async fn run(
         self,
         found: &Match<'_, '_>,
-        body: &mut Unread,
-        exchange: &mut Exchange,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let picked = self.catalog.pick(&found.route.handler);
         if picked.0.kind == Kind::Proxy {
             // Boxed: a request to a program need not be as large.
-            return Box::pin(self.hand_on(found, picked, body, exchange)).await;
+            return Box::pin(self.hand_on(found, picked, body, log)).await;
         }
         let entry = picked.0;
         harmless(found, entry)?;
-        let mut made = self.call(found, picked, exchange);
+        let mut made = self.call(found, picked, log);
         let id = made.job.id;
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, &made.job.usage);
         let ground = self.ground(entry, body);
         let intaken = request_body::input(body.take(), expected, ground).await;
-        let Intaken { input: stdin, length } = intaken.map_err(|fault| unbegun(id, entry, fault))?;
+        let JobInput { input: stdin, length } = intaken.map_err(|fault| unbegun(id, entry, fault))?;
         if let Some(length) = length {
             made.tell_length(length);
         }
@@ -184,14 +184,14 @@ impl<'a> Asked<'a> {
         self,
         found: &Match<'_, '_>,
         (entry, ballot): Picked<'_>,
-        body: &mut Unread,
-        exchange: &mut Exchange,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
-        let asking =
-            Call { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }.proxied(engine);
+        let asking = RoutedRequest { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }
+            .proxied(engine);
         let id = asking.id();
-        exchange.called(id, entry, asking.usage(), ballot);
+        log.handler_chosen(id, entry, asking.usage(), ballot);
         let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, asking.usage());
         let body =
@@ -207,15 +207,15 @@ impl<'a> Asked<'a> {
         self,
         found: &Match<'_, '_>,
         upgrade: &Upgrade,
-        body: &mut Unread,
-        exchange: &mut Exchange,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let way = if self.peer.secured().is_some() { Way::Tls } else { Way::Clear };
-        let applicant = Applicant::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
+        let way = if self.peer.secured().is_some() { Transport::Tls } else { Transport::Clear };
+        let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
         let picked = self.catalog.pick(&found.route.handler);
         let entry = picked.0;
         harmless(found, entry)?;
-        let made = self.call(found, picked, exchange);
+        let made = self.call(found, picked, log);
         let id = made.job.id;
         // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
         // within it is no part of that.
@@ -225,28 +225,29 @@ impl<'a> Asked<'a> {
     }
 
     /// Makes the job of a route.
-    fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, exchange: &mut Exchange) -> Made {
-        let call = Call { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
+    fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> PreparedJob {
+        let call =
+            RoutedRequest { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
-        exchange.called(made.job.id, picked.0, &made.job.usage, picked.1);
-        exchange.captured(made.job.capture.clone());
+        log.handler_chosen(made.job.id, picked.0, &made.job.usage, picked.1);
+        log.captured(made.job.capture.clone());
         made
     }
 
     /// Says where a body of unknown length is kept; `None`: it is of another, or the handler reads it as it comes.
-    fn ground(self, entry: &Entry, body: &Unread) -> Option<Ground> {
+    fn ground(self, entry: &Entry, body: &DrainBody) -> Option<SpoolSpace> {
         let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
-        let ground = || Ground { scratch: self.server.scratch.clone(), client: self.peer.origin() };
+        let ground = || SpoolSpace { scratch: self.server.scratch.clone(), client: self.peer.origin() };
         (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
     }
 
     /// Says what bounds the body of the request.
-    fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> Expected<'a> {
+    fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> BodyLimits<'a> {
         let Settings { body_idle: idle, deadlines, .. } = self.settings;
         // A client that waits to be asked for its body is asked when the job reads.
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
-        let before = if is_awaited { Before::Beginning } else { Before::Nothing };
-        Expected { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
+        let before = if is_awaited { AwaitFirst::Beginning } else { AwaitFirst::Nothing };
+        BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
     }
 }
 

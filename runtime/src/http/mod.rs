@@ -5,7 +5,8 @@
 //! | floor | module | holds |
 //! |---|---|---|
 //! | 0 | `refusal` | every reason for which a request is refused, with its status, code and text |
-//! | 0 | `outbound` | requests of handlers to other servers |
+//! | 0 | `timeouts` | the fixed time limits of connections |
+//! | 1 | `outbound` | requests of handlers to other servers |
 //! | 1 | `wire` | a connection below hyper: deadlines, and every byte checked before hyper has it |
 //! | 2 | `limits` | how many connections, handshakes and long admin requests there may be |
 //! | 3 | `context` | what the requests of one listener share |
@@ -22,19 +23,20 @@ pub mod outbound;
 mod refusal;
 mod request;
 mod server;
+mod timeouts;
 mod upgrade;
 mod wire;
 
 pub use admin::client;
 pub use context::{Observed, Purpose, Server, Settings};
 pub use limits::activity::Activity;
-pub use limits::admin_slots::Places;
-pub use limits::connections::Crowd;
+pub use limits::admin_slots::AdminSlots;
+pub use limits::connections::ConnectionLimit;
 pub use limits::handshakes::Handshakes;
-pub use limits::refusal_counts::Refused;
+pub use limits::refusal_counts::RefusalCounts;
 pub use refusal::Details;
 pub use request::probe::probe;
-pub use wire::h1::head::Bounds;
+pub use wire::h1::head::HeadLimits;
 pub use wire::h1::{Followed, follow};
 pub use wire::progress::Deadlines;
 pub use wire::rate::MinRate;

@@ -47,11 +47,11 @@ pub(super) enum Refusal {
     Forbidden(&'static str),
     /// The daemon panicked before there was a job.
     Internal,
-    /// So many requests of this kind are answered that it would be one too many: what to do.
+    /// The concurrency limit for this kind of request is reached; the text says what to do.
     Occupied(&'static str),
 }
 
-/// Whether whoever asked is told what is for the operator.
+/// Whether the client is shown details that are meant for the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Details {
     /// They are: they develop the handler, or operate the daemon.

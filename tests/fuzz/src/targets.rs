@@ -14,7 +14,7 @@ use portcullis::catalog::{Catalog, Lookup};
 use portcullis::cgi::{document, meta, path};
 use portcullis::config::{self, ConfigError, HandlerConfig, HttpLimits};
 use portcullis::engine::Engine;
-use portcullis::http::{Bounds, follow};
+use portcullis::http::{HeadLimits, follow};
 use portcullis::job::{Entry, Handler, Job, Kind, Limits, Run, Slots, Status};
 use portcullis::jobs;
 use portcullis::net::Endpoint;
@@ -52,7 +52,7 @@ pub fn framing(bytes: &[u8]) {
     let Some((cut, text)) = bytes.split_first() else { return };
     // Those that hold without a configuration.
     let HttpLimits { head_size: head, target_size: target, fields, .. } = HttpLimits::default();
-    let bounds = Bounds { head, target, fields, is_local: false };
+    let bounds = HeadLimits { head, target, fields, is_local: false };
     let whole = follow(text, text.len(), bounds);
     let pieces = follow(text, usize::from(*cut), bounds);
     assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{}", text.escape_ascii());

@@ -18,14 +18,14 @@ use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::http::context::{Observed, Server, Settings};
-use crate::http::limits::admin_slots::Places;
+use crate::http::limits::admin_slots::AdminSlots;
 use crate::http::refusal::{Details, Refusal};
-use crate::http::request::access_log::{Exchange, complain};
-use crate::http::request::drain_body::Unread;
-use crate::http::request::job_body::{Ongoing, Verdict};
-use crate::http::request::job_task::{Carrying, Driven};
+use crate::http::request::access_log::{RequestLog, complain};
+use crate::http::request::drain_body::DrainBody;
+use crate::http::request::job_body::{JobBody, StatusTrailers};
+use crate::http::request::job_task::{JobDriver, JobTask};
 use crate::http::request::panic::caught;
-use crate::http::request::request_body::{self, Before, Expected};
+use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
 use crate::http::request::{date, h2_rules};
 use crate::http::wire::progress::Progress;
@@ -52,66 +52,66 @@ pub(in crate::http) const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Answers a request. Whatever goes wrong becomes a response.
 pub(in crate::http) async fn respond(
-    door: Door<'_>,
+    door: AdminContext<'_>,
     progress: &Progress,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let exchange = Exchange::new(progress.clone());
+    let log = RequestLog::new(progress.clone());
     progress.answering();
     let (head, body) = request.into_parts();
-    let mut body = Unread::new(&head, body, progress);
-    let asked = Asked { door, head: &head };
+    let mut body = DrainBody::new(&head, body, progress);
+    let asked = AdminRequest { door, head: &head };
     let answer = caught(asked.answer(&mut body)).await;
-    let mut response = match answer.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
+    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => {
             info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
             if refusal.closes() {
-                body.give_up();
+                body.abandon();
             }
             refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
         }
     };
     if head.version == Version::HTTP_10 && !response.body().has_length() {
-        progress.ending().awaits();
+        progress.close_delimited().started();
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     date::stamp(response.headers_mut());
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.body_mut().exchange = Some(exchange);
+    response.body_mut().log = Some(log);
     Ok(response)
 }
 
 /// What a connection to the admin socket leads to.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct Door<'a> {
+pub(in crate::http) struct AdminContext<'a> {
     /// Where jobs are made and run.
     pub(in crate::http) server: &'a Server,
     pub(in crate::http) settings: &'a Settings,
     pub(in crate::http) observed: &'a Observed,
-    pub(in crate::http) places: &'a Places,
+    pub(in crate::http) places: &'a AdminSlots,
     pub(in crate::http) peer: &'a Peer,
 }
 
 /// A request whose head has been read.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
-    door: Door<'a>,
+struct AdminRequest<'a> {
+    door: AdminContext<'a>,
     head: &'a Parts,
 }
 
 /// A job that has begun to write, or ended.
-enum Begun {
+enum JobStart {
     /// What it wrote waits in its pipe.
     Writing(Run),
     /// With all that it wrote.
     Ended(Bytes, Result<Status, Fault>),
 }
 
-impl Asked<'_> {
-    async fn answer(self, body: &mut Unread) -> Result<Response<Body>, Refusal> {
+impl AdminRequest<'_> {
+    async fn answer(self, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         h2_rules::check(self.head, self.door.settings)?;
         refuse_browsers(headers, uri.host())?;
@@ -120,7 +120,7 @@ impl Asked<'_> {
             (Some(name), _) if method == Method::POST => self.run(name, body).await,
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => {
-                let Door { server, settings, observed, .. } = self.door;
+                let AdminContext { server, settings, observed, .. } = self.door;
                 Ok(observe::metrics(server, settings, observed))
             }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
@@ -136,8 +136,8 @@ impl Asked<'_> {
     }
 
     /// Runs a job and answers with what it writes and how it ends.
-    async fn run(self, name: &str, body: &mut Unread) -> Result<Response<Body>, Refusal> {
-        let Door { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
+    async fn run(self, name: &str, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
+        let AdminContext { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
         let mut job = self.job(engine, name)?;
         let place = places.job(job.entry.handler.stay())?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
@@ -150,7 +150,7 @@ impl Asked<'_> {
         // A built-in job bounds what it reads by itself, and names the key.
         let most = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
-        let expected = Expected { most, idle, rate, usage: &job.usage, before: Before::Nothing };
+        let expected = BodyLimits { most, idle, rate, usage: &job.usage, before: AwaitFirst::Nothing };
         let intaken = request_body::input(body.take(), expected, None).await;
         job.stdin = intaken.map_err(|fault| Refusal::Failed(id, fault))?.input;
         let (writer, mut reader) = pipe(PIPE_CAPACITY);
@@ -164,17 +164,17 @@ impl Asked<'_> {
             run.await
         });
         let mut response = match begin(run, &mut reader).await {
-            Begun::Writing(run) => {
+            JobStart::Writing(run) => {
                 let verdict = takes_trailers(&self.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
                     let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
-                    Verdict { trailers }
+                    StatusTrailers { trailers }
                 });
-                let job = Driven::start(Carrying::new(Some(run), stop));
-                let body = Ongoing::new(reader, Bytes::new(), job, None);
+                let job = JobTask::start(JobDriver::new(Some(run), stop));
+                let body = JobBody::new(reader, Bytes::new(), job, None);
                 Response::new(Body::ongoing(body.with(verdict)))
             }
-            Begun::Ended(said, outcome) => {
+            JobStart::Ended(said, outcome) => {
                 fields.extend(verdict(&outcome, &last_words));
                 if let Err(fault) = &outcome {
                     complain(id, &entry, fault);
@@ -248,7 +248,7 @@ fn arguments(query: &str) -> Result<Vec<String>, Refusal> {
 }
 
 /// Runs a job until it writes or ends.
-async fn begin(mut run: Run, reader: &mut PipeReader) -> Begun {
+async fn begin(mut run: Run, reader: &mut PipeReader) -> JobStart {
     let ended = poll_fn(|context| {
         if let Poll::Ready(outcome) = run.as_mut().poll(context) {
             return Poll::Ready(Some(outcome));
@@ -259,12 +259,12 @@ async fn begin(mut run: Run, reader: &mut PipeReader) -> Begun {
             Poll::Ready(false) | Poll::Pending => Poll::Pending,
         }
     });
-    let Some(outcome) = ended.await else { return Begun::Writing(run) };
+    let Some(outcome) = ended.await else { return JobStart::Writing(run) };
     let mut said = BytesMut::new();
     while let Some(chunk) = reader.take() {
         said.extend_from_slice(&chunk);
     }
-    Begun::Ended(said.freeze(), outcome)
+    JobStart::Ended(said.freeze(), outcome)
 }
 
 /// Makes the fields that name the job.

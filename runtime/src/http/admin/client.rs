@@ -20,7 +20,7 @@ use crate::net;
 
 /// A job to be run.
 #[derive(Clone, Default, Debug)]
-pub struct Call {
+pub struct JobCall {
     /// What is called.
     pub name: String,
     /// Its arguments.
@@ -32,13 +32,13 @@ pub struct Call {
 }
 
 /// A job that runs, or has run.
-pub struct Answer {
-    body: Body,
-    outcome: Option<Outcome>,
+pub struct JobReply {
+    body: ReplyBody,
+    outcome: Option<JobOutcome>,
     connection: JoinHandle<()>,
 }
 
-enum Body {
+enum ReplyBody {
     /// What the job writes.
     Stdout(Incoming),
     /// Why there is no such thing.
@@ -47,7 +47,7 @@ enum Body {
 
 /// How a job ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
+pub struct JobOutcome {
     /// Its exit status.
     pub status: Status,
     /// The end of its stderr; may be empty.
@@ -61,7 +61,7 @@ const REFUSAL: usize = 64 << 10;
 ///
 /// # Errors
 /// No daemon listens there, or it breaks off before it answers.
-pub async fn run(socket: &Path, call: Call) -> Result<Answer> {
+pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
     let stream = match net::connect(socket).await {
         Ok(stream) => stream,
         Err(error) => bail!(unreachable(socket, &error)),
@@ -76,7 +76,7 @@ pub async fn run(socket: &Path, call: Call) -> Result<Answer> {
         .send_request(request)
         .await
         .with_context(|| format!("the daemon at {} broke off before it answered", socket.display()))?;
-    Answer::of(response, connection).await
+    JobReply::of(response, connection).await
 }
 
 /// Says what to do about a socket that nobody answers at.
@@ -95,8 +95,8 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     }
 }
 
-fn request(call: Call) -> Result<Request<Full<Bytes>>> {
-    let Call { name, args, env, stdin } = call;
+fn request(call: JobCall) -> Result<Request<Full<Bytes>>> {
+    let JobCall { name, args, env, stdin } = call;
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let query: Vec<String> = args.iter().map(|arg| format!("a={}", encode(arg))).collect();
     let mut request = Request::post(format!("/jobs/{}?{}", encode(&name), query.join("&")))
@@ -110,17 +110,17 @@ fn request(call: Call) -> Result<Request<Full<Bytes>>> {
     Ok(request.body(Full::new(stdin))?)
 }
 
-impl Answer {
-    async fn of(response: Response<Incoming>, connection: JoinHandle<()>) -> Result<Answer> {
+impl JobReply {
+    async fn of(response: Response<Incoming>, connection: JoinHandle<()>) -> Result<JobReply> {
         let (head, body) = response.into_parts();
-        let outcome = Outcome::of(&head.headers);
+        let outcome = JobOutcome::of(&head.headers);
         if head.status == StatusCode::OK {
-            return Ok(Answer { body: Body::Stdout(body), outcome, connection });
+            return Ok(JobReply { body: ReplyBody::Stdout(body), outcome, connection });
         }
         let text = Limited::new(body, REFUSAL).collect().await;
         let text = text.map(|text| String::from_utf8_lossy(&text.to_bytes()).trim_end().to_owned());
         let text = text.unwrap_or_else(|_| head.status.to_string());
-        Ok(Answer { body: Body::Refusal(text), outcome, connection })
+        Ok(JobReply { body: ReplyBody::Refusal(text), outcome, connection })
     }
 
     /// Waits for the next piece of the job's stdout; none: it has ended.
@@ -128,44 +128,44 @@ impl Answer {
     /// # Errors
     /// The daemon breaks off.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        let Body::Stdout(body) = &mut self.body else { return Ok(None) };
+        let ReplyBody::Stdout(body) = &mut self.body else { return Ok(None) };
         while let Some(frame) = body.frame().await {
             match frame.context("the daemon broke off")?.into_data() {
                 Ok(data) => return Ok(Some(data)),
                 Err(frame) => {
                     let trailers = frame.into_trailers().ok();
-                    self.outcome = trailers.as_ref().and_then(Outcome::of).or(self.outcome.take());
+                    self.outcome = trailers.as_ref().and_then(JobOutcome::of).or(self.outcome.take());
                 }
             }
         }
         Ok(None)
     }
 
-    /// Says how the job ended, once [`Answer::next`] has given all of its stdout.
-    pub fn outcome(&self) -> Outcome {
+    /// Says how the job ended, once [`JobReply::next`] has given all of its stdout.
+    pub fn outcome(&self) -> JobOutcome {
         match (&self.outcome, &self.body) {
             (Some(outcome), _) => outcome.clone(),
-            (None, Body::Refusal(error)) => Outcome { status: Status::ERROR, error: error.clone() },
-            (None, Body::Stdout(_)) => {
+            (None, ReplyBody::Refusal(error)) => JobOutcome { status: Status::ERROR, error: error.clone() },
+            (None, ReplyBody::Stdout(_)) => {
                 let error = "the daemon did not say how the job ended".to_owned();
-                Outcome { status: Status::ERROR, error }
+                JobOutcome { status: Status::ERROR, error }
             }
         }
     }
 }
 
-impl Drop for Answer {
+impl Drop for JobReply {
     fn drop(&mut self) {
         self.connection.abort();
     }
 }
 
-impl Outcome {
-    fn of(fields: &HeaderMap) -> Option<Outcome> {
+impl JobOutcome {
+    fn of(fields: &HeaderMap) -> Option<JobOutcome> {
         let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
         let status = fields.get(JOB_STATUS).and_then(text)?.parse().map(Status).ok()?;
         let error = fields.get(JOB_ERROR).and_then(text).unwrap_or_default();
-        Some(Outcome { status, error: percent_decode_str(&error).decode_utf8_lossy().into_owned() })
+        Some(JobOutcome { status, error: percent_decode_str(&error).decode_utf8_lossy().into_owned() })
     }
 }
 
@@ -180,11 +180,11 @@ mod tests {
 
     #[test]
     fn a_call_keeps_its_arguments_and_variables_apart() {
-        let call = Call {
+        let call = JobCall {
             name: "explain".to_owned(),
             args: vec!["GET".to_owned(), "/a b?c=d&e".to_owned()],
             env: vec![("SHARE".to_owned(), "10%\n".to_owned())],
-            ..Call::default()
+            ..JobCall::default()
         };
 
         let request = request(call).unwrap();

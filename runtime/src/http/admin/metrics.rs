@@ -6,9 +6,9 @@ use std::time::UNIX_EPOCH;
 
 use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine};
-use crate::http::limits::connections::{Census, Crowd};
+use crate::http::limits::connections::{ConnectionCounts, ConnectionLimit};
 use crate::http::limits::handshakes::Handshakes;
-use crate::http::limits::refusal_counts::Refused;
+use crate::http::limits::refusal_counts::RefusalCounts;
 use crate::job::outbound::Outcome;
 use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
@@ -19,7 +19,7 @@ use crate::wasm::Allocation;
 pub(in crate::http) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A family of samples, one for each version of a handler.
-struct Family {
+struct MetricFamily {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
@@ -28,44 +28,44 @@ struct Family {
 
 /// The families that have a sample for each version, also of those that were replaced lately. Counters
 /// start anew with every version.
-const VERSIONS: [Family; 7] = [
-    Family {
+const VERSIONS: [MetricFamily; 7] = [
+    MetricFamily {
         name: "portcullis_requests_total",
         kind: "counter",
         help: "Requests that have ended, and calls of other handlers.",
         sample: |counts| float(counts.record.requests.ended()),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_request_failures_total",
         kind: "counter",
         help: "Requests that the handler answered with a status of 500 or more, or failed at.",
         sample: |counts| float(counts.record.requests.failed()),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_request_seconds_total",
         kind: "counter",
         help: "Time from the heads of requests to the last bytes of their answers.",
         sample: |counts| counts.record.requests.time().as_secs_f64(),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_cpu_seconds_total",
         kind: "counter",
         help: "Time on a processor of jobs that have ended.",
         sample: |counts| counts.record.cpu().as_secs_f64(),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_stderr_dropped_lines_total",
         kind: "counter",
         help: "Lines on stderr that were not logged (limits.stderr, limits.stderr_rate).",
         sample: |counts| float(counts.record.unlogged()),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_jobs_running",
         kind: "gauge",
         help: "Jobs that run now.",
         sample: |counts| float(counts.taken().running),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_jobs_waiting",
         kind: "gauge",
         help: "Jobs that wait for a slot.",
@@ -74,26 +74,26 @@ const VERSIONS: [Family; 7] = [
 ];
 
 /// The families of versions that have a schedule.
-const SCHEDULES: [Family; 4] = [
-    Family {
+const SCHEDULES: [MetricFamily; 4] = [
+    MetricFamily {
         name: "portcullis_scheduled_runs_total",
         kind: "counter",
         help: "Runs that a schedule began and that have ended; they are no requests.",
         sample: |counts| float(counts.record.runs.ended()),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_scheduled_run_failures_total",
         kind: "counter",
         help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
         sample: |counts| float(counts.record.runs.failed()),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_scheduled_run_seconds_total",
         kind: "counter",
         help: "Time that scheduled runs took.",
         sample: |counts| counts.record.runs.time().as_secs_f64(),
     },
-    Family {
+    MetricFamily {
         name: "portcullis_schedule_missed_total",
         kind: "counter",
         help: "Scheduled runs that did not come about.",
@@ -102,7 +102,7 @@ const SCHEDULES: [Family; 4] = [
 ];
 
 /// The family that only versions have which serve.
-const LIMIT: Family = Family {
+const LIMIT: MetricFamily = MetricFamily {
     name: "portcullis_jobs_limit",
     kind: "gauge",
     help: "Jobs that may run at once (limits.concurrency).",
@@ -114,7 +114,7 @@ const LIMIT: Family = Family {
 type Rows<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Counts>>;
 
 /// Writes every sample of the handlers and of the engine.
-pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &Refused) -> String {
+pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalCounts) -> String {
     let catalog = engine.live().pin();
     let mut text = String::new();
     let serving: Vec<Counts> = catalog.entries().map(|entry| Counts::of(entry)).collect();
@@ -176,7 +176,7 @@ fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
     let families = VERSIONS.iter().map(|family| (family, all));
     let families = families.chain(SCHEDULES.iter().map(|family| (family, &scheduled)));
     let families = families.chain([(&LIMIT, serving)]).filter(|(_, rows)| !rows.is_empty());
-    for (Family { name, kind, help, sample }, rows) in families {
+    for (MetricFamily { name, kind, help, sample }, rows) in families {
         head(text, name, kind, help);
         for ((handler, version), counts) in rows {
             // Names and versions hold nothing that would have to be escaped.
@@ -237,8 +237,8 @@ pub(in crate::http) fn sandbox(text: &mut String, allocation: &Allocation) {
 }
 
 /// Writes what there is of connections to the handlers.
-pub(in crate::http) fn connections(text: &mut String, crowd: &Crowd) {
-    let Census { open, most, refused, made_room } = crowd.census();
+pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
+    let ConnectionCounts { open, most, refused, made_room } = crowd.census();
     let families = [
         ("portcullis_connections", "gauge", "Connections that are open.", open),
         ("portcullis_connections_limit", "gauge", "Connections that may be open (http.connections).", most),
@@ -336,8 +336,8 @@ mod tests {
 
     #[test]
     fn every_family_says_what_it_is_before_its_samples() {
-        let mut text = text(&Engine::new(1), GateState::Open, &Refused::default());
-        connections(&mut text, &Crowd::new(7, 2));
+        let mut text = text(&Engine::new(1), GateState::Open, &RefusalCounts::default());
+        connections(&mut text, &ConnectionLimit::new(7, 2));
         sandbox(&mut text, &Allocation::OnDemand("no room".to_owned()));
         process(&mut text, &Engine::new(1));
         let term = Term { file: "/a\"b".into(), until: 0 };

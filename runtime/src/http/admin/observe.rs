@@ -10,8 +10,8 @@ use super::{daemon_metrics, metrics};
 use crate::catalog::ReasonHeader;
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::{Details, Refusal};
-use crate::http::request::access_log::Exchange;
-use crate::http::request::drain_body::Unread;
+use crate::http::request::access_log::RequestLog;
+use crate::http::request::drain_body::DrainBody;
 use crate::http::request::panic::caught;
 use crate::http::request::response_body::Body;
 use crate::http::request::{date, h2_rules, health};
@@ -26,19 +26,19 @@ pub(in crate::http) async fn respond(
     progress: &Progress,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let exchange = Exchange::new(progress.clone());
+    let log = RequestLog::new(progress.clone());
     progress.answering();
     let (head, body) = request.into_parts();
-    let mut body = Unread::new(&head, body, progress);
+    let mut body = DrainBody::new(&head, body, progress);
     let answer = caught(async {
         h2_rules::check(&head, settings)?;
         show(server, settings, observed, head.uri.path(), &head.method)
     });
-    let mut response = match answer.await.unwrap_or_else(|words| Err(exchange.panicked(&words))) {
+    let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
         Ok(response) => response,
         Err(refusal) => {
             if refusal.closes() {
-                body.give_up();
+                body.abandon();
             }
             refusal.into_response(&head.headers, Details::Withheld, ReasonHeader::Absent)
         }
@@ -47,7 +47,7 @@ pub(in crate::http) async fn respond(
     if progress.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    response.body_mut().exchange = Some(exchange);
+    response.body_mut().log = Some(log);
     Ok(response)
 }
 

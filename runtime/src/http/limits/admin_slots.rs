@@ -1,4 +1,4 @@
-//! Places on the admin socket for requests that last, so that some connections are left for those that do not.
+//! Slots for long requests to the admin socket, so that connections are left for short ones.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ const CHANGES: usize = 12;
 const OPEN: usize = 32;
 
 /// The places.
-pub struct Places {
+pub struct AdminSlots {
     profiles: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
 /// A place. Dropping it gives it back.
-pub(in crate::http) struct Place {
+pub(in crate::http) struct AdminSlot {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl AdminSlots {
     /// Connections that the admin socket has: 16 more than what lasts can hold.
     pub const CONNECTIONS: usize = PROFILES + CHANGES + OPEN + 16;
 
@@ -36,7 +36,7 @@ impl Places {
     ///
     /// # Errors
     /// All are taken.
-    pub(in crate::http) fn profile(&self) -> Result<Place, Refusal> {
+    pub(in crate::http) fn profile(&self) -> Result<AdminSlot, Refusal> {
         take(&self.profiles, "4 profiles are being taken: that is the most at once; wait for one to end")
     }
 
@@ -44,7 +44,7 @@ impl Places {
     ///
     /// # Errors
     /// All are taken.
-    pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<Place>, Refusal> {
+    pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<AdminSlot>, Refusal> {
         let (places, full) = match stay {
             Stay::Moment => return Ok(None),
             Stay::Change => (
@@ -60,17 +60,17 @@ impl Places {
     }
 }
 
-impl Default for Places {
-    fn default() -> Places {
+impl Default for AdminSlots {
+    fn default() -> AdminSlots {
         let places = |count| Arc::new(Semaphore::new(count));
-        Places { profiles: places(PROFILES), changes: places(CHANGES), open: places(OPEN) }
+        AdminSlots { profiles: places(PROFILES), changes: places(CHANGES), open: places(OPEN) }
     }
 }
 
-fn take(places: &Arc<Semaphore>, full: &'static str) -> Result<Place, Refusal> {
+fn take(places: &Arc<Semaphore>, full: &'static str) -> Result<AdminSlot, Refusal> {
     places
         .clone()
         .try_acquire_owned()
-        .map(|permit| Place { _permit: permit })
+        .map(|permit| AdminSlot { _permit: permit })
         .map_err(|_| Refusal::Occupied(full))
 }

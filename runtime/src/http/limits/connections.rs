@@ -1,29 +1,29 @@
-//! All connections of a server: how many there may be, how many of one address, and who makes room.
+//! The connection limit, in all and for one address, and the idle connections that make room.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
+use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
 use crate::http::wire::progress::Progress;
 use crate::net::{Leaving, Peer};
 
 /// The connections of a server, over all its listeners.
-pub struct Crowd {
+pub struct ConnectionLimit {
     /// A permit each.
     room: Arc<Semaphore>,
     most: usize,
     /// How many may be of one address.
     of_one: usize,
-    members: Mutex<Members>,
-    full: Notice,
-    crowded: Notice,
+    members: Mutex<OpenConnections>,
+    full: QuietWarning,
+    crowded: QuietWarning,
     /// Closed at once, for their address had too many.
     refused: AtomicU64,
     /// Idle, and asked to leave.
@@ -31,7 +31,7 @@ pub struct Crowd {
 }
 
 /// How many connections there are, and what has become of others.
-pub(in crate::http) struct Census {
+pub(in crate::http) struct ConnectionCounts {
     /// Those that are open.
     pub(in crate::http) open: u64,
     /// How many may be.
@@ -43,75 +43,75 @@ pub(in crate::http) struct Census {
 }
 
 #[derive(Default)]
-struct Members {
+struct OpenConnections {
     /// The next number.
     next: u64,
     /// By address; none: Unix clients.
-    origins: HashMap<Option<IpAddr>, Origin>,
+    origins: HashMap<Option<IpAddr>, PerAddress>,
 }
 
 /// The connections of one address.
 #[derive(Default)]
-struct Origin {
+struct PerAddress {
     /// Those that wait for room as well.
     count: usize,
-    seated: HashMap<u64, Member>,
+    seated: HashMap<u64, OpenConnection>,
 }
 
-struct Member {
+struct OpenConnection {
     progress: Progress,
     /// Asks it to make room, once.
     ask: Option<oneshot::Sender<()>>,
 }
 
 /// What a connection holds as long as it lasts.
-pub(in crate::http) struct Seat {
+pub(in crate::http) struct ConnectionPermit {
     /// Where the connection stands.
     pub(in crate::http) progress: Progress,
     asked: oneshot::Receiver<()>,
     number: u64,
-    share: Share,
+    share: AddressPermit,
     /// None: it came while the server was about to leave, and is served beyond the limit.
     _room: Option<OwnedSemaphorePermit>,
 }
 
 /// One of the connections that an address may have.
-struct Share {
-    crowd: Arc<Crowd>,
+struct AddressPermit {
+    crowd: Arc<ConnectionLimit>,
     origin: Option<IpAddr>,
 }
 
 /// A line of the log that is written now and then, however often there is a reason for it.
 #[derive(Default)]
-struct Notice(Mutex<Told>);
+struct QuietWarning(Mutex<WarningState>);
 
 #[derive(Default)]
-struct Told {
+struct WarningState {
     last: Option<Instant>,
     /// Reasons since then.
     since: u64,
 }
 
-/// How often room is looked for while every connection is busy.
-const LOOK: Duration = Duration::from_millis(100);
-
 /// One in this many is asked to make room at once: to find the idlest is to look at all of them, which
 /// a flood of connections must not make us do for each one.
 const BATCH: usize = 64;
 
-/// How long a client of HTTP/2 may take to see that it is to leave.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How long a notice is not repeated.
-const QUIET: Duration = Duration::from_secs(60);
-
-impl Crowd {
+impl ConnectionLimit {
     /// Makes room for this many connections, of which one address may have `of_one`.
-    pub fn new(most: usize, of_one: usize) -> Arc<Crowd> {
+    pub fn new(most: usize, of_one: usize) -> Arc<ConnectionLimit> {
         let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
-        let (full, crowded) = (Notice::default(), Notice::default());
+        let (full, crowded) = (QuietWarning::default(), QuietWarning::default());
         let (refused, made_room) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Crowd { room, most, of_one, members: Mutex::default(), full, crowded, refused, made_room })
+        Arc::new(ConnectionLimit {
+            room,
+            most,
+            of_one,
+            members: Mutex::default(),
+            full,
+            crowded,
+            refused,
+            made_room,
+        })
     }
 
     /// Says how many connections there may be.
@@ -120,9 +120,9 @@ impl Crowd {
     }
 
     /// Counts the connections.
-    pub(in crate::http) fn census(&self) -> Census {
+    pub(in crate::http) fn census(&self) -> ConnectionCounts {
         let origins = &self.members().origins;
-        Census {
+        ConnectionCounts {
             open: origins.values().map(|origin| origin.seated.len() as u64).sum(),
             most: self.most as u64,
             refused: self.refused.load(Ordering::Relaxed),
@@ -134,7 +134,11 @@ impl Crowd {
     /// them are busy. Idle ones make room.
     ///
     /// It was accepted, so it is served even if the listener is to leave before there is room.
-    pub(in crate::http) async fn seat(self: &Arc<Crowd>, peer: &Peer, leaving: &Leaving) -> Option<Seat> {
+    pub(in crate::http) async fn seat(
+        self: &Arc<ConnectionLimit>,
+        peer: &Peer,
+        leaving: &Leaving,
+    ) -> Option<ConnectionPermit> {
         let share = self.share(peer)?;
         let room = tokio::select! {
             biased;
@@ -146,13 +150,13 @@ impl Crowd {
         let mut members = self.members();
         let number = members.next;
         members.next += 1;
-        let member = Member { progress: progress.clone(), ask: Some(ask) };
+        let member = OpenConnection { progress: progress.clone(), ask: Some(ask) };
         members.origins.entry(share.origin).or_default().seated.insert(number, member);
         drop(members);
-        Some(Seat { progress, asked, number, share, _room: room })
+        Some(ConnectionPermit { progress, asked, number, share, _room: room })
     }
 
-    fn share(self: &Arc<Crowd>, peer: &Peer) -> Option<Share> {
+    fn share(self: &Arc<ConnectionLimit>, peer: &Peer) -> Option<AddressPermit> {
         let origin = peer.origin();
         let mut members = self.members();
         let ours = members.origins.entry(origin).or_default();
@@ -162,7 +166,7 @@ impl Crowd {
             || self.counted(make_room(ours.seated.values_mut())) > 0;
         if has_room {
             ours.count += 1;
-            return Some(Share { crowd: self.clone(), origin });
+            return Some(AddressPermit { crowd: self.clone(), origin });
         }
         drop(members);
         let (remote, most) = (peer.remote(), self.of_one);
@@ -190,7 +194,7 @@ impl Crowd {
             let asked =
                 make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
             // Whoever was asked has its time to go before others are asked.
-            let patience = if self.counted(asked) > 0 { FAREWELL } else { LOOK };
+            let patience = if self.counted(asked) > 0 { H2_MAKE_ROOM } else { PERMIT_RETRY };
             if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
                 return permit;
             }
@@ -202,13 +206,13 @@ impl Crowd {
         asked
     }
 
-    fn members(&self) -> MutexGuard<'_, Members> {
+    fn members(&self) -> MutexGuard<'_, OpenConnections> {
         // Whole after every statement.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Seat {
+impl ConnectionPermit {
     /// Serves a connection to its end, or until it is to make room while it is idle.
     pub(in crate::http) async fn serve(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         tokio::select! {
@@ -223,7 +227,7 @@ impl Seat {
                 return;
             }
             self.progress.make_room();
-            if timeout(FAREWELL, connection.as_mut()).await.is_ok() {
+            if timeout(H2_MAKE_ROOM, connection.as_mut()).await.is_ok() {
                 return;
             }
             if self.progress.idle_since().is_some() {
@@ -236,16 +240,16 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let Share { crowd, origin } = &self.share;
+        let AddressPermit { crowd, origin } = &self.share;
         if let Some(ours) = crowd.members().origins.get_mut(origin) {
             ours.seated.remove(&self.number);
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut members = self.crowd.members();
         if let Some(ours) = members.origins.get_mut(&self.origin) {
@@ -257,12 +261,12 @@ impl Drop for Share {
     }
 }
 
-impl Notice {
+impl QuietWarning {
     /// Counts a reason; returns how many there were that nothing was written of, if now is the time to
     /// write.
     fn due(&self) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.last.is_some_and(|last| last.elapsed() < QUIET) {
+        if told.last.is_some_and(|last| last.elapsed() < LIMIT_WARNING) {
             told.since += 1;
             return None;
         }
@@ -280,7 +284,7 @@ fn others(count: u64) -> String {
 }
 
 /// Asks those that have waited for a request the longest to make room; says how many there were.
-fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> usize {
+fn make_room<'m>(members: impl Iterator<Item = &'m mut OpenConnection>) -> usize {
     let askable = members.filter(|member| member.ask.is_some());
     let mut idle: Vec<_> =
         askable.filter_map(|member| Some((member.progress.idle_since()?, member))).collect();
@@ -290,7 +294,7 @@ fn make_room<'m>(members: impl Iterator<Item = &'m mut Member>) -> usize {
         idle.truncate(count);
     }
     for (_, member) in &mut idle {
-        // One that is about to end cannot be asked, which is as well.
+        // Send fails if the connection is already closing; nothing to do then.
         let _asked = member.ask.take().map(|ask| ask.send(()));
     }
     idle.len()

@@ -1,4 +1,4 @@
-//! The TLS handshakes that are under way, so many and no more, and how those before them ended.
+//! The limit of TLS handshakes at once, and how past ones ended.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,13 @@ use crate::net::FailureKind;
 /// done in a moment, and those that only hold a place have had it longest.
 #[derive(Debug, Default)]
 pub struct Handshakes {
-    line: Mutex<Line>,
-    ended: [AtomicU64; End::ALL.len()],
+    line: Mutex<HandshakeQueue>,
+    ended: [AtomicU64; HandshakeEnd::ALL.len()],
 }
 
 /// How a handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum End {
+pub(in crate::http) enum HandshakeEnd {
     /// The connection is encrypted.
     Complete,
     /// The client speaks something else.
@@ -33,46 +33,46 @@ pub(in crate::http) enum End {
     Closed,
 }
 
-impl End {
+impl HandshakeEnd {
     /// All of them, in the order of [`position`](End::position).
-    const ALL: [End; 11] = [
-        End::Complete,
-        End::NotTls,
-        End::Failed(FailureKind::ClientCertificate),
-        End::Failed(FailureKind::Alert),
-        End::Failed(FailureKind::Incompatible),
-        End::Failed(FailureKind::Malformed),
-        End::Failed(FailureKind::Left),
-        End::Failed(FailureKind::Internal),
-        End::Late,
-        End::PushedOut,
-        End::Closed,
+    const ALL: [HandshakeEnd; 11] = [
+        HandshakeEnd::Complete,
+        HandshakeEnd::NotTls,
+        HandshakeEnd::Failed(FailureKind::ClientCertificate),
+        HandshakeEnd::Failed(FailureKind::Alert),
+        HandshakeEnd::Failed(FailureKind::Incompatible),
+        HandshakeEnd::Failed(FailureKind::Malformed),
+        HandshakeEnd::Failed(FailureKind::Left),
+        HandshakeEnd::Failed(FailureKind::Internal),
+        HandshakeEnd::Late,
+        HandshakeEnd::PushedOut,
+        HandshakeEnd::Closed,
     ];
 
     fn position(self) -> usize {
-        End::ALL.iter().position(|end| *end == self).unwrap_or_default()
+        HandshakeEnd::ALL.iter().position(|end| *end == self).unwrap_or_default()
     }
 
     /// Names it as the metric does.
     fn name(self) -> &'static str {
         match self {
-            End::Complete => "ok",
-            End::NotTls => "not_tls",
-            End::Failed(FailureKind::ClientCertificate) => "client_certificate",
-            End::Failed(FailureKind::Alert) => "alert",
-            End::Failed(FailureKind::Incompatible) => "incompatible",
-            End::Failed(FailureKind::Malformed) => "malformed",
-            End::Failed(FailureKind::Left) => "left",
-            End::Failed(FailureKind::Internal) => "internal",
-            End::Late => "late",
-            End::PushedOut => "pushed_out",
-            End::Closed => "closed",
+            HandshakeEnd::Complete => "ok",
+            HandshakeEnd::NotTls => "not_tls",
+            HandshakeEnd::Failed(FailureKind::ClientCertificate) => "client_certificate",
+            HandshakeEnd::Failed(FailureKind::Alert) => "alert",
+            HandshakeEnd::Failed(FailureKind::Incompatible) => "incompatible",
+            HandshakeEnd::Failed(FailureKind::Malformed) => "malformed",
+            HandshakeEnd::Failed(FailureKind::Left) => "left",
+            HandshakeEnd::Failed(FailureKind::Internal) => "internal",
+            HandshakeEnd::Late => "late",
+            HandshakeEnd::PushedOut => "pushed_out",
+            HandshakeEnd::Closed => "closed",
         }
     }
 }
 
 #[derive(Debug, Default)]
-struct Line {
+struct HandshakeQueue {
     next: u64,
     /// By when they began. Dropping an end tells its turn to give up.
     under_way: BTreeMap<u64, oneshot::Sender<()>>,
@@ -80,7 +80,7 @@ struct Line {
 
 /// A place in the line. Dropping it gives it up.
 #[derive(Debug)]
-pub(in crate::http) struct Turn {
+pub(in crate::http) struct HandshakeSlot {
     handshakes: Arc<Handshakes>,
     number: u64,
     lost: oneshot::Receiver<()>,
@@ -88,7 +88,7 @@ pub(in crate::http) struct Turn {
 
 impl Handshakes {
     /// Takes a place, of `most` at once, from whoever has had one longest if need be.
-    pub(in crate::http) fn begin(self: &Arc<Handshakes>, most: usize) -> Turn {
+    pub(in crate::http) fn begin(self: &Arc<Handshakes>, most: usize) -> HandshakeSlot {
         let (held, lost) = oneshot::channel();
         let mut line = self.line();
         let number = line.next;
@@ -99,7 +99,7 @@ impl Handshakes {
             line.under_way.pop_first();
         }
         drop(line);
-        Turn { handshakes: self.clone(), number, lost }
+        HandshakeSlot { handshakes: self.clone(), number, lost }
     }
 
     /// Says how many are under way.
@@ -109,18 +109,21 @@ impl Handshakes {
 
     /// Goes through the ways to end, each with how many have ended so.
     pub(in crate::http) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        End::ALL.into_iter().zip(&self.ended).map(|(end, count)| (end.name(), count.load(Ordering::Relaxed)))
+        HandshakeEnd::ALL
+            .into_iter()
+            .zip(&self.ended)
+            .map(|(end, count)| (end.name(), count.load(Ordering::Relaxed)))
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
+    fn line(&self) -> MutexGuard<'_, HandshakeQueue> {
         // A map and a counter, whole after every statement.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn {
+impl HandshakeSlot {
     /// Gives up the place, and counts how the handshake has ended.
-    pub(in crate::http) fn end(self, end: End) {
+    pub(in crate::http) fn end(self, end: HandshakeEnd) {
         self.handshakes.ended[end.position()].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -134,7 +137,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakeSlot {
     fn drop(&mut self) {
         self.handshakes.line().under_way.remove(&self.number);
     }
@@ -162,12 +165,12 @@ mod tests {
     fn every_end_is_counted_under_a_name_of_its_own() {
         let handshakes = Arc::<Handshakes>::default();
 
-        for end in End::ALL {
+        for end in HandshakeEnd::ALL {
             handshakes.begin(1).end(end);
         }
 
         let counts: BTreeMap<_, _> = handshakes.counts().collect();
-        assert_eq!(counts.len(), End::ALL.len());
+        assert_eq!(counts.len(), HandshakeEnd::ALL.len());
         assert!(counts.values().all(|count| *count == 1) && handshakes.under_way() == 0, "{counts:?}");
     }
 }

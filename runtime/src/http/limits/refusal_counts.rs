@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 /// Counts requests and connections that were refused, by the code of the reason. Locked by refusals only.
 #[derive(Debug, Default)]
-pub struct Refused(Mutex<BTreeMap<&'static str, u64>>);
+pub struct RefusalCounts(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Refused {
+impl RefusalCounts {
     /// Counts one.
     pub(in crate::http) fn count(&self, code: &'static str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;

@@ -11,17 +11,17 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::bounds::Bounds;
-use super::counted::Counted;
+use super::bounds::CallBounds;
+use super::counted::CallOutcome;
 use super::error::blame;
-use super::pool::{Kept, Link};
+use super::pool::{ConnectionPool, PooledConnection};
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::Origin;
 
 /// A body that is being received. Dropping it before its end closes the connection.
-pub(super) struct Received {
+pub(super) struct OutboundBody {
     /// None: it has ended.
-    open: Option<Open>,
+    open: Option<OpenBody>,
     most: u64,
     left: u64,
     between_bytes: Option<Duration>,
@@ -29,34 +29,39 @@ pub(super) struct Received {
     alarm: Pin<Box<Sleep>>,
     /// When all of it must be over.
     whole: Instant,
-    counted: Option<Counted>,
+    counted: Option<CallOutcome>,
 }
 
 /// What an exchange holds until it has ended.
-struct Open {
+struct OpenBody {
     body: Incoming,
-    then: Then,
+    then: Reuse,
     _place: OwnedSemaphorePermit,
 }
 
 /// A connection, and what becomes of it when its exchange has ended.
-pub(super) struct Then {
-    pub(super) link: Link,
-    pub(super) kept: Kept,
+pub(super) struct Reuse {
+    pub(super) link: PooledConnection,
+    pub(super) kept: ConnectionPool,
     pub(super) origin: Origin,
 }
 
-impl Received {
-    pub(super) fn new(body: Incoming, bounds: Bounds, then: Then, place: OwnedSemaphorePermit) -> Received {
-        let Bounds { between_bytes, whole, body: most, .. } = bounds;
-        let open = Open { body, then, _place: place };
+impl OutboundBody {
+    pub(super) fn new(
+        body: Incoming,
+        bounds: CallBounds,
+        then: Reuse,
+        place: OwnedSemaphorePermit,
+    ) -> OutboundBody {
+        let CallBounds { between_bytes, whole, body: most, .. } = bounds;
+        let open = OpenBody { body, then, _place: place };
         let open = if open.body.is_end_stream() {
             open.end();
             None
         } else {
             Some(open)
         };
-        let mut received = Received {
+        let mut received = OutboundBody {
             open,
             most,
             left: most,
@@ -70,7 +75,7 @@ impl Received {
     }
 
     /// Has the end of this body counted as the end of its call.
-    pub(super) fn counted(mut self, mut counted: Counted) -> CallBody {
+    pub(super) fn counted(mut self, mut counted: CallOutcome) -> CallBody {
         // One that a job does not read to its end has been answered all the same.
         counted.becomes(Outcome::Answered);
         self.counted = Some(counted);
@@ -94,15 +99,15 @@ impl Received {
     }
 }
 
-impl Open {
+impl OpenBody {
     /// Keeps the connection for the next call.
     fn end(self) {
-        let Then { link, kept, origin } = self.then;
+        let Reuse { link, kept, origin } = self.then;
         kept.keep(origin, link);
     }
 }
 
-impl Body for Received {
+impl Body for OutboundBody {
     type Data = Bytes;
     type Error = CallError;
 

@@ -7,7 +7,7 @@ pub(super) const FOR_EVER: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// How long an exchange may take, and how much.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct CallBounds {
     pub(super) first_byte: Duration,
     pub(super) between_bytes: Option<Duration>,
     /// When all of it must be over.

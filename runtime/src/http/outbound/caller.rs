@@ -7,12 +7,12 @@ use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, timeout_at};
 
-use super::bounds::{Bounds, FOR_EVER};
-use super::charge::{Charged, Payer};
-use super::counted::Counted;
-use super::denials::Notices;
-use super::exchange::{AtHome, Exchange};
-use super::pool::Kept;
+use super::bounds::{CallBounds, FOR_EVER};
+use super::charge::{ChargedCall, Payer};
+use super::counted::CallOutcome;
+use super::denials::Denials;
+use super::exchange::{HomeTask, HttpCall};
+use super::pool::ConnectionPool;
 use crate::budget::Portion;
 use crate::job::outbound::{Account, Call, CallError, Calling, Patience, Tally};
 use crate::job::{Name, Outbound};
@@ -33,33 +33,33 @@ pub struct Grant {
 }
 
 /// Carries out the calls of one handler.
-pub struct Caller {
+pub struct OutboundCaller {
     allow: Vec<Pattern>,
     dialer: Dialer,
     tally: Arc<Tally>,
-    notices: Notices,
-    kept: Kept,
+    notices: Denials,
+    kept: ConnectionPool,
     descriptors: Portion,
     home: Option<Handle>,
 }
 
-impl Caller {
+impl OutboundCaller {
     /// Makes a caller that looks up names with `resolver`, and does all its work in the runtime `home`:
     /// a job may be polled by threads that may not even read /etc/resolv.conf. Without it, where the
     /// job is.
-    pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> Caller {
+    pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> OutboundCaller {
         let Grant { name, allow, addresses, trust, descriptors } = grant;
         let dialer = Dialer { resolver, addresses, trust };
-        let kept = Kept::new(home.clone());
-        let (tally, notices) = (Arc::default(), Notices::new(name));
-        Caller { allow, dialer, tally, notices, kept, descriptors, home }
+        let kept = ConnectionPool::new(home.clone());
+        let (tally, notices) = (Arc::default(), Denials::new(name));
+        OutboundCaller { allow, dialer, tally, notices, kept, descriptors, home }
     }
 
     /// Does what comes before a connection: returns where the request goes, if it may be made now.
     async fn admit(
         &self,
         account: &Account,
-        wanted: Wanted<'_>,
+        wanted: WantedCall<'_>,
         whole: Instant,
     ) -> Result<Admitted, CallError> {
         account.charge()?;
@@ -146,7 +146,7 @@ impl Caller {
 
 /// What a call wants, without its body, which cannot be looked at from two threads.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
+struct WantedCall<'a> {
     method: &'a Method,
     url: &'a Uri,
     patience: Patience,
@@ -161,24 +161,25 @@ struct Admitted {
     deadline: Instant,
 }
 
-impl Outbound for Caller {
+impl Outbound for OutboundCaller {
     fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling {
         let home = self.home.clone();
         let payer = Payer::default();
         payer.becomes(Some(account.usage.clone()));
         let work = async move {
             // From here on, so that what is dropped before its end is counted, too.
-            let counted = Counted::new(self.tally.clone());
+            let counted = CallOutcome::new(self.tally.clone());
             let limits = account.limits;
             let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
             let answer = async {
                 let Admitted { origin, place, patience, deadline } = {
                     let Call { request, patience } = &call;
-                    let wanted = Wanted { method: request.method(), url: request.uri(), patience: *patience };
+                    let wanted =
+                        WantedCall { method: request.method(), url: request.uri(), patience: *patience };
                     self.admit(&account, wanted, whole)
                 }
                 .await?;
-                let bounds = Bounds {
+                let bounds = CallBounds {
                     first_byte: limits.first_byte.min(call.patience.first_byte.unwrap_or(limits.first_byte)),
                     between_bytes: call.patience.between_bytes,
                     whole,
@@ -186,7 +187,7 @@ impl Outbound for Caller {
                 };
                 let trail = account.trail.as_ref();
                 let exchange =
-                    Exchange { origin: &origin, kept: &self.kept, trail, usage: &account.usage, bounds };
+                    HttpCall { origin: &origin, kept: &self.kept, trail, usage: &account.usage, bounds };
                 let dial = self.dial(&account, &origin, patience, deadline);
                 exchange.run(dial, call.request, place).await
             };
@@ -199,7 +200,7 @@ impl Outbound for Caller {
             }
         };
         match home {
-            Some(home) => Box::pin(AtHome::new(home.spawn(Charged::new(payer, work)))),
+            Some(home) => Box::pin(HomeTask::new(home.spawn(ChargedCall::new(payer, work)))),
             // Polled by the job, which pays for its own polls.
             None => Box::pin(work),
         }

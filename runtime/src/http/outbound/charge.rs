@@ -14,7 +14,7 @@ use crate::job::{Usage, thread_time};
 pub(super) struct Payer(Arc<Mutex<Option<Arc<Usage>>>>);
 
 /// Work that a job pays for.
-pub(super) struct Charged<F> {
+pub(super) struct ChargedCall<F> {
     work: Pin<Box<F>>,
     payer: Payer,
 }
@@ -31,13 +31,13 @@ impl Payer {
     }
 }
 
-impl<F: Future> Charged<F> {
-    pub(super) fn new(payer: Payer, work: F) -> Charged<F> {
-        Charged { work: Box::pin(work), payer }
+impl<F: Future> ChargedCall<F> {
+    pub(super) fn new(payer: Payer, work: F) -> ChargedCall<F> {
+        ChargedCall { work: Box::pin(work), payer }
     }
 }
 
-impl<F: Future> Future for Charged<F> {
+impl<F: Future> Future for ChargedCall<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -65,7 +65,7 @@ mod tests {
     async fn a_job_pays_while_its_call_uses_a_connection() {
         const WORK: Duration = Duration::from_millis(5);
         let (usage, payer) = (Arc::new(Usage::default()), Payer::default());
-        let work = || Charged::new(payer.clone(), async { compute(WORK) });
+        let work = || ChargedCall::new(payer.clone(), async { compute(WORK) });
 
         work().await;
         assert_eq!(usage.cpu(), Duration::ZERO);
@@ -85,7 +85,7 @@ mod tests {
         let (usage, payer) = (Arc::new(Usage::default()), Payer::default());
         payer.becomes(Some(usage.clone()));
 
-        Charged::new(payer, async { std::thread::park_timeout(AWAY) }).await;
+        ChargedCall::new(payer, async { std::thread::park_timeout(AWAY) }).await;
 
         assert!(usage.cpu() < AWAY / 2, "{:?}", usage.cpu());
     }

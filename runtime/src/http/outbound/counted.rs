@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::job::outbound::{Outcome, Tally};
 
 /// A call that will be counted, once.
-pub(super) struct Counted {
+pub(super) struct CallOutcome {
     tally: Arc<Tally>,
     outcome: Outcome,
 }
 
-impl Counted {
-    pub(super) fn new(tally: Arc<Tally>) -> Counted {
-        Counted { tally, outcome: Outcome::Failed }
+impl CallOutcome {
+    pub(super) fn new(tally: Arc<Tally>) -> CallOutcome {
+        CallOutcome { tally, outcome: Outcome::Failed }
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {
@@ -24,7 +24,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CallOutcome {
     fn drop(&mut self) {
         self.tally.count(self.outcome);
     }

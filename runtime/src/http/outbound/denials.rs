@@ -13,21 +13,21 @@ const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(1);
 
 /// Logs for one handler.
-pub(super) struct Notices {
+pub(super) struct Denials {
     name: Name,
-    allowance: Mutex<Allowance>,
+    allowance: Mutex<DenialRate>,
 }
 
-struct Allowance {
+struct DenialRate {
     lines: u32,
     refilled: Instant,
     /// Denials since the last line that were not logged.
     left_out: u64,
 }
 
-impl Notices {
-    pub(super) fn new(name: Name) -> Notices {
-        Notices { name, allowance: Mutex::new(Allowance::new(Instant::now())) }
+impl Denials {
+    pub(super) fn new(name: Name) -> Denials {
+        Denials { name, allowance: Mutex::new(DenialRate::new(Instant::now())) }
     }
 
     /// Says that an origin is not on the list.
@@ -66,9 +66,9 @@ impl Notices {
     }
 }
 
-impl Allowance {
-    fn new(now: Instant) -> Allowance {
-        Allowance { lines: BURST, refilled: now, left_out: 0 }
+impl DenialRate {
+    fn new(now: Instant) -> DenialRate {
+        DenialRate { lines: BURST, refilled: now, left_out: 0 }
     }
 
     /// Takes a line off and returns how many were left out before it; none: it is left out, too.
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_flood_of_denials_is_a_few_lines_and_a_number() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(start);
+        let mut allowance = DenialRate::new(start);
 
         let logged = (0..1000).filter(|_| allowance.admits(start).is_some()).count();
 
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_name_with_a_dot_is_quoted() {
-        let key = |name: &str| Notices::new(name.parse().unwrap()).key();
+        let key = |name: &str| Denials::new(name.parse().unwrap()).key();
         assert_eq!((key("fetch"), key("a.b")), ("handler.fetch".to_owned(), "handler.\"a.b\"".to_owned()));
     }
 }

@@ -13,10 +13,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::body::{Received, Then};
-use super::bounds::Bounds;
+use super::body::{OutboundBody, Reuse};
+use super::bounds::CallBounds;
 use super::error::blame;
-use super::pool::{Kept, Link};
+use super::pool::{ConnectionPool, PooledConnection};
 use super::{cdn_loop, strict};
 use crate::budget::Portion;
 use crate::job::Usage;
@@ -35,13 +35,13 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// An exchange that may be had.
-pub(super) struct Exchange<'a> {
+pub(super) struct HttpCall<'a> {
     pub(super) origin: &'a Origin,
-    pub(super) kept: &'a Kept,
+    pub(super) kept: &'a ConnectionPool,
     pub(super) trail: Option<&'a HeaderValue>,
     /// Pays for what is computed.
     pub(super) usage: &'a Arc<Usage>,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: CallBounds,
 }
 
 /// A request that got no answer.
@@ -52,15 +52,15 @@ struct Unanswered {
 }
 
 /// Work that another runtime does, until it is dropped.
-pub(super) struct AtHome<T>(JoinHandle<Result<T, CallError>>);
+pub(super) struct HomeTask<T>(JoinHandle<Result<T, CallError>>);
 
-impl<T> AtHome<T> {
-    pub(super) fn new(work: JoinHandle<Result<T, CallError>>) -> AtHome<T> {
-        AtHome(work)
+impl<T> HomeTask<T> {
+    pub(super) fn new(work: JoinHandle<Result<T, CallError>>) -> HomeTask<T> {
+        HomeTask(work)
     }
 }
 
-impl<T> Future for AtHome<T> {
+impl<T> Future for HomeTask<T> {
     type Output = Result<T, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -71,13 +71,13 @@ impl<T> Future for AtHome<T> {
     }
 }
 
-impl<T> Drop for AtHome<T> {
+impl<T> Drop for HomeTask<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Exchange<'_> {
+impl HttpCall<'_> {
     /// Sends the request and waits for the head of the response; `dial` makes a connection if none
     /// waits. Follows no redirect.
     ///
@@ -92,7 +92,7 @@ impl Exchange<'_> {
         dial: impl Future<Output = Result<(Channel, Portion), CallError>>,
         request: Request<CallBody>,
         place: OwnedSemaphorePermit,
-    ) -> Result<Response<Received>, CallError> {
+    ) -> Result<Response<OutboundBody>, CallError> {
         let mut request = self.prepare(request);
         if let Some(mut link) = self.kept.take(self.origin, self.usage).await {
             let again = repeatable(&request);
@@ -106,17 +106,18 @@ impl Exchange<'_> {
                 (None, _) => return Err(why),
             };
         }
-        let mut link = Link::open(dial.await?, self.usage).await.map_err(|error| blame(&error))?;
+        let mut link =
+            PooledConnection::open(dial.await?, self.usage).await.map_err(|error| blame(&error))?;
         let response = self.send(&mut link, request).await.map_err(|unanswered| unanswered.why)?;
         self.receive(response, link, place)
     }
 
     async fn send(
         &self,
-        link: &mut Link,
+        link: &mut PooledConnection,
         request: Request<CallBody>,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let Bounds { first_byte, whole, .. } = self.bounds;
+        let CallBounds { first_byte, whole, .. } = self.bounds;
         let deadline = (Instant::now() + first_byte).min(whole);
         link.expect_head();
         let why = match timeout_at(deadline, link.sender.try_send_request(request)).await {
@@ -134,9 +135,9 @@ impl Exchange<'_> {
     fn receive(
         &self,
         response: Response<Incoming>,
-        mut link: Link,
+        mut link: PooledConnection,
         place: OwnedSemaphorePermit,
-    ) -> Result<Response<Received>, CallError> {
+    ) -> Result<Response<OutboundBody>, CallError> {
         strict::check(&response)?;
         if strict::may_be_followed(&response) {
             link.distrust();
@@ -145,8 +146,8 @@ impl Exchange<'_> {
         if response.body().size_hint().lower() > most {
             return Err(CallError::ResponseTooLarge(most));
         }
-        let then = Then { link, kept: self.kept.clone(), origin: self.origin.clone() };
-        Ok(response.map(|body| Received::new(body, self.bounds, then, place)))
+        let then = Reuse { link, kept: self.kept.clone(), origin: self.origin.clone() };
+        Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
     }
 
     /// Makes of a job's request what goes over the wire.

@@ -12,7 +12,7 @@ mod exchange;
 mod pool;
 mod strict;
 
-pub use caller::{Caller, Grant};
+pub use caller::{Grant, OutboundCaller};
 
 #[cfg(test)]
 mod tests;

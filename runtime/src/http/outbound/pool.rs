@@ -7,11 +7,12 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::charge::{Charged, Payer};
-use super::strict::{Due, Heads};
+use super::charge::{ChargedCall, Payer};
+use super::strict::{HeadDue, Heads};
 use crate::budget::Portion;
+use crate::http::timeouts::{POOL_IDLE, POOL_MAX_AGE, POOL_READY};
 use crate::job::Usage;
 use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
@@ -19,22 +20,13 @@ use crate::net::outbound::{Channel, Origin};
 /// The largest head of a response, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// How long a connection waits for a call. Most servers wait longer; those that do not close it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// After this long a connection is made anew, so that a name that leads elsewhere by now is followed.
-const AGE: Duration = Duration::from_secs(300);
-
 /// Connections of one handler that wait; one more takes the place of the one that has waited longest.
 const MOST: usize = 16;
 
-/// How long it may take a connection to be done with a call that has ended: it is a matter of turns.
-const TURN: Duration = Duration::from_millis(50);
-
 /// A connection that speaks HTTP.
-pub(super) struct Link {
+pub(super) struct PooledConnection {
     pub(super) sender: SendRequest<CallBody>,
-    due: Due,
+    due: HeadDue,
     /// Whether nothing that came over it leaves open what comes next.
     sound: bool,
     opened: Instant,
@@ -49,7 +41,7 @@ struct Driver(JoinHandle<()>);
 
 /// The connections of one version of a handler that wait.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct ConnectionPool {
     lot: Arc<Mutex<Lot>>,
     /// Where they are driven; none: where the job is.
     home: Option<Handle>,
@@ -58,18 +50,18 @@ pub(super) struct Kept {
 #[derive(Default)]
 struct Lot {
     /// The one that has waited longest first.
-    waiting: Vec<Waiting>,
+    waiting: Vec<IdleConnection>,
     /// Whether somebody closes what waits too long.
     swept: bool,
 }
 
-struct Waiting {
+struct IdleConnection {
     origin: Origin,
-    link: Link,
+    link: PooledConnection,
     since: Instant,
 }
 
-impl Link {
+impl PooledConnection {
     /// Begins to speak HTTP over a connection.
     ///
     /// # Errors
@@ -77,7 +69,7 @@ impl Link {
     pub(super) async fn open(
         (channel, descriptor): (Channel, Portion),
         usage: &Arc<Usage>,
-    ) -> hyper::Result<Link> {
+    ) -> hyper::Result<PooledConnection> {
         let (heads, due) = Heads::of(channel);
         let mut builder = http1::Builder::new();
         builder.max_header_size(HEAD).max_buf_size(HEAD);
@@ -85,9 +77,9 @@ impl Link {
         let payer = Payer::default();
         payer.becomes(Some(usage.clone()));
         // What breaks is told by the request or the body that breaks with it.
-        let driving = Charged::new(payer.clone(), connection.map(drop));
+        let driving = ChargedCall::new(payer.clone(), connection.map(drop));
         let driver = Driver(tokio::spawn(driving));
-        Ok(Link {
+        Ok(PooledConnection {
             sender,
             due,
             sound: true,
@@ -109,24 +101,24 @@ impl Link {
     }
 }
 
-impl Kept {
-    pub(super) fn new(home: Option<Handle>) -> Kept {
-        Kept { lot: Arc::default(), home }
+impl ConnectionPool {
+    pub(super) fn new(home: Option<Handle>) -> ConnectionPool {
+        ConnectionPool { lot: Arc::default(), home }
     }
 
     /// Takes the connection to a server that has waited least, if one is there and still open. This job pays for it.
-    pub(super) async fn take(&self, origin: &Origin, usage: &Arc<Usage>) -> Option<Link> {
+    pub(super) async fn take(&self, origin: &Origin, usage: &Arc<Usage>) -> Option<PooledConnection> {
         loop {
             let mut link = self.pop(origin)?;
             link.payer.becomes(Some(usage.clone()));
             // It may have ended its last call this moment, or have been closed by the server.
-            if let Ok(Ok(())) = timeout(TURN, link.sender.ready()).await {
+            if let Ok(Ok(())) = timeout(POOL_READY, link.sender.ready()).await {
                 return Some(link);
             }
         }
     }
 
-    fn pop(&self, origin: &Origin) -> Option<Link> {
+    fn pop(&self, origin: &Origin) -> Option<PooledConnection> {
         let waiting = &mut lock(&self.lot).waiting;
         let at = waiting.iter().rposition(|waiting| waiting.origin == *origin)?;
         Some(waiting.remove(at).link)
@@ -142,19 +134,19 @@ impl Kept {
     }
 
     /// Keeps a connection whose call has ended.
-    pub(super) fn keep(&self, origin: Origin, link: Link) {
-        if !link.sound || link.opened.elapsed() > AGE || link.sender.is_closed() {
+    pub(super) fn keep(&self, origin: Origin, link: PooledConnection) {
+        if !link.sound || link.opened.elapsed() > POOL_MAX_AGE || link.sender.is_closed() {
             return;
         }
         link.payer.becomes(None);
         let since = Instant::now();
         let mut lot = lock(&self.lot);
         let surplus = (lot.waiting.len() >= MOST).then(|| lot.waiting.remove(0));
-        lot.waiting.push(Waiting { origin, link, since });
+        lot.waiting.push(IdleConnection { origin, link, since });
         if !std::mem::replace(&mut lot.swept, true) {
             let home = self.home.clone().unwrap_or_else(Handle::current);
             // Ends when nothing waits, or the handler is gone.
-            drop(home.spawn(sweep(Arc::downgrade(&self.lot), since + PATIENCE)));
+            drop(home.spawn(sweep(Arc::downgrade(&self.lot), since + POOL_IDLE)));
         }
         // Unlocked first: to close takes a while.
         drop(lot);
@@ -170,15 +162,15 @@ async fn sweep(lot: Weak<Mutex<Lot>>, first: Instant) {
         let Some(lot) = lot.upgrade() else { return };
         let (stale, oldest) = stale(&lot);
         drop(stale);
-        next = oldest.map(|oldest| oldest + PATIENCE);
+        next = oldest.map(|oldest| oldest + POOL_IDLE);
     }
 }
 
 /// Takes out what has waited too long, and says since when the oldest of the rest waits; none: nothing
 /// does, and nobody sweeps from now on.
-fn stale(lot: &Mutex<Lot>) -> (Vec<Waiting>, Option<Instant>) {
+fn stale(lot: &Mutex<Lot>) -> (Vec<IdleConnection>, Option<Instant>) {
     let mut lot = lock(lot);
-    let fresh = lot.waiting.iter().position(|waiting| waiting.since.elapsed() < PATIENCE);
+    let fresh = lot.waiting.iter().position(|waiting| waiting.since.elapsed() < POOL_IDLE);
     let stale = fresh.unwrap_or(lot.waiting.len());
     let stale = lot.waiting.drain(..stale).collect();
     let oldest = lot.waiting.first().map(|oldest| oldest.since);

@@ -65,18 +65,18 @@ fn doubtful(what: &str) -> CallError {
 pub(super) struct Heads {
     channel: Channel,
     /// Whether the next bytes begin a head.
-    due: Due,
+    due: HeadDue,
     /// None: a body is being read.
-    head: Option<Head>,
+    head: Option<ResponseHead>,
 }
 
 /// Says that a request goes out, so that a head is the next to come in.
 #[derive(Clone)]
-pub(super) struct Due(Arc<AtomicBool>);
+pub(super) struct HeadDue(Arc<AtomicBool>);
 
 /// A head that is not whole yet.
 #[derive(Default)]
-struct Head {
+struct ResponseHead {
     /// Bytes of the line that is being read.
     line: usize,
     last: u8,
@@ -90,19 +90,19 @@ struct Head {
 const STATUS: usize = 9;
 
 impl Heads {
-    pub(super) fn of(channel: Channel) -> (Heads, Due) {
-        let due = Due(Arc::new(AtomicBool::new(false)));
+    pub(super) fn of(channel: Channel) -> (Heads, HeadDue) {
+        let due = HeadDue(Arc::new(AtomicBool::new(false)));
         (Heads { channel, due: due.clone(), head: None }, due)
     }
 }
 
-impl Due {
+impl HeadDue {
     pub(super) fn now(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl Head {
+impl ResponseHead {
     /// Reads on; true: that was all of it.
     fn push(&mut self, bytes: &[u8]) -> Result<bool, &'static str> {
         for &byte in bytes {
@@ -111,7 +111,7 @@ impl Head {
                 b'\n' if self.last != b'\r' => return Err("a line that ends without a CR"),
                 b'\n' if self.line > 1 => (self.line, self.begun) = (0, true),
                 b'\n' if !self.begun => return Err("an empty line in front of it"),
-                b'\n' if self.interim => *self = Head::default(),
+                b'\n' if self.interim => *self = ResponseHead::default(),
                 b'\n' => return Ok(true),
                 _ if self.last == b'\r' => return Err("a CR within a line"),
                 b' ' | b'\t' if self.line == 0 => return Err("a line that begins with a space"),
@@ -138,7 +138,7 @@ impl AsyncRead for Heads {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.channel).poll_read(cx, buffer))?;
         if this.due.0.swap(false, Ordering::Relaxed) {
-            this.head = Some(Head::default());
+            this.head = Some(ResponseHead::default());
         }
         if let Some(head) = &mut this.head {
             match head.push(&buffer.filled()[before..]) {
@@ -225,7 +225,7 @@ mod tests {
             (b"\r\nHTTP/1.1 200 OK\r\n\r\n", None),
         ] {
             for size in [1, 2, 3, 1000] {
-                let mut head = Head::default();
+                let mut head = ResponseHead::default();
                 let mut pieces = text.chunks(size);
                 let read = pieces.try_fold(false, |_, piece| head.push(piece)).ok();
 

@@ -13,7 +13,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::caller::{Caller, Grant};
+use super::caller::{Grant, OutboundCaller};
 use crate::budget::Budget;
 use crate::job::outbound::{Account, Call, CallBody, CallError, CallLimits, Patience};
 use crate::job::{JobId, Outbound as _};
@@ -24,7 +24,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// Starts a server, which is given its listener, and a caller that may ask it.
 fn served<T: Send + 'static>(
     serve: impl FnOnce(&TcpListener) -> T + Send + 'static,
-) -> (Arc<Caller>, String, JoinHandle<T>) {
+) -> (Arc<OutboundCaller>, String, JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let grant = Grant {
@@ -35,21 +35,21 @@ fn served<T: Send + 'static>(
         descriptors: Budget::boundless().nothing(&Arc::default()),
     };
     (
-        Arc::new(Caller::new(grant, Arc::new(System::default()), None)),
+        Arc::new(OutboundCaller::new(grant, Arc::new(System::default()), None)),
         url,
         thread::spawn(move || serve(&listener)),
     )
 }
 
 /// Makes a call and reads its answer.
-async fn ask(caller: &Arc<Caller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
+async fn ask(caller: &Arc<OutboundCaller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
     let account = Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
     ask_for(account, caller, request).await
 }
 
 async fn ask_for(
     account: Arc<Account>,
-    caller: &Arc<Caller>,
+    caller: &Arc<OutboundCaller>,
     request: Request<CallBody>,
 ) -> Result<Bytes, CallError> {
     let answer = caller.clone().send(account, Call { request, patience: Patience::default() }).await?;

@@ -1,4 +1,4 @@
-//! One request and its response: what is counted and logged of it, and the moment it is over.
+//! The access log line and the counters of one request, written when its response has ended.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,12 +14,12 @@ use crate::job::{Capture, Entry, Fault, JobId, StopReason, Usage};
 use crate::net::Remote;
 
 /// Lives as long as the response is being written. The next request may come once that is sent.
-pub(in crate::http) struct Exchange {
+pub(in crate::http) struct RequestLog {
     progress: Progress,
     start: Instant,
     /// None until the head is handed over.
     status: Option<StatusCode>,
-    end: End,
+    end: ResponseEnd,
     /// Whether a failure tells something about the handler.
     blame: Blame,
     /// The job behind the response.
@@ -30,12 +30,12 @@ pub(in crate::http) struct Exchange {
     capture: Option<Capture>,
     /// Why the daemon answers instead of a handler, if it does.
     reason: Option<&'static str>,
-    line: Option<Line>,
+    line: Option<AccessLine>,
 }
 
 /// How a response ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+enum ResponseEnd {
     /// Not at all: its client has left, or was given up.
     Dropped,
     Complete,
@@ -51,7 +51,7 @@ enum Blame {
 }
 
 /// What an access line says besides.
-struct Line {
+struct AccessLine {
     method: Method,
     target: String,
     bytes: u64,
@@ -64,13 +64,13 @@ const INTERNAL: &str = "internal";
 /// What is to be done about one that is a panic.
 const BUG: &str = "internal: a bug, please report it";
 
-impl Exchange {
-    pub(in crate::http) fn new(progress: Progress) -> Exchange {
-        Exchange {
+impl RequestLog {
+    pub(in crate::http) fn new(progress: Progress) -> RequestLog {
+        RequestLog {
             progress,
             start: Instant::now(),
             status: None,
-            end: End::Dropped,
+            end: ResponseEnd::Dropped,
             blame: Blame::Handler,
             call: None,
             ballot: None,
@@ -81,13 +81,13 @@ impl Exchange {
     }
 
     /// Asks for an access line at the end.
-    pub(in crate::http) fn note(&mut self, method: &Method, target: &str, remote: Remote) {
+    pub(in crate::http) fn log_access(&mut self, method: &Method, target: &str, remote: Remote) {
         let target = target.escape_debug().to_string();
-        self.line = Some(Line { method: method.clone(), target, bytes: 0, remote });
+        self.line = Some(AccessLine { method: method.clone(), target, bytes: 0, remote });
     }
 
     /// Notes the job that is to answer, and what it has used.
-    pub(in crate::http) fn called(
+    pub(in crate::http) fn handler_chosen(
         &mut self,
         id: JobId,
         entry: &Arc<Entry>,
@@ -106,7 +106,7 @@ impl Exchange {
     }
 
     /// Notes that the head is handed over.
-    pub(in crate::http) fn answered(&mut self, status: StatusCode) {
+    pub(in crate::http) fn head_sent(&mut self, status: StatusCode) {
         self.progress.handed(0);
         self.status = Some(status);
         self.ballot.iter_mut().for_each(Ballot::handed);
@@ -120,17 +120,17 @@ impl Exchange {
 
     /// Notes that all of the response is handed over.
     pub(in crate::http) fn complete(&mut self) {
-        self.end = End::Complete;
-        self.progress.ending().falls_due();
+        self.end = ResponseEnd::Complete;
+        self.progress.close_delimited().complete();
     }
 
     /// Says why the client was given up, if it was.
     pub(in crate::http) fn given_up(&self) -> Option<StopReason> {
-        Some(()).filter(|()| self.end == End::Dropped).and_then(|()| self.progress.given_up())
+        Some(()).filter(|()| self.end == ResponseEnd::Dropped).and_then(|()| self.progress.given_up())
     }
 
     /// Notes that there is room for more, and none yet.
-    pub(in crate::http) fn asked(&mut self) {
+    pub(in crate::http) fn body_wanted(&mut self) {
         self.progress.asked();
         self.ballot.iter_mut().for_each(Ballot::awaits);
     }
@@ -150,7 +150,7 @@ impl Exchange {
     }
 
     pub(in crate::http) fn broke_off(&mut self, fault: &Fault) {
-        self.end = End::BrokenOff;
+        self.end = ResponseEnd::BrokenOff;
         self.failed(fault);
         if let Some((id, entry)) = &self.call {
             complain(*id, entry, fault);
@@ -159,7 +159,7 @@ impl Exchange {
 
     /// Notes that the daemon panicked while it made the answer, and makes another.
     pub(in crate::http) fn panicked(&self, words: &str) -> Refusal {
-        self.confess(words);
+        self.report_panic(words);
         match &self.call {
             Some((id, _)) => {
                 Refusal::Failed(*id, Fault::Host(anyhow::anyhow!("the daemon panicked: {words}")))
@@ -170,7 +170,7 @@ impl Exchange {
 
     /// Tells the log of a panic of ours. The job that it took along has not ended by itself: that it
     /// failed, and at what, is counted here.
-    fn confess(&self, words: &str) {
+    fn report_panic(&self, words: &str) {
         match &self.call {
             Some((id, entry)) => {
                 let Entry { name, version, record, .. } = &**entry;
@@ -212,12 +212,12 @@ pub(in crate::http) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
     warn!("[{id}] {name}@{version} {}", entry.last_words(whole, short, fault.stack()));
 }
 
-impl Drop for Exchange {
+impl Drop for RequestLog {
     fn drop(&mut self) {
         self.progress.answered();
-        if self.end == End::Dropped && thread::panicking() {
-            self.confess("it had begun, the lines before say more");
-            self.end = End::BrokenOff;
+        if self.end == ResponseEnd::Dropped && thread::panicking() {
+            self.report_panic("it had begun, the lines before say more");
+            self.end = ResponseEnd::BrokenOff;
         }
         if let Some(given_up) = self.given_up() {
             self.reason = Some(given_up.code());
@@ -227,7 +227,8 @@ impl Drop for Exchange {
         }
         let (status, time) = (self.status, self.start.elapsed());
         if let Some((_, entry)) = &self.call {
-            let failed = self.end == End::BrokenOff || status.is_some_and(|status| status.is_server_error());
+            let failed =
+                self.end == ResponseEnd::BrokenOff || status.is_some_and(|status| status.is_server_error());
             match self.blame {
                 Blame::Handler if failed => entry.record.requests.fail(time),
                 Blame::Handler | Blame::Nobody => entry.record.requests.succeed(time),
@@ -236,17 +237,17 @@ impl Drop for Exchange {
                 match (self.blame, self.end) {
                     (Blame::Nobody, _) => ballot.withdrawn(),
                     (Blame::Handler, _) if failed => ballot.failed(),
-                    (Blame::Handler, End::Complete) => ballot.answered(),
+                    (Blame::Handler, ResponseEnd::Complete) => ballot.answered(),
                     // Its client has left.
-                    (Blame::Handler, End::Dropped | End::BrokenOff) => drop(ballot),
+                    (Blame::Handler, ResponseEnd::Dropped | ResponseEnd::BrokenOff) => drop(ballot),
                 }
             }
         }
-        let Some(Line { method, target, bytes, remote }) = &self.line else { return };
+        let Some(AccessLine { method, target, bytes, remote }) = &self.line else { return };
         // One that is dropped before it has a head has no status.
         let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
-        let end = if self.end == End::Complete { "" } else { " (broken off)" };
+        let end = if self.end == ResponseEnd::Complete { "" } else { " (broken off)" };
         match &self.call {
             Some((id, entry)) => {
                 let Entry { name, version, .. } = &**entry;
@@ -279,23 +280,23 @@ mod tests {
         }
     }
 
-    /// An exchange that has a job, and its handler.
-    fn begun() -> (Exchange, Arc<Entry>) {
+    /// The log of a request with a job, and the handler of the job.
+    fn begun() -> (RequestLog, Arc<Entry>) {
         let engine = Engine::new(1);
         engine.registry().register("idle", Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
-        let mut exchange = Exchange::new(Progress::new());
-        exchange.called(job.id, &job.entry, &job.usage, None);
-        (exchange, job.entry)
+        let mut log = RequestLog::new(Progress::new());
+        log.handler_chosen(job.id, &job.entry, &job.usage, None);
+        (log, job.entry)
     }
 
     #[test]
     fn a_panic_behind_the_head_is_a_failure_and_no_success() {
-        let (mut exchange, entry) = begun();
-        exchange.answered(StatusCode::OK);
+        let (mut log, entry) = begun();
+        log.head_sent(StatusCode::OK);
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
-            let _exchange = exchange;
+            let _exchange = log;
             panic!("as a bug would");
         }));
 
@@ -306,13 +307,13 @@ mod tests {
 
     #[test]
     fn a_panic_before_the_head_is_answered_and_a_failure() {
-        let (mut exchange, entry) = begun();
+        let (mut log, entry) = begun();
 
-        let refusal = exchange.panicked("as a bug would");
-        exchange.refused(&refusal);
-        exchange.answered(StatusCode::INTERNAL_SERVER_ERROR);
-        exchange.complete();
-        drop(exchange);
+        let refusal = log.panicked("as a bug would");
+        log.refused(&refusal);
+        log.head_sent(StatusCode::INTERNAL_SERVER_ERROR);
+        log.complete();
+        drop(log);
 
         assert_eq!(refusal.code(), INTERNAL);
         assert_eq!((entry.record.requests.ended(), entry.record.requests.failed()), (1, 1));

@@ -8,27 +8,27 @@ use http_body::Body as _;
 use crate::job::{PipeReader, ResponseBody};
 
 /// Where a job's body comes from.
-pub(in crate::http) enum Source {
+pub(in crate::http) enum BodySource {
     /// Its stdout.
     Pipe(PipeReader),
     /// The response that it has given by itself; `None` once that has ended.
     Frames(Option<ResponseBody>),
 }
 
-impl Source {
+impl BodySource {
     /// Reads and drops the body. A body that breaks off is no error here.
     pub(in crate::http) fn poll_drop(&mut self, context: &mut Context<'_>) {
         match self {
-            Source::Pipe(reader) => {
+            BodySource::Pipe(reader) => {
                 while let Poll::Ready(true) = reader.poll_filled(context) {
                     reader.take();
                 }
             }
-            Source::Frames(None) => {}
-            Source::Frames(Some(body)) => {
+            BodySource::Frames(None) => {}
+            BodySource::Frames(Some(body)) => {
                 while let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) {
                     if !matches!(frame, Some(Ok(_))) {
-                        *self = Source::Frames(None);
+                        *self = BodySource::Frames(None);
                         return;
                     }
                 }

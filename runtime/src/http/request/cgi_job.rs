@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::cgi_response::Answering;
-use super::running_job::Work;
+use super::cgi_response::CgiRun;
+use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, Scheme};
 use crate::engine::Engine;
@@ -17,7 +17,7 @@ use crate::net::{Peer, Secured};
 
 /// Who is asked for what.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct Call<'a> {
+pub(in crate::http) struct RoutedRequest<'a> {
     /// The generation it was routed by.
     pub(in crate::http) catalog: &'a Arc<Catalog>,
     /// The version of the handler that answers.
@@ -29,14 +29,14 @@ pub(in crate::http) struct Call<'a> {
 }
 
 /// A job whose stdout is read, and which lacks its stdin only.
-pub(in crate::http) struct Made {
+pub(in crate::http) struct PreparedJob {
     pub(in crate::http) job: Job,
     reader: PipeReader,
 }
 
-impl Call<'_> {
+impl RoutedRequest<'_> {
     /// Makes the job: arguments, environment and stdout.
-    pub(in crate::http) fn job(self, engine: &Arc<Engine>) -> Made {
+    pub(in crate::http) fn job(self, engine: &Arc<Engine>) -> PreparedJob {
         let mut job = engine.job_of(self.entry.clone());
         if self.entry.conduct.captures != Captures::Nothing {
             job.args.extend(self.found.captures().map(|(_, value)| value.to_owned()));
@@ -48,12 +48,12 @@ impl Call<'_> {
         let (writer, reader) = pipe_of(&job.usage, PIPE_CAPACITY);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
-        Made { job, reader }
+        PreparedJob { job, reader }
     }
 
     /// Makes the environment: the facts of the request, then what the handler is configured with.
     fn env(self, id: JobId) -> Env {
-        let Call { entry, found, head, peer, .. } = self;
+        let RoutedRequest { entry, found, head, peer, .. } = self;
         let facts = Facts {
             method: &head.method,
             uri: &head.uri,
@@ -81,7 +81,7 @@ impl Call<'_> {
     }
 }
 
-impl Made {
+impl PreparedJob {
     /// Tells the job how long its body is, unless the handler is configured with a length.
     pub(in crate::http) fn tell_length(&mut self, length: u64) {
         const NAME: &str = "CONTENT_LENGTH";
@@ -92,13 +92,13 @@ impl Made {
     }
 
     /// Starts the job.
-    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> Answering {
+    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> CgiRun {
         self.job.stdin = stdin;
         let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
-        Answering { work, reader: self.reader }
+        let work = RunningJob { run, stop, last_words, usage, id, entry, outlived: None };
+        CgiRun { work, reader: self.reader }
     }
 }

@@ -7,19 +7,19 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::body_source::Source;
+use super::body_source::BodySource;
 use super::response_body::Body;
-use super::running_job::Work;
+use super::running_job::RunningJob;
 use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
 use crate::job::{Fault, Mapping, PipeReader};
 
 /// A job that is being run and read.
-pub(in crate::http) struct Answering {
-    pub(in crate::http) work: Work,
+pub(in crate::http) struct CgiRun {
+    pub(in crate::http) work: RunningJob,
     pub(in crate::http) reader: PipeReader,
 }
 
-impl Answering {
+impl CgiRun {
     /// Runs the job until its head is complete, then makes the response.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Answering {
             Mapping::Raw(content_type) => self.raw_head(content_type).await,
         };
         let Parsed { head, rest } = parsed.map_err(|fault| self.work.refused(fault))?;
-        self.work.respond(method, head, rest, Source::Pipe(self.reader)).await
+        self.work.respond(method, head, rest, BodySource::Pipe(self.reader)).await
     }
 
     /// Reads stdout up to the blank line.

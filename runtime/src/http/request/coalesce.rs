@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::http::wire::lazy_timer::Alarm;
+use crate::http::wire::lazy_timer::LazyTimer;
 
 /// A smaller piece is a crumb.
 const CRUMB: usize = 512;
@@ -27,13 +27,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Counts the crumbs of an answer.
 #[derive(Default)]
-pub(in crate::http) struct Crumbs {
+pub(in crate::http) struct Coalescer {
     count: u32,
     last: Option<Instant>,
-    alarm: Alarm,
+    alarm: LazyTimer,
 }
 
-impl Crumbs {
+impl Coalescer {
     /// Waits until what is here is to be handed on.
     pub(in crate::http) fn poll(&mut self, here: usize, context: &mut Context<'_>) -> Poll<()> {
         match self.last {
@@ -61,7 +61,7 @@ mod tests {
     async fn crumbs_without_end_are_joined_and_events_are_not() {
         for (pause, joined) in [(Duration::ZERO, true), (PAUSE, false)] {
             let mut context = Context::from_waker(Waker::noop());
-            let mut crumbs = Crumbs::default();
+            let mut crumbs = Coalescer::default();
             for _ in 0..MOST + 2 {
                 advance(pause).await;
                 crumbs.took(1);

@@ -8,10 +8,10 @@ use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 
 /// A time in whole seconds since 1970, and how it is written.
-type Written = (u64, HeaderValue);
+type DateCache = (u64, HeaderValue);
 
 thread_local! {
-    static LAST: RefCell<Option<Written>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<DateCache>> = const { RefCell::new(None) };
 }
 
 /// Writes when a response was made (RFC 9110 §6.6.1). A `Date` of the handler never comes here: both gateways drop it.
@@ -20,7 +20,7 @@ pub(in crate::http) fn stamp(headers: &mut HeaderMap) {
 }
 
 /// Writes a time, anew only where the second is another than that of `last`.
-fn at(now: SystemTime, last: &mut Option<Written>) -> HeaderValue {
+fn at(now: SystemTime, last: &mut Option<DateCache>) -> HeaderValue {
     let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if let Some((_, value)) = last.as_ref().filter(|(kept, _)| *kept == second) {
         return value.clone();

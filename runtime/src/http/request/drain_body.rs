@@ -1,6 +1,4 @@
-//! The body of a request until somebody has read it, or nobody will.
-
-use std::time::Duration;
+//! The body of a request, whose rest is drained when it is dropped.
 
 use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
@@ -11,18 +9,16 @@ use hyper::body::{Bytes, Incoming};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::http::timeouts::DRAIN_BODY;
 use crate::http::wire::progress::Progress;
 
 /// The most bytes of a body that are read for nobody, so that the connection can go on behind them. A
 /// client that sends more is better off with a new one.
 pub(in crate::http) const MOST: u64 = 64 << 10;
 
-/// How long they may take. nginx gives 5 s.
-const TIME: Duration = Duration::from_secs(5);
-
 /// A body that arrives. Dropping it reads what is left, if that is little; then hyper takes the next
 /// request, and otherwise closes the connection behind the answer.
-pub(in crate::http) struct Unread {
+pub(in crate::http) struct DrainBody {
     /// None: it has come to its end, or is given up.
     body: Option<Incoming>,
     progress: Progress,
@@ -32,18 +28,18 @@ pub(in crate::http) struct Unread {
     runtime: Option<Handle>,
 }
 
-impl Unread {
+impl DrainBody {
     /// Takes the body of a request, and notes whether there is one.
-    pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> Unread {
+    pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> DrainBody {
         let is_there = !body.is_end_stream();
-        let number = progress.owes(is_there);
+        let number = progress.body_started(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
-        Unread { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
+        DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
     }
 
     /// Takes the body out; what is left behind is none.
-    pub(in crate::http) fn take(&mut self) -> Unread {
-        Unread {
+    pub(in crate::http) fn take(&mut self) -> DrainBody {
+        DrainBody {
             body: self.body.take(),
             progress: self.progress.clone(),
             number: self.number,
@@ -64,22 +60,22 @@ impl Unread {
     /// Notes that a piece has been read, which may be the last.
     pub(in crate::http) fn read(&self) {
         if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
-            self.progress.paid(self.number);
+            self.progress.body_consumed(self.number);
         }
     }
 
     /// Has nobody read what is left: the connection is closed behind the answer.
-    pub(in crate::http) fn give_up(&mut self) {
+    pub(in crate::http) fn abandon(&mut self) {
         self.body = None;
     }
 }
 
-impl Drop for Unread {
+impl Drop for DrainBody {
     fn drop(&mut self) {
         let left = self.body.take().filter(|body| !body.is_end_stream() && body.size_hint().lower() <= MOST);
         if let (Some(body), Some(runtime)) = (left, &self.runtime) {
             // Not held: it ends with the connection, and by its own deadline.
-            drop(runtime.spawn(timeout(TIME, drain(body, self.progress.clone(), self.number))));
+            drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, self.progress.clone(), self.number))));
         }
     }
 }
@@ -107,5 +103,5 @@ async fn drain(mut body: Incoming, progress: Progress, number: u64) {
             break;
         }
     }
-    progress.paid(number);
+    progress.body_consumed(number);
 }

@@ -8,43 +8,43 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use super::coalesce::Crumbs;
-use super::job_end::{Told, broken, ended, with_words};
-use super::job_task::{Driven, Finish};
+use super::coalesce::Coalescer;
+use super::job_log::{JobLog, broken, ended, with_words};
+use super::job_task::{JobEnd, JobTask};
 use crate::job::{Fault, PipeReader, Status, StopReason, pipe};
 
 /// A body that a job writes while it is read.
 ///
 /// It ends when the job has, and well: one that fails behind its last byte has not said that the byte
 /// was the last.
-pub(in crate::http) struct Ongoing {
+pub(in crate::http) struct JobBody {
     reader: PipeReader,
     /// What was read ahead.
     begun: Bytes,
     /// `None` once the job has ended.
-    job: Option<Driven>,
+    job: Option<JobTask>,
     /// `None` for a job whose end somebody else tells.
-    told: Option<Told>,
+    told: Option<JobLog>,
     /// Bytes still to come, if the handler said how many.
     left: Option<u64>,
     /// What is said behind the last byte, once it is known.
     trailers: Option<HeaderMap>,
     /// Who is told how the job ended; none: a job that fails breaks the response off.
-    verdict: Option<Verdict>,
-    crumbs: Crumbs,
+    verdict: Option<StatusTrailers>,
+    crumbs: Coalescer,
 }
 
 /// Says how a job ended behind the body that it wrote.
-pub(in crate::http) struct Verdict {
+pub(in crate::http) struct StatusTrailers {
     /// Makes the trailers of the job's outcome.
     pub(in crate::http) trailers: Box<dyn FnOnce(Result<Status, Fault>) -> HeaderMap + Send>,
 }
 
-impl Ongoing {
+impl JobBody {
     /// Starts with what came with a head that said how long the body is, if it did.
-    pub(in crate::http) fn new(reader: PipeReader, begun: Bytes, job: Driven, left: Option<u64>) -> Ongoing {
-        let crumbs = Crumbs::default();
-        Ongoing { reader, begun, job: Some(job), told: None, left, trailers: None, verdict: None, crumbs }
+    pub(in crate::http) fn new(reader: PipeReader, begun: Bytes, job: JobTask, left: Option<u64>) -> JobBody {
+        let crumbs = Coalescer::default();
+        JobBody { reader, begun, job: Some(job), told: None, left, trailers: None, verdict: None, crumbs }
     }
 
     /// Starts with the whole body of a job that has ended well, and what it says behind it.
@@ -53,19 +53,19 @@ impl Ongoing {
         begun: Bytes,
         left: Option<u64>,
         trailers: HeaderMap,
-    ) -> Ongoing {
-        let (trailers, crumbs) = (Some(trailers), Crumbs::default());
-        Ongoing { reader, begun, job: None, told: None, left, trailers, verdict: None, crumbs }
+    ) -> JobBody {
+        let (trailers, crumbs) = (Some(trailers), Coalescer::default());
+        JobBody { reader, begun, job: None, told: None, left, trailers, verdict: None, crumbs }
     }
 
     /// Has the end of the job logged and counted as this says.
-    pub(super) fn telling(mut self, told: Told) -> Ongoing {
+    pub(super) fn telling(mut self, told: JobLog) -> JobBody {
         self.told = Some(told);
         self
     }
 
     /// Has somebody told how the job ends.
-    pub(in crate::http) fn with(self, verdict: Option<Verdict>) -> Ongoing {
+    pub(in crate::http) fn with(self, verdict: Option<StatusTrailers>) -> JobBody {
         let mut ongoing = self;
         ongoing.verdict = verdict;
         ongoing
@@ -118,13 +118,13 @@ impl Ongoing {
     }
 
     /// Notes how the job ended; returns what breaks the response off.
-    fn conclude(&mut self, Finish { outcome, trailers }: Finish) -> Option<Fault> {
+    fn conclude(&mut self, JobEnd { outcome, trailers }: JobEnd) -> Option<Fault> {
         self.trailers = trailers;
         let outcome = match &self.told {
-            Some(told) => with_words(Finish { outcome, trailers: None }, &told.last_words).outcome,
+            Some(told) => with_words(JobEnd { outcome, trailers: None }, &told.last_words).outcome,
             None => outcome,
         };
-        if let Some(Verdict { trailers }) = self.verdict.take() {
+        if let Some(StatusTrailers { trailers }) = self.verdict.take() {
             self.trailers = Some(trailers(outcome));
             return None;
         }
@@ -175,7 +175,7 @@ impl Ongoing {
 
 /// A job whose whole answer was taken goes on to its end, within its limits: hyper has no use for a
 /// body behind its last byte, but the job may have something to put away, and did not fail.
-impl Drop for Ongoing {
+impl Drop for JobBody {
     fn drop(&mut self) {
         let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.outlived.is_some());
         if goes_on && let Some(job) = self.job.take() {
@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
-    use crate::http::request::job_task::Carrying;
+    use crate::http::request::job_task::JobDriver;
     use crate::job::{Handler, Job, Run, Stop};
 
     struct Idle;
@@ -213,12 +213,12 @@ mod tests {
     #[tokio::test]
     async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
         let stop = Stop::new();
-        let carrying = Carrying::new(Some(Box::pin(std::future::pending())), stop.clone());
-        let mut ongoing = Ongoing::new(pipe(1).1, Bytes::new(), Driven::start(carrying), None);
+        let carrying = JobDriver::new(Some(Box::pin(std::future::pending())), stop.clone());
+        let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(carrying), None);
         let engine = Engine::new(1);
         engine.registry().register("idle", Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
-        ongoing.told = Some(Told {
+        ongoing.told = Some(JobLog {
             outlived: None,
             stop: stop.clone(),
             last_words: job.last_words,

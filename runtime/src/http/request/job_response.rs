@@ -7,16 +7,16 @@ use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::body_source::Source;
-use super::job_body::Ongoing;
-use super::job_end::{Told, broken, with_words};
-use super::job_task::{Carrying, Driven, Finish, first_sign};
+use super::body_source::BodySource;
+use super::job_body::JobBody;
+use super::job_log::{JobLog, broken, with_words};
+use super::job_task::{JobDriver, JobEnd, JobTask, first_sign};
 use super::response_body::Body;
-use super::running_job::Work;
+use super::running_job::RunningJob;
 use crate::cgi::Head;
 use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
 
-impl Work {
+impl RunningJob {
     /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
     /// one that has not goes on while the body is read. `begun` is what came with the head.
     ///
@@ -27,7 +27,7 @@ impl Work {
         method: &Method,
         head: Head,
         begun: Bytes,
-        mut source: Source,
+        mut source: BodySource,
     ) -> Result<Response<Body>, Fault> {
         let mut response = Response::new(());
         *response.status_mut() = head.status;
@@ -47,13 +47,13 @@ impl Work {
             }
             return Ok(response.map(|()| Body::empty()));
         }
-        let mut carrying = Carrying::new(self.run.take(), self.stop.clone());
+        let mut carrying = JobDriver::new(self.run.take(), self.stop.clone());
         let (mut reader, mut finish) = match source {
             // The job was asked a moment ago.
-            Source::Pipe(reader) if carrying.is_running() => (reader, None),
-            Source::Pipe(reader) => (reader, Some(Finish::well())),
-            Source::Frames(None) => (pipe(0).1, Some(Finish::well())),
-            Source::Frames(Some(body)) => {
+            BodySource::Pipe(reader) if carrying.is_running() => (reader, None),
+            BodySource::Pipe(reader) => (reader, Some(JobEnd::well())),
+            BodySource::Frames(None) => (pipe(0).1, Some(JobEnd::well())),
+            BodySource::Frames(Some(body)) => {
                 let (writer, reader) = pipe_of(&self.usage, PIPE_CAPACITY);
                 carrying = carrying.with(body, writer);
                 // Here first: most answers are whole by now, and need no task.
@@ -72,14 +72,14 @@ impl Work {
         let body = match finish {
             Some(finish) => whole(begun, reader, finish, head.content_length)?,
             None => {
-                let told = Told {
+                let told = JobLog {
                     outlived: self.outlived,
                     stop: self.stop,
                     last_words: self.last_words,
                     id: self.id,
                     entry: self.entry,
                 };
-                let ongoing = Ongoing::new(reader, begun, Driven::start(carrying), head.content_length);
+                let ongoing = JobBody::new(reader, begun, JobTask::start(carrying), head.content_length);
                 Body::ongoing(ongoing.telling(told))
             }
         };
@@ -101,7 +101,7 @@ fn bodiless(status: StatusCode) -> bool {
 fn whole(
     begun: Bytes,
     mut reader: PipeReader,
-    finish: Finish,
+    finish: JobEnd,
     announced: Option<u64>,
 ) -> Result<Body, Fault> {
     if let Some(fault) = broken(finish.outcome) {
@@ -123,6 +123,6 @@ fn whole(
     }
     Ok(match finish.trailers {
         None => Body::full(whole),
-        Some(trailers) => Body::ongoing(Ongoing::of_ended(reader, whole, announced, trailers)),
+        Some(trailers) => Body::ongoing(JobBody::of_ended(reader, whole, announced, trailers)),
     })
 }

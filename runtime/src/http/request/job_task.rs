@@ -5,7 +5,6 @@ use std::future::{Future as _, poll_fn};
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -15,15 +14,16 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
 use crate::cgi::document;
+use crate::http::timeouts::{HEAD_HOLD, HEAD_HOLD_FAILING};
 use crate::job::{
     Destination as _, Fault, PipeReader, PipeWriter, ResponseBody, Run, Status, Stop, StopReason,
 };
 
 /// A job that is polled by a task of its own. Dropping it ends the job.
-pub(in crate::http) struct Driven(Option<JoinHandle<Finish>>);
+pub(in crate::http) struct JobTask(Option<JoinHandle<JobEnd>>);
 
 /// How a job and its body have ended.
-pub(in crate::http) struct Finish {
+pub(in crate::http) struct JobEnd {
     /// A body that its handler has not finished is a fault, unless the job's own end says more.
     pub(in crate::http) outcome: Result<Status, Fault>,
     /// What the handler says behind its body.
@@ -31,8 +31,8 @@ pub(in crate::http) struct Finish {
 }
 
 /// A job, and the body that it gives by itself, if it does: that is carried into a pipe.
-pub(in crate::http) struct Carrying {
-    run: Progressing,
+pub(in crate::http) struct JobDriver {
+    run: RunState,
     body: Option<(ResponseBody, PipeWriter)>,
     /// What the pipe has no room for.
     rest: Bytes,
@@ -41,23 +41,23 @@ pub(in crate::http) struct Carrying {
 }
 
 /// A run until it has ended.
-enum Progressing {
+enum RunState {
     Run(Run),
     Ended(Result<Status, Fault>),
 }
 
-impl Driven {
+impl JobTask {
     /// Lets a job go on in a task of its own.
-    pub(in crate::http) fn start(mut carrying: Carrying) -> Driven {
-        Driven(Some(tokio::spawn(poll_fn(move |context| carrying.poll(context)))))
+    pub(in crate::http) fn start(mut carrying: JobDriver) -> JobTask {
+        JobTask(Some(tokio::spawn(poll_fn(move |context| carrying.poll(context)))))
     }
 
     /// Waits until the job and its body have ended. Pending for ever after that.
-    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finish> {
+    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
         let Some(task) = &mut self.0 else { return Poll::Pending };
         let finish = ready!(Pin::new(task).poll(context));
         self.0 = None;
-        Poll::Ready(finish.unwrap_or_else(|failure| Finish {
+        Poll::Ready(finish.unwrap_or_else(|failure| JobEnd {
             outcome: Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed"))),
             trailers: None,
         }))
@@ -102,47 +102,47 @@ pub(in crate::http) fn outlive(
     (Box::pin(async move { ended.await.unwrap_or_else(failed) }), task.abort_handle())
 }
 
-impl Drop for Driven {
+impl Drop for JobTask {
     fn drop(&mut self) {
         self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
-impl Finish {
+impl JobEnd {
     /// The end of a job that has ended well, and gives no body by itself.
-    pub(in crate::http) fn well() -> Finish {
-        Finish { outcome: Ok(Status::OK), trailers: None }
+    pub(in crate::http) fn well() -> JobEnd {
+        JobEnd { outcome: Ok(Status::OK), trailers: None }
     }
 }
 
-impl Carrying {
+impl JobDriver {
     /// Begins with a run, or without one if the job has ended well by now.
-    pub(in crate::http) fn new(run: Option<Run>, stop: Stop) -> Carrying {
-        let run = run.map_or(Progressing::Ended(Ok(Status::OK)), Progressing::Run);
-        Carrying { run, body: None, rest: Bytes::new(), trailers: None, stop }
+    pub(in crate::http) fn new(run: Option<Run>, stop: Stop) -> JobDriver {
+        let run = run.map_or(RunState::Ended(Ok(Status::OK)), RunState::Run);
+        JobDriver { run, body: None, rest: Bytes::new(), trailers: None, stop }
     }
 
     /// Reports whether the job has not ended.
     pub(in crate::http) fn is_running(&self) -> bool {
-        matches!(self.run, Progressing::Run(_))
+        matches!(self.run, RunState::Run(_))
     }
 
     /// Has a body carried into a pipe.
-    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> Carrying {
-        Carrying { body: Some((body, writer)), ..self }
+    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> JobDriver {
+        JobDriver { body: Some((body, writer)), ..self }
     }
 
     /// Lets the job go on, and carries what it has given meanwhile.
-    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Finish> {
-        if let Progressing::Run(run) = &mut self.run
+    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
+        if let RunState::Run(run) = &mut self.run
             && let Poll::Ready(outcome) = run.as_mut().poll(context)
         {
-            self.run = Progressing::Ended(outcome);
+            self.run = RunState::Ended(outcome);
         }
         let carried = match &self.run {
             // Nothing of it is sent any more.
-            Progressing::Ended(Err(_)) => Poll::Ready(Ok(())),
-            Progressing::Ended(Ok(_)) | Progressing::Run(_) => self.carry(context),
+            RunState::Ended(Err(_)) => Poll::Ready(Ok(())),
+            RunState::Ended(Ok(_)) | RunState::Run(_) => self.carry(context),
         };
         let broken = match carried {
             Poll::Ready(carried) => carried.err(),
@@ -154,11 +154,11 @@ impl Carrying {
         let outcome = match broken {
             Some(fault) => Err(self.reason(fault, context)),
             None => match &mut self.run {
-                Progressing::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
-                Progressing::Run(_) => return Poll::Pending,
+                RunState::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
+                RunState::Run(_) => return Poll::Pending,
             },
         };
-        Poll::Ready(Finish { outcome, trailers: self.trailers.take() })
+        Poll::Ready(JobEnd { outcome, trailers: self.trailers.take() })
     }
 
     /// Carries what is here of the body into the pipe; ready when all of it was carried.
@@ -195,44 +195,36 @@ impl Carrying {
 
     /// Reports whether a job that has ended left its body without an end.
     fn is_cut(&self) -> bool {
-        self.rest.is_empty() && matches!(self.run, Progressing::Ended(_))
+        self.rest.is_empty() && matches!(self.run, RunState::Ended(_))
     }
 
     /// Ends a job whose body broke off, and says why it did: the job's own end says more than that it left
     /// its body behind.
     fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
         let outcome = match &mut self.run {
-            Progressing::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
-            Progressing::Run(run) => match run.as_mut().poll(context) {
+            RunState::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
+            RunState::Run(run) => match run.as_mut().poll(context) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
                     // Before it is dropped: how it ends is no news then.
-                    disown(&self.stop, &fault);
+                    mark_invalid(&self.stop, &fault);
                     Ok(Status::OK)
                 }
             },
         };
-        self.run = Progressing::Ended(Ok(Status::OK));
+        self.run = RunState::Ended(Ok(Status::OK));
         outcome.err().unwrap_or(fault)
     }
 }
 
-/// How long a head without a byte of its body is held back: while nothing has gone out, a failure can be told by a
-/// status. Far less than anybody waits for.
-const SOON: Duration = Duration::from_millis(50);
-
-/// The same for a head that tells of a failure: what fails often leaves its body unfinished, as JavaScript does at an
-/// exception, and needs a while to end.
-const FAILING: Duration = Duration::from_secs(1);
-
 /// Waits until the job has ended, which is returned, or the first byte of its body is here, but no longer than a head
 /// of this status is held back.
 pub(in crate::http) async fn first_sign(
-    carrying: &mut Carrying,
+    carrying: &mut JobDriver,
     reader: &mut PipeReader,
     status: StatusCode,
-) -> Option<Finish> {
-    let patience = if status.is_server_error() { FAILING } else { SOON };
+) -> Option<JobEnd> {
+    let patience = if status.is_server_error() { HEAD_HOLD_FAILING } else { HEAD_HOLD };
     let sign = poll_fn(|context| match (carrying.poll(context), reader.poll_filled(context)) {
         (Poll::Ready(finish), _) => Poll::Ready(Some(finish)),
         (Poll::Pending, Poll::Ready(true)) => Poll::Ready(None),
@@ -243,7 +235,7 @@ pub(in crate::http) async fn first_sign(
 
 /// Notes on a job that is about to be dropped, since what it answers is no answer or too long, that this
 /// is why: it counts as that, and not as one whose client has left as well.
-pub(in crate::http) fn disown(stop: &Stop, fault: &Fault) {
+pub(in crate::http) fn mark_invalid(stop: &Stop, fault: &Fault) {
     if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
         stop.raise(StopReason::NoAnswer);
     }

@@ -17,7 +17,7 @@
 //! | `body_source` | where a job writes its response body |
 //! | `coalesce` | small pieces of a response body, joined |
 //! | `job_task` | a job polled by a task of its own |
-//! | `job_end` | the end of a job whose response head is out |
+//! | `job_log` | the end of a job whose response head is out |
 //! | `running_job` | a job that is polled for its response |
 //! | `job_body` | a response body that a job is still writing |
 //! | `response_body` | a response body, as hyper reads it |
@@ -39,7 +39,7 @@ pub(in crate::http) mod drain_body;
 pub(in crate::http) mod h2_rules;
 pub(in crate::http) mod health;
 pub(in crate::http) mod job_body;
-pub(in crate::http) mod job_end;
+pub(in crate::http) mod job_log;
 pub(in crate::http) mod job_response;
 pub(in crate::http) mod job_task;
 pub(in crate::http) mod panic;

@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::cgi_job::Call;
+use super::cgi_job::RoutedRequest;
 use super::request_body;
 use super::response_body::Body;
 use crate::catalog::{Catalog, Lookup};
@@ -45,7 +45,7 @@ pub async fn probe(
     let name = &found.route.handler.name;
     ensure!(*name == entry.name, "this path leads to the handler {:?}", name.as_str());
     let peer = Peer::nobody();
-    let call = Call { catalog, entry, found: &found, head: &head, peer: &peer };
+    let call = RoutedRequest { catalog, entry, found: &found, head: &head, peer: &peer };
     if entry.kind == Kind::Proxy {
         let responding = call.proxied(engine).start(engine, request_body::nothing())?;
         return read(responding.response(&Method::GET).await?).await;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
-use crate::http::wire::lazy_timer::Alarm;
+use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Destination as _, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
 /// Bytes that are gathered and not read, over all connections. Beyond them a job begins with what is here of
@@ -23,22 +23,22 @@ const PAUSE: Duration = Duration::from_secs(1);
 static GATHERED: AtomicUsize = AtomicUsize::new(0);
 
 /// The beginning of a body, up to what a pipe holds.
-pub(in crate::http) struct Gathered {
+pub(in crate::http) struct ReadAhead {
     reader: PipeReader,
     writer: PipeWriter,
     length: u64,
     trailers: Option<Frame<Bytes>>,
-    pause: Option<Alarm>,
+    pause: Option<LazyTimer>,
     since: Instant,
 }
 
-impl Gathered {
+impl ReadAhead {
     /// Begins with nothing.
-    pub(in crate::http) fn begin(has_length: bool) -> Gathered {
+    pub(in crate::http) fn begin(has_length: bool) -> ReadAhead {
         let (writer, reader) = pipe(PIPE_CAPACITY);
-        let pause = (!has_length).then(Alarm::default);
+        let pause = (!has_length).then(LazyTimer::default);
         let since = Instant::now();
-        Gathered { reader, writer, length: 0, trailers: None, pause, since }
+        ReadAhead { reader, writer, length: 0, trailers: None, pause, since }
     }
 
     /// Adds what has come; says whether that is enough.
@@ -84,7 +84,7 @@ impl Gathered {
     }
 }
 
-impl Drop for Gathered {
+impl Drop for ReadAhead {
     fn drop(&mut self) {
         let left = usize::try_from(self.length).unwrap_or(usize::MAX);
         GATHERED.fetch_sub(left, Ordering::Relaxed);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_body_is_gathered_up_to_what_a_pipe_holds_and_counted_until_it_is_read() {
-        let mut gathered = Gathered::begin(true);
+        let mut gathered = ReadAhead::begin(true);
 
         assert!(!gathered.add(data(1)));
         assert!(!gathered.add(data(PIPE_CAPACITY - 2)));

@@ -12,30 +12,30 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 use tokio::time::Instant;
 
-use super::drain_body::Unread;
-use super::read_ahead::Gathered;
+use super::drain_body::DrainBody;
+use super::read_ahead::ReadAhead;
 use super::reserved_fields::unforged;
-use super::spooled_body::{Ground, Kept};
+use super::spooled_body::{SpoolSpace, SpooledBody};
 use crate::cgi::document;
-use crate::http::wire::lazy_timer::Alarm;
-use crate::http::wire::rate::{Judgement, MinRate, Tempo};
+use crate::http::wire::lazy_timer::LazyTimer;
+use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::{Fault, FromClient, Input, Measure, RequestBody, Usage, poll_client};
 
 /// What bounds a body, and the job that waits for it.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct Expected<'a> {
+pub(in crate::http) struct BodyLimits<'a> {
     /// Bytes of it.
     pub(in crate::http) most: u64,
     /// From one piece to the next.
     pub(in crate::http) idle: Duration,
     pub(in crate::http) rate: MinRate,
     pub(in crate::http) usage: &'a Arc<Usage>,
-    pub(in crate::http) before: Before,
+    pub(in crate::http) before: AwaitFirst,
 }
 
 /// What of a body is awaited before the job that reads it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Before {
+pub(in crate::http) enum AwaitFirst {
     /// Nothing: the job begins, and is answered, as it likes.
     Nothing,
     /// All of it, or as much as a pipe holds: slots are scarce.
@@ -43,7 +43,7 @@ pub(in crate::http) enum Before {
 }
 
 /// What a job reads, and how long it is where the head did not say.
-pub(in crate::http) struct Intaken {
+pub(in crate::http) struct JobInput {
     pub(in crate::http) input: Input,
     pub(in crate::http) length: Option<u64>,
 }
@@ -58,17 +58,17 @@ pub(in crate::http) struct Intaken {
 /// the beginning. A body of unknown length is kept on `ground`, if that is given, until all of it is here: there
 /// may be no room for it.
 pub(in crate::http) async fn input(
-    body: Unread,
-    expected: Expected<'_>,
-    ground: Option<Ground>,
-) -> Result<Intaken, Fault> {
-    let told = |input| Intaken { input, length: None };
-    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(told(Input::empty())) };
+    body: DrainBody,
+    expected: BodyLimits<'_>,
+    ground: Option<SpoolSpace>,
+) -> Result<JobInput, Fault> {
+    let told = |input| JobInput { input, length: None };
+    let Some(mut arriving) = IncomingBody::new(body, expected)? else { return Ok(told(Input::empty())) };
     if let Some(ground) = ground {
         // Boxed: a request whose length is known need not be as large.
         return Box::pin(arriving.keep(ground)).await;
     }
-    if expected.before == Before::Beginning {
+    if expected.before == AwaitFirst::Beginning {
         arriving.gather().await?;
     }
     Ok(told(Input::stream(arriving)))
@@ -78,9 +78,9 @@ pub(in crate::http) async fn input(
 ///
 /// # Errors
 /// As [`input`].
-pub(in crate::http) async fn whole(body: Unread, expected: Expected<'_>) -> Result<RequestBody, Fault> {
-    let Some(mut arriving) = Arriving::new(body, expected)? else { return Ok(nothing()) };
-    if expected.before == Before::Beginning {
+pub(in crate::http) async fn whole(body: DrainBody, expected: BodyLimits<'_>) -> Result<RequestBody, Fault> {
+    let Some(mut arriving) = IncomingBody::new(body, expected)? else { return Ok(nothing()) };
+    if expected.before == AwaitFirst::Beginning {
         arriving.gather().await?;
     }
     Ok(arriving.boxed())
@@ -100,16 +100,16 @@ fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
 }
 
 /// A body while it arrives.
-struct Arriving {
-    body: Unread,
+struct IncomingBody {
+    body: DrainBody,
     /// What was gathered of it before the job.
-    gathered: Option<Gathered>,
+    gathered: Option<ReadAhead>,
     measure: Measure,
-    patience: Patience,
+    patience: UploadDeadline,
 }
 
 /// How long the client may send nothing of a body, or little.
-struct Patience {
+struct UploadDeadline {
     idle: Duration,
     rate: u64,
     tempo: Tempo,
@@ -118,18 +118,18 @@ struct Patience {
     arrived: u64,
     /// Since when nothing came, though something is wanted.
     since: Option<Instant>,
-    alarm: Alarm,
+    alarm: LazyTimer,
 }
 
-impl Patience {
+impl UploadDeadline {
     /// Waits until the client has kept its job waiting for too long.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Fault> {
         let idle = *self.since.get_or_insert_with(Instant::now) + self.idle;
         loop {
             let due = match self.tempo.judge(self.usage.waits.for_input(), self.arrived) {
-                Judgement::TooSlow => return Poll::Ready(Fault::InputSlow(self.rate)),
-                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
-                Judgement::Open(None) => idle,
+                RateCheck::TooSlow => return Poll::Ready(Fault::InputSlow(self.rate)),
+                RateCheck::Open(Some(left)) => idle.min(Instant::now() + left),
+                RateCheck::Open(None) => idle,
             };
             ready!(self.alarm.poll(due, context));
             if Instant::now() >= idle {
@@ -139,31 +139,31 @@ impl Patience {
     }
 }
 
-impl Arriving {
+impl IncomingBody {
     /// Starts to receive a body; none: there is none.
-    fn new(mut body: Unread, expected: Expected<'_>) -> Result<Option<Arriving>, Fault> {
-        let Expected { most, idle, rate, usage, before: _ } = expected;
+    fn new(mut body: DrainBody, expected: BodyLimits<'_>) -> Result<Option<IncomingBody>, Fault> {
+        let BodyLimits { most, idle, rate, usage, before: _ } = expected;
         let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
         if hint.lower() > most {
-            body.give_up();
+            body.abandon();
             return Err(Fault::InputTooLarge(most));
         }
         let (tempo, usage) = (Tempo::new(rate), usage.clone());
         usage.waits.owes_input();
-        let (rate, alarm) = (rate.bytes, Alarm::default());
-        let patience = Patience { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
-        let arriving = Arriving { body, gathered: None, measure: Measure::new(most), patience };
+        let (rate, alarm) = (rate.bytes, LazyTimer::default());
+        let patience = UploadDeadline { idle, rate, tempo, usage, arrived: 0, since: None, alarm };
+        let arriving = IncomingBody { body, gathered: None, measure: Measure::new(most), patience };
         Ok(Some(arriving).filter(|_| hint.exact() != Some(0)))
     }
 }
 
-impl Arriving {
+impl IncomingBody {
     /// Waits until the whole body is here, or as much of it as is gathered.
     ///
     /// # Errors
     /// The body broke off, is too large, or came too slowly.
     async fn gather(&mut self) -> Result<(), Fault> {
-        let mut gathered = Gathered::begin(self.has_length());
+        let mut gathered = ReadAhead::begin(self.has_length());
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
         // Time in line is not the client's.
@@ -181,28 +181,28 @@ impl Arriving {
     ///
     /// # Errors
     /// As [`gather`](Arriving::gather); there is no room for it.
-    async fn keep(mut self, ground: Ground) -> Result<Intaken, Fault> {
+    async fn keep(mut self, ground: SpoolSpace) -> Result<JobInput, Fault> {
         let usage = self.patience.usage.clone();
-        let mut kept = Kept::begin();
+        let mut kept = SpooledBody::begin();
         loop {
             let next = poll_fn(|context| poll_client(&usage, context, |context| self.poll_arriving(context)));
             match next.await.transpose()? {
                 None => break,
                 Some(frame) => {
                     let added = kept.add(frame, &ground).await;
-                    added.inspect_err(|_| self.body.give_up())?;
+                    added.inspect_err(|_| self.body.abandon())?;
                 }
             }
         }
         usage.waits.end(FromClient::Input);
         let length = Some(kept.end().await?);
-        Ok(Intaken { input: Input::stream(kept), length })
+        Ok(JobInput { input: Input::stream(kept), length })
     }
 
     /// Adds what arrives to what is gathered; ready when that is enough.
     fn poll_gathered(
         &mut self,
-        gathered: &mut Gathered,
+        gathered: &mut ReadAhead,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         let usage = self.patience.usage.clone();
@@ -226,7 +226,7 @@ impl Arriving {
         let Some(body) = this.body.body() else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
             let fault = ready!(this.patience.poll(context));
-            this.body.give_up();
+            this.body.abandon();
             return Poll::Ready(Some(Err(fault)));
         };
         this.patience.since = None;
@@ -241,14 +241,14 @@ impl Arriving {
         this.patience.usage.waits.arrived(length as u64);
         this.patience.usage.receive(length as u64);
         if let Err(fault) = this.measure.take(length) {
-            this.body.give_up();
+            this.body.abandon();
             return Poll::Ready(Some(Err(fault)));
         }
         Poll::Ready(Some(Ok(frame)))
     }
 }
 
-impl Body for Arriving {
+impl Body for IncomingBody {
     type Data = Bytes;
     type Error = Fault;
 
@@ -274,7 +274,7 @@ impl Body for Arriving {
 
     fn size_hint(&self) -> SizeHint {
         let arriving = self.body.look().map_or(SizeHint::with_exact(0), Body::size_hint);
-        let gathered = self.gathered.as_ref().map_or(0, Gathered::length);
+        let gathered = self.gathered.as_ref().map_or(0, ReadAhead::length);
         let mut hint = SizeHint::new();
         hint.set_lower(arriving.lower().saturating_add(gathered));
         if let Some(upper) = arriving.upper() {
@@ -284,7 +284,7 @@ impl Body for Arriving {
     }
 }
 
-impl Stream for Arriving {
+impl Stream for IncomingBody {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

@@ -8,20 +8,20 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tracing::warn;
 
-use super::access_log::Exchange;
-use super::job_body::Ongoing;
+use super::access_log::RequestLog;
+use super::job_body::JobBody;
 use crate::job::Fault;
 
 /// What hyper reads a response from. Dropping it ends the job behind it.
 pub(in crate::http) struct Body {
-    content: Content,
-    /// Ends with the body: that is when the exchange is over.
-    pub(in crate::http) exchange: Option<Exchange>,
+    content: BodyContent,
+    /// Writes its line when the body is dropped.
+    pub(in crate::http) log: Option<RequestLog>,
 }
 
-enum Content {
+enum BodyContent {
     Full(Bytes),
-    Ongoing(Box<Ongoing>),
+    Ongoing(Box<JobBody>),
 }
 
 /// Why a body broke off. hyper resets the stream, so that the client cannot take it for whole.
@@ -34,14 +34,14 @@ impl Body {
     }
 
     pub(in crate::http) fn full(bytes: Bytes) -> Body {
-        Body { content: Content::Full(bytes), exchange: None }
+        Body { content: BodyContent::Full(bytes), log: None }
     }
 
     /// Returns the bytes that need not be waited for.
     pub(in crate::http) fn here(&self) -> &[u8] {
         match &self.content {
-            Content::Full(bytes) => bytes,
-            Content::Ongoing(_) => &[],
+            BodyContent::Full(bytes) => bytes,
+            BodyContent::Ongoing(_) => &[],
         }
     }
 
@@ -50,25 +50,27 @@ impl Body {
         http_body::Body::size_hint(self).exact().is_some()
     }
 
-    pub(in crate::http) fn ongoing(ongoing: Ongoing) -> Body {
-        Body { content: Content::Ongoing(Box::new(ongoing)), exchange: None }
+    pub(in crate::http) fn ongoing(ongoing: JobBody) -> Body {
+        Body { content: BodyContent::Ongoing(Box::new(ongoing)), log: None }
     }
 
-    /// Gives the next frame, or the failure of the job. Nothing of it is noted in the exchange.
+    /// Gives the next frame, or the failure of the job. Does not log.
     pub(in crate::http) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         match &mut self.content {
-            Content::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
-            Content::Ongoing(ongoing) => ongoing.poll_next(context),
+            BodyContent::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodyContent::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(mem::take(bytes))))),
+            BodyContent::Ongoing(ongoing) => ongoing.poll_next(context),
         }
     }
 
     /// Ends a job of which no more is wanted.
     pub(in crate::http) async fn abandon(mut self) {
-        if let Content::Ongoing(ongoing) = mem::replace(&mut self.content, Content::Full(Bytes::new())) {
+        if let BodyContent::Ongoing(ongoing) =
+            mem::replace(&mut self.content, BodyContent::Full(Bytes::new()))
+        {
             ongoing.abandon().await;
         }
     }
@@ -77,8 +79,8 @@ impl Body {
 /// A job whose client is given up is told why.
 impl Drop for Body {
     fn drop(&mut self) {
-        let given_up = self.exchange.as_ref().and_then(Exchange::given_up);
-        if let (Content::Ongoing(ongoing), Some(reason)) = (&self.content, given_up) {
+        let given_up = self.log.as_ref().and_then(RequestLog::given_up);
+        if let (BodyContent::Ongoing(ongoing), Some(reason)) = (&self.content, given_up) {
             ongoing.stop(reason);
         }
     }
@@ -94,24 +96,24 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = &mut *self;
         let next = this.poll_next(context);
-        if let (Poll::Pending, Some(exchange)) = (&next, &mut this.exchange) {
-            exchange.asked();
+        if let (Poll::Pending, Some(log)) = (&next, &mut this.log) {
+            log.body_wanted();
         }
         next.map(|next| {
             if next.is_none() {
-                this.exchange.iter_mut().for_each(Exchange::complete);
+                this.log.iter_mut().for_each(RequestLog::complete);
             }
             next.map(|outcome| match outcome {
                 Ok(frame) => {
                     let length = frame.data_ref().map_or(0, Bytes::len);
                     let is_last = frame.is_trailers() || this.content.is_whole();
-                    this.exchange.iter_mut().for_each(|exchange| exchange.sent(length));
-                    this.exchange.iter_mut().filter(|_| is_last).for_each(Exchange::complete);
+                    this.log.iter_mut().for_each(|log| log.sent(length));
+                    this.log.iter_mut().filter(|_| is_last).for_each(RequestLog::complete);
                     Ok(frame)
                 }
                 Err(fault) => {
-                    if let Some(exchange) = &mut this.exchange {
-                        exchange.broke_off(&fault);
+                    if let Some(log) = &mut this.log {
+                        log.broke_off(&fault);
                     } else {
                         warn!("a response broke off: {fault}");
                     }
@@ -122,23 +124,23 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.content, Content::Full(bytes) if bytes.is_empty())
+        matches!(&self.content, BodyContent::Full(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Ongoing(ongoing) => ongoing.size_hint(),
+            BodyContent::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyContent::Ongoing(ongoing) => ongoing.size_hint(),
         }
     }
 }
 
-impl Content {
+impl BodyContent {
     /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
     fn is_whole(&self) -> bool {
         match self {
-            Content::Full(bytes) => bytes.is_empty(),
-            Content::Ongoing(ongoing) => ongoing.is_whole(),
+            BodyContent::Full(bytes) => bytes.is_empty(),
+            BodyContent::Ongoing(ongoing) => ongoing.is_whole(),
         }
     }
 }

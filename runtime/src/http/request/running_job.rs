@@ -5,13 +5,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::task::AbortHandle;
 
-use super::body_source::Source;
-use super::job_end::tell;
-use super::job_task::{disown, outlive};
+use super::body_source::BodySource;
+use super::job_log::tell;
+use super::job_task::{mark_invalid, outlive};
 use crate::job::{Entry, Fault, JobId, Leaving, Run, Status, Stop, Tail, Usage};
 
 /// A job that is being run for its answer.
-pub(in crate::http) struct Work {
+pub(in crate::http) struct RunningJob {
     /// None once the job has ended well.
     pub(in crate::http) run: Option<Run>,
     /// Tells a job that is dropped why.
@@ -24,7 +24,7 @@ pub(in crate::http) struct Work {
     pub(in crate::http) outlived: Option<AbortHandle>,
 }
 
-impl Work {
+impl RunningJob {
     /// Lets the job go on; ready when it has ended well.
     pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(mut run) = self.run.take() else { return Poll::Ready(Ok(())) };
@@ -61,7 +61,7 @@ impl Work {
     /// body that nobody may have must not hold it up, nor be told to it as a reader that has gone.
     pub(in crate::http) fn poll_unread(
         &mut self,
-        source: &mut Source,
+        source: &mut BodySource,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
         let ended = self.poll(context);
@@ -69,10 +69,10 @@ impl Work {
         ended
     }
 
-    /// Passes on why there is no answer: see [`disown`]. A job that finishes is not about to be dropped.
+    /// Passes on why there is no answer: see [`mark_invalid`]. A job that finishes is not about to be dropped.
     pub(in crate::http) fn refused(&self, fault: Fault) -> Fault {
         if !self.finishes() {
-            disown(&self.stop, &fault);
+            mark_invalid(&self.stop, &fault);
         }
         fault
     }

@@ -14,7 +14,7 @@ use http_body::Frame;
 use tokio::fs::File;
 use tokio::io::{AsyncRead as _, AsyncSeekExt as _, AsyncWriteExt as _, ReadBuf};
 
-use super::read_ahead::Gathered;
+use super::read_ahead::ReadAhead;
 use crate::job::Fault;
 use crate::scratch::{Account, Scratch};
 
@@ -27,7 +27,7 @@ const SCARCE_RATE: u64 = 16 << 10;
 const HURRY: Duration = Duration::from_secs(10);
 
 /// Where a body is kept.
-pub(in crate::http) struct Ground {
+pub(in crate::http) struct SpoolSpace {
     /// Where files are made; `None`: nowhere.
     pub(in crate::http) scratch: Option<Arc<Scratch>>,
     /// The address of the client.
@@ -35,15 +35,15 @@ pub(in crate::http) struct Ground {
 }
 
 /// A body, or what has come of it.
-pub(in crate::http) struct Kept {
-    beginning: Gathered,
+pub(in crate::http) struct SpooledBody {
+    beginning: ReadAhead,
     /// Whether the beginning takes no more.
     full: bool,
-    rest: Option<Rest>,
+    rest: Option<SpoolFile>,
 }
 
 /// What is in a file.
-struct Rest {
+struct SpoolFile {
     file: File,
     length: u64,
     /// What was written and is not counted yet.
@@ -53,17 +53,21 @@ struct Rest {
     since: Instant,
 }
 
-impl Kept {
+impl SpooledBody {
     /// Begins with nothing.
-    pub(in crate::http) fn begin() -> Kept {
-        Kept { beginning: Gathered::begin(true), full: false, rest: None }
+    pub(in crate::http) fn begin() -> SpooledBody {
+        SpooledBody { beginning: ReadAhead::begin(true), full: false, rest: None }
     }
 
     /// Adds what has come.
     ///
     /// # Errors
     /// There is no room for it.
-    pub(in crate::http) async fn add(&mut self, frame: Frame<Bytes>, ground: &Ground) -> Result<(), Fault> {
+    pub(in crate::http) async fn add(
+        &mut self,
+        frame: Frame<Bytes>,
+        ground: &SpoolSpace,
+    ) -> Result<(), Fault> {
         if !self.full {
             self.full = self.beginning.add(frame);
             return Ok(());
@@ -72,7 +76,7 @@ impl Kept {
         let Ok(bytes) = frame.into_data() else { return Ok(()) };
         let rest = match &mut self.rest {
             Some(rest) => rest,
-            none => none.insert(Rest::begin(ground).await?),
+            none => none.insert(SpoolFile::begin(ground).await?),
         };
         rest.add(&bytes).await
     }
@@ -91,13 +95,13 @@ impl Kept {
     }
 }
 
-impl Rest {
-    async fn begin(Ground { scratch, client }: &Ground) -> Result<Rest, Fault> {
+impl SpoolFile {
+    async fn begin(SpoolSpace { scratch, client }: &SpoolSpace) -> Result<SpoolFile, Fault> {
         let scratch = scratch.clone().ok_or(Fault::LengthRequired)?;
         let account = scratch.account(*client).map_err(no_room)?;
         let file = blocking(move || scratch.file()).await.map_err(no_room)?;
         let (file, since) = (File::from_std(file), Instant::now());
-        Ok(Rest { file, length: 0, unseen: 0, account: Some(account), since })
+        Ok(SpoolFile { file, length: 0, unseen: 0, account: Some(account), since })
     }
 
     async fn add(&mut self, bytes: &Bytes) -> Result<(), Fault> {
@@ -150,7 +154,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-impl Stream for Kept {
+impl Stream for SpooledBody {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

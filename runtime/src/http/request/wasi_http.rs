@@ -13,12 +13,12 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
-use super::body_source::Source;
-use super::cgi_job::Call;
+use super::body_source::BodySource;
+use super::cgi_job::RoutedRequest;
 use super::h2_rules;
 use super::reserved_fields::{PREFIX, unforged};
 use super::response_body::Body;
-use super::running_job::Work;
+use super::running_job::RunningJob;
 use crate::cgi::Head;
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
@@ -44,23 +44,23 @@ const REMOTE_ADDR: HeaderName = HeaderName::from_static("portcullis-remote-addr"
 const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-route");
 
 /// A job and the head of its request, whose body it lacks only.
-pub(in crate::http) struct Asking {
+pub(in crate::http) struct PreparedHttpJob {
     job: Job,
     head: Result<Request<()>, http::Error>,
 }
 
 /// A job that is being run and waited for.
-pub(in crate::http) struct Responding {
-    work: Work,
+pub(in crate::http) struct HttpRun {
+    work: RunningJob,
     /// None: the handler has let go of what it would answer by, and its job may go on.
     answer: Option<oneshot::Receiver<Answer>>,
 }
 
-impl Call<'_> {
+impl RoutedRequest<'_> {
     /// Makes the job that gets the request itself. Its environment and arguments are the handler's
     /// own, as its instance need not be for this request alone: what is known of the request beside
     /// what the client says comes as fields.
-    pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> Asking {
+    pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> PreparedHttpJob {
         let mut job = engine.job_of(self.entry.clone());
         job.trail = cdn_loop::read(&self.head.headers);
         job.origin = self.peer.origin();
@@ -74,7 +74,7 @@ impl Call<'_> {
             *head.headers_mut() = self.fields(job.id);
             head
         });
-        Asking { job, head }
+        PreparedHttpJob { job, head }
     }
 
     /// Makes the target absolute: the scheme and authority that HTTP/1 leaves to other places.
@@ -112,7 +112,7 @@ impl Call<'_> {
     }
 }
 
-impl Asking {
+impl PreparedHttpJob {
     /// Names the job.
     pub(in crate::http) fn id(&self) -> JobId {
         self.job.id
@@ -131,7 +131,7 @@ impl Asking {
         mut self,
         engine: &Arc<Engine>,
         body: RequestBody,
-    ) -> Result<Responding, http::Error> {
+    ) -> Result<HttpRun, http::Error> {
         let head = self.head?;
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
@@ -139,21 +139,21 @@ impl Asking {
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = Work { run, stop, last_words, usage, id, entry, outlived: None };
-        Ok(Responding { work, answer: Some(answer) })
+        let work = RunningJob { run, stop, last_words, usage, id, entry, outlived: None };
+        Ok(HttpRun { work, answer: Some(answer) })
     }
 }
 
 /// The body of a handler whose jobs finish without their clients. Dropped before its end, it is read to its end all
 /// the same: the handler must not fail because it can write no more.
-struct Outliving(Option<ResponseBody>);
+struct DetachedBody(Option<ResponseBody>);
 
 /// Passes on the answer of a job that finishes without its client, which may leave before the answer is here.
 fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
     let (sender, passed) = oneshot::channel();
     drop(tokio::spawn(async move {
         if let Ok(answer) = answer.await {
-            let answer = answer.map(|response| response.map(|body| Outliving(Some(body)).boxed_unsync()));
+            let answer = answer.map(|response| response.map(|body| DetachedBody(Some(body)).boxed_unsync()));
             // An answer that is refused is dropped, and its body read.
             let _refused = sender.send(answer);
         }
@@ -161,7 +161,7 @@ fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
     passed
 }
 
-impl http_body::Body for Outliving {
+impl http_body::Body for DetachedBody {
     type Data = Bytes;
     type Error = Fault;
 
@@ -178,7 +178,7 @@ impl http_body::Body for Outliving {
     }
 }
 
-impl Drop for Outliving {
+impl Drop for DetachedBody {
     fn drop(&mut self) {
         if let Some(mut body) = self.0.take() {
             drop(tokio::spawn(async move { while let Some(Ok(_dropped)) = body.frame().await {} }));
@@ -186,7 +186,7 @@ impl Drop for Outliving {
     }
 }
 
-impl Responding {
+impl HttpRun {
     /// Runs the job until it has given the head of its response, then makes ours.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ impl Responding {
             Ok((Head::relayed(parts.status, parts.headers)?, body))
         });
         let (head, body) = given.map_err(|fault| self.work.refused(fault))?;
-        self.work.respond(method, head, Bytes::new(), Source::Frames(Some(body))).await
+        self.work.respond(method, head, Bytes::new(), BodySource::Frames(Some(body))).await
     }
 
     /// Waits for the response that the handler gives.

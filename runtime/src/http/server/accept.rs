@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -10,15 +9,13 @@ use tracing::info;
 
 use super::accepted::Accepted;
 use super::connection;
-use super::tls::Ground;
+use super::tls::Handshaker;
 use crate::http::context::{Purpose, Server};
-use crate::http::limits::connections::Seat;
-use crate::http::limits::handshakes::Turn;
+use crate::http::limits::connections::ConnectionPermit;
+use crate::http::limits::handshakes::HandshakeSlot;
 use crate::http::request::panic::told;
+use crate::http::timeouts::ACCEPT_DRAIN;
 use crate::net::{Leaving, Listener, Peer, Post, Stream, Tls};
-
-/// How long connections are taken out of the kernel's queue after the end has begun: new ones may join it as fast.
-const BACKLOG: Duration = Duration::from_millis(200);
 
 impl Server {
     /// Waits for the gate, then accepts connections until they are to leave, then waits for those
@@ -38,7 +35,7 @@ impl Server {
             }
         }
         // Those that the kernel has accepted for us would be reset with the socket.
-        let due = Instant::now() + BACKLOG;
+        let due = Instant::now() + ACCEPT_DRAIN;
         while listener.has_waiting() && Instant::now() < due {
             let Ok(accepted) = timeout_at(due, listener.accept()).await else { break };
             self.take(accepted, &listener, &leaving, &mut connections).await;
@@ -73,13 +70,18 @@ impl Server {
 }
 
 /// Serves a connection to its end.
-async fn attend(mut seat: Seat, accepted: Accepted, stream: Stream, tls: Option<(Arc<Tls>, Turn)>) {
+async fn attend(
+    mut seat: ConnectionPermit,
+    accepted: Accepted,
+    stream: Stream,
+    tls: Option<(Arc<Tls>, HandshakeSlot)>,
+) {
     let _present = accepted.server.activity.enter();
     let progress = seat.progress.clone();
     let connection = pin!(async move {
         let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
         // Boxed: a connection in clear need not be as large as a handshake.
-        let secured = Box::pin(Ground { tls: &tls, accepted: &accepted }.secure(turn, stream)).await;
+        let secured = Box::pin(Handshaker { tls: &tls, accepted: &accepted }.secure(turn, stream)).await;
         if let Some((stream, secured)) = secured {
             let peer = accepted.peer.clone().over_tls(secured);
             connection::serve(Accepted { peer, ..accepted }, stream, progress).await;

@@ -9,10 +9,10 @@ use tracing::debug;
 use super::accepted::Accepted;
 use super::{h1, h2};
 use crate::http::refusal::Refusal;
-use crate::http::wire::deadline_io::Watched;
-use crate::http::wire::guarded_io::Inspected;
+use crate::http::wire::deadline_io::DeadlineIo;
+use crate::http::wire::guarded_io::GuardedIo;
 use crate::http::wire::progress::Progress;
-use crate::http::wire::report::Report as _;
+use crate::http::wire::report::ConnectionReport as _;
 use crate::http::wire::version::Version;
 use crate::net::{Protocol, Stream};
 
@@ -22,10 +22,10 @@ pub(in crate::http) async fn serve(accepted: Accepted, stream: Stream, progress:
     let spoken = stream.protocol();
     let deadlines = accepted.settings.deadlines;
     let accepted = Arc::new(accepted);
-    let watched = Watched::new(stream, progress, deadlines, Stream::has_left)
+    let watched = DeadlineIo::new(stream, progress, deadlines, Stream::has_left)
         .resetting(Stream::reset)
         .measuring(Stream::unsent);
-    let mut stream = Inspected::new(watched, accepted.clone());
+    let mut stream = GuardedIo::new(watched, accepted.clone());
     let late = async {
         // A request that is on its way is answered.
         accepted.leaving.closed().await;

@@ -13,19 +13,19 @@ use tracing::debug;
 use super::accepted::Accepted;
 use crate::http::admin::{api, observe};
 use crate::http::context::{Purpose, Settings};
-use crate::http::handlers::{self, Line};
-use crate::http::upgrade::tunnel::Switched;
-use crate::http::wire::guarded_io::Inspected;
-use crate::http::wire::h1::head::Bounds;
+use crate::http::handlers::{self, ConnContext};
+use crate::http::upgrade::tunnel::PendingUpgrade;
+use crate::http::wire::guarded_io::GuardedIo;
+use crate::http::wire::h1::head::HeadLimits;
 use crate::http::wire::progress::Progress;
 use crate::net::Stream;
 
 /// Serves a connection of HTTP/1: one request after the other.
-pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
+pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
     let Accepted { server, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
     let Settings { head_size: head, target_size: target, fields, .. } = **settings;
-    stream.expect_requests(Bounds { head, target, fields, is_local: peer.origin().is_none() });
+    stream.expect_requests(HeadLimits { head, target, fields, is_local: peer.origin().is_none() });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -38,14 +38,14 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
-    let switched = Switched::default();
-    let line = Line { settings, peer, progress: &progress, switched: &switched };
+    let switched = PendingUpgrade::default();
+    let line = ConnContext { settings, peer, progress: &progress, switched: &switched };
     let respond = |request| async {
         match &server.purpose {
             Purpose::Handlers => handlers::respond(server, line, request).await,
             // Boxed: a request to a handler need not be as large as one to the daemon.
             Purpose::Admin { observed, places } => {
-                let door = api::Door { server, settings, observed, places, peer };
+                let door = api::AdminContext { server, settings, observed, places, peer };
                 Box::pin(api::respond(door, &progress, request)).await
             }
             Purpose::Observe(observed) => {

@@ -1,4 +1,4 @@
-//! One connection of HTTP/2: requests beside each other, each answered in a task of its own.
+//! A connection of HTTP/2: concurrent requests, each answered in a task of its own.
 
 use std::future::Future;
 use std::pin::pin;
@@ -19,14 +19,15 @@ use tracing::debug;
 use super::accepted::Accepted;
 use crate::http::admin::{api, observe};
 use crate::http::context::{Purpose, Settings};
-use crate::http::handlers::{self, Line};
+use crate::http::handlers::{self, ConnContext};
 use crate::http::limits::activity::Activity;
 use crate::http::request::panic::told;
-use crate::http::upgrade::tunnel::Switched;
-use crate::http::wire::guarded_io::Inspected;
-use crate::http::wire::lazy_timer::Alarm;
+use crate::http::timeouts::{H2_DRAIN_GRACE, H2_FLUSH_GRACE};
+use crate::http::upgrade::tunnel::PendingUpgrade;
+use crate::http::wire::guarded_io::GuardedIo;
+use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::progress::Progress;
-use crate::http::wire::rate::{Judgement, MinRate, Tempo};
+use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::StopReason;
 use crate::net::{Leaving, Stream};
 
@@ -47,14 +48,8 @@ const PROVOKED_RESETS: usize = 128;
 /// may be in a time is counted in `wire::h2`.
 const PENDING_RESETS: usize = 1200;
 
-/// How long a request that is on its way may take to a connection that leaves.
-const FAREWELL: Duration = Duration::from_millis(500);
-
-/// How long a client that has room for nothing of its answers may keep a connection that leaves.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// The requests of one connection that are under way. Dropping it ends them.
-struct Streams {
+struct OpenStreams {
     tasks: Mutex<JoinSet<()>>,
     /// Counts them.
     open: Activity,
@@ -72,16 +67,16 @@ struct Streams {
 
 /// What hyper executes requests with. Weak, since each task holds one.
 #[derive(Clone)]
-struct Spawn(Weak<Streams>);
+struct StreamExecutor(Weak<OpenStreams>);
 
 /// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
 /// is to leave: then the requests under way are the last.
-pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: Inspected<Stream>) {
+pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
     // From here on each request has deadlines of its own.
     let progress = stream.progress().clone();
     progress.multiplexed();
     let Accepted { settings, peer, leaving, .. } = &*accepted;
-    let streams = Arc::new(Streams {
+    let streams = Arc::new(OpenStreams {
         tasks: Mutex::default(),
         open: Activity::default(),
         progress,
@@ -98,12 +93,12 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: Inspecte
             match &server.purpose {
                 Purpose::Handlers => {
                     // Nothing switches: HTTP/2 has no such field (RFC 9113 §8.2.2).
-                    let switched = Switched::default();
-                    let line = Line { settings, peer, progress: &progress, switched: &switched };
+                    let switched = PendingUpgrade::default();
+                    let line = ConnContext { settings, peer, progress: &progress, switched: &switched };
                     handlers::respond(server, line, request).await
                 }
                 Purpose::Admin { observed, places } => {
-                    let door = api::Door { server, settings, observed, places, peer };
+                    let door = api::AdminContext { server, settings, observed, places, peer };
                     Box::pin(api::respond(door, &progress, request)).await
                 }
                 Purpose::Observe(observed) => {
@@ -134,7 +129,7 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: Inspecte
 }
 
 /// Waits until a connection is to leave, or was without a request for this long.
-async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
+async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &Leaving) {
     tokio::select! {
         () = leaving.begun() => {}
         () = streams.progress.room_wanted() => {}
@@ -145,21 +140,21 @@ async fn enough(streams: &Streams, keep_alive: Duration, leaving: &Leaving) {
 /// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
 /// once h2 has taken its last piece, which the client may have no room for yet. It has to make some now and
 /// then, and for no longer than it might have taken to take the first of it.
-async fn ceased(streams: &Streams) {
-    let Streams { open, progress, write_idle, .. } = streams;
+async fn ceased(streams: &OpenStreams) {
+    let OpenStreams { open, progress, write_idle, .. } = streams;
     loop {
-        open.ceased(FAREWELL).await;
-        let left = LINGER.saturating_sub(progress.quiet());
+        open.ceased(H2_DRAIN_GRACE).await;
+        let left = H2_FLUSH_GRACE.saturating_sub(progress.quiet());
         let left = left.min(write_idle.saturating_sub(progress.over()));
         if left.is_zero() || !progress.is_holding() {
             return;
         }
-        sleep(left.min(FAREWELL)).await;
+        sleep(left.min(H2_DRAIN_GRACE)).await;
     }
 }
 
-fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn> {
-    let mut builder = http2::Builder::new(Spawn(Arc::downgrade(streams)));
+fn builder(streams: &Arc<OpenStreams>, settings: &Settings) -> http2::Builder<StreamExecutor> {
+    let mut builder = http2::Builder::new(StreamExecutor(Arc::downgrade(streams)));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
@@ -173,7 +168,7 @@ fn builder(streams: &Arc<Streams>, settings: &Settings) -> http2::Builder<Spawn>
     builder
 }
 
-impl Streams {
+impl OpenStreams {
     /// Notes that a request is taken, and says where it stands.
     fn take(&self) -> Progress {
         self.requests.fetch_add(1, Ordering::Relaxed);
@@ -183,7 +178,7 @@ impl Streams {
     }
 }
 
-impl<F> Executor<F> for Spawn
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -192,7 +187,7 @@ where
         let Some(streams) = self.0.upgrade() else { return };
         let Some(progress) = lock(&streams.taken).take() else { return };
         let (present, under_way) = (streams.open.enter(), streams.progress.stream());
-        let mut patience = Patience::new(progress, &streams);
+        let mut patience = DownloadDeadline::new(progress, &streams);
         let mut tasks = lock(&streams.tasks);
         while let Some(ended) = tasks.try_join_next() {
             told(ended);
@@ -211,10 +206,10 @@ where
 }
 
 /// How long the client of one request may take nothing of the response, or little.
-struct Patience {
+struct DownloadDeadline {
     progress: Progress,
     write_idle: Duration,
-    alarm: Alarm,
+    alarm: LazyTimer,
     tempo: Tempo,
     /// The piece that the client has not taken, and since when.
     untaken: Option<(u64, Instant)>,
@@ -222,11 +217,11 @@ struct Patience {
     past: Duration,
 }
 
-impl Patience {
-    fn new(progress: Progress, streams: &Streams) -> Patience {
-        let (alarm, tempo) = (Alarm::default(), Tempo::new(streams.rate));
+impl DownloadDeadline {
+    fn new(progress: Progress, streams: &OpenStreams) -> DownloadDeadline {
+        let (alarm, tempo) = (LazyTimer::default(), Tempo::new(streams.rate));
         let write_idle = streams.write_idle;
-        Patience { progress, write_idle, alarm, tempo, untaken: None, past: Duration::ZERO }
+        DownloadDeadline { progress, write_idle, alarm, tempo, untaken: None, past: Duration::ZERO }
     }
 
     /// Returns ready when it is over.
@@ -246,16 +241,16 @@ impl Patience {
             let idle = since + self.write_idle;
             let due = match self.tempo.judge(waited, self.progress.moved()) {
                 // A connection that is held up as a whole is judged as a whole.
-                Judgement::TooSlow if self.progress.is_held_up() => {
+                RateCheck::TooSlow if self.progress.is_held_up() => {
                     self.tempo.pardon(waited, self.progress.moved());
                     continue;
                 }
-                Judgement::TooSlow => {
+                RateCheck::TooSlow => {
                     self.progress.gives_up(StopReason::TooSlow);
                     return Poll::Ready(());
                 }
-                Judgement::Open(Some(left)) => idle.min(Instant::now() + left),
-                Judgement::Open(None) => idle,
+                RateCheck::Open(Some(left)) => idle.min(Instant::now() + left),
+                RateCheck::Open(None) => idle,
             };
             if self.alarm.poll(due, context).is_pending() {
                 return Poll::Pending;

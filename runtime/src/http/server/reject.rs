@@ -11,8 +11,8 @@ use crate::catalog::ReasonHeader;
 use crate::http::context::{Purpose, Server};
 use crate::http::refusal::{Details, Refusal};
 use crate::http::request::response_body::Body;
-use crate::http::wire::h2::sent::{Scope, Told};
-use crate::http::wire::report::Report;
+use crate::http::wire::h2::sent::{ErrorScope, H2Event};
+use crate::http::wire::report::ConnectionReport;
 
 impl Server {
     /// Makes the answer to what is no request. Its origin is not known, so only what is granted to all is granted.
@@ -32,7 +32,7 @@ impl Server {
     }
 }
 
-impl Report for Accepted {
+impl ConnectionReport for Accepted {
     fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
         let server = &self.server;
         server.refused(&refusal);
@@ -47,19 +47,19 @@ impl Report for Accepted {
         self.note(format_args!("closed: {why}"), refusal.code());
     }
 
-    fn told(&self, told: Told) {
+    fn told(&self, told: H2Event) {
         // Only the code of it is used.
         let (wrong, large) = (Refusal::Malformed(String::new()), Refusal::HeadTooLarge(String::new()));
         match told {
-            Told::Answer => {}
-            Told::ManyCancels => {
+            H2Event::Answer => {}
+            H2Event::ManyCancels => {
                 info!("many cancelled requests: {} is told to connect anew", self.peer.remote());
             }
-            Told::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
-            Told::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
-            Told::Wrong(Scope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
-            Told::Wrong(Scope::Connection, how) => self.cut_off(&wrong, &how),
-            Told::Flood(what) => self.cut_off(&Refusal::Flood, &what),
+            H2Event::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
+            H2Event::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),
+            H2Event::Wrong(ErrorScope::Stream, how) => self.note(format_args!("reset: {how}"), wrong.code()),
+            H2Event::Wrong(ErrorScope::Connection, how) => self.cut_off(&wrong, &how),
+            H2Event::Flood(what) => self.cut_off(&Refusal::Flood, &what),
         }
     }
 }

@@ -11,27 +11,27 @@ use futures_util::Stream;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::http::wire::lazy_timer::Alarm;
+use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Fault, Input, Measure, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
 /// Tells when a job asks for input for the first time.
 #[derive(Clone, Default)]
-pub(super) struct Wanted(Arc<Shared>);
+pub(super) struct InputWanted(Arc<WantedState>);
 
 #[derive(Default)]
-struct Shared {
+struct WantedState {
     wanted: AtomicBool,
     waiting: AtomicWaker,
 }
 
-struct Arriving {
+struct TunnelInput {
     reader: PipeReader,
-    wanted: Wanted,
+    wanted: InputWanted,
     measure: Measure,
     /// How long the client may be silent while the job wants to hear it, and since when it is.
     idle: Option<Duration>,
     since: Option<Instant>,
-    alarm: Alarm,
+    alarm: LazyTimer,
 }
 
 /// Makes an input of at most `most` bytes, each awaited for `idle` at most if there is one, and the end that
@@ -40,15 +40,15 @@ struct Arriving {
 ///
 /// Bytes are read ahead of the job, as many as a pipe holds: a client that leaves is noticed while
 /// the job does something else.
-pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, Wanted) {
+pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, InputWanted) {
     let (writer, reader) = pipe(PIPE_CAPACITY);
-    let wanted = Wanted::default();
-    let (measure, alarm) = (Measure::new(most), Alarm::default());
-    let arriving = Arriving { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
+    let wanted = InputWanted::default();
+    let (measure, alarm) = (Measure::new(most), LazyTimer::default());
+    let arriving = TunnelInput { reader, wanted: wanted.clone(), measure, idle, since: None, alarm };
     (writer, Input::stream(arriving), wanted)
 }
 
-impl Wanted {
+impl InputWanted {
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<()> {
         self.0.waiting.register(context.waker());
         if self.0.wanted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
@@ -63,7 +63,7 @@ impl Wanted {
     }
 }
 
-impl Stream for Arriving {
+impl Stream for TunnelInput {
     type Item = Result<Bytes, Fault>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -93,9 +93,15 @@ mod tests {
     fn an_input_ends_where_its_client_ends_it_and_not_where_it_breaks_off() {
         for is_whole in [true, false] {
             let (writer, reader) = pipe(PIPE_CAPACITY);
-            let (measure, alarm) = (Measure::new(10), Alarm::default());
-            let mut arriving =
-                Arriving { reader, wanted: Wanted::default(), measure, idle: None, since: None, alarm };
+            let (measure, alarm) = (Measure::new(10), LazyTimer::default());
+            let mut arriving = TunnelInput {
+                reader,
+                wanted: InputWanted::default(),
+                measure,
+                idle: None,
+                since: None,
+                alarm,
+            };
             writer.write(&Bytes::from_static(b"abc")).unwrap();
             if is_whole {
                 writer.close();

@@ -3,58 +3,59 @@
 use std::future::{pending, poll_fn};
 use std::io;
 use std::mem;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::time::timeout;
 
-use super::job_ends::{Ended, Ends};
-use crate::http::request::access_log::Exchange;
+use super::job_streams::{JobStreams, TunnelEnd};
+use crate::http::request::access_log::RequestLog;
+use crate::http::timeouts::TUNNEL_CLOSE;
 use crate::http::wire::progress::Progress;
 use crate::job::{Destination as _, PipeReader, PipeWriter};
 
 /// The most that is read at once.
 const PIECE: usize = 16 << 10;
 
-/// How long a client may take to see that the job has ended: a connection that is closed while it
-/// sends is reset, which takes from it what it has not read.
-const LINGER: Duration = Duration::from_secs(2);
-
 /// Carries bytes both ways until the job has ended or the client has left. Either end of the
 /// connection may be shut while the other goes on. One whose job did not choose its end is reset, so
 /// that what came of it does not pass for the whole.
-pub(super) async fn carry<S>(connection: S, job: Ends, progress: &Progress, exchange: &mut Exchange) -> Ended
+pub(super) async fn carry<S>(
+    connection: S,
+    job: JobStreams,
+    progress: &Progress,
+    log: &mut RequestLog,
+) -> TunnelEnd
 where
     S: AsyncRead + AsyncWrite,
 {
     let (mut from, mut to) = split(connection);
-    let Ends { run, stdin, stdout, .. } = job;
+    let JobStreams { run, stdin, stdout, .. } = job;
     let work = async {
         let run = async { Ok(run.await) };
-        tokio::try_join!(run, outward(&mut to, stdout, exchange))
+        tokio::try_join!(run, outward(&mut to, stdout, log))
     };
     let ended = tokio::select! {
         biased;
         done = work => match done {
-            Ok((outcome, ())) => Ended::Job(outcome),
-            Err(error) => Ended::Client(error),
+            Ok((outcome, ())) => TunnelEnd::Job(outcome),
+            Err(error) => TunnelEnd::Client(error),
         },
-        error = inward(&mut from, stdin) => Ended::Client(error),
+        error = inward(&mut from, stdin) => TunnelEnd::Client(error),
     };
-    if let Ended::Job(Err(_)) = ended {
-        progress.ending().goes_wrong();
+    if let TunnelEnd::Job(Err(_)) = ended {
+        progress.close_delimited().failed();
     }
-    if let Ended::Job(_) = ended
+    if let TunnelEnd::Job(_) = ended
         && let Err(error) = to.shutdown().await
     {
-        return Ended::Client(error);
+        return TunnelEnd::Client(error);
     }
-    if let Ended::Job(Ok(_)) = ended {
+    if let TunnelEnd::Job(Ok(_)) = ended {
         let mut dropped = [0; PIECE >> 4];
         let gone = async { while from.read(&mut dropped).await.is_ok_and(|read| read > 0) {} };
-        let _gone = timeout(LINGER, gone).await;
+        let _gone = timeout(TUNNEL_CLOSE, gone).await;
     }
     ended
 }
@@ -98,13 +99,13 @@ fn taken(buffer: &mut BytesMut) -> Bytes {
 async fn outward(
     to: &mut (impl AsyncWrite + Unpin),
     mut stdout: PipeReader,
-    exchange: &mut Exchange,
+    log: &mut RequestLog,
 ) -> io::Result<()> {
     while let Some(bytes) = stdout.next().await {
         to.write_all(&bytes).await?;
         // TLS holds back what is not flushed.
         to.flush().await?;
-        exchange.sent(bytes.len());
+        log.sent(bytes.len());
     }
     if stdout.is_closed() { to.shutdown().await } else { Ok(()) }
 }

@@ -6,12 +6,12 @@ use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::job_ends::{Ended, Ends};
-use super::websocket::handshake::Agreed;
+use super::job_streams::{JobStreams, TunnelEnd};
+use super::websocket::handshake::Agreement;
 use super::{tcp, websocket};
 use crate::catalog::Upgrade;
 use crate::http::refusal::Refusal;
-use crate::http::request::access_log::Exchange;
+use crate::http::request::access_log::RequestLog;
 use crate::http::request::response_body::Body;
 use crate::http::request::upgrade_fields;
 use crate::http::wire::progress::Progress;
@@ -20,21 +20,21 @@ use crate::net::Leaving;
 
 /// What a connection goes on with once its last response is written: nothing, or a job.
 #[derive(Default)]
-pub(in crate::http) struct Switched(Mutex<Option<Tunnel>>);
+pub(in crate::http) struct PendingUpgrade(Mutex<Option<Tunnel>>);
 
 /// A job that has a connection to itself.
 pub(in crate::http) struct Tunnel {
     pub(super) upgrade: Upgrade,
     /// What a WebSocket's handshake has come to.
-    pub(super) agreed: Option<Agreed>,
+    pub(super) agreed: Option<Agreement>,
     /// Becomes the connection when the 101 is written.
     pub(super) connection: OnUpgrade,
-    pub(super) job: Ends,
+    pub(super) job: JobStreams,
     /// The request that has led here; none until its response is made.
-    pub(super) exchange: Option<Exchange>,
+    pub(super) log: Option<RequestLog>,
 }
 
-impl Switched {
+impl PendingUpgrade {
     /// Keeps the job, and makes the response that ends HTTP on this connection.
     pub(in crate::http) fn offer(&self, tunnel: Tunnel) -> Response<Body> {
         let mut response = Response::new(Body::empty());
@@ -47,10 +47,10 @@ impl Switched {
         response
     }
 
-    /// Keeps the exchange, which lasts as long as the job.
-    pub(in crate::http) fn keep(&self, exchange: Exchange) {
+    /// Keeps the log of the request until the job has ended.
+    pub(in crate::http) fn keep(&self, log: RequestLog) {
         if let Some(tunnel) = &mut *self.lock() {
-            tunnel.exchange = Some(exchange);
+            tunnel.log = Some(log);
         }
     }
 
@@ -74,28 +74,28 @@ impl Switched {
 
 impl Tunnel {
     async fn run(self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
-        let Tunnel { upgrade, connection, job, exchange, .. } = self;
-        let mut exchange = exchange?;
+        let Tunnel { upgrade, connection, job, log, .. } = self;
+        let mut log = log?;
         // Not there: the client left before it was told.
         let connection = connection.await.ok()?;
         let last_words = job.last_words.clone();
         progress.tunnels(job.stop.clone());
         let ended = match upgrade {
-            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut exchange).await,
+            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut log).await,
             Upgrade::WebSocket(websocket) => {
                 let connection = TokioIo::new(connection);
-                websocket::carry(connection, &websocket, job, &mut exchange, leaving).await
+                websocket::carry(connection, &websocket, job, &mut log, leaving).await
             }
         };
         match ended {
-            Ended::Job(Ok(status)) if status.is_ok() => exchange.complete(),
-            Ended::Job(Ok(status)) => {
-                exchange.broke_off(&Fault::Exited { status, last_line: last_words.last_line() });
+            TunnelEnd::Job(Ok(status)) if status.is_ok() => log.complete(),
+            TunnelEnd::Job(Ok(status)) => {
+                log.broke_off(&Fault::Exited { status, last_line: last_words.last_line() });
             }
-            Ended::Job(Err(fault)) => exchange.broke_off(&fault),
-            Ended::Client(error) => tracing::debug!("an upgraded connection: {error}"),
-            Ended::Flood => {
-                exchange.refused(&Refusal::Flood);
+            TunnelEnd::Job(Err(fault)) => log.broke_off(&fault),
+            TunnelEnd::Client(error) => tracing::debug!("an upgraded connection: {error}"),
+            TunnelEnd::Flood => {
+                log.refused(&Refusal::Flood);
                 return Some(Refusal::Flood);
             }
         }

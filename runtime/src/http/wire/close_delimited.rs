@@ -1,49 +1,49 @@
-//! What the end of a connection tells its client.
+//! Whether a close would end a response body that only the close delimits (RFC 9112 §6.3).
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Where a connection stands that may come to mean something by its end. Most never do: their answers
-/// say by themselves where they end.
+/// What a close of the connection would mean. For most connections it means nothing: their responses have a
+/// length or chunks.
 #[derive(Default)]
-pub(in crate::http) struct Ending(AtomicU8);
+pub(in crate::http) struct CloseDelimited(AtomicU8);
 
-/// The end means nothing.
+/// A close means nothing.
 const NOTHING: u8 = 0;
-/// It will mean that an answer is whole, of which something is missing.
+/// A close-delimited body is being sent; closing now would truncate it silently.
 const EARLY: u8 = 1;
-/// The same, and nothing is missing.
+/// The close-delimited body is complete; a close ends it.
 const DUE: u8 = 2;
-/// It would mean that all was said, which it was not.
+/// The response broke off; a close would make it look whole.
 const WRONG: u8 = 3;
 
-impl Ending {
-    /// Notes that an answer begins which is whole where the connection ends (RFC 9112 §6.3).
-    pub(in crate::http) fn awaits(&self) {
+impl CloseDelimited {
+    /// Notes that a close-delimited body begins.
+    pub(in crate::http) fn started(&self) {
         self.0.store(EARLY, Ordering::Relaxed);
     }
 
-    /// Notes that all of the answer was handed over.
-    pub(in crate::http) fn falls_due(&self) {
+    /// Notes that all of the body was handed over.
+    pub(in crate::http) fn complete(&self) {
         let _other = self.0.compare_exchange(EARLY, DUE, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Notes that the connection breaks off.
-    pub(in crate::http) fn goes_wrong(&self) {
+    /// Notes that the response broke off.
+    pub(in crate::http) fn failed(&self) {
         self.0.store(WRONG, Ordering::Relaxed);
     }
 
-    /// Notes that the client was told the end, behind all that was written.
-    pub(in crate::http) fn is_told(&self) {
+    /// Notes that our end was shut behind the last byte.
+    pub(in crate::http) fn closed(&self) {
         let _other = self.0.compare_exchange(DUE, NOTHING, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Reports whether the client may be told the end.
-    pub(in crate::http) fn may_be_told(&self) -> bool {
+    /// Reports whether our end may be shut (FIN, or close_notify of TLS).
+    pub(in crate::http) fn may_close(&self) -> bool {
         matches!(self.0.load(Ordering::Relaxed), NOTHING | DUE)
     }
 
-    /// Reports whether the connection may just be closed, which tells the client its end.
-    pub(in crate::http) fn may_come(&self) -> bool {
+    /// Reports whether the socket may be dropped without a reset.
+    pub(in crate::http) fn may_fin(&self) -> bool {
         self.0.load(Ordering::Relaxed) == NOTHING
     }
 }
@@ -54,28 +54,28 @@ mod tests {
 
     #[test]
     fn an_end_that_means_nothing_may_come_at_any_time() {
-        let ending = Ending::default();
-        ending.falls_due();
-        assert!(ending.may_be_told() && ending.may_come());
+        let close = CloseDelimited::default();
+        close.complete();
+        assert!(close.may_close() && close.may_fin());
     }
 
     #[test]
     fn an_end_that_an_answer_awaits_comes_once_it_is_told_and_not_before() {
-        let ending = Ending::default();
-        ending.awaits();
-        assert!(!ending.may_be_told() && !ending.may_come());
-        ending.falls_due();
-        assert!(ending.may_be_told() && !ending.may_come());
-        ending.is_told();
-        assert!(ending.may_come());
+        let close = CloseDelimited::default();
+        close.started();
+        assert!(!close.may_close() && !close.may_fin());
+        close.complete();
+        assert!(close.may_close() && !close.may_fin());
+        close.closed();
+        assert!(close.may_fin());
     }
 
     #[test]
     fn what_has_gone_wrong_stays_so() {
-        let ending = Ending::default();
-        ending.goes_wrong();
-        ending.falls_due();
-        ending.is_told();
-        assert!(!ending.may_be_told() && !ending.may_come());
+        let close = CloseDelimited::default();
+        close.failed();
+        close.complete();
+        close.closed();
+        assert!(!close.may_close() && !close.may_fin());
     }
 }

@@ -1,4 +1,4 @@
-//! A stream that ends itself when its peer keeps it waiting.
+//! A stream that fails when its peer misses a deadline.
 //!
 //! hyper's own header timeout starts anew for nobody, and it has none for the first byte, an idle
 //! connection or a peer that does not read. Here one timer watches all of them: it is armed when a
@@ -14,21 +14,22 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::lazy_timer::Alarm;
+use super::lazy_timer::LazyTimer;
 use super::progress::{Deadlines, Progress};
 use super::stall::Stall;
+use crate::http::timeouts::{CLIENT_GONE_CHECK, LINGERING_CLOSE, LINGERING_CLOSE_DRAIN, UPTAKE_REPORT};
 use crate::job::StopReason;
 
 /// A stream under [`Deadlines`].
-pub(in crate::http) struct Watched<S> {
+pub(in crate::http) struct DeadlineIo<S> {
     stream: S,
     progress: Progress,
     deadlines: Deadlines,
-    reading: Alarm,
+    reading: LazyTimer,
     writing: Stall,
     flushing: Stall,
     /// When to tell again what the peer has taken, while a write waits for it.
-    taking: Alarm,
+    taking: LazyTimer,
     /// Bytes that the stream has taken.
     written: u64,
     /// Whether nothing is read for now, whatever may come.
@@ -47,39 +48,26 @@ pub(in crate::http) struct Watched<S> {
     dropped: usize,
 }
 
-/// How long a peer that still sends may take to see our end shut: the rest of a large upload that was refused.
-const LINGER: Duration = Duration::from_secs(10);
-
-/// The same where the daemon leaves.
-const LINGER_LEAVING: Duration = Duration::from_secs(2);
-
 /// How many bytes it may send meanwhile.
 const LINGER_BYTES: usize = 256 << 20;
 
-/// How often a peer is looked for that nobody reads from: a job without a client ends in this time.
-const LOOK: Duration = Duration::from_millis(100);
-
-/// How often it is told what a peer has taken that a write waits for: several times in what a job has to have waited
-/// for it before others get its slot.
-const TAKING: Duration = Duration::from_millis(500);
-
-impl<S> Watched<S> {
+impl<S> DeadlineIo<S> {
     /// Watches a stream from here on.
     pub(in crate::http) fn new(
         stream: S,
         progress: Progress,
         deadlines: Deadlines,
         has_left: fn(&S) -> bool,
-    ) -> Watched<S> {
+    ) -> DeadlineIo<S> {
         progress.connected(deadlines.first_byte);
-        Watched {
+        DeadlineIo {
             stream,
             progress,
             deadlines,
-            reading: Alarm::default(),
+            reading: LazyTimer::default(),
             writing: Stall::new(deadlines.write_idle, deadlines.rate),
             flushing: Stall::new(deadlines.write_idle, deadlines.rate),
-            taking: Alarm::default(),
+            taking: LazyTimer::default(),
             written: 0,
             is_barred: false,
             has_left,
@@ -92,13 +80,13 @@ impl<S> Watched<S> {
     }
 
     /// Has a stream whose end would not be true reset by this when it is closed.
-    pub(in crate::http) fn resetting(mut self, reset: fn(&S)) -> Watched<S> {
+    pub(in crate::http) fn resetting(mut self, reset: fn(&S)) -> DeadlineIo<S> {
         self.reset = reset;
         self
     }
 
     /// Has the peer measured by what it took, and not by what the stream took, which has room for much of it.
-    pub(in crate::http) fn measuring(mut self, unsent: fn(&S) -> u64) -> Watched<S> {
+    pub(in crate::http) fn measuring(mut self, unsent: fn(&S) -> u64) -> DeadlineIo<S> {
         self.unsent = unsent;
         self
     }
@@ -126,16 +114,16 @@ impl<S> Watched<S> {
 
     /// Finds out whether the peer has left while nobody reads what it sent.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !(self.progress.is_answering() && (self.is_barred || self.progress.is_owed())) {
+        if !(self.progress.is_answering() && (self.is_barred || self.progress.has_unread_body())) {
             self.looking = None;
             return Poll::Pending;
         }
-        let look = self.looking.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+        let look = self.looking.get_or_insert_with(|| Box::pin(sleep(CLIENT_GONE_CHECK)));
         while look.as_mut().poll(context).is_ready() {
             if (self.has_left)(&self.stream) {
                 return Poll::Ready(());
             }
-            look.as_mut().reset(Instant::now() + LOOK);
+            look.as_mut().reset(Instant::now() + CLIENT_GONE_CHECK);
         }
         Poll::Pending
     }
@@ -156,7 +144,7 @@ impl<S> Watched<S> {
         }
         self.progress.stalls(true);
         self.tell_taken(context);
-        let Watched { stream, unsent, written, .. } = self;
+        let DeadlineIo { stream, unsent, written, .. } = self;
         let given_up = match self.progress.is_over(context) {
             Some(reason) => reason,
             None => ready!(self.writing.poll(context, || written.saturating_sub(unsent(stream)))),
@@ -176,7 +164,7 @@ impl<S> Watched<S> {
             return outcome;
         }
         self.tell_taken(context);
-        let Watched { stream, unsent, written, .. } = self;
+        let DeadlineIo { stream, unsent, written, .. } = self;
         let given_up = match self.progress.is_over(context) {
             Some(reason) => reason,
             None => ready!(self.flushing.poll(context, || written.saturating_sub(unsent(stream)))),
@@ -189,7 +177,7 @@ impl<S> Watched<S> {
     fn tell_taken(&mut self, context: &mut Context<'_>) {
         self.progress.takes(self.written.saturating_sub((self.unsent)(&self.stream)));
         // Armed anew whenever it rings.
-        let _pending = self.taking.poll(Instant::now() + TAKING, context);
+        let _pending = self.taking.poll(Instant::now() + UPTAKE_REPORT, context);
     }
 
     /// Notes why the peer is given up.
@@ -203,11 +191,11 @@ fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, what)
 }
 
-impl<S: AsyncRead + Unpin> Watched<S> {
+impl<S: AsyncRead + Unpin> DeadlineIo<S> {
     /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
     /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let latest = Instant::now() + LINGER_LEAVING;
+        let latest = Instant::now() + LINGERING_CLOSE_DRAIN;
         if self.progress.is_leaving()
             && let Some(time) = self.lingering.as_mut().filter(|time| time.deadline() > latest)
         {
@@ -229,7 +217,7 @@ impl<S: AsyncRead + Unpin> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for DeadlineIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -248,7 +236,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -292,7 +280,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.progress.ending().may_be_told() {
+        if !self.progress.close_delimited().may_close() {
             // Dropped next, which resets it.
             return Poll::Ready(Ok(()));
         }
@@ -300,12 +288,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
             let outcome = ready!(self.flush_patience(outcome, context));
             if outcome.is_ok() {
-                self.progress.ending().is_told();
+                self.progress.close_delimited().closed();
             }
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
-            let linger = if self.progress.is_leaving() { LINGER_LEAVING } else { LINGER };
+            let linger = if self.progress.is_leaving() { LINGERING_CLOSE_DRAIN } else { LINGERING_CLOSE };
             self.lingering = Some(Box::pin(sleep(linger)));
         }
         self.poll_linger(context).map(Ok)
@@ -314,9 +302,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
 /// However a connection comes to its end - a failure behind the head of an answer, a deadline, a
 /// shutdown, a panic - it is not told as one that was meant.
-impl<S> Drop for Watched<S> {
+impl<S> Drop for DeadlineIo<S> {
     fn drop(&mut self) {
-        if !self.progress.ending().may_come() {
+        if !self.progress.close_delimited().may_fin() {
             (self.reset)(&self.stream);
         }
     }

@@ -1,4 +1,4 @@
-//! What a client has taken of an answer.
+//! The bytes of a response that a client has taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use crate::job::Taker;
 
 /// The bytes that a client of a connection of HTTP/1, or of one stream of HTTP/2, has moved on.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Headway {
+pub(in crate::http) struct Delivery {
     /// Bytes of the response that were handed over.
     handed: AtomicU64,
     /// Bytes that the peer had taken when a write waited for it last.
@@ -18,17 +18,17 @@ pub(in crate::http) struct Headway {
     /// The sum of what it took from one such moment to the next, for each of the streams under way.
     taken: AtomicU64,
     /// That of the connection of a stream.
-    connection: Option<Arc<Headway>>,
+    connection: Option<Arc<Delivery>>,
     /// Whether the job behind the answer has lost its slot to others.
     is_over: AtomicBool,
     /// What waits for the client to take something.
     waiting: AtomicWaker,
 }
 
-impl Headway {
+impl Delivery {
     /// That of a stream of this connection, or of a connection.
-    pub(in crate::http) fn within(connection: Option<Arc<Headway>>) -> Arc<Headway> {
-        Arc::new(Headway { connection, ..Headway::default() })
+    pub(in crate::http) fn within(connection: Option<Arc<Delivery>>) -> Arc<Delivery> {
+        Arc::new(Delivery { connection, ..Delivery::default() })
     }
 
     /// Notes that another answer begins.
@@ -60,7 +60,7 @@ impl Headway {
     }
 }
 
-impl Taker for Headway {
+impl Taker for Delivery {
     fn give_up(&self) {
         self.is_over.store(true, Ordering::Release);
         self.waiting.wake();
@@ -82,8 +82,8 @@ mod tests {
 
     #[test]
     fn streams_share_what_their_connection_takes_while_it_is_held_up() {
-        let connection = Headway::within(None);
-        let stream = Headway::within(Some(connection.clone()));
+        let connection = Delivery::within(None);
+        let stream = Delivery::within(Some(connection.clone()));
 
         stream.hand(10);
         connection.take(1000, 4);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn what_a_buffer_takes_of_an_answer_is_not_taken_by_its_client() {
-        let connection = Headway::within(None);
+        let connection = Delivery::within(None);
 
         connection.hand(1 << 20);
         connection.take(1000, 0);

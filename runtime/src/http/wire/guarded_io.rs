@@ -1,4 +1,4 @@
-//! A stream whose every byte is looked at before hyper has it.
+//! A stream whose every byte is checked before hyper reads it.
 //!
 //! What hyper would take and we do not is never given to it. Requests that came before are answered
 //! first; then the refusal is written here, past hyper, which has nothing to say on this connection any
@@ -13,54 +13,54 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
-use super::deadline_io::Watched;
-use super::h1::head::Bounds;
-use super::h1::quoted::Quoted;
-use super::h1::{Breach, Framing, Part, Passed};
-use super::h2::Frames;
-use super::h2::sent::Told;
+use super::deadline_io::DeadlineIo;
+use super::h1::head::HeadLimits;
+use super::h1::quoted::QuotedQuery;
+use super::h1::{Checked, H1Guard, MessagePart, Violation};
+use super::h2::H2Guard;
+use super::h2::sent::H2Event;
 use super::progress::Progress;
-use super::report::Report;
+use super::report::ConnectionReport;
 use super::version::Version;
 use crate::http::refusal::{Details, Refusal};
 
-/// A stream that is looked at.
-pub(in crate::http) struct Inspected<S> {
-    stream: Watched<S>,
+/// A stream under the checks of its version of HTTP.
+pub(in crate::http) struct GuardedIo<S> {
+    stream: DeadlineIo<S>,
     /// Answers what hyper does not see.
-    report: Arc<dyn Report>,
+    report: Arc<dyn ConnectionReport>,
     progress: Progress,
     inspector: Inspector,
-    begun: Begun,
-    /// Whether a message has ended that may have ended HTTP as well: nothing is read until it is known.
-    is_held: bool,
-    /// Set when a byte has come that must not have.
-    bar: Option<Bar>,
-    /// How many responses are on their way to their ends.
+    peeked: Peeked,
+    /// Set behind a request for an upgrade: nothing is read until its response is known.
+    paused_for_upgrade: bool,
+    /// Set when a forbidden byte was read.
+    blocked: Option<Blocked>,
+    /// Responses that are complete and flushed.
     answered: u64,
     /// Whether all that was written is on its way.
     is_flushed: bool,
-    /// Whether hyper is to look at what has become of its read.
-    nudge: bool,
-    /// Whether it is to connect anew, for others of its users cancel much.
+    /// Whether the next flush wakes hyper, so that it polls its read again.
+    rewake_on_flush: bool,
+    /// Whether the client was told to connect anew, since many of its requests are cancelled.
     is_told_to_go: bool,
 }
 
-/// What was read and goes to whoever reads next: the last piece first.
+/// Bytes that were read and put back for the next read: the last piece first.
 #[derive(Default)]
-struct Begun(Vec<BytesMut>);
+struct Peeked(Vec<BytesMut>);
 
-/// Who looks.
+/// The checks in force.
 enum Inspector {
-    /// Nobody: the version is not known yet, or HTTP is over.
+    /// None: the version is not known yet, or HTTP is over.
     Nobody,
-    Requests(Framing),
+    Requests(H1Guard),
     /// Boxed: a connection of HTTP/1 need not be as large.
-    Frames(Box<Frames>),
+    Frames(Box<H2Guard>),
 }
 
 /// Why nothing is read any more.
-enum Bar {
+enum Blocked {
     /// A body is not what its framing says: whoever reads it is told.
     Body(String),
     /// To be said, when the answers before are through.
@@ -78,21 +78,21 @@ const CALM: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
 /// Its code (RFC 9113 §7).
 const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     /// Takes a stream that nothing was read from.
-    pub(in crate::http) fn new(stream: Watched<S>, report: Arc<dyn Report>) -> Inspected<S> {
-        Inspected {
+    pub(in crate::http) fn new(stream: DeadlineIo<S>, report: Arc<dyn ConnectionReport>) -> GuardedIo<S> {
+        GuardedIo {
             report,
             progress: stream.progress(),
             stream,
             inspector: Inspector::Nobody,
-            begun: Begun::default(),
+            peeked: Peeked::default(),
             is_told_to_go: false,
-            is_held: false,
-            bar: None,
+            paused_for_upgrade: false,
+            blocked: None,
             answered: 0,
             is_flushed: true,
-            nudge: false,
+            rewake_on_flush: false,
         }
     }
 
@@ -123,18 +123,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 break Version::Two;
             }
         };
-        self.begun.put_back(begun);
+        self.peeked.put_back(begun);
         Ok(version)
     }
 
     /// Looks for requests of HTTP/1 from here on.
-    pub(in crate::http) fn expect_requests(&mut self, bounds: Bounds) {
-        self.inspector = Inspector::Requests(Framing::new(bounds));
+    pub(in crate::http) fn expect_requests(&mut self, bounds: HeadLimits) {
+        self.inspector = Inspector::Requests(H1Guard::new(bounds));
     }
 
     /// Looks for frames of HTTP/2 from here on; `requests` is how many requests were taken.
     pub(in crate::http) fn expect_frames(&mut self, requests: Arc<AtomicU64>) {
-        self.inspector = Inspector::Frames(Box::new(Frames::new(PREFACE.len(), requests)));
+        self.inspector = Inspector::Frames(Box::new(H2Guard::new(PREFACE.len(), requests)));
     }
 
     /// Looks at what was read behind `before`, and takes back what hyper must not have.
@@ -143,24 +143,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         let keep = match &mut self.inspector {
             Inspector::Nobody => return,
             Inspector::Requests(framing) => match framing.push(read) {
-                Ok(Passed::All) => return,
-                Ok(Passed::UpTo(good)) => {
-                    self.is_held = true;
-                    self.begun.put_back(BytesMut::from(&read[good..]));
+                Ok(Checked::All) => return,
+                Ok(Checked::UpTo(good)) => {
+                    self.paused_for_upgrade = true;
+                    self.peeked.put_back(BytesMut::from(&read[good..]));
                     good
                 }
-                Ok(Passed::Quoted(Quoted { good, length, encoded })) => {
+                Ok(Checked::Quoted(QuotedQuery { good, length, encoded })) => {
                     let rest = [&encoded, &read[good + length..]].concat();
-                    self.begun.put_back(BytesMut::from(&rest[..]));
+                    self.peeked.put_back(BytesMut::from(&rest[..]));
                     buffer.set_filled(before + good);
                     return;
                 }
-                Err(Breach { good, of: Part::Body, refusal, .. }) => {
-                    self.bar = Some(Bar::Body(refusal.message(Details::Withheld)));
+                Err(Violation { good, of: MessagePart::Body, refusal, .. }) => {
+                    self.blocked = Some(Blocked::Body(refusal.message(Details::Withheld)));
                     good
                 }
-                Err(Breach { good, of: Part::Head, refusal, asked }) => {
-                    self.bar = Some(Bar::Words {
+                Err(Violation { good, of: MessagePart::Head, refusal, asked }) => {
+                    self.blocked = Some(Blocked::Words {
                         why: refusal.message(Details::Withheld),
                         rest: self.report.turn_away(refusal, &asked),
                     });
@@ -171,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 Ok(()) => {
                     if frames.is_full() {
                         if !std::mem::replace(&mut self.is_told_to_go, true) {
-                            self.report.told(Told::ManyCancels);
+                            self.report.told(H2Event::ManyCancels);
                         }
                         self.progress.make_room();
                     }
@@ -183,12 +183,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                         Bytes::from([&CALM[..], &frames.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat());
                     self.report.cut_off(&Refusal::Flood, &flood);
                     let why = Refusal::Flood.message(Details::Withheld);
-                    self.bar = Some(Bar::Words { why, rest: calm });
+                    self.blocked = Some(Blocked::Words { why, rest: calm });
                     0
                 }
             },
         };
-        self.nudge = true;
+        self.rewake_on_flush = true;
         self.stream.bar(true);
         buffer.set_filled(before + keep);
     }
@@ -199,9 +199,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         if !waits && matches!(self.inspector, Inspector::Requests(_)) {
             self.progress.begun(self.stream.head_deadline());
         }
-        match (&mut self.bar, &self.inspector) {
-            (Some(Bar::Words { .. }), Inspector::Requests(_)) if waits => self.stream.poll_wait(context),
-            (Some(Bar::Words { why, rest }), _) => {
+        match (&mut self.blocked, &self.inspector) {
+            (Some(Blocked::Words { .. }), Inspector::Requests(_)) if waits => self.stream.poll_wait(context),
+            (Some(Blocked::Words { why, rest }), _) => {
                 // Half a frame may be on its way: then nothing can be said.
                 while self.is_flushed && !rest.is_empty() {
                     match ready!(Pin::new(&mut self.stream).poll_write(context, rest)) {
@@ -216,7 +216,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
                 }
                 Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, why))
             }
-            (Some(Bar::Body(why)), _) => Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, why.clone())),
+            (Some(Blocked::Body(why)), _) => {
+                Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, why.clone()))
+            }
             (None, _) => self.stream.poll_wait(context),
         }
     }
@@ -228,29 +230,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inspected<S> {
         } else if !self.is_quiet() {
             return;
         }
-        self.is_held = false;
+        self.paused_for_upgrade = false;
         self.stream.bar(false);
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.is_held {
+        if this.paused_for_upgrade {
             this.hold();
         }
-        if this.is_held || this.bar.is_some() {
+        if this.paused_for_upgrade || this.blocked.is_some() {
             return this.poll_barred(context).map(Err);
         }
         let before = buffer.filled().len();
-        if this.begun.is_empty() {
+        if this.peeked.is_empty() {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
         } else {
-            this.begun.read(buffer);
+            this.peeked.read(buffer);
             this.progress.begun(this.stream.head_deadline());
         }
         if buffer.filled().len() == before {
@@ -262,14 +264,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Inspected<S> {
             return Poll::Ready(Ok(()));
         }
         // What was put back begins with what is to be encoded, and is looked at again, as it is then.
-        if this.bar.is_none() && !this.is_held && !this.begun.is_empty() {
+        if this.blocked.is_none() && !this.paused_for_upgrade && !this.peeked.is_empty() {
             return self.poll_read(context, buffer);
         }
         this.poll_barred(context).map(Err)
     }
 }
 
-impl Begun {
+impl Peeked {
     /// The most that is given at once: what is put back of it is copied.
     const PIECE: usize = 4 << 10;
 
@@ -286,7 +288,7 @@ impl Begun {
 
     fn read(&mut self, buffer: &mut ReadBuf<'_>) {
         let Some(first) = self.0.last_mut() else { return };
-        let length = first.len().min(buffer.remaining()).min(Begun::PIECE);
+        let length = first.len().min(buffer.remaining()).min(Peeked::PIECE);
         buffer.put_slice(&first.split_to(length));
         if first.is_empty() {
             self.0.pop();
@@ -294,7 +296,7 @@ impl Begun {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -330,8 +332,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
         }
         this.answered = this.progress.answers();
         // hyper does not read again behind a response, and nothing that comes will wake it.
-        if this.nudge && this.is_quiet() {
-            this.nudge = false;
+        if this.rewake_on_flush && this.is_quiet() {
+            this.rewake_on_flush = false;
             context.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))
@@ -342,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Inspected<S> {
     }
 }
 
-impl<S> Inspected<S> {
+impl<S> GuardedIo<S> {
     /// Reports whether every request that was let through is answered. hyper asks for more as soon as it
     /// has taken one, before anybody else knows of it: so they are counted where they pass.
     fn is_quiet(&self) -> bool {
@@ -365,7 +367,7 @@ impl<S> Inspected<S> {
         let Inspector::Frames(frames) = &mut self.inspector else { return };
         let (report, mut is_answer) = (&self.report, false);
         frames.sent(slices, written, |told| match told {
-            Told::Answer => is_answer = true,
+            H2Event::Answer => is_answer = true,
             told => report.told(told),
         });
         if is_answer {

@@ -1,4 +1,4 @@
-//! A timer that costs nothing until somebody has to wait.
+//! A timer that costs nothing until something has to wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,9 +8,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A timer that is armed when somebody has to wait.
 #[derive(Default)]
-pub(in crate::http) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(in crate::http) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
-impl Alarm {
+impl LazyTimer {
     /// Returns ready when `due` has passed. Arms the timer otherwise.
     pub(in crate::http) fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));

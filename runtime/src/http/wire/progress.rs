@@ -1,4 +1,4 @@
-//! How long a peer may take, and where it stands.
+//! What a connection or stream waits for, and until when.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::close_delimited::Ending;
-use super::delivery::Headway;
+use super::close_delimited::CloseDelimited;
+use super::delivery::Delivery;
 use super::rate::MinRate;
 use crate::job::{Stop, StopReason, Taker};
 
@@ -31,9 +31,9 @@ pub struct Deadlines {
 /// Where a connection of HTTP/1, or one stream of HTTP/2, stands; shared by whoever moves its bytes and
 /// the service that answers its requests.
 #[derive(Clone)]
-pub(in crate::http) struct Progress(Arc<Shared>);
+pub(in crate::http) struct Progress(Arc<ProgressState>);
 
-struct Shared {
+struct ProgressState {
     start: Instant,
     /// Milliseconds from `start` at which the peer must have sent something; `NEVER`: whenever it likes.
     due: AtomicU64,
@@ -53,12 +53,12 @@ struct Shared {
     /// Whether the next response is the last.
     leaving: AtomicBool,
     /// What the end of the connection tells.
-    ending: Ending,
+    close_delimited: CloseDelimited,
     /// Responses that are complete.
     answers: AtomicU64,
     /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
     handed: AtomicU64,
-    headway: Arc<Headway>,
+    headway: Arc<Delivery>,
     /// Whether a write waits for the peer.
     stalled: AtomicBool,
     /// Why the peer was given up.
@@ -74,14 +74,14 @@ struct Shared {
 }
 
 /// A stream of HTTP/2 that its connection is not idle for.
-pub(in crate::http) struct UnderWay(Progress);
+pub(in crate::http) struct OpenStream(Progress);
 
 const NEVER: u64 = u64::MAX;
 
 /// The number of no body.
 const NOBODY: u64 = 0;
 
-/// Values of `Shared::waiting`.
+/// Values of `ProgressState::waiting`.
 mod waiting_for {
     pub(in crate::http) const HEAD_START: u64 = 0;
     pub(in crate::http) const HEAD_REST: u64 = 1;
@@ -106,7 +106,7 @@ impl Progress {
     }
 
     fn from(waiting: u64, connection: Option<Progress>) -> Progress {
-        Progress(Arc::new(Shared {
+        Progress(Arc::new(ProgressState {
             start: Instant::now(),
             due: AtomicU64::new(NEVER),
             since: AtomicU64::new(0),
@@ -116,10 +116,10 @@ impl Progress {
             owed: AtomicU64::new(NOBODY),
             bodies: AtomicU64::new(NOBODY),
             leaving: AtomicBool::new(false),
-            ending: Ending::default(),
+            close_delimited: CloseDelimited::default(),
             answers: AtomicU64::new(0),
             handed: AtomicU64::new(0),
-            headway: Headway::within(connection.as_ref().map(|connection| connection.0.headway.clone())),
+            headway: Delivery::within(connection.as_ref().map(|connection| connection.0.headway.clone())),
             stalled: AtomicBool::new(false),
             given_up: OnceLock::new(),
             tunnel: OnceLock::new(),
@@ -198,9 +198,9 @@ impl Progress {
     }
 
     /// Notes that a stream of the connection is under way.
-    pub(in crate::http) fn stream(&self) -> UnderWay {
+    pub(in crate::http) fn stream(&self) -> OpenStream {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self.clone())
+        OpenStream(self.clone())
     }
 
     /// Notes that a request's head is complete. While its handler works, no deadline of the client runs; a
@@ -288,7 +288,7 @@ impl Progress {
     }
 
     /// Says whether not all of the request's body was read.
-    pub(in crate::http) fn is_owed(&self) -> bool {
+    pub(in crate::http) fn has_unread_body(&self) -> bool {
         self.0.owed.load(Ordering::Relaxed) != NOBODY
     }
 
@@ -298,7 +298,7 @@ impl Progress {
     }
 
     /// Notes whether a request has a body that is to come, and returns its number.
-    pub(in crate::http) fn owes(&self, body: bool) -> u64 {
+    pub(in crate::http) fn body_started(&self, body: bool) -> u64 {
         let number = if body { self.0.bodies.fetch_add(1, Ordering::Relaxed) + 1 } else { NOBODY };
         self.0.owed.store(number, Ordering::Relaxed);
         number
@@ -306,7 +306,7 @@ impl Progress {
 
     /// Notes that all of a body was read. That may be after the next request has come, whose body is
     /// another.
-    pub(in crate::http) fn paid(&self, number: u64) {
+    pub(in crate::http) fn body_consumed(&self, number: u64) {
         let _another = self.0.owed.compare_exchange(number, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
@@ -314,7 +314,7 @@ impl Progress {
     pub(in crate::http) fn begun(&self, head: Duration) {
         // What comes of a body that nobody reads any more is no head.
         if let waiting_for::HEAD_START | waiting_for::SENDING = self.0.waiting.load(Ordering::Relaxed)
-            && !self.is_owed()
+            && !self.has_unread_body()
         {
             self.expect(waiting_for::HEAD_REST, Some(head));
         }
@@ -340,7 +340,7 @@ impl Progress {
 
     /// Reports whether the peer may be in the middle of a request.
     pub(in crate::http) fn is_mid_request(&self) -> bool {
-        self.is_owed() || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
+        self.has_unread_body() || self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_REST
     }
 
     /// Notes that the next response is the last one.
@@ -349,8 +349,8 @@ impl Progress {
     }
 
     /// Says what the end of the connection tells: whoever closes it looks there.
-    pub(in crate::http) fn ending(&self) -> &Ending {
-        &self.0.ending
+    pub(in crate::http) fn close_delimited(&self) -> &CloseDelimited {
+        &self.0.close_delimited
     }
 
     /// Says whether the next response is the last one.
@@ -363,7 +363,7 @@ impl Progress {
         self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_START
     }
 
-    /// Returns since when no request is under way and no byte of one has come; none: one is.
+    /// Returns when the connection became idle, or `None` while a request is in progress.
     pub(in crate::http) fn idle_since(&self) -> Option<Instant> {
         let is_idle = match self.0.waiting.load(Ordering::Relaxed) {
             waiting_for::HEAD_START => true,
@@ -383,7 +383,7 @@ impl Progress {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         let shared = &*self.0.0;
         shared.since.store(millis(shared.start.elapsed()), Ordering::Relaxed);

@@ -23,7 +23,7 @@ pub(in crate::http) struct Tempo {
 
 /// What a client's tempo comes to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Judgement {
+pub(in crate::http) enum RateCheck {
     /// It is judged when it has been waited for this much longer; `None`: never.
     Open(Option<Duration>),
     /// It moved too little.
@@ -41,21 +41,21 @@ impl Tempo {
     }
 
     /// Judges a client that has been waited for this long so far, and has moved so many bytes.
-    pub(in crate::http) fn judge(&mut self, waited: Duration, moved: u64) -> Judgement {
+    pub(in crate::http) fn judge(&mut self, waited: Duration, moved: u64) -> RateCheck {
         let MinRate { bytes, window } = self.rate;
         if bytes == 0 {
-            return Judgement::Open(None);
+            return RateCheck::Open(None);
         }
         let in_window = waited.saturating_sub(self.waited);
         if let Some(left) = window.checked_sub(in_window).filter(|left| !left.is_zero()) {
-            return Judgement::Open(Some(left));
+            return RateCheck::Open(Some(left));
         }
         let wanted = u128::from(bytes) * in_window.as_millis() / 1000;
         if u128::from(moved.saturating_sub(self.moved)) < wanted {
-            return Judgement::TooSlow;
+            return RateCheck::TooSlow;
         }
         self.pardon(waited, moved);
-        Judgement::Open(Some(window))
+        RateCheck::Open(Some(window))
     }
 }
 
@@ -85,17 +85,17 @@ mod tests {
         ] {
             let mut tempo = Tempo::new(RATE);
             let last = steps.iter().map(|(waited, moved)| tempo.judge(seconds(*waited), *moved)).last();
-            assert_eq!(last == Some(Judgement::TooSlow), too_slow, "{steps:?}");
+            assert_eq!(last == Some(RateCheck::TooSlow), too_slow, "{steps:?}");
         }
     }
 
     #[test]
     fn a_client_that_is_not_waited_for_is_never_judged() {
         let mut tempo = Tempo::new(RATE);
-        assert_eq!(tempo.judge(seconds(0), 0), Judgement::Open(Some(seconds(5))));
-        assert_eq!(tempo.judge(seconds(4), 0), Judgement::Open(Some(seconds(1))));
+        assert_eq!(tempo.judge(seconds(0), 0), RateCheck::Open(Some(seconds(5))));
+        assert_eq!(tempo.judge(seconds(4), 0), RateCheck::Open(Some(seconds(1))));
 
         let mut any = Tempo::new(MinRate { bytes: 0, ..RATE });
-        assert_eq!(any.judge(seconds(1000), 0), Judgement::Open(None));
+        assert_eq!(any.judge(seconds(1000), 0), RateCheck::Open(None));
     }
 }

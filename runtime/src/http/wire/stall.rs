@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::lazy_timer::Alarm;
-use super::rate::{Judgement, MinRate, Tempo};
+use super::lazy_timer::LazyTimer;
+use super::rate::{MinRate, RateCheck, Tempo};
 use crate::job::StopReason;
 
 /// The waits of one kind of write.
 pub(in crate::http) struct Stall {
-    alarm: Alarm,
+    alarm: LazyTimer,
     idle: Duration,
     tempo: Tempo,
     /// When the peer last took something in this wait; `None`: there is no wait.
@@ -26,7 +26,7 @@ pub(in crate::http) struct Stall {
 
 impl Stall {
     pub(in crate::http) fn new(idle: Duration, rate: MinRate) -> Stall {
-        let (alarm, tempo) = (Alarm::default(), Tempo::new(rate));
+        let (alarm, tempo) = (LazyTimer::default(), Tempo::new(rate));
         Stall { alarm, idle, tempo, since: None, begun: None, past: Duration::ZERO, taken: 0 }
     }
 
@@ -59,7 +59,7 @@ impl Stall {
             let since = self.since.unwrap_or(begun);
             let mut due = since + self.idle;
             match self.tempo.judge(self.past + begun.elapsed(), self.taken) {
-                Judgement::TooSlow => {
+                RateCheck::TooSlow => {
                     let now = taken();
                     // Judged by what was known, which may be old.
                     if now == self.taken {
@@ -67,12 +67,12 @@ impl Stall {
                     }
                     (self.taken, self.since) = (now, Some(Instant::now()));
                     match self.tempo.judge(self.past + begun.elapsed(), now) {
-                        Judgement::TooSlow => return Poll::Ready(StopReason::TooSlow),
-                        Judgement::Open(_) => continue,
+                        RateCheck::TooSlow => return Poll::Ready(StopReason::TooSlow),
+                        RateCheck::Open(_) => continue,
                     }
                 }
-                Judgement::Open(Some(left)) => due = due.min(Instant::now() + left),
-                Judgement::Open(None) => {}
+                RateCheck::Open(Some(left)) => due = due.min(Instant::now() + left),
+                RateCheck::Open(None) => {}
             }
             if self.alarm.poll(due, context).is_pending() {
                 return Poll::Pending;

@@ -11,7 +11,7 @@ use super::known::Known;
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
-use crate::http::outbound::{Caller, Grant};
+use crate::http::outbound::{Grant, OutboundCaller};
 use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
@@ -24,7 +24,7 @@ pub(super) struct Ground {
     pub(super) store: Option<Arc<Store>>,
     /// Where jobs have directories of their own, if it could be opened.
     pub(super) scratch: Option<Arc<Scratch>>,
-    /// The runtime that serves, if there is one: see [`Caller::new`].
+    /// The runtime that serves, if there is one: see [`OutboundCaller::new`].
     pub(super) home: Option<Handle>,
     /// The file descriptors that all jobs share.
     pub(super) descriptors: Arc<Budget>,
@@ -177,7 +177,7 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// A file of certificates that cannot be believed.
-fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) -> Result<Caller> {
+fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) -> Result<OutboundCaller> {
     let config::Outbound { allow, addresses, ca } = config.outbound.clone();
     let ca = ca.filter(|_| !allow.is_empty());
     let trust = match ca {
@@ -187,7 +187,7 @@ fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) ->
         None => Trust::system(),
     };
     let grant = Grant { name: config.name.clone(), allow, addresses, trust, descriptors };
-    Ok(Caller::new(grant, Arc::new(System::default()), home))
+    Ok(OutboundCaller::new(grant, Arc::new(System::default()), home))
 }
 
 /// Opens the mounts of a handler; `untrusted` is what handlers may write to.

@@ -9,30 +9,30 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::wire::h2::flood::{Flood, Idle};
+use crate::http::wire::h2::flood::{Flood, IdleCounter};
 
 /// A connection whose frames are counted.
-pub(super) struct Counted<S> {
+pub(super) struct CountedIo<S> {
     connection: S,
     /// None: there were too many, and what still comes is dropped.
-    frames: Option<Frames>,
+    frames: Option<FramePosition>,
 }
 
 /// Where the client is in its frames (RFC 6455 §5.2).
-struct Frames {
+struct FramePosition {
     head: [u8; LONGEST],
     have: usize,
     /// Bytes of the frame's payload that are still to come.
     payload: u64,
-    idle: Idle,
+    idle: IdleCounter,
 }
 
 /// Bytes of the longest head: two, a length of eight, a mask of four.
 const LONGEST: usize = 14;
 
-impl<S> Counted<S> {
-    pub(super) fn new(connection: S) -> Counted<S> {
-        Counted { connection, frames: Some(Frames::new()) }
+impl<S> CountedIo<S> {
+    pub(super) fn new(connection: S) -> CountedIo<S> {
+        CountedIo { connection, frames: Some(FramePosition::new()) }
     }
 }
 
@@ -41,9 +41,9 @@ pub(super) fn is_flood(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|error| error.is::<Flood>())
 }
 
-impl Frames {
-    fn new() -> Frames {
-        Frames { head: [0; LONGEST], have: 0, payload: 0, idle: Idle::new() }
+impl FramePosition {
+    fn new() -> FramePosition {
+        FramePosition { head: [0; LONGEST], have: 0, payload: 0, idle: IdleCounter::new() }
     }
 
     /// Counts the frames in the next bytes.
@@ -96,7 +96,7 @@ impl Frames {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,7 +113,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.connection).poll_write(cx, bytes)
     }
@@ -147,7 +147,7 @@ mod tests {
         // A ping, a pong, the empty beginning of a message, an empty part of one.
         for idle in [frame(0x89, b"x"), frame(0x8a, &[1; 125]), frame(0x01, b""), frame(0x00, b"")] {
             for piece in [1, 7, 1000] {
-                let mut frames = Frames::new();
+                let mut frames = FramePosition::new();
                 for bytes in idle.repeat(1000).chunks(piece) {
                     assert_eq!(frames.push(bytes), Ok(()));
                 }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_carries_a_message_is_never_a_flood() {
-        let mut frames = Frames::new();
+        let mut frames = FramePosition::new();
         for message in [frame(0x81, b""), frame(0x01, b"x"), frame(0x80, b""), frame(0x82, &[0x89; 70_000])] {
             for _ in 0..1100 {
                 assert_eq!(frames.push(&message), Ok(()));

@@ -13,7 +13,7 @@ use crate::http::request::upgrade_fields::WEBSOCKET_VERSION;
 use crate::http::wire::host;
 
 /// What a client is granted.
-pub(in crate::http) struct Agreed {
+pub(in crate::http) struct Agreement {
     /// The subprotocol, if there is one.
     pub(in crate::http) protocol: Option<HeaderValue>,
     accept: HeaderValue,
@@ -21,7 +21,7 @@ pub(in crate::http) struct Agreed {
 
 /// How a client has come, which is how its own pages have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Way {
+pub(in crate::http) enum Transport {
     /// In clear, to us or to a proxy in front of us that speaks TLS with it.
     Clear,
     /// By TLS, to us.
@@ -34,10 +34,10 @@ pub(in crate::http) enum Way {
 /// Another version, no sound key, no subprotocol in common, or an origin that may not connect.
 pub(in crate::http) fn agree(
     head: &Parts,
-    way: Way,
+    way: Transport,
     websocket: &WebSocket,
     cors: Option<&Cors>,
-) -> Result<Agreed, Refusal> {
+) -> Result<Agreement, Refusal> {
     let headers = &head.headers;
     let malformed = |what: &str| Refusal::Malformed(what.to_owned());
     match single(headers, &SEC_WEBSOCKET_VERSION) {
@@ -55,10 +55,10 @@ pub(in crate::http) fn agree(
         .map_err(|()| malformed("none of the WebSocket subprotocols that the client offers is known here"))?;
     // Base64 is always a header value.
     let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()));
-    Ok(Agreed { protocol, accept: accept.map_err(|error| Refusal::Malformed(error.to_string()))? })
+    Ok(Agreement { protocol, accept: accept.map_err(|error| Refusal::Malformed(error.to_string()))? })
 }
 
-impl Agreed {
+impl Agreement {
     /// Writes what was agreed on into the response.
     pub(in crate::http) fn tell(&self, response: &mut HeaderMap) {
         response.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
@@ -97,7 +97,7 @@ fn protocol(headers: &HeaderMap, ours: &[HeaderValue]) -> Result<Option<HeaderVa
 
 /// Reports whether a page of this origin may connect. A browser sends its cookies along whatever the
 /// page, and asks nobody beforehand (RFC 6455 §10.2).
-fn may_connect(head: &Parts, way: Way, websocket: &WebSocket, cors: Option<&Cors>) -> bool {
+fn may_connect(head: &Parts, way: Transport, websocket: &WebSocket, cors: Option<&Cors>) -> bool {
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return true };
     if origins.next().is_some() {
@@ -114,7 +114,7 @@ fn may_connect(head: &Parts, way: Way, websocket: &WebSocket, cors: Option<&Cors
 
 /// Reports whether a page came from where it connects to: an origin is scheme, host and port (RFC 6454
 /// §5). A page in clear, which anybody on the way may have written, is no page of a site with TLS.
-fn is_own(origin: &HeaderValue, head: &Parts, way: Way) -> bool {
+fn is_own(origin: &HeaderValue, head: &Parts, way: Transport) -> bool {
     let own = match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
         None => single(&head.headers, &HOST).and_then(|host| host.to_str().ok()),
@@ -122,8 +122,8 @@ fn is_own(origin: &HeaderValue, head: &Parts, way: Way) -> bool {
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
     let Some((own, origin)) = own.zip(origin) else { return false };
     let scheme = origin.scheme_str().filter(|scheme| match way {
-        Way::Clear => matches!(*scheme, "http" | "https"),
-        Way::Tls => *scheme == "https",
+        Transport::Clear => matches!(*scheme, "http" | "https"),
+        Transport::Tls => *scheme == "https",
     });
     let Some(authority) = scheme.and(origin.authority()) else { return false };
     host::same(authority.as_str(), own, scheme)
@@ -163,7 +163,7 @@ mod tests {
         let offered = [("sec-websocket-protocol", "x, a"), ("sec-websocket-protocol", "b")];
         let head = head(&[&SOUND[..], &offered].concat());
 
-        let agreed = agree(&head, Way::Clear, &websocket(Origins::OfCors), None).unwrap();
+        let agreed = agree(&head, Transport::Clear, &websocket(Origins::OfCors), None).unwrap();
         let mut response = HeaderMap::new();
         agreed.tell(&mut response);
 
@@ -199,7 +199,11 @@ mod tests {
             let fields: Vec<_> = origin.map(|origin| ("origin", origin)).into_iter().collect();
             let head = head(&fields);
 
-            assert_eq!(may_connect(&head, Way::Clear, &websocket(origins), cors.as_ref()), may, "{origin:?}");
+            assert_eq!(
+                may_connect(&head, Transport::Clear, &websocket(origins), cors.as_ref()),
+                may,
+                "{origin:?}"
+            );
         }
     }
 
@@ -223,14 +227,14 @@ mod tests {
             let head = head.into_parts().0;
             let may = |way| may_connect(&head, way, &websocket(Origins::OfCors), None);
 
-            assert_eq!((may(Way::Clear), may(Way::Tls)), (clear, tls), "{host} {origin}");
+            assert_eq!((may(Transport::Clear), may(Transport::Tls)), (clear, tls), "{host} {origin}");
         }
     }
 
     #[test]
     fn a_handshake_that_is_not_sound_is_refused() {
         let refused = |fields: &[(&str, &str)]| {
-            let refusal = agree(&head(fields), Way::Clear, &websocket(Origins::OfCors), None).err();
+            let refusal = agree(&head(fields), Transport::Clear, &websocket(Origins::OfCors), None).err();
             refusal.map(|refusal| {
                 refusal.into_response(&HeaderMap::new(), Details::Withheld, ReasonHeader::Absent).status()
             })

@@ -6,25 +6,21 @@ pub(in crate::http) mod handshake;
 mod messages;
 mod session;
 
-use std::time::Duration;
-
 use futures_util::StreamExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use super::job_ends::{Ended, Ends};
+use super::job_streams::{JobStreams, TunnelEnd};
 use crate::catalog::WebSocket;
-use crate::http::request::access_log::Exchange;
-use crate::http::request::job_task::disown;
+use crate::http::request::access_log::RequestLog;
+use crate::http::request::job_task::mark_invalid;
+use crate::http::timeouts::{WEBSOCKET_CLOSE, WEBSOCKET_JOB_END};
 use crate::job::{PipeReader, Run};
 use crate::net::Leaving;
-use flood::Counted;
-use session::{Over, Session, TIDYING};
-
-/// How long a client may take to answer that the connection is closed.
-const GOODBYE: Duration = Duration::from_secs(2);
+use flood::CountedIo;
+use session::{CloseReason, Session};
 
 /// What is held for the frames that arrive, beside the message they make.
 const BUFFER: usize = 4 << 10;
@@ -34,10 +30,10 @@ const BUFFER: usize = 4 << 10;
 pub(super) async fn carry<S>(
     connection: S,
     websocket: &WebSocket,
-    job: Ends,
-    exchange: &mut Exchange,
+    job: JobStreams,
+    log: &mut RequestLog,
     leaving: &Leaving,
-) -> Ended
+) -> TunnelEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -49,29 +45,29 @@ where
         .max_write_buffer_size(size.saturating_add(BUFFER))
         .max_message_size(Some(size))
         .max_frame_size(Some(size));
-    let connection = Counted::new(connection);
+    let connection = CountedIo::new(connection);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-    let Ends { run, stdin, stdout, stop, .. } = job;
-    let session = Session::new(&mut socket, websocket, (run, stdin, stdout), exchange);
+    let JobStreams { run, stdin, stdout, stop, .. } = job;
+    let session = Session::new(&mut socket, websocket, (run, stdin, stdout), log);
     let (over, run, stdout) = session.run(leaving).await;
     match over {
-        Over::Job { outcome, frame } => {
+        CloseReason::Job { outcome, frame } => {
             if let Err(fault) = &outcome {
-                disown(&stop, fault);
+                mark_invalid(&stop, fault);
             }
             drop(run);
             say_goodbye(socket, Some(frame)).await;
-            Ended::Job(outcome)
+            TunnelEnd::Job(outcome)
         }
-        Over::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(run, stdout)).1,
+        CloseReason::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(run, stdout)).1,
         // The answer to the client's close is on its way already.
-        Over::Farewell => tokio::join!(say_goodbye(socket, None), tidy(run, stdout)).1,
-        Over::Wrong { frame, error } => {
+        CloseReason::Farewell => tokio::join!(say_goodbye(socket, None), tidy(run, stdout)).1,
+        CloseReason::Wrong { frame, error } => {
             drop(run);
             if frame.is_some() {
                 say_goodbye(socket, frame).await;
             }
-            if flood::is_flood(&error) { Ended::Flood } else { Ended::Client(error) }
+            if flood::is_flood(&error) { TunnelEnd::Flood } else { TunnelEnd::Client(error) }
         }
     }
 }
@@ -93,15 +89,15 @@ where
         Some(())
     };
     // One that does not take it has gone.
-    let _taken = timeout(GOODBYE, goodbye).await;
+    let _taken = timeout(WEBSOCKET_CLOSE, goodbye).await;
 }
 
 /// Lets a job come to its end whose client has left as it should: its input has ended, and nobody
 /// hears what it says.
-async fn tidy(run: Run, mut stdout: PipeReader) -> Ended {
+async fn tidy(run: Run, mut stdout: PipeReader) -> TunnelEnd {
     let unheard = async { while stdout.next().await.is_some() {} };
-    match timeout(TIDYING, async { tokio::join!(run, unheard).0 }).await {
-        Ok(outcome) => Ended::Job(outcome),
-        Err(_) => Ended::Client(std::io::Error::other("the client has left, and the job does not end")),
+    match timeout(WEBSOCKET_JOB_END, async { tokio::join!(run, unheard).0 }).await {
+        Ok(outcome) => TunnelEnd::Job(outcome),
+        Err(_) => TunnelEnd::Client(std::io::Error::other("the client has left, and the job does not end")),
     }
 }

@@ -4,7 +4,6 @@ use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Sink as _, Stream as _};
@@ -17,16 +16,14 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::close;
 use super::messages::{self, Decoder};
 use crate::catalog::WebSocket;
-use crate::http::request::access_log::Exchange;
-use crate::http::upgrade::job_ends::done;
+use crate::http::request::access_log::RequestLog;
+use crate::http::timeouts::WEBSOCKET_JOB_END;
+use crate::http::upgrade::job_streams::done;
 use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
 use crate::net::Leaving;
 
-/// How long a job may take to end whose client has said goodbye, or who has to.
-pub(super) const TIDYING: Duration = Duration::from_secs(5);
-
 /// Why a connection is to be closed.
-pub(super) enum Over {
+pub(super) enum CloseReason {
     /// The job has ended and all it wrote is sent, or it is to end for what it wrote.
     Job { outcome: Result<Status, Fault>, frame: CloseFrame },
     /// The job closes.
@@ -41,7 +38,7 @@ pub(super) enum Over {
 pub(super) struct Session<'a, S> {
     socket: &'a mut WebSocketStream<S>,
     websocket: &'a WebSocket,
-    exchange: &'a mut Exchange,
+    log: &'a mut RequestLog,
     /// None: it has ended.
     run: Option<Run>,
     outcome: Option<Result<Status, Fault>>,
@@ -66,13 +63,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         socket: &'a mut WebSocketStream<S>,
         websocket: &'a WebSocket,
         (run, stdin, stdout): (Run, PipeWriter, PipeReader),
-        exchange: &'a mut Exchange,
+        log: &'a mut RequestLog,
     ) -> Session<'a, S> {
         let now = Instant::now();
         Session {
             socket,
             websocket,
-            exchange,
+            log,
             run: Some(run),
             outcome: None,
             stdin: Some(stdin),
@@ -89,18 +86,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Goes on until there is a reason to close. Gives back the job, which may not have ended.
-    pub(super) async fn run(mut self, leaving: &Leaving) -> (Over, Run, PipeReader) {
+    pub(super) async fn run(mut self, leaving: &Leaving) -> (CloseReason, Run, PipeReader) {
         let mut leaving = pin!(leaving.over());
         let over = poll_fn(|context| {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
                 // The job is told by the end of its input; what it still has to say is sent.
-                self.leaves = Some(Instant::now() + TIDYING);
+                self.leaves = Some(Instant::now() + WEBSOCKET_JOB_END);
                 self.end_input();
             }
             self.poll(context)
         })
         .await;
-        if let Over::Said(_) | Over::Farewell = over {
+        if let CloseReason::Said(_) | CloseReason::Farewell = over {
             self.end_input();
         }
         let run = self.run.unwrap_or_else(|| done(self.outcome.unwrap_or(Ok(Status::OK))));
@@ -113,7 +110,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             if let Some(run) = &mut self.run
                 && let Poll::Ready(outcome) = run.as_mut().poll(context)
@@ -136,7 +133,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Takes a message from the client, if there is room for it.
-    fn arriving(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
+    fn arriving(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         if let Some(stdin) = &self.stdin {
             match stdin.poll_room(context) {
                 Poll::Ready(Ok(_)) => {}
@@ -151,14 +148,14 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
         let message = match Pin::new(&mut *self.socket).poll_next(context) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => return Poll::Ready(Err(Over::Farewell)),
+            Poll::Ready(None) => return Poll::Ready(Err(CloseReason::Farewell)),
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(wrong(error))),
             Poll::Ready(Some(Ok(message))) => message,
         };
         self.heard = Instant::now();
         self.pinged = false;
         if let Message::Close(_) = message {
-            return Poll::Ready(Err(Over::Farewell));
+            return Poll::Ready(Err(CloseReason::Farewell));
         }
         Poll::Ready(match messages::encode(self.websocket.messages, message) {
             Ok(None) => Ok(()),
@@ -169,7 +166,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 }
                 Ok(())
             }
-            Err(unfit) => Err(Over::Wrong {
+            Err(unfit) => Err(CloseReason::Wrong {
                 frame: Some(close::unfit(unfit)),
                 error: io::Error::other("a message that is no line of text (websocket.messages)"),
             }),
@@ -177,7 +174,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Sends a message of the job's, or what is left of one; ends with the job.
-    fn going_out(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Over>> {
+    fn going_out(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         if self.unflushed || self.waiting.is_some() {
             match Pin::new(&mut *self.socket).poll_flush(context) {
                 Poll::Pending => return Poll::Pending,
@@ -194,18 +191,18 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 Poll::Ready(Err(fault)) => {
                     let outcome = Err(fault);
                     let frame = close::frame(&outcome);
-                    return Poll::Ready(Err(Over::Job { outcome, frame }));
+                    return Poll::Ready(Err(CloseReason::Job { outcome, frame }));
                 }
             },
         };
         if let Message::Close(frame) = message {
             let frame = frame.unwrap_or_else(|| close::frame(&Ok(Status::OK)));
-            return Poll::Ready(Err(Over::Said(frame)));
+            return Poll::Ready(Err(CloseReason::Said(frame)));
         }
         let length = message.len();
         match Pin::new(&mut *self.socket).start_send(message) {
             Ok(()) => {
-                self.exchange.sent(length);
+                self.log.sent(length);
                 self.passed = Instant::now();
                 self.unflushed = true;
                 Poll::Ready(Ok(()))
@@ -242,17 +239,17 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    fn ended(&mut self) -> Poll<Result<(), Over>> {
+    fn ended(&mut self) -> Poll<Result<(), CloseReason>> {
         let outcome = self.outcome.take().unwrap_or(Ok(Status::OK));
         let frame = match &outcome {
             Ok(Status::OK) if self.leaves.is_some() => close::draining(),
             outcome => close::frame(outcome),
         };
-        Poll::Ready(Err(Over::Job { outcome, frame }))
+        Poll::Ready(Err(CloseReason::Job { outcome, frame }))
     }
 
     /// Asks a silent client whether it is there, and ends a connection on which nothing happens.
-    fn clocks(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+    fn clocks(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             let now = Instant::now();
             let WebSocket { ping, idle, .. } = *self.websocket;
@@ -260,12 +257,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             let idleness = idle.map(|idle| self.passed + idle);
             if idleness.is_some_and(|due| now >= due) {
                 let error = io::Error::other("no message for too long (websocket.idle)");
-                return Poll::Ready(Over::Wrong { frame: Some(close::idle()), error });
+                return Poll::Ready(CloseReason::Wrong { frame: Some(close::idle()), error });
             }
             if silence.is_some_and(|due| now >= due) {
                 if self.pinged {
                     let error = io::Error::other("no answer to a ping (websocket.ping)");
-                    return Poll::Ready(Over::Wrong { frame: None, error });
+                    return Poll::Ready(CloseReason::Wrong { frame: None, error });
                 }
                 self.pinged = true;
                 if let Err(error) = self.ask(context) {
@@ -275,7 +272,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             }
             if self.leaves.is_some_and(|due| now >= due) {
                 let error = io::Error::other("the daemon shuts down, and the job does not end");
-                return Poll::Ready(Over::Wrong { frame: Some(close::draining()), error });
+                return Poll::Ready(CloseReason::Wrong { frame: Some(close::draining()), error });
             }
             let dues = silence.into_iter().chain(idleness).chain(self.leaves);
             let Some(due) = dues.min() else { return Poll::Pending };
@@ -308,6 +305,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 }
 
-fn wrong(error: Error) -> Over {
-    Over::Wrong { frame: close::of_client(&error), error: close::told(error) }
+fn wrong(error: Error) -> CloseReason {
+    CloseReason::Wrong { frame: close::of_client(&error), error: close::told(error) }
 }

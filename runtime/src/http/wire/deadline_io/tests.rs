@@ -19,7 +19,7 @@ fn seconds(start: Instant) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_given_the_first_byte_deadline() {
     let (_peer, stream) = duplex(64);
-    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
     let start = Instant::now();
 
     let outcome = watched.read_u8().await;
@@ -31,7 +31,7 @@ async fn a_silent_peer_is_given_the_first_byte_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
     let (mut peer, stream) = duplex(64);
-    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
     let start = Instant::now();
     let drip = async {
         for _ in 0..20 {
@@ -49,7 +49,7 @@ async fn a_head_is_given_its_deadline_in_all_and_not_per_byte() {
 #[tokio::test(start_paused = true)]
 async fn a_shorter_wait_after_a_longer_one_is_kept() {
     let (mut peer, stream) = duplex(64);
-    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
     let progress = watched.progress();
     progress.answered();
     watched.flush().await.unwrap();
@@ -70,7 +70,7 @@ async fn a_shorter_wait_after_a_longer_one_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_given_the_write_deadline() {
     let (_peer, stream) = duplex(4);
-    let mut watched = Watched::new(stream, Progress::new(), DEADLINES, |_| false);
+    let mut watched = DeadlineIo::new(stream, Progress::new(), DEADLINES, |_| false);
     let progress = watched.progress();
     progress.answering();
     let start = Instant::now();
@@ -86,7 +86,8 @@ async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_eno
     for (bytes, given_up) in [(100, Some(StopReason::TooSlow)), (300, None)] {
         let (mut peer, stream) = duplex(64);
         let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
-        let mut watched = Watched::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false);
+        let mut watched =
+            DeadlineIo::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false);
         let progress = watched.progress();
         let start = Instant::now();
         let sipping = async {
@@ -139,7 +140,7 @@ async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing
     const HELD: u64 = 100_000;
     let rate = MinRate { bytes: 240, window: Duration::from_secs(5) };
     let stream = Buffered(Instant::now());
-    let mut watched = Watched::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false)
+    let mut watched = DeadlineIo::new(stream, Progress::new(), Deadlines { rate, ..DEADLINES }, |_| false)
         .measuring(|stream| HELD.saturating_sub(stream.0.elapsed().as_secs() * 1000));
     let start = Instant::now();
     watched.write_all(&vec![0; 100_000]).await.unwrap();
@@ -181,9 +182,9 @@ impl AsyncWrite for Withheld {
 }
 
 /// A connection whose answer was written, and not sent. Its client may be idle for a second only.
-async fn unsent() -> Watched<Withheld> {
+async fn unsent() -> DeadlineIo<Withheld> {
     let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
-    let mut watched = Watched::new(Withheld::default(), Progress::new(), deadlines, |_| false);
+    let mut watched = DeadlineIo::new(Withheld::default(), Progress::new(), deadlines, |_| false);
     watched.progress().answering();
     watched.write_all(b"an answer").await.unwrap();
     watched.progress().answered();

@@ -10,7 +10,7 @@ use crate::http::wire::host;
 
 /// How large a head may be, in bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct HeadLimits {
     /// All of it.
     pub head: usize,
     /// The request target.
@@ -23,7 +23,7 @@ pub struct Bounds {
 
 /// What is known of the head that is being read.
 #[derive(Default)]
-pub(super) struct Head {
+pub(super) struct RequestHead {
     /// Bytes of it, or of the trailers; without the line that is being read.
     pub(super) size: usize,
     /// Whether an empty line stood before it.
@@ -43,7 +43,7 @@ pub(super) struct Head {
 
 /// What comes behind a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Behind {
+pub(super) enum BodyKind {
     Nothing,
     /// This many bytes.
     Bytes(u64),
@@ -58,9 +58,9 @@ const NO_LENGTH: std::ops::RangeInclusive<u64> = u64::MAX - 1..=u64::MAX;
 
 const NO_REQUEST_LINE: &str = "no request line: METHOD TARGET HTTP/1.1";
 
-impl Head {
+impl RequestHead {
     /// RFC 9112 §3: a method, a target and a version, with one space between.
-    pub(super) fn request_line(&mut self, line: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
+    pub(super) fn request_line(&mut self, line: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         let mut parts = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -107,7 +107,7 @@ impl Head {
         Ok(())
     }
 
-    pub(super) fn field(&mut self, line: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
+    pub(super) fn field(&mut self, line: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         self.fields += 1;
         if self.fields > bounds.fields {
             return Err(Refusal::HeadTooLarge(format!("more than {} header fields", bounds.fields)));
@@ -148,7 +148,7 @@ impl Head {
     }
 
     /// RFC 9112 §3.2: there is exactly one, and a target that names a host names the same.
-    fn host(&mut self, value: &[u8], bounds: &Bounds) -> Result<(), Refusal> {
+    fn host(&mut self, value: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(malformed(host::TWO));
         }
@@ -167,7 +167,7 @@ impl Head {
     }
 
     /// Ends the head, and says what comes behind it.
-    pub(super) fn end(&mut self) -> Result<Behind, Refusal> {
+    pub(super) fn end(&mut self) -> Result<BodyKind, Refusal> {
         self.is_whole = true;
         if !self.has_host && !self.is_1_0 {
             return Err(malformed("HTTP/1.1 without a Host field"));
@@ -176,9 +176,9 @@ impl Head {
             // RFC 9112 §6.1: this is how requests are smuggled.
             (Some(_), true) => Err(malformed("both Content-Length and Transfer-Encoding")),
             (None, true) if self.is_1_0 => Err(malformed("HTTP/1.0 with Transfer-Encoding")),
-            (None, true) => Ok(Behind::Chunks),
-            (None | Some(0), false) => Ok(Behind::Nothing),
-            (Some(length), false) => Ok(Behind::Bytes(length)),
+            (None, true) => Ok(BodyKind::Chunks),
+            (None | Some(0), false) => Ok(BodyKind::Nothing),
+            (Some(length), false) => Ok(BodyKind::Bytes(length)),
         }
     }
 }

@@ -15,17 +15,17 @@ use std::mem;
 use memchr::memchr;
 
 use crate::http::refusal::Refusal;
-use head::{Behind, Bounds, Head, malformed};
-use quoted::Quoted;
+use head::{BodyKind, HeadLimits, RequestHead, malformed};
+use quoted::QuotedQuery;
 use text::{chunk_size, has_control, is_token, split};
 
 /// Follows the messages of one connection.
-pub(in crate::http) struct Framing {
-    bounds: Bounds,
-    at: At,
+pub(in crate::http) struct H1Guard {
+    bounds: HeadLimits,
+    at: NextPart,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
-    head: Head,
+    head: RequestHead,
     /// The request line of a head that did not arrive at once, as far as anybody is told.
     asked: Vec<u8>,
     /// Heads that were whole and good.
@@ -34,7 +34,7 @@ pub(in crate::http) struct Framing {
 
 /// What comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum At {
+enum NextPart {
     /// A request line, or the one empty line that may stand before it (RFC 9112 §2.2).
     Start,
     Fields,
@@ -50,21 +50,21 @@ enum At {
 }
 
 /// How far a look at some bytes has come.
-pub(in crate::http) enum Passed {
+pub(in crate::http) enum Checked {
     /// All of them are as they should be.
     All,
     /// So many are; then a message has ended that may have ended HTTP as well.
     UpTo(usize),
     /// Those before a byte in a query are that is to be encoded, and what follows is to be followed as it is encoded.
-    Quoted(Quoted),
+    Quoted(QuotedQuery),
 }
 
 /// Bytes that are not HTTP/1.1.
-pub(in crate::http) struct Breach {
+pub(in crate::http) struct Violation {
     /// How many bytes before them hyper may have.
     pub(in crate::http) good: usize,
     /// Whether they are a head's, which nobody has seen, or a body's, which somebody may be reading.
-    pub(in crate::http) of: Part,
+    pub(in crate::http) of: MessagePart,
     pub(in crate::http) refusal: Refusal,
     /// What is known of the request line, fit for a log: a method and a target, something quoted, or `-`.
     pub(in crate::http) asked: String,
@@ -72,7 +72,7 @@ pub(in crate::http) struct Breach {
 
 /// The part of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Part {
+pub(in crate::http) enum MessagePart {
     Head,
     Body,
 }
@@ -97,21 +97,21 @@ const SHOWN: usize = 200;
 
 /// Follows the bytes of one connection that come in pieces of this size: what a connection does to them,
 /// without one.
-pub fn follow(bytes: &[u8], piece: usize, bounds: Bounds) -> Followed {
-    let mut framing = Framing::new(bounds);
+pub fn follow(bytes: &[u8], piece: usize, bounds: HeadLimits) -> Followed {
+    let mut framing = H1Guard::new(bounds);
     let mut passed = Vec::new();
     let refusal = bytes.chunks(piece.max(1)).find_map(|piece| framing.pass(piece, &mut passed).err());
     let refused = refusal.flatten().map(|refusal| refusal.code());
     Followed { passed, heads: framing.heads, refused }
 }
 
-impl Framing {
-    pub(in crate::http) fn new(bounds: Bounds) -> Framing {
-        Framing {
+impl H1Guard {
+    pub(in crate::http) fn new(bounds: HeadLimits) -> H1Guard {
+        H1Guard {
             bounds,
-            at: At::Start,
+            at: NextPart::Start,
             line: Vec::new(),
-            head: Head::default(),
+            head: RequestHead::default(),
             asked: Vec::new(),
             heads: 0,
         }
@@ -128,16 +128,16 @@ impl Framing {
     /// What is wrong with the rest; `None`: nothing is followed any more.
     fn pass(&mut self, bytes: &[u8], passed: &mut Vec<u8>) -> Result<(), Option<Refusal>> {
         match self.push(bytes) {
-            Ok(Passed::All) => passed.extend(bytes),
-            Ok(Passed::UpTo(good)) => {
+            Ok(Checked::All) => passed.extend(bytes),
+            Ok(Checked::UpTo(good)) => {
                 passed.extend(&bytes[..good]);
                 return Err(None);
             }
-            Ok(Passed::Quoted(Quoted { good, length, encoded })) => {
+            Ok(Checked::Quoted(QuotedQuery { good, length, encoded })) => {
                 passed.extend(&bytes[..good]);
                 return self.pass(&[&encoded, &bytes[good + length..]].concat(), passed);
             }
-            Err(Breach { good, refusal, .. }) => {
+            Err(Violation { good, refusal, .. }) => {
                 passed.extend(&bytes[..good]);
                 return Err(Some(refusal));
             }
@@ -149,41 +149,45 @@ impl Framing {
     ///
     /// # Errors
     /// They are not HTTP/1.1, or too many.
-    pub(in crate::http) fn push(&mut self, bytes: &[u8]) -> Result<Passed, Breach> {
+    pub(in crate::http) fn push(&mut self, bytes: &[u8]) -> Result<Checked, Violation> {
         let mut next = 0;
         // Where the message begins that is being read.
         let mut begun = 0;
         while next < bytes.len() {
             let (rest, of) = (&bytes[next..], self.part());
-            if self.at == At::Start
+            if self.at == NextPart::Start
                 && let Some(quoted) = quoted::find(&self.line, rest)
             {
                 self.line.extend_from_slice(&rest[..quoted.good]);
-                return Ok(Passed::Quoted(Quoted { good: next + quoted.good, ..quoted }));
+                return Ok(Checked::Quoted(QuotedQuery { good: next + quoted.good, ..quoted }));
             }
             let taken = match self.at {
-                At::Body(_) | At::Chunk(_) => Ok(self.skip(rest)),
-                At::Start | At::Fields | At::Size | At::ChunkEnd | At::Trailers => self.take_line(rest),
+                NextPart::Body(_) | NextPart::Chunk(_) => Ok(self.skip(rest)),
+                NextPart::Start
+                | NextPart::Fields
+                | NextPart::Size
+                | NextPart::ChunkEnd
+                | NextPart::Trailers => self.take_line(rest),
             };
-            next += taken.map_err(|refusal| Breach {
-                good: if of == Part::Head { begun } else { next },
+            next += taken.map_err(|refusal| Violation {
+                good: if of == MessagePart::Head { begun } else { next },
                 of,
                 refusal,
                 asked: self.shown(&bytes[begun..]),
             })?;
-            if self.at == At::Start && self.head.is_whole {
+            if self.at == NextPart::Start && self.head.is_whole {
                 // The message is whole.
                 begun = next;
                 self.asked.clear();
                 if mem::take(&mut self.head).asks_to_switch {
-                    return Ok(Passed::UpTo(next));
+                    return Ok(Checked::UpTo(next));
                 }
             }
         }
-        if self.at == At::Fields && self.asked.is_empty() {
+        if self.at == NextPart::Fields && self.asked.is_empty() {
             self.asked = first_line(&bytes[begun..]).to_vec();
         }
-        Ok(Passed::All)
+        Ok(Checked::All)
     }
 
     /// Shows the request line of a head that goes on, or begins, with these bytes. What is not a method and a
@@ -207,21 +211,25 @@ impl Framing {
 
     /// Passes over what is left of a body or chunk; returns how many bytes that are here.
     fn skip(&mut self, rest: &[u8]) -> usize {
-        let (At::Body(left) | At::Chunk(left)) = self.at else { return 0 };
+        let (NextPart::Body(left) | NextPart::Chunk(left)) = self.at else { return 0 };
         let skipped = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
         self.at = match (self.at, left - skipped as u64) {
-            (At::Body(_), 0) => At::Start,
-            (At::Body(_), left) => At::Body(left),
-            (_, 0) => At::ChunkEnd,
-            (_, left) => At::Chunk(left),
+            (NextPart::Body(_), 0) => NextPart::Start,
+            (NextPart::Body(_), left) => NextPart::Body(left),
+            (_, 0) => NextPart::ChunkEnd,
+            (_, left) => NextPart::Chunk(left),
         };
         skipped
     }
 
-    fn part(&self) -> Part {
+    fn part(&self) -> MessagePart {
         match self.at {
-            At::Start | At::Fields => Part::Head,
-            At::Body(_) | At::Size | At::Chunk(_) | At::ChunkEnd | At::Trailers => Part::Body,
+            NextPart::Start | NextPart::Fields => MessagePart::Head,
+            NextPart::Body(_)
+            | NextPart::Size
+            | NextPart::Chunk(_)
+            | NextPart::ChunkEnd
+            | NextPart::Trailers => MessagePart::Body,
         }
     }
 
@@ -239,7 +247,7 @@ impl Framing {
         } else {
             let mut line = mem::take(&mut self.line);
             line.extend_from_slice(whole);
-            if self.at == At::Start {
+            if self.at == NextPart::Start {
                 self.asked = first_line(&line).to_vec();
             }
             self.look_at(&line)?;
@@ -254,10 +262,10 @@ impl Framing {
         // The longest method and the version of a request line leave this much beside the target.
         const BESIDE: usize = 64;
         match self.at {
-            At::Start if line > self.bounds.target + BESIDE => {
+            NextPart::Start if line > self.bounds.target + BESIDE => {
                 Err(Refusal::TargetTooLong(self.bounds.target))
             }
-            At::Size | At::ChunkEnd if line > CHUNK_LINE => {
+            NextPart::Size | NextPart::ChunkEnd if line > CHUNK_LINE => {
                 Err(malformed("the line before a chunk is too long"))
             }
             _ if self.head.size + line > self.bounds.head => {
@@ -276,47 +284,47 @@ impl Framing {
             return Err(malformed("a control character"));
         }
         match self.at {
-            At::Start => {
+            NextPart::Start => {
                 self.head.size += whole.len();
                 if line.is_empty() && !mem::replace(&mut self.head.after_blank, true) {
                     return Ok(());
                 }
                 self.head.request_line(line, &self.bounds)?;
-                self.at = At::Fields;
+                self.at = NextPart::Fields;
             }
-            At::Fields => {
+            NextPart::Fields => {
                 self.head.size += whole.len();
                 match line {
                     [] => {
                         self.at = match self.head.end()? {
-                            Behind::Nothing => At::Start,
-                            Behind::Bytes(length) => At::Body(length),
-                            Behind::Chunks => At::Size,
+                            BodyKind::Nothing => NextPart::Start,
+                            BodyKind::Bytes(length) => NextPart::Body(length),
+                            BodyKind::Chunks => NextPart::Size,
                         };
                         self.heads += 1;
                     }
                     line => self.head.field(line, &self.bounds)?,
                 }
             }
-            At::Size => {
+            NextPart::Size => {
                 self.at = match chunk_size(line).ok_or_else(|| malformed("no size of a chunk"))? {
                     0 => {
                         self.head.size = 0;
-                        At::Trailers
+                        NextPart::Trailers
                     }
-                    size => At::Chunk(size),
+                    size => NextPart::Chunk(size),
                 };
             }
-            At::ChunkEnd if line.is_empty() => self.at = At::Size,
-            At::ChunkEnd => return Err(malformed("a chunk that is longer than its size")),
-            At::Trailers => {
+            NextPart::ChunkEnd if line.is_empty() => self.at = NextPart::Size,
+            NextPart::ChunkEnd => return Err(malformed("a chunk that is longer than its size")),
+            NextPart::Trailers => {
                 self.head.size += whole.len();
                 match line {
-                    [] => self.at = At::Start,
+                    [] => self.at = NextPart::Start,
                     line => drop(split(line).map_err(malformed)?),
                 }
             }
-            At::Body(_) | At::Chunk(_) => {}
+            NextPart::Body(_) | NextPart::Chunk(_) => {}
         }
         Ok(())
     }

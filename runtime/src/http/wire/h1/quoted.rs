@@ -5,7 +5,7 @@ use memchr::{memchr, memchr3};
 
 /// What follows in a request line from the first byte on that is to be encoded.
 #[derive(PartialEq, Eq, Debug)]
-pub(in crate::http) struct Quoted {
+pub(in crate::http) struct QuotedQuery {
     /// How many bytes before it are as they should be.
     pub(in crate::http) good: usize,
     /// How many bytes it takes the place of.
@@ -15,11 +15,11 @@ pub(in crate::http) struct Quoted {
 
 /// Looks for bytes to encode in the query of a request line that goes on, or begins, with `bytes`; `begun` is what
 /// came of it before.
-pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<Quoted> {
+pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
     // Nearly every line.
     memchr3(b'"', b'<', b'>', line)?;
-    let mut place = Place::default();
+    let mut place = QueryPlace::default();
     begun.iter().for_each(|byte| place.pass(*byte));
     let good = line.iter().position(|byte| {
         place.pass(*byte);
@@ -35,18 +35,18 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<Quoted> {
             byte => encoded.push(byte),
         }
     }
-    Some(Quoted { good, length: line.len() - good, encoded })
+    Some(QuotedQuery { good, length: line.len() - good, encoded })
 }
 
 /// Where in a request line a byte stands.
 #[derive(Default)]
-struct Place {
+struct QueryPlace {
     spaces: usize,
     is_query: bool,
     is_fragment: bool,
 }
 
-impl Place {
+impl QueryPlace {
     fn pass(&mut self, byte: u8) {
         match byte {
             b' ' => self.spaces += 1,
@@ -71,7 +71,7 @@ mod tests {
         for piece in pieces.map(str::as_bytes) {
             match find(&sent, piece) {
                 None => sent.extend(piece),
-                Some(Quoted { good, length, encoded }) => {
+                Some(QuotedQuery { good, length, encoded }) => {
                     sent.extend([&piece[..good], &encoded, &piece[good + length..]].concat());
                 }
             }

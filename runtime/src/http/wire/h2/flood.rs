@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::frames::{Head, Part, Walk, kind};
+use super::frames::{FrameHead, FramePart, FrameReader, kind};
 
 /// Counts the frames of one connection.
-pub(super) struct Received {
+pub(super) struct ReceivedFrames {
     /// Bytes of the preface that are still to come.
     preface: usize,
-    walk: Walk,
+    walk: FrameReader,
     /// The highest stream that was opened.
     newest: u32,
     opened: u64,
@@ -24,16 +24,16 @@ pub(super) struct Received {
     /// Frames about windows that were not earned yet.
     windows: u64,
     /// Other frames that ask for no answer.
-    idle: Idle,
+    idle: IdleCounter,
     /// Requests that were cancelled, at a client's pace and in all.
-    cancelled: Idle,
+    cancelled: IdleCounter,
     resets: u64,
     /// Whether they were more than a client is taken for: it gets no more streams.
     is_full: bool,
 }
 
 /// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
-pub(in crate::http) struct Idle {
+pub(in crate::http) struct IdleCounter {
     /// How many there were since the last reset of the count.
     count: u32,
     since: Instant,
@@ -64,18 +64,18 @@ const LOST: u64 = 256;
 const WINDOWS_A_REQUEST: u64 = 4;
 const BYTES_A_WINDOW: u64 = 8;
 
-impl Received {
+impl ReceivedFrames {
     /// Starts before the preface. `requests` is how many requests of the connection were taken.
-    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> Received {
-        Received {
+    pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> ReceivedFrames {
+        ReceivedFrames {
             preface,
-            walk: Walk::default(),
+            walk: FrameReader::default(),
             newest: 0,
             opened: 0,
             requests,
             windows: 0,
-            idle: Idle::new(),
-            cancelled: Idle::new(),
+            idle: IdleCounter::new(),
+            cancelled: IdleCounter::new(),
             resets: 0,
             is_full: false,
         }
@@ -110,7 +110,7 @@ impl Received {
         self.preface -= skipped;
         bytes = &bytes[skipped..];
         while let Some(part) = self.walk.next(&mut bytes) {
-            if let Part::Head(head) = part {
+            if let FramePart::Head(head) = part {
                 if head.kind == kind::RST_STREAM {
                     reset(head.stream);
                 }
@@ -120,7 +120,7 @@ impl Received {
         Ok(())
     }
 
-    fn count(&mut self, head: Head) -> Result<(), Flood> {
+    fn count(&mut self, head: FrameHead) -> Result<(), Flood> {
         match head.kind {
             kind::DATA if head.length > 0 || head.ends() => Ok(()),
             // Others of the same stream are trailers.
@@ -145,7 +145,7 @@ impl Received {
         match self.cancelled.spend() {
             Err(_) if !self.is_full => {
                 self.is_full = true;
-                self.cancelled = Idle { count: MOST - STILL, since: Instant::now() };
+                self.cancelled = IdleCounter { count: MOST - STILL, since: Instant::now() };
                 Ok(())
             }
             spent => spent,
@@ -153,9 +153,9 @@ impl Received {
     }
 }
 
-impl Idle {
-    pub(in crate::http) fn new() -> Idle {
-        Idle { count: 0, since: Instant::now() }
+impl IdleCounter {
+    pub(in crate::http) fn new() -> IdleCounter {
+        IdleCounter { count: 0, since: Instant::now() }
     }
 
     /// Counts one.
@@ -197,13 +197,13 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
-    fn frames() -> Received {
-        let mut frames = Received::new(PREFACE.len(), Arc::default());
+    fn frames() -> ReceivedFrames {
+        let mut frames = ReceivedFrames::new(PREFACE.len(), Arc::default());
         frames.push(PREFACE, |_| {}).unwrap();
         frames
     }
 
-    fn push(frames: &mut Received, bytes: &[u8]) -> Result<(), Flood> {
+    fn push(frames: &mut ReceivedFrames, bytes: &[u8]) -> Result<(), Flood> {
         frames.push(bytes, |_| {})
     }
 

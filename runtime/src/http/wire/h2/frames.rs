@@ -2,7 +2,7 @@
 
 /// Goes from frame to frame.
 #[derive(Default)]
-pub(super) struct Walk {
+pub(super) struct FrameReader {
     /// The head of a frame that did not arrive whole.
     head: [u8; HEAD],
     have: usize,
@@ -11,15 +11,15 @@ pub(super) struct Walk {
 }
 
 /// What comes next.
-pub(super) enum Part<'a> {
-    Head(Head),
+pub(super) enum FramePart<'a> {
+    Head(FrameHead),
     /// More of the payload of the frame whose head was the last.
     Payload(&'a [u8]),
 }
 
 /// What a frame says of itself.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Head {
+pub(super) struct FrameHead {
     /// Bytes of its payload.
     pub(super) length: usize,
     pub(super) kind: u8,
@@ -42,21 +42,21 @@ pub(super) mod kind {
 /// The flag of the last frame of a stream, if it is a DATA or HEADERS.
 const END_STREAM: u8 = 1;
 
-impl Head {
+impl FrameHead {
     /// Reports whether a DATA or HEADERS is the last of its stream.
     pub(super) fn ends(self) -> bool {
         self.flags & END_STREAM != 0
     }
 }
 
-impl Walk {
+impl FrameReader {
     /// Takes the next part off the bytes; none: they have no other.
-    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<Part<'a>> {
+    pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<FramePart<'a>> {
         if self.left > 0 && !bytes.is_empty() {
             let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));
             self.left -= payload.len();
             *bytes = rest;
-            return Some(Part::Payload(payload));
+            return Some(FramePart::Payload(payload));
         }
         let (begun, rest) = bytes.split_at((HEAD - self.have).min(bytes.len()));
         self.head[self.have..self.have + begun.len()].copy_from_slice(begun);
@@ -68,7 +68,12 @@ impl Walk {
         let [high, middle, low, kind, flags, stream @ ..] = self.head;
         let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
         (self.have, self.left) = (0, length);
-        Some(Part::Head(Head { length, kind, flags, stream: u32::from_be_bytes(stream) & (u32::MAX >> 1) }))
+        Some(FramePart::Head(FrameHead {
+            length,
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream) & (u32::MAX >> 1),
+        }))
     }
 
     /// Returns how much of the frame is still to come.

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use flood::Flood;
-use sent::Told;
+use sent::H2Event;
 
 /// Follows both directions.
-pub(in crate::http) struct Frames {
-    received: flood::Received,
-    sent: sent::Sent,
+pub(in crate::http) struct H2Guard {
+    received: flood::ReceivedFrames,
+    sent: sent::SentFrames,
 }
 
-impl Frames {
+impl H2Guard {
     /// Starts before the preface. `requests` is how many requests of the connection were taken.
-    pub(in crate::http) fn new(preface: usize, requests: Arc<AtomicU64>) -> Frames {
-        Frames { received: flood::Received::new(preface, requests), sent: sent::Sent::default() }
+    pub(in crate::http) fn new(preface: usize, requests: Arc<AtomicU64>) -> H2Guard {
+        H2Guard { received: flood::ReceivedFrames::new(preface, requests), sent: sent::SentFrames::default() }
     }
 
     /// Follows the next bytes of the client's.
@@ -46,7 +46,7 @@ impl Frames {
         &mut self,
         slices: &[IoSlice<'_>],
         written: usize,
-        mut told: impl FnMut(Told),
+        mut told: impl FnMut(H2Event),
     ) {
         self.received.sent(written);
         let mut left = written;

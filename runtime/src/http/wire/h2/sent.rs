@@ -1,14 +1,14 @@
 //! The frames that a client of HTTP/2 is sent, looked at for what nobody tells us: what h2 refuses by
 //! itself, and whether an answer is on its way.
 
-use super::frames::{Head, Part, Walk, kind};
+use super::frames::{FrameHead, FramePart, FrameReader, kind};
 
 /// Follows what is written to one connection.
 #[derive(Default)]
-pub(super) struct Sent {
-    walk: Walk,
+pub(super) struct SentFrames {
+    walk: FrameReader,
     /// The frame that is being written.
-    head: Head,
+    head: FrameHead,
     /// The beginning of its payload, where that says something.
     said: Vec<u8>,
     /// Streams whose answer has begun and not ended.
@@ -19,7 +19,7 @@ pub(super) struct Sent {
 
 /// What a client was told that concerns others.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Told {
+pub(in crate::http) enum H2Event {
     /// Something of an answer.
     Answer,
     /// By h2, that the head of its request is larger than h2 has room for.
@@ -27,7 +27,7 @@ pub(in crate::http) enum Told {
     /// That a stream is refused, since there are as many as may be.
     TooManyStreams,
     /// That a stream, or the connection, broke the protocol: how.
-    Wrong(Scope, &'static str),
+    Wrong(ErrorScope, &'static str),
     /// To connect anew, as many of its requests are cancelled.
     ManyCancels,
     /// By h2, that the connection asks for too much work: for which.
@@ -36,7 +36,7 @@ pub(in crate::http) enum Told {
 
 /// What ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Scope {
+pub(in crate::http) enum ErrorScope {
     Stream,
     Connection,
 }
@@ -52,17 +52,17 @@ const REFUSED: usize = 100;
 const REFUSED_STREAM: u32 = 7;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-impl Sent {
+impl SentFrames {
     /// Follows the next bytes, and hands on what they tell.
-    pub(super) fn push(&mut self, mut bytes: &[u8], mut told: impl FnMut(Told)) {
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut told: impl FnMut(H2Event)) {
         while let Some(part) = self.walk.next(&mut bytes) {
             match part {
-                Part::Head(head) => {
+                FramePart::Head(head) => {
                     self.head = head;
                     self.said.clear();
                     self.begin().into_iter().for_each(&mut told);
                 }
-                Part::Payload(payload) => {
+                FramePart::Payload(payload) => {
                     let room = SAID.saturating_sub(self.said.len());
                     if self.is_read() {
                         self.said.extend_from_slice(&payload[..payload.len().min(room)]);
@@ -95,29 +95,29 @@ impl Sent {
         }
     }
 
-    fn begin(&mut self) -> Option<Told> {
-        let Head { kind, stream, .. } = self.head;
+    fn begin(&mut self) -> Option<H2Event> {
+        let FrameHead { kind, stream, .. } = self.head;
         match kind {
-            kind::DATA => Some(Told::Answer),
+            kind::DATA => Some(H2Event::Answer),
             kind::HEADERS => {
                 if !self.head.ends() {
                     self.begun.push(stream);
                 }
-                Some(Told::Answer)
+                Some(H2Event::Answer)
             }
             _ => None,
         }
     }
 
-    fn end(&mut self) -> Option<Told> {
-        let Head { kind, stream, .. } = self.head;
+    fn end(&mut self) -> Option<H2Event> {
+        let FrameHead { kind, stream, .. } = self.head;
         match kind {
             kind::HEADERS if self.is_read() && is_of_h2(&self.said) => {
                 if self.refused.len() == REFUSED {
                     self.refused.remove(0);
                 }
                 self.refused.push(stream);
-                Some(Told::HeadTooLarge)
+                Some(H2Event::HeadTooLarge)
             }
             kind::HEADERS | kind::DATA if self.head.ends() => {
                 self.forget(stream);
@@ -131,15 +131,15 @@ impl Sent {
                     return None;
                 }
                 match number(&self.said, 0) {
-                    Some(REFUSED_STREAM) => Some(Told::TooManyStreams),
-                    code => code.and_then(wrong).map(|how| Told::Wrong(Scope::Stream, how)),
+                    Some(REFUSED_STREAM) => Some(H2Event::TooManyStreams),
+                    code => code.and_then(wrong).map(|how| H2Event::Wrong(ErrorScope::Stream, how)),
                 }
             }
             kind::GOAWAY => match number(&self.said, 4) {
                 Some(ENHANCE_YOUR_CALM) => {
-                    Some(Told::Flood(String::from_utf8_lossy(&self.said[8..]).into_owned()))
+                    Some(H2Event::Flood(String::from_utf8_lossy(&self.said[8..]).into_owned()))
                 }
-                code => code.and_then(wrong).map(|how| Told::Wrong(Scope::Connection, how)),
+                code => code.and_then(wrong).map(|how| H2Event::Wrong(ErrorScope::Connection, how)),
             },
             _ => None,
         }
@@ -187,10 +187,10 @@ mod tests {
     }
 
     /// What is told of frames that are written in pieces of this size.
-    fn told(sent: &mut Sent, frames: &[Vec<u8>], piece: usize) -> Vec<Told> {
+    fn told(sent: &mut SentFrames, frames: &[Vec<u8>], piece: usize) -> Vec<H2Event> {
         let mut all = Vec::new();
         for bytes in frames.concat().chunks(piece) {
-            sent.push(bytes, |told| all.extend(Some(told).filter(|told| *told != Told::Answer)));
+            sent.push(bytes, |told| all.extend(Some(told).filter(|told| *told != H2Event::Answer)));
         }
         all
     }
@@ -208,11 +208,11 @@ mod tests {
         ];
         for piece in 1..60 {
             assert_eq!(
-                told(&mut Sent::default(), &frames, piece),
+                told(&mut SentFrames::default(), &frames, piece),
                 [
-                    Told::Wrong(Scope::Stream, "PROTOCOL_ERROR"),
-                    Told::TooManyStreams,
-                    Told::Flood("too_many_resets".to_owned())
+                    H2Event::Wrong(ErrorScope::Stream, "PROTOCOL_ERROR"),
+                    H2Event::TooManyStreams,
+                    H2Event::Flood("too_many_resets".to_owned())
                 ]
             );
         }
@@ -222,7 +222,7 @@ mod tests {
     fn an_answer_is_on_its_way_until_its_last_frame_is() {
         let (begin, end) = (frame(kind::HEADERS, 4, 1, &[0x88]), frame(kind::DATA, 1, 1, b"x"));
         for last in [end, frame(kind::RST_STREAM, 0, 1, &[0; 4])] {
-            let mut sent = Sent::default();
+            let mut sent = SentFrames::default();
 
             sent.push(&begin, |_| {});
             assert!(sent.is_answering());
@@ -242,6 +242,9 @@ mod tests {
 
         let frames = [vec![learnt, known, reset, ours], with_a_trailer.to_vec()].concat();
 
-        assert_eq!(told(&mut Sent::default(), &frames, 7), [Told::HeadTooLarge, Told::HeadTooLarge]);
+        assert_eq!(
+            told(&mut SentFrames::default(), &frames, 7),
+            [H2Event::HeadTooLarge, H2Event::HeadTooLarge]
+        );
     }
 }

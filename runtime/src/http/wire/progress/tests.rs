@@ -5,17 +5,17 @@ use super::*;
 #[test]
 fn a_body_that_is_read_after_the_next_request_has_come_leaves_that_one_owed() {
     let progress = Progress::new();
-    let first = progress.owes(true);
-    let second = progress.owes(true);
+    let first = progress.body_started(true);
+    let second = progress.body_started(true);
 
-    progress.paid(first);
+    progress.body_consumed(first);
 
-    assert!(progress.is_owed() && progress.is_mid_request());
-    progress.paid(second);
-    assert!(!progress.is_owed());
-    progress.owes(false);
-    progress.paid(second);
-    assert!(!progress.is_owed());
+    assert!(progress.has_unread_body() && progress.is_mid_request());
+    progress.body_consumed(second);
+    assert!(!progress.has_unread_body());
+    progress.body_started(false);
+    progress.body_consumed(second);
+    assert!(!progress.has_unread_body());
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::io;
 use crate::job::{Fault, PipeReader, PipeWriter, Run, Status, Stop, Tail};
 
 /// The ends of a running job's streams.
-pub(super) struct Ends {
+pub(super) struct JobStreams {
     pub(super) run: Run,
     pub(super) stdin: PipeWriter,
     pub(super) stdout: PipeReader,
@@ -15,12 +15,12 @@ pub(super) struct Ends {
 }
 
 /// Why a connection is over.
-pub(super) enum Ended {
+pub(super) enum TunnelEnd {
     /// The job has ended, and all it wrote is sent.
     Job(Result<Status, Fault>),
     /// The client has left, or does not read.
     Client(io::Error),
-    /// The client sends what asks for work, and for nothing of a job.
+    /// The client floods us with control frames.
     Flood,
 }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use tokio::task::AbortHandle;
 
 use super::access_log::complain;
-use super::job_task::{Driven, Finish};
+use super::job_task::{JobEnd, JobTask};
 use crate::job::{Entry, Fault, JobId, Status, Stop, Tail};
 
 /// The job behind a response, and what its log line needs.
-pub(in crate::http) struct Told {
+pub(in crate::http) struct JobLog {
     /// Ends the task of a job that goes on to its end when its client has left; `None` for the others.
     pub(in crate::http) outlived: Option<AbortHandle>,
     /// Tells a job that is dropped why.
@@ -21,23 +21,23 @@ pub(in crate::http) struct Told {
 }
 
 /// Puts the last words of a job into its end.
-pub(in crate::http) fn with_words(Finish { outcome, trailers }: Finish, last_words: &Tail) -> Finish {
+pub(in crate::http) fn with_words(JobEnd { outcome, trailers }: JobEnd, last_words: &Tail) -> JobEnd {
     let outcome = outcome.and_then(|status| match status {
         Status::OK => Ok(status),
         status => Err(Fault::Exited { status, last_line: last_words.last_line() }),
     });
-    Finish { outcome, trailers }
+    JobEnd { outcome, trailers }
 }
 
 /// Waits for the end of a job whose answer is over, and tells the log of a failure. The engine has counted it.
-pub(in crate::http) async fn ended(mut job: Driven, Told { last_words, id, entry, .. }: Told) {
+pub(in crate::http) async fn ended(mut job: JobTask, JobLog { last_words, id, entry, .. }: JobLog) {
     let finish = poll_fn(|context| job.poll(context)).await;
     tell(id, &entry, finish.outcome, &last_words);
 }
 
 /// Tells the log of a job that has failed when nobody waited for it any more.
 pub(in crate::http) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fault>, last_words: &Tail) {
-    let finish = with_words(Finish { outcome, trailers: None }, last_words);
+    let finish = with_words(JobEnd { outcome, trailers: None }, last_words);
     if let Some(fault) = broken(finish.outcome) {
         complain(id, entry, &fault);
     }

@@ -10,38 +10,38 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use hyper::upgrade::OnUpgrade;
 
-use super::job_ends::{Ends, done};
-use super::stdin::{self, Wanted};
+use super::job_streams::{JobStreams, done};
+use super::stdin::{self, InputWanted};
 use super::tunnel::Tunnel;
-use super::websocket::handshake::{self, Agreed, Way};
+use super::websocket::handshake::{self, Agreement, Transport};
 use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
-use crate::http::request::cgi_job::Made;
-use crate::http::request::cgi_response::Answering;
-use crate::http::request::drain_body::Unread;
-use crate::http::request::running_job::Work;
+use crate::http::request::cgi_job::PreparedJob;
+use crate::http::request::cgi_response::CgiRun;
+use crate::http::request::drain_body::DrainBody;
+use crate::http::request::running_job::RunningJob;
 use crate::job::{Fault, PipeReader, Run, Status, Tail};
 
 /// A client that has asked for the protocol of its route.
-pub(in crate::http) struct Applicant<'a> {
+pub(in crate::http) struct UpgradeRequest<'a> {
     upgrade: &'a Upgrade,
-    agreed: Option<Agreed>,
+    agreed: Option<Agreement>,
     connection: OnUpgrade,
 }
 
-impl<'a> Applicant<'a> {
+impl<'a> UpgradeRequest<'a> {
     /// Checks that a request asks for this upgrade.
     ///
     /// # Errors
     /// It does not, or not so that it can be done.
     pub(in crate::http) fn of(
         head: &Parts,
-        body: &Unread,
-        way: Way,
+        body: &DrainBody,
+        way: Transport,
         upgrade: &'a Upgrade,
         cors: Option<&Cors>,
-    ) -> Result<Applicant<'a>, Refusal> {
+    ) -> Result<UpgradeRequest<'a>, Refusal> {
         let protocol = upgrade.protocol();
         // RFC 9110 §7.8: HTTP/1.0 cannot ask for it, and HTTP/2 has no such field.
         let asks = head.version == Version::HTTP_11
@@ -61,7 +61,7 @@ impl<'a> Applicant<'a> {
             }
             Upgrade::WebSocket(websocket) => Some(handshake::agree(head, way, websocket, cors)?),
         };
-        Ok(Applicant { upgrade, agreed, connection })
+        Ok(UpgradeRequest { upgrade, agreed, connection })
     }
 
     /// Starts the job and runs it until it reads or writes: only then is the client told that it has
@@ -72,7 +72,7 @@ impl<'a> Applicant<'a> {
     /// No slot is free, or the job failed before it read or wrote.
     pub(in crate::http) async fn accept(
         self,
-        mut made: Made,
+        mut made: PreparedJob,
         engine: &Arc<Engine>,
         most: u64,
         idle: Option<Duration>,
@@ -86,15 +86,15 @@ impl<'a> Applicant<'a> {
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(most, idle);
-        let Answering { work, reader: mut stdout } = made.start(engine, input);
-        let Work { run, last_words, stop, .. } = work;
+        let CgiRun { work, reader: mut stdout } = made.start(engine, input);
+        let RunningJob { run, last_words, stop, .. } = work;
         let run = match run {
             Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
             None => done(Ok(Status::OK)),
         };
-        let job = Ends { run, stdin, stdout, last_words, stop };
-        let Applicant { upgrade, agreed, connection } = self;
-        Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, exchange: None })
+        let job = JobStreams { run, stdin, stdout, last_words, stop };
+        let UpgradeRequest { upgrade, agreed, connection } = self;
+        Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, log: None })
     }
 }
 
@@ -103,7 +103,7 @@ impl<'a> Applicant<'a> {
 async fn first_sign(
     mut run: Run,
     stdout: &mut PipeReader,
-    wanted: &Wanted,
+    wanted: &InputWanted,
     last_words: &Tail,
 ) -> Result<Run, Fault> {
     let ended = poll_fn(|context| match run.as_mut().poll(context) {
