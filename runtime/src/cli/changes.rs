@@ -12,13 +12,13 @@ use super::table::{elements, text};
 use crate::config;
 use crate::observe::counted;
 
-/// Shows what a reload would change in the daemon that runs. Changes nothing.
+/// Show what a reload would change in the running daemon, without changing anything.
 ///
-/// Exit status: 0 a reload would do it, 1 it would refuse. What only a reload does is not foreseen: to
-/// bind an address, and to run a new version and its probe.
+/// Exit status: 0 a reload would succeed, 1 it would be refused. Two steps of a reload are not tried: binding an
+/// address, and running a new version and its probe.
 #[derive(clap::Args)]
 pub(super) struct PlanArgs {
-    /// The configuration, which the daemon reads; `-` reads it from stdin, and what it names lies in
+    /// The configuration, which the daemon reads. `-` reads it from stdin; then relative paths start at
     /// the current directory.
     #[arg(short, long, value_name = "FILE", default_value = "portcullis.toml")]
     config: PathBuf,
@@ -26,13 +26,13 @@ pub(super) struct PlanArgs {
     socket: Socket,
 }
 
-/// Reads the configuration and modules anew; on any error what was served before goes on.
+/// Reload the configuration and the modules; on any error the old ones stay in force.
 ///
-/// Waits for the outcome. Exit status: 0 it is in force, 1 it was refused, for the reason that is told. So a unit can say
+/// Waits for the outcome. Exit status: 0 the configuration is in force, 1 it was refused, with the reason. In a systemd unit:
 /// ExecReload=/usr/bin/portcullis reload -c FILE.
 #[derive(clap::Args)]
 pub(super) struct ReloadArgs {
-    /// The configuration of the daemon, for the address of its admin socket alone; the daemon reads the one that it was
+    /// The configuration of the daemon, only to find its admin socket. The daemon reloads the configuration that it was
     /// started with.
     #[arg(short, long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,

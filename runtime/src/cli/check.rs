@@ -14,13 +14,12 @@ use crate::net::Tls;
 use crate::observe::counted;
 use crate::wasm::{Room, Sandbox, Stacks, WasiHttp03};
 
-/// Reads a configuration, compiles its modules and resolves their imports, and reports every mistake.
+/// Check a configuration, its certificates and its modules, and report every mistake.
 ///
-/// All of them at once: a mistake in the configuration keeps neither certificates nor modules from
-/// being looked at. The directories and sockets are looked at as the user who asks: ask as the one who
-/// will serve. What only a start can tell is left: whether an address is free, whether a probe is
-/// answered. A daemon that runs does not
-/// notice, and nothing is made but compiled modules, which the next start finds in the cache.
+/// All mistakes are reported at once: certificates and modules are checked even if the configuration has a
+/// mistake. Directories and sockets are checked for the current user, so run it as the user who will serve.
+/// Two things only a start can tell: whether an address is free, and whether a probe succeeds. A running
+/// daemon does not notice the check. It makes only compiled modules, which the next start finds in the cache.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The configuration.

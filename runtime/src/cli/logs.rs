@@ -9,18 +9,18 @@ use super::say;
 use super::socket::{Socket, call, end};
 use super::table::text;
 
-/// Shows what handlers wrote to stderr and how jobs ended, lately.
+/// Show the latest stderr lines of handlers, and how jobs ended.
 ///
-/// Jobs that end well are there only while somebody follows.
+/// Successful jobs appear only while a client follows the log.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Go on with what comes, until the daemon ends.
+    /// Follow new lines, until the daemon ends.
     #[arg(short, long)]
     follow: bool,
-    /// The last lines of what is there; all of them otherwise.
+    /// Show only the last N lines.
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<usize>,
-    /// Of this handler only.
+    /// Show only this handler.
     #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]

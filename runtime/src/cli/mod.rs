@@ -35,7 +35,7 @@ use crate::confine::{Held, outlive_large_files};
 use crate::wasm::compile;
 use out::{complain, say};
 
-/// Serves HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
+/// Serve HTTP with WebAssembly handlers, each request a job in a fresh sandbox.
 #[derive(Parser)]
 #[command(name = "portcullis", version = &*version::text().leak(), propagate_version = true, subcommand_required = true)]
 #[command(
@@ -55,32 +55,32 @@ enum Verb {
     New(new::verb::Args),
     Build(build::verb::Args),
     Check(check::Args),
-    /// Say how the daemon is.
+    /// Show the daemon's status.
     Status(show::Args),
-    /// List the handlers and how they fare.
+    /// List the handlers with their counters.
     Handlers(show::Args),
-    /// List the routes.
+    /// List the routes with their handlers.
     Routes(show::Args),
-    /// List what runs now.
+    /// List the running jobs.
     Jobs(show::Args),
     /// List the built-in jobs.
     Commands(show::Args),
-    /// End one job.
+    /// End a job.
     Kill(show::KillArgs),
     Logs(logs::Args),
-    /// Say which route answers a request, why, and with which grants; or why none does.
+    /// Show which route answers a request, why, and with which grants; or why no route does.
     Explain(show::ExplainArgs),
     Plan(changes::PlanArgs),
     Reload(changes::ReloadArgs),
     Swap(swap::SwapArgs),
     Rollback(swap::RollbackArgs),
-    /// Tell the daemon to drain and end.
+    /// Drain the daemon and end it.
     Shutdown(show::Args),
     Upgrade(show::UpgradeArgs),
-    /// Not for people: how the daemon compiles, a module on stdin and its code on stdout.
+    /// Internal: compile a module from stdin and write its code to stdout.
     #[command(name = compile::VERB, hide = true)]
     CompileWorker(compile_worker::Args),
-    /// Not for people: becomes another program, with the number of its process in its environment.
+    /// Internal: replace this process by another program, with its process id in the environment.
     #[command(hide = true)]
     Exec(exec::Args),
 }

@@ -22,16 +22,16 @@ use crate::record::{self, Bundle, Outcome};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Room, Sandbox, Source, Stacks, WasiHttp03};
 
-/// Runs a failed job again, as its record says, and compares how it ends.
+/// Run a recorded failed job again, and compare the outcome.
 ///
-/// Nothing of the daemon is needed but the module. Mounts are there to read only, so that nothing
-/// is done twice. Exit status: 0 the outcome is the same, 1 it is another.
+/// Needs the record and the module, but no daemon. Mounts are read-only, so that no change is made twice.
+/// Exit status: 0 the outcome is the same, 1 it is different.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A file of the `record_dir`.
+    /// The record, a file of `record_dir`.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The module to run; without it, the one that failed, from where it was configured.
+    /// Run this module instead of the configured module that failed.
     #[arg(long, value_name = "NEW")]
     module: Option<PathBuf>,
     /// Set a variable, such as one whose value was not recorded. May be repeated.
@@ -40,7 +40,7 @@ pub(super) struct Args {
     /// Give the job this file as stdin, such as a body that was not recorded.
     #[arg(long, value_name = "FILE")]
     stdin: Option<PathBuf>,
-    /// Let the job change what is in its mounts, where it could.
+    /// Let the job write to the mounts that were writable for it.
     #[arg(long)]
     write: bool,
 }

@@ -27,20 +27,20 @@ use crate::scratch::Scratch;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 
-/// Runs one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
+/// Run one job with this terminal's stdin, stdout and stderr, without HTTP and without a daemon.
 ///
-/// A handler runs as it is configured: its arguments, variables, mounts, limits, and the handlers that
-/// it may call. A module that is named by its file runs as a program of this terminal: no directory
-/// but those of --mount, no time limit, 4 GiB of memory. Built-in are `commands` and `version`; what a
-/// running daemon can be asked has verbs of its own, such as `jobs`.
+/// A handler runs as configured: its arguments, variables, mounts, limits, and the handlers that it may
+/// call. A module given as a file runs like a program: with the directories of --mount only, no time limit
+/// and 4 GiB of memory. The built-in jobs are `commands` and `version`. To query a running daemon, use the
+/// other verbs, such as `jobs`.
 #[derive(clap::Args)]
 #[command(after_help = STATUSES, override_usage = "portcullis run [OPTIONS] <NAME|FILE.wasm> [ARGS]...")]
 pub(super) struct Args {
     #[command(flatten)]
     options: Options,
-    /// A handler of the configuration, a built-in job, or a module: a path with a `/` or ending in .wasm; and behind it the
-    /// arguments of the job, after those it is configured with. What is behind a module is the module's, options too. Behind a
-    /// NAME, options of `run` may come first; `--` ends them.
+    /// A handler of the configuration, a built-in job, or a module (a path with a `/` or ending in .wasm), followed by the
+    /// arguments of the job. They come after the configured arguments. Everything after a module is an argument, options too.
+    /// After a NAME, options of `run` may come first; `--` ends them.
     #[arg(value_name = "NAME|FILE.wasm [ARGS]", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<String>,
 }
@@ -48,19 +48,19 @@ pub(super) struct Args {
 /// Options, in front of what is run.
 #[derive(clap::Args, Default)]
 struct Options {
-    /// Set a variable, over those of the configuration. May be repeated.
+    /// Set a variable; it overrides the configuration. May be repeated.
     #[arg(short, long = "env", value_name = "K=V")]
     env: Vec<String>,
-    /// Show the job a directory, writable, under this absolute path. May be repeated.
+    /// Mount a directory, writable, at this absolute path. May be repeated.
     #[arg(long = "mount", value_name = "HOST::GUEST")]
     mounts: Vec<String>,
-    /// Let a component ask the servers of this origin: https://api.example.org. May be repeated.
+    /// Allow a component to call this origin, such as https://api.example.org. May be repeated.
     #[arg(long, value_name = "URL")]
     allow: Vec<Pattern>,
-    /// Let it reach these addresses there although they are not public: 127.0.0.1, 10.0.0.0/8. May be repeated.
+    /// Allow it these non-public addresses there, such as 127.0.0.1 or 10.0.0.0/8. May be repeated.
     #[arg(long = "allow-address", value_name = "NET")]
     addresses: Vec<Block>,
-    /// The configuration that NAME is looked up in [default: portcullis.toml].
+    /// The configuration that contains NAME [default: portcullis.toml].
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -93,8 +93,8 @@ Exit status: that of the job, or
 Examples:
   portcullis run hello ada                         a handler of ./portcullis.toml
   portcullis run -e NAME=ada build/hello.wasm      a module
-  portcullis run ./wc.wasm -c README.md            -c is the module's
-  echo text | portcullis run wc -l                 stdin and stdout are the job's";
+  portcullis run ./wc.wasm -c README.md            -c is an option of the module
+  echo text | portcullis run wc -l                 stdin and stdout belong to the job";
 
 /// Places for jobs: the one that is asked for, and all that it may call.
 const PLACES: usize = 1 + 64;

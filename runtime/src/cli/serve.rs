@@ -17,12 +17,12 @@ use crate::daemon::{self, Daemon, Exit, Options};
 use crate::jobs::{Launch, Source};
 use crate::net::Endpoint;
 
-/// Serves what a configuration says, until it is told to end.
+/// Serve a configuration until a signal or `shutdown`.
 ///
-/// SIGTERM and SIGINT drain: requests under way are finished within the grace period; a second one
-/// ends at once. SIGHUP reads the configuration and the modules anew, and listens where it says; on
-/// any error everything stays as it was. SIGUSR2 starts the program that is on disk now and hands
-/// every socket to it; if it does not get ready, this one goes on.
+/// SIGTERM and SIGINT drain: requests in progress are finished within the grace period. A second signal
+/// ends the daemon at once. SIGHUP reloads the configuration, with its addresses, and the modules; on any
+/// error nothing changes. SIGUSR2 starts the program that is on disk now and hands every socket to it. If
+/// the new process does not become ready, the old one stays.
 #[derive(clap::Args)]
 #[command(after_help = STATUSES)]
 pub(super) struct Args {
@@ -36,20 +36,20 @@ pub(super) struct Args {
 /// What the exit status of a daemon means.
 const STATUSES: &str = "\
 Exit status:
-  0    drained: everything that had begun was finished; also a signal before the daemon was ready
-  1    the daemon could not start or go on
+  0    drained: all requests were finished; also a signal before the daemon was ready
+  1    the daemon could not start or continue
   2    wrong usage
-  3    the grace period was over before everything was finished: jobs were stopped
+  3    the grace period ended before all requests were finished: jobs were stopped
   130  ended at once by a second signal, the last one being SIGINT
   143  ended at once by a second signal, the last one being SIGTERM";
 
 /// Flags that go before the configuration.
 #[derive(clap::Args, Clone)]
 pub(super) struct Flags {
-    /// Listen here instead of where the configuration says: tcp://ADDR:PORT, unix://PATH, fd://NAME. May be repeated.
+    /// Listen here instead of on the configured addresses: tcp://ADDR:PORT, unix://PATH, fd://NAME. May be repeated.
     #[arg(short = 'H', long = "host", value_name = "PROTO://ADDR", action = ArgAction::Append)]
     hosts: Vec<Endpoint>,
-    /// The group of unix:// sockets, by name or number.
+    /// Set the group of unix:// sockets, by name or number.
     #[arg(short = 'G', long, value_name = "GROUP")]
     group: Option<String>,
     #[command(flatten)]

@@ -20,7 +20,7 @@ pub(super) struct Args {
 /// `kill ID`.
 #[derive(clap::Args)]
 pub(super) struct KillArgs {
-    /// The job, as `jobs` and the log call it.
+    /// The id of the job, as `jobs` and the log show it.
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
@@ -40,14 +40,13 @@ pub(super) struct ExplainArgs {
     socket: Socket,
 }
 
-/// Replaces the daemon by the program that is on disk now, and loses no request.
+/// Replace the daemon by the program that is on disk now, without losing a request.
 ///
-/// The new process starts with what the configuration and the files of the modules hold. Versions that
-/// were swapped in and are not in those files, and trials, would be undone: then nothing happens, and
-/// the answer names them.
+/// The new process starts with the configuration and the module files. If that would undo swapped
+/// versions or trials, nothing happens, and the message names them.
 #[derive(clap::Args)]
 pub(super) struct UpgradeArgs {
-    /// Do it even if that undoes swaps and ends trials.
+    /// Upgrade even if that undoes swaps and ends trials.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Which daemon, and for whom the answer is.
 #[derive(clap::Args)]
 pub(super) struct Socket {
-    /// The admin socket of the daemon. Otherwise, whichever is there first: $PORTCULLIS_ADMIN, the
+    /// The admin socket of the daemon. By default the first that exists of: $PORTCULLIS_ADMIN, the
     /// `admin` of ./portcullis.toml, ./.portcullis.sock, /run/portcullis/admin.sock.
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,

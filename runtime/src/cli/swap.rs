@@ -16,10 +16,10 @@ use crate::jobs::Swap;
 use crate::operator_file;
 use crate::wasm::compile::CompileLimits;
 
-/// Replaces the module of a handler in the daemon that runs.
+/// Replace a handler's module in the running daemon.
 ///
-/// The module is compiled and proved aside; requests under way finish on the version they began
-/// with. It serves until the next swap, rollback, reload or start: to keep it, copy it over the
+/// The module is compiled and proved first. Requests in progress finish on the version they began with.
+/// The new version serves until the next swap, rollback, reload or start. To keep it, copy it over the
 /// handler's file as well. `upgrade` refuses to lose it.
 #[derive(clap::Args)]
 pub(super) struct SwapArgs {
@@ -29,25 +29,26 @@ pub(super) struct SwapArgs {
     /// The module.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Put it on trial with this share of the requests; it is promoted or taken back by itself.
+    /// Put the version on trial with this share of the requests. The daemon then promotes it or takes it back.
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     canary: Option<String>,
-    /// How long the trial lasts: 60s unless it is said.
+    /// The length of the trial [default: 60s].
     #[arg(long = "for", value_name = "TIME", requires = "canary", value_parser = duration)]
     time: Option<String>,
-    /// How many requests the version has to answer during the trial, or it is taken back: 20 unless it is said.
+    /// Take the version back if it answers fewer requests during the trial [default: 20].
     #[arg(long, value_name = "NUMBER", requires = "canary", value_parser = requests)]
     requests: Option<String>,
-    /// Take it back if its 99th percentile is more than this many times that of the version beside it: 4 unless it is
-    /// said; `none` does not compare times.
+    /// Take the version back if its responses are slow more often than those of the current version. Slow is longer than
+    /// this many times its 99th percentile [default: 4]; `none` does not compare times.
     #[arg(long, value_name = "FACTOR", requires = "canary", value_parser = slower)]
     slower: Option<String>,
     #[command(flatten)]
     socket: Socket,
 }
 
-/// Ends the trial of a handler; without one, goes back to the version that served before; again, to the
-/// one before that.
+/// End a handler's trial, or without a trial go back to its previous version.
+///
+/// Repeated, it goes back further, up to five versions.
 #[derive(clap::Args)]
 pub(super) struct RollbackArgs {
     /// The handler.

@@ -10,16 +10,16 @@ use crate::net::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
 /// What is encrypted, before what the configuration says.
 #[derive(clap::Args, Clone)]
 pub(super) struct TlsFlags {
-    /// Refuse to serve tcp:// and fd:// sockets in clear: there has to be a certificate, by --tlscert or [tls].
+    /// Refuse to serve tcp:// and fd:// sockets without TLS. Needs a certificate, by --tlscert or [tls].
     #[arg(long)]
     tls: bool,
-    /// Let in only clients whose certificate was issued by an authority of --tlscacert or tls.client_ca. Implies --tls.
+    /// Accept only clients with a certificate of an authority in --tlscacert or tls.client_ca. Implies --tls.
     #[arg(long)]
     tlsverify: bool,
-    /// The authorities that issue to clients, in PEM.
+    /// The authorities of client certificates, in PEM.
     #[arg(long, value_name = "FILE", requires = "tlsverify")]
     tlscacert: Option<PathBuf>,
-    /// The certificate instead of those of [tls], in PEM, followed by those of its issuers.
+    /// The certificate, in PEM, followed by those of its issuers. Replaces those of [tls].
     #[arg(long, value_name = "FILE", requires = "tlskey")]
     tlscert: Option<PathBuf>,
     /// Its private key, in PEM, not encrypted.

@@ -17,11 +17,11 @@ use crate::engine::Engine;
 use crate::http::client;
 use crate::jobs::{Launch, Overlay, Source};
 
-/// Builds the handlers of a directory, serves its portcullis.toml, and swaps in what changes.
+/// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
 ///
-/// A change that does not build, or that the daemon refuses, is reported, and what was served before
-/// goes on being served. The verbs that ask a daemon find this one when they are run in its directory;
-/// after `portcullis upgrade` it is another process, in the background: `portcullis shutdown` ends it.
+/// If a change does not build, or the daemon refuses it, that is reported, and the old version stays. Verbs
+/// that are run in this directory find this daemon. After `portcullis upgrade` it is another process in the
+/// background: `portcullis shutdown` ends it.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The directory of the handlers.

@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::Options;
 use crate::cli::say;
 
-/// Builds the handlers of a directory into DIR/build: crates with cargo, .wat files by itself.
+/// Build the handlers of a directory into DIR/build: crates with cargo, .wat files without it.
 ///
-/// A wasm target that is missing is added through rustup.
+/// A missing wasm target is added through rustup.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Args {
     /// The directory of the handlers.

@@ -5,10 +5,10 @@ use anyhow::Result;
 use super::new;
 use crate::cli::say;
 
-/// Writes a new handler into a directory of its name, and a route to it into ./portcullis.toml.
+/// Create a new handler in a directory of its name, and add a route to it to ./portcullis.toml.
 #[derive(clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The handler's name, which is its crate's as well.
+    /// The name of the handler and of its crate.
     name: String,
 }
 
