@@ -1,4 +1,4 @@
-//! The body of a response from another server, within its bounds.
+//! The body of a response from another server, with its time and size limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,28 +18,28 @@ use super::pool::{ConnectionPool, PooledConnection};
 use crate::job::outbound::{CallBody, CallError, Outcome};
 use crate::net::outbound::Origin;
 
-/// A body that is being received. Dropping it before its end closes the connection.
+/// A response body that is being received. Dropping it before its end closes the connection.
 pub(super) struct OutboundBody {
-    /// None: it has ended.
+    /// `None` once the body has ended.
     open: Option<OpenBody>,
     most: u64,
     left: u64,
     between_bytes: Option<Duration>,
-    /// The end of patience with the next piece.
+    /// When the wait for the next piece is over.
     alarm: Pin<Box<Sleep>>,
-    /// When all of it must be over.
+    /// When the whole exchange must be over.
     whole: Instant,
     counted: Option<CallOutcome>,
 }
 
-/// What an exchange holds until it has ended.
+/// Resources that the exchange holds until it ends.
 struct OpenBody {
     body: Incoming,
     then: Reuse,
     _place: OwnedSemaphorePermit,
 }
 
-/// A connection, and what becomes of it when its exchange has ended.
+/// The connection, with what is needed to return it to the pool once the exchange has ended.
 pub(super) struct Reuse {
     pub(super) link: PooledConnection,
     pub(super) kept: ConnectionPool,
@@ -74,15 +74,15 @@ impl OutboundBody {
         received
     }
 
-    /// Has the end of this body counted as the end of its call.
+    /// Counts the call when the body ends or is dropped.
     pub(super) fn counted(mut self, mut counted: CallOutcome) -> CallBody {
-        // One that a job does not read to its end has been answered all the same.
+        // A body that the job does not read to its end still counts as answered.
         counted.becomes(Outcome::Answered);
         self.counted = Some(counted);
         self.boxed_unsync()
     }
 
-    /// Starts waiting for the next piece.
+    /// Restarts the timer for the next piece.
     fn rest(&mut self) {
         if let Some(time) = self.between_bytes {
             let next = (Instant::now() + time).min(self.whole);
@@ -100,7 +100,7 @@ impl OutboundBody {
 }
 
 impl OpenBody {
-    /// Keeps the connection for the next call.
+    /// Returns the connection to the pool for the next call.
     fn end(self) {
         let Reuse { link, kept, origin } = self.then;
         kept.keep(origin, link);
@@ -136,7 +136,7 @@ impl Body for OutboundBody {
             Ok(frame) => frame,
             Err(error) => {
                 let error = match blame(&error) {
-                    // Whatever it is, the response was not whole.
+                    // Whatever the error is, the response was incomplete.
                     CallError::Protocol(_) => CallError::Incomplete,
                     other => other,
                 };
@@ -151,7 +151,8 @@ impl Body for OutboundBody {
                 return Poll::Ready(Some(Err(this.fail(CallError::ResponseTooLarge(most)))));
             }
         }
-        // A server that is always in time with a little more is not in time with all of it.
+        // A server that sends each small piece in time can still exceed the time for the whole
+        // body.
         if Instant::now() >= this.whole {
             return Poll::Ready(Some(Err(this.fail(CallError::TimedOut))));
         }

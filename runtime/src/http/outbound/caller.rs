@@ -1,4 +1,4 @@
-//! Who may ask whom: every call of a handler passes here, and most checks come before any packet.
+//! Makes the calls of a handler to other servers. Most checks precede the first packet.
 
 use std::sync::Arc;
 
@@ -18,21 +18,22 @@ use crate::job::outbound::{Account, Call, CallError, Calling, Patience, Tally};
 use crate::job::{Name, Outbound};
 use crate::net::outbound::{Block, Channel, DialError, Dialer, Origin, Pattern, Resolve, Scheme, Trust};
 
-/// What a handler may ask of other servers.
+/// What a handler may request from other servers.
 pub struct Grant {
-    /// The handler.
+    /// The name of the handler.
     pub name: Name,
-    /// The origins it may ask; empty: none.
+    /// The origins it may call. An empty list allows none.
     pub allow: Vec<Pattern>,
-    /// The addresses it may reach that are not public.
+    /// The non-public addresses it may reach.
     pub addresses: Vec<Block>,
-    /// Whose certificates it believes.
+    /// The certificates it trusts.
     pub trust: Trust,
-    /// The handler's part of the file descriptors that all jobs share: each connection is one.
+    /// The handler's share of the file descriptors that all jobs have in common. Each connection takes
+    /// one.
     pub descriptors: Portion,
 }
 
-/// Carries out the calls of one handler.
+/// Makes the calls of one handler version.
 pub struct OutboundCaller {
     allow: Vec<Pattern>,
     dialer: Dialer,
@@ -44,9 +45,9 @@ pub struct OutboundCaller {
 }
 
 impl OutboundCaller {
-    /// Makes a caller that looks up names with `resolver`, and does all its work in the runtime `home`:
-    /// a job may be polled by threads that may not even read /etc/resolv.conf. Without it, where the
-    /// job is.
+    /// Makes a caller that resolves names with `resolver` and does all its work in the runtime `home`.
+    /// A job may be polled by a thread that is not even allowed to read /etc/resolv.conf. With `home`
+    /// at `None`, the work is done where the job is polled.
     pub fn new(grant: Grant, resolver: Arc<dyn Resolve>, home: Option<Handle>) -> OutboundCaller {
         let Grant { name, allow, addresses, trust, descriptors } = grant;
         let dialer = Dialer { resolver, addresses, trust };
@@ -55,7 +56,7 @@ impl OutboundCaller {
         OutboundCaller { allow, dialer, tally, notices, kept, descriptors, home }
     }
 
-    /// Does what comes before a connection: returns where the request goes, if it may be made now.
+    /// Makes the checks that precede a connection. Returns the origin, and the permit for the call.
     async fn admit(
         &self,
         account: &Account,
@@ -64,7 +65,7 @@ impl OutboundCaller {
     ) -> Result<Admitted, CallError> {
         account.charge()?;
         let origin = self.origin(account, wanted.url)?;
-        // RFC 9110 §9.3.6: a tunnel through the server leads to anywhere.
+        // RFC 9110 §9.3.6: a tunnel through the server could lead anywhere.
         if *wanted.method == Method::CONNECT {
             return Err(CallError::BadMethod);
         }
@@ -83,7 +84,7 @@ impl OutboundCaller {
         patience: Duration,
         deadline: Instant,
     ) -> Result<(Channel, Portion), CallError> {
-        // One that waits for a call makes room for the connection of one that is there.
+        // With no descriptor left, an idle connection is closed to make room for this call.
         let free = || self.descriptors.another(1);
         let descriptor =
             free().or_else(|| self.kept.close_oldest().then(free).flatten()).ok_or(CallError::Exhausted)?;
@@ -94,7 +95,7 @@ impl OutboundCaller {
         }
     }
 
-    /// Reads where a request is to go, and checks that it may.
+    /// Reads the origin of a URL and checks that it is allowed.
     fn origin(&self, account: &Account, url: &Uri) -> Result<Origin, CallError> {
         let scheme = match url.scheme() {
             Some(scheme) if *scheme == uri::Scheme::HTTP => Some(Scheme::Http),
@@ -103,7 +104,7 @@ impl OutboundCaller {
         };
         let authority = url.authority().map(uri::Authority::as_str).unwrap_or_default();
         let Some(origin) = scheme.and_then(|scheme| Origin::new(scheme, authority).ok()) else {
-            // Not quoted: a URL that is refused for its user information holds a password.
+            // The URL is not quoted: if it is refused for its user information, it contains a password.
             self.notices.say(account.job, format_args!("a URL of an odd spelling is refused: write http://HOST:PORT/ with a plain name or address"));
             return Err(CallError::BadUrl);
         };
@@ -114,7 +115,7 @@ impl OutboundCaller {
         Err(CallError::Denied)
     }
 
-    /// Turns what a dialer says into what a job is told, and tells the log what an operator can mend.
+    /// Converts a dial error into the error for the job, and logs the causes that an operator can fix.
     fn tell(&self, account: &Account, origin: &Origin, error: DialError) -> CallError {
         match error {
             DialError::Prohibited(prohibited) => {
@@ -144,7 +145,7 @@ impl OutboundCaller {
     }
 }
 
-/// What a call wants, without its body, which cannot be looked at from two threads.
+/// A call without its body, which cannot be shared between threads.
 #[derive(Clone, Copy)]
 struct WantedCall<'a> {
     method: &'a Method,
@@ -152,11 +153,11 @@ struct WantedCall<'a> {
     patience: Patience,
 }
 
-/// A call that may be made now.
+/// A call that has passed the checks.
 struct Admitted {
     origin: Origin,
     place: OwnedSemaphorePermit,
-    /// For a connection, if one is to be made.
+    /// The connect timeout, if a connection is to be made.
     patience: Duration,
     deadline: Instant,
 }
@@ -167,7 +168,7 @@ impl Outbound for OutboundCaller {
         let payer = Payer::default();
         payer.becomes(Some(account.usage.clone()));
         let work = async move {
-            // From here on, so that what is dropped before its end is counted, too.
+            // Made first, so that a call that is dropped early is counted as well.
             let counted = CallOutcome::new(self.tally.clone());
             let limits = account.limits;
             let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
@@ -201,7 +202,7 @@ impl Outbound for OutboundCaller {
         };
         match home {
             Some(home) => Box::pin(HomeTask::new(home.spawn(ChargedCall::new(payer, work)))),
-            // Polled by the job, which pays for its own polls.
+            // The job polls this and pays for its own polls.
             None => Box::pin(work),
         }
     }

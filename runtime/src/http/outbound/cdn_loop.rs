@@ -1,36 +1,36 @@
-//! The field `CDN-Loop`, by which a request that comes back to its sender is known (RFC 8586).
+//! The field `CDN-Loop`, which detects a request that comes back to its sender (RFC 8586).
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The field.
+/// The name of the field.
 pub(super) const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
 
-/// How often a request may have passed through this process already: a job that asks its own daemon,
-/// whose job asks again, and so on.
+/// How often a request may have passed through this process already: a job calls its own daemon, the
+/// job it starts calls it again, and so on.
 pub(in crate::http) const DEEPEST: usize = 4;
 
-/// What this process calls itself: a token of its own, so that a row of several daemons is no loop.
+/// The token of this process. It is unique, so that a chain of several daemons is not a loop.
 static NAME: LazyLock<String> = LazyLock::new(|| {
     let number = RandomState::new().build_hasher().finish();
     format!("portcullis-{number:016x}")
 });
 
-/// Checks that a request does not go round in circles.
+/// Checks that a request is not in a loop.
 ///
 /// # Errors
-/// [`Loop`]: it has passed through here too often.
+/// [`Loop`] if the request has passed through this process too often.
 pub(in crate::http) fn check(headers: &HeaderMap) -> Result<(), Loop> {
     let passes: usize = headers.get_all(CDN_LOOP).iter().map(passes).sum();
     if passes > DEEPEST { Err(Loop) } else { Ok(()) }
 }
 
-/// Joins the fields of a request into the trail of its job.
+/// Joins the `CDN-Loop` fields of a request into one value, for the calls of its job.
 pub(in crate::http) fn read(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut fields = headers.get_all(CDN_LOOP).iter();
-    // Nearly every request has none.
+    // Nearly every request has no such field.
     let first = fields.next()?;
     let rest: Vec<&HeaderValue> = fields.collect();
     if rest.is_empty() {
@@ -40,11 +40,11 @@ pub(in crate::http) fn read(headers: &HeaderMap) -> Option<HeaderValue> {
     Some(HeaderValue::from_bytes(&all.join(&b", "[..])).expect("values, commas and spaces are a value"))
 }
 
-/// A request that goes round in circles.
+/// The error for a request that is in a loop.
 #[derive(Debug)]
 pub(in crate::http) struct Loop;
 
-/// Adds this process to a trail.
+/// Appends the token of this process to a value.
 pub(super) fn extend(trail: Option<&HeaderValue>) -> HeaderValue {
     let before = trail.map(HeaderValue::as_bytes).unwrap_or_default();
     let comma: &[u8] = if before.is_empty() { b"" } else { b", " };
@@ -52,7 +52,8 @@ pub(super) fn extend(trail: Option<&HeaderValue>) -> HeaderValue {
     HeaderValue::from_bytes(&whole).expect("a value, a comma and a token are a value")
 }
 
-/// Counts how often this process is on a trail. Parameters of an entry are not part of its name.
+/// Counts the entries of this process in a value. The parameters of an entry are not part of its
+/// name.
 fn passes(trail: &HeaderValue) -> usize {
     let entries = trail.as_bytes().split(|byte| *byte == b',');
     let names = entries.filter_map(|entry| entry.split(|byte| *byte == b';').next());

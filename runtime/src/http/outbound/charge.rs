@@ -1,7 +1,7 @@
-//! The time on a processor that calls to other servers take: that of the job that makes them.
+//! Charges the CPU time of calls to other servers to the job that makes them.
 //!
-//! Handshakes, encryption and HTTP are done by tasks of the daemon's own, on its workers. What a job has computed by
-//! others is its own time all the same: a server that it asks may send without end.
+//! Tasks on the daemon's own workers do the handshakes, the encryption and HTTP. The job pays for this work as
+//! for its own, because the server it calls may send without end.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,24 +9,24 @@ use std::task::{Context, Poll};
 
 use crate::job::{Usage, thread_time};
 
-/// The job that pays for a connection; none while no call uses it. Clones are the same.
+/// The job that pays for a connection, or `None` while no call uses it. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Payer(Arc<Mutex<Option<Arc<Usage>>>>);
 
-/// Work that a job pays for.
+/// A future whose CPU time is charged to a job.
 pub(super) struct ChargedCall<F> {
     work: Pin<Box<F>>,
     payer: Payer,
 }
 
 impl Payer {
-    /// Has a job pay from now on, or nobody.
+    /// Sets the job that pays from now on, or `None`.
     pub(super) fn becomes(&self, usage: Option<Arc<Usage>>) {
         *self.lock() = usage;
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Arc<Usage>>> {
-        // Whole after every statement.
+        // A poisoned lock is harmless: the value is consistent after every statement.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

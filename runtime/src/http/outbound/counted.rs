@@ -1,10 +1,10 @@
-//! A call that is counted once, however it ends.
+//! A guard that counts a call once, however the call ends.
 
 use std::sync::Arc;
 
 use crate::job::outbound::{Outcome, Tally};
 
-/// A call that will be counted, once.
+/// Counts its call when dropped.
 pub(super) struct CallOutcome {
     tally: Arc<Tally>,
     outcome: Outcome,

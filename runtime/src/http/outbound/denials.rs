@@ -1,4 +1,4 @@
-//! What the log is told of calls that were denied: which line would allow them, and not too often.
+//! Logs denied calls, with the config line that would allow them, at a limited rate.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +8,11 @@ use tracing::warn;
 
 use crate::job::{JobId, Name};
 
-/// Lines that may be logged at once; after that there is one more every [`REFILL`].
+/// Lines that may be logged at once. After that, one line may be logged every [`REFILL`].
 const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(1);
 
-/// Logs for one handler.
+/// Logs the denied calls of one handler.
 pub(super) struct Denials {
     name: Name,
     allowance: Mutex<DenialRate>,
@@ -30,12 +30,12 @@ impl Denials {
         Denials { name, allowance: Mutex::new(DenialRate::new(Instant::now())) }
     }
 
-    /// Says that an origin is not on the list.
+    /// Logs that an origin is not on the list.
     pub(super) fn origin(&self, job: JobId, origin: &impl fmt::Display) {
         self.say(job, format_args!("{origin} is denied: {}.allow: add \"{origin}\"", self.key()));
     }
 
-    /// Says that an address needs a grant.
+    /// Logs that an address needs a grant.
     pub(super) fn address(
         &self,
         job: JobId,
@@ -47,7 +47,7 @@ impl Denials {
         self.say(job, format_args!("{origin} is denied: {what}: {key}.allow_addresses: add \"{block}\""));
     }
 
-    /// Says why else a call was not made.
+    /// Logs any other reason why a call was not made.
     pub(super) fn say(&self, job: JobId, what: fmt::Arguments<'_>) {
         let admitted = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).admits(Instant::now());
         match admitted {
@@ -57,7 +57,7 @@ impl Denials {
         }
     }
 
-    /// Returns the table of the handler, quoted as TOML wants it.
+    /// Returns the TOML key of the handler's table, quoted where TOML requires it.
     fn key(&self) -> String {
         match self.name.as_str() {
             name if name.contains('.') => format!("handler.{name:?}"),
@@ -71,7 +71,8 @@ impl DenialRate {
         DenialRate { lines: BURST, refilled: now, left_out: 0 }
     }
 
-    /// Takes a line off and returns how many were left out before it; none: it is left out, too.
+    /// Takes a line from the allowance and returns how many were left out before it. Returns `None`
+    /// if this line is to be left out as well.
     fn admits(&mut self, now: Instant) -> Option<u64> {
         let fresh = now.saturating_duration_since(self.refilled).as_secs() / REFILL.as_secs();
         if fresh > 0 {

@@ -1,21 +1,21 @@
-//! What an error of hyper says of a call to another server.
+//! Converts hyper's errors on a call to another server into `CallError`.
 
 use std::error::Error as _;
 use std::io;
 
 use crate::job::outbound::CallError;
 
-/// Says whose doing it is that an exchange broke.
+/// Finds the cause of a broken exchange.
 pub(super) fn blame(error: &hyper::Error) -> CallError {
     let mut cause = error.source();
     while let Some(inner) = cause {
-        // One of a connection is within what the connection failed with.
+        // Our own error is wrapped in an `io::Error` if the connection reported it.
         let within = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let own = within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<CallError>());
         if let Some(own) = own {
             return own.clone();
         }
-        // A server that resets a connection has left it as one that closes it has.
+        // A server that resets a connection has left it, as if it had closed it.
         if inner.downcast_ref::<io::Error>().is_some_and(|error| has_left(error.kind())) {
             return CallError::Incomplete;
         }
@@ -30,7 +30,7 @@ pub(super) fn blame(error: &hyper::Error) -> CallError {
     }
 }
 
-/// Reports whether an error says that the other side has left the connection.
+/// Reports whether an error means that the peer has left the connection.
 fn has_left(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)

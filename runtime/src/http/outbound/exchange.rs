@@ -1,4 +1,4 @@
-//! One request and its response, over a new connection or one that waits.
+//! One request and its response, over a new connection or an idle one from the pool.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -23,8 +23,8 @@ use crate::job::Usage;
 use crate::job::outbound::{CallBody, CallError};
 use crate::net::outbound::{Channel, Origin};
 
-/// Fields about the connection, which is ours (RFC 9110 §7.6.1). `Trailer` is not among them: it says which
-/// trailers of the request are to arrive (§6.6.2), and hyper sends no others.
+/// Fields about the connection, which are ours to set (RFC 9110 §7.6.1). `Trailer` is not among them: it
+/// names the trailers of the request (§6.6.2), and hyper sends no others.
 const HOP_BY_HOP: [HeaderName; 6] = [
     CONNECTION,
     TE,
@@ -34,24 +34,24 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// An exchange that may be had.
+/// The request is allowed; this sends it and receives the response.
 pub(super) struct HttpCall<'a> {
     pub(super) origin: &'a Origin,
     pub(super) kept: &'a ConnectionPool,
     pub(super) trail: Option<&'a HeaderValue>,
-    /// Pays for what is computed.
+    /// The job that pays for the CPU time.
     pub(super) usage: &'a Arc<Usage>,
     pub(super) bounds: CallBounds,
 }
 
-/// A request that got no answer.
+/// A request that got no response.
 struct Unanswered {
     why: CallError,
-    /// The request, if none of it was written and none of its body was read.
+    /// The request, if no byte of it was written and no byte of its body was read.
     unsent: Option<Box<Request<CallBody>>>,
 }
 
-/// Work that another runtime does, until it is dropped.
+/// Work that runs in another runtime. Dropping this aborts the work.
 pub(super) struct HomeTask<T>(JoinHandle<Result<T, CallError>>);
 
 impl<T> HomeTask<T> {
@@ -78,15 +78,15 @@ impl<T> Drop for HomeTask<T> {
 }
 
 impl HttpCall<'_> {
-    /// Sends the request and waits for the head of the response; `dial` makes a connection if none
-    /// waits. Follows no redirect.
+    /// Sends the request and waits for the head of the response. `dial` makes a connection if the pool has
+    /// none. Redirects are not followed.
     ///
-    /// A server may close a connection that waits at the moment at which it is used. A request of which
-    /// nothing was written is then sent over a new one, whatever it is. One that was begun is sent
-    /// once more only if that does no harm and it is still there: its method is idempotent (RFC 9110
-    /// §9.2.2) and it has no body, which is read as it is sent. Any other fails, as the server may
-    /// have done what it asks for. hyper-util's client draws the line in the same place, but for the
-    /// second attempt.
+    /// A server may close an idle connection at the moment it is used again. If no byte of the request was
+    /// written, the request is sent over a new connection, whatever its method. If it was written in part,
+    /// it is sent again only if its method is idempotent (RFC 9110 §9.2.2) and it has no body: a body is
+    /// consumed as it is sent. Any other request fails, because the server may have acted on it.
+    /// hyper-util's client draws the line in the same place, but does not send a request that was written
+    /// in part again.
     pub(super) async fn run(
         &self,
         dial: impl Future<Output = Result<(Channel, Portion), CallError>>,
@@ -150,12 +150,12 @@ impl HttpCall<'_> {
         Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
     }
 
-    /// Makes of a job's request what goes over the wire.
+    /// Converts a job's request into the one that goes over the wire.
     fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
         let most = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
         let too_large = CallError::RequestTooLarge(self.bounds.body);
         let bounded = |body| {
-            // What is no error of the body is the one of the limit.
+            // An error that is not the body's own is the error of the limit.
             let own = move |error: Box<dyn StdError + Send + Sync>| {
                 error.downcast::<CallError>().map_or(too_large.clone(), |own| *own)
             };
@@ -163,13 +163,13 @@ impl HttpCall<'_> {
         };
         let mut request = request.map(bounded);
         let target = request.uri().path_and_query().map_or("/", uri_text);
-        // RFC 9112 §3.2.1: a server is asked for a path; only a proxy is asked for a URL.
+        // RFC 9112 §3.2.1: the target for a server is a path; only a proxy gets a whole URL.
         *request.uri_mut() = target.parse::<Uri>().unwrap_or_default();
         let headers = request.headers_mut();
         for name in HOP_BY_HOP {
             headers.remove(name);
         }
-        // Whatever the job calls the server: the name that was checked is the name that is asked.
+        // The job's own `Host` is replaced: the server is asked for the name that was checked.
         if let Ok(host) = HeaderValue::from_str(&self.origin.authority()) {
             headers.insert(HOST, host);
         }
@@ -178,7 +178,7 @@ impl HttpCall<'_> {
     }
 }
 
-/// Makes a second one of a request that may be sent twice; none: it may not, or cannot.
+/// Copies a request that may be sent twice. Returns `None` if it may not be, or has a body.
 fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
     if !request.method().is_idempotent() || !request.body().is_end_stream() {
         return None;
@@ -190,7 +190,7 @@ fn repeatable(request: &Request<CallBody>) -> Option<Request<CallBody>> {
     Some(again)
 }
 
-/// Returns a path and query that starts with a slash, as it has to on the wire.
+/// Returns the path and query. It starts with a slash, which HTTP requires.
 fn uri_text(target: &http::uri::PathAndQuery) -> &str {
     if target.as_str().is_empty() { "/" } else { target.as_str() }
 }

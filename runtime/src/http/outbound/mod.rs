@@ -1,4 +1,4 @@
-//! Requests of handlers to other servers: checked, bounded, and over connections that no other handler has.
+//! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
 
 mod body;
 mod bounds;

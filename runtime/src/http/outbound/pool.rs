@@ -1,4 +1,4 @@
-//! Connections that wait for the next call of the same handler to the same server.
+//! The pool of idle connections of one handler version, for its next call to the same server.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -17,41 +17,41 @@ use crate::job::Usage;
 use crate::job::outbound::CallBody;
 use crate::net::outbound::{Channel, Origin};
 
-/// The largest head of a response, in bytes.
+/// The largest head of a response that is accepted, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// Connections of one handler that wait; one more takes the place of the one that has waited longest.
+/// Idle connections per handler version. One more replaces the connection that has been idle longest.
 const MOST: usize = 16;
 
-/// A connection that speaks HTTP.
+/// An open HTTP connection.
 pub(super) struct PooledConnection {
     pub(super) sender: SendRequest<CallBody>,
     due: HeadDue,
-    /// Whether nothing that came over it leaves open what comes next.
+    /// Whether every response so far had an unambiguous end, so that the connection may be reused.
     sound: bool,
     opened: Instant,
     payer: Payer,
-    /// The socket's part of the file descriptors that all jobs share.
+    /// The share of the socket in the file descriptors that all jobs have in common.
     _descriptor: Portion,
     _driver: Driver,
 }
 
-/// Drives a connection until it is dropped.
+/// The task that drives a connection. Dropping this aborts it.
 struct Driver(JoinHandle<()>);
 
-/// The connections of one version of a handler that wait.
+/// The idle connections of one handler version.
 #[derive(Clone)]
 pub(super) struct ConnectionPool {
     lot: Arc<Mutex<Lot>>,
-    /// Where they are driven; none: where the job is.
+    /// The runtime that drives them, or `None` for the runtime of the job.
     home: Option<Handle>,
 }
 
 #[derive(Default)]
 struct Lot {
-    /// The one that has waited longest first.
+    /// The connection that has been idle longest comes first.
     waiting: Vec<IdleConnection>,
-    /// Whether somebody closes what waits too long.
+    /// Whether a task runs that closes connections idle for too long.
     swept: bool,
 }
 
@@ -62,10 +62,10 @@ struct IdleConnection {
 }
 
 impl PooledConnection {
-    /// Begins to speak HTTP over a connection.
+    /// Starts HTTP on a connection.
     ///
     /// # Errors
-    /// It is closed already.
+    /// The connection is closed already.
     pub(super) async fn open(
         (channel, descriptor): (Channel, Portion),
         usage: &Arc<Usage>,
@@ -76,7 +76,7 @@ impl PooledConnection {
         let (sender, connection) = builder.handshake(TokioIo::new(heads)).await?;
         let payer = Payer::default();
         payer.becomes(Some(usage.clone()));
-        // What breaks is told by the request or the body that breaks with it.
+        // A connection error is reported by the request or the body that fails with it.
         let driving = ChargedCall::new(payer.clone(), connection.map(drop));
         let driver = Driver(tokio::spawn(driving));
         Ok(PooledConnection {
@@ -90,12 +90,12 @@ impl PooledConnection {
         })
     }
 
-    /// Says that the head of an answer is the next to come.
+    /// Notes that the head of a response comes next.
     pub(super) fn expect_head(&self) {
         self.due.now();
     }
 
-    /// Has it closed when its exchange has ended.
+    /// Closes the connection when its exchange ends, instead of returning it to the pool.
     pub(super) fn distrust(&mut self) {
         self.sound = false;
     }
@@ -106,12 +106,13 @@ impl ConnectionPool {
         ConnectionPool { lot: Arc::default(), home }
     }
 
-    /// Takes the connection to a server that has waited least, if one is there and still open. This job pays for it.
+    /// Takes the connection to a server that was used most recently, if one is idle and still open. This job
+    /// pays for it.
     pub(super) async fn take(&self, origin: &Origin, usage: &Arc<Usage>) -> Option<PooledConnection> {
         loop {
             let mut link = self.pop(origin)?;
             link.payer.becomes(Some(usage.clone()));
-            // It may have ended its last call this moment, or have been closed by the server.
+            // Its last call may have just ended, or the server may have closed it.
             if let Ok(Ok(())) = timeout(POOL_READY, link.sender.ready()).await {
                 return Some(link);
             }
@@ -124,16 +125,16 @@ impl ConnectionPool {
         Some(waiting.remove(at).link)
     }
 
-    /// Closes the connection that has waited longest; returns false if none waits.
+    /// Closes the connection that has been idle longest. Returns `false` if none is idle.
     pub(super) fn close_oldest(&self) -> bool {
         let mut lot = lock(&self.lot);
         let oldest = (!lot.waiting.is_empty()).then(|| lot.waiting.remove(0));
-        // Unlocked first: to close takes a while.
+        // Unlocked first, because closing takes a while.
         drop(lot);
         oldest.is_some()
     }
 
-    /// Keeps a connection whose call has ended.
+    /// Adds a connection whose call has ended to the pool.
     pub(super) fn keep(&self, origin: Origin, link: PooledConnection) {
         if !link.sound || link.opened.elapsed() > POOL_MAX_AGE || link.sender.is_closed() {
             return;
@@ -145,16 +146,16 @@ impl ConnectionPool {
         lot.waiting.push(IdleConnection { origin, link, since });
         if !std::mem::replace(&mut lot.swept, true) {
             let home = self.home.clone().unwrap_or_else(Handle::current);
-            // Ends when nothing waits, or the handler is gone.
+            // The task ends when no connection is idle, or when the handler version is dropped.
             drop(home.spawn(sweep(Arc::downgrade(&self.lot), since + POOL_IDLE)));
         }
-        // Unlocked first: to close takes a while.
+        // Unlocked first, because closing takes a while.
         drop(lot);
         drop(surplus);
     }
 }
 
-/// Closes what waits too long, until nothing waits.
+/// Closes connections that have been idle for too long, until none is left.
 async fn sweep(lot: Weak<Mutex<Lot>>, first: Instant) {
     let mut next = Some(first);
     while let Some(time) = next {
@@ -166,8 +167,8 @@ async fn sweep(lot: Weak<Mutex<Lot>>, first: Instant) {
     }
 }
 
-/// Takes out what has waited too long, and says since when the oldest of the rest waits; none: nothing
-/// does, and nobody sweeps from now on.
+/// Removes the connections that have been idle for too long. Also returns when the oldest of the rest became
+/// idle, or `None` if none is left; the sweep then ends.
 fn stale(lot: &Mutex<Lot>) -> (Vec<IdleConnection>, Option<Instant>) {
     let mut lot = lock(lot);
     let fresh = lot.waiting.iter().position(|waiting| waiting.since.elapsed() < POOL_IDLE);

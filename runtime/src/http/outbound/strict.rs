@@ -1,7 +1,7 @@
-//! What the head of another server's answer has to be before anything is made of it.
+//! Checks the head of another server's response more strictly than hyper does.
 //!
-//! hyper forgives what may be read in two ways. Whoever else is on the way may read it in the other, and
-//! what is left on the connection is then taken for the answer to the next call.
+//! hyper accepts some ambiguous heads. An intermediary may read such a head in another way, and the rest
+//! on the connection is then taken for the response to the next call.
 
 use std::io;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::job::outbound::CallError;
 use crate::net::outbound::Channel;
 
-/// Checks what hyper has made of a head.
+/// Checks a head that hyper has parsed.
 ///
 /// # Errors
-/// Its body may end in two places, or it answers something else than was asked.
+/// The end of the body is ambiguous, or the response does not match the request.
 pub(super) fn check<B>(response: &Response<B>) -> Result<(), CallError> {
     let (status, fields) = (response.status(), response.headers());
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let lengths = fields.get_all(CONTENT_LENGTH).iter().count();
     let unsound = if status == StatusCode::SWITCHING_PROTOCOLS {
-        // RFC 9110 §15.2.2: not without an Upgrade in the request, and we send none.
+        // RFC 9110 §15.2.2: this requires an Upgrade in the request, and we send none.
         "a change of protocols that was not asked for"
     } else if status.as_u16() > 599 {
         // RFC 9110 §15.
@@ -35,7 +35,7 @@ pub(super) fn check<B>(response: &Response<B>) -> Result<(), CallError> {
             // RFC 9112 §6.3.
             "Content-Length beside Transfer-Encoding"
         } else if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-            // RFC 9112 §7: we say in no TE that we know another.
+            // RFC 9112 §7: we send no TE, so no other coding is allowed.
             "a transfer coding other than chunked"
         } else {
             return Ok(());
@@ -48,8 +48,8 @@ pub(super) fn check<B>(response: &Response<B>) -> Result<(), CallError> {
     Err(doubtful(unsound))
 }
 
-/// Reports whether an answer of a status without a body announces one all the same (RFC 9110 §8.6): it
-/// is good, but what comes behind it may be that body.
+/// Reports whether a response with a status that allows no body still announces one (RFC 9110 §8.6). The
+/// response is valid, but the bytes after it may be that body.
 pub(super) fn may_be_followed<B>(response: &Response<B>) -> bool {
     let fields = response.headers();
     response.status() == StatusCode::NO_CONTENT
@@ -60,33 +60,33 @@ fn doubtful(what: &str) -> CallError {
     CallError::Protocol(format!("the answer has {what}"))
 }
 
-/// A connection whose heads are looked at before hyper has them: what was wrong with the end of a line
-/// cannot be seen any more once it has.
+/// A connection whose heads are checked before hyper parses them: afterwards, a bad line end can no
+/// longer be seen.
 pub(super) struct Heads {
     channel: Channel,
     /// Whether the next bytes begin a head.
     due: HeadDue,
-    /// None: a body is being read.
+    /// `None` while a body is being read.
     head: Option<ResponseHead>,
 }
 
-/// Says that a request goes out, so that a head is the next to come in.
+/// A flag that is set when a request goes out: the next bytes received begin a head.
 #[derive(Clone)]
 pub(super) struct HeadDue(Arc<AtomicBool>);
 
-/// A head that is not whole yet.
+/// The state of a head that is not complete yet.
 #[derive(Default)]
 struct ResponseHead {
-    /// Bytes of the line that is being read.
+    /// Length of the current line so far, in bytes.
     line: usize,
     last: u8,
-    /// Whether the first line is behind us.
+    /// Whether the first line is complete.
     begun: bool,
-    /// Whether its status is one behind which another head comes.
+    /// Whether the status is an interim one (1xx), so that another head follows.
     interim: bool,
 }
 
-/// Where the first digit of the status is: behind `HTTP/1.1 `.
+/// The position of the first status digit, after `HTTP/1.1 `.
 const STATUS: usize = 9;
 
 impl Heads {
@@ -103,11 +103,11 @@ impl HeadDue {
 }
 
 impl ResponseHead {
-    /// Reads on; true: that was all of it.
+    /// Reads on. Returns `true` once the head is complete.
     fn push(&mut self, bytes: &[u8]) -> Result<bool, &'static str> {
         for &byte in bytes {
             match byte {
-                // RFC 9112 §2.2: who forgives either reads other lines than who does not.
+                // RFC 9112 §2.2: a lenient parser sees other lines here than a strict one.
                 b'\n' if self.last != b'\r' => return Err("a line that ends without a CR"),
                 b'\n' if self.line > 1 => (self.line, self.begun) = (0, true),
                 b'\n' if !self.begun => return Err("an empty line in front of it"),

@@ -1,4 +1,4 @@
-//! Calls over real sockets: what a server gets, and what it does with its connection.
+//! Calls over real sockets: what a server receives, and what closing or resetting its connection does.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -21,7 +21,7 @@ use crate::net::outbound::{System, Trust};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Starts a server, which is given its listener, and a caller that may ask it.
+/// Starts a server with the given code, and a caller that may call it.
 fn served<T: Send + 'static>(
     serve: impl FnOnce(&TcpListener) -> T + Send + 'static,
 ) -> (Arc<OutboundCaller>, String, JoinHandle<T>) {
@@ -41,7 +41,7 @@ fn served<T: Send + 'static>(
     )
 }
 
-/// Makes a call and reads its answer.
+/// Makes a call and reads the response body.
 async fn ask(caller: &Arc<OutboundCaller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
     let account = Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
     ask_for(account, caller, request).await
@@ -60,16 +60,16 @@ fn empty() -> CallBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Waits for a connection, and has each read of it end.
+/// Accepts a connection, and bounds each read from it.
 fn accepted(listener: &TcpListener) -> TcpStream {
-    // socket(7): accept(2) has the deadline of a read.
+    // socket(7): the receive timeout also bounds accept(2).
     set_socket_timeout(listener, Timeout::Recv, Some(Duration::from_secs(60))).unwrap();
     let (stream, _) = listener.accept().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
 }
 
-/// Reads from a connection up to a mark.
+/// Reads from a connection up to and including a mark.
 fn up_to(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
     let mut read = Vec::new();
     while !read.ends_with(mark) {
@@ -106,8 +106,8 @@ async fn trailers_that_a_request_announces_arrive() {
     assert_eq!(rest, "4\r\nping\r\n0\r\nx-checksum: abc123\r\n\r\n");
 }
 
-/// Answers a request, then resets the connection as the next one comes: what is not read when a socket is
-/// closed does that.
+/// Answers a request, then resets the connection when the next one comes. Closing a socket with unread
+/// bytes resets it.
 fn resetting(listener: &TcpListener) -> TcpListener {
     let mut stream = accepted(listener);
     up_to(&mut stream, b"\r\n\r\n");

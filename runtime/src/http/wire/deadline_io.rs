@@ -28,27 +28,27 @@ pub(in crate::http) struct DeadlineIo<S> {
     reading: LazyTimer,
     writing: Stall,
     flushing: Stall,
-    /// When to tell again what the peer has taken, while a write waits for it.
+    /// When to report again what the peer has taken, while a write waits for it.
     taking: LazyTimer,
-    /// Bytes that the stream has taken.
+    /// Bytes that the stream has accepted.
     written: u64,
-    /// Whether nothing is read for now, whatever may come.
+    /// Whether reading is suspended, whatever may come.
     is_barred: bool,
-    /// Tells whether the peer has gone, without reading what it sent before.
+    /// Reports whether the peer has gone, without reading what it sent before.
     has_left: fn(&S) -> bool,
-    /// Tells how many bytes of those the stream has taken the peer has not.
+    /// Returns how many of the accepted bytes the peer has not taken.
     unsent: fn(&S) -> u64,
-    /// Has the stream reset instead of ended when it is closed.
+    /// Makes the stream reset, rather than end, when it is closed.
     reset: fn(&S),
-    /// When to look for that again; none: whoever reads will see it.
+    /// When to call `has_left` again, or `None` while a read would notice.
     looking: Option<Pin<Box<Sleep>>>,
-    /// Set once our end is shut and the peer's is not.
+    /// The time left to drain, once our end is shut and the peer's is not.
     lingering: Option<Pin<Box<Sleep>>>,
-    /// Bytes that were read since then.
+    /// Bytes that were drained since then.
     dropped: usize,
 }
 
-/// How many bytes it may send meanwhile.
+/// How many bytes a peer may send meanwhile.
 const LINGER_BYTES: usize = 256 << 20;
 
 impl<S> DeadlineIo<S> {
@@ -79,40 +79,40 @@ impl<S> DeadlineIo<S> {
         }
     }
 
-    /// Has a stream whose end would not be true reset by this when it is closed.
+    /// Sets how the stream is reset when it is closed and a normal end would be untrue.
     pub(in crate::http) fn resetting(mut self, reset: fn(&S)) -> DeadlineIo<S> {
         self.reset = reset;
         self
     }
 
-    /// Has the peer measured by what it took, and not by what the stream took, which has room for much of it.
+    /// Measures the peer by what it took. Without this, the bytes in the stream's large buffer count as taken.
     pub(in crate::http) fn measuring(mut self, unsent: fn(&S) -> u64) -> DeadlineIo<S> {
         self.unsent = unsent;
         self
     }
 
-    /// Says where the connection stands.
+    /// Returns the state of the connection.
     pub(in crate::http) fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
-    /// Notes whether nothing is read for now.
+    /// Suspends or resumes reading.
     pub(in crate::http) fn bar(&mut self, is_barred: bool) {
         self.is_barred = is_barred;
     }
 
-    /// How long a head may take.
+    /// Returns how long a head may take.
     pub(in crate::http) fn head_deadline(&self) -> Duration {
         self.deadlines.head
     }
 
-    /// Waits for the peer without reading, for as long as it may keep us waiting.
+    /// Waits, without reading, until the deadline of the peer has passed.
     pub(in crate::http) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let Some(due) = self.progress.due() else { return Poll::Pending };
         self.reading.poll(due, context).map(|()| timed_out("the peer sent nothing in time"))
     }
 
-    /// Finds out whether the peer has left while nobody reads what it sent.
+    /// Checks whether the peer has left while nothing reads what it sent.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if !(self.progress.is_answering() && (self.is_barred || self.progress.has_unread_body())) {
             self.looking = None;
@@ -128,7 +128,7 @@ impl<S> DeadlineIo<S> {
         Poll::Pending
     }
 
-    /// Lets a pending write wait for as long as the peer may keep us waiting.
+    /// Bounds the wait of a pending write.
     fn patience(
         &mut self,
         outcome: Poll<io::Result<usize>>,
@@ -136,7 +136,7 @@ impl<S> DeadlineIo<S> {
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(outcome) = outcome {
             self.written += outcome.as_ref().map_or(0, |written| *written as u64);
-            // The next wait starts anew.
+            // The write made progress, so the next wait starts anew.
             self.writing.over();
             self.flushing.over();
             self.progress.stalls(false);
@@ -152,14 +152,14 @@ impl<S> DeadlineIo<S> {
         Poll::Ready(Err(self.give_up(given_up)))
     }
 
-    /// The same for what was written and is held back: TLS takes a write before the peer has room for it.
+    /// Bounds the wait of a pending flush: TLS accepts a write before the peer has room for it.
     fn flush_patience(
         &mut self,
         outcome: Poll<io::Result<()>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         if outcome.is_ready() {
-            // Says nothing about a write that waits: in clear there is nothing to flush.
+            // The wait of a write stays as it is: without TLS there is nothing to flush.
             self.flushing.over();
             return outcome;
         }
@@ -172,15 +172,15 @@ impl<S> DeadlineIo<S> {
         Poll::Ready(Err(self.give_up(given_up)))
     }
 
-    /// Tells what the peer has taken, now and as long as something waits for it: the stream says that it has room
-    /// only when a good part of its buffer is free.
+    /// Reports what the peer has taken, now and at intervals while something waits for it. The stream itself
+    /// reports room only when a good part of its buffer is free.
     fn tell_taken(&mut self, context: &mut Context<'_>) {
         self.progress.takes(self.written.saturating_sub((self.unsent)(&self.stream)));
-        // Armed anew whenever it rings.
+        // The alarm is armed again each time it rings.
         let _pending = self.taking.poll(Instant::now() + UPTAKE_REPORT, context);
     }
 
-    /// Notes why the peer is given up.
+    /// Notes why the daemon gives up the peer.
     fn give_up(&self, reason: StopReason) -> io::Error {
         self.progress.gives_up(reason);
         timed_out("the peer does not read in time")
@@ -192,8 +192,8 @@ fn timed_out(what: &'static str) -> io::Error {
 }
 
 impl<S: AsyncRead + Unpin> DeadlineIo<S> {
-    /// Reads and drops what the peer still sends, until it is done or has had its time. A close with
-    /// bytes unread is a reset, which takes from the peer the answer it has not read (RFC 9112 §9.6).
+    /// Reads and drops what the peer still sends, until the peer ends or its time is over. Closing with unread
+    /// bytes resets the connection, and the peer may then lose the response (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let latest = Instant::now() + LINGERING_CLOSE_DRAIN;
         if self.progress.is_leaving()
@@ -265,8 +265,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         if let Poll::Ready(Ok(())) = outcome {
             this.progress.flushed(this.deadlines.keep_alive);
         }
-        // hyper does not read again behind a response: the read that waits for the next request has
-        // waited since before, and for something that was due later, or never.
+        // hyper does not read again after a response. The read that waits for the next request was armed
+        // earlier, for a later deadline or for none.
         if let Some(due) = this.progress.due()
             && this.reading.is_later_than(due)
             && this.reading.poll(due, context).is_ready()
@@ -281,7 +281,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.progress.close_delimited().may_close() {
-            // Dropped next, which resets it.
+            // The stream is dropped next, which resets it.
             return Poll::Ready(Ok(()));
         }
         if self.lingering.is_none() {
@@ -300,8 +300,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
     }
 }
 
-/// However a connection comes to its end - a failure behind the head of an answer, a deadline, a
-/// shutdown, a panic - it is not told as one that was meant.
+/// A response that ends with the connection may be cut short: by an error, a deadline, a shutdown or a panic.
+/// The connection is then reset, because a normal close would mark the response as complete.
 impl<S> Drop for DeadlineIo<S> {
     fn drop(&mut self) {
         if !self.progress.close_delimited().may_fin() {

@@ -8,52 +8,53 @@ use futures_util::task::AtomicWaker;
 
 use crate::job::Taker;
 
-/// The bytes that a client of a connection of HTTP/1, or of one stream of HTTP/2, has moved on.
+/// Counts the bytes of an HTTP/1 connection, or of one HTTP/2 stream.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Delivery {
-    /// Bytes of the response that were handed over.
+    /// Bytes of responses that were handed over.
     handed: AtomicU64,
-    /// Bytes that the peer had taken when a write waited for it last.
+    /// How many bytes the peer had taken when a write last waited for it.
     seen: AtomicU64,
-    /// The sum of what it took from one such moment to the next, for each of the streams under way.
+    /// The sum of what the peer took between such moments, divided each time by the streams in progress.
     taken: AtomicU64,
-    /// That of the connection of a stream.
+    /// The count of the stream's connection; `None` for a connection.
     connection: Option<Arc<Delivery>>,
-    /// Whether the job behind the answer has lost its slot to others.
+    /// Whether the job behind the response has lost its slot to others.
     is_over: AtomicBool,
-    /// What waits for the client to take something.
+    /// Wakes the task that waits for the client.
     waiting: AtomicWaker,
 }
 
 impl Delivery {
-    /// That of a stream of this connection, or of a connection.
+    /// Makes the count of a stream of this connection, or with `None` that of a connection.
     pub(in crate::http) fn within(connection: Option<Arc<Delivery>>) -> Arc<Delivery> {
         Arc::new(Delivery { connection, ..Delivery::default() })
     }
 
-    /// Notes that another answer begins.
+    /// Notes that another response begins.
     pub(in crate::http) fn begin(&self) {
         self.is_over.store(false, Ordering::Relaxed);
     }
 
-    /// Reports whether the job has lost its slot, and has this task woken when it does: whatever waits for the client
-    /// waits for nothing then.
+    /// Reports whether the job has lost its slot, and otherwise wakes this task when it does. Waiting for the
+    /// client is then pointless.
     pub(in crate::http) fn is_over(&self, context: &Context<'_>) -> bool {
         self.waiting.register(context.waker());
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Notes that so many bytes were handed over.
+    /// Notes that this many bytes were handed over.
     pub(in crate::http) fn hand(&self, bytes: usize) {
         self.handed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Says how many bytes of the response were handed over.
+    /// Returns how many bytes of responses were handed over.
     pub(in crate::http) fn handed(&self) -> u64 {
         self.handed.load(Ordering::Relaxed)
     }
 
-    /// Notes how many bytes the peer has taken so far, while a write waits for it. So many streams share them.
+    /// Notes how many bytes the peer has taken in all, while a write waits for it. `streams` streams share
+    /// them.
     pub(in crate::http) fn take(&self, bytes: u64, streams: usize) {
         let more = bytes.saturating_sub(self.seen.swap(bytes, Ordering::Relaxed));
         self.taken.fetch_add(more / streams.max(1) as u64, Ordering::Relaxed);
@@ -68,9 +69,10 @@ impl Taker for Delivery {
 
     fn taken(&self) -> u64 {
         match &self.connection {
-            // What is handed over may stay in a buffer of the kernel, of several MiB.
+            // Bytes that were handed over may stay in a kernel buffer of several MiB, so they do not count.
             None => self.taken.load(Ordering::Relaxed),
-            // h2 takes of a stream what the client has opened a window for, as long as the connection has room.
+            // h2 takes bytes from a stream only within the window that the client has opened, as long as the
+            // connection has room.
             Some(connection) => self.handed() + connection.taken.load(Ordering::Relaxed),
         }
     }

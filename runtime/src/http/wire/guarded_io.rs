@@ -27,7 +27,7 @@ use crate::http::refusal::{Details, Refusal};
 /// A stream under the checks of its version of HTTP.
 pub(in crate::http) struct GuardedIo<S> {
     stream: DeadlineIo<S>,
-    /// Answers what hyper does not see.
+    /// Reports refusals that hyper does not see, and words the answers.
     report: Arc<dyn ConnectionReport>,
     progress: Progress,
     inspector: Inspector,
@@ -38,7 +38,7 @@ pub(in crate::http) struct GuardedIo<S> {
     blocked: Option<Blocked>,
     /// Responses that are complete and flushed.
     answered: u64,
-    /// Whether all that was written is on its way.
+    /// Whether all written bytes are flushed.
     is_flushed: bool,
     /// Whether the next flush wakes hyper, so that it polls its read again.
     rewake_on_flush: bool,
@@ -55,31 +55,32 @@ enum Inspector {
     /// None: the version is not known yet, or HTTP is over.
     Nobody,
     Requests(H1Guard),
-    /// Boxed: a connection of HTTP/1 need not be as large.
+    /// Boxed, so that HTTP/1 connections stay small.
     Frames(Box<H2Guard>),
 }
 
 /// Why nothing is read any more.
 enum Blocked {
-    /// A body is not what its framing says: whoever reads it is told.
+    /// A request body is invalid. Its reader gets this error.
     Body(String),
-    /// To be said, when the answers before are through.
+    /// A refusal to be written once the earlier requests are answered.
     Words { why: String, rest: Bytes },
 }
 
-/// What a client of HTTP/2 begins with (RFC 9113 §3.4).
+/// The first bytes of an HTTP/2 client (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of the first read: most heads are shorter.
+/// The size of the first read, in bytes. Most heads are shorter.
 const FIRST_READ: usize = 1024;
 
-/// The head of a GOAWAY (RFC 9113 §6.8). The last stream that may have been acted on follows, then the code.
+/// The frame header of a GOAWAY (RFC 9113 §6.8). The last stream that may have been processed follows, then
+/// the error code.
 const CALM: [u8; 9] = [0, 0, 8, 7, 0, 0, 0, 0, 0];
-/// Its code (RFC 9113 §7).
+/// The error code (RFC 9113 §7).
 const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
 
 impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
-    /// Takes a stream that nothing was read from.
+    /// Wraps a stream that nothing was read from.
     pub(in crate::http) fn new(stream: DeadlineIo<S>, report: Arc<dyn ConnectionReport>) -> GuardedIo<S> {
         GuardedIo {
             report,
@@ -96,19 +97,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         }
     }
 
-    /// Says where the connection stands.
+    /// Returns the state of the connection.
     pub(in crate::http) fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Reads until it is plain which version the peer speaks. What was read is there to be read again.
-    /// The deadlines of the first byte and the head hold.
+    /// Reads until the peer's version is known. The bytes that were read are put back. The deadlines of the
+    /// first byte and the head apply.
     ///
     /// # Errors
-    /// The peer has gone, or keeps us waiting.
+    /// The peer has gone, or missed a deadline.
     ///
     /// # Cancel safety
-    /// What was read is lost.
+    /// Bytes that were read are lost.
     pub(in crate::http) async fn version(&mut self) -> io::Result<Version> {
         let mut begun = BytesMut::with_capacity(FIRST_READ);
         let version = loop {
@@ -127,17 +128,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         Ok(version)
     }
 
-    /// Looks for requests of HTTP/1 from here on.
+    /// Checks requests of HTTP/1 from here on.
     pub(in crate::http) fn expect_requests(&mut self, bounds: HeadLimits) {
         self.inspector = Inspector::Requests(H1Guard::new(bounds));
     }
 
-    /// Looks for frames of HTTP/2 from here on; `requests` is how many requests were taken.
+    /// Checks frames of HTTP/2 from here on. `requests` counts the requests that were accepted.
     pub(in crate::http) fn expect_frames(&mut self, requests: Arc<AtomicU64>) {
         self.inspector = Inspector::Frames(Box::new(H2Guard::new(PREFACE.len(), requests)));
     }
 
-    /// Looks at what was read behind `before`, and takes back what hyper must not have.
+    /// Checks what was read after position `before`, and removes what hyper must not get.
     fn look_at(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let read = &buffer.filled()[before..];
         let keep = match &mut self.inspector {
@@ -178,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                     return;
                 }
                 Err(flood) => {
-                    // What was begun may have been done: a proxy does not send it again.
+                    // The last stream is named as processed, so that a proxy does not send it again.
                     let calm =
                         Bytes::from([&CALM[..], &frames.newest().to_be_bytes(), &ENHANCE_YOUR_CALM].concat());
                     self.report.cut_off(&Refusal::Flood, &flood);
@@ -193,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         buffer.set_filled(before + keep);
     }
 
-    /// Lets nothing in, says what is to be said, and ends the connection.
+    /// Stops reading, writes the refusal, and ends the connection.
     fn poll_barred(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let waits = !self.is_flushed || !self.is_quiet();
         if !waits && matches!(self.inspector, Inspector::Requests(_)) {
@@ -202,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         match (&mut self.blocked, &self.inspector) {
             (Some(Blocked::Words { .. }), Inspector::Requests(_)) if waits => self.stream.poll_wait(context),
             (Some(Blocked::Words { why, rest }), _) => {
-                // Half a frame may be on its way: then nothing can be said.
+                // Part of a frame may be unflushed. Then nothing can be written.
                 while self.is_flushed && !rest.is_empty() {
                     match ready!(Pin::new(&mut self.stream).poll_write(context, rest)) {
                         Ok(written) => rest.advance(written),
@@ -211,7 +212,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                 }
                 let why = why.clone();
                 if let Inspector::Requests(_) = self.inspector {
-                    // What the client still sends would take from it what it was told.
+                    // Drains what the client still sends: a reset could discard the refusal before the
+                    // client reads it.
                     let _ended = ready!(Pin::new(&mut self.stream).poll_shutdown(context));
                 }
                 Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, why))
@@ -223,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
         }
     }
 
-    /// Finds out whether a message that may have ended HTTP has.
+    /// Resumes reading once it is known whether the message has ended HTTP.
     fn hold(&mut self) {
         if self.progress.is_switched() {
             self.inspector = Inspector::Nobody;
@@ -259,11 +261,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
             return Poll::Ready(Ok(()));
         }
         this.look_at(buffer, before);
-        // Nothing read would be the end.
+        // An empty read would mean the end of the stream.
         if buffer.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // What was put back begins with what is to be encoded, and is looked at again, as it is then.
+        // The bytes that were put back begin with the encoded ones. They are checked again in that form.
         if this.blocked.is_none() && !this.paused_for_upgrade && !this.peeked.is_empty() {
             return self.poll_read(context, buffer);
         }
@@ -272,14 +274,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedIo<S> {
 }
 
 impl Peeked {
-    /// The most that is given at once: what is put back of it is copied.
+    /// The most bytes that one read returns. Bytes that are put back are copied, and this bounds the copy.
     const PIECE: usize = 4 << 10;
 
     fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Puts what was read in front of the rest.
+    /// Puts bytes in front of the rest.
     fn put_back(&mut self, bytes: BytesMut) {
         if !bytes.is_empty() {
             self.0.push(bytes);
@@ -331,7 +333,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
             this.progress.holds(frames.is_answering());
         }
         this.answered = this.progress.answers();
-        // hyper does not read again behind a response, and nothing that comes will wake it.
+        // hyper does not read again after a response, and no further byte would wake it.
         if this.rewake_on_flush && this.is_quiet() {
             this.rewake_on_flush = false;
             context.waker().wake_by_ref();
@@ -345,8 +347,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
 }
 
 impl<S> GuardedIo<S> {
-    /// Reports whether every request that was let through is answered. hyper asks for more as soon as it
-    /// has taken one, before anybody else knows of it: so they are counted where they pass.
+    /// Reports whether every accepted request is answered. Requests are counted here as they pass, because
+    /// hyper reads on as soon as it has taken one, before the service knows of it.
     fn is_quiet(&self) -> bool {
         match &self.inspector {
             Inspector::Requests(framing) => framing.heads() == self.answered,
@@ -354,7 +356,7 @@ impl<S> GuardedIo<S> {
         }
     }
 
-    /// Notes that something is to be written.
+    /// Notes that bytes are to be written.
     fn unflushed(&mut self) {
         self.is_flushed = false;
         if let Inspector::Frames(_) = self.inspector {
@@ -362,7 +364,7 @@ impl<S> GuardedIo<S> {
         }
     }
 
-    /// Looks at what was written.
+    /// Checks what was written.
     fn note(&mut self, slices: &[io::IoSlice<'_>], written: usize) {
         let Inspector::Frames(frames) = &mut self.inspector else { return };
         let (report, mut is_answer) = (&self.report, false);

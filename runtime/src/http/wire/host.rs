@@ -1,27 +1,27 @@
-//! The host that a request is for, however often it is said.
+//! Validates and compares hosts, which a request may name more than once.
 
-/// What is wrong with a request that says it twice.
+/// The error for a request with two Host fields.
 pub(in crate::http) const TWO: &str = "more than one Host field";
-/// What is wrong with one whose target says another.
+/// The error for a target that names another host.
 pub(in crate::http) const OTHER: &str = "the target and the Host field name different hosts";
-/// What is wrong with one that is no host.
+/// The error for an invalid host.
 pub(in crate::http) const NONE: &str = "what should be a host is not: NAME or NAME:PORT";
 
-/// Reports whether two texts name the same host and port. In which case it is written makes no
-/// difference, nor does a port that the scheme means anyway (RFC 9110 §4.2.3).
+/// Reports whether two texts name the same host and port. Letter case makes no difference, nor does a port that
+/// is the scheme's default (RFC 9110 §4.2.3).
 pub(in crate::http) fn same(one: &str, other: &str, scheme: Option<&str>) -> bool {
     one.eq_ignore_ascii_case(other) || plain(one, scheme).eq_ignore_ascii_case(plain(other, scheme))
 }
 
-/// Reports whether a text is what clients of Unix sockets send as a host: the path of the socket, as Docker 1.9 does,
-/// or the same percent-encoded.
+/// Reports whether a text is the path of a Unix socket, which some clients send as the host. Docker 1.9 sends
+/// it plain, other clients percent-encoded.
 pub(in crate::http) fn is_socket(text: &str) -> bool {
     let is_harmless =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'.' | b'-' | b'_' | b'%');
     text.starts_with(['/', '%']) && text.bytes().all(is_harmless)
 }
 
-/// Takes off the port, if it is an empty one or the usual one.
+/// Removes the port if it is empty or the scheme's default.
 fn plain<'h>(host: &'h str, scheme: Option<&str>) -> &'h str {
     let usual = match scheme {
         Some("http") => ":80",

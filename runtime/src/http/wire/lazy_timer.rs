@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A timer that is armed when somebody has to wait.
+/// A timer that is armed at its first poll.
 #[derive(Default)]
 pub(in crate::http) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 
@@ -14,7 +14,7 @@ impl LazyTimer {
     /// Returns ready when `due` has passed. Arms the timer otherwise.
     pub(in crate::http) fn poll(&mut self, due: Instant, context: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        // One that is set for earlier is left alone: it is set again if it fires.
+        // An earlier deadline is left alone: the timer is set again when it fires.
         if sleep.deadline() > due {
             sleep.as_mut().reset(due);
         }
@@ -27,7 +27,7 @@ impl LazyTimer {
         Poll::Pending
     }
 
-    /// Reports whether it would not ring at `due`.
+    /// Reports whether the timer would fire after `due`, or is not armed.
     pub(in crate::http) fn is_later_than(&self, due: Instant) -> bool {
         self.0.as_ref().is_none_or(|sleep| sleep.deadline() > due)
     }

@@ -1,4 +1,4 @@
-//! A connection below hyper: its deadlines, and every byte checked before hyper has it.
+//! A connection below hyper: its deadlines, and the checks on every byte before hyper reads it.
 //!
 //! Lowest first; a file uses those above it in this list.
 //!

@@ -24,61 +24,61 @@ pub struct Deadlines {
     pub keep_alive: Duration,
     /// From one byte written to the next while the peer has room for none.
     pub write_idle: Duration,
-    /// The least that a client has to send or take while it is waited for.
+    /// The least rate at which a client has to send or read while the daemon waits for it.
     pub rate: MinRate,
 }
 
-/// Where a connection of HTTP/1, or one stream of HTTP/2, stands; shared by whoever moves its bytes and
-/// the service that answers its requests.
+/// The state of an HTTP/1 connection, or of one HTTP/2 stream. The wrappers that move its bytes share it
+/// with the service that answers its requests.
 #[derive(Clone)]
 pub(in crate::http) struct Progress(Arc<ProgressState>);
 
 struct ProgressState {
     start: Instant,
-    /// Milliseconds from `start` at which the peer must have sent something; `NEVER`: whenever it likes.
+    /// Milliseconds from `start` at which the peer must have sent something, or `NEVER`.
     due: AtomicU64,
-    /// Milliseconds from `start` at which it began to wait with a deadline, or its last stream ended.
+    /// Milliseconds from `start` at which the latest wait with a deadline began, or the last stream ended.
     since: AtomicU64,
-    /// Milliseconds from `start` at which something of an answer of HTTP/2 was written last. Apart: a stream
-    /// may be over by then.
+    /// Milliseconds from `start` at which part of an HTTP/2 response was last written. Separate from
+    /// `since`, because the stream may have ended by then.
     written: AtomicU64,
-    /// Whether something of HTTP/2 is to be written, or an answer has begun to be and not ended.
+    /// Whether HTTP/2 bytes wait to be written, or a response has begun and not ended.
     holding: AtomicBool,
     /// What the connection is waiting for.
     waiting: AtomicU64,
-    /// The number of the body of which the peer has not sent all yet, or we have not read it; 0: none.
+    /// The number of the request body that is not fully sent or not fully read; 0 if there is none.
     owed: AtomicU64,
-    /// How many bodies there were.
+    /// How many request bodies there were.
     bodies: AtomicU64,
     /// Whether the next response is the last.
     leaving: AtomicBool,
-    /// What the end of the connection tells.
+    /// Whether the connection may be closed now.
     close_delimited: CloseDelimited,
-    /// Responses that are complete.
+    /// How many responses are complete.
     answers: AtomicU64,
-    /// Pieces of the response that were handed over to be sent, doubled; odd while one more is asked for.
+    /// Twice the number of pieces of responses that were handed over, less 1 while another piece is wanted.
     handed: AtomicU64,
     headway: Arc<Delivery>,
     /// Whether a write waits for the peer.
     stalled: AtomicBool,
-    /// Why the peer was given up.
+    /// Why the daemon has given up the peer.
     given_up: OnceLock<StopReason>,
-    /// What ends the job that has the connection to itself.
+    /// Stops the job that a switched connection belongs to.
     tunnel: OnceLock<Stop>,
-    /// The connection of a stream of HTTP/2.
+    /// The connection of an HTTP/2 stream; `None` for a connection.
     connection: Option<Progress>,
-    /// Streams of HTTP/2 that are under way.
+    /// HTTP/2 streams in progress.
     streams: AtomicUsize,
-    /// Whether the connection is wanted for another.
+    /// Signals that the connection should leave, to make room for another.
     room: Notify,
 }
 
-/// A stream of HTTP/2 that its connection is not idle for.
+/// Counts one HTTP/2 stream as in progress until dropped. The connection is not idle meanwhile.
 pub(in crate::http) struct OpenStream(Progress);
 
 const NEVER: u64 = u64::MAX;
 
-/// The number of no body.
+/// The number that stands for no body.
 const NOBODY: u64 = 0;
 
 /// Values of `ProgressState::waiting`.
@@ -86,21 +86,21 @@ mod waiting_for {
     pub(in crate::http) const HEAD_START: u64 = 0;
     pub(in crate::http) const HEAD_REST: u64 = 1;
     pub(in crate::http) const ANSWER: u64 = 2;
-    /// HTTP is over.
+    /// HTTP is over on this connection.
     pub(in crate::http) const NOTHING: u64 = 3;
-    /// HTTP/2: each stream waits for something of its own.
+    /// HTTP/2: each stream has a state of its own.
     pub(in crate::http) const STREAMS: u64 = 4;
-    /// The response is complete, and not all of it is on its way.
+    /// The response is complete, but part of it is not flushed yet.
     pub(in crate::http) const SENDING: u64 = 5;
 }
 
 impl Progress {
-    /// A connection that is not ready to be read from: it has no deadline.
+    /// A connection that cannot be read from yet. It has no deadline.
     pub(in crate::http) fn new() -> Progress {
         Progress::from(waiting_for::HEAD_START, None)
     }
 
-    /// A stream of a connection of HTTP/2, which begins with a whole head.
+    /// A stream of an HTTP/2 connection. It begins with a complete head.
     pub(in crate::http) fn of_stream(connection: &Progress) -> Progress {
         Progress::from(waiting_for::ANSWER, Some(connection.clone()))
     }
@@ -144,22 +144,22 @@ impl Progress {
         self.expect(waiting_for::HEAD_START, Some(first_byte));
     }
 
-    /// Notes that the connection speaks HTTP/2: each stream has deadlines of its own.
+    /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
     pub(in crate::http) fn multiplexed(&self) {
         self.expect(waiting_for::STREAMS, None);
     }
 
-    /// Says whether the connection speaks HTTP/2.
+    /// Reports whether the connection speaks HTTP/2.
     pub(in crate::http) fn is_multiplexed(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) == waiting_for::STREAMS
     }
 
-    /// Has the connection leave, though it may have done nothing wrong.
+    /// Asks the connection to leave, although it may have done nothing wrong.
     pub(in crate::http) fn make_room(&self) {
         self.0.room.notify_one();
     }
 
-    /// Waits until the connection is wanted for another.
+    /// Waits until the connection is asked to leave.
     ///
     /// # Cancel safety
     /// A dropped wait loses nothing.
@@ -167,28 +167,28 @@ impl Progress {
         self.0.room.notified().await;
     }
 
-    /// Notes whether something of HTTP/2 is to be written, or an answer has begun to be and not ended: h2
-    /// keeps what its client has no room for, so that a stream that is over may have some on its way.
+    /// Notes whether HTTP/2 bytes wait to be written, or a response has begun and not ended. h2 keeps what
+    /// its client has no window for, so a stream that has ended may still have bytes to send.
     pub(in crate::http) fn holds(&self, is_holding: bool) {
         self.0.holding.store(is_holding, Ordering::Relaxed);
     }
 
-    /// Says whether something may be on its way though no stream is.
+    /// Reports whether bytes may still have to be sent, although no stream is in progress.
     pub(in crate::http) fn is_holding(&self) -> bool {
         self.0.holding.load(Ordering::Relaxed)
     }
 
-    /// Notes that something of an answer was written.
+    /// Notes that part of a response was written.
     pub(in crate::http) fn wrote(&self) {
         self.0.written.store(millis(self.0.start.elapsed()), Ordering::Relaxed);
     }
 
-    /// Says for how long no stream has ended, and nothing of an answer was written.
+    /// Returns the time since a stream last ended or part of a response was last written.
     pub(in crate::http) fn quiet(&self) -> Duration {
         self.over().min(self.passed(&self.0.written))
     }
 
-    /// Says for how long no stream has ended, whatever was written.
+    /// Returns the time since a stream last ended, whatever was written.
     pub(in crate::http) fn over(&self) -> Duration {
         self.passed(&self.0.since)
     }
@@ -197,20 +197,20 @@ impl Progress {
         self.0.start.elapsed().saturating_sub(Duration::from_millis(moment.load(Ordering::Relaxed)))
     }
 
-    /// Notes that a stream of the connection is under way.
+    /// Counts a stream as in progress until the returned guard is dropped.
     pub(in crate::http) fn stream(&self) -> OpenStream {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
         OpenStream(self.clone())
     }
 
-    /// Notes that a request's head is complete. While its handler works, no deadline of the client runs; a
-    /// body and an answer have their own.
+    /// Notes that the head of a request is complete. No deadline runs for the client while the handler
+    /// works. The bodies of request and response have deadlines of their own.
     pub(in crate::http) fn answering(&self) {
         self.0.headway.begin();
         self.expect(waiting_for::ANSWER, None);
     }
 
-    /// Notes why the peer was given up; the first reason stays.
+    /// Notes why the daemon gives up the peer. The first reason stays.
     pub(in crate::http) fn gives_up(&self, reason: StopReason) {
         let _first = self.0.given_up.set(reason);
         if let Some(stop) = self.0.tunnel.get() {
@@ -218,13 +218,13 @@ impl Progress {
         }
     }
 
-    /// Says why the peer was given up, or the connection of the stream.
+    /// Returns why the daemon has given up the peer of this stream or of its connection.
     pub(in crate::http) fn given_up(&self) -> Option<StopReason> {
         let own = self.0.given_up.get().copied();
         own.or_else(|| self.0.connection.as_ref()?.given_up())
     }
 
-    /// Notes what ends the job that has the connection to itself from now on.
+    /// Sets what stops the job that the connection belongs to from now on.
     pub(in crate::http) fn tunnels(&self, stop: Stop) {
         let _once = self.0.tunnel.set(stop);
     }
@@ -234,17 +234,17 @@ impl Progress {
         self.0.stalled.store(is_stalled, Ordering::Relaxed);
     }
 
-    /// Notes how many bytes the peer has taken, while a write waits for it.
+    /// Notes how many bytes the peer has taken in all. Called while a write waits for it.
     pub(in crate::http) fn takes(&self, bytes: u64) {
         self.0.headway.take(bytes, self.0.streams.load(Ordering::Relaxed));
     }
 
-    /// Returns what says how many bytes the peer has taken.
+    /// Returns the object that reports how many bytes the peer has taken.
     pub(in crate::http) fn taker(&self) -> Arc<dyn Taker> {
         self.0.headway.clone()
     }
 
-    /// Says why what waits for the peer is to wait no longer, if it is; and has this task woken when it is.
+    /// Returns why waiting for the peer should end, if it should. Otherwise wakes this task when it should.
     pub(in crate::http) fn is_over(&self, context: &Context<'_>) -> Option<StopReason> {
         self.0.headway.is_over(context).then_some(StopReason::OutOfShare)
     }
@@ -254,7 +254,7 @@ impl Progress {
         self.0.connection.as_ref().is_some_and(|connection| connection.0.stalled.load(Ordering::Relaxed))
     }
 
-    /// Says how many bytes of the response were handed over.
+    /// Returns how many bytes of responses were handed over.
     pub(in crate::http) fn moved(&self) -> u64 {
         self.0.headway.handed()
     }
@@ -265,54 +265,54 @@ impl Progress {
         self.0.waiting.store(waiting_for::SENDING, Ordering::Relaxed);
     }
 
-    /// Notes that all that was written is on its way: behind a response, the connection is idle.
+    /// Notes that all written bytes are flushed. After a response, the connection is then idle.
     pub(in crate::http) fn flushed(&self, keep_alive: Duration) {
         if self.0.waiting.load(Ordering::Relaxed) == waiting_for::SENDING {
             self.expect(waiting_for::HEAD_START, Some(keep_alive));
         }
     }
 
-    /// Notes that the connection has left HTTP, and its deadlines with it.
+    /// Notes that the connection has left HTTP. It has no deadlines any more.
     pub(in crate::http) fn switched(&self) {
         self.expect(waiting_for::NOTHING, None);
     }
 
-    /// Says whether the connection has left HTTP.
+    /// Reports whether the connection has left HTTP.
     pub(in crate::http) fn is_switched(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) == waiting_for::NOTHING
     }
 
-    /// Says whether a response is not complete.
+    /// Reports whether a response is not complete yet. Always `true` on an HTTP/2 connection.
     pub(in crate::http) fn is_answering(&self) -> bool {
         matches!(self.0.waiting.load(Ordering::Relaxed), waiting_for::ANSWER | waiting_for::STREAMS)
     }
 
-    /// Says whether not all of the request's body was read.
+    /// Reports whether part of the request body is still unread.
     pub(in crate::http) fn has_unread_body(&self) -> bool {
         self.0.owed.load(Ordering::Relaxed) != NOBODY
     }
 
-    /// Says how many responses are complete.
+    /// Returns how many responses are complete.
     pub(in crate::http) fn answers(&self) -> u64 {
         self.0.answers.load(Ordering::Relaxed)
     }
 
-    /// Notes whether a request has a body that is to come, and returns its number.
+    /// Notes whether a request has a body to be read, and returns the number of that body.
     pub(in crate::http) fn body_started(&self, body: bool) -> u64 {
         let number = if body { self.0.bodies.fetch_add(1, Ordering::Relaxed) + 1 } else { NOBODY };
         self.0.owed.store(number, Ordering::Relaxed);
         number
     }
 
-    /// Notes that all of a body was read. That may be after the next request has come, whose body is
-    /// another.
+    /// Notes that a body was read to its end. The next request, with a body of its own, may have come
+    /// before.
     pub(in crate::http) fn body_consumed(&self, number: u64) {
         let _another = self.0.owed.compare_exchange(number, NOBODY, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Notes that the first byte of a head has come.
     pub(in crate::http) fn begun(&self, head: Duration) {
-        // What comes of a body that nobody reads any more is no head.
+        // The rest of an abandoned body is no head.
         if let waiting_for::HEAD_START | waiting_for::SENDING = self.0.waiting.load(Ordering::Relaxed)
             && !self.has_unread_body()
         {
@@ -320,20 +320,21 @@ impl Progress {
         }
     }
 
-    /// Notes that a piece of the response was handed over: the head, or so many bytes of the body.
+    /// Notes that a piece of the response was handed over: the head, or this many bytes of the body.
     pub(in crate::http) fn handed(&self, bytes: usize) {
         self.0.headway.hand(bytes);
         let handed = self.0.handed.load(Ordering::Relaxed);
         self.0.handed.store((handed | 1) + 1, Ordering::Relaxed);
     }
 
-    /// Notes that there is room for another piece, and none yet.
+    /// Notes that another piece is wanted, and none is there yet.
     pub(in crate::http) fn asked(&self) {
         let handed = self.0.handed.load(Ordering::Relaxed);
         self.0.handed.store(handed | 1, Ordering::Relaxed);
     }
 
-    /// Returns which piece of the response the peer is to take; none: it is not the peer that is slow.
+    /// Returns which piece the peer has yet to take, as a number that changes with each piece. Returns
+    /// `None` if the peer is not the slow side.
     pub(in crate::http) fn untaken(&self) -> Option<u64> {
         Some(self.0.handed.load(Ordering::Relaxed)).filter(|handed| *handed > 0 && handed % 2 == 0)
     }
@@ -348,17 +349,17 @@ impl Progress {
         self.0.leaving.store(true, Ordering::Relaxed);
     }
 
-    /// Says what the end of the connection tells: whoever closes it looks there.
+    /// Returns the state that says whether the connection may be closed.
     pub(in crate::http) fn close_delimited(&self) -> &CloseDelimited {
         &self.0.close_delimited
     }
 
-    /// Says whether the next response is the last one.
+    /// Reports whether the next response is the last one.
     pub(in crate::http) fn is_leaving(&self) -> bool {
         self.0.leaving.load(Ordering::Relaxed)
     }
 
-    /// Says whether no byte of a request has come since the last response.
+    /// Reports whether no byte of a request has come since the last response.
     pub(in crate::http) fn is_idle(&self) -> bool {
         self.0.waiting.load(Ordering::Relaxed) == waiting_for::HEAD_START
     }
@@ -367,14 +368,14 @@ impl Progress {
     pub(in crate::http) fn idle_since(&self) -> Option<Instant> {
         let is_idle = match self.0.waiting.load(Ordering::Relaxed) {
             waiting_for::HEAD_START => true,
-            // Pairs with the end of the last stream, which notes the time first.
+            // Pairs with `UnderWay::drop`, which notes the time before it counts down.
             waiting_for::STREAMS => self.0.streams.load(Ordering::Acquire) == 0,
             _ => false,
         };
         is_idle.then(|| self.0.start + Duration::from_millis(self.0.since.load(Ordering::Relaxed)))
     }
 
-    /// Returns when the peer must have sent something, or the exchange must be over.
+    /// Returns when the peer must have sent something.
     pub(in crate::http) fn due(&self) -> Option<Instant> {
         match self.0.due.load(Ordering::Relaxed) {
             NEVER => None,

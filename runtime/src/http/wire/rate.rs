@@ -1,14 +1,14 @@
-//! The least that a client has to move while it is the one to act.
+//! The least rate at which a client has to send or read while the daemon waits for it.
 
 use std::time::Duration;
 
-/// The least rate of a body or an answer. Only time in which the client is waited for counts: a handler that
-/// takes its time is never held against it. A client that owes a body and has nothing to send is.
+/// The least rate of a request or response body. Only time in which the daemon waits for the client counts,
+/// so a slow handler never counts against it. A client that owes a body and sends nothing does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
-    /// Bytes a second; 0: any rate will do.
+    /// Bytes a second; 0 allows any rate.
     pub bytes: u64,
-    /// How long a client is waited for, over all waits, before it is judged by what it moved meanwhile.
+    /// The total waiting time after which a client is judged by what it moved in that time.
     pub window: Duration,
 }
 
@@ -21,12 +21,12 @@ pub(in crate::http) struct Tempo {
     moved: u64,
 }
 
-/// What a client's tempo comes to.
+/// The result of measuring a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum RateCheck {
-    /// It is judged when it has been waited for this much longer; `None`: never.
+    /// The client is judged after this much more waiting; `None` means never.
     Open(Option<Duration>),
-    /// It moved too little.
+    /// The client moved too little.
     TooSlow,
 }
 
@@ -40,7 +40,7 @@ impl Tempo {
         (self.waited, self.moved) = (waited, moved);
     }
 
-    /// Judges a client that has been waited for this long so far, and has moved so many bytes.
+    /// Judges a client by the total time it was waited for and the total bytes it has moved.
     pub(in crate::http) fn judge(&mut self, waited: Duration, moved: u64) -> RateCheck {
         let MinRate { bytes, window } = self.rate;
         if bytes == 0 {

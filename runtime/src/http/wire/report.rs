@@ -1,4 +1,4 @@
-//! The seam to the server: what the checks of a connection report.
+//! The interface through which the checks of a connection report to the server.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::h2::sent::H2Event;
 use crate::http::refusal::Refusal;
 
-/// Counts and logs what a connection is refused for, and words the answer.
+/// Counts and logs the refusals of a connection, and words the answers.
 pub(in crate::http) trait ConnectionReport: Send + Sync {
-    /// Makes the whole answer, as it is on the wire, to bytes that never become a request. `asked` is what is
-    /// known of the request line, fit for a log.
+    /// Returns the complete response, as it is on the wire, to bytes that never become a request. `asked` is
+    /// what is known of the request line, fit for a log.
     fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes;
 
-    /// Notes that the connection ends without an answer.
+    /// Notes that the connection ends without a response.
     fn cut_off(&self, refusal: &Refusal, why: &dyn fmt::Display);
 
-    /// Notes what a client of HTTP/2 was told.
+    /// Notes what an HTTP/2 client was told.
     fn told(&self, told: H2Event);
 }

@@ -1,4 +1,4 @@
-//! One direction of a connection in which the peer has room for nothing: for how long, and what it took.
+//! The waits of one direction of a connection while the peer has no room, and what it took meanwhile.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use super::lazy_timer::LazyTimer;
 use super::rate::{MinRate, RateCheck, Tempo};
 use crate::job::StopReason;
 
-/// The waits of one kind of write.
+/// The waits of one kind of write or flush.
 pub(in crate::http) struct Stall {
     alarm: LazyTimer,
     idle: Duration,
     tempo: Tempo,
-    /// When the peer last took something in this wait; `None`: there is no wait.
+    /// When the peer last took something during this wait, or `None` outside a wait.
     since: Option<Instant>,
     /// When the wait began.
     begun: Option<Instant>,
-    /// The waits that are over.
+    /// The total of the earlier waits.
     past: Duration,
-    /// Bytes the peer had taken when this was looked at last.
+    /// How many bytes the peer had taken at the last look.
     taken: u64,
 }
 
@@ -30,7 +30,7 @@ impl Stall {
         Stall { alarm, idle, tempo, since: None, begun: None, past: Duration::ZERO, taken: 0 }
     }
 
-    /// Notes that there is room.
+    /// Notes that the peer has room, which ends the wait.
     pub(in crate::http) fn over(&mut self) {
         if let Some(begun) = self.begun.take() {
             self.past += begun.elapsed();
@@ -38,9 +38,9 @@ impl Stall {
         }
     }
 
-    /// Waits until the peer has taken nothing for too long, or too little; `taken` says how many bytes it has
-    /// taken so far. A socket says that it has room only when a good part of its buffer is free, which takes a
-    /// slow peer longer than `idle`: so what it took is asked for when the time seems to be over.
+    /// Waits until the peer has taken nothing for too long, or too little. `taken` returns how many bytes it
+    /// has taken so far. A socket reports room only when a good part of its buffer is free, which takes a slow
+    /// peer longer than `idle`. So `taken` is called when the time seems to be over.
     pub(in crate::http) fn poll(
         &mut self,
         context: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl Stall {
             match self.tempo.judge(self.past + begun.elapsed(), self.taken) {
                 RateCheck::TooSlow => {
                     let now = taken();
-                    // Judged by what was known, which may be old.
+                    // The judgement used an old count.
                     if now == self.taken {
                         return Poll::Ready(StopReason::TooSlow);
                     }

@@ -3,8 +3,8 @@
 /// Which HTTP a peer speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum Version {
-    /// 1.1, 1.0, or nonsense.
+    /// HTTP/1.1, HTTP/1.0, or invalid bytes.
     One,
-    /// 2, whether TLS agreed on it or the client knows beforehand.
+    /// HTTP/2, whether TLS negotiated it or the client has prior knowledge.
     Two,
 }

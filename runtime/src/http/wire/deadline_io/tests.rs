@@ -108,7 +108,7 @@ async fn a_peer_that_takes_too_little_is_given_up_as_that_and_one_that_takes_eno
     }
 }
 
-/// A stream whose kernel has taken all that it takes, of which the peer acknowledges a thousand bytes a second.
+/// A stream with a full kernel buffer. Its peer acknowledges a thousand bytes a second.
 struct Buffered(Instant);
 
 impl AsyncRead for Buffered {
@@ -151,7 +151,7 @@ async fn a_slow_link_is_not_a_stalled_one_though_the_kernel_has_room_for_nothing
     assert!((100..=110).contains(&seconds(start)), "{}", seconds(start));
 }
 
-/// Takes every write and holds it back, as TLS does, until the peer has room.
+/// Accepts every write and holds it back, as TLS does, until the peer has room.
 #[derive(Default)]
 struct Withheld {
     has_room: bool,
@@ -181,7 +181,7 @@ impl AsyncWrite for Withheld {
     }
 }
 
-/// A connection whose answer was written, and not sent. Its client may be idle for a second only.
+/// A connection whose response is written and not flushed. Its client may be idle for one second only.
 async fn unsent() -> DeadlineIo<Withheld> {
     let deadlines = Deadlines { keep_alive: Duration::from_secs(1), ..DEADLINES };
     let mut watched = DeadlineIo::new(Withheld::default(), Progress::new(), deadlines, |_| false);

@@ -1,4 +1,4 @@
-//! The head of one message, line by line.
+//! Checks the head of one message, line by line.
 
 use http::Uri;
 use http::uri::Authority;
@@ -8,27 +8,27 @@ use crate::cgi::meta;
 use crate::http::refusal::Refusal;
 use crate::http::wire::host;
 
-/// How large a head may be, in bytes.
+/// The limits of a head, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// All of it.
+    /// The whole head.
     pub head: usize,
-    /// The request target.
+    /// The request target, in bytes.
     pub target: usize,
-    /// The number of fields.
+    /// The number of header fields.
     pub fields: usize,
-    /// Whether the client is on a Unix socket: some name its path as the host.
+    /// Whether the client is on a Unix socket. Some clients then name its path as the host.
     pub is_local: bool,
 }
 
-/// What is known of the head that is being read.
+/// The state of the head that is being read.
 #[derive(Default)]
 pub(super) struct RequestHead {
-    /// Bytes of it, or of the trailers; without the line that is being read.
+    /// Bytes of the head, or of the trailers, without the current line.
     pub(super) size: usize,
-    /// Whether an empty line stood before it.
+    /// Whether an empty line came before the head.
     pub(super) after_blank: bool,
-    /// Whether all of it is here.
+    /// Whether the head is complete.
     pub(super) is_whole: bool,
     /// Whether it asks for another protocol.
     pub(super) asks_to_switch: bool,
@@ -41,7 +41,7 @@ pub(super) struct RequestHead {
     target: Option<Box<Uri>>,
 }
 
-/// What comes behind a head.
+/// What follows a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum BodyKind {
     Nothing,
@@ -50,16 +50,16 @@ pub(super) enum BodyKind {
     Chunks,
 }
 
-/// hyper's own limit of a field's name.
+/// hyper's own limit of a field name, in bytes.
 const LONGEST_NAME: usize = u16::MAX as usize;
 
-/// Lengths that hyper has another use for.
+/// Lengths that hyper uses as markers.
 const NO_LENGTH: std::ops::RangeInclusive<u64> = u64::MAX - 1..=u64::MAX;
 
 const NO_REQUEST_LINE: &str = "no request line: METHOD TARGET HTTP/1.1";
 
 impl RequestHead {
-    /// RFC 9112 §3: a method, a target and a version, with one space between.
+    /// Checks a request line (RFC 9112 §3): a method, a target and a version, with one space between.
     pub(super) fn request_line(&mut self, line: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         let mut parts = line.split(|byte| *byte == b' ');
         let (Some(method), Some(target), Some(version), None) =
@@ -79,8 +79,8 @@ impl RequestHead {
         if target.len() > bounds.target {
             return Err(Refusal::TargetTooLong(bounds.target));
         }
-        // RFC 9110 §9.3.6 and §9.3.8: a tunnel is none of ours, and an echo would show what proxies have
-        // added. hyper ends HTTP after a CONNECT, so that what follows could not be followed.
+        // RFC 9110 §9.3.6 and §9.3.8: we offer no tunnel, and an echo would show what proxies have
+        // added. hyper ends HTTP after a CONNECT, so the bytes after it could not be checked.
         if matches!(method, b"CONNECT" | b"TRACE") {
             return Err(Refusal::Unsupported("CONNECT and TRACE"));
         }
@@ -92,9 +92,9 @@ impl RequestHead {
         }
     }
 
-    /// RFC 9112 §3.2.2: a target that is a whole URL.
+    /// Checks a target that is a whole URL (RFC 9112 §3.2.2).
     fn absolute(&mut self, url: &[u8]) -> Result<(), Refusal> {
-        // Read by http as hyper reads it, which would cut a fragment off.
+        // Parsed by `http`, as hyper does. It would cut a fragment off, so a fragment is refused first.
         let target = Uri::try_from(url).ok().filter(|_| !url.contains(&b'#'));
         let is_ours = |target: &Uri| matches!(target.scheme_str(), Some("http" | "https"));
         let Some(target) = target.filter(is_ours) else {
@@ -121,7 +121,7 @@ impl RequestHead {
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.asks_to_switch = true,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                // RFC 9112 §6.3 lets equal ones pass for one; nobody has to send two.
+                // RFC 9112 §6.3 allows equal ones to count as one; no client needs to send two.
                 if self.length.is_some() {
                     return Err(malformed("more than one Content-Length"));
                 }
@@ -133,7 +133,7 @@ impl RequestHead {
                 };
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                // RFC 9112 §6.1: a coding that we do not understand is 501.
+                // RFC 9112 §6.1: an unknown transfer coding is answered with 501.
                 if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Refusal::Unsupported("a transfer coding other than one `chunked`"));
                 }
@@ -147,12 +147,12 @@ impl RequestHead {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: there is exactly one, and a target that names a host names the same.
+    /// Checks the host (RFC 9112 §3.2): there is exactly one, and a target with a host names the same.
     fn host(&mut self, value: &[u8], bounds: &HeadLimits) -> Result<(), Refusal> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(malformed(host::TWO));
         }
-        // RFC 9112 §3.2: empty where the client knows no host.
+        // RFC 9112 §3.2: the field is empty if the client knows no host.
         let may_be = |named: &&str| {
             named.is_empty() || meta::is_host(named) || bounds.is_local && host::is_socket(named)
         };
@@ -166,14 +166,14 @@ impl RequestHead {
         }
     }
 
-    /// Ends the head, and says what comes behind it.
+    /// Ends the head, and returns what follows it.
     pub(super) fn end(&mut self) -> Result<BodyKind, Refusal> {
         self.is_whole = true;
         if !self.has_host && !self.is_1_0 {
             return Err(malformed("HTTP/1.1 without a Host field"));
         }
         match (self.length, self.is_chunked) {
-            // RFC 9112 §6.1: this is how requests are smuggled.
+            // RFC 9112 §6.1: this combination is used to smuggle requests.
             (Some(_), true) => Err(malformed("both Content-Length and Transfer-Encoding")),
             (None, true) if self.is_1_0 => Err(malformed("HTTP/1.0 with Transfer-Encoding")),
             (None, true) => Ok(BodyKind::Chunks),
@@ -183,7 +183,7 @@ impl RequestHead {
     }
 }
 
-/// Refuses a head, or a chunk, for this.
+/// Makes the refusal of a head or chunk, with this text.
 pub(super) fn malformed(what: &str) -> Refusal {
     Refusal::Malformed(what.to_owned())
 }

@@ -1,23 +1,25 @@
-//! Quotes in a query, as curl and scripts send them: no URI may hold them (RFC 3986 §3.4), everybody takes them, and
-//! hyper does not. They are percent-encoded as browsers do it (<https://url.spec.whatwg.org/#query-state>).
+//! Percent-encodes quotes and angle brackets in a query, which hyper does not accept.
+//!
+//! curl and scripts send them, and other servers accept them, although a URI may not hold them (RFC 3986 §3.4).
+//! They are encoded as browsers do it (<https://url.spec.whatwg.org/#query-state>).
 
 use memchr::{memchr, memchr3};
 
-/// What follows in a request line from the first byte on that is to be encoded.
+/// A part of a request line to be replaced, from the first byte to encode onward.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::http) struct QuotedQuery {
-    /// How many bytes before it are as they should be.
+    /// How many bytes before it are valid.
     pub(in crate::http) good: usize,
-    /// How many bytes it takes the place of.
+    /// How many bytes it replaces.
     pub(in crate::http) length: usize,
     pub(in crate::http) encoded: Vec<u8>,
 }
 
-/// Looks for bytes to encode in the query of a request line that goes on, or begins, with `bytes`; `begun` is what
-/// came of it before.
+/// Looks for bytes to encode in the query of a request line. `begun` is the part of the line that was passed
+/// before; `bytes` follows it.
 pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
-    // Nearly every line.
+    // Nearly every line ends here.
     memchr3(b'"', b'<', b'>', line)?;
     let mut place = QueryPlace::default();
     begun.iter().for_each(|byte| place.pass(*byte));
@@ -38,7 +40,7 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     Some(QuotedQuery { good, length: line.len() - good, encoded })
 }
 
-/// Where in a request line a byte stands.
+/// The position in a request line.
 #[derive(Default)]
 struct QueryPlace {
     spaces: usize,

@@ -1,11 +1,11 @@
-//! Messages that are followed to their ends, in whatever pieces they come.
+//! Follows messages to their ends, in pieces of any size.
 
 use super::*;
 use proptest::prelude::*;
 
 const BOUNDS: HeadLimits = HeadLimits { head: 16 << 10, target: 1024, fields: 20, is_local: false };
 
-/// Pushes bytes in pieces; says how many were let through, and whether the rest was refused.
+/// Pushes bytes in pieces. Returns how many were let through, and whether the rest was refused.
 fn push(bytes: &[u8], piece: usize) -> (usize, Option<Refusal>) {
     let (mut framing, mut passed) = (H1Guard::new(BOUNDS), Vec::new());
     let refusal = bytes.chunks(piece).find_map(|piece| framing.pass(piece, &mut passed).err());
@@ -94,7 +94,7 @@ fn a_length_that_no_body_has_is_too_large_and_not_nonsense() {
     assert!(matches!(length("1a"), Some(Refusal::Malformed(_))));
 }
 
-/// Has hyper serve some bytes; says how many requests it took, and what it answered.
+/// Has hyper serve some bytes. Returns how many requests it took, and what it answered.
 fn served(bytes: &[u8]) -> (u64, String) {
     use http_body_util::{BodyExt as _, Empty};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -117,7 +117,7 @@ fn served(bytes: &[u8]) -> (u64, String) {
         client.read_to_end(&mut answers).await.unwrap();
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    // A body that is cut off is an error of the connection's.
+    // A body that is cut off is an error of the connection.
     let _cut = runtime.block_on(async { tokio::join!(connection, exchange) }).0;
     (requests.get(), String::from_utf8_lossy(&answers).into_owned())
 }
@@ -142,7 +142,7 @@ proptest! {
     ) {
         let whole = follow(text.as_bytes(), text.len(), BOUNDS);
         let pieces = follow(text.as_bytes(), piece, BOUNDS);
-        // A message that came in pieces is passed on as far as it was good.
+        // A message that came in pieces is passed on up to its first bad byte.
         prop_assert!(pieces.passed.len() >= whole.passed.len());
         prop_assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused));
     }

@@ -1,21 +1,22 @@
-//! What the bytes of a head may be.
+//! Classifies and parses the bytes of a head.
 
-/// Splits a line at its first colon into a field's name and its value, without the space around.
+/// Splits a line at its first colon into the name and the value of a field, without the space around the
+/// value.
 pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
-    // RFC 9112 §5.2: a field that goes on in the next line is long obsolete.
+    // RFC 9112 §5.2: a field that continues in the next line is obsolete.
     if matches!(line, [b' ' | b'\t', ..]) {
         return Err("a header field that begins with a space");
     }
     let colon = memchr::memchr(b':', line).ok_or("a header field without a colon")?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
-    // RFC 9112 §5.1: a space before the colon as well.
+    // RFC 9112 §5.1: a space before the colon is invalid, too.
     if is_token(name) { Ok((name, value.trim_ascii())) } else { Err("a header field whose name is no token") }
 }
 
-/// Reads digits of this base, and nothing else.
+/// Parses digits of this base, and nothing else.
 ///
 /// # Errors
-/// They are none, or more than 64 bits.
+/// The text has other bytes than digits, or the number exceeds 64 bits.
 pub(super) fn number(text: &[u8], base: u32) -> Result<u64, NoNumber> {
     let digits = str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
     u64::from_str_radix(digits.ok_or(NoNumber::Text)?, base).map_err(|error| match error.kind() {
@@ -24,21 +25,21 @@ pub(super) fn number(text: &[u8], base: u32) -> Result<u64, NoNumber> {
     })
 }
 
-/// Why digits are no number.
+/// Why a text is not a valid number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum NoNumber {
     Text,
     TooLarge,
 }
 
-/// Reads the size of a chunk; what extensions say is ignored (RFC 9112 §7.1.1).
+/// Parses the size of a chunk. Chunk extensions are ignored (RFC 9112 §7.1.1).
 pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     let size = line.split(|byte| *byte == b';').next()?;
     number(size, 16).ok()
 }
 
-/// Reports whether a line holds a control character other than a tab. No branch for each byte: this is
-/// to be done for many of them at once.
+/// Reports whether a line holds a control character other than a tab. The loop has no branch, so that
+/// the compiler can vectorise it.
 pub(super) fn has_control(line: &[u8]) -> bool {
     line.iter().fold(false, |found, &byte| found | (((byte < b' ') & (byte != b'\t')) | (byte == 0x7f)))
 }
@@ -48,10 +49,11 @@ pub(super) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && all(text, TOKEN)
 }
 
-/// Reports whether a path, with its query, holds what hyper takes and nothing else: more than a URI may
-/// hold (RFC 3986 §3.3), as clients send it, and no fragment, which is the client's own (RFC 9112 §3.2).
+/// Reports whether a path, with its query, holds only bytes that hyper accepts. That is more than a URI
+/// may hold (RFC 3986 §3.3), because clients send more. A fragment is not accepted: it is for the client
+/// only (RFC 9112 §3.2).
 pub(super) fn is_path_and_query(text: &[u8]) -> bool {
-    // Nearly every target: nothing in it that only a path, or only a query, may hold.
+    // Nearly every target holds only bytes that both a path and a query may hold.
     if all(text, PATH | QUERY) {
         return true;
     }

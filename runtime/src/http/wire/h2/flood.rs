@@ -1,8 +1,9 @@
-//! The frames that a client of HTTP/2 sends, counted before hyper reads them.
+//! Counts the frames of an HTTP/2 client before hyper reads them.
 //!
-//! h2 bounds what a client can make us remember, and some of what it can make us do; SETTINGS, PING and
-//! PRIORITY it answers for ever, and heads that it refuses by itself nobody else hears of. Whatever asks
-//! for work without asking for an answer is counted here, and is allowed at a client's pace.
+//! h2 bounds what a client can make us remember, and some of the work it can cause. But h2 answers SETTINGS and
+//! PING without limit, takes any number of PRIORITY, and reports to us no heads that it refuses by itself.
+//! Frames that cause work without asking for a response are counted here, and allowed at the pace of a normal
+//! client.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,56 +17,56 @@ pub(super) struct ReceivedFrames {
     /// Bytes of the preface that are still to come.
     preface: usize,
     walk: FrameReader,
-    /// The highest stream that was opened.
+    /// The highest stream that was opened, as its number.
     newest: u32,
     opened: u64,
-    /// Those that became a request.
+    /// How many streams became a request.
     requests: Arc<AtomicU64>,
-    /// Frames about windows that were not earned yet.
+    /// WINDOW_UPDATE frames that were not earned yet.
     windows: u64,
-    /// Other frames that ask for no answer.
+    /// Other frames that ask for no response.
     idle: IdleCounter,
-    /// Requests that were cancelled, at a client's pace and in all.
+    /// Requests that were cancelled: within the time span, and below, in all.
     cancelled: IdleCounter,
     resets: u64,
-    /// Whether they were more than a client is taken for: it gets no more streams.
+    /// Whether the cancels exceeded the limit once. The connection then gets no more streams.
     is_full: bool,
 }
 
-/// Counts what asks for work and for no answer, over HTTP/2 or a WebSocket.
+/// Counts messages that cause work and ask for no response, over HTTP/2 or a WebSocket.
 pub(in crate::http) struct IdleCounter {
-    /// How many there were since the last reset of the count.
+    /// How many there were since the count was last reset.
     count: u32,
     since: Instant,
 }
 
-/// A client that asks for work and for no answer: by what.
+/// The kind of flood that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Flood {
-    /// Frames that have no use.
+    /// Frames that serve no purpose.
     Idle,
     /// Streams that become no request.
     Lost,
 }
 
-/// Frames without a use that are taken in [`SPAN`]. A browser that closes a page resets a hundred
-/// streams; a client that measures sends a PING for some hundred KiB.
+/// Useless frames that are accepted in [`SPAN`]. A browser that closes a page resets a hundred streams; a
+/// client that measures the connection sends a PING for some hundred KiB.
 const MOST: u32 = 1000;
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Cancels that are taken in [`SPAN`] from a client that had its fill of them, for those under way.
+/// Cancels that are accepted in [`SPAN`] after the first excess, for the requests still in progress.
 const STILL: u32 = 100;
 
-/// Streams that may be opened and become no request: those that are about to, and some that are wrong.
+/// Streams that may be open without a request: those about to become one, and some invalid ones.
 const LOST: u64 = 256;
 
-/// Frames about windows that come with a request, and for how many bytes of ours one more may come: the
-/// smallest pieces are confirmed one by one, for the stream and for the connection.
+/// WINDOW_UPDATE frames that one request earns, and the bytes we send that earn one more. A client may confirm
+/// the smallest pieces one by one, for the stream and for the connection.
 const WINDOWS_A_REQUEST: u64 = 4;
 const BYTES_A_WINDOW: u64 = 8;
 
 impl ReceivedFrames {
-    /// Starts before the preface. `requests` is how many requests of the connection were taken.
+    /// Starts before the preface. `requests` counts the accepted requests of the connection.
     pub(super) fn new(preface: usize, requests: Arc<AtomicU64>) -> ReceivedFrames {
         ReceivedFrames {
             preface,
@@ -86,23 +87,23 @@ impl ReceivedFrames {
         self.newest
     }
 
-    /// Reports whether the connection should take no new streams, and let the others finish: users of a proxy share
-    /// it, and some of them cancelled many requests.
+    /// Reports whether the connection should take no new streams and let the others finish. The users of a
+    /// proxy share the connection, and some of them cancelled many requests.
     pub(super) fn is_full(&self) -> bool {
         self.is_full
     }
 
-    /// Notes that this many bytes were sent.
+    /// Notes that this many bytes were sent to the client.
     pub(super) fn sent(&mut self, bytes: usize) {
         self.windows = self.windows.saturating_sub(bytes as u64 / BYTES_A_WINDOW);
     }
 
-    /// Counts the frames in the next bytes, and hands on which streams they reset.
+    /// Counts the frames in the next bytes, and passes the streams they reset to `reset`.
     ///
     /// # Errors
-    /// They are too many.
+    /// They exceed a limit.
     pub(super) fn push(&mut self, mut bytes: &[u8], mut reset: impl FnMut(u32)) -> Result<(), Flood> {
-        // All that was here before has been looked at by h2, which drops what was cancelled by then.
+        // h2 has processed all the earlier bytes, and dropped what was cancelled by then.
         if self.opened > self.requests.load(Ordering::Relaxed) + self.resets + LOST {
             return Err(Flood::Lost);
         }
@@ -123,7 +124,7 @@ impl ReceivedFrames {
     fn count(&mut self, head: FrameHead) -> Result<(), Flood> {
         match head.kind {
             kind::DATA if head.length > 0 || head.ends() => Ok(()),
-            // Others of the same stream are trailers.
+            // Later HEADERS of the same stream are trailers.
             kind::HEADERS if head.stream > self.newest => {
                 self.newest = head.stream;
                 self.opened += 1;
@@ -139,7 +140,7 @@ impl ReceivedFrames {
         }
     }
 
-    /// Counts a cancel. The first time that they are too many, the others may finish.
+    /// Counts a cancel. At the first excess, the other requests may still finish.
     fn cancel(&mut self) -> Result<(), Flood> {
         self.resets += 1;
         match self.cancelled.spend() {
@@ -158,10 +159,10 @@ impl IdleCounter {
         IdleCounter { count: 0, since: Instant::now() }
     }
 
-    /// Counts one.
+    /// Counts one message.
     ///
     /// # Errors
-    /// They are too many.
+    /// There were too many.
     pub(in crate::http) fn spend(&mut self) -> Result<(), Flood> {
         self.count += 1;
         if self.count <= MOST {
@@ -253,7 +254,7 @@ mod tests {
             assert_eq!(push(&mut frames, &window.repeat(2)), Ok(()));
         }
 
-        // One allowance for windows, and the one for everything.
+        // One allowance for windows, and one for all frames.
         assert_eq!(push(&mut frames, &window.repeat(1990)), Ok(()));
         assert_eq!(push(&mut frames, &window.repeat(20)), Err(Flood::Idle));
     }

@@ -1,36 +1,36 @@
-//! The frames in a stream of bytes of HTTP/2, in whatever pieces the bytes come.
+//! Splits the bytes of an HTTP/2 connection into frames, in pieces of any size.
 
-/// Goes from frame to frame.
+/// Walks from frame to frame.
 #[derive(Default)]
 pub(super) struct FrameReader {
-    /// The head of a frame that did not arrive whole.
+    /// The beginning of an incomplete frame header.
     head: [u8; HEAD],
     have: usize,
     /// Bytes of the frame's payload that are still to come.
     left: usize,
 }
 
-/// What comes next.
+/// A part of a frame.
 pub(super) enum FramePart<'a> {
     Head(FrameHead),
-    /// More of the payload of the frame whose head was the last.
+    /// More payload of the frame of the last `Head`.
     Payload(&'a [u8]),
 }
 
-/// What a frame says of itself.
+/// A frame header.
 #[derive(Clone, Copy, Default)]
 pub(super) struct FrameHead {
-    /// Bytes of its payload.
+    /// Bytes of the payload.
     pub(super) length: usize,
     pub(super) kind: u8,
     pub(super) flags: u8,
     pub(super) stream: u32,
 }
 
-/// Bytes of the head of a frame (RFC 9113 §4.1).
+/// The size of a frame header in bytes (RFC 9113 §4.1).
 const HEAD: usize = 9;
 
-/// Kinds of frames (RFC 9113 §6).
+/// Frame types (RFC 9113 §6).
 pub(super) mod kind {
     pub(in crate::http) const DATA: u8 = 0;
     pub(in crate::http) const HEADERS: u8 = 1;
@@ -39,18 +39,18 @@ pub(super) mod kind {
     pub(in crate::http) const WINDOW_UPDATE: u8 = 8;
 }
 
-/// The flag of the last frame of a stream, if it is a DATA or HEADERS.
+/// The flag on the last DATA or HEADERS frame of a stream.
 const END_STREAM: u8 = 1;
 
 impl FrameHead {
-    /// Reports whether a DATA or HEADERS is the last of its stream.
+    /// Reports whether a DATA or HEADERS frame is the last of its stream.
     pub(super) fn ends(self) -> bool {
         self.flags & END_STREAM != 0
     }
 }
 
 impl FrameReader {
-    /// Takes the next part off the bytes; none: they have no other.
+    /// Takes the next part from the bytes. Returns `None` if they hold no complete part.
     pub(super) fn next<'a>(&mut self, bytes: &mut &'a [u8]) -> Option<FramePart<'a>> {
         if self.left > 0 && !bytes.is_empty() {
             let (payload, rest) = bytes.split_at(self.left.min(bytes.len()));

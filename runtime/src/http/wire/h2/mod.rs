@@ -1,4 +1,4 @@
-//! A connection of HTTP/2 frame by frame, beside hyper: what its client sends, and what it is sent.
+//! Follows the frames of an HTTP/2 connection in both directions, beside hyper.
 
 pub(in crate::http) mod flood;
 mod frames;
@@ -18,15 +18,15 @@ pub(in crate::http) struct H2Guard {
 }
 
 impl H2Guard {
-    /// Starts before the preface. `requests` is how many requests of the connection were taken.
+    /// Starts before the preface. `requests` counts the accepted requests of the connection.
     pub(in crate::http) fn new(preface: usize, requests: Arc<AtomicU64>) -> H2Guard {
         H2Guard { received: flood::ReceivedFrames::new(preface, requests), sent: sent::SentFrames::default() }
     }
 
-    /// Follows the next bytes of the client's.
+    /// Follows the next bytes from the client.
     ///
     /// # Errors
-    /// They ask for too much work.
+    /// They cause too much work.
     pub(in crate::http) fn received(&mut self, bytes: &[u8]) -> Result<(), Flood> {
         self.received.push(bytes, |stream| self.sent.forget(stream))
     }
@@ -41,7 +41,7 @@ impl H2Guard {
         self.received.is_full()
     }
 
-    /// Follows those of the next bytes for the client that were written, and hands on what they tell.
+    /// Follows the bytes that were written to the client, and passes what they mean to `told`.
     pub(in crate::http) fn sent(
         &mut self,
         slices: &[IoSlice<'_>],
@@ -57,7 +57,7 @@ impl H2Guard {
         }
     }
 
-    /// Reports whether there is an answer that has begun and not ended.
+    /// Reports whether a response has begun and not ended.
     pub(in crate::http) fn is_answering(&self) -> bool {
         self.sent.is_answering()
     }

@@ -1,4 +1,4 @@
-//! The frames that a client of HTTP/2 is sent, looked at for what nobody tells us: what h2 refuses by
+//! Follows the frames sent to an HTTP/2 client, to see h2's own refusals and whether a response is under way.
 //! itself, and whether an answer is on its way.
 
 use super::frames::{FrameHead, FramePart, FrameReader, kind};
@@ -9,43 +9,43 @@ pub(super) struct SentFrames {
     walk: FrameReader,
     /// The frame that is being written.
     head: FrameHead,
-    /// The beginning of its payload, where that says something.
+    /// The beginning of its payload, if that is of interest.
     said: Vec<u8>,
-    /// Streams whose answer has begun and not ended.
+    /// Streams whose response has begun and not ended.
     begun: Vec<u32>,
-    /// Streams that h2 has answered by itself, and may reset as well.
+    /// Streams that h2 has answered by itself, and may also reset.
     refused: Vec<u32>,
 }
 
-/// What a client was told that concerns others.
+/// A frame to the client that the server counts or logs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::http) enum H2Event {
-    /// Something of an answer.
+    /// Part of a response.
     Answer,
-    /// By h2, that the head of its request is larger than h2 has room for.
+    /// h2 refused a request: its head is larger than h2 accepts.
     HeadTooLarge,
-    /// That a stream is refused, since there are as many as may be.
+    /// A stream was refused, because the limit of streams is reached.
     TooManyStreams,
-    /// That a stream, or the connection, broke the protocol: how.
+    /// A stream, or the connection, broke the protocol, in the named way.
     Wrong(ErrorScope, &'static str),
-    /// To connect anew, as many of its requests are cancelled.
+    /// The client is to connect again, because many of its requests are cancelled.
     ManyCancels,
-    /// By h2, that the connection asks for too much work: for which.
+    /// h2 ended the connection, because it causes too much work; the text is h2's reason.
     Flood(String),
 }
 
-/// What ends.
+/// What an error ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum ErrorScope {
     Stream,
     Connection,
 }
 
-/// Bytes of a payload that are kept: GOAWAY has eight before the text that says why, and the texts of h2
-/// are short.
+/// Bytes of a payload that are kept. GOAWAY has eight bytes before its text, and the texts of h2 are
+/// short.
 const SAID: usize = 64;
 
-/// Answers of h2 whose streams are remembered: as many as there are streams at once.
+/// How many streams that h2 has answered are remembered: as many as may be open at once.
 const REFUSED: usize = 100;
 
 /// RFC 9113 §7.
@@ -53,7 +53,7 @@ const REFUSED_STREAM: u32 = 7;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 impl SentFrames {
-    /// Follows the next bytes, and hands on what they tell.
+    /// Follows the next bytes, and passes what they mean to `told`.
     pub(super) fn push(&mut self, mut bytes: &[u8], mut told: impl FnMut(H2Event)) {
         while let Some(part) = self.walk.next(&mut bytes) {
             match part {
@@ -75,21 +75,21 @@ impl SentFrames {
         }
     }
 
-    /// Forgets a stream that its client has reset.
+    /// Forgets a stream that the client has reset.
     pub(super) fn forget(&mut self, stream: u32) {
         self.begun.retain(|begun| *begun != stream);
     }
 
-    /// Reports whether there is an answer that has begun and not ended.
+    /// Reports whether a response has begun and not ended.
     pub(super) fn is_answering(&self) -> bool {
         !self.begun.is_empty()
     }
 
-    /// Reports whether the payload says something.
+    /// Reports whether the payload is of interest.
     fn is_read(&self) -> bool {
         match self.head.kind {
             kind::RST_STREAM | kind::GOAWAY => true,
-            // The head of an answer that has no body.
+            // The head of a response without a body.
             kind::HEADERS => self.head.ends() && !self.begun.contains(&self.head.stream),
             _ => false,
         }
@@ -126,7 +126,7 @@ impl SentFrames {
             kind::RST_STREAM => {
                 self.forget(stream);
                 if let Some(at) = self.refused.iter().position(|refused| *refused == stream) {
-                    // Told already.
+                    // Reported already.
                     self.refused.swap_remove(at);
                     return None;
                 }
@@ -146,11 +146,11 @@ impl SentFrames {
     }
 }
 
-/// Reports whether the head of an answer is of h2's own making: a status, which is none of the usual ones
-/// that a table has for every client, and no field beside it. hyper dates each of ours.
+/// Reports whether the head of a response was made by h2: it holds only a status, outside the static table
+/// of usual ones. The responses of hyper always have a date.
 fn is_of_h2(block: &[u8]) -> bool {
-    // RFC 7541 §6.1, §6.2.1: a field of the table that the two sides have learnt, or one to be learnt that
-    // is named as the eighth is, `:status`.
+    // RFC 7541 §6.1, §6.2.1: either an index into the dynamic table, or a literal to be added to it that
+    // takes its name from index 8, `:status`.
     match block {
         [index] => *index > 0x80 | 61,
         [0x48, length, text @ ..] => usize::from(length & 0x7f) == text.len(),
@@ -158,14 +158,14 @@ fn is_of_h2(block: &[u8]) -> bool {
     }
 }
 
-/// Reads a number of 32 bits.
+/// Reads a 32-bit number.
 fn number(payload: &[u8], at: usize) -> Option<u32> {
     let bytes = payload.get(at..at + 4)?;
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// Names what is wrong with a stream or connection whose client broke the protocol (RFC 9113 §7). Those
-/// that are not named say nothing about the client.
+/// Names the error of a client that broke the protocol (RFC 9113 §7). The other codes say nothing about
+/// the client.
 fn wrong(code: u32) -> Option<&'static str> {
     Some(match code {
         1 => "PROTOCOL_ERROR",
@@ -186,7 +186,7 @@ mod tests {
         [&[0, 0, length, kind, flags, 0, 0, 0, stream], payload].concat()
     }
 
-    /// What is told of frames that are written in pieces of this size.
+    /// Returns what is reported for frames that are written in pieces of this size.
     fn told(sent: &mut SentFrames, frames: &[Vec<u8>], piece: usize) -> Vec<H2Event> {
         let mut all = Vec::new();
         for bytes in frames.concat().chunks(piece) {

@@ -1,4 +1,4 @@
-//! Where a connection stands, on a paused clock.
+//! The state of a connection, on a paused clock.
 
 use super::*;
 
