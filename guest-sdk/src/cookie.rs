@@ -130,7 +130,11 @@ impl SetCookie {
         }
         add(format_args!("SameSite={same_site:?}"));
         let sound = path.starts_with('/') && is_attribute(path) && domain.as_deref().is_none_or(is_attribute);
-        if sound { Ok(field) } else { Err(format!("cookie {name}: its path or domain is none: {field:?}")) }
+        if sound {
+            Ok(field)
+        } else {
+            Err(format!("cookie {name}: its path or domain is not valid: {field:?}"))
+        }
     }
 }
 

@@ -201,11 +201,11 @@ impl<'de> VariantAccess<'de> for Word {
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, _seed: S) -> Result<S::Value, Wrong> {
-        Err(Wrong("a word says nothing more".to_owned()))
+        Err(Wrong("a single value cannot hold a variant with fields".to_owned()))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _length: usize, _visitor: V) -> Result<V::Value, Wrong> {
-        Err(Wrong("a word says nothing more".to_owned()))
+        Err(Wrong("a single value cannot hold a variant with fields".to_owned()))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -213,7 +213,7 @@ impl<'de> VariantAccess<'de> for Word {
         _fields: &'static [&'static str],
         _visitor: V,
     ) -> Result<V::Value, Wrong> {
-        Err(Wrong("a word says nothing more".to_owned()))
+        Err(Wrong("a single value cannot hold a variant with fields".to_owned()))
     }
 }
 

@@ -111,7 +111,7 @@ fn a_handler_of_http_that_is_run_as_a_program_is_not_compiled_for_that() {
     let ended = home.run(&["run"], &guests().join("proxy.wasm"));
 
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("is no program"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("is not a program"), "{}", ended.stderr);
     assert_eq!(home.compiled(), 0);
 }
 

@@ -93,5 +93,5 @@ fn what_is_sent_to_everybody_does_not_end_a_child_that_compiles() {
 fn a_signal_that_nobody_holds_back_is_no_mistake_of_the_compilers() {
     let (_, said) = with_the_compiler_of_check_sent(&[Signal::ALARM]);
 
-    assert!(said.contains("the compiler was ended by signal 14, which somebody sent it"), "{said}");
+    assert!(said.contains("the compiler was ended by signal 14, which another process sent"), "{said}");
 }

@@ -206,7 +206,7 @@ fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled(
     };
     let behind_code =
         |data: Vec<u8>| [module_with(&section(5, b"\x01\0\x01"), b""), section(11, &data)].concat();
-    let laid_out = "items, globals and data that an instance cannot be laid out with: 20000 at most";
+    let laid_out = "items, globals and data that code has to set in an instance: 20000 at most";
     for (wasm, reason) in [
         (
             module_with(b"", &section(9, &items(200_000))),
@@ -285,7 +285,7 @@ fn what_was_tampered_with_is_compiled_anew() {
     let second = place.serve();
     assert_eq!(second.get(), SERVED);
 
-    assert!(place.log().contains("somebody else has written or changed it"), "{}", place.log());
+    assert!(place.log().contains("another program has written or changed it"), "{}", place.log());
     assert_ne!(fs::read(entry).unwrap(), bytes, "it was written anew");
 }
 

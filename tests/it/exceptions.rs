@@ -55,7 +55,7 @@ fn an_exception_that_nothing_catches_is_a_trap_with_words() {
     let response = daemon.get("/");
 
     assert_eq!((response.status(), response.field("x-portcullis-reason")), (502, Some("trapped")));
-    daemon.log.line("it has thrown an exception that nothing catches");
+    daemon.log.line("it has thrown an exception that it does not catch");
 }
 
 #[test]

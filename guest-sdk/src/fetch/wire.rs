@@ -43,10 +43,10 @@ pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
     let fields = Fields::from_list(&fields).map_err(|error| FetchError::Malformed(error.to_string()))?;
     let request = OutgoingRequest::new(fields);
     let scheme = if secure { Scheme::Https } else { Scheme::Http };
-    request.set_method(&named(method)).map_err(|()| malformed("the method is none"))?;
-    request.set_scheme(Some(&scheme)).map_err(|()| malformed("the scheme is none"))?;
-    request.set_authority(Some(authority)).map_err(|()| malformed("the host or port is none"))?;
-    request.set_path_with_query(Some(&target)).map_err(|()| malformed("the path is none"))?;
+    request.set_method(&named(method)).map_err(|()| malformed("the method is not valid"))?;
+    request.set_scheme(Some(&scheme)).map_err(|()| malformed("the scheme is not valid"))?;
+    request.set_authority(Some(authority)).map_err(|()| malformed("the host or port is not valid"))?;
+    request.set_path_with_query(Some(&target)).map_err(|()| malformed("the path is not valid"))?;
 
     let outgoing = match body {
         Some(bytes) => Some((request.body().map_err(|()| malformed("the body has no such length"))?, bytes)),
@@ -58,10 +58,10 @@ pub(super) fn send(fetch: Fetch) -> Result<Fetched, FetchError> {
     }
     wait(pending.subscribe(), deadline)?;
     let response =
-        pending.get().and_then(Result::ok).ok_or_else(|| broken("there is no answer"))?.map_err(told)?;
+        pending.get().and_then(Result::ok).ok_or_else(|| broken("there is no response"))?.map_err(told)?;
     let fields = response.headers().entries();
-    let body = response.consume().map_err(|()| broken("the answer has no body"))?;
-    let stream = body.stream().map_err(|()| broken("the answer has no body"))?;
+    let body = response.consume().map_err(|()| broken("the response has no body"))?;
+    let stream = body.stream().map_err(|()| broken("the response has no body"))?;
     Ok(Fetched {
         status: response.status(),
         fields,
@@ -93,7 +93,7 @@ fn options(
         .set_connect_timeout(connect.map(nanoseconds))
         .and_then(|()| options.set_first_byte_timeout(timeout.map(nanoseconds)))
         .and_then(|()| options.set_between_bytes_timeout(timeout.map(nanoseconds)));
-    set.map_err(|()| FetchError::Malformed("a timeout is none".to_owned()))?;
+    set.map_err(|()| FetchError::Malformed("a timeout is not valid".to_owned()))?;
     Ok(Some(options))
 }
 

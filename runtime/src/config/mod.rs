@@ -168,7 +168,7 @@ fn complete(text: &str, report: &report::Report<'_>) {
     let last = text.lines().next_back().unwrap_or_default();
     let is_number = |value: &str| value.trim_end().ends_with(|letter: char| letter.is_ascii_digit());
     if !text.ends_with('\n') && last.rsplit_once('=').is_some_and(|(_, value)| is_number(value)) {
-        let message = "the file ends within a number, as one does that is cut off: end it with a line break";
+        let message = "the file ends within a number, so it may be truncated: end it with a line break";
         report.add(report.line(text.len()), "", message);
     }
 }

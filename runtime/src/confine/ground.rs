@@ -89,8 +89,8 @@ impl Ground {
     /// nothing.
     pub fn confine(&self) -> Result<()> {
         let status = self.0.try_clone()?.restrict_self().context(
-            "confine a thread by Landlock (E2BIG: sixteen times are the most, and upgrades to other versions or \
-             places count: restart the daemon)",
+            "confine a thread with Landlock (E2BIG: the limit of 16 nested rulesets is reached, and upgrades to \
+             other versions or paths add to it: restart the daemon)",
         )?;
         if status.ruleset == RulesetStatus::NotEnforced {
             return Err(Error::msg(NoLandlock));

@@ -184,7 +184,7 @@ impl Untrusted {
             let refused = |what: &str| {
                 let within = writable.map(ToString::to_string).unwrap_or_default();
                 format!(
-                    "{}: {what} {name:?} within {within}: it could lead elsewhere tomorrow; name the directory without links",
+                    "{}: {what} {name:?} within {within}: the handler could change where it leads; name the directory without links",
                     path.display()
                 )
             };
@@ -241,7 +241,7 @@ impl fmt::Display for Writable {
         match self.by {
             Granting::Wanted => Ok(()),
             Granting::Before => f.write_str(
-                " until its jobs are over, by the configuration before (take that mount away by a reload of its own first)",
+                " until its jobs are over, under the previous configuration (remove that mount in a reload of its own first)",
             ),
         }
     }

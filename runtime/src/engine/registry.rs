@@ -97,8 +97,8 @@ impl fmt::Display for RegisterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RegisterError::Name(error) => error.fmt(f),
-            RegisterError::Taken(name) => write!(f, "can't overwrite handler for command {name}"),
-            RegisterError::CatchAllTaken => f.write_str("can't overwrite the catch-all handler"),
+            RegisterError::Taken(name) => write!(f, "a job named {name} is registered already"),
+            RegisterError::CatchAllTaken => f.write_str("a catch-all job is registered already"),
         }
     }
 }

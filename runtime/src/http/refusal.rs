@@ -48,7 +48,7 @@ pub(super) enum Refusal {
     /// The daemon panicked before there was a job.
     Internal,
     /// The concurrency limit for this kind of request is reached; the text says what to do.
-    Occupied(&'static str),
+    Occupied(String),
 }
 
 /// Whether the client is shown details that are meant for the operator.
@@ -158,7 +158,7 @@ impl Refusal {
             }
             Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
             Refusal::Loop => {
-                "the request goes round in circles: it has come back to this daemon too often".to_owned()
+                "the request loops: it has come back to this daemon too often".to_owned()
             }
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
@@ -169,8 +169,9 @@ impl Refusal {
             ),
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),
             Refusal::Rejected(_, said) => said.trim_end().to_owned(),
-            Refusal::Forbidden(why) | Refusal::Occupied(why) => (*why).to_owned(),
-            Refusal::Internal => "internal error: the log says more".to_owned(),
+            Refusal::Forbidden(why) => (*why).to_owned(),
+            Refusal::Occupied(why) => why.clone(),
+            Refusal::Internal => "internal error: see the daemon's log".to_owned(),
             Refusal::Failed(_, fault) => match (details, fault) {
                 (Details::Told, Fault::Trapped { stack, .. }) => {
                     format!("{fault}\n{stack}").trim_end().to_owned()

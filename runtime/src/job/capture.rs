@@ -150,7 +150,7 @@ impl Capture {
         if is_crowded {
             let (name, bytes) = (&entry.name, stdin.as_ref().map_or(0, |stdin| stdin.bytes.len()));
             warn!(
-                "[{id}] {name}: of what it has read, {bytes} bytes are recorded: the running jobs of all handlers have read as much as is kept of them"
+                "[{id}] {name}: only {bytes} bytes of its input are recorded: the input of all running jobs has reached the most that is kept"
             );
         }
         let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), last_words.text());

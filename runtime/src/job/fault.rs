@@ -189,13 +189,11 @@ impl Fault {
                 Fault::OutOfMemory { limit: *limit, last_line: String::new() }.to_string()
             }
             Fault::BadAnswer(_) => "not a valid answer".to_owned(),
-            Fault::Host(_) => "internal error: the log says more".to_owned(),
+            Fault::Host(_) => "internal error: see the daemon's log".to_owned(),
             Fault::NoScratch(_) => {
-                "there is no room for the request body: say its length, or try again".to_owned()
+                "there is no room for the request body: send its Content-Length, or try again".to_owned()
             }
-            Fault::LengthRequired => {
-                "a request body of this size needs its length said (Content-Length)".to_owned()
-            }
+            Fault::LengthRequired => "a request body of this size needs a Content-Length".to_owned(),
             Fault::NoMemory(_) => "the host has no memory left for this job: try again".to_owned(),
             other => other.to_string(),
         }
@@ -298,12 +296,12 @@ impl fmt::Display for Fault {
             ),
             Fault::NoScratch(why) => write!(
                 f,
-                "no room to keep the request body until its length is known: {why}; make room, name another directory (scratch), or let the handler read it as it comes (body = \"stream\")"
+                "no room to store the request body, which has no Content-Length: {why}; free some space, set another directory (scratch), or let the handler read the body as it arrives (body = \"stream\")"
             ),
             Fault::LengthRequired => f.write_str(
-                "a request body whose length is not said is larger than memory keeps, and there is no directory for it: name one (scratch), or let the handler read it as it comes (body = \"stream\")"
+                "a request body without Content-Length is too large to keep in memory, and there is no directory for it: set one (scratch), or let the handler read the body as it arrives (body = \"stream\")"
             ),
-            Fault::Draining => f.write_str("engine is shutdown"),
+            Fault::Draining => f.write_str("the daemon is draining and starts no new jobs"),
             Fault::Stopped(reason) => write!(f, "stopped: {reason}"),
             Fault::TimedOut(limit) => write!(f, "stopped at its time limit of {limit:?} (limits.time)"),
             Fault::CpuExceeded(limit) => {

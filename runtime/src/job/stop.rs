@@ -130,8 +130,8 @@ impl fmt::Display for StopReason {
         f.write_str(match self {
             StopReason::Shutdown => "the daemon is shutting down",
             StopReason::Killed => "an operator ended the job",
-            StopReason::Answered => "nobody asks for more of its answer",
-            StopReason::NoAnswer => "what it answered is no answer",
+            StopReason::Answered => "the rest of its answer is not needed",
+            StopReason::NoAnswer => "its answer is not valid",
             StopReason::TooSlow => "the client takes less of the answer than it has to (http.min_rate)",
             StopReason::TakesNothing => {
                 "the client took nothing of the answer for too long (http.write_idle)"

@@ -46,7 +46,7 @@ pub(super) fn read(written: Option<&str>, default: &str) -> Result<EnvFilter, St
     }
     if !words.iter().any(|word| is_level(word) || target(word).starts_with(OURS)) {
         return Err(format!(
-            "says nothing of {OURS}, whose log would be off: add a level, as in \"{},info\"",
+            "has no level for {OURS}, so its log would be off: add a level, as in \"{},info\"",
             words.join(",")
         ));
     }
@@ -70,7 +70,7 @@ fn check(word: &str) -> Result<(), String> {
         None if word.contains('=') && !target.starts_with(OURS) => Ok(()),
         Some(_) => Err(format!("there is no module {target:?}: {OURS}:: has {}", MODULES.join(", "))),
         None => Err(format!(
-            "{word:?} is neither a level nor a module of ours: write off, error, warn, info, debug or trace, \
+            "{word:?} is neither a level nor a module of {OURS}: write off, error, warn, info, debug or trace, \
              or {OURS}::MODULE=LEVEL"
         )),
     }
@@ -107,10 +107,10 @@ mod tests {
     #[test]
     fn a_word_that_would_switch_the_log_off_is_refused() {
         for typo in ["warning", "inf", "nonsense", "info,warning"] {
-            assert!(refusal(typo).contains("is neither a level nor a module of ours"), "{typo}");
+            assert!(refusal(typo).contains("is neither a level nor a module of portcullis"), "{typo}");
         }
         assert!(refusal("portcullis::nett=debug").contains("there is no module \"portcullis::nett\""));
-        assert!(refusal("portculis=debug").contains("says nothing of portcullis"));
+        assert!(refusal("portculis=debug").contains("has no level for portcullis"));
         assert!(refusal("portcullis=inf").contains("write LEVEL or MODULE=LEVEL"));
         assert!(refusal("portcullisx=info").contains("is neither"));
     }

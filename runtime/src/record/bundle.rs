@@ -176,7 +176,8 @@ impl Bundle {
     /// # Errors
     /// The file is not a failed job in this format.
     pub fn read(bytes: &[u8]) -> Result<Bundle> {
-        let bundle: Bundle = serde_json::from_slice(bytes).context("this is no failed job")?;
+        let bundle: Bundle =
+            serde_json::from_slice(bytes).context("this is not the record of a failed job")?;
         ensure!(bundle.format == FORMAT, "this is {:?}: wanted {FORMAT:?}", bundle.format);
         Ok(bundle)
     }

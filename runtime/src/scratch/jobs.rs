@@ -58,7 +58,7 @@ impl Scratch {
     /// Removes the directories that dead processes left behind. Blocks.
     pub fn sweep(&self) {
         if let Err(failure) = sweep(&self.dir) {
-            warn!("what jobs of an earlier process left in the scratch directory is still there: {failure}");
+            warn!("the scratch files of an earlier process cannot be removed: {failure}");
         }
     }
 }

@@ -227,7 +227,9 @@ impl Sandbox {
                 Ok(code) => return Ok(code),
                 // Only modules that link are cached. If linking fails now, wasmtime has changed or the code is
                 // damaged; the cure is to compile it again in both cases.
-                Err(refusal) => warn!("the kept code of a module is not used: {refusal:#}"),
+                Err(refusal) => {
+                    warn!("the cached code of a module cannot be used, so it is compiled again: {refusal:#}")
+                }
             }
         }
         let artifact = compiler.compile(target, &source.bytes, limits, begin)?;
@@ -265,7 +267,7 @@ impl Sandbox {
             Asynchronous::Nothing if surface.exports(HTTP_P2) => Way::Proxy,
             Asynchronous::Nothing if surface.exports(PROGRAM_P2) => Way::Command,
             Asynchronous::Nothing => bail!(
-                "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it is no handler; it exports: {}",
+                "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it cannot be a handler; it exports: {}",
                 if surface.exports.is_empty() { "nothing".to_owned() } else { surface.exports.join(", ") }
             ),
             Asynchronous::Program(name) => bail!(
@@ -274,7 +276,7 @@ impl Sandbox {
             Asynchronous::Service(name) => match self.http_03 {
                 WasiHttp03::Served => Way::Service(self.engines.of(bytes)?),
                 WasiHttp03::Refused => bail!(
-                    "answers HTTP as of WASI 0.3 (it exports {name}), which is off: set `wasi_http_03 = true` and start anew, or build it for wasi:http 0.2"
+                    "answers HTTP as of WASI 0.3 (it exports {name}), which is disabled: set `wasi_http_03 = true` and restart the daemon, or build it for wasi:http 0.2"
                 ),
             },
         })
@@ -362,7 +364,7 @@ impl fmt::Display for Allocation {
         match self {
             Allocation::Pooled(Resetting::Written) => f.write_str("pooled"),
             Allocation::Pooled(Resetting::Whole) => f.write_str(
-                "pooled, all memory reset after each job (the kernel does not say what was written: Linux 6.7, no KSM)",
+                "pooled, all memory reset after each job (the kernel does not report written pages: needs Linux 6.7, no KSM)",
             ),
             Allocation::OnDemand(why) => write!(f, "on demand ({why})"),
         }

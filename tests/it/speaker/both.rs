@@ -293,7 +293,7 @@ fn a_handler_that_speaks_http_is_no_program() {
         let ended = finish(portcullis().arg("run").arg(guests().join(guest.module)), b"", PATIENCE);
 
         assert_eq!(ended.code, Some(1));
-        let told = "answers HTTP requests (wasi:http) and is no program";
+        let told = "answers HTTP requests (wasi:http) and is not a program";
         assert!(ended.stderr.contains(told), "{}", ended.stderr);
     }
 }

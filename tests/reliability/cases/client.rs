@@ -167,7 +167,7 @@ fn heads() -> Vec<Case> {
         ),
         case(
             16,
-            "chunk sizes that are none",
+            "invalid chunk sizes",
             "400, or closed",
             &[
                 "http::a_body_nobody_read_does_not_become_the_next_request",
@@ -185,7 +185,7 @@ fn heads() -> Vec<Case> {
         ),
         case(
             18,
-            "100-continue that nobody follows",
+            "Expect: 100-continue, and the handler does not read",
             "100 when the handler reads, never before",
             &[
                 "http::a_client_is_not_told_to_continue_when_the_handler_does_not_read",
@@ -255,7 +255,7 @@ fn frames() -> Vec<Case> {
         ),
         case(
             28,
-            "HTTP/2: fields that are none in HTTP/1.1",
+            "HTTP/2: fields that are invalid in HTTP/1.1",
             "refused",
             &["http2::what_would_become_another_request_in_http_1_is_refused"],
         ),

@@ -8,7 +8,7 @@ pub(super) fn cases() -> Vec<Case> {
             figures: &["compile-bomb"],
             ..case(
                 66,
-                "a module that is dear to compile",
+                "a module that is expensive to compile",
                 "it fails alone, with its reason",
                 &[
                     "compile::a_bomb_fails_alone_with_its_reason_while_requests_go_on",

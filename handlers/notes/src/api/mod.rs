@@ -177,7 +177,7 @@ fn shown(id: u64, version: Version, note: &Note) -> Response {
 }
 
 fn not_allowed(methods: &str) -> Response {
-    Response::text("that method is not for here\n").with_status(405).header("Allow", methods)
+    Response::text("method not allowed\n").with_status(405).header("Allow", methods)
 }
 
 /// Distinguishes a note that others keep changing, for which a client should retry, from a disk error.

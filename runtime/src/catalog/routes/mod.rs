@@ -266,7 +266,7 @@ impl Tables {
         let pattern = Pattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
         if self.versions == VersionPrefix::Optional && split_version(claim.pattern).is_some() {
             return Err(format!(
-                "{claim}: every route answers behind a version already: leave out the first segment, \
+                "{claim}: every route has a version prefix already: leave out the first segment, \
                  or set version_prefix = false"
             ));
         }

@@ -72,10 +72,10 @@ impl Rules {
         match over {
             false => None,
             true if tried.asked == 0 => {
-                Some(Judgement::GoBack("no request reached it, so nothing is known of it".to_owned()))
+                Some(Judgement::GoBack("no request reached it, so it cannot be judged".to_owned()))
             }
             true if tried.answered < self.requests => Some(Judgement::GoBack(format!(
-                "it has answered {} of at least {} requests within {:?}, which is too few to know: give it more time, a larger share, or ask for fewer requests",
+                "it has answered {} of at least {} requests within {:?}, too few to judge it: give it more time, a larger share, or ask for fewer requests",
                 tried.answered, self.requests, self.time
             ))),
             true => Some(Judgement::Promote),

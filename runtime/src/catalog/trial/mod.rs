@@ -123,7 +123,7 @@ impl Trial {
     /// Ends the trial when its time is over, and returns the verdict.
     pub fn close(&self) -> &Judgement {
         self.judge(true);
-        self.verdict.get_or_init(|| Judgement::GoBack("its time was over".to_owned()))
+        self.verdict.get_or_init(|| Judgement::GoBack("the trial ended without a verdict".to_owned()))
     }
 
     /// Fails the version for a reason other than its responses. An earlier verdict stays.

@@ -131,7 +131,10 @@ impl fmt::Display for DocumentError {
                 write!(f, "the handler wrote {line}; a header field takes one line, and starts with its name")
             }
             DocumentError::SpaceBeforeColon(line) => {
-                write!(f, "the handler wrote {line}; between a field's name and its colon stands nothing")
+                write!(
+                    f,
+                    "the handler wrote {line}; a header field has no space between its name and the colon"
+                )
             }
             DocumentError::Value(name) => {
                 write!(f, "the handler gave {name} a value with a control character in it")

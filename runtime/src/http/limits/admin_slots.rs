@@ -37,7 +37,9 @@ impl AdminSlots {
     /// # Errors
     /// All are taken.
     pub(in crate::http) fn profile(&self) -> Result<AdminSlot, Refusal> {
-        take(&self.profiles, "4 profiles are being taken: that is the most at once; wait for one to end")
+        take(&self.profiles, || {
+            format!("{PROFILES} profiles are being taken, which is the limit; wait for one to end")
+        })
     }
 
     /// Takes a place for a job, if it is of those that last.
@@ -45,18 +47,20 @@ impl AdminSlots {
     /// # Errors
     /// All are taken.
     pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<AdminSlot>, Refusal> {
-        let (places, full) = match stay {
+        let slot = match stay {
             Stay::Moment => return Ok(None),
-            Stay::Change => (
-                &self.changes,
-                "12 changes (swap, reload, rollback, upgrade, plan) are under way or in line: that is the most; wait for one to end",
-            ),
-            Stay::Open => (
-                &self.open,
-                "32 jobs that last as long as whoever asked (logs, jobs of handlers) have been asked for here: that is the most; end one",
-            ),
+            Stay::Change => take(&self.changes, || {
+                format!(
+                    "{CHANGES} changes (swap, reload, rollback, upgrade, plan) are running or queued, which is the limit; wait for one to end"
+                )
+            }),
+            Stay::Open => take(&self.open, || {
+                format!(
+                    "{OPEN} long jobs (logs, jobs of handlers) run for the admin socket, which is the limit; end one"
+                )
+            }),
         };
-        take(places, full).map(Some)
+        slot.map(Some)
     }
 }
 
@@ -67,10 +71,10 @@ impl Default for AdminSlots {
     }
 }
 
-fn take(places: &Arc<Semaphore>, full: &'static str) -> Result<AdminSlot, Refusal> {
+fn take(places: &Arc<Semaphore>, full: impl FnOnce() -> String) -> Result<AdminSlot, Refusal> {
     places
         .clone()
         .try_acquire_owned()
         .map(|permit| AdminSlot { _permit: permit })
-        .map_err(|_| Refusal::Occupied(full))
+        .map_err(|_| Refusal::Occupied(full()))
 }

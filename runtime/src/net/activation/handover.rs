@@ -75,7 +75,7 @@ impl Predecessor {
     /// # Errors
     /// The old process has ended, or has given up on this one.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
-        let refused = "the process before this one does not let go";
+        let refused = "the old process did not hand over to this one";
         self.channel.write_u8(READY).await.context(refused)?;
         if self.channel.read_u8().await.context(refused)? != GO {
             bail!(refused);

@@ -262,7 +262,7 @@ fn claim(number: u32) -> Result<OwnedFd, ActivationError> {
     let lie = |what: &str| {
         ActivationError(format!("LISTEN_FDS counts descriptor {number}, which {what}: let systemd set it"))
     };
-    let raw = RawFd::try_from(number).map_err(|_| lie("cannot be"))?;
+    let raw = RawFd::try_from(number).map_err(|_| lie("is out of range"))?;
     // /proc is asked, because a call on the descriptor itself would have to promise that it is open.
     let info =
         std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).map_err(|_| lie("is not open"))?;

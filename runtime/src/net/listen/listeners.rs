@@ -192,8 +192,8 @@ impl Sockets {
             if clear && !berth.told {
                 tracing::warn!(
                     listener = listener.local(),
-                    "everybody on the way can read and change what is sent here, and anyone can call every handler: \
-                     set [tls], or bind 127.0.0.1 or a unix socket"
+                    "other machines reach this listener without TLS: anyone on the path can read and change \
+                     the traffic, and call every handler: set [tls], or bind 127.0.0.1 or a unix socket"
                 );
             }
             berth.told = clear;

@@ -54,7 +54,7 @@ pub(super) fn examine(dir: &OwnedFd, name: &OsStr) -> anyhow::Result<()> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket if owner == ours.as_raw() => Ok(()),
         FileType::Socket => bail!(
-            "the path holds a socket of user {owner}, and this is user {}: be that user, remove it or choose another path",
+            "the path holds a socket of user {owner}, and this is user {}: run as that user, remove the socket or choose another path",
             ours.as_raw()
         ),
         other => judge(&Occupant::File(other), ours),

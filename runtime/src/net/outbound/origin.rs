@@ -128,7 +128,9 @@ impl FromStr for Pattern {
         let hosts = match (below, host) {
             (None, host) => Hosts::One(host),
             (Some(_), Host::Name(name)) => Hosts::Below(name),
-            (Some(_), Host::Ip(_)) => return Err(OriginError("`*.` goes before a name")),
+            (Some(_), Host::Ip(_)) => {
+                return Err(OriginError("`*.` is followed by a name, not by an address"));
+            }
         };
         Ok(Pattern { scheme, hosts, port })
     }
@@ -142,7 +144,7 @@ fn split(authority: &str) -> Result<(&str, Option<&str>), OriginError> {
     match rest.strip_prefix(':') {
         Some(port) => Ok((host, Some(port))),
         None if rest.is_empty() => Ok((host, None)),
-        None => Err(OriginError("between a host and its port stands a colon")),
+        None => Err(OriginError("write a colon between host and port")),
     }
 }
 
@@ -158,7 +160,7 @@ fn host(text: &str) -> Result<Host, OriginError> {
         let inner = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
         return inner
             .map(|ip| Host::Ip(ip.into()))
-            .ok_or(OriginError("what stands in brackets is an IPv6 address, without a zone"));
+            .ok_or(OriginError("write an IPv6 address in brackets, without a zone"));
     }
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Ok(Host::Ip(ip.into()));

@@ -61,11 +61,11 @@ pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Ar
     let mut header = [0; HEADER];
     file.read_exact(&mut header).context("it is too short")?;
     let (magic, rest) = header.split_at(MAGIC.len());
-    ensure!(*magic == MAGIC, "it is no entry of ours");
+    ensure!(*magic == MAGIC, "it is not a cache entry of portcullis");
     let (length, written) = rest.split_at(8);
     let length = u64::from_le_bytes(length.try_into().context("eight bytes")?);
     let size = file.metadata()?.len();
-    ensure!(size.checked_sub(HEADER as u64) == Some(length), "it is cut short or has a tail");
+    ensure!(size.checked_sub(HEADER as u64) == Some(length), "it is truncated or has extra bytes");
     let mut draft = Draft::new()?;
     let copied = draft.copy(file, length)?;
     ensure!(copied == length, "it became shorter while it was read");
@@ -75,7 +75,7 @@ pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Ar
     let mut mac = start(key, identity, code.len());
     code.each(|chunk| mac.update(chunk))?;
     if mac.verify_slice(written).is_err() {
-        bail!("somebody else has written or changed it");
+        bail!("another program has written or changed it");
     }
     // SAFETY: only `write` computes MACs under this key, and only over an artifact, whose bytes
     // come from a compiler. The sealed bytes are the same, as was just verified. `Key::open`

@@ -12,7 +12,11 @@ use crate::observe::plain;
 pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) -> String {
     let said = line(complaint);
     let Some(signal) = status.signal() else {
-        return if said.is_empty() { format!("the compiler failed without a word: {status}") } else { said };
+        return if said.is_empty() {
+            format!("the compiler failed without a message: {status}")
+        } else {
+            said
+        };
     };
     let quoted = if said.is_empty() { said } else { format!(" ({said})") };
     match Signal::from_named_raw(signal) {
@@ -28,13 +32,13 @@ pub(super) fn of(status: ExitStatus, complaint: &str, limits: &CompileLimits) ->
             limits.memory >> 20
         ),
         Some(Signal::KILL) => {
-            format!("the compiler was killed: the host is out of memory, or somebody did it{quoted}")
+            format!("the compiler was killed: the host is out of memory, or a user killed it{quoted}")
         }
         // Signals by which the kernel ends a faulty program, signal(7).
         Some(Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE | Signal::TRAP | Signal::SYS) => {
-            format!("the compiler was ended by signal {signal}: a mistake of the compiler's{quoted}")
+            format!("the compiler was ended by signal {signal}: a bug in the compiler{quoted}")
         }
-        _ => format!("the compiler was ended by signal {signal}, which somebody sent it{quoted}"),
+        _ => format!("the compiler was ended by signal {signal}, which another process sent{quoted}"),
     }
 }
 
@@ -82,6 +86,6 @@ mod tests {
                 && memory.ends_with("(memory allocation of 99 bytes failed)")
         );
         assert!(told(signal(11), "").contains("signal 11: a mistake"));
-        assert!(told(signal(3), "").contains("signal 3, which somebody sent"));
+        assert!(told(signal(3), "").contains("signal 3, which another process sent"));
     }
 }

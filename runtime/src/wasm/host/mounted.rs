@@ -32,7 +32,7 @@ impl Mounted {
             let shown = || format!("open the mount {}", mount.host.display());
             let dir = untrusted.grant(&mount.host).with_context(shown)?;
             let is_dir = FileType::from_raw_mode(fstat(&dir)?.st_mode) == FileType::Directory;
-            ensure!(is_dir, "{}: it is no directory", shown());
+            ensure!(is_dir, "{}: it is not a directory", shown());
             mount.within = untrusted.find(&mount.host)?.cloned();
             Ok(dir)
         };

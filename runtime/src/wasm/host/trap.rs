@@ -58,7 +58,7 @@ pub(in crate::wasm) fn conclude(
     let stack = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     // The guest's own message is on its stderr, where the engine looks for it.
     if error.is::<ThrownException>() {
-        return Err(Fault::trapped("it has thrown an exception that nothing catches", stack));
+        return Err(Fault::trapped("it has thrown an exception that it does not catch", stack));
     }
     Err(match error.downcast_ref::<Trap>() {
         Some(trap) => Fault::trapped(trap.to_string().trim_start_matches("wasm trap: "), stack),

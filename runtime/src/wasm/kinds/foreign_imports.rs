@@ -18,19 +18,19 @@ pub(in crate::wasm) fn advice(imports: &[(&str, &str)]) -> Option<&'static str> 
     let any = |test: fn(&str, &str) -> bool| imports.iter().any(|(module, name)| test(module, name));
     if any(|module, name| module == "wasi" && name == "thread-spawn") {
         return Some(
-            "it starts threads (wasi-threads), which are not there: build for wasm32-wasip1 and not for a target of threads, \
-             without -pthread",
+            "it starts threads (wasi-threads), which are not supported: build for wasm32-wasip1, not for a target with \
+             threads, and without -pthread",
         );
     }
     if any(|module, _| module == "wasi_unstable") {
         return Some(
-            "this is WASI as of 2019 (preview 0): build it with a toolchain of today for wasm32-wasip1 (Rust, Zig, Go's \
+            "this is WASI as of 2019 (preview 0): build it with a current toolchain for wasm32-wasip1 (Rust, Zig, Go's \
              GOOS=wasip1, wasi-sdk 7 or later)",
         );
     }
     if any(|module, _| module.starts_with("wasi:")) {
         return Some(
-            "this is WASI 0.2 in a core module, of which a component is yet to be made: build for wasm32-wasip2, or run \
+            "this is WASI 0.2 in a core module, which is not a component yet: build for wasm32-wasip2, or run \
              `wasm-tools component new` on it",
         );
     }
@@ -41,17 +41,19 @@ pub(in crate::wasm) fn advice(imports: &[(&str, &str)]) -> Option<&'static str> 
         return Some("this is Go for browsers: build with GOOS=wasip1 GOARCH=wasm");
     }
     if any(|module, _| module.starts_with("__wbindgen") || module == "wbg") {
-        return Some("this is wasm-bindgen's, for browsers: build for wasm32-wasip1, without wasm-bindgen");
+        return Some(
+            "this is built by wasm-bindgen, for browsers: build for wasm32-wasip1, without wasm-bindgen",
+        );
     }
     if any(|module, name| module == "env" && name == "memory") {
-        return Some("its memory is to be its own: link without --import-memory");
+        return Some("it imports its memory: link without --import-memory");
     }
     if any(|module, name| {
         let emscripten = ["emscripten_", "_emscripten_", "__syscall_", "invoke_", "__cxa_"];
         module == "env" && emscripten.iter().any(|prefix| name.starts_with(prefix))
     }) {
         return Some(
-            "this is emscripten's, for a page with its JavaScript: build with wasi-sdk, or with -sSTANDALONE_WASM",
+            "this needs the JavaScript that emscripten generates: build with wasi-sdk, or with -sSTANDALONE_WASM",
         );
     }
     None

@@ -20,7 +20,7 @@ use crate::wasm::host::output_switch::Retarget;
 
 /// The error for running such a component as a program.
 pub const NO_PROGRAM: &str =
-    "this handler answers HTTP requests (wasi:http) and is no program: give it a route and ask it with curl";
+    "this handler answers HTTP requests (wasi:http) and is not a program: give it a route and use curl";
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]

@@ -83,9 +83,9 @@ parts! {
     /// Every instance holds 16 bytes for each, which no limit of a handler counts.
     passive_items: 5_000 "items of passive element segments",
     /// Code is generated for each, in a time that grows with the square of their number.
-    steps: 20_000 "items, globals and data that an instance cannot be laid out with",
+    steps: 20_000 "items, globals and data that code has to set in an instance",
     /// They cannot be interrupted, and one takes up to 80 ns.
-    started: 20_000 "items, globals and data that all instances of it together cannot be laid out with",
+    started: 20_000 "items, globals and data that code has to set in all its instances",
 }
 
 impl Parts {

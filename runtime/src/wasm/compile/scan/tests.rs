@@ -93,7 +93,7 @@ fn items_of_elements_are_counted_and_those_that_each_instance_sets_beside() {
         let lap = |count: usize| format!("(elem (i32.const 0) func {})", items(count));
         format!("(module (table 10000 funcref) (func) {}{})", lap(10_000).repeat(laps), lap(rest))
     });
-    let set = "items, globals and data that an instance cannot be laid out with";
+    let set = "items, globals and data that code has to set in an instance";
     let fits = |size: usize| {
         format!("(module (table {size} funcref) (func) (elem (i32.const 1) func {}))", items(20_001))
     };
@@ -126,7 +126,7 @@ fn what_constant_expressions_hold_is_counted_and_what_each_instance_computes_bes
             .unwrap()
             .contains("1000002 bytes of constant expressions: 1000000 at most")
     );
-    bound(20_000, "items, globals and data that an instance cannot be laid out with", |count| {
+    bound(20_000, "items, globals and data that code has to set in an instance", |count| {
         module(count, "(global i32 (i32.const 1) (i32.const 1) i32.add)")
     });
     bound(500_000, "elements of tables at first", |count| {
@@ -136,7 +136,7 @@ fn what_constant_expressions_hold_is_counted_and_what_each_instance_computes_bes
 
 #[test]
 fn data_that_each_instance_copies_are_counted_apart_from_those_that_are_laid_out() {
-    let set = "items, globals and data that an instance cannot be laid out with";
+    let set = "items, globals and data that code has to set in an instance";
     let memory = "(memory 1000)";
     let segments = |count: usize, at: &str| format!("(data (i32.const {at}) \"x\")").repeat(count);
     assert_eq!(refusal(&format!("(module {memory} {})", segments(20_001, "7"))), None);
@@ -220,7 +220,7 @@ fn what_starts_with_each_instance_counts_once_for_each() {
          (instance (instantiate $c)))",
         "(core instance (instantiate $n))".repeat(6)
     );
-    let what = "24000 items, globals and data that all instances of it together cannot be laid out with: 20000 at most";
+    let what = "24000 items, globals and data that code has to set in all its instances: 20000 at most";
 
     assert_eq!(refusal(&component(5)), None);
     assert!(refusal(&component(6)).unwrap().contains(what));

@@ -22,7 +22,7 @@ impl Failure {
             // These messages begin with the name already.
             Fault::Busy { .. } | Fault::QueuedTooLong { .. } => fault.to_string(),
             // The details go to the daemon's log alone: only its operator may read them.
-            Fault::Host(_) => format!("{name}: internal error: the log says more"),
+            Fault::Host(_) => format!("{name}: internal error: see the daemon's log"),
             fault => format!("{name}: {fault}"),
         };
         Failure { code: fault.code(), message }
@@ -39,12 +39,14 @@ impl Failure {
     pub(super) fn too_long(most: usize) -> Failure {
         Failure::new(
             "too_long",
-            format!("arguments and variables of a job have {most} bytes at most: write more to its stdin"),
+            format!(
+                "the arguments and variables of a job have {most} bytes at most: send the rest to its stdin"
+            ),
         )
     }
 
     pub(super) fn too_many_known(most: usize) -> Failure {
-        Failure::new("too_many", format!("{most} jobs are known at once at most: drop those that have ended"))
+        Failure::new("too_many", format!("a job may hold {most} jobs at once: drop those that have ended"))
     }
 
     pub(super) fn not_read(name: &str) -> Failure {
@@ -57,7 +59,7 @@ impl Failure {
     }
 
     pub(super) fn unknown() -> Failure {
-        Failure::new("unknown_job", "there is no job of this number: it was dropped, or never made")
+        Failure::new("unknown_job", "there is no job with this number: it was dropped, or never started")
     }
 }
 

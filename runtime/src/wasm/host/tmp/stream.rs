@@ -83,7 +83,7 @@ impl OutputStream for TmpStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.failure()?;
         if !matches!(self.state, State::Ready) || bytes.len() > PIECE {
-            let said = "wrote to a file what its stream did not permit: ask `check-write` first";
+            let said = "wrote more to a file than its stream permitted: call `check-write` first";
             return Err(StreamError::Trap(wasmtime::format_err!("{said}")));
         }
         let (file, quota, at) = (self.file.clone(), self.quota.clone(), self.at);
