@@ -1,4 +1,4 @@
-//! Whether anybody is connected, and for how long nobody has been.
+//! Counts connections, and waits until there have been none for a given time.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub struct Activity(watch::Sender<usize>);
 
-/// One that is counted until it is dropped.
+/// A guard that is counted until it is dropped.
 #[derive(Debug)]
 pub(in crate::http) struct Present(watch::Sender<usize>);
 
@@ -20,13 +20,13 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Counts one more.
+    /// Counts one more, until the guard is dropped.
     pub(in crate::http) fn enter(&self) -> Present {
         self.0.send_modify(|count| *count += 1);
         Present(self.0.clone())
     }
 
-    /// Waits until there has been none for this long.
+    /// Waits until the count has been zero for this long.
     ///
     /// # Cancel safety
     /// A dropped wait starts anew.

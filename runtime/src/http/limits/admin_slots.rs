@@ -7,45 +7,45 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::http::refusal::Refusal;
 use crate::job::Stay;
 
-/// Profiles at once: each is looked at by whoever took it, and each tick is counted for all of them.
+/// Profiles at once. A person looks at each, and each tick is counted for all of them.
 const PROFILES: usize = 4;
 
-/// Jobs at once that bring something into the daemon: one is carried out, the others are in line.
+/// Jobs at once that change the daemon. One of them runs; the others wait.
 const CHANGES: usize = 12;
 
-/// Jobs at once that last as long as whoever asked wants.
+/// Jobs at once that last until their client ends them.
 const OPEN: usize = 32;
 
-/// The places.
+/// The slots for each kind of long request.
 pub struct AdminSlots {
     profiles: Arc<Semaphore>,
     changes: Arc<Semaphore>,
     open: Arc<Semaphore>,
 }
 
-/// A place. Dropping it gives it back.
+/// A slot. Dropping it returns it.
 pub(in crate::http) struct AdminSlot {
     _permit: OwnedSemaphorePermit,
 }
 
 impl AdminSlots {
-    /// Connections that the admin socket has: 16 more than what lasts can hold.
+    /// The connection limit of the admin socket: 16 more than the slots can hold.
     pub const CONNECTIONS: usize = PROFILES + CHANGES + OPEN + 16;
 
-    /// Takes a place for a profile.
+    /// Takes a slot for a profile.
     ///
     /// # Errors
-    /// All are taken.
+    /// All slots are taken.
     pub(in crate::http) fn profile(&self) -> Result<AdminSlot, Refusal> {
         take(&self.profiles, || {
             format!("{PROFILES} profiles are being taken, which is the limit; wait for one to end")
         })
     }
 
-    /// Takes a place for a job, if it is of those that last.
+    /// Takes a slot for a job. Returns `None` for a job that needs no slot because it is short.
     ///
     /// # Errors
-    /// All are taken.
+    /// All slots of the kind are taken.
     pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<AdminSlot>, Refusal> {
         let slot = match stay {
             Stay::Moment => return Ok(None),

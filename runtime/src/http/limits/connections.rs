@@ -1,4 +1,4 @@
-//! The connection limit, in all and for one address, and the idle connections that make room.
+//! The connection limits, in all and per address. Idle connections are closed to make room.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,31 +14,31 @@ use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
 use crate::http::wire::progress::Progress;
 use crate::net::{Leaving, Peer};
 
-/// The connections of a server, over all its listeners.
+/// The connection limits of a server, over all its listeners.
 pub struct ConnectionLimit {
-    /// A permit each.
+    /// One permit per connection.
     room: Arc<Semaphore>,
     most: usize,
-    /// How many may be of one address.
+    /// How many connections one address may have.
     of_one: usize,
     members: Mutex<OpenConnections>,
     full: QuietWarning,
     crowded: QuietWarning,
-    /// Closed at once, for their address had too many.
+    /// Connections that were closed at once, because their address had too many.
     refused: AtomicU64,
-    /// Idle, and asked to leave.
+    /// Idle connections that were asked to leave.
     made_room: AtomicU64,
 }
 
-/// How many connections there are, and what has become of others.
+/// A snapshot of the connection counts.
 pub(in crate::http) struct ConnectionCounts {
-    /// Those that are open.
+    /// Open connections.
     pub(in crate::http) open: u64,
-    /// How many may be.
+    /// The limit.
     pub(in crate::http) most: u64,
-    /// Those that were closed at once, for their address had too many.
+    /// Connections that were closed at once, because their address had too many.
     pub(in crate::http) refused: u64,
-    /// Those that were idle and asked to leave.
+    /// Idle connections that were asked to leave.
     pub(in crate::http) made_room: u64,
 }
 
@@ -46,58 +46,58 @@ pub(in crate::http) struct ConnectionCounts {
 struct OpenConnections {
     /// The next number.
     next: u64,
-    /// By address; none: Unix clients.
+    /// The connections by address. The key `None` stands for Unix clients.
     origins: HashMap<Option<IpAddr>, PerAddress>,
 }
 
 /// The connections of one address.
 #[derive(Default)]
 struct PerAddress {
-    /// Those that wait for room as well.
+    /// All connections, including those that wait for room.
     count: usize,
     seated: HashMap<u64, OpenConnection>,
 }
 
 struct OpenConnection {
     progress: Progress,
-    /// Asks it to make room, once.
+    /// Asks the connection to make room, once.
     ask: Option<oneshot::Sender<()>>,
 }
 
-/// What a connection holds as long as it lasts.
+/// The permit of one connection. Dropping it makes room for another.
 pub(in crate::http) struct ConnectionPermit {
-    /// Where the connection stands.
+    /// The state of the connection.
     pub(in crate::http) progress: Progress,
     asked: oneshot::Receiver<()>,
     number: u64,
     share: AddressPermit,
-    /// None: it came while the server was about to leave, and is served beyond the limit.
+    /// `None` for a connection accepted just before the server left, which is served beyond the limit.
     _room: Option<OwnedSemaphorePermit>,
 }
 
-/// One of the connections that an address may have.
+/// One connection in the count of its address.
 struct AddressPermit {
     crowd: Arc<ConnectionLimit>,
     origin: Option<IpAddr>,
 }
 
-/// A line of the log that is written now and then, however often there is a reason for it.
+/// A log line that is written at most once in a while, however often there is a reason for it.
 #[derive(Default)]
 struct QuietWarning(Mutex<WarningState>);
 
 #[derive(Default)]
 struct WarningState {
     last: Option<Instant>,
-    /// Reasons since then.
+    /// Reasons since the last line.
     since: u64,
 }
 
-/// One in this many is asked to make room at once: to find the idlest is to look at all of them, which
-/// a flood of connections must not make us do for each one.
+/// Each search asks one of this many idle connections to make room, but at least one. Finding the idlest
+/// means looking at all of them, and a flood of connections must not cause that for each one.
 const BATCH: usize = 64;
 
 impl ConnectionLimit {
-    /// Makes room for this many connections, of which one address may have `of_one`.
+    /// Makes a limit of `most` connections, and `of_one` per address.
     pub fn new(most: usize, of_one: usize) -> Arc<ConnectionLimit> {
         let room = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         let (full, crowded) = (QuietWarning::default(), QuietWarning::default());
@@ -114,12 +114,12 @@ impl ConnectionLimit {
         })
     }
 
-    /// Says how many connections there may be.
+    /// Returns the limit.
     pub fn most(&self) -> usize {
         self.most
     }
 
-    /// Counts the connections.
+    /// Takes a snapshot of the counts.
     pub(in crate::http) fn census(&self) -> ConnectionCounts {
         let origins = &self.members().origins;
         ConnectionCounts {
@@ -130,10 +130,11 @@ impl ConnectionLimit {
         }
     }
 
-    /// Takes a connection in, once there is room; none: its address has as many as it may, and all of
-    /// them are busy. Idle ones make room.
+    /// Waits for room and returns a permit. Returns `None` if the address has as many connections as it
+    /// may, all of them busy. Idle ones make room.
     ///
-    /// It was accepted, so it is served even if the listener is to leave before there is room.
+    /// The connection is already accepted, so it is served even if the listener leaves before there is
+    /// room.
     pub(in crate::http) async fn seat(
         self: &Arc<ConnectionLimit>,
         peer: &Peer,
@@ -160,7 +161,7 @@ impl ConnectionLimit {
         let origin = peer.origin();
         let mut members = self.members();
         let ours = members.origins.entry(origin).or_default();
-        // The one that is asked to leave is not counted any longer.
+        // A connection that is asked to leave still counts until it closes; one more is let in for it.
         let has_room = ours.count < self.of_one
             || origin.is_none()
             || self.counted(make_room(ours.seated.values_mut())) > 0;
@@ -181,8 +182,8 @@ impl ConnectionLimit {
         None
     }
 
-    /// Waits until there is room for one more. Where there is none, those make it that have waited for a
-    /// request the longest; one that is answered goes on.
+    /// Waits until there is room for one more connection. If there is none, asks those that have been
+    /// idle longest to leave. Connections with a request in progress are not asked.
     async fn room(&self) -> OwnedSemaphorePermit {
         loop {
             if let Ok(permit) = self.room.clone().try_acquire_owned() {
@@ -193,7 +194,7 @@ impl ConnectionLimit {
             }
             let asked =
                 make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));
-            // Whoever was asked has its time to go before others are asked.
+            // Connections that were asked get time to leave before others are asked.
             let patience = if self.counted(asked) > 0 { H2_MAKE_ROOM } else { PERMIT_RETRY };
             if let Ok(Ok(permit)) = timeout(patience, self.room.clone().acquire_owned()).await {
                 return permit;
@@ -207,21 +208,21 @@ impl ConnectionLimit {
     }
 
     fn members(&self) -> MutexGuard<'_, OpenConnections> {
-        // Whole after every statement.
+        // A poisoned lock is harmless: the value is consistent after every statement.
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl ConnectionPermit {
-    /// Serves a connection to its end, or until it is to make room while it is idle.
+    /// Serves a connection to its end, or until it has to make room while idle.
     pub(in crate::http) async fn serve(&mut self, mut connection: Pin<&mut impl Future<Output = ()>>) {
         tokio::select! {
-            // First: what has arrived is seen before the connection is called idle.
+            // Polled first, so that received bytes are seen before the connection counts as idle.
             biased;
             () = connection.as_mut() => return,
             _ = &mut self.asked => {}
         }
-        // One of HTTP/2 is told, and may have sent a request before it knows.
+        // An HTTP/2 client is told with a GOAWAY. It may have sent a request before that arrives.
         while self.progress.idle_since().is_some() {
             if !self.progress.is_multiplexed() {
                 return;
@@ -234,7 +235,7 @@ impl ConnectionPermit {
                 return;
             }
         }
-        // A request came meanwhile: it is answered, and the last.
+        // A request came meanwhile. It is answered, as the last one.
         self.progress.leave();
         connection.await;
     }
@@ -262,8 +263,7 @@ impl Drop for AddressPermit {
 }
 
 impl QuietWarning {
-    /// Counts a reason; returns how many there were that nothing was written of, if now is the time to
-    /// write.
+    /// Counts a reason. If a line is due, returns how many reasons came since the last one.
     fn due(&self) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.last.is_some_and(|last| last.elapsed() < LIMIT_WARNING) {
@@ -275,7 +275,7 @@ impl QuietWarning {
     }
 }
 
-/// Tells of what was not told before.
+/// Words the count of reasons that were not logged.
 fn others(count: u64) -> String {
     match count {
         0 => String::new(),
@@ -283,7 +283,7 @@ fn others(count: u64) -> String {
     }
 }
 
-/// Asks those that have waited for a request the longest to make room; says how many there were.
+/// Asks the longest idle connections to make room. Returns how many were asked.
 fn make_room<'m>(members: impl Iterator<Item = &'m mut OpenConnection>) -> usize {
     let askable = members.filter(|member| member.ask.is_some());
     let mut idle: Vec<_> =

@@ -1,4 +1,4 @@
-//! The limit of TLS handshakes at once, and how past ones ended.
+//! The limit of concurrent TLS handshakes, and the outcomes of past ones.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::net::FailureKind;
 
-/// Handshakes under way, the oldest first. One too many pushes out the oldest: a client that means it is
-/// done in a moment, and those that only hold a place have had it longest.
+/// The handshakes in progress, the oldest first. One too many evicts the oldest: a real client is done
+/// in a moment, and a client that only holds a slot has held it longest.
 #[derive(Debug, Default)]
 pub struct Handshakes {
     line: Mutex<HandshakeQueue>,
@@ -21,20 +21,20 @@ pub struct Handshakes {
 pub(in crate::http) enum HandshakeEnd {
     /// The connection is encrypted.
     Complete,
-    /// The client speaks something else.
+    /// The client does not speak TLS.
     NotTls,
-    /// One of the two would not agree, or broke off.
+    /// The two sides could not agree, or one of them broke off.
     Failed(FailureKind),
     /// The client took too long.
     Late,
-    /// Somebody else has taken the place.
+    /// The slot was given to another handshake.
     PushedOut,
-    /// The listener was let go of.
+    /// The listener was closed.
     Closed,
 }
 
 impl HandshakeEnd {
-    /// All of them, in the order of [`position`](End::position).
+    /// All outcomes, in the order of [`position`](HandshakeEnd::position).
     const ALL: [HandshakeEnd; 11] = [
         HandshakeEnd::Complete,
         HandshakeEnd::NotTls,
@@ -53,7 +53,7 @@ impl HandshakeEnd {
         HandshakeEnd::ALL.iter().position(|end| *end == self).unwrap_or_default()
     }
 
-    /// Names it as the metric does.
+    /// Returns the label of the metric.
     fn name(self) -> &'static str {
         match self {
             HandshakeEnd::Complete => "ok",
@@ -74,11 +74,11 @@ impl HandshakeEnd {
 #[derive(Debug, Default)]
 struct HandshakeQueue {
     next: u64,
-    /// By when they began. Dropping an end tells its turn to give up.
+    /// The senders by number. Dropping one tells its slot that it is lost.
     under_way: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// A place in the line. Dropping it gives it up.
+/// A slot of the queue. Dropping it returns it.
 #[derive(Debug)]
 pub(in crate::http) struct HandshakeSlot {
     handshakes: Arc<Handshakes>,
@@ -87,14 +87,14 @@ pub(in crate::http) struct HandshakeSlot {
 }
 
 impl Handshakes {
-    /// Takes a place, of `most` at once, from whoever has had one longest if need be.
+    /// Takes one of `most` slots. If none is free, evicts the oldest handshake.
     pub(in crate::http) fn begin(self: &Arc<Handshakes>, most: usize) -> HandshakeSlot {
         let (held, lost) = oneshot::channel();
         let mut line = self.line();
         let number = line.next;
         line.next += 1;
         line.under_way.insert(number, held);
-        // More than one, where a reload has made the line shorter.
+        // More than one goes if a reload has lowered the limit.
         while line.under_way.len() > most.max(1) {
             line.under_way.pop_first();
         }
@@ -102,12 +102,12 @@ impl Handshakes {
         HandshakeSlot { handshakes: self.clone(), number, lost }
     }
 
-    /// Says how many are under way.
+    /// Returns how many handshakes are in progress.
     pub(in crate::http) fn under_way(&self) -> usize {
         self.line().under_way.len()
     }
 
-    /// Goes through the ways to end, each with how many have ended so.
+    /// Returns each outcome with how many handshakes have ended so.
     pub(in crate::http) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         HandshakeEnd::ALL
             .into_iter()
@@ -116,23 +116,23 @@ impl Handshakes {
     }
 
     fn line(&self) -> MutexGuard<'_, HandshakeQueue> {
-        // A map and a counter, whole after every statement.
+        // A poisoned lock is harmless: a map and a counter are consistent after every statement.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl HandshakeSlot {
-    /// Gives up the place, and counts how the handshake has ended.
+    /// Returns the slot, and counts the outcome of the handshake.
     pub(in crate::http) fn end(self, end: HandshakeEnd) {
         self.handshakes.ended[end.position()].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Waits until somebody else has taken the place.
+    /// Waits until the slot is given to another handshake.
     ///
     /// # Cancel safety
     /// A dropped wait loses nothing.
     pub(in crate::http) async fn pushed_out(&mut self) {
-        // Nothing is ever sent.
+        // Nothing is sent; the sender is only dropped.
         let _gone = (&mut self.lost).await;
     }
 }

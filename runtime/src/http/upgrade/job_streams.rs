@@ -1,11 +1,11 @@
-//! The job that has a connection to itself: the ends of its streams, and how it ends.
+//! The streams of a job that has a connection to itself, and how the connection ends.
 
 use std::future::ready;
 use std::io;
 
 use crate::job::{Fault, PipeReader, PipeWriter, Run, Status, Stop, Tail};
 
-/// The ends of a running job's streams.
+/// A running job and our ends of its streams.
 pub(super) struct JobStreams {
     pub(super) run: Run,
     pub(super) stdin: PipeWriter,
@@ -14,7 +14,7 @@ pub(super) struct JobStreams {
     pub(super) stop: Stop,
 }
 
-/// Why a connection is over.
+/// Why an upgraded connection has ended.
 pub(super) enum TunnelEnd {
     /// The job has ended, and all it wrote is sent.
     Job(Result<Status, Fault>),
@@ -24,7 +24,7 @@ pub(super) enum TunnelEnd {
     Flood,
 }
 
-/// Makes a run that has ended.
+/// Makes a run that has already ended.
 pub(super) fn done(outcome: Result<Status, Fault>) -> Run {
     Box::pin(ready(outcome))
 }

@@ -1,4 +1,4 @@
-//! Connections that leave HTTP: the job takes the place of the response.
+//! Connections that leave HTTP: a job takes over the connection.
 //!
 //! Lowest first: `job_streams` and `stdin` (the job's streams), `tcp` and `websocket` (the protocols), `tunnel` (the
 //! connection and its job), `upgrade_request` (the request that asks for it).

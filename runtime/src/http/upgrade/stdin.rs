@@ -1,4 +1,4 @@
-//! What the far end of an upgraded connection sends, as the input of a job.
+//! What the client of an upgraded connection sends, as the input of a job.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Fault, Input, Measure, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
-/// Tells when a job asks for input for the first time.
+/// Signals when a job first asks for input.
 #[derive(Clone, Default)]
 pub(super) struct InputWanted(Arc<WantedState>);
 
@@ -28,17 +28,18 @@ struct TunnelInput {
     reader: PipeReader,
     wanted: InputWanted,
     measure: Measure,
-    /// How long the client may be silent while the job wants to hear it, and since when it is.
+    /// How long the client may be silent while the job wants input, and since when it is silent.
     idle: Option<Duration>,
     since: Option<Instant>,
     alarm: LazyTimer,
 }
 
-/// Makes an input of at most `most` bytes, each awaited for `idle` at most if there is one, and the end that
-/// feeds it. Closing that is the input's end. A feeder that is dropped before has lost its client: the job is
-/// about to be cancelled, and must not take what has come for the whole.
+/// Makes an input of at most `most` bytes, and the writer that feeds it. With `idle`, the client may be
+/// silent for that long while the job wants input. Closing the writer ends the input. Dropping the writer
+/// without a close means that the client is lost: the job is about to be cancelled, and must not take the
+/// bytes so far for the whole.
 ///
-/// Bytes are read ahead of the job, as many as a pipe holds: a client that leaves is noticed while
+/// Bytes are read ahead of the job, as many as a pipe holds. So the daemon notices a client that leaves while
 /// the job does something else.
 pub(super) fn feed(most: u64, idle: Option<Duration>) -> (PipeWriter, Input, InputWanted) {
     let (writer, reader) = pipe(PIPE_CAPACITY);
@@ -54,7 +55,7 @@ impl InputWanted {
         if self.0.wanted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Tells whoever waits. Costs a load once it is told.
+    /// Sets the signal. Later calls cost one atomic load.
     fn tell(&self) {
         if !self.0.wanted.load(Ordering::Relaxed) {
             self.0.wanted.store(true, Ordering::Release);

@@ -15,12 +15,12 @@ use crate::http::timeouts::TUNNEL_CLOSE;
 use crate::http::wire::progress::Progress;
 use crate::job::{Destination as _, PipeReader, PipeWriter};
 
-/// The most that is read at once.
+/// The most bytes read at once.
 const PIECE: usize = 16 << 10;
 
-/// Carries bytes both ways until the job has ended or the client has left. Either end of the
-/// connection may be shut while the other goes on. One whose job did not choose its end is reset, so
-/// that what came of it does not pass for the whole.
+/// Carries bytes both ways until the job has ended or the client has left. Either direction may be
+/// shut while the other goes on. If a fault ends the job, the connection is reset, so that its output
+/// does not look complete.
 pub(super) async fn carry<S>(
     connection: S,
     job: JobStreams,
@@ -60,11 +60,11 @@ where
     ended
 }
 
-/// Feeds the job; its input ends where the client shuts its end. Returns when the client breaks off.
+/// Feeds the job. Its input ends when the client shuts its end. Returns when the client breaks off.
 async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::Error {
     let mut buffer = BytesMut::new();
     let broken = loop {
-        // A job that has ended reads nothing: whoever drops us looks after that.
+        // The job has ended or reads no more. Dropping this future is up to the caller.
         let Ok(room) = poll_fn(|context| stdin.poll_room(context)).await else { break None };
         buffer.reserve(room.min(PIECE));
         match (&mut *from).take(room.min(PIECE) as u64).read_buf(&mut buffer).await {
@@ -84,7 +84,7 @@ async fn inward(from: &mut (impl AsyncRead + Unpin), stdin: PipeWriter) -> io::E
     }
 }
 
-/// Takes what was read out of the buffer: the buffer itself, unless most of it would be empty.
+/// Takes the bytes out of the buffer. Copies them if they fill less than half of it.
 fn taken(buffer: &mut BytesMut) -> Bytes {
     if buffer.len() >= PIECE / 2 {
         return mem::take(buffer).freeze();
@@ -94,8 +94,8 @@ fn taken(buffer: &mut BytesMut) -> Bytes {
     piece
 }
 
-/// Sends what the job writes. Shuts our end if the job closes its own and goes on; how it ends decides
-/// otherwise.
+/// Sends what the job writes. Shuts our end if the job closes its stdout and goes on. Otherwise the
+/// end of the job decides.
 async fn outward(
     to: &mut (impl AsyncWrite + Unpin),
     mut stdout: PipeReader,
@@ -103,7 +103,7 @@ async fn outward(
 ) -> io::Result<()> {
     while let Some(bytes) = stdout.next().await {
         to.write_all(&bytes).await?;
-        // TLS holds back what is not flushed.
+        // TLS holds bytes back until a flush.
         to.flush().await?;
         log.sent(bytes.len());
     }

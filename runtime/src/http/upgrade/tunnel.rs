@@ -1,4 +1,4 @@
-//! A connection that has left HTTP, and the job that goes on with it.
+//! An upgraded connection, and the job that takes it over.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,24 +18,24 @@ use crate::http::wire::progress::Progress;
 use crate::job::Fault;
 use crate::net::Leaving;
 
-/// What a connection goes on with once its last response is written: nothing, or a job.
+/// The job that takes over the connection once its last response is written, or none.
 #[derive(Default)]
 pub(in crate::http) struct PendingUpgrade(Mutex<Option<Tunnel>>);
 
-/// A job that has a connection to itself.
+/// A job with a connection of its own.
 pub(in crate::http) struct Tunnel {
     pub(super) upgrade: Upgrade,
-    /// What a WebSocket's handshake has come to.
+    /// The result of a WebSocket handshake.
     pub(super) agreed: Option<Agreement>,
-    /// Becomes the connection when the 101 is written.
+    /// Resolves to the connection once the 101 is written.
     pub(super) connection: OnUpgrade,
     pub(super) job: JobStreams,
-    /// The request that has led here; none until its response is made.
+    /// The log of the request that asked for the upgrade. `None` until its response is made.
     pub(super) log: Option<RequestLog>,
 }
 
 impl PendingUpgrade {
-    /// Keeps the job, and makes the response that ends HTTP on this connection.
+    /// Stores the job, and makes the response that ends HTTP on this connection.
     pub(in crate::http) fn offer(&self, tunnel: Tunnel) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -47,7 +47,7 @@ impl PendingUpgrade {
         response
     }
 
-    /// Keeps the log of the request until the job has ended.
+    /// Keeps the request log until the job has ended.
     pub(in crate::http) fn keep(&self, log: RequestLog) {
         if let Some(tunnel) = &mut *self.lock() {
             tunnel.log = Some(log);
@@ -58,16 +58,17 @@ impl PendingUpgrade {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Goes on with the job, if there is one, until it or the client has had enough. Says what the
-    /// client is refused for, if it is.
+    /// Runs the job, if there is one, until it or the client ends the connection. Returns the
+    /// refusal if the client is refused.
     ///
     /// # Cancel safety
     /// Dropping the future ends the job.
     pub(in crate::http) async fn run(&self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
         let tunnel = self.lock().take();
-        // HTTP's deadlines end with HTTP; a client that does not read is bounded all the same.
+        // HTTP's deadlines end with HTTP. A client that does not read is still bounded by the write
+        // deadline.
         let tunnel = tunnel.inspect(|_| progress.switched())?;
-        // Boxed: a connection that stays with HTTP need not be as large as one that does not.
+        // Boxed, so that connections that stay with HTTP are smaller.
         Box::pin(tunnel.run(progress, leaving)).await
     }
 }
@@ -76,7 +77,7 @@ impl Tunnel {
     async fn run(self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
         let Tunnel { upgrade, connection, job, log, .. } = self;
         let mut log = log?;
-        // Not there: the client left before it was told.
+        // Fails if the client left before the 101 was written.
         let connection = connection.await.ok()?;
         let last_words = job.last_words.clone();
         progress.tunnels(job.stop.clone());

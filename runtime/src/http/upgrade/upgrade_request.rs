@@ -1,4 +1,4 @@
-//! A request for the protocol of its route, and the job that it starts.
+//! Checks a request for an upgrade, and starts the job that takes over the connection.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::http::request::drain_body::DrainBody;
 use crate::http::request::running_job::RunningJob;
 use crate::job::{Fault, PipeReader, Run, Status, Tail};
 
-/// A client that has asked for the protocol of its route.
+/// A checked request for the protocol of its route.
 pub(in crate::http) struct UpgradeRequest<'a> {
     upgrade: &'a Upgrade,
     agreed: Option<Agreement>,
@@ -34,7 +34,7 @@ impl<'a> UpgradeRequest<'a> {
     /// Checks that a request asks for this upgrade.
     ///
     /// # Errors
-    /// It does not, or not so that it can be done.
+    /// The request does not ask for it, or the handshake is invalid.
     pub(in crate::http) fn of(
         head: &Parts,
         body: &DrainBody,
@@ -43,19 +43,19 @@ impl<'a> UpgradeRequest<'a> {
         cors: Option<&Cors>,
     ) -> Result<UpgradeRequest<'a>, Refusal> {
         let protocol = upgrade.protocol();
-        // RFC 9110 §7.8: HTTP/1.0 cannot ask for it, and HTTP/2 has no such field.
+        // RFC 9110 §7.8: HTTP/1.0 cannot ask for an upgrade, and HTTP/2 has no such field.
         let asks = head.version == Version::HTTP_11
             && names(&head.headers, &CONNECTION, "upgrade")
             && names(&head.headers, &UPGRADE, protocol);
         let connection = head.extensions.get::<OnUpgrade>().filter(|_| asks);
         let Some(connection) = connection.cloned() else { return Err(Refusal::UpgradeRequired(protocol)) };
         if body.look().is_some() {
-            // What follows the head belongs to the new protocol; a body would have to be kept for it.
+            // The bytes after the head belong to the new protocol. A body would have to be stored.
             return Err(Refusal::Malformed(format!("a request for an upgrade to {protocol} has a body")));
         }
         let agreed = match upgrade {
             Upgrade::Tcp => None,
-            // RFC 6455 §4.1: by GET. A HEAD has got here in its stead.
+            // RFC 6455 §4.1 requires GET. A HEAD matches the same route and gets here, too.
             Upgrade::WebSocket(_) if head.method != Method::GET => {
                 return Err(Refusal::WrongMethod(Method::GET.to_string()));
             }
@@ -64,9 +64,9 @@ impl<'a> UpgradeRequest<'a> {
         Ok(UpgradeRequest { upgrade, agreed, connection })
     }
 
-    /// Starts the job and runs it until it reads or writes: only then is the client told that it has
-    /// what it asked for, so that whatever goes wrong before is an answer in HTTP. The job reads at most `most`
-    /// bytes, and waits for them no longer than `idle`, if there is one.
+    /// Starts the job and runs it until it reads or writes. The client gets its 101 only then, so an earlier
+    /// failure becomes an ordinary HTTP response. The job reads at most `most` bytes. With `idle`, it waits no
+    /// longer than that for them.
     ///
     /// # Errors
     /// No slot is free, or the job failed before it read or wrote.
@@ -81,7 +81,7 @@ impl<'a> UpgradeRequest<'a> {
             let agreed = self.agreed.as_ref().and_then(|agreed| agreed.protocol.as_ref());
             let protocol = agreed.and_then(|protocol| protocol.to_str().ok()).unwrap_or_default();
             let env = &mut made.job.env;
-            // Refused only where they hold a NUL.
+            // Fails only for a value with a NUL.
             let _set = env.set("WEBSOCKET_MESSAGES", websocket.messages.name());
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
@@ -98,8 +98,8 @@ impl<'a> UpgradeRequest<'a> {
     }
 }
 
-/// Runs a job until it wants input, has written something, or has ended well; what it has written
-/// before a failure is the client's.
+/// Runs a job until it wants input, has written something, or has ended well. Output before a failure is sent
+/// to the client, so the failure is then no error here.
 async fn first_sign(
     mut run: Run,
     stdout: &mut PipeReader,
@@ -111,7 +111,7 @@ async fn first_sign(
         Poll::Pending if wanted.poll(context).is_ready() => Poll::Ready(None),
         Poll::Pending => match stdout.poll_filled(context) {
             Poll::Ready(true) => Poll::Ready(None),
-            // One that closed its stdout wakes us when it ends.
+            // A job that has closed its stdout wakes us when it ends.
             Poll::Ready(false) | Poll::Pending => Poll::Pending,
         },
     });
@@ -126,7 +126,7 @@ async fn first_sign(
     }
 }
 
-/// Reports whether a field that is a list names this, in any case.
+/// Reports whether a list field names this protocol or option, in any letter case.
 fn names(headers: &HeaderMap, field: &HeaderName, wanted: &str) -> bool {
     let values = headers.get_all(field).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case(wanted))

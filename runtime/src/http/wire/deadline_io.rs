@@ -1,9 +1,8 @@
 //! A stream that fails when its peer misses a deadline.
 //!
-//! hyper's own header timeout starts anew for nobody, and it has none for the first byte, an idle
-//! connection or a peer that does not read. Here one timer watches all of them: it is armed when a
-//! read or write has to wait, and set again only when it fires too early, so that a request which
-//! never waits never touches it.
+//! hyper's own header timeout is not enough: it does not cover the first byte, an idle connection, or a peer
+//! that does not read. Here lazy timers enforce the deadlines. A timer is armed when a read or write has to
+//! wait, and set again only when it fires too early. A request that never waits never touches one.
 
 use std::future::Future as _;
 use std::io;

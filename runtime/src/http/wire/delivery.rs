@@ -1,4 +1,4 @@
-//! The bytes of a response that a client has taken.
+//! Counts how much of a response was handed over, and how much the client has taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,8 +1,7 @@
 //! A stream whose every byte is checked before hyper reads it.
 //!
-//! What hyper would take and we do not is never given to it. Requests that came before are answered
-//! first; then the refusal is written here, past hyper, which has nothing to say on this connection any
-//! more.
+//! Bytes that hyper would accept and we do not are never passed to it. Requests that came before them are
+//! answered first. Then the refusal is written here, past hyper, and the connection ends.
 
 use std::io;
 use std::pin::Pin;
@@ -32,7 +31,7 @@ pub(in crate::http) struct GuardedIo<S> {
     progress: Progress,
     inspector: Inspector,
     peeked: Peeked,
-    /// Set behind a request for an upgrade: nothing is read until its response is known.
+    /// Set after a request for an upgrade: nothing is read until its response is known.
     paused_for_upgrade: bool,
     /// Set when a forbidden byte was read.
     blocked: Option<Blocked>,
@@ -42,17 +41,17 @@ pub(in crate::http) struct GuardedIo<S> {
     is_flushed: bool,
     /// Whether the next flush wakes hyper, so that it polls its read again.
     rewake_on_flush: bool,
-    /// Whether the client was told to connect anew, since many of its requests are cancelled.
+    /// Whether the client was told to connect anew, because many of its requests are cancelled.
     is_told_to_go: bool,
 }
 
-/// Bytes that were read and put back for the next read: the last piece first.
+/// Bytes that were read and put back for the next read. The last element is read first.
 #[derive(Default)]
 struct Peeked(Vec<BytesMut>);
 
 /// The checks in force.
 enum Inspector {
-    /// None: the version is not known yet, or HTTP is over.
+    /// No checks: the version is not known yet, or HTTP is over.
     Nobody,
     Requests(H1Guard),
     /// Boxed, so that HTTP/1 connections stay small.

@@ -1,4 +1,4 @@
-//! The one table from how a WebSocket ends to the code it is closed with (RFC 6455 §7.4).
+//! Maps the end of a WebSocket to its close code (RFC 6455 §7.4).
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::flood;
 use super::messages::Unfit;
 use crate::job::{Fault, Status, StopReason};
 
-/// Makes the close of a job's end.
+/// Makes the close frame for the end of a job.
 pub(super) fn frame(outcome: &Result<Status, Fault>) -> CloseFrame {
     match outcome {
         Ok(status) if status.is_ok() => close(CloseCode::Normal, ""),
@@ -19,7 +19,8 @@ pub(super) fn frame(outcome: &Result<Status, Fault>) -> CloseFrame {
     }
 }
 
-/// Makes the close of what a client did; none: it has gone, or does not take one.
+/// Makes the close frame for an error of the client. Returns `None` if the client has gone, or
+/// would not take a frame.
 pub(super) fn of_client(error: &Error) -> Option<CloseFrame> {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Some(close(CloseCode::Size, "message_size")),
@@ -31,7 +32,7 @@ pub(super) fn of_client(error: &Error) -> Option<CloseFrame> {
     }
 }
 
-/// Makes the close of a message that a line cannot hold.
+/// Makes the close frame for a message that does not fit on a line.
 pub(super) fn unfit(unfit: Unfit) -> CloseFrame {
     close(
         CloseCode::Unsupported,
@@ -42,17 +43,17 @@ pub(super) fn unfit(unfit: Unfit) -> CloseFrame {
     )
 }
 
-/// Makes the close of a connection on which nothing happens.
+/// Makes the close frame for an idle connection.
 pub(super) fn idle() -> CloseFrame {
     close(CloseCode::Away, "idle")
 }
 
-/// Makes the close of a connection that has to go elsewhere.
+/// Makes the close frame for a connection that drains.
 pub(super) fn draining() -> CloseFrame {
     close(CloseCode::Away, "shutdown")
 }
 
-/// Says what a client did, for the log.
+/// Converts an error of the client for the log.
 pub(super) fn told(error: Error) -> io::Error {
     match error {
         Error::Io(error) => error,

@@ -1,7 +1,7 @@
-//! The frames of a WebSocket's client, counted before they are read.
+//! Counts the frames of a WebSocket client before they are read.
 //!
-//! A control frame is answered or dropped, and an empty fragment makes a message no longer: both are
-//! work that no job sees, and so no limit of a job bounds.
+//! A control frame is answered or dropped, and an empty fragment adds nothing to a message. Both are
+//! work that no job sees, so no limit of a job bounds it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,11 +14,11 @@ use crate::http::wire::h2::flood::{Flood, IdleCounter};
 /// A connection whose frames are counted.
 pub(super) struct CountedIo<S> {
     connection: S,
-    /// None: there were too many, and what still comes is dropped.
+    /// `None` after a flood: frames are no longer counted.
     frames: Option<FramePosition>,
 }
 
-/// Where the client is in its frames (RFC 6455 §5.2).
+/// The position in the client's frames (RFC 6455 §5.2).
 struct FramePosition {
     head: [u8; LONGEST],
     have: usize,
@@ -27,7 +27,7 @@ struct FramePosition {
     idle: IdleCounter,
 }
 
-/// Bytes of the longest head: two, a length of eight, a mask of four.
+/// The size of the longest head: two bytes, a length of eight, and a mask of four.
 const LONGEST: usize = 14;
 
 impl<S> CountedIo<S> {
@@ -66,7 +66,7 @@ impl FramePosition {
         Ok(())
     }
 
-    /// Says how long the head is, as far as that is known.
+    /// Returns how long the head is, as far as that is known.
     fn expected(&self) -> usize {
         if self.have < 2 {
             return 2;
@@ -76,12 +76,12 @@ impl FramePosition {
             127 => 8,
             _ => 0,
         };
-        // One without a mask is refused by whoever reads it.
+        // The reader refuses a frame without a mask.
         let mask = if self.head[1] & 0x80 == 0 { 0 } else { 4 };
         2 + length + mask
     }
 
-    /// Counts the frame whose head is here.
+    /// Counts the frame of a complete head.
     fn count(&mut self) -> Result<(), Flood> {
         const LAST: u8 = 0x80;
         const CONTROL: u8 = 0x08;

@@ -1,4 +1,4 @@
-//! The opening handshake of a WebSocket, as its server sees it (RFC 6455 §4.2).
+//! The server side of the opening handshake of a WebSocket (RFC 6455 §4.2).
 
 use http::header::{
     HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -12,26 +12,26 @@ use crate::http::refusal::Refusal;
 use crate::http::request::upgrade_fields::WEBSOCKET_VERSION;
 use crate::http::wire::host;
 
-/// What a client is granted.
+/// The result of a handshake.
 pub(in crate::http) struct Agreement {
     /// The subprotocol, if there is one.
     pub(in crate::http) protocol: Option<HeaderValue>,
     accept: HeaderValue,
 }
 
-/// How a client has come, which is how its own pages have.
+/// How the client has connected, and therefore how its own pages were loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum Transport {
-    /// In clear, to us or to a proxy in front of us that speaks TLS with it.
+    /// Without TLS, directly or from a proxy in front of us that may speak TLS with the client.
     Clear,
-    /// By TLS, to us.
+    /// With TLS, directly.
     Tls,
 }
 
-/// Checks the handshake of a request that has asked for a WebSocket.
+/// Checks the handshake of a WebSocket request.
 ///
 /// # Errors
-/// Another version, no sound key, no subprotocol in common, or an origin that may not connect.
+/// The version is another, the key is invalid, no subprotocol matches, or the origin may not connect.
 pub(in crate::http) fn agree(
     head: &Parts,
     way: Transport,
@@ -59,7 +59,7 @@ pub(in crate::http) fn agree(
 }
 
 impl Agreement {
-    /// Writes what was agreed on into the response.
+    /// Writes the result into the response.
     pub(in crate::http) fn tell(&self, response: &mut HeaderMap) {
         response.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
         response.extend(self.protocol.clone().map(|protocol| (SEC_WEBSOCKET_PROTOCOL, protocol)));
@@ -77,16 +77,18 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
 }
 
-/// Chooses a subprotocol: the first of ours that the client offers.
+/// Chooses the first of our subprotocols that the client offers. Returns `None` if either side has
+/// none.
 ///
 /// # Errors
-/// There are some, the client offers some, and none is the same.
+/// Both sides have subprotocols, and none matches.
 fn protocol(headers: &HeaderMap, ours: &[HeaderValue]) -> Result<Option<HeaderValue>, ()> {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
     let offered: Vec<&[u8]> = values
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)
-        // RFC 9110 §5.6.1: an empty element is none, and RFC 6455 §4.1 has every other be a token.
+        // RFC 9110 §5.6.1: an empty element does not count. RFC 6455 §4.1: every other element is a
+        // token.
         .filter(|offer| !offer.is_empty())
         .collect();
     if ours.is_empty() || offered.is_empty() {
@@ -95,8 +97,8 @@ fn protocol(headers: &HeaderMap, ours: &[HeaderValue]) -> Result<Option<HeaderVa
     ours.iter().find(|known| offered.contains(&known.as_bytes())).map(|known| Some(known.clone())).ok_or(())
 }
 
-/// Reports whether a page of this origin may connect. A browser sends its cookies along whatever the
-/// page, and asks nobody beforehand (RFC 6455 §10.2).
+/// Reports whether a page of this origin may connect. A browser sends its cookies along for any page,
+/// and makes no preflight request (RFC 6455 §10.2).
 fn may_connect(head: &Parts, way: Transport, websocket: &WebSocket, cors: Option<&Cors>) -> bool {
     let mut origins = head.headers.get_all(ORIGIN).iter();
     let Some(origin) = origins.next() else { return true };
@@ -107,13 +109,14 @@ fn may_connect(head: &Parts, way: Transport, websocket: &WebSocket, cors: Option
         || match &websocket.origins {
             Origins::All => true,
             Origins::Listed(listed) => listed.contains(origin),
-            // A grant to all is one without credentials, and these come with them.
+            // A CORS grant to all origins excludes credentials, and a WebSocket sends them.
             Origins::OfCors => cors.is_some_and(|cors| cors.credentials && cors.origins.contains(origin)),
         }
 }
 
-/// Reports whether a page came from where it connects to: an origin is scheme, host and port (RFC 6454
-/// §5). A page in clear, which anybody on the way may have written, is no page of a site with TLS.
+/// Reports whether a page has the origin it connects to: the same scheme, host and port (RFC 6454 §5).
+/// A page loaded without TLS is not a page of a TLS site, because anyone on the way may have written
+/// it.
 fn is_own(origin: &HeaderValue, head: &Parts, way: Transport) -> bool {
     let own = match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),

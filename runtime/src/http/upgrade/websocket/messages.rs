@@ -1,8 +1,8 @@
-//! WebSocket messages as a job's stdin and stdout have them: lines, or frames.
+//! Converts WebSocket messages to and from a job's stdin and stdout, as lines or as frames.
 //!
-//! A frame is a byte of type, the length in four bytes, the most significant first, and the payload.
-//! Types are the opcodes of RFC 6455 §5.2: 1 text, 2 binary; a job also writes 8, close, whose payload
-//! is a code of two bytes and a reason (§5.5.1).
+//! A frame is one byte of type, four bytes of length (most significant first), and the payload. Types
+//! are the opcodes of RFC 6455 §5.2: 1 text, 2 binary. A job may also write 8, close. The payload of a
+//! close is a code of two bytes and a reason (§5.5.1).
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio_tungstenite::tungstenite::Message;
@@ -15,34 +15,34 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 
-/// A frame's type and length.
+/// The size of a frame's type and length, in bytes.
 const HEAD: usize = 5;
 
 /// The longest reason of a close, in bytes (RFC 6455 §5.5).
 const REASON: usize = 123;
 
-/// Why a message cannot be given to a job.
+/// Why a message cannot be passed to a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Unfit {
-    /// Lines are text.
+    /// The message is binary, and lines are text.
     Binary,
-    /// A line ends at the first line feed.
+    /// The message contains a line feed, which would end the line.
     SeveralLines,
 }
 
-/// Reads messages out of what a job writes.
+/// Decodes messages from what a job writes.
 pub(super) struct Decoder {
     messages: Messages,
     most: usize,
     written: BytesMut,
-    /// How many bytes of the line that has begun hold no line feed.
+    /// How many bytes of the incomplete line were searched for a line feed.
     searched: usize,
 }
 
-/// Makes what a job reads of a message; none: it is neither text nor binary.
+/// Encodes a message for a job. Returns `None` for a message that is neither text nor binary.
 ///
 /// # Errors
-/// The message cannot stand in a line.
+/// The message does not fit on a line.
 pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Bytes>, Unfit> {
     let (kind, payload) = match message {
         Message::Text(text) => (TEXT, Bytes::from(text)),
@@ -62,7 +62,7 @@ pub(super) fn encode(messages: Messages, message: Message) -> Result<Option<Byte
         }
         (Messages::Frames, kind) => {
             encoded.put_u8(kind);
-            // A message is far below 4 GiB: `message_size` is.
+            // `message_size` is far below 4 GiB, so the length always fits.
             encoded.put_u32(u32::try_from(payload.len()).unwrap_or(u32::MAX));
             encoded.put_slice(&payload);
         }
@@ -80,10 +80,10 @@ impl Decoder {
         self.written.extend_from_slice(bytes);
     }
 
-    /// Takes a whole message; none: more must be written first.
+    /// Decodes the next complete message. Returns `None` if more must be written first.
     ///
     /// # Errors
-    /// [`Fault::BadAnswer`]: what is written is no message, or one that is too large.
+    /// [`Fault::BadAnswer`]: the output is not a valid message, or the message is too large.
     pub(super) fn next(&mut self) -> Result<Option<Message>, Fault> {
         match self.messages {
             Messages::Lines => self.line(),
@@ -91,10 +91,10 @@ impl Decoder {
         }
     }
 
-    /// Takes what is left of a job that has ended: a last line without its line feed.
+    /// Decodes what is left after the job has ended: a last line without its line feed.
     ///
     /// # Errors
-    /// As [`Decoder::next`]; part of a frame.
+    /// As [`Decoder::next`], and an incomplete frame.
     pub(super) fn finish(&mut self) -> Result<Option<Message>, Fault> {
         let rest = std::mem::take(&mut self.written);
         self.searched = 0;
@@ -108,7 +108,7 @@ impl Decoder {
     fn line(&mut self) -> Result<Option<Message>, Fault> {
         let Some(end) = memchr::memchr(b'\n', &self.written[self.searched..]) else {
             self.searched = self.written.len();
-            // A CR may yet turn out to be part of the line's end.
+            // A final CR may turn out to be part of the line end.
             self.check(self.searched.saturating_sub(1))?;
             return Ok(None);
         };
@@ -155,7 +155,7 @@ fn close(mut payload: Bytes) -> Result<Message, Fault> {
         return Ok(Message::Close(None));
     }
     let code = payload.try_get_u16().map_err(|_| bad("a close frame of one byte".to_owned()))?;
-    // RFC 6455 §7.4: these are for applications, and 1000 is that all is well.
+    // RFC 6455 §7.4: applications may use these codes. 1000 means a normal end.
     if !matches!(code, 1000 | 1001 | 1008 | 1011 | 3000..=4999) || payload.len() > REASON {
         return Err(bad(format!("a close of code {code} and {} bytes of reason", payload.len())));
     }
@@ -167,7 +167,7 @@ fn bad(what: String) -> Fault {
     Fault::BadAnswer(what)
 }
 
-/// Takes the end of a line off, if it is there.
+/// Removes the line end, if there is one.
 fn without_line_end(line: &[u8]) -> &[u8] {
     let Some(line) = line.strip_suffix(b"\n") else { return line };
     line.strip_suffix(b"\r").unwrap_or(line)

@@ -1,4 +1,4 @@
-//! `upgrade = "websocket"`: messages are what a job reads and writes (RFC 6455).
+//! `upgrade = "websocket"`: a job reads and writes messages (RFC 6455).
 
 mod close;
 mod flood;
@@ -22,11 +22,11 @@ use crate::net::Leaving;
 use flood::CountedIo;
 use session::{CloseReason, Session};
 
-/// What is held for the frames that arrive, beside the message they make.
+/// The size of the read buffer, in bytes, beside the message that its frames make.
 const BUFFER: usize = 4 << 10;
 
-/// Carries messages both ways until the job has ended or the client has left, and then closes the
-/// connection, with a code that says why.
+/// Carries messages both ways until the job has ended or the client has left. Then closes the
+/// connection with a code that names the reason.
 pub(super) async fn carry<S>(
     connection: S,
     websocket: &WebSocket,
@@ -40,7 +40,7 @@ where
     let size = websocket.message_size;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
-        // A message goes out when it is written; what waits is one message, and pongs.
+        // A message is sent as soon as it is written. Only one message and pongs can wait.
         .write_buffer_size(0)
         .max_write_buffer_size(size.saturating_add(BUFFER))
         .max_message_size(Some(size))
@@ -60,7 +60,7 @@ where
             TunnelEnd::Job(outcome)
         }
         CloseReason::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(run, stdout)).1,
-        // The answer to the client's close is on its way already.
+        // The reply to the client's close is already being sent.
         CloseReason::Farewell => tokio::join!(say_goodbye(socket, None), tidy(run, stdout)).1,
         CloseReason::Wrong { frame, error } => {
             drop(run);
@@ -88,12 +88,12 @@ where
         while connection.read(&mut dropped).await.ok()? > 0 {}
         Some(())
     };
-    // One that does not take it has gone.
+    // A client that does not take the close in time counts as gone.
     let _taken = timeout(WEBSOCKET_CLOSE, goodbye).await;
 }
 
-/// Lets a job come to its end whose client has left as it should: its input has ended, and nobody
-/// hears what it says.
+/// Lets a job end after its client has left cleanly. Its input has ended, and its output is
+/// dropped.
 async fn tidy(run: Run, mut stdout: PipeReader) -> TunnelEnd {
     let unheard = async { while stdout.next().await.is_some() {} };
     match timeout(WEBSOCKET_JOB_END, async { tokio::join!(run, unheard).0 }).await {

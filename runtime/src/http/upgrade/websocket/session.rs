@@ -1,4 +1,4 @@
-//! One open WebSocket: what is read, written and waited for, until there is a reason to close.
+//! One open WebSocket: carries its messages until there is a reason to close.
 
 use std::future::{Future as _, poll_fn};
 use std::io;
@@ -22,15 +22,15 @@ use crate::http::upgrade::job_streams::done;
 use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
 use crate::net::Leaving;
 
-/// Why a connection is to be closed.
+/// Why a connection is closed.
 pub(super) enum CloseReason {
-    /// The job has ended and all it wrote is sent, or it is to end for what it wrote.
+    /// The job has ended and all its output is sent, or its output is invalid.
     Job { outcome: Result<Status, Fault>, frame: CloseFrame },
-    /// The job closes.
+    /// The job sends a close.
     Said(CloseFrame),
-    /// The client closes, as it should.
+    /// The client sends a close, or ends the connection cleanly.
     Farewell,
-    /// The client has done what it should not, or nothing for too long.
+    /// The client breaks the protocol, or does nothing for too long.
     Wrong { frame: Option<CloseFrame>, error: io::Error },
 }
 
@@ -39,19 +39,19 @@ pub(super) struct Session<'a, S> {
     socket: &'a mut WebSocketStream<S>,
     websocket: &'a WebSocket,
     log: &'a mut RequestLog,
-    /// None: it has ended.
+    /// `None` once the job has ended.
     run: Option<Run>,
     outcome: Option<Result<Status, Fault>>,
-    /// None: the job's input has ended, and what comes is dropped.
+    /// `None` once the job's input has ended. Later messages are dropped.
     stdin: Option<PipeWriter>,
     stdout: PipeReader,
     decoder: Decoder,
-    /// What the socket had no room for.
+    /// A message that the socket had no room for.
     waiting: Option<Message>,
     unflushed: bool,
-    /// Once the connection is to leave: when it does so whatever the job is at.
+    /// When the connection closes regardless of the job. `None` until the listener drains.
     leaves: Option<Instant>,
-    /// When the client was last heard of, and when the last message passed.
+    /// When the client last sent anything, and when the last message passed.
     heard: Instant,
     passed: Instant,
     pinged: bool,
@@ -85,12 +85,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    /// Goes on until there is a reason to close. Gives back the job, which may not have ended.
+    /// Runs until there is a reason to close. Returns the job as well, which may not have ended.
     pub(super) async fn run(mut self, leaving: &Leaving) -> (CloseReason, Run, PipeReader) {
         let mut leaving = pin!(leaving.over());
         let over = poll_fn(|context| {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
-                // The job is told by the end of its input; what it still has to say is sent.
+                // The end of its input tells the job. Its remaining output is still sent.
                 self.leaves = Some(Instant::now() + WEBSOCKET_JOB_END);
                 self.end_input();
             }
@@ -137,10 +137,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         if let Some(stdin) = &self.stdin {
             match stdin.poll_room(context) {
                 Poll::Ready(Ok(_)) => {}
-                // The job has ended, or will not read.
+                // The job has ended, or reads no more.
                 Poll::Ready(Err(_)) => self.stdin = None,
                 Poll::Pending => {
-                    // Not heard, for nobody listens.
+                    // We do not read now, so the client's silence does not count.
                     self.heard = Instant::now();
                     return Poll::Pending;
                 }
@@ -173,7 +173,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         })
     }
 
-    /// Sends a message of the job's, or what is left of one; ends with the job.
+    /// Sends the job's next message, or the rest of one. Returns an error when the job has ended.
     fn going_out(&mut self, context: &mut Context<'_>) -> Poll<Result<(), CloseReason>> {
         if self.unflushed || self.waiting.is_some() {
             match Pin::new(&mut *self.socket).poll_flush(context) {
@@ -207,7 +207,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 self.unflushed = true;
                 Poll::Ready(Ok(()))
             }
-            // Pongs are in its way.
+            // Queued pongs fill the buffer.
             Err(Error::WriteBufferFull(message)) => {
                 self.waiting = Some(*message);
                 Poll::Ready(Ok(()))
@@ -216,7 +216,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    /// Reads the next message of the job's; none: it has ended.
+    /// Reads the job's next message. Returns `None` when the job has ended.
     fn next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Message>, Fault>> {
         loop {
             if let Some(message) = self.decoder.next()? {
@@ -229,9 +229,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
                 }
                 Poll::Ready(false) => match &self.outcome {
                     Some(Ok(_)) => return Poll::Ready(self.decoder.finish()),
-                    // Part of a message is none.
+                    // After a fault, an incomplete message is dropped.
                     Some(Err(_)) => return Poll::Ready(Ok(None)),
-                    // One that closed its stdout wakes us when it ends.
+                    // The job has closed its stdout and goes on. Its end wakes us.
                     None => return Poll::Pending,
                 },
                 Poll::Pending => return Poll::Pending,
@@ -248,7 +248,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         Poll::Ready(Err(CloseReason::Job { outcome, frame }))
     }
 
-    /// Asks a silent client whether it is there, and ends a connection on which nothing happens.
+    /// Pings a silent client, and ends an idle connection.
     fn clocks(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
             let now = Instant::now();
@@ -285,7 +285,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         }
     }
 
-    /// Sends a ping, unless what is before it is not out yet: then the client is known to be slow.
+    /// Sends a ping, unless earlier bytes still wait: then the client is known to be slow.
     fn ask(&mut self, context: &mut Context<'_>) -> Result<(), Error> {
         if self.unflushed || self.waiting.is_some() {
             return Ok(());

@@ -1,10 +1,9 @@
-//! What a client of HTTP/1 sends, checked byte for byte before hyper reads it.
+//! Checks an HTTP/1 client's bytes before hyper reads them.
 //!
-//! hyper takes what it can make sense of: a line that ends with a bare LF, a length beside chunks, a
-//! length said twice. A server in front of us may make another sense of it, and then the two disagree
-//! about where a request ends. So every message is followed to its end here, by the letter of RFC 9112;
-//! what differs from it ends the connection. Bytes are looked at where they lie: only a line that
-//! arrives in pieces is put together.
+//! hyper is lenient: it accepts a line that ends with a bare LF, a length beside chunks, or two equal lengths.
+//! A server in front of us may read such a message in another way, and then the two disagree about where a
+//! request ends. So every message is followed to its end here, strictly by RFC 9112. A deviation ends the
+//! connection. Bytes are checked in place: only a line that arrives in pieces is copied.
 
 pub(in crate::http) mod head;
 pub(in crate::http) mod quoted;
@@ -23,16 +22,16 @@ use text::{chunk_size, has_control, is_token, split};
 pub(in crate::http) struct H1Guard {
     bounds: HeadLimits,
     at: NextPart,
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
     head: RequestHead,
-    /// The request line of a head that did not arrive at once, as far as anybody is told.
+    /// The request line of a head that arrived in pieces, as it may be shown.
     asked: Vec<u8>,
-    /// Heads that were whole and good.
+    /// How many heads were complete and valid.
     heads: u64,
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum NextPart {
     /// A request line, or the one empty line that may stand before it (RFC 9112 §2.2).
@@ -40,63 +39,63 @@ enum NextPart {
     Fields,
     /// This many bytes of a body.
     Body(u64),
-    /// The size of a chunk.
+    /// The line with the size of a chunk.
     Size,
     /// This many bytes of a chunk.
     Chunk(u64),
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     ChunkEnd,
     Trailers,
 }
 
-/// How far a look at some bytes has come.
+/// The result of checking some bytes.
 pub(in crate::http) enum Checked {
-    /// All of them are as they should be.
+    /// All of them are valid.
     All,
-    /// So many are; then a message has ended that may have ended HTTP as well.
+    /// This many are valid. The last one ends a message that may also end HTTP.
     UpTo(usize),
-    /// Those before a byte in a query are that is to be encoded, and what follows is to be followed as it is encoded.
+    /// A byte in a query has to be percent-encoded. The bytes before it are valid; the encoded bytes are to be
+    /// pushed in place of those they replace.
     Quoted(QuotedQuery),
 }
 
 /// Bytes that are not HTTP/1.1.
 pub(in crate::http) struct Violation {
-    /// How many bytes before them hyper may have.
+    /// How many bytes before them may be passed to hyper.
     pub(in crate::http) good: usize,
-    /// Whether they are a head's, which nobody has seen, or a body's, which somebody may be reading.
+    /// The part of the message: hyper has not seen a bad head, but may be reading a bad body.
     pub(in crate::http) of: MessagePart,
     pub(in crate::http) refusal: Refusal,
-    /// What is known of the request line, fit for a log: a method and a target, something quoted, or `-`.
+    /// The known part of the request line, fit for a log: a method and a target, a quoted text, or `-`.
     pub(in crate::http) asked: String,
 }
 
-/// The part of a message.
+/// A part of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum MessagePart {
     Head,
     Body,
 }
 
-/// What has become of bytes that were followed.
+/// The result of [`follow`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Followed {
-    /// What was let through.
+    /// The bytes that were let through.
     pub passed: Vec<u8>,
-    /// How many heads were whole.
+    /// How many heads were complete.
     pub heads: u64,
-    /// The code of what is wrong with the rest; none: nothing, or nothing is followed behind a request
-    /// that may end HTTP.
+    /// The code of the refusal of the rest. `None` if nothing was refused, or if a request may have ended HTTP
+    /// and nothing after it was checked.
     pub refused: Option<&'static str>,
 }
 
-/// The most bytes of the line that says how long a chunk is: extensions have no use.
+/// The most bytes of a chunk-size line. Chunk extensions have no use.
 const CHUNK_LINE: usize = 1024;
 
-/// The most bytes of a request line that the log is told of one that is refused.
+/// The most bytes of a refused request line that are logged.
 const SHOWN: usize = 200;
 
-/// Follows the bytes of one connection that come in pieces of this size: what a connection does to them,
-/// without one.
+/// Checks bytes in pieces of the given size, as a connection would.
 pub fn follow(bytes: &[u8], piece: usize, bounds: HeadLimits) -> Followed {
     let mut framing = H1Guard::new(bounds);
     let mut passed = Vec::new();
@@ -117,15 +116,15 @@ impl H1Guard {
         }
     }
 
-    /// Says how many heads were whole and good.
+    /// Returns how many heads were complete and valid.
     pub(in crate::http) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Follows the next bytes and adds what is let through of them.
+    /// Checks the next bytes and appends those that are let through.
     ///
     /// # Errors
-    /// What is wrong with the rest; `None`: nothing is followed any more.
+    /// The refusal of the rest, or `None` if nothing is checked any more.
     fn pass(&mut self, bytes: &[u8], passed: &mut Vec<u8>) -> Result<(), Option<Refusal>> {
         match self.push(bytes) {
             Ok(Checked::All) => passed.extend(bytes),
@@ -145,13 +144,13 @@ impl H1Guard {
         Ok(())
     }
 
-    /// Follows the next bytes.
+    /// Checks the next bytes.
     ///
     /// # Errors
-    /// They are not HTTP/1.1, or too many.
+    /// The bytes are not valid HTTP/1.1, or exceed a limit.
     pub(in crate::http) fn push(&mut self, bytes: &[u8]) -> Result<Checked, Violation> {
         let mut next = 0;
-        // Where the message begins that is being read.
+        // The start of the current message.
         let mut begun = 0;
         while next < bytes.len() {
             let (rest, of) = (&bytes[next..], self.part());
@@ -190,8 +189,8 @@ impl H1Guard {
         Ok(Checked::All)
     }
 
-    /// Shows the request line of a head that goes on, or begins, with these bytes. What is not a method and a
-    /// target is quoted: with spaces in it, it could read as a line about another request.
+    /// Returns the request line of a head that begins or continues with these bytes. Anything but a method and
+    /// a target is quoted: with spaces in it, it could read like a log line about another request.
     fn shown(&self, bytes: &[u8]) -> String {
         let line = match (&self.asked[..], &self.line[..]) {
             ([], []) => first_line(bytes),
@@ -209,7 +208,7 @@ impl H1Guard {
         }
     }
 
-    /// Passes over what is left of a body or chunk; returns how many bytes that are here.
+    /// Skips the rest of a body or chunk. Returns how many of these bytes belong to it.
     fn skip(&mut self, rest: &[u8]) -> usize {
         let (NextPart::Body(left) | NextPart::Chunk(left)) = self.at else { return 0 };
         let skipped = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
@@ -233,7 +232,7 @@ impl H1Guard {
         }
     }
 
-    /// Takes a line, or the beginning of one; returns how many bytes that is.
+    /// Takes a line, or the beginning of one. Returns how many bytes it took.
     fn take_line(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
         let Some(end) = memchr(b'\n', rest) else {
             self.check_size(self.line.len() + rest.len())?;
@@ -257,9 +256,9 @@ impl H1Guard {
         Ok(whole.len())
     }
 
-    /// Checks how long a line, or what there is of it, makes the whole.
+    /// Checks the size of a line, or of its beginning, against the limits.
     fn check_size(&self, line: usize) -> Result<(), Refusal> {
-        // The longest method and the version of a request line leave this much beside the target.
+        // The longest method and the version take at most this many bytes beside the target.
         const BESIDE: usize = 64;
         match self.at {
             NextPart::Start if line > self.bounds.target + BESIDE => {
@@ -275,7 +274,7 @@ impl H1Guard {
         }
     }
 
-    /// Takes a whole line, with its end.
+    /// Checks a complete line, including its end.
     fn look_at(&mut self, whole: &[u8]) -> Result<(), Refusal> {
         let Some(line) = whole.strip_suffix(b"\r\n") else {
             return Err(malformed("a line that does not end with CR LF"));
@@ -330,7 +329,7 @@ impl H1Guard {
     }
 }
 
-/// Returns the first line that is not empty, or the beginning of a long one.
+/// Returns the first line that is not empty, cut at [`SHOWN`] bytes.
 fn first_line(bytes: &[u8]) -> &[u8] {
     let from = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let line = bytes[from..].split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();

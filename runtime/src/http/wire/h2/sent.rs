@@ -1,5 +1,4 @@
-//! Follows the frames sent to an HTTP/2 client, to see h2's own refusals and whether a response is under way.
-//! itself, and whether an answer is on its way.
+//! Follows the frames sent to an HTTP/2 client, to see h2's own refusals and responses in progress.
 
 use super::frames::{FrameHead, FramePart, FrameReader, kind};
 
