@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::engine::{Engine, Failure};
-use crate::job::Stop;
+use crate::job::{Stop, builtin};
 use crate::jobs::{Follower, Reload};
 
 /// What a signal may ask for besides the end.
@@ -123,7 +123,7 @@ impl fmt::Display for Change {
 
 /// Runs the job `reload` and logs what it says; on failure, which is `false`, the old generation goes on.
 pub async fn reload(engine: &Arc<Engine>) -> bool {
-    match run(engine, "reload", &[]).await {
+    match run(engine, builtin::RELOAD, &[]).await {
         Ok(()) => {
             info!("reloaded: generation {}", engine.live().pin().generation);
             true
@@ -138,7 +138,7 @@ pub async fn reload(engine: &Arc<Engine>) -> bool {
 /// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
 pub async fn refresh(engine: &Arc<Engine>) {
     let before = engine.live().pin().generation;
-    let refused = run(engine, "reload", &[Reload::SECRETS]).await;
+    let refused = run(engine, builtin::RELOAD, &[Reload::SECRETS]).await;
     // A file that was only touched makes no generation.
     let generation = engine.live().pin().generation;
     if generation != before {
@@ -151,7 +151,7 @@ pub async fn refresh(engine: &Arc<Engine>) {
 
 /// Runs the job `upgrade` and logs what it says; on failure this process goes on.
 async fn upgrade(engine: &Arc<Engine>) {
-    if let Err(failure) = run(engine, "upgrade", &[]).await {
+    if let Err(failure) = run(engine, builtin::UPGRADE, &[]).await {
         error!("not upgraded, this process goes on: {:#}", whole(failure));
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     async fn what_is_asked_for_during_a_change_is_done_once_after_it() {
         let engine = Engine::new(4);
         let held = Arc::new(Held { begun: AtomicUsize::new(0), let_go: Semaphore::new(0) });
-        engine.registry().register("reload", held.clone()).unwrap();
+        engine.registry().register(builtin::RELOAD, held.clone()).unwrap();
         let mut changes = Changes::new(engine, Stop::new());
         changes.ask(Change::Reload);
         let begun = async {

@@ -14,7 +14,7 @@ use super::operators::Operators;
 use super::options::Options;
 use crate::config::{self, Config};
 use crate::engine::Engine;
-use crate::job::{BUILTIN, Name, Stop, Tenure};
+use crate::job::{BUILTIN, Name, Stop, Tenure, builtin};
 use crate::jobs::{
     AcceptConnections, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes, Loader,
     Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs, TellStatus,
@@ -48,7 +48,7 @@ pub(super) fn install(
 ) -> Result<()> {
     let Operating { operators, stop, started, memory, left } = operating;
     let config = standing.config.load();
-    let most = u32::try_from(config.jobs).context("jobs")?;
+    let most = u32::try_from(config.jobs).context(builtin::JOBS)?;
     let compilation = Compilation {
         compiler: Compiler::child(),
         cache: cache(&config),
@@ -128,31 +128,31 @@ pub(super) fn install(
     };
     let weak = || Arc::downgrade(engine);
     let registry = engine.registry();
-    registry.register("serveapi", Arc::new(serve_api))?;
+    registry.register(builtin::SERVE_API, Arc::new(serve_api))?;
     for (name, job) in serve_operators {
         registry.register(name, Arc::new(job))?;
     }
-    registry.register("acceptconnections", Arc::new(AcceptConnections { standing: standing.clone() }))?;
-    registry.register("reload", reload)?;
-    registry.register("plan", Arc::new(plan))?;
-    registry.register("swap", Arc::new(swap))?;
-    registry.register("rollback", Arc::new(Rollback { generations }))?;
-    registry.register("canary", Arc::new(watch))?;
-    registry.register("shutdown", Arc::new(Shutdown { stop: stop.clone() }))?;
-    registry.register("status", Arc::new(status))?;
-    registry.register("handlers", Arc::new(ListHandlers { engine: weak() }))?;
-    registry.register("routes", Arc::new(ListRoutes { engine: weak() }))?;
-    registry.register("jobs", Arc::new(ListJobs { engine: weak() }))?;
-    registry.register("kill", Arc::new(Kill { engine: weak() }))?;
-    registry.register("logs", Arc::new(TellLogs { engine: weak() }))?;
+    registry.register(builtin::ACCEPT_CONNECTIONS, Arc::new(AcceptConnections { standing: standing.clone() }))?;
+    registry.register(builtin::RELOAD, reload)?;
+    registry.register(builtin::PLAN, Arc::new(plan))?;
+    registry.register(builtin::SWAP, Arc::new(swap))?;
+    registry.register(builtin::ROLLBACK, Arc::new(Rollback { generations }))?;
+    registry.register(builtin::CANARY, Arc::new(watch))?;
+    registry.register(builtin::SHUTDOWN, Arc::new(Shutdown { stop: stop.clone() }))?;
+    registry.register(builtin::STATUS, Arc::new(status))?;
+    registry.register(builtin::HANDLERS, Arc::new(ListHandlers { engine: weak() }))?;
+    registry.register(builtin::ROUTES, Arc::new(ListRoutes { engine: weak() }))?;
+    registry.register(builtin::JOBS, Arc::new(ListJobs { engine: weak() }))?;
+    registry.register(builtin::KILL, Arc::new(Kill { engine: weak() }))?;
+    registry.register(builtin::LOGS, Arc::new(TellLogs { engine: weak() }))?;
     registry.register(
-        "runschedules",
+        builtin::RUN_SCHEDULES,
         Arc::new(RunSchedules { engine: weak(), gate: gate.clone(), followed: AtomicBool::default() }),
     )?;
-    registry.register("explain", Arc::new(Explain { engine: weak() }))?;
-    registry.register("commands", Arc::new(Commands { engine: weak() }))?;
-    registry.register("upgrade", Arc::new(upgrade))?;
-    registry.register("version", Arc::new(Version))?;
+    registry.register(builtin::EXPLAIN, Arc::new(Explain { engine: weak() }))?;
+    registry.register(builtin::COMMANDS, Arc::new(Commands { engine: weak() }))?;
+    registry.register(builtin::UPGRADE, Arc::new(upgrade))?;
+    registry.register(builtin::VERSION, Arc::new(Version))?;
     debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
     Ok(())
 }

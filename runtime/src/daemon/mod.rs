@@ -31,7 +31,7 @@ use crate::config::Config;
 use crate::confine;
 use crate::engine::{Budgets, Engine, Failure};
 use crate::http::{Activity, ConnectionLimit, Purpose, Server};
-use crate::job::{Stop, StopReason};
+use crate::job::{Stop, StopReason, builtin};
 use crate::jobs::{self, Standing};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
@@ -149,7 +149,7 @@ impl Daemon {
         }
 
         operators.serve(&engine)?;
-        let serving = engine.spawn(engine.job("serveapi")?);
+        let serving = engine.spawn(engine.job(builtin::SERVE_API)?);
         let mut attending = JoinSet::new();
         // It ends with the gate; what it has started is the engine's to wait for.
         attending.spawn(schedules::keep(engine.clone(), standing.server.gate.clone()));
@@ -315,12 +315,12 @@ impl Exit {
 /// Publishes the first generation, then opens the gate. If another process serves until then, it is
 /// asked before and told afterwards.
 async fn open(engine: &Arc<Engine>, standing: &Standing) -> Result<()> {
-    engine.run(engine.job("reload")?).await.map_err(whole)?;
+    engine.run(engine.job(builtin::RELOAD)?).await.map_err(whole)?;
     let mut predecessor = standing.sockets.predecessor();
     if let Some(predecessor) = &mut predecessor {
         predecessor.ready().await?;
     }
-    engine.run(engine.job("acceptconnections")?).await?;
+    engine.run(engine.job(builtin::ACCEPT_CONNECTIONS)?).await?;
     let left = standing.own();
     if systemd::keeps_descriptors() {
         left.iter().for_each(|name| systemd::discard(name));

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
 use crate::http::{Activity, AdminSlots, ConnectionLimit, Observed, Purpose, Server};
-use crate::job::Tenure;
+use crate::job::{Tenure, builtin};
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
 use crate::observe::Reloads;
@@ -64,8 +64,12 @@ impl Operators {
             anyhow::Ok(Side { job, sockets: Arc::new(sockets), gate, serving: None })
         };
         Ok(Operators {
-            admin: side("serveadmin", "admin", admin(config))?,
-            observe: side("serveobserve", "observe", (config.observe.clone(), client_options(config)))?,
+            admin: side(builtin::SERVE_ADMIN, "admin", admin(config))?,
+            observe: side(
+                builtin::SERVE_OBSERVE,
+                "observe",
+                (config.observe.clone(), client_options(config)),
+            )?,
         })
     }
 

@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tracing::error;
 
 use crate::engine::Engine;
+use crate::job::builtin;
 use crate::net::{Gate, GateState};
 
 /// The pause before the next try: one that breaks off at once is not to keep a core busy.
@@ -20,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Dropping the future ends the job.
 pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
     while gate.state() != GateState::Draining {
-        let Ok(job) = engine.job("runschedules") else { return };
+        let Ok(job) = engine.job(builtin::RUN_SCHEDULES) else { return };
         // In a task of its own, where a panic is an end like any other.
         let mut following = JoinSet::new();
         let running = engine.clone();
@@ -64,7 +65,7 @@ mod tests {
     async fn a_panic_does_not_end_the_schedules_and_a_drain_does() {
         let (engine, gate) = (Engine::new(1), Gate::shut());
         let clumsy = Arc::new(Clumsy { begun: AtomicUsize::new(0), gate: gate.clone() });
-        engine.registry().register("runschedules", clumsy.clone()).unwrap();
+        engine.registry().register(builtin::RUN_SCHEDULES, clumsy.clone()).unwrap();
         let kept = tokio::spawn(keep(engine, gate.clone()));
         let again = async {
             while clumsy.begun.load(Ordering::SeqCst) < 2 {

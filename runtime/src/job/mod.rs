@@ -1,12 +1,13 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `id`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `schedule`, `conduct`, `status`,
-//! `stop`, `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`, `proxied`; `limits`,
-//! `stdin`; `call`, `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which refer to one another:
-//! a job holds its handler, and a handler takes the job; `counts`.
+//! Floors, lowest first: `id`, `builtin`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `policy`, `schedule`,
+//! `conduct`, `status`, `stop`, `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
+//! `proxied`; `limits`, `stdin`; `call`, `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which
+//! refer to one another: a job holds its handler, and a handler takes the job; `counts`.
 
 mod allotment;
 mod arrival;
+pub mod builtin;
 mod call;
 mod capture;
 mod conduct;
@@ -36,6 +37,7 @@ mod waits;
 
 pub use allotment::{Allotment, Needs};
 pub use arrival::poll_client;
+pub use builtin::BUILTIN;
 pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
 pub use capture::{Capture, End, Incident, Read, Recorder};
 pub use conduct::{Captures, Conduct, Intake, Leaving};
@@ -47,7 +49,7 @@ pub use id::{JobId, Label};
 pub use limits::{Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};
-pub use name::{BUILTIN, Name, NameError};
+pub use name::{Name, NameError};
 pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, Written};
 pub use pace::Pace;

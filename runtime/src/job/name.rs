@@ -13,31 +13,6 @@ pub struct Name(Arc<str>);
 #[derive(Debug, PartialEq, Eq)]
 pub struct NameError(String);
 
-/// The names of the built-in jobs, sorted. No handler may have one of them.
-pub const BUILTIN: [&str; 21] = [
-    "acceptconnections",
-    "canary",
-    "commands",
-    "explain",
-    "handlers",
-    "jobs",
-    "kill",
-    "logs",
-    "plan",
-    "reload",
-    "rollback",
-    "routes",
-    "runschedules",
-    "serveadmin",
-    "serveapi",
-    "serveobserve",
-    "shutdown",
-    "status",
-    "swap",
-    "upgrade",
-    "version",
-];
-
 impl Name {
     /// The maximum length in bytes: it still fits a log column.
     pub const MAX: usize = 64;

@@ -14,7 +14,7 @@ use super::load::Uploaded;
 use super::tell::tell;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
 use crate::engine::{Engine, Failure};
-use crate::job::{Entry, Env, Fault, Handler, Job, Name, Run, Stay};
+use crate::job::{Entry, Env, Fault, Handler, Job, Name, Run, Stay, builtin};
 
 /// How long a trial lasts, if the job does not say.
 const TIME: Duration = Duration::from_secs(60);
@@ -146,7 +146,7 @@ fn number<T: FromStr + PartialOrd + std::fmt::Display>(
 
 /// Makes the job that watches the trial of a handler.
 fn watch(engine: &Arc<Engine>, name: &Name) -> Result<Job> {
-    let mut watch = engine.job("canary")?;
+    let mut watch = engine.job(builtin::CANARY)?;
     watch.args = vec![name.to_string()];
     Ok(watch)
 }
