@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::say;
-use super::socket::{Reply, Socket, call, end};
-use super::table::{elements, text};
+use super::socket::{Reply, Socket, end, read};
+use super::table::text;
 use crate::config;
+use crate::jobs::api::{
+    ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial, PlanCommand,
+    PlanReply, ReloadCommand, ReloadReply,
+};
 use crate::observe::counted;
 
 /// Show what a reload would change in the running daemon, without changing anything.
@@ -45,23 +48,24 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
         let path = std::path::absolute(&path).with_context(|| path.display().to_string())?;
         path.into_os_string().into_string().ok().context("the path is not UTF-8")
     };
-    let call = if file.as_os_str() == "-" {
-        let mut text = Vec::new();
+    let mut text = Vec::new();
+    let command = if file.as_os_str() == "-" {
         // One more than the daemon takes, so that it is the daemon who says so.
         let most = config::LARGEST + 1;
         std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), most), &mut text)?;
-        let mut call = call("plan", ["-".to_owned(), here(PathBuf::from("."))?]);
-        call.stdin = text.into();
-        call
+        PlanCommand::Stdin(here(PathBuf::from("."))?)
     } else {
-        call("plan", [here(file)?])
+        PlanCommand::File(here(file)?)
     };
-    let Reply { stdout, outcome } = socket.ask(call)?;
+    let Reply { stdout, outcome } = socket.ask(&command, text)?;
     let told = String::from_utf8_lossy(&stdout);
     match told.trim_end() {
         "" => return Ok(end(&outcome)),
         told if socket.json => say(told),
-        told => print(&serde_json::from_str(told).context("the daemon did not answer with JSON")?),
+        told => {
+            let PlanReply { changes, refused } = read::<PlanCommand>(told)?;
+            print(&changes, &refused);
+        }
     }
     // What is refused is told: above, with what would change otherwise.
     Ok(ExitCode::from(outcome.status.0))
@@ -69,76 +73,94 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
 
 pub(super) fn reload(ReloadArgs { config, socket }: ReloadArgs) -> Result<ExitCode> {
     let socket = socket.of(config);
-    socket.show(call("reload", []), |told| {
-        let [handlers, routes] = [(&told["handlers"], "handler"), (&told["routes"], "route")]
-            .map(|(number, noun)| counted(number.as_u64().unwrap_or_default(), noun));
-        say(&format!("generation {}: {handlers}, {routes}", text(&told["generation"])));
-        print(&told["changes"]);
+    socket.show(&ReloadCommand::Everything, "", |reply| {
+        let ReloadReply { generation, handlers, routes, changes } = reply;
+        let (handlers, routes) = (counted(handlers, "handler"), counted(routes, "route"));
+        say(&format!("generation {generation}: {handlers}, {routes}"));
+        // A reload that was made has refused nothing.
+        print(&changes, &[]);
     })
 }
 
 /// Prints changes, a line each: `+` what comes, `-` what goes, `~` what is different.
-fn print(changes: &Value) {
-    let lines = lines(changes);
+fn print(changes: &ChangesReport, refused: &[String]) {
+    let lines = lines(changes, refused);
     if lines.is_empty() {
         say("nothing changes");
     }
     lines.iter().for_each(|line| say(line));
 }
 
-fn lines(changes: &Value) -> Vec<String> {
-    let sign = |value: &Value| match value.as_str() {
-        Some("added") => '+',
-        Some("removed") => '-',
-        _ => '~',
-    };
+fn sign(difference: Difference) -> char {
+    match difference {
+        Difference::Added => '+',
+        Difference::Removed => '-',
+        Difference::Changed => '~',
+    }
+}
+
+fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
+    let ChangesReport {
+        listen,
+        tls,
+        cors_changed,
+        settings,
+        needs_restart: _,
+        handlers,
+        routes,
+        trials_ended,
+    } = changes;
+    let detail = |line: &String| format!("    {}", text(line));
     let mut lines = Vec::new();
-    for handler in elements(&changes["handlers"]) {
-        lines.push(format!("{} handler {}", sign(&handler["change"]), text(&handler["name"])));
-        lines.extend(elements(&handler["what"]).map(|what| format!("    {}", text(what))));
+    for ChangedHandler { name, change, what } in handlers {
+        lines.push(format!("{} handler {}", sign(*change), text(name)));
+        lines.extend(what.iter().map(detail));
     }
-    for route in elements(&changes["routes"]) {
-        lines.push(format!("{} route {}", sign(&route["change"]), text(&route["route"])));
+    for ChangedRoute { route, change } in routes {
+        lines.push(format!("{} route {}", sign(*change), text(route)));
     }
-    for endpoint in elements(&changes["listen"]) {
-        lines.push(format!("{} listen {}", sign(&endpoint["change"]), text(&endpoint["endpoint"])));
+    for ChangedListener { endpoint, change } in listen {
+        lines.push(format!("{} listen {}", sign(*change), text(endpoint)));
     }
-    let tls: Vec<_> = elements(&changes["tls"]).map(|line| format!("    {}", text(line))).collect();
     if !tls.is_empty() {
         lines.push("~ tls".to_owned());
-        lines.extend(tls);
+        lines.extend(tls.iter().map(detail));
     }
-    if changes["cors_changed"] == true {
+    if *cors_changed {
         lines.push("~ cors".to_owned());
     }
-    lines.extend(elements(&changes["settings"]).map(|key| format!("~ {}", text(key))));
-    for trial in elements(&changes["trials_ended"]) {
-        let [name, version, percent] = ["handler", "version", "percent"].map(|key| text(&trial[key]));
+    lines.extend(settings.iter().map(|key| format!("~ {}", text(key))));
+    for EndedTrial { handler, version, percent } in trials_ended {
+        let (name, version) = (text(handler), text(version));
         lines.push(format!("- trial of {name}: {version}, with {percent}% of the requests"));
     }
-    // A reload that was made has refused nothing.
-    lines.extend(elements(&changes["refused"]).map(|why| format!("! a reload refuses this: {}", text(why))));
+    lines.extend(refused.iter().map(|why| format!("! a reload refuses this: {}", text(why))));
     lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn every_change_is_a_line() {
-        let changes = json!({
+        let told = r#"{
+            "listen": [],
             "handlers": [{ "name": "a", "change": "changed", "what": ["module 1 -> 2"] }],
             "routes": [{ "route": "GET /a -> a", "change": "removed" }],
             "tls": ["file changed: /etc/cert.pem"],
             "cors_changed": true,
             "settings": ["grace"],
+            "needs_restart": [],
             "trials_ended": [{ "handler": "a", "version": "3", "percent": 10 }],
             "refused": ["needs restart: jobs"],
-        });
+            "of_a_newer_daemon": 1
+        }"#;
+
+        let PlanReply { changes, refused } = read::<PlanCommand>(told).unwrap();
+
         assert_eq!(
-            lines(&changes),
+            lines(&changes, &refused),
             [
                 "~ handler a",
                 "    module 1 -> 2",
@@ -151,6 +173,13 @@ mod tests {
                 "! a reload refuses this: needs restart: jobs"
             ]
         );
-        assert!(lines(&json!({})).is_empty());
+        assert!(lines(&ChangesReport::default(), &[]).is_empty());
+    }
+
+    #[test]
+    fn a_reply_of_another_version_is_an_error_that_names_the_field() {
+        let error = read::<ReloadCommand>(r#"{"generation": 1, "handlers": 2}"#).err().unwrap().to_string();
+
+        assert!(error.contains("another version") && error.contains("`routes`"), "{error}");
     }
 }

@@ -1,83 +1,88 @@
 //! How an explanation of `explain METHOD URL` reads.
 
-use serde_json::Value;
-
 use super::say;
-use super::table::{elements, size, text, time};
+use super::table::{list, or_dash, size, text, time};
+use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedRoute, NearMiss};
 
 /// Prints an explanation for a person.
-pub(super) fn print(told: &Value) {
-    let host = told["host"].as_str().unwrap_or_default();
-    say(&format!("{} {host}{}", text(&told["method"]), text(&told["path"])));
-    let route = &told["route"];
-    if !route.is_null() {
+pub(super) fn print(reply: &ExplainReply) {
+    let ExplainReply { method, host, path, generation: _, route, trial, allow, status, why, near } = reply;
+    let host = host.as_ref().map(|host| text(host)).unwrap_or_default();
+    say(&format!("{} {host}{}", text(method), text(path)));
+    if let Some(route) = route {
         found(route);
     }
-    if !told["status"].is_null() {
-        field("status", &text(&told["status"]));
+    if let Some(status) = status {
+        field("status", &status.to_string());
     }
-    field("why", &text(&told["why"]));
-    if let Some(trial) = told.get("trial").filter(|trial| !trial.is_null()) {
-        field("on trial", &format!("{} takes {}%", text(&trial["version"]), text(&trial["percent"])));
+    field("why", &text(why));
+    if let Some(trial) = trial {
+        field("on trial", &format!("{} takes {}%", text(&trial.version), trial.percent));
     }
-    if let Some(allow) = told.get("allow") {
-        field("allow", &text(allow));
+    if let Some(allow) = allow {
+        field("allow", &list(allow));
     }
-    for near in elements(&told["near"]) {
-        let (route, handler, miss) = (text(&near["route"]), text(&near["handler"]), text(&near["miss"]));
-        field("near", &format!("{route} -> {handler}: {miss}"));
+    for NearMiss { route, handler, miss } in near {
+        field("near", &format!("{} -> {}: {}", text(route), text(handler), text(miss)));
     }
 }
 
-fn found(route: &Value) {
-    field("route", &text(&route["route"]));
-    field("host", &text(&route["host"]));
-    field("method", &text(&route["method"]));
-    if !route["upgrade"].is_null() {
-        field("upgrade", &text(&route["upgrade"]));
+fn found(found: &ExplainedRoute) {
+    field("route", &text(&found.route));
+    field("host", &text(&found.host));
+    field("method", &text(&found.method));
+    for (label, value) in [("upgrade", &found.upgrade), ("version prefix", &found.api_version)] {
+        field(label, &value.as_ref().map(|value| text(value)).unwrap_or_default());
     }
-    if !route["api_version"].is_null() {
-        field("version prefix", &text(&route["api_version"]));
+    for (name, value) in &found.captures.0 {
+        field("capture", &format!("{} = {:?}", text(name), text(value)));
     }
-    for (name, value) in route["captures"].as_object().into_iter().flatten() {
-        field("capture", &format!("{name} = {:?}", text(value)));
-    }
-    field("script name", &format!("{:?}", text(&route["script_name"])));
-    field("path info", &format!("{:?}", text(&route["path_info"])));
-    let handler = &route["handler"];
-    let (name, kind, version) = (text(&handler["name"]), text(&handler["kind"]), text(&handler["version"]));
+    field("script name", &format!("{:?}", text(&found.script_name)));
+    field("path info", &format!("{:?}", text(&found.path_info)));
+    let handler = &found.handler;
+    let (name, kind, version) = (text(&handler.name), text(&handler.kind), text(&handler.version));
     field("handler", &format!("{name} ({kind}, {version})"));
-    let grants = &handler["grants"];
-    for (label, key) in [("args", "args"), ("env", "env"), ("calls", "calls"), ("output", "output")] {
-        field(label, &text(&grants[key]));
+    let grants = &handler.grants;
+    for (label, values) in [("args", &grants.args), ("env", &grants.env), ("calls", &grants.calls)] {
+        field(label, &list(values));
     }
-    for mount in elements(&grants["mounts"]) {
-        field("mount", &text(mount));
+    field("output", &text(&grants.output));
+    let lines =
+        [("mount", &grants.mounts), ("may ask", &grants.allow), ("may reach", &grants.allow_addresses)];
+    for (label, values) in lines {
+        values.iter().for_each(|value| field(label, &text(value)));
     }
-    for origin in elements(&grants["allow"]) {
-        field("may ask", &text(origin));
+    let limits = &grants.limits;
+    if !grants.allow.is_empty() {
+        asking(&limits.outbound);
     }
-    for block in elements(&grants["allow_addresses"]) {
-        field("may reach", &text(block));
-    }
-    let limits = &grants["limits"];
-    if elements(&grants["allow"]).next().is_some() {
-        asking(&limits["outbound"]);
-    }
-    let sizes = ["memory", "body", "output", "stderr"].map(|key| format!("{key} {}", size(&limits[key])));
-    let times = [("time", "time_ms"), ("cpu", "cpu_ms"), ("queue time", "queue_time_ms")]
-        .map(|(key, ms)| format!("{key} {}", time(&limits[ms])));
-    let counts = ["concurrency", "queue", "stderr_rate", "handles"];
-    let counts = counts.map(|key| format!("{} {}", key.replace('_', " "), text(&limits[key])));
-    field("limits", &[&sizes[..], &times, &counts].concat().join(", "));
+    let all = [
+        format!("memory {}", size(limits.memory as u64)),
+        format!("body {}", or_dash(limits.body, size)),
+        format!("output {}", or_dash(limits.output, size)),
+        format!("stderr {}", size(limits.stderr)),
+        format!("time {}", or_dash(limits.time_ms, time)),
+        format!("cpu {}", or_dash(limits.cpu_ms, time)),
+        format!("queue time {}", time(limits.queue_time_ms)),
+        format!("concurrency {}", limits.concurrency),
+        format!("queue {}", limits.queue),
+        format!("stderr rate {}", limits.stderr_rate),
+        format!("handles {}", limits.handles),
+    ];
+    field("limits", &all.join(", "));
 }
 
 /// Tells what a job may spend on other servers.
-fn asking(limits: &Value) {
-    let times = [("connect", "connect_ms"), ("first byte", "first_byte_ms"), ("time", "time_ms")];
-    let times = times.map(|(key, ms)| format!("{key} {}", time(&limits[ms]))).join(", ");
-    let (calls, at_once, body) = (text(&limits["calls"]), text(&limits["at_once"]), size(&limits["body"]));
-    field("outbound", &format!("{calls} calls, {at_once} at once, {times}, body {body}"));
+fn asking(limits: &CallLimitsReport) {
+    let CallLimitsReport { calls, at_once, connect_ms, first_byte_ms, time_ms, body } = limits;
+    let (connect, first_byte) = (time(*connect_ms), time(*first_byte_ms));
+    let (whole, body) = (or_dash(*time_ms, time), size(*body));
+    field(
+        "outbound",
+        &format!(
+            "{calls} calls, {at_once} at once, connect {connect}, first byte {first_byte}, time {whole}, body {body}"
+        ),
+    );
 }
 
 fn field(label: &str, value: &str) {

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::Value;
 
 use super::say;
-use super::socket::{Socket, call, end};
+use super::socket::{Socket, end};
 use super::table::text;
+use crate::jobs::api::{DroppedLines, LoggedLine, LogsCommand};
 
 /// Show the latest stderr lines of handlers, and how jobs ended.
 ///
@@ -29,9 +29,6 @@ pub(super) struct Args {
 
 pub(super) fn logs(args: Args) -> Result<ExitCode> {
     let Args { follow, lines, name, socket } = args;
-    let follow = follow.then(|| "-f".to_owned());
-    let lines = lines.into_iter().flat_map(|lines| ["-n".to_owned(), lines.to_string()]);
-    let call = call("logs", follow.into_iter().chain(lines).chain(name));
     let mut begun = Vec::new();
     let each = |piece: &[u8]| {
         begun.extend_from_slice(piece);
@@ -42,22 +39,26 @@ pub(super) fn logs(args: Args) -> Result<ExitCode> {
         }
     };
     // Whoever reads no more, as `grep -m1` does, has what was wanted.
-    Ok(socket.follow(call, each)?.map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))
+    Ok(socket
+        .follow(&LogsCommand { follow, lines, name }, each)?
+        .map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))
 }
 
-/// Turns an object into a line for a person.
+/// Turns a line of the journal into a line for a person. What it cannot read stays as it is.
 fn readable(line: &str) -> String {
-    let Ok(object) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
-    if let Some(dropped) = object.get("dropped") {
+    if let Ok(DroppedLines { dropped }) = serde_json::from_str(line) {
         return format!("... {dropped} lines were dropped: this reader was too slow");
     }
-    let [time, job, handler] = ["time", "job", "handler"].map(|key| text(&object[key]));
-    let job = match object.get("parent") {
-        Some(parent) => format!("{job} of {}", text(parent)),
-        None => job,
+    let Ok(LoggedLine { time, job, handler, parent, said, ended }) = serde_json::from_str(line) else {
+        return text(line);
     };
-    match object.get("said") {
-        Some(said) => format!("{time} [{job}] {handler}: {}", text(said)),
-        None => format!("{time} [{job}] {handler} ended: {}", text(&object["ended"])),
+    let [time, handler] = [time, handler].map(|value| text(&value));
+    let job = match parent {
+        Some(parent) => format!("{} of {}", text(&job), text(&parent)),
+        None => text(&job),
+    };
+    match said {
+        Some(said) => format!("{time} [{job}] {handler}: {}", text(&said)),
+        None => format!("{time} [{job}] {handler} ended: {}", text(&ended.unwrap_or_default())),
     }
 }

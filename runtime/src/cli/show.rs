@@ -5,10 +5,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::socket::{Reply, Socket, call, end};
-use super::table::{self, elements, size, text, time};
+use super::socket::{Reply, Socket, end};
+use super::table::{self, list, or_dash, size, text, text_or_dash, time};
 use super::{explain, say};
-use crate::http::client::JobCall;
+use crate::jobs::api::{
+    CommandsCommand, ExplainCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, KillCommand,
+    KillReply, Pairs, RouteReport, RoutesCommand, ScheduleReport, ShutdownCommand, StatusCommand,
+    StatusReply, TrialReport, UpgradeCommand, UpgradeReply,
+};
 
 /// Verbs without arguments.
 #[derive(clap::Args)]
@@ -54,50 +58,94 @@ pub(super) struct UpgradeArgs {
 }
 
 pub(super) fn status(Args { socket }: Args) -> Result<ExitCode> {
-    socket.show(bare("status"), |told| {
-        for (key, value) in told.as_object().into_iter().flatten() {
-            let (label, shown) = match key.strip_suffix("_ms") {
-                Some(label) => (label, time(value)),
-                None if key == "memory" => (key.as_str(), size(value)),
-                // One line a mistake, and one line here.
-                None if key == "reload_refused" => (key.as_str(), joined(value)),
-                None => (key.as_str(), text(value)),
-            };
-            say(&format!("{:18}{shown}", label.replace('_', " ")));
+    socket.show(&StatusCommand, "", |status| {
+        for (label, shown) in rows(status) {
+            say(&format!("{label:18}{shown}"));
         }
     })
 }
 
-fn joined(value: &Value) -> String {
-    text(&value.as_str().map_or(Value::Null, |lines| lines.replace('\n', "; ").into()))
+/// Shows each fact of a status under its label.
+fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
+    let StatusReply {
+        version,
+        commit,
+        pid,
+        uptime_ms,
+        gate,
+        generation,
+        reloaded,
+        reload_refused,
+        secrets_refused,
+        generations_alive,
+        handlers,
+        routes,
+        schedules,
+        missed_runs,
+        listening,
+        certificates,
+        admin,
+        observe,
+        jobs,
+        memory,
+        jobs_memory,
+        jobs_descriptors,
+        sandbox,
+        compile_cache,
+        loading,
+    } = status;
+    // One line a mistake, and one line here.
+    let reload_refused = reload_refused.map(|lines| lines.replace('\n', "; "));
+    let mut rows = vec![
+        ("version", text(&version)),
+        ("commit", text_or_dash(commit.as_ref())),
+        ("pid", pid.to_string()),
+        ("uptime", time(uptime_ms)),
+        ("gate", text(&gate)),
+        ("generation", generation.to_string()),
+        ("reloaded", text_or_dash(reloaded.as_ref())),
+        ("reload refused", text_or_dash(reload_refused.as_ref())),
+        ("secrets refused", text_or_dash(secrets_refused.as_ref())),
+        ("generations alive", generations_alive.to_string()),
+        ("handlers", handlers.to_string()),
+        ("routes", routes.to_string()),
+        ("schedules", schedules.to_string()),
+        ("missed runs", missed_runs.to_string()),
+        ("listening", list(&listening)),
+        ("certificates", list(&certificates)),
+        ("admin", text_or_dash(admin.as_ref())),
+        ("observe", list(&observe)),
+        ("jobs", jobs.to_string()),
+        ("memory", or_dash(memory, size)),
+        ("jobs memory", text(&jobs_memory)),
+        ("jobs descriptors", text(&jobs_descriptors)),
+        ("sandbox", text(&sandbox)),
+        ("compile cache", text(&compile_cache)),
+    ];
+    rows.extend(loading.map(|loading| ("loading", text(&loading))));
+    rows
 }
 
 pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
-    socket.show(bare("handlers"), |told| {
-        let row = |handler: &Value| {
-            let limits = &handler["limits"];
-            let trial = match &handler["trial"] {
-                Value::Null => String::new(),
-                trial => {
-                    let [percent, version, answered, wanted] =
-                        ["percent", "version", "answered", "wanted"].map(|key| text(&trial[key]));
-                    format!(" ({percent}% {version}, {answered} of {wanted} answered)")
-                }
-            };
+    socket.show(&HandlersCommand, "", |handlers| {
+        let row = |handler: &HandlerReport| {
+            let HandlerReport { limits, trial, .. } = handler;
+            let trial = trial.as_ref().map(|trial| {
+                let TrialReport { percent, version, answered, wanted, .. } = trial;
+                format!(" ({percent}% {}, {answered} of {wanted} answered)", text(version))
+            });
             vec![
-                text(&handler["name"]),
-                text(&handler["kind"]),
-                text(&handler["version"]) + &trial,
-                format!("{}/{}", text(&handler["running"]), text(&limits["concurrency"])),
-                format!("{}/{}", text(&handler["waiting"]), text(&limits["queue"])),
-                text(&handler["requests"]),
-                text(&handler["failures"]),
-                text(&handler["mean_ms"]),
-                size(&limits["memory"]),
-                nearest(&handler["peaks"]),
-                Some(text(&handler["allow"]))
-                    .filter(|allow| !allow.is_empty())
-                    .unwrap_or_else(|| "-".to_owned()),
+                text(&handler.name),
+                text(&handler.kind),
+                text(&handler.version) + &trial.unwrap_or_default(),
+                format!("{}/{}", handler.running, limits.concurrency),
+                format!("{}/{}", handler.waiting, limits.queue),
+                handler.requests.to_string(),
+                handler.failures.to_string(),
+                or_dash(handler.mean_ms, json),
+                size(limits.memory as u64),
+                nearest(&handler.peaks),
+                if handler.allow.is_empty() { "-".to_owned() } else { list(&handler.allow) },
                 ways(handler).join("; "),
             ]
         };
@@ -105,75 +153,72 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
             "NAME", "KIND", "VERSION", "RUNNING", "WAITING", "REQUESTS", "FAILED", "MEAN MS", "MEMORY",
             "NEAREST", "MAY ASK", "ROUTES",
         ];
-        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+        table::print(&titles, &handlers.iter().map(row).collect::<Vec<_>>());
     })
 }
 
+/// Shows a number as JSON has it: `2.0`.
+fn json(number: f64) -> String {
+    format!("{number:?}")
+}
+
 /// Says which limit the jobs of a handler have come nearest to: `memory 92%`.
-fn nearest(peaks: &Value) -> String {
-    let shares =
-        peaks.as_object().into_iter().flatten().filter_map(|(limit, share)| Some((limit, share.as_f64()?)));
-    let nearest = shares.filter(|(_, share)| *share > 0.0).max_by(|one, other| one.1.total_cmp(&other.1));
-    nearest.map_or_else(|| "-".to_owned(), |(limit, share)| format!("{limit} {}%", share.ceil()))
+fn nearest(Pairs(peaks): &Pairs<f64>) -> String {
+    let nearest =
+        peaks.iter().filter(|(_, share)| *share > 0.0).max_by(|one, other| one.1.total_cmp(&other.1));
+    or_dash(nearest, |(limit, share)| format!("{} {}%", text(limit), share.ceil()))
 }
 
 /// Says what leads to a handler.
-fn ways(handler: &Value) -> Vec<String> {
-    let private = (handler["private"] == true).then(|| "private".to_owned());
-    let schedule = &handler["schedule"];
-    let scheduled = (!schedule.is_null()).then(|| {
-        format!(
-            "{} (next {}, runs {}, failed {}, missed {})",
-            text(&schedule["cron"]),
-            text(&schedule["next"]),
-            text(&schedule["runs"]),
-            text(&schedule["failed"]),
-            text(&schedule["missed"])
-        )
+fn ways(handler: &HandlerReport) -> Vec<String> {
+    let private = handler.private.then(|| "private".to_owned());
+    let scheduled = handler.schedule.as_ref().map(|schedule| {
+        let ScheduleReport { cron, next, runs, failed, missed, .. } = schedule;
+        let next = text_or_dash(next.as_ref());
+        format!("{} (next {next}, runs {runs}, failed {failed}, missed {missed})", text(cron))
     });
-    elements(&handler["routes"]).map(text).chain(private).chain(scheduled).collect()
+    handler.routes.iter().map(|route| text(route)).chain(private).chain(scheduled).collect()
 }
 
 pub(super) fn routes(Args { socket }: Args) -> Result<ExitCode> {
-    socket.show(bare("routes"), |told| {
-        let any = |value: String, any: &str| if value.is_empty() { any.to_owned() } else { value };
-        let row = |route: &Value| {
+    socket.show(&RoutesCommand, "", |routes| {
+        let row = |route: &RouteReport| {
             vec![
-                any(text(&route["methods"]), "*"),
-                text(&route["host"]).replacen('-', "*", usize::from(route["host"].is_null())),
-                text(&route["path"]),
-                text(&route["upgrade"]),
-                text(&route["handler"]),
-                text(&route["version"]),
+                if route.methods.is_empty() { "*".to_owned() } else { list(&route.methods) },
+                route.host.as_ref().map_or_else(|| "*".to_owned(), |host| text(host)),
+                text(&route.path),
+                text_or_dash(route.upgrade.as_ref()),
+                text(&route.handler),
+                text(&route.version),
             ]
         };
         let titles = ["METHODS", "HOST", "PATH", "UPGRADE", "HANDLER", "VERSION"];
-        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+        table::print(&titles, &routes.iter().map(row).collect::<Vec<_>>());
     })
 }
 
 pub(super) fn jobs(Args { socket }: Args) -> Result<ExitCode> {
-    socket.show(bare("jobs"), |told| {
-        let row = |job: &Value| {
+    socket.show(&JobsCommand, "", |jobs| {
+        let row = |job: &JobReport| {
             vec![
-                text(&job["id"]),
-                text(&job["parent"]),
-                text(&job["handler"]),
-                text(&job["kind"]),
-                text(&job["version"]),
-                time(&job["age_ms"]),
-                time(&job["cpu_ms"]),
-                size(&job["memory"]),
-                size(&job["written"]),
+                text(&job.id),
+                text_or_dash(job.parent.as_ref()),
+                text(&job.handler),
+                text(&job.kind),
+                text(&job.version),
+                time(job.age_ms),
+                time(job.cpu_ms),
+                size(job.memory as u64),
+                size(job.written),
             ]
         };
         let titles = ["ID", "CALLED BY", "HANDLER", "KIND", "VERSION", "AGE", "CPU", "MEMORY", "WRITTEN"];
-        table::print(&titles, &elements(told).map(row).collect::<Vec<_>>());
+        table::print(&titles, &jobs.iter().map(row).collect::<Vec<_>>());
     })
 }
 
 pub(super) fn commands(Args { socket }: Args) -> Result<ExitCode> {
-    let Reply { stdout, outcome } = socket.ask(bare("commands"))?;
+    let Reply { stdout, outcome } = socket.ask(&CommandsCommand, "")?;
     let names = String::from_utf8_lossy(&stdout);
     if socket.json {
         say(&Value::from(names.lines().collect::<Vec<_>>()).to_string());
@@ -184,15 +229,15 @@ pub(super) fn commands(Args { socket }: Args) -> Result<ExitCode> {
 }
 
 pub(super) fn kill(KillArgs { id, socket }: KillArgs) -> Result<ExitCode> {
-    socket.show(call("kill", [id]), |told| say(&format!("killed {}", text(&told["killed"]))))
+    socket.show(&KillCommand { id }, "", |KillReply { killed }| say(&format!("killed {}", text(&killed))))
 }
 
 pub(super) fn explain(ExplainArgs { method, url, socket }: ExplainArgs) -> Result<ExitCode> {
-    socket.show(call("explain", [method, url]), explain::print)
+    socket.show(&ExplainCommand { method, url }, "", |reply| explain::print(&reply))
 }
 
 pub(super) fn shutdown(Args { socket }: Args) -> Result<ExitCode> {
-    let Reply { outcome, .. } = socket.ask(bare("shutdown"))?;
+    let Reply { outcome, .. } = socket.ask(&ShutdownCommand, "")?;
     if outcome.status.is_ok() {
         say(if socket.json { "{\"shutdown\":true}" } else { "the daemon drains and ends" });
     }
@@ -200,12 +245,8 @@ pub(super) fn shutdown(Args { socket }: Args) -> Result<ExitCode> {
 }
 
 pub(super) fn upgrade(UpgradeArgs { force, socket }: UpgradeArgs) -> Result<ExitCode> {
-    socket.show(call("upgrade", force.then(|| "--force".to_owned())), |told| {
-        say(&format!("process {} serves; the old one drains and ends", told["process"]));
-        elements(&told["lost"]).for_each(|loss| say(&format!("lost: {}", text(loss))));
+    socket.show(&UpgradeCommand { force, time: None }, "", |UpgradeReply { process, lost }| {
+        say(&format!("process {process} serves; the old one drains and ends"));
+        lost.iter().for_each(|loss| say(&format!("lost: {}", text(loss))));
     })
-}
-
-fn bare(name: &str) -> JobCall {
-    call(name, [])
 }

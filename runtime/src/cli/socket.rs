@@ -4,24 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use anyhow::{Result, anyhow, bail};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::out::complain;
 use super::{out, serve};
 use crate::config;
 use crate::http::client::{self, JobCall, JobOutcome};
+use crate::job::Stay;
+use crate::jobs::api::{Command, LogsCommand};
 
 /// The socket of `portcullis up DIR`, in DIR.
 pub(super) const BESIDE: &str = ".portcullis.sock";
 
 /// The socket of a daemon that the system runs.
 const SYSTEM: &str = "/run/portcullis/admin.sock";
-
-/// The jobs that a daemon answers at once.
-const AT_ONCE: [&str; 9] =
-    ["commands", "explain", "handlers", "jobs", "kill", "logs", "routes", "shutdown", "status"];
 
 /// How long it may take for the answer, or for more of it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,12 +52,16 @@ impl Socket {
         Socket { config, ..self }
     }
 
-    /// Runs a job to its end.
+    /// Runs a job to its end, on this input.
     ///
     /// # Errors
     /// No daemon listens, or it breaks off.
-    pub(super) fn ask(&self, call: JobCall) -> Result<Reply> {
-        let patience = if AT_ONCE.contains(&call.name.as_str()) { PATIENCE } else { Duration::MAX };
+    pub(super) fn ask<C: Command>(&self, command: &C, stdin: impl Into<Bytes>) -> Result<Reply> {
+        let patience = match C::STAY {
+            Stay::Moment => PATIENCE,
+            Stay::Change | Stay::Open => Duration::MAX,
+        };
+        let call = JobCall { stdin: stdin.into(), ..command.encode() };
         let path = self.path();
         serve::runtime()?.block_on(async {
             let mut stdout = Vec::new();
@@ -70,12 +73,20 @@ impl Socket {
         })
     }
 
-    /// Runs a job and shows what it says: to a program as it is, to a person by `render`.
+    /// Runs a job and shows its reply: to a program as it is, to a person by `render`.
     ///
     /// # Errors
-    /// As [`Socket::ask`]; the daemon's answer is not JSON.
-    pub(super) fn show(&self, call: JobCall, render: impl FnOnce(&Value)) -> Result<ExitCode> {
-        let Reply { stdout, outcome } = self.ask(call)?;
+    /// As [`Socket::ask`]; as [`read`].
+    pub(super) fn show<C: Command>(
+        &self,
+        command: &C,
+        stdin: impl Into<Bytes>,
+        render: impl FnOnce(C::Reply),
+    ) -> Result<ExitCode>
+    where
+        C::Reply: DeserializeOwned,
+    {
+        let Reply { stdout, outcome } = self.ask(command, stdin)?;
         if !outcome.status.is_ok() {
             return Ok(end(&outcome));
         }
@@ -83,19 +94,23 @@ impl Socket {
         if self.json {
             super::say(text.trim_end());
         } else {
-            render(&serde_json::from_str(&text).context("the daemon did not answer with JSON")?);
+            render(read::<C>(&text)?);
         }
         Ok(end(&outcome))
     }
 
-    /// Runs a job and prints what it writes as it comes, by `each`, until it ends or nobody reads what is printed; then the
+    /// Reads the journal and prints what comes, by `each`, until the job ends or nobody reads what is printed; then the
     /// outcome is `None`.
     ///
     /// # Errors
     /// As [`Socket::ask`].
-    pub(super) fn follow(&self, call: JobCall, mut each: impl FnMut(&[u8])) -> Result<Option<JobOutcome>> {
-        let lasts = call.args.iter().any(|arg| arg == "-f");
-        let (path, patience) = (self.path(), if lasts { Duration::MAX } else { PATIENCE });
+    pub(super) fn follow(
+        &self,
+        command: &LogsCommand,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<Option<JobOutcome>> {
+        let (path, patience) = (self.path(), if command.follow { Duration::MAX } else { PATIENCE });
+        let call = command.encode();
         serve::runtime()?.block_on(async {
             let following = async {
                 let mut answer = in_time(&path, patience, client::run(&path, call)).await?;
@@ -138,9 +153,21 @@ async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output 
     })
 }
 
-/// Makes a call without variables and input.
-pub(super) fn call(name: &str, args: impl IntoIterator<Item = String>) -> JobCall {
-    JobCall { name: name.to_owned(), args: args.into_iter().collect(), ..JobCall::default() }
+/// Reads the reply of a job.
+///
+/// # Errors
+/// It is not JSON, or lacks a field that this program reads.
+pub(super) fn read<C: Command>(text: &str) -> Result<C::Reply>
+where
+    C::Reply: DeserializeOwned,
+{
+    serde_json::from_str(text).map_err(|error| match error.is_data() {
+        true => anyhow!(
+            "the daemon is of another version: its reply to {:?} is not what this program reads: {error}; --json prints it as it is",
+            C::NAME
+        ),
+        false => anyhow!("the daemon did not answer with JSON: {error}"),
+    })
 }
 
 /// Ends the program as the job has ended, and prints its complaints if it failed.

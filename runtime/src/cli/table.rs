@@ -1,6 +1,4 @@
-//! Tables for people, out of the JSON that jobs write.
-
-use serde_json::Value;
+//! Tables for people, and the cells in them.
 
 use super::say;
 use crate::observe::plain;
@@ -26,40 +24,43 @@ fn lines(titles: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     all().map(line).collect()
 }
 
-/// Goes through a JSON array; anything else has no elements.
-pub(super) fn elements(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
+/// Shows a text of the daemon as it may stand on a terminal.
+pub(super) fn text(text: &str) -> String {
+    plain(text).into_owned()
 }
 
-/// Shows a value without the quotes of a string, as it may stand on a terminal; null is a dash.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => plain(text).into_owned(),
-        Value::Array(elements) => elements.iter().map(text).collect::<Vec<_>>().join(","),
-        other @ (Value::Bool(_) | Value::Number(_) | Value::Object(_)) => other.to_string(),
-    }
+/// Shows texts of the daemon in one cell.
+pub(super) fn list(texts: &[String]) -> String {
+    texts.iter().map(|each| text(each)).collect::<Vec<_>>().join(",")
+}
+
+/// Shows a value, or a dash for an absent one.
+pub(super) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
+}
+
+/// Shows a text of the daemon, or a dash for an absent one.
+pub(super) fn text_or_dash(value: Option<&String>) -> String {
+    or_dash(value, |value| text(value))
 }
 
 /// Shows a number of bytes: `45.2MiB`.
-pub(super) fn size(value: &Value) -> String {
-    let Some(bytes) = value.as_f64() else { return text(value) };
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut scaled = (bytes, 0);
-    while scaled.0 >= 1024.0 && scaled.1 + 1 < units.len() {
-        scaled = (scaled.0 / 1024.0, scaled.1 + 1);
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let (mut number, mut unit) = (bytes as f64, 0);
+    while number >= 1024.0 && unit + 1 < UNITS.len() {
+        (number, unit) = (number / 1024.0, unit + 1);
     }
-    let (number, unit) = (scaled.0, units[scaled.1]);
-    if scaled.1 == 0 || number.fract() == 0.0 {
-        format!("{number}{unit}")
+    let unit_name = UNITS[unit];
+    if unit == 0 || number.fract() == 0.0 {
+        format!("{number}{unit_name}")
     } else {
-        format!("{number:.1}{unit}")
+        format!("{number:.1}{unit_name}")
     }
 }
 
 /// Shows a number of milliseconds: `850ms`, `3.2s`, `2h05m`.
-pub(super) fn time(value: &Value) -> String {
-    let Some(ms) = value.as_u64() else { return text(value) };
+pub(super) fn time(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),
         1000..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
@@ -71,7 +72,6 @@ pub(super) fn time(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
@@ -81,12 +81,8 @@ mod tests {
 
     #[test]
     fn sizes_and_times_are_short() {
-        assert_eq!(
-            [size(&json!(512)), size(&json!(1536)), size(&json!(16 << 20))],
-            ["512B", "1.5KiB", "16MiB"]
-        );
-        assert_eq!(size(&json!(null)), "-");
-        let times = [7, 3_250, 125_000, 7_500_000].map(|ms| time(&json!(ms)));
-        assert_eq!(times, ["7ms", "3.2s", "2m05s", "2h05m"]);
+        assert_eq!([512, 1536, 16 << 20].map(size), ["512B", "1.5KiB", "16MiB"]);
+        assert_eq!(or_dash(None, size), "-");
+        assert_eq!([7, 3_250, 125_000, 7_500_000].map(time), ["7ms", "3.2s", "2m05s", "2h05m"]);
     }
 }

@@ -15,6 +15,7 @@ use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
+use crate::jobs::api::{Command as _, StatusCommand, StatusReply};
 use crate::jobs::{Launch, Overlay, Source};
 
 /// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
@@ -102,14 +103,14 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// Asks whoever serves at an admin socket for the number of its process; none: nobody does.
-async fn process_at(socket: &Path) -> Option<u64> {
-    let mut answer = client::run(socket, socket::call("status", [])).await.ok()?;
+/// Asks for the number of the process that serves an admin socket, or `None` where none does.
+async fn process_at(socket: &Path) -> Option<u32> {
+    let mut answer = client::run(socket, StatusCommand.encode()).await.ok()?;
     let mut told = Vec::new();
     while let Some(piece) = answer.next().await.ok()? {
         told.extend_from_slice(&piece);
     }
-    serde_json::from_slice::<serde_json::Value>(&told).ok()?["pid"].as_u64()
+    serde_json::from_slice::<StatusReply>(&told).ok().map(|status| status.pid)
 }
 
 /// Builds for the first time: as often as it takes, since the mistake is about to be mended.

@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::engine::{Engine, Failure};
-use crate::job::{Stop, builtin};
-use crate::jobs::{Follower, Reload};
+use crate::job::Stop;
+use crate::jobs::Follower;
+use crate::jobs::api::{Command, ReloadCommand, UpgradeCommand};
 
 /// What a signal may ask for besides the end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +124,7 @@ impl fmt::Display for Change {
 
 /// Runs the job `reload` and logs what it says; on failure, which is `false`, the old generation goes on.
 pub async fn reload(engine: &Arc<Engine>) -> bool {
-    match run(engine, builtin::RELOAD, &[]).await {
+    match run(engine, &ReloadCommand::Everything).await {
         Ok(()) => {
             info!("reloaded: generation {}", engine.live().pin().generation);
             true
@@ -138,7 +139,7 @@ pub async fn reload(engine: &Arc<Engine>) -> bool {
 /// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
 pub async fn refresh(engine: &Arc<Engine>) {
     let before = engine.live().pin().generation;
-    let refused = run(engine, builtin::RELOAD, &[Reload::SECRETS]).await;
+    let refused = run(engine, &ReloadCommand::Secrets).await;
     // A file that was only touched makes no generation.
     let generation = engine.live().pin().generation;
     if generation != before {
@@ -151,15 +152,13 @@ pub async fn refresh(engine: &Arc<Engine>) {
 
 /// Runs the job `upgrade` and logs what it says; on failure this process goes on.
 async fn upgrade(engine: &Arc<Engine>) {
-    if let Err(failure) = run(engine, builtin::UPGRADE, &[]).await {
+    if let Err(failure) = run(engine, &UpgradeCommand { force: false, time: None }).await {
         error!("not upgraded, this process goes on: {:#}", whole(failure));
     }
 }
 
-async fn run(engine: &Arc<Engine>, name: &str, args: &[&str]) -> Result<(), Failure> {
-    let mut job = engine.job(name).map_err(Failure::Fault)?;
-    job.args = args.iter().map(|&arg| arg.to_owned()).collect();
-    engine.run(job).await
+async fn run(engine: &Arc<Engine>, command: &impl Command) -> Result<(), Failure> {
+    engine.run(command.job(engine).map_err(Failure::Fault)?).await
 }
 
 /// Keeps every line of what a job said: a configuration may have five mistakes.
@@ -173,7 +172,7 @@ pub(super) fn whole(failure: Failure) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Handler, Job, Run, Status};
+    use crate::job::{Handler, Job, Run, Status, builtin};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use tokio::sync::Semaphore;

@@ -12,7 +12,7 @@ use super::hardening;
 use super::memory::Total;
 use super::operators::Operators;
 use super::options::Options;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::job::{BUILTIN, Name, Stop, Tenure, builtin};
 use crate::jobs::{
@@ -104,7 +104,7 @@ pub(super) fn install(
         standing: standing.clone(),
         granted: options.hardened.granted.clone(),
     });
-    let swap = Swap { generations: generations.clone(), duration: config::duration };
+    let swap = Swap { generations: generations.clone() };
     let mut launch = options.launch;
     launch.env.extend(options.hardened.mark.map(|mark| (hardening::MARK, mark)));
     let upgrade = Upgrade {
@@ -113,7 +113,6 @@ pub(super) fn install(
         reload: reload.clone(),
         launch,
         stop: stop.clone(),
-        duration: config::duration,
     };
     let watch = WatchCanary { generations: generations.clone(), gate: standing.server.gate.clone() };
     let Standing { sockets, server, .. } = &**standing;
@@ -132,7 +131,8 @@ pub(super) fn install(
     for (name, job) in serve_operators {
         registry.register(name, Arc::new(job))?;
     }
-    registry.register(builtin::ACCEPT_CONNECTIONS, Arc::new(AcceptConnections { standing: standing.clone() }))?;
+    registry
+        .register(builtin::ACCEPT_CONNECTIONS, Arc::new(AcceptConnections { standing: standing.clone() }))?;
     registry.register(builtin::RELOAD, reload)?;
     registry.register(builtin::PLAN, Arc::new(plan))?;
     registry.register(builtin::SWAP, Arc::new(swap))?;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
+use super::api::CanaryCommand;
 use super::generations::Generations;
 use super::tell::tell;
 use crate::catalog::{Canary, Judgement};
@@ -36,8 +37,7 @@ impl Handler for WatchCanary {
 
 impl WatchCanary {
     async fn watch(&self, job: &Job) -> Result<String> {
-        let [name] = job.args.as_slice() else { bail!("usage: canary NAME") };
-        let name: Name = name.parse()?;
+        let CanaryCommand { name } = CanaryCommand::decode(&job.args)?;
         let canary = self.generations.on_trial(&name);
         let canary = canary.with_context(|| format!("{name}: no version is on trial"))?;
         let trial = &canary.trial;

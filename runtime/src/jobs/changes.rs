@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-
+use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial};
 use super::describe;
 use crate::catalog::{Canary, Catalog, Routes};
 use crate::config::Config;
-use crate::job::{Entry, Env, Mount, Name};
+use crate::job::{Entry, Env, Limits, Mount, Name};
 use crate::net::Endpoint;
 
 /// The handlers and routes of one side.
@@ -25,53 +24,67 @@ impl<'a> Side<'a> {
     }
 }
 
-/// Describes every difference, as JSON: `handlers` and `routes`, each with what changes, beside the
-/// differences of the `settings`.
-pub(super) fn between(old: Side<'_>, new: Side<'_>, mut settings: Value) -> Value {
+/// Adds the differences of handlers and routes, and the trials that end, to those of the settings.
+pub(super) fn between(
+    old: Side<'_>,
+    new: Side<'_>,
+    settings: ChangesReport,
+    trials_ended: Vec<EndedTrial>,
+) -> ChangesReport {
     let names: BTreeSet<&Name> = old.handlers.keys().chain(new.handlers.keys()).collect();
     let handler = |name: &&Name| {
         let (change, what) = match (old.handlers.get(*name), new.handlers.get(*name)) {
-            (Some(old), Some(new)) => ("changed", details(old, new)),
-            (None, Some(new)) => ("added", vec![format!("module {}", new.version)]),
-            (Some(_), None) => ("removed", Vec::new()),
+            (Some(old), Some(new)) => (Difference::Changed, details(old, new)),
+            (None, Some(new)) => (Difference::Added, vec![format!("module {}", new.version)]),
+            (Some(_), None) => (Difference::Removed, Vec::new()),
             (None, None) => return None,
         };
-        let same = change == "changed" && what.is_empty();
-        (!same).then(|| json!({ "name": name.as_str(), "change": change, "what": what }))
+        let same = change == Difference::Changed && what.is_empty();
+        (!same).then(|| ChangedHandler { name: name.to_string(), change, what })
     };
     let routes = |side: Side<'_>| -> BTreeSet<String> {
         let line = |route| format!("{} -> {}", describe::route(route), route.handler.name);
         side.routes.iter().map(line).collect()
     };
     let (before, after) = (routes(old), routes(new));
-    let gone = before.difference(&after).map(|route| json!({ "route": route, "change": "removed" }));
-    let come = after.difference(&before).map(|route| json!({ "route": route, "change": "added" }));
-    settings["handlers"] = names.iter().filter_map(handler).collect();
-    settings["routes"] = gone.chain(come).collect();
-    settings
+    let route = |route: &String, change| ChangedRoute { route: route.clone(), change };
+    let gone = before.difference(&after).map(|gone| route(gone, Difference::Removed));
+    let come = after.difference(&before).map(|come| route(come, Difference::Added));
+    ChangesReport {
+        handlers: names.iter().filter_map(handler).collect(),
+        routes: gone.chain(come).collect(),
+        trials_ended,
+        ..settings
+    }
 }
 
-/// Describes the trials that end when another catalog follows this one, as JSON.
-pub(super) fn trials(catalog: &Catalog) -> Value {
-    let trial = |(name, canary): (&Name, &Canary)| json!({ "handler": name.as_str(), "version": canary.entry.version, "percent": canary.percent.get() });
+/// Describes the trials that end when another catalog follows this one.
+pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
+    let trial = |(name, canary): (&Name, &Canary)| EndedTrial {
+        handler: name.to_string(),
+        version: canary.entry.version.clone(),
+        percent: canary.percent.get(),
+    };
     catalog.canaries.iter().map(trial).collect()
 }
 
-/// Describes what a reload does about settings, as JSON: `listen`, `tls`, `cors_changed`, `settings`, `needs_restart`.
-/// `tls` is what differs in what connections are encrypted with.
-pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> Value {
+/// Describes what a reload does about settings. `tls` is what differs in what connections are encrypted with.
+pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> ChangesReport {
     let (old, new) = (whole(started), whole(wanted));
-    let told = |endpoint: &Endpoint, change| json!({ "endpoint": endpoint.to_string(), "change": change });
+    let listener = |endpoint: &Endpoint, change| ChangedListener { endpoint: endpoint.to_string(), change };
     let gone = old.listen.iter().filter(|endpoint| !new.listen.contains(endpoint));
     let come = new.listen.iter().filter(|endpoint| !old.listen.contains(endpoint));
-    let listen = gone.map(|gone| told(gone, "removed")).chain(come.map(|come| told(come, "added")));
-    json!({
-        "listen": listen.collect::<Vec<_>>(),
-        "tls": tls,
-        "cors_changed": old.cors != new.cors,
-        "settings": old.settings_changed(&new),
-        "needs_restart": old.needs_restart(&new),
-    })
+    let gone = gone.map(|gone| listener(gone, Difference::Removed));
+    let come = come.map(|come| listener(come, Difference::Added));
+    let keys = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+    ChangesReport {
+        listen: gone.chain(come).collect(),
+        tls,
+        cors_changed: old.cors != new.cors,
+        settings: keys(old.settings_changed(&new)),
+        needs_restart: keys(old.needs_restart(&new)),
+        ..ChangesReport::default()
+    }
 }
 
 /// Makes the sockets of a configuration comparable: another may have been read from elsewhere.
@@ -113,9 +126,9 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("reuse", reuse(old), reuse(new));
     let tmp = |entry: &Entry| entry.handler.tmp().map_or("off".to_owned(), |bytes| bytes.to_string());
     compare("tmp", tmp(old), tmp(new));
-    let (before, after) = (describe::limits(&old.limits), describe::limits(&new.limits));
-    for (key, value) in before.as_object().into_iter().flatten() {
-        compare(&format!("limits.{key}"), value.to_string(), after[key].to_string());
+    let [before, after] = [old, new].map(|entry| limits(&entry.limits));
+    for (key, value) in before {
+        compare(&format!("limits.{key}"), value.to_string(), after[&key].to_string());
     }
     what.extend(variables(&old.env, &new.env));
     let granted = |entry: &Entry| -> BTreeSet<String> {
@@ -134,6 +147,14 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     what.extend(before.difference(&after).map(|mount| format!("mount removed: {mount}")));
     what.extend(after.difference(&before).map(|mount| format!("mount added: {mount}")));
     what
+}
+
+/// Describes limits, by their keys.
+fn limits(limits: &Limits) -> serde_json::Map<String, serde_json::Value> {
+    match serde_json::to_value(describe::limits(limits)) {
+        Ok(serde_json::Value::Object(limits)) => limits,
+        _ => serde_json::Map::new(),
+    }
 }
 
 /// Names the variables that differ; a value may be a secret.

@@ -1,37 +1,37 @@
-//! How built-in jobs describe what the catalog holds, as JSON.
+//! How built-in jobs describe what the catalog holds.
 
 use std::time::Duration;
 
 use chrono::{SecondsFormat, Utc};
-use serde_json::{Value, json};
 
+use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
 use crate::catalog::{Canary, Route, Showing};
 use crate::job::outbound::Outcome;
 use crate::job::{Entry, Limits, Mapping, Name, Outbound, Overlap, Record, Schedule};
 
-/// Describes what a job may use: sizes in bytes, null for no limit.
-pub(super) fn limits(limits: &Limits) -> Value {
-    json!({
-        "memory": limits.memory,
-        "time_ms": limits.time.map(millis),
-        "cpu_ms": limits.cpu.map(millis),
-        "body": bounded(limits.body),
-        "output": bounded(limits.output),
-        "concurrency": limits.concurrency,
-        "queue": limits.queue,
-        "queue_time_ms": millis(limits.queue_time),
-        "stderr": limits.stderr,
-        "stderr_rate": limits.stderr_rate,
-        "handles": limits.handles,
-        "outbound": {
-            "calls": limits.outbound.calls,
-            "at_once": limits.outbound.at_once,
-            "connect_ms": millis(limits.outbound.connect),
-            "first_byte_ms": millis(limits.outbound.first_byte),
-            "time_ms": limits.outbound.time.map(millis),
-            "body": limits.outbound.body,
+/// Describes what a job may use.
+pub(super) fn limits(limits: &Limits) -> LimitsReport {
+    LimitsReport {
+        memory: limits.memory,
+        time_ms: limits.time.map(millis),
+        cpu_ms: limits.cpu.map(millis),
+        body: bounded(limits.body),
+        output: bounded(limits.output),
+        concurrency: limits.concurrency,
+        queue: limits.queue,
+        queue_time_ms: millis(limits.queue_time),
+        stderr: limits.stderr,
+        stderr_rate: limits.stderr_rate,
+        handles: limits.handles,
+        outbound: CallLimitsReport {
+            calls: limits.outbound.calls,
+            at_once: limits.outbound.at_once,
+            connect_ms: millis(limits.outbound.connect),
+            first_byte_ms: millis(limits.outbound.first_byte),
+            time_ms: limits.outbound.time.map(millis),
+            body: limits.outbound.body,
         },
-    })
+    }
 }
 
 /// Returns a size unless there is no bound.
@@ -40,30 +40,28 @@ fn bounded(size: u64) -> Option<u64> {
 }
 
 /// Describes what a handler is granted. Of variables only the names: a value may be a secret.
-pub(super) fn grants(entry: &Entry) -> Value {
-    let env: Vec<&str> = entry.env.iter().map(|(name, _)| name).collect();
-    let mounts: Vec<String> = entry.handler.mounts().iter().map(ToString::to_string).collect();
-    let (allow, addresses) = outbound(entry);
-    json!({
-        "args": entry.args,
-        "env": env,
-        "mounts": mounts,
-        "tmp": entry.handler.tmp(),
-        "calls": calls(entry),
-        "allow": allow,
-        "allow_addresses": addresses,
-        "output": output(&entry.mapping),
-        "body": entry.conduct.intake().to_string(),
-        "captures": entry.conduct.captures.to_string(),
-        "client_leaves": entry.conduct.leaving.to_string(),
-        "reuse": entry.handler.reuse(),
-        "limits": limits(&entry.limits),
-    })
+pub(super) fn grants(entry: &Entry) -> GrantsReport {
+    let (allow, allow_addresses) = outbound(entry);
+    GrantsReport {
+        args: entry.args.clone(),
+        env: entry.env.iter().map(|(name, _)| name.to_owned()).collect(),
+        mounts: entry.handler.mounts().iter().map(ToString::to_string).collect(),
+        tmp: entry.handler.tmp(),
+        calls: calls(entry),
+        allow,
+        allow_addresses,
+        output: output(&entry.mapping),
+        body: entry.conduct.intake().to_string(),
+        captures: entry.conduct.captures.to_string(),
+        client_leaves: entry.conduct.leaving.to_string(),
+        reuse: entry.handler.reuse(),
+        limits: limits(&entry.limits),
+    }
 }
 
 /// Names the handlers that a handler may call.
-pub(super) fn calls(entry: &Entry) -> Vec<&str> {
-    entry.calls.iter().map(Name::as_str).collect()
+pub(super) fn calls(entry: &Entry) -> Vec<String> {
+    entry.calls.iter().map(Name::to_string).collect()
 }
 
 /// Says when a handler runs by itself, and with what.
@@ -74,16 +72,16 @@ pub(super) fn schedule_text(entry: &Entry) -> String {
 }
 
 /// Describes when a handler runs by itself.
-pub(super) fn schedule(schedule: &Schedule, record: &Record) -> Value {
+pub(super) fn schedule(schedule: &Schedule, record: &Record) -> ScheduleReport {
     let next = schedule.after(Utc::now());
-    json!({
-        "cron": schedule.to_string(),
-        "next": next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true)),
-        "overlap": schedule.overlap == Overlap::Allowed,
-        "runs": record.runs.ended(),
-        "failed": record.runs.failed(),
-        "missed": record.missed(),
-    })
+    ScheduleReport {
+        cron: schedule.to_string(),
+        next: next.map(|next| next.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        overlap: schedule.overlap == Overlap::Allowed,
+        runs: record.runs.ended(),
+        failed: record.runs.failed(),
+        missed: record.missed(),
+    }
 }
 
 /// Lists the servers a handler may ask, and the addresses it may reach that are not public.
@@ -91,29 +89,28 @@ pub(super) fn outbound(entry: &Entry) -> (Vec<String>, Vec<String>) {
     entry.handler.outbound().map(Outbound::grants).unwrap_or_default()
 }
 
-/// Counts the calls of a handler to other servers, by how they have ended; those there were none of
-/// are left out.
-pub(super) fn asked(entry: &Entry) -> Value {
+/// Counts the calls of a handler to other servers, by their outcomes. Outcomes without a call are left out.
+pub(super) fn asked(entry: &Entry) -> Pairs<u64> {
     let tally = entry.handler.outbound().map(Outbound::tally);
     let count = |outcome: Outcome| tally.map_or(0, |tally| tally.of(outcome));
     let counted = Outcome::ALL.into_iter().map(|outcome| (outcome.to_string(), count(outcome)));
-    counted.filter(|(_, count)| *count > 0).map(|(outcome, count)| (outcome, Value::from(count))).collect()
+    counted.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Describes a version on trial, and how it does.
-pub(super) fn trial(canary: &Canary) -> Value {
+pub(super) fn trial(canary: &Canary) -> TrialReport {
     let Showing { answered, failed, p99, p99_beside } = canary.trial.standing();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    json!({
-        "version": canary.entry.version,
-        "percent": canary.percent.get(),
-        "requests": canary.entry.record.requests.ended(),
-        "answered": answered,
-        "wanted": canary.trial.rules.requests,
-        "failures": failed,
-        "p99_ms": p99.map(ms),
-        "p99_ms_beside": p99_beside.map(ms),
-    })
+    TrialReport {
+        version: canary.entry.version.clone(),
+        percent: canary.percent.get(),
+        requests: canary.entry.record.requests.ended(),
+        answered,
+        wanted: canary.trial.rules.requests,
+        failures: failed,
+        p99_ms: p99.map(ms),
+        p99_ms_beside: p99_beside.map(ms),
+    }
 }
 
 /// Says how stdout becomes a response.

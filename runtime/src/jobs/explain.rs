@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Weak};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use http::{Method, Uri};
-use serde_json::{Value, json};
 
+use super::api::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 use super::describe;
-use super::tell::tell;
-use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes, Upgrade};
+use super::tell::reply;
+use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
 use crate::cgi::path;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
@@ -33,8 +33,8 @@ impl Handler for Explain {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-            let outcome = Request::read(&job.args).map(|request| request.explain(&engine.live().pin()));
-            tell(&job, outcome.map(|told| told.to_string())).await
+            let request = ExplainCommand::decode(&job.args).and_then(|command| Request::read(&command));
+            reply(&job, request.map(|request| request.explain(&engine.live().pin()))).await
         })
     }
 
@@ -48,8 +48,7 @@ impl Handler for Explain {
 }
 
 impl Request {
-    fn read(args: &[String]) -> Result<Request> {
-        let [method, url] = args else { bail!("usage: explain METHOD URL") };
+    fn read(ExplainCommand { method, url }: &ExplainCommand) -> Result<Request> {
         let capitals = !method.bytes().any(|byte| byte.is_ascii_lowercase());
         let method = method
             .parse::<Method>()
@@ -68,27 +67,20 @@ impl Request {
         })
     }
 
-    fn explain(&self, catalog: &Catalog) -> Value {
-        let mut told = json!({
-            "method": self.method.as_str(),
-            "host": self.host,
-            "path": self.path,
-            "generation": catalog.generation,
-        });
+    fn explain(&self, catalog: &Catalog) -> ExplainReply {
+        let (mut route, mut trial, mut allow) = (None, None, None);
         let host = self.host.as_deref();
         let (status, why) = match catalog.routes.lookup(host, &self.method, &self.path) {
             Lookup::Found(found) => {
-                told["route"] = self.found(&found);
-                let trial = catalog.canaries.get(&found.route.handler.name);
-                told["trial"] = trial.map(describe::trial).into();
+                route = Some(self.found(&found));
+                trial = catalog.canaries.get(&found.route.handler.name).map(describe::trial);
                 match found.option(&found.route.handler) {
                     None => (None, "this route is the most specific for the host and path"),
                     Some(_) => (Some(400), "a capture begins with `-`, which a program takes for an option"),
                 }
             }
-            Lookup::MethodNotAllowed { allow } => {
-                let allow: Vec<&str> = allow.iter().map(Method::as_str).collect();
-                told["allow"] = allow.into();
+            Lookup::MethodNotAllowed { allow: methods } => {
+                allow = Some(methods.iter().map(ToString::to_string).collect());
                 (Some(405), "the most specific path has routes, but none for this method")
             }
             Lookup::NotFound if self.path == "/healthz" => {
@@ -96,47 +88,55 @@ impl Request {
             }
             Lookup::NotFound => (Some(404), "no route matches this host and path"),
         };
-        told["status"] = status.into();
-        told["why"] = why.into();
-        told["near"] = self.near(catalog, told["route"]["route"].as_str().unwrap_or_default()).into();
-        told
+        let near = self.near(catalog, route.as_ref().map(|found| found.route.as_str()));
+        ExplainReply {
+            method: self.method.to_string(),
+            host: self.host.clone(),
+            path: self.path.clone(),
+            generation: catalog.generation,
+            route,
+            trial,
+            allow,
+            status,
+            why: why.to_owned(),
+            near,
+        }
     }
 
-    fn found(&self, found: &Match<'_, '_>) -> Value {
+    fn found(&self, found: &Match<'_, '_>) -> ExplainedRoute {
         let Route { handler, methods, host, upgrade, .. } = found.route;
-        let captures: serde_json::Map<_, _> =
-            found.captures().map(|(capture, value)| (capture.name.clone(), value.into())).collect();
-        let listed = methods.contains(&self.method);
-        json!({
-            "route": describe::route(found.route),
-            "pattern": found.route.pattern,
-            "host": host.as_deref().unwrap_or("every host"),
-            "method": match (listed, methods.is_empty()) {
-                (true, _) => "is listed",
-                (false, true) => "every method is taken",
-                (false, false) => "HEAD is answered as GET",
+        let captures = found.captures().map(|(capture, value)| (capture.name.clone(), value.to_owned()));
+        let method = match (methods.contains(&self.method), methods.is_empty()) {
+            (true, _) => "is listed",
+            (false, true) => "every method is taken",
+            (false, false) => "HEAD is answered as GET",
+        };
+        ExplainedRoute {
+            route: describe::route(found.route),
+            pattern: found.route.pattern.clone(),
+            host: host.as_deref().unwrap_or("every host").to_owned(),
+            method: method.to_owned(),
+            upgrade: upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
+            api_version: found.api_version.map(str::to_owned),
+            captures: captures.collect(),
+            script_name: found.script_name.to_owned(),
+            path_info: found.path_info.to_owned(),
+            handler: ExplainedHandler {
+                name: handler.name.to_string(),
+                kind: handler.kind.to_string(),
+                version: handler.version.clone(),
+                grants: describe::grants(handler),
             },
-            "upgrade": upgrade.as_ref().map(Upgrade::protocol),
-            "api_version": found.api_version,
-            "captures": captures,
-            "script_name": found.script_name,
-            "path_info": found.path_info,
-            "handler": {
-                "name": handler.name.as_str(),
-                "kind": handler.kind.to_string(),
-                "version": handler.version,
-                "grants": describe::grants(handler),
-            },
-        })
+        }
     }
 
     /// Lists the routes that would have answered if the request had been a little different, or if
     /// they had been alone.
-    fn near(&self, catalog: &Catalog, chosen: &str) -> Vec<Value> {
-        let others = catalog.routes.iter().filter(|route| describe::route(route) != chosen);
+    fn near(&self, catalog: &Catalog, chosen: Option<&str>) -> Vec<NearMiss> {
+        let others = catalog.routes.iter().filter(|route| Some(&*describe::route(route)) != chosen);
         let missed = others.filter_map(|route| {
             let miss = self.miss(&alone(route, &catalog.routes)?, route)?;
-            Some(json!({ "route": describe::route(route), "handler": route.handler.name.as_str(), "miss": miss }))
+            Some(NearMiss { route: describe::route(route), handler: route.handler.name.to_string(), miss })
         });
         missed.take(MISSES).collect()
     }

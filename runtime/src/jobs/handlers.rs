@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use serde_json::{Value, json};
-
+use super::api::HandlerReport;
 use super::describe;
-use super::tell::tell;
+use super::tell::reply;
 use crate::catalog::{Catalog, Route};
 use crate::engine::Engine;
 use crate::job::{Entry, Fault, Handler, Job, Run, Stay, Tenure};
@@ -21,8 +20,8 @@ impl Handler for ListHandlers {
         Box::pin(async move {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let catalog = engine.live().pin();
-            let handlers: Vec<Value> = catalog.handlers.values().map(|entry| show(entry, &catalog)).collect();
-            tell(&job, Ok(Value::from(handlers).to_string())).await
+            let handlers = catalog.handlers.values().map(|entry| report(entry, &catalog));
+            reply(&job, Ok(handlers.collect::<Vec<_>>())).await
         })
     }
 
@@ -35,31 +34,31 @@ impl Handler for ListHandlers {
     }
 }
 
-fn show(entry: &Entry, catalog: &Catalog) -> Value {
+fn report(entry: &Entry, catalog: &Catalog) -> HandlerReport {
     let taken = entry.slots.taken(&entry.limits);
     let leads_here = |route: &&Route| route.handler.name == entry.name;
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();
     let ended = entry.record.requests.ended();
     let mean = entry.record.requests.time().as_secs_f64() * 1000.0
         / f64::from(u32::try_from(ended).unwrap_or(u32::MAX));
-    json!({
-        "name": entry.name.as_str(),
-        "kind": entry.kind.to_string(),
-        "version": entry.version,
-        "running": taken.running,
-        "waiting": taken.waiting,
-        "requests": ended,
-        "failures": entry.record.requests.failed(),
-        "reasons": entry.record.reasons(),
-        "mean_ms": (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
-        "limits": describe::limits(&entry.limits),
-        "peaks": entry.record.peaks.percent().map(|(limit, share)| (limit, Value::from(share))).collect::<Value>(),
-        "private": routes.is_empty(),
-        "allow": describe::outbound(entry).0,
-        "asked": describe::asked(entry),
-        "routes": routes,
-        "calls": describe::calls(entry),
-        "schedule": entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),
-        "trial": catalog.canaries.get(&entry.name).map(describe::trial),
-    })
+    HandlerReport {
+        name: entry.name.to_string(),
+        kind: entry.kind.to_string(),
+        version: entry.version.clone(),
+        running: taken.running,
+        waiting: taken.waiting,
+        requests: ended,
+        failures: entry.record.requests.failed(),
+        reasons: entry.record.reasons().into_iter().collect(),
+        mean_ms: (ended > 0).then_some((mean * 1000.0).round() / 1000.0),
+        limits: describe::limits(&entry.limits),
+        peaks: entry.record.peaks.percent().collect(),
+        private: routes.is_empty(),
+        allow: describe::outbound(entry).0,
+        asked: describe::asked(entry),
+        routes,
+        calls: describe::calls(entry),
+        schedule: entry.schedule.as_ref().map(|schedule| describe::schedule(schedule, &entry.record)),
+        trial: catalog.canaries.get(&entry.name).map(describe::trial),
+    }
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::tell::tell;
+use super::api::{KillCommand, KillReply};
+use super::tell::reply;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, JobId, Run, Stay, Tenure};
 
@@ -18,8 +19,8 @@ impl Handler for Kill {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-            let outcome = kill(&engine, &job);
-            tell(&job, outcome).await
+            let outcome = KillCommand::decode(&job.args).and_then(|command| kill(&engine, &command));
+            reply(&job, outcome).await
         })
     }
 
@@ -32,8 +33,7 @@ impl Handler for Kill {
     }
 }
 
-fn kill(engine: &Engine, job: &Job) -> Result<String> {
-    let [id] = &job.args[..] else { anyhow::bail!("usage: kill ID") };
+fn kill(engine: &Engine, KillCommand { id }: &KillCommand) -> Result<KillReply> {
     let number: JobId =
         id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
     if let Some(found) = engine.sightings().iter().find(|found| found.id == number) {
@@ -44,5 +44,5 @@ fn kill(engine: &Engine, job: &Job) -> Result<String> {
         );
     }
     ensure!(engine.kill(number), "no job {number} runs (it may have ended)");
-    Ok(serde_json::json!({ "killed": number.to_string() }).to_string())
+    Ok(KillReply { killed: number.to_string() })
 }

@@ -1,6 +1,7 @@
 //! The built-in jobs, one a file, and the loading that they share: what the daemon does to itself is a job like any other.
 
 mod acceptconnections;
+pub mod api;
 mod canary;
 mod changes;
 mod commands;

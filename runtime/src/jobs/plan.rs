@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use serde_json::{Value, json};
 
+use super::api::{PlanCommand, PlanReply};
 use super::changes::{self, Side};
 use super::generations::Generations;
 use super::load::{Draft, lines};
 use super::refusals::refusals;
 use super::reload::Granted;
 use super::standing::Standing;
-use super::tell::tell;
+use super::tell::reply;
 use crate::config::{self, Config};
 use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
 use crate::net::differences;
@@ -45,21 +45,18 @@ enum Source {
 impl Handler for Plan {
     fn run(self: Arc<Self>, mut job: Job) -> Run {
         Box::pin(async move {
-            let source = match &job.args[..] {
-                [dash, base @ ..] if dash == "-" && base.len() < 2 => {
-                    let base = base.first().map_or(".", String::as_str).into();
-                    match job.stdin.read_to_end(config::LARGEST).await {
-                        Ok(text) => String::from_utf8(text)
-                            .map(|text| Source::Text { text, base })
-                            .map_err(|_| anyhow!("the configuration is not UTF-8")),
-                        Err(Fault::InputTooLarge(most)) => {
-                            Err(anyhow!("the configuration: {}", operator_file::Refusal::TooLarge(most)))
-                        }
-                        Err(fault) => return Err(fault),
+            let source = match PlanCommand::decode(&job.args) {
+                Ok(PlanCommand::Stdin(dir)) => match job.stdin.read_to_end(config::LARGEST).await {
+                    Ok(text) => String::from_utf8(text)
+                        .map(|text| Source::Text { text, base: dir.into() })
+                        .map_err(|_| anyhow!("the configuration is not UTF-8")),
+                    Err(Fault::InputTooLarge(most)) => {
+                        Err(anyhow!("the configuration: {}", operator_file::Refusal::TooLarge(most)))
                     }
-                }
-                [file] => Ok(Source::File(file.into())),
-                _ => Err(anyhow!("usage: plan FILE, or plan - [DIR] with the text on stdin")),
+                    Err(fault) => return Err(fault),
+                },
+                Ok(PlanCommand::File(file)) => Ok(Source::File(file.into())),
+                Err(usage) => Err(usage),
             };
             let generations = self.generations.clone();
             let planning = move || source.and_then(|source| self.plan(source));
@@ -67,8 +64,8 @@ impl Handler for Plan {
             let planned = tokio::task::spawn_blocking(planning).await;
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
             generations.tidy().await;
-            let refused = planned.as_ref().is_ok_and(|plan| plan["refused"] != json!([]));
-            let told = tell(&job, planned.map(|plan| plan.to_string())).await?;
+            let refused = planned.as_ref().is_ok_and(|plan| !plan.refused.is_empty());
+            let told = reply(&job, planned).await?;
             Ok(if refused { Status::ERROR } else { told })
         })
     }
@@ -83,11 +80,11 @@ impl Handler for Plan {
 }
 
 impl Plan {
-    /// Describes what a reload would change, as JSON; `refused` in it says why there would be none.
+    /// Describes what a reload would change.
     ///
     /// # Errors
     /// The configuration, or what it names, is not sound.
-    fn plan(&self, source: Source) -> Result<Value> {
+    fn plan(&self, source: Source) -> Result<PlanReply> {
         let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
         config.check_whole(&file)?;
@@ -101,10 +98,11 @@ impl Plan {
         let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.standing.config.load(), &config, unlike);
         let Draft { handlers, routes, .. } = &draft;
-        let mut plan = changes::between(Side::of(&live), Side { handlers, routes }, settings);
-        plan["trials_ended"] = changes::trials(&live);
-        plan["refused"] = refused.iter().map(|refusal| format!("{refusal:#}")).collect();
-        Ok(plan)
+        let (old, new) = (Side::of(&live), Side { handlers, routes });
+        Ok(PlanReply {
+            changes: changes::between(old, new, settings, changes::trials(&live)),
+            refused: refused.iter().map(|refusal| format!("{refusal:#}")).collect(),
+        })
     }
 }
 

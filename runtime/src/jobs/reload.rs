@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Error, Result, anyhow};
-use serde_json::{Value, json};
 
+use super::api::{RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, Side};
 use super::generations::{Generations, Turn};
 use super::load::{Candidate, lines};
 use super::refusals::{denied, refusals};
 use super::standing::Standing;
-use super::tell::tell;
+use super::tell::{json, tell};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::Place;
@@ -53,19 +53,22 @@ struct Loaded {
 impl Handler for Reload {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
+            let command = match ReloadCommand::decode(&job.args) {
+                Ok(command) => command,
+                Err(usage) => return tell(&job, Err(usage)).await,
+            };
             let serving = self.standing.server.gate.state() == GateState::Open;
             if serving {
                 systemd::reloading();
             }
-            let outcome = match &job.args[..] {
-                [] => self.reload().await,
-                [only] if only == Reload::SECRETS => self.refresh().await,
-                _ => Err(anyhow!("usage: reload [{}]", Reload::SECRETS)),
+            let outcome = match command {
+                ReloadCommand::Everything => self.reload().await.and_then(|done| json(&done)),
+                ReloadCommand::Secrets => self.refresh().await.and_then(|done| json(&done)),
             };
             let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
-            match &job.args[..] {
-                [] => self.standing.reloads.ended(told),
-                _ => self.standing.reloads.refreshed(told),
+            match command {
+                ReloadCommand::Everything => self.standing.reloads.ended(told),
+                ReloadCommand::Secrets => self.standing.reloads.refreshed(told),
             }
             self.generations.tidy().await;
             if serving {
@@ -82,19 +85,15 @@ impl Handler for Reload {
 }
 
 impl Reload {
-    /// The argument of a job that takes up secrets alone, and leaves the rest as it was read before.
-    pub const SECRETS: &str = "--secrets";
-
-    /// Takes up the secrets, and says whose are others, as a JSON object.
-    async fn refresh(&self) -> Result<String> {
+    /// Takes up the secrets, and says whose are others.
+    async fn refresh(&self) -> Result<RefreshReply> {
         let handlers = self.generations.refresh().await?;
         let generation = self.standing.server.engine.live().pin().generation;
-        let names: Vec<&str> = handlers.iter().map(Name::as_str).collect();
-        Ok(json!({ "generation": generation, "refreshed": names }).to_string())
+        Ok(RefreshReply { generation, refreshed: handlers.iter().map(Name::to_string).collect() })
     }
 
-    /// Does it, and says what serves now and what is different, as a JSON object.
-    async fn reload(self: &Arc<Self>) -> Result<String> {
+    /// Does it, and says what serves now and what is different.
+    async fn reload(self: &Arc<Self>) -> Result<ReloadReply> {
         // Held while modules compile: of two reloads the later one reads the later files.
         let turn = self.generations.turn().await?;
         let (this, base) = (self.clone(), turn.base.clone());
@@ -102,25 +101,24 @@ impl Reload {
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
         let loaded = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&loaded.next).await?;
-        Ok(self.publish(turn, loaded).to_string())
+        Ok(self.publish(turn, loaded))
     }
 
     /// Puts a generation into force. Nothing in it can fail, so that no catalog is served without its sockets.
-    fn publish(&self, turn: Turn<'_>, loaded: Loaded) -> Value {
+    fn publish(&self, turn: Turn<'_>, loaded: Loaded) -> ReloadReply {
         let Loaded { next, change, tls, config, read } = loaded;
-        let mut told = json!({
-            "generation": next.catalog.generation,
-            "handlers": next.catalog.handlers.len(),
-            "routes": next.catalog.routes.len(),
-        });
         let base = turn.base.clone();
         let (old, new) = (Side::of(&base), Side::of(&next.catalog));
         let before = self.standing.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
-        told["changes"] =
-            changes::between(old, new, changes::settings(&self.standing.config.load(), &config, unlike));
-        told["changes"]["trials_ended"] = changes::trials(&base);
+        let settings = changes::settings(&self.standing.config.load(), &config, unlike);
+        let reply = ReloadReply {
+            generation: next.catalog.generation,
+            handlers: next.catalog.handlers.len(),
+            routes: next.catalog.routes.len(),
+            changes: changes::between(old, new, settings, changes::trials(&base)),
+        };
         turn.publish_loaded(next);
         self.standing.adopt(config, tls, read);
         self.standing.sockets.apply(change);
@@ -128,7 +126,7 @@ impl Reload {
         if self.standing.server.gate.state() == GateState::Open {
             self.standing.keep();
         }
-        told
+        reply
     }
 
     /// Checks that the next process of an upgrade could have what its configuration names, as far as this one can

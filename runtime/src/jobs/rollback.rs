@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
+use anyhow::Result;
 
+use super::api::{RollbackCommand, RollbackReply, TrialEnd};
 use super::generations::{self, Generations};
-use super::tell::tell;
-use crate::job::{Handler, Job, Name, Run, Stay};
+use super::tell::reply;
+use crate::job::{Handler, Job, Run, Stay};
 
 /// Goes back, one version at a time.
 pub struct Rollback {
@@ -19,7 +19,7 @@ impl Handler for Rollback {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let outcome = self.roll_back(&job).await;
-            tell(&job, outcome.map(|told| told.to_string())).await
+            reply(&job, outcome).await
         })
     }
 
@@ -29,12 +29,15 @@ impl Handler for Rollback {
 }
 
 impl Rollback {
-    async fn roll_back(&self, job: &Job) -> Result<Value> {
-        let name: Name = job.args.first().context("usage: rollback NAME")?.parse()?;
+    async fn roll_back(&self, job: &Job) -> Result<RollbackReply> {
+        let RollbackCommand { name } = RollbackCommand::decode(&job.args)?;
         let (old, new, trial) = match self.generations.turn().await?.roll_back(&name).await? {
             generations::Rollback::OfVersion { serving, before } => (serving, before, None),
-            generations::Rollback::OfTrial { on_trial, serving } => (on_trial, serving, Some("ended")),
+            generations::Rollback::OfTrial { on_trial, serving } => {
+                (on_trial, serving, Some(TrialEnd::Ended))
+            }
         };
-        Ok(json!({ "handler": name.as_str(), "old": old.version, "new": new.version, "trial": trial }))
+        let (old, new) = (old.version.clone(), new.version.clone());
+        Ok(RollbackReply { handler: name.to_string(), old, new, trial })
     }
 }

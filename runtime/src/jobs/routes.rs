@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use serde_json::{Value, json};
-
-use super::tell::tell;
-use crate::catalog::{Route, Upgrade};
+use super::api::RouteReport;
+use super::tell::reply;
+use crate::catalog::Route;
 use crate::engine::Engine;
 use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 
@@ -19,8 +18,8 @@ impl Handler for ListRoutes {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-            let routes: Vec<Value> = engine.live().pin().routes.iter().map(show).collect();
-            tell(&job, Ok(Value::from(routes).to_string())).await
+            let routes: Vec<_> = engine.live().pin().routes.iter().map(report).collect();
+            reply(&job, Ok(routes)).await
         })
     }
 
@@ -33,14 +32,13 @@ impl Handler for ListRoutes {
     }
 }
 
-fn show(route: &Route) -> Value {
-    let methods: Vec<&str> = route.methods.iter().map(http::Method::as_str).collect();
-    json!({
-        "methods": methods,
-        "host": route.host,
-        "path": route.pattern,
-        "upgrade": route.upgrade.as_ref().map(Upgrade::protocol),
-        "handler": route.handler.name.as_str(),
-        "version": route.handler.version,
-    })
+fn report(route: &Route) -> RouteReport {
+    RouteReport {
+        methods: route.methods.iter().map(ToString::to_string).collect(),
+        host: route.host.clone(),
+        path: route.pattern.clone(),
+        upgrade: route.upgrade.as_ref().map(|upgrade| upgrade.protocol().to_owned()),
+        handler: route.handler.name.to_string(),
+        version: route.handler.version.clone(),
+    }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Weak};
 
-use serde_json::{Value, json};
-
+use super::api::JobReport;
 use super::describe::millis;
-use super::tell::tell;
+use super::tell::reply;
 use crate::engine::{Engine, Sighting};
 use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
 
@@ -19,8 +18,8 @@ impl Handler for ListJobs {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-            let jobs: Vec<Value> = engine.sightings().iter().map(show).collect();
-            tell(&job, Ok(Value::from(jobs).to_string())).await
+            let jobs: Vec<_> = engine.sightings().iter().map(report).collect();
+            reply(&job, Ok(jobs)).await
         })
     }
 
@@ -33,17 +32,17 @@ impl Handler for ListJobs {
     }
 }
 
-fn show(sighting: &Sighting) -> Value {
+fn report(sighting: &Sighting) -> JobReport {
     let Sighting { id, entry, age, cpu, memory, written, parent } = sighting;
-    json!({
-        "id": id.to_string(),
-        "parent": parent.map(|parent| parent.to_string()),
-        "handler": entry.name.as_str(),
-        "kind": entry.kind.to_string(),
-        "version": entry.version,
-        "age_ms": millis(*age),
-        "cpu_ms": millis(*cpu),
-        "memory": memory,
-        "written": written,
-    })
+    JobReport {
+        id: id.to_string(),
+        parent: parent.map(|parent| parent.to_string()),
+        handler: entry.name.to_string(),
+        kind: entry.kind.to_string(),
+        version: entry.version.clone(),
+        age_ms: millis(*age),
+        cpu_ms: millis(*cpu),
+        memory: *memory,
+        written: *written,
+    }
 }

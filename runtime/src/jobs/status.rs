@@ -4,12 +4,12 @@ use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde_json::json;
 use tokio::time::Instant;
 
+use super::api::StatusReply;
 use super::describe::millis;
 use super::standing::Standing;
-use super::tell::tell;
+use super::tell::reply;
 use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine};
 use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
@@ -44,44 +44,41 @@ impl Handler for TellStatus {
             let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let catalog = engine.live().pin();
             let listeners = self.standing.sockets.listeners();
-            let listening: Vec<&str> = listeners.iter().map(|listener| listener.local()).collect();
             let tls = self.standing.tls();
-            let certificates = tls.iter().flat_map(|tls| tls.terms()).map(certificate);
             let Budgets { memory, descriptors, .. } = engine.budgets();
             let Last { succeeded, refused, secrets_refused } = self.standing.reloads.last();
-            let mut facts = json!({
-                "version": build::VERSION,
-                "commit": build::COMMIT,
-                "pid": std::process::id(),
-                "uptime_ms": millis(self.started.elapsed()),
-                "gate": self.standing.server.gate.state().to_string(),
-                "generation": catalog.generation,
-                "reloaded": succeeded.map(written),
-                "reload_refused": refused.map(|(time, reason)| format!("{}: {reason}", written(time))),
-                "secrets_refused": secrets_refused.map(|(time, reason)| format!("{}: {reason}", written(time))),
-                "generations_alive": Alive::count(),
-                "handlers": catalog.handlers.len(),
-                "routes": catalog.routes.len(),
-                "schedules": catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
-                "missed_runs": catalog.handlers.values().map(|entry| entry.record.missed()).sum::<u64>(),
-                "listening": listening,
-                "certificates": certificates.collect::<Vec<_>>(),
-                "admin": self.admin,
-                "observe": self.observe,
-                "jobs": engine.sightings().len(),
-                "memory": resident(),
-                "jobs_memory": format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
-                "jobs_descriptors": match descriptors.all() {
+            let refusal = |(time, reason)| format!("{}: {reason}", written(time));
+            let status = StatusReply {
+                version: build::VERSION.to_owned(),
+                commit: build::COMMIT.map(str::to_owned),
+                pid: std::process::id(),
+                uptime_ms: millis(self.started.elapsed()),
+                gate: self.standing.server.gate.state().to_string(),
+                generation: catalog.generation,
+                reloaded: succeeded.map(written),
+                reload_refused: refused.map(refusal),
+                secrets_refused: secrets_refused.map(refusal),
+                generations_alive: Alive::count(),
+                handlers: catalog.handlers.len(),
+                routes: catalog.routes.len(),
+                schedules: catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
+                missed_runs: catalog.handlers.values().map(|entry| entry.record.missed()).sum(),
+                listening: listeners.iter().map(|listener| listener.local().to_owned()).collect(),
+                certificates: tls.iter().flat_map(|tls| tls.terms()).map(certificate).collect(),
+                admin: self.admin.clone(),
+                observe: self.observe.clone(),
+                jobs: engine.sightings().len(),
+                memory: resident(),
+                jobs_memory: format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
+                jobs_descriptors: match descriptors.all() {
                     Some(all) => format!("{} of {all}", descriptors.used()),
                     None => descriptors.used().to_string(),
                 },
-                "sandbox": self.allocation,
-                "compile_cache": self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
-            });
-            if let Some(compiling) = self.standing.compiling() {
-                facts["loading"] = compiling.into();
-            }
-            tell(&job, Ok(facts.to_string())).await
+                sandbox: self.allocation.clone(),
+                compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
+                loading: self.standing.compiling(),
+            };
+            reply(&job, Ok(status)).await
         })
     }
 

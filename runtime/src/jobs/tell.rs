@@ -1,8 +1,26 @@
 //! How a built-in job says what came of it: on stdout with status 0, or on stderr with status 1.
 
+use serde::Serialize;
+
 use crate::job::{Fault, Job, Status};
 
-/// Ends a job with what it has to tell.
+/// Ends a job with its reply, as JSON.
+///
+/// # Errors
+/// [`Fault::ReaderGone`]: whoever asked has left.
+pub(super) async fn reply<T: Serialize>(job: &Job, outcome: anyhow::Result<T>) -> Result<Status, Fault> {
+    tell(job, outcome.and_then(|reply| json(&reply))).await
+}
+
+/// Writes a reply as JSON.
+///
+/// # Errors
+/// It is no JSON, which no type of [`api`](super::api) can be.
+pub(super) fn json<T: Serialize>(reply: &T) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(reply)?)
+}
+
+/// Ends a job with a text.
 ///
 /// # Errors
 /// [`Fault::ReaderGone`]: whoever asked has left.

@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
-use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::api::{UpgradeCommand, UpgradeReply};
 use super::follower::Follower;
 use super::generations::Generations;
 use super::reload::Reload;
 use super::standing::Standing;
-use super::tell::tell;
+use super::tell::reply;
 use crate::confine::Held;
 use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
@@ -33,9 +33,6 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the new process may take to open its gate: it only has to be told.
 const OPENING: Duration = Duration::from_secs(5);
-
-/// The argument without which nothing is upgraded that would be lost.
-const FORCE: &str = "--force";
 
 /// sd_listen_fds(3): the first descriptor passed.
 const FIRST: i32 = 3;
@@ -54,8 +51,6 @@ pub struct Upgrade {
     pub launch: Launch,
     /// Ends this process once the new one serves.
     pub stop: Stop,
-    /// Reads a duration as the configuration does.
-    pub duration: fn(&str) -> Result<Duration>,
 }
 
 /// How this process was started, and so the next one is.
@@ -80,7 +75,7 @@ impl Handler for Upgrade {
                 outcome = self.upgrade(&job) => outcome,
                 () = gate.draining() => Err(anyhow!("the daemon is draining")),
             };
-            tell(&job, outcome).await
+            reply(&job, outcome).await
         })
     }
 
@@ -101,22 +96,16 @@ impl Launch {
 }
 
 impl Upgrade {
-    async fn upgrade(&self, job: &Job) -> Result<String> {
-        let (mut named, mut forced) = (None, false);
-        for arg in &job.args {
-            match arg.as_str() {
-                FORCE => forced = true,
-                time => named = Some((self.duration)(time).context("usage: upgrade [--force] [TIME]")?),
-            }
-        }
+    async fn upgrade(&self, job: &Job) -> Result<UpgradeReply> {
+        let UpgradeCommand { force, time } = UpgradeCommand::decode(&job.args)?;
         // The end of process 1 is the end of its container, whoever else is in it.
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
         let turn = self.generations.turn().await?;
         // Files of modules, read in no time next to what a start takes.
         let (limits, losses) =
             tokio::task::block_in_place(|| self.reload.check_next().map(|limits| (limits, turn.losses())))?;
-        let patience = named.unwrap_or_else(|| limits.wall() + MARGIN);
-        ensure!(losses.is_empty() || forced, refusal(&losses));
+        let patience = time.unwrap_or_else(|| limits.wall() + MARGIN);
+        ensure!(losses.is_empty() || force, refusal(&losses));
         let (successor, mut passed) = self.standing.sockets.pass(&self.standing.operators)?;
         // Looks at mounts, which may lie on a server.
         let told = tokio::task::block_in_place(|| self.generations.loader.tell())?;
@@ -142,7 +131,7 @@ impl Upgrade {
         self.generations.end();
         self.stop.raise(StopReason::Shutdown);
         losses.iter().for_each(|loss| warn!("upgrade: lost with this process: {loss}"));
-        Ok(json!({ "process": process, "lost": losses }).to_string())
+        Ok(UpgradeReply { process, lost: losses })
     }
 
     fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<(Child, ChildStderr)> {
@@ -169,8 +158,9 @@ impl Upgrade {
 /// Says what an upgrade would undo, and what to do about it.
 fn refusal(losses: &[String]) -> String {
     format!(
-        "the next process starts with what the files hold, and would undo:\n  {}\ncopy what is to stay over the files of the handlers and wait for trials to end, or lose it: upgrade {FORCE}",
-        losses.join("\n  ")
+        "the next process starts with what the files hold, and would undo:\n  {}\ncopy what is to stay over the files of the handlers and wait for trials to end, or lose it: upgrade {}",
+        losses.join("\n  "),
+        UpgradeCommand::FORCE
     )
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
-use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
+use super::api::VersionReply;
+use super::tell::reply;
+use crate::job::{Handler, Job, Run, Stay, Tenure};
 use crate::observe::build;
 
 /// Says the version.
@@ -13,15 +13,14 @@ pub struct Version;
 impl Handler for Version {
     fn run(self: Arc<Self>, job: Job) -> Run {
         Box::pin(async move {
-            let facts = json!({
-                "version": build::VERSION,
-                "commit": build::COMMIT,
-                "wasmtime": build::WASMTIME,
-                "os": std::env::consts::OS,
-                "arch": std::env::consts::ARCH,
-            });
-            job.stdout.write_all(format!("{facts}\n")).await.map_err(|_| Fault::ReaderGone)?;
-            Ok(Status::OK)
+            let version = VersionReply {
+                version: build::VERSION.to_owned(),
+                commit: build::COMMIT.map(str::to_owned),
+                wasmtime: build::WASMTIME.to_owned(),
+                os: std::env::consts::OS.to_owned(),
+                arch: std::env::consts::ARCH.to_owned(),
+            };
+            reply(&job, Ok(version)).await
         })
     }
 

@@ -1,0 +1,190 @@
+//! `plan` and `reload`: what a configuration changes.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, call};
+use crate::http::client::JobCall;
+use crate::job::{Stay, builtin};
+
+/// Compares a configuration with what is live.
+pub enum PlanCommand {
+    /// A file, which the daemon reads.
+    File(String),
+    /// The input of the job; relative paths in it begin in this directory.
+    Stdin(String),
+}
+
+/// Stands for the input of the job in place of a file.
+const STDIN: &str = "-";
+
+impl PlanCommand {
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<PlanCommand> {
+        Ok(match args {
+            [dash] if dash == STDIN => PlanCommand::Stdin(".".to_owned()),
+            [dash, dir] if dash == STDIN => PlanCommand::Stdin(dir.clone()),
+            [file] => PlanCommand::File(file.clone()),
+            _ => bail!("usage: plan FILE, or plan - [DIR] with the text on stdin"),
+        })
+    }
+}
+
+impl Command for PlanCommand {
+    const NAME: &'static str = builtin::PLAN;
+    const STAY: Stay = Stay::Change;
+    type Reply = PlanReply;
+
+    fn encode(&self) -> JobCall {
+        match self {
+            PlanCommand::File(file) => call::<Self>([file.clone()]),
+            PlanCommand::Stdin(dir) => call::<Self>([STDIN.to_owned(), dir.clone()]),
+        }
+    }
+}
+
+/// Reads the configuration anew.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReloadCommand {
+    /// All of it.
+    Everything,
+    /// The secrets alone. The rest stays as it was read before.
+    Secrets,
+}
+
+impl ReloadCommand {
+    const SECRETS: &str = "--secrets";
+
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<ReloadCommand> {
+        Ok(match args {
+            [] => ReloadCommand::Everything,
+            [only] if only == ReloadCommand::SECRETS => ReloadCommand::Secrets,
+            _ => bail!("usage: reload [{}]", ReloadCommand::SECRETS),
+        })
+    }
+}
+
+impl Command for ReloadCommand {
+    const NAME: &'static str = builtin::RELOAD;
+    const STAY: Stay = Stay::Change;
+    /// That of [`ReloadCommand::Everything`].
+    type Reply = ReloadReply;
+
+    fn encode(&self) -> JobCall {
+        let only = (*self == ReloadCommand::Secrets).then(|| ReloadCommand::SECRETS.to_owned());
+        call::<Self>(only)
+    }
+}
+
+/// What a reload would change.
+#[derive(Serialize, Deserialize)]
+pub struct PlanReply {
+    /// The changes.
+    #[serde(flatten)]
+    pub changes: ChangesReport,
+    /// Why a reload would be refused; empty if it would not be.
+    pub refused: Vec<String>,
+}
+
+/// What a reload has changed.
+#[derive(Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// The generation that serves now.
+    pub generation: u64,
+    /// Its handlers.
+    pub handlers: usize,
+    /// Its routes.
+    pub routes: usize,
+    /// The changes.
+    pub changes: ChangesReport,
+}
+
+/// What a reload of the secrets has changed.
+#[derive(Serialize, Deserialize)]
+pub struct RefreshReply {
+    /// The generation that serves now.
+    pub generation: u64,
+    /// The handlers that have other secrets.
+    pub refreshed: Vec<String>,
+}
+
+/// The differences between two configurations and their catalogs.
+#[derive(Default, Serialize, Deserialize)]
+pub struct ChangesReport {
+    /// The addresses of clients.
+    pub listen: Vec<ChangedListener>,
+    /// What connections are encrypted with, a line a difference.
+    pub tls: Vec<String>,
+    /// Whether the table `cors` differs.
+    pub cors_changed: bool,
+    /// The keys of other settings that a reload changes.
+    pub settings: Vec<String>,
+    /// The keys that only a restart changes.
+    pub needs_restart: Vec<String>,
+    /// The handlers.
+    pub handlers: Vec<ChangedHandler>,
+    /// The routes.
+    pub routes: Vec<ChangedRoute>,
+    /// The trials that end.
+    pub trials_ended: Vec<EndedTrial>,
+}
+
+/// What becomes of a part of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difference {
+    /// It comes.
+    Added,
+    /// It goes.
+    Removed,
+    /// It stays and is different. A word of a newer daemon is read as this.
+    #[serde(other)]
+    Changed,
+}
+
+/// An address that comes or goes.
+#[derive(Serialize, Deserialize)]
+pub struct ChangedListener {
+    /// The address.
+    pub endpoint: String,
+    /// What becomes of it.
+    pub change: Difference,
+}
+
+/// A handler that comes, goes or is different.
+#[derive(Serialize, Deserialize)]
+pub struct ChangedHandler {
+    /// Its name.
+    pub name: String,
+    /// What becomes of it.
+    pub change: Difference,
+    /// The settings that differ, a line each.
+    pub what: Vec<String>,
+}
+
+/// A route that comes or goes.
+#[derive(Serialize, Deserialize)]
+pub struct ChangedRoute {
+    /// The route and its handler, on one line.
+    pub route: String,
+    /// What becomes of it.
+    pub change: Difference,
+}
+
+/// A trial that ends.
+#[derive(Serialize, Deserialize)]
+pub struct EndedTrial {
+    /// The handler.
+    pub handler: String,
+    /// The version on trial.
+    pub version: String,
+    /// Its share of the requests.
+    pub percent: u8,
+}

@@ -1,0 +1,114 @@
+//! `explain METHOD URL`: which route would answer a request, and why.
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, call};
+use super::handler::{GrantsReport, TrialReport};
+use super::pairs::Pairs;
+use crate::http::client::JobCall;
+use crate::job::builtin;
+
+/// Explains the routing of one request.
+pub struct ExplainCommand {
+    /// The method, in capitals.
+    pub method: String,
+    /// A path, or a URL with a host.
+    pub url: String,
+}
+
+impl Command for ExplainCommand {
+    const NAME: &'static str = builtin::EXPLAIN;
+    type Reply = ExplainReply;
+
+    fn encode(&self) -> JobCall {
+        call::<Self>([&self.method, &self.url].map(Clone::clone))
+    }
+}
+
+impl ExplainCommand {
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<ExplainCommand> {
+        let [method, url] = args else { bail!("usage: explain METHOD URL") };
+        Ok(ExplainCommand { method: method.clone(), url: url.clone() })
+    }
+}
+
+/// How a request would be routed.
+#[derive(Serialize, Deserialize)]
+pub struct ExplainReply {
+    /// The method of the request.
+    pub method: String,
+    /// Its host; `null` if the URL names none.
+    pub host: Option<String>,
+    /// Its path, decoded.
+    pub path: String,
+    /// The generation of the catalog.
+    pub generation: u64,
+    /// The route that was found; left out if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub route: Option<ExplainedRoute>,
+    /// The version of that route's handler on trial; `null` without one.
+    pub trial: Option<TrialReport>,
+    /// The methods that the path takes; left out if the method is one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// The status of the response, if the daemon itself answers; `null` if the handler does.
+    pub status: Option<u16>,
+    /// The reason, in words.
+    pub why: String,
+    /// Other routes that would have answered a request that is a little different.
+    pub near: Vec<NearMiss>,
+}
+
+/// The route that answers.
+#[derive(Serialize, Deserialize)]
+pub struct ExplainedRoute {
+    /// The route, on one line.
+    pub route: String,
+    /// The pattern of its path.
+    pub pattern: String,
+    /// Which hosts it takes.
+    pub host: String,
+    /// Why it takes the method.
+    pub method: String,
+    /// The protocol that it upgrades to; `null` for none.
+    pub upgrade: Option<String>,
+    /// The version prefix that was taken off the path; `null` for none.
+    pub api_version: Option<String>,
+    /// The captures of the path.
+    pub captures: Pairs<String>,
+    /// The part of the path that led here.
+    pub script_name: String,
+    /// The rest of the path.
+    pub path_info: String,
+    /// The handler that it leads to.
+    pub handler: ExplainedHandler,
+}
+
+/// The handler that answers.
+#[derive(Serialize, Deserialize)]
+pub struct ExplainedHandler {
+    /// Its name.
+    pub name: String,
+    /// What its module is.
+    pub kind: String,
+    /// Which version serves.
+    pub version: String,
+    /// What it is granted.
+    pub grants: GrantsReport,
+}
+
+/// A route that does not answer.
+#[derive(Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The route, on one line.
+    pub route: String,
+    /// The handler that it leads to.
+    pub handler: String,
+    /// What is between the request and the route.
+    pub miss: String,
+}

@@ -1,0 +1,37 @@
+//! The admin API in types: for each built-in job, the command that it takes and the reply that it writes.
+//!
+//! The verb encodes a command and reads the reply; the job decodes the command and writes the reply. A key of the
+//! JSON is the name of a field, so that both ends change together. An absent value is `null`, unless its field says
+//! that the key is left out. A reader ignores keys that it does not know, and refuses a reply that lacks one.
+//!
+//! Floors, lowest first: `pairs`, `command`; `handler`; `changes`, `explain`, `listing`, `logs`, `process`, `status`, `swap`.
+
+mod changes;
+mod command;
+mod explain;
+mod handler;
+mod listing;
+mod logs;
+mod pairs;
+mod process;
+mod status;
+mod swap;
+
+pub use changes::{
+    ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, Difference, EndedTrial, PlanCommand,
+    PlanReply, RefreshReply, ReloadCommand, ReloadReply,
+};
+pub use command::Command;
+pub use explain::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
+pub use handler::{CallLimitsReport, GrantsReport, LimitsReport, ScheduleReport, TrialReport};
+pub use listing::{
+    CommandsCommand, HandlerReport, HandlersCommand, JobReport, JobsCommand, RouteReport, RoutesCommand,
+};
+pub use logs::{DroppedLines, LoggedLine, LogsCommand};
+pub use pairs::Pairs;
+pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
+pub use status::{StatusCommand, StatusReply, VersionReply};
+pub use swap::{
+    BegunTrial, CanaryCommand, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialEnd,
+    TrialRequest,
+};

@@ -1,0 +1,117 @@
+//! `kill`, `shutdown` and `upgrade`: the end of a job, of the daemon, and of this process alone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, call};
+use crate::config;
+use crate::http::client::JobCall;
+use crate::job::{Stay, builtin};
+
+/// Ends one job.
+pub struct KillCommand {
+    /// Its number, as `jobs` and the log have it.
+    pub id: String,
+}
+
+impl KillCommand {
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<KillCommand> {
+        let [id] = args else { bail!("usage: kill ID") };
+        Ok(KillCommand { id: id.clone() })
+    }
+}
+
+impl Command for KillCommand {
+    const NAME: &'static str = builtin::KILL;
+    type Reply = KillReply;
+
+    fn encode(&self) -> JobCall {
+        call::<Self>([self.id.clone()])
+    }
+}
+
+/// Tells the daemon to drain and end.
+pub struct ShutdownCommand;
+
+impl Command for ShutdownCommand {
+    const NAME: &'static str = builtin::SHUTDOWN;
+    type Reply = ();
+}
+
+/// Replaces the process by the program that is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UpgradeCommand {
+    /// Whether it is done though that undoes swaps and ends trials.
+    pub force: bool,
+    /// How long the new process may take to be ready. `None`: as long as a module may take to compile, and 30 s more.
+    pub time: Option<Duration>,
+}
+
+impl UpgradeCommand {
+    /// The argument of [`UpgradeCommand::force`].
+    pub const FORCE: &str = "--force";
+
+    /// Reads the arguments of a job.
+    ///
+    /// # Errors
+    /// The usage.
+    pub fn decode(args: &[String]) -> Result<UpgradeCommand> {
+        let mut command = UpgradeCommand { force: false, time: None };
+        for arg in args {
+            match arg.as_str() {
+                UpgradeCommand::FORCE => command.force = true,
+                time => {
+                    command.time = Some(config::duration(time).context("usage: upgrade [--force] [TIME]")?);
+                }
+            }
+        }
+        Ok(command)
+    }
+}
+
+impl Command for UpgradeCommand {
+    const NAME: &'static str = builtin::UPGRADE;
+    const STAY: Stay = Stay::Change;
+    type Reply = UpgradeReply;
+
+    fn encode(&self) -> JobCall {
+        let force = self.force.then(|| UpgradeCommand::FORCE.to_owned());
+        call::<Self>(force.into_iter().chain(self.time.map(|time| format!("{}ms", time.as_millis()))))
+    }
+}
+
+/// Which job was ended.
+#[derive(Serialize, Deserialize)]
+pub struct KillReply {
+    /// Its number.
+    pub killed: String,
+}
+
+/// Which process serves now.
+#[derive(Serialize, Deserialize)]
+pub struct UpgradeReply {
+    /// Its number.
+    pub process: u32,
+    /// What the process before it had and this one has not, a line each.
+    pub lost: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_is_decoded_as_it_was_encoded() {
+        for (force, time) in [(false, None), (true, Some(Duration::from_secs(90)))] {
+            let command = UpgradeCommand { force, time };
+
+            assert_eq!(UpgradeCommand::decode(&command.encode().args).unwrap(), command);
+        }
+    }
+}
