@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::Routes;
-    use crate::job::{Conduct, Env, Handler, Job, Kind, Mapping, Run, Slots, Status};
+    use crate::job::{Handler, Job, Run, Status};
 
     struct Nothing;
 
@@ -77,22 +77,9 @@ mod tests {
     }
 
     fn entry(version: &str) -> Arc<Entry> {
-        let limits = crate::job::Limits::default();
         Arc::new(Entry {
-            name: "one".parse().unwrap(),
-            handler: Arc::new(Nothing),
-            kind: Kind::Native,
             version: version.to_owned(),
-            args: Vec::new(),
-            env: Env::new(),
-            calls: Vec::new(),
-            schedule: None,
-            slots: Slots::new(&limits),
-            limits,
-            mapping: Mapping::Cgi,
-            conduct: Conduct::default(),
-            record: Arc::default(),
-            recorder: None,
+            ..Entry::native("one".parse().unwrap(), Arc::new(Nothing))
         })
     }
 

@@ -20,7 +20,7 @@ use crate::config::{self, HandlerConfig, Mount, Outbound};
 use crate::confine::Untrusted;
 use crate::daemon;
 use crate::engine::Engine;
-use crate::job::{Destination, Fault, Input, Limits, Output, builtin};
+use crate::job::{Destination, Fault, Input, Limits, Output, Policy, builtin};
 use crate::jobs::{Commands, Loader, Version};
 use crate::net::outbound::{Block, Pattern};
 use crate::scratch::Scratch;
@@ -105,8 +105,8 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
         Err(wrong) => return Ok(out::usage(&wrong)),
     };
     let engine = Engine::new(PLACES);
-    engine.registry().register(builtin::COMMANDS, Arc::new(Commands { engine: Arc::downgrade(&engine) }))?;
-    engine.registry().register(builtin::VERSION, Arc::new(Version))?;
+    engine.register(builtin::COMMANDS, Policy::LOOK, Arc::new(Commands))?;
+    engine.register(builtin::VERSION, Policy::LOOK, Arc::new(Version))?;
     let runtime = serve::runtime()?;
     // Calls of the job to other servers are made in it.
     let within = runtime.enter();

@@ -13,7 +13,7 @@ use super::out::complain;
 use super::{out, serve};
 use crate::config;
 use crate::http::client::{self, JobCall, JobOutcome};
-use crate::job::Stay;
+use crate::job::AdminQuota;
 use crate::jobs::api::{Command, LogsCommand};
 
 /// The socket of `portcullis up DIR`, in DIR.
@@ -57,9 +57,9 @@ impl Socket {
     /// # Errors
     /// No daemon listens, or it breaks off.
     pub(super) fn ask<C: Command>(&self, command: &C, stdin: impl Into<Bytes>) -> Result<Reply> {
-        let patience = match C::STAY {
-            Stay::Moment => PATIENCE,
-            Stay::Change | Stay::Open => Duration::MAX,
+        let patience = match C::POLICY.admin_quota {
+            AdminQuota::None => PATIENCE,
+            AdminQuota::Change | AdminQuota::LongLived => Duration::MAX,
         };
         let call = JobCall { stdin: stdin.into(), ..command.encode() };
         let path = self.path();

@@ -172,7 +172,8 @@ pub(super) fn whole(failure: Failure) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Handler, Job, Run, Status, builtin};
+    use crate::engine::NativeJob;
+    use crate::job::{Job, Policy, Run, Status, builtin};
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
     use tokio::sync::Semaphore;
@@ -183,8 +184,8 @@ mod tests {
         let_go: Semaphore,
     }
 
-    impl Handler for Held {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Held {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(async move {
                 self.begun.fetch_add(1, Ordering::SeqCst);
                 self.let_go.acquire().await.unwrap().forget();
@@ -197,7 +198,7 @@ mod tests {
     async fn what_is_asked_for_during_a_change_is_done_once_after_it() {
         let engine = Engine::new(4);
         let held = Arc::new(Held { begun: AtomicUsize::new(0), let_go: Semaphore::new(0) });
-        engine.registry().register(builtin::RELOAD, held.clone()).unwrap();
+        engine.register(builtin::RELOAD, Policy::WORK, held.clone()).unwrap();
         let mut changes = Changes::new(engine, Stop::new());
         changes.ask(Change::Reload);
         let begun = async {

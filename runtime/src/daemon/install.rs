@@ -13,8 +13,13 @@ use super::memory::Total;
 use super::operators::Operators;
 use super::options::Options;
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::job::{BUILTIN, Name, Stop, Tenure, builtin};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
+use crate::jobs::api::{
+    CanaryCommand, Command, CommandsCommand, ExplainCommand, HandlersCommand, JobsCommand, KillCommand,
+    LogsCommand, PlanCommand, ReloadCommand, RollbackCommand, RoutesCommand, ShutdownCommand, StatusCommand,
+    SwapCommand, UpgradeCommand, VersionCommand,
+};
 use crate::jobs::{
     AcceptConnections, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes, Loader,
     Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs, TellStatus,
@@ -73,7 +78,6 @@ pub(super) fn install(
     let cached = sandbox.cache().cloned();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
     let status = TellStatus {
-        engine: Arc::downgrade(engine),
         standing: standing.clone(),
         admin: operators.admin(),
         observe: operators.observe(),
@@ -96,7 +100,7 @@ pub(super) fn install(
         .within(standing.server.scratch.clone())
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
-    let generations = Arc::new(Generations::new(engine, loader));
+    let generations = Arc::new(Generations::new(loader));
     let reload = Arc::new(Reload {
         generations: generations.clone(),
         source: options.source,
@@ -117,7 +121,7 @@ pub(super) fn install(
     let watch = WatchCanary { generations: generations.clone(), gate: standing.server.gate.clone() };
     let Standing { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
-    let serve_api = ServeApi::new(sockets.clone(), server.clone(), Tenure::Service);
+    let serve_api = ServeApi::new(sockets.clone(), server.clone());
     let serve_operators = operators.jobs(engine, server, (&allocation, &standing.reloads, cached.as_ref()));
     let plan = Plan {
         generations: generations.clone(),
@@ -125,36 +129,43 @@ pub(super) fn install(
         overlay: options.overlay,
         granted: options.hardened.granted,
     };
-    let weak = || Arc::downgrade(engine);
-    let registry = engine.registry();
-    registry.register(builtin::SERVE_API, Arc::new(serve_api))?;
+    let schedules = RunSchedules { gate, followed: AtomicBool::default() };
+    add::<ReloadCommand>(engine, reload)?;
+    add::<PlanCommand>(engine, Arc::new(plan))?;
+    add::<SwapCommand>(engine, Arc::new(swap))?;
+    add::<RollbackCommand>(engine, Arc::new(Rollback { generations }))?;
+    add::<CanaryCommand>(engine, Arc::new(watch))?;
+    add::<UpgradeCommand>(engine, Arc::new(upgrade))?;
+    add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;
+    add::<StatusCommand>(engine, Arc::new(status))?;
+    add::<HandlersCommand>(engine, Arc::new(ListHandlers))?;
+    add::<RoutesCommand>(engine, Arc::new(ListRoutes))?;
+    add::<JobsCommand>(engine, Arc::new(ListJobs))?;
+    add::<KillCommand>(engine, Arc::new(Kill))?;
+    add::<LogsCommand>(engine, Arc::new(TellLogs))?;
+    add::<ExplainCommand>(engine, Arc::new(Explain))?;
+    add::<CommandsCommand>(engine, Arc::new(Commands))?;
+    add::<VersionCommand>(engine, Arc::new(Version))?;
+    let accept = AcceptConnections { standing: standing.clone() };
+    engine.register(builtin::ACCEPT_CONNECTIONS, Policy::WORK, Arc::new(accept))?;
+    let essential = Policy { is_essential: true, ..Policy::WORK };
+    engine.register(builtin::SERVE_API, essential, Arc::new(serve_api))?;
+    let attending = Policy { on_drain: OnDrain::Ignore, ..essential };
     for (name, job) in serve_operators {
-        registry.register(name, Arc::new(job))?;
+        engine.register(name, attending, Arc::new(job))?;
     }
-    registry
-        .register(builtin::ACCEPT_CONNECTIONS, Arc::new(AcceptConnections { standing: standing.clone() }))?;
-    registry.register(builtin::RELOAD, reload)?;
-    registry.register(builtin::PLAN, Arc::new(plan))?;
-    registry.register(builtin::SWAP, Arc::new(swap))?;
-    registry.register(builtin::ROLLBACK, Arc::new(Rollback { generations }))?;
-    registry.register(builtin::CANARY, Arc::new(watch))?;
-    registry.register(builtin::SHUTDOWN, Arc::new(Shutdown { stop: stop.clone() }))?;
-    registry.register(builtin::STATUS, Arc::new(status))?;
-    registry.register(builtin::HANDLERS, Arc::new(ListHandlers { engine: weak() }))?;
-    registry.register(builtin::ROUTES, Arc::new(ListRoutes { engine: weak() }))?;
-    registry.register(builtin::JOBS, Arc::new(ListJobs { engine: weak() }))?;
-    registry.register(builtin::KILL, Arc::new(Kill { engine: weak() }))?;
-    registry.register(builtin::LOGS, Arc::new(TellLogs { engine: weak() }))?;
-    registry.register(
-        builtin::RUN_SCHEDULES,
-        Arc::new(RunSchedules { engine: weak(), gate: gate.clone(), followed: AtomicBool::default() }),
-    )?;
-    registry.register(builtin::EXPLAIN, Arc::new(Explain { engine: weak() }))?;
-    registry.register(builtin::COMMANDS, Arc::new(Commands { engine: weak() }))?;
-    registry.register(builtin::UPGRADE, Arc::new(upgrade))?;
-    registry.register(builtin::VERSION, Arc::new(Version))?;
-    debug_assert!(registry.names().iter().map(Name::as_str).eq(BUILTIN), "BUILTIN lists what is registered");
+    // The runs that it has started are waited for, and it is not.
+    engine.register(builtin::RUN_SCHEDULES, attending, Arc::new(schedules))?;
+    debug_assert!(
+        engine.registry().names().iter().map(Name::as_str).eq(BUILTIN),
+        "BUILTIN lists what is registered"
+    );
     Ok(())
+}
+
+/// Registers the job of a command.
+fn add<C: Command>(engine: &Arc<Engine>, job: Arc<dyn NativeJob>) -> Result<()> {
+    Ok(engine.register(C::NAME, C::POLICY, job)?)
 }
 
 /// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.

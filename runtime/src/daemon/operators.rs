@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::engine::{Engine, Failure};
 use crate::http::{Activity, AdminSlots, ConnectionLimit, Observed, Purpose, Server};
-use crate::job::{Tenure, builtin};
+use crate::job::builtin;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
 use crate::observe::Reloads;
@@ -100,7 +100,7 @@ impl Operators {
                 scratch: None,
                 purpose,
             };
-            (side.job, ServeApi::new(side.sockets.clone(), Arc::new(server), Tenure::Attendance))
+            (side.job, ServeApi::new(side.sockets.clone(), Arc::new(server)))
         };
         let admin = Purpose::Admin { observed: observed(), places: AdminSlots::default() };
         [

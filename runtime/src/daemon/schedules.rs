@@ -42,7 +42,8 @@ pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Handler, Job, Run};
+    use crate::engine::NativeJob;
+    use crate::job::{Job, Policy, Run};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Panics once, then goes on until the gate drains.
@@ -51,8 +52,8 @@ mod tests {
         gate: Gate,
     }
 
-    impl Handler for Clumsy {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Clumsy {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(async move {
                 assert!(self.begun.fetch_add(1, Ordering::SeqCst) > 0, "the first one panics");
                 self.gate.draining().await;
@@ -65,7 +66,7 @@ mod tests {
     async fn a_panic_does_not_end_the_schedules_and_a_drain_does() {
         let (engine, gate) = (Engine::new(1), Gate::shut());
         let clumsy = Arc::new(Clumsy { begun: AtomicUsize::new(0), gate: gate.clone() });
-        engine.registry().register(builtin::RUN_SCHEDULES, clumsy.clone()).unwrap();
+        engine.register(builtin::RUN_SCHEDULES, Policy::WORK, clumsy.clone()).unwrap();
         let kept = tokio::spawn(keep(engine, gate.clone()));
         let again = async {
             while clumsy.begun.load(Ordering::SeqCst) < 2 {

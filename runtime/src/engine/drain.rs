@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::journal::Journal;
 use super::running::Running;
-use crate::job::{Fault, Job, StopReason, Tenure};
+use crate::job::{Fault, Job, OnDrain, StopReason};
 
 /// How long stopped jobs may take to end: they only have to be dropped.
 const STOPPING: Duration = Duration::from_secs(5);
@@ -37,10 +37,9 @@ impl Drain {
     /// Checks that the engine still accepts this job.
     ///
     /// # Errors
-    /// [`Fault::Draining`] once shutdown has begun, unless the job belongs to the shutdown itself or
-    /// another job called it.
-    pub(super) fn admits(&self, job: &Job, tenure: Tenure) -> Result<(), Fault> {
-        let fresh = tenure == Tenure::Service && job.parent.is_none();
+    /// [`Fault::Draining`] once shutdown has begun, unless a drain ignores the job or another job called it.
+    pub(super) fn admits(&self, job: &Job) -> Result<(), Fault> {
+        let fresh = job.entry.policy.on_drain == OnDrain::Wait && job.parent.is_none();
         let refused = fresh && self.draining.load(Ordering::Acquire);
         if refused { Err(Fault::Draining) } else { Ok(()) }
     }

@@ -1,7 +1,7 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
 //! Floors, lowest first: `journal`, `lane`, `panic`, `parse`, `registry`; `running`, `complaints`; `admission`, `drain`;
-//! `supervise`; [`Engine`]; `calls`, which starts jobs for jobs.
+//! `supervise`; [`Engine`]; `native`, jobs that use it; `calls`, which starts jobs for jobs.
 
 mod admission;
 mod calls;
@@ -9,6 +9,7 @@ mod complaints;
 mod drain;
 mod journal;
 mod lane;
+mod native;
 mod panic;
 mod parse;
 mod registry;
@@ -19,6 +20,7 @@ pub use admission::Budgets;
 pub use calls::Occasion;
 pub use drain::Ending;
 pub use journal::{Batch, Event, Follower, Journal, Line};
+pub use native::NativeJob;
 pub use registry::RegisterError;
 pub use running::Sighting;
 
@@ -126,11 +128,11 @@ impl Engine {
     /// Makes a job. Its handler is resolved here: a later registration or swap does not change it.
     ///
     /// # Errors
-    /// [`Fault::NotFound`]: no built-in job, no handler and no catch-all answers to the name.
+    /// [`Fault::NotFound`]: no built-in job and no handler has the name.
     pub fn job(self: &Arc<Self>, name: &str) -> Result<Job, Fault> {
         let catalog = self.live.pin();
         let handler = || catalog.handlers.get(name).cloned();
-        let entry = self.registry.find(name).or_else(handler).or_else(|| self.registry.catch_all(name));
+        let entry = self.registry.find(name).or_else(handler);
         let mut job =
             entry.map(|entry| self.job_of(entry)).ok_or_else(|| Fault::NotFound(name.to_owned()))?;
         self.grant(&mut job, &catalog);
@@ -219,8 +221,7 @@ impl Engine {
     }
 
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
-        let tenure = job.entry.handler.tenure();
-        self.drain.admits(&job, tenure)?;
+        self.drain.admits(&job)?;
         let (slot, allotment) = admission::admit(&job, &self.budgets, &self.running).await?;
         job.allotment = allotment;
         job.usage.begin();
@@ -228,9 +229,9 @@ impl Engine {
         if let Some(capture) = job.capture.clone() {
             capture.begin(&mut job);
         }
-        let mut entered = self.running.enter(&job, tenure, &self.journal);
+        let mut entered = self.running.enter(&job, &self.journal);
         // Checked again, since a shutdown waits for this job only from here on.
-        self.drain.admits(&job, tenure)?;
+        self.drain.admits(&job)?;
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
         let complaints = Complaints::of(&job, &self.journal);
         job.stderr.add(complaints.clone());

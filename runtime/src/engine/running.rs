@@ -11,7 +11,7 @@ use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
 use crate::job::{
-    Entry, Fault, Job, JobId, Kind, Label, Status, Stop, StopReason, Tenure, Usage, Used, Written,
+    Entry, Fault, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Usage, Used, Written,
 };
 
 /// The table of running jobs, split into several parts so cores seldom contend for one lock.
@@ -26,7 +26,6 @@ struct Runner {
     stop: Stop,
     since: Instant,
     usage: Arc<Usage>,
-    tenure: Tenure,
     written: Written,
     parent: Option<JobId>,
     origin: Option<IpAddr>,
@@ -81,7 +80,7 @@ pub(super) struct Entered<'a> {
     journal: &'a Journal,
     label: Label,
     kind: Kind,
-    tenure: Tenure,
+    on_drain: OnDrain,
     /// `hello(bob)`, if the job is logged.
     call: Option<String>,
     end: End,
@@ -101,24 +100,23 @@ enum End {
 
 impl Running {
     /// Adds a job to the table and logs its start.
-    pub(super) fn enter<'a>(&'a self, job: &Job, tenure: Tenure, journal: &'a Journal) -> Entered<'a> {
+    pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> Entered<'a> {
         let runner = Runner {
             entry: job.entry.clone(),
             stop: job.stop.clone(),
             since: Instant::now(),
             usage: job.usage.clone(),
-            tenure,
             written: job.stdout.look(),
             parent: job.parent,
             origin: job.origin,
         };
         self.part(job.id).insert(job.id, runner);
-        let kind = job.entry.kind;
+        let (kind, on_drain) = (job.entry.kind, job.entry.policy.on_drain);
         let call = logged(kind).then(|| job.to_string());
         if let Some(call) = &call {
             log(kind, format_args!("[{}] +job {call}", job.label()));
         }
-        Entered { table: self, journal, label: job.label(), kind, tenure, call, end: End::Cancelled }
+        Entered { table: self, journal, label: job.label(), kind, on_drain, call, end: End::Cancelled }
     }
 
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
@@ -230,7 +228,7 @@ impl Entered<'_> {
     /// Returns `true` if the journal records a successful job: a built-in job that did something, or any job
     /// while there are followers. A failed job is always recorded. A successful request takes no shared lock.
     fn is_journaled(&self) -> bool {
-        let works = self.kind == Kind::Native && self.tenure == Tenure::Service;
+        let works = self.kind == Kind::Native && self.on_drain == OnDrain::Wait;
         works || self.journal.is_followed()
     }
 }
@@ -270,9 +268,9 @@ impl Drop for Entered<'_> {
 }
 
 fn waited_for(runner: &Runner) -> bool {
-    match runner.tenure {
-        Tenure::Service => true,
-        Tenure::Attendance => false,
+    match runner.entry.policy.on_drain {
+        OnDrain::Wait => true,
+        OnDrain::Ignore => false,
     }
 }
 
@@ -294,14 +292,14 @@ fn log(kind: Kind, line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Engine;
-    use crate::job::{FromClient, Handler, Run};
+    use crate::engine::{Engine, NativeJob};
+    use crate::job::{FromClient, Policy, Run};
     use tokio::time::advance;
 
     struct Idle;
 
-    impl Handler for Idle {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Idle {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(async { Ok(Status::OK) })
         }
     }
@@ -310,11 +308,11 @@ mod tests {
     async fn a_called_job_is_not_ended_for_its_callers_pace_but_the_caller_for_its_clients() {
         let origin: IpAddr = "192.0.2.1".parse().unwrap();
         let engine = Engine::new(1);
-        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let (mut caller, mut called) = (engine.job("idle").unwrap(), engine.job("idle").unwrap());
         (caller.origin, called.origin, called.parent) = (Some(origin), Some(origin), Some(caller.id));
         let table = Running::default();
-        let _entered = [&caller, &called].map(|job| table.enter(job, Tenure::Service, engine.journal()));
+        let _entered = [&caller, &called].map(|job| table.enter(job, engine.journal()));
 
         called.usage.waits.begin(FromClient::Room);
         advance(Duration::from_secs(60)).await;

@@ -165,13 +165,13 @@ fn panicked() -> Fault {
 mod tests {
     use std::sync::Arc;
 
-    use crate::engine::{Engine, Failure};
-    use crate::job::{Fault, Handler, Job, Run};
+    use crate::engine::{Engine, Failure, NativeJob};
+    use crate::job::{Fault, Job, Policy, Run};
 
     struct Panics;
 
-    impl Handler for Panics {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Panics {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(async { panic!("as a bug would") })
         }
     }
@@ -179,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_of_ours_ends_its_job_and_nothing_else() {
         let engine = Engine::new(1);
-        engine.registry().register("panics", Arc::new(Panics)).unwrap();
+        engine.register("panics", Policy::WORK, Arc::new(Panics)).unwrap();
 
         for _ in 0..2 {
             let failure = engine.run(engine.job("panics").unwrap()).await.unwrap_err();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outbound::Tally;
-use super::{Entry, Limits, Name, Outbound, Record, Slots, Taken};
+use super::{Entry, Limits, Name, Record, Slots, Taken};
 
 /// The counters of a version. Holds no code of it.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Counts {
             name: entry.name.clone(),
             version: entry.version.clone(),
             record: entry.record.clone(),
-            tally: entry.handler.outbound().map(Outbound::tally).cloned(),
+            tally: entry.grants.outbound.as_ref().map(|outbound| outbound.tally().clone()),
             is_scheduled: entry.schedule.is_some(),
             limits: entry.limits.clone(),
             slots: entry.slots.clone(),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Conduct, Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Record, Recorder, Schedule, Slots, Status,
+    Conduct, Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Policy, Record, Recorder, Schedule,
+    Slots, Status,
 };
 
 /// A handler's work on one job. Dropping it cancels the work and frees all it holds.
@@ -35,68 +36,24 @@ pub trait Handler: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Says what a shutdown does about this handler's jobs.
-    fn tenure(&self) -> Tenure {
-        Tenure::Service
-    }
-
-    /// Says how long a job keeps whoever asks for it on the admin socket.
-    fn stay(&self) -> Stay {
-        Stay::Open
-    }
-
-    /// Says how many requests one instance of it answers; none: each has its own.
-    fn reuse(&self) -> Option<NonZeroU32> {
-        None
-    }
-
-    /// Says whether its job is a part of the daemon, without which the daemon does not do what it is
-    /// configured to: an operator ends the daemon, and not such a job.
-    fn is_of_the_daemon(&self) -> bool {
-        false
-    }
-
     /// Says what a job within these limits needs before it starts.
     fn needs(&self, limits: &Limits) -> Needs {
         let _ = limits;
         Needs::default()
     }
-
-    /// Lists the directories of the host that its jobs see.
-    fn mounts(&self) -> &[Mount] {
-        &[]
-    }
-
-    /// Returns how many bytes each of its jobs may have in a directory of its own; `None`: it has none.
-    fn tmp(&self) -> Option<u64> {
-        None
-    }
-
-    /// Returns what carries out the requests of its jobs to other servers; none: they make none.
-    fn outbound(&self) -> Option<&dyn Outbound> {
-        None
-    }
 }
 
-/// What a shutdown does about a job.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Tenure {
-    /// One that runs is waited for, a new one is refused.
-    Service,
-    /// One that runs is not waited for, and a new one may still come: it looks at the daemon or ends
-    /// it, which an operator wants to do while the daemon drains, too.
-    Attendance,
-}
-
-/// How long a job keeps whoever asked for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stay {
-    /// For a moment: it tells what is there, or stops something.
-    Moment,
-    /// As long as a module takes to arrive and to be compiled, and those before it.
-    Change,
-    /// As long as it runs, or somebody reads what it writes.
-    Open,
+/// What the jobs of a handler are granted besides their limits.
+#[derive(Clone, Default)]
+pub struct Grants {
+    /// The requests that one instance answers. `None`: each request has its own instance.
+    pub reuse: Option<NonZeroU32>,
+    /// The directories of the host that they see.
+    pub mounts: Vec<Mount>,
+    /// The bytes of a directory of each job's own. `None`: they have none.
+    pub tmp: Option<u64>,
+    /// What carries out their requests to other servers. `None`: they make none.
+    pub outbound: Option<Arc<dyn Outbound>>,
 }
 
 /// What a handler is made of.
@@ -140,6 +97,10 @@ pub struct Entry {
     pub handler: Arc<dyn Handler>,
     /// What it is made of.
     pub kind: Kind,
+    /// What the daemon does about its jobs.
+    pub policy: Policy,
+    /// What its jobs are granted.
+    pub grants: Grants,
     /// The first 12 hexadecimal digits of the module's SHA-256; for native jobs the daemon's version.
     pub version: String,
     /// Arguments that come before a request's own.
@@ -165,6 +126,28 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Puts code of the daemon's own under a name, without limits and grants.
+    pub fn native(name: Name, handler: Arc<dyn Handler>) -> Entry {
+        Entry {
+            name,
+            handler,
+            kind: Kind::Native,
+            policy: Policy::WORK,
+            grants: Grants::default(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            args: Vec::new(),
+            env: Env::new(),
+            calls: Vec::new(),
+            schedule: None,
+            limits: Limits::NATIVE,
+            mapping: Mapping::Cgi,
+            conduct: Conduct::default(),
+            slots: Slots::new(&Limits::NATIVE),
+            record: Arc::default(),
+            recorder: None,
+        }
+    }
+
     /// Says what the log is told of a job that failed: `whole`, with the guest's stack, which may be
     /// empty, or `short`, which has no word of the guest's in it.
     ///

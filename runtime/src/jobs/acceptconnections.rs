@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::standing::Standing;
-use crate::job::{Handler, Job, Run, Status};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run, Status};
 use crate::net::Opened;
 use crate::observe::systemd;
 
@@ -13,8 +14,8 @@ pub struct AcceptConnections {
     pub standing: Arc<Standing>,
 }
 
-impl Handler for AcceptConnections {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for AcceptConnections {
+    fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let (status, said) = match self.standing.server.gate.open() {
                 Opened::Now => {

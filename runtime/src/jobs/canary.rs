@@ -11,7 +11,8 @@ use super::api::CanaryCommand;
 use super::generations::Generations;
 use super::tell::tell;
 use crate::catalog::{Canary, Judgement};
-use crate::job::{Handler, Job, Name, Run};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Name, Run};
 use crate::net::Gate;
 
 /// How often a trial is looked at, for what no request tells: that one hangs, and that another change has ended it.
@@ -26,19 +27,19 @@ pub struct WatchCanary {
     pub gate: Gate,
 }
 
-impl Handler for WatchCanary {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for WatchCanary {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let outcome = self.watch(&job).await;
+            let outcome = self.watch(&engine, &job).await;
             tell(&job, outcome).await
         })
     }
 }
 
 impl WatchCanary {
-    async fn watch(&self, job: &Job) -> Result<String> {
+    async fn watch(&self, engine: &Arc<Engine>, job: &Job) -> Result<String> {
         let CanaryCommand { name } = CanaryCommand::decode(&job.args)?;
-        let canary = self.generations.on_trial(&name);
+        let canary = engine.live().pin().canaries.get(&name).cloned();
         let canary = canary.with_context(|| format!("{name}: no version is on trial"))?;
         let trial = &canary.trial;
         let over = Instant::from_std(trial.end());
@@ -49,16 +50,22 @@ impl WatchCanary {
                 () = sleep(LOOK) => trial.look(),
                 () = self.gate.draining() => trial.go_back("the daemon is draining"),
             }
-            if !self.generations.is_on(&name, trial) {
+            if !engine.live().pin().has_on(&name, trial) {
                 return Ok(ended_by_another(&name, &canary));
             }
         }
-        self.conclude(&name, &canary, trial.judged().await).await
+        self.conclude(engine, &name, &canary, trial.judged().await).await
     }
 
     /// Does what the verdict says, unless another change came first.
-    async fn conclude(&self, name: &Name, canary: &Canary, verdict: &Judgement) -> Result<String> {
-        let turn = match self.generations.turn().await {
+    async fn conclude(
+        &self,
+        engine: &Arc<Engine>,
+        name: &Name,
+        canary: &Canary,
+        verdict: &Judgement,
+    ) -> Result<String> {
+        let turn = match self.generations.turn(engine).await {
             Ok(turn) => turn,
             // The process that has taken over has no trial.
             Err(_) if self.generations.has_ended() => return Ok(ended_by_another(name, canary)),
@@ -75,7 +82,7 @@ impl WatchCanary {
                 turn.publish(next);
                 info!("{name}: {tried} has stood its trial and serves instead of {serving}");
                 // A secret that changed meanwhile was given to the version beside it alone.
-                if let Err(failure) = self.generations.refresh().await {
+                if let Err(failure) = self.generations.refresh(engine).await {
                     error!("{name}: {tried} keeps the secrets of its trial: {failure:#}");
                 }
                 Ok(format!("{name}: promoted {tried}"))

@@ -121,10 +121,9 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("captures", old.conduct.captures.to_string(), new.conduct.captures.to_string());
     compare("client_leaves", old.conduct.leaving.to_string(), new.conduct.leaving.to_string());
     compare("body", old.conduct.intake().to_string(), new.conduct.intake().to_string());
-    let reuse =
-        |entry: &Entry| entry.handler.reuse().map_or("off".to_owned(), |requests| requests.to_string());
+    let reuse = |entry: &Entry| entry.grants.reuse.map_or("off".to_owned(), |requests| requests.to_string());
     compare("reuse", reuse(old), reuse(new));
-    let tmp = |entry: &Entry| entry.handler.tmp().map_or("off".to_owned(), |bytes| bytes.to_string());
+    let tmp = |entry: &Entry| entry.grants.tmp.map_or("off".to_owned(), |bytes| bytes.to_string());
     compare("tmp", tmp(old), tmp(new));
     let [before, after] = [old, new].map(|entry| limits(&entry.limits));
     for (key, value) in before {
@@ -141,7 +140,7 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     what.extend(after.difference(&before).map(|grant| format!("{grant} added")));
     let mounts = |entry: &Entry| -> BTreeSet<String> {
         let whole = |mount: &Mount| Mount { host: absolute(&mount.host), ..mount.clone() }.to_string();
-        entry.handler.mounts().iter().map(whole).collect()
+        entry.grants.mounts.iter().map(whole).collect()
     };
     let (before, after) = (mounts(old), mounts(new));
     what.extend(before.difference(&after).map(|mount| format!("mount removed: {mount}")));

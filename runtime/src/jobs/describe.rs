@@ -7,7 +7,7 @@ use chrono::{SecondsFormat, Utc};
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
 use crate::catalog::{Canary, Route, Showing};
 use crate::job::outbound::Outcome;
-use crate::job::{Entry, Limits, Mapping, Name, Outbound, Overlap, Record, Schedule};
+use crate::job::{Entry, Limits, Mapping, Name, Overlap, Record, Schedule};
 
 /// Describes what a job may use.
 pub(super) fn limits(limits: &Limits) -> LimitsReport {
@@ -45,8 +45,8 @@ pub(super) fn grants(entry: &Entry) -> GrantsReport {
     GrantsReport {
         args: entry.args.clone(),
         env: entry.env.iter().map(|(name, _)| name.to_owned()).collect(),
-        mounts: entry.handler.mounts().iter().map(ToString::to_string).collect(),
-        tmp: entry.handler.tmp(),
+        mounts: entry.grants.mounts.iter().map(ToString::to_string).collect(),
+        tmp: entry.grants.tmp,
         calls: calls(entry),
         allow,
         allow_addresses,
@@ -54,7 +54,7 @@ pub(super) fn grants(entry: &Entry) -> GrantsReport {
         body: entry.conduct.intake().to_string(),
         captures: entry.conduct.captures.to_string(),
         client_leaves: entry.conduct.leaving.to_string(),
-        reuse: entry.handler.reuse(),
+        reuse: entry.grants.reuse,
         limits: limits(&entry.limits),
     }
 }
@@ -86,12 +86,12 @@ pub(super) fn schedule(schedule: &Schedule, record: &Record) -> ScheduleReport {
 
 /// Lists the servers a handler may ask, and the addresses it may reach that are not public.
 pub(super) fn outbound(entry: &Entry) -> (Vec<String>, Vec<String>) {
-    entry.handler.outbound().map(Outbound::grants).unwrap_or_default()
+    entry.grants.outbound.as_ref().map(|outbound| outbound.grants()).unwrap_or_default()
 }
 
 /// Counts the calls of a handler to other servers, by their outcomes. Outcomes without a call are left out.
 pub(super) fn asked(entry: &Entry) -> Pairs<u64> {
-    let tally = entry.handler.outbound().map(Outbound::tally);
+    let tally = entry.grants.outbound.as_ref().map(|outbound| outbound.tally());
     let count = |outcome: Outcome| tally.map_or(0, |tally| tally.of(outcome));
     let counted = Outcome::ALL.into_iter().map(|outcome| (outcome.to_string(), count(outcome)));
     counted.filter(|(_, count)| *count > 0).collect()

@@ -1,6 +1,6 @@
 //! `explain METHOD URL`: which route would answer a request, and why; or why none would.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use http::{Method, Uri};
@@ -10,14 +10,11 @@ use super::describe;
 use super::tell::reply;
 use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
 use crate::cgi::path;
-use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run};
 
 /// Explains the routing of this engine.
-pub struct Explain {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct Explain;
 
 /// Near misses that are told at most.
 const MISSES: usize = 5;
@@ -29,21 +26,12 @@ struct Request {
     path: String,
 }
 
-impl Handler for Explain {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Explain {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let request = ExplainCommand::decode(&job.args).and_then(|command| Request::read(&command));
             reply(&job, request.map(|request| request.explain(&engine.live().pin()))).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 

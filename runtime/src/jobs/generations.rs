@@ -2,25 +2,24 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::MutexGuard;
 use tracing::warn;
 
 use super::load::{Candidate, Loader, Uploaded};
-use crate::catalog::{Canary, Catalog, Trial};
+use crate::catalog::{Canary, Catalog};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
-use crate::job::{Entry, Fault, Name};
+use crate::job::{Entry, Name};
 
 /// Versions kept of each handler, besides the one that serves.
 const KEPT: usize = 5;
 
 /// What the jobs that change the catalog share.
 pub struct Generations {
-    engine: Weak<Engine>,
     /// What makes entries and catalogs.
     pub loader: Loader,
     turn: tokio::sync::Mutex<()>,
@@ -62,11 +61,10 @@ pub enum Rollback {
 }
 
 impl Generations {
-    /// Makes the road of an engine, which holds the jobs that use it.
-    pub fn new(engine: &Arc<Engine>, loader: Loader) -> Generations {
-        let engine = Arc::downgrade(engine);
+    /// Starts without a version that served before.
+    pub fn new(loader: Loader) -> Generations {
         let (turn, ended) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Generations { engine, loader, turn, ended, past: Mutex::default(), loaded: Mutex::default() }
+        Generations { loader, turn, ended, past: Mutex::default(), loaded: Mutex::default() }
     }
 
     /// Refuses everybody who waits for a turn, and who will: who changed what nobody serves any more would
@@ -100,8 +98,8 @@ impl Generations {
     /// # Errors
     /// A secret cannot be read, or its handler does not answer its probe with it: that handler keeps the secrets it has,
     /// and the others have the new ones all the same.
-    pub async fn refresh(self: &Arc<Self>) -> Result<Vec<Name>> {
-        let turn = self.turn().await?;
+    pub async fn refresh(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Vec<Name>> {
+        let turn = self.turn(engine).await?;
         let (this, base) = (self.clone(), turn.base.clone());
         // Reads files, which may lie on a server.
         let reading = tokio::task::spawn_blocking(move || this.loader.refreshed(&base));
@@ -128,26 +126,15 @@ impl Generations {
     /// Waits for the right to publish.
     ///
     /// # Errors
-    /// The engine is gone, or another process has taken over.
+    /// Another process has taken over.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the line.
-    pub async fn turn(&self) -> Result<Turn<'_>> {
+    pub async fn turn(&self, engine: &Arc<Engine>) -> Result<Turn<'_>> {
         let turn = self.turn.lock().await;
         ensure!(!self.has_ended(), "another process has taken over meanwhile: ask again");
-        let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
-        let base = engine.live().pin();
+        let (engine, base) = (engine.clone(), engine.live().pin());
         Ok(Turn { generations: self, engine, base, _turn: turn })
-    }
-
-    /// Reports whether a trial is on now. Never blocks.
-    pub fn is_on(&self, name: &Name, trial: &Arc<Trial>) -> bool {
-        self.engine.upgrade().is_some_and(|engine| engine.live().pin().has_on(name, trial))
-    }
-
-    /// Returns the version on trial of a handler, if there is one. Never blocks.
-    pub fn on_trial(&self, name: &Name) -> Option<Canary> {
-        self.engine.upgrade()?.live().pin().canaries.get(name).cloned()
     }
 
     fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Name, String>> {
@@ -207,7 +194,7 @@ impl Turn<'_> {
         let Some(probe) = probe else { return Ok(()) };
         self.ask(catalog, entry, &probe).await?;
         // An instance that goes on must answer more than once: clients would find out otherwise.
-        if entry.handler.reuse().is_some_and(|requests| requests.get() > 1) {
+        if entry.grants.reuse.is_some_and(|requests| requests.get() > 1) {
             self.ask(catalog, entry, &probe).await.with_context(|| {
                 format!("probe {:?} asked the same instance again (reuse): it answers only once, so leave reuse out", probe.path)
             })?;

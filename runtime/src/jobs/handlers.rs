@@ -1,36 +1,24 @@
 //! `handlers`: the handlers of the catalog that is live, and how they fare, as a JSON array.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::api::HandlerReport;
 use super::describe;
 use super::tell::reply;
 use crate::catalog::{Catalog, Route};
-use crate::engine::Engine;
-use crate::job::{Entry, Fault, Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Entry, Job, Run};
 
 /// Lists the handlers of this engine.
-pub struct ListHandlers {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct ListHandlers;
 
-impl Handler for ListHandlers {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for ListHandlers {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let catalog = engine.live().pin();
             let handlers = catalog.handlers.values().map(|entry| report(entry, &catalog));
             reply(&job, Ok(handlers.collect::<Vec<_>>())).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 

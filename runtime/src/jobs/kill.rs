@@ -1,35 +1,23 @@
 //! `kill ID`: ends one job, as an operator's decision.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::api::{KillCommand, KillReply};
 use super::tell::reply;
-use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, JobId, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, JobId, Run};
 
 /// Ends jobs of this engine.
-pub struct Kill {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct Kill;
 
-impl Handler for Kill {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Kill {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let outcome = KillCommand::decode(&job.args).and_then(|command| kill(&engine, &command));
             reply(&job, outcome).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 
@@ -38,10 +26,7 @@ fn kill(engine: &Engine, KillCommand { id }: &KillCommand) -> Result<KillReply> 
         id.parse().ok().with_context(|| format!("{id:?} is not the id of a job: `jobs` lists them"))?;
     if let Some(found) = engine.sightings().iter().find(|found| found.id == number) {
         let name = &found.entry.name;
-        ensure!(
-            !found.entry.handler.is_of_the_daemon(),
-            "{name} is a part of the daemon: `shutdown` ends both"
-        );
+        ensure!(!found.entry.policy.is_essential, "{name} is a part of the daemon: `shutdown` ends both");
     }
     ensure!(engine.kill(number), "no job {number} runs (it may have ended)");
     Ok(KillReply { killed: number.to_string() })

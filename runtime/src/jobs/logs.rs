@@ -1,32 +1,26 @@
 //! `logs [-f] [-n N] [NAME]`: what jobs said and how they ended, one JSON object a line.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::api::{DroppedLines, LoggedLine, LogsCommand};
 use super::tell::{json, tell};
-use crate::engine::{Batch, Engine, Event, Line};
-use crate::job::{BUILTIN, Fault, Handler, Job, Name, Run, Status, Tenure};
+use crate::engine::{Batch, Engine, Event, Line, NativeJob};
+use crate::job::{BUILTIN, Fault, Job, Name, Run, Status};
 
 /// Tells the journal of this engine.
-pub struct TellLogs {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct TellLogs;
 
 /// The most handlers that a refusal names.
 const SHOWN: usize = 50;
 
-impl Handler for TellLogs {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for TellLogs {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            // Not held while we wait: the engine's end is the journal's, not the other way round.
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let journal = engine.journal().clone();
             let command = LogsCommand::decode(&job.args).and_then(|command| known(command, &engine));
-            drop(engine);
             let LogsCommand { follow, lines, name } = match command {
                 Ok(command) => command,
                 Err(error) => return tell(&job, Err(error)).await,
@@ -53,10 +47,6 @@ impl Handler for TellLogs {
                 text.extend(lines.iter().filter(|line| is_wanted(line)).map(|line| report(line)));
             }
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
     }
 }
 

@@ -14,7 +14,8 @@ use super::reload::Granted;
 use super::standing::Standing;
 use super::tell::reply;
 use crate::config::{self, Config};
-use crate::job::{Fault, Handler, Job, Run, Status, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Fault, Job, Run, Status};
 use crate::net::differences;
 use crate::operator_file;
 
@@ -42,8 +43,8 @@ enum Source {
     Text { text: String, base: PathBuf },
 }
 
-impl Handler for Plan {
-    fn run(self: Arc<Self>, mut job: Job) -> Run {
+impl NativeJob for Plan {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, mut job: Job) -> Run {
         Box::pin(async move {
             let source = match PlanCommand::decode(&job.args) {
                 Ok(PlanCommand::Stdin(dir)) => match job.stdin.read_to_end(config::LARGEST).await {
@@ -59,7 +60,7 @@ impl Handler for Plan {
                 Err(usage) => Err(usage),
             };
             let generations = self.generations.clone();
-            let planning = move || source.and_then(|source| self.plan(source));
+            let planning = move || source.and_then(|source| self.plan(&engine, source));
             // Compiling takes seconds and must not hold up the requests of this thread.
             let planned = tokio::task::spawn_blocking(planning).await;
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
@@ -69,14 +70,6 @@ impl Handler for Plan {
             Ok(if refused { Status::ERROR } else { told })
         })
     }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Change
-    }
 }
 
 impl Plan {
@@ -84,11 +77,11 @@ impl Plan {
     ///
     /// # Errors
     /// The configuration, or what it names, is not sound.
-    fn plan(&self, source: Source) -> Result<PlanReply> {
+    fn plan(&self, engine: &Engine, source: Source) -> Result<PlanReply> {
         let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
         config.check_whole(&file)?;
-        let live = self.standing.server.engine.live().pin();
+        let live = engine.live().pin();
         let loader = &self.generations.loader;
         let refused = refusals(&self.standing, self.granted.as_deref(), (&config, &file), &live, loader);
         let (tls, draft) = match loader.examine(&config, &live).sound() {

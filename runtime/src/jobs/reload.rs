@@ -16,7 +16,8 @@ use super::tell::{json, tell};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::Place;
-use crate::job::{Handler, Job, Name, Run, Stay};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Name, Run};
 use crate::net::{Change, GateState, Tls, differences};
 use crate::observe::systemd;
 use crate::wasm::compile::CompileLimits;
@@ -50,8 +51,8 @@ struct Loaded {
     read: SystemTime,
 }
 
-impl Handler for Reload {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Reload {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let command = match ReloadCommand::decode(&job.args) {
                 Ok(command) => command,
@@ -62,8 +63,8 @@ impl Handler for Reload {
                 systemd::reloading();
             }
             let outcome = match command {
-                ReloadCommand::Everything => self.reload().await.and_then(|done| json(&done)),
-                ReloadCommand::Secrets => self.refresh().await.and_then(|done| json(&done)),
+                ReloadCommand::Everything => self.reload(&engine).await.and_then(|done| json(&done)),
+                ReloadCommand::Secrets => self.refresh(&engine).await.and_then(|done| json(&done)),
             };
             let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
             match command {
@@ -78,24 +79,20 @@ impl Handler for Reload {
             tell(&job, outcome).await
         })
     }
-
-    fn stay(&self) -> Stay {
-        Stay::Change
-    }
 }
 
 impl Reload {
     /// Takes up the secrets, and says whose are others.
-    async fn refresh(&self) -> Result<RefreshReply> {
-        let handlers = self.generations.refresh().await?;
-        let generation = self.standing.server.engine.live().pin().generation;
+    async fn refresh(&self, engine: &Arc<Engine>) -> Result<RefreshReply> {
+        let handlers = self.generations.refresh(engine).await?;
+        let generation = engine.live().pin().generation;
         Ok(RefreshReply { generation, refreshed: handlers.iter().map(Name::to_string).collect() })
     }
 
     /// Does it, and says what serves now and what is different.
-    async fn reload(self: &Arc<Self>) -> Result<ReloadReply> {
+    async fn reload(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<ReloadReply> {
         // Held while modules compile: of two reloads the later one reads the later files.
-        let turn = self.generations.turn().await?;
+        let turn = self.generations.turn(engine).await?;
         let (this, base) = (self.clone(), turn.base.clone());
         // Compiling takes seconds and must not hold up the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));

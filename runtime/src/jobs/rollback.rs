@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::api::{RollbackCommand, RollbackReply, TrialEnd};
 use super::generations::{self, Generations};
 use super::tell::reply;
-use crate::job::{Handler, Job, Run, Stay};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run};
 
 /// Goes back, one version at a time.
 pub struct Rollback {
@@ -15,23 +16,19 @@ pub struct Rollback {
     pub generations: Arc<Generations>,
 }
 
-impl Handler for Rollback {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Rollback {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let outcome = self.roll_back(&job).await;
+            let outcome = self.roll_back(&engine, &job).await;
             reply(&job, outcome).await
         })
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Change
     }
 }
 
 impl Rollback {
-    async fn roll_back(&self, job: &Job) -> Result<RollbackReply> {
+    async fn roll_back(&self, engine: &Arc<Engine>, job: &Job) -> Result<RollbackReply> {
         let RollbackCommand { name } = RollbackCommand::decode(&job.args)?;
-        let (old, new, trial) = match self.generations.turn().await?.roll_back(&name).await? {
+        let (old, new, trial) = match self.generations.turn(engine).await?.roll_back(&name).await? {
             generations::Rollback::OfVersion { serving, before } => (serving, before, None),
             generations::Rollback::OfTrial { on_trial, serving } => {
                 (on_trial, serving, Some(TrialEnd::Ended))

@@ -1,34 +1,22 @@
 //! `routes`: the routes of the catalog that is live, in the order of the file, as a JSON array.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::api::RouteReport;
 use super::tell::reply;
 use crate::catalog::Route;
-use crate::engine::Engine;
-use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run};
 
 /// Lists the routes of this engine.
-pub struct ListRoutes {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct ListRoutes;
 
-impl Handler for ListRoutes {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for ListRoutes {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let routes: Vec<_> = engine.live().pin().routes.iter().map(report).collect();
             reply(&job, Ok(routes)).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 

@@ -1,34 +1,22 @@
 //! `jobs`: what runs now, oldest first, as a JSON array.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use super::api::JobReport;
 use super::describe::millis;
 use super::tell::reply;
-use crate::engine::{Engine, Sighting};
-use crate::job::{Fault, Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob, Sighting};
+use crate::job::{Job, Run};
 
 /// Lists the jobs of this engine.
-pub struct ListJobs {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
-}
+pub struct ListJobs;
 
-impl Handler for ListJobs {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for ListJobs {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let jobs: Vec<_> = engine.sightings().iter().map(report).collect();
             reply(&job, Ok(jobs)).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 

@@ -6,28 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::engine::{Engine, NativeJob};
 use crate::http::Server;
-use crate::job::{Fault, Handler, Job, Run, Status, Tenure};
+use crate::job::{Fault, Job, Run, Status};
 use crate::net::Sockets;
 
 /// Serves the listeners that there are and those that a reload adds, once.
 pub struct ServeApi {
     sockets: Arc<Sockets>,
     server: Arc<Server>,
-    /// Whether a shutdown waits for the last connection.
-    tenure: Tenure,
     serving: AtomicBool,
 }
 
 impl ServeApi {
     /// Makes the job; it serves when it is run.
-    pub fn new(sockets: Arc<Sockets>, server: Arc<Server>, tenure: Tenure) -> ServeApi {
-        ServeApi { sockets, server, tenure, serving: AtomicBool::new(false) }
+    pub fn new(sockets: Arc<Sockets>, server: Arc<Server>) -> ServeApi {
+        ServeApi { sockets, server, serving: AtomicBool::new(false) }
     }
 }
 
-impl Handler for ServeApi {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for ServeApi {
+    fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             if self.serving.swap(true, Ordering::Relaxed) {
                 job.stderr.write_all("serving already\n").await.map_err(|_| Fault::ReaderGone)?;
@@ -52,13 +51,5 @@ impl Handler for ServeApi {
             }
             Ok(Status::OK)
         })
-    }
-
-    fn is_of_the_daemon(&self) -> bool {
-        true
-    }
-
-    fn tenure(&self) -> Tenure {
-        self.tenure
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::job::{Handler, Job, Run, Status, Stay, Stop, StopReason, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run, Status, Stop, StopReason};
 
 /// Raises the daemon's own stop signal. The job ends at once; the daemon a while later.
 pub struct Shutdown {
@@ -10,19 +11,11 @@ pub struct Shutdown {
     pub stop: Stop,
 }
 
-impl Handler for Shutdown {
-    fn run(self: Arc<Self>, _job: Job) -> Run {
+impl NativeJob for Shutdown {
+    fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
         Box::pin(async move {
             self.stop.raise(StopReason::Shutdown);
             Ok(Status::OK)
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }

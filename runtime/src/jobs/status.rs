@@ -1,6 +1,6 @@
 //! `status`: how the daemon is, as a JSON object.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -11,8 +11,8 @@ use super::describe::millis;
 use super::standing::Standing;
 use super::tell::reply;
 use crate::catalog::Alive;
-use crate::engine::{Budgets, Engine};
-use crate::job::{Fault, Handler, Job, Needs, Run, Stay, Tenure};
+use crate::engine::{Budgets, Engine, NativeJob};
+use crate::job::{Job, Needs, Run};
 use crate::net::Term;
 use crate::observe::reloads::Last;
 use crate::observe::{build, counted, resident};
@@ -20,8 +20,6 @@ use crate::wasm::cache::Figures;
 
 /// Says how this daemon is.
 pub struct TellStatus {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
     /// The gate and the sockets of the handlers.
     pub standing: Arc<Standing>,
     /// The address of the admin socket, if there is one.
@@ -38,10 +36,9 @@ pub struct TellStatus {
     pub memory: String,
 }
 
-impl Handler for TellStatus {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for TellStatus {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let engine = self.engine.upgrade().ok_or(Fault::Draining)?;
             let catalog = engine.live().pin();
             let listeners = self.standing.sockets.listeners();
             let tls = self.standing.tls();
@@ -80,14 +77,6 @@ impl Handler for TellStatus {
             };
             reply(&job, Ok(status)).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }
 

@@ -11,8 +11,8 @@ use super::generations::{Generations, Turn};
 use super::load::Uploaded;
 use super::tell::reply;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
-use crate::engine::{Engine, Failure};
-use crate::job::{Entry, Fault, Handler, Job, Name, Run, Stay};
+use crate::engine::{Engine, Failure, NativeJob};
+use crate::job::{Entry, Fault, Job, Name, Run};
 
 /// Swaps in new versions: at once, or after a trial that the job `canary` watches.
 pub struct Swap {
@@ -29,11 +29,14 @@ struct Prepared<'a> {
     trial: Option<(Percent, Rules, Job)>,
 }
 
-impl Handler for Swap {
-    fn run(self: Arc<Self>, mut job: Job) -> Run {
+impl NativeJob for Swap {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, mut job: Job) -> Run {
         Box::pin(async move {
             let outcome = match job.stdin.read_to_end(self.generations.loader.limits().module).await {
-                Ok(bytes) => self.prepare(&job, bytes).await.map(|ready| ready.publish(&self.generations)),
+                Ok(bytes) => {
+                    let ready = self.prepare(&engine, &job, bytes).await;
+                    ready.map(|ready| ready.publish(&self.generations))
+                }
                 Err(Fault::InputTooLarge(most)) => Err(anyhow!(
                     "the uploaded module has more than {most} bytes: raise compile.module, or strip its debug information"
                 )),
@@ -43,17 +46,18 @@ impl Handler for Swap {
             reply(&job, outcome).await
         })
     }
-
-    fn stay(&self) -> Stay {
-        Stay::Change
-    }
 }
 
 impl Swap {
-    async fn prepare(self: &Arc<Self>, job: &Job, bytes: Vec<u8>) -> Result<Prepared<'_>> {
+    async fn prepare(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        job: &Job,
+        bytes: Vec<u8>,
+    ) -> Result<Prepared<'_>> {
         let SwapCommand { name, trial } = SwapCommand::decode(&job.args, &job.env)?;
         let module = self.compile(name.clone(), bytes).await?;
-        let turn = self.generations.turn().await?;
+        let turn = self.generations.turn(engine).await?;
         let Some(serving) = turn.base.handlers.get(&name).cloned() else {
             bail!("there is no handler {:?}: a swap replaces one that serves", name.as_str());
         };
@@ -63,7 +67,7 @@ impl Swap {
         turn.prove_entry(&proving, &entry, self.generations.loader.probe(&name)).await?;
         let trial = match trial {
             Some(trial) => {
-                let watch = CanaryCommand { name: name.clone() }.job(&turn.engine)?;
+                let watch = CanaryCommand { name: name.clone() }.job(engine)?;
                 Some((trial.percent, trial.rules(), watch))
             }
             None => None,
@@ -119,13 +123,13 @@ async fn watched(
 ) {
     let ended = engine.spawn(watch).await;
     // What ends with the process is no fault of its watch.
-    if generations.has_ended() || !generations.is_on(&name, &trial) {
+    if generations.has_ended() || !engine.live().pin().has_on(&name, &trial) {
         return;
     }
     let was_killed = matches!(ended, Ok(Err(Failure::Fault(Fault::Stopped(_)))));
     // Requests take this up at once, whoever has the turn.
     trial.go_back(if was_killed { "the trial was stopped" } else { "its watch has ended" });
-    if let Ok(turn) = generations.turn().await
+    if let Ok(turn) = generations.turn(&engine).await
         && turn.base.has_on(&name, &trial)
     {
         let next = turn.base.without_canary(&name);

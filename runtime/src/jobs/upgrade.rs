@@ -23,7 +23,8 @@ use super::reload::Reload;
 use super::standing::Standing;
 use super::tell::reply;
 use crate::confine::Held;
-use crate::job::{Handler, Job, Run, Stay, Stop, StopReason};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
 use crate::observe::{log, systemd};
 
@@ -67,20 +68,16 @@ pub struct Launch {
 /// A process that is killed when this is dropped, unless it is let go.
 struct Heir(Option<Child>);
 
-impl Handler for Upgrade {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Upgrade {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let gate = self.standing.server.gate.clone();
             let outcome = tokio::select! {
-                outcome = self.upgrade(&job) => outcome,
+                outcome = self.upgrade(&engine, &job) => outcome,
                 () = gate.draining() => Err(anyhow!("the daemon is draining")),
             };
             reply(&job, outcome).await
         })
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Change
     }
 }
 
@@ -96,11 +93,11 @@ impl Launch {
 }
 
 impl Upgrade {
-    async fn upgrade(&self, job: &Job) -> Result<UpgradeReply> {
+    async fn upgrade(&self, engine: &Arc<Engine>, job: &Job) -> Result<UpgradeReply> {
         let UpgradeCommand { force, time } = UpgradeCommand::decode(&job.args)?;
         // The end of process 1 is the end of its container, whoever else is in it.
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
-        let turn = self.generations.turn().await?;
+        let turn = self.generations.turn(engine).await?;
         // Files of modules, read in no time next to what a start takes.
         let (limits, losses) =
             tokio::task::block_in_place(|| self.reload.check_next().map(|limits| (limits, turn.losses())))?;

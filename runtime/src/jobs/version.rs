@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::api::VersionReply;
 use super::tell::reply;
-use crate::job::{Handler, Job, Run, Stay, Tenure};
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Job, Run};
 use crate::observe::build;
 
 /// Says the version.
 pub struct Version;
 
-impl Handler for Version {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for Version {
+    fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let version = VersionReply {
                 version: build::VERSION.to_owned(),
@@ -22,13 +23,5 @@ impl Handler for Version {
             };
             reply(&job, Ok(version)).await
         })
-    }
-
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
-    }
-
-    fn stay(&self) -> Stay {
-        Stay::Moment
     }
 }

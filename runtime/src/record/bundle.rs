@@ -150,8 +150,8 @@ impl Bundle {
             stdin: Stdin::of(stdin.as_ref().map_or(&[][..], |read| &read.bytes)),
             stdin_truncated: stdin.as_ref().is_some_and(|read| read.truncated),
             stdin_withheld: stdin.is_none(),
-            mounts: entry.handler.mounts().iter().map(mount).collect(),
-            tmp: entry.handler.tmp(),
+            mounts: entry.grants.mounts.iter().map(mount).collect(),
+            tmp: entry.grants.tmp,
             limits: Bounds {
                 memory,
                 time_ms: wall.map(millis),

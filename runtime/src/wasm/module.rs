@@ -14,7 +14,7 @@ use super::host::tmp::TmpGuard;
 use super::kinds::http::Warm;
 use super::kinds::instance_pool::Idle;
 use super::sandbox::Code;
-use crate::job::{Fault, Handler, Job, Kind, Limits, Mount, Needs, Outbound, Run, Status, Usage};
+use crate::job::{Fault, Grants, Handler, Job, Kind, Limits, Needs, Outbound, Run, Status, Usage};
 
 /// A handler that runs a WebAssembly module.
 pub struct Module {
@@ -54,6 +54,16 @@ impl Module {
     /// Returns the kind of module.
     pub fn kind(&self) -> Kind {
         self.code.kind()
+    }
+
+    /// Returns what its jobs are granted.
+    pub fn grants(&self) -> Grants {
+        Grants {
+            reuse: self.idle.as_ref().map(Idle::requests),
+            mounts: self.files.as_ref().map(|files| files.mounts().to_vec()).unwrap_or_default(),
+            tmp: self.files.as_ref().and_then(Files::own_bytes),
+            outbound: Some(self.outbound.clone()),
+        }
     }
 
     /// Runs a job with its granted files. The thread lease covers the whole job.
@@ -110,10 +120,6 @@ impl Handler for Module {
         })
     }
 
-    fn reuse(&self) -> Option<NonZeroU32> {
-        self.idle.as_ref().map(Idle::requests)
-    }
-
     fn needs(&self, limits: &Limits) -> Needs {
         // An idle instance has its memory already.
         let waits = self.idle.as_ref().is_some_and(Idle::has_some);
@@ -122,18 +128,6 @@ impl Handler for Module {
             memory: if waits { 0 } else { self.memory.min(limits.memory) },
             descriptors: self.files.as_ref().map_or(0, Files::needs),
         }
-    }
-
-    fn mounts(&self) -> &[Mount] {
-        self.files.as_ref().map_or(&[], Files::mounts)
-    }
-
-    fn tmp(&self) -> Option<u64> {
-        self.files.as_ref().and_then(Files::own_bytes)
-    }
-
-    fn outbound(&self) -> Option<&dyn Outbound> {
-        Some(&*self.outbound)
     }
 
     fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {

@@ -153,10 +153,7 @@ fn entry(config: &HandlerConfig) -> Arc<Entry> {
         }
     }
     Arc::new(Entry {
-        name: config.name.clone(),
-        handler: Arc::new(Nothing),
         kind: Kind::Core,
-        version: String::new(),
         args: config.args.clone(),
         env: config.env.clone(),
         calls: config.calls.clone(),
@@ -165,8 +162,7 @@ fn entry(config: &HandlerConfig) -> Arc<Entry> {
         mapping: config.mapping.clone(),
         conduct: config.conduct,
         slots: Slots::new(&config.limits),
-        record: Arc::default(),
-        recorder: None,
+        ..Entry::native(config.name.clone(), Arc::new(Nothing))
     })
 }
 

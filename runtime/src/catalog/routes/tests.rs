@@ -1,7 +1,7 @@
 //! Tests of the routing table.
 
 use super::*;
-use crate::job::{Conduct, Env, Handler, Job, Kind, Limits, Mapping, Run, Slots, Status};
+use crate::job::{Handler, Job, Run, Status};
 use proptest::prelude::*;
 
 struct Nothing;
@@ -20,22 +20,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),
-        handler: Arc::new(Entry {
-            name: handler.parse().unwrap(),
-            handler: Arc::new(Nothing),
-            kind: Kind::Native,
-            version: String::new(),
-            args: Vec::new(),
-            env: Env::new(),
-            calls: Vec::new(),
-            schedule: None,
-            limits: Limits::default(),
-            mapping: Mapping::Cgi,
-            conduct: Conduct::default(),
-            slots: Slots::new(&Limits::default()),
-            record: Arc::default(),
-            recorder: None,
-        }),
+        handler: Arc::new(Entry::native(handler.parse().unwrap(), Arc::new(Nothing))),
     }
 }
 

@@ -30,7 +30,7 @@ use crate::http::request::response_body::Body;
 use crate::http::request::{date, h2_rules};
 use crate::http::wire::progress::Progress;
 use crate::job::{
-    Destination, Fault, Job, JobId, Kind, Output, PIPE_CAPACITY, PipeReader, Run, Status, Tail, Tenure, pipe,
+    Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, PipeReader, Run, Status, Tail, pipe,
 };
 use crate::net::{GateState, Peer};
 
@@ -139,11 +139,11 @@ impl AdminRequest<'_> {
     async fn run(self, name: &str, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
         let AdminContext { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
         let mut job = self.job(engine, name)?;
-        let place = places.job(job.entry.handler.stay())?;
+        let place = places.job(job.entry.policy.admin_quota)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
         // Earlier than the engine, which goes on for those whose connections were accepted.
-        if entry.handler.tenure() == Tenure::Service && observed.gate.state() == GateState::Draining {
+        if entry.policy.on_drain == OnDrain::Wait && observed.gate.state() == GateState::Draining {
             return Err(Refusal::Failed(id, Fault::Draining));
         }
         let mut fields = fields(&job);

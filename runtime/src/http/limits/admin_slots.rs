@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::http::refusal::Refusal;
-use crate::job::Stay;
+use crate::job::AdminQuota;
 
 /// Profiles at once. A person looks at each, and each tick is counted for all of them.
 const PROFILES: usize = 4;
@@ -46,15 +46,15 @@ impl AdminSlots {
     ///
     /// # Errors
     /// All slots of the kind are taken.
-    pub(in crate::http) fn job(&self, stay: Stay) -> Result<Option<AdminSlot>, Refusal> {
-        let slot = match stay {
-            Stay::Moment => return Ok(None),
-            Stay::Change => take(&self.changes, || {
+    pub(in crate::http) fn job(&self, quota: AdminQuota) -> Result<Option<AdminSlot>, Refusal> {
+        let slot = match quota {
+            AdminQuota::None => return Ok(None),
+            AdminQuota::Change => take(&self.changes, || {
                 format!(
                     "{CHANGES} changes (swap, reload, rollback, upgrade, plan) are running or queued, which is the limit; wait for one to end"
                 )
             }),
-            Stay::Open => take(&self.open, || {
+            AdminQuota::LongLived => take(&self.open, || {
                 format!(
                     "{OPEN} long jobs (logs, jobs of handlers) run for the admin socket, which is the limit; end one"
                 )

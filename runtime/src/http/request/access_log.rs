@@ -269,13 +269,13 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
-    use crate::engine::Engine;
-    use crate::job::{Handler, Job, Run, Status};
+    use crate::engine::{Engine, NativeJob};
+    use crate::job::{Job, Policy, Run, Status};
 
     struct Idle;
 
-    impl Handler for Idle {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Idle {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(std::future::ready(Ok(Status::OK)))
         }
     }
@@ -283,7 +283,7 @@ mod tests {
     /// The log of a request with a job, and the handler of the job.
     fn begun() -> (RequestLog, Arc<Entry>) {
         let engine = Engine::new(1);
-        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
         let mut log = RequestLog::new(Progress::new());
         log.handler_chosen(job.id, &job.entry, &job.usage, None);

@@ -198,14 +198,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::Engine;
+    use crate::engine::{Engine, NativeJob};
     use crate::http::request::job_task::JobDriver;
-    use crate::job::{Handler, Job, Run, Stop};
+    use crate::job::{Job, Policy, Run, Stop};
 
     struct Idle;
 
-    impl Handler for Idle {
-        fn run(self: Arc<Self>, _job: Job) -> Run {
+    impl NativeJob for Idle {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
             Box::pin(std::future::ready(Ok(Status::OK)))
         }
     }
@@ -216,7 +216,7 @@ mod tests {
         let carrying = JobDriver::new(Some(Box::pin(std::future::pending())), stop.clone());
         let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(carrying), None);
         let engine = Engine::new(1);
-        engine.registry().register("idle", Arc::new(Idle)).unwrap();
+        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
         ongoing.told = Some(JobLog {
             outlived: None,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, call};
 use crate::http::client::JobCall;
-use crate::job::{Stay, builtin};
+use crate::job::{OnDrain, Policy, builtin};
 
 /// Compares a configuration with what is live.
 pub enum PlanCommand {
@@ -35,7 +35,7 @@ impl PlanCommand {
 
 impl Command for PlanCommand {
     const NAME: &'static str = builtin::PLAN;
-    const STAY: Stay = Stay::Change;
+    const POLICY: Policy = Policy { on_drain: OnDrain::Ignore, ..Policy::CHANGE };
     type Reply = PlanReply;
 
     fn encode(&self) -> JobCall {
@@ -73,7 +73,7 @@ impl ReloadCommand {
 
 impl Command for ReloadCommand {
     const NAME: &'static str = builtin::RELOAD;
-    const STAY: Stay = Stay::Change;
+    const POLICY: Policy = Policy::CHANGE;
     /// That of [`ReloadCommand::Everything`].
     type Reply = ReloadReply;
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::http::client::JobCall;
-use crate::job::{Fault, Job, Stay};
+use crate::job::{Fault, Job, Policy};
 
 /// What a verb asks of one built-in job.
 pub trait Command {
     /// The name of the job.
     const NAME: &'static str;
 
-    /// How long the job keeps whoever asks for it.
-    const STAY: Stay = Stay::Moment;
+    /// What the daemon does about the job.
+    const POLICY: Policy = Policy::LOOK;
 
     /// What the job writes to stdout as JSON. `()` where it writes lines of text, or nothing.
     type Reply;

@@ -30,7 +30,7 @@ pub use listing::{
 pub use logs::{DroppedLines, LoggedLine, LogsCommand};
 pub use pairs::Pairs;
 pub use process::{KillCommand, KillReply, ShutdownCommand, UpgradeCommand, UpgradeReply};
-pub use status::{StatusCommand, StatusReply, VersionReply};
+pub use status::{StatusCommand, StatusReply, VersionCommand, VersionReply};
 pub use swap::{
     BegunTrial, CanaryCommand, RollbackCommand, RollbackReply, Slower, SwapCommand, SwapReply, TrialEnd,
     TrialRequest,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Command, call};
 use crate::config;
 use crate::http::client::JobCall;
-use crate::job::{Stay, builtin};
+use crate::job::{Policy, builtin};
 
 /// Ends one job.
 pub struct KillCommand {
@@ -77,7 +77,7 @@ impl UpgradeCommand {
 
 impl Command for UpgradeCommand {
     const NAME: &'static str = builtin::UPGRADE;
-    const STAY: Stay = Stay::Change;
+    const POLICY: Policy = Policy::CHANGE;
     type Reply = UpgradeReply;
 
     fn encode(&self) -> JobCall {

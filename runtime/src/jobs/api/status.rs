@@ -69,6 +69,14 @@ pub struct StatusReply {
     pub loading: Option<String>,
 }
 
+/// Asks what the daemon is.
+pub struct VersionCommand;
+
+impl Command for VersionCommand {
+    const NAME: &'static str = builtin::VERSION;
+    type Reply = VersionReply;
+}
+
 /// What the daemon is.
 #[derive(Serialize, Deserialize)]
 pub struct VersionReply {

@@ -12,7 +12,7 @@ use super::command::{Command, call};
 use crate::catalog::{Percent, Rules};
 use crate::config;
 use crate::http::client::JobCall;
-use crate::job::{Env, Name, Stay, builtin};
+use crate::job::{Env, Name, Policy, builtin};
 
 /// Replaces the module of a handler by the input of the job.
 pub struct SwapCommand {
@@ -125,7 +125,7 @@ fn variable<T>(env: &Env, key: &str, read: fn(&str) -> Result<T, String>) -> Res
 
 impl Command for SwapCommand {
     const NAME: &'static str = builtin::SWAP;
-    const STAY: Stay = Stay::Change;
+    const POLICY: Policy = Policy::CHANGE;
     type Reply = SwapReply;
 
     fn encode(&self) -> JobCall {
@@ -162,7 +162,7 @@ impl CanaryCommand {
 
 impl Command for CanaryCommand {
     const NAME: &'static str = builtin::CANARY;
-    const STAY: Stay = Stay::Open;
+    const POLICY: Policy = Policy::WORK;
     type Reply = ();
 
     fn encode(&self) -> JobCall {
@@ -188,7 +188,7 @@ impl RollbackCommand {
 
 impl Command for RollbackCommand {
     const NAME: &'static str = builtin::ROLLBACK;
-    const STAY: Stay = Stay::Change;
+    const POLICY: Policy = Policy::CHANGE;
     type Reply = RollbackReply;
 
     fn encode(&self) -> JobCall {

@@ -12,7 +12,7 @@ use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::http::outbound::{Grant, OutboundCaller};
-use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Recorder, Slots};
+use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Policy, Recorder, Slots};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::scratch::Scratch;
@@ -116,6 +116,8 @@ pub(super) fn make(
     let entry = Arc::new(Entry {
         name: config.name.clone(),
         kind: module.kind(),
+        policy: Policy::WORK,
+        grants: module.grants(),
         handler: module.clone(),
         version: version(&digest),
         args: config.args.clone(),

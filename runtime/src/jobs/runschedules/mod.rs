@@ -3,8 +3,8 @@
 mod timetable;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use crate::catalog::Catalog;
-use crate::engine::{Engine, Occasion};
-use crate::job::{Entry, EnvError, Fault, Handler, Input, Job, Name, Overlap, Run, Status, Tenure, Time};
+use crate::engine::{Engine, NativeJob, Occasion};
+use crate::job::{Entry, EnvError, Fault, Input, Job, Name, Overlap, Run, Status, Time};
 use crate::net::Gate;
 use timetable::{Due, Timetable};
 
@@ -26,8 +26,6 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the schedules of the catalog that is live.
 pub struct RunSchedules {
-    /// The engine, which holds this job.
-    pub engine: Weak<Engine>,
     /// Nothing runs before it is open, or once the daemon drains.
     pub gate: Gate,
     /// Whether somebody follows them already: two would run everything twice.
@@ -38,8 +36,8 @@ pub struct RunSchedules {
 #[derive(Default)]
 struct Runs(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
 
-impl Handler for RunSchedules {
-    fn run(self: Arc<Self>, job: Job) -> Run {
+impl NativeJob for RunSchedules {
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             if self.followed.swap(true, Ordering::Relaxed) {
                 job.stderr.write_all("running already\n").await.map_err(|_| Fault::ReaderGone)?;
@@ -47,22 +45,13 @@ impl Handler for RunSchedules {
             }
             let _followed = Followed(&self.followed);
             tokio::select! {
-                () = self.follow() => Ok(Status::OK),
+                () = self.follow(&engine) => Ok(Status::OK),
                 reason = job.stop.raised() => {
                     warn!("schedules are not followed any more, until the job runschedules is run again");
                     Err(Fault::Stopped(reason))
                 }
             }
         })
-    }
-
-    fn is_of_the_daemon(&self) -> bool {
-        true
-    }
-
-    /// What it has started is waited for; it is not.
-    fn tenure(&self) -> Tenure {
-        Tenure::Attendance
     }
 }
 
@@ -76,22 +65,21 @@ impl Drop for Followed<'_> {
 }
 
 impl RunSchedules {
-    async fn follow(&self) {
+    async fn follow(&self, engine: &Arc<Engine>) {
         if self.gate.opened().await.is_err() {
             // It drains before it was ever open.
             return;
         }
         let (mut table, mut runs) = (Timetable::default(), Runs::default());
         loop {
-            let Some(engine) = self.engine.upgrade() else { return };
             let catalog = engine.live().pin();
             let now = Utc::now();
             runs.forget_ended();
             for due in table.advance(catalog.handlers.values(), now) {
-                runs.pass(&engine, &catalog, due);
+                runs.pass(engine, &catalog, due);
             }
             let next = table.next().and_then(|next| (next - Utc::now()).to_std().ok());
-            drop((engine, catalog));
+            drop(catalog);
             tokio::select! {
                 () = sleep(next.unwrap_or(LOOK).min(LOOK)) => {}
                 () = self.gate.draining() => return,

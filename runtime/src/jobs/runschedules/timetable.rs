@@ -89,7 +89,7 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Conduct, Env, Fault, Handler, Job, Kind, Limits, Mapping, Run, Slots};
+    use crate::job::{Fault, Handler, Job, Run};
 
     struct Nothing;
 
@@ -101,20 +101,8 @@ mod tests {
 
     fn entry(name: &str, cron: &str) -> Arc<Entry> {
         Arc::new(Entry {
-            name: name.parse().unwrap(),
-            handler: Arc::new(Nothing),
-            kind: Kind::Native,
-            version: String::new(),
-            args: Vec::new(),
-            env: Env::new(),
-            calls: Vec::new(),
             schedule: Some(Schedule::parse(cron).unwrap()),
-            limits: Limits::default(),
-            mapping: Mapping::Cgi,
-            conduct: Conduct::default(),
-            slots: Slots::new(&Limits::default()),
-            record: Arc::default(),
-            recorder: None,
+            ..Entry::native(name.parse().unwrap(), Arc::new(Nothing))
         })
     }
 

@@ -1,0 +1,47 @@
+//! Jobs of the daemon's own, which are given the engine that runs them.
+
+use std::future::ready;
+use std::sync::{Arc, Weak};
+
+use super::{Engine, RegisterError};
+use crate::job::{Entry, Fault, Handler, Job, Name, Policy, Run};
+
+/// Native code as a job.
+///
+/// It is given the engine and does not keep one: the engine holds all that is registered with it.
+pub trait NativeJob: Send + Sync + 'static {
+    /// Starts the job; nothing happens before the first poll. See [`Handler::run`].
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run;
+}
+
+impl Engine {
+    /// Registers a built-in job.
+    ///
+    /// # Errors
+    /// The name is malformed or taken.
+    pub fn register(
+        self: &Arc<Self>,
+        name: &str,
+        policy: Policy,
+        job: Arc<dyn NativeJob>,
+    ) -> Result<(), RegisterError> {
+        let name: Name = name.parse().map_err(RegisterError::Name)?;
+        let handler = Arc::new(Native { engine: Arc::downgrade(self), job });
+        self.registry().add(Entry { policy, ..Entry::native(name, handler) })
+    }
+}
+
+/// A native job with its engine.
+struct Native {
+    engine: Weak<Engine>,
+    job: Arc<dyn NativeJob>,
+}
+
+impl Handler for Native {
+    fn run(self: Arc<Self>, job: Job) -> Run {
+        match self.engine.upgrade() {
+            Some(engine) => self.job.clone().run(engine, job),
+            None => Box::pin(ready(Err(Fault::Draining))),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the daemon does about the jobs of a handler besides running them.
+
+/// The policy of a handler, fixed when it is registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// What a shutdown does about its jobs.
+    pub on_drain: OnDrain,
+    /// What its jobs take of the admin socket.
+    pub admin_quota: AdminQuota,
+    /// Whether the daemon is incomplete without its job: an operator ends the daemon, and not that job.
+    pub is_essential: bool,
+}
+
+impl Policy {
+    /// The policy of a handler of the configuration, and of a job that does something.
+    pub const WORK: Policy =
+        Policy { on_drain: OnDrain::Wait, admin_quota: AdminQuota::LongLived, is_essential: false };
+
+    /// The policy of a job that changes what the daemon serves.
+    pub const CHANGE: Policy = Policy { admin_quota: AdminQuota::Change, ..Policy::WORK };
+
+    /// The policy of a job that shows something, or ends something, at once.
+    pub const LOOK: Policy =
+        Policy { on_drain: OnDrain::Ignore, admin_quota: AdminQuota::None, is_essential: false };
+}
+
+/// What a shutdown does about a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnDrain {
+    /// A running job is waited for, and a new one is refused.
+    Wait,
+    /// A running job is not waited for, and a new one is taken: an operator looks at the daemon, or ends it, while it
+    /// drains, too.
+    Ignore,
+}
+
+/// What a job takes of the admin socket, so that some connections are left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AdminQuota {
+    /// Nothing: the job answers at once.
+    None,
+    /// A place among the changes: the job lasts as long as a module takes to arrive and to be compiled, and those
+    /// before it.
+    Change,
+    /// A place among the long-lived: the job lasts as long as it likes, or as its reader does.
+    LongLived,
+}
