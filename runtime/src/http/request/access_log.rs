@@ -13,22 +13,22 @@ use crate::http::wire::progress::Progress;
 use crate::job::{Capture, Entry, Fault, JobId, StopReason, Usage};
 use crate::net::Remote;
 
-/// Lives as long as the response is being written. The next request may come once that is sent.
+/// Lives as long as the response is being sent. The next request may come once it is dropped.
 pub(in crate::http) struct RequestLog {
     progress: Progress,
     start: Instant,
-    /// None until the head is handed over.
+    /// `None` until the head is handed over.
     status: Option<StatusCode>,
     end: ResponseEnd,
-    /// Whether a failure tells something about the handler.
+    /// Whether a failure counts against the handler.
     blame: Blame,
-    /// The job behind the response.
+    /// The job of the response.
     call: Option<(JobId, Arc<Entry>)>,
-    /// What is told of the end, during a trial of the handler.
+    /// Reports the outcome while the handler version is on trial.
     ballot: Option<Ballot>,
-    /// What is kept of it in case it fails.
+    /// The record of the request, which is kept if the job fails.
     capture: Option<Capture>,
-    /// Why the daemon answers instead of a handler, if it does.
+    /// The code of the refusal, if the daemon answers instead of a handler.
     reason: Option<&'static str>,
     line: Option<AccessLine>,
 }
@@ -36,21 +36,21 @@ pub(in crate::http) struct RequestLog {
 /// How a response ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ResponseEnd {
-    /// Not at all: its client has left, or was given up.
+    /// Not at all: the client has left, or was given up.
     Dropped,
     Complete,
-    /// By a failure behind its head.
+    /// By a failure after its head.
     BrokenOff,
 }
 
-/// Who is counted a failure.
+/// Which side a failure counts against.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Blame {
     Handler,
     Nobody,
 }
 
-/// What an access line says besides.
+/// The parts of an access log line that come from the request.
 struct AccessLine {
     method: Method,
     target: String,
@@ -58,10 +58,10 @@ struct AccessLine {
     remote: Remote,
 }
 
-/// The code of a failure of ours.
+/// The code of a failure of the daemon.
 const INTERNAL: &str = "internal";
 
-/// What is to be done about one that is a panic.
+/// The advice for a panic.
 const BUG: &str = "internal: a bug, please report it";
 
 impl RequestLog {
@@ -80,13 +80,13 @@ impl RequestLog {
         }
     }
 
-    /// Asks for an access line at the end.
+    /// Requests an access log line at the end.
     pub(in crate::http) fn log_access(&mut self, method: &Method, target: &str, remote: Remote) {
         let target = target.escape_debug().to_string();
         self.line = Some(AccessLine { method: method.clone(), target, bytes: 0, remote });
     }
 
-    /// Notes the job that is to answer, and what it has used.
+    /// Notes the job that answers, and its usage.
     pub(in crate::http) fn handler_chosen(
         &mut self,
         id: JobId,
@@ -100,17 +100,17 @@ impl RequestLog {
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(usage));
     }
 
-    /// Notes what is kept of the job.
+    /// Sets the record of the job.
     pub(in crate::http) fn captured(&mut self, capture: Option<Capture>) {
         self.capture = capture;
     }
 
-    /// Notes that the head is handed over.
+    /// Notes that the head was handed over.
     pub(in crate::http) fn head_sent(&mut self, status: StatusCode) {
         self.progress.handed(0);
         self.status = Some(status);
         self.ballot.iter_mut().for_each(Ballot::handed);
-        // What follows is another protocol, with waits of its own.
+        // Another protocol follows, with its own deadlines.
         if status == StatusCode::SWITCHING_PROTOCOLS
             && let Some(ballot) = self.ballot.take()
         {
@@ -118,18 +118,18 @@ impl RequestLog {
         }
     }
 
-    /// Notes that all of the response is handed over.
+    /// Notes that the whole response was handed over.
     pub(in crate::http) fn complete(&mut self) {
         self.end = ResponseEnd::Complete;
         self.progress.close_delimited().complete();
     }
 
-    /// Says why the client was given up, if it was.
+    /// Returns why the client was given up, if it was.
     pub(in crate::http) fn given_up(&self) -> Option<StopReason> {
         Some(()).filter(|()| self.end == ResponseEnd::Dropped).and_then(|()| self.progress.given_up())
     }
 
-    /// Notes that there is room for more, and none yet.
+    /// Notes that more of the body is wanted, and none is there yet.
     pub(in crate::http) fn body_wanted(&mut self) {
         self.progress.asked();
         self.ballot.iter_mut().for_each(Ballot::awaits);
@@ -157,7 +157,8 @@ impl RequestLog {
         }
     }
 
-    /// Notes that the daemon panicked while it made the answer, and makes another.
+    /// Notes that the daemon panicked while it made the response. Returns the refusal to send
+    /// instead.
     pub(in crate::http) fn panicked(&self, words: &str) -> Refusal {
         self.report_panic(words);
         match &self.call {
@@ -168,8 +169,8 @@ impl RequestLog {
         }
     }
 
-    /// Tells the log of a panic of ours. The job that it took along has not ended by itself: that it
-    /// failed, and at what, is counted here.
+    /// Logs a panic of the daemon. The job ended with it and not by itself, so its failure and the
+    /// reason are counted here.
     fn report_panic(&self, words: &str) {
         match &self.call {
             Some((id, entry)) => {
@@ -185,11 +186,11 @@ impl RequestLog {
         if !fault.is_about_the_handler() {
             self.blame = Blame::Nobody;
         }
-        // One that the engine has seen is recorded already.
+        // A fault that the engine has seen is recorded already.
         self.capture.iter().for_each(|capture| capture.fail(fault));
     }
 
-    /// Says which version answers: `hello@1f3a5c7e9b0d`.
+    /// Returns the handler version that answers, as `hello@1f3a5c7e9b0d`.
     pub(in crate::http) fn version(&self) -> Option<HeaderValue> {
         let (_, entry) = self.call.as_ref()?;
         HeaderValue::from_str(&format!("{}@{}", entry.name, entry.version)).ok()
@@ -201,10 +202,10 @@ pub(in crate::http) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
     let Entry { name, version, .. } = entry;
     let code = fault.code();
     if let Fault::NoScript(_) = fault {
-        // What clients ask for that is not there is for the access log.
+        // A script that does not exist is a matter for the access log.
         return;
     }
-    // The engine counts what it ends a job with; what is no answer is seen here only.
+    // The engine counts the faults that end a job. An invalid response is seen only here.
     if let Fault::BadAnswer(_) = fault {
         entry.record.blame(code);
     }
@@ -238,13 +239,13 @@ impl Drop for RequestLog {
                     (Blame::Nobody, _) => ballot.withdrawn(),
                     (Blame::Handler, _) if failed => ballot.failed(),
                     (Blame::Handler, ResponseEnd::Complete) => ballot.answered(),
-                    // Its client has left.
+                    // The client has left.
                     (Blame::Handler, ResponseEnd::Dropped | ResponseEnd::BrokenOff) => drop(ballot),
                 }
             }
         }
         let Some(AccessLine { method, target, bytes, remote }) = &self.line else { return };
-        // One that is dropped before it has a head has no status.
+        // A response that is dropped before its head has no status.
         let status = status.map_or_else(|| "-".to_owned(), |status| status.as_u16().to_string());
         let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
         let end = if self.end == ResponseEnd::Complete { "" } else { " (broken off)" };

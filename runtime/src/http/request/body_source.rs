@@ -1,4 +1,4 @@
-//! Where the body of a response comes from.
+//! The source of a response body: the stdout of a job, or a body that the handler gives.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,11 +7,11 @@ use http_body::Body as _;
 
 use crate::job::{PipeReader, ResponseBody};
 
-/// Where a job's body comes from.
+/// The source of a job's response body.
 pub(in crate::http) enum BodySource {
     /// Its stdout.
     Pipe(PipeReader),
-    /// The response that it has given by itself; `None` once that has ended.
+    /// The body of the response that the handler gave, or `None` once that has ended.
     Frames(Option<ResponseBody>),
 }
 

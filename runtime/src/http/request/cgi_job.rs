@@ -1,4 +1,4 @@
-//! From a request that found its route to the job that answers it.
+//! Makes the job of a CGI handler from a routed request.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use crate::job::{
 };
 use crate::net::{Peer, Secured};
 
-/// Who is asked for what.
+/// A request, its route and its handler version.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct RoutedRequest<'a> {
-    /// The generation it was routed by.
+    /// The catalog that routed it.
     pub(in crate::http) catalog: &'a Arc<Catalog>,
-    /// The version of the handler that answers.
+    /// The handler version that answers.
     pub(in crate::http) entry: &'a Arc<Entry>,
-    /// The route, and the parts of the path.
+    /// The route, and the captured parts of the path.
     pub(in crate::http) found: &'a Match<'a, 'a>,
     pub(in crate::http) head: &'a Parts,
     pub(in crate::http) peer: &'a Peer,
 }
 
-/// A job whose stdout is read, and which lacks its stdin only.
+/// A job with a pipe for its stdout. Only the stdin is missing.
 pub(in crate::http) struct PreparedJob {
     pub(in crate::http) job: Job,
     reader: PipeReader,
@@ -51,7 +51,8 @@ impl RoutedRequest<'_> {
         PreparedJob { job, reader }
     }
 
-    /// Makes the environment: the facts of the request, then what the handler is configured with.
+    /// Makes the environment: the facts of the request, then the variables configured for the
+    /// handler.
     fn env(self, id: JobId) -> Env {
         let RoutedRequest { entry, found, head, peer, .. } = self;
         let facts = Facts {
@@ -73,7 +74,7 @@ impl RoutedRequest<'_> {
         let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));
         let mut env = cgi::meta::encode(&facts, captures);
         for (name, value) in peer.secured().map(Secured::variables).unwrap_or_default() {
-            // Made of a certificate without NUL.
+            // The values come from a certificate and hold no NUL.
             let _left_out = env.set(name.clone(), value.clone());
         }
         env.extend(&entry.env);
@@ -82,7 +83,7 @@ impl RoutedRequest<'_> {
 }
 
 impl PreparedJob {
-    /// Tells the job how long its body is, unless the handler is configured with a length.
+    /// Sets the job's CONTENT_LENGTH, unless the handler is configured with one.
     pub(in crate::http) fn tell_length(&mut self, length: u64) {
         const NAME: &str = "CONTENT_LENGTH";
         if self.job.env.get(NAME).is_none() {

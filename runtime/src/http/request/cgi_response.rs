@@ -1,4 +1,4 @@
-//! From a job that has been started to the response it gives.
+//! Makes the response of a CGI job from its stdout.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
@@ -13,7 +13,7 @@ use super::running_job::RunningJob;
 use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
 use crate::job::{Fault, Mapping, PipeReader};
 
-/// A job that is being run and read.
+/// A running job and the pipe of its stdout.
 pub(in crate::http) struct CgiRun {
     pub(in crate::http) work: RunningJob,
     pub(in crate::http) reader: PipeReader,
@@ -22,7 +22,7 @@ pub(in crate::http) struct CgiRun {
 impl CgiRun {
     /// Runs the job until its head is complete, then makes the response.
     ///
-    /// # Errors
+    /// The job failed, or wrote no valid head, before anything was sent.
     /// The job failed, or wrote no valid head, before anything was sent.
     pub(in crate::http) async fn response(
         mut self,
@@ -40,7 +40,7 @@ impl CgiRun {
         self.work.respond(method, head, rest, BodySource::Pipe(self.reader)).await
     }
 
-    /// Reads stdout up to the blank line.
+    /// Reads and parses the head, up to the blank line.
     async fn cgi_head(&mut self) -> Result<Parsed, Fault> {
         let mut parser = HeadParser::new();
         let parsed = poll_fn(|context| {
@@ -59,7 +59,7 @@ impl CgiRun {
         }
     }
 
-    /// Parses what is here; none: the head goes on.
+    /// Parses the bytes that are here. Returns `None` if the head is not complete.
     fn parse(&mut self, parser: &mut HeadParser) -> Result<Option<Parsed>, Fault> {
         while let Some(chunk) = self.reader.take() {
             if let Some(parsed) = parser.push(chunk)? {
@@ -69,7 +69,7 @@ impl CgiRun {
         Ok(None)
     }
 
-    /// Waits for the first bytes or the end: a job that fails before either is told as failed.
+    /// Waits for the first bytes or the end. A job that fails before either is reported as failed.
     async fn raw_head(&mut self, content_type: &str) -> Result<Parsed, Fault> {
         let rest = poll_fn(|context| {
             let ended = self.work.poll(context)?.is_ready();
@@ -86,7 +86,8 @@ impl CgiRun {
         Ok(Parsed { head: Head { status: StatusCode::OK, headers, content_length: None }, rest })
     }
 
-    /// Waits until the job has written something. One that closed its stdout wakes us when it ends.
+    /// Waits until the job has written something. A job that has closed its stdout wakes us when it
+    /// ends.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self.reader.poll_filled(context) {
             Poll::Ready(true) => Poll::Ready(()),

@@ -1,7 +1,7 @@
-//! Pieces of an answer that are small and many, joined before they are handed on.
+//! Joins small pieces of a response when they come in large numbers.
 //!
-//! Each piece that hyper and h2 hold costs them some 200 bytes and a frame, beside the bytes in it, for which
-//! alone they have a bound. A stream of few small pieces, such as events, is handed on as it comes.
+//! hyper and h2 spend some 200 bytes and a frame on each piece they hold, but bound only the bytes in the
+//! pieces. A stream of few small pieces, such as events, is passed on as it comes.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,22 +10,22 @@ use tokio::time::Instant;
 
 use crate::http::wire::lazy_timer::LazyTimer;
 
-/// A smaller piece is a crumb.
+/// A smaller piece, in bytes, counts as a crumb.
 const CRUMB: usize = 512;
 
-/// So many crumbs may follow one another before those behind them are joined.
+/// Crumbs in a row that are passed on as they come. Later ones are joined.
 const MOST: u32 = 256;
 
-/// What they are joined to, if it is here soon.
+/// The size that joined pieces reach, if it is there soon enough, in bytes.
 const JOINED: usize = 4 << 10;
 
-/// How long a crumb is held back for others.
+/// How long a crumb is held back for more.
 const SOON: Duration = Duration::from_millis(5);
 
-/// A pause that a flood of crumbs does not have.
+/// A pause this long ends a row of crumbs.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Counts the crumbs of an answer.
+/// Counts the crumbs of a response.
 #[derive(Default)]
 pub(in crate::http) struct Coalescer {
     count: u32,
@@ -34,7 +34,7 @@ pub(in crate::http) struct Coalescer {
 }
 
 impl Coalescer {
-    /// Waits until what is here is to be handed on.
+    /// Waits until the bytes that are here are to be passed on.
     pub(in crate::http) fn poll(&mut self, here: usize, context: &mut Context<'_>) -> Poll<()> {
         match self.last {
             Some(last) if self.count >= MOST && here < JOINED => self.alarm.poll(last + SOON, context),
@@ -42,7 +42,7 @@ impl Coalescer {
         }
     }
 
-    /// Notes that a piece is handed on.
+    /// Notes that a piece was passed on.
     pub(in crate::http) fn took(&mut self, length: usize) {
         let now = Instant::now();
         let goes_on = length < CRUMB && self.last.is_none_or(|last| now - last < PAUSE);

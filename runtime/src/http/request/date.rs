@@ -1,5 +1,7 @@
-//! The `Date` of responses. hyper keeps its own until the clock has gone on, so that a clock which is set back leaves
-//! it in the future.
+//! The `Date` field of responses.
+//!
+//! hyper renews its own value only when the clock moves forward, so a clock that is set back leaves that value
+//! in the future.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
@@ -7,19 +9,20 @@ use std::time::{Duration, SystemTime};
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue};
 
-/// A time in whole seconds since 1970, and how it is written.
+/// A time in whole seconds since 1970, and its text.
 type DateCache = (u64, HeaderValue);
 
 thread_local! {
     static LAST: RefCell<Option<DateCache>> = const { RefCell::new(None) };
 }
 
-/// Writes when a response was made (RFC 9110 §6.6.1). A `Date` of the handler never comes here: both gateways drop it.
+/// Adds the time at which a response was made (RFC 9110 §6.6.1). A `Date` from the handler never gets here:
+/// both gateways drop it.
 pub(in crate::http) fn stamp(headers: &mut HeaderMap) {
     LAST.with_borrow_mut(|last| headers.insert(DATE, at(SystemTime::now(), last)));
 }
 
-/// Writes a time, anew only where the second is another than that of `last`.
+/// Formats a time. Reuses the text of `last` within the same second.
 fn at(now: SystemTime, last: &mut Option<DateCache>) -> HeaderValue {
     let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if let Some((_, value)) = last.as_ref().filter(|(kept, _)| *kept == second) {

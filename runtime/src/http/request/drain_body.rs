@@ -1,4 +1,4 @@
-//! The body of a request, whose rest is drained when it is dropped.
+//! A request body whose rest is drained when it is dropped.
 
 use http::header::{CONNECTION, EXPECT};
 use http::request::Parts;
@@ -12,19 +12,19 @@ use tokio::time::timeout;
 use crate::http::timeouts::DRAIN_BODY;
 use crate::http::wire::progress::Progress;
 
-/// The most bytes of a body that are read for nobody, so that the connection can go on behind them. A
-/// client that sends more is better off with a new one.
+/// The most bytes of a body that are drained, so that the connection can be used for another request.
+/// With more left to send, a client is better off with a new connection.
 pub(in crate::http) const MOST: u64 = 64 << 10;
 
-/// A body that arrives. Dropping it reads what is left, if that is little; then hyper takes the next
-/// request, and otherwise closes the connection behind the answer.
+/// A body that is being received. Dropping it drains the rest if that is little, and hyper then takes
+/// the next request. Otherwise hyper closes the connection after the response.
 pub(in crate::http) struct DrainBody {
-    /// None: it has come to its end, or is given up.
+    /// `None` once the body has ended or is abandoned.
     body: Option<Incoming>,
     progress: Progress,
     /// Its number in `progress`.
     number: u64,
-    /// Where what is left is read; none: it is not.
+    /// The runtime that drains the rest, or `None` if it is not drained.
     runtime: Option<Handle>,
 }
 
@@ -37,7 +37,7 @@ impl DrainBody {
         DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
     }
 
-    /// Takes the body out; what is left behind is none.
+    /// Moves the body out, and leaves an empty one behind.
     pub(in crate::http) fn take(&mut self) -> DrainBody {
         DrainBody {
             body: self.body.take(),
@@ -47,24 +47,24 @@ impl DrainBody {
         }
     }
 
-    /// Returns what is there to be read.
+    /// Returns the body to read from, or `None` if none is left.
     pub(in crate::http) fn body(&mut self) -> Option<&mut Incoming> {
         self.body.as_mut()
     }
 
-    /// Looks at it.
+    /// Returns the body to look at, or `None` if none is left.
     pub(in crate::http) fn look(&self) -> Option<&Incoming> {
         self.body.as_ref()
     }
 
-    /// Notes that a piece has been read, which may be the last.
+    /// Notes that a piece was read, which may be the last.
     pub(in crate::http) fn read(&self) {
         if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
             self.progress.body_consumed(self.number);
         }
     }
 
-    /// Has nobody read what is left: the connection is closed behind the answer.
+    /// Drops the body without draining it. The connection is closed after the response.
     pub(in crate::http) fn abandon(&mut self) {
         self.body = None;
     }
@@ -74,14 +74,14 @@ impl Drop for DrainBody {
     fn drop(&mut self) {
         let left = self.body.take().filter(|body| !body.is_end_stream() && body.size_hint().lower() <= MOST);
         if let (Some(body), Some(runtime)) = (left, &self.runtime) {
-            // Not held: it ends with the connection, and by its own deadline.
+            // Not held: the task ends with the connection, or at its own deadline.
             drop(runtime.spawn(timeout(DRAIN_BODY, drain(body, self.progress.clone(), self.number))));
         }
     }
 }
 
-/// Reports whether a request may be followed by another that has to wait for its body. A client that
-/// waits to be asked for the body need not send it once it has the answer (RFC 9110 §10.1.1).
+/// Reports whether another request may follow that has to wait for the rest of this body. A client
+/// that waits for 100-continue need not send the body once it has the response (RFC 9110 §10.1.1).
 fn goes_on(head: &Parts) -> bool {
     let closes = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"close");
     let Parts { version, headers, .. } = head;

@@ -1,7 +1,7 @@
-//! What HTTP/1 is held to by its framing, asked of a head of HTTP/2.
+//! Applies to HTTP/2 heads the rules that `wire::h1` enforces for HTTP/1.
 //!
-//! h2 has decoded it by then: a head that breaks the rules of the protocol is a stream that it has reset,
-//! and the fragment of a `:path` it has dropped.
+//! h2 has decoded the head by then. It resets a stream whose head breaks the rules of HTTP/2, and drops the
+//! fragment of a `:path`.
 
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST};
 use http::request::Parts;
@@ -13,11 +13,11 @@ use crate::http::context::Settings;
 use crate::http::refusal::Refusal;
 use crate::http::wire::host;
 
-/// Bytes that a field counts for beyond its own (RFC 9113 §6.5.2).
+/// Bytes that count for a field in addition to its name and value (RFC 9113 §6.5.2).
 const BESIDE: usize = 32;
 
-/// Returns the host that is asked for, which was checked. `None` where the client names none: HTTP/1.0 need not, a
-/// `Host` may be empty, and clients of a Unix socket may name that.
+/// Returns the requested host, which was checked. `None` if the client names none: HTTP/1.0 need not, a `Host`
+/// may be empty, and clients of a Unix socket may send its path.
 pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
     match head.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -28,11 +28,11 @@ pub(in crate::http) fn host(head: &Parts) -> Option<&str> {
     }
 }
 
-/// Refuses a head that HTTP/1 has no twin of, or whose twin is refused: either could become another
-/// request where it is handed on (RFC 9113 §8.1.1).
+/// Refuses a head that has no equivalent in HTTP/1, or whose equivalent is refused there. Passed on as HTTP/1,
+/// it could become another request (RFC 9113 §8.1.1).
 ///
 /// # Errors
-/// See `wire::h1`, which has looked at heads of HTTP/1: of those nothing is looked at again.
+/// See `wire::h1`, which has checked heads of HTTP/1 already; they are not checked again.
 pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Refusal> {
     let Parts { method, uri, version, headers, .. } = head;
     if *version != Version::HTTP_2 {
@@ -43,7 +43,7 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
     if target.len() > settings.target_size {
         return Err(Refusal::TargetTooLong(settings.target_size));
     }
-    // Crumbs of a cookie are one field (RFC 9113 §8.2.3).
+    // The parts of a cookie count as one field (RFC 9113 §8.2.3).
     let crumbs = headers.get_all(COOKIE).iter().count();
     if headers.len() - crumbs.saturating_sub(1) > settings.fields {
         return Err(Refusal::HeadTooLarge(format!("more than {} header fields", settings.fields)));
@@ -58,7 +58,7 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
     if !(target.starts_with('/') || target == "*" && method == Method::OPTIONS) {
         return malformed("a target that is no path");
     }
-    // RFC 9113 §8.3.1. Without an :authority, h2 does not hand it on.
+    // RFC 9113 §8.3.1. Without an `:authority`, h2 does not pass the scheme on.
     if !matches!(uri.scheme_str(), Some("http" | "https") | None) {
         return malformed("a :scheme that is neither http nor https");
     }
@@ -70,7 +70,7 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
     if headers.values().any(is_padded) {
         return malformed("a header field whose value begins or ends with a space");
     }
-    // h2 holds a body to the first, and hyper lets equal ones pass.
+    // h2 checks the body against the first, and hyper accepts equal ones.
     if headers.get_all(CONTENT_LENGTH).iter().count() > 1 {
         return malformed("more than one Content-Length");
     }
@@ -81,7 +81,7 @@ pub(in crate::http) fn check(head: &Parts, settings: &Settings) -> Result<(), Re
     check_host(head)
 }
 
-/// RFC 9113 §8.3.1: there is exactly one, and who says it twice says the same.
+/// Checks the host (RFC 9113 §8.3.1): there is exactly one, and `:authority` and `Host` agree.
 fn check_host(head: &Parts) -> Result<(), Refusal> {
     let Parts { uri, headers, .. } = head;
     let malformed = |what: &str| Err(Refusal::Malformed(what.to_owned()));

@@ -6,12 +6,12 @@ use http::{HeaderValue, Response, StatusCode};
 use super::response_body::Body;
 use crate::net::GateState;
 
-/// Says whether requests are served.
+/// Answers a health check: 200 while the gate is open, 503 otherwise.
 pub(in crate::http) fn of(gate: GateState) -> Response<Body> {
     answer(gate == GateState::Open, &gate.to_string())
 }
 
-/// Makes the answer to one check: its words, and whether all is well.
+/// Makes the response of one check, with a text and whether all is well.
 pub(in crate::http) fn answer(is_well: bool, words: &str) -> Response<Body> {
     let mut response = Response::new(Body::full(format!("{words}\n").into()));
     *response.status_mut() = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

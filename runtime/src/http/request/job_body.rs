@@ -15,39 +15,39 @@ use crate::job::{Fault, PipeReader, Status, StopReason, pipe};
 
 /// A body that a job writes while it is read.
 ///
-/// It ends when the job has, and well: one that fails behind its last byte has not said that the byte
-/// was the last.
+/// It ends when the job has ended well. If the job fails after its last byte, the body breaks off: that
+/// byte was not meant as the last.
 pub(in crate::http) struct JobBody {
     reader: PipeReader,
-    /// What was read ahead.
+    /// Bytes that were read ahead.
     begun: Bytes,
     /// `None` once the job has ended.
     job: Option<JobTask>,
-    /// `None` for a job whose end somebody else tells.
+    /// Logs the end of the job. `None` for a job whose end is reported elsewhere.
     told: Option<JobLog>,
-    /// Bytes still to come, if the handler said how many.
+    /// Bytes still to come, if the handler announced a length.
     left: Option<u64>,
-    /// What is said behind the last byte, once it is known.
+    /// The trailers, once they are known.
     trailers: Option<HeaderMap>,
-    /// Who is told how the job ended; none: a job that fails breaks the response off.
+    /// Reports in trailers how the job ended. If `None`, a failed job breaks the response off.
     verdict: Option<StatusTrailers>,
     crumbs: Coalescer,
 }
 
-/// Says how a job ended behind the body that it wrote.
+/// Turns the outcome of a job into the trailers after its body.
 pub(in crate::http) struct StatusTrailers {
-    /// Makes the trailers of the job's outcome.
+    /// Makes the trailers from the outcome.
     pub(in crate::http) trailers: Box<dyn FnOnce(Result<Status, Fault>) -> HeaderMap + Send>,
 }
 
 impl JobBody {
-    /// Starts with what came with a head that said how long the body is, if it did.
+    /// Starts with the bytes that came with the head, and the announced length, if any.
     pub(in crate::http) fn new(reader: PipeReader, begun: Bytes, job: JobTask, left: Option<u64>) -> JobBody {
         let crumbs = Coalescer::default();
         JobBody { reader, begun, job: Some(job), told: None, left, trailers: None, verdict: None, crumbs }
     }
 
-    /// Starts with the whole body of a job that has ended well, and what it says behind it.
+    /// Starts with the complete body of a job that has ended well, and its trailers.
     pub(super) fn of_ended(
         reader: PipeReader,
         begun: Bytes,
@@ -58,25 +58,25 @@ impl JobBody {
         JobBody { reader, begun, job: None, told: None, left, trailers, verdict: None, crumbs }
     }
 
-    /// Has the end of the job logged and counted as this says.
+    /// Sets how the end of the job is logged and counted.
     pub(super) fn telling(mut self, told: JobLog) -> JobBody {
         self.told = Some(told);
         self
     }
 
-    /// Has somebody told how the job ends.
+    /// Sets the trailers that report how the job ended.
     pub(in crate::http) fn with(self, verdict: Option<StatusTrailers>) -> JobBody {
         let mut ongoing = self;
         ongoing.verdict = verdict;
         ongoing
     }
 
-    /// Gives what is written, and the end of the job behind it.
+    /// Returns the next bytes, and the end of the job after them.
     pub(in crate::http) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        // Before what was written: a job that failed behind its last byte must not look whole.
+        // Before the written bytes: a job that failed after its last byte must not look complete.
         if let Some(job) = &mut self.job
             && let Poll::Ready(finish) = job.poll(context)
         {
@@ -93,8 +93,8 @@ impl JobBody {
                         return Poll::Pending;
                     }
                     Poll::Ready(true) => bytes = self.reader.take().unwrap_or_default(),
-                    // All that the job wrote was in the pipe when it ended. One that closed its stdout and
-                    // goes on wakes us when it ends.
+                    // All that the job wrote was in the pipe when it ended. A job that has closed its
+                    // stdout and goes on wakes us when it ends.
                     Poll::Ready(false) | Poll::Pending if self.job.is_none() => {
                         return Poll::Ready(self.end());
                     }
@@ -108,7 +108,7 @@ impl JobBody {
         }
     }
 
-    /// Keeps the handler to the length it announced: what is too much is cut off.
+    /// Cuts the body at the announced length.
     fn within_length(&mut self, mut bytes: Bytes) -> Option<Bytes> {
         if let Some(left) = &mut self.left {
             bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -117,7 +117,7 @@ impl JobBody {
         Some(bytes).filter(|bytes| !bytes.is_empty())
     }
 
-    /// Notes how the job ended; returns what breaks the response off.
+    /// Notes how the job ended. Returns the fault that breaks the response off, if any.
     fn conclude(&mut self, JobEnd { outcome, trailers }: JobEnd) -> Option<Fault> {
         self.trailers = trailers;
         let outcome = match &self.told {
@@ -131,7 +131,7 @@ impl JobBody {
         broken(outcome)
     }
 
-    /// Ends the response whose job has ended.
+    /// Ends the response after the job has ended.
     fn end(&mut self) -> Option<Result<Frame<Bytes>, Fault>> {
         if let Some(missing) = self.left.take().filter(|left| *left > 0) {
             return Some(Err(Fault::BadAnswer(format!("{missing} bytes less than its Content-Length"))));
@@ -139,8 +139,8 @@ impl JobBody {
         self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))
     }
 
-    /// Ends a job of which no more is wanted, while its body can still be written to: one whose reader has
-    /// gone would see that, and fail. A job whose body is whole goes on to its own end.
+    /// Ends a job whose output is no longer wanted, while its pipe is still open: with its reader gone,
+    /// the job would see that and fail. A job whose body is complete goes on to its own end.
     pub(in crate::http) async fn abandon(mut self) {
         if !self.is_whole()
             && let Some(job) = self.job.take()
@@ -148,7 +148,7 @@ impl JobBody {
             self.stop(StopReason::Answered);
             match self.told.as_ref().and_then(|told| told.outlived.as_ref()) {
                 Some(task) => {
-                    // Nothing holds the body up any more.
+                    // The body no longer holds the job up.
                     self.reader = pipe(0).1;
                     job.abandon_outlived(task).await;
                 }
@@ -157,13 +157,13 @@ impl JobBody {
         }
     }
 
-    /// Ends the job, and says why.
+    /// Stops the job with a reason.
     pub(in crate::http) fn stop(&self, reason: StopReason) {
         let told = self.told.iter().filter(|told| told.outlived.is_none() || !reason.is_of_the_client());
         told.for_each(|told| told.stop.raise(reason));
     }
 
-    /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
+    /// Reports whether hyper would ask for nothing more. With a known length, hyper counts the bytes.
     pub(in crate::http) fn is_whole(&self) -> bool {
         self.left == Some(0) && self.begun.is_empty()
     }
@@ -173,20 +173,20 @@ impl JobBody {
     }
 }
 
-/// A job whose whole answer was taken goes on to its end, within its limits: hyper has no use for a
-/// body behind its last byte, but the job may have something to put away, and did not fail.
+/// A job whose complete response was taken goes on to its end, within its limits. hyper does not poll a
+/// body after its last byte, but the job may still have data to store, and has not failed.
 impl Drop for JobBody {
     fn drop(&mut self) {
         let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.outlived.is_some());
         if goes_on && let Some(job) = self.job.take() {
-            // What it still writes is dropped: it is not to be told of a reader that has gone.
+            // Later output is dropped, so that the job does not see its reader go.
             self.reader.forgive();
             match self.told.take() {
                 Some(told) => drop(tokio::spawn(ended(job, told))),
                 None => job.detach(),
             }
         } else if thread::panicking() {
-            // Counted where the panic is, and not as a job whose client has left besides.
+            // Counted as a panic, and not also as a client that has left.
             self.stop(StopReason::NoAnswer);
         }
     }

@@ -9,18 +9,18 @@ use super::access_log::complain;
 use super::job_task::{JobEnd, JobTask};
 use crate::job::{Entry, Fault, JobId, Status, Stop, Tail};
 
-/// The job behind a response, and what its log line needs.
+/// The job of a response, and the data for its log line.
 pub(in crate::http) struct JobLog {
-    /// Ends the task of a job that goes on to its end when its client has left; `None` for the others.
+    /// Ends the task of a job that goes on after its client has left; `None` for other jobs.
     pub(in crate::http) outlived: Option<AbortHandle>,
-    /// Tells a job that is dropped why.
+    /// Tells the job why it is dropped.
     pub(in crate::http) stop: Stop,
     pub(in crate::http) last_words: Tail,
     pub(in crate::http) id: JobId,
     pub(in crate::http) entry: Arc<Entry>,
 }
 
-/// Puts the last words of a job into its end.
+/// Turns an exit status other than 0 into a fault, with the last line of stderr.
 pub(in crate::http) fn with_words(JobEnd { outcome, trailers }: JobEnd, last_words: &Tail) -> JobEnd {
     let outcome = outcome.and_then(|status| match status {
         Status::OK => Ok(status),
@@ -29,13 +29,13 @@ pub(in crate::http) fn with_words(JobEnd { outcome, trailers }: JobEnd, last_wor
     JobEnd { outcome, trailers }
 }
 
-/// Waits for the end of a job whose answer is over, and tells the log of a failure. The engine has counted it.
+/// Waits for the end of a job whose response is over, and logs a failure. The engine has counted it.
 pub(in crate::http) async fn ended(mut job: JobTask, JobLog { last_words, id, entry, .. }: JobLog) {
     let finish = poll_fn(|context| job.poll(context)).await;
     tell(id, &entry, finish.outcome, &last_words);
 }
 
-/// Tells the log of a job that has failed when nobody waited for it any more.
+/// Logs the failure of a job that had no client left.
 pub(in crate::http) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fault>, last_words: &Tail) {
     let finish = with_words(JobEnd { outcome, trailers: None }, last_words);
     if let Some(fault) = broken(finish.outcome) {
@@ -43,7 +43,7 @@ pub(in crate::http) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fa
     }
 }
 
-/// Says what breaks off the response of a job that ended like this.
+/// Returns the fault that breaks the response off, if the outcome is not a success.
 pub(in crate::http) fn broken(outcome: Result<Status, Fault>) -> Option<Fault> {
     match outcome {
         Ok(status) if status.is_ok() => None,

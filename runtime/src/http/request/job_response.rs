@@ -1,4 +1,4 @@
-//! The response of a job whose head is known: whole if the job has ended, streamed if it goes on.
+//! Makes the response of a job with a known head: complete if the job has ended, streamed otherwise.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -17,11 +17,12 @@ use crate::cgi::Head;
 use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
 
 impl RunningJob {
-    /// Makes the response whose head is known. A job that has ended by now gives a body of known length;
-    /// one that has not goes on while the body is read. `begun` is what came with the head.
+    /// Makes the response for a known head. If the job has ended by now, the body has a known length.
+    /// Otherwise the job goes on while the body is read. `begun` holds the bytes that came with the
+    /// head.
     ///
     /// # Errors
-    /// The job failed, or its body is not what its head announced, before anything was sent.
+    /// The job failed, or its body does not match its head, before anything was sent.
     pub(in crate::http) async fn respond(
         mut self,
         method: &Method,
@@ -41,7 +42,7 @@ impl RunningJob {
             return Ok(response.map(|()| Body::empty()));
         }
         if method == Method::HEAD {
-            // The head is all there is to say: a job that goes on to write a body is ended.
+            // Only the head is sent. A job that would go on to write a body is ended.
             if !self.finishes() {
                 self.stop.raise(StopReason::Answered);
             }
@@ -49,14 +50,14 @@ impl RunningJob {
         }
         let mut carrying = JobDriver::new(self.run.take(), self.stop.clone());
         let (mut reader, mut finish) = match source {
-            // The job was asked a moment ago.
+            // The job was polled a moment ago.
             BodySource::Pipe(reader) if carrying.is_running() => (reader, None),
             BodySource::Pipe(reader) => (reader, Some(JobEnd::well())),
             BodySource::Frames(None) => (pipe(0).1, Some(JobEnd::well())),
             BodySource::Frames(Some(body)) => {
                 let (writer, reader) = pipe_of(&self.usage, PIPE_CAPACITY);
                 carrying = carrying.with(body, writer);
-                // Here first: most answers are whole by now, and need no task.
+                // Polled here first: most responses are complete by now and need no task.
                 let finish = poll_fn(|context| Poll::Ready(carrying.poll(context))).await;
                 match finish {
                     Poll::Ready(finish) => (reader, Some(finish)),
@@ -87,17 +88,17 @@ impl RunningJob {
     }
 }
 
-/// Reports whether a response of this status has no body (RFC 9110 §6.4.1). One to reset a form may not
-/// have one either, but has to say so (§15.3.6); those below 200 no handler may give.
+/// Reports whether a response with this status has no body (RFC 9110 §6.4.1). A 205 must not have one
+/// either, but has to say so with a length of 0 (§15.3.6). Handlers cannot send a status below 200.
 fn bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Makes the body of a response whose job has ended: its length is known, and what is wrong with it can
-/// still be told instead.
+/// Makes the body of a response whose job has ended. Its length is known, and a fault can still be
+/// reported in place of the response.
 ///
 /// # Errors
-/// It is not what the head announced, or was not ended.
+/// The job failed, or the length differs from the one that the head announced.
 fn whole(
     begun: Bytes,
     mut reader: PipeReader,

@@ -1,5 +1,7 @@
-//! A job behind the head of its answer. It goes on by itself, up to what a pipe holds ahead of its client, so
-//! that a client that takes its time keeps the job from ending only where the answer does not fit.
+//! A job that a task polls after its response head is sent.
+//!
+//! The job runs ahead of its client by as much as a pipe holds. A slow client delays its end only if the rest
+//! of the response does not fit in the pipe.
 
 use std::future::{Future as _, poll_fn};
 use std::mem;
@@ -19,40 +21,40 @@ use crate::job::{
     Destination as _, Fault, PipeReader, PipeWriter, ResponseBody, Run, Status, Stop, StopReason,
 };
 
-/// A job that is polled by a task of its own. Dropping it ends the job.
+/// A job polled by a task of its own. Dropping this ends the job.
 pub(in crate::http) struct JobTask(Option<JoinHandle<JobEnd>>);
 
-/// How a job and its body have ended.
+/// How a job and its body ended.
 pub(in crate::http) struct JobEnd {
-    /// A body that its handler has not finished is a fault, unless the job's own end says more.
+    /// If the handler has not finished its body, this is a fault; the fault of the job itself takes precedence.
     pub(in crate::http) outcome: Result<Status, Fault>,
-    /// What the handler says behind its body.
+    /// The trailers that the handler gives after its body.
     pub(in crate::http) trailers: Option<HeaderMap>,
 }
 
-/// A job, and the body that it gives by itself, if it does: that is carried into a pipe.
+/// A job, and the body that its handler gives, if any, which is copied into a pipe.
 pub(in crate::http) struct JobDriver {
     run: RunState,
     body: Option<(ResponseBody, PipeWriter)>,
-    /// What the pipe has no room for.
+    /// Bytes that the pipe had no room for.
     rest: Bytes,
     trailers: Option<HeaderMap>,
     stop: Stop,
 }
 
-/// A run until it has ended.
+/// A run, or its outcome.
 enum RunState {
     Run(Run),
     Ended(Result<Status, Fault>),
 }
 
 impl JobTask {
-    /// Lets a job go on in a task of its own.
+    /// Runs a job in a task of its own.
     pub(in crate::http) fn start(mut carrying: JobDriver) -> JobTask {
         JobTask(Some(tokio::spawn(poll_fn(move |context| carrying.poll(context)))))
     }
 
-    /// Waits until the job and its body have ended. Pending for ever after that.
+    /// Waits until the job and its body have ended. After that, always pending.
     pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
         let Some(task) = &mut self.0 else { return Poll::Pending };
         let finish = ready!(Pin::new(task).poll(context));
@@ -63,30 +65,30 @@ impl JobTask {
         }))
     }
 
-    /// Ends the job, and waits until it has gone.
+    /// Ends the job, and waits until it is gone.
     pub(in crate::http) async fn abandon(mut self) {
         if let Some(task) = self.0.take() {
             task.abort();
-            // It was ended or has ended: both are what is wanted.
+            // It was aborted or had ended; either is fine.
             let _finish = task.await;
         }
     }
 
-    /// Ends a job that runs in this task, and waits until it has gone. Its body must not wait for a reader.
+    /// Ends a job that runs in the given task, and waits until it is gone. Its body must not wait for a reader.
     pub(in crate::http) async fn abandon_outlived(mut self, task: &AbortHandle) {
         task.abort();
         let _finish = poll_fn(|context| self.poll(context)).await;
     }
 
-    /// Lets the job go on to its end, within its limits. The engine has it in its table, where a shutdown
-    /// waits for it and ends it.
+    /// Lets the job go on to its end, within its limits. It is in the engine's table, so a shutdown waits for
+    /// it and ends it.
     pub(in crate::http) fn detach(mut self) {
         self.0 = None;
     }
 }
 
-/// Runs a job in a task of its own, which goes on when the returned run is dropped; how it ends is then told to
-/// `unheard`. The engine has the job in its table, where its limits and a shutdown end it.
+/// Runs a job in a task of its own, which goes on when the returned run is dropped. In that case, `unheard`
+/// gets its outcome. The job is in the engine's table, where its limits and a shutdown end it.
 pub(in crate::http) fn outlive(
     run: Run,
     unheard: impl FnOnce(Result<Status, Fault>) + Send + 'static,
@@ -109,30 +111,30 @@ impl Drop for JobTask {
 }
 
 impl JobEnd {
-    /// The end of a job that has ended well, and gives no body by itself.
+    /// The end of a job that has ended well, without trailers.
     pub(in crate::http) fn well() -> JobEnd {
         JobEnd { outcome: Ok(Status::OK), trailers: None }
     }
 }
 
 impl JobDriver {
-    /// Begins with a run, or without one if the job has ended well by now.
+    /// Begins with a run, or with `None` if the job has already ended well.
     pub(in crate::http) fn new(run: Option<Run>, stop: Stop) -> JobDriver {
         let run = run.map_or(RunState::Ended(Ok(Status::OK)), RunState::Run);
         JobDriver { run, body: None, rest: Bytes::new(), trailers: None, stop }
     }
 
-    /// Reports whether the job has not ended.
+    /// Reports whether the job still runs.
     pub(in crate::http) fn is_running(&self) -> bool {
         matches!(self.run, RunState::Run(_))
     }
 
-    /// Has a body carried into a pipe.
+    /// Adds a body that is copied into a pipe.
     pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> JobDriver {
         JobDriver { body: Some((body, writer)), ..self }
     }
 
-    /// Lets the job go on, and carries what it has given meanwhile.
+    /// Polls the job, and copies the body it has given meanwhile.
     pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
         if let RunState::Run(run) = &mut self.run
             && let Poll::Ready(outcome) = run.as_mut().poll(context)
@@ -140,7 +142,7 @@ impl JobDriver {
             self.run = RunState::Ended(outcome);
         }
         let carried = match &self.run {
-            // Nothing of it is sent any more.
+            // After a fault, nothing more of the body is sent.
             RunState::Ended(Err(_)) => Poll::Ready(Ok(())),
             RunState::Ended(Ok(_)) | RunState::Run(_) => self.carry(context),
         };
@@ -161,7 +163,7 @@ impl JobDriver {
         Poll::Ready(JobEnd { outcome, trailers: self.trailers.take() })
     }
 
-    /// Carries what is here of the body into the pipe; ready when all of it was carried.
+    /// Copies the body into the pipe. Ready when all of it is copied.
     fn carry(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         loop {
             let Some((body, writer)) = &mut self.body else { return Poll::Ready(Ok(())) };
@@ -169,7 +171,7 @@ impl JobDriver {
                 match ready!(writer.poll_room(context)) {
                     Ok(room) => {
                         let fits = room.min(self.rest.len());
-                        // A reader that has gone has all it wants: what still comes is dropped.
+                        // With its reader gone, the pipe needs no more: the rest is dropped.
                         let _gone = writer.write(&self.rest.split_to(fits));
                     }
                     Err(_gone) => self.rest.clear(),
@@ -193,20 +195,20 @@ impl JobDriver {
         }
     }
 
-    /// Reports whether a job that has ended left its body without an end.
+    /// Reports whether the job has ended without an end of its body.
     fn is_cut(&self) -> bool {
         self.rest.is_empty() && matches!(self.run, RunState::Ended(_))
     }
 
-    /// Ends a job whose body broke off, and says why it did: the job's own end says more than that it left
-    /// its body behind.
+    /// Ends a job whose body broke off, and returns the reason. The job's own fault says more than that its
+    /// body broke off.
     fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
         let outcome = match &mut self.run {
             RunState::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
             RunState::Run(run) => match run.as_mut().poll(context) {
                 Poll::Ready(outcome) => outcome,
                 Poll::Pending => {
-                    // Before it is dropped: how it ends is no news then.
+                    // Before the drop, which would otherwise be taken as the reason.
                     mark_invalid(&self.stop, &fault);
                     Ok(Status::OK)
                 }
@@ -217,8 +219,8 @@ impl JobDriver {
     }
 }
 
-/// Waits until the job has ended, which is returned, or the first byte of its body is here, but no longer than a head
-/// of this status is held back.
+/// Waits until the job has ended, or the first byte of its body is here, but no longer than a head with this
+/// status is held back. Returns the end of the job in the first case.
 pub(in crate::http) async fn first_sign(
     carrying: &mut JobDriver,
     reader: &mut PipeReader,
@@ -233,8 +235,8 @@ pub(in crate::http) async fn first_sign(
     timeout(patience, sign).await.ok().flatten()
 }
 
-/// Notes on a job that is about to be dropped, since what it answers is no answer or too long, that this
-/// is why: it counts as that, and not as one whose client has left as well.
+/// Marks a job that is about to be dropped because its response is invalid or too large. It then counts as
+/// that, and not also as a job whose client has left.
 pub(in crate::http) fn mark_invalid(stop: &Stop, fault: &Fault) {
     if let Fault::BadAnswer(_) | Fault::OutputTooLarge(_) = fault {
         stop.raise(StopReason::NoAnswer);

@@ -1,4 +1,4 @@
-//! From a request to its job, and from the job to the response.
+//! Turns a request into a job, and the job into the response.
 //!
 //! Lowest first; a file uses those above it in this list.
 //!

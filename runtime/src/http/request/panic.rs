@@ -1,4 +1,4 @@
-//! A panic of ours while a request is answered: a bug, which ends that request and no other.
+//! Catches a panic of the daemon while it answers a request, so that it ends only that request.
 
 use std::any::Any;
 use std::future::Future;
@@ -6,23 +6,24 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 
-/// Has an answer made.
+/// Runs a future that makes a response.
 ///
 /// # Errors
-/// Whoever made it panicked: with which words. What it held is dropped, and its jobs with it.
+/// The future panicked; the text is the panic message. What the future held is dropped, including
+/// its jobs.
 pub(in crate::http) async fn caught<T>(answer: impl Future<Output = T>) -> Result<T, String> {
-    // What is left behind is looked at by nobody but who drops it.
+    // After a panic, the state is only dropped and never looked at.
     AssertUnwindSafe(answer).catch_unwind().await.map_err(|payload| words(&*payload))
 }
 
-/// Returns what a panic says, on one line.
+/// Returns the message of a panic on one line.
 fn words(payload: &(dyn Any + Send)) -> String {
     let said = payload.downcast_ref::<&str>().copied();
     let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     said.unwrap_or("without a word").escape_debug().to_string()
 }
 
-/// A connection that panicked is our bug, and nobody else's problem.
+/// Logs a connection that panicked. That is a bug of the daemon, and other connections go on.
 pub(in crate::http) fn told(ended: Result<(), tokio::task::JoinError>) {
     if let Err(failure) = ended {
         tracing::error!("a connection failed: {failure}");

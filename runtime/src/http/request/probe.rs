@@ -1,4 +1,4 @@
-//! A request that the daemon asks itself, to prove a version before it serves.
+//! A request from the daemon to itself, which tests a handler version before it serves.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,16 +19,17 @@ use crate::engine::Engine;
 use crate::job::{Entry, Input, Kind};
 use crate::net::Peer;
 
-/// Bytes of a body that are read.
+/// The most bytes of a body that are read.
 const READ: usize = 64 << 10;
-/// How long a body is read. An answer that goes on for longer, such as a stream of events, has begun well.
+/// How long a body is read. A response that goes on for longer, such as a stream of events, counts as good.
 const READ_TIME: Duration = Duration::from_secs(1);
 
-/// Has `entry` answer a GET for `target`, as a client that asked `catalog` would, and returns the
-/// status of the answer. The body is read for [`READ_TIME`] and up to [`READ`] bytes; then the job is ended.
+/// Lets `entry` answer a GET for `target`, as if a client of `catalog` had asked, and returns the status of
+/// the response. The body is read for [`READ_TIME`] and up to [`READ`] bytes; then the job is ended.
 ///
 /// # Errors
-/// The target leads to another handler or to none, or the job failed before its head or in what was read.
+/// The target leads to another handler or to none, or the job failed before its head or in the part that was
+/// read.
 pub async fn probe(
     engine: &Arc<Engine>,
     catalog: &Arc<Catalog>,
@@ -54,7 +55,7 @@ pub async fn probe(
     read(answering.response(&Method::GET, &entry.mapping).await?).await
 }
 
-/// Reads the start of an answer and returns its status.
+/// Reads the start of a response and returns its status.
 async fn read(response: Response<Body>) -> Result<StatusCode> {
     let status = response.status();
     let mut body = response.into_body();

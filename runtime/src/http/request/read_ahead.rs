@@ -1,5 +1,6 @@
-//! What of a request's body is awaited before its job: a client that sends it byte by byte has no slot
-//! meanwhile.
+//! The beginning of a request body, read before its job starts.
+//!
+//! A client that sends it byte by byte therefore holds no slot meanwhile.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -12,14 +13,15 @@ use tokio::time::Instant;
 use crate::http::wire::lazy_timer::LazyTimer;
 use crate::job::{Destination as _, PIPE_CAPACITY, PipeReader, PipeWriter, pipe};
 
-/// Bytes that are gathered and not read, over all connections. Beyond them a job begins with what is here of
-/// its body.
+/// Bytes that are read ahead and not taken, over all connections. Beyond that, a job starts with the part of
+/// its body that is here.
 const MOST: usize = 64 << 20;
 
-/// A client that does not say how much it sends may be waiting for an answer to what it has sent.
+/// How long the body may pause. A client that announced no length may be waiting for a response to what it
+/// sent.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How many there are.
+/// How many bytes are read ahead now, over all connections.
 static GATHERED: AtomicUsize = AtomicUsize::new(0);
 
 /// The beginning of a body, up to what a pipe holds.
@@ -41,13 +43,13 @@ impl ReadAhead {
         ReadAhead { reader, writer, length: 0, trailers: None, pause, since }
     }
 
-    /// Adds what has come; says whether that is enough.
+    /// Adds a frame. Returns whether that is enough.
     pub(in crate::http) fn add(&mut self, frame: Frame<Bytes>) -> bool {
         self.since = Instant::now();
         match frame.into_data() {
             Ok(bytes) => {
                 self.length += bytes.len() as u64;
-                // The reader is here.
+                // Cannot fail, because the reader is held here.
                 let _written = self.writer.write(&bytes);
                 let all = GATHERED.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                 self.length >= PIPE_CAPACITY as u64 || all > MOST
@@ -59,13 +61,13 @@ impl ReadAhead {
         }
     }
 
-    /// Waits until nothing has come for so long that the client may be the one that waits.
+    /// Waits until nothing has come for so long that the client may itself be waiting.
     pub(in crate::http) fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let due = self.since + PAUSE;
         self.pause.as_mut().map_or(Poll::Pending, |pause| pause.poll(due, context))
     }
 
-    /// Takes the next piece out; `None`: that was all.
+    /// Takes the next piece. Returns `None` when nothing is left.
     pub(in crate::http) fn take(&mut self) -> Option<Frame<Bytes>> {
         let Some(bytes) = self.reader.take() else { return self.trailers.take() };
         self.length -= bytes.len() as u64;
@@ -73,7 +75,7 @@ impl ReadAhead {
         Some(Frame::data(bytes))
     }
 
-    /// Says how many bytes were not taken.
+    /// Returns how many bytes are left.
     pub(in crate::http) fn length(&self) -> u64 {
         self.length
     }

@@ -1,4 +1,4 @@
-//! A refusal as a response: JSON if the client asks for it, plain text otherwise.
+//! Turns a refusal into a response: JSON if the client asks for it, plain text otherwise.
 
 use bytes::Bytes;
 use http::header::{
@@ -13,7 +13,7 @@ use super::upgrade_fields::{self, WEBSOCKET_VERSION};
 use crate::catalog::ReasonHeader;
 use crate::http::refusal::{Details, Refusal};
 
-/// Says why a request failed, if the configuration wants it said.
+/// The field with the reason for a refusal, if the configuration asks for it.
 const REASON: HeaderName = HeaderName::from_static("x-portcullis-reason");
 
 impl Refusal {
@@ -27,7 +27,7 @@ impl Refusal {
         let job = self.job().map(|id| id.to_string());
         let (content_type, text) = if wants_json(request) {
             let body = json!({"error": self.code(), "message": self.message(details), "job": job});
-            // Exactly this type: clients compare it with the one they know.
+            // Without parameters: clients compare the type with the one they know.
             ("application/json", format!("{body}\n"))
         } else {
             let job = job.map(|id| format!("job {id}: ")).unwrap_or_default();
@@ -50,7 +50,7 @@ impl Refusal {
         }
         match &self {
             Refusal::WrongMethod(allow) => {
-                // The names of methods are tokens, which are header values.
+                // The names of methods are tokens, which are valid values.
                 headers.extend(HeaderValue::from_str(allow).ok().map(|allow| (ALLOW, allow)));
             }
             Refusal::UpgradeRequired(protocol) => headers.extend(upgrade_fields::of(protocol)),

@@ -1,4 +1,4 @@
-//! The body of a request, as the input of a job or as it is.
+//! The body of a request, as the stdin of a job or as a body for a `wasi:http` handler.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -21,42 +21,41 @@ use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::{Fault, FromClient, Input, Measure, RequestBody, Usage, poll_client};
 
-/// What bounds a body, and the job that waits for it.
+/// The limits of a body, and the usage of the job that waits for it.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct BodyLimits<'a> {
-    /// Bytes of it.
+    /// Its size in bytes.
     pub(in crate::http) most: u64,
-    /// From one piece to the next.
+    /// The time between two pieces.
     pub(in crate::http) idle: Duration,
     pub(in crate::http) rate: MinRate,
     pub(in crate::http) usage: &'a Arc<Usage>,
     pub(in crate::http) before: AwaitFirst,
 }
 
-/// What of a body is awaited before the job that reads it.
+/// How much of a body is awaited before its job starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum AwaitFirst {
-    /// Nothing: the job begins, and is answered, as it likes.
+    /// Nothing: the job starts at once and may respond early.
     Nothing,
-    /// All of it, or as much as a pipe holds: slots are scarce.
+    /// All of it, or as much as a pipe holds, because slots are scarce.
     Beginning,
 }
 
-/// What a job reads, and how long it is where the head did not say.
+/// The input of a job, and its length if the head did not tell it.
 pub(in crate::http) struct JobInput {
     pub(in crate::http) input: Input,
     pub(in crate::http) length: Option<u64>,
 }
 
-/// Makes a job's input of a request's body. Its trailers are dropped: CGI has no place for them.
+/// Makes the stdin of a job from a request body. The trailers are dropped: CGI has no place for them.
 ///
-/// Unless its beginning is awaited, nothing is read before the job reads: that is also what makes hyper answer
-/// `Expect: 100-continue`, or not, if the job never asks.
+/// Unless the beginning is awaited, nothing is read before the job reads. This also decides whether hyper
+/// answers `Expect: 100-continue`: it does so at the first read.
 ///
 /// # Errors
-/// [`Fault::InputTooLarge`]: the length was told beforehand and is more than may come; what goes wrong with
-/// the beginning. A body of unknown length is kept on `ground`, if that is given, until all of it is here: there
-/// may be no room for it.
+/// [`Fault::InputTooLarge`] if the announced length exceeds the limit, or a fault of the beginning. With
+/// `ground`, a body of unknown length is stored there until it is complete, and there may be no room for it.
 pub(in crate::http) async fn input(
     body: DrainBody,
     expected: BodyLimits<'_>,
@@ -65,7 +64,7 @@ pub(in crate::http) async fn input(
     let told = |input| JobInput { input, length: None };
     let Some(mut arriving) = IncomingBody::new(body, expected)? else { return Ok(told(Input::empty())) };
     if let Some(ground) = ground {
-        // Boxed: a request whose length is known need not be as large.
+        // Boxed, so that requests of known length stay small.
         return Box::pin(arriving.keep(ground)).await;
     }
     if expected.before == AwaitFirst::Beginning {
@@ -74,7 +73,7 @@ pub(in crate::http) async fn input(
     Ok(told(Input::stream(arriving)))
 }
 
-/// Hands a request's body on as it is, within the same bounds; of its trailers, what may stand there.
+/// Passes a request body on as it is, within the same limits. Trailers that are not allowed there are removed.
 ///
 /// # Errors
 /// As [`input`].
@@ -86,12 +85,12 @@ pub(in crate::http) async fn whole(body: DrainBody, expected: BodyLimits<'_>) ->
     Ok(arriving.boxed())
 }
 
-/// Makes the body of a request that has none.
+/// Makes an empty body.
 pub(in crate::http) fn nothing() -> RequestBody {
     Empty::new().map_err(|never| match never {}).boxed()
 }
 
-/// Takes from trailers what belongs into a head, which was checked, and what only the daemon may say.
+/// Removes from trailers the fields that belong in the checked head, and those reserved for the daemon.
 fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(fields) => Frame::trailers(unforged(document::trailers(fields))),
@@ -102,13 +101,13 @@ fn without_forgeries(frame: Frame<Bytes>) -> Frame<Bytes> {
 /// A body while it arrives.
 struct IncomingBody {
     body: DrainBody,
-    /// What was gathered of it before the job.
+    /// The beginning, if it was awaited before the job.
     gathered: Option<ReadAhead>,
     measure: Measure,
     patience: UploadDeadline,
 }
 
-/// How long the client may send nothing of a body, or little.
+/// How long the client may send nothing, or too little, of a body.
 struct UploadDeadline {
     idle: Duration,
     rate: u64,
@@ -116,7 +115,7 @@ struct UploadDeadline {
     usage: Arc<Usage>,
     /// Bytes that have come.
     arrived: u64,
-    /// Since when nothing came, though something is wanted.
+    /// Since when nothing came, although the job wants more.
     since: Option<Instant>,
     alarm: LazyTimer,
 }
@@ -140,7 +139,7 @@ impl UploadDeadline {
 }
 
 impl IncomingBody {
-    /// Starts to receive a body; none: there is none.
+    /// Starts to receive a body. Returns `None` if it is empty.
     fn new(mut body: DrainBody, expected: BodyLimits<'_>) -> Result<Option<IncomingBody>, Fault> {
         let BodyLimits { most, idle, rate, usage, before: _ } = expected;
         let Some(hint) = body.look().map(Body::size_hint) else { return Ok(None) };
@@ -158,7 +157,7 @@ impl IncomingBody {
 }
 
 impl IncomingBody {
-    /// Waits until the whole body is here, or as much of it as is gathered.
+    /// Waits until the whole body is here, or as much of it as may be read ahead.
     ///
     /// # Errors
     /// The body broke off, is too large, or came too slowly.
@@ -166,21 +165,21 @@ impl IncomingBody {
         let mut gathered = ReadAhead::begin(self.has_length());
         poll_fn(|context| self.poll_gathered(&mut gathered, context)).await?;
         self.patience.usage.waits.end(FromClient::Input);
-        // Time in line is not the client's.
+        // Time that the job waits for a slot does not count against the client.
         self.patience.since = None;
         self.gathered = Some(gathered).filter(|gathered| !gathered.is_empty());
         Ok(())
     }
 
-    /// Reports whether it is known how long the body is.
+    /// Reports whether the length of the body is known.
     fn has_length(&self) -> bool {
         self.body.look().is_none_or(|body| body.size_hint().exact().is_some())
     }
 
-    /// Waits until the whole body is here, and keeps it.
+    /// Waits for the whole body and stores it.
     ///
     /// # Errors
-    /// As [`gather`](Arriving::gather); there is no room for it.
+    /// As [`gather`](IncomingBody::gather), and there may be no room for it.
     async fn keep(mut self, ground: SpoolSpace) -> Result<JobInput, Fault> {
         let usage = self.patience.usage.clone();
         let mut kept = SpooledBody::begin();
@@ -199,7 +198,7 @@ impl IncomingBody {
         Ok(JobInput { input: Input::stream(kept), length })
     }
 
-    /// Adds what arrives to what is gathered; ready when that is enough.
+    /// Adds arriving frames to those read ahead. Ready when that is enough.
     fn poll_gathered(
         &mut self,
         gathered: &mut ReadAhead,
@@ -220,7 +219,7 @@ impl IncomingBody {
         }
     }
 
-    /// Gives what arrives behind what was gathered.
+    /// Returns the frames that come after those read ahead.
     fn poll_arriving(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
         let this = self;
         let Some(body) = this.body.body() else { return Poll::Ready(None) };

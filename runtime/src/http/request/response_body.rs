@@ -1,4 +1,4 @@
-//! The body of a response: bytes that are here, or a job that is still writing them.
+//! The body of a response: bytes in memory, or the output of a running job.
 
 use std::mem;
 use std::pin::Pin;
@@ -12,10 +12,10 @@ use super::access_log::RequestLog;
 use super::job_body::JobBody;
 use crate::job::Fault;
 
-/// What hyper reads a response from. Dropping it ends the job behind it.
+/// The body that hyper reads. Dropping it ends the job that writes it.
 pub(in crate::http) struct Body {
     content: BodyContent,
-    /// Writes its line when the body is dropped.
+    /// Writes its access log line when the body is dropped.
     pub(in crate::http) log: Option<RequestLog>,
 }
 
@@ -24,7 +24,8 @@ enum BodyContent {
     Ongoing(Box<JobBody>),
 }
 
-/// Why a body broke off. hyper resets the stream, so that the client cannot take it for whole.
+/// The error of a body that broke off. hyper then resets the stream, so that the body does not look
+/// complete.
 #[derive(Debug)]
 pub(in crate::http) struct BrokenOff;
 
@@ -37,7 +38,7 @@ impl Body {
         Body { content: BodyContent::Full(bytes), log: None }
     }
 
-    /// Returns the bytes that need not be waited for.
+    /// Returns the bytes that are in memory.
     pub(in crate::http) fn here(&self) -> &[u8] {
         match &self.content {
             BodyContent::Full(bytes) => bytes,
@@ -45,7 +46,7 @@ impl Body {
         }
     }
 
-    /// Reports whether it is known beforehand how long it is.
+    /// Reports whether the length of the body is known.
     pub(in crate::http) fn has_length(&self) -> bool {
         http_body::Body::size_hint(self).exact().is_some()
     }
@@ -54,7 +55,7 @@ impl Body {
         Body { content: BodyContent::Ongoing(Box::new(ongoing)), log: None }
     }
 
-    /// Gives the next frame, or the failure of the job. Does not log.
+    /// Returns the next frame, or the fault of the job. Does not log.
     pub(in crate::http) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -66,7 +67,7 @@ impl Body {
         }
     }
 
-    /// Ends a job of which no more is wanted.
+    /// Ends a job whose output is no longer wanted.
     pub(in crate::http) async fn abandon(mut self) {
         if let BodyContent::Ongoing(ongoing) =
             mem::replace(&mut self.content, BodyContent::Full(Bytes::new()))
@@ -76,7 +77,7 @@ impl Body {
     }
 }
 
-/// A job whose client is given up is told why.
+/// Stops the job with the reason if the client was given up.
 impl Drop for Body {
     fn drop(&mut self) {
         let given_up = self.log.as_ref().and_then(RequestLog::given_up);
@@ -136,7 +137,7 @@ impl http_body::Body for Body {
 }
 
 impl BodyContent {
-    /// Reports whether nothing is left that hyper would ask for: it counts bytes where it knows how many.
+    /// Reports whether hyper would ask for nothing more. With a known length, hyper counts the bytes.
     fn is_whole(&self) -> bool {
         match self {
             BodyContent::Full(bytes) => bytes.is_empty(),

@@ -1,4 +1,4 @@
-//! A job that is being run for its answer, and whether it outlives its client.
+//! A job that runs to give a response, and may outlive its client.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -10,22 +10,22 @@ use super::job_log::tell;
 use super::job_task::{mark_invalid, outlive};
 use crate::job::{Entry, Fault, JobId, Leaving, Run, Status, Stop, Tail, Usage};
 
-/// A job that is being run for its answer.
+/// A job that runs to give a response.
 pub(in crate::http) struct RunningJob {
-    /// None once the job has ended well.
+    /// `None` once the job has ended well.
     pub(in crate::http) run: Option<Run>,
-    /// Tells a job that is dropped why.
+    /// Tells the job why it is dropped.
     pub(in crate::http) stop: Stop,
     pub(in crate::http) last_words: Tail,
     pub(in crate::http) usage: Arc<Usage>,
     pub(in crate::http) id: JobId,
     pub(in crate::http) entry: Arc<Entry>,
-    /// Ends the task of a job that outlives this.
+    /// Ends the task of a job that outlives its client.
     pub(in crate::http) outlived: Option<AbortHandle>,
 }
 
 impl RunningJob {
-    /// Lets the job go on; ready when it has ended well.
+    /// Polls the job. Ready when it has ended well.
     pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
         let Some(mut run) = self.run.take() else { return Poll::Ready(Ok(())) };
         let mut outcome = run.as_mut().poll(context);
@@ -43,13 +43,13 @@ impl RunningJob {
         })
     }
 
-    /// Reports whether the job goes on to its end when its client has left.
+    /// Reports whether the job goes on to its end after its client has left.
     pub(in crate::http) fn finishes(&self) -> bool {
         self.entry.conduct.leaving == Leaving::Finish
     }
 
-    /// Has the job run in a task of its own, which goes on when this is dropped. One that is still in line ends
-    /// with its client: it has done nothing yet.
+    /// Moves the job to a task of its own, which goes on when this is dropped. A job that still waits for a
+    /// slot is not moved: it has done nothing yet, and ends with its client.
     fn outlive(&mut self, run: Run) -> Run {
         let (id, entry, last_words) = (self.id, self.entry.clone(), self.last_words.clone());
         let (run, outlived) = outlive(run, move |outcome| tell(id, &entry, outcome, &last_words));
@@ -57,8 +57,8 @@ impl RunningJob {
         run
     }
 
-    /// Lets the job go on to its own end. What it writes meanwhile counts as output and is dropped: a
-    /// body that nobody may have must not hold it up, nor be told to it as a reader that has gone.
+    /// Lets the job go on to its end. Its output meanwhile is counted and dropped. A body that must not be sent
+    /// therefore does not hold the job up, and the job does not see its reader go.
     pub(in crate::http) fn poll_unread(
         &mut self,
         source: &mut BodySource,
@@ -69,7 +69,8 @@ impl RunningJob {
         ended
     }
 
-    /// Passes on why there is no answer: see [`mark_invalid`]. A job that finishes is not about to be dropped.
+    /// Passes on the fault that is the reason for no response: see [`mark_invalid`]. A job that finishes
+    /// without its client is not marked.
     pub(in crate::http) fn refused(&self, fault: Fault) -> Fault {
         if !self.finishes() {
             mark_invalid(&self.stop, &fault);

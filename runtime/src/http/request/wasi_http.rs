@@ -1,4 +1,4 @@
-//! From a request whose handler speaks HTTP itself to the response it gives.
+//! Starts the job of a `wasi:http` handler, and makes the response it gives.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,41 +25,41 @@ use crate::http::outbound::cdn_loop;
 use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
 use crate::net::Secured;
 
-/// Makes one field of the crumbs of a cookie (RFC 9113 §8.2.3): programs read the first.
+/// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
 fn join_crumbs(fields: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = fields.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() > 1 {
-        // Values, and what stands between them, are a value.
+        // Valid values joined by a separator are a valid value.
         if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
             fields.insert(COOKIE, cookie);
         }
     }
 }
 
-/// The number of the job, which is the request's.
+/// The number of the job, which is also the number of the request.
 const REQUEST_ID: HeaderName = HeaderName::from_static("portcullis-request-id");
 /// The client's address; absent on a Unix socket.
 const REMOTE_ADDR: HeaderName = HeaderName::from_static("portcullis-remote-addr");
 /// The path of the route, as it was configured.
 const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-route");
 
-/// A job and the head of its request, whose body it lacks only.
+/// A job and the head of its request. Only the body is missing.
 pub(in crate::http) struct PreparedHttpJob {
     job: Job,
     head: Result<Request<()>, http::Error>,
 }
 
-/// A job that is being run and waited for.
+/// A job that is running and has not given a response yet.
 pub(in crate::http) struct HttpRun {
     work: RunningJob,
-    /// None: the handler has let go of what it would answer by, and its job may go on.
+    /// `None` once the handler has dropped the response channel. Its job may still go on.
     answer: Option<oneshot::Receiver<Answer>>,
 }
 
 impl RoutedRequest<'_> {
-    /// Makes the job that gets the request itself. Its environment and arguments are the handler's
-    /// own, as its instance need not be for this request alone: what is known of the request beside
-    /// what the client says comes as fields.
+    /// Makes the job that gets the request itself. Its environment and arguments are those of the handler,
+    /// because its instance may serve other requests too. What the daemon knows about the request is passed in
+    /// header fields.
     pub(in crate::http) fn proxied(self, engine: &Arc<Engine>) -> PreparedHttpJob {
         let mut job = engine.job_of(self.entry.clone());
         job.trail = cdn_loop::read(&self.head.headers);
@@ -77,7 +77,7 @@ impl RoutedRequest<'_> {
         PreparedHttpJob { job, head }
     }
 
-    /// Makes the target absolute: the scheme and authority that HTTP/1 leaves to other places.
+    /// Makes the target absolute, with the scheme and authority that HTTP/1 sends elsewhere.
     fn uri(self) -> Result<Uri, http::Error> {
         let host = h2_rules::host(self.head);
         let target = self.head.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -86,12 +86,12 @@ impl RoutedRequest<'_> {
         builder.authority(host.unwrap_or("localhost")).build()
     }
 
-    /// Adds to the client's fields what the daemon knows.
+    /// Adds the daemon's own fields to those of the client.
     fn fields(self, id: JobId) -> HeaderMap {
         let mut fields = unforged(self.head.headers.clone());
         join_crumbs(&mut fields);
         let mut add = |name, value: &str| {
-            // A value that no field can hold is left out, as a variable is that holds a NUL.
+            // A value that is invalid in a field is left out, just as a variable with a NUL is.
             fields.extend(HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name, value)));
         };
         add(REQUEST_ID, &id.to_string());
@@ -113,12 +113,12 @@ impl RoutedRequest<'_> {
 }
 
 impl PreparedHttpJob {
-    /// Names the job.
+    /// Returns the number of the job.
     pub(in crate::http) fn id(&self) -> JobId {
         self.job.id
     }
 
-    /// Returns what the job has used so far.
+    /// Returns the usage of the job.
     pub(in crate::http) fn usage(&self) -> &Arc<Usage> {
         &self.job.usage
     }
@@ -126,7 +126,7 @@ impl PreparedHttpJob {
     /// Starts the job.
     ///
     /// # Errors
-    /// The client names a host that cannot stand in a URI.
+    /// The client names a host that is invalid in a URI.
     pub(in crate::http) fn start(
         mut self,
         engine: &Arc<Engine>,
@@ -144,17 +144,18 @@ impl PreparedHttpJob {
     }
 }
 
-/// The body of a handler whose jobs finish without their clients. Dropped before its end, it is read to its end all
-/// the same: the handler must not fail because it can write no more.
+/// The body of a handler whose jobs finish without their clients. If it is dropped early, a task reads it to
+/// its end, so that the handler does not fail on a write.
 struct DetachedBody(Option<ResponseBody>);
 
-/// Passes on the answer of a job that finishes without its client, which may leave before the answer is here.
+/// Forwards the response of a job that finishes without its client. The client may leave before the response
+/// comes.
 fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
     let (sender, passed) = oneshot::channel();
     drop(tokio::spawn(async move {
         if let Ok(answer) = answer.await {
             let answer = answer.map(|response| response.map(|body| DetachedBody(Some(body)).boxed_unsync()));
-            // An answer that is refused is dropped, and its body read.
+            // If the receiver is gone, the response is dropped, which reads its body to the end.
             let _refused = sender.send(answer);
         }
     }));
@@ -187,7 +188,7 @@ impl Drop for DetachedBody {
 }
 
 impl HttpRun {
-    /// Runs the job until it has given the head of its response, then makes ours.
+    /// Runs the job until it has given the head of its response, then makes the response for the client.
     ///
     /// # Errors
     /// The job failed, or gave no response that can be sent, before anything was sent.
@@ -209,7 +210,7 @@ impl HttpRun {
             let ended = self.work.poll(context)?.is_ready();
             match self.answer.as_mut().map(|answer| Pin::new(answer).poll(context)) {
                 Some(Poll::Ready(Ok(answer))) => return Poll::Ready(answer),
-                // Its end tells why, and wakes us; a receiver is not asked twice.
+                // The end of the job tells why, and wakes us. A receiver must not be polled again.
                 Some(Poll::Ready(Err(_))) => self.answer = None,
                 Some(Poll::Pending) | None => {}
             }
