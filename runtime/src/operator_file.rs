@@ -93,7 +93,7 @@ impl fmt::Display for Refusal {
             Refusal::NotAFile("a directory") => f.write_str("wanted a file, found a directory"),
             Refusal::NotAFile(what) => write!(
                 f,
-                "wanted a file, found {what}, which cannot be read again by a reload: write what it gives into a file"
+                "wanted a file, found {what}, which cannot be read again by a reload: write its content into a file"
             ),
             Refusal::TooLarge(most) if most % (1 << 20) == 0 => {
                 write!(f, "it is larger than {} MiB, the most that is read", most >> 20)

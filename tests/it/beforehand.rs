@@ -93,7 +93,7 @@ fn a_setting_that_does_not_go_with_the_module_is_told_without_compiling() {
         ("mounts = [{ host = \"nowhere\", guest = \"/d\" }]", &proxy, "nowhere"),
         ("secrets = { KEY = \"key\" }", &proxy, "there are no credentials"),
         ("reuse = 2", &bomb(), "reuse is for wasi:http handlers"),
-        ("allow = [\"https://a.example\"]", &bomb(), "a wasip1 module cannot ask other servers"),
+        ("allow = [\"https://a.example\"]", &bomb(), "a wasip1 module cannot call other servers"),
     ] {
         let home = Home::new();
 

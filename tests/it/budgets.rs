@@ -269,7 +269,8 @@ fn what_a_configuration_asks_for_beyond_what_there_is_is_told_before_it_is_misse
 fn the_memory_of_all_jobs_is_refused_at_a_handler() {
     let ended = operated("").handler("one", "limits.total_memory = \"1GiB\"", &hello()).fail();
 
-    let wanted = "handler.one.limits.total_memory: is of all handlers together: set total_memory in [limits]";
+    let wanted =
+        "handler.one.limits.total_memory: applies to all handlers together: set total_memory in [limits]";
     assert!(ended.stderr.contains(wanted), "{}", ended.stderr);
 }
 

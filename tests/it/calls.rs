@@ -140,7 +140,7 @@ fn one_request_starts_so_many_jobs_and_no_more() {
 
     assert_eq!(
         ask(&daemon, b""),
-        "64 done\nTooMany: one request may start 64 jobs, and this one has: let one job do the work of several\n"
+        "64 done\nTooMany: one request may start 64 jobs, and this one has reached that: let one job do the work of several\n"
     );
 }
 

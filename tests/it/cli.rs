@@ -92,7 +92,7 @@ fn a_name_that_is_nobodys_is_one_line_that_says_who_there_is() {
     assert_eq!(
         ended.stderr,
         format!(
-            "portcullis: \"two\" is no handler of {} (it has: one); for a module, name its file",
+            "portcullis: \"two\" is not a handler of {} (it has: one); for a module, name its file",
             file.display()
         )
     );

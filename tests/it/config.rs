@@ -260,7 +260,13 @@ fn check_does_without_secrets_where_nobody_gives_any_and_says_so() {
     let ended = finish(&mut check, b"", PATIENCE);
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stderr.starts_with("portcullis: warning: secrets are not looked at "), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .starts_with("portcullis: warning: secrets that only the daemon can read are not checked: "),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

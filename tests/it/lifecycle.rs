@@ -214,7 +214,7 @@ fn hangups_during_a_reload_are_one_more_reload_after_it() {
     fs::write(setup.path("portcullis.toml"), first).unwrap();
     let daemon = setup.start();
     fs::write(daemon.path("portcullis.toml"), &held).unwrap();
-    for wanted in ["it follows the change that is under way", "one waits already"] {
+    for wanted in ["queued behind the change in progress", "one is queued already"] {
         until(wanted, || {
             daemon.signal(Signal::HUP);
             (daemon.log.count(wanted) > 0).then_some(())

@@ -97,8 +97,8 @@ fn an_upgrade_hands_the_addresses_over_and_a_reload_leaves_them() {
 #[test]
 fn an_address_that_is_another_ones_is_refused_with_both_named() {
     for (observe, told) in [
-        ("tcp://127.0.0.1:8080", "\"tcp://127.0.0.1:8080\" is that of listen already"),
-        ("unix://admin.sock", "is that of admin already"),
+        ("tcp://127.0.0.1:8080", "\"tcp://127.0.0.1:8080\" is used by listen already"),
+        ("unix://admin.sock", "is used by admin already"),
         ("fd://", "wanted tcp://HOST:PORT or unix://PATH, found \"fd://\""),
     ] {
         let text = format!(

@@ -49,10 +49,10 @@ fn a_check_names_every_place_that_a_start_could_not_have_and_makes_none() {
         format!("unix://{dir}/none/p.sock: the directory {dir}/none does not exist: create it"),
         format!("unix://{dir}/file/p.sock: {dir}/file is not a directory: choose another path"),
         format!(
-            "unix://{dir}/file: the path holds a file, which is not ours to remove: move it away or choose another path"
+            "unix://{dir}/file: the path holds a file, which the daemon does not remove: move it away or choose another path"
         ),
         format!(
-            "admin: unix://{dir}/fifo: the path holds a named pipe, which is not ours to remove: move it away or choose another path"
+            "admin: unix://{dir}/fifo: the path holds a named pipe, which the daemon does not remove: move it away or choose another path"
         ),
         format!("record_dir: {dir}/fifo is a named pipe: remove it, or name a directory"),
         format!("cache: others may use {dir}/open (mode 755): wanted 700, `chmod 700 {dir}/open`"),

@@ -143,7 +143,7 @@ fn without_the_settings_an_early_refusal_says_why_in_its_text_alone() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n");
 
     let response = client.response();
-    assert_eq!(response.text(), "malformed request: a header field whose name is no token\n");
+    assert_eq!(response.text(), "malformed request: a header field whose name is not a token\n");
     assert_eq!(response.field("x-portcullis-reason"), None);
     assert_eq!(daemon.log.count("-> 400"), 0);
 }

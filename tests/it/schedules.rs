@@ -60,7 +60,7 @@ fn a_run_that_goes_on_makes_the_next_one_missed_unless_they_may_overlap() {
     let daemon = private(setup, "crowd", overlap, &slow).start();
 
     daemon.log.lines(2, "crowd: begun");
-    daemon.log.lines(2, "alone: a scheduled run is missed: the one before it goes on");
+    daemon.log.lines(2, "alone: a scheduled run is missed: the previous one still runs");
 
     assert_eq!(daemon.log.count("alone: begun"), 1);
     until("missed runs are counted", || {

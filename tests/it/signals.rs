@@ -82,7 +82,7 @@ fn a_hangup_during_an_upgrade_is_a_reload_of_the_new_process() {
     daemon.signal(Signal::USR2);
     daemon.log.line("is starting");
     daemon.signal(Signal::HUP);
-    daemon.log.line("reload (SIGHUP): it follows the change that is under way");
+    daemon.log.line("reload (SIGHUP): queued behind the change in progress");
 
     fs::write(daemon.path("go"), "").unwrap();
     let successors = Successors(vec![successor(&daemon, 1)]);

@@ -105,7 +105,7 @@ fn a_file_that_is_not_ours_is_refused_and_stays() {
     let (ended, left) = setup.host(unix(&path)).fail_leaving();
 
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("not ours to remove"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the daemon does not remove"), "{}", ended.stderr);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert_eq!(left, ["one.wasm", "p.sock", "portcullis.toml"]);
 }

@@ -144,7 +144,7 @@ fn a_socket_that_was_passed_and_that_nobody_takes_is_told() {
     let mut daemon = command.spawn().unwrap();
     let log = crate::harness::Log::of(daemon.stderr.take().unwrap());
 
-    let line = log.line("which no endpoint takes");
+    let line = log.line("which no endpoint uses");
 
     daemon.kill().unwrap();
     reaped(&mut daemon, PATIENCE);

@@ -43,7 +43,7 @@ fn a_first_build_that_fails_is_told_and_the_next_one_serves() {
 
     let mut daemon = setup.spawn();
 
-    let line = daemon.log.line("not built, and not served until it is");
+    let line = daemon.log.line("not built, so not served yet");
     assert!(line.contains("one.wat: does not assemble"), "{line}");
     fs::write(daemon.path("one.wat"), text("mended")).unwrap();
     daemon.ready();

@@ -256,7 +256,7 @@ fn check_tells_each_mistake_once_and_where() {
     assert_eq!(ended.code, Some(1));
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.contains("warning: ")).collect();
     let wanted = [
-        ":1: listen[1]: \"unix://./a.sock\" stands in this list already",
+        ":1: listen[1]: \"unix://./a.sock\" is in this list already",
         ":2: admin: \"unix://",
         ":5: handler.status: this is the name of a built-in job: choose another",
         ":10: route[1]: ",
@@ -265,7 +265,7 @@ fn check_tells_each_mistake_once_and_where() {
     for (line, wanted) in lines.iter().zip(wanted) {
         assert!(line.contains(wanted), "{wanted}: {}", ended.stderr);
     }
-    assert!(lines[1].contains("is that of listen already: choose another"), "{}", ended.stderr);
+    assert!(lines[1].contains("is used by listen already: choose another"), "{}", ended.stderr);
 }
 
 #[test]

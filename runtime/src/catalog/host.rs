@@ -26,7 +26,7 @@ pub(super) fn written(text: &str) -> Result<Host, String> {
         };
     }
     if text.contains(':') {
-        return Err(wanted("leave out the port, every port is meant"));
+        return Err(wanted("leave out the port: a route matches every port"));
     }
     let (below, name) = match text.strip_prefix("*.") {
         Some(name) => (true, name),

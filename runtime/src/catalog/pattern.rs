@@ -38,16 +38,18 @@ impl Pattern {
     pub(super) fn read(text: &str) -> Result<Pattern, String> {
         let inner = text.strip_prefix('/').ok_or("a path starts with `/`")?;
         if let Some(bad) = text.chars().find(|char| char.is_control() || matches!(char, '?' | '#')) {
-            return Err(format!("a path holds no {bad:?}: a route sees neither query nor fragment"));
+            return Err(format!("a path cannot contain {bad:?}: a route matches neither query nor fragment"));
         }
         let mut pattern = Pattern { captures: Vec::new(), has_tail: false, shape: String::new() };
         for segment in inner.split('/') {
             if pattern.has_tail {
-                return Err("a tail such as `{*rest}` stands at the end".to_owned());
+                return Err("a tail such as `{*rest}` must come last".to_owned());
             }
             let segment = Segment::read(segment)?;
             if matches!(segment.shape.as_str(), "." | "..") {
-                return Err("no request gets to a segment `.` or `..`: it is answered with 400".to_owned());
+                return Err(
+                    "a segment `.` or `..` never matches: such requests are answered with 400".to_owned()
+                );
             }
             pattern.shape.push('/');
             pattern.shape.push_str(&segment.shape);
@@ -67,11 +69,11 @@ impl Pattern {
     fn add(&mut self, name: &str) -> Result<(), String> {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if name.is_empty() || !name.bytes().all(word) {
-            return Err(format!("{name:?} does not name a capture: use letters, digits, `_` and `-`"));
+            return Err(format!("{name:?} is not the name of a capture: use letters, digits, `_` and `-`"));
         }
         let variable = format!("ROUTE_{}", name.to_ascii_uppercase().replace('-', "_"));
         if self.captures.iter().any(|known| known.variable == variable) {
-            return Err(format!("two captures would be the variable {variable}: rename one"));
+            return Err(format!("two captures set the variable {variable}: rename one"));
         }
         self.captures.push(Capture { name: name.to_owned(), variable });
         Ok(())
@@ -93,7 +95,7 @@ impl<'a> Segment<'a> {
             }
             let (name, behind) = match after.split_once('}') {
                 Some(parts) if open == "{" => parts,
-                _ => return Err("a brace without its partner: write `{{` or `}}` for a brace".to_owned()),
+                _ => return Err("an unmatched brace: write `{{` or `}}` for a brace".to_owned()),
             };
             if segment.capture.is_some() {
                 return Err("a segment holds one capture at most".to_owned());
@@ -105,7 +107,7 @@ impl<'a> Segment<'a> {
         }
         segment.shape.push_str(rest);
         if segment.is_tail && segment.shape != "{*}" {
-            return Err("a tail such as `{*rest}` is a whole segment".to_owned());
+            return Err("a tail such as `{*rest}` must be a whole segment".to_owned());
         }
         Ok(segment)
     }

@@ -84,7 +84,6 @@ fn untold_secrets(config: &mut Config) -> Option<String> {
         }));
         handler.secrets.retain(is_told);
     }
-    (!names.is_empty()).then(|| {
-        format!("secrets are not looked at where only the daemon will have them: {}", names.join(", "))
-    })
+    (!names.is_empty())
+        .then(|| format!("secrets that only the daemon can read are not checked: {}", names.join(", ")))
 }

@@ -35,7 +35,7 @@ pub(super) fn work(args: Args) -> ExitCode {
     let flavour = if args.concurrent { Flavour::Concurrent } else { Flavour::Sequential };
     let addressing = if args.compared { Addressing::Compared } else { Addressing::Reserved };
     let outcome = if stdout().is_terminal() {
-        Err(anyhow::anyhow!("machine code is nothing for a terminal: this verb is for the daemon"))
+        Err(anyhow::anyhow!("machine code is not written to a terminal: this verb is internal to the daemon"))
     } else {
         let cpu = Duration::from_secs(args.cpu);
         let limits =

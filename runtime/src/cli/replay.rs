@@ -131,7 +131,7 @@ impl Args {
         let digest: String =
             Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
         if self.module.is_none() && digest != bundle.digest {
-            complain(&format!("{} is another module than the one that failed", module.display()));
+            complain(&format!("{} is not the module that failed", module.display()));
         }
         let mount = |(host, guest, write): (&Path, &str, bool)| Mount {
             host: host.to_owned(),

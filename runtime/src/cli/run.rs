@@ -263,7 +263,7 @@ impl Asked {
         let first = named(&self.what).with_context(|| {
             let file = self.config().display();
             format!(
-                "{:?} is no handler of {file} (it has: {}); for a module, name its file",
+                "{:?} is not a handler of {file} (it has: {}); for a module, name its file",
                 self.what,
                 names.join(", ")
             )

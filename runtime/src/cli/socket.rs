@@ -148,7 +148,7 @@ async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output 
     timeout(patience, answer).await.unwrap_or_else(|_| {
         let path = path.display();
         bail!(
-            "the daemon at {path} has not answered within {patience:?}: its process is stopped, or its machine has more to do than it can"
+            "the daemon at {path} has not answered within {patience:?}: its process is stopped, or its machine is overloaded"
         )
     })
 }

@@ -95,7 +95,7 @@ impl Sources {
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_told, true) {
                     warn!(
-                        "changes are looked for once in {LOOK:?}, since they cannot be watched: {failure:#}"
+                        "files are checked for changes every {LOOK:?}, because they cannot be watched: {failure:#}"
                     );
                 }
                 None

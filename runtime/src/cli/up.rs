@@ -38,7 +38,7 @@ const LONGEST_SOCKET: usize = 107;
 pub(super) fn up(args: Args) -> Result<ExitCode> {
     let Args { dir, flags } = args;
     let file = dir.join("portcullis.toml");
-    ensure!(file.is_file(), "{} is not there: `portcullis new NAME` makes one", file.display());
+    ensure!(file.is_file(), "{} does not exist: `portcullis new NAME` creates one", file.display());
     let _log = start_log(flags.debug)?;
     let sources = first_build(Sources::new(dir.canonicalize()?))?;
     let socket = std::path::absolute(dir.join(socket::BESIDE))?;
@@ -84,7 +84,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
             Ok(None) => return Ok(Exit::Drained),
             Err(failure) => match process_at(&beside).await {
                 Some(process) => bail!(
-                    "process {process} serves this directory already, and takes up what changes: to end it, run `portcullis shutdown` there"
+                    "process {process} serves this directory already, and swaps in changes: to end it, run `portcullis shutdown` there"
                 ),
                 None => return Err(failure),
             },
@@ -116,7 +116,7 @@ async fn process_at(socket: &Path) -> Option<u32> {
 /// Builds for the first time: as often as it takes, since the mistake is about to be mended.
 fn first_build(mut sources: Sources) -> Result<Sources> {
     while let Err(failure) = sources.build() {
-        error!("not built, and not served until it is: {failure:#}");
+        error!("not built, so not served yet: {failure:#}");
         serve::runtime()?.block_on(sources.changed());
         info!("a source has changed: building");
     }
@@ -135,7 +135,7 @@ async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
         let built;
         (sources, built) = match building.await {
             Ok(done) => done,
-            Err(failure) => return error!("changes are not followed any more: {failure}"),
+            Err(failure) => return error!("changes are no longer watched: {failure}"),
         };
         match built {
             Ok(()) => drop(daemon::reload(&engine).await),

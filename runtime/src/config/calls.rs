@@ -14,7 +14,7 @@ pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &Names<'_>, report: &Re
     for at in &list.value {
         match report.settle(Some(at), None, |name| known(name, handlers).map(Some)) {
             Some(name) if !granted.insert(name.clone()) => {
-                report.add(at.line, &at.key, format!("{:?} stands in this list already", name.as_str()));
+                report.add(at.line, &at.key, format!("{:?} is in this list already", name.as_str()));
             }
             read => names.extend(read),
         }
@@ -28,8 +28,8 @@ fn known(name: &str, handlers: &Names<'_>) -> Result<Name, String> {
     }
     Err(match handlers.nearest(name) {
         Some(near) => format!("there is no handler {name:?}; did you mean {near:?}?"),
-        None => format!(
-            "there is no handler {name:?}: handlers of this file can be called, jobs of the daemon's own cannot"
-        ),
+        None => {
+            format!("there is no handler {name:?}: handlers of this file can be called, built-in jobs cannot")
+        }
     })
 }

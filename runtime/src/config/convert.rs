@@ -52,7 +52,7 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
             .iter()
             .any(|endpoint| matches!(endpoint, Endpoint::Unix(other) if place(other) == place(&path)))
         {
-            true => Err(format!("\"unix://{}\" is that of listen already: choose another", path.display())),
+            true => Err(format!("\"unix://{}\" is used by listen already: choose another", path.display())),
             false => Ok(Some(path)),
         }
     });
@@ -135,7 +135,7 @@ fn observe(
             report.add(
                 list.line,
                 &list.key,
-                format!("\"{endpoint}\" is that of {other} already: choose another"),
+                format!("\"{endpoint}\" is used by {other} already: choose another"),
             );
         }
     }
@@ -159,7 +159,7 @@ fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Ve
         if let Err(message) = endpoint.check() {
             report.add(at.line, &at.key, message);
         } else if !known.insert(socket(&endpoint)) {
-            report.add(at.line, &at.key, format!("{:?} stands in this list already", at.value));
+            report.add(at.line, &at.key, format!("{:?} is in this list already", at.value));
         } else {
             endpoints.push(endpoint);
         }
@@ -246,7 +246,7 @@ pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
              tcp does not say who that is; from afar, forward the socket with `ssh -L`"
         )),
         Endpoint::Fd(_) => Err(format!(
-            "wanted unix:///PATH/TO.sock, found {text:?}: a socket that is passed in serves requests"
+            "wanted unix:///PATH/TO.sock, found {text:?}: a socket that is passed in is for requests only"
         )),
     }
 }

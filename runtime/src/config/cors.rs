@@ -30,7 +30,7 @@ pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
     let credentials = cors.credentials.as_ref().is_some_and(|at| at.value);
     if let Some(at) = cors.credentials.as_ref().filter(|_| credentials && all) {
         // Fetch §3.2.5: browsers refuse the combination.
-        report.add(at.line, &at.key, "credentials need named origins: \"*\" grants them to nobody");
+        report.add(at.line, &at.key, "credentials need named origins: \"*\" never grants them");
     }
     Cors {
         origins: if all { Vec::new() } else { origins },

@@ -45,7 +45,7 @@ impl Config {
 pub fn value(file: &Path, handler: &str, variable: &str) -> Result<String> {
     let values = Values::read(file)?;
     let value = values.and_then(|values| values.find(handler, variable).cloned());
-    value.ok_or_else(|| anyhow!("{}: {variable} is gone from it", file.display()))
+    value.ok_or_else(|| anyhow!("{}: {variable} is no longer in it", file.display()))
 }
 
 impl Values {

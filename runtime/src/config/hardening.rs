@@ -25,14 +25,18 @@ pub(super) fn read(written: Option<&At<schema::Hardening>>, base: &Path, report:
             return None;
         }
         if !path.is_dir() {
-            report.add(at.line, &at.key, format!("{:?} is no directory: make it, or leave it out", at.value));
+            report.add(
+                at.line,
+                &at.key,
+                format!("{:?} is not a directory: create it, or leave it out", at.value),
+            );
             return None;
         }
         Some(path)
     };
     let reach: Vec<PathBuf> = dirs.iter().filter_map(dir).collect();
     if let Some(at) = table.reach.as_ref().filter(|_| !on(&table.files)) {
-        report.add(at.line, &at.key, "goes only with files = true: without it everything is in reach");
+        report.add(at.line, &at.key, "needs files = true: without it every file is in reach");
     }
     Hardening {
         privileges: on(&table.privileges),

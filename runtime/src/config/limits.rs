@@ -47,7 +47,7 @@ pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report
 pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>) {
     let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
     if let Some(At { key, line, .. }) = at {
-        let advice = "is of all handlers together: set total_memory in [limits], and here limits.memory";
+        let advice = "applies to all handlers together: set total_memory in [limits], and limits.memory here";
         report.add(*line, key, advice);
     }
 }

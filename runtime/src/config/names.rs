@@ -91,7 +91,7 @@ impl Config {
             let found = known.entry(path.clone()).or_insert_with(|| match untrusted.find(&path) {
                 Ok(writable) => writable.map(|writable| {
                     format!(
-                        "{} is looked up in {writable}: it could put something else there; move it, or mount a \
+                        "{} is looked up in {writable}: the handler could replace it; move it, or mount a \
                          directory that does not hold it",
                         path.display()
                     )

@@ -82,7 +82,7 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
     for at in &list.value {
         match report.settle(Some(at), None, |text| served(method(text)?).map(Some)) {
             Some(method) if !known.insert(method.clone()) => {
-                report.add(at.line, &at.key, format!("{method} stands in this list already"));
+                report.add(at.line, &at.key, format!("{method} is in this list already"));
             }
             read => methods.extend(read),
         }
@@ -94,7 +94,7 @@ fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
 fn served(method: Method) -> Result<Method, String> {
     match method {
         Method::CONNECT | Method::TRACE => {
-            Err(format!("{method} never gets to a handler: it is answered with 501; leave it out"))
+            Err(format!("{method} never reaches a handler: it is answered with 501; leave it out"))
         }
         other => Ok(other),
     }

@@ -41,7 +41,7 @@ pub(super) fn read(
         report.settle(Some(at), None, |secret| {
             Env::new().set(variable.clone(), "").map_err(|error| error.to_string())?;
             if env.get(variable).is_some() {
-                return Err("stands in env already: write it once".to_owned());
+                return Err("is in env already: write it once".to_owned());
             }
             Ok(Some(Secret { variable: variable.clone(), source: source(secret, base)? }))
         })
@@ -56,9 +56,11 @@ fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String>
         }
         // The text is not shown: it may be the secret itself.
         schema::Secret::Credential(_) => {
-            return Err("wanted the name of a credential, as LoadCredential= has it, found another text; for a file, \
+            return Err(
+                "wanted the name of a credential, as in LoadCredential=, found another text; for a file, \
                         write { file = \"PATH\" }"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         schema::Secret::Table(table) => table,
     };

@@ -79,8 +79,8 @@ fn file(At { value, key, line }: &At<String>, base: &Path, report: &Report<'_>) 
 
 fn plain_endpoint(text: &str, listen: &[Endpoint]) -> Result<Option<Endpoint>, String> {
     match text.parse::<Endpoint>().map_err(|error| error.to_string())? {
-        Endpoint::Unix(_) => Err("Unix sockets are in clear anyway: leave it out".to_owned()),
+        Endpoint::Unix(_) => Err("Unix sockets never use TLS: leave it out".to_owned()),
         endpoint if listen.contains(&endpoint) => Ok(Some(endpoint)),
-        _ => Err(format!("{text:?} does not stand in listen: write it as it stands there")),
+        _ => Err(format!("{text:?} is not in listen: write it as it is written there")),
     }
 }

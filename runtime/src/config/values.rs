@@ -170,7 +170,7 @@ pub(super) fn header(text: &str) -> Result<(), String> {
 /// Reads an origin as browsers send it (RFC 6454 §6.2): scheme, host, and the port unless it is the default.
 pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String> {
     if beside_all && text == "*" {
-        return Err("\"*\" is every origin: write it alone, or not at all".to_owned());
+        return Err("\"*\" means every origin: write it alone, or leave it out".to_owned());
     }
     let wanted =
         || format!("wanted an origin such as \"https://app.example\", without a path, found {text:?}");

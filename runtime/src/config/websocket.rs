@@ -34,7 +34,7 @@ pub(super) fn read(
     let gets = |methods: &[At<String>]| methods.iter().all(|at| at.value == Method::GET.as_str());
     if says_so && route.methods.as_ref().is_some_and(|at| !gets(&at.value)) {
         // RFC 6455 §4.1.
-        report.add(*line, key, "a WebSocket is asked for by GET: leave `methods` out");
+        report.add(*line, key, "a WebSocket handshake is a GET request: leave `methods` out");
     }
     report.settle(route.upgrade.as_ref(), None, |text| match text.as_str() {
         "tcp" => Ok(Some(Upgrade::Tcp)),

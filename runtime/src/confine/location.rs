@@ -61,7 +61,7 @@ impl Mounts {
         }
         // The mount may be newer than the list: an automount is mounted on first use.
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = read()?;
-        let why = || format!("{}: the kernel does not say in which mount it lies", shown.display());
+        let why = || format!("{}: the kernel does not report which mount it is on", shown.display());
         at(&self.now()).with_context(why)
     }
 

@@ -44,9 +44,9 @@ impl Changes {
         if self.under_way.is_empty() && self.stop.reason().is_none() {
             self.begin(change);
         } else if self.waiting.contains(&change) {
-            info!("{change}: one waits already, and will see what has changed until then");
+            info!("{change}: one is queued already, and will include changes made until it starts");
         } else {
-            info!("{change}: it follows the change that is under way");
+            info!("{change}: queued behind the change in progress");
             self.waiting.push_back(change);
         }
     }
@@ -60,7 +60,7 @@ impl Changes {
         match self.under_way.join_next().await {
             Some(ended) => {
                 if let Err(failure) = ended {
-                    error!("a change broke off, what served before goes on: {failure}");
+                    error!("a change failed, the previous state stays: {failure}");
                 }
                 if self.stop.reason().is_none()
                     && let Some(next) = self.waiting.pop_front()

@@ -84,7 +84,7 @@ impl Hardened {
                 Told::Place(place) => debug!("hardening: left: {place}"),
                 Told::Kept(step, refusal) => {
                     warn!(
-                        "hardening: this host does not allow {step}: {refusal:#}; hardening.{step} = false says so"
+                        "hardening: this host does not allow {step}: {refusal:#}; to accept that, set hardening.{step} = false"
                     );
                 }
             }

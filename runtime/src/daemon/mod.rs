@@ -145,7 +145,7 @@ impl Daemon {
         if standing.config.load().hardening.privileges
             && let Err(refusal) = confine::unreadable()
         {
-            warn!("hardening: our memory can be read by others of our user: {refusal:#}");
+            warn!("hardening: other processes of this user can read the memory of the daemon: {refusal:#}");
         }
 
         operators.serve(&engine)?;
@@ -194,7 +194,7 @@ impl Daemon {
                 () = changes.go_on() => {}
                 _ = self.stop.raised() => break false,
                 () = self.standing.idle() => {
-                    info!("nobody wants anything: ending until systemd starts us again");
+                    info!("idle: ending until systemd starts the daemon again");
                     break false;
                 }
                 served = &mut self.serving => match served {
@@ -228,7 +228,7 @@ impl Daemon {
                 match signals.next().await {
                     Sent::Change(change) => match standing.follower() {
                         Some(follower) => change.pass_on(follower),
-                        None => info!("{change}: no more, the daemon drains"),
+                        None => info!("{change}: refused, the daemon is draining"),
                     },
                     Sent::End(signal) => return signal,
                 }

@@ -72,7 +72,9 @@ pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
     let left = scratch.clone();
     let sweep = std::thread::Builder::new().name("sweep".to_owned()).spawn(move || left.sweep());
     // The next start tries again.
-    sweep.inspect_err(|refusal| warn!("what is left in the scratch directory stays there: {refusal}")).ok();
+    sweep
+        .inspect_err(|refusal| warn!("old files in the scratch directory cannot be removed: {refusal}"))
+        .ok();
     Some(scratch)
 }
 

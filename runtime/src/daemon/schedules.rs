@@ -33,7 +33,7 @@ pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
             Some(Ok(Ok(()))) | None => "it ended by itself".to_owned(),
         };
         if gate.state() != GateState::Draining {
-            error!("schedules are not followed, for {PAUSE:?}: {why}");
+            error!("schedules pause for {PAUSE:?}: {why}");
             sleep(PAUSE).await;
         }
     }

@@ -263,7 +263,7 @@ fn start(shared: &Arc<Shared>) {
         let (shared, runtime) = (shared.clone(), Handle::current());
         let work = move || {
             if let Err(refusal) = setpriority_process(Some(gettid()), NICE) {
-                debug!("the slow lane is as fast as the others: setpriority: {refusal}");
+                debug!("the slow lane has no lower priority: setpriority: {refusal}");
             }
             // Futures polled here use the timers of the runtime.
             let _entered = runtime.enter();

@@ -256,7 +256,7 @@ fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
     match found.option(entry) {
         None => Ok(()),
         Some(capture) => Err(Refusal::Malformed(format!(
-            "the part of the path for {} begins with `-`, which a program takes for an option",
+            "the part of the path for {} begins with `-`, which a program would read as an option",
             capture.variable
         ))),
     }

@@ -152,19 +152,19 @@ impl Refusal {
             Refusal::NotTls => "this port speaks TLS: ask for https://".to_owned(),
             Refusal::Flood => "a flood of frames".to_owned(),
             Refusal::Version => {
-                "HTTP/1.1, HTTP/1.0 and HTTP/2 are spoken here; over TLS, HTTP/2 with a client that agrees on it \
+                "HTTP/1.1, HTTP/1.0 and HTTP/2 are supported; over TLS, HTTP/2 with a client that agrees on it \
                  (ALPN)"
                     .to_owned()
             }
-            Refusal::Expectation => "Expect: only 100-continue is known".to_owned(),
+            Refusal::Expectation => "Expect: only 100-continue is supported".to_owned(),
             Refusal::Loop => {
                 "the request loops: it has come back to this daemon too often".to_owned()
             }
             Refusal::NoRoute => "no route matches this path".to_owned(),
             Refusal::WrongMethod(allow) => format!("this path allows {allow} only"),
-            Refusal::WebSocketVersion => "WebSocket is spoken in version 13 only".to_owned(),
+            Refusal::WebSocketVersion => "only version 13 of WebSocket is supported".to_owned(),
             Refusal::UpgradeRequired(protocol) => format!(
-                "this path is for clients that change over to {protocol}: send HTTP/1.1 with `Connection: \
+                "this path is for clients that upgrade to {protocol}: send HTTP/1.1 with `Connection: \
                  Upgrade` and `Upgrade: {protocol}`"
             ),
             Refusal::NoJob(name) => Fault::NotFound(name.clone()).to_string(),

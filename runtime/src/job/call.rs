@@ -193,12 +193,12 @@ impl fmt::Display for CallError {
             }
             CallError::TooDeep { wanted, most } => write!(
                 f,
-                "{wanted} is not called: calls are nested {most} deep, which is the most; if that is a loop, \
+                "{wanted} is not called: calls are nested {most} deep, which is the limit; if that is a loop, \
                  take {wanted:?} out of the `calls` of one of its handlers"
             ),
             CallError::TooMany { most } => write!(
                 f,
-                "one request may start {most} jobs, and this one has: let one job do the work of several"
+                "one request may start {most} jobs, and this one has reached that: let one job do the work of several"
             ),
             CallError::Malformed(what) => f.write_str(what),
             CallError::Deadlock { wanted, key } => write!(

@@ -275,7 +275,7 @@ impl fmt::Display for CallError {
             }
             CallError::Exhausted => f.write_str("the file descriptors that all jobs share are in use"),
             CallError::NotFound(why) | CallError::Unreachable(why) => f.write_str(why),
-            CallError::Refused => f.write_str("nobody listens there"),
+            CallError::Refused => f.write_str("connection refused"),
             CallError::ConnectTimeout => f.write_str("no connection in time (limits.outbound.connect)"),
             CallError::Certificate(why) => write!(f, "the certificate is refused: {why}"),
             CallError::Tls(why) => write!(f, "TLS fails: {why}"),

@@ -52,7 +52,7 @@ impl Schedule {
         };
         match schedule.after(Utc::now()) {
             Some(_) => Ok(schedule),
-            None => Err(format!("{text:?} never comes: there is no such day")),
+            None => Err(format!("{text:?} never matches: there is no such day")),
         }
     }
 
@@ -104,6 +104,6 @@ mod tests {
         for text in ["", "* * * *", "60 * * * *", "* * * * * * *", "x * * * *", "*/0 * * * *", "0 0 30 2 *"] {
             assert!(Schedule::parse(text).is_err(), "{text:?} must be refused");
         }
-        assert!(Schedule::parse("0 0 30 2 *").unwrap_err().contains("never comes"));
+        assert!(Schedule::parse("0 0 30 2 *").unwrap_err().contains("never matches"));
     }
 }

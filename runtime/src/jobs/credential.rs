@@ -43,7 +43,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
             Ok(value) if value.len() as u64 > LARGEST => bail!("{source} is larger than 128 KiB"),
             Ok(value) => Ok(value),
             Err(std::env::VarError::NotPresent) => bail!("{source} is not set"),
-            Err(std::env::VarError::NotUnicode(_)) => bail!("{source} is no UTF-8 text"),
+            Err(std::env::VarError::NotUnicode(_)) => bail!("{source} is not UTF-8 text"),
         },
         SecretSource::Development(file) => development::value(file, handler.name.as_str(), variable),
     }
@@ -59,7 +59,7 @@ fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
         },
         Err(refusal) => bail!("{source} cannot be read: {refusal}"),
     };
-    let Ok(mut text) = String::from_utf8(bytes) else { bail!("{source} is no UTF-8 text") };
+    let Ok(mut text) = String::from_utf8(bytes) else { bail!("{source} is not UTF-8 text") };
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(of_file("largest").unwrap().len() as u64, LARGEST);
         for (name, why) in [
             ("nul", "holds a NUL"),
-            ("binary", "no UTF-8"),
+            ("binary", "not UTF-8"),
             ("missing", "there is no file /"),
             ("larger", "larger than 128 KiB"),
             ("", "found a directory"),

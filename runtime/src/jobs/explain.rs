@@ -64,7 +64,9 @@ impl Request {
                 trial = catalog.canaries.get(&found.route.handler.name).map(describe::trial);
                 match found.option(&found.route.handler) {
                     None => (None, "this route is the most specific for the host and path"),
-                    Some(_) => (Some(400), "a capture begins with `-`, which a program takes for an option"),
+                    Some(_) => {
+                        (Some(400), "a capture begins with `-`, which a program would read as an option")
+                    }
                 }
             }
             Lookup::MethodNotAllowed { allow: methods } => {
@@ -72,7 +74,7 @@ impl Request {
                 (Some(405), "the most specific path has routes, but none for this method")
             }
             Lookup::NotFound if self.path == "/healthz" => {
-                (Some(200), "no route matches, so the daemon itself says where its gate stands")
+                (Some(200), "no route matches, so the daemon itself answers with the state of its gate")
             }
             Lookup::NotFound => (Some(404), "no route matches this host and path"),
         };

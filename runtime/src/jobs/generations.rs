@@ -158,7 +158,7 @@ impl Turn<'_> {
         let swapped = self.base.handlers.iter().filter_map(|(name, entry)| {
             let version = &entry.version;
             let kept = loaded.get(name) == Some(version) || loader.on_disk(name).as_ref() == Some(version);
-            (!kept).then(|| format!("{name}: {version} was swapped in, and is not what its file holds"))
+            (!kept).then(|| format!("{name}: {version} was swapped in, and differs from its file"))
         });
         swapped.chain(self.base.canaries.iter().map(trial)).collect()
     }

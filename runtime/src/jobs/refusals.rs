@@ -52,7 +52,7 @@ pub(super) fn refusals(
     }
     if config.routes.is_empty() && !base.routes.is_empty() {
         refusals.push(anyhow!(
-            "it has no [[route]], and the daemon serves some: a file that is cut off looks like this; \
+            "it has no [[route]], and the daemon serves some: a truncated file looks like this; \
              to serve none, restart"
         ));
     }

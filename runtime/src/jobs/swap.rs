@@ -143,6 +143,6 @@ async fn watched(
     if was_killed {
         warn!("{name}: the trial was stopped, the version that served goes on: {why}");
     } else {
-        error!("{name}: nobody watches the trial any more, the version that served goes on: {why}");
+        error!("{name}: the trial is no longer watched, the version that served goes on: {why}");
     }
 }

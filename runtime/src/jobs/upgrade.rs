@@ -87,7 +87,7 @@ impl Launch {
     /// # Errors
     /// The system does not say which program we are.
     pub fn of_this_process() -> Result<Launch> {
-        let program = std::env::current_exe().context("which program this is, is not known")?;
+        let program = std::env::current_exe().context("the path of this program is not known")?;
         Ok(Launch { program, args: std::env::args_os().skip(1).collect(), env: Vec::new() })
     }
 }
@@ -168,7 +168,7 @@ async fn let_in(mut successor: Successor, patience: Duration) -> Result<()> {
         Err(_) => bail!("it was not ready within {patience:?}"),
     }
     match timeout(OPENING, successor.open()).await {
-        Ok(opened) => opened.context("it ended as it was let in"),
+        Ok(opened) => opened.context("it ended while it took over"),
         Err(_) => bail!("it did not open its gate within {OPENING:?}"),
     }
 }

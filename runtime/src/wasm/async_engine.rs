@@ -58,7 +58,7 @@ impl Engines {
                 self.on_demand.get_or_init(|| said(Concurrent::on_demand(self.room, self.stacks)))
             }
         };
-        made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be had: {refusal}"))
+        made.as_ref().map_err(|refusal| format_err!("the engine of WASI 0.3 cannot be made: {refusal}"))
     }
 
     /// Lists the fingerprints of the engines made so far.

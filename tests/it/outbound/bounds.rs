@@ -259,7 +259,11 @@ fn a_handler_that_asks_its_own_daemon_for_itself_comes_to_an_end() {
 fn a_core_module_cannot_ask_and_a_components_sockets_stay_shut() {
     let module = Program::text().say("hello").wasm();
     let refused = Setup::one("allow = [\"https://api.example.org\"]", &module).fail();
-    assert!(refused.stderr.contains("allow: a wasip1 module cannot ask other servers"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("allow: a wasip1 module cannot call other servers"),
+        "{}",
+        refused.stderr
+    );
 
     let sockets = std::fs::read(guests().join(format!("{SOCKETS}-wasip2.wasm"))).unwrap();
     let origin = Origin::text("127.0.0.1", "never");

@@ -60,7 +60,7 @@ fn every_wrong_file_is_named_with_what_to_do() {
     refused("cert.pem", "", "the file is empty");
     refused("cert.pem", "hello", "this is not PEM: if it is DER, convert it with `openssl x509 -inform der ");
     refused("cert.pem", &pair.key, "there is no certificate in it, but \"PRIVATE KEY\": name another file");
-    refused("cert.pem", &pair.cert[..100], "the file is cut off");
+    refused("cert.pem", &pair.cert[..100], "the file is truncated");
     refused(
         "cert.pem",
         aged(2000, 2001).cert,
@@ -158,7 +158,7 @@ fn what_is_not_wrong_yet_is_warned_of() {
 
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     for wanted in [
-        "key.pem: everybody may read the key: `chmod o= FILE`",
+        "key.pem: every user may read the key: `chmod o= FILE`",
         "cert.pem: the certificate ends on ",
         "cert.pem: the certificate names no host (subjectAltName): most clients refuse it",
         "ca.pem: authority 1 in it has expired on Jan  1 00:00:00 2001 GMT",
@@ -187,8 +187,8 @@ fn settings_that_do_not_go_together_are_refused() {
             "[tls]\nclient_ca = \"a\"\nclient_auth = \"maybe\"\n",
             "wanted \"required\" or \"optional\", found \"maybe\"",
         ),
-        ("[tls]\nplain = [\"tcp://127.0.0.1:1\"]\n", "does not stand in listen: write it as it stands there"),
-        ("[tls]\nplain = [\"unix:///s\"]\n", "Unix sockets are in clear anyway: leave it out"),
+        ("[tls]\nplain = [\"tcp://127.0.0.1:1\"]\n", "is not in listen: write it as it is written there"),
+        ("[tls]\nplain = [\"unix:///s\"]\n", "Unix sockets never use TLS: leave it out"),
     ] {
         let said = mistakes(table);
 

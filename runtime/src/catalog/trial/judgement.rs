@@ -61,7 +61,7 @@ impl Rules {
         let (delays, beside) = (tried.delays(), serving.delays());
         if let Some(bound) = bound.filter(|_| tried.slow > CHANCE && delays.exceeds(beside, TOLERANCE)) {
             return Some(Judgement::GoBack(format!(
-                "{} of {} answers took longer than {bound:.1?}, which allows for {} times the 99th percentile of the version beside it ({} of {} did there)",
+                "{} of {} answers took longer than {bound:.1?}, which allows for {} times the 99th percentile of the current version ({} of {} did there)",
                 delays.count,
                 delays.all,
                 self.slower.unwrap_or_default(),

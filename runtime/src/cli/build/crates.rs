@@ -193,7 +193,7 @@ fn read(package: &Value, described: &Value, manifest: &Path) -> Result<Option<Cr
         value => match value.as_array().map(|all| all.iter().map(text).collect::<Option<Vec<String>>>()) {
             Some(Some(all)) => all,
             _ => bail!(
-                "{}: package.metadata.portcullis.targets: a list of target names is wanted",
+                "{}: package.metadata.portcullis.targets: wanted a list of target names",
                 manifest.display()
             ),
         },

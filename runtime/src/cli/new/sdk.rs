@@ -67,7 +67,7 @@ pub(super) fn locate(parent: &Path) -> Result<Located> {
     let dir = parent.join(DIRECTORY);
     ensure!(
         !dir.exists(),
-        "{}: is not the guest SDK, which is to be unpacked there: move it away",
+        "{}: is not the guest SDK, which would be unpacked there: move it away",
         dir.display()
     );
     unpack(&dir).with_context(|| format!("{}: cannot be written", dir.display()))?;

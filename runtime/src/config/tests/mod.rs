@@ -295,7 +295,7 @@ handler = "hello"
             r#"p.toml:2: grace: wanted a unit: write "30s" for seconds, "30ms" for milliseconds, found 30"#,
             r#"p.toml:5: handler.hello.limits.memroy: unknown key; did you mean "memory"?"#,
             r#"p.toml:8: route[0].handler: there is no handler "helo"; did you mean "hello"?"#,
-            r#"p.toml:9: route[1]: route "/a/{x" (handler "hello"): a brace without its partner: write `{{` or `}}` for a brace"#,
+            r#"p.toml:9: route[1]: route "/a/{x" (handler "hello"): an unmatched brace: write `{{` or `}}` for a brace"#,
         ]
     );
 }

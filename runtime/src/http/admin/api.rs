@@ -215,7 +215,7 @@ impl AdminRequest<'_> {
 /// author chose. Both are absent from what a program sends that opened the socket itself.
 fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
     if headers.contains_key(ORIGIN) {
-        return Err(Refusal::Forbidden("the admin socket takes nothing from web pages (Origin)"));
+        return Err(Refusal::Forbidden("the admin socket refuses requests of web pages (Origin)"));
     }
     let local = |host: &str| {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);

@@ -85,10 +85,10 @@ fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
             "no daemon listens at {path}: start one with `portcullis up`, or with `portcullis serve` and \
-             admin = \"unix://...\" in its configuration; if it listens elsewhere, say --socket PATH"
+             admin = \"unix://...\" in its configuration; if it listens elsewhere, give --socket PATH"
         ),
         ErrorKind::PermissionDenied => format!(
-            "{path}: you may not open this socket: be its owner, or set admin_group and admin_mode in the \
+            "{path}: permission denied: run as its owner, or set admin_group and admin_mode in the \
              daemon's configuration"
         ),
         _ => format!("{path}: {error}"),

@@ -9,14 +9,14 @@ use crate::wasm::cache::Figures;
 /// Writes how the last reload has ended, by the names that Prometheus has for its own.
 pub(in crate::http) fn reloads(text: &mut String, last: &Last) {
     let name = "portcullis_config_last_reload_successful";
-    head(text, name, "gauge", "Whether the last reload of the configuration was not refused.");
+    head(text, name, "gauge", "Whether the last reload of the configuration succeeded.");
     line(text, name, "", u8::from(last.is_successful()));
     let name = "portcullis_config_last_reload_success_timestamp_seconds";
     head(
         text,
         name,
         "gauge",
-        "When the configuration in force was loaded, in seconds since 1970; 0: none is yet.",
+        "When the configuration in force was loaded, in seconds since 1970; 0 if none is yet.",
     );
     let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
     line(text, name, "", since.as_secs_f64());

@@ -50,7 +50,7 @@ const VERSIONS: [MetricFamily; 7] = [
     MetricFamily {
         name: "portcullis_cpu_seconds_total",
         kind: "counter",
-        help: "Time on a processor of jobs that have ended.",
+        help: "CPU time of jobs that have ended.",
         sample: |counts| counts.record.cpu().as_secs_f64(),
     },
     MetricFamily {
@@ -78,13 +78,13 @@ const SCHEDULES: [MetricFamily; 4] = [
     MetricFamily {
         name: "portcullis_scheduled_runs_total",
         kind: "counter",
-        help: "Runs that a schedule began and that have ended; they are no requests.",
+        help: "Scheduled runs that have ended; they do not count as requests.",
         sample: |counts| float(counts.record.runs.ended()),
     },
     MetricFamily {
         name: "portcullis_scheduled_run_failures_total",
         kind: "counter",
-        help: "Scheduled runs that ended with another status than 0, or did not come to their end.",
+        help: "Scheduled runs that ended with a status other than 0, or did not finish.",
         sample: |counts| float(counts.record.runs.failed()),
     },
     MetricFamily {
@@ -96,7 +96,7 @@ const SCHEDULES: [MetricFamily; 4] = [
     MetricFamily {
         name: "portcullis_schedule_missed_total",
         kind: "counter",
-        help: "Scheduled runs that did not come about.",
+        help: "Scheduled runs that were missed.",
         sample: |counts| float(counts.record.missed()),
     },
 ];
@@ -125,7 +125,7 @@ pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalC
         &mut text,
         name,
         "counter",
-        "Requests, and connections (flood, not_tls), that no handler had a part in, by the code of the reason.",
+        "Requests, and connections (flood, not_tls), refused without a handler, by the code of the reason.",
     );
     for (reason, count) in refused.counts() {
         line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
@@ -141,12 +141,12 @@ pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalC
         line(&mut text, name, &format!("{{what=\"{}\"}}", kind.what), float(kind.failures()));
     }
     let name = "portcullis_log_dropped_lines_total";
-    head(&mut text, name, "counter", "Lines that were dropped because nobody read the log fast enough.");
+    head(&mut text, name, "counter", "Lines that were dropped because the log was read too slowly.");
     line(&mut text, name, "", float(log::dropped()));
     let gauges: [(&str, &str, f64); 3] = [
-        ("portcullis_generation", "The generation that serves.", float(catalog.generation)),
-        ("portcullis_generations_alive", "Generations that somebody holds.", float(Alive::count())),
-        ("portcullis_jobs", "Jobs that run, the daemon's own among them.", float(engine.sightings().len())),
+        ("portcullis_generation", "The current generation.", float(catalog.generation)),
+        ("portcullis_generations_alive", "Generations that are still in use.", float(Alive::count())),
+        ("portcullis_jobs", "Running jobs, including the daemon's own.", float(engine.sightings().len())),
     ];
     for (name, help, value) in gauges {
         head(&mut text, name, "gauge", help);
@@ -245,7 +245,7 @@ pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
         (
             "portcullis_connections_refused_total",
             "counter",
-            "Connections closed at once: their address had all that it may (http.connections_per_peer), each busy.",
+            "Connections closed at once: their address had its limit of busy ones (http.connections_per_peer).",
             refused,
         ),
         (
@@ -264,7 +264,7 @@ pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
 /// Writes what this process is, by the names that Prometheus has for it.
 pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
     let name = "portcullis_build_info";
-    head(text, name, "gauge", "Which version of the program this is.");
+    head(text, name, "gauge", "The version of the program.");
     let commit = build::COMMIT.unwrap_or("unknown");
     let labels =
         format!("{{version=\"{}\",commit=\"{commit}\",wasmtime=\"{}\"}}", build::VERSION, build::WASMTIME);
@@ -275,7 +275,7 @@ pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
     line(text, name, "", since.as_secs_f64());
     if let Some(bytes) = resident() {
         let name = "process_resident_memory_bytes";
-        head(text, name, "gauge", "Memory that the process has in RAM.");
+        head(text, name, "gauge", "Memory of the process in RAM.");
         line(text, name, "", float(bytes));
     }
 }
@@ -288,10 +288,10 @@ pub(in crate::http) fn encrypted(text: &mut String, handshakes: &Handshakes, ter
         line(text, name, &format!("{{end=\"{end}\"}}"), float(count));
     }
     let name = "portcullis_tls_handshakes";
-    head(text, name, "gauge", "TLS handshakes that are under way (http.handshakes).");
+    head(text, name, "gauge", "TLS handshakes in progress (http.handshakes).");
     line(text, name, "", float(handshakes.under_way()));
     let name = "portcullis_tls_certificate_seconds_left";
-    head(text, name, "gauge", "Time until a certificate ends; negative once it has.");
+    head(text, name, "gauge", "Time until a certificate expires; negative after that.");
     for term in terms {
         let file = term.file.display().to_string();
         let file = file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");

@@ -125,7 +125,7 @@ impl OutboundCaller {
             }
             DialError::Roots(why) => {
                 self.notices.say(account.job, format_args!("{origin} fails: {why:#}"));
-                CallError::Ours("nobody's certificate is believed: the daemon's log says more".to_owned())
+                CallError::Ours("no certificate is trusted: see the daemon's log".to_owned())
             }
             DialError::Certificate(why) => {
                 self.notices

@@ -80,8 +80,9 @@ impl CgiRun {
             }
         })
         .await?;
-        let value = HeaderValue::from_str(content_type)
-            .map_err(|_| Fault::Host(anyhow::anyhow!("content_type {content_type:?} is no header value")))?;
+        let value = HeaderValue::from_str(content_type).map_err(|_| {
+            Fault::Host(anyhow::anyhow!("content_type {content_type:?} is not a header value"))
+        })?;
         let headers = std::iter::once((CONTENT_TYPE, value)).collect();
         Ok(Parsed { head: Head { status: StatusCode::OK, headers, content_length: None }, rest })
     }

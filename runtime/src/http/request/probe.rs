@@ -40,7 +40,7 @@ pub async fn probe(
     let path = path::decode(head.uri.path())?;
     let found = match catalog.routes.lookup(Some("localhost"), &head.method, &path) {
         Lookup::Found(found) => found,
-        Lookup::MethodNotAllowed { .. } => bail!("no route takes a GET for it"),
+        Lookup::MethodNotAllowed { .. } => bail!("no route accepts GET for it"),
         Lookup::NotFound => bail!("no route leads there"),
     };
     let name = &found.route.handler.name;

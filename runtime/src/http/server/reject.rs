@@ -53,7 +53,7 @@ impl ConnectionReport for Accepted {
         match told {
             H2Event::Answer => {}
             H2Event::ManyCancels => {
-                info!("many cancelled requests: {} is told to connect anew", self.peer.remote());
+                info!("many cancelled requests: {} is told to reconnect", self.peer.remote());
             }
             H2Event::HeadTooLarge => self.note(format_args!("431 0 bytes"), large.code()),
             H2Event::TooManyStreams => self.note(format_args!("reset: REFUSED_STREAM"), "too_many_streams"),

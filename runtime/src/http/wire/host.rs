@@ -5,7 +5,7 @@ pub(in crate::http) const TWO: &str = "more than one Host field";
 /// The error for a target that names another host.
 pub(in crate::http) const OTHER: &str = "the target and the Host field name different hosts";
 /// The error for an invalid host.
-pub(in crate::http) const NONE: &str = "what should be a host is not: NAME or NAME:PORT";
+pub(in crate::http) const NONE: &str = "the host is not valid: wanted NAME or NAME:PORT";
 
 /// Reports whether two texts name the same host and port. Letter case makes no difference, nor does a port that
 /// is the scheme's default (RFC 9110 §4.2.3).

@@ -68,15 +68,15 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     );
     ensure!(
         config.reuse.is_none() || config.mounts.is_empty(),
-        "reuse does not go with mounts or tmp, which are granted for each request: leave one of the keys out"
+        "reuse cannot be combined with mounts or tmp, which are granted for each request: leave one of the keys out"
     );
     ensure!(
         config.scripts.is_none() || config.recording == Recording::Nothing,
-        "record does not go with scripts: a job that is run again would not find its script; leave one of the keys out"
+        "record cannot be combined with scripts: a job that is run again would not find its script; leave one of the keys out"
     );
     ensure!(
         config.outbound.allow.is_empty() || kind != Kind::Core,
-        "allow: a wasip1 module cannot ask other servers: build for wasm32-wasip2, or leave allow out"
+        "allow: a wasip1 module cannot call other servers: build for wasm32-wasip2, or leave allow out"
     );
     Ok(())
 }

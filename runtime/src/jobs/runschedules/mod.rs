@@ -47,7 +47,7 @@ impl NativeJob for RunSchedules {
             tokio::select! {
                 () = self.follow(&engine) => Ok(Status::OK),
                 reason = job.stop.raised() => {
-                    warn!("schedules are not followed any more, until the job runschedules is run again");
+                    warn!("schedules stop until the job runschedules is started again");
                     Err(Fault::Stopped(reason))
                 }
             }
@@ -105,7 +105,7 @@ impl Runs {
         match at {
             Some(_) if overlap == Overlap::Refused && !runs.is_empty() => {
                 missed += 1;
-                warn!("{}: a scheduled run is missed: the one before it goes on", entry.name);
+                warn!("{}: a scheduled run is missed: the previous one still runs", entry.name);
             }
             Some(at) => {
                 let (version, ballot) = catalog.pick(&entry);
@@ -119,7 +119,7 @@ impl Runs {
                 }
             }
             None => {
-                warn!("{}: {missed} scheduled runs are missed: the clock has gone on without us", entry.name)
+                warn!("{}: {missed} scheduled runs are missed: the clock has jumped ahead", entry.name)
             }
         }
         entry.record.miss(missed);

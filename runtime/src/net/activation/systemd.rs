@@ -149,7 +149,7 @@ impl Activation {
         let idle = idle.filter(|passed| !fd_name::is_ours(&passed.name));
         idle.map(|Passed { number, name, fd, .. }| {
             let address = address(fd);
-            format!("systemd passed {address} (descriptor {number}, {name:?}), which no endpoint takes, so that clients wait there for ever: write fd://, or fd://{number}, in listen")
+            format!("systemd passed {address} (descriptor {number}, {name:?}), which no endpoint uses, so its clients would wait for ever: write fd://, or fd://{number}, in listen")
         })
         .collect()
     }

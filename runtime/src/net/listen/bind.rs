@@ -76,7 +76,7 @@ fn bind_one(
 fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     for fd in activation.inherited(&fd_name::of(endpoint)?) {
-        let socket = GivenSocket::of(fd).map_err(|found| anyhow!("{endpoint}: what was passed {found}"))?;
+        let socket = GivenSocket::of(fd).map_err(|found| anyhow!("{endpoint}: the passed socket {found}"))?;
         listeners.extend(match (endpoint, socket) {
             (Endpoint::Tcp(_), GivenSocket::Tcp(socket)) => Some(Listener::tcp(endpoint.clone(), socket)?),
             (Endpoint::Unix(path), GivenSocket::Unix(socket)) => match SocketFile::adopt(path) {
@@ -87,7 +87,7 @@ fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<V
                 }
             },
             (Endpoint::Tcp(_) | Endpoint::Unix(_) | Endpoint::Fd(_), _) => {
-                bail!("{endpoint}: what was passed is a socket of another kind")
+                bail!("{endpoint}: the passed socket is of another kind")
             }
         });
     }

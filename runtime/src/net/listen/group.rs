@@ -11,7 +11,7 @@ pub(super) fn find(group: &str) -> anyhow::Result<Gid> {
     if let Ok(number) = group.parse::<u32>() {
         // chown(2): -1 means "leave the group alone".
         if number == u32::MAX {
-            bail!("group {group:?}: the largest number is no group: write a name or another number");
+            bail!("group {group:?}: the largest number is not a group: write a name or another number");
         }
         return Ok(Gid::from_raw(number));
     }

@@ -45,7 +45,7 @@ impl SocketFile {
         let made = statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
         let ours = made.st_uid == rustix::process::geteuid().as_raw();
         if !ours || FileType::from_raw_mode(made.st_mode) != FileType::Socket {
-            bail!("the path holds no socket of ours");
+            bail!("the path does not hold a socket of this daemon");
         }
         Ok(SocketFile { dir, name, made, ours: AtomicBool::new(false) })
     }
@@ -112,7 +112,7 @@ pub(super) fn open_directory(path: &Path) -> anyhow::Result<OwnedFd> {
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode);
     // Not an error: volumes shared between containers have such a mode.
     if mode.contains(Mode::WOTH) && !mode.contains(Mode::SVTX) {
-        tracing::warn!(directory = %shown, "every user may replace the socket in this directory: take away write permission or set the sticky bit");
+        tracing::warn!(directory = %shown, "every user may replace the socket in this directory: remove write permission or set the sticky bit");
     }
     Ok(dir)
 }

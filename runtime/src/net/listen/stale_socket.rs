@@ -100,7 +100,9 @@ fn judge(occupant: &Occupant, ours: Uid) -> anyhow::Result<()> {
     match occupant {
         Occupant::File(kind) => {
             let kind = describe(*kind);
-            bail!("the path holds {kind}, which is not ours to remove: move it away or choose another path")
+            bail!(
+                "the path holds {kind}, which the daemon does not remove: move it away or choose another path"
+            )
         }
         Occupant::Live => bail!("another daemon is serving there: stop it or choose another path"),
         Occupant::Stale(owner) if *owner == ours => Ok(()),
@@ -110,7 +112,7 @@ fn judge(occupant: &Occupant, ours: Uid) -> anyhow::Result<()> {
             ours.as_raw()
         ),
         Occupant::Unclear(errno) => bail!(
-            "the path holds a socket, and whether it is in use cannot be told ({errno}): remove it or choose another path"
+            "the path holds a socket, and it is unknown whether it is in use ({errno}): remove it or choose another path"
         ),
     }
 }

@@ -118,8 +118,8 @@ impl Nook<'_> {
             Err(Errno::EXIST) => {
                 let beside = path.with_file_name(&name);
                 bail!(
-                    "{beside}, where the socket is made, is there already, and not ours alone or not empty: \
-                     see what it is, then remove it (rm -r {beside})",
+                    "{beside}, where the socket is made, exists already, and is open to others or not empty: \
+                     look at it, then remove it (rm -r {beside})",
                     beside = beside.display()
                 )
             }
@@ -137,7 +137,7 @@ impl Nook<'_> {
         }
         // Corrects the mode under any umask or later change. It acts on the open directory, not on its name.
         rustix::fs::chmodat(CWD, format!("/proc/self/fd/{}", dir.as_raw_fd()), Mode::RWXU, AtFlags::empty())
-            .context("a directory cannot be made ours alone (is /proc mounted?)")?;
+            .context("a private directory cannot be made (is /proc mounted?)")?;
         Ok(Nook { parent, name, dir })
     }
 }

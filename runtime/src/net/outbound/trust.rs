@@ -35,7 +35,7 @@ impl Trust {
             let certificate = certificate.context("not PEM")?;
             added.add(certificate).context("not a usable certificate")?;
         }
-        ensure!(!added.is_empty(), "holds no certificate: a PEM file with that of an authority is wanted");
+        ensure!(!added.is_empty(), "holds no certificate: wanted a PEM file with that of an authority");
         Ok(Trust { added, config: OnceCell::new() })
     }
 

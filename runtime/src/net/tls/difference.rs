@@ -21,7 +21,7 @@ pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
     let (old, new) = match (old, new) {
         (None, None) => return Vec::new(),
         (None, Some(_)) => return vec!["added: tcp:// and fd:// sockets are encrypted".to_owned()],
-        (Some(_), None) => return vec!["removed: tcp:// and fd:// sockets are in clear".to_owned()],
+        (Some(_), None) => return vec!["removed: tcp:// and fd:// sockets are not encrypted".to_owned()],
         (Some(old), Some(new)) => (old, new),
     };
     let mut lines = Vec::new();

@@ -81,8 +81,8 @@ fn unreadable(refusal: Refusal) -> Error {
 fn broken(error: &rustls::pki_types::pem::Error) -> Error {
     use rustls::pki_types::pem::Error::{Base64Decode, MissingSectionEnd};
     match error {
-        MissingSectionEnd { .. } => anyhow!("the file is cut off: a BEGIN has no END"),
-        Base64Decode(_) => anyhow!("the file is damaged: what stands between BEGIN and END is not base64"),
+        MissingSectionEnd { .. } => anyhow!("the file is truncated: a BEGIN has no END"),
+        Base64Decode(_) => anyhow!("the file is damaged: the text between BEGIN and END is not base64"),
         other => anyhow!("the file is damaged: {other}"),
     }
 }
@@ -137,7 +137,7 @@ mod tests {
             secret(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             "there is no private key in it, but \"CERTIFICATE\": name another file"
         );
-        assert!(cert(b"-----BEGIN CERTIFICATE-----\nAAAA\n").starts_with("the file is cut off"));
+        assert!(cert(b"-----BEGIN CERTIFICATE-----\nAAAA\n").starts_with("the file is truncated"));
         assert!(
             cert(b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n")
                 .starts_with("the file is damaged")

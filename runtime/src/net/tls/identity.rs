@@ -75,7 +75,7 @@ impl Identity {
             warnings.iter().map(|warning| format!("{}: {warning}", cert.path.display())).collect();
         warnings.extend(term.warning());
         if private.exposed {
-            warnings.push(format!("{}: everybody may read the key: `chmod o= FILE`", key.path.display()));
+            warnings.push(format!("{}: every user may read the key: `chmod o= FILE`", key.path.display()));
         }
         let certified = CertifiedKey::from_der(chain, private.der, provider);
         match about(key, certified.map_err(|error| refused(&error, files))) {

@@ -120,8 +120,8 @@ fn other_than_directory(path: &Path) -> Option<&'static str> {
         FileType::Directory => None,
         FileType::Symlink => match statat(CWD, path, AtFlags::empty()) {
             Ok(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => None,
-            Ok(_) => Some("a symbolic link to what is no directory"),
-            Err(_) => Some("a symbolic link to what is not there"),
+            Ok(_) => Some("a symbolic link to something other than a directory"),
+            Err(_) => Some("a symbolic link to nothing"),
         },
         FileType::RegularFile => Some("a file"),
         FileType::Fifo => Some("a named pipe"),
@@ -177,9 +177,12 @@ mod tests {
         assert!(make_private(&at("link")).is_ok() && examine_private(&at("link")).is_ok());
         assert!(make_private(&at("link/below")).is_ok());
         for loose in [at("loose"), at("loose/below")] {
-            assert!(refusal(&loose).contains("/loose is a symbolic link to what is not there: "));
+            assert!(refusal(&loose).contains("/loose is a symbolic link to nothing: "));
         }
-        assert!(refusal(&at("to_file")).contains("/to_file is a symbolic link to what is no directory: "));
+        assert!(
+            refusal(&at("to_file"))
+                .contains("/to_file is a symbolic link to something other than a directory: ")
+        );
         assert!(refusal(&at("file")).contains("/file is a file: "));
         assert!(refusal(&at("file/below")).contains("/file is a file: "));
     }

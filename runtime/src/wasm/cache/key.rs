@@ -41,7 +41,7 @@ impl Key {
             opened => opened,
         };
         let file = file.map_err(|refusal| match refusal {
-            Errno::ACCESS => anyhow!("we may not read it: delete it, and another is made"),
+            Errno::ACCESS => anyhow!("it cannot be read: delete it, and a new one is made"),
             refusal => anyhow::Error::from(refusal).context("open it"),
         })?;
         let stat = fstat(&file)?;
@@ -54,7 +54,7 @@ impl Key {
         ensure!(stat.st_mode & 0o077 == 0, "others may use it (mode {:o}): delete it", stat.st_mode & 0o777);
         let mut secret = Vec::with_capacity(LENGTH + 1);
         (&file).take(LENGTH as u64 + 1).read_to_end(&mut secret)?;
-        ensure!(secret.len() == LENGTH, "it has not {LENGTH} bytes: delete it and another is made");
+        ensure!(secret.len() == LENGTH, "it is not {LENGTH} bytes long: delete it, and a new one is made");
         Ok(Key::of(&secret))
     }
 

@@ -90,7 +90,10 @@ impl Cache {
         let own: BTreeSet<String> = in_use.map(|identity| identity.name(&self.key)).collect();
         if let Err(failure) = self.claim(own.clone()) {
             // Our own entries are still safe as long as only this process evicts.
-            debug!("{}: others are not told what is in use: {failure:#}", self.path.display());
+            debug!(
+                "{}: other processes are not told which entries are in use: {failure:#}",
+                self.path.display()
+            );
         }
         let evicted = lease::in_use(&self.leases).and_then(|mut in_use| {
             in_use.extend(own);

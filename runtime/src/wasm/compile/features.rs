@@ -11,7 +11,7 @@ struct Absent {
 
 const LEGACY: &str = "build with -mllvm -wasm-use-legacy-eh=false, or have them translated by `wasm-opt --translate-to-exnref`";
 
-const THREADS: &str = "build for wasm32-wasip1 or wasm32-wasip2 and not for a target of threads, without -pthread and \
+const THREADS: &str = "build for wasm32-wasip1 or wasm32-wasip2, not for a target with threads, without -pthread and \
     --shared-memory; jobs run beside one another, each in one thread";
 
 /// The unfinished parts of the component model.

@@ -168,7 +168,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             }
             Err(unfit) => Err(CloseReason::Wrong {
                 frame: Some(close::unfit(unfit)),
-                error: io::Error::other("a message that is no line of text (websocket.messages)"),
+                error: io::Error::other("a message that is not a line of text (websocket.messages)"),
             }),
         })
     }

@@ -74,7 +74,7 @@ impl RequestHead {
             _ => return Err(malformed(NO_REQUEST_LINE)),
         };
         if !is_token(method) {
-            return Err(malformed("a method that is no token"));
+            return Err(malformed("a method that is not a token"));
         }
         if target.len() > bounds.target {
             return Err(Refusal::TargetTooLong(bounds.target));
@@ -86,7 +86,9 @@ impl RequestHead {
         }
         match target {
             [b'/', ..] if is_path_and_query(target) => Ok(()),
-            [b'/', ..] => Err(malformed("a target that holds what no path and no query may, or a fragment")),
+            [b'/', ..] => {
+                Err(malformed("a target with a character that no path or query may have, or with a fragment"))
+            }
             b"*" if method == b"OPTIONS" => Ok(()),
             url => self.absolute(url),
         }
@@ -126,7 +128,7 @@ impl RequestHead {
                     return Err(malformed("more than one Content-Length"));
                 }
                 self.length = match number(value, 10) {
-                    Err(NoNumber::Text) => return Err(malformed("a Content-Length that is no number")),
+                    Err(NoNumber::Text) => return Err(malformed("a Content-Length that is not a number")),
                     Err(NoNumber::TooLarge) => return Err(Refusal::BodyTooLarge),
                     Ok(length) if NO_LENGTH.contains(&length) => return Err(Refusal::BodyTooLarge),
                     Ok(length) => Some(length),

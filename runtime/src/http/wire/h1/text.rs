@@ -10,7 +10,11 @@ pub(super) fn split(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let colon = memchr::memchr(b':', line).ok_or("a header field without a colon")?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // RFC 9112 §5.1: a space before the colon is invalid, too.
-    if is_token(name) { Ok((name, value.trim_ascii())) } else { Err("a header field whose name is no token") }
+    if is_token(name) {
+        Ok((name, value.trim_ascii()))
+    } else {
+        Err("a header field whose name is not a token")
+    }
 }
 
 /// Parses digits of this base, and nothing else.

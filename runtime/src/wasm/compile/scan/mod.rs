@@ -120,7 +120,7 @@ impl Look {
                 self.parts.components.add(1)?;
                 self.enter(Within::Component);
                 let depth = self.families.len() - 1;
-                ensure!(depth <= DEPTH, "its components lie {depth} deep in one another: {DEPTH} at most");
+                ensure!(depth <= DEPTH, "its components are nested {depth} deep: {DEPTH} at most");
             }
             Payload::End(_) => self.leave()?,
             _ => {
