@@ -1,11 +1,11 @@
-//! The fixed time limits of connections. Those that an operator may set stand in the configuration.
+//! The fixed time limits of connections. Those that an operator may set are in the configuration.
 
 use std::time::Duration;
 
-/// Shutdown: how long connections are still taken out of the kernel's queue. New ones may join it as fast.
+/// Shutdown: how long connections are still accepted from the kernel's queue, which new ones may go on filling.
 pub(super) const ACCEPT_DRAIN: Duration = Duration::from_millis(200);
 
-/// Shutdown: how long a TLS handshake may go on. One that is nearly complete is answered.
+/// Shutdown: how long a TLS handshake may go on, so that one that is nearly complete is still served.
 pub(super) const HANDSHAKE_DRAIN: Duration = Duration::from_secs(2);
 
 /// HTTP/2, after GOAWAY: how long a request may be on its way.
@@ -14,46 +14,46 @@ pub(super) const H2_DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// HTTP/2, after GOAWAY: how long a client that reads nothing of its responses may keep the connection.
 pub(super) const H2_FLUSH_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a client that still sends may take to see that our end is shut: the rest of a large upload that was
-/// refused. A close with unread bytes is a reset, which takes the response from the client (RFC 9112 §9.6).
+/// How long a client may go on sending after our end is shut, such as the rest of a large upload that was
+/// refused. A close with unread bytes is a reset, and the client may then lose the response (RFC 9112 §9.6).
 pub(super) const LINGERING_CLOSE: Duration = Duration::from_secs(10);
 
 /// The same during a shutdown.
 pub(super) const LINGERING_CLOSE_DRAIN: Duration = Duration::from_secs(2);
 
-/// How long the rest of a request body is read that no job reads. nginx gives 5 s.
+/// How long the rest of a request body is drained if no job reads it. nginx gives 5 s.
 pub(super) const DRAIN_BODY: Duration = Duration::from_secs(5);
 
-/// How often the daemon looks whether a client has left from which nobody reads. A job without a client ends in
-/// this time.
+/// How often the daemon checks whether a client has left while nothing is read from it. A job whose client has
+/// left ends within this time.
 pub(super) const CLIENT_GONE_CHECK: Duration = Duration::from_millis(100);
 
 /// How often the bytes that a client has taken are reported while a write waits for it: several times in the
 /// wait after which others get the slot of its job.
 pub(super) const UPTAKE_REPORT: Duration = Duration::from_millis(500);
 
-/// The connection limit is reached and every connection is busy: how often a free permit is looked for.
+/// How often a free permit is looked for while the connection limit is reached and every connection is busy.
 pub(super) const PERMIT_RETRY: Duration = Duration::from_millis(100);
 
-/// How long an idle client of HTTP/2 that was sent GOAWAY may take to close, to make room for another.
+/// How long an idle HTTP/2 client that was sent GOAWAY may take to close, to make room for another.
 pub(super) const H2_MAKE_ROOM: Duration = Duration::from_secs(1);
 
-/// How long a warning about the connection limit is not repeated.
+/// The shortest time between two warnings about the connection limit.
 pub(super) const LIMIT_WARNING: Duration = Duration::from_secs(60);
 
-/// How long a head is held back while its body has no byte: until it is sent, a failure has a status. Far less
-/// than anybody waits for.
+/// How long a head is held back while its body has no byte. Until the head is sent, a failure can still be
+/// reported by a status. A client hardly notices the delay.
 pub(super) const HEAD_HOLD: Duration = Duration::from_millis(50);
 
-/// The same for a head of status 5xx. A handler that fails often leaves its body unfinished, as JavaScript does at
-/// an exception, and needs a while to end.
+/// The same for a head with status 5xx. A handler that fails often leaves its body unfinished, as JavaScript
+/// does at an exception, and needs a while to end.
 pub(super) const HEAD_HOLD_FAILING: Duration = Duration::from_secs(1);
 
-/// `upgrade = "tcp"`: how long a client may take to see that the job has ended. A close while it sends is a reset,
-/// which takes from it what it has not read.
+/// `upgrade = "tcp"`: how long a client may take to see that the job has ended. A close while the client sends
+/// is a reset, and the client may then lose bytes that it has not read.
 pub(super) const TUNNEL_CLOSE: Duration = Duration::from_secs(2);
 
-/// How long a WebSocket's client may take to answer the close.
+/// How long a WebSocket client may take to answer the close.
 pub(super) const WEBSOCKET_CLOSE: Duration = Duration::from_secs(2);
 
 /// How long the job of a WebSocket may take to end once its input has ended.

@@ -1,4 +1,4 @@
-//! A request's body that is kept until its length is known: its beginning in memory, the rest in a file.
+//! A request body that is stored until its length is known: its beginning in memory, the rest in a file.
 
 use std::io::{self, SeekFrom};
 use std::mem;
@@ -18,48 +18,48 @@ use super::read_ahead::ReadAhead;
 use crate::job::Fault;
 use crate::scratch::{Account, Scratch};
 
-/// Bytes that are read of a file at once, and written of it before the room there is looked at again.
+/// Bytes read from a file at once, and bytes written before the remaining room is checked again.
 const PIECE: usize = 64 << 10;
 
-/// What a client has to send, in bytes a second and after how long, where more than half of the room for all bodies is
-/// taken: a body that comes at `http.min_rate` would hold some of it for an hour.
+/// The least rate of a client, in bytes a second, and the time after which it applies, once more than half of
+/// the room for all bodies is taken. A body at `http.min_rate` would hold some of that room for an hour.
 const SCARCE_RATE: u64 = 16 << 10;
 const HURRY: Duration = Duration::from_secs(10);
 
-/// Where a body is kept.
+/// Where a body may be stored.
 pub(in crate::http) struct SpoolSpace {
-    /// Where files are made; `None`: nowhere.
+    /// Makes the files; `None` if there is no place for them.
     pub(in crate::http) scratch: Option<Arc<Scratch>>,
     /// The address of the client.
     pub(in crate::http) client: Option<IpAddr>,
 }
 
-/// A body, or what has come of it.
+/// A stored body, or what has arrived of it.
 pub(in crate::http) struct SpooledBody {
     beginning: ReadAhead,
-    /// Whether the beginning takes no more.
+    /// Whether the part in memory is full.
     full: bool,
     rest: Option<SpoolFile>,
 }
 
-/// What is in a file.
+/// The part of a body in a file.
 struct SpoolFile {
     file: File,
     length: u64,
-    /// What was written and is not counted yet.
+    /// Bytes that were written and not counted yet.
     unseen: usize,
-    /// `None` while a thread that may block has it.
+    /// `None` while a blocking thread has it.
     account: Option<Account>,
     since: Instant,
 }
 
 impl SpooledBody {
-    /// Begins with nothing.
+    /// Begins with an empty body.
     pub(in crate::http) fn begin() -> SpooledBody {
         SpooledBody { beginning: ReadAhead::begin(true), full: false, rest: None }
     }
 
-    /// Adds what has come.
+    /// Adds the next frame.
     ///
     /// # Errors
     /// There is no room for it.
@@ -72,7 +72,7 @@ impl SpooledBody {
             self.full = self.beginning.add(frame);
             return Ok(());
         }
-        // CGI has no place for trailers.
+        // CGI has no trailers.
         let Ok(bytes) = frame.into_data() else { return Ok(()) };
         let rest = match &mut self.rest {
             Some(rest) => rest,
@@ -81,10 +81,10 @@ impl SpooledBody {
         rest.add(&bytes).await
     }
 
-    /// Says how long the body is, and goes to its beginning.
+    /// Returns how long the body is, and rewinds it.
     ///
     /// # Errors
-    /// What was written last did not reach the file.
+    /// The last bytes could not be written to the file.
     pub(in crate::http) async fn end(&mut self) -> Result<u64, Fault> {
         let mut length = self.beginning.length();
         if let Some(rest) = &mut self.rest {
@@ -114,7 +114,7 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// Counts what was written since the last time, and holds the client to a rate where room is scarce.
+    /// Counts the bytes written since the last time, and enforces the rate while room is scarce.
     async fn count(&mut self) -> Result<(), Fault> {
         let bytes = mem::take(&mut self.unseen) as u64;
         let Some(mut account) = self.account.take() else { return Ok(()) };
@@ -149,7 +149,7 @@ fn no_room(error: io::Error) -> Fault {
     Fault::NoScratch(error.to_string())
 }
 
-/// Has a thread that may block do what does.
+/// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

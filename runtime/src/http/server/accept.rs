@@ -18,8 +18,8 @@ use crate::http::timeouts::ACCEPT_DRAIN;
 use crate::net::{Leaving, Listener, Peer, Post, Stream, Tls};
 
 impl Server {
-    /// Waits for the gate, then accepts connections until they are to leave, then waits for those
-    /// that are under way. Dropping the future ends them all.
+    /// Waits for the gate, then accepts connections until the listener closes, then waits for the open ones.
+    /// Dropping the future ends them all.
     pub async fn run(self: Arc<Self>, post: Post) {
         let Post { listener, leaving } = post;
         tokio::select! {
@@ -34,13 +34,13 @@ impl Server {
                 () = leaving.closed() => break,
             }
         }
-        // Those that the kernel has accepted for us would be reset with the socket.
+        // Connections in the kernel's queue would be reset with the socket.
         let due = Instant::now() + ACCEPT_DRAIN;
         while listener.has_waiting() && Instant::now() < due {
             let Ok(accepted) = timeout_at(due, listener.accept()).await else { break };
             self.take(accepted, &listener, &leaving, &mut connections).await;
         }
-        // From here on connecting is refused, not left waiting for nobody.
+        // From here on, new connections are refused by the kernel and do not hang in its queue.
         let name = listener.local().to_owned();
         drop(listener);
         info!("{name}: closed, {} connections left", connections.len());
@@ -49,7 +49,7 @@ impl Server {
         }
     }
 
-    /// Has a connection served, once there is room for it. While there is none, those behind it wait in the kernel.
+    /// Starts to serve a connection, once there is room for it. Until then, later ones wait in the kernel.
     async fn take(
         self: &Arc<Self>,
         (stream, peer): (Stream, Peer),
@@ -59,10 +59,10 @@ impl Server {
     ) {
         let Some(seat) = self.connections.seat(&peer, leaving).await else { return };
         let settings = self.settings.load_full();
-        // What looks on, such as a kubelet, has no certificate, and is shown no secret.
+        // Observers, such as a kubelet, have no certificate, and they are shown no secret.
         let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
         let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(listener));
-        // Here, so that places are taken in the order of the connections.
+        // Taken here, so that handshake slots go in the order of the connections.
         let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
         let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
         connections.spawn(attend(seat, accepted, stream, tls));
@@ -80,7 +80,7 @@ async fn attend(
     let progress = seat.progress.clone();
     let connection = pin!(async move {
         let Some((tls, turn)) = tls else { return connection::serve(accepted, stream, progress).await };
-        // Boxed: a connection in clear need not be as large as a handshake.
+        // Boxed, so that connections without TLS stay small.
         let secured = Box::pin(Handshaker { tls: &tls, accepted: &accepted }.secure(turn, stream)).await;
         if let Some((stream, secured)) = secured {
             let peer = accepted.peer.clone().over_tls(secured);

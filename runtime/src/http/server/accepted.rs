@@ -1,16 +1,16 @@
-//! A connection that was accepted, and what it is served with.
+//! An accepted connection, and the settings it is served with.
 
 use std::sync::Arc;
 
 use crate::http::context::{Server, Settings};
 use crate::net::{Leaving, Peer};
 
-/// A connection that was accepted, and what it is served with.
+/// An accepted connection, and the settings it is served with.
 pub(in crate::http) struct Accepted {
     pub(in crate::http) server: Arc<Server>,
-    /// Pinned: a reload changes nothing for a connection that is open.
+    /// Pinned, so that a reload changes nothing for an open connection.
     pub(in crate::http) settings: Arc<Settings>,
     pub(in crate::http) peer: Peer,
-    /// Begins when the connection is to leave.
+    /// Signals when the connection should drain.
     pub(in crate::http) leaving: Leaving,
 }

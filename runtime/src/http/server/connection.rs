@@ -1,4 +1,4 @@
-//! One connection, from the accepted stream to the version of HTTP that it speaks.
+//! Serves one accepted connection in the version of HTTP that it speaks.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::http::wire::report::ConnectionReport as _;
 use crate::http::wire::version::Version;
 use crate::net::{Protocol, Stream};
 
-/// Serves a connection until its client has enough, breaks off or keeps us waiting, or it is to
-/// leave: then the requests under way are the last.
+/// Serves a connection until its client closes it, breaks off or misses a deadline, or until it has
+/// to drain: then the requests in progress are the last.
 pub(in crate::http) async fn serve(accepted: Accepted, stream: Stream, progress: Progress) {
     let spoken = stream.protocol();
     let deadlines = accepted.settings.deadlines;
@@ -27,7 +27,7 @@ pub(in crate::http) async fn serve(accepted: Accepted, stream: Stream, progress:
         .measuring(Stream::unsent);
     let mut stream = GuardedIo::new(watched, accepted.clone());
     let late = async {
-        // A request that is on its way is answered.
+        // The client may have sent a request already; it gets time to arrive.
         accepted.leaving.closed().await;
         sleep(accepted.settings.linger).await;
         Err(std::io::ErrorKind::TimedOut.into())
@@ -38,20 +38,22 @@ pub(in crate::http) async fn serve(accepted: Accepted, stream: Stream, progress:
         late = late => late,
     };
     match version {
-        // Over TLS, what was agreed on is spoken, and HTTP/1.1 where nothing was (RFC 9113 §3.2).
+        // Over TLS, the negotiated protocol applies, and HTTP/1.1 if none was negotiated (RFC 9113
+        // §3.2).
         Ok(Version::One) if spoken == Some(Protocol::Http2) => {
             accepted.cut_off(&Refusal::Version, &"HTTP/1 where HTTP/2 was agreed on");
         }
         Ok(Version::Two) if spoken != Some(Protocol::Http2) && accepted.peer.secured().is_some() => {
-            // Where its preface is a request of a version that is none of HTTP/1.
+            // `h1` refuses the HTTP/2 preface as a request with an unknown version.
             h1::serve(accepted, stream).await;
         }
         Ok(Version::One) => h1::serve(accepted, stream).await,
-        // Boxed: a connection of HTTP/1 need not be as large.
+        // Boxed, so that HTTP/1 connections stay small.
         Ok(Version::Two) => Box::pin(h2::serve(accepted, stream)).await,
         Err(error) => {
             debug!("connection from {}: {error}", accepted.peer.remote());
-            // Over TLS the end is told; a client that does not hear it is not waited for.
+            // TLS announces the end with an alert. A client that does not take it is not waited
+            // for.
             let _told = timeout(accepted.settings.linger, stream.shutdown()).await;
         }
     }

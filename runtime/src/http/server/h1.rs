@@ -1,4 +1,4 @@
-//! One connection, from the accepted stream to the last response.
+//! Serves an HTTP/1 connection, from the checked stream to the last response.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::http::wire::h1::head::HeadLimits;
 use crate::http::wire::progress::Progress;
 use crate::net::Stream;
 
-/// Serves a connection of HTTP/1: one request after the other.
+/// Serves an HTTP/1 connection, one request after the other.
 pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
     let Accepted { server, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
@@ -31,9 +31,9 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>
         .timer(TokioTimer::new())
         // Our own deadlines and sizes bound the head: see `wire::deadline_io` and `wire::h1`.
         .header_read_timeout(None)
-        // Not `pipeline_flush`: hyper then keeps an answer back while it holds a byte of what comes
-        // next, be it half a request or the nonsense that the answer refuses.
-        // Room for more than a head, so that one that is too large is seen by us before hyper is full.
+        // Not `pipeline_flush`: hyper would then hold a response back while it has a byte of the next
+        // request, even of half a request or of the invalid bytes that the response refuses.
+        // The buffer exceeds the head limit, so our check fires before hyper's.
         .max_buf_size(settings.head_size + MIN_BUFFER);
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
@@ -43,7 +43,7 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>
     let respond = |request| async {
         match &server.purpose {
             Purpose::Handlers => handlers::respond(server, line, request).await,
-            // Boxed: a request to a handler need not be as large as one to the daemon.
+            // Boxed, so that requests to handlers stay small.
             Purpose::Admin { observed, places } => {
                 let door = api::AdminContext { server, settings, observed, places, peer };
                 Box::pin(api::respond(door, &progress, request)).await
@@ -59,12 +59,12 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>
         progress.leave();
     }
     let outcome = tokio::select! {
-        // First: a request that has arrived is answered.
+        // Polled first, so that a request that has arrived is answered.
         biased;
         outcome = connection.as_mut() => outcome,
         () = leaving.begun() => {
             progress.leave();
-            // Every answer says that it is the last; a client that is busy leaves by itself.
+            // Every response says that it is the last. A busy client leaves by itself.
             match timeout(settings.linger, connection.as_mut()).await {
                 Ok(outcome) => outcome,
                 Err(_) => {
@@ -84,13 +84,13 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>
                 server.refused(&refusal);
             }
         }
-        // The client's doing, or already told by the job that failed.
+        // The client's fault, or already reported by the job that failed.
         Err(error) => debug!("connection from {}: {error}", peer.remote()),
     }
 }
 
-/// Waits for `linger`, and then for ever if a request has begun to arrive: hyper lets a new
-/// connection be that never sent one.
+/// Waits for `linger`, and then for ever if a request has begun to arrive. `graceful_shutdown` does
+/// not end a new connection that never sent a request.
 async fn silence(progress: &Progress, linger: Duration) {
     sleep(linger).await;
     if !progress.is_idle() {
@@ -98,8 +98,8 @@ async fn silence(progress: &Progress, linger: Duration) {
     }
 }
 
-/// The smallest buffer hyper works with.
+/// The smallest buffer that hyper accepts.
 const MIN_BUFFER: usize = 8192;
 
-/// hyper's own limit of fields, which it keeps on the stack.
+/// hyper's default limit of fields; up to it, hyper keeps them on the stack.
 const HYPER_FIELDS: usize = 100;

@@ -1,4 +1,4 @@
-//! A connection of HTTP/2: concurrent requests, each answered in a task of its own.
+//! Serves an HTTP/2 connection: concurrent requests, each answered in a task of its own.
 
 use std::future::Future;
 use std::pin::pin;
@@ -31,48 +31,48 @@ use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::StopReason;
 use crate::net::{Leaving, Stream};
 
-/// Requests at once on one connection (RFC 9113 §6.5.2 advises no fewer).
+/// Concurrent requests on one connection (RFC 9113 §6.5.2 advises no fewer).
 const STREAMS: u32 = 100;
 
-/// Bytes of one response that wait for the client.
+/// Bytes of one response that are buffered for the client.
 const SEND_BUFFER: usize = 64 << 10;
 
-/// Bytes of one request body that wait for its job, and of all of a connection.
+/// Bytes that may wait for their job: of one request body, and of all those on a connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// Resets of ours that a client may provoke in the life of a connection.
+/// Resets by the server that a client may provoke during a connection.
 const PROVOKED_RESETS: usize = 128;
 
-/// Resets of the client's that may wait to be looked at: of a proxy, many users may cancel at one moment. How many there
-/// may be in a time is counted in `wire::h2`.
+/// Resets by the client that may wait to be processed: behind a proxy, many users may cancel at one moment.
+/// `wire::h2` limits their number over time.
 const PENDING_RESETS: usize = 1200;
 
-/// The requests of one connection that are under way. Dropping it ends them.
+/// The requests in progress on one connection. Dropping this ends them.
 struct OpenStreams {
     tasks: Mutex<JoinSet<()>>,
     /// Counts them.
     open: Activity,
-    /// Where their connection stands.
+    /// The state of the connection.
     progress: Progress,
-    /// Where the request stands that hyper has just taken, and is about to execute.
+    /// The state of the request that hyper has just taken and is about to execute.
     taken: Mutex<Option<Progress>>,
-    /// How many there were.
+    /// How many requests there were.
     requests: Arc<AtomicU64>,
-    /// From one piece of a response to the next while the client has room for none.
+    /// The time within which the client must take the next piece of a response.
     write_idle: Duration,
-    /// What the client has to take of a response while it is waited for.
+    /// The least rate at which the client must take a response.
     rate: MinRate,
 }
 
-/// What hyper executes requests with. Weak, since each task holds one.
+/// The executor that hyper uses for requests. Weak, because each task holds one.
 #[derive(Clone)]
 struct StreamExecutor(Weak<OpenStreams>);
 
-/// Serves a connection until its client has enough, breaks off or asks for nothing for too long, or it
-/// is to leave: then the requests under way are the last.
+/// Serves a connection until its client closes it, breaks off or is idle for too long, or until it has to
+/// drain: then the requests in progress are the last.
 pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
-    // From here on each request has deadlines of its own.
+    // From here on, each request has deadlines of its own.
     let progress = stream.progress().clone();
     progress.multiplexed();
     let Accepted { settings, peer, leaving, .. } = &*accepted;
@@ -92,7 +92,7 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedI
             let Accepted { server, settings, peer, .. } = &*accepted;
             match &server.purpose {
                 Purpose::Handlers => {
-                    // Nothing switches: HTTP/2 has no such field (RFC 9113 §8.2.2).
+                    // No request can switch: HTTP/2 has no Upgrade field (RFC 9113 §8.2.2).
                     let switched = PendingUpgrade::default();
                     let line = ConnContext { settings, peer, progress: &progress, switched: &switched };
                     handlers::respond(server, line, request).await
@@ -110,11 +110,11 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedI
     let connection = builder(&streams, settings).serve_connection(TokioIo::new(stream), service_fn(respond));
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
-        // First: a request that has arrived is answered.
+        // Polled first, so that a request that has arrived is answered.
         biased;
         outcome = connection.as_mut() => outcome,
         () = enough(&streams, settings.deadlines.keep_alive, leaving) => {
-            // GOAWAY: what is under way is answered, and nothing else.
+            // Sends GOAWAY: the requests in progress are answered, and no new ones.
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -128,7 +128,7 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedI
     }
 }
 
-/// Waits until a connection is to leave, or was without a request for this long.
+/// Waits until the connection has to drain, or was without a request for this long.
 async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &Leaving) {
     tokio::select! {
         () = leaving.begun() => {}
@@ -137,9 +137,9 @@ async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &Leaving) 
     }
 }
 
-/// Waits until no request is under way any more, nor what h2 holds of an answer: a stream is over for us
-/// once h2 has taken its last piece, which the client may have no room for yet. It has to make some now and
-/// then, and for no longer than it might have taken to take the first of it.
+/// Waits until no request is in progress and h2 has sent the rest of the responses. For us, a stream is over
+/// once h2 has taken its last piece, although the client may have no window for it yet. The client has to open
+/// some from time to time, and the wait in all is no longer than the first piece might have taken.
 async fn ceased(streams: &OpenStreams) {
     let OpenStreams { open, progress, write_idle, .. } = streams;
     loop {
@@ -158,7 +158,7 @@ fn builder(streams: &Arc<OpenStreams>, settings: &Settings) -> http2::Builder<St
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        // What is larger than a head may be is answered in our words, up to twice that; then in those of h2.
+        // A head above the limit is answered by us up to twice the limit, and by h2 beyond that.
         .max_header_list_size(u32::try_from(settings.head_size * 2).unwrap_or(u32::MAX))
         .max_send_buf_size(SEND_BUFFER)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -169,7 +169,7 @@ fn builder(streams: &Arc<OpenStreams>, settings: &Settings) -> http2::Builder<St
 }
 
 impl OpenStreams {
-    /// Notes that a request is taken, and says where it stands.
+    /// Notes that a request was taken, and returns its state.
     fn take(&self) -> Progress {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let progress = Progress::of_stream(&self.progress);
@@ -195,7 +195,7 @@ where
         tasks.spawn(async move {
             let (_present, _under_way) = (present, under_way);
             let mut future = pin!(future);
-            // One that is given up is reset as it is dropped.
+            // A request that is given up is reset when its future is dropped.
             poll_fn(|context| match future.as_mut().poll(context) {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => patience.poll(context),
@@ -205,7 +205,7 @@ where
     }
 }
 
-/// How long the client of one request may take nothing of the response, or little.
+/// How long the client of one request may take nothing, or too little, of the response.
 struct DownloadDeadline {
     progress: Progress,
     write_idle: Duration,
@@ -213,7 +213,7 @@ struct DownloadDeadline {
     tempo: Tempo,
     /// The piece that the client has not taken, and since when.
     untaken: Option<(u64, Instant)>,
-    /// How long the client was waited for before that.
+    /// The total of the earlier waits.
     past: Duration,
 }
 
@@ -224,7 +224,7 @@ impl DownloadDeadline {
         DownloadDeadline { progress, write_idle, alarm, tempo, untaken: None, past: Duration::ZERO }
     }
 
-    /// Returns ready when it is over.
+    /// Ready when the client has exceeded the limit.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let untaken = self.progress.untaken();
         if self.untaken.map(|(piece, _)| piece) != untaken {
@@ -240,7 +240,7 @@ impl DownloadDeadline {
             let waited = self.past + since.elapsed();
             let idle = since + self.write_idle;
             let due = match self.tempo.judge(waited, self.progress.moved()) {
-                // A connection that is held up as a whole is judged as a whole.
+                // The connection as a whole is held up, so it is judged as a whole.
                 RateCheck::TooSlow if self.progress.is_held_up() => {
                     self.tempo.pardon(waited, self.progress.moved());
                     continue;
@@ -263,7 +263,7 @@ impl DownloadDeadline {
     }
 }
 
-/// Locks what is whole after every statement.
+/// Locks a mutex whose value is consistent after every statement, so that poisoning is harmless.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The accept loop, and connections of HTTP/1, HTTP/2 and TLS.
+//! The accept loop, and the connections of HTTP/1, HTTP/2 and TLS.
 //!
 //! Lowest first; a file uses those above it in this list.
 //!

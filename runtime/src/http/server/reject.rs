@@ -1,4 +1,4 @@
-//! Requests that no handler had a part in, refused in one way however early that is.
+//! Refuses connections and requests that never reach a handler.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ use crate::http::wire::h2::sent::{ErrorScope, H2Event};
 use crate::http::wire::report::ConnectionReport;
 
 impl Server {
-    /// Makes the answer to what is no request. Its origin is not known, so only what is granted to all is granted.
+    /// Makes the response to bytes that are not a request. Their origin is unknown, so it gets only the CORS
+    /// grants for all origins.
     fn refusal(&self, refusal: Refusal) -> Response<Body> {
         let (nothing, withheld) = (HeaderMap::new(), Details::Withheld);
         match self.purpose {
@@ -48,7 +49,7 @@ impl ConnectionReport for Accepted {
     }
 
     fn told(&self, told: H2Event) {
-        // Only the code of it is used.
+        // Only their codes are used.
         let (wrong, large) = (Refusal::Malformed(String::new()), Refusal::HeadTooLarge(String::new()));
         match told {
             H2Event::Answer => {}
@@ -65,13 +66,13 @@ impl ConnectionReport for Accepted {
 }
 
 impl Accepted {
-    /// Counts and logs what happened to a client whose request nobody knows.
+    /// Counts and logs the refusal of a client whose request is unknown.
     fn note(&self, end: fmt::Arguments<'_>, code: &'static str) {
         self.server.count(code);
         self.log("-", end, code);
     }
 
-    /// Logs a refusal in the way of its socket.
+    /// Logs a refusal in the format of its socket.
     fn log(&self, asked: &str, end: fmt::Arguments<'_>, code: &str) {
         let Accepted { server, settings, peer, .. } = self;
         match server.purpose {
@@ -84,7 +85,7 @@ impl Accepted {
     }
 }
 
-/// Writes a response whose body is here, for a connection that hyper has no part in any more.
+/// Encodes a response with its body, for a connection that hyper no longer uses.
 fn on_the_wire(response: &Response<Body>) -> Bytes {
     let (status, body) = (response.status(), response.body().here());
     let date = chrono::Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");

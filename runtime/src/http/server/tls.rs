@@ -12,15 +12,15 @@ use crate::http::timeouts::HANDSHAKE_DRAIN;
 use crate::http::wire::report::ConnectionReport as _;
 use crate::net::{FailureKind, HandshakeError, Secured, Stream, Tls};
 
-/// A handshake and the connection that it is for.
+/// The TLS settings of a handshake, and the connection it is for.
 pub(in crate::http) struct Handshaker<'a> {
     pub(in crate::http) tls: &'a Tls,
     pub(in crate::http) accepted: &'a Accepted,
 }
 
 impl Handshaker<'_> {
-    /// Makes a connection an encrypted one; none: the client does not speak TLS, will not agree, takes too long
-    /// or was pushed out.
+    /// Does the handshake. Returns `None` if the client does not speak TLS, does not agree, takes too long, or
+    /// loses its slot.
     pub(in crate::http) async fn secure(
         &self,
         mut turn: HandshakeSlot,
@@ -28,7 +28,7 @@ impl Handshaker<'_> {
     ) -> Option<(Stream, Secured)> {
         let Accepted { settings, peer, .. } = self.accepted;
         let (end, refusal) = tokio::select! {
-            // First: one that is complete counts.
+            // Polled first: a complete handshake counts.
             biased;
             outcome = self.within_time(stream) => match outcome {
                 Ok(secured) => {
@@ -43,7 +43,7 @@ impl Handshaker<'_> {
             () = self.last() => (HandshakeEnd::Closed, "the listener is closed".to_owned()),
         };
         turn.end(end);
-        // The client's doing; an operator who looks for a reason asks for it.
+        // The client's fault. An operator who looks for the reason enables the debug log.
         debug!("connection from {}: no TLS: {refusal}", peer.remote());
         None
     }
@@ -65,8 +65,8 @@ impl Handshaker<'_> {
                 Err((HandshakeEnd::Failed(kind), error.to_string()))
             }
             Ok(Err(HandshakeError::NotTls(mut stream))) => {
-                // Told in HTTP, which a browser shows. It fits into the socket's buffer; whoever speaks
-                // something else does not care.
+                // Sent as plain HTTP, which a browser shows. It fits in the socket's buffer, and a client that
+                // speaks another protocol does not care.
                 let told = self.accepted.turn_away(Refusal::NotTls, "-");
                 let _told = timeout_at(end, stream.write_all(&told)).await;
                 let _shut = stream.shutdown().await;
