@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn what_is_no_failed_job_says_so() {
-        assert!(format!("{:#}", Bundle::read(b"{}").unwrap_err()).contains("no failed job"));
+        assert!(format!("{:#}", Bundle::read(b"{}").unwrap_err()).contains("not the record of a failed job"));
         assert!(Bundle::read(b"\xff").is_err());
     }
 }

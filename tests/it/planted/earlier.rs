@@ -46,7 +46,7 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
         why.contains("handler.files.mounts: ") && why.contains("symbolic link \"public\" within "),
         "{why}"
     );
-    assert!(why.contains("by the configuration before"), "{why}");
+    assert!(why.contains("under the previous configuration"), "{why}");
     // Nor does the next process of an upgrade, which would look while this one's jobs write.
     let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
     assert!(upgraded.code == Some(1) && upgraded.stderr.contains("symbolic link"), "{}", upgraded.stderr);
@@ -90,7 +90,7 @@ fn a_configuration_that_jobs_of_the_one_before_could_rewrite_is_refused() {
     let why = refused_reload(&daemon);
     let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
 
-    let told = ["portcullis.toml is looked up in ", "by the configuration before"];
+    let told = ["portcullis.toml is looked up in ", "under the previous configuration"];
     assert!(told.iter().all(|part| why.contains(part)), "{why}");
     assert_eq!(upgraded.code, Some(1));
     assert!(told.iter().all(|part| upgraded.stderr.contains(part)), "{}", upgraded.stderr);
