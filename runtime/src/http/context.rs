@@ -1,4 +1,4 @@
-//! The accept loop of one listener.
+//! The shared state of a server's listeners, their settings and their purpose.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,37 +19,37 @@ use crate::scratch::Scratch;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
 
-/// What every listener shares.
+/// The state that all listeners of a server share.
 pub struct Server {
-    /// Where jobs are made and run.
+    /// The engine that makes and runs jobs.
     pub engine: Arc<Engine>,
-    /// What must be open before anything is accepted.
+    /// The gate that must be open before any connection is accepted.
     pub gate: Gate,
-    /// The bounds of connections and heads. A connection pins them as a request pins its catalog.
+    /// The settings of connections and heads. A connection pins them, as a request pins its catalog.
     pub settings: Arc<ArcSwap<Settings>>,
-    /// Those of all listeners.
+    /// The connection limits over all listeners.
     pub connections: Arc<ConnectionLimit>,
-    /// Counts them.
+    /// Counts the connections.
     pub activity: Activity,
-    /// The TLS handshakes that are under way.
+    /// The TLS handshakes in progress.
     pub handshakes: Arc<Handshakes>,
-    /// Counts the requests to handlers that were refused; the daemon's own listener shows them.
+    /// Counts refused requests to handlers. The daemon's own listener shows the counts.
     pub refused: Arc<RefusalCounts>,
-    /// Where bodies are kept that do not fit into memory; `None`: nowhere.
+    /// Stores bodies that do not fit in memory; `None` if there is no place for them.
     pub scratch: Option<Arc<Scratch>>,
-    /// What its requests are for.
+    /// The purpose of the listeners.
     pub purpose: Purpose,
 }
 
 impl Server {
-    /// Counts a refusal, unless it tells of a job that failed: those are counted with their handler.
+    /// Counts a refusal, except for a failed job, which is counted with its handler.
     pub(in crate::http) fn refused(&self, refusal: &Refusal) {
         if !matches!(refusal, Refusal::Failed(..)) {
             self.count(refusal.code());
         }
     }
 
-    /// Counts a refusal by its code, where they are counted.
+    /// Counts a refusal by its code if this server serves the handlers.
     pub(in crate::http) fn count(&self, code: &'static str) {
         match self.purpose {
             Purpose::Admin { .. } | Purpose::Observe(_) => {}
@@ -58,22 +58,22 @@ impl Server {
     }
 }
 
-/// What the requests of a listener are for.
+/// The purpose of a listener's requests.
 pub enum Purpose {
-    /// The handlers, by the routes of the catalog.
+    /// Calls of handlers, by the routes of the catalog.
     Handlers,
-    /// The daemon itself, by the names of jobs.
+    /// Calls of the daemon's jobs, by name.
     Admin {
-        /// What operators ask about.
+        /// The state that operators can see.
         observed: Observed,
-        /// For requests that last.
+        /// The slots for long requests.
         places: AdminSlots,
     },
-    /// Metrics and health checks; nothing can be changed here.
+    /// Metrics and health checks. Nothing can be changed here.
     Observe(Observed),
 }
 
-/// The bounds of connections and heads. Sizes are in bytes.
+/// The limits of connections and heads. Sizes are in bytes.
 #[derive(Clone)]
 pub struct Settings {
     /// How long a peer may keep a connection waiting.
@@ -86,32 +86,32 @@ pub struct Settings {
     pub target_size: usize,
     /// The most header fields.
     pub fields: usize,
-    /// Whether clients are told what is for the operator.
+    /// Whether clients see details meant for the operator.
     pub details: Details,
-    /// Whether operators are shown what computes.
+    /// Whether the admin socket serves the profiler.
     pub profiler: bool,
-    /// Whether every exchange is logged.
+    /// Whether every request is logged.
     pub access_log: bool,
-    /// How long a connection that is to leave waits for a request that may be on its way.
+    /// How long a draining connection waits for a request that may still arrive.
     pub linger: Duration,
     /// How long a TLS handshake may take.
     pub handshake: Duration,
-    /// How many may be under way.
+    /// How many TLS handshakes may be in progress at once.
     pub handshakes: usize,
-    /// What encrypts connections; none: nothing does.
+    /// The TLS settings, or `None` without TLS.
     pub tls: Option<Arc<Tls>>,
 }
 
-/// What an operator asks about.
+/// The state that operators and observers can see.
 pub struct Observed {
-    /// The gate that the handlers are behind.
+    /// The gate in front of the handlers.
     pub gate: Gate,
-    /// The connections to them.
+    /// The connections to the handlers.
     pub clients: Arc<ConnectionLimit>,
     /// How the jobs of handlers get their memory.
     pub allocation: Allocation,
-    /// How the last reloads have ended.
+    /// How the last reloads ended.
     pub reloads: Arc<Reloads>,
-    /// What is counted of the cache of compiled modules, if there is one.
+    /// The counters of the compile cache, if there is one.
     pub cache: Option<Arc<Figures>>,
 }

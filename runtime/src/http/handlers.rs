@@ -1,4 +1,4 @@
-//! Answers requests by the routes of the catalog.
+//! Answers requests with the handlers of the catalog, by its routes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,10 +30,10 @@ use crate::cgi::path;
 use crate::job::{Entry, Fault, Intake, JobId, Kind, Usage};
 use crate::net::Peer;
 
-/// Says which version of which handler made a response, if the configuration wants it said.
+/// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 
-/// Answers a request. Whatever goes wrong becomes a response.
+/// Answers a request. Every failure becomes a response.
 pub(super) async fn respond(
     server: &Arc<Server>,
     line: ConnContext<'_>,
@@ -74,13 +74,13 @@ pub(super) async fn respond(
         switched.keep(log);
         return Ok(response);
     }
-    // hyper does not ask for a body of no bytes, also where the job behind it goes on.
+    // hyper does not poll an empty body, even if the job behind it goes on.
     if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
         log.complete();
     }
     if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
         progress.close_delimited().started();
-        // The end of the connection is the end of the body, whatever the client hoped for.
+        // The close of the connection marks the end of the body, even if the client asked to keep it open.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if progress.is_leaving() {
@@ -90,7 +90,7 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// A connection as its requests see it.
+/// A connection, as its requests see it.
 #[derive(Clone, Copy)]
 pub(super) struct ConnContext<'a> {
     pub(super) settings: &'a Settings,
@@ -99,10 +99,10 @@ pub(super) struct ConnContext<'a> {
     pub(super) switched: &'a PendingUpgrade,
 }
 
-/// The version that answers, and what is told of the end during a trial.
+/// The handler version that answers, and the ballot to report to during a trial.
 type Picked<'a> = (&'a Arc<Entry>, Option<Ballot>);
 
-/// A request whose head has been read.
+/// A request with a parsed head.
 #[derive(Clone, Copy)]
 struct RequestContext<'a> {
     server: &'a Arc<Server>,
@@ -110,12 +110,12 @@ struct RequestContext<'a> {
     peer: &'a Peer,
     switched: &'a PendingUpgrade,
     head: &'a Parts,
-    /// Pinned: a reload meanwhile changes nothing for this request.
+    /// Pinned, so that a reload meanwhile changes nothing for this request.
     catalog: &'a Arc<Catalog>,
 }
 
 impl<'a> RequestContext<'a> {
-    /// Finds who answers, and has it answered.
+    /// Finds the route of the request and answers it.
     async fn answer(self, body: &mut DrainBody, log: &mut RequestLog) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
         h2_rules::check(self.head, self.settings)?;
@@ -133,7 +133,7 @@ impl<'a> RequestContext<'a> {
         match self.catalog.routes.lookup(host, method, &path) {
             Lookup::Found(found) => match &found.route.upgrade {
                 None => self.run(&found, body, log).await,
-                // Boxed: a request that stays one need not be as large as one that does not.
+                // Boxed, so that ordinary requests stay small.
                 Some(upgrade) => Box::pin(self.switch(&found, upgrade, body, log)).await,
             },
             Lookup::NotFound if path == "/healthz" => Ok(health::of(self.server.gate.state())),
@@ -144,14 +144,14 @@ impl<'a> RequestContext<'a> {
                     return Err(Refusal::WrongMethod(allow));
                 }
                 let mut response = no_content();
-                // The names of methods are tokens, which are header values.
+                // The names of methods are tokens, which are valid values.
                 response.headers_mut().extend(HeaderValue::from_str(&allow).ok().map(|allow| (ALLOW, allow)));
                 Ok(response)
             }
         }
     }
 
-    /// Makes the job of a route, runs it and gives its answer.
+    /// Runs the job of a route and returns its response.
     async fn run(
         self,
         found: &Match<'_, '_>,
@@ -160,7 +160,7 @@ impl<'a> RequestContext<'a> {
     ) -> Result<Response<Body>, Refusal> {
         let picked = self.catalog.pick(&found.route.handler);
         if picked.0.kind == Kind::Proxy {
-            // Boxed: a request to a program need not be as large.
+            // Boxed, so that requests to a CGI program stay small.
             return Box::pin(self.hand_on(found, picked, body, log)).await;
         }
         let entry = picked.0;
@@ -179,7 +179,7 @@ impl<'a> RequestContext<'a> {
         answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
     }
 
-    /// Makes the job of a handler that speaks HTTP itself, runs it and gives its answer.
+    /// Runs the job of a `wasi:http` handler and returns its response.
     async fn hand_on(
         self,
         found: &Match<'_, '_>,
@@ -201,8 +201,7 @@ impl<'a> RequestContext<'a> {
         responding.response(&self.head.method).await.map_err(failed)
     }
 
-    /// Makes the job of a route that has the connection to itself, and runs it until it reads or
-    /// writes.
+    /// Starts the job that takes over the connection, and runs it until it reads or writes.
     async fn switch(
         self,
         found: &Match<'_, '_>,
@@ -217,8 +216,8 @@ impl<'a> RequestContext<'a> {
         harmless(found, entry)?;
         let made = self.call(found, picked, log);
         let id = made.job.id;
-        // A client that has changed over owes nothing: silence is bounded by the job's time, and what comes
-        // within it is no part of that.
+        // After the upgrade the client owes no bytes. Its silence is bounded by the time limit of the job, and
+        // every byte restarts that wait.
         let idle = entry.limits.time;
         let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
         Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
@@ -234,24 +233,26 @@ impl<'a> RequestContext<'a> {
         made
     }
 
-    /// Says where a body of unknown length is kept; `None`: it is of another, or the handler reads it as it comes.
+    /// Returns where a body of unknown length may be stored. `None` if the length is known, or the handler
+    /// reads the body as it comes.
     fn ground(self, entry: &Entry, body: &DrainBody) -> Option<SpoolSpace> {
         let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
         let ground = || SpoolSpace { scratch: self.server.scratch.clone(), client: self.peer.origin() };
         (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
     }
 
-    /// Says what bounds the body of the request.
+    /// Returns the limits of the request body.
     fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> BodyLimits<'a> {
         let Settings { body_idle: idle, deadlines, .. } = self.settings;
-        // A client that waits to be asked for its body is asked when the job reads.
+        // A client that sent `Expect` gets 100-continue when the job reads, so its body cannot be awaited
+        // first.
         let is_awaited = entry.slots.are_scarce(&entry.limits) && !self.head.headers.contains_key(EXPECT);
         let before = if is_awaited { AwaitFirst::Beginning } else { AwaitFirst::Nothing };
         BodyLimits { most: entry.limits.body, idle: *idle, rate: deadlines.rate, usage, before }
     }
 }
 
-/// Refuses a part of a path that the program would take for an option.
+/// Refuses a captured part of the path that the program would take for an option.
 fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
     match found.option(entry) {
         None => Ok(()),
@@ -262,25 +263,25 @@ fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
     }
 }
 
-/// Tells of a job that failed before the engine saw it, which counts those that it ends.
+/// Refuses a job that failed before the engine had it, and counts the failure. The engine counts those it ends.
 fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     entry.record.blame(fault.code());
     if let Fault::InputBroken(_) = fault {
-        // A client that goes while it sends is nothing to warn the operator of.
+        // A client that leaves while it sends needs no warning to the operator.
         info!("[{id}] {} {fault} ({})", entry.name, fault.code());
         return Refusal::Failed(id, fault);
     }
     failed(id, entry, fault)
 }
 
-/// Tells the log of a job that failed, and the client.
+/// Logs a failed job, and makes the refusal for the client.
 fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
     complain(id, entry, &fault);
     Refusal::Failed(id, fault)
 }
 
-/// Answers `OPTIONS *`, which is about the server as a whole (RFC 9110 §9.3.7): what its routes may be
-/// for. What one is for, it says itself.
+/// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with all methods that routes
+/// may have. A route answers for itself.
 fn ping() -> Response<Body> {
     let mut response = no_content();
     let allow = HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");

@@ -1,6 +1,6 @@
-//! HTTP: the only place that knows hyper.
+//! The HTTP servers and clients of the daemon, and the only code that uses hyper.
 //!
-//! Rooms and files, lowest floor first; each uses those above it in this list alone:
+//! Modules, lowest floor first. Each uses only those above it in this list:
 //!
 //! | floor | module | holds |
 //! |---|---|---|

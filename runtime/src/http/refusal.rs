@@ -1,4 +1,4 @@
-//! The one table from what went wrong to what the client is told.
+//! Every reason to refuse a request, with its status, code and text.
 
 use std::time::Duration;
 
@@ -6,44 +6,44 @@ use http::StatusCode;
 
 use crate::job::{Fault, JobId, StopReason};
 
-/// A request that was answered without a job, or whose job gave no answer.
+/// A request that was answered without a job, or whose job gave no valid response.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The request cannot be understood: what is wrong with it.
+    /// The request is invalid; the text says how.
     Malformed(String),
-    /// The request asks for what no handler can give: a tunnel, an echo of itself, an unknown coding.
+    /// The request asks for what no handler can do: a tunnel, an echo of itself, an unknown coding.
     Unsupported(&'static str),
     /// The target is longer than this many bytes.
     TargetTooLong(usize),
-    /// The head is larger than is read: which part of it.
+    /// The head exceeds a limit; the text says which.
     HeadTooLarge(String),
-    /// The body is longer than any that is taken.
+    /// The body exceeds every limit.
     BodyTooLarge,
-    /// The version of HTTP is not spoken here.
+    /// The version of HTTP is not supported.
     Version,
-    /// The port speaks TLS, the client does not.
+    /// The port requires TLS, and the client does not use it.
     NotTls,
-    /// The client sends frames that ask for work, and for no answer.
+    /// The client sends frames that cause work and ask for no response.
     Flood,
-    /// The client expects what is not known.
+    /// The client expects what the daemon does not support.
     Expectation,
     /// The request has come back to this daemon too often.
     Loop,
     /// No route matches.
     NoRoute,
-    /// The path has routes, but for these methods only.
+    /// The path has routes, but only for these methods.
     WrongMethod(String),
-    /// The route is for clients that change over to this protocol.
+    /// The route requires an upgrade to this protocol.
     UpgradeRequired(&'static str),
-    /// The WebSocket is of another version than there is.
+    /// The version of WebSocket is not supported.
     WebSocketVersion,
     /// The job of this number failed.
     Failed(JobId, Fault),
     /// No job has this name.
     NoJob(String),
-    /// The built-in job of this number said no: what it said.
+    /// The built-in job of this number refused its call, with this text.
     Rejected(JobId, String),
-    /// Whoever asks may not: why.
+    /// The request is not allowed; the text says why.
     Forbidden(&'static str),
     /// The daemon panicked before there was a job.
     Internal,
@@ -51,12 +51,12 @@ pub(super) enum Refusal {
     Occupied(String),
 }
 
-/// Whether the client is shown details that are meant for the operator.
+/// Whether clients see details meant for the operator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Details {
-    /// They are: they develop the handler, or operate the daemon.
+    /// They do: they develop the handler, or operate the daemon.
     Told,
-    /// They are told the code and the number of the job, which the log knows more about.
+    /// They see only the code and the number of the job, under which the log has more.
     Withheld,
 }
 
@@ -69,14 +69,14 @@ struct Row {
     retry_after: Option<Duration>,
 }
 
-/// What becomes of a connection of HTTP/1 behind a refusal.
+/// What happens to an HTTP/1 connection after a refusal.
 #[derive(PartialEq, Eq)]
 enum Connection {
     Closes,
     Stays,
 }
 
-/// When to try again what fails for a reason that passes.
+/// When to retry after a failure that passes by itself.
 const SOON: Duration = Duration::from_secs(1);
 
 impl Refusal {
@@ -94,7 +94,7 @@ impl Refusal {
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_limit", Closes),
             Refusal::Version => (StatusCode::HTTP_VERSION_NOT_SUPPORTED, "http_version", Closes),
             Refusal::NotTls => (StatusCode::BAD_REQUEST, "not_tls", Closes),
-            // The status is never sent: the connection takes no response any more.
+            // The status is never sent: the connection can no longer take a response.
             Refusal::Flood => (StatusCode::TOO_MANY_REQUESTS, "flood", Closes),
             Refusal::Expectation => (StatusCode::EXPECTATION_FAILED, "expectation_failed", Closes),
             Refusal::Loop => (StatusCode::LOOP_DETECTED, "loop", Stays),
@@ -118,13 +118,13 @@ impl Refusal {
         self.row().status
     }
 
-    /// Returns one stable word for programs.
+    /// Returns the code of the reason: one stable word for programs.
     pub(super) fn code(&self) -> &'static str {
         self.row().code
     }
 
-    /// Reports whether the connection closes behind the response: the rest of the request cannot be trusted, or will not
-    /// be read.
+    /// Reports whether the connection closes after the response, because the rest of the request cannot be
+    /// trusted or will not be read.
     pub(super) fn closes(&self) -> bool {
         self.row().connection == Connection::Closes
     }
@@ -139,7 +139,8 @@ impl Refusal {
         if let Refusal::Failed(id, _) | Refusal::Rejected(id, _) = self { Some(*id) } else { None }
     }
 
-    /// Says it in one line. A failure of ours, and a guest's own words, are for the log.
+    /// Describes the refusal in one line. With [`Details::Withheld`], failures of the daemon and words of a
+    /// guest stay in the log.
     pub(super) fn message(&self, details: Details) -> String {
         match self {
             Refusal::Malformed(what) => format!("malformed request: {what}"),

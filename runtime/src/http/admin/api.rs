@@ -1,4 +1,4 @@
-//! The admin API: the engine over HTTP, for whoever may open the socket.
+//! The admin API: runs jobs of the engine over HTTP, for any process that may open the socket.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -36,21 +36,22 @@ use crate::net::{GateState, Peer};
 
 /// The number of the job.
 const JOB_ID: HeaderName = HeaderName::from_static("job-id");
-/// Its name.
+/// The name of the job.
 const JOB_NAME: HeaderName = HeaderName::from_static("job-name");
-/// An argument, percent-encoded; one field each.
+/// An argument of the job, percent-encoded; one field for each.
 const JOB_ARGS: HeaderName = HeaderName::from_static("job-args");
-/// A variable for the job, `NAME=VALUE`, the value percent-encoded; one field each.
+/// An environment variable of the job as `NAME=VALUE`, the value percent-encoded; one field for
+/// each.
 pub(in crate::http) const JOB_ENV: HeaderName = HeaderName::from_static("job-env");
 /// The exit status: a field if the job ended before its first byte, a trailer otherwise.
 pub(in crate::http) const JOB_STATUS: HeaderName = HeaderName::from_static("job-status");
-/// The end of its stderr, percent-encoded; beside the status.
+/// The end of the job's stderr, percent-encoded; sent with the status.
 pub(in crate::http) const JOB_ERROR: HeaderName = HeaderName::from_static("job-error");
 
-/// What cannot stand in a field, and what encodes it.
+/// The bytes that are percent-encoded in a field.
 pub(in crate::http) const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Answers a request. Whatever goes wrong becomes a response.
+/// Answers a request. Every failure becomes a response.
 pub(in crate::http) async fn respond(
     door: AdminContext<'_>,
     progress: &Progress,
@@ -84,10 +85,10 @@ pub(in crate::http) async fn respond(
     Ok(response)
 }
 
-/// What a connection to the admin socket leads to.
+/// A connection to the admin socket, and the state its requests use.
 #[derive(Clone, Copy)]
 pub(in crate::http) struct AdminContext<'a> {
-    /// Where jobs are made and run.
+    /// The server, whose engine makes and runs the jobs.
     pub(in crate::http) server: &'a Server,
     pub(in crate::http) settings: &'a Settings,
     pub(in crate::http) observed: &'a Observed,
@@ -95,18 +96,18 @@ pub(in crate::http) struct AdminContext<'a> {
     pub(in crate::http) peer: &'a Peer,
 }
 
-/// A request whose head has been read.
+/// A request with a parsed head.
 #[derive(Clone, Copy)]
 struct AdminRequest<'a> {
     door: AdminContext<'a>,
     head: &'a Parts,
 }
 
-/// A job that has begun to write, or ended.
+/// A job that has begun to write, or has ended.
 enum JobStart {
-    /// What it wrote waits in its pipe.
+    /// The job runs, and its output waits in its pipe.
     Writing(Run),
-    /// With all that it wrote.
+    /// The job has ended, with this output and outcome.
     Ended(Bytes, Result<Status, Fault>),
 }
 
@@ -135,19 +136,21 @@ impl AdminRequest<'_> {
         }
     }
 
-    /// Runs a job and answers with what it writes and how it ends.
+    /// Runs a job. The response has its output and its outcome.
     async fn run(self, name: &str, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
         let AdminContext { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
         let mut job = self.job(engine, name)?;
         let place = places.job(job.entry.policy.admin_quota)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
-        // Earlier than the engine, which goes on for those whose connections were accepted.
+        // Refused here, before the engine would: while it drains, the engine still admits jobs of
+        // accepted connections.
         if entry.policy.on_drain == OnDrain::Wait && observed.gate.state() == GateState::Draining {
             return Err(Refusal::Failed(id, Fault::Draining));
         }
         let mut fields = fields(&job);
-        // A built-in job bounds what it reads by itself, and names the key.
+        // A built-in job limits its input by itself, with an error that names the configuration
+        // key.
         let most = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
         let expected = BodyLimits { most, idle, rate, usage: &job.usage, before: AwaitFirst::Nothing };
@@ -189,7 +192,7 @@ impl AdminRequest<'_> {
         };
         let headers = response.headers_mut();
         headers.extend(fields);
-        // A refusal says what it is; of what a job writes only the job knows.
+        // A refusal has a type of its own. The type of a job's output is unknown.
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
         Ok(response)
     }
@@ -211,8 +214,8 @@ impl AdminRequest<'_> {
     }
 }
 
-/// Refuses what a web page may have made a browser send: it names its origin, or a host that its
-/// author chose. Both are absent from what a program sends that opened the socket itself.
+/// Refuses requests that a web page may have made a browser send. They carry an origin, or a host
+/// that the author of the page chose. A program that opened the socket itself sends neither.
 fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), Refusal> {
     if headers.contains_key(ORIGIN) {
         return Err(Refusal::Forbidden("the admin socket refuses requests of web pages (Origin)"));
@@ -231,7 +234,7 @@ fn refuse_browsers(headers: &HeaderMap, authority: Option<&str>) -> Result<(), R
     }
 }
 
-/// Reads `a=one&a=two`.
+/// Parses `a=one&a=two`.
 fn arguments(query: &str) -> Result<Vec<String>, Refusal> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -255,7 +258,7 @@ async fn begin(mut run: Run, reader: &mut PipeReader) -> JobStart {
         }
         match reader.poll_filled(context) {
             Poll::Ready(true) => Poll::Ready(None),
-            // One that closed its stdout goes on without, and wakes us when it ends.
+            // A job that has closed its stdout goes on, and wakes us when it ends.
             Poll::Ready(false) | Poll::Pending => Poll::Pending,
         }
     });
@@ -277,7 +280,7 @@ fn fields(job: &Job) -> HeaderMap {
     fields
 }
 
-/// Says how a job ended.
+/// Makes the fields that report how a job ended.
 fn verdict(outcome: &Result<Status, Fault>, last_words: &Tail) -> HeaderMap {
     let (status, error) = match outcome {
         Ok(status) => (*status, last_words.text()),
@@ -291,14 +294,14 @@ fn verdict(outcome: &Result<Status, Fault>, last_words: &Tail) -> HeaderMap {
     fields
 }
 
-/// Encodes a text as a field's value.
+/// Encodes a text as the value of a field.
 fn value(text: &str) -> HeaderValue {
     let encoded = utf8_percent_encode(text, ENCODED).to_string();
-    // What is neither a control character nor beyond ASCII is a value.
+    // A text without control characters and without bytes beyond ASCII is a valid value.
     HeaderValue::try_from(encoded).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Says who is to blame for a job that failed: a built-in one says no to its caller.
+/// Makes the refusal for a job that failed, if it did. A built-in job fails to refuse its caller.
 fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, last_words: &Tail) -> Option<Refusal> {
     match outcome {
         Ok(status) if status.is_ok() => None,

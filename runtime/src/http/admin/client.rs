@@ -1,4 +1,4 @@
-//! The other end of the admin API: runs a job in a daemon that listens on a Unix socket.
+//! The client of the admin API: runs a job in a daemon that listens on a Unix socket.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -18,20 +18,20 @@ use super::api::{ENCODED, JOB_ENV, JOB_ERROR, JOB_STATUS};
 use crate::job::Status;
 use crate::net;
 
-/// A job to be run.
+/// A call of a job.
 #[derive(Clone, Default, Debug)]
 pub struct JobCall {
-    /// What is called.
+    /// The name of the job.
     pub name: String,
     /// Its arguments.
     pub args: Vec<String>,
-    /// Variables for it.
+    /// Its environment variables.
     pub env: Vec<(String, String)>,
-    /// What it reads.
+    /// Its stdin.
     pub stdin: Bytes,
 }
 
-/// A job that runs, or has run.
+/// The reply to a call: the output of the job, and its outcome.
 pub struct JobReply {
     body: ReplyBody,
     outcome: Option<JobOutcome>,
@@ -39,9 +39,9 @@ pub struct JobReply {
 }
 
 enum ReplyBody {
-    /// What the job writes.
+    /// The stdout of the job.
     Stdout(Incoming),
-    /// Why there is no such thing.
+    /// The text of a refusal: the job did not run, or failed before it wrote.
     Refusal(String),
 }
 
@@ -50,17 +50,17 @@ enum ReplyBody {
 pub struct JobOutcome {
     /// Its exit status.
     pub status: Status,
-    /// The end of its stderr; may be empty.
+    /// The end of its stderr, which may be empty.
     pub error: String,
 }
 
-/// The longest text of a refusal that is read, in bytes.
+/// The most bytes of a refusal's text that are read.
 const REFUSAL: usize = 64 << 10;
 
 /// Runs a job in the daemon at this socket. Needs a tokio runtime.
 ///
 /// # Errors
-/// No daemon listens there, or it breaks off before it answers.
+/// No daemon listens there, or it breaks off before it responds.
 pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
     let stream = match net::connect(socket).await {
         Ok(stream) => stream,
@@ -68,7 +68,7 @@ pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(async move {
-        // What breaks is told by the body that breaks with it.
+        // A connection error is reported by the body that fails with it.
         let _told = connection.await;
     });
     let request = request(call)?;
@@ -79,7 +79,7 @@ pub async fn run(socket: &Path, call: JobCall) -> Result<JobReply> {
     JobReply::of(response, connection).await
 }
 
-/// Says what to do about a socket that nobody answers at.
+/// Says what to do about a socket that cannot be opened.
 fn unreachable(socket: &Path, error: &std::io::Error) -> String {
     let path = socket.display();
     match error.kind() {
@@ -101,7 +101,7 @@ fn request(call: JobCall) -> Result<Request<Full<Bytes>>> {
     let query: Vec<String> = args.iter().map(|arg| format!("a={}", encode(arg))).collect();
     let mut request = Request::post(format!("/jobs/{}?{}", encode(&name), query.join("&")))
         .header(HOST, "localhost")
-        // RFC 9110 §10.1.4: who says TE says so to the next hop alone.
+        // RFC 9110 §10.1.4: TE applies to the next hop only, and has to be listed in Connection.
         .header(CONNECTION, "TE")
         .header(TE, "trailers");
     for (name, value) in env {
@@ -123,10 +123,10 @@ impl JobReply {
         Ok(JobReply { body: ReplyBody::Refusal(text), outcome, connection })
     }
 
-    /// Waits for the next piece of the job's stdout; none: it has ended.
+    /// Waits for the next piece of the job's stdout. Returns `None` at its end.
     ///
     /// # Errors
-    /// The daemon breaks off.
+    /// The connection breaks.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         let ReplyBody::Stdout(body) = &mut self.body else { return Ok(None) };
         while let Some(frame) = body.frame().await {
@@ -141,7 +141,7 @@ impl JobReply {
         Ok(None)
     }
 
-    /// Says how the job ended, once [`JobReply::next`] has given all of its stdout.
+    /// Returns how the job ended, once [`JobReply::next`] has returned all of its stdout.
     pub fn outcome(&self) -> JobOutcome {
         match (&self.outcome, &self.body) {
             (Some(outcome), _) => outcome.clone(),
@@ -169,7 +169,7 @@ impl JobOutcome {
     }
 }
 
-/// Reads where a daemon listens, as a person writes it: a path, or `unix://PATH`.
+/// Parses the address of a daemon: a path, or `unix://PATH`.
 pub fn socket(text: &str) -> PathBuf {
     PathBuf::from(text.strip_prefix("unix://").unwrap_or(text))
 }

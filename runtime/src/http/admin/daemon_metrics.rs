@@ -1,4 +1,4 @@
-//! What Prometheus scrapes of what the daemon stands on: the cache of compiled modules, and reloads.
+//! Prometheus metrics of the compile cache and of reloads.
 
 use std::time::UNIX_EPOCH;
 
@@ -6,7 +6,7 @@ use super::metrics::{float, head, line};
 use crate::observe::reloads::Last;
 use crate::wasm::cache::Figures;
 
-/// Writes how the last reload has ended, by the names that Prometheus has for its own.
+/// Writes how the last reload ended, under the names that Prometheus uses for its own reloads.
 pub(in crate::http) fn reloads(text: &mut String, last: &Last) {
     let name = "portcullis_config_last_reload_successful";
     head(text, name, "gauge", "Whether the last reload of the configuration succeeded.");
@@ -22,7 +22,7 @@ pub(in crate::http) fn reloads(text: &mut String, last: &Last) {
     line(text, name, "", since.as_secs_f64());
 }
 
-/// Writes how the cache of compiled modules fares.
+/// Writes the metrics of the compile cache.
 pub(in crate::http) fn cache(text: &mut String, figures: &Figures) {
     let families = [
         ("hits_total", "counter", "Modules whose code was in the cache.", figures.hits()),

@@ -1,4 +1,4 @@
-//! What Prometheus scrapes: the counters of the versions that serve or did so lately, as text.
+//! Prometheus metrics of the handler versions, the connections and the process, as text.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -15,10 +15,10 @@ use crate::net::{GateState, Term};
 use crate::observe::{build, log, resident, writes};
 use crate::wasm::Allocation;
 
-/// The text-based exposition format, version 0.0.4.
+/// The text-based exposition format of Prometheus, version 0.0.4.
 pub(in crate::http) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A family of samples, one for each version of a handler.
+/// A metric family with a sample for each handler version.
 struct MetricFamily {
     name: &'static str,
     kind: &'static str,
@@ -26,8 +26,8 @@ struct MetricFamily {
     sample: fn(&Counts) -> f64,
 }
 
-/// The families that have a sample for each version, also of those that were replaced lately. Counters
-/// start anew with every version.
+/// The families with a sample for each version, including recently replaced ones. Counters start anew
+/// with every version.
 const VERSIONS: [MetricFamily; 7] = [
     MetricFamily {
         name: "portcullis_requests_total",
@@ -73,7 +73,7 @@ const VERSIONS: [MetricFamily; 7] = [
     },
 ];
 
-/// The families of versions that have a schedule.
+/// The families for versions with a schedule.
 const SCHEDULES: [MetricFamily; 4] = [
     MetricFamily {
         name: "portcullis_scheduled_runs_total",
@@ -101,7 +101,7 @@ const SCHEDULES: [MetricFamily; 4] = [
     },
 ];
 
-/// The family that only versions have which serve.
+/// The family for versions that serve.
 const LIMIT: MetricFamily = MetricFamily {
     name: "portcullis_jobs_limit",
     kind: "gauge",
@@ -109,11 +109,11 @@ const LIMIT: MetricFamily = MetricFamily {
     sample: |counts| float(counts.limits.concurrency),
 };
 
-/// Counters by what a sample calls them, handler and version. The same version may have been loaded
-/// several times, with other settings, and no two samples may have one name.
+/// Counters by the labels of a sample, handler and version. The same version may have been loaded
+/// several times with other settings, and two samples must not have the same labels.
 type Rows<'a> = BTreeMap<(&'a str, &'a str), Vec<&'a Counts>>;
 
-/// Writes every sample of the handlers and of the engine.
+/// Writes the samples of the handlers and of the engine.
 pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalCounts) -> String {
     let catalog = engine.live().pin();
     let mut text = String::new();
@@ -168,7 +168,7 @@ fn rows<'a>(counts: impl IntoIterator<Item = &'a Counts>) -> Rows<'a> {
     rows
 }
 
-/// Writes what is counted of each version; `serving` are those that are not replaced.
+/// Writes the samples of each version. `serving` holds the versions that are not replaced.
 fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
     let mut scheduled = all.clone();
     scheduled.values_mut().for_each(|counts| counts.retain(|counts| counts.is_scheduled));
@@ -179,7 +179,7 @@ fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
     for (MetricFamily { name, kind, help, sample }, rows) in families {
         head(text, name, kind, help);
         for ((handler, version), counts) in rows {
-            // Names and versions hold nothing that would have to be escaped.
+            // Names and versions hold no character that needs an escape.
             let labels = format!("{{handler=\"{handler}\",version=\"{version}\"}}");
             line(text, name, &labels, counts.iter().map(|counts| sample(counts)).sum::<f64>());
         }
@@ -199,7 +199,7 @@ fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
     calls(text, all);
 }
 
-/// Writes what jobs hold of what they share.
+/// Writes the use and the limits of the budgets that jobs share.
 pub(in crate::http) fn budgets(text: &mut String, Budgets { places: _, memory, descriptors }: &Budgets) {
     let families = [
         ("portcullis_jobs_memory_bytes", "Memory that jobs hold.", memory, Needs::PAGE),
@@ -236,7 +236,7 @@ pub(in crate::http) fn sandbox(text: &mut String, allocation: &Allocation) {
     }
 }
 
-/// Writes what there is of connections to the handlers.
+/// Writes the counts of connections to the handlers.
 pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
     let ConnectionCounts { open, most, refused, made_room } = crowd.census();
     let families = [
@@ -261,7 +261,7 @@ pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
     }
 }
 
-/// Writes what this process is, by the names that Prometheus has for it.
+/// Writes the metrics of this process, under the names that Prometheus uses.
 pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
     let name = "portcullis_build_info";
     head(text, name, "gauge", "The version of the program.");
@@ -280,7 +280,7 @@ pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
     }
 }
 
-/// Writes how TLS handshakes fare, and how long certificates are valid.
+/// Writes the outcomes of TLS handshakes, and how long certificates remain valid.
 pub(in crate::http) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Term]) {
     let name = "portcullis_tls_handshakes_total";
     head(text, name, "counter", "TLS handshakes, by how they have ended.");
@@ -299,7 +299,7 @@ pub(in crate::http) fn encrypted(text: &mut String, handshakes: &Handshakes, ter
     }
 }
 
-/// Writes how the calls to other servers have ended, of those handlers that have made any.
+/// Writes the outcomes of calls to other servers, for the handlers that made any.
 fn calls(text: &mut String, rows: &Rows<'_>) {
     let name = "portcullis_outbound_calls_total";
     head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
@@ -316,7 +316,7 @@ fn calls(text: &mut String, rows: &Rows<'_>) {
 }
 
 pub(in crate::http) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    // A string takes everything.
+    // Writing to a string cannot fail.
     let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
 
@@ -324,7 +324,7 @@ pub(in crate::http) fn line(text: &mut String, name: &str, labels: &str, value: 
     let _infallible = writeln!(text, "{name}{labels} {value}");
 }
 
-/// Turns a count into a sample, which is a float in this format.
+/// Converts a count to a sample, which is a float in this format.
 #[expect(clippy::cast_precision_loss, reason = "a count above 2^53 is as good without its last digits")]
 pub(in crate::http) fn float(count: impl TryInto<u64>) -> f64 {
     count.try_into().unwrap_or(u64::MAX) as f64

@@ -1,4 +1,4 @@
-//! What observers are shown: metrics and probes, and nothing that changes anything.
+//! Serves metrics and health probes to observers, who cannot change anything.
 
 use std::convert::Infallible;
 
@@ -18,7 +18,7 @@ use crate::http::request::{date, h2_rules, health};
 use crate::http::wire::progress::Progress;
 use crate::net::GateState;
 
-/// Answers a request on an address of `observe`. Whatever goes wrong becomes a response.
+/// Answers a request to an address of `observe`. Every failure becomes a response.
 pub(in crate::http) async fn respond(
     server: &Server,
     settings: &Settings,
@@ -61,7 +61,8 @@ fn show(
     let gate = observed.gate.state();
     let response = match path {
         "/metrics" => metrics(server, settings, observed),
-        // Whether it answers at all: a process that hangs is to be killed, one that waits or drains is not.
+        // Reports only that the process answers: one that hangs is to be killed, one that waits or drains
+        // is not.
         "/livez" => health::answer(true, "alive"),
         "/readyz" | "/healthz" => health::of(gate),
         "/startupz" => health::answer(gate != GateState::Shut, &gate.to_string()),

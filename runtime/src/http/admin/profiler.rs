@@ -1,4 +1,4 @@
-//! The profiler: what the daemon computes and where it is, for operators and in debug mode alone.
+//! The profiler of the admin socket: shows operators, in debug mode only, where the daemon spends its CPU time.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,20 +17,21 @@ use crate::job::{Entry, Kind};
 use crate::observe::profile::Look;
 use crate::observe::{plain, threads};
 
-/// What can be looked at.
+/// A page of the profiler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::http) enum Page {
-    /// The list of the others.
+    /// The list of the pages.
     Index,
-    /// The stacks that handlers were seen in, over some seconds.
+    /// The sampled stacks of handlers, over some seconds.
     Profile,
-    /// The jobs that run, and where they are.
+    /// The running jobs, and where they are.
     Jobs,
     /// Counters of the process, its threads and its handlers.
     Vars,
 }
 
-/// The pages at their paths. Docker's were at these, and its profiles below `pprof/`.
+/// The pages and their paths. Docker served its own at `/debug/`, and its profiles below
+/// `/debug/pprof/`.
 const PAGES: [(Page, &str, &str); 4] = [
     (Page::Index, "/debug/", "this list"),
     (
@@ -42,30 +43,30 @@ const PAGES: [(Page, &str, &str); 4] = [
     (Page::Vars, "/debug/vars", "counters of the process, its threads and its handlers, as JSON"),
 ];
 
-/// The longest profile, in seconds: whoever takes one waits for it.
+/// The longest profile, in seconds. Its client waits for it.
 const LONGEST: u64 = 300;
 
-/// The profile of somebody who does not say how long, in seconds.
+/// The length of a profile if the query names none, in seconds.
 const USUAL: u64 = 10;
 
-/// How long jobs are looked at to see where they are: some ticks, which are 10 ms.
+/// How long jobs are sampled to see where they are: some ticks of 10 ms.
 const GLANCE: Duration = Duration::from_millis(60);
 
 impl Page {
-    /// Finds a page.
+    /// Finds the page at a path.
     pub(in crate::http) fn at(path: &str) -> Option<Page> {
         PAGES.iter().find(|(_, at, _)| *at == path).map(|(page, ..)| *page)
     }
 
-    /// Says whether it is looked at for long.
+    /// Reports whether the page takes long to make.
     pub(in crate::http) fn lasts(self) -> bool {
         self == Page::Profile
     }
 
-    /// Looks, and shows what it saw.
+    /// Makes the page.
     ///
     /// # Errors
-    /// A time that cannot be.
+    /// The time is not a number of seconds within the bounds.
     pub(in crate::http) async fn show(
         self,
         engine: &Arc<Engine>,
@@ -83,7 +84,7 @@ impl Page {
     }
 }
 
-/// Reads `seconds=10`.
+/// Parses `seconds=10`.
 fn seconds(query: &str) -> Result<Duration, Refusal> {
     let malformed = || Refusal::Malformed(format!("wanted ?seconds=N, N from 1 to {LONGEST}"));
     let seconds = match query {
@@ -100,7 +101,7 @@ fn index() -> String {
     PAGES.iter().fold(String::new(), |text, (_, path, what)| text + &format!("{path:<16}{what}\n"))
 }
 
-/// Writes the stacks, the most frequent first: the form that flame graphs are made of.
+/// Writes the stacks, the most frequent first, in the format of flame graph tools.
 async fn profile(time: Duration) -> String {
     let look = Look::begin();
     sleep(time).await;
@@ -109,7 +110,7 @@ async fn profile(time: Duration) -> String {
     stacks.iter().fold(String::new(), |text, (stack, count)| text + &format!("{stack} {count}\n"))
 }
 
-/// Writes a line for each job: what it is, what it has used, and where it is.
+/// Writes a line for each job: its name, its usage, and where it is.
 async fn jobs(engine: &Engine) -> String {
     let before = engine.sightings();
     let look = Look::begin();
@@ -125,7 +126,7 @@ async fn jobs(engine: &Engine) -> String {
         };
         let parent = parent.map_or_else(String::new, |parent| format!(" of {parent}"));
         let Entry { name, version, kind, .. } = &*entry;
-        // A string takes everything.
+        // Writing to a string cannot fail.
         let _infallible = writeln!(
             text,
             "{id}{parent} {name}@{version} {kind}: {age:.1?} old, {cpu:.1?} on a processor, {memory} bytes of memory, {written} written: {place}"
@@ -162,7 +163,7 @@ fn vars(engine: &Engine) -> String {
     format!("{vars:#}\n")
 }
 
-/// Describes what a handler has used, its running jobs included.
+/// Describes the usage of a handler, including its running jobs.
 fn handler(entry: &Entry, sightings: &[Sighting]) -> Value {
     let own = sightings.iter().filter(|sighting| std::ptr::eq(&*sighting.entry, entry));
     let (mut running, mut memory) = (Duration::ZERO, 0);
