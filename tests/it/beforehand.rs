@@ -81,7 +81,7 @@ fn imports_that_nobody_has_are_told_without_compiling() {
         let ended = Setup::one("", &dear(import, "_start")).fail();
 
         let said = &ended.stderr;
-        assert!(said.contains("imports what this daemon does not have") && said.contains(told), "{said}");
+        assert!(said.contains("imports what this daemon does not provide") && said.contains(told), "{said}");
     }
 }
 

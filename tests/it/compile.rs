@@ -221,7 +221,7 @@ fn a_small_module_whose_instances_start_slowly_is_refused_before_it_is_compiled(
         // Two tables; the first one alone exceeds the limit.
         (
             module_with(&section(4, b"\x02\x70\0\xc0\x84\x3d\x70\0\x01"), b""),
-            "1000000 elements of tables at first: 500000 at most",
+            "1000000 initial elements of tables: 500000 at most",
         ),
     ] {
         let place = Place::new("slow");

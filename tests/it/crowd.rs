@@ -54,7 +54,7 @@ fn where_there_is_no_room_the_connection_that_was_idle_the_longest_makes_it() {
     assert_eq!(idle[2].get("/hello").text(), "hello\n");
     assert_eq!(idle[0].get("/hello").text(), "hello\n");
     assert!(busy[0].is_silent_for(Duration::from_millis(50)), "whoever is answered keeps its connection");
-    daemon.log.line("there are 4 connections, all that there may be");
+    daemon.log.line("there are 4 connections, the maximum");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn one_address_has_its_share_and_leaves_the_rest_to_others() {
     let mut other = Client::tcp_from(OTHER_ADDRESS, daemon.port());
     assert_eq!(other.get("/hello").text(), "hello\n");
     within.iter_mut().for_each(|client| assert!(client.is_silent_for(Duration::from_millis(50))));
-    daemon.log.line("one beyond 2 busy connections, all that one address may have: closed");
+    daemon.log.line("one beyond 2 busy connections, the maximum of one address: closed");
 }
 
 #[test]

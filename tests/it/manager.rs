@@ -47,7 +47,7 @@ fn a_daemon_that_nobody_could_start_again_does_not_end_when_idle() {
     let ended = setup.file("one.wasm", &hello()).fail();
 
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("idle_exit: goes only with sockets of systemd"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("idle_exit: needs sockets of systemd"), "{}", ended.stderr);
 }
 
 #[test]

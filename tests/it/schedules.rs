@@ -118,7 +118,11 @@ fn a_schedule_does_not_go_with_an_end_when_idle() {
     let ended = private(setup, "tidy", OFTEN, &Program::new().wasm()).fail();
 
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("handler.tidy.schedule: does not go with idle_exit"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("handler.tidy.schedule: cannot be combined with idle_exit"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -185,8 +185,8 @@ fn a_socket_made_under_any_umask_appears_and_what_others_left_is_named() {
 #[test]
 fn what_can_never_matter_is_refused_by_check() {
     for (lines, told) in [
-        ("admin_group = \"0\"\n", "admin_group: goes only with admin"),
-        ("admin_mode = \"0660\"\n", "admin_mode: goes only with admin"),
+        ("admin_group = \"0\"\n", "admin_group: needs admin"),
+        ("admin_mode = \"0660\"\n", "admin_mode: needs admin"),
         ("hardening.reach = [\"\"]\n", "wanted a directory, found \"\""),
     ] {
         let setup = Setup::one("", &hello()).prepend(lines);

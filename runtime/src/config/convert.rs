@@ -242,7 +242,7 @@ pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
             Endpoint::Unix(path.clone()).check().map(|()| path)
         }
         Endpoint::Tcp(_) => Err(format!(
-            "wanted unix:///PATH/TO.sock, found {text:?}: whoever reaches this socket commands the daemon, and \
+            "wanted unix:///PATH/TO.sock, found {text:?}: every client of this socket controls the daemon, and \
              tcp does not say who that is; from afar, forward the socket with `ssh -L`"
         )),
         Endpoint::Fd(_) => Err(format!(

@@ -271,7 +271,7 @@ fn mapping(handler: &schema::Handler, report: &Report<'_>) -> Mapping {
     // A wrong `output` may have been meant as raw: one mistake gives one error.
     let says_cgi = handler.output.as_ref().is_none_or(|at| at.value == "cgi");
     if let Some(at) = handler.content_type.as_ref().filter(|_| says_cgi) {
-        let advice = "goes with output = \"raw\"; a CGI response has its own Content-Type";
+        let advice = "needs output = \"raw\"; a CGI response has its own Content-Type";
         report.add(at.line, &at.key, advice);
     }
     if is_raw { Mapping::Raw(raw_type) } else { Mapping::Cgi }

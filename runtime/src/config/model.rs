@@ -285,7 +285,7 @@ impl Config {
                 line: 0,
                 key: "idle_exit".to_owned(),
                 message: format!(
-                    "goes only with sockets of systemd, which starts the daemon again: listen has {endpoint}, write fd:// or leave idle_exit out"
+                    "needs sockets of systemd, which starts the daemon again: listen has {endpoint}, write fd:// or leave idle_exit out"
                 ),
             }),
             (Some(_), None) => self.check_schedules(),
@@ -304,7 +304,7 @@ impl Config {
         Err(ConfigError {
             line: 0,
             key: key.to_owned(),
-            message: "goes only with admin: set admin = \"unix://PATH\", or leave it out".to_owned(),
+            message: "needs admin: set admin = \"unix://PATH\", or leave it out".to_owned(),
         })
     }
 
@@ -317,7 +317,7 @@ impl Config {
             line: handler.line,
             key: format!("handler.{}.schedule", handler.name),
             message:
-                "does not go with idle_exit: a daemon that has ended runs nothing; leave one of them out"
+                "cannot be combined with idle_exit: a daemon that has ended runs nothing; leave one of them out"
                     .to_owned(),
         })
     }

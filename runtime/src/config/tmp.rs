@@ -24,7 +24,7 @@ pub(super) fn read(handler: &schema::Handler, mounts: &[Mount], report: &Report<
         }
         match &handler.reuse {
             Some(_) => Err(
-                "does not go with reuse: the directory is granted for one request, and an instance answers \
+                "cannot be combined with reuse: the directory is granted for one request, and an instance answers \
                             several; leave one of the keys out"
                     .to_owned(),
             ),

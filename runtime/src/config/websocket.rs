@@ -29,7 +29,7 @@ pub(super) fn read(
     let written = route.websocket.as_ref();
     let says_so = route.upgrade.as_ref().is_some_and(|at| at.value == "websocket");
     if let Some(at) = written.filter(|_| !says_so) {
-        report.add(at.line, &at.key, "goes with upgrade = \"websocket\"");
+        report.add(at.line, &at.key, "needs upgrade = \"websocket\"");
     }
     let gets = |methods: &[At<String>]| methods.iter().all(|at| at.value == Method::GET.as_str());
     if says_so && route.methods.as_ref().is_some_and(|at| !gets(&at.value)) {

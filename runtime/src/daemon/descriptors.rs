@@ -77,9 +77,9 @@ fn beside(
     // What is so since the start is no reason against a change.
     if jobs < least && idle > before {
         bail!(
-            "needs restart: the mounts of all handlers hold {idle} file descriptors while nothing runs, and of the {descriptors} \
-             of this process {connections} are for connections, so that jobs may hold {jobs}, and want {least}: lower \
-             http.connections, or allow it more (LimitNOFILE= in its unit, `ulimit -n` in a shell)"
+            "needs restart: jobs need {least} file descriptors and {jobs} are left: the process may have {descriptors}, the \
+             mounts of all handlers hold {idle} while nothing runs, and {connections} are for connections; lower \
+             http.connections, or allow the process more (LimitNOFILE= in its unit, `ulimit -n` in a shell)"
         );
     }
     Ok(jobs.max(least))

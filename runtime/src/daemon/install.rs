@@ -66,7 +66,7 @@ pub(super) fn install(
     match sandbox.allocation() {
         Allocation::Pooled(Resetting::Written) => {}
         Allocation::Pooled(Resetting::Whole) => info!(
-            "all memory of a job is reset after it, which costs more: the kernel does not say what was written (Linux 6.7 does, without KSM)"
+            "all memory of a job is reset after it, which is slower: the kernel does not report written pages (needs Linux 6.7, no KSM)"
         ),
         Allocation::OnDemand(why) => {
             warn!(

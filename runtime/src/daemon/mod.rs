@@ -252,7 +252,7 @@ impl Daemon {
     async fn outlive(&mut self) -> bool {
         let Some(follower) = self.standing.follower() else { return false };
         let patience = self.standing.config.load().upgrade_grace;
-        info!("process {} serves; what began here has {patience:?}", follower.process);
+        info!("process {} serves; its own requests have {patience:?}", follower.process);
         self.standing.server.gate.drain();
         let (mut over, mut served) = (pin!(sleep(patience)), false);
         loop {
@@ -293,7 +293,7 @@ fn bind(config: Config) -> Result<Bound> {
     let sockets = Sockets::bind(&config.listen, client_options(&config), activation)?;
     if left.is_none() && sockets.has_predecessor() {
         warn!(
-            "the process before this one does not say what its handlers may write to, as older releases do not: \
+            "the old process does not report what its handlers may write to, as older releases do not: \
              until it has ended, what is read from those directories is trusted"
         );
     }

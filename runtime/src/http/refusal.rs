@@ -150,7 +150,7 @@ impl Refusal {
             Refusal::BodyTooLarge => {
                 "the request body is larger than any limit (limits.body) allows".to_owned()
             }
-            Refusal::NotTls => "this port speaks TLS: ask for https://".to_owned(),
+            Refusal::NotTls => "this port speaks TLS: use https://".to_owned(),
             Refusal::Flood => "a flood of frames".to_owned(),
             Refusal::Version => {
                 "HTTP/1.1, HTTP/1.0 and HTTP/2 are supported; over TLS, HTTP/2 with a client that agrees on it \

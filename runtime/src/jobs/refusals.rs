@@ -20,7 +20,7 @@ pub(super) fn denied(granted: Option<&[Place]>, config: &Config, file: &Path, lo
     let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
     if !beyond.is_empty() {
         denied.push(anyhow!(
-            "needs restart: {}: out of reach since the start (hardening.files); hardening.reach names directories for later",
+            "needs restart: {}: out of reach since the start (hardening.files): name its directory in hardening.reach",
             beyond.join(", ")
         ));
     }

@@ -155,7 +155,7 @@ impl Upgrade {
 /// Says what an upgrade would undo, and what to do about it.
 fn refusal(losses: &[String]) -> String {
     format!(
-        "the next process starts with what the files hold, and would undo:\n  {}\ncopy what is to stay over the files of the handlers and wait for trials to end, or lose it: upgrade {}",
+        "the new process starts with the module files, and would undo:\n  {}\ncopy the versions to keep over the module files and wait for trials to end, or lose them: upgrade {}",
         losses.join("\n  "),
         UpgradeCommand::FORCE
     )

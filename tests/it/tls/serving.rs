@@ -68,7 +68,7 @@ fn a_client_that_speaks_in_clear_is_told_to_use_tls() {
     let answer = String::from_utf8(client.rest()).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("\r\ncontent-type: text/plain; charset=utf-8\r\n"), "{answer}");
-    assert!(answer.ends_with("this port speaks TLS: ask for https://\n"), "{answer}");
+    assert!(answer.ends_with("this port speaks TLS: use https://\n"), "{answer}");
 }
 
 #[test]

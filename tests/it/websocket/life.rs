@@ -196,7 +196,7 @@ fn an_upgrade_leaves_websockets_open_until_upgrade_grace_is_over() {
     daemon.signal(Signal::USR2);
     let _successors = Successors(vec![successor(&daemon, 1)]);
 
-    daemon.log.line("what began here has");
+    daemon.log.line("its own requests have");
     socket.send(Message::text("still here")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("still here"));
     assert_eq!(closed(&mut socket), (1001, "shutdown".to_owned()));
@@ -209,7 +209,7 @@ fn a_signal_to_end_closes_the_websockets_that_outlived_an_upgrade() {
     assert_eq!(socket.read().unwrap(), Message::text("hello"));
     daemon.signal(Signal::USR2);
     let _successors = Successors(vec![successor(&daemon, 1)]);
-    daemon.log.line("what began here has");
+    daemon.log.line("its own requests have");
 
     daemon.signal(Signal::TERM);
 

@@ -175,7 +175,7 @@ impl ConnectionLimit {
         self.refused.fetch_add(1, Ordering::Relaxed);
         if let Some(more) = self.crowded.due() {
             warn!(
-                "{remote} is one beyond {most} busy connections, all that one address may have: closed{}",
+                "{remote} is one beyond {most} busy connections, the maximum of one address: closed{}",
                 others(more)
             );
         }
@@ -190,7 +190,7 @@ impl ConnectionLimit {
                 return permit;
             }
             if self.full.due().is_some() {
-                warn!("there are {} connections, all that there may be: idle ones are closed", self.most);
+                warn!("there are {} connections, the maximum: idle ones are closed", self.most);
             }
             let asked =
                 make_room(self.members().origins.values_mut().flat_map(|origin| origin.seated.values_mut()));

@@ -168,7 +168,7 @@ fn until(readable: &impl AsFd, deadline: Deadline<'_>) -> Result<()> {
         let left = deadline.at.saturating_duration_since(Instant::now());
         ensure!(
             !left.is_zero(),
-            "compiling it takes longer than {:?}, without using its CPU time up: is the host too busy?",
+            "compiling it takes longer than {:?}, without using up its CPU time: the host may be overloaded",
             deadline.limits.wall()
         );
         let timeout = Timespec::try_from(left).context("a deadline that fits")?;

@@ -18,7 +18,7 @@ use crate::wasm::host::tmp::Tmp;
 use crate::wasm::host::{links, open_guard, preview2, trap};
 
 /// The error for a module that imports something the daemon does not provide.
-pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not have";
+pub(in crate::wasm) const ABSENT: &str = "imports what this daemon does not provide";
 
 /// Which optional host state a component imports. The state is made only for components that import it.
 #[derive(Clone, Copy)]

@@ -66,7 +66,7 @@ parts! {
     exports: 100_000 "exports",
     globals: 100_000 "globals",
     /// Each element may take four bytes of code, whichever segment sets it.
-    slots: 500_000 "elements of tables at first",
+    slots: 500_000 "initial elements of tables",
     elements: 100_000 "element segments",
     items: 1_000_000 "items of element segments",
     data: 100_000 "data segments",

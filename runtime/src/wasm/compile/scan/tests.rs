@@ -129,7 +129,7 @@ fn what_constant_expressions_hold_is_counted_and_what_each_instance_computes_bes
     bound(20_000, "items, globals and data that code has to set in an instance", |count| {
         module(count, "(global i32 (i32.const 1) (i32.const 1) i32.add)")
     });
-    bound(500_000, "elements of tables at first", |count| {
+    bound(500_000, "initial elements of tables", |count| {
         format!("(module (func $f) (table 2 funcref) (table {} funcref (ref.func $f)))", count - 2)
     });
 }
