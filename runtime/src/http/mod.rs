@@ -4,16 +4,16 @@
 //!
 //! | floor | module | holds |
 //! |---|---|---|
-//! | 0 | `refusal` | every reason for which a request is refused, with its status, code and text |
+//! | 0 | `refusal` | every reason to refuse a request, with its status, code and text |
 //! | 0 | `timeouts` | the fixed time limits of connections |
 //! | 1 | `outbound` | requests of handlers to other servers |
-//! | 1 | `wire` | a connection below hyper: deadlines, and every byte checked before hyper has it |
-//! | 2 | `limits` | how many connections, handshakes and long admin requests there may be |
-//! | 3 | `context` | what the requests of one listener share |
-//! | 4 | `request` | from a request to its job, and from the job to the response |
+//! | 1 | `wire` | a connection below hyper: its deadlines, and the checks on every byte |
+//! | 2 | `limits` | the limits of connections, handshakes and long admin requests |
+//! | 3 | `context` | the state that the listeners of a server share |
+//! | 4 | `request` | turns a request into a job, and the job into the response |
 //! | 5 | `upgrade` | connections that leave HTTP |
-//! | 6 | `handlers`, `admin` | who answers: the routes of the catalog; the daemon itself |
-//! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
+//! | 6 | `handlers`, `admin` | the answers of handlers, and of the daemon itself |
+//! | 7 | `server` | the accept loop, and the connections of HTTP/1, HTTP/2 and TLS |
 
 mod admin;
 mod context;

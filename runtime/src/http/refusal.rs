@@ -80,8 +80,8 @@ enum Connection {
 const SOON: Duration = Duration::from_secs(1);
 
 impl Refusal {
-    /// Returns the row of the table for this refusal: 4xx is the caller's doing, 502 and 504 the handler's, 503 that of
-    /// load, 500 ours.
+    /// Returns the row of the table for this refusal. Status 4xx is the caller's fault, 502 and 504 the
+    /// handler's, 503 that of the load, 500 the daemon's.
     fn row(&self) -> Row {
         use Connection::{Closes, Stays};
         let (status, code, connection) = match self {

@@ -6,10 +6,10 @@
 //! |---|---|
 //! | `metrics` | the metrics of handlers, connections and the process |
 //! | `daemon_metrics` | the metrics of the compile cache and of reloads |
-//! | `profiler` | pages that show what the daemon computes |
-//! | `observe` | metrics and probes, for those who may change nothing |
+//! | `profiler` | pages that show where the daemon spends its CPU time |
+//! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `api` | jobs over HTTP |
-//! | `client` | the other end of `api` |
+//! | `client` | the client of `api` |
 
 pub(in crate::http) mod api;
 pub mod client;

@@ -75,7 +75,7 @@ fn show(
     }
 }
 
-/// Makes the page that Prometheus scrapes.
+/// Makes the response with all metrics, in the format of Prometheus.
 pub(in crate::http) fn metrics(server: &Server, settings: &Settings, observed: &Observed) -> Response<Body> {
     let mut text = metrics::text(&server.engine, observed.gate.state(), &server.refused);
     metrics::connections(&mut text, &observed.clients);

@@ -29,7 +29,7 @@ impl Activity {
     /// Waits until the count has been zero for this long.
     ///
     /// # Cancel safety
-    /// A dropped wait starts anew.
+    /// A dropped wait starts again from zero.
     pub async fn ceased(&self, time: Duration) {
         let mut count = self.0.subscribe();
         loop {

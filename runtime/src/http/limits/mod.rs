@@ -1,14 +1,14 @@
-//! How many connections, handshakes and long admin requests there may be, and what was refused.
+//! The limits of connections, handshakes and long admin requests, and the counts of refusals.
 //!
 //! Lowest first; a file uses those above it in this list.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `activity` | how many there are, and when the last one ended |
-//! | `refusal_counts` | refusals by their code |
-//! | `handshakes` | TLS handshakes at once |
-//! | `admin_slots` | long requests to the admin socket at once |
-//! | `connections` | connections at once, in all and of one address |
+//! | `activity` | the count of connections or requests, and how long it has been zero |
+//! | `refusal_counts` | the counts of refusals by code |
+//! | `handshakes` | concurrent TLS handshakes |
+//! | `admin_slots` | concurrent long requests to the admin socket |
+//! | `connections` | concurrent connections, in all and per address |
 
 pub(in crate::http) mod activity;
 pub(in crate::http) mod admin_slots;

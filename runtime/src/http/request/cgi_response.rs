@@ -22,7 +22,7 @@ pub(in crate::http) struct CgiRun {
 impl CgiRun {
     /// Runs the job until its head is complete, then makes the response.
     ///
-    /// The job failed, or wrote no valid head, before anything was sent.
+    /// # Errors
     /// The job failed, or wrote no valid head, before anything was sent.
     pub(in crate::http) async fn response(
         mut self,

@@ -1,4 +1,4 @@
-//! Logs and counts the end of a job whose response head is out.
+//! Logs and counts the end of a job whose response head was sent.
 
 use std::future::poll_fn;
 use std::sync::Arc;

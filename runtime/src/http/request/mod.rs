@@ -7,17 +7,17 @@
 //! | `date` | the `Date` field |
 //! | `upgrade_fields` | the fields that name another protocol |
 //! | `reserved_fields` | the fields that only the daemon may set |
-//! | `panic` | a panic of ours ends one request |
-//! | `access_log` | what is logged and counted of a request |
-//! | `h2_rules` | what HTTP/2 lets pass and HTTP/1 does not |
-//! | `drain_body` | a request body that nobody reads to its end |
-//! | `read_ahead` | the beginning of a request body, awaited before the job |
-//! | `spooled_body` | a request body of unknown length, kept until it is whole |
+//! | `panic` | the guard that lets a panic end only its own request |
+//! | `access_log` | the log line and the counters of a request |
+//! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
+//! | `drain_body` | a request body that is drained when dropped |
+//! | `read_ahead` | the beginning of a request body, read before the job starts |
+//! | `spooled_body` | a request body of unknown length, stored until it is complete |
 //! | `request_body` | a request body as the input of a job |
-//! | `body_source` | where a job writes its response body |
+//! | `body_source` | the source of a job's response body |
 //! | `coalesce` | small pieces of a response body, joined |
 //! | `job_task` | a job polled by a task of its own |
-//! | `job_log` | the end of a job whose response head is out |
+//! | `job_log` | the end of a job whose response head was sent |
 //! | `running_job` | a job that is polled for its response |
 //! | `job_body` | a response body that a job is still writing |
 //! | `response_body` | a response body, as hyper reads it |

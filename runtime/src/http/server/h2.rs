@@ -51,7 +51,7 @@ const PENDING_RESETS: usize = 1200;
 /// The requests in progress on one connection. Dropping this ends them.
 struct OpenStreams {
     tasks: Mutex<JoinSet<()>>,
-    /// Counts them.
+    /// Counts the open streams.
     open: Activity,
     /// The state of the connection.
     progress: Progress,

@@ -4,12 +4,12 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `accepted` | a connection and what it is served with |
-//! | `reject` | answers where there is no request yet |
-//! | `tls` | the handshake |
-//! | `h1` | a connection of HTTP/1 |
-//! | `h2` | a connection of HTTP/2 |
-//! | `connection` | from the accepted stream to one of both |
+//! | `accepted` | an accepted connection and its settings |
+//! | `reject` | refusals before there is a request |
+//! | `tls` | the TLS handshake |
+//! | `h1` | an HTTP/1 connection |
+//! | `h2` | an HTTP/2 connection |
+//! | `connection` | the choice between both |
 //! | `accept` | the accept loop |
 
 mod accept;

@@ -32,7 +32,7 @@ impl CloseDelimited {
         self.0.store(WRONG, Ordering::Relaxed);
     }
 
-    /// Notes that our end was shut behind the last byte.
+    /// Notes that our end was shut after the last byte.
     pub(in crate::http) fn closed(&self) {
         let _other = self.0.compare_exchange(DUE, NOTHING, Ordering::Relaxed, Ordering::Relaxed);
     }

@@ -4,19 +4,19 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `host` | what may stand in a `Host`, and which hosts are the same |
+//! | `host` | the checks and the comparison of hosts |
 //! | `version` | HTTP/1 or HTTP/2 |
-//! | `lazy_timer` | a timer that is armed only where something waits |
+//! | `lazy_timer` | a timer that is armed at its first poll |
 //! | `rate` | the least rate at which a client has to send or read |
-//! | `stall` | a write that waits: for how long, and how fast the client reads |
-//! | `delivery` | bytes of a response that were handed over, and that the client has taken |
-//! | `close_delimited` | whether the end of the connection may be told |
-//! | `progress` | what a connection or stream waits for, and until when |
+//! | `stall` | the waits of writes, and how fast the client reads meanwhile |
+//! | `delivery` | how much of a response was handed over, and how much the client has taken |
+//! | `close_delimited` | whether a close would end a response body |
+//! | `progress` | what a connection or stream waits for, and its deadlines |
 //! | `deadline_io` | a stream under the deadlines |
-//! | `h1` | HTTP/1, checked byte for byte |
-//! | `h2` | HTTP/2, counted frame by frame |
-//! | `report` | who is told of what was refused here |
-//! | `guarded_io` | a stream under those checks, which hyper reads from |
+//! | `h1` | the checks of HTTP/1 bytes |
+//! | `h2` | the counts of HTTP/2 frames |
+//! | `report` | the interface to report refusals to the server |
+//! | `guarded_io` | a stream under these checks, from which hyper reads |
 
 pub(in crate::http) mod close_delimited;
 pub(in crate::http) mod deadline_io;

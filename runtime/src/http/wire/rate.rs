@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_client_is_judged_by_what_it_moved_while_it_was_waited_for() {
-        // Waited so far, moved so far, what that comes to.
+        // Waited so far, moved so far, and whether that is too slow.
         for (steps, too_slow) in [
             (&[(5, 1200)][..], false),
             (&[(5, 1199)], true),

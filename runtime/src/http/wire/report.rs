@@ -16,6 +16,6 @@ pub(in crate::http) trait ConnectionReport: Send + Sync {
     /// Notes that the connection ends without a response.
     fn cut_off(&self, refusal: &Refusal, why: &dyn fmt::Display);
 
-    /// Notes what an HTTP/2 client was told.
+    /// Notes a frame to an HTTP/2 client that the server counts or logs.
     fn told(&self, told: H2Event);
 }

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_no_job_sees_is_counted_in_whatever_pieces_it_comes() {
-        // A ping, a pong, the empty beginning of a message, an empty part of one.
+        // A ping, a pong, an empty first fragment, an empty later fragment.
         for idle in [frame(0x89, b"x"), frame(0x8a, &[1; 125]), frame(0x01, b""), frame(0x00, b"")] {
             for piece in [1, 7, 1000] {
                 let mut frames = FramePosition::new();
