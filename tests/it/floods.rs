@@ -1,6 +1,5 @@
 //! Floods of frames: each flood ends its connection and its jobs, and costs almost nothing.
 
-use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::time::{Duration, Instant};
 
@@ -26,22 +25,6 @@ fn daemon(settings: &str) -> Daemon {
 /// second.
 const SPAN: Duration = Duration::from_secs(1);
 
-/// The CPU time of the daemon.
-fn cpu(daemon: &Daemon) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
-    // proc_pid_stat(5): fields 14 and 15, in hundredths of a second, after the name in parentheses.
-    let fields: Vec<u64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse().unwrap())
-        .collect();
-    Duration::from_millis(fields.iter().sum::<u64>() * 10)
-}
-
 /// The cost of a second of a flood's frames, in answers.
 const OF_FRAMES: f64 = 100.0;
 
@@ -51,9 +34,9 @@ const OF_REQUEST: f64 = 1.2;
 /// Returns the CPU time of an answer on this machine and in this build.
 fn answer(daemon: &Daemon) -> Duration {
     const ANSWERS: u32 = 400;
-    let (mut client, before) = (daemon.client(), cpu(daemon));
+    let (mut client, before) = (daemon.client(), daemon.cpu_time());
     (0..ANSWERS).for_each(|_| assert_eq!(client.get("/hello").text(), "hello\n"));
-    (cpu(daemon) - before) / ANSWERS
+    (daemon.cpu_time() - before) / ANSWERS
 }
 
 /// Sends pieces until the server ends the connection, and reads its frames meanwhile. The flood must be
@@ -62,7 +45,7 @@ fn answer(daemon: &Daemon) -> Duration {
 /// Returns the number of pieces sent. Fails if the server accepts all of them.
 fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32) -> Vec<u8>) -> u32 {
     let answer = answer(daemon);
-    let (before, start) = (cpu(daemon), Instant::now());
+    let (before, start) = (daemon.cpu_time(), Instant::now());
     let mut client = Frames::begin(daemon.client(), &[]);
     let from = client.0.socket().local_addr().unwrap();
     let mut reading = client.0.socket().try_clone().unwrap();
@@ -84,7 +67,7 @@ fn flood(end: &str, daemon: &Daemon, first: &[u8], most: u32, piece: impl Fn(u32
     for handler in ["sleep", "pour"] {
         daemon.counted("portcullis_jobs_running", &[&format!("handler=\"{handler}\"")], 0.0);
     }
-    let (spent, over) = (cpu(daemon) - before, start.elapsed().max(SPAN));
+    let (spent, over) = (daemon.cpu_time() - before, start.elapsed().max(SPAN));
     // Pieces that became requests may cost as much as requests do, and a second of frames as much as a hundred.
     let requests = daemon.metric("portcullis_requests_total", &["handler=\"sleep\""]);
     let allowed = answer.mul_f64(OF_FRAMES * over.as_secs_f64() + OF_REQUEST * requests);

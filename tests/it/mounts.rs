@@ -327,12 +327,12 @@ fn a_large_directory_is_listed_in_time_that_grows_with_it_and_not_faster() {
         }
         let daemon = setup.start();
         let list = |dir: &str, times: usize, files: usize| {
-            let before = processor_time(daemon.pid());
+            let before = daemon.cpu_time();
             for _ in 0..times {
                 let listed = operate(&daemon, "/files", &format!("list /data/{dir}"));
                 assert_eq!(listed[0].trim_start_matches("ok ").split(',').count(), files, "{kind}");
             }
-            processor_time(daemon.pid()) - before
+            daemon.cpu_time() - before
         };
 
         // As many files in small pieces as in a large one.
@@ -372,7 +372,7 @@ fn a_loop_over_a_directory_ends_at_the_limit_on_processor_time() {
         fs::create_dir(setup.path("some")).unwrap();
         (0..200).for_each(|number| fs::write(setup.path(&format!("some/{number}")), "").unwrap());
         let daemon = setup.start();
-        let before = processor_time(daemon.pid());
+        let before = daemon.cpu_time();
 
         let response = daemon.client().patient(Duration::from_secs(60)).submit(
             "POST",
@@ -381,7 +381,7 @@ fn a_loop_over_a_directory_ends_at_the_limit_on_processor_time() {
             b"relist /data 1000000",
         );
 
-        let spent = processor_time(daemon.pid()) - before;
+        let spent = daemon.cpu_time() - before;
         assert_eq!(response.status(), 504, "{kind}: {}", response.text());
         figure(&format!(
             "{kind}: `limits.cpu` of 1 s ends a loop over a directory after {spent:?} of the daemon's"
@@ -389,12 +389,4 @@ fn a_loop_over_a_directory_ends_at_the_limit_on_processor_time() {
         // It took 4.3 s when the threads for files were not limited.
         assert!(spent < Duration::from_millis(2500), "{kind}: {spent:?}");
     }
-}
-
-/// Returns the CPU time of a process, user and system. Linux counts ticks of 10 ms.
-fn processor_time(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
-    Duration::from_millis(ticks * 10)
 }

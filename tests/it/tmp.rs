@@ -295,21 +295,11 @@ fn a_tmp_for_which_there_is_no_room_is_told_of_at_the_start_and_by_check() {
 fn time(daemon: &Daemon, path: &str, lines: &str) -> (Duration, Duration) {
     const REQUESTS: u32 = 500;
     let mut client = daemon.client();
-    let (began, spent) = (Instant::now(), processor(daemon.pid()));
+    let (began, spent) = (Instant::now(), daemon.cpu_time());
     for _ in 0..REQUESTS {
         assert_eq!(client.submit("POST", path, "", lines.as_bytes()).status(), 200);
     }
-    (began.elapsed() / REQUESTS, (processor(daemon.pid()) - spent) / REQUESTS)
-}
-
-/// Returns the processor time of a process: proc_pid_stat(5).
-fn processor(pid: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let behind_name = stat.rsplit_once(')').unwrap().1;
-    let ticks: u64 =
-        behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    // USER_HZ is 100 on all Linux platforms.
-    Duration::from_millis(ticks * 10)
+    (began.elapsed() / REQUESTS, (daemon.cpu_time() - spent) / REQUESTS)
 }
 
 #[test]
