@@ -16,6 +16,8 @@
 //! | 7 | `server` | the accept loop, and the connections of HTTP/1, HTTP/2 and TLS |
 
 mod admin;
+#[cfg(test)]
+mod assumptions;
 mod context;
 mod handlers;
 mod limits;

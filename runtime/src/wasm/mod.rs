@@ -1,5 +1,7 @@
 //! The WebAssembly sandbox, the only module that uses wasmtime.
 
+#[cfg(test)]
+mod assumptions;
 mod async_engine;
 pub mod cache;
 pub mod compile;

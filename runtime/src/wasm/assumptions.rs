@@ -1,0 +1,80 @@
+//! What this room assumes of wasmtime without a promise in its documentation.
+//!
+//! A version that behaves otherwise fails here, by its name. Each test says which files rely on it.
+
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Engine, Instance, Module, ResourceLimiter, Result, Store};
+
+/// Notes what a store is asked.
+#[derive(Default)]
+struct Asked(Vec<String>);
+
+impl ResourceLimiter for Asked {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
+        self.0.push(format!("{current} to {desired} of {maximum:?}"));
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> Result<()> {
+        self.0.push("failed".to_owned());
+        Ok(())
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// `host::meter` charges what it grants, and nothing that the module forbids by itself.
+#[test]
+fn wasmtime_asks_before_it_refuses_what_the_module_forbids() {
+    const PAGE: usize = 1 << 16;
+    let grows = r#"(module (memory 1 2) (func (export "f") (result i32) (memory.grow (i32.const 5))))"#;
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, Asked::default());
+    store.limiter(|asked| asked);
+    let module = Module::new(&engine, wat::parse_str(grows).unwrap()).unwrap();
+    let instance = Instance::new(&mut store, &module, &[]).unwrap();
+    store.data_mut().0.clear();
+
+    let grown = instance.get_typed_func::<(), i32>(&mut store, "f").unwrap().call(&mut store, ()).unwrap();
+
+    assert_eq!(grown, -1);
+    let asked = format!("{PAGE} to {} of {:?}", 6 * PAGE, Some(2 * PAGE));
+    assert_eq!(store.data().0, [asked, "failed".to_owned()]);
+}
+
+/// `host::handles` knows a component that goes beyond its bound by the end of this message.
+#[test]
+fn wasmtime_ends_a_component_beyond_its_handles_with_these_words() {
+    let hoards = r#"(component
+        (type $r (resource (rep i32)))
+        (core func $new (canon resource.new $r))
+        (core module $m
+            (import "" "new" (func $new (param i32) (result i32)))
+            (func (export "f") (loop (drop (call $new (i32.const 0))) (br 0))))
+        (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+        (func (export "f") (canon lift (core func $i "f"))))"#;
+    let engine = Engine::default();
+    let mut store = Store::new(&engine, ());
+    store.set_max_component_handles(20);
+    let component = Component::new(&engine, wat::parse_str(hoards).unwrap()).unwrap();
+    let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
+
+    let ended = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap().call(&mut store, ());
+
+    let said = ended.unwrap_err().root_cause().to_string();
+    assert!(said.ends_with("store handle limit exceeded"), "{said}");
+}
+
+/// `host::handles` finds the place of the next handle by putting one there.
+#[test]
+fn wasmtime_gives_the_next_handle_the_place_of_the_one_that_was_deleted_last() {
+    let mut table = ResourceTable::new();
+    let [first, second, _] = [(); 3].map(|()| table.push(()).unwrap());
+    let places = [first.rep(), second.rep()];
+    table.delete(second).unwrap();
+    table.delete(first).unwrap();
+
+    assert_eq!([(); 2].map(|()| table.push(()).unwrap().rep()), places);
+}
