@@ -42,6 +42,23 @@ fn a_job_that_announced_its_length_goes_on_to_its_own_end() {
 }
 
 #[test]
+fn bytes_behind_the_announced_length_are_dropped_whenever_they_come() {
+    let head = "Content-Type: text/plain\nContent-Length: 5\n\n";
+    let whole = Program::new().say(&format!("{head}hello\n"));
+    let apart = Program::new().say(head).say("hello").say("\n");
+    let late = five().sleep(MOMENT).say("\n");
+    let short = Program::new().say(&format!("{head}hell"));
+    let setup = Setup::one("", &whole.wasm()).handler("apart", "", &apart.wasm());
+    let daemon = setup.handler("late", "", &late.wasm()).handler("short", "", &short.wasm()).start();
+
+    for path in ["/", "/apart", "/late"] {
+        let response = daemon.get(path);
+        assert_eq!((response.status(), response.text()), (200, "hello"), "{path}");
+    }
+    assert_eq!(daemon.get("/short").status(), 502);
+}
+
+#[test]
 fn the_end_of_a_job_behind_its_whole_answer_is_told_and_counted_once() {
     let program = five().sleep(MOMENT).complain("no disk left\n").exit(3);
     let daemon = Setup::one("", &program.wasm()).prepend("admin = \"unix://admin.sock\"\n").start();

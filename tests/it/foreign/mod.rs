@@ -8,6 +8,7 @@ mod go;
 mod hono;
 mod javascript;
 mod python;
+mod ruby;
 mod tools;
 mod wsgi;
 mod zig;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{Daemon, Response, Setup, figure, finish, within};
 
 /// How long a tool of another language may take on a busy machine.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(600);
 
 /// The interface that ships with the SDK for those who speak HTTP themselves.
 const HTTP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit/http");

@@ -1,6 +1,7 @@
 //! The limit of concurrent TLS handshakes, and the outcomes of past ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,8 +9,9 @@ use tokio::sync::oneshot;
 
 use crate::net::FailureKind;
 
-/// The handshakes in progress, the oldest first. One too many evicts the oldest: a real client is done
-/// in a moment, and a client that only holds a slot has held it longest.
+/// The handshakes in progress, the oldest first. One too many evicts the oldest of the address with the most: a real
+/// client is done in a moment, a client that only holds a slot has held it longest, and no address pushes out
+/// those of another that has fewer.
 #[derive(Debug, Default)]
 pub struct Handshakes {
     line: Mutex<HandshakeQueue>,
@@ -74,8 +76,38 @@ impl HandshakeEnd {
 #[derive(Debug, Default)]
 struct HandshakeQueue {
     next: u64,
-    /// The senders by number. Dropping one tells its slot that it is lost.
-    under_way: BTreeMap<u64, oneshot::Sender<()>>,
+    under_way: BTreeMap<u64, Handshake>,
+    /// How many of them each address has. The key `None` stands for Unix clients.
+    per_address: HashMap<Option<IpAddr>, usize>,
+}
+
+#[derive(Debug)]
+struct Handshake {
+    origin: Option<IpAddr>,
+    /// Dropped to tell the slot that it is lost.
+    _held: oneshot::Sender<()>,
+}
+
+impl HandshakeQueue {
+    fn remove(&mut self, number: u64) {
+        let Some(Handshake { origin, .. }) = self.under_way.remove(&number) else { return };
+        if let Some(count) = self.per_address.get_mut(&origin) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&origin);
+            }
+        }
+    }
+
+    /// Removes the oldest handshake of the address that has the most.
+    fn evict(&mut self) {
+        let most = self.per_address.values().copied().max().unwrap_or_default();
+        let has_most = |handshake: &Handshake| self.per_address.get(&handshake.origin) == Some(&most);
+        let oldest = self.under_way.iter().find(|(_, handshake)| has_most(handshake));
+        if let Some(number) = oldest.map(|(number, _)| *number) {
+            self.remove(number);
+        }
+    }
 }
 
 /// A slot of the queue. Dropping it returns it.
@@ -87,16 +119,22 @@ pub(in crate::http) struct HandshakeSlot {
 }
 
 impl Handshakes {
-    /// Takes one of `most` slots. If none is free, evicts the oldest handshake.
-    pub(in crate::http) fn begin(self: &Arc<Handshakes>, most: usize) -> HandshakeSlot {
+    /// Takes one of `most` slots for a client of this address. If none is free, evicts the oldest handshake of the address
+    /// that has the most.
+    pub(in crate::http) fn begin(
+        self: &Arc<Handshakes>,
+        origin: Option<IpAddr>,
+        most: usize,
+    ) -> HandshakeSlot {
         let (held, lost) = oneshot::channel();
         let mut line = self.line();
         let number = line.next;
         line.next += 1;
-        line.under_way.insert(number, held);
+        line.under_way.insert(number, Handshake { origin, _held: held });
+        *line.per_address.entry(origin).or_default() += 1;
         // More than one goes if a reload has lowered the limit.
         while line.under_way.len() > most.max(1) {
-            line.under_way.pop_first();
+            line.evict();
         }
         drop(line);
         HandshakeSlot { handshakes: self.clone(), number, lost }
@@ -139,7 +177,7 @@ impl HandshakeSlot {
 
 impl Drop for HandshakeSlot {
     fn drop(&mut self) {
-        self.handshakes.line().under_way.remove(&self.number);
+        self.handshakes.line().remove(self.number);
     }
 }
 
@@ -151,22 +189,41 @@ mod tests {
     #[test]
     fn the_oldest_is_pushed_out_and_a_place_that_is_given_up_is_free() {
         let handshakes = Arc::<Handshakes>::default();
-        let [mut first, mut second] = [handshakes.begin(2), handshakes.begin(2)];
+        let [mut first, mut second] = [handshakes.begin(None, 2), handshakes.begin(None, 2)];
 
-        let mut third = handshakes.begin(2);
+        let mut third = handshakes.begin(None, 2);
 
         assert!(first.pushed_out().now_or_never().is_some());
         assert!(second.pushed_out().now_or_never().is_none());
         drop((first, second));
-        let _fourth = handshakes.begin(2);
+        let _fourth = handshakes.begin(None, 2);
         assert!(third.pushed_out().now_or_never().is_none());
     }
+
+    #[test]
+    fn an_address_that_floods_pushes_out_its_own_handshakes_alone() {
+        let handshakes = Arc::<Handshakes>::default();
+        let [flooding, quiet] = [1, 2].map(|last| Some(IpAddr::from([192, 0, 2, last])));
+        let mut good = handshakes.begin(quiet, 4);
+        let mut flood: Vec<_> = (0..1000).map(|_| handshakes.begin(flooding, 4)).collect();
+
+        assert!(good.pushed_out().now_or_never().is_none());
+        assert!(flood[996].pushed_out().now_or_never().is_some());
+        assert!(flood[997..].iter_mut().all(|slot| slot.pushed_out().now_or_never().is_none()));
+        // Also the other way round: a newcomer gets in.
+        let mut newcomer = handshakes.begin(Some(IpAddr::from([192, 0, 2, 3])), 4);
+        assert!(newcomer.pushed_out().now_or_never().is_none());
+        drop((good, flood, newcomer));
+        let line = handshakes.line();
+        assert_eq!((line.under_way.len(), line.per_address.len()), (0, 0));
+    }
+
     #[test]
     fn every_end_is_counted_under_a_name_of_its_own() {
         let handshakes = Arc::<Handshakes>::default();
 
         for end in HandshakeEnd::ALL {
-            handshakes.begin(1).end(end);
+            handshakes.begin(None, 1).end(end);
         }
 
         let counts: BTreeMap<_, _> = handshakes.counts().collect();

@@ -63,7 +63,7 @@ impl Server {
         let is_in_clear = matches!(self.purpose, Purpose::Observe(_));
         let tls = settings.tls.clone().filter(|tls| !is_in_clear && tls.covers(listener));
         // Taken here, so that handshake slots go in the order of the connections.
-        let tls = tls.map(|tls| (tls, self.handshakes.begin(settings.handshakes)));
+        let tls = tls.map(|tls| (tls, self.handshakes.begin(peer.origin(), settings.handshakes)));
         let accepted = Accepted { server: self.clone(), settings, peer, leaving: leaving.clone() };
         connections.spawn(attend(seat, accepted, stream, tls));
     }

@@ -116,7 +116,7 @@ pub(super) fn number_of(file: &File) -> io::Result<u64> {
 
 /// The directory that a job read last. It stays open until it is read to the end.
 #[derive(Default)]
-pub(super) struct Last(pub(super) Option<Listing>);
+pub(in crate::wasm) struct Last(pub(super) Option<Listing>);
 
 #[cfg(test)]
 mod tests {

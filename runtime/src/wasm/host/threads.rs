@@ -3,16 +3,19 @@
 use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
 use std::task::Context;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use arc_swap::ArcSwapOption;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tracing::debug;
 
 use super::charged::{self, Charged};
 use super::mounted::Mounted;
@@ -26,6 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// File threads of all handlers. Each takes 2 MiB of address space and about 30 KiB of memory. A handler that finds
 /// none left still gets two threads beyond this number.
 const ALL: usize = 512;
+
+/// How many threads of a handler run at the daemon's own priority. A handler whose jobs keep more of them busy at once, as
+/// by reading large directories, takes turns of the processor with handlers that need a thread now and then.
+const FIRST: usize = 3;
+
+/// The nice(2) value of the others. At 15 a thread that does little preempts them; threads that wait for a disk lose
+/// nothing.
+const NICE: i32 = 15;
 
 /// The budget of threads that all handlers share.
 static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
@@ -221,7 +232,15 @@ impl Pool {
         let (most, counted) = shared.take();
         let refused = Arc::<Refused>::default();
         let noted = refused.clone();
+        let running = Arc::<AtomicUsize>::default();
+        let ended = running.clone();
         let start = move || {
+            // Without the privilege nothing is lost but the order.
+            if running.fetch_add(1, Ordering::Relaxed) >= FIRST
+                && let Err(refusal) = setpriority_process(Some(gettid()), NICE)
+            {
+                debug!("a thread for files has no lower priority: setpriority: {refusal}");
+            }
             // Each thread keeps both. A thread that hangs may change files after its job and its handler are gone;
             // until then its mounts count as writable, and the thread counts in the budget.
             let _kept = (&mounted, &counted);
@@ -240,6 +259,9 @@ impl Pool {
             .max_blocking_threads(most)
             .thread_name("files")
             .on_thread_start(start)
+            .on_thread_stop(move || {
+                ended.fetch_sub(1, Ordering::Relaxed);
+            })
             .enable_all()
             .build()
             .context("start a thread for files")?;
