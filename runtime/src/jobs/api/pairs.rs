@@ -30,9 +30,9 @@ impl<T: Serialize> Serialize for Pairs<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Pairs<T>, D::Error> {
-        struct Read<T>(PhantomData<T>);
+        struct PairsVisitor<T>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
             type Value = Pairs<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,7 +48,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
             }
         }
 
-        from.deserialize_map(Read(PhantomData))
+        from.deserialize_map(PairsVisitor(PhantomData))
     }
 }
 
