@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 
 /// The content and metadata of a file.
 #[derive(Debug)]
-pub struct Given {
+pub struct ReadFile {
     /// The content.
     pub bytes: Vec<u8>,
     /// The metadata, including owner and mode.
@@ -19,7 +19,7 @@ pub struct Given {
 
 /// Why a file cannot be read.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum ReadError {
     /// It is not a regular file, but this.
     NotAFile(&'static str),
     /// It is larger than this many bytes.
@@ -35,8 +35,8 @@ pub enum Refusal {
 /// without an end, as in /proc.
 ///
 /// # Errors
-/// See [`Refusal`].
-pub fn read(path: &Path, most: u64) -> Result<Given, Refusal> {
+/// See [`ReadError`].
+pub fn read(path: &Path, most: u64) -> Result<ReadFile, ReadError> {
     // Checked before opening, because opening a device may have an effect.
     regular(&path.metadata()?)?;
     // The path may lead to another file by now. Without NONBLOCK, open(2) would wait for the other end of a FIFO.
@@ -46,24 +46,25 @@ pub fn read(path: &Path, most: u64) -> Result<Given, Refusal> {
     let metadata = file.metadata()?;
     regular(&metadata)?;
     if metadata.len() > most {
-        return Err(Refusal::TooLarge(most));
+        return Err(ReadError::TooLarge(most));
     }
     let bytes = bounded(file, most)?;
-    Ok(Given { bytes, metadata })
+    Ok(ReadFile { bytes, metadata })
 }
 
 /// Reads a text of at most `most` bytes.
 ///
 /// # Errors
 /// As [`read`]; also if the text is not UTF-8.
-pub fn text(path: &Path, most: u64) -> Result<String, Refusal> {
-    let Given { bytes, .. } = read(path, most)?;
-    String::from_utf8(bytes)
-        .map_err(|error| Refusal::Unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
+pub fn text(path: &Path, most: u64) -> Result<String, ReadError> {
+    let ReadFile { bytes, .. } = read(path, most)?;
+    String::from_utf8(bytes).map_err(|error| {
+        ReadError::Unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+    })
 }
 
-fn regular(found: &Metadata) -> Result<(), Refusal> {
-    if found.is_file() { Ok(()) } else { Err(Refusal::NotAFile(kind(found.file_type()))) }
+fn regular(found: &Metadata) -> Result<(), ReadError> {
+    if found.is_file() { Ok(()) } else { Err(ReadError::NotAFile(kind(found.file_type()))) }
 }
 
 fn kind(found: FileType) -> &'static str {
@@ -75,45 +76,45 @@ fn kind(found: FileType) -> &'static str {
     }
 }
 
-fn bounded(file: File, most: u64) -> Result<Vec<u8>, Refusal> {
+fn bounded(file: File, most: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(Refusal::TooLarge(most)) } else { Ok(bytes) }
+    if bytes.len() as u64 > most { Err(ReadError::TooLarge(most)) } else { Ok(bytes) }
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Refusal {
-        Refusal::Unreadable(error)
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> ReadError {
+        ReadError::Unreadable(error)
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NotAFile("a directory") => f.write_str("wanted a file, found a directory"),
-            Refusal::NotAFile(what) => write!(
+            ReadError::NotAFile("a directory") => f.write_str("wanted a file, found a directory"),
+            ReadError::NotAFile(what) => write!(
                 f,
                 "wanted a file, found {what}, which cannot be read again by a reload: write its content into a file"
             ),
-            Refusal::TooLarge(most) if most % (1 << 20) == 0 => {
+            ReadError::TooLarge(most) if most % (1 << 20) == 0 => {
                 write!(f, "it is larger than {} MiB, the most that is read", most >> 20)
             }
-            Refusal::TooLarge(most) => {
+            ReadError::TooLarge(most) => {
                 write!(f, "it is larger than {} KiB, the most that is read", most >> 10)
             }
-            Refusal::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            ReadError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let ours = rustix::process::geteuid().as_raw();
                 write!(
                     f,
                     "{error}: let user {ours} read it and enter its directories; a running daemon also needs it in hardening.reach"
                 )
             }
-            Refusal::Unreadable(error) => error.fmt(f),
+            ReadError::Unreadable(error) => error.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ReadError {}
 
 #[cfg(test)]
 mod tests {
@@ -156,6 +157,6 @@ mod tests {
         std::fs::write(&path, [b'x'; (1 << 10) + 1]).unwrap();
         assert_eq!(refused(&path), "it is larger than 1 KiB, the most that is read");
         // stat(2) reports size 0 for it, but it is long.
-        assert!(matches!(read(Path::new("/proc/self/smaps"), 100), Err(Refusal::TooLarge(100))));
+        assert!(matches!(read(Path::new("/proc/self/smaps"), 100), Err(ReadError::TooLarge(100))));
     }
 }

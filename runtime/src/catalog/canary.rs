@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::trial::{Ballot, Rules, Trial, Which};
-use crate::job::Entry;
+use crate::job::HandlerVersion;
 
 /// A version on trial beside the one that serves. Clones share the trial, so the next generation continues it.
 #[derive(Clone)]
 pub struct Canary {
     /// The version on trial.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<HandlerVersion>,
     /// The share of requests it gets, in percent.
     pub percent: Percent,
     /// The results of its requests.
@@ -41,7 +41,7 @@ impl Percent {
 
 impl Canary {
     /// Starts a trial of a version.
-    pub(super) fn new(entry: Arc<Entry>, percent: Percent, rules: Rules) -> Canary {
+    pub(super) fn new(entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> Canary {
         Canary { entry, percent, trial: Arc::new(Trial::new(rules)), turns: Arc::default() }
     }
 
@@ -50,7 +50,7 @@ impl Canary {
     ///
     /// Requests are counted, not drawn at random. Of any hundred requests in a row the version gets exactly `percent`,
     /// evenly spread, so a short trial is as fair as a long one.
-    pub(super) fn next(&self) -> (Option<&Arc<Entry>>, Option<Ballot>) {
+    pub(super) fn next(&self) -> (Option<&Arc<HandlerVersion>>, Option<Ballot>) {
         if self.trial.verdict().is_some() {
             return (None, None);
         }

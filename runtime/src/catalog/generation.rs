@@ -8,7 +8,7 @@ use super::trial::{Ballot, Rules, Trial};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::job::{Entry, Name};
+use crate::job::{HandlerVersion, Name};
 
 /// One generation of handlers and routes. A request pins one generation and never sees the next.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub struct Catalog {
     /// Counts published generations; 0 is the empty catalog before the first reload.
     pub generation: u64,
     /// All handlers by name.
-    pub handlers: BTreeMap<Name, Arc<Entry>>,
+    pub handlers: BTreeMap<Name, Arc<HandlerVersion>>,
     /// The routes of requests to handlers.
     pub routes: Routes,
     /// The CORS grants, or `None` if other origins have no access.
@@ -53,13 +53,13 @@ pub enum ReasonHeader {
 
 impl Catalog {
     /// Makes the next generation with these handlers and routes.
-    pub fn next(&self, handlers: BTreeMap<Name, Arc<Entry>>, routes: Routes) -> Catalog {
+    pub fn next(&self, handlers: BTreeMap<Name, Arc<HandlerVersion>>, routes: Routes) -> Catalog {
         Catalog { generation: self.generation + 1, handlers, routes, ..Catalog::default() }
     }
 
     /// Makes the next generation with one version changed: `entry` serves under its name from now on. A trial under
     /// that name ends.
-    pub fn with(&self, entry: &Arc<Entry>) -> Catalog {
+    pub fn with(&self, entry: &Arc<HandlerVersion>) -> Catalog {
         let mut next = self.same();
         next.handlers.insert(entry.name.clone(), entry.clone());
         next.routes = self.routes.with(entry);
@@ -68,7 +68,7 @@ impl Catalog {
     }
 
     /// Makes the next generation with these entries in place of those of the same name and version. Trials continue.
-    pub fn with_same_versions(&self, entries: &[Arc<Entry>]) -> Catalog {
+    pub fn with_same_versions(&self, entries: &[Arc<HandlerVersion>]) -> Catalog {
         let mut next = self.same();
         for entry in entries {
             next.handlers.insert(entry.name.clone(), entry.clone());
@@ -78,7 +78,7 @@ impl Catalog {
     }
 
     /// Makes the next generation with `entry` on trial under its name.
-    pub fn with_canary(&self, entry: Arc<Entry>, percent: Percent, rules: Rules) -> Catalog {
+    pub fn with_canary(&self, entry: Arc<HandlerVersion>, percent: Percent, rules: Rules) -> Catalog {
         let mut next = self.same();
         next.canaries.insert(entry.name.clone(), Canary::new(entry, percent, rules));
         next
@@ -92,13 +92,13 @@ impl Catalog {
     }
 
     /// Iterates over the versions that serve, followed by those on trial.
-    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<HandlerVersion>> {
         self.handlers.values().chain(self.canaries.values().map(|canary| &canary.entry))
     }
 
     /// Chooses the version for the next request to a handler. During a trial it also returns the ballot that records
     /// how the request ends.
-    pub fn pick<'a>(&'a self, handler: &'a Arc<Entry>) -> (&'a Arc<Entry>, Option<Ballot>) {
+    pub fn pick<'a>(&'a self, handler: &'a Arc<HandlerVersion>) -> (&'a Arc<HandlerVersion>, Option<Ballot>) {
         if self.canaries.is_empty() {
             return (handler, None);
         }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 /// The host of a route: in lower case, without port and final dot.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Host {
+pub(super) enum RouteHost {
     /// Exactly this name.
     Exact(String),
     /// `*.NAME`: every name with exactly one label more.
@@ -16,12 +16,12 @@ pub(super) enum Host {
 ///
 /// # Errors
 /// The text is no host; the message says what to write instead.
-pub(super) fn written(text: &str) -> Result<Host, String> {
+pub(super) fn written(text: &str) -> Result<RouteHost, String> {
     let wanted = |what: &str| format!("{text:?} is not a host: {what}");
     if let Some(inner) = text.strip_prefix('[') {
         let ip = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
         return match ip {
-            Some(ip) => Ok(Host::Exact(format!("[{ip}]"))),
+            Some(ip) => Ok(RouteHost::Exact(format!("[{ip}]"))),
             None => Err(wanted("write an IPv6 address as [::1], without a port")),
         };
     }
@@ -41,7 +41,7 @@ pub(super) fn written(text: &str) -> Result<Host, String> {
     if name.len() > 253 || !name.split('.').all(sound) {
         return Err(wanted("write a name such as api.example.org, or *.example.org for one label more"));
     }
-    Ok(if below { Host::Below(name) } else { Host::Exact(name) })
+    Ok(if below { RouteHost::Below(name) } else { RouteHost::Exact(name) })
 }
 
 /// Normalizes the host of a request (RFC 9110 §7.2) to the form of a route's host. Allocates only if it contains
@@ -76,9 +76,9 @@ mod tests {
 
     #[test]
     fn a_route_names_a_host_without_a_port() {
-        assert_eq!(written("API.example.org"), Ok(Host::Exact("api.example.org".to_owned())));
-        assert_eq!(written("*.example.org"), Ok(Host::Below("example.org".to_owned())));
-        assert_eq!(written("[::0001]"), Ok(Host::Exact("[::1]".to_owned())));
+        assert_eq!(written("API.example.org"), Ok(RouteHost::Exact("api.example.org".to_owned())));
+        assert_eq!(written("*.example.org"), Ok(RouteHost::Below("example.org".to_owned())));
+        assert_eq!(written("[::0001]"), Ok(RouteHost::Exact("[::1]".to_owned())));
         for bad in ["", ".", "a:80", "a..b", "*", "a.*.b", "é", "http://a", "[::1]:80", "[x]", "a b"] {
             assert!(written(bad).is_err(), "{bad:?} must be refused");
         }

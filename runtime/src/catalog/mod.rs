@@ -18,7 +18,7 @@ pub use canary::{Canary, Percent};
 pub use cors::Cors;
 pub use generation::{Catalog, ReasonHeader, VersionHeader};
 pub use live::{Live, Stale};
-pub use pattern::Capture;
+pub use pattern::PathCapture;
 pub use routes::{Claim, Lookup, Match, Route, RouteError, RouteSpec, Routes, VersionPrefix, conflicts};
 pub use trial::{Ballot, Judgement, Rules, Showing, Trial};
 pub use upgrade::{Messages, Origins, Upgrade, WebSocket};

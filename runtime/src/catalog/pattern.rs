@@ -2,7 +2,7 @@
 
 /// A named part of a path.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Capture {
+pub struct PathCapture {
     /// The name between the braces.
     pub name: String,
     /// The variable that gives its value to the handler: `ROUTE_WHO`.
@@ -14,9 +14,9 @@ const MOST: usize = 25;
 
 /// A parsed path.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct Pattern {
+pub(super) struct PathPattern {
     /// The captures in order.
-    pub(super) captures: Vec<Capture>,
+    pub(super) captures: Vec<PathCapture>,
     /// Whether the last capture is a tail, `{*rest}`.
     pub(super) has_tail: bool,
     /// The path without the names of captures. Two paths are the same if their shapes are.
@@ -30,17 +30,17 @@ struct Segment<'a> {
     is_tail: bool,
 }
 
-impl Pattern {
+impl PathPattern {
     /// Parses a path.
     ///
     /// # Errors
     /// The text is no valid path; the message says why.
-    pub(super) fn read(text: &str) -> Result<Pattern, String> {
+    pub(super) fn read(text: &str) -> Result<PathPattern, String> {
         let inner = text.strip_prefix('/').ok_or("a path starts with `/`")?;
         if let Some(bad) = text.chars().find(|char| char.is_control() || matches!(char, '?' | '#')) {
             return Err(format!("a path cannot contain {bad:?}: a route matches neither query nor fragment"));
         }
-        let mut pattern = Pattern { captures: Vec::new(), has_tail: false, shape: String::new() };
+        let mut pattern = PathPattern { captures: Vec::new(), has_tail: false, shape: String::new() };
         for segment in inner.split('/') {
             if pattern.has_tail {
                 return Err("a tail such as `{*rest}` must come last".to_owned());
@@ -75,7 +75,7 @@ impl Pattern {
         if self.captures.iter().any(|known| known.variable == variable) {
             return Err(format!("two captures set the variable {variable}: rename one"));
         }
-        self.captures.push(Capture { name: name.to_owned(), variable });
+        self.captures.push(PathCapture { name: name.to_owned(), variable });
         Ok(())
     }
 }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn captures_become_variables() {
-        let pattern = Pattern::read("/a/{user-id}/img-{n}.png/{*rest}").unwrap();
+        let pattern = PathPattern::read("/a/{user-id}/img-{n}.png/{*rest}").unwrap();
 
         let variables: Vec<_> = pattern.captures.iter().map(|capture| capture.variable.as_str()).collect();
         assert_eq!(variables, ["ROUTE_USER_ID", "ROUTE_N", "ROUTE_REST"]);
@@ -132,15 +132,15 @@ mod tests {
         let path =
             |captures: usize| (0..captures).map(|capture| format!("/{{c{capture}}}")).collect::<String>();
 
-        assert!(Pattern::read(&path(25)).is_ok());
-        assert!(Pattern::read(&format!("{}/{{*rest}}", path(25))).is_ok());
-        let refused = Pattern::read(&path(26)).unwrap_err();
+        assert!(PathPattern::read(&path(25)).is_ok());
+        assert!(PathPattern::read(&format!("{}/{{*rest}}", path(25))).is_ok());
+        let refused = PathPattern::read(&path(26)).unwrap_err();
         assert_eq!(refused, "a path has 25 captures at most besides a tail, found 26: join some of them");
     }
 
     #[test]
     fn a_doubled_brace_is_no_capture() {
-        let pattern = Pattern::read("/{{a}}/b").unwrap();
+        let pattern = PathPattern::read("/{{a}}/b").unwrap();
         assert_eq!((pattern.captures.len(), pattern.shape.as_str()), (0, "/{{a}}/b"));
     }
 
@@ -166,7 +166,7 @@ mod tests {
             "/a/../b",
             "/.",
         ] {
-            assert!(Pattern::read(bad).is_err(), "{bad:?} must be refused");
+            assert!(PathPattern::read(bad).is_err(), "{bad:?} must be refused");
         }
     }
 }

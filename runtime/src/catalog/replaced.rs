@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::generation::Catalog;
-use crate::job::{Counts, Entry, Taken};
+use crate::job::{Counts, HandlerVersion, Taken};
 
 /// How long a version is kept after its last job. This is several times the usual scrape interval of metrics.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -56,7 +56,7 @@ impl Replaced {
 }
 
 /// Returns whether the counters belong to this very version, and not to another of the same name.
-fn same(counts: &Counts, entry: &Entry) -> bool {
+fn same(counts: &Counts, entry: &HandlerVersion) -> bool {
     Arc::ptr_eq(&counts.record, &entry.record)
 }
 
@@ -76,14 +76,14 @@ mod tests {
         }
     }
 
-    fn entry(version: &str) -> Arc<Entry> {
-        Arc::new(Entry {
+    fn entry(version: &str) -> Arc<HandlerVersion> {
+        Arc::new(HandlerVersion {
             version: version.to_owned(),
-            ..Entry::native("one".parse().unwrap(), Arc::new(Nothing))
+            ..HandlerVersion::native("one".parse().unwrap(), Arc::new(Nothing))
         })
     }
 
-    fn catalog(entry: &Arc<Entry>) -> Catalog {
+    fn catalog(entry: &Arc<HandlerVersion>) -> Catalog {
         let handlers = BTreeMap::from([(entry.name.clone(), entry.clone())]);
         Catalog::default().next(handlers, Routes::default())
     }

@@ -6,7 +6,7 @@ use std::iter;
 use http::Method;
 use matchit::{InsertError, Params, Router};
 
-use super::pattern::Pattern;
+use super::pattern::PathPattern;
 
 /// The routes of one host. A route is represented by its index in the list of routes.
 #[derive(Default)]
@@ -25,7 +25,7 @@ const PAIRS: usize = 100_000;
 /// The routes of one path, distinguished by method.
 struct Leaf {
     path: String,
-    pattern: Pattern,
+    pattern: PathPattern,
     /// The first route.
     first: usize,
     /// Pairs of a method and its route, sorted by method. A route for all methods has `None`.
@@ -48,7 +48,7 @@ pub(super) enum Clash {
 /// The result of looking up a path.
 pub(super) enum Hit<'t, 'p> {
     /// A route, and the values of its captures.
-    Route(usize, Values<'t, 'p>),
+    Route(usize, CaptureValues<'t, 'p>),
     /// The path has routes, but only for these methods.
     Methods(&'t [Method]),
     /// No route.
@@ -56,7 +56,7 @@ pub(super) enum Hit<'t, 'p> {
 }
 
 /// The values of a route's captures, in order.
-pub(super) struct Values<'t, 'p>(Params<'t, 'p>);
+pub(super) struct CaptureValues<'t, 'p>(Params<'t, 'p>);
 
 impl Table {
     /// Adds a route. An empty list of methods means all methods.
@@ -67,7 +67,7 @@ impl Table {
         &mut self,
         route: usize,
         path: &str,
-        pattern: Pattern,
+        pattern: PathPattern,
         methods: &[Method],
     ) -> Result<(), Clash> {
         if let Some(leaf) = self.shapes.get(&pattern.shape) {
@@ -103,7 +103,7 @@ impl Table {
         let Ok(found) = self.tree.at(path) else { return Hit::Nothing };
         let leaf = &self.leaves[*found.value];
         match leaf.taker(method) {
-            Some(route) => Hit::Route(route, Values(found.params)),
+            Some(route) => Hit::Route(route, CaptureValues(found.params)),
             None => Hit::Methods(&leaf.allow),
         }
     }
@@ -126,7 +126,7 @@ impl Table {
 }
 
 impl Leaf {
-    fn add(&mut self, route: usize, pattern: &Pattern, methods: &[Method]) -> Result<(), Clash> {
+    fn add(&mut self, route: usize, pattern: &PathPattern, methods: &[Method]) -> Result<(), Clash> {
         let overlapping = match methods {
             [] => Some(self.first),
             _ => methods.iter().filter_map(|method| self.taker_of(Some(method))).min(),
@@ -178,7 +178,7 @@ impl Leaf {
     }
 }
 
-impl<'t, 'p> Values<'t, 'p> {
+impl<'t, 'p> CaptureValues<'t, 'p> {
     /// Iterates over the values, followed by empty ones for a tail that matched nothing.
     pub(super) fn iter(&self) -> impl Iterator<Item = &'p str> {
         self.0.iter().map(|(_, value)| value).chain(iter::repeat(""))

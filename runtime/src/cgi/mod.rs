@@ -6,6 +6,6 @@ pub mod document;
 pub mod meta;
 pub mod path;
 
-pub use document::{DocumentError, Head, HeadParser, Parsed};
-pub use meta::{Facts, Scheme};
+pub use document::{CgiHead, DocumentError, HeadParser, Parsed};
+pub use meta::{Facts, RequestScheme};
 pub use path::PathError;

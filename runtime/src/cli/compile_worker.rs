@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::wasm::compile::CompileLimits;
-use crate::wasm::{Addressing, Flavour, Stacks, Target, compile};
+use crate::wasm::{Addressing, EngineKind, Stacks, Target, compile};
 
 /// What the daemon says of the code it wants.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 /// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
 pub(super) fn work(args: Args) -> ExitCode {
-    let flavour = if args.concurrent { Flavour::Concurrent } else { Flavour::Sequential };
+    let flavour = if args.concurrent { EngineKind::Concurrent } else { EngineKind::Sequential };
     let addressing = if args.compared { Addressing::Compared } else { Addressing::Reserved };
     let outcome = if stdout().is_terminal() {
         Err(anyhow::anyhow!("machine code is not written to a terminal: this verb is internal to the daemon"))

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::config::{CacheDir, Config};
 use crate::scratch::Scratch;
-use crate::wasm::cache::{self, Cache, Place};
+use crate::wasm::cache::{self, Cache, CacheLocation};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Compilation, Stacks};
 
@@ -25,11 +25,11 @@ pub(super) fn of(config: &Config, stacks: Stacks) -> Compilation {
 
 /// Compiles for a module that no configuration speaks of, with this user's cache.
 pub(super) fn of_user(stacks: Stacks) -> Compilation {
-    compilation(Place::standard(|name| std::env::var_os(name)).ok(), Cache::SIZE, stacks)
+    compilation(CacheLocation::standard(|name| std::env::var_os(name)).ok(), Cache::SIZE, stacks)
 }
 
 /// A cache that cannot be had costs time alone, and is no news in a terminal.
-fn compilation(place: Option<Place>, size: u64, stacks: Stacks) -> Compilation {
+fn compilation(place: Option<CacheLocation>, size: u64, stacks: Stacks) -> Compilation {
     let cache = place.and_then(|place| Cache::open(&place, size).ok());
     Compilation { compiler: Compiler::child(), cache, stacks }
 }
@@ -46,6 +46,6 @@ pub(super) fn swept(scratch: impl Into<Arc<Scratch>>) -> Arc<Scratch> {
 /// # Errors
 /// There is no place for it, or others may use it.
 pub(super) fn scratch() -> Result<Arc<Scratch>> {
-    let dir = cache::private_dir(&Place::scratch(|name| std::env::var_os(name))?)?;
+    let dir = cache::private_dir(&CacheLocation::scratch(|name| std::env::var_os(name))?)?;
     Ok(swept(Scratch::new(dir)))
 }

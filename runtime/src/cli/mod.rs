@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::confine::{Held, outlive_large_files};
+use crate::confine::{BlockedSignals, outlive_large_files};
 use crate::wasm::compile;
 use out::{complain, say};
 
@@ -88,7 +88,7 @@ enum Verb {
 /// Runs the program and says how it ended. Errors are printed, a line each.
 pub fn main() -> ExitCode {
     // First of all: a daemon that is told something before it listens acts on it afterwards.
-    let held = Held::new();
+    let held = BlockedSignals::new();
     outlive_large_files();
     leave_out_backtraces();
     let parsed = Cli::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));

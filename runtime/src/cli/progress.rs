@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::jobs::{Progress, Step, StepTurn};
+use crate::jobs::{OnProgress, Step, StepTurn};
 
 /// Makes what `reload` tells of its progress. Draws nothing unless stderr is a terminal, nor if
 /// everything is ready before anybody could read it.
-pub(super) fn bar() -> Progress {
+pub(super) fn bar() -> OnProgress {
     if !std::io::stderr().is_terminal() {
         return Box::new(|_| {});
     }

@@ -12,15 +12,15 @@ use super::out::complain;
 use super::run::Terminal;
 use super::{kept, serve};
 use crate::cgi::HeadParser;
-use crate::config::{self, HandlerConfig, Mount};
+use crate::config::{self, HandlerConfig, MountConfig};
 use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
-use crate::job::{Destination, End, Fault, Input, Job, Mapping, Output, Status};
+use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat, Status};
 use crate::jobs::Loader;
 use crate::operator_file;
-use crate::record::{self, Bundle, Outcome};
+use crate::record::{self, Bundle, RecordedOutcome};
 use crate::wasm::compile::CompileLimits;
-use crate::wasm::{Room, Sandbox, Source, Stacks, WasiHttp03};
+use crate::wasm::{ModuleBytes, Room, Sandbox, Stacks, WasiHttp03};
 
 /// Run a recorded failed job again, and compare the outcome.
 ///
@@ -86,7 +86,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     job.args.clone_from(&bundle.args);
     job.env = env;
     job.stdin = Input::from(Bytes::from(stdin));
-    let answer = Arc::new(Answer::new(bundle.mapping()));
+    let answer = Arc::new(ResponseCheck::new(bundle.mapping()));
     job.stdout = Output::to(vec![Arc::new(Terminal(io::stdout())), answer.clone()]);
     job.stderr.add(Arc::new(Terminal(io::stderr())));
     let outcome = run(&engine, job, &answer)?;
@@ -129,11 +129,11 @@ impl Args {
         let given = operator_file::read(&module, CompileLimits::LARGEST_MODULE)
             .with_context(|| format!("read {}: name a module with --module", module.display()))?;
         let digest: String =
-            Source::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
+            ModuleBytes::new(given.bytes).digest().iter().map(|byte| format!("{byte:02x}")).collect();
         if self.module.is_none() && digest != bundle.digest {
             complain(&format!("{} is not the module that failed", module.display()));
         }
-        let mount = |(host, guest, write): (&Path, &str, bool)| Mount {
+        let mount = |(host, guest, write): (&Path, &str, bool)| MountConfig {
             host: host.to_owned(),
             guest: guest.to_owned(),
             write: write && self.write,
@@ -149,7 +149,7 @@ impl Args {
 }
 
 /// Runs the job as a request would have it, and says how it ended.
-fn run(engine: &Arc<Engine>, job: Job, answer: &Answer) -> Result<Outcome> {
+fn run(engine: &Arc<Engine>, job: Job, answer: &ResponseCheck) -> Result<RecordedOutcome> {
     let last_words = job.last_words.clone();
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(engine.start(job));
@@ -159,11 +159,11 @@ fn run(engine: &Arc<Engine>, job: Job, answer: &Answer) -> Result<Outcome> {
         Ok(Status::OK) => answer.fault(),
         Ok(status) => Some(Fault::Exited { status, last_line: last_words.last_line() }),
     };
-    Ok(fault.map_or_else(Outcome::ok, |fault| End::of(&fault).into()))
+    Ok(fault.map_or_else(RecordedOutcome::ok, |fault| JobFailure::of(&fault).into()))
 }
 
-fn compare(before: &Outcome, now: &Outcome) -> ExitCode {
-    let show = |outcome: &Outcome| match outcome.message.as_str() {
+fn compare(before: &RecordedOutcome, now: &RecordedOutcome) -> ExitCode {
+    let show = |outcome: &RecordedOutcome| match outcome.message.as_str() {
         "" => outcome.code.clone(),
         message => format!("{message} ({})", outcome.code),
     };
@@ -180,41 +180,43 @@ fn compare(before: &Outcome, now: &Outcome) -> ExitCode {
 }
 
 /// Looks at what the job writes as whoever answers a request does.
-struct Answer {
-    mapping: Mapping,
-    seen: Mutex<Seen>,
+struct ResponseCheck {
+    mapping: OutputFormat,
+    seen: Mutex<SeenHead>,
 }
 
-enum Seen {
+enum SeenHead {
     Head(HeadParser),
     Body,
     Wrong(Fault),
 }
 
-impl Answer {
-    fn new(mapping: Mapping) -> Answer {
-        Answer { mapping, seen: Mutex::new(Seen::Head(HeadParser::new())) }
+impl ResponseCheck {
+    fn new(mapping: OutputFormat) -> ResponseCheck {
+        ResponseCheck { mapping, seen: Mutex::new(SeenHead::Head(HeadParser::new())) }
     }
 
     /// Says what is wrong with the answer of a job that has ended.
     fn fault(&self) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&self.mapping, std::mem::replace(&mut *seen, Seen::Body)) {
-            (Mapping::Raw(_), _) | (Mapping::Cgi, Seen::Body) => None,
-            (Mapping::Cgi, Seen::Head(parser)) => Some(Fault::BadAnswer(parser.finish().to_string())),
-            (Mapping::Cgi, Seen::Wrong(fault)) => Some(fault),
+        match (&self.mapping, std::mem::replace(&mut *seen, SeenHead::Body)) {
+            (OutputFormat::Raw(_), _) | (OutputFormat::Cgi, SeenHead::Body) => None,
+            (OutputFormat::Cgi, SeenHead::Head(parser)) => {
+                Some(Fault::BadAnswer(parser.finish().to_string()))
+            }
+            (OutputFormat::Cgi, SeenHead::Wrong(fault)) => Some(fault),
         }
     }
 }
 
-impl Destination for Answer {
+impl Destination for ResponseCheck {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Seen::Head(parser) = &mut *seen {
+        if let SeenHead::Head(parser) = &mut *seen {
             match parser.push(bytes.clone()) {
                 Ok(None) => {}
-                Ok(Some(_)) => *seen = Seen::Body,
-                Err(error) => *seen = Seen::Wrong(Fault::BadAnswer(error.to_string())),
+                Ok(Some(_)) => *seen = SeenHead::Body,
+                Err(error) => *seen = SeenHead::Wrong(Fault::BadAnswer(error.to_string())),
             }
         }
         Ok(())

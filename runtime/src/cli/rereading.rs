@@ -15,7 +15,7 @@ use super::watching::{Watching, ways};
 use crate::config::{self, Config};
 use crate::daemon;
 use crate::engine::Engine;
-use crate::jobs::{Source, Standing};
+use crate::jobs::{ConfigSource, DaemonState};
 use crate::net::TlsOptions;
 
 /// By how much the time of a change may be too early: Linux keeps it by the tick of its clock, which is
@@ -25,7 +25,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// Reloads whenever the configuration or a module has changed on disk, for as long as the configuration
 /// that is served wants it, and again once one does; until it is dropped. Secrets are taken up in any case. What is half written is refused
 /// by the reload, and read again when the rest is there.
-pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, standing: Arc<Standing>) {
+pub(super) async fn keep(
+    file: PathBuf,
+    source: ConfigSource,
+    engine: Arc<Engine>,
+    standing: Arc<DaemonState>,
+) {
     let mut adopted = standing.adopted();
     let mut watching: Option<Watching> = None;
     // What was on disk before the last reload that we asked for, which may have been refused.
@@ -37,7 +42,7 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
         let served = standing.config.load_full();
         // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
         let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
-        let Some(Begun { files, kept, next, looks }) =
+        let Some(StartedWatch { files, kept, next, looks }) =
             off_thread(move || begin(&named, &wanted, &source)).await
         else {
             (watching, before) = (None, HashMap::new());
@@ -89,16 +94,16 @@ pub(super) async fn keep(file: PathBuf, source: Source, engine: Arc<Engine>, sta
 }
 
 /// A watch that has begun, and the files as they were then.
-struct Begun {
+struct StartedWatch {
     files: HashSet<PathBuf>,
     /// Those of them that are secrets.
     kept: HashSet<PathBuf>,
     next: Watching,
-    looks: HashMap<PathBuf, Option<Look>>,
+    looks: HashMap<PathBuf, Option<FileStamp>>,
 }
 
 /// Watches what the served configuration wants watched, and then looks at it; `None` where that is nothing, or cannot be watched.
-fn begin(file: &Path, served: &Config, source: &Source) -> Option<Begun> {
+fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedWatch> {
     let kept: HashSet<PathBuf> = secrets(served).collect();
     let files = match served.watch {
         true => files(file, served, source().ok().as_ref()),
@@ -108,7 +113,7 @@ fn begin(file: &Path, served: &Config, source: &Source) -> Option<Begun> {
         return None;
     }
     match watch(files.clone()) {
-        Ok(next) => Some(Begun { looks: look(&files), files, kept, next }),
+        Ok(next) => Some(StartedWatch { looks: look(&files), files, kept, next }),
         Err(failure) => {
             warn!("changes are not watched until the next reload: {failure:#}");
             None
@@ -121,8 +126,8 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     tokio::task::spawn_blocking(work).await.expect("looking at files does not panic")
 }
 
-fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<Look>> {
-    files.iter().map(|file| (file.clone(), Look::at(file))).collect()
+fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<FileStamp>> {
+    files.iter().map(|file| (file.clone(), FileStamp::at(file))).collect()
 }
 
 /// Lists the files of secrets.
@@ -181,7 +186,7 @@ fn is_mounted(file: &Path) -> bool {
 
 /// What tells a file from the one that was there before.
 #[derive(PartialEq, Eq)]
-struct Look {
+struct FileStamp {
     /// When it was written, or put into its place. Not the time of the last write, which a file keeps that
     /// is moved here.
     changed: SystemTime,
@@ -190,13 +195,13 @@ struct Look {
     length: u64,
 }
 
-impl Look {
+impl FileStamp {
     /// Looks at a file, or at a link itself. Returns `None` if there is none.
-    fn at(file: &Path) -> Option<Look> {
+    fn at(file: &Path) -> Option<FileStamp> {
         let found = file.symlink_metadata().ok()?;
         let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);
         let rest = Duration::from_nanos(u64::try_from(found.ctime_nsec()).ok()?);
         let changed = SystemTime::UNIX_EPOCH.checked_add(seconds)?.checked_add(rest)?;
-        Some(Look { changed, device: found.dev(), inode: found.ino(), length: found.len() })
+        Some(FileStamp { changed, device: found.dev(), inode: found.ino(), length: found.len() })
     }
 }

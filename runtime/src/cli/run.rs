@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use super::out::complain;
 use super::{kept, out, serve};
 use crate::catalog::{Catalog, Routes};
-use crate::config::{self, HandlerConfig, Mount, Outbound};
+use crate::config::{self, HandlerConfig, MountConfig, OutboundConfig};
 use crate::confine::Untrusted;
 use crate::daemon;
 use crate::engine::Engine;
 use crate::job::{Destination, Fault, Input, Limits, Output, Policy, builtin};
-use crate::jobs::{Commands, Loader, Version};
+use crate::jobs::{Commands, Loader, TellVersion};
 use crate::net::outbound::{Block, Pattern};
 use crate::scratch::Scratch;
 use crate::wasm::compile::CompileLimits;
@@ -37,7 +37,7 @@ use crate::wasm::{Compilation, Room, Sandbox, Stacks, WasiHttp03};
 #[command(after_help = STATUSES, override_usage = "portcullis run [OPTIONS] <NAME|FILE.wasm> [ARGS]...")]
 pub(super) struct Args {
     #[command(flatten)]
-    options: Options,
+    options: RunOptions,
     /// A handler of the configuration, a built-in job, or a module (a path with a `/` or ending in .wasm), followed by the
     /// arguments of the job. They come after the configured arguments. Everything after a module is an argument, options too.
     /// After a NAME, options of `run` may come first; `--` ends them.
@@ -47,7 +47,7 @@ pub(super) struct Args {
 
 /// Options, in front of what is run.
 #[derive(clap::Args, Default)]
-struct Options {
+struct RunOptions {
     /// Set a variable; it overrides the configuration. May be repeated.
     #[arg(short, long = "env", value_name = "K=V")]
     env: Vec<String>,
@@ -68,18 +68,18 @@ struct Options {
 /// What may stand behind the name of a handler.
 #[derive(clap::Parser)]
 #[command(name = "portcullis run NAME", no_binary_name = true, disable_help_flag = true)]
-struct Behind {
+struct TrailingArgs {
     #[command(flatten)]
-    options: Options,
+    options: RunOptions,
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
     args: Vec<String>,
 }
 
 /// What is to be run, and with what.
-struct Asked {
+struct RunRequest {
     what: String,
     args: Vec<String>,
-    options: Options,
+    options: RunOptions,
 }
 
 /// What the exit status of a job means, and what it is used for.
@@ -100,13 +100,13 @@ Examples:
 const PLACES: usize = 1 + 64;
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
-    let asked = match Asked::of(args) {
+    let asked = match RunRequest::of(args) {
         Ok(asked) => asked,
         Err(wrong) => return Ok(out::usage(&wrong)),
     };
     let engine = Engine::new(PLACES);
     engine.register(builtin::COMMANDS, Policy::LOOK, Arc::new(Commands))?;
-    engine.register(builtin::VERSION, Policy::LOOK, Arc::new(Version))?;
+    engine.register(builtin::VERSION, Policy::LOOK, Arc::new(TellVersion))?;
     let runtime = serve::runtime()?;
     // Calls of the job to other servers are made in it.
     let within = runtime.enter();
@@ -116,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     let entry = match engine.registry().find(&asked.what) {
         Some(builtin) => builtin,
         None => {
-            let Wanted { handlers, untrusted, compilation, limits, scratch } = asked.handlers()?;
+            let WantedRun { handlers, untrusted, compilation, limits, scratch } = asked.handlers()?;
             let alone = handlers.iter().all(|handler| handler.calls.is_empty());
             let jobs = if alone { 1 } else { u32::try_from(PLACES)? };
             let memory = handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
@@ -160,7 +160,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// What is to run, and how it is compiled.
-struct Wanted {
+struct WantedRun {
     /// The handler, and behind it those that it may call.
     handlers: Vec<HandlerConfig>,
     untrusted: Untrusted,
@@ -170,30 +170,30 @@ struct Wanted {
     scratch: Option<Arc<Scratch>>,
 }
 
-impl Asked {
+impl RunRequest {
     /// Tells the words of the job from those that are meant for `run`.
     ///
     /// # Errors
     /// An option that there is not, or one without its value.
-    fn of(Args { mut options, mut words }: Args) -> Result<Asked, clap::Error> {
+    fn of(Args { mut options, mut words }: Args) -> Result<RunRequest, clap::Error> {
         let what = words.remove(0);
         if what.starts_with('-') {
             // As clap says it of any other verb.
-            let wrong = Behind::command()
+            let wrong = TrailingArgs::command()
                 .error(ErrorKind::UnknownArgument, format!("unexpected argument '{what}' found"));
             return Err(wrong);
         }
         if is_file(&what) {
             words.drain(..usize::from(words.first().is_some_and(|word| word == "--")));
-            return Ok(Asked { what, args: words, options });
+            return Ok(RunRequest { what, args: words, options });
         }
-        let Behind { options: more, args } = Behind::try_parse_from(words)?;
+        let TrailingArgs { options: more, args } = TrailingArgs::try_parse_from(words)?;
         options.env.extend(more.env);
         options.mounts.extend(more.mounts);
         options.allow.extend(more.allow);
         options.addresses.extend(more.addresses);
         options.config = more.config.or(options.config);
-        Ok(Asked { what, args, options })
+        Ok(RunRequest { what, args, options })
     }
 
     fn config(&self) -> &Path {
@@ -202,7 +202,7 @@ impl Asked {
 
     /// Finds the handler, or makes one of the module; behind it come those that it may call. With them
     /// comes what they and all others of the configuration may write to.
-    fn handlers(&self) -> Result<Wanted> {
+    fn handlers(&self) -> Result<WantedRun> {
         let is_file = is_file(&self.what);
         let mut scratch = None;
         let (mut handlers, mut all, compilation, limits) = if is_file {
@@ -227,18 +227,18 @@ impl Asked {
         for mount in &self.options.mounts {
             let (host, guest) =
                 mount.split_once("::").with_context(|| format!("--mount {mount:?}: write HOST::GUEST"))?;
-            let mount = Mount { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
+            let mount = MountConfig { host: PathBuf::from(host), guest: guest.to_owned(), write: true };
             handler.mounts.push(mount);
         }
         self.grant(&mut handler.outbound)?;
         all.extend(handlers.iter().cloned());
         let untrusted = config::untrusted(&all)?;
-        Ok(Wanted { handlers, untrusted, compilation, limits, scratch })
+        Ok(WantedRun { handlers, untrusted, compilation, limits, scratch })
     }
 
     /// Adds what may be asked of other servers.
-    fn grant(&self, granted: &mut Outbound) -> Result<()> {
-        let Options { allow, addresses, .. } = &self.options;
+    fn grant(&self, granted: &mut OutboundConfig) -> Result<()> {
+        let RunOptions { allow, addresses, .. } = &self.options;
         granted.allow.extend(allow.iter().cloned());
         granted.addresses.extend(addresses.iter().cloned());
         ensure!(

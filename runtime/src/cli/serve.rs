@@ -14,7 +14,7 @@ use super::tls::TlsFlags;
 use super::{progress, rereading};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
-use crate::jobs::{Launch, Source};
+use crate::jobs::{ConfigSource, Launch};
 use crate::net::Endpoint;
 
 /// Serve a configuration until a signal or `shutdown`.
@@ -92,7 +92,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let Args { config, flags } = args;
     let over = flags.clone();
     let file = config.clone();
-    let source: Source = Arc::new(move || flags.config(&config));
+    let source: ConfigSource = Arc::new(move || flags.config(&config));
     let launch = Launch::of_this_process()?;
     let starting = Starting::new();
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };

@@ -9,7 +9,7 @@ use notify::RecursiveMode;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::build::{self, Content, Depth, Watched};
+use super::build::{self, Depth, FileContent, WatchedPath};
 use super::say;
 use super::watching::Watching;
 
@@ -24,7 +24,7 @@ pub(super) struct Sources {
     /// What the last build that succeeded has read elsewhere, as cargo tells it: `include_str!`, templates.
     inputs: HashSet<PathBuf>,
     /// What there was when the last build began.
-    built_of: BTreeMap<PathBuf, Content>,
+    built_of: BTreeMap<PathBuf, FileContent>,
     /// `None` where nothing can be watched for now.
     watching: Option<Watching>,
     /// Whether that was told.
@@ -46,7 +46,7 @@ impl Sources {
         let begun = SystemTime::now();
         self.needed = build::path_dependencies(&self.root);
         self.built_of = self.watched();
-        let built = build::build(&self.root, &build::Options::default(), &say);
+        let built = build::build(&self.root, &build::BuildOptions::default(), &say);
         if let Ok(built) = &built {
             for built in built.iter().filter(|built| !built.fresh) {
                 say(&format!("built {}", built.module.display()));
@@ -79,10 +79,10 @@ impl Sources {
     }
 
     /// Watches what there is now, handlers that came meanwhile among it, and then looks at it: what is not seen changes later.
-    fn watched(&mut self) -> BTreeMap<PathBuf, Content> {
+    fn watched(&mut self) -> BTreeMap<PathBuf, FileContent> {
         let places = build::watched(&self.root, &self.needed, &self.inputs);
         let relevant = build::Relevant::of(&self.root, &self.needed, &self.inputs);
-        let dirs = places.iter().map(|Watched { path, depth }| {
+        let dirs = places.iter().map(|WatchedPath { path, depth }| {
             let mode = match depth {
                 Depth::Recursive => RecursiveMode::Recursive,
                 Depth::Flat => RecursiveMode::NonRecursive,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::config::Config;
-use crate::net::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
+use crate::net::{CertificateFiles, ClientAuth, ClientOptions, TlsFile, TlsOptions};
 
 /// What is encrypted, before what the configuration says.
 #[derive(clap::Args, Clone)]
@@ -62,7 +62,7 @@ impl TlsFlags {
                     )
                 }
             };
-            tls.clients = Some(ClientOptions { ca, crl, demand: Demand::Required });
+            tls.clients = Some(ClientOptions { ca, crl, demand: ClientAuth::Required });
         }
         Ok(())
     }

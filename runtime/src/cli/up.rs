@@ -16,7 +16,7 @@ use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
 use crate::jobs::api::{Command as _, StatusCommand, StatusReply};
-use crate::jobs::{Launch, Overlay, Source};
+use crate::jobs::{ConfigSource, Launch, Overlay};
 
 /// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
 ///
@@ -60,7 +60,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     });
     let over = overlay.clone();
     let read = file.clone();
-    let source: Source = Arc::new(move || {
+    let source: ConfigSource = Arc::new(move || {
         let mut config = config::load(&read)?;
         over(&mut config)?;
         config.check_whole(&read)?;

@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 
 use super::nearest::Names;
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use crate::job::Name;
 
 /// Reads a list of grants; `handlers` are the names written in the file. An entry with an error is
 /// reported and left out.
-pub(super) fn read(list: &At<Vec<At<String>>>, handlers: &Names<'_>, report: &Report<'_>) -> Vec<Name> {
+pub(super) fn read(
+    list: &Keyed<Vec<Keyed<String>>>,
+    handlers: &Names<'_>,
+    report: &Diagnostics<'_>,
+) -> Vec<Name> {
     let (mut names, mut granted) = (Vec::new(), HashSet::new());
     for at in &list.value {
         match report.settle(Some(at), None, |name| known(name, handlers).map(Some)) {

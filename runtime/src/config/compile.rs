@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::reader::{At, Scalar};
-use super::report::Report;
+use super::reader::{Keyed, Scalar};
+use super::report::Diagnostics;
 use super::schema;
 use super::values;
 use crate::wasm::compile::CompileLimits;
@@ -12,15 +12,15 @@ use crate::wasm::compile::CompileLimits;
 const MOST: usize = u32::MAX as usize;
 
 /// Reads the limits. A missing key takes its default.
-pub(super) fn read(written: Option<&At<schema::Compile>>, report: &Report<'_>) -> CompileLimits {
+pub(super) fn read(written: Option<&Keyed<schema::Compile>>, report: &Diagnostics<'_>) -> CompileLimits {
     let defaults = CompileLimits::default();
-    let Some(At { value: compile, .. }) = written else { return defaults };
-    let count = |written: &Option<At<Scalar>>, default| {
+    let Some(Keyed { value: compile, .. }) = written else { return defaults };
+    let count = |written: &Option<Keyed<Scalar>>, default| {
         report.settle(written.as_ref(), default, |scalar| {
             values::count(1..=MOST)(scalar).map(|count| count as u64)
         })
     };
-    let size = |written: &Option<At<Scalar>>, default, range| {
+    let size = |written: &Option<Keyed<Scalar>>, default, range| {
         report.settle(written.as_ref(), default, values::size(range))
     };
     CompileLimits {

@@ -1,11 +1,11 @@
 //! Reads the keys that say how a handler takes its requests.
 
-use super::report::Report;
+use super::report::Diagnostics;
 use super::schema;
 use crate::job::{Captures, Conduct, Intake, Leaving};
 
 /// Reads the keys of a handler. A missing key takes its default.
-pub(super) fn read(handler: &schema::Handler, report: &Report<'_>) -> Conduct {
+pub(super) fn read(handler: &schema::Handler, report: &Diagnostics<'_>) -> Conduct {
     let intake = report.settle(handler.body.as_ref(), None, |word| match word.as_str() {
         "whole" => Ok(Some(Intake::Whole)),
         "stream" => Ok(Some(Intake::Stream)),

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::handler::Given;
-use super::limits::{self, Bounds};
+use super::handler::HandlerContext;
+use super::limits::{self, LimitBounds};
 use super::model::{ADMIN_MODE, CacheDir, Config, UnixOptions};
 use super::nearest::Names;
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema::{self, File};
 use super::{compile, cors, handler, hardening, http, outbound, route, tls, values};
 use crate::catalog::{ReasonHeader, VersionHeader, VersionPrefix};
@@ -31,18 +31,18 @@ const GRACE: Duration = Duration::from_secs(8);
 const UPGRADE_GRACE: Duration = Duration::from_secs(60 * 60);
 
 /// Converts a file. An error is reported, and a default replaces the value.
-pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
+pub(super) fn config(file: &File, base: &Path, report: &Diagnostics<'_>) -> Config {
     let jobs = report.settle(file.jobs.as_ref(), JOBS, values::count(1..=limits::MOST_JOBS));
-    let bounds = Bounds { jobs };
+    let bounds = LimitBounds { jobs };
     let limits = limits::read(file.limits.as_ref(), &Limits::default(), bounds, report);
     let written = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     let names = Names::new(written.iter().map(|(name, _)| name.as_str()));
     let ca = outbound::ca(file.outbound.as_ref(), base, report);
-    let given = Given { names: &names, limits: &limits, bounds, base, ca: ca.as_ref() };
+    let given = HandlerContext { names: &names, limits: &limits, bounds, base, ca: ca.as_ref() };
     let handlers = written.iter().filter_map(|one| handler::read(one, given, report)).collect();
     let version_prefix = match file.version_prefix {
-        Some(At { value: true, .. }) => VersionPrefix::Optional,
-        Some(At { value: false, .. }) | None => VersionPrefix::Absent,
+        Some(Keyed { value: true, .. }) => VersionPrefix::Optional,
+        Some(Keyed { value: false, .. }) | None => VersionPrefix::Absent,
     };
     let routes = file.route.as_ref().map_or(&[][..], |list| &list.value);
     let listen = listen(file.listen.as_ref(), base, report);
@@ -74,12 +74,12 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
         access_log: file.access_log.as_ref().is_some_and(|at| at.value),
         version_prefix,
         version_header: match file.version_header {
-            Some(At { value: true, .. }) => VersionHeader::Present,
-            Some(At { value: false, .. }) | None => VersionHeader::Absent,
+            Some(Keyed { value: true, .. }) => VersionHeader::Present,
+            Some(Keyed { value: false, .. }) | None => VersionHeader::Absent,
         },
         reason_header: match file.reason_header {
-            Some(At { value: true, .. }) => ReasonHeader::Present,
-            Some(At { value: false, .. }) | None => ReasonHeader::Absent,
+            Some(Keyed { value: true, .. }) => ReasonHeader::Present,
+            Some(Keyed { value: false, .. }) | None => ReasonHeader::Absent,
         },
         debug: file.debug.as_ref().is_some_and(|at| at.value),
         profiler: file.debug.as_ref().is_some_and(|at| at.value),
@@ -102,7 +102,11 @@ pub(super) fn config(file: &File, base: &Path, report: &Report<'_>) -> Config {
 
 /// Reads the endpoints. A relative socket path starts at the directory of the file, not at the working
 /// directory.
-fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
+fn listen(
+    written: Option<&Keyed<Vec<Keyed<String>>>>,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> Vec<Endpoint> {
     match written {
         Some(list) => endpoints(list, base, report),
         None => vec![LISTEN.parse().expect("the default is an endpoint")],
@@ -111,11 +115,11 @@ fn listen(written: Option<&At<Vec<At<String>>>>, base: &Path, report: &Report<'_
 
 /// Reads the endpoints for metrics and probes. An endpoint that is also `listen` or `admin` is reported.
 fn observe(
-    written: Option<&At<Vec<At<String>>>>,
+    written: Option<&Keyed<Vec<Keyed<String>>>>,
     listen: &[Endpoint],
     admin: Option<&Path>,
     base: &Path,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> Vec<Endpoint> {
     let Some(list) = written else { return Vec::new() };
     let endpoints = endpoints(list, base, report);
@@ -143,7 +147,7 @@ fn observe(
 }
 
 /// Reads a list of endpoints. Endpoints with an error are reported and left out, so they are not reported twice.
-fn endpoints(list: &At<Vec<At<String>>>, base: &Path, report: &Report<'_>) -> Vec<Endpoint> {
+fn endpoints(list: &Keyed<Vec<Keyed<String>>>, base: &Path, report: &Diagnostics<'_>) -> Vec<Endpoint> {
     if list.value.is_empty() && !report.blames(&list.key) {
         report.add(list.line, &list.key, "an empty list: name an endpoint, or leave the key out");
     }
@@ -192,7 +196,7 @@ fn cache(text: &str, base: &Path) -> Result<CacheDir, String> {
 }
 
 /// Reads the size of the cache of compiled modules, in bytes.
-fn cache_size(file: &File, report: &Report<'_>) -> u64 {
+fn cache_size(file: &File, report: &Diagnostics<'_>) -> u64 {
     let is_off = file.cache.as_ref().is_some_and(|at| at.value == "none");
     if let Some(at) = file.cache_size.as_ref().filter(|_| is_off) {
         report.add(at.line, &at.key, "nothing is kept with cache = \"none\": leave one of the keys out");
@@ -211,7 +215,7 @@ fn scratch(text: &str, base: &Path) -> Result<PathBuf, String> {
 
 /// Reads where failed jobs are recorded. A relative directory starts at the directory of the file. A handler
 /// with `record = "failures"` is reported if there is no such directory.
-fn record_dir(file: &File, base: &Path, report: &Report<'_>) -> Option<PathBuf> {
+fn record_dir(file: &File, base: &Path, report: &Diagnostics<'_>) -> Option<PathBuf> {
     let handlers = file.handler.as_ref().map_or(&[][..], |table| &table.value.0);
     if file.record_dir.is_none() {
         let wanted = handlers.iter().filter_map(|(_, handler)| handler.value.record.as_ref());
@@ -251,9 +255,9 @@ pub(super) fn admin(text: &str, base: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn unix(written: Option<&At<schema::Unix>>, report: &Report<'_>) -> UnixOptions {
+fn unix(written: Option<&Keyed<schema::Unix>>, report: &Diagnostics<'_>) -> UnixOptions {
     let defaults = UnixOptions::default();
-    let Some(At { value: unix, .. }) = written else { return defaults };
+    let Some(Keyed { value: unix, .. }) = written else { return defaults };
     UnixOptions {
         group: report.settle(unix.group.as_ref(), defaults.group, values::group),
         mode: report.settle(unix.mode.as_ref(), defaults.mode, values::mode),

@@ -2,8 +2,8 @@
 
 use http::HeaderValue;
 
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
 use super::values::{self, header, method, origin};
 use crate::catalog::Cors;
@@ -13,8 +13,8 @@ const METHODS: &str = "GET, POST, DELETE, PUT, OPTIONS";
 const HEADERS: &str = "Origin, X-Requested-With, Content-Type, Accept";
 
 /// Reads the table.
-pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
-    let At { value: cors, key, line } = written;
+pub(super) fn read(written: &Keyed<schema::Cors>, report: &Diagnostics<'_>) -> Cors {
+    let Keyed { value: cors, key, line } = written;
     if cors.origins.is_none() {
         report.missing(*line, key, "origins", "write [\"https://app.example\"], or [\"*\"]");
     }
@@ -45,14 +45,14 @@ pub(super) fn read(written: &At<schema::Cors>, report: &Report<'_>) -> Cors {
 
 /// Joins a list into a field value.
 fn joined(
-    written: Option<&At<Vec<At<String>>>>,
+    written: Option<&Keyed<Vec<Keyed<String>>>>,
     default: &'static str,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
     check: impl Fn(&str) -> Result<(), String>,
 ) -> HeaderValue {
     let default = HeaderValue::from_static(default);
     let Some(list) = written else { return default };
-    let sound = |at: &&At<String>| report.settle(Some(*at), false, |text| check(text).map(|()| true));
+    let sound = |at: &&Keyed<String>| report.settle(Some(*at), false, |text| check(text).map(|()| true));
     let words: Vec<_> = list.value.iter().filter(sound).map(|at| at.value.as_str()).collect();
     HeaderValue::try_from(words.join(", ")).unwrap_or(default)
 }

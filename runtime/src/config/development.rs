@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::model::Config;
 use super::secret::{Secret, SecretSource};
-use crate::operator_file::{self, Refusal};
+use crate::operator_file::{self, ReadError};
 
 /// The name of the file, which lies beside the configuration.
 pub const FILE: &str = "secrets.toml";
@@ -54,7 +54,7 @@ impl Values {
         let shown = path.display();
         let text = match operator_file::text(path, LARGEST) {
             Ok(text) => text,
-            Err(Refusal::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(refusal) => return Err(anyhow!("{shown}: {refusal}")),

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode};
 
-use super::limits::{self, Bounds};
-use super::model::{Ca, HandlerConfig, Mount, Probe, Recording};
+use super::limits::{self, LimitBounds};
+use super::model::{Ca, HandlerConfig, MountConfig, Probe, Recording};
 use super::nearest::Names;
-use super::reader::{At, Named, Scalar};
-use super::report::Report;
+use super::reader::{Keyed, NamedTable, Scalar};
+use super::report::Diagnostics;
 use super::values::{self, args};
 use super::{calls, conduct, outbound, schedule, schema, secret, tmp};
-use crate::job::{BUILTIN, Captures, Env, Limits, Mapping};
+use crate::job::{BUILTIN, Captures, Env, Limits, OutputFormat};
 use crate::wasm::Scripts;
 
 /// The most requests that one instance may answer: memory that it leaks must be freed at some time.
@@ -26,11 +26,11 @@ const RAW: &str = "text/plain; charset=utf-8";
 
 /// The defaults and the context for reading a handler.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
+pub(super) struct HandlerContext<'a> {
     /// The names of all handlers, valid or not.
     pub(super) names: &'a Names<'a>,
     pub(super) limits: &'a Limits,
-    pub(super) bounds: Bounds,
+    pub(super) bounds: LimitBounds,
     /// The directory at which relative paths start.
     pub(super) base: &'a Path,
     /// Certificates that the handlers trust besides the system's.
@@ -39,11 +39,11 @@ pub(super) struct Given<'a> {
 
 /// Reads a handler. Returns `None` if its name is invalid or it has no module; the error is reported.
 pub(super) fn read(
-    (name, written): &(String, At<schema::Handler>),
-    Given { names, limits: defaults, bounds, base, ca }: Given<'_>,
-    report: &Report<'_>,
+    (name, written): &(String, Keyed<schema::Handler>),
+    HandlerContext { names, limits: defaults, bounds, base, ca }: HandlerContext<'_>,
+    report: &Diagnostics<'_>,
 ) -> Option<HandlerConfig> {
-    let At { value: handler, key, line } = written;
+    let Keyed { value: handler, key, line } = written;
     let sound =
         name.parse().map_err(|error| format!("{error}")).and_then(|sound| match BUILTIN.contains(&&**name) {
             true => Err("this is the name of a built-in job: choose another".to_owned()),
@@ -99,7 +99,7 @@ pub(super) fn read(
 }
 
 /// Finds the innermost mount that holds the directory of scripts.
-fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
+fn scripts(root: &str, mounts: &[MountConfig]) -> Result<Scripts, String> {
     let below = |guest: &str| {
         let rest = root.strip_prefix(guest.trim_end_matches('/'))?;
         (rest.is_empty() || rest.starts_with('/')).then_some(rest)
@@ -118,7 +118,10 @@ fn scripts(root: &str, mounts: &[Mount]) -> Result<Scripts, String> {
 }
 
 /// Reads a probe. Returns `None` if its path is missing or invalid; the error is reported.
-fn probe(At { value: probe, key, line }: &At<schema::Probe>, report: &Report<'_>) -> Option<Probe> {
+fn probe(
+    Keyed { value: probe, key, line }: &Keyed<schema::Probe>,
+    report: &Diagnostics<'_>,
+) -> Option<Probe> {
     if probe.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/probe\"");
     }
@@ -148,7 +151,7 @@ fn module(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
-fn variables(written: &Named<String>, report: &Report<'_>) -> Env {
+fn variables(written: &NamedTable<String>, report: &Diagnostics<'_>) -> Env {
     let mut env = Env::with_capacity(written.0.len());
     for (name, at) in &written.0 {
         report.settle(Some(at), (), |value| {
@@ -183,7 +186,7 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed) && !name.starts_with(|first: char| first.is_ascii_digit())
 }
 
-fn mounts(written: &[At<schema::Mount>], base: &Path, report: &Report<'_>) -> Vec<Mount> {
+fn mounts(written: &[Keyed<schema::Mount>], base: &Path, report: &Diagnostics<'_>) -> Vec<MountConfig> {
     let (mut mounts, mut guests) = (Vec::new(), HashSet::new());
     for at in written {
         let Some(mount) = mount(at, base, report) else { continue };
@@ -195,8 +198,8 @@ fn mounts(written: &[At<schema::Mount>], base: &Path, report: &Report<'_>) -> Ve
     mounts
 }
 
-fn mount(written: &At<schema::Mount>, base: &Path, report: &Report<'_>) -> Option<Mount> {
-    let At { value: mount, key, line } = written;
+fn mount(written: &Keyed<schema::Mount>, base: &Path, report: &Diagnostics<'_>) -> Option<MountConfig> {
+    let Keyed { value: mount, key, line } = written;
     let advice = "write { host = \"data\", guest = \"/data\" }";
     if mount.host.is_none() {
         report.missing(*line, key, "host", advice);
@@ -209,7 +212,7 @@ fn mount(written: &At<schema::Mount>, base: &Path, report: &Report<'_>) -> Optio
         path => directory(&base.join(path)).map(Some),
     });
     let guest = report.settle(mount.guest.as_ref(), None, |path| guest_path(path).map(Some));
-    Some(Mount { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
+    Some(MountConfig { host: host?, guest: guest?, write: mount.write.as_ref().is_some_and(|at| at.value) })
 }
 
 fn directory(path: &Path) -> Result<PathBuf, String> {
@@ -232,7 +235,7 @@ fn guest_path(text: &str) -> Result<String, String> {
 }
 
 /// Reads which of its failed jobs are recorded, and whether with the request body.
-fn recording(handler: &schema::Handler, report: &Report<'_>) -> Recording {
+fn recording(handler: &schema::Handler, report: &Diagnostics<'_>) -> Recording {
     let recording = report.settle(handler.record.as_ref(), Recording::Nothing, |word| match word.as_str() {
         "failures" => Ok(Recording::Failures),
         "nothing" => Ok(Recording::Nothing),
@@ -254,7 +257,7 @@ fn reuse(scalar: &Scalar) -> Result<Option<NonZeroU32>, String> {
     Ok(u32::try_from(requests).ok().filter(|requests| *requests > 1).and_then(NonZeroU32::new))
 }
 
-fn mapping(handler: &schema::Handler, report: &Report<'_>) -> Mapping {
+fn mapping(handler: &schema::Handler, report: &Diagnostics<'_>) -> OutputFormat {
     let is_raw = report.settle(handler.output.as_ref(), false, |word| match word.as_str() {
         "cgi" => Ok(false),
         "raw" => Ok(true),
@@ -274,7 +277,7 @@ fn mapping(handler: &schema::Handler, report: &Report<'_>) -> Mapping {
         let advice = "needs output = \"raw\"; a CGI response has its own Content-Type";
         report.add(at.line, &at.key, advice);
     }
-    if is_raw { Mapping::Raw(raw_type) } else { Mapping::Cgi }
+    if is_raw { OutputFormat::Raw(raw_type) } else { OutputFormat::Cgi }
 }
 
 fn absent(what: &str, path: &Path, error: &io::Error) -> String {

@@ -3,18 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use super::model::{Config, Hardening};
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
-use crate::confine::{Place, Reach};
+use crate::confine::{PathGrant, Reach};
 use crate::net::Endpoint;
 
 /// Reads the table.
-pub(super) fn read(written: Option<&At<schema::Hardening>>, base: &Path, report: &Report<'_>) -> Hardening {
-    let Some(At { value: table, .. }) = written else { return Hardening::default() };
-    let on = |written: &Option<At<bool>>| written.as_ref().is_none_or(|at| at.value);
+pub(super) fn read(
+    written: Option<&Keyed<schema::Hardening>>,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> Hardening {
+    let Some(Keyed { value: table, .. }) = written else { return Hardening::default() };
+    let on = |written: &Option<Keyed<bool>>| written.as_ref().is_none_or(|at| at.value);
     let dirs = table.reach.as_ref().map_or(&[][..], |list| &list.value);
-    let dir = |at: &At<String>| {
+    let dir = |at: &Keyed<String>| {
         let path = base.join(&at.value);
         if at.value.is_empty() {
             report.add(
@@ -50,9 +54,9 @@ impl Config {
     /// Lists the places in the file system that the configuration names, each with its key. The cache and
     /// the directory of records are not listed: a reload does not change them, and the daemon runs without
     /// a cache that it cannot open.
-    pub fn places(&self) -> Vec<(String, Place)> {
-        let mut places: Vec<(String, Place)> = Vec::new();
-        let mut add = |key: String, path: &Path, reach| places.push((key, Place::new(path, reach)));
+    pub fn places(&self) -> Vec<(String, PathGrant)> {
+        let mut places: Vec<(String, PathGrant)> = Vec::new();
+        let mut add = |key: String, path: &Path, reach| places.push((key, PathGrant::new(path, reach)));
         for dir in &self.hardening.reach {
             add("hardening.reach".to_owned(), dir, Reach::Write);
         }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
 use super::values;
 
@@ -70,11 +70,11 @@ impl Default for HttpLimits {
 }
 
 /// Reads the limits. A missing key takes its default.
-pub(super) fn read(written: Option<&At<schema::Http>>, report: &Report<'_>) -> HttpLimits {
+pub(super) fn read(written: Option<&Keyed<schema::Http>>, report: &Diagnostics<'_>) -> HttpLimits {
     let defaults = HttpLimits::default();
-    let Some(At { value: http, .. }) = written else { return defaults };
+    let Some(Keyed { value: http, .. }) = written else { return defaults };
     let deadline =
-        |written: &Option<At<_>>, default| report.settle(written.as_ref(), default, values::deadline);
+        |written: &Option<Keyed<_>>, default| report.settle(written.as_ref(), default, values::deadline);
     // hyper wants a buffer of 8 KiB at least. Each connection holds such a buffer.
     let head_size = values::size_in_memory(8 << 10..=1 << 20);
     // http::Uri holds 65534 bytes at most.
@@ -82,7 +82,7 @@ pub(super) fn read(written: Option<&At<schema::Http>>, report: &Report<'_>) -> H
     // Far below the 32768 that http::HeaderMap holds, since each field costs memory for each connection.
     let fields = values::count(1..=4096);
     let handshakes = values::count(1..=MOST_CONNECTIONS);
-    let connections = |written: &Option<At<_>>| {
+    let connections = |written: &Option<Keyed<_>>| {
         report.settle(written.as_ref(), None, |scalar| values::count(1..=MOST_CONNECTIONS)(scalar).map(Some))
     };
     HttpLimits {

@@ -2,8 +2,8 @@
 
 use super::model::TotalMemory;
 use super::outbound;
-use super::reader::{At, Scalar};
-use super::report::Report;
+use super::reader::{Keyed, Scalar};
+use super::report::Diagnostics;
 use super::schema;
 use super::units::Size;
 use super::values;
@@ -25,14 +25,14 @@ const LEAST_MEMORY: u64 = 2 << 20;
 
 /// The limits on limits.
 #[derive(Clone, Copy)]
-pub(super) struct Bounds {
+pub(super) struct LimitBounds {
     /// Jobs at once over all handlers.
     pub(super) jobs: usize,
 }
 
 /// Reads the memory of all jobs together.
-pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report<'_>) -> TotalMemory {
-    let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
+pub(super) fn total_memory(written: Option<&Keyed<schema::Limits>>, report: &Diagnostics<'_>) -> TotalMemory {
+    let at = written.and_then(|Keyed { value: limits, .. }| limits.total_memory.as_ref());
     report.settle(at, TotalMemory::Auto, |scalar| match scalar {
         Scalar::Text(text) if text == "auto" => Ok(TotalMemory::Auto),
         Scalar::Text(text) if text == "none" => Ok(TotalMemory::Unlimited),
@@ -44,9 +44,9 @@ pub(super) fn total_memory(written: Option<&At<schema::Limits>>, report: &Report
 }
 
 /// Refuses `total_memory` in a handler: it applies to all jobs together.
-pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>) {
-    let at = written.and_then(|At { value: limits, .. }| limits.total_memory.as_ref());
-    if let Some(At { key, line, .. }) = at {
+pub(super) fn own_only(written: Option<&Keyed<schema::Limits>>, report: &Diagnostics<'_>) {
+    let at = written.and_then(|Keyed { value: limits, .. }| limits.total_memory.as_ref());
+    if let Some(Keyed { key, line, .. }) = at {
         let advice = "applies to all handlers together: set total_memory in [limits], and limits.memory here";
         report.add(*line, key, advice);
     }
@@ -54,12 +54,12 @@ pub(super) fn own_only(written: Option<&At<schema::Limits>>, report: &Report<'_>
 
 /// Reads the limits of `[limits]` or of a handler. A missing key takes its value from `defaults`.
 pub(super) fn read(
-    written: Option<&At<schema::Limits>>,
+    written: Option<&Keyed<schema::Limits>>,
     defaults: &Limits,
-    Bounds { jobs }: Bounds,
-    report: &Report<'_>,
+    LimitBounds { jobs }: LimitBounds,
+    report: &Diagnostics<'_>,
 ) -> Limits {
-    let Some(At { value: limits, .. }) = written else { return defaults.clone() };
+    let Some(Keyed { value: limits, .. }) = written else { return defaults.clone() };
     // A page of linear memory is 64 KiB, and its addresses have 32 bits.
     let memory = values::size_in_memory(64 << 10..=4 << 30);
     let concurrency = |scalar: &_| match values::count(1..=MOST_JOBS)(scalar)? {

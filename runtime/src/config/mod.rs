@@ -34,8 +34,8 @@ mod websocket;
 pub use self::http::HttpLimits;
 pub use cargo::cargo_replacements;
 pub use model::{
-    Ca, CacheDir, Config, HandlerConfig, Hardening, Mount, Outbound, Probe, Recording, RouteConfig,
-    TotalMemory, UnixOptions,
+    Ca, CacheDir, Config, HandlerConfig, Hardening, MountConfig, OutboundConfig, Probe, Recording,
+    RouteConfig, TotalMemory, UnixOptions,
 };
 pub use names::{credentials, untrusted};
 pub use report::{ConfigError, ConfigErrors};
@@ -83,7 +83,7 @@ pub fn examine(path: &Path) -> Result<Config, Flawed> {
 /// if the file or its `admin` key cannot be read.
 pub fn admin_socket(path: &Path) -> Option<PathBuf> {
     let text = operator_file::text(path, LARGEST).ok()?;
-    let written = schema::document(&text, &report::Report::new(&text, ""))?.admin?;
+    let written = schema::document(&text, &report::Diagnostics::new(&text, ""))?.admin?;
     convert::admin(&written.value, &base(path)).ok()
 }
 
@@ -113,7 +113,7 @@ pub fn writable(path: &Path) -> anyhow::Result<Vec<Writable>> {
     let shown = path.display().to_string();
     let text = operator_file::text(path, LARGEST)
         .map_err(|refusal| ConfigErrors::unreadable(shown.clone(), &refusal))?;
-    let report = report::Report::new(&text, "");
+    let report = report::Diagnostics::new(&text, "");
     let Some(written) = schema::document(&text, &report) else {
         return Err(ConfigErrors { file: shown, errors: report.into_errors() }.into());
     };
@@ -151,7 +151,7 @@ pub fn parse(text: &str, base: &Path, file: &str) -> Result<Config, ConfigErrors
 }
 
 fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
-    let report = report::Report::new(text, file);
+    let report = report::Diagnostics::new(text, file);
     complete(text, &report);
     let config = schema::document(text, &report).map(|written| convert::config(&written, base, &report));
     match (config, report.into_errors()) {
@@ -164,7 +164,7 @@ fn read(text: &str, base: &Path, file: &str) -> Result<Config, Flawed> {
 
 /// Reports a file that ends within a number. Any other truncation makes the file invalid TOML, but half of a number
 /// is still a number.
-fn complete(text: &str, report: &report::Report<'_>) {
+fn complete(text: &str, report: &report::Diagnostics<'_>) {
     let last = text.lines().next_back().unwrap_or_default();
     let is_number = |value: &str| value.trim_end().ends_with(|letter: char| letter.is_ascii_digit());
     if !text.ends_with('\n') && last.rsplit_once('=').is_some_and(|(_, value)| is_number(value)) {

@@ -14,7 +14,7 @@ use super::secret::Secret;
 use crate::catalog::{
     Cors, ReasonHeader, RouteError, RouteSpec, Routes, Upgrade, VersionHeader, VersionPrefix,
 };
-use crate::job::{Conduct, Entry, Env, Limits, Mapping, Name, Schedule};
+use crate::job::{Conduct, Env, HandlerVersion, Limits, Name, OutputFormat, Schedule};
 use crate::net::outbound::{Block, Pattern};
 use crate::net::{Endpoint, TlsOptions};
 use crate::wasm::Scripts;
@@ -142,7 +142,7 @@ pub struct HandlerConfig {
     /// When it runs by itself. `None` means on requests only.
     pub schedule: Option<Schedule>,
     /// The directories it may see. Guest paths are unique.
-    pub mounts: Vec<Mount>,
+    pub mounts: Vec<MountConfig>,
     /// The size limit in bytes of each job's own `/tmp`. `None` gives jobs no `/tmp`.
     pub tmp: Option<u64>,
     /// The limits of each job: its own settings over `[limits]` over the defaults.
@@ -150,7 +150,7 @@ pub struct HandlerConfig {
     /// For an interpreter, the directory of its scripts, inside one of its mounts.
     pub scripts: Option<Scripts>,
     /// How stdout becomes a response.
-    pub mapping: Mapping,
+    pub mapping: OutputFormat,
     /// How its requests are taken.
     pub conduct: Conduct,
     /// The number of requests that one instance answers, one after the other. `None` starts an instance
@@ -161,7 +161,7 @@ pub struct HandlerConfig {
     /// The request that a new version must answer before it serves. `None` means no probe.
     pub probe: Option<Probe>,
     /// The outbound requests that its jobs may make.
-    pub outbound: Outbound,
+    pub outbound: OutboundConfig,
     /// The line of the file on which the handler starts.
     pub line: usize,
 }
@@ -180,7 +180,7 @@ pub enum Recording {
 
 /// The outbound requests that a handler may make; by default none.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Outbound {
+pub struct OutboundConfig {
     /// The allowed origins.
     pub allow: Vec<Pattern>,
     /// The addresses that are allowed although they are not public.
@@ -210,7 +210,7 @@ pub struct Probe {
 
 /// A directory that a handler may see.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mount {
+pub struct MountConfig {
     /// The directory, which was there when the configuration was read.
     pub host: PathBuf,
     /// The guest path: absolute, without a final `/`.
@@ -251,12 +251,12 @@ impl HandlerConfig {
             tmp: None,
             limits: Limits::default(),
             scripts: None,
-            mapping: Mapping::Cgi,
+            mapping: OutputFormat::Cgi,
             conduct: Conduct::default(),
             reuse: None,
             recording: Recording::Nothing,
             probe: None,
-            outbound: Outbound::default(),
+            outbound: OutboundConfig::default(),
             line: 0,
         }
     }
@@ -327,7 +327,7 @@ impl Config {
     /// # Errors
     /// A route leads to a handler that is not in `handlers`, or routes conflict. A configuration that
     /// was read has no conflicts.
-    pub fn routes(&self, handlers: &BTreeMap<Name, Arc<Entry>>) -> Result<Routes, Vec<RouteError>> {
+    pub fn routes(&self, handlers: &BTreeMap<Name, Arc<HandlerVersion>>) -> Result<Routes, Vec<RouteError>> {
         let mut specs = Vec::with_capacity(self.routes.len());
         let mut errors = Vec::new();
         for (position, route) in self.routes.iter().enumerate() {

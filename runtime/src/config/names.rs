@@ -12,7 +12,7 @@ use crate::net::Endpoint;
 use crate::wasm::cache;
 
 /// A file or directory, and the key that names it.
-struct Named {
+struct NamedPath {
     line: usize,
     key: String,
     path: PathBuf,
@@ -46,12 +46,12 @@ impl Config {
     ///
     /// # Errors
     /// There is no directory for a cache.
-    pub fn cache_place(&self) -> Option<Result<cache::Place>> {
+    pub fn cache_place(&self) -> Option<Result<cache::CacheLocation>> {
         let var = |name: &str| std::env::var_os(name);
         match &self.cache {
             CacheDir::Off => None,
-            CacheDir::Standard => Some(cache::Place::standard(var)),
-            CacheDir::At(dir) => Some(Ok(cache::Place::at(dir.clone(), var))),
+            CacheDir::Standard => Some(cache::CacheLocation::standard(var)),
+            CacheDir::At(dir) => Some(Ok(cache::CacheLocation::at(dir.clone(), var))),
         }
     }
 
@@ -64,7 +64,7 @@ impl Config {
             (Some(dir), _) => Ok(dir.clone()),
             (None, CacheDir::At(cache)) => Ok(cache.join("scratch")),
             (None, CacheDir::Standard | CacheDir::Off) => {
-                cache::Place::scratch(|name| std::env::var_os(name))
+                cache::CacheLocation::scratch(|name| std::env::var_os(name))
             }
         }
     }
@@ -87,7 +87,7 @@ impl Config {
             return granted;
         }
         let mut known = HashMap::new();
-        let named = self.named(file).into_iter().filter_map(|Named { line, key, path }| {
+        let named = self.named(file).into_iter().filter_map(|NamedPath { line, key, path }| {
             let found = known.entry(path.clone()).or_insert_with(|| match untrusted.find(&path) {
                 Ok(writable) => writable.map(|writable| {
                     format!(
@@ -117,10 +117,10 @@ impl Config {
     }
 
     /// Lists all paths that the daemon looks up, except mounts.
-    fn named(&self, file: &Path) -> Vec<Named> {
+    fn named(&self, file: &Path) -> Vec<NamedPath> {
         let mut named = Vec::new();
         let mut add = |line, key: &str, path: &Path| {
-            named.push(Named { line, key: key.to_owned(), path: path.to_owned() });
+            named.push(NamedPath { line, key: key.to_owned(), path: path.to_owned() });
         };
         add(0, "", file);
         for handler in &self.handlers {
@@ -145,7 +145,7 @@ impl Config {
         self.admin.iter().for_each(|path| add(0, "admin", path));
         self.tls.iter().flat_map(|tls| tls.files()).for_each(|path| add(0, "tls", path));
         self.record_dir.iter().for_each(|path| add(0, "record_dir", path));
-        if let Some(Ok(cache::Place { dir, key })) = self.cache_place() {
+        if let Some(Ok(cache::CacheLocation { dir, key })) = self.cache_place() {
             add(0, "cache", &dir);
             add(0, "cache", &key);
         }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use super::model::{Ca, Outbound};
-use super::reader::At;
-use super::report::Report;
+use super::model::{Ca, OutboundConfig};
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
 use super::values;
 use crate::job::outbound::CallLimits;
 use crate::net::outbound::{Block, Pattern};
-use crate::operator_file::{self, Given};
+use crate::operator_file::{self, ReadFile};
 
 /// The highest `calls` of one job.
 const MOST_CALLS: usize = 10_000;
@@ -19,11 +19,11 @@ const MOST_AT_ONCE: usize = 256;
 
 /// Reads `limits.outbound`. A missing key takes its value from `defaults`.
 pub(super) fn limits(
-    written: Option<&At<schema::OutboundLimits>>,
+    written: Option<&Keyed<schema::OutboundLimits>>,
     defaults: CallLimits,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> CallLimits {
-    let Some(At { value: limits, .. }) = written else { return defaults };
+    let Some(Keyed { value: limits, .. }) = written else { return defaults };
     CallLimits {
         calls: report.settle(limits.calls.as_ref(), defaults.calls, values::count(0..=MOST_CALLS)),
         at_once: report.settle(limits.at_once.as_ref(), defaults.at_once, values::count(1..=MOST_AT_ONCE)),
@@ -38,20 +38,25 @@ pub(super) fn limits(
 const LARGEST_CA: u64 = 1 << 20;
 
 /// Reads the file of certificates of `[outbound]`.
-pub(super) fn ca(written: Option<&At<schema::Outbound>>, base: &Path, report: &Report<'_>) -> Option<Ca> {
+pub(super) fn ca(
+    written: Option<&Keyed<schema::Outbound>>,
+    base: &Path,
+    report: &Diagnostics<'_>,
+) -> Option<Ca> {
     let at = written?.value.ca.as_ref();
     report.settle(at, None, |path| {
         let path = base.join(path);
         match operator_file::read(&path, LARGEST_CA) {
-            Ok(Given { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
+            Ok(ReadFile { bytes, .. }) => Ok(Some(Ca { path, pem: bytes.into() })),
             Err(refusal) => Err(format!("there is no PEM file at {}: {refusal}", path.display())),
         }
     })
 }
 
 /// Reads which origins and addresses a handler may reach.
-pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Report<'_>) -> Outbound {
-    let written = |list: &Option<At<Vec<At<String>>>>| list.as_ref().map_or(&[][..], |at| &at.value).to_vec();
+pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Diagnostics<'_>) -> OutboundConfig {
+    let written =
+        |list: &Option<Keyed<Vec<Keyed<String>>>>| list.as_ref().map_or(&[][..], |at| &at.value).to_vec();
     let mut addresses = Vec::new();
     for at in written(&handler.allow_addresses) {
         let read = |text: &String| text.parse::<Block>().map(Some).map_err(|error| error.to_string());
@@ -65,15 +70,15 @@ pub(super) fn read(handler: &schema::Handler, ca: Option<&Ca>, report: &Report<'
     if let (Some(at), true, None) = (&handler.allow_addresses, allow.is_empty(), &handler.allow) {
         report.add(at.line, &at.key, "allows nothing without allow = [\"http://HOST:PORT\"]");
     }
-    Outbound { allow, addresses, ca: ca.cloned() }
+    OutboundConfig { allow, addresses, ca: ca.cloned() }
 }
 
 /// Reads an origin. An origin that names an address must be reachable under `allow_addresses`.
 fn origin(
     text: &str,
     addresses: &[Block],
-    written: &Option<At<Vec<At<String>>>>,
-    report: &Report<'_>,
+    written: &Option<Keyed<Vec<Keyed<String>>>>,
+    report: &Diagnostics<'_>,
 ) -> Result<Option<Pattern>, String> {
     let pattern: Pattern = text.parse().map_err(|advice| format!("{text:?}: {advice}"))?;
     let blamed = written.as_ref().is_some_and(|at| report.blames(&at.key));
@@ -119,7 +124,7 @@ mod tests {
         )
         .unwrap();
 
-        let Outbound { allow, addresses, ca } = handler.outbound;
+        let OutboundConfig { allow, addresses, ca } = handler.outbound;
         let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         assert_eq!(allow, ["https://api.example.org", "http://10.0.0.5:8080", "https://*.example.org"]);
@@ -139,7 +144,10 @@ mod tests {
     #[test]
     fn nothing_is_granted_by_default() {
         let handler = read("", "").unwrap();
-        assert_eq!((handler.outbound, handler.limits.outbound), (Outbound::default(), CallLimits::DEFAULT));
+        assert_eq!(
+            (handler.outbound, handler.limits.outbound),
+            (OutboundConfig::default(), CallLimits::DEFAULT)
+        );
     }
 
     #[test]

@@ -4,11 +4,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-use super::report::Report;
+use super::report::Diagnostics;
 
 /// A value and the place where it is written.
 #[derive(Clone, Debug)]
-pub(super) struct At<T> {
+pub(super) struct Keyed<T> {
     pub(super) value: T,
     /// The full key: `route[0].path`.
     pub(super) key: String,
@@ -28,24 +28,24 @@ pub(super) enum Scalar {
 
 /// A table with keys that the user chose, in the order of the file.
 #[derive(Debug)]
-pub(super) struct Named<T>(pub(super) Vec<(String, At<T>)>);
+pub(super) struct NamedTable<T>(pub(super) Vec<(String, Keyed<T>)>);
 
 /// A type that can be read from a TOML value.
 pub(super) trait FromToml: Sized {
     /// Reads a value. Returns `None` if it has another type; the error is reported.
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Self>;
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Self>;
 }
 
 /// A table with fixed keys while it is being read.
 pub(super) struct Section<'d> {
     key: String,
     /// The entries that are not read yet, in the order of the file.
-    entries: Vec<Entry<'d>>,
+    entries: Vec<TableEntry<'d>>,
     known: Vec<&'static str>,
-    report: &'d Report<'d>,
+    report: &'d Diagnostics<'d>,
 }
 
-struct Entry<'d> {
+struct TableEntry<'d> {
     name: &'d str,
     line: usize,
     value: &'d Spanned<DeValue<'d>>,
@@ -56,7 +56,7 @@ impl<'d> Section<'d> {
     pub(super) fn of(
         value: &'d Spanned<DeValue<'d>>,
         key: &str,
-        report: &'d Report<'d>,
+        report: &'d Diagnostics<'d>,
     ) -> Option<Section<'d>> {
         let Some(table) = value.get_ref().as_table() else {
             return wrong(value, key, "a table", report);
@@ -66,13 +66,13 @@ impl<'d> Section<'d> {
 
     /// Reads the value of a key. Returns `None` if the key is missing, or if its value has another
     /// type, which is reported.
-    pub(super) fn take<T: FromToml>(&mut self, name: &'static str) -> Option<At<T>> {
+    pub(super) fn take<T: FromToml>(&mut self, name: &'static str) -> Option<Keyed<T>> {
         self.known.push(name);
         let position = self.entries.iter().position(|entry| entry.name == name)?;
-        let Entry { line, value, .. } = self.entries.remove(position);
+        let TableEntry { line, value, .. } = self.entries.remove(position);
         let key = join(&self.key, name);
         let value = T::read(value, &key, self.report)?;
-        Some(At { value, key, line })
+        Some(Keyed { value, key, line })
     }
 
     /// Reports every key that was not taken.
@@ -95,20 +95,20 @@ impl<'d> Section<'d> {
 }
 
 impl FromToml for String {
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<String> {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<String> {
         let text = value.get_ref().as_str().map(str::to_owned);
         text.or_else(|| wrong(value, key, "a string", report))
     }
 }
 
 impl FromToml for bool {
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<bool> {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<bool> {
         value.get_ref().as_bool().or_else(|| wrong(value, key, "true or false", report))
     }
 }
 
 impl FromToml for Scalar {
-    fn read(value: &Spanned<DeValue<'_>>, _key: &str, report: &Report<'_>) -> Option<Scalar> {
+    fn read(value: &Spanned<DeValue<'_>>, _key: &str, report: &Diagnostics<'_>) -> Option<Scalar> {
         let number =
             |digits: &str, radix| Some(Scalar::Number(i128::from_str_radix(digits, radix).ok()?, radix));
         let scalar = match value.get_ref() {
@@ -120,43 +120,43 @@ impl FromToml for Scalar {
     }
 }
 
-impl<T: FromToml> FromToml for Vec<At<T>> {
+impl<T: FromToml> FromToml for Vec<Keyed<T>> {
     /// Reads a list. Elements of another type are reported and left out.
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Vec<At<T>>> {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Vec<Keyed<T>>> {
         let Some(array) = value.get_ref().as_array() else {
             return wrong(value, key, "a list", report);
         };
         let element = |(position, element): (usize, &Spanned<DeValue<'_>>)| {
             let key = format!("{key}[{position}]");
             let value = T::read(element, &key, report)?;
-            Some(At { value, line: report.line(element.span().start), key })
+            Some(Keyed { value, line: report.line(element.span().start), key })
         };
         Some(array.iter().enumerate().filter_map(element).collect())
     }
 }
 
-impl<T: FromToml> FromToml for Named<T> {
+impl<T: FromToml> FromToml for NamedTable<T> {
     /// Reads a table. Values of another type are reported and left out.
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Named<T>> {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<NamedTable<T>> {
         let Some(table) = value.get_ref().as_table() else {
             return wrong(value, key, "a table", report);
         };
-        let named = |entry: Entry<'_>| {
+        let named = |entry: TableEntry<'_>| {
             let key = join(key, entry.name);
             let value = T::read(entry.value, &key, report)?;
-            Some((entry.name.to_owned(), At { value, key, line: entry.line }))
+            Some((entry.name.to_owned(), Keyed { value, key, line: entry.line }))
         };
-        Some(Named(entries(table, report).into_iter().filter_map(named).collect()))
+        Some(NamedTable(entries(table, report).into_iter().filter_map(named).collect()))
     }
 }
 
 /// Returns the entries of a table in the order of the file.
-fn entries<'d>(table: &'d DeTable<'d>, report: &Report<'_>) -> Vec<Entry<'d>> {
+fn entries<'d>(table: &'d DeTable<'d>, report: &Diagnostics<'_>) -> Vec<TableEntry<'d>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     let entry = |(name, value): (&'d Spanned<_>, _)| {
         let text: &'d std::borrow::Cow<'d, str> = name.get_ref();
-        Entry { name: text, line: report.line(name.span().start), value }
+        TableEntry { name: text, line: report.line(name.span().start), value }
     };
     entries.into_iter().map(entry).collect()
 }
@@ -177,7 +177,7 @@ pub(super) fn wrong<T>(
     value: &Spanned<DeValue<'_>>,
     key: &str,
     wanted: &str,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> Option<T> {
     let message = format!("wanted {wanted}, found {}", describe(value, report));
     report.add(report.line(value.span().start), key, message);
@@ -185,7 +185,7 @@ pub(super) fn wrong<T>(
 }
 
 /// Shows a value: `the integer 5`.
-fn describe(value: &Spanned<DeValue<'_>>, report: &Report<'_>) -> String {
+fn describe(value: &Spanned<DeValue<'_>>, report: &Diagnostics<'_>) -> String {
     match value.get_ref() {
         DeValue::Table(_) => "a table".to_owned(),
         DeValue::Array(_) => "a list".to_owned(),

@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::ops::Range;
 
-use crate::operator_file::Refusal;
+use crate::operator_file::ReadError;
 
 /// One mistake.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ pub struct ConfigErrors {
 }
 
 /// Collects mistakes while a text is read, and maps offsets to lines.
-pub(super) struct Report<'t> {
+pub(super) struct Diagnostics<'t> {
     /// The name of the file in errors.
     file: &'t str,
     text: &'t str,
@@ -44,7 +44,7 @@ pub(super) struct Report<'t> {
 
 impl ConfigErrors {
     /// Makes the error for a file that cannot be read.
-    pub(super) fn unreadable(file: String, refusal: &Refusal) -> ConfigErrors {
+    pub(super) fn unreadable(file: String, refusal: &ReadError) -> ConfigErrors {
         let message = format!("the configuration cannot be read: {refusal}");
         ConfigErrors { file, errors: vec![ConfigError { line: 0, key: String::new(), message }] }
     }
@@ -76,11 +76,11 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl<'t> Report<'t> {
-    pub(super) fn new(text: &'t str, file: &'t str) -> Report<'t> {
+impl<'t> Diagnostics<'t> {
+    pub(super) fn new(text: &'t str, file: &'t str) -> Diagnostics<'t> {
         let line_ends = text.match_indices('\n').map(|(end, _)| end).collect();
         let (errors, blamed, digest) = Default::default();
-        Report { file, text, line_ends, errors, blamed, digest }
+        Diagnostics { file, text, line_ends, errors, blamed, digest }
     }
 
     /// Returns the name of the file in errors.

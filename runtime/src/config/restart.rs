@@ -6,17 +6,17 @@ impl Config {
     /// Lists the keys that differ in `next` and take effect only at a start. The pool of sandboxes and the
     /// connection permits are made once, and a bound socket keeps its owner.
     pub fn needs_restart(&self, next: &Config) -> Vec<&'static str> {
-        self.differences(next, Taken::AtStart)
+        self.differences(next, TakesEffect::AtStart)
     }
 
     /// Lists the keys that differ in `next` and take effect at a reload. Sockets, certificates, `cors`,
     /// handlers and routes are left out: they are described by their content.
     pub fn settings_changed(&self, next: &Config) -> Vec<&'static str> {
-        self.differences(next, Taken::AtReload)
+        self.differences(next, TakesEffect::AtReload)
     }
 
-    fn differences(&self, next: &Config, when: Taken) -> Vec<&'static str> {
-        use Taken::{AtReload, AtStart};
+    fn differences(&self, next: &Config, when: TakesEffect) -> Vec<&'static str> {
+        use TakesEffect::{AtReload, AtStart};
         // Every key is named here, so a new key cannot be forgotten.
         let Config {
             listen: _,
@@ -120,7 +120,7 @@ impl Config {
 
 /// When a key takes effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Taken {
+enum TakesEffect {
     AtStart,
     AtReload,
 }

@@ -6,8 +6,8 @@ use http::Method;
 
 use super::model::RouteConfig;
 use super::nearest::Names;
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
 use super::values::method;
 use super::websocket;
@@ -17,17 +17,17 @@ use crate::job::Name;
 /// Reads the routes; `handlers` are the names written in the file, valid or not. A route with an error is
 /// reported and left out.
 pub(super) fn read(
-    written: &[At<schema::Route>],
+    written: &[Keyed<schema::Route>],
     handlers: &Names<'_>,
     versions: VersionPrefix,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> Vec<RouteConfig> {
     let (places, routes): (Vec<_>, Vec<_>) =
         written.iter().filter_map(|at| Some((at, one(at, handlers, report)?))).unzip();
     let claims: Vec<_> = routes.iter().map(claim).collect();
     let mut reported = HashSet::new();
     for error in conflicts(&claims, versions) {
-        let At { line, key, .. } = places[error.position];
+        let Keyed { line, key, .. } = places[error.position];
         report.add(*line, key, error.message);
         reported.insert(error.position);
     }
@@ -44,8 +44,12 @@ fn claim(route: &RouteConfig) -> Claim<'_> {
     }
 }
 
-fn one(written: &At<schema::Route>, handlers: &Names<'_>, report: &Report<'_>) -> Option<RouteConfig> {
-    let At { value: route, key, line } = written;
+fn one(
+    written: &Keyed<schema::Route>,
+    handlers: &Names<'_>,
+    report: &Diagnostics<'_>,
+) -> Option<RouteConfig> {
+    let Keyed { value: route, key, line } = written;
     if route.path.is_none() {
         report.missing(*line, key, "path", "write path = \"/hello/{who}\"");
     }
@@ -74,7 +78,7 @@ fn one(written: &At<schema::Route>, handlers: &Names<'_>, report: &Report<'_>) -
     })
 }
 
-fn methods(list: &At<Vec<At<String>>>, report: &Report<'_>) -> Vec<Method> {
+fn methods(list: &Keyed<Vec<Keyed<String>>>, report: &Diagnostics<'_>) -> Vec<Method> {
     if list.value.is_empty() && !report.blames(&list.key) {
         report.add(list.line, &list.key, "an empty list: leave the key out for every method");
     }

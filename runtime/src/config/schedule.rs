@@ -1,13 +1,16 @@
 //! Reads `handler.NAME.schedule`: when a handler runs by itself.
 
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema::{self, Scheduled};
 use super::values::args;
 use crate::job::{Overlap, Schedule};
 
 /// Reads a schedule. Returns `None` if it is invalid; the error is reported.
-pub(super) fn read(At { value, key, line }: &At<Scheduled>, report: &Report<'_>) -> Option<Schedule> {
+pub(super) fn read(
+    Keyed { value, key, line }: &Keyed<Scheduled>,
+    report: &Diagnostics<'_>,
+) -> Option<Schedule> {
     let parse = |text: &String| Schedule::parse(text).map(Some);
     match value {
         Scheduled::Cron(text) => parse(text).unwrap_or_else(|message| {

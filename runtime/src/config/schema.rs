@@ -3,8 +3,8 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::reader::{At, FromToml, Named, Scalar, Section, wrong};
-use super::report::Report;
+use super::reader::{FromToml, Keyed, NamedTable, Scalar, Section, wrong};
+use super::report::Diagnostics;
 
 /// Defines a table by its optional keys, and how it is read. With one definition for both, no key can be
 /// documented but not read, or read but unknown.
@@ -13,11 +13,11 @@ macro_rules! table {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(super) struct $name {
-            $($(#[$key_doc])* pub(super) $key: Option<At<$kind>>,)*
+            $($(#[$key_doc])* pub(super) $key: Option<Keyed<$kind>>,)*
         }
 
         impl FromToml for $name {
-            fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<$name> {
+            fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<$name> {
                 let mut section = Section::of(value, key, report)?;
                 let table = $name { $($key: section.take(stringify!($key)),)* };
                 section.finish();
@@ -31,11 +31,11 @@ table! {
     /// The file itself.
     File {
         /// Where to listen: `PROTO://ADDR`.
-        listen: Vec<At<String>>,
+        listen: Vec<Keyed<String>>,
         /// Where operators reach the daemon: `unix://PATH`.
         admin: String,
         /// The endpoints that serve metrics and probes, and nothing else: `PROTO://ADDR`.
-        observe: Vec<At<String>>,
+        observe: Vec<Keyed<String>>,
         /// Octal.
         admin_mode: Scalar,
         /// A name or a number.
@@ -83,8 +83,8 @@ table! {
         outbound: Outbound,
         /// The limits of every handler that does not set its own.
         limits: Limits,
-        handler: Named<Handler>,
-        route: Vec<At<Route>>,
+        handler: NamedTable<Handler>,
+        route: Vec<Keyed<Route>>,
     }
 }
 
@@ -110,7 +110,7 @@ table! {
         files: bool,
         syscalls: bool,
         /// More directories that stay reachable.
-        reach: Vec<At<String>>,
+        reach: Vec<Keyed<String>>,
     }
 }
 
@@ -151,7 +151,7 @@ table! {
         cert: String,
         key: String,
         /// More certificates, for other names.
-        certificate: Vec<At<Certificate>>,
+        certificate: Vec<Keyed<Certificate>>,
         /// The certificate authorities of clients.
         client_ca: String,
         /// `required` or `optional`.
@@ -159,7 +159,7 @@ table! {
         /// The revocation lists of those authorities.
         client_crl: String,
         /// The endpoints without TLS.
-        plain: Vec<At<String>>,
+        plain: Vec<Keyed<String>>,
     }
 }
 
@@ -174,9 +174,9 @@ table! {
 table! {
     /// `[cors]`: what pages of other origins may do.
     Cors {
-        origins: Vec<At<String>>,
-        methods: Vec<At<String>>,
-        headers: Vec<At<String>>,
+        origins: Vec<Keyed<String>>,
+        methods: Vec<Keyed<String>>,
+        headers: Vec<Keyed<String>>,
         max_age: Scalar,
         credentials: bool,
     }
@@ -228,15 +228,15 @@ table! {
     Handler {
         /// A relative path starts at the directory of this file.
         module: String,
-        args: Vec<At<String>>,
-        env: Named<String>,
+        args: Vec<Keyed<String>>,
+        env: NamedTable<String>,
         /// The handlers that its jobs may call.
-        calls: Vec<At<String>>,
+        calls: Vec<Keyed<String>>,
         /// When it runs by itself.
         schedule: Scheduled,
         /// Variables whose values are not in this file.
-        secrets: Named<Secret>,
-        mounts: Vec<At<Mount>>,
+        secrets: NamedTable<WrittenSecret>,
+        mounts: Vec<Keyed<Mount>>,
         /// The size of each job's own `/tmp`.
         tmp: Scalar,
         limits: Limits,
@@ -261,9 +261,9 @@ table! {
         /// A request that a new version must answer before it serves.
         probe: Probe,
         /// Origins that its jobs may call: `https://HOST`.
-        allow: Vec<At<String>>,
+        allow: Vec<Keyed<String>>,
         /// Addresses that its jobs may reach although they are not public: `10.1.0.0/16`.
-        allow_addresses: Vec<At<String>>,
+        allow_addresses: Vec<Keyed<String>>,
     }
 }
 
@@ -279,16 +279,16 @@ table! {
 
 /// `handler.NAME.secrets.VARIABLE`: the name of a service credential, or a table with another source.
 #[derive(Debug)]
-pub(super) enum Secret {
+pub(super) enum WrittenSecret {
     Credential(String),
     Table(SecretSource),
 }
 
-impl FromToml for Secret {
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Secret> {
+impl FromToml for WrittenSecret {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<WrittenSecret> {
         match value.get_ref() {
-            DeValue::String(text) => Some(Secret::Credential(text.clone().into_owned())),
-            DeValue::Table(_) => SecretSource::read(value, key, report).map(Secret::Table),
+            DeValue::String(text) => Some(WrittenSecret::Credential(text.clone().into_owned())),
+            DeValue::Table(_) => SecretSource::read(value, key, report).map(WrittenSecret::Table),
             _ => {
                 let wanted = "the name of a credential, { file = \"PATH\" } or { env = \"NAME\" }";
                 wrong(value, key, wanted, report)
@@ -302,7 +302,7 @@ table! {
     Schedule {
         /// An expression of cron(8).
         cron: String,
-        args: Vec<At<String>>,
+        args: Vec<Keyed<String>>,
         stdin: String,
         /// Whether a run may start while the previous run goes on.
         overlap: bool,
@@ -317,7 +317,7 @@ pub(super) enum Scheduled {
 }
 
 impl FromToml for Scheduled {
-    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Report<'_>) -> Option<Scheduled> {
+    fn read(value: &Spanned<DeValue<'_>>, key: &str, report: &Diagnostics<'_>) -> Option<Scheduled> {
         match value.get_ref() {
             DeValue::String(text) => Some(Scheduled::Cron(text.clone().into_owned())),
             DeValue::Table(_) => Schedule::read(value, key, report).map(Scheduled::Table),
@@ -349,7 +349,7 @@ table! {
     /// `[[route]]`.
     Route {
         path: String,
-        methods: Vec<At<String>>,
+        methods: Vec<Keyed<String>>,
         host: String,
         handler: String,
         /// The protocol that its clients upgrade to: `tcp` or `websocket`.
@@ -364,15 +364,15 @@ table! {
         /// `lines` or `frames`.
         messages: String,
         message_size: Scalar,
-        protocols: Vec<At<String>>,
-        origins: Vec<At<String>>,
+        protocols: Vec<Keyed<String>>,
+        origins: Vec<Keyed<String>>,
         ping: Scalar,
         idle: Scalar,
     }
 }
 
 /// Reads a whole document. Returns `None` if it is not TOML; the error is reported.
-pub(super) fn document(text: &str, report: &Report<'_>) -> Option<File> {
+pub(super) fn document(text: &str, report: &Diagnostics<'_>) -> Option<File> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let line = error.span().map_or(0, |span| report.line(span.start));

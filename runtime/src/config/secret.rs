@@ -3,8 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::reader::{At, Named};
-use super::report::Report;
+use super::reader::{Keyed, NamedTable};
+use super::report::Diagnostics;
 use super::schema;
 use crate::job::Env;
 
@@ -32,12 +32,12 @@ pub enum SecretSource {
 
 /// Reads the secrets; `env` holds the handler's other variables.
 pub(super) fn read(
-    written: &Named<schema::Secret>,
+    written: &NamedTable<schema::WrittenSecret>,
     env: &Env,
     base: &Path,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> Vec<Secret> {
-    let secret = |(variable, at): &(String, At<schema::Secret>)| {
+    let secret = |(variable, at): &(String, Keyed<schema::WrittenSecret>)| {
         report.settle(Some(at), None, |secret| {
             Env::new().set(variable.clone(), "").map_err(|error| error.to_string())?;
             if env.get(variable).is_some() {
@@ -49,28 +49,28 @@ pub(super) fn read(
     written.0.iter().filter_map(secret).collect()
 }
 
-fn source(written: &schema::Secret, base: &Path) -> Result<SecretSource, String> {
+fn source(written: &schema::WrittenSecret, base: &Path) -> Result<SecretSource, String> {
     let table = match written {
-        schema::Secret::Credential(name) if is_name(name) => {
+        schema::WrittenSecret::Credential(name) if is_name(name) => {
             return Ok(SecretSource::Credential(name.clone()));
         }
         // The text is not shown: it may be the secret itself.
-        schema::Secret::Credential(_) => {
+        schema::WrittenSecret::Credential(_) => {
             return Err(
                 "wanted the name of a credential, as in LoadCredential=, found another text; for a file, \
                         write { file = \"PATH\" }"
                     .to_owned(),
             );
         }
-        schema::Secret::Table(table) => table,
+        schema::WrittenSecret::Table(table) => table,
     };
     match (&table.file, &table.env) {
-        (Some(At { value: path, .. }), None) => match path.as_str() {
+        (Some(Keyed { value: path, .. }), None) => match path.as_str() {
             "" => Err("file: wanted a path, found \"\"".to_owned()),
             path if path.contains('\0') => Err("file: wanted a path, found a NUL in it".to_owned()),
             path => Ok(SecretSource::File(base.join(path))),
         },
-        (None, Some(At { value: name, .. })) => match name.contains(['=', '\0']) || name.is_empty() {
+        (None, Some(Keyed { value: name, .. })) => match name.contains(['=', '\0']) || name.is_empty() {
             true => Err(format!("env: wanted the name of a variable, found {name:?}")),
             false => Ok(SecretSource::Variable(name.clone())),
         },

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
-use crate::net::{CertificateFiles, ClientOptions, Demand, Endpoint, TlsFile, TlsOptions};
+use crate::net::{CertificateFiles, ClientAuth, ClientOptions, Endpoint, TlsFile, TlsOptions};
 
 /// Reads the table; `listen` holds the endpoints of the daemon. The files are read later, by a reload or by
 /// `check`.
 pub(super) fn read(
-    written: &At<schema::Tls>,
+    written: &Keyed<schema::Tls>,
     listen: &[Endpoint],
     base: &Path,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> TlsOptions {
-    let At { value: tls, key, line } = written;
+    let Keyed { value: tls, key, line } = written;
     let more = tls.certificate.as_ref().map_or(&[][..], |list| &list.value);
     let mut certificates = Vec::with_capacity(more.len() + 1);
     if tls.cert.is_some() || tls.key.is_some() || more.is_empty() {
@@ -34,9 +34,9 @@ pub(super) fn read(
 fn pair(
     line: usize,
     table: &str,
-    (cert, key): (&Option<At<String>>, &Option<At<String>>),
+    (cert, key): (&Option<Keyed<String>>, &Option<Keyed<String>>),
     base: &Path,
-    report: &Report<'_>,
+    report: &Diagnostics<'_>,
 ) -> Option<CertificateFiles> {
     if cert.is_none() {
         report.missing(line, table, "cert", "name the file of the certificate, in PEM");
@@ -50,10 +50,10 @@ fn pair(
     })
 }
 
-fn clients(tls: &schema::Tls, base: &Path, report: &Report<'_>) -> Option<ClientOptions> {
-    let demand = report.settle(tls.client_auth.as_ref(), Demand::Required, |text| match text.as_str() {
-        "required" => Ok(Demand::Required),
-        "optional" => Ok(Demand::Optional),
+fn clients(tls: &schema::Tls, base: &Path, report: &Diagnostics<'_>) -> Option<ClientOptions> {
+    let demand = report.settle(tls.client_auth.as_ref(), ClientAuth::Required, |text| match text.as_str() {
+        "required" => Ok(ClientAuth::Required),
+        "optional" => Ok(ClientAuth::Optional),
         _ => Err(format!("wanted \"required\" or \"optional\", found {text:?}")),
     });
     let Some(ca) = &tls.client_ca else {
@@ -73,7 +73,7 @@ fn clients(tls: &schema::Tls, base: &Path, report: &Report<'_>) -> Option<Client
     })
 }
 
-fn file(At { value, key, line }: &At<String>, base: &Path, report: &Report<'_>) -> TlsFile {
+fn file(Keyed { value, key, line }: &Keyed<String>, base: &Path, report: &Diagnostics<'_>) -> TlsFile {
     TlsFile { path: base.join(value), named_by: format!("{}:{line}: {key}", report.file()) }
 }
 

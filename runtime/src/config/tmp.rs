@@ -1,7 +1,7 @@
 //! Reads `handler.NAME.tmp`: a directory of its own for each job.
 
-use super::model::Mount;
-use super::report::Report;
+use super::model::MountConfig;
+use super::report::Diagnostics;
 use super::schema;
 use super::values;
 use crate::job::Env;
@@ -16,7 +16,11 @@ const VARIABLE: &str = "TMPDIR";
 const SIZES: std::ops::RangeInclusive<u64> = 64 << 10..=1 << 40;
 
 /// Reads the size limit of each job's own directory, in bytes.
-pub(super) fn read(handler: &schema::Handler, mounts: &[Mount], report: &Report<'_>) -> Option<u64> {
+pub(super) fn read(
+    handler: &schema::Handler,
+    mounts: &[MountConfig],
+    report: &Diagnostics<'_>,
+) -> Option<u64> {
     report.settle(handler.tmp.as_ref(), None, |scalar| {
         let bytes = values::size(SIZES)(scalar)?;
         if mounts.iter().any(|mount| mount.guest == GUEST) {

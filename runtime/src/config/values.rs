@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::reader::{At, Scalar};
-use super::report::Report;
+use super::reader::{Keyed, Scalar};
+use super::report::Diagnostics;
 use super::units::{Mode, Size, Span};
 
 /// The longest duration of a setting: far below the overflow of clocks and timers.
 pub(super) const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-impl Report<'_> {
+impl Diagnostics<'_> {
     /// Reads a setting. Returns the default if it is not set, or if it is invalid, which is reported.
     pub(super) fn settle<W, T>(
         &self,
-        written: Option<&At<W>>,
+        written: Option<&Keyed<W>>,
         default: T,
         read: impl FnOnce(&W) -> Result<T, String>,
     ) -> T {
@@ -191,7 +191,7 @@ pub(super) fn origin(text: &str, beside_all: bool) -> Result<HeaderValue, String
 }
 
 /// Reads the arguments of a program.
-pub(super) fn args(written: &[At<String>], report: &Report<'_>) -> Vec<String> {
+pub(super) fn args(written: &[Keyed<String>], report: &Diagnostics<'_>) -> Vec<String> {
     let sound = |text: &String| match text.contains('\0') {
         true => Err("an argument cannot hold a NUL character".to_owned()),
         false => Ok(Some(text.clone())),

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 
-use super::reader::At;
-use super::report::Report;
+use super::reader::Keyed;
+use super::report::Diagnostics;
 use super::schema;
 use super::values::{self, origin};
 use crate::catalog::{Messages, Origins, Upgrade, WebSocket};
@@ -23,15 +23,15 @@ const MESSAGES: RangeInclusive<u64> = 125..=64 << 20;
 
 /// Reads the protocol that a route's clients upgrade to. Returns `None` if they stay with HTTP.
 pub(super) fn read(
-    At { value: route, key, line }: &At<schema::Route>,
-    report: &Report<'_>,
+    Keyed { value: route, key, line }: &Keyed<schema::Route>,
+    report: &Diagnostics<'_>,
 ) -> Option<Upgrade> {
     let written = route.websocket.as_ref();
     let says_so = route.upgrade.as_ref().is_some_and(|at| at.value == "websocket");
     if let Some(at) = written.filter(|_| !says_so) {
         report.add(at.line, &at.key, "needs upgrade = \"websocket\"");
     }
-    let gets = |methods: &[At<String>]| methods.iter().all(|at| at.value == Method::GET.as_str());
+    let gets = |methods: &[Keyed<String>]| methods.iter().all(|at| at.value == Method::GET.as_str());
     if says_so && route.methods.as_ref().is_some_and(|at| !gets(&at.value)) {
         // RFC 6455 §4.1.
         report.add(*line, key, "a WebSocket handshake is a GET request: leave `methods` out");
@@ -47,7 +47,7 @@ pub(super) fn read(
     })
 }
 
-fn options(written: &schema::WebSocket, report: &Report<'_>) -> WebSocket {
+fn options(written: &schema::WebSocket, report: &Diagnostics<'_>) -> WebSocket {
     WebSocket {
         messages: report.settle(written.messages.as_ref(), Messages::Lines, |word| match word.as_str() {
             "lines" => Ok(Messages::Lines),
@@ -63,7 +63,7 @@ fn options(written: &schema::WebSocket, report: &Report<'_>) -> WebSocket {
 }
 
 /// Reads which origins may connect. An empty list allows only the site itself.
-fn origins(written: Option<&At<Vec<At<String>>>>, report: &Report<'_>) -> Origins {
+fn origins(written: Option<&Keyed<Vec<Keyed<String>>>>, report: &Diagnostics<'_>) -> Origins {
     let Some(at) = written else { return Origins::OfCors };
     let all = at.value.iter().any(|origin| origin.value == "*");
     let listed = list(written, report, |text| origin(text, all && at.value.len() > 1));
@@ -71,8 +71,8 @@ fn origins(written: Option<&At<Vec<At<String>>>>, report: &Report<'_>) -> Origin
 }
 
 fn list(
-    written: Option<&At<Vec<At<String>>>>,
-    report: &Report<'_>,
+    written: Option<&Keyed<Vec<Keyed<String>>>>,
+    report: &Diagnostics<'_>,
     read: impl Fn(&str) -> Result<HeaderValue, String>,
 ) -> Vec<HeaderValue> {
     let values = written.map_or(&[][..], |at| &at.value).iter();

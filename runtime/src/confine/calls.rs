@@ -10,7 +10,7 @@ use seccompiler::{
 
 /// A set of system calls to give up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Calls {
+pub enum SyscallSet {
     /// Calls that the daemon does not need: to change the kernel, mounts, clock or users, to inspect other processes,
     /// and calls with a history of kernel vulnerabilities.
     Daemon,
@@ -70,10 +70,10 @@ const COMPILER: &[i64] = &[
 ///
 /// # Errors
 /// The kernel has no seccomp, or the filter does not support this processor.
-pub fn refuse(calls: Calls) -> Result<usize> {
+pub fn refuse(calls: SyscallSet) -> Result<usize> {
     let refused: &[&[i64]] = match calls {
-        Calls::Daemon => &[DAEMON],
-        Calls::Compiler => &[DAEMON, COMPILER],
+        SyscallSet::Daemon => &[DAEMON],
+        SyscallSet::Compiler => &[DAEMON, COMPILER],
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         refused.iter().copied().flatten().map(|call| (*call, Vec::new())).collect();
@@ -127,7 +127,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     /// Runs a closure in a thread that has given up calls.
-    fn without<T: Send>(calls: Calls, run: impl FnOnce() -> T + Send) -> T {
+    fn without<T: Send>(calls: SyscallSet, run: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let confined = scope.spawn(move || {
                 refuse(calls).unwrap();
@@ -147,7 +147,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_owned();
 
-        let (made, opened, thread) = without(Calls::Daemon, move || {
+        let (made, opened, thread) = without(SyscallSet::Daemon, move || {
             let mode = rustix::fs::Mode::RUSR;
             let made =
                 rustix::fs::mknodat(rustix::fs::CWD, path.join("fifo"), rustix::fs::FileType::Fifo, mode, 0);
@@ -179,16 +179,16 @@ mod tests {
         };
 
         let (harmless, listed) =
-            without(Calls::Daemon, || (under_x32(libc::SYS_getpid), under_x32(libc::SYS_unshare)));
+            without(SyscallSet::Daemon, || (under_x32(libc::SYS_getpid), under_x32(libc::SYS_unshare)));
 
         assert_eq!((harmless, listed), ((-1, Some(libc::EPERM)), (-1, Some(libc::EPERM))));
     }
 
     #[test]
     fn a_compiler_has_no_sockets_and_starts_no_programs() {
-        assert!(without(Calls::Daemon, socket).is_ok());
-        assert_eq!(without(Calls::Compiler, socket).map(drop), Err(Errno::PERM));
-        let started = without(Calls::Compiler, || std::process::Command::new("/bin/true").status());
+        assert!(without(SyscallSet::Daemon, socket).is_ok());
+        assert_eq!(without(SyscallSet::Compiler, socket).map(drop), Err(Errno::PERM));
+        let started = without(SyscallSet::Compiler, || std::process::Command::new("/bin/true").status());
         assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
     }
 }

@@ -27,7 +27,7 @@ pub enum Reach {
 
 /// A file, or a directory with everything below it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct PathGrant {
     /// The path.
     pub path: PathBuf,
     /// The access granted there.
@@ -38,32 +38,32 @@ pub struct Place {
 
 /// A Landlock ruleset. The kernel holds the places themselves, not their paths: a different directory put at the same
 /// path is not included.
-pub struct Ground(RulesetCreated);
+pub struct LandlockRules(RulesetCreated);
 
 /// The error on a kernel without Landlock, for hosts that have to work without it. Any other error is a failure.
 #[derive(Debug)]
 pub struct NoLandlock;
 
-impl Ground {
+impl LandlockRules {
     /// Makes a ruleset of places; all of them must exist. No link is followed below directories that handlers may
     /// write to.
     ///
     /// # Errors
     /// A place cannot be opened. [`NoLandlock`] if the kernel has no Landlock, or an early version that forbids moving
     /// files between directories.
-    pub fn new(places: &[Place], untrusted: &Untrusted) -> Result<Ground> {
-        let opened = places.iter().map(|Place { path, reach, .. }| {
+    pub fn new(places: &[PathGrant], untrusted: &Untrusted) -> Result<LandlockRules> {
+        let opened = places.iter().map(|PathGrant { path, reach, .. }| {
             let place = untrusted.open(path).with_context(|| path.display().to_string())?;
             Ok((place, *reach))
         });
-        Ground::of(opened.collect::<Result<Vec<(OwnedFd, Reach)>>>()?)
+        LandlockRules::of(opened.collect::<Result<Vec<(OwnedFd, Reach)>>>()?)
     }
 
     /// Makes a ruleset of open files and directories.
     ///
     /// # Errors
-    /// The kernel's errors, as for [`new`](Ground::new).
-    pub fn of(places: impl IntoIterator<Item = (impl AsFd, Reach)>) -> Result<Ground> {
+    /// The kernel's errors, as for [`new`](LandlockRules::new).
+    pub fn of(places: impl IntoIterator<Item = (impl AsFd, Reach)>) -> Result<LandlockRules> {
         let ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::from_all(ABI::V2))
@@ -79,7 +79,7 @@ impl Ground {
             let is_dir = FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Directory;
             ground = ground.add_rule(PathBeneath::new(place, reach.rights(is_dir)))?;
         }
-        Ok(Ground(ground))
+        Ok(LandlockRules(ground))
     }
 
     /// Restricts the calling thread, and everything it starts, to these places, permanently. Open files stay open.
@@ -126,11 +126,11 @@ impl Reach {
     }
 }
 
-impl Place {
+impl PathGrant {
     /// Makes a place from the file or directory at a path now.
-    pub fn new(path: impl AsRef<Path>, reach: Reach) -> Place {
+    pub fn new(path: impl AsRef<Path>, reach: Reach) -> PathGrant {
         let path = path.as_ref().to_owned();
-        Place { node: node(&path), path, reach }
+        PathGrant { node: node(&path), path, reach }
     }
 
     /// Reports whether the path still leads to the file or directory that was there when the place was made.
@@ -140,7 +140,7 @@ impl Place {
 }
 
 /// `/srv/data (write)`.
-impl fmt::Display for Place {
+impl fmt::Display for PathGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reach = match self.reach {
             Reach::Read => "read",
@@ -157,14 +157,14 @@ fn node(path: &Path) -> Option<(u64, u64)> {
 
 /// Lists, by name, the needed places that a process confined to `granted` cannot reach. A directory that has replaced
 /// a granted one is out of reach, because the kernel holds directories, not names.
-pub fn places_beyond(granted: &[Place], needed: &[(String, Place)]) -> Vec<String> {
+pub fn places_beyond(granted: &[PathGrant], needed: &[(String, PathGrant)]) -> Vec<String> {
     let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let granted: Vec<(PathBuf, Reach)> = granted
         .iter()
         .filter(|place| place.stands())
         .map(|place| (whole(&place.path), place.reach))
         .collect();
-    let within = |needed: &Place| {
+    let within = |needed: &PathGrant| {
         let path = whole(&needed.path);
         granted.iter().any(|(granted, reach)| path.starts_with(granted) && reach.covers(needed.reach))
     };
@@ -183,16 +183,16 @@ mod tests {
     /// The outcome of a closure in a thread confined to `places`. `None` if the kernel has no Landlock, which no
     /// package installs: the test is skipped with a message.
     fn confined<T: Send>(
-        places: &[Place],
+        places: &[PathGrant],
         attempt: impl FnOnce() -> IoResult<T> + Send,
     ) -> Option<IoResult<T>> {
-        if let Err(refusal) = Ground::new(&[], &Untrusted::default()) {
+        if let Err(refusal) = LandlockRules::new(&[], &Untrusted::default()) {
             let advice = format!("{refusal:#}: run this on a kernel that has it");
             // Written to the terminal directly, because the output of a passing test is not shown.
             let _told = writeln!(std::io::stderr(), "skipped: {advice}");
             return None;
         }
-        let ground = Ground::new(places, &Untrusted::default()).unwrap();
+        let ground = LandlockRules::new(places, &Untrusted::default()).unwrap();
         let attempted = std::thread::scope(|scope| {
             let confined = scope.spawn(move || {
                 ground.confine().unwrap();
@@ -221,7 +221,7 @@ mod tests {
         fs::write(inside.join("file"), "mine").unwrap();
         fs::write(outside.join("secret"), "yours").unwrap();
         symlink("../out/secret", inside.join("link")).unwrap();
-        let places = [Place::new(&inside, Reach::Write)];
+        let places = [PathGrant::new(&inside, Reach::Write)];
 
         granted(confined(&places, || fs::read(inside.join("file"))));
         granted(confined(&places, || fs::write(inside.join("new"), "x")));
@@ -235,8 +235,8 @@ mod tests {
     fn a_place_to_read_cannot_be_written_and_one_to_write_may_have_sockets() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "mine").unwrap();
-        let read = [Place::new(dir.path(), Reach::Read)];
-        let write = [Place::new(dir.path(), Reach::Write)];
+        let read = [PathGrant::new(dir.path(), Reach::Read)];
+        let write = [PathGrant::new(dir.path(), Reach::Write)];
 
         granted(confined(&read, || fs::read(dir.path().join("file"))));
         refused(confined(&read, || fs::write(dir.path().join("file"), "x")));
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn what_lies_beyond_is_told_with_what_needs_it() {
-        let granted = [Place::new("/srv/a", Reach::Read), Place::new("/srv/b", Reach::Write)];
-        let need = |path: &str, reach| ("key".to_owned(), Place::new(path, reach));
+        let granted = [PathGrant::new("/srv/a", Reach::Read), PathGrant::new("/srv/b", Reach::Write)];
+        let need = |path: &str, reach| ("key".to_owned(), PathGrant::new(path, reach));
         let needed = [
             need("/srv/a/x", Reach::Read),
             need("/srv/b", Reach::Read),
@@ -264,8 +264,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (at, old) = (dir.path().join("data"), dir.path().join("old"));
         fs::create_dir(&at).unwrap();
-        let granted = [Place::new(&at, Reach::Write)];
-        let needed = || [("key".to_owned(), Place::new(&at, Reach::Write))];
+        let granted = [PathGrant::new(&at, Reach::Write)];
+        let needed = || [("key".to_owned(), PathGrant::new(&at, Reach::Write))];
         assert!(places_beyond(&granted, &needed()).is_empty());
 
         fs::rename(&at, old).unwrap();
@@ -276,8 +276,8 @@ mod tests {
 
     #[test]
     fn a_place_that_is_not_there_is_named() {
-        let places = [Place::new("/nowhere/at/all", Reach::Read)];
-        let refusal = Ground::new(&places, &Untrusted::default()).map(drop).unwrap_err();
+        let places = [PathGrant::new("/nowhere/at/all", Reach::Read)];
+        let refusal = LandlockRules::new(&places, &Untrusted::default()).map(drop).unwrap_err();
 
         assert!(
             format!("{refusal:#}").contains("/nowhere/at/all") || format!("{refusal:#}").contains("Landlock")

@@ -21,11 +21,11 @@ pub(super) struct Location {
 }
 
 /// The mounts of this process.
-pub(super) struct Mounts(Mutex<Arc<[Mount]>>);
+pub(super) struct Mounts(Mutex<Arc<[MountPoint]>>);
 
 /// A line of `mountinfo`.
 #[derive(PartialEq, Eq, Debug)]
-struct Mount {
+struct MountPoint {
     id: u64,
     /// The directory that is mounted.
     root: Location,
@@ -51,7 +51,7 @@ impl Mounts {
     pub(super) fn locate(&self, fd: impl AsFd) -> Result<Location> {
         let found = statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
         let shown = shown(&fd)?;
-        let at = |mounts: &[Mount]| {
+        let at = |mounts: &[MountPoint]| {
             let mount = mounts.iter().find(|mount| mount.id == found.stx_mnt_id)?;
             let below = shown.strip_prefix(&mount.point).ok()?;
             Some(Location { device: mount.root.device.clone(), path: mount.root.path.join(below) })
@@ -97,7 +97,7 @@ impl Mounts {
         Ok(below.map(|mount| mount.root.clone()).collect())
     }
 
-    fn now(&self) -> Arc<[Mount]> {
+    fn now(&self) -> Arc<[MountPoint]> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -116,7 +116,7 @@ fn shown(fd: impl AsFd) -> Result<PathBuf> {
     Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
 }
 
-fn read() -> Result<Arc<[Mount]>> {
+fn read() -> Result<Arc<[MountPoint]>> {
     const PATH: &str = "/proc/self/mountinfo";
     let file = openat(CWD, PATH, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .with_context(|| format!("open {PATH} (is /proc mounted?)"))?;
@@ -127,14 +127,14 @@ fn read() -> Result<Arc<[Mount]>> {
 }
 
 /// Parses a line: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw`. Source: proc_pid_mountinfo(5).
-fn line(text: &[u8]) -> Option<Mount> {
+fn line(text: &[u8]) -> Option<MountPoint> {
     let mut fields = text.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let device = std::str::from_utf8(fields.nth(1)?).ok()?.to_owned();
     let root = Location { device, path: unescaped(fields.next()?) };
     let point = unescaped(fields.next()?);
     let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-    Some(Mount { id, root, point, shows_processes: kind == b"proc" })
+    Some(MountPoint { id, root, point, shows_processes: kind == b"proc" })
 }
 
 /// Decodes the kernel's octal escapes of spaces, tabs, line breaks and backslashes: `\040`.
@@ -173,7 +173,7 @@ mod tests {
         let mount = line(br"36 35 98:0 /mnt\0401 /a\134b rw,noatime master:1 - ext3 /dev/root rw").unwrap();
 
         let root = Location { device: "98:0".to_owned(), path: "/mnt 1".into() };
-        assert_eq!(mount, Mount { id: 36, root, point: r"/a\b".into(), shows_processes: false });
+        assert_eq!(mount, MountPoint { id: 36, root, point: r"/a\b".into(), shows_processes: false });
         let processes = line(b"21 1 0:19 / /proc rw,nosuid - proc proc rw").unwrap();
         assert!(processes.shows_processes);
         assert_eq!(line(b""), None);

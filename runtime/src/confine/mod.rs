@@ -13,12 +13,12 @@ mod signals;
 mod system;
 mod untrusted;
 
-pub use calls::{Calls, refuse};
-pub use ground::{Ground, NoLandlock, Place, Reach, places_beyond};
+pub use calls::{SyscallSet, refuse};
+pub use ground::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
 pub use location::place_of;
 pub use merging::unmerged;
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
 pub use scan::mended;
-pub use signals::{Held, ignore_changes, let_through, outlive_large_files};
+pub use signals::{BlockedSignals, ignore_changes, let_through, outlive_large_files};
 pub use system::{DEVICES, LIBRARIES, SYSTEM};
 pub use untrusted::{Granting, Untrusted, Writable};

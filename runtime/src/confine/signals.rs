@@ -11,16 +11,16 @@ const SENT: [c_int; 5] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUS
 /// Blocks signals for the current thread and the threads and programs that it starts. Dropping it restores the
 /// previous mask.
 #[must_use]
-pub struct Held {
+pub struct BlockedSignals {
     before: sigset_t,
     /// Not `Send`: each thread has its own mask.
     _thread: PhantomData<*const ()>,
 }
 
-impl Held {
+impl BlockedSignals {
     /// Blocks the signals from now on.
-    pub fn new() -> Held {
-        Held { before: mask(SIG_BLOCK, &sent()), _thread: PhantomData }
+    pub fn new() -> BlockedSignals {
+        BlockedSignals { before: mask(SIG_BLOCK, &sent()), _thread: PhantomData }
     }
 
     /// Keeps the signals blocked until [`let_through`].
@@ -35,13 +35,13 @@ pub fn let_through() {
     mask(SIG_UNBLOCK, &sent());
 }
 
-impl Default for Held {
-    fn default() -> Held {
-        Held::new()
+impl Default for BlockedSignals {
+    fn default() -> BlockedSignals {
+        BlockedSignals::new()
     }
 }
 
-impl Drop for Held {
+impl Drop for BlockedSignals {
     fn drop(&mut self) {
         mask(SIG_SETMASK, &self.before);
     }
@@ -109,13 +109,13 @@ mod tests {
 
     #[test]
     fn signals_wait_while_they_are_held_and_no_longer() {
-        let outer = Held::new();
-        let inner = Held::new();
+        let outer = BlockedSignals::new();
+        let inner = BlockedSignals::new();
         assert!(waits(libc::SIGHUP) && waits(libc::SIGTERM) && !waits(libc::SIGXCPU));
 
         drop(inner);
         assert!(waits(libc::SIGHUP), "as before");
-        Held::new().keep();
+        BlockedSignals::new().keep();
         assert!(waits(libc::SIGHUP));
         let_through();
         assert!(!waits(libc::SIGHUP), "whatever was before");

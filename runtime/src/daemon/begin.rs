@@ -7,10 +7,10 @@ use anyhow::Result;
 use super::signals::Signals;
 use crate::config::Config;
 use crate::confine;
-use crate::jobs::Source;
+use crate::jobs::ConfigSource;
 
 /// A daemon that has read its configuration, and nothing else.
-pub struct Begun {
+pub struct EarlyDaemon {
     /// What it read.
     pub config: Config,
     /// Kept, so that no signal is missed from here on.
@@ -24,7 +24,7 @@ pub struct Begun {
 ///
 /// # Errors
 /// Those of the configuration.
-pub fn begin(source: &Source) -> Result<Option<Begun>> {
+pub fn begin(source: &ConfigSource) -> Result<Option<EarlyDaemon>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let source = Arc::clone(source);
     let begun = runtime.block_on(async {
@@ -37,7 +37,7 @@ pub fn begin(source: &Source) -> Result<Option<Begun>> {
             config = reading => Some(config??),
             _ = signals.end() => None,
         };
-        Ok(config.map(|config| Begun { config, signals }))
+        Ok(config.map(|config| EarlyDaemon { config, signals }))
     });
     runtime.shutdown_background();
     begun

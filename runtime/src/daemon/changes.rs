@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use crate::engine::{Engine, Failure};
+use crate::engine::{DaemonJobError, Engine};
 use crate::job::Stop;
 use crate::jobs::Follower;
 use crate::jobs::api::{Command, ReloadCommand, UpgradeCommand};
@@ -157,15 +157,17 @@ async fn upgrade(engine: &Arc<Engine>) {
     }
 }
 
-async fn run(engine: &Arc<Engine>, command: &impl Command) -> Result<(), Failure> {
-    engine.run(command.job(engine).map_err(Failure::Fault)?).await
+async fn run(engine: &Arc<Engine>, command: &impl Command) -> Result<(), DaemonJobError> {
+    engine.run(command.job(engine).map_err(DaemonJobError::Fault)?).await
 }
 
 /// Keeps every line of what a job said: a configuration may have five mistakes.
-pub(super) fn whole(failure: Failure) -> anyhow::Error {
+pub(super) fn whole(failure: DaemonJobError) -> anyhow::Error {
     match &failure {
-        Failure::Status(_, said) if !said.text().is_empty() => anyhow::anyhow!("{}", said.text().trim_end()),
-        Failure::Status(..) | Failure::Fault(_) => failure.into(),
+        DaemonJobError::Status(_, said) if !said.text().is_empty() => {
+            anyhow::anyhow!("{}", said.text().trim_end())
+        }
+        DaemonJobError::Status(..) | DaemonJobError::Fault(_) => failure.into(),
     }
 }
 

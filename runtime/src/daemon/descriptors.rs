@@ -21,7 +21,7 @@ const DEFAULT_MOST: usize = 32 << 10;
 
 /// What the descriptors are for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Most {
+pub(super) struct DescriptorShares {
     /// All of them.
     descriptors: usize,
     pub(super) connections: usize,
@@ -47,7 +47,7 @@ pub(super) fn raise() {
 ///
 /// # Errors
 /// More connections are asked for than there can be descriptors for.
-pub(super) fn shares(config: &Config) -> Result<Most> {
+pub(super) fn shares(config: &Config) -> Result<DescriptorShares> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let idle = config.handlers.iter().map(idle).sum();
     let wanted = demand::most(config, of_job).sum;
@@ -96,7 +96,7 @@ fn has_files(handler: &HandlerConfig) -> bool {
 }
 
 /// `idle` are held by handlers that do nothing, and `wanted` by jobs at most.
-fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<Most> {
+fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<DescriptorShares> {
     let reserve = RESERVE.min(descriptors / 4);
     let free = (descriptors - reserve).saturating_sub(idle);
     let least = least(free, descriptors, wanted);
@@ -112,7 +112,7 @@ fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Re
     };
     let jobs = free.saturating_sub(connections).max(least);
     let of_one = http.connections_per_peer.unwrap_or(connections.div_ceil(2));
-    Ok(Most { descriptors, connections, of_one, jobs })
+    Ok(DescriptorShares { descriptors, connections, of_one, jobs })
 }
 
 /// Says what jobs have in any case: without it, no job with a mount could run.
@@ -120,7 +120,7 @@ fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
     (free / 4).max(descriptors / 8).min(wanted)
 }
 
-impl Most {
+impl DescriptorShares {
     /// Says what the configuration asks for beyond what jobs may hold, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let wanted = demand::most(config, of_job);
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn half_of_the_descriptors_are_for_connections_and_half_of_those_for_one_address() {
         let found = |descriptors| {
-            let Most { connections, of_one, jobs, .. } =
+            let DescriptorShares { connections, of_one, jobs, .. } =
                 most(&asked(None, None), descriptors, 0, 1000).unwrap();
             (connections, of_one, jobs)
         };
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn handlers_that_hold_descriptors_while_idle_leave_fewer_to_connections_and_jobs() {
-        let Most { connections, jobs, .. } = most(&asked(None, None), 1024, 400, 1000).unwrap();
+        let DescriptorShares { connections, jobs, .. } = most(&asked(None, None), 1024, 400, 1000).unwrap();
 
         assert_eq!((connections, jobs), (304, 128));
     }
@@ -192,7 +192,10 @@ mod tests {
         let at = most(&asked(Some(624), Some(7)), 1024, 0, 1000);
         let beyond = most(&asked(Some(625), Some(7)), 1024, 0, 1000);
 
-        assert_eq!(at.unwrap(), Most { descriptors: 1024, connections: 624, of_one: 7, jobs: 208 });
+        assert_eq!(
+            at.unwrap(),
+            DescriptorShares { descriptors: 1024, connections: 624, of_one: 7, jobs: 208 }
+        );
         let refusal = beyond.unwrap_err().to_string();
         assert!(
             refusal.starts_with("http.connections: 625 connections need 1025 file descriptors"),

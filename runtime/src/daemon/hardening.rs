@@ -10,8 +10,8 @@ use tracing::{debug, info, warn};
 
 use crate::config::{self, Config};
 use crate::confine::{
-    self, Calls, Capability, DEVICES, Ground, LIBRARIES, Place, Reach, SYSTEM, is_confined, no_core,
-    no_new_privileges, retain,
+    self, Capability, DEVICES, LIBRARIES, LandlockRules, PathGrant, Reach, SYSTEM, SyscallSet, is_confined,
+    no_core, no_new_privileges, retain,
 };
 use crate::jobs::Granted;
 use crate::wasm::cache;
@@ -23,12 +23,12 @@ pub struct Hardened {
     pub granted: Granted,
     /// What the next process of an upgrade is told, so that it does not take all of it again.
     pub mark: Option<String>,
-    told: Vec<Told>,
+    told: Vec<HardeningStep>,
 }
 
-enum Told {
+enum HardeningStep {
     Taken(String),
-    Place(Place),
+    Place(PathGrant),
     Kept(&'static str, anyhow::Error),
 }
 
@@ -55,7 +55,7 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         let taken =
             if inherited { Ok(()) } else { ground(config, &places).and_then(|ground| ground.confine()) };
         let taken = taken.map(|()| {
-            hardened.told.extend(places.iter().cloned().map(Told::Place));
+            hardened.told.extend(places.iter().cloned().map(HardeningStep::Place));
             hardened.granted = Some(Arc::from(places.as_slice()));
             format!("files: {} places are left (Landlock)", places.len())
         });
@@ -66,13 +66,13 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         hardened.tell_of("syscalls", taken.map(|told| format!("system calls: {told} (seccomp)")));
     }
     // Only whole: what was not taken may be taken by the next process.
-    let whole = hardened.told.iter().all(|told| !matches!(told, Told::Kept(..)));
+    let whole = hardened.told.iter().all(|told| !matches!(told, HardeningStep::Kept(..)));
     hardened.mark = whole.then_some(mark);
     hardened
 }
 
 fn refused() -> Result<String> {
-    Ok(format!("{} refused", confine::refuse(Calls::Daemon)?))
+    Ok(format!("{} refused", confine::refuse(SyscallSet::Daemon)?))
 }
 
 impl Hardened {
@@ -80,9 +80,9 @@ impl Hardened {
     pub(super) fn tell(&self) {
         for told in &self.told {
             match told {
-                Told::Taken(what) => info!("hardening: {what}"),
-                Told::Place(place) => debug!("hardening: left: {place}"),
-                Told::Kept(step, refusal) => {
+                HardeningStep::Taken(what) => info!("hardening: {what}"),
+                HardeningStep::Place(place) => debug!("hardening: left: {place}"),
+                HardeningStep::Kept(step, refusal) => {
                     warn!(
                         "hardening: this host does not allow {step}: {refusal:#}; to accept that, set hardening.{step} = false"
                     );
@@ -93,8 +93,8 @@ impl Hardened {
 
     fn tell_of(&mut self, step: &'static str, taken: Result<String>) {
         self.told.push(match taken {
-            Ok(what) => Told::Taken(what),
-            Err(refusal) => Told::Kept(step, refusal),
+            Ok(what) => HardeningStep::Taken(what),
+            Err(refusal) => HardeningStep::Kept(step, refusal),
         });
     }
 }
@@ -114,9 +114,9 @@ fn needed(config: &Config) -> Vec<Capability> {
 }
 
 /// Lists the places that are left: those of the system, the configuration and what it names.
-fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
+fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     let mut places = Vec::new();
-    let mut add = |path: &Path, reach| places.push(Place::new(path, reach));
+    let mut add = |path: &Path, reach| places.push(PathGrant::new(path, reach));
     SYSTEM.iter().for_each(|path| add(Path::new(path), Reach::Read));
     LIBRARIES.iter().for_each(|path| add(Path::new(path), Reach::Run));
     DEVICES.iter().for_each(|path| add(Path::new(path), Reach::Write));
@@ -128,7 +128,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         add(dir.unwrap_or(Path::new(".")), reach);
     }
-    if let Some(Ok(cache::Place { dir, key })) = config.cache_place() {
+    if let Some(Ok(cache::CacheLocation { dir, key })) = config.cache_place() {
         add(&made(dir), Reach::Write);
         add(&made(key.parent().map(Path::to_owned).unwrap_or_default()), Reach::Write);
     }
@@ -147,8 +147,8 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<Place> {
 
 /// Opens the places. A process before this one may serve meanwhile: what its handlers may write to, they
 /// may be changing now.
-fn ground(config: &Config, places: &[Place]) -> Result<Ground> {
-    Ground::new(places, &config::untrusted(&config.handlers)?)
+fn ground(config: &Config, places: &[PathGrant]) -> Result<LandlockRules> {
+    LandlockRules::new(places, &config::untrusted(&config.handlers)?)
 }
 
 /// Makes a directory of ours that is not there yet, so that it can be a place.
@@ -159,7 +159,7 @@ fn made(dir: PathBuf) -> PathBuf {
 }
 
 /// Says in a word what a process is confined to.
-fn mark(places: Option<&[Place]>, syscalls: bool) -> String {
+fn mark(places: Option<&[PathGrant]>, syscalls: bool) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
     (env!("CARGO_PKG_VERSION"), syscalls).hash(&mut hasher);

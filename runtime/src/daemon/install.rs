@@ -21,9 +21,9 @@ use crate::jobs::api::{
     SwapCommand, UpgradeCommand, VersionCommand,
 };
 use crate::jobs::{
-    AcceptConnections, Commands, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes, Loader,
-    Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Standing, Step, Swap, TellLogs, TellStatus,
-    Upgrade, Version, WatchCanary,
+    AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
+    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Step, Swap, TellLogs, TellStatus,
+    TellVersion, UpgradeJob, WatchCanary,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -47,7 +47,7 @@ pub(super) struct Operating<'a> {
 /// The sandbox cannot be made.
 pub(super) fn install(
     engine: &Arc<Engine>,
-    standing: &Arc<Standing>,
+    standing: &Arc<DaemonState>,
     options: Options,
     operating: Operating<'_>,
 ) -> Result<()> {
@@ -111,7 +111,7 @@ pub(super) fn install(
     let swap = Swap { generations: generations.clone() };
     let mut launch = options.launch;
     launch.env.extend(options.hardened.mark.map(|mark| (hardening::MARK, mark)));
-    let upgrade = Upgrade {
+    let upgrade = UpgradeJob {
         generations: generations.clone(),
         standing: standing.clone(),
         reload: reload.clone(),
@@ -119,7 +119,7 @@ pub(super) fn install(
         stop: stop.clone(),
     };
     let watch = WatchCanary { generations: generations.clone(), gate: standing.server.gate.clone() };
-    let Standing { sockets, server, .. } = &**standing;
+    let DaemonState { sockets, server, .. } = &**standing;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone());
     let serve_operators = operators.jobs(engine, server, (&allocation, &standing.reloads, cached.as_ref()));
@@ -145,7 +145,7 @@ pub(super) fn install(
     add::<LogsCommand>(engine, Arc::new(TellLogs))?;
     add::<ExplainCommand>(engine, Arc::new(Explain))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;
-    add::<VersionCommand>(engine, Arc::new(Version))?;
+    add::<VersionCommand>(engine, Arc::new(TellVersion))?;
     let accept = AcceptConnections { standing: standing.clone() };
     engine.register(builtin::ACCEPT_CONNECTIONS, Policy::WORK, Arc::new(accept))?;
     let essential = Policy { is_essential: true, ..Policy::WORK };

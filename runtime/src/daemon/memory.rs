@@ -21,11 +21,11 @@ pub(super) struct Total {
     /// `None`: nothing bounds it.
     bytes: Option<usize>,
     /// Where the number comes from.
-    source: Source,
+    source: MemorySource,
 }
 
 /// Where the number comes from.
-enum Source {
+enum MemorySource {
     Configured,
     /// What there is, and who says so.
     Found(usize, String),
@@ -37,14 +37,14 @@ impl Total {
     /// another eighth for memory that stays warm between two jobs.
     pub(super) fn of(config: &Config) -> Total {
         match config.total_memory {
-            TotalMemory::Bytes(bytes) => Total { bytes: Some(bytes), source: Source::Configured },
-            TotalMemory::Unlimited => Total { bytes: None, source: Source::Configured },
+            TotalMemory::Bytes(bytes) => Total { bytes: Some(bytes), source: MemorySource::Configured },
+            TotalMemory::Unlimited => Total { bytes: None, source: MemorySource::Configured },
             TotalMemory::Auto => match found() {
                 Some((there, told)) => {
                     let bytes = Some(left(there));
-                    Total { bytes, source: Source::Found(there, told) }
+                    Total { bytes, source: MemorySource::Found(there, told) }
                 }
-                None => Total { bytes: None, source: Source::Configured },
+                None => Total { bytes: None, source: MemorySource::Configured },
             },
         }
     }
@@ -52,9 +52,9 @@ impl Total {
     /// Returns how much may stay warm between two jobs, in bytes: an eighth of what there is.
     pub(super) fn warm(&self) -> usize {
         match (&self.source, self.bytes) {
-            (Source::Found(there, _), _) => there / 8,
-            (Source::Configured, Some(bytes)) => bytes / 8,
-            (Source::Configured, None) => usize::MAX,
+            (MemorySource::Found(there, _), _) => there / 8,
+            (MemorySource::Configured, Some(bytes)) => bytes / 8,
+            (MemorySource::Configured, None) => usize::MAX,
         }
     }
 
@@ -94,10 +94,10 @@ impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.bytes, &self.source) {
             (None, _) => f.write_str("no bound on the memory of all jobs"),
-            (Some(bytes), Source::Configured) => {
+            (Some(bytes), MemorySource::Configured) => {
                 write!(f, "{} for all jobs (limits.total_memory)", mebibytes(bytes))
             }
-            (Some(bytes), Source::Found(there, told)) => write!(
+            (Some(bytes), MemorySource::Found(there, told)) => write!(
                 f,
                 "{} for all jobs (limits.total_memory = \"auto\": {} of {told}, less the daemon's own)",
                 mebibytes(bytes),

@@ -29,23 +29,23 @@ use tracing::{info, warn};
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::confine;
-use crate::engine::{Budgets, Engine, Failure};
+use crate::engine::{Budgets, DaemonJobError, Engine};
 use crate::http::{Activity, ConnectionLimit, Purpose, Server};
 use crate::job::{Stop, StopReason, builtin};
-use crate::jobs::{self, Standing};
+use crate::jobs::{self, DaemonState};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
 use crate::observe::{counted, systemd};
-pub use begin::{Begun, begin};
+pub use begin::{EarlyDaemon, begin};
 use changes::{Changes, whole};
 pub use changes::{refresh, reload};
-use descriptors::Most;
+use descriptors::DescriptorShares;
 pub use hardening::{Hardened, harden};
 use install::{Operating, install};
 use memory::Total;
 use operators::{Operators, client_options};
 pub use options::Options;
 pub use preflight::{Lacking, lacking, open_scratch};
-use signals::{Sent, Signals};
+use signals::{SignalEvent, Signals};
 
 /// A daemon that has bound its sockets and opened its gate.
 pub struct Daemon {
@@ -53,9 +53,9 @@ pub struct Daemon {
     pub engine: Arc<Engine>,
     /// Ends the daemon when it is raised.
     pub stop: Stop,
-    standing: Arc<Standing>,
+    standing: Arc<DaemonState>,
     operators: Operators,
-    serving: JoinHandle<Result<(), Failure>>,
+    serving: JoinHandle<Result<(), DaemonJobError>>,
     signals: Signals,
     closing: Closing,
     /// What goes on beside the requests, and ends with the daemon.
@@ -82,7 +82,7 @@ pub enum Exit {
 }
 
 /// Closes the sockets when it is dropped: the jobs that hold them outlive every way out.
-struct Closing(Arc<Standing>);
+struct Closing(Arc<DaemonState>);
 
 impl Drop for Closing {
     fn drop(&mut self) {
@@ -101,14 +101,14 @@ impl Daemon {
     pub async fn start(mut options: Options) -> Result<Option<Daemon>> {
         // First: until then a signal would end us with our sockets left behind.
         let (mut signals, config) = match options.begun.take() {
-            Some(Begun { config, signals }) => (signals, Some(config)),
+            Some(EarlyDaemon { config, signals }) => (signals, Some(config)),
             None => (Signals::listen()?, None),
         };
         let started = Instant::now();
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let Bound { config, sockets, mut operators, most, total, left } = tokio::select! {
+        let BoundDaemon { config, sockets, mut operators, most, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
@@ -136,8 +136,13 @@ impl Daemon {
             scratch: preflight::scratch(&config),
         });
         let config = ArcSwap::from_pointee(config);
-        let standing =
-            Arc::new(Standing::new(config, sockets, operators.sockets(), server, descriptors::shares_beside));
+        let standing = Arc::new(DaemonState::new(
+            config,
+            sockets,
+            operators.sockets(),
+            server,
+            descriptors::shares_beside,
+        ));
         let closing = Closing(standing.clone());
         let operating = Operating { operators: &operators, stop: &stop, started, memory: &total, left };
         install(&engine, &standing, options, operating)?;
@@ -173,7 +178,7 @@ impl Daemon {
     }
 
     /// Returns what the daemon stands on, the configuration in force among it.
-    pub fn standing(&self) -> Arc<Standing> {
+    pub fn standing(&self) -> Arc<DaemonState> {
         self.standing.clone()
     }
 
@@ -188,8 +193,8 @@ impl Daemon {
         let served = loop {
             tokio::select! {
                 signal = self.signals.next() => match signal {
-                    Sent::Change(change) => changes.ask(change),
-                    Sent::End(_) => break false,
+                    SignalEvent::Change(change) => changes.ask(change),
+                    SignalEvent::End(_) => break false,
                 },
                 () = changes.go_on() => {}
                 _ = self.stop.raised() => break false,
@@ -226,11 +231,11 @@ impl Daemon {
         let second = async {
             loop {
                 match signals.next().await {
-                    Sent::Change(change) => match standing.follower() {
+                    SignalEvent::Change(change) => match standing.follower() {
                         Some(follower) => change.pass_on(follower),
                         None => info!("{change}: refused, the daemon is draining"),
                     },
-                    Sent::End(signal) => return signal,
+                    SignalEvent::End(signal) => return signal,
                 }
             }
         };
@@ -262,8 +267,8 @@ impl Daemon {
                 () = self.engine.settled(), if served => return true,
                 () = &mut over => return served,
                 signal = self.signals.next() => match signal {
-                    Sent::Change(change) => change.pass_on(follower),
-                    Sent::End(_) => return served,
+                    SignalEvent::Change(change) => change.pass_on(follower),
+                    SignalEvent::End(_) => return served,
                 },
             }
         }
@@ -271,18 +276,18 @@ impl Daemon {
 }
 
 /// A configuration, and all the sockets it asks for.
-struct Bound {
+struct BoundDaemon {
     config: Config,
     sockets: Sockets,
     operators: Operators,
-    most: Most,
+    most: DescriptorShares,
     total: Total,
     /// What handlers of the process before this one may write to.
     left: Option<OwnedFd>,
 }
 
 /// Binds what a configuration says.
-fn bind(config: Config) -> Result<Bound> {
+fn bind(config: Config) -> Result<BoundDaemon> {
     descriptors::raise();
     let most = descriptors::shares(&config)?;
     let total = Total::of(&config);
@@ -297,7 +302,7 @@ fn bind(config: Config) -> Result<Bound> {
              until it has ended, what is read from those directories is trusted"
         );
     }
-    Ok(Bound { config, sockets, operators, most, total, left })
+    Ok(BoundDaemon { config, sockets, operators, most, total, left })
 }
 
 impl Exit {
@@ -314,7 +319,7 @@ impl Exit {
 
 /// Publishes the first generation, then opens the gate. If another process serves until then, it is
 /// asked before and told afterwards.
-async fn open(engine: &Arc<Engine>, standing: &Standing) -> Result<()> {
+async fn open(engine: &Arc<Engine>, standing: &DaemonState) -> Result<()> {
     engine.run(engine.job(builtin::RELOAD)?).await.map_err(whole)?;
     let mut predecessor = standing.sockets.predecessor();
     if let Some(predecessor) = &mut predecessor {
@@ -336,8 +341,8 @@ async fn open(engine: &Arc<Engine>, standing: &Standing) -> Result<()> {
 /// each client that was accepted is answered.
 async fn drain(
     engine: &Arc<Engine>,
-    standing: &Standing,
-    serving: Option<JoinHandle<Result<(), Failure>>>,
+    standing: &DaemonState,
+    serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
 ) -> Exit {
     let config = standing.config.load_full();
     let (delay, grace) = (config.shutdown_delay, config.grace);

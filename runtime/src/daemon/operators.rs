@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Config;
-use crate::engine::{Engine, Failure};
+use crate::engine::{DaemonJobError, Engine};
 use crate::http::{Activity, AdminSlots, ConnectionLimit, Observed, Purpose, Server};
 use crate::job::builtin;
 use crate::jobs::ServeApi;
@@ -38,7 +38,7 @@ struct Side {
     /// Open from the start: an operator may ask before clients may.
     gate: Gate,
     /// `None` until it is served, and where the configuration names no address.
-    serving: Option<JoinHandle<Result<(), Failure>>>,
+    serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
 }
 
 /// Says where the admin socket is to be, and how.

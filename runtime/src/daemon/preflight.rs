@@ -9,7 +9,7 @@ use tracing::warn;
 use super::memory::Total;
 use super::operators::client_options;
 use super::{descriptors, operators};
-use crate::config::{CacheDir, Config, HandlerConfig, Mount};
+use crate::config::{CacheDir, Config, HandlerConfig, MountConfig};
 use crate::net::{self, Endpoint};
 use crate::record;
 use crate::scratch::{self, Scratch};
@@ -116,7 +116,7 @@ fn unkept(refusal: &Error) -> String {
 /// no error.
 fn closed_mounts(handler: &HandlerConfig) -> Vec<String> {
     let ours = rustix::process::geteuid().as_raw();
-    let closed = |mount: &Mount| {
+    let closed = |mount: &MountConfig| {
         let may = |wanted| accessat(CWD, &mount.host, wanted, AtFlags::EACCESS);
         let cannot = match (may(Access::READ_OK | Access::EXEC_OK), may(Access::WRITE_OK)) {
             (Err(_), _) => "read",

@@ -18,7 +18,7 @@ pub(super) struct Signals {
 }
 
 /// What was sent.
-pub(super) enum Sent {
+pub(super) enum SignalEvent {
     /// To change something.
     Change(Change),
     /// Come to an end; the number of the signal.
@@ -38,22 +38,22 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    pub(super) async fn next(&mut self) -> Sent {
+    pub(super) async fn next(&mut self) -> SignalEvent {
         if let Some(change) = self.put_off.pop_front() {
-            return Sent::Change(change);
+            return SignalEvent::Change(change);
         }
         self.fresh().await
     }
 
-    async fn fresh(&mut self) -> Sent {
+    async fn fresh(&mut self) -> SignalEvent {
         // signal(7).
         const INTERRUPT: u8 = 2;
         const TERMINATE: u8 = 15;
         tokio::select! {
-            _ = self.hangup.recv() => Sent::Change(Change::Reload),
-            _ = self.user.recv() => Sent::Change(Change::Upgrade),
-            _ = self.terminate.recv() => Sent::End(TERMINATE),
-            _ = self.interrupt.recv() => Sent::End(INTERRUPT),
+            _ = self.hangup.recv() => SignalEvent::Change(Change::Reload),
+            _ = self.user.recv() => SignalEvent::Change(Change::Upgrade),
+            _ = self.terminate.recv() => SignalEvent::End(TERMINATE),
+            _ = self.interrupt.recv() => SignalEvent::End(INTERRUPT),
         }
     }
 
@@ -62,9 +62,9 @@ impl Signals {
     pub(super) async fn end(&mut self) -> u8 {
         loop {
             match self.fresh().await {
-                Sent::End(signal) => return signal,
-                Sent::Change(change) if self.put_off.contains(&change) => {}
-                Sent::Change(change) => self.put_off.push_back(change),
+                SignalEvent::End(signal) => return signal,
+                SignalEvent::Change(change) if self.put_off.contains(&change) => {}
+                SignalEvent::Change(change) => self.put_off.push_back(change),
             }
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::running::{Running, Wanting};
 use crate::budget::{Budget, Portion};
-use crate::job::{Allotment, Counted, Entry, Fault, Job, Kind, Needs, Slots};
+use crate::job::{Allotment, Fault, HandlerVersion, Job, Kind, Needs, PeerGuard, Slots};
 
 /// The budgets that all sandboxed jobs share.
 #[derive(Clone)]
@@ -23,11 +23,11 @@ pub struct Budgets {
 }
 
 /// A permit to run. Dropping it admits the next job.
-pub(super) struct Slot {
+pub(super) struct PoolPermit {
     _own: OwnedSemaphorePermit,
     _shared: Option<Portion>,
     /// Counts the job for its client address as long as it holds the permit.
-    _counted: Option<Counted>,
+    _counted: Option<PeerGuard>,
 }
 
 impl Budgets {
@@ -54,7 +54,7 @@ pub(super) async fn admit(
     job: &Job,
     budgets: &Budgets,
     running: &Running,
-) -> Result<(Slot, Option<Allotment>), Fault> {
+) -> Result<(PoolPermit, Option<Allotment>), Fault> {
     let most = job.entry.limits.most_of_one_address();
     let mut counted = job.entry.slots.peers.enter(job.origin, most);
     let (slot, allotment) = match counted.take_slot().then(|| at_once(&job.entry, budgets)).flatten() {
@@ -65,7 +65,7 @@ pub(super) async fn admit(
         }
     };
     counted.has_slot();
-    Ok((Slot { _counted: Some(counted), ..slot }, allotment))
+    Ok((PoolPermit { _counted: Some(counted), ..slot }, allotment))
 }
 
 /// How often a queued job checks whether another one can be ended to make room.
@@ -76,8 +76,8 @@ async fn in_line(
     job: &Job,
     budgets: &Budgets,
     running: &Running,
-    counted: &mut Counted,
-) -> Result<(Slot, Option<Allotment>), Fault> {
+    counted: &mut PeerGuard,
+) -> Result<(PoolPermit, Option<Allotment>), Fault> {
     let entry = &*job.entry;
     let Slots { running: slots, waiting, crowd, .. } = &entry.slots;
     let retry_after = Fault::RETRY_AFTER;
@@ -91,7 +91,7 @@ async fn in_line(
         return Err(Fault::Busy { name: entry.name.clone(), retry_after });
     };
     let limit = entry.limits.queue_time;
-    let mut waits_for = Awaited::Slot;
+    let mut waits_for = QueuedFor::Slot;
     let admitted = async {
         // Both turns are held until there is a slot, so all crowding addresses together have one job in the queue of
         // the others. The turn shared by all addresses is taken last: an address at its maximum waits for its own
@@ -115,9 +115,9 @@ async fn in_line(
     };
     let admitted = timeout(limit, admitted).await.ok().flatten();
     admitted.ok_or_else(|| match waits_for {
-        Awaited::Slot => Fault::QueuedTooLong { name: entry.name.clone(), limit, retry_after },
-        Awaited::Memory => Fault::MemoryTotal { retry_after },
-        Awaited::Descriptors => Fault::DescriptorsTotal { retry_after },
+        QueuedFor::Slot => Fault::QueuedTooLong { name: entry.name.clone(), limit, retry_after },
+        QueuedFor::Memory => Fault::MemoryTotal { retry_after },
+        QueuedFor::Descriptors => Fault::DescriptorsTotal { retry_after },
     })
 }
 
@@ -134,14 +134,14 @@ async fn looking<T>(awaited: impl Future<Output = T>, look: impl Fn()) -> T {
 }
 
 /// What a queued job waits for.
-enum Awaited {
+enum QueuedFor {
     Slot,
     Memory,
     Descriptors,
 }
 
 /// Returns the memory pages and descriptors that a job takes from the shared budgets. `None` for a native job.
-fn needs(entry: &Entry) -> Option<(usize, usize)> {
+fn needs(entry: &HandlerVersion) -> Option<(usize, usize)> {
     match entry.kind {
         Kind::Native => None,
         Kind::Core | Kind::Command | Kind::Proxy => {
@@ -152,35 +152,41 @@ fn needs(entry: &Entry) -> Option<(usize, usize)> {
 }
 
 /// Takes everything, if all of it is free now.
-fn at_once(entry: &Entry, budgets: &Budgets) -> Option<(Slot, Option<Allotment>)> {
+fn at_once(entry: &HandlerVersion, budgets: &Budgets) -> Option<(PoolPermit, Option<Allotment>)> {
     let slots = &entry.slots;
     let own = slots.running.clone().try_acquire_owned().ok()?;
     let Some((memory, descriptors)) = needs(entry) else {
-        return Some((Slot { _own: own, _shared: None, _counted: None }, None));
+        return Some((PoolPermit { _own: own, _shared: None, _counted: None }, None));
     };
     let memory = budgets.memory.try_take(&slots.memory, memory)?;
     let descriptors = budgets.descriptors.try_take(&slots.descriptors, descriptors)?;
     let place = budgets.places.try_take(&slots.places, 1)?;
-    Some((Slot { _own: own, _shared: Some(place), _counted: None }, Some(Allotment { memory, descriptors })))
+    Some((
+        PoolPermit { _own: own, _shared: Some(place), _counted: None },
+        Some(Allotment { memory, descriptors }),
+    ))
 }
 
 /// Waits for each budget in turn. Returns `None` if one of them can never be granted. The daemon-wide place is taken
 /// last, so only jobs that run hold one.
 async fn wait(
-    entry: &Entry,
+    entry: &HandlerVersion,
     budgets: &Budgets,
-    waits_for: &mut Awaited,
-) -> Option<(Slot, Option<Allotment>)> {
+    waits_for: &mut QueuedFor,
+) -> Option<(PoolPermit, Option<Allotment>)> {
     let slots = &entry.slots;
     let own = slots.running.clone().acquire_owned().await.ok()?;
     let Some((memory, descriptors)) = needs(entry) else {
-        return Some((Slot { _own: own, _shared: None, _counted: None }, None));
+        return Some((PoolPermit { _own: own, _shared: None, _counted: None }, None));
     };
-    *waits_for = Awaited::Memory;
+    *waits_for = QueuedFor::Memory;
     let memory = budgets.memory.take(&slots.memory, memory).await?;
-    *waits_for = Awaited::Descriptors;
+    *waits_for = QueuedFor::Descriptors;
     let descriptors = budgets.descriptors.take(&slots.descriptors, descriptors).await?;
-    *waits_for = Awaited::Slot;
+    *waits_for = QueuedFor::Slot;
     let place = budgets.places.take(&slots.places, 1).await?;
-    Some((Slot { _own: own, _shared: Some(place), _counted: None }, Some(Allotment { memory, descriptors })))
+    Some((
+        PoolPermit { _own: own, _shared: Some(place), _counted: None },
+        Some(Allotment { memory, descriptors }),
+    ))
 }

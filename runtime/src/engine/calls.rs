@@ -12,8 +12,8 @@ use tracing::warn;
 use super::Engine;
 use crate::catalog::{Ballot, Catalog};
 use crate::job::{
-    CallError, Callee, Caller, Destination, Entry, EnvError, Fault, Job, JobId, Output, Status, Tail, WORDS,
-    Wanted, feed, pipe_of,
+    CallError, CallRequest, Callee, Destination, EnvError, Fault, HandlerVersion, Job, JobCaller, JobId,
+    Output, Status, Tail, WORDS, feed, pipe_of,
 };
 use crate::observe::brief;
 
@@ -32,7 +32,7 @@ struct Calls {
     /// The catalog of the whole tree. A reload or swap during the request does not change it.
     catalog: Arc<Catalog>,
     /// The entries of the jobs from the root to this job, outermost first.
-    line: Vec<Arc<Entry>>,
+    line: Vec<Arc<HandlerVersion>>,
     id: JobId,
     root: JobId,
     /// The client address for which every job of the tree counts.
@@ -77,8 +77,8 @@ impl Engine {
     }
 }
 
-impl Caller for Calls {
-    fn call(&self, wanted: Wanted) -> Result<Callee, CallError> {
+impl JobCaller for Calls {
+    fn call(&self, wanted: CallRequest) -> Result<Callee, CallError> {
         let (entry, ballot) = self.find(&wanted.name)?;
         self.check_slots(&entry)?;
         // Counted last, so only jobs that start are counted.
@@ -115,7 +115,7 @@ impl Caller for Calls {
 
 impl Calls {
     /// Finds the version of the handler that answers, if the job may call it.
-    fn find(&self, name: &str) -> Result<(Arc<Entry>, Option<Ballot>), CallError> {
+    fn find(&self, name: &str) -> Result<(Arc<HandlerVersion>, Option<Ballot>), CallError> {
         let caller = self.line.last().expect("the job itself is in its line");
         if !caller.calls.iter().any(|granted| granted.as_str() == name) {
             return Err(CallError::NotGranted { caller: caller.name.clone(), wanted: name.to_owned() });
@@ -130,8 +130,8 @@ impl Calls {
     }
 
     /// Refuses a call that would wait for slots which only its own callers hold: a deadlock.
-    fn check_slots(&self, entry: &Entry) -> Result<(), CallError> {
-        let same = |other: &&Arc<Entry>| Arc::ptr_eq(&other.slots.running, &entry.slots.running);
+    fn check_slots(&self, entry: &HandlerVersion) -> Result<(), CallError> {
+        let same = |other: &&Arc<HandlerVersion>| Arc::ptr_eq(&other.slots.running, &entry.slots.running);
         let (own, total) = (self.line.iter().filter(same).count(), self.line.len());
         let deadlock = |key| Err(CallError::Deadlock { wanted: entry.name.clone(), key });
         if own >= entry.limits.concurrency {
@@ -153,7 +153,7 @@ impl Calls {
         Ok(())
     }
 
-    fn below(&self, job: &Job) -> Box<dyn Caller> {
+    fn below(&self, job: &Job) -> Box<dyn JobCaller> {
         let mut line = self.line.clone();
         line.push(job.entry.clone());
         Box::new(Calls {
@@ -213,7 +213,7 @@ impl Engine {
 }
 
 /// Returns the log message for an outcome, or `None` for success.
-fn complaint(entry: &Entry, outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
+fn complaint(entry: &HandlerVersion, outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
     let (whole, short, stack) = match outcome {
         Ok(Status::OK) => return None,
         Ok(status) => {

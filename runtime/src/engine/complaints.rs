@@ -8,31 +8,31 @@ use bytes::Bytes;
 use tracing::{debug, info, warn};
 
 use super::journal::{Event, Journal};
-use crate::job::{Destination, Entry, Job, Kind, Label, Limits, Pace};
+use crate::job::{Destination, HandlerVersion, Job, Kind, Label, Limits, Pace};
 use crate::observe::plain;
 
 /// The maximum length of a logged line, in bytes. A longer line is logged in pieces.
 const LINE: usize = 4 << 10;
 
 /// The destination of every job's stderr: log and journal, with the job's number on each line.
-pub(super) struct Complaints {
+pub(super) struct StderrLog {
     label: Label,
-    entry: Arc<Entry>,
+    entry: Arc<HandlerVersion>,
     journal: Arc<Journal>,
-    said: Mutex<Said>,
+    said: Mutex<StderrState>,
 }
 
 /// The state of a job's stderr.
 #[derive(Default)]
-struct Said {
+struct StderrState {
     /// The beginning of a line that is not complete yet.
     begun: Vec<u8>,
     /// `None` until the job has written something.
-    allowance: Option<Allowance>,
+    allowance: Option<StderrAllowance>,
 }
 
 /// How much a job may still log.
-struct Allowance {
+struct StderrAllowance {
     pace: Pace,
     bytes: u64,
     left_out: LeftOut,
@@ -45,16 +45,16 @@ struct LeftOut {
     size: u64,
 }
 
-impl Complaints {
-    pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<Complaints> {
+impl StderrLog {
+    pub(super) fn of(job: &Job, journal: &Arc<Journal>) -> Arc<StderrLog> {
         let (entry, journal) = (job.entry.clone(), journal.clone());
-        Arc::new(Complaints { label: job.label(), entry, journal, said: Mutex::default() })
+        Arc::new(StderrLog { label: job.label(), entry, journal, said: Mutex::default() })
     }
 
     /// Logs the last line, if it has no newline, and the number of lines left out.
     pub(super) fn finish(&self) {
         let mut said = self.lock();
-        let Said { begun, allowance } = &mut *said;
+        let StderrState { begun, allowance } = &mut *said;
         if let Some(allowance) = allowance {
             if !begun.is_empty() {
                 self.log(begun, allowance);
@@ -64,12 +64,12 @@ impl Complaints {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Said> {
+    fn lock(&self) -> MutexGuard<'_, StderrState> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Logs the number of lines left out, if there are any.
-    fn own_up(&self, allowance: &mut Allowance) {
+    fn own_up(&self, allowance: &mut StderrAllowance) {
         let LeftOut { rate, size } = std::mem::take(&mut allowance.left_out);
         for (lines, limit) in [(rate, "stderr_rate"), (size, "stderr")] {
             if lines > 0 {
@@ -80,7 +80,7 @@ impl Complaints {
     }
 
     /// Logs one line. Control characters are escaped, so a line cannot forge another.
-    fn log(&self, line: &[u8], allowance: &mut Allowance) {
+    fn log(&self, line: &[u8], allowance: &mut StderrAllowance) {
         if !allowance.admits(line.len(), Instant::now()) {
             return self.entry.record.leave_out(1);
         }
@@ -98,10 +98,10 @@ impl Complaints {
     }
 }
 
-impl Allowance {
-    fn new(limits: &Limits, now: Instant) -> Allowance {
+impl StderrAllowance {
+    fn new(limits: &Limits, now: Instant) -> StderrAllowance {
         let pace = Pace::new(limits.stderr_rate, now);
-        Allowance { pace, bytes: limits.stderr, left_out: LeftOut::default() }
+        StderrAllowance { pace, bytes: limits.stderr, left_out: LeftOut::default() }
     }
 
     /// Deducts a line from the allowance. Returns `false` if it exceeds a limit, and counts it as
@@ -119,12 +119,12 @@ impl Allowance {
     }
 }
 
-impl Destination for Complaints {
+impl Destination for StderrLog {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut said = self.lock();
-        let Said { begun, allowance } = &mut *said;
+        let StderrState { begun, allowance } = &mut *said;
         let limits = &self.entry.limits;
-        let allowance = allowance.get_or_insert_with(|| Allowance::new(limits, Instant::now()));
+        let allowance = allowance.get_or_insert_with(|| StderrAllowance::new(limits, Instant::now()));
         for piece in bytes.split_inclusive(|byte| *byte == b'\n').flat_map(|piece| piece.chunks(LINE)) {
             begun.extend_from_slice(piece);
             if begun.ends_with(b"\n") || begun.len() >= LINE {
@@ -137,7 +137,7 @@ impl Destination for Complaints {
 }
 
 /// Flushes also when the job is dropped before its end.
-impl Drop for Complaints {
+impl Drop for StderrLog {
     fn drop(&mut self) {
         self.finish();
     }
@@ -148,8 +148,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn allowance(stderr: u64, stderr_rate: u32, now: Instant) -> Allowance {
-        Allowance::new(&Limits { stderr, stderr_rate, ..Limits::default() }, now)
+    fn allowance(stderr: u64, stderr_rate: u32, now: Instant) -> StderrAllowance {
+        StderrAllowance::new(&Limits { stderr, stderr_rate, ..Limits::default() }, now)
     }
 
     #[test]

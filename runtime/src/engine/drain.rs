@@ -26,7 +26,7 @@ pub(super) struct Drain {
 
 /// The result of a shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ending {
+pub struct ShutdownOutcome {
     /// Jobs that did not finish in time and were stopped.
     pub stopped: usize,
     /// Whether every callback finished in time.
@@ -50,7 +50,12 @@ impl Drain {
     }
 
     /// See [`Engine::shutdown`](super::Engine::shutdown).
-    pub(super) async fn shutdown(&self, running: &Running, journal: &Journal, grace: Duration) -> Ending {
+    pub(super) async fn shutdown(
+        &self,
+        running: &Running,
+        journal: &Journal,
+        grace: Duration,
+    ) -> ShutdownOutcome {
         self.draining.store(true, Ordering::Release);
         let mut stopped = 0;
         if timeout(grace, running.emptied()).await.is_err() {
@@ -61,6 +66,6 @@ impl Drain {
         let callbacks = std::mem::take(&mut *self.callbacks.lock().unwrap_or_else(PoisonError::into_inner));
         let callbacks_done = timeout(CALLBACKS, join_all(callbacks)).await.is_ok();
         journal.close();
-        Ending { stopped, callbacks_done }
+        ShutdownOutcome { stopped, callbacks_done }
     }
 }

@@ -29,7 +29,7 @@ pub struct Journal {
 
 /// One entry of the journal.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct JournalLine {
     /// The time, in the form of RFC 3339.
     pub time: String,
     /// The job.
@@ -50,7 +50,7 @@ pub enum Event {
 }
 
 /// A reader that gets every line from some point on, or the number of lines that it missed.
-pub struct Follower {
+pub struct JournalFollower {
     journal: Arc<Journal>,
     next: u64,
 }
@@ -60,24 +60,24 @@ pub struct Batch {
     /// Lines that left the ring before this follower read them.
     pub dropped: u64,
     /// The lines after those.
-    pub lines: Vec<Arc<Line>>,
+    pub lines: Vec<Arc<JournalLine>>,
 }
 
 #[derive(Default)]
 struct Ring {
     /// The lines with their numbers, counted from 0. The numbers have gaps.
-    lines: VecDeque<(u64, Arc<Line>)>,
+    lines: VecDeque<(u64, Arc<JournalLine>)>,
     /// The number of the next line.
     next: u64,
     bytes: usize,
     /// The lines and bytes of each handler that has any.
-    of: HashMap<Name, Kept>,
+    of: HashMap<Name, HandlerBacklog>,
     closed: bool,
 }
 
 /// The lines and bytes kept of one handler.
 #[derive(Default)]
-struct Kept {
+struct HandlerBacklog {
     lines: usize,
     bytes: usize,
 }
@@ -85,7 +85,7 @@ struct Kept {
 impl Journal {
     /// Adds a line. Never waits.
     pub(super) fn add(&self, job: Label, handler: &Name, event: Event) {
-        let line = Arc::new(Line { time: log::now(), job, handler: handler.clone(), event });
+        let line = Arc::new(JournalLine { time: log::now(), job, handler: handler.clone(), event });
         self.ring().push(line);
         self.grown.notify_waiters();
     }
@@ -102,15 +102,15 @@ impl Journal {
     }
 
     /// Returns the lines that are kept, oldest first.
-    pub fn recent(&self) -> Vec<Arc<Line>> {
+    pub fn recent(&self) -> Vec<Arc<JournalLine>> {
         self.ring().lines.iter().map(|(_, line)| line.clone()).collect()
     }
 
     /// Returns the lines that are kept, and a follower for those that come later.
-    pub fn follow(self: &Arc<Self>) -> (Vec<Arc<Line>>, Follower) {
+    pub fn follow(self: &Arc<Self>) -> (Vec<Arc<JournalLine>>, JournalFollower) {
         self.followers.fetch_add(1, Ordering::Relaxed);
         let ring = self.ring();
-        let follower = Follower { journal: self.clone(), next: ring.next };
+        let follower = JournalFollower { journal: self.clone(), next: ring.next };
         (ring.lines.iter().map(|(_, line)| line.clone()).collect(), follower)
     }
 
@@ -119,7 +119,7 @@ impl Journal {
     }
 }
 
-impl Follower {
+impl JournalFollower {
     /// Waits for lines. Returns `None` once the daemon shuts down.
     ///
     /// # Cancel safety
@@ -150,14 +150,14 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
+impl Drop for JournalFollower {
     fn drop(&mut self) {
         self.journal.followers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Ring {
-    fn push(&mut self, line: Arc<Line>) {
+    fn push(&mut self, line: Arc<JournalLine>) {
         let bytes = line.event.text().len();
         self.bytes += bytes;
         let kept = self.of.entry(line.handler.clone()).or_default();
@@ -173,7 +173,7 @@ impl Ring {
     /// Drops the oldest line of a handler that exceeds its share of the limit that was reached.
     fn pop(&mut self) {
         let handlers = self.of.len();
-        let has_too_much = |kept: &Kept| match self.lines.len() > LINES {
+        let has_too_much = |kept: &HandlerBacklog| match self.lines.len() > LINES {
             true => kept.lines > LINES / handlers,
             false => kept.bytes > BYTES / handlers,
         };

@@ -33,7 +33,7 @@ const NICE: i32 = 15;
 /// The lane of an engine. Dropping it ends its threads.
 #[derive(Default)]
 pub(super) struct Lane {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLane>,
     started: OnceLock<()>,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct Ticket<T> {
 }
 
 #[derive(Default)]
-struct Shared {
-    lines: Mutex<Lines>,
+struct SharedLane {
+    lines: Mutex<LaneQueues>,
     ready: Condvar,
 }
 
 #[derive(Default)]
-struct Lines {
-    by_handler: HashMap<Name, Line>,
+struct LaneQueues {
+    by_handler: HashMap<Name, LaneQueue>,
     /// The time of the queue that was chosen last. A handler that enters the lane starts at this time.
     now: Duration,
     ended: bool,
@@ -60,7 +60,7 @@ struct Lines {
 
 /// The queue of one handler.
 #[derive(Default)]
-struct Line {
+struct LaneQueue {
     ready: VecDeque<Arc<Task>>,
     /// The number of its jobs that are being polled.
     polled: usize,
@@ -70,13 +70,13 @@ struct Line {
 
 struct Task {
     handler: Name,
-    shared: Arc<Shared>,
-    work: Mutex<Option<Work>>,
+    shared: Arc<SharedLane>,
+    work: Mutex<Option<LaneWork>>,
     state: AtomicU8,
     dropped: AtomicBool,
 }
 
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+type LaneWork = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The task waits to be woken.
 const IDLE: u8 = 0;
@@ -193,8 +193,8 @@ impl Wake for Task {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Lines> {
+impl SharedLane {
+    fn lock(&self) -> MutexGuard<'_, LaneQueues> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -228,11 +228,11 @@ impl Shared {
     }
 }
 
-impl Lines {
+impl LaneQueues {
     fn push(&mut self, task: Arc<Task>) {
         let now = self.now;
         let line = self.by_handler.entry(task.handler.clone());
-        line.or_insert_with(|| Line { time: now, ..Line::default() }).ready.push_back(task);
+        line.or_insert_with(|| LaneQueue { time: now, ..LaneQueue::default() }).ready.push_back(task);
     }
 
     /// Takes a task of the handler that has used the least time.
@@ -257,7 +257,7 @@ impl Lines {
 }
 
 /// Starts the threads. If none can be started, jobs in the lane wait until their time limit ends them.
-fn start(shared: &Arc<Shared>) {
+fn start(shared: &Arc<SharedLane>) {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     for _ in 0..cores {
         let (shared, runtime) = (shared.clone(), Handle::current());
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn the_handler_that_had_the_least_time_is_next() {
-        let mut lines = Lines::default();
+        let mut lines = LaneQueues::default();
         let task = |handler: &str| {
             Arc::new(Task {
                 handler: name(handler),

@@ -18,11 +18,11 @@ mod supervise;
 
 pub use admission::Budgets;
 pub use calls::Occasion;
-pub use drain::Ending;
-pub use journal::{Batch, Event, Follower, Journal, Line};
+pub use drain::ShutdownOutcome;
+pub use journal::{Batch, Event, Journal, JournalFollower, JournalLine};
 pub use native::NativeJob;
 pub use registry::RegisterError;
-pub use running::Sighting;
+pub use running::JobSnapshot;
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -34,9 +34,10 @@ use tokio::task::JoinHandle;
 
 use crate::catalog::Live;
 use crate::job::{
-    Capture, Entry, Env, Fault, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail, Usage,
+    Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail,
+    Usage,
 };
-use complaints::Complaints;
+use complaints::StderrLog;
 use drain::Drain;
 use lane::Lane;
 use registry::Registry;
@@ -59,7 +60,7 @@ pub struct Engine {
 
 /// Why a job of the daemon itself failed.
 #[derive(Debug)]
-pub enum Failure {
+pub enum DaemonJobError {
     /// The job ended with an error status; the end of its stderr says why.
     Status(Status, Tail),
     /// The job did not run to its end.
@@ -101,7 +102,7 @@ impl Engine {
     /// Shuts the engine down. It refuses new jobs, waits up to `grace` for running jobs, stops the rest, runs the
     /// callbacks, and ends the followers of the journal. A second caller waits as well. Takes at most `grace` and 15
     /// s.
-    pub async fn shutdown(&self, grace: Duration) -> Ending {
+    pub async fn shutdown(&self, grace: Duration) -> ShutdownOutcome {
         self.drain.shutdown(&self.running, &self.journal, grace).await
     }
 
@@ -140,7 +141,7 @@ impl Engine {
     }
 
     /// Makes a job for an entry, as a request does with the entry of its route.
-    pub fn job_of(&self, entry: Arc<Entry>) -> Job {
+    pub fn job_of(&self, entry: Arc<HandlerVersion>) -> Job {
         /// About what a person reads at once, including the stack that runtimes write after the reason. Memory is
         /// taken as it is written.
         const LAST_WORDS: usize = 16 << 10;
@@ -233,7 +234,7 @@ impl Engine {
         // Checked again, since a shutdown waits for this job only from here on.
         self.drain.admits(&job)?;
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
-        let complaints = Complaints::of(&job, &self.journal);
+        let complaints = StderrLog::of(&job, &self.journal);
         job.stderr.add(complaints.clone());
         let outcome = supervise::run(job, slot, &self.lane).await;
         complaints.finish();
@@ -244,29 +245,29 @@ impl Engine {
     /// Runs a job to its end and expects success.
     ///
     /// # Errors
-    /// [`Failure::Status`] with the last line of the job's stderr, or [`Failure::Fault`].
-    pub async fn run(self: &Arc<Self>, job: Job) -> Result<(), Failure> {
+    /// [`DaemonJobError::Status`] with the last line of the job's stderr, or [`DaemonJobError::Fault`].
+    pub async fn run(self: &Arc<Self>, job: Job) -> Result<(), DaemonJobError> {
         let last_words = job.last_words.clone();
         match self.start(job).await {
             Ok(status) if status.is_ok() => Ok(()),
-            Ok(status) => Err(Failure::Status(status, last_words)),
-            Err(fault) => Err(Failure::Fault(fault)),
+            Ok(status) => Err(DaemonJobError::Status(status, last_words)),
+            Err(fault) => Err(DaemonJobError::Fault(fault)),
         }
     }
 
     /// Runs a job in a task of its own. Dropping the handle does not end the job; aborting it does.
-    pub fn spawn(self: &Arc<Self>, job: Job) -> JoinHandle<Result<(), Failure>> {
+    pub fn spawn(self: &Arc<Self>, job: Job) -> JoinHandle<Result<(), DaemonJobError>> {
         let engine = self.clone();
         tokio::spawn(async move { engine.run(job).await })
     }
 
     /// Logs what a job writes to stdout as well, for a job whose response has no reader.
     pub fn log_stdout(&self, job: &mut Job) {
-        job.stdout.add(Complaints::of(job, &self.journal));
+        job.stdout.add(StderrLog::of(job, &self.journal));
     }
 
     /// Lists the running jobs, oldest first.
-    pub fn sightings(&self) -> Vec<Sighting> {
+    pub fn sightings(&self) -> Vec<JobSnapshot> {
         self.running.sightings()
     }
 
@@ -281,16 +282,16 @@ impl Engine {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DaemonJobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Status(status, said) => match said.last_line() {
+            DaemonJobError::Status(status, said) => match said.last_line() {
                 line if line.is_empty() => write!(f, "exit status {}", status.0),
                 line => f.write_str(&line),
             },
-            Failure::Fault(fault) => fault.fmt(f),
+            DaemonJobError::Fault(fault) => fault.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for DaemonJobError {}

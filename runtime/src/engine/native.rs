@@ -4,7 +4,7 @@ use std::future::ready;
 use std::sync::{Arc, Weak};
 
 use super::{Engine, RegisterError};
-use crate::job::{Entry, Fault, Handler, Job, Name, Policy, Run};
+use crate::job::{Fault, Handler, HandlerVersion, Job, Name, Policy, Run};
 
 /// Native code as a job.
 ///
@@ -27,7 +27,7 @@ impl Engine {
     ) -> Result<(), RegisterError> {
         let name: Name = name.parse().map_err(RegisterError::Name)?;
         let handler = Arc::new(Native { engine: Arc::downgrade(self), job });
-        self.registry().add(Entry { policy, ..Entry::native(name, handler) })
+        self.registry().add(HandlerVersion { policy, ..HandlerVersion::native(name, handler) })
     }
 }
 

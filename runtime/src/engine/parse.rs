@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use crate::job::Env;
 
 /// A parsed command line: `VERBOSE=1 echo hello`.
-pub(super) struct Line {
+pub(super) struct CommandLine {
     pub(super) name: String,
     pub(super) args: Vec<String>,
     pub(super) env: Env,
@@ -17,7 +17,7 @@ pub(super) struct Line {
 /// # Errors
 /// No word is left for the name, or a variable cannot be set. Docker accepted `=x`, which no process
 /// can have.
-pub(super) fn line(text: &str) -> Result<Line> {
+pub(super) fn line(text: &str) -> Result<CommandLine> {
     let mut env = Env::new();
     let mut words = Vec::new();
     for word in text.split_whitespace() {
@@ -28,7 +28,7 @@ pub(super) fn line(text: &str) -> Result<Line> {
     }
     let mut words = words.into_iter();
     let name = words.next().with_context(|| format!("empty command: {text:?}"))?;
-    Ok(Line { name, args: words.collect(), env })
+    Ok(CommandLine { name, args: words.collect(), env })
 }
 
 #[cfg(test)]

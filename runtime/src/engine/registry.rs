@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::job::{Entry, Name, NameError};
+use crate::job::{HandlerVersion, Name, NameError};
 
 /// The built-in jobs.
 #[derive(Default)]
-pub struct Registry(RwLock<BTreeMap<Name, Arc<Entry>>>);
+pub struct Registry(RwLock<BTreeMap<Name, Arc<HandlerVersion>>>);
 
 /// Why a job cannot be registered.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Registry {
     ///
     /// # Errors
     /// The name is taken.
-    pub(super) fn add(&self, entry: Entry) -> Result<(), RegisterError> {
+    pub(super) fn add(&self, entry: HandlerVersion) -> Result<(), RegisterError> {
         let mut jobs = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if jobs.contains_key(&entry.name) {
             return Err(RegisterError::Taken(entry.name));
@@ -34,7 +34,7 @@ impl Registry {
     }
 
     /// Finds a job by its exact name.
-    pub fn find(&self, name: &str) -> Option<Arc<Entry>> {
+    pub fn find(&self, name: &str) -> Option<Arc<HandlerVersion>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 

@@ -11,7 +11,8 @@ use tracing::{Level, debug, enabled, info};
 
 use super::journal::{Event, Journal};
 use crate::job::{
-    Entry, Fault, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Usage, Used, Written,
+    Fault, HandlerVersion, Job, JobId, Kind, Label, OnDrain, Status, Stop, StopReason, Usage, Used,
+    WrittenBytes,
 };
 
 /// The table of running jobs, split into several parts so cores seldom contend for one lock.
@@ -22,11 +23,11 @@ pub(super) struct Running {
 }
 
 struct Runner {
-    entry: Arc<Entry>,
+    entry: Arc<HandlerVersion>,
     stop: Stop,
     since: Instant,
     usage: Arc<Usage>,
-    written: Written,
+    written: WrittenBytes,
     parent: Option<JobId>,
     origin: Option<IpAddr>,
 }
@@ -57,11 +58,11 @@ const FOR_OTHERS: Duration = Duration::from_secs(2);
 const FOR_ITS_OWN: Duration = Duration::from_secs(8);
 
 /// A snapshot of a running job.
-pub struct Sighting {
+pub struct JobSnapshot {
     /// Its number.
     pub id: JobId,
     /// Its entry.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<HandlerVersion>,
     /// How long it has been running.
     pub age: Duration,
     /// Its CPU time.
@@ -75,7 +76,7 @@ pub struct Sighting {
 }
 
 /// A job's entry in the table. If it is dropped without `conclude`, the job counts as cancelled.
-pub(super) struct Entered<'a> {
+pub(super) struct RunningGuard<'a> {
     table: &'a Running,
     journal: &'a Journal,
     label: Label,
@@ -83,11 +84,11 @@ pub(super) struct Entered<'a> {
     on_drain: OnDrain,
     /// `hello(bob)`, if the job is logged.
     call: Option<String>,
-    end: End,
+    end: ReportedEnd,
 }
 
 /// How a job ended, as far as it is reported.
-enum End {
+enum ReportedEnd {
     /// The job was dropped before its end: its client or caller has left.
     Cancelled,
     /// The job succeeded, and is not reported.
@@ -100,7 +101,7 @@ enum End {
 
 impl Running {
     /// Adds a job to the table and logs its start.
-    pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> Entered<'a> {
+    pub(super) fn enter<'a>(&'a self, job: &Job, journal: &'a Journal) -> RunningGuard<'a> {
         let runner = Runner {
             entry: job.entry.clone(),
             stop: job.stop.clone(),
@@ -116,7 +117,15 @@ impl Running {
         if let Some(call) = &call {
             log(kind, format_args!("[{}] +job {call}", job.label()));
         }
-        Entered { table: self, journal, label: job.label(), kind, on_drain, call, end: End::Cancelled }
+        RunningGuard {
+            table: self,
+            journal,
+            label: job.label(),
+            kind,
+            on_drain,
+            call,
+            end: ReportedEnd::Cancelled,
+        }
     }
 
     fn part(&self, id: JobId) -> std::sync::MutexGuard<'_, HashMap<JobId, Runner>> {
@@ -133,9 +142,9 @@ impl Running {
     }
 
     /// Lists the jobs, oldest first.
-    pub(super) fn sightings(&self) -> Vec<Sighting> {
+    pub(super) fn sightings(&self) -> Vec<JobSnapshot> {
         let mut sightings = self.all(|id, runner| {
-            Some(Sighting {
+            Some(JobSnapshot {
                 id,
                 entry: runner.entry.clone(),
                 age: runner.since.elapsed(),
@@ -159,7 +168,7 @@ impl Running {
     /// Ends the job of this handler whose slow client has kept it waiting the longest. Candidates are jobs of
     /// addresses with more slots than their share, or of the crowding address itself. A job that does not wait
     /// now is left alone. A callee waits for its caller, so the client of the root job counts.
-    pub(super) fn make_room(&self, entry: &Entry, wanting: Wanting) {
+    pub(super) fn make_room(&self, entry: &HandlerVersion, wanting: Wanting) {
         let candidates = self.all(|id, Runner { entry: other, origin, usage, .. }| {
             let is_of_the_handler = Arc::ptr_eq(&other.slots.running, &entry.slots.running);
             let origin = origin.filter(|_| is_of_the_handler && other.limits.make_room())?;
@@ -213,15 +222,15 @@ impl Running {
     }
 }
 
-impl Entered<'_> {
+impl RunningGuard<'_> {
     /// Records how the job ended.
     pub(super) fn conclude(&mut self, outcome: &Result<Status, Fault>) {
         let unremarkable = matches!(outcome, Ok(Status::OK)) && self.call.is_none() && !self.is_journaled();
         self.end = match outcome {
-            Ok(_) if unremarkable => End::Unremarkable,
-            Ok(status) if status.is_ok() => End::Well(status.to_string()),
-            Ok(status) => End::Failed(status.to_string()),
-            Err(fault) => End::Failed(format!("{}: {fault}", fault.status())),
+            Ok(_) if unremarkable => ReportedEnd::Unremarkable,
+            Ok(status) if status.is_ok() => ReportedEnd::Well(status.to_string()),
+            Ok(status) => ReportedEnd::Failed(status.to_string()),
+            Err(fault) => ReportedEnd::Failed(format!("{}: {fault}", fault.status())),
         };
     }
 
@@ -233,14 +242,14 @@ impl Entered<'_> {
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
         runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::note_peaks);
         let (told, failed) = match &self.end {
-            End::Unremarkable => return,
-            End::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
+            ReportedEnd::Unremarkable => return,
+            ReportedEnd::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
                 Some(StopReason::Answered) => ("answered", false),
                 // Counted by the code that raised the reason.
                 Some(StopReason::NoAnswer) => ("no answer", true),
@@ -255,8 +264,8 @@ impl Drop for Entered<'_> {
                     ("cancelled", true)
                 }
             },
-            End::Well(end) => (end.as_str(), false),
-            End::Failed(end) => (end.as_str(), true),
+            ReportedEnd::Well(end) => (end.as_str(), false),
+            ReportedEnd::Failed(end) => (end.as_str(), true),
         };
         if let Some(call) = &self.call {
             log(self.kind, format_args!("[{}] -job {call} = {told}", self.label));

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use super::admission::Slot;
+use super::admission::PoolPermit;
 use super::lane::{Lane, Ticket};
-use crate::job::{Entry, Fault, Job, JobId, Kind, Run, Status, Usage, thread_time};
+use crate::job::{Fault, HandlerVersion, Job, JobId, Kind, Run, Status, Usage, thread_time};
 use crate::observe::profile;
 
 /// The CPU time after which a job moves to the slow lane: a fraction of a tick, and many times what a job
@@ -25,12 +25,12 @@ const VAST: usize = 256 << 20;
 /// # Errors
 /// [`Fault::Stopped`], [`Fault::TimedOut`], [`Fault::CpuExceeded`], a panic of the daemon as
 /// [`Fault::Host`], or the fault of the handler itself.
-pub(super) async fn run(job: Job, slot: Slot, lane: &Lane) -> Result<Status, Fault> {
+pub(super) async fn run(job: Job, slot: PoolPermit, lane: &Lane) -> Result<Status, Fault> {
     let (id, stop, entry) = (job.id, job.stop.clone(), job.entry.clone());
     let (usage, spent) = (job.usage.clone(), job.usage.clone());
     let run = entry.handler.clone().run(job);
     let work = Metered { id, run, entry: entry.clone(), usage, clock: Clock::Wall, _slot: slot };
-    let mut place = Place::Here(work);
+    let mut place = RunsOn::Here(work);
     if entry.kind != Kind::Native && (entry.limits.memory >= VAST || entry.record.pace() > MOMENT) {
         place = place.moved(&entry, lane);
     }
@@ -55,7 +55,7 @@ async fn expiry(limit: Option<Duration>, usage: &Usage) -> Duration {
 }
 
 /// Where a job is polled.
-enum Place {
+enum RunsOn {
     /// In the task that started it.
     Here(Metered),
     /// In the slow lane.
@@ -64,32 +64,37 @@ enum Place {
     Between,
 }
 
-impl Place {
-    fn poll(&mut self, context: &mut Context<'_>, entry: &Entry, lane: &Lane) -> Poll<Result<Status, Fault>> {
-        if let Place::Here(work) = self {
+impl RunsOn {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        entry: &HandlerVersion,
+        lane: &Lane,
+    ) -> Poll<Result<Status, Fault>> {
+        if let RunsOn::Here(work) = self {
             let outcome = Pin::new(&mut *work).poll(context);
             if outcome.is_ready() || entry.kind == Kind::Native || work.usage.cpu() < MOMENT {
                 return outcome;
             }
-            *self = std::mem::replace(self, Place::Between).moved(entry, lane);
+            *self = std::mem::replace(self, RunsOn::Between).moved(entry, lane);
         }
         match self {
-            Place::Lane(ticket) => {
+            RunsOn::Lane(ticket) => {
                 let outcome = ready!(ticket.poll(context));
                 Poll::Ready(outcome.unwrap_or_else(|| Err(panicked())))
             }
             // Moving the job panicked.
-            Place::Here(_) | Place::Between => Poll::Ready(Err(panicked())),
+            RunsOn::Here(_) | RunsOn::Between => Poll::Ready(Err(panicked())),
         }
     }
 
-    fn moved(self, entry: &Entry, lane: &Lane) -> Place {
+    fn moved(self, entry: &HandlerVersion, lane: &Lane) -> RunsOn {
         match self {
-            Place::Here(mut work) => {
+            RunsOn::Here(mut work) => {
                 work.clock = Clock::Thread;
-                Place::Lane(lane.enter(&entry.name, work))
+                RunsOn::Lane(lane.enter(&entry.name, work))
             }
-            moved @ (Place::Lane(_) | Place::Between) => moved,
+            moved @ (RunsOn::Lane(_) | RunsOn::Between) => moved,
         }
     }
 }
@@ -102,10 +107,10 @@ struct Metered {
     id: JobId,
     // Dropped before the slot: there are never more instances than slots.
     run: Run,
-    entry: Arc<Entry>,
+    entry: Arc<HandlerVersion>,
     usage: Arc<Usage>,
     clock: Clock,
-    _slot: Slot,
+    _slot: PoolPermit,
 }
 
 /// The clock that measures CPU time.
@@ -165,7 +170,7 @@ fn panicked() -> Fault {
 mod tests {
     use std::sync::Arc;
 
-    use crate::engine::{Engine, Failure, NativeJob};
+    use crate::engine::{DaemonJobError, Engine, NativeJob};
     use crate::job::{Fault, Job, Policy, Run};
 
     struct Panics;
@@ -184,7 +189,7 @@ mod tests {
         for _ in 0..2 {
             let failure = engine.run(engine.job("panics").unwrap()).await.unwrap_err();
 
-            assert!(matches!(failure, Failure::Fault(Fault::Host(_))), "{failure}");
+            assert!(matches!(failure, DaemonJobError::Fault(Fault::Host(_))), "{failure}");
         }
     }
 }

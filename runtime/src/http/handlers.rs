@@ -27,7 +27,7 @@ use super::upgrade::websocket::handshake::Transport;
 use super::wire::progress::Progress;
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
 use crate::cgi::path;
-use crate::job::{Entry, Fault, Intake, JobId, Kind, Usage};
+use crate::job::{Fault, HandlerVersion, Intake, JobId, Kind, Usage};
 use crate::net::Peer;
 
 /// The field with the handler and version of a response, if the configuration asks for it.
@@ -100,7 +100,7 @@ pub(super) struct ConnContext<'a> {
 }
 
 /// The handler version that answers, and the ballot to report to during a trial.
-type Picked<'a> = (&'a Arc<Entry>, Option<Ballot>);
+type Picked<'a> = (&'a Arc<HandlerVersion>, Option<Ballot>);
 
 /// A request with a parsed head.
 #[derive(Clone, Copy)]
@@ -235,14 +235,14 @@ impl<'a> RequestContext<'a> {
 
     /// Returns where a body of unknown length may be stored. `None` if the length is known, or the handler
     /// reads the body as it comes.
-    fn ground(self, entry: &Entry, body: &DrainBody) -> Option<SpoolSpace> {
+    fn ground(self, entry: &HandlerVersion, body: &DrainBody) -> Option<SpoolSpace> {
         let is_unknown = body.look().is_some_and(|body| body.size_hint().exact().is_none());
         let ground = || SpoolSpace { scratch: self.server.scratch.clone(), client: self.peer.origin() };
         (is_unknown && entry.conduct.intake() == Intake::Whole).then(ground)
     }
 
     /// Returns the limits of the request body.
-    fn expected(self, entry: &Entry, usage: &'a Arc<Usage>) -> BodyLimits<'a> {
+    fn expected(self, entry: &HandlerVersion, usage: &'a Arc<Usage>) -> BodyLimits<'a> {
         let Settings { body_idle: idle, deadlines, .. } = self.settings;
         // A client that sent `Expect` gets 100-continue when the job reads, so its body cannot be awaited
         // first.
@@ -253,7 +253,7 @@ impl<'a> RequestContext<'a> {
 }
 
 /// Refuses a captured part of the path that the program would take for an option.
-fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
+fn harmless(found: &Match<'_, '_>, entry: &HandlerVersion) -> Result<(), Refusal> {
     match found.option(entry) {
         None => Ok(()),
         Some(capture) => Err(Refusal::Malformed(format!(
@@ -264,7 +264,7 @@ fn harmless(found: &Match<'_, '_>, entry: &Entry) -> Result<(), Refusal> {
 }
 
 /// Refuses a job that failed before the engine had it, and counts the failure. The engine counts those it ends.
-fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+fn unbegun(id: JobId, entry: &HandlerVersion, fault: Fault) -> Refusal {
     entry.record.blame(fault.code());
     if let Fault::InputBroken(_) = fault {
         // A client that leaves while it sends needs no warning to the operator.
@@ -275,7 +275,7 @@ fn unbegun(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
 }
 
 /// Logs a failed job, and makes the refusal for the client.
-fn failed(id: JobId, entry: &Entry, fault: Fault) -> Refusal {
+fn failed(id: JobId, entry: &HandlerVersion, fault: Fault) -> Refusal {
     complain(id, entry, &fault);
     Refusal::Failed(id, fault)
 }

@@ -18,17 +18,17 @@ use super::{
 /// Starts jobs on behalf of one job.
 ///
 /// This is a trait because the engine runs jobs, and so lies above the code inside them.
-pub trait Caller: Send + Sync + 'static {
+pub trait JobCaller: Send + Sync + 'static {
     /// Starts a job in a task of its own. Waiting for a slot is part of its run.
     ///
     /// # Errors
     /// The job cannot be called, for the reason given. Never waits.
-    fn call(&self, wanted: Wanted) -> Result<Callee, CallError>;
+    fn call(&self, wanted: CallRequest) -> Result<Callee, CallError>;
 }
 
 /// A call that a job asks for.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct CallRequest {
     /// The name of the handler.
     pub name: String,
     /// Arguments that come after the handler's own.

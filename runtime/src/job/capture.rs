@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::Stream;
 use tracing::warn;
 
-use super::{Entry, Env, Fault, Input, Job, JobId, Owner, Status};
+use super::{Env, Fault, HandlerVersion, Input, Job, JobId, Owner, Status};
 use crate::budget::Portion;
 
 /// Records failed jobs.
@@ -21,7 +21,7 @@ pub trait Recorder: Send + Sync + 'static {
     /// Returns `true` if the stdin of jobs is recorded.
     fn keeps_stdin(&self) -> bool;
 
-    /// Returns an empty portion of the budget for captured stdin of all running jobs, in units of [`Read::UNIT`]
+    /// Returns an empty portion of the budget for captured stdin of all running jobs, in units of [`CapturedStdin::UNIT`]
     /// bytes.
     fn room(&self) -> Portion;
 }
@@ -31,15 +31,15 @@ pub struct Incident {
     /// Its number.
     pub id: JobId,
     /// Its entry.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<HandlerVersion>,
     /// Its arguments.
     pub args: Vec<String>,
     /// Its environment, including secrets.
     pub env: Env,
     /// What it has read of its stdin, or `None` if that is not recorded.
-    pub stdin: Option<Read>,
+    pub stdin: Option<CapturedStdin>,
     /// How it ended.
-    pub end: End,
+    pub end: JobFailure,
     /// The end of its stderr.
     pub stderr: String,
     /// How long it ran.
@@ -50,21 +50,21 @@ pub struct Incident {
 
 /// The part of its stdin that a job has read.
 #[derive(Clone, Default)]
-pub struct Read {
+pub struct CapturedStdin {
     /// The first bytes.
     pub bytes: Vec<u8>,
     /// Whether it has read more than these.
     pub truncated: bool,
 }
 
-impl Read {
+impl CapturedStdin {
     /// A unit of the shared budget, in bytes.
     pub const UNIT: usize = 64 << 10;
 }
 
 /// How a failed job ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct End {
+pub struct JobFailure {
     /// See [`Fault::code`].
     pub code: &'static str,
     /// Its exit status.
@@ -81,8 +81,8 @@ pub struct Capture(Arc<Mutex<State>>);
 
 struct State {
     recorder: Arc<dyn Recorder>,
-    given: Option<Given>,
-    read: Read,
+    given: Option<CapturedInput>,
+    read: CapturedStdin,
     /// Its portion of the shared budget; `None` until it has read something.
     room: Option<Portion>,
     /// Whether the capture was truncated because the shared budget was exhausted.
@@ -90,9 +90,9 @@ struct State {
 }
 
 /// The input of a job; taken once it is recorded.
-struct Given {
+struct CapturedInput {
     id: JobId,
-    entry: Arc<Entry>,
+    entry: Arc<HandlerVersion>,
     args: Vec<String>,
     env: Env,
     last_words: super::Tail,
@@ -109,7 +109,7 @@ impl Capture {
         Capture(Arc::new(Mutex::new(State {
             recorder,
             given: None,
-            read: Read::default(),
+            read: CapturedStdin::default(),
             room: None,
             is_crowded: false,
         })))
@@ -117,7 +117,7 @@ impl Capture {
 
     /// Copies the job's input and, from now on, what it reads from stdin.
     pub fn begin(&self, job: &mut Job) {
-        let given = Given {
+        let given = CapturedInput {
             id: job.id,
             entry: job.entry.clone(),
             args: job.args.clone(),
@@ -146,7 +146,7 @@ impl Capture {
         let (_room, is_crowded) = (state.room.take(), state.is_crowded);
         drop(state);
         let stdin = recorder.keeps_stdin().then_some(stdin);
-        let Given { id, entry, args, env, last_words, usage, start } = given;
+        let CapturedInput { id, entry, args, env, last_words, usage, start } = given;
         if is_crowded {
             let (name, bytes) = (&entry.name, stdin.as_ref().map_or(0, |stdin| stdin.bytes.len()));
             warn!(
@@ -154,7 +154,17 @@ impl Capture {
             );
         }
         let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), last_words.text());
-        recorder.keep(Incident { id, entry, args, env, stdin, end: End::of(fault), stderr, time, cpu });
+        recorder.keep(Incident {
+            id,
+            entry,
+            args,
+            env,
+            stdin,
+            end: JobFailure::of(fault),
+            stderr,
+            time,
+            cpu,
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,11 +172,11 @@ impl Capture {
     }
 }
 
-impl End {
+impl JobFailure {
     /// Describes this fault for the record file.
-    pub fn of(fault: &Fault) -> End {
+    pub fn of(fault: &Fault) -> JobFailure {
         let (message, stack) = (fault.to_string(), fault.stack().to_owned());
-        End { code: fault.code(), status: fault.status(), message, stack }
+        JobFailure { code: fault.code(), status: fault.status(), message, stack }
     }
 }
 
@@ -177,14 +187,14 @@ impl State {
         let room = room.get_or_insert_with(|| recorder.room());
         let before = read.bytes.len();
         let wanted = (before + chunk.len()).min(STDIN);
-        let more = wanted.div_ceil(Read::UNIT).saturating_sub(room.units());
+        let more = wanted.div_ceil(CapturedStdin::UNIT).saturating_sub(room.units());
         if !read.truncated && !room.grow(more) {
             self.is_crowded = true;
         }
         // After a gap, later bytes are not captured: only a contiguous beginning is useful.
-        let end = if read.truncated { before } else { wanted.min(room.units() * Read::UNIT) };
+        let end = if read.truncated { before } else { wanted.min(room.units() * CapturedStdin::UNIT) };
         if end > read.bytes.capacity() {
-            read.bytes.reserve_exact(room.units() * Read::UNIT - before);
+            read.bytes.reserve_exact(room.units() * CapturedStdin::UNIT - before);
         }
         read.bytes.extend_from_slice(&chunk[..end - before]);
         read.truncated |= end - before < chunk.len();
@@ -240,20 +250,20 @@ mod tests {
         let jobs: Vec<Capture> = (0..4).map(|_| Capture::new(keeps.clone())).collect();
 
         for job in &jobs {
-            (0..5).for_each(|_| job.lock().keep(&[b'x'; Read::UNIT]));
+            (0..5).for_each(|_| job.lock().keep(&[b'x'; CapturedStdin::UNIT]));
             job.lock().keep(b"more");
         }
 
         let kept = |job: &Capture| {
             let state = job.lock();
-            (state.read.bytes.len() / Read::UNIT, state.read.truncated, state.is_crowded)
+            (state.read.bytes.len() / CapturedStdin::UNIT, state.read.truncated, state.is_crowded)
         };
         // Six units for each; the last job has none left.
         assert_eq!(kept(&jobs[0]), (5, false, false));
         assert_eq!(kept(&jobs[2]), (2, true, true));
         assert_eq!(kept(&jobs[3]), (0, true, true));
         let held: usize = jobs.iter().map(|job| job.lock().read.bytes.capacity()).sum();
-        assert_eq!((held / Read::UNIT, budget.used()), (14, 14));
+        assert_eq!((held / CapturedStdin::UNIT, budget.used()), (14, 14));
         drop(jobs);
         assert_eq!(budget.used(), 0);
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::outbound::Tally;
-use super::{Entry, Limits, Name, Record, Slots, Taken};
+use super::{HandlerStats, HandlerVersion, Limits, Name, Slots, Taken};
 
 /// The counters of a version. Holds no code of it.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub struct Counts {
     /// The version.
     pub version: String,
     /// The outcomes of its jobs.
-    pub record: Arc<Record>,
+    pub record: Arc<HandlerStats>,
     /// The outcomes of its outbound requests. `None` if it makes none.
     pub tally: Option<Arc<Tally>>,
     /// Whether it has a schedule.
@@ -25,7 +25,7 @@ pub struct Counts {
 
 impl Counts {
     /// Copies references to the counters of a version.
-    pub fn of(entry: &Entry) -> Counts {
+    pub fn of(entry: &HandlerVersion) -> Counts {
         Counts {
             name: entry.name.clone(),
             version: entry.version.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Conduct, Env, Fault, Job, Limits, Mount, Name, Needs, Outbound, Policy, Record, Recorder, Schedule,
+    Conduct, Env, Fault, HandlerStats, Job, Limits, Mount, Name, Needs, Outbound, Policy, Recorder, Schedule,
     Slots, Status,
 };
 
@@ -82,7 +82,7 @@ impl fmt::Display for Kind {
 
 /// How a handler's stdout becomes an HTTP response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mapping {
+pub enum OutputFormat {
     /// A CGI document: header fields, a blank line, the body (RFC 3875 §6).
     Cgi,
     /// Plain bytes of this content type.
@@ -90,7 +90,7 @@ pub enum Mapping {
 }
 
 /// A handler under its name, with all that is fixed about its jobs. Immutable.
-pub struct Entry {
+pub struct HandlerVersion {
     /// What calls it.
     pub name: Name,
     /// What runs it.
@@ -114,21 +114,21 @@ pub struct Entry {
     /// What each job may use.
     pub limits: Limits,
     /// How stdout becomes a response.
-    pub mapping: Mapping,
+    pub mapping: OutputFormat,
     /// How its requests are taken.
     pub conduct: Conduct,
     /// Where its jobs run.
     pub slots: Slots,
     /// How its requests have ended.
-    pub record: Arc<Record>,
+    pub record: Arc<HandlerStats>,
     /// Who is given its jobs that fail; none: nobody.
     pub recorder: Option<Arc<dyn Recorder>>,
 }
 
-impl Entry {
+impl HandlerVersion {
     /// Puts code of the daemon's own under a name, without limits and grants.
-    pub fn native(name: Name, handler: Arc<dyn Handler>) -> Entry {
-        Entry {
+    pub fn native(name: Name, handler: Arc<dyn Handler>) -> HandlerVersion {
+        HandlerVersion {
             name,
             handler,
             kind: Kind::Native,
@@ -140,7 +140,7 @@ impl Entry {
             calls: Vec::new(),
             schedule: None,
             limits: Limits::NATIVE,
-            mapping: Mapping::Cgi,
+            mapping: OutputFormat::Cgi,
             conduct: Conduct::default(),
             slots: Slots::new(&Limits::NATIVE),
             record: Arc::default(),

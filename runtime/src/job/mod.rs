@@ -2,7 +2,7 @@
 //!
 //! Floors, lowest first: `id`, `builtin`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `policy`, `schedule`,
 //! `conduct`, `status`, `stop`, `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
-//! `proxied`; `limits`, `stdin`; `call`, `peaks`; `record`; [`Job`], [`Entry`], [`Handler`] and [`Recorder`], which
+//! `proxied`; `limits`, `stdin`; `call`, `peaks`; `record`; [`Job`], [`HandlerVersion`], [`Handler`] and [`Recorder`], which
 //! refer to one another: a job holds its handler, and a handler takes the job; `counts`.
 
 mod allotment;
@@ -39,27 +39,27 @@ mod waits;
 pub use allotment::{Allotment, Needs};
 pub use arrival::poll_client;
 pub use builtin::BUILTIN;
-pub use call::{CallError, Callee, Caller, Feed, Wanted, feed};
-pub use capture::{Capture, End, Incident, Read, Recorder};
+pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
+pub use capture::{Capture, CapturedStdin, Incident, JobFailure, Recorder};
 pub use conduct::{Captures, Conduct, Intake, Leaving};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
-pub use handler::{Entry, Grants, Handler, Kind, Mapping, Run};
+pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
 pub use id::{JobId, Label};
 pub use limits::{Limits, Slots, Taken};
 pub use measure::Measure;
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use outbound::Outbound;
-pub use output::{Destination, Output, Tail, Written};
+pub use output::{Destination, Output, Tail, WrittenBytes};
 pub use pace::Pace;
 pub use peaks::{Peaks, Used};
-pub use peers::{Counted, Peers};
+pub use peers::{PeerGuard, Peers};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, pipe, pipe_of};
 pub use policy::{AdminQuota, OnDrain, Policy};
-pub use proxied::{Answer, Proxied, RequestBody, ResponseBody};
-pub use record::{Ends, Record};
+pub use proxied::{Proxied, RequestBody, ResponseBody, ResponseSender};
+pub use record::{HandlerStats, Outcomes};
 pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;
@@ -81,7 +81,7 @@ pub struct Job {
     pub id: JobId,
     /// The handler version that runs the job, resolved when the job is made. A later swap or registration does not
     /// change it.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<HandlerVersion>,
     /// The arguments, without the name.
     pub args: Vec<String>,
     /// The environment: all that the handler knows of the request.
@@ -105,7 +105,7 @@ pub struct Job {
     /// The address of the client at the root, for which the job counts. `None` if there is no such address.
     pub origin: Option<IpAddr>,
     /// Starts jobs on behalf of this one. `None` without grants.
-    pub caller: Option<Box<dyn Caller>>,
+    pub caller: Option<Box<dyn JobCaller>>,
     /// The capture for a record of the job in case it fails. `None` without recording.
     pub capture: Option<Capture>,
     /// Its part of the shared budgets. `None` until it is admitted, and for a job that needs nothing.

@@ -21,8 +21,8 @@ pub trait Outbound: Send + Sync + 'static {
     /// the response, ends the exchange and closes its connection.
     ///
     /// # Errors
-    /// [`CallError`]. The body of the response may end with one as well.
-    fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling;
+    /// [`OutboundError`]. The body of the response may end with one as well.
+    fn send(self: Arc<Self>, account: Arc<OutboundAccount>, call: OutboundCall) -> OutboundFuture;
 
     /// Lists the grants as they are written: origins, then blocks of addresses.
     fn grants(&self) -> (Vec<String>, Vec<String>);
@@ -32,23 +32,23 @@ pub trait Outbound: Send + Sync + 'static {
 }
 
 /// The future of a call.
-pub type Calling = BoxFuture<'static, Result<Response<CallBody>, CallError>>;
+pub type OutboundFuture = BoxFuture<'static, Result<Response<CallBody>, OutboundError>>;
 
 /// The body of a request or of a response.
-pub type CallBody = UnsyncBoxBody<Bytes, CallError>;
+pub type CallBody = UnsyncBoxBody<Bytes, OutboundError>;
 
 /// An outbound request of a job.
-pub struct Call {
+pub struct OutboundCall {
     /// The request, with an absolute URI. Its fields about the connection are ignored: the client
     /// sets its own.
     pub request: Request<CallBody>,
     /// The timeouts that the job itself sets. The handler's limits apply as well.
-    pub patience: Patience,
+    pub patience: CallTimeouts,
 }
 
 /// The timeouts of a job for one call. `None` means that only the handler's limits apply.
 #[derive(Clone, Copy, Default, Debug)]
-pub struct Patience {
+pub struct CallTimeouts {
     /// Until there is a connection.
     pub connect: Option<Duration>,
     /// From the request to the head of the response.
@@ -75,7 +75,7 @@ pub struct CallLimits {
 }
 
 /// The account of one job: its usage and its remaining calls.
-pub struct Account {
+pub struct OutboundAccount {
     /// The job.
     pub job: JobId,
     /// The usage to which the CPU time of its calls is charged.
@@ -91,7 +91,7 @@ pub struct Account {
 
 /// Why a call got no response, or only a part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum CallError {
+pub enum OutboundError {
     /// The handler has no grant for the origin.
     Denied,
     /// The host resolves to an address for which the handler has no grant.
@@ -142,7 +142,7 @@ pub enum CallError {
 
 /// The outcome of a call, as metrics label it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum OutboundOutcome {
     /// There was a response.
     Answered,
     /// The call was not allowed.
@@ -159,7 +159,7 @@ pub enum Outcome {
 
 /// Counts calls by their outcomes.
 #[derive(Default, Debug)]
-pub struct Tally([AtomicU64; Outcome::ALL.len()]);
+pub struct Tally([AtomicU64; OutboundOutcome::ALL.len()]);
 
 impl CallLimits {
     /// The limits of a handler that sets none. No more concurrent connections than a browser opens
@@ -174,129 +174,136 @@ impl CallLimits {
     };
 }
 
-impl Account {
+impl OutboundAccount {
     /// Opens the account of a job.
-    pub fn new(job: JobId, usage: Arc<Usage>, limits: CallLimits, trail: Option<HeaderValue>) -> Account {
+    pub fn new(
+        job: JobId,
+        usage: Arc<Usage>,
+        limits: CallLimits,
+        trail: Option<HeaderValue>,
+    ) -> OutboundAccount {
         let places = Arc::new(Semaphore::new(limits.at_once));
-        Account { job, usage, limits, trail, places, made: AtomicUsize::new(0) }
+        OutboundAccount { job, usage, limits, trail, places, made: AtomicUsize::new(0) }
     }
 
     /// Charges one call to the account.
     ///
     /// # Errors
-    /// [`CallError::TooMany`]: the job has made all its calls.
-    pub fn charge(&self) -> Result<(), CallError> {
+    /// [`OutboundError::TooMany`]: the job has made all its calls.
+    pub fn charge(&self) -> Result<(), OutboundError> {
         match self.made.fetch_add(1, Ordering::Relaxed) {
             made if made < self.limits.calls => Ok(()),
-            _ => Err(CallError::TooMany(self.limits.calls)),
+            _ => Err(OutboundError::TooMany(self.limits.calls)),
         }
     }
 }
 
-impl CallError {
+impl OutboundError {
     /// Returns the outcome for metrics.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> OutboundOutcome {
         match self {
-            CallError::Denied | CallError::AddressDenied | CallError::BadUrl | CallError::BadMethod => {
-                Outcome::Denied
-            }
-            CallError::TooMany(_)
-            | CallError::Crowded(_)
-            | CallError::Exhausted
-            | CallError::RequestTooLarge(_)
-            | CallError::ResponseTooLarge(_)
-            | CallError::HeadTooLarge => Outcome::Limited,
-            CallError::NotFound(_)
-            | CallError::Refused
-            | CallError::Unreachable(_)
-            | CallError::Certificate(_)
-            | CallError::Tls(_) => Outcome::Unreachable,
-            CallError::ConnectTimeout
-            | CallError::FirstByteTimeout
-            | CallError::BetweenBytesTimeout
-            | CallError::TimedOut => Outcome::TimedOut,
-            CallError::Abandoned | CallError::Incomplete | CallError::Protocol(_) | CallError::Ours(_) => {
-                Outcome::Failed
-            }
+            OutboundError::Denied
+            | OutboundError::AddressDenied
+            | OutboundError::BadUrl
+            | OutboundError::BadMethod => OutboundOutcome::Denied,
+            OutboundError::TooMany(_)
+            | OutboundError::Crowded(_)
+            | OutboundError::Exhausted
+            | OutboundError::RequestTooLarge(_)
+            | OutboundError::ResponseTooLarge(_)
+            | OutboundError::HeadTooLarge => OutboundOutcome::Limited,
+            OutboundError::NotFound(_)
+            | OutboundError::Refused
+            | OutboundError::Unreachable(_)
+            | OutboundError::Certificate(_)
+            | OutboundError::Tls(_) => OutboundOutcome::Unreachable,
+            OutboundError::ConnectTimeout
+            | OutboundError::FirstByteTimeout
+            | OutboundError::BetweenBytesTimeout
+            | OutboundError::TimedOut => OutboundOutcome::TimedOut,
+            OutboundError::Abandoned
+            | OutboundError::Incomplete
+            | OutboundError::Protocol(_)
+            | OutboundError::Ours(_) => OutboundOutcome::Failed,
         }
     }
 }
 
-impl Outcome {
+impl OutboundOutcome {
     /// Every outcome, in the order of their declaration.
-    pub const ALL: [Outcome; 6] = [
-        Outcome::Answered,
-        Outcome::Denied,
-        Outcome::Limited,
-        Outcome::Unreachable,
-        Outcome::TimedOut,
-        Outcome::Failed,
+    pub const ALL: [OutboundOutcome; 6] = [
+        OutboundOutcome::Answered,
+        OutboundOutcome::Denied,
+        OutboundOutcome::Limited,
+        OutboundOutcome::Unreachable,
+        OutboundOutcome::TimedOut,
+        OutboundOutcome::Failed,
     ];
 }
 
 impl Tally {
     /// Counts a call.
-    pub fn count(&self, outcome: Outcome) {
+    pub fn count(&self, outcome: OutboundOutcome) {
         self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the number of calls with this outcome.
-    pub fn of(&self, outcome: Outcome) -> u64 {
+    pub fn of(&self, outcome: OutboundOutcome) -> u64 {
         self.0[outcome as usize].load(Ordering::Relaxed)
     }
 }
 
 /// The label in metrics.
-impl fmt::Display for Outcome {
+impl fmt::Display for OutboundOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Outcome::Answered => "answered",
-            Outcome::Denied => "denied",
-            Outcome::Limited => "limited",
-            Outcome::Unreachable => "unreachable",
-            Outcome::TimedOut => "timed_out",
-            Outcome::Failed => "failed",
+            OutboundOutcome::Answered => "answered",
+            OutboundOutcome::Denied => "denied",
+            OutboundOutcome::Limited => "limited",
+            OutboundOutcome::Unreachable => "unreachable",
+            OutboundOutcome::TimedOut => "timed_out",
+            OutboundOutcome::Failed => "failed",
         })
     }
 }
 
-impl fmt::Display for CallError {
+impl fmt::Display for OutboundError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallError::Denied => f.write_str("the origin is not allowed (allow)"),
-            CallError::AddressDenied => f.write_str("the address is not allowed (allow_addresses)"),
-            CallError::BadUrl => f.write_str("the URL names no server"),
-            CallError::BadMethod => f.write_str("there are no tunnels"),
-            CallError::TooMany(most) => {
+            OutboundError::Denied => f.write_str("the origin is not allowed (allow)"),
+            OutboundError::AddressDenied => f.write_str("the address is not allowed (allow_addresses)"),
+            OutboundError::BadUrl => f.write_str("the URL names no server"),
+            OutboundError::BadMethod => f.write_str("there are no tunnels"),
+            OutboundError::TooMany(most) => {
                 write!(f, "the job has made its {most} calls (limits.outbound.calls)")
             }
-            CallError::Crowded(most) => {
+            OutboundError::Crowded(most) => {
                 write!(f, "{most} calls are under way and none ends (limits.outbound.at_once)")
             }
-            CallError::Exhausted => f.write_str("the file descriptors that all jobs share are in use"),
-            CallError::NotFound(why) | CallError::Unreachable(why) => f.write_str(why),
-            CallError::Refused => f.write_str("connection refused"),
-            CallError::ConnectTimeout => f.write_str("no connection in time (limits.outbound.connect)"),
-            CallError::Certificate(why) => write!(f, "the certificate is refused: {why}"),
-            CallError::Tls(why) => write!(f, "TLS fails: {why}"),
-            CallError::FirstByteTimeout => f.write_str("no answer in time (limits.outbound.first_byte)"),
-            CallError::BetweenBytesTimeout => f.write_str("the answer stalls"),
-            CallError::TimedOut => f.write_str("the call takes too long (limits.outbound.time)"),
-            CallError::RequestTooLarge(most) => {
+            OutboundError::Exhausted => f.write_str("the file descriptors that all jobs share are in use"),
+            OutboundError::NotFound(why) | OutboundError::Unreachable(why) => f.write_str(why),
+            OutboundError::Refused => f.write_str("connection refused"),
+            OutboundError::ConnectTimeout => f.write_str("no connection in time (limits.outbound.connect)"),
+            OutboundError::Certificate(why) => write!(f, "the certificate is refused: {why}"),
+            OutboundError::Tls(why) => write!(f, "TLS fails: {why}"),
+            OutboundError::FirstByteTimeout => f.write_str("no answer in time (limits.outbound.first_byte)"),
+            OutboundError::BetweenBytesTimeout => f.write_str("the answer stalls"),
+            OutboundError::TimedOut => f.write_str("the call takes too long (limits.outbound.time)"),
+            OutboundError::RequestTooLarge(most) => {
                 write!(f, "the request is larger than {most} bytes (limits.outbound.body)")
             }
-            CallError::ResponseTooLarge(most) => {
+            OutboundError::ResponseTooLarge(most) => {
                 write!(f, "the response is larger than {most} bytes (limits.outbound.body)")
             }
-            CallError::Abandoned => f.write_str("the body of the request breaks off"),
-            CallError::HeadTooLarge => f.write_str("the head of the response is too large"),
-            CallError::Incomplete => f.write_str("the response breaks off"),
-            CallError::Protocol(why) | CallError::Ours(why) => f.write_str(why),
+            OutboundError::Abandoned => f.write_str("the body of the request breaks off"),
+            OutboundError::HeadTooLarge => f.write_str("the head of the response is too large"),
+            OutboundError::Incomplete => f.write_str("the response breaks off"),
+            OutboundError::Protocol(why) | OutboundError::Ours(why) => f.write_str(why),
         }
     }
 }
 
-impl std::error::Error for CallError {}
+impl std::error::Error for OutboundError {}
 
 #[cfg(test)]
 mod tests {
@@ -306,21 +313,25 @@ mod tests {
     fn every_outcome_has_a_place_of_its_own() {
         let tally = Tally::default();
 
-        for (position, outcome) in Outcome::ALL.into_iter().enumerate() {
+        for (position, outcome) in OutboundOutcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, position);
             (0..=position).for_each(|_| tally.count(outcome));
         }
 
-        assert_eq!(Outcome::ALL.map(|outcome| tally.of(outcome)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(OutboundOutcome::ALL.map(|outcome| tally.of(outcome)), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
     fn the_last_call_that_is_allowed_is_made_and_no_more() {
-        let account =
-            Account::new(JobId(1), Arc::default(), CallLimits { calls: 2, ..CallLimits::DEFAULT }, None);
+        let account = OutboundAccount::new(
+            JobId(1),
+            Arc::default(),
+            CallLimits { calls: 2, ..CallLimits::DEFAULT },
+            None,
+        );
 
         let outcomes = [account.charge(), account.charge(), account.charge()];
 
-        assert_eq!(outcomes, [Ok(()), Ok(()), Err(CallError::TooMany(2))]);
+        assert_eq!(outcomes, [Ok(()), Ok(()), Err(OutboundError::TooMany(2))]);
     }
 }

@@ -40,14 +40,14 @@ pub trait Destination: Send + Sync + 'static {
 /// gets the error, and the other destinations still get every byte. Without destinations, the bytes are
 /// counted and dropped.
 #[derive(Clone, Default)]
-pub struct Output(Arc<Shared>);
+pub struct Output(Arc<SharedOutput>);
 
 /// A view of the number of bytes written. It keeps no destination alive.
 #[derive(Clone)]
-pub struct Written(Arc<AtomicU64>);
+pub struct WrittenBytes(Arc<AtomicU64>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedOutput {
     destinations: Vec<Arc<dyn Destination>>,
     /// Shared on its own, since it is read after the destinations are gone.
     written: Arc<AtomicU64>,
@@ -63,7 +63,7 @@ impl Output {
 
     /// Makes an output with these destinations.
     pub fn to(destinations: Vec<Arc<dyn Destination>>) -> Output {
-        Output(Arc::new(Shared { destinations, ..Shared::default() }))
+        Output(Arc::new(SharedOutput { destinations, ..SharedOutput::default() }))
     }
 
     /// Adds a destination for everything written from now on.
@@ -71,7 +71,7 @@ impl Output {
         let mut destinations = self.0.destinations.clone();
         destinations.push(destination);
         let written = self.0.written.clone();
-        self.0 = Arc::new(Shared { destinations, written, ..Shared::default() });
+        self.0 = Arc::new(SharedOutput { destinations, written, ..SharedOutput::default() });
     }
 
     /// Returns the number of bytes written so far.
@@ -80,8 +80,8 @@ impl Output {
     }
 
     /// Returns a view of the number of bytes, which outlives the output.
-    pub fn look(&self) -> Written {
-        Written(self.0.written.clone())
+    pub fn look(&self) -> WrittenBytes {
+        WrittenBytes(self.0.written.clone())
     }
 
     /// Waits until every destination has room, and returns how many bytes all of them take.
@@ -139,7 +139,7 @@ impl Output {
     }
 }
 
-impl Written {
+impl WrittenBytes {
     /// Returns the number of bytes written so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -148,10 +148,10 @@ impl Written {
 
 /// A destination that keeps the end of what is written to it, in bounded memory.
 #[derive(Clone, Debug)]
-pub struct Tail(Arc<Mutex<Kept>>);
+pub struct Tail(Arc<Mutex<TailBuffer>>);
 
 #[derive(Debug)]
-struct Kept {
+struct TailBuffer {
     bytes: VecDeque<u8>,
     most: usize,
 }
@@ -159,7 +159,7 @@ struct Kept {
 impl Tail {
     /// Keeps the last `most` bytes.
     pub fn new(most: usize) -> Tail {
-        Tail(Arc::new(Mutex::new(Kept { bytes: VecDeque::new(), most })))
+        Tail(Arc::new(Mutex::new(TailBuffer { bytes: VecDeque::new(), most })))
     }
 
     /// Returns what is kept. Invalid UTF-8 is replaced by `U+FFFD`.

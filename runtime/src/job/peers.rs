@@ -14,19 +14,19 @@ const HASHES: usize = 256;
 /// Counts the jobs of one handler by the addresses of their clients. Costs nothing until the handler gets its first
 /// request.
 #[derive(Debug, Default)]
-pub struct Peers(OnceLock<Box<Counts>>);
+pub struct Peers(OnceLock<Box<PeerCounts>>);
 
 #[derive(Debug)]
-struct Counts {
+struct PeerCounts {
     key: RandomState,
-    of: [Count; HASHES],
+    of: [PeerCount; HASHES],
     /// Notified when an address at its maximum releases a slot.
     given_back: Notify,
 }
 
 /// The jobs of one hash, and how many of them have a slot.
 #[derive(Debug, Default)]
-struct Count {
+struct PeerCount {
     jobs: AtomicUsize,
     slots: AtomicUsize,
     /// Held by the job that waits for a slot on behalf of its address.
@@ -35,7 +35,7 @@ struct Count {
 
 /// A job that counts for its address until this is dropped.
 #[derive(Debug)]
-pub struct Counted {
+pub struct PeerGuard {
     peers: Arc<Peers>,
     origin: Option<IpAddr>,
     /// The maximum number of slots of its address.
@@ -46,11 +46,11 @@ pub struct Counted {
 impl Peers {
     /// Counts a job for its address, which may have `most` slots. A Unix client has no address (`None`) and is not
     /// counted.
-    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, most: usize) -> Counted {
+    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, most: usize) -> PeerGuard {
         if let Some(origin) = origin {
             self.of(origin).jobs.fetch_add(1, Ordering::Relaxed);
         }
-        Counted { peers: self.clone(), origin, most, has_slot: false }
+        PeerGuard { peers: self.clone(), origin, most, has_slot: false }
     }
 
     /// Returns the number of jobs of an address, including those that wait for a slot.
@@ -71,21 +71,21 @@ impl Peers {
         self.of(origin).slots.load(Ordering::Relaxed)
     }
 
-    fn counts(&self) -> &Counts {
+    fn counts(&self) -> &PeerCounts {
         self.0.get_or_init(|| {
-            let of = std::array::from_fn(|_| Count::default());
-            Box::new(Counts { key: RandomState::new(), of, given_back: Notify::new() })
+            let of = std::array::from_fn(|_| PeerCount::default());
+            Box::new(PeerCounts { key: RandomState::new(), of, given_back: Notify::new() })
         })
     }
 
-    fn of(&self, origin: IpAddr) -> &Count {
+    fn of(&self, origin: IpAddr) -> &PeerCount {
         let counts = self.counts();
         let hash = usize::try_from(counts.key.hash_one(origin) % HASHES as u64).unwrap_or_default();
         &counts.of[hash]
     }
 }
 
-impl Counted {
+impl PeerGuard {
     /// Counts a slot for the job. Returns `false` if its address is at its maximum.
     pub fn take_slot(&mut self) -> bool {
         let Some(origin) = self.origin.filter(|_| !self.has_slot) else { return true };
@@ -136,7 +136,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for PeerGuard {
     fn drop(&mut self) {
         self.leave_slot();
         if let Some(origin) = self.origin {
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn jobs_are_counted_by_address_as_long_as_they_are_there() {
         let peers = Arc::new(Peers::default());
-        let jobs: Vec<Counted> = (0..3).map(|_| peers.enter(address(ONE), 9)).collect();
+        let jobs: Vec<PeerGuard> = (0..3).map(|_| peers.enter(address(ONE), 9)).collect();
         let nobody = peers.enter(None, 9);
 
         assert!(jobs[0].is_beyond(2) && !jobs[0].is_beyond(3) && !nobody.is_beyond(0));
@@ -184,9 +184,9 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_has_all_it_may_waits_for_a_slot_of_its_own() {
         let peers = Arc::new(Peers::default());
-        let mut jobs: Vec<Counted> = (0..3).map(|_| peers.enter(address(ONE), 2)).collect();
+        let mut jobs: Vec<PeerGuard> = (0..3).map(|_| peers.enter(address(ONE), 2)).collect();
         let mut nobody = peers.enter(None, 2);
-        let taken: Vec<bool> = jobs.iter_mut().map(Counted::take_slot).collect();
+        let taken: Vec<bool> = jobs.iter_mut().map(PeerGuard::take_slot).collect();
         assert_eq!(taken, [true, true, false]);
         assert!(nobody.take_slot());
 
@@ -208,9 +208,9 @@ mod tests {
         let peers = Arc::new(Peers::default());
         // The addresses have more than one hash, whatever the key.
         let addresses: Vec<IpAddr> = (1..9).map(|last| IpAddr::from([192, 0, 2, last])).collect();
-        let mut holders: Vec<Counted> =
+        let mut holders: Vec<PeerGuard> =
             addresses.iter().map(|origin| peers.enter(Some(*origin), 1)).collect();
-        holders.iter_mut().for_each(Counted::has_slot);
+        holders.iter_mut().for_each(PeerGuard::has_slot);
         let waiting = addresses.iter().map(|origin| {
             let mut job = peers.enter(Some(*origin), 1);
             tokio::spawn(async move { job.slot().await })

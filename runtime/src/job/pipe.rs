@@ -23,7 +23,7 @@ const SMALL: usize = 4 << 10;
 /// Makes a pipe that holds `capacity` bytes before its writer has to wait. It uses at most twice as much
 /// memory, whatever the sizes of the pieces.
 pub fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
-    let shared = Arc::new(Mutex::new(Shared { capacity, ..Shared::default() }));
+    let shared = Arc::new(Mutex::new(SharedPipe { capacity, ..SharedPipe::default() }));
     (PipeWriter(shared.clone()), PipeReader(shared))
 }
 
@@ -35,13 +35,13 @@ pub fn pipe_of(usage: &Arc<Usage>, capacity: usize) -> (PipeWriter, PipeReader) 
 }
 
 /// The end that a job writes to. Dropping it ends the stream.
-pub struct PipeWriter(Arc<Mutex<Shared>>);
+pub struct PipeWriter(Arc<Mutex<SharedPipe>>);
 
 /// The end that is read. Dropping it makes every later write fail with `BrokenPipe`.
-pub struct PipeReader(Arc<Mutex<Shared>>);
+pub struct PipeReader(Arc<Mutex<SharedPipe>>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedPipe {
     capacity: usize,
     chunks: VecDeque<Bytes>,
     /// Small pieces after the chunks, joined.
@@ -61,11 +61,11 @@ struct Shared {
 }
 
 /// Locks the pipe. A panic under the lock leaves whole chunks in it, so its content stays usable.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+fn lock(shared: &Mutex<SharedPipe>) -> MutexGuard<'_, SharedPipe> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl SharedPipe {
     /// Queues a piece: as a chunk if it is large or nothing waits, otherwise joined to the tail.
     fn push(&mut self, bytes: &Bytes) {
         let is_joined = bytes.len() < SMALL && self.held > 0;

@@ -18,7 +18,7 @@ pub type RequestBody = BoxBody<Bytes, Fault>;
 pub type ResponseBody = UnsyncBoxBody<Bytes, Fault>;
 
 /// The answer of an HTTP handler.
-pub type Answer = Result<Response<ResponseBody>, Fault>;
+pub type ResponseSender = Result<Response<ResponseBody>, Fault>;
 
 /// The request of a job whose handler speaks HTTP itself, and the place for its response.
 ///
@@ -29,7 +29,7 @@ pub struct Proxied {
     pub request: Request<RequestBody>,
     /// Takes the response once its head is complete, or the reason why the handler gives none. The
     /// job goes on until the body is complete.
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<ResponseSender>,
 }
 
 impl fmt::Debug for Proxied {

@@ -9,11 +9,11 @@ use super::{Pace, Peaks};
 
 /// The counters of one version of a handler.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct HandlerStats {
     /// Requests, including calls from other handlers.
-    pub requests: Ends,
+    pub requests: Outcomes,
     /// Scheduled runs.
-    pub runs: Ends,
+    pub runs: Outcomes,
     /// Failed jobs, by the code of their fault. Locked by failures only.
     reasons: Mutex<BTreeMap<&'static str, u64>>,
     /// Lines of stderr and of trap stacks that were not logged.
@@ -33,14 +33,14 @@ pub struct Record {
 
 /// Counts finished requests or runs.
 #[derive(Debug, Default)]
-pub struct Ends {
+pub struct Outcomes {
     ended: AtomicU64,
     failed: AtomicU64,
     /// Total duration in microseconds.
     time: AtomicU64,
 }
 
-impl Record {
+impl HandlerStats {
     /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code).
     pub fn blame(&self, code: &'static str) {
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
@@ -103,7 +103,7 @@ impl Record {
     }
 }
 
-impl Ends {
+impl Outcomes {
     /// Counts a success, and the time from its first byte to its last.
     pub fn succeed(&self, time: Duration) {
         self.time.fetch_add(micros(time), Ordering::Relaxed);
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_an_end_too() {
-        let ends = Ends::default();
+        let ends = Outcomes::default();
         ends.succeed(Duration::from_millis(2));
         ends.fail(Duration::from_millis(3));
         assert_eq!((ends.ended(), ends.failed()), (2, 1));
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_job_that_computes_is_noticed_at_once_and_forgotten_slowly() {
-        let record = Record::default();
+        let record = HandlerStats::default();
         record.spent(Duration::from_millis(10));
         assert_eq!((record.pace(), record.cpu()), (Duration::from_millis(10), Duration::from_millis(10)));
 
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn failures_are_counted_by_their_reason() {
-        let record = Record::default();
+        let record = HandlerStats::default();
         for code in ["trapped", "cpu_limit", "trapped"] {
             record.blame(code);
         }

@@ -21,14 +21,14 @@ pub struct Input {
     buffered: Bytes,
     /// The mutex is never locked: a job is shared while it runs and must be `Sync`, but a stream
     /// need not be.
-    source: Option<Mutex<Source>>,
+    source: Option<Mutex<InputStream>>,
     /// The job whose waits for input are counted. `None` for an input that is read by the daemon
     /// itself.
     reader: Option<Arc<Usage>>,
 }
 
 /// A stream of chunks; an error ends the job with that fault.
-type Source = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+type InputStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 
 impl Input {
     /// Makes an input that is at its end.

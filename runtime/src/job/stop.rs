@@ -8,10 +8,10 @@ use tokio::sync::Notify;
 
 /// A signal that a job, a connection or the daemon should end. Clones share it.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<Shared>);
+pub struct Stop(Arc<SharedStop>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedStop {
     reason: AtomicU8,
     raised: Notify,
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// The waits of one job for its client. Without a wait or a time limit, a job rarely locks it.
 #[derive(Debug, Default)]
 pub struct Waits {
-    account: Mutex<Account>,
+    account: Mutex<WaitAccount>,
     /// Notified when the client has acted and the job may go on.
     over: Notify,
     /// Whether the job has ended, and only the host still works for it.
@@ -47,7 +47,7 @@ pub enum FromClient {
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct WaitAccount {
     input: Wait,
     room: Wait,
     /// Waits for input, for room, or for both.
@@ -82,7 +82,7 @@ impl Wait {
     }
 }
 
-impl Account {
+impl WaitAccount {
     fn of(&mut self, awaited: FromClient) -> &mut Wait {
         match awaited {
             FromClient::Input => &mut self.input,
@@ -190,7 +190,7 @@ impl Waits {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Account> {
+    fn lock(&self) -> MutexGuard<'_, WaitAccount> {
         // The account is consistent after every statement.
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::standing::Standing;
+use super::standing::DaemonState;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run, Status};
 use crate::net::Opened;
@@ -11,7 +11,7 @@ use crate::observe::systemd;
 /// Opens this gate. Running it again changes nothing and says so.
 pub struct AcceptConnections {
     /// Whose gate it is.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<DaemonState>,
 }
 
 impl NativeJob for AcceptConnections {

@@ -8,26 +8,26 @@ use super::api::{ChangedHandler, ChangedListener, ChangedRoute, ChangesReport, D
 use super::describe;
 use crate::catalog::{Canary, Catalog, Routes};
 use crate::config::Config;
-use crate::job::{Entry, Env, Limits, Mount, Name};
+use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
 
 /// The handlers and routes of one side.
 #[derive(Clone, Copy)]
-pub(super) struct Side<'a> {
-    pub(super) handlers: &'a BTreeMap<Name, Arc<Entry>>,
+pub(super) struct CatalogSide<'a> {
+    pub(super) handlers: &'a BTreeMap<Name, Arc<HandlerVersion>>,
     pub(super) routes: &'a Routes,
 }
 
-impl<'a> Side<'a> {
-    pub(super) fn of(catalog: &'a Catalog) -> Side<'a> {
-        Side { handlers: &catalog.handlers, routes: &catalog.routes }
+impl<'a> CatalogSide<'a> {
+    pub(super) fn of(catalog: &'a Catalog) -> CatalogSide<'a> {
+        CatalogSide { handlers: &catalog.handlers, routes: &catalog.routes }
     }
 }
 
 /// Adds the differences of handlers and routes, and the trials that end, to those of the settings.
 pub(super) fn between(
-    old: Side<'_>,
-    new: Side<'_>,
+    old: CatalogSide<'_>,
+    new: CatalogSide<'_>,
     settings: ChangesReport,
     trials_ended: Vec<EndedTrial>,
 ) -> ChangesReport {
@@ -42,7 +42,7 @@ pub(super) fn between(
         let same = change == Difference::Changed && what.is_empty();
         (!same).then(|| ChangedHandler { name: name.to_string(), change, what })
     };
-    let routes = |side: Side<'_>| -> BTreeSet<String> {
+    let routes = |side: CatalogSide<'_>| -> BTreeSet<String> {
         let line = |route| format!("{} -> {}", describe::route(route), route.handler.name);
         side.routes.iter().map(line).collect()
     };
@@ -106,7 +106,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// Describes what differs between two versions of a handler, a line each.
-fn details(old: &Entry, new: &Entry) -> Vec<String> {
+fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     let mut what = Vec::new();
     let mut compare = |key: &str, old: String, new: String| {
         if old != new {
@@ -121,16 +121,17 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     compare("captures", old.conduct.captures.to_string(), new.conduct.captures.to_string());
     compare("client_leaves", old.conduct.leaving.to_string(), new.conduct.leaving.to_string());
     compare("body", old.conduct.intake().to_string(), new.conduct.intake().to_string());
-    let reuse = |entry: &Entry| entry.grants.reuse.map_or("off".to_owned(), |requests| requests.to_string());
+    let reuse =
+        |entry: &HandlerVersion| entry.grants.reuse.map_or("off".to_owned(), |requests| requests.to_string());
     compare("reuse", reuse(old), reuse(new));
-    let tmp = |entry: &Entry| entry.grants.tmp.map_or("off".to_owned(), |bytes| bytes.to_string());
+    let tmp = |entry: &HandlerVersion| entry.grants.tmp.map_or("off".to_owned(), |bytes| bytes.to_string());
     compare("tmp", tmp(old), tmp(new));
     let [before, after] = [old, new].map(|entry| limits(&entry.limits));
     for (key, value) in before {
         compare(&format!("limits.{key}"), value.to_string(), after[&key].to_string());
     }
     what.extend(variables(&old.env, &new.env));
-    let granted = |entry: &Entry| -> BTreeSet<String> {
+    let granted = |entry: &HandlerVersion| -> BTreeSet<String> {
         let (allow, addresses) = describe::outbound(entry);
         let origins = allow.into_iter().map(|origin| format!("allow {origin}"));
         origins.chain(addresses.into_iter().map(|block| format!("allow_addresses {block}"))).collect()
@@ -138,7 +139,7 @@ fn details(old: &Entry, new: &Entry) -> Vec<String> {
     let (before, after) = (granted(old), granted(new));
     what.extend(before.difference(&after).map(|grant| format!("{grant} removed")));
     what.extend(after.difference(&before).map(|grant| format!("{grant} added")));
-    let mounts = |entry: &Entry| -> BTreeSet<String> {
+    let mounts = |entry: &HandlerVersion| -> BTreeSet<String> {
         let whole = |mount: &Mount| Mount { host: absolute(&mount.host), ..mount.clone() }.to_string();
         entry.grants.mounts.iter().map(whole).collect()
     };

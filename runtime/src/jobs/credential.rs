@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::config::{self, HandlerConfig, Secret, SecretSource, development};
 use crate::job::Env;
-use crate::operator_file::{self, Given, Refusal};
+use crate::operator_file::{self, ReadError, ReadFile};
 
 /// The largest secret, in bytes: what Linux takes as one variable of a process, `MAX_ARG_STRLEN`.
 const LARGEST: u64 = 128 << 10;
@@ -52,8 +52,8 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
 /// Reads a file, without a line break at its end; `advice` is for who has none there.
 fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
     let bytes = match operator_file::read(path, LARGEST) {
-        Ok(Given { bytes, .. }) => bytes,
-        Err(Refusal::Unreadable(error)) if error.kind() == ErrorKind::NotFound => match source {
+        Ok(ReadFile { bytes, .. }) => bytes,
+        Err(ReadError::Unreadable(error)) if error.kind() == ErrorKind::NotFound => match source {
             SecretSource::Credential(name) => bail!("there is no credential {name:?}{advice}"),
             _ => bail!("there is no file {source}"),
         },

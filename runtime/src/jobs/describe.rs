@@ -6,8 +6,8 @@ use chrono::{SecondsFormat, Utc};
 
 use super::api::{CallLimitsReport, GrantsReport, LimitsReport, Pairs, ScheduleReport, TrialReport};
 use crate::catalog::{Canary, Route, Showing};
-use crate::job::outbound::Outcome;
-use crate::job::{Entry, Limits, Mapping, Name, Overlap, Record, Schedule};
+use crate::job::outbound::OutboundOutcome;
+use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 
 /// Describes what a job may use.
 pub(super) fn limits(limits: &Limits) -> LimitsReport {
@@ -40,7 +40,7 @@ fn bounded(size: u64) -> Option<u64> {
 }
 
 /// Describes what a handler is granted. Of variables only the names: a value may be a secret.
-pub(super) fn grants(entry: &Entry) -> GrantsReport {
+pub(super) fn grants(entry: &HandlerVersion) -> GrantsReport {
     let (allow, allow_addresses) = outbound(entry);
     GrantsReport {
         args: entry.args.clone(),
@@ -60,19 +60,19 @@ pub(super) fn grants(entry: &Entry) -> GrantsReport {
 }
 
 /// Names the handlers that a handler may call.
-pub(super) fn calls(entry: &Entry) -> Vec<String> {
+pub(super) fn calls(entry: &HandlerVersion) -> Vec<String> {
     entry.calls.iter().map(Name::to_string).collect()
 }
 
 /// Says when a handler runs by itself, and with what.
-pub(super) fn schedule_text(entry: &Entry) -> String {
+pub(super) fn schedule_text(entry: &HandlerVersion) -> String {
     let Some(schedule) = &entry.schedule else { return "none".to_owned() };
     let Schedule { args, stdin, overlap, .. } = schedule;
     format!("{schedule} with {args:?}, {} bytes on stdin, overlap {overlap:?}", stdin.len())
 }
 
 /// Describes when a handler runs by itself.
-pub(super) fn schedule(schedule: &Schedule, record: &Record) -> ScheduleReport {
+pub(super) fn schedule(schedule: &Schedule, record: &HandlerStats) -> ScheduleReport {
     let next = schedule.after(Utc::now());
     ScheduleReport {
         cron: schedule.to_string(),
@@ -85,15 +85,15 @@ pub(super) fn schedule(schedule: &Schedule, record: &Record) -> ScheduleReport {
 }
 
 /// Lists the servers a handler may ask, and the addresses it may reach that are not public.
-pub(super) fn outbound(entry: &Entry) -> (Vec<String>, Vec<String>) {
+pub(super) fn outbound(entry: &HandlerVersion) -> (Vec<String>, Vec<String>) {
     entry.grants.outbound.as_ref().map(|outbound| outbound.grants()).unwrap_or_default()
 }
 
 /// Counts the calls of a handler to other servers, by their outcomes. Outcomes without a call are left out.
-pub(super) fn asked(entry: &Entry) -> Pairs<u64> {
+pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
     let tally = entry.grants.outbound.as_ref().map(|outbound| outbound.tally());
-    let count = |outcome: Outcome| tally.map_or(0, |tally| tally.of(outcome));
-    let counted = Outcome::ALL.into_iter().map(|outcome| (outcome.to_string(), count(outcome)));
+    let count = |outcome: OutboundOutcome| tally.map_or(0, |tally| tally.of(outcome));
+    let counted = OutboundOutcome::ALL.into_iter().map(|outcome| (outcome.to_string(), count(outcome)));
     counted.filter(|(_, count)| *count > 0).collect()
 }
 
@@ -114,10 +114,10 @@ pub(super) fn trial(canary: &Canary) -> TrialReport {
 }
 
 /// Says how stdout becomes a response.
-pub(super) fn output(mapping: &Mapping) -> String {
+pub(super) fn output(mapping: &OutputFormat) -> String {
     match mapping {
-        Mapping::Cgi => "cgi".to_owned(),
-        Mapping::Raw(content_type) => format!("raw, {content_type}"),
+        OutputFormat::Cgi => "cgi".to_owned(),
+        OutputFormat::Raw(content_type) => format!("raw, {content_type}"),
     }
 }
 

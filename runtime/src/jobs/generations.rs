@@ -13,7 +13,7 @@ use crate::catalog::{Canary, Catalog};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
-use crate::job::{Entry, Name};
+use crate::job::{HandlerVersion, Name};
 
 /// Versions kept of each handler, besides the one that serves.
 const KEPT: usize = 5;
@@ -33,7 +33,7 @@ pub struct Generations {
 }
 
 /// The right to publish. While it is held, nobody else changes the catalog.
-pub struct Turn<'a> {
+pub struct Publisher<'a> {
     generations: &'a Generations,
     /// The engine whose catalog is changed.
     pub engine: Arc<Engine>,
@@ -43,20 +43,20 @@ pub struct Turn<'a> {
 }
 
 /// What a rollback has taken back.
-pub enum Rollback {
+pub enum RolledBack {
     /// The version that served.
     OfVersion {
         /// It serves no more.
-        serving: Arc<Entry>,
+        serving: Arc<HandlerVersion>,
         /// It serves again.
-        before: Arc<Entry>,
+        before: Arc<HandlerVersion>,
     },
     /// A trial.
     OfTrial {
         /// It gets no more requests.
-        on_trial: Arc<Entry>,
+        on_trial: Arc<HandlerVersion>,
         /// It serves all of them, as before the trial.
-        serving: Arc<Entry>,
+        serving: Arc<HandlerVersion>,
     },
 }
 
@@ -130,11 +130,11 @@ impl Generations {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the line.
-    pub async fn turn(&self, engine: &Arc<Engine>) -> Result<Turn<'_>> {
+    pub async fn turn(&self, engine: &Arc<Engine>) -> Result<Publisher<'_>> {
         let turn = self.turn.lock().await;
         ensure!(!self.has_ended(), "another process has taken over meanwhile: ask again");
         let (engine, base) = (engine.clone(), engine.live().pin());
-        Ok(Turn { generations: self, engine, base, _turn: turn })
+        Ok(Publisher { generations: self, engine, base, _turn: turn })
     }
 
     fn loaded(&self) -> std::sync::MutexGuard<'_, HashMap<Name, String>> {
@@ -146,7 +146,7 @@ impl Generations {
     }
 }
 
-impl Turn<'_> {
+impl Publisher<'_> {
     /// Says what of the catalog that serves another process would not have, a line each: trials, and
     /// versions that were swapped in and do not lie in the file of their handler. Reads those files.
     pub fn losses(&self) -> Vec<String> {
@@ -187,7 +187,7 @@ impl Turn<'_> {
     pub async fn prove_entry(
         &self,
         catalog: &Arc<Catalog>,
-        entry: &Arc<Entry>,
+        entry: &Arc<HandlerVersion>,
         probe: Option<Probe>,
     ) -> Result<()> {
         entry.handler.clone().prove(entry.limits.clone()).await?;
@@ -203,7 +203,7 @@ impl Turn<'_> {
     }
 
     /// Proves a version that has other secrets than the one that serves.
-    async fn prove_refreshed(&self, made: Result<Arc<Entry>>) -> Result<Arc<Entry>> {
+    async fn prove_refreshed(&self, made: Result<Arc<HandlerVersion>>) -> Result<Arc<HandlerVersion>> {
         let entry = made?;
         let next = Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry)));
         self.prove_entry(&next, &entry, self.generations.loader.probe(&entry.name)).await?;
@@ -213,7 +213,7 @@ impl Turn<'_> {
     async fn ask(
         &self,
         catalog: &Arc<Catalog>,
-        entry: &Arc<Entry>,
+        entry: &Arc<HandlerVersion>,
         Probe { path, status }: &Probe,
     ) -> Result<()> {
         let found = http::probe(&self.engine, catalog, entry, path)
@@ -223,7 +223,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Makes `next`, which was made of [`Turn::base`], the catalog that serves, and keeps the versions that it
+    /// Makes `next`, which was made of [`Publisher::base`], the catalog that serves, and keeps the versions that it
     /// replaces. Returns its generation.
     ///
     /// Cannot fail: whatever can stands before it, so that an answer of failure means that nothing has changed.
@@ -234,8 +234,9 @@ impl Turn<'_> {
             .handlers
             .iter()
             .filter(|(name, old)| next.handlers.get(*name).is_some_and(|new| new.version != old.version));
-        let module =
-            |(name, old): (&Name, &Arc<Entry>)| Some((name.clone(), self.generations.loader.module(old)?));
+        let module = |(name, old): (&Name, &Arc<HandlerVersion>)| {
+            Some((name.clone(), self.generations.loader.module(old)?))
+        };
         let replaced: Vec<(Name, Uploaded)> = replaced.filter_map(module).collect();
         let generation = self.put(next.clone());
         let mut past = self.generations.past();
@@ -251,7 +252,7 @@ impl Turn<'_> {
     }
 
     /// Publishes the catalog of a load, which swaps have no part in, and has the loader go on from it; see
-    /// [`Turn::publish`].
+    /// [`Publisher::publish`].
     pub fn publish_loaded(self, next: Candidate) -> u64 {
         let (generations, loaded) = (self.generations, versions(&next.catalog));
         let generation = self.publish(generations.loader.adopt(next));
@@ -273,7 +274,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// There is no such handler, or no version before, or that one cannot run under these settings.
-    pub async fn roll_back(self, name: &Name) -> Result<Rollback> {
+    pub async fn roll_back(self, name: &Name) -> Result<RolledBack> {
         let Some(serving) = self.base.handlers.get(name).cloned() else {
             bail!("there is no handler {:?}", name.as_str());
         };
@@ -281,7 +282,7 @@ impl Turn<'_> {
             let on_trial = canary.entry.clone();
             let next = self.base.without_canary(name);
             self.publish(next);
-            return Ok(Rollback::OfTrial { on_trial, serving });
+            return Ok(RolledBack::OfTrial { on_trial, serving });
         }
         let module = self.generations.past().get(name).and_then(|modules| modules.back().cloned());
         let Some(module) = module else {
@@ -294,7 +295,7 @@ impl Turn<'_> {
             modules.pop_back();
         }
         self.put(Arc::new(self.base.with(&before)));
-        Ok(Rollback::OfVersion { serving, before })
+        Ok(RolledBack::OfVersion { serving, before })
     }
 }
 

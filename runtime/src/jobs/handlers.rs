@@ -7,7 +7,7 @@ use super::describe;
 use super::tell::reply;
 use crate::catalog::{Catalog, Route};
 use crate::engine::{Engine, NativeJob};
-use crate::job::{Entry, Job, Run};
+use crate::job::{HandlerVersion, Job, Run};
 
 /// Lists the handlers of this engine.
 pub struct ListHandlers;
@@ -22,7 +22,7 @@ impl NativeJob for ListHandlers {
     }
 }
 
-fn report(entry: &Entry, catalog: &Catalog) -> HandlerReport {
+fn report(entry: &HandlerVersion, catalog: &Catalog) -> HandlerReport {
     let taken = entry.slots.taken(&entry.limits);
     let leads_here = |route: &&Route| route.handler.name == entry.name;
     let routes: Vec<String> = catalog.routes.iter().filter(leads_here).map(describe::route).collect();

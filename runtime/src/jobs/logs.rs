@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::api::{DroppedLines, LoggedLine, LogsCommand};
 use super::tell::{json, tell};
-use crate::engine::{Batch, Engine, Event, Line, NativeJob};
+use crate::engine::{Batch, Engine, Event, JournalLine, NativeJob};
 use crate::job::{BUILTIN, Fault, Job, Name, Run, Status};
 
 /// Tells the journal of this engine.
@@ -25,7 +25,8 @@ impl NativeJob for TellLogs {
                 Ok(command) => command,
                 Err(error) => return tell(&job, Err(error)).await,
             };
-            let is_wanted = |line: &Line| name.as_ref().is_none_or(|name| name == line.handler.as_str());
+            let is_wanted =
+                |line: &JournalLine| name.as_ref().is_none_or(|name| name == line.handler.as_str());
             let (recent, mut follower) = if follow {
                 let (recent, follower) = journal.follow();
                 (recent, Some(follower))
@@ -71,7 +72,7 @@ fn known(command: LogsCommand, engine: &Engine) -> Result<LogsCommand> {
     Ok(command)
 }
 
-fn report(line: &Line) -> String {
+fn report(line: &JournalLine) -> String {
     let (said, ended) = match &line.event {
         Event::Said(text) => (Some(text.clone()), None),
         Event::Ended(text) => (None, Some(text.clone())),

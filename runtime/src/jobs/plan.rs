@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 
 use super::api::{PlanCommand, PlanReply};
-use super::changes::{self, Side};
+use super::changes::{self, CatalogSide};
 use super::generations::Generations;
 use super::load::{Draft, lines};
 use super::refusals::refusals;
 use super::reload::Granted;
-use super::standing::Standing;
+use super::standing::DaemonState;
 use super::tell::reply;
 use crate::config::{self, Config};
 use crate::engine::{Engine, NativeJob};
@@ -24,7 +24,7 @@ pub struct Plan {
     /// The road of the catalog.
     pub generations: Arc<Generations>,
     /// What else would change.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<DaemonState>,
     /// Puts over a configuration what the command line says.
     pub overlay: Overlay,
     /// What is left of the file system.
@@ -38,7 +38,7 @@ pub struct Plan {
 pub type Overlay = Arc<dyn Fn(&mut Config) -> Result<()> + Send + Sync>;
 
 /// A configuration that is to be read.
-enum Source {
+enum PlanSource {
     File(PathBuf),
     Text { text: String, base: PathBuf },
 }
@@ -49,14 +49,14 @@ impl NativeJob for Plan {
             let source = match PlanCommand::decode(&job.args) {
                 Ok(PlanCommand::Stdin(dir)) => match job.stdin.read_to_end(config::LARGEST).await {
                     Ok(text) => String::from_utf8(text)
-                        .map(|text| Source::Text { text, base: dir.into() })
+                        .map(|text| PlanSource::Text { text, base: dir.into() })
                         .map_err(|_| anyhow!("the configuration is not UTF-8")),
                     Err(Fault::InputTooLarge(most)) => {
-                        Err(anyhow!("the configuration: {}", operator_file::Refusal::TooLarge(most)))
+                        Err(anyhow!("the configuration: {}", operator_file::ReadError::TooLarge(most)))
                     }
                     Err(fault) => return Err(fault),
                 },
-                Ok(PlanCommand::File(file)) => Ok(Source::File(file.into())),
+                Ok(PlanCommand::File(file)) => Ok(PlanSource::File(file.into())),
                 Err(usage) => Err(usage),
             };
             let generations = self.generations.clone();
@@ -77,7 +77,7 @@ impl Plan {
     ///
     /// # Errors
     /// The configuration, or what it names, is not sound.
-    fn plan(&self, engine: &Engine, source: Source) -> Result<PlanReply> {
+    fn plan(&self, engine: &Engine, source: PlanSource) -> Result<PlanReply> {
         let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
         config.check_whole(&file)?;
@@ -91,7 +91,7 @@ impl Plan {
         let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
         let settings = changes::settings(&self.standing.config.load(), &config, unlike);
         let Draft { handlers, routes, .. } = &draft;
-        let (old, new) = (Side::of(&live), Side { handlers, routes });
+        let (old, new) = (CatalogSide::of(&live), CatalogSide { handlers, routes });
         Ok(PlanReply {
             changes: changes::between(old, new, settings, changes::trials(&live)),
             refused: refused.iter().map(|refusal| format!("{refusal:#}")).collect(),
@@ -99,12 +99,12 @@ impl Plan {
     }
 }
 
-impl Source {
+impl PlanSource {
     /// Reads it, and says where it lies.
     fn read(self) -> Result<(Config, PathBuf)> {
         Ok(match self {
-            Source::File(path) => (config::load(&path)?, path),
-            Source::Text { text, base } => (config::parse(&text, &base, "stdin")?, base.join("stdin")),
+            PlanSource::File(path) => (config::load(&path)?, path),
+            PlanSource::Text { text, base } => (config::parse(&text, &base, "stdin")?, base.join("stdin")),
         })
     }
 }

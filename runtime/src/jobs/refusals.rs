@@ -5,17 +5,22 @@ use std::path::Path;
 use anyhow::{Error, anyhow};
 
 use super::load::Loader;
-use super::standing::Standing;
+use super::standing::DaemonState;
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::confine::{Place, places_beyond};
+use crate::confine::{PathGrant, places_beyond};
 
 /// Lists what keeps this process, and the next of an upgrade beside it, from what another configuration names: what is
 /// out of reach, and what could be exchanged meanwhile.
 ///
 /// What handlers may write to by the configuration before counts like what they may write to by this one: their
 /// jobs go on while this one is loaded, and for a while after. `file` is this configuration: they could rewrite it as well.
-pub(super) fn denied(granted: Option<&[Place]>, config: &Config, file: &Path, loader: &Loader) -> Vec<Error> {
+pub(super) fn denied(
+    granted: Option<&[PathGrant]>,
+    config: &Config,
+    file: &Path,
+    loader: &Loader,
+) -> Vec<Error> {
     let mut denied = Vec::new();
     let beyond = granted.map(|granted| places_beyond(granted, &config.places())).unwrap_or_default();
     if !beyond.is_empty() {
@@ -39,8 +44,8 @@ pub(super) fn denied(granted: Option<&[Place]>, config: &Config, file: &Path, lo
 
 /// Lists all that keeps the daemon from going on from `base` with another configuration. Opens places alone.
 pub(super) fn refusals(
-    standing: &Standing,
-    granted: Option<&[Place]>,
+    standing: &DaemonState,
+    granted: Option<&[PathGrant]>,
     (config, file): (&Config, &Path),
     base: &Catalog,
     loader: &Loader,

@@ -7,18 +7,18 @@ use std::time::SystemTime;
 use anyhow::{Error, Result, anyhow};
 
 use super::api::{RefreshReply, ReloadCommand, ReloadReply};
-use super::changes::{self, Side};
-use super::generations::{Generations, Turn};
+use super::changes::{self, CatalogSide};
+use super::generations::{Generations, Publisher};
 use super::load::{Candidate, lines};
 use super::refusals::{denied, refusals};
-use super::standing::Standing;
+use super::standing::DaemonState;
 use super::tell::{json, tell};
 use crate::catalog::Catalog;
 use crate::config::Config;
-use crate::confine::Place;
+use crate::confine::PathGrant;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Name, Run};
-use crate::net::{Change, GateState, Tls, differences};
+use crate::net::{GateState, ListenerChange, Tls, differences};
 use crate::observe::systemd;
 use crate::wasm::compile::CompileLimits;
 
@@ -27,25 +27,25 @@ pub struct Reload {
     /// The road of the catalog.
     pub generations: Arc<Generations>,
     /// Reads the configuration, flags applied.
-    pub source: Source,
+    pub source: ConfigSource,
     /// Where the configuration lies.
     pub file: PathBuf,
     /// What changes with the catalog.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<DaemonState>,
     /// What is left of the file system.
     pub granted: Granted,
 }
 
 /// Reads a configuration; called for every reload.
-pub type Source = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
+pub type ConfigSource = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 
 /// The places in the file system that the process has left itself; none: all of it.
-pub type Granted = Option<Arc<[Place]>>;
+pub type Granted = Option<Arc<[PathGrant]>>;
 
 /// A generation that is ready. Dropping it undoes it.
-struct Loaded {
+struct LoadedGeneration {
     next: Candidate,
-    change: Change,
+    change: ListenerChange,
     tls: Option<Tls>,
     config: Config,
     read: SystemTime,
@@ -102,10 +102,10 @@ impl Reload {
     }
 
     /// Puts a generation into force. Nothing in it can fail, so that no catalog is served without its sockets.
-    fn publish(&self, turn: Turn<'_>, loaded: Loaded) -> ReloadReply {
-        let Loaded { next, change, tls, config, read } = loaded;
+    fn publish(&self, turn: Publisher<'_>, loaded: LoadedGeneration) -> ReloadReply {
+        let LoadedGeneration { next, change, tls, config, read } = loaded;
         let base = turn.base.clone();
-        let (old, new) = (Side::of(&base), Side::of(&next.catalog));
+        let (old, new) = (CatalogSide::of(&base), CatalogSide::of(&next.catalog));
         let before = self.standing.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
@@ -138,7 +138,7 @@ impl Reload {
         if denied.is_empty() { Ok(config.compile) } else { Err(lines(&denied)) }
     }
 
-    fn load(&self, base: &Catalog) -> Result<Loaded> {
+    fn load(&self, base: &Catalog) -> Result<LoadedGeneration> {
         let read = SystemTime::now();
         let config = (self.source)()?;
         let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
@@ -150,7 +150,7 @@ impl Reload {
         let change = self.standing.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
-            (Ok(change), Ok(tls), Ok(next)) => Ok(Loaded { next, change, tls, config, read }),
+            (Ok(change), Ok(tls), Ok(next)) => Ok(LoadedGeneration { next, change, tls, config, read }),
             (change, tls, next) => {
                 let refused = change.err().into_iter().chain(tls.err().into_iter().flatten());
                 let errors: Vec<Error> = refused.chain(next.err().into_iter().flatten()).collect();

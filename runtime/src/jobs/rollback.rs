@@ -29,8 +29,8 @@ impl Rollback {
     async fn roll_back(&self, engine: &Arc<Engine>, job: &Job) -> Result<RollbackReply> {
         let RollbackCommand { name } = RollbackCommand::decode(&job.args)?;
         let (old, new, trial) = match self.generations.turn(engine).await?.roll_back(&name).await? {
-            generations::Rollback::OfVersion { serving, before } => (serving, before, None),
-            generations::Rollback::OfTrial { on_trial, serving } => {
+            generations::RolledBack::OfVersion { serving, before } => (serving, before, None),
+            generations::RolledBack::OfTrial { on_trial, serving } => {
                 (on_trial, serving, Some(TrialEnd::Ended))
             }
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::api::JobReport;
 use super::describe::millis;
 use super::tell::reply;
-use crate::engine::{Engine, NativeJob, Sighting};
+use crate::engine::{Engine, JobSnapshot, NativeJob};
 use crate::job::{Job, Run};
 
 /// Lists the jobs of this engine.
@@ -20,8 +20,8 @@ impl NativeJob for ListJobs {
     }
 }
 
-fn report(sighting: &Sighting) -> JobReport {
-    let Sighting { id, entry, age, cpu, memory, written, parent } = sighting;
+fn report(sighting: &JobSnapshot) -> JobReport {
+    let JobSnapshot { id, entry, age, cpu, memory, written, parent } = sighting;
     JobReport {
         id: id.to_string(),
         parent: parent.map(|parent| parent.to_string()),

@@ -14,11 +14,11 @@ use tracing::{info, warn};
 use super::follower::Follower;
 use super::load::StepTurn;
 use crate::config::Config;
-use crate::engine::Sighting;
+use crate::engine::JobSnapshot;
 use crate::http::{Deadlines, Details, MinRate, Server, Settings};
 use crate::job::Kind;
 use crate::net::{GateState, Phase, Sockets, Term, Tls};
-use crate::observe::reloads::Last;
+use crate::observe::reloads::LastOutcomes;
 use crate::observe::{Reloads, brief, counted, systemd};
 
 /// The longest reason of a refused reload in a line for people, in bytes.
@@ -28,7 +28,7 @@ const REASON: usize = 300;
 const LINGER: Duration = Duration::from_millis(500);
 
 /// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
-pub struct Standing {
+pub struct DaemonState {
     /// What the daemon does now, flags applied.
     pub config: ArcSwap<Config>,
     /// Every listener.
@@ -39,7 +39,7 @@ pub struct Standing {
     pub server: Arc<Server>,
     /// How the last reloads have ended.
     pub reloads: Arc<Reloads>,
-    share: Share,
+    share: DescriptorShare,
     /// When the reading of the configuration in force began.
     adopted: watch::Sender<SystemTime>,
     follower: OnceLock<Follower>,
@@ -51,20 +51,20 @@ pub struct Standing {
 
 /// Says how many file descriptors jobs may hold beside so many connections, once the second configuration is in force
 /// in the place of the first one; an error: too few.
-pub type Share = fn(usize, &Config, &Config) -> anyhow::Result<usize>;
+pub type DescriptorShare = fn(usize, &Config, &Config) -> anyhow::Result<usize>;
 
-impl Standing {
+impl DaemonState {
     /// Puts together what the daemon stands on.
     pub fn new(
         config: ArcSwap<Config>,
         sockets: Sockets,
         operators: [Arc<Sockets>; 2],
         server: Arc<Server>,
-        share: Share,
-    ) -> Standing {
+        share: DescriptorShare,
+    ) -> DaemonState {
         let sockets = Arc::new(sockets);
         let adopted = watch::Sender::new(SystemTime::now());
-        Standing {
+        DaemonState {
             config,
             sockets,
             operators,
@@ -166,7 +166,7 @@ impl Standing {
     /// Says in a line where the daemon stands: what serves, and why that is not what was asked for last.
     pub fn status(&self) -> String {
         let mut status = self.state();
-        let Last { refused, secrets_refused, .. } = self.reloads.last();
+        let LastOutcomes { refused, secrets_refused, .. } = self.reloads.last();
         for (what, refused) in
             [("the last reload was refused", refused), ("changed secrets are not taken up", secrets_refused)]
         {
@@ -227,7 +227,7 @@ impl Standing {
                 continue;
             };
             self.server.activity.ceased(time).await;
-            let works = |sighting: &Sighting| sighting.entry.kind != Kind::Native;
+            let works = |sighting: &JobSnapshot| sighting.entry.kind != Kind::Native;
             let unchanged = self.config.load().idle_exit == Some(time);
             let engine = &self.server.engine;
             let on_trial = !engine.live().pin().canaries.is_empty();

@@ -8,20 +8,20 @@ use tokio::time::Instant;
 
 use super::api::StatusReply;
 use super::describe::millis;
-use super::standing::Standing;
+use super::standing::DaemonState;
 use super::tell::reply;
 use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine, NativeJob};
 use crate::job::{Job, Needs, Run};
 use crate::net::Term;
-use crate::observe::reloads::Last;
+use crate::observe::reloads::LastOutcomes;
 use crate::observe::{build, counted, resident};
 use crate::wasm::cache::Figures;
 
 /// Says how this daemon is.
 pub struct TellStatus {
     /// The gate and the sockets of the handlers.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<DaemonState>,
     /// The address of the admin socket, if there is one.
     pub admin: Option<String>,
     /// The addresses that only show how the daemon is.
@@ -43,7 +43,7 @@ impl NativeJob for TellStatus {
             let listeners = self.standing.sockets.listeners();
             let tls = self.standing.tls();
             let Budgets { memory, descriptors, .. } = engine.budgets();
-            let Last { succeeded, refused, secrets_refused } = self.standing.reloads.last();
+            let LastOutcomes { succeeded, refused, secrets_refused } = self.standing.reloads.last();
             let refusal = |(time, reason)| format!("{}: {reason}", written(time));
             let status = StatusReply {
                 version: build::VERSION.to_owned(),

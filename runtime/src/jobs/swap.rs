@@ -7,12 +7,12 @@ use tracing::{error, warn};
 
 use super::api::{BegunTrial, CanaryCommand, Command as _, SwapCommand, SwapReply};
 use super::describe::millis;
-use super::generations::{Generations, Turn};
+use super::generations::{Generations, Publisher};
 use super::load::Uploaded;
 use super::tell::reply;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
-use crate::engine::{Engine, Failure, NativeJob};
-use crate::job::{Entry, Fault, Job, Name, Run};
+use crate::engine::{DaemonJobError, Engine, NativeJob};
+use crate::job::{Fault, HandlerVersion, Job, Name, Run};
 
 /// Swaps in new versions: at once, or after a trial that the job `canary` watches.
 pub struct Swap {
@@ -21,10 +21,10 @@ pub struct Swap {
 }
 
 /// A swap that is prepared: all that can fail has succeeded. Dropping it changes nothing.
-struct Prepared<'a> {
-    turn: Turn<'a>,
-    serving: Arc<Entry>,
-    entry: Arc<Entry>,
+struct PreparedSwap<'a> {
+    turn: Publisher<'a>,
+    serving: Arc<HandlerVersion>,
+    entry: Arc<HandlerVersion>,
     /// The trial, and the job that watches it; `None`: the new version serves at once.
     trial: Option<(Percent, Rules, Job)>,
 }
@@ -54,7 +54,7 @@ impl Swap {
         engine: &Arc<Engine>,
         job: &Job,
         bytes: Vec<u8>,
-    ) -> Result<Prepared<'_>> {
+    ) -> Result<PreparedSwap<'_>> {
         let SwapCommand { name, trial } = SwapCommand::decode(&job.args, &job.env)?;
         let module = self.compile(name.clone(), bytes).await?;
         let turn = self.generations.turn(engine).await?;
@@ -72,7 +72,7 @@ impl Swap {
             }
             None => None,
         };
-        Ok(Prepared { turn, serving, entry, trial })
+        Ok(PreparedSwap { turn, serving, entry, trial })
     }
 
     async fn compile(self: &Arc<Self>, name: Name, bytes: Vec<u8>) -> Result<Uploaded> {
@@ -83,10 +83,10 @@ impl Swap {
     }
 }
 
-impl Prepared<'_> {
+impl PreparedSwap<'_> {
     /// Puts it into force and says what serves now. Nothing in it can fail.
     fn publish(self, generations: &Arc<Generations>) -> SwapReply {
-        let Prepared { turn, serving, entry, trial } = self;
+        let PreparedSwap { turn, serving, entry, trial } = self;
         let name = entry.name.clone();
         let (old, new) = (serving.version.clone(), entry.version.clone());
         let Some((percent, rules, watch)) = trial else {
@@ -126,7 +126,7 @@ async fn watched(
     if generations.has_ended() || !engine.live().pin().has_on(&name, &trial) {
         return;
     }
-    let was_killed = matches!(ended, Ok(Err(Failure::Fault(Fault::Stopped(_)))));
+    let was_killed = matches!(ended, Ok(Err(DaemonJobError::Fault(Fault::Stopped(_)))));
     // Requests take this up at once, whoever has the turn.
     trial.go_back(if was_killed { "the trial was stopped" } else { "its watch has ended" });
     if let Ok(turn) = generations.turn(&engine).await

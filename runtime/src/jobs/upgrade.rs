@@ -20,9 +20,9 @@ use super::api::{UpgradeCommand, UpgradeReply};
 use super::follower::Follower;
 use super::generations::Generations;
 use super::reload::Reload;
-use super::standing::Standing;
+use super::standing::DaemonState;
 use super::tell::reply;
-use crate::confine::Held;
+use crate::confine::BlockedSignals;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
@@ -41,11 +41,11 @@ const FIRST: i32 = 3;
 /// Replaces the process. What only this one has, versions that were swapped in and trials, it does not
 /// lose without `--force`. If the new one fails, is too slow or the daemon drains, the old one goes on
 /// and nothing has changed.
-pub struct Upgrade {
+pub struct UpgradeJob {
     /// Held meanwhile: what is passed on must not change.
     pub generations: Arc<Generations>,
     /// The sockets that are passed on.
-    pub standing: Arc<Standing>,
+    pub standing: Arc<DaemonState>,
     /// Checks the configuration before the new process starts.
     pub reload: Arc<Reload>,
     /// The program to start, and its arguments and environment.
@@ -68,7 +68,7 @@ pub struct Launch {
 /// A process that is killed when this is dropped, unless it is let go.
 struct Heir(Option<Child>);
 
-impl NativeJob for Upgrade {
+impl NativeJob for UpgradeJob {
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let gate = self.standing.server.gate.clone();
@@ -92,7 +92,7 @@ impl Launch {
     }
 }
 
-impl Upgrade {
+impl UpgradeJob {
     async fn upgrade(&self, engine: &Arc<Engine>, job: &Job) -> Result<UpgradeReply> {
         let UpgradeCommand { force, time } = UpgradeCommand::decode(&job.args)?;
         // The end of process 1 is the end of its container, whoever else is in it.
@@ -146,7 +146,7 @@ impl Upgrade {
             (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
         // Until ourselves have begun there and had some of them ignored (`cli::exec`).
-        let _held = Held::new();
+        let _held = BlockedSignals::new();
         let child = Command::from(command).spawn()?;
         Ok((child, ChildStderr::from_std(OwnedFd::from(stderr).into())?))
     }

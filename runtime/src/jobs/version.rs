@@ -9,9 +9,9 @@ use crate::job::{Job, Run};
 use crate::observe::build;
 
 /// Says the version.
-pub struct Version;
+pub struct TellVersion;
 
-impl NativeJob for Version {
+impl NativeJob for TellVersion {
     fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let version = VersionReply {

@@ -18,11 +18,11 @@ pub use connect::connect;
 pub use endpoint::{Endpoint, EndpointError, FdName, Host, TcpAddress};
 pub use gate::{Draining, Gate, GateState, Opened};
 pub use listen::{
-    BindOptions, Change, Leaving, Listener, Phase, Post, Sockets, bind, examine, examine_group,
+    BindOptions, DrainSignal, Handout, Listener, ListenerChange, Phase, Sockets, bind, examine, examine_group,
 };
 pub use peer::{Credentials, Peer, Remote};
 pub use stream::Stream;
 pub use tls::{
-    CertificateFiles, ClientOptions, Demand, FailureKind, Guide, HandshakeError, Protocol, Secured, Term,
+    CertificateFiles, ClientAuth, ClientOptions, FailureKind, Guide, HandshakeError, Protocol, Secured, Term,
     Tls, TlsFile, TlsOptions, differences,
 };

@@ -9,7 +9,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// A limit of a control group, and the file that holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Bound {
+pub struct CgroupLimit {
     /// The limit, in the unit of its file.
     pub most: u64,
     /// The file.
@@ -18,7 +18,7 @@ pub struct Bound {
 
 /// Finds the lowest memory limit, in bytes, of the process's group and its ancestors. `None` if none of them has a
 /// limit.
-pub fn memory() -> Option<Bound> {
+pub fn memory() -> Option<CgroupLimit> {
     // memory.high does not refuse memory, but throttles a group until it barely runs.
     let second = lowest("cgroup2", "", &["memory.max", "memory.high"]);
     let first = lowest("cgroup", "memory", &["memory.limit_in_bytes"]);
@@ -37,7 +37,7 @@ pub fn available() -> Option<u64> {
 
 /// Returns how much of a limit is left. `used` names the file with the group's use, `prefix` the prefix in
 /// memory.stat.
-fn left(bound: &Bound, used: &str, prefix: &str) -> u64 {
+fn left(bound: &CgroupLimit, used: &str, prefix: &str) -> u64 {
     let read = |file: &str| fs::read_to_string(bound.file.with_file_name(file)).unwrap_or_default();
     let used = read(used).trim().parse().unwrap_or(0);
     let kept: u64 = read("memory.stat")
@@ -49,18 +49,18 @@ fn left(bound: &Bound, used: &str, prefix: &str) -> u64 {
     bound.most.saturating_sub(u64::saturating_sub(used, kept))
 }
 
-fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<Bound> {
+fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<CgroupLimit> {
     bounds(kind, controller, files)?.into_iter().min_by_key(|bound| bound.most)
 }
 
-fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<Bound>> {
+fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<CgroupLimit>> {
     let (groups, mounts) = (fs::read_to_string(GROUPS).ok()?, fs::read_to_string(MOUNTS).ok()?);
     let directories = directories(&groups, &mounts, kind, controller)?;
     let bound = |file: PathBuf| {
         let text = fs::read_to_string(&file).ok()?;
         // Version 2 writes `max` for no limit, version 1 a number beyond any memory.
         let most = text.trim().parse().ok().filter(|most| *most < 1 << 60)?;
-        Some(Bound { most, file })
+        Some(CgroupLimit { most, file })
     };
     let files = directories.iter().flat_map(|directory| files.iter().map(|file| directory.join(file)));
     Some(files.filter_map(bound).collect())
@@ -99,7 +99,7 @@ mod tests {
     fn what_a_group_uses_is_not_left_and_what_the_kernel_keeps_of_files_is() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        let bound = Bound { most: 4 << 30, file: dir.path().join("memory.max") };
+        let bound = CgroupLimit { most: 4 << 30, file: dir.path().join("memory.max") };
         assert_eq!(left(&bound, "memory.current", ""), 4 << 30);
 
         write("memory.current", &format!("{}\n", 3_u64 << 30));
@@ -110,7 +110,7 @@ mod tests {
 
         assert_eq!(left(&bound, "memory.current", ""), 2 << 30);
         assert_eq!(left(&bound, "memory.current", "total_"), (1 << 30) + 7);
-        assert_eq!(left(&Bound { most: 1 << 30, ..bound }, "memory.current", ""), 0);
+        assert_eq!(left(&CgroupLimit { most: 1 << 30, ..bound }, "memory.current", ""), 0);
     }
 
     fn found(groups: &str, mounts: &str, kind: &str, controller: &str) -> Vec<String> {

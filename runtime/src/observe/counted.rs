@@ -4,16 +4,16 @@ use std::fmt;
 
 /// A number and the noun that it counts. The noun's plural ends in `s`: `1 handler`, `2 handlers`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Counted(u64, &'static str);
+pub struct CountedNoun(u64, &'static str);
 
 /// Makes a count; `one` is the singular.
-pub fn counted(number: impl TryInto<u64>, one: &'static str) -> Counted {
-    Counted(number.try_into().unwrap_or(u64::MAX), one)
+pub fn counted(number: impl TryInto<u64>, one: &'static str) -> CountedNoun {
+    CountedNoun(number.try_into().unwrap_or(u64::MAX), one)
 }
 
-impl fmt::Display for Counted {
+impl fmt::Display for CountedNoun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counted(number, one) = self;
+        let CountedNoun(number, one) = self;
         write!(f, "{number} {one}{}", if *number == 1 { "" } else { "s" })
     }
 }

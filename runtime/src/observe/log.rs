@@ -52,9 +52,9 @@ pub fn dropped() -> u64 {
 
 /// Writes lines. A line that cannot be written is lost and counted. Once writing works again, the log says how many
 /// were lost.
-struct Lines<W>(W);
+struct LineWriter<W>(W);
 
-impl<W: Write> Write for Lines<W> {
+impl<W: Write> Write for LineWriter<W> {
     /// Takes whole lines, as the queue passes them.
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         match self.0.write_all(lines) {
@@ -125,21 +125,21 @@ fn stream(file: impl AsFd) -> Option<String> {
 struct Prioritized;
 
 /// Takes the whole text of an event per call, as the formatter writes it.
-struct Event(&'static str);
+struct LogEvent(&'static str);
 
 impl<'w> MakeWriter<'w> for Prioritized {
-    type Writer = Event;
+    type Writer = LogEvent;
 
-    fn make_writer(&'w self) -> Event {
-        Event("")
+    fn make_writer(&'w self) -> LogEvent {
+        LogEvent("")
     }
 
-    fn make_writer_for(&'w self, event: &tracing::Metadata<'_>) -> Event {
-        Event(priority(*event.level()))
+    fn make_writer_for(&'w self, event: &tracing::Metadata<'_>) -> LogEvent {
+        LogEvent(priority(*event.level()))
     }
 }
 
-impl Write for Event {
+impl Write for LogEvent {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         if self.0.is_empty() {
             return (&QUEUE).write(text);
@@ -180,7 +180,7 @@ pub fn start(level: Level) -> anyhow::Result<Log> {
         .with_ansi(std::io::stderr().is_terminal());
     let started = if is_for_journal() { lines.without_time().try_init() } else { lines.try_init() };
     started.map_err(|error| anyhow::anyhow!("{error}"))?;
-    let write = || QUEUE.drain(Lines(std::io::stderr()));
+    let write = || QUEUE.drain(LineWriter(std::io::stderr()));
     std::thread::Builder::new().name("log".to_owned()).spawn(write)?;
     Ok(Log(()))
 }
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn lines_that_are_lost_are_counted_and_told_when_there_is_room_again() {
         let before = LOG.failures();
-        let mut lines = Lines(Full { fails: 2, text: Vec::new() });
+        let mut lines = LineWriter(Full { fails: 2, text: Vec::new() });
 
         for line in ["one\n", "two\n", "three\n", "four\n"] {
             lines.write_all(line.as_bytes()).unwrap();

@@ -14,7 +14,7 @@ pub mod systemd;
 pub mod threads;
 pub mod writes;
 
-pub use counted::{Counted, counted};
+pub use counted::{CountedNoun, counted};
 pub use plain::{brief, plain};
 pub use reloads::Reloads;
 pub use resident::{available, machine, resident};

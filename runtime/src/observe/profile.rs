@@ -1,6 +1,6 @@
 //! The sampling profiler of handlers: counts their stacks at ticks while a profile is taken.
 //!
-//! A [`Look`] switches the profiler on for the whole process; several may run at once. While none runs, a poll of a
+//! A [`ProfileRun`] switches the profiler on for the whole process; several may run at once. While none runs, a poll of a
 //! job costs one additional load, and so does a tick.
 
 use std::cell::RefCell;
@@ -26,22 +26,22 @@ const LONGEST: usize = 4 << 10;
 
 thread_local! {
     /// The job that this thread runs.
-    static WORK: RefCell<Option<Work>> = const { RefCell::new(None) };
+    static WORK: RefCell<Option<ProfiledWork>> = const { RefCell::new(None) };
 }
 
 /// Sample counts by stack: the handler and its functions, outermost first, separated by semicolons, as flame graph
 /// tools read it.
-pub type Stacks = BTreeMap<String, u64>;
+pub type StackCounts = BTreeMap<String, u64>;
 
 #[derive(Default)]
 struct Seen {
-    stacks: Stacks,
+    stacks: StackCounts,
     /// The last stack of each job, and its tick.
     jobs: HashMap<u64, (u64, String)>,
 }
 
 /// The job of a thread.
-struct Work {
+struct ProfiledWork {
     job: u64,
     handler: String,
     /// The tick at which this poll of the job began. A job that waited over a tick did not compute then.
@@ -49,9 +49,9 @@ struct Work {
 }
 
 /// A running profile. Dropping it ends the profile.
-pub struct Look {
+pub struct ProfileRun {
     /// The counts when the profile began, from other profiles.
-    before: Stacks,
+    before: StackCounts,
     /// The tick at which the profile began.
     since: u64,
 }
@@ -59,9 +59,9 @@ pub struct Look {
 /// The guard of a thread that runs a job. Dropping it ends the job's claim on the thread.
 pub struct Working(());
 
-impl Look {
+impl ProfileRun {
     /// Starts a profile.
-    pub fn begin() -> Look {
+    pub fn begin() -> ProfileRun {
         let since = TICKS.load(Ordering::Relaxed);
         let before = {
             let mut seen = seen();
@@ -70,11 +70,11 @@ impl Look {
             seen.jobs.retain(|_, (tick, _)| *tick + RECENT > since);
             seen.stacks.clone()
         };
-        Look { before, since }
+        ProfileRun { before, since }
     }
 
     /// Returns how often each stack was sampled since the start.
-    pub fn stacks(&self) -> Stacks {
+    pub fn stacks(&self) -> StackCounts {
         let seen = seen();
         let stacks = seen.iter().flat_map(|seen| &seen.stacks);
         let fresh = stacks.map(|(stack, count)| {
@@ -92,7 +92,7 @@ impl Look {
     }
 }
 
-impl Drop for Look {
+impl Drop for ProfileRun {
     fn drop(&mut self) {
         let mut seen = seen();
         if LOOKS.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -104,7 +104,7 @@ impl Drop for Look {
 /// Records the job that this thread runs, if a profile is running.
 pub fn work(job: u64, handler: &str) -> Option<Working> {
     is_on().then(|| {
-        let work = Work { job, handler: handler.to_owned(), since: TICKS.load(Ordering::Relaxed) };
+        let work = ProfiledWork { job, handler: handler.to_owned(), since: TICKS.load(Ordering::Relaxed) };
         WORK.set(Some(work));
         Working(())
     })
@@ -123,8 +123,9 @@ pub fn tick() {
 
 /// Reports whether a profile runs and this thread has run one job since before the last tick.
 pub fn is_due() -> bool {
-    let worked =
-        |work: &Option<Work>| work.as_ref().is_some_and(|work| work.since < TICKS.load(Ordering::Relaxed));
+    let worked = |work: &Option<ProfiledWork>| {
+        work.as_ref().is_some_and(|work| work.since < TICKS.load(Ordering::Relaxed))
+    };
     is_on() && WORK.with_borrow(worked)
 }
 
@@ -132,7 +133,7 @@ pub fn is_due() -> bool {
 /// characters.
 pub fn sample(functions: impl Iterator<Item = String>) {
     WORK.with_borrow(|work| {
-        let Some(Work { job, handler, .. }) = work else { return };
+        let Some(ProfiledWork { job, handler, .. }) = work else { return };
         let mut stack = handler.clone();
         for name in functions {
             if stack.len() + name.len() >= LONGEST {
@@ -170,20 +171,20 @@ mod tests {
     fn stacks_are_counted_for_everybody_who_looks_and_for_nobody_else() {
         let names = |names: [&str; 2]| names.map(str::to_owned).into_iter();
         assert!(work(1, "nobody looks").is_none() && !is_due());
-        let first = Look::begin();
+        let first = ProfileRun::begin();
         let working = work(7, "hello");
         assert!(!is_due(), "it has only begun");
         tick();
         assert!(is_due());
         sample(names(["main", "a;b"]));
-        let second = Look::begin();
+        let second = ProfileRun::begin();
         assert_eq!(second.place(7), None, "another look has seen it, before this one");
         tick();
         sample(names(["main", "a;b"]));
 
         let stack = "hello;main;a:b".to_owned();
-        assert_eq!(first.stacks(), Stacks::from([(stack.clone(), 2)]));
-        assert_eq!(second.stacks(), Stacks::from([(stack.clone(), 1)]));
+        assert_eq!(first.stacks(), StackCounts::from([(stack.clone(), 2)]));
+        assert_eq!(second.stacks(), StackCounts::from([(stack.clone(), 1)]));
         assert_eq!((second.place(7), second.place(8)), (Some(stack), None));
         sample((0..1000).map(|number| format!("a function of some length {number}")));
         assert!(second.stacks().keys().all(|stack| stack.len() < LONGEST + 8));

@@ -15,14 +15,14 @@ const BYTES: usize = 16 << 20;
 /// The queue. A line that does not fit is dropped and counted, so a stalled reader blocks nothing.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedLines>,
     grown: Condvar,
     emptied: Condvar,
     dropped: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedLines {
     /// The first line stays in front while it is being written.
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
@@ -31,7 +31,7 @@ struct Waiting {
 impl Queue {
     pub(super) const fn new() -> Queue {
         Queue {
-            waiting: Mutex::new(Waiting { lines: VecDeque::new(), bytes: 0 }),
+            waiting: Mutex::new(QueuedLines { lines: VecDeque::new(), bytes: 0 }),
             grown: Condvar::new(),
             emptied: Condvar::new(),
             dropped: AtomicU64::new(0),
@@ -76,11 +76,11 @@ impl Queue {
 
     /// Waits until all lines are written, at most for `patience`.
     pub(super) fn settle(&self, patience: Duration) {
-        let unwritten = |waiting: &mut Waiting| !waiting.lines.is_empty();
+        let unwritten = |waiting: &mut QueuedLines| !waiting.lines.is_empty();
         let _in_time = self.emptied.wait_timeout_while(self.lock(), patience, unwritten);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedLines> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,11 +5,11 @@ use std::time::SystemTime;
 
 /// The outcomes of the last reloads. The start of the daemon counts as the first.
 #[derive(Default, Debug)]
-pub struct Reloads(Mutex<Last>);
+pub struct Reloads(Mutex<LastOutcomes>);
 
 /// The last outcomes.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub struct Last {
+pub struct LastOutcomes {
     /// When the current configuration took effect.
     pub succeeded: Option<SystemTime>,
     /// When and why the last reload was refused; `None` if it succeeded.
@@ -24,7 +24,7 @@ impl Reloads {
         let mut last = self.lock();
         match outcome {
             // A successful reload has also read the secrets.
-            Ok(()) => *last = Last { succeeded: Some(SystemTime::now()), ..Last::default() },
+            Ok(()) => *last = LastOutcomes { succeeded: Some(SystemTime::now()), ..LastOutcomes::default() },
             Err(reason) => last.refused = Some((SystemTime::now(), reason)),
         }
     }
@@ -35,16 +35,16 @@ impl Reloads {
     }
 
     /// Returns the last outcomes.
-    pub fn last(&self) -> Last {
+    pub fn last(&self) -> LastOutcomes {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Last> {
+    fn lock(&self) -> MutexGuard<'_, LastOutcomes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Last {
+impl LastOutcomes {
     /// Reports whether the configuration in force is the one requested last.
     pub fn is_successful(&self) -> bool {
         self.succeeded.is_some() && self.refused.is_none()

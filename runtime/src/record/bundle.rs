@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mask::{self, Masked};
 use crate::confine::{Granting, Writable};
-use crate::job::{Access, End, Env, Incident, Limits, Mapping, Mount};
+use crate::job::{Access, Env, Incident, JobFailure, Limits, Mount, OutputFormat};
 
 /// The format that a file declares.
 const FORMAT: &str = "portcullis-failure-1";
@@ -40,21 +40,21 @@ pub struct Bundle {
     /// The names of the variables in which only credentials in a query are masked.
     #[serde(default)]
     pub masked_in_part: Vec<String>,
-    stdin: Stdin,
+    stdin: RecordedStdin,
     /// Whether the job has read more than `stdin` contains.
     pub stdin_truncated: bool,
     /// Whether the configuration forbids recording what the job read.
     #[serde(default)]
     pub stdin_withheld: bool,
-    mounts: Vec<Mounted>,
+    mounts: Vec<RecordedMount>,
     /// The size limit of the job's own `/tmp`, in bytes. `None` if it had no `/tmp`.
     #[serde(default)]
     pub tmp: Option<u64>,
-    limits: Bounds,
+    limits: RecordedLimits,
     /// The content type of raw stdout. `None` if stdout is a CGI document.
     raw: Option<String>,
     /// How the job ended.
-    pub outcome: Outcome,
+    pub outcome: RecordedOutcome,
     /// The end of its stderr.
     pub stderr: String,
     /// How long it ran, in milliseconds.
@@ -65,7 +65,7 @@ pub struct Bundle {
 
 /// How a job ended. A replay compares this with the recorded run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RecordedOutcome {
     /// The code of the fault, as in the log, the metrics and the reason header; `ok` if there was none.
     pub code: String,
     /// The exit status.
@@ -79,13 +79,13 @@ pub struct Outcome {
 /// Stdin as text, or percent-encoded if it is not UTF-8.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Stdin {
+enum RecordedStdin {
     Text(String),
     Percent(String),
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Mounted {
+struct RecordedMount {
     host: PathBuf,
     guest: String,
     write: bool,
@@ -101,7 +101,7 @@ struct Within {
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Bounds {
+struct RecordedLimits {
     memory: usize,
     time_ms: Option<u64>,
     cpu_ms: Option<u64>,
@@ -133,7 +133,7 @@ impl Bundle {
         let mount = |mount: &Mount| {
             let Mount { host, guest, access, within } = mount.clone();
             let within = within.map(|Writable { handler, dir, .. }| Within { handler, dir });
-            Mounted { host, guest, write: access == Access::Write, within }
+            RecordedMount { host, guest, write: access == Access::Write, within }
         };
         let Limits { memory, time: wall, cpu: processor, body, output, handles, .. } = entry.limits;
         Bundle {
@@ -147,12 +147,12 @@ impl Bundle {
             env: env.iter().map(shown).collect(),
             masked: hidden,
             masked_in_part: env.iter().filter_map(in_part).collect(),
-            stdin: Stdin::of(stdin.as_ref().map_or(&[][..], |read| &read.bytes)),
+            stdin: RecordedStdin::of(stdin.as_ref().map_or(&[][..], |read| &read.bytes)),
             stdin_truncated: stdin.as_ref().is_some_and(|read| read.truncated),
             stdin_withheld: stdin.is_none(),
             mounts: entry.grants.mounts.iter().map(mount).collect(),
             tmp: entry.grants.tmp,
-            limits: Bounds {
+            limits: RecordedLimits {
                 memory,
                 time_ms: wall.map(millis),
                 cpu_ms: processor.map(millis),
@@ -161,10 +161,10 @@ impl Bundle {
                 handles,
             },
             raw: match &entry.mapping {
-                Mapping::Cgi => None,
-                Mapping::Raw(content_type) => Some(content_type.clone()),
+                OutputFormat::Cgi => None,
+                OutputFormat::Raw(content_type) => Some(content_type.clone()),
             },
-            outcome: Outcome::from(end.clone()),
+            outcome: RecordedOutcome::from(end.clone()),
             stderr: stderr.clone(),
             time_ms: millis(*ran),
             cpu_ms: millis(*cpu),
@@ -185,8 +185,8 @@ impl Bundle {
     /// Returns what the job read from stdin.
     pub fn stdin(&self) -> Vec<u8> {
         match &self.stdin {
-            Stdin::Text(text) => text.clone().into_bytes(),
-            Stdin::Percent(encoded) => percent_decode_str(encoded).collect(),
+            RecordedStdin::Text(text) => text.clone().into_bytes(),
+            RecordedStdin::Percent(encoded) => percent_decode_str(encoded).collect(),
         }
     }
 
@@ -204,7 +204,7 @@ impl Bundle {
 
     /// Returns the limits of the job. The concurrency is 1, because a replayed job runs alone.
     pub fn limits(&self) -> Limits {
-        let Bounds { memory, time_ms, cpu_ms, body, output, handles } = self.limits;
+        let RecordedLimits { memory, time_ms, cpu_ms, body, output, handles } = self.limits;
         let (time, cpu) = (time_ms.map(Duration::from_millis), cpu_ms.map(Duration::from_millis));
         Limits { memory, time, cpu, body, output, handles, concurrency: 1, ..Limits::default() }
     }
@@ -229,37 +229,37 @@ impl Bundle {
     }
 
     /// Returns how stdout is read.
-    pub fn mapping(&self) -> Mapping {
-        self.raw.clone().map_or(Mapping::Cgi, Mapping::Raw)
+    pub fn mapping(&self) -> OutputFormat {
+        self.raw.clone().map_or(OutputFormat::Cgi, OutputFormat::Raw)
     }
 }
 
-impl Stdin {
-    fn of(bytes: &[u8]) -> Stdin {
+impl RecordedStdin {
+    fn of(bytes: &[u8]) -> RecordedStdin {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Stdin::Text(text.to_owned()),
-            Err(_) => Stdin::Percent(percent_encode(bytes, ENCODED).to_string()),
+            Ok(text) => RecordedStdin::Text(text.to_owned()),
+            Err(_) => RecordedStdin::Percent(percent_encode(bytes, ENCODED).to_string()),
         }
     }
 }
 
-impl Outcome {
+impl RecordedOutcome {
     /// The outcome of a job that did not fail.
-    pub fn ok() -> Outcome {
+    pub fn ok() -> RecordedOutcome {
         let nothing = String::new;
-        Outcome { code: "ok".to_owned(), status: 0, message: nothing(), stack: nothing() }
+        RecordedOutcome { code: "ok".to_owned(), status: 0, message: nothing(), stack: nothing() }
     }
 
     /// Reports whether two runs failed in the same way. The stack may differ, because another module has other
     /// functions.
-    pub fn is_same(&self, other: &Outcome) -> bool {
+    pub fn is_same(&self, other: &RecordedOutcome) -> bool {
         (&self.code, self.status, &self.message) == (&other.code, other.status, &other.message)
     }
 }
 
-impl From<End> for Outcome {
-    fn from(End { code, status, message, stack }: End) -> Outcome {
-        Outcome { code: code.to_owned(), status: status.0, message, stack }
+impl From<JobFailure> for RecordedOutcome {
+    fn from(JobFailure { code, status, message, stack }: JobFailure) -> RecordedOutcome {
+        RecordedOutcome { code: code.to_owned(), status: status.0, message, stack }
     }
 }
 
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn stdin_survives_as_text_and_as_bytes() {
         for bytes in [&b"plain \xc3\xa9\0"[..], b"\xff\x00%41 raw"] {
-            let stdin = Stdin::of(bytes);
+            let stdin = RecordedStdin::of(bytes);
             let written = serde_json::to_string(&stdin).unwrap();
-            let read: Stdin = serde_json::from_str(&written).unwrap();
+            let read: RecordedStdin = serde_json::from_str(&written).unwrap();
             let back = match read {
-                Stdin::Text(text) => text.into_bytes(),
-                Stdin::Percent(encoded) => percent_decode_str(&encoded).collect(),
+                RecordedStdin::Text(text) => text.into_bytes(),
+                RecordedStdin::Percent(encoded) => percent_decode_str(&encoded).collect(),
             };
             assert_eq!(back, bytes, "{written}");
         }

@@ -4,6 +4,6 @@ mod bundle;
 mod mask;
 mod store;
 
-pub use bundle::{Bundle, Outcome};
+pub use bundle::{Bundle, RecordedOutcome};
 pub use mask::Masked;
 pub use store::{Keeper, LARGEST, Store, examine};

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::bundle::Bundle;
 use super::mask::Masked;
 use crate::budget::{Budget, Holder, Portion};
-use crate::job::{Incident, JobId, Read, Recorder};
+use crate::job::{CapturedStdin, Incident, JobId, Recorder};
 use crate::observe::log;
 use crate::observe::writes::RECORD;
 use crate::wasm::cache;
@@ -42,22 +42,22 @@ const KEPT: usize = 32 << 20;
 
 /// The store of failed jobs. Dropping it ends its thread once everything is written.
 pub struct Store {
-    writer: SyncSender<(Incident, Arc<Origin>)>,
-    /// The stdin retained for running jobs, in units of [`Read::UNIT`] bytes.
+    writer: SyncSender<(Incident, Arc<RecordedHandler>)>,
+    /// The stdin retained for running jobs, in units of [`CapturedStdin::UNIT`] bytes.
     kept: Arc<Budget>,
 }
 
 /// Records the failed jobs of one handler.
 pub struct Keeper {
     store: Arc<Store>,
-    origin: Arc<Origin>,
+    origin: Arc<RecordedHandler>,
     keeps_stdin: bool,
     /// The handler's share of the retained stdin.
     holder: Arc<Holder>,
 }
 
 /// Facts about a handler for its records that its jobs do not have.
-struct Origin {
+struct RecordedHandler {
     module: PathBuf,
     digest: String,
     masked: Masked,
@@ -70,11 +70,11 @@ struct Shelf {
     dir: OwnedFd,
     path: PathBuf,
     /// Oldest first.
-    files: Vec<Kept>,
+    files: Vec<RecordFile>,
 }
 
 /// A recorded file.
-struct Kept {
+struct RecordFile {
     name: String,
     size: u64,
 }
@@ -90,7 +90,7 @@ impl Store {
         let (writer, incidents) = sync_channel(WAITING);
         let work = move || shelf.fill(&incidents);
         std::thread::Builder::new().name("recorder".to_owned()).spawn(work)?;
-        Ok(Arc::new(Store { writer, kept: Budget::new(KEPT / Read::UNIT) }))
+        Ok(Arc::new(Store { writer, kept: Budget::new(KEPT / CapturedStdin::UNIT) }))
     }
 }
 
@@ -108,7 +108,7 @@ impl Keeper {
     pub fn new(store: Arc<Store>, module: PathBuf, digest: String, masked: Masked) -> Keeper {
         // Absolute, because a replay may start in another directory.
         let module = std::path::absolute(&module).unwrap_or(module);
-        let origin = Origin { module, digest, masked, waiting: AtomicUsize::new(0) };
+        let origin = RecordedHandler { module, digest, masked, waiting: AtomicUsize::new(0) };
         Keeper { store, origin: Arc::new(origin), keeps_stdin: true, holder: Arc::default() }
     }
 
@@ -160,16 +160,16 @@ impl Shelf {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if name.ends_with(SUFFIX) {
                 let size = statat(&dir, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)?.st_size;
-                files.push(Kept { name, size: u64::try_from(size).unwrap_or_default() });
+                files.push(RecordFile { name, size: u64::try_from(size).unwrap_or_default() });
             }
         }
         // The names begin with the time.
-        files.sort_by(|one: &Kept, other: &Kept| one.name.cmp(&other.name));
+        files.sort_by(|one: &RecordFile, other: &RecordFile| one.name.cmp(&other.name));
         Ok(Shelf { dir, path: path.to_owned(), files })
     }
 
     /// Writes incoming jobs until every sender is dropped.
-    fn fill(mut self, incidents: &Receiver<(Incident, Arc<Origin>)>) {
+    fn fill(mut self, incidents: &Receiver<(Incident, Arc<RecordedHandler>)>) {
         while let Ok((incident, origin)) = incidents.recv() {
             let id = incident.id;
             origin.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -185,14 +185,14 @@ impl Shelf {
         }
     }
 
-    fn put(&mut self, incident: &Incident, origin: &Origin) -> Result<PathBuf> {
+    fn put(&mut self, incident: &Incident, origin: &RecordedHandler) -> Result<PathBuf> {
         let time = log::now();
         // Without colons: some tools take the text before a colon for a host name.
         let name = format!("{}-{}-{}{SUFFIX}", time.replace(':', ""), incident.entry.name, incident.id);
         let bundle = Bundle::of(incident, &origin.module, &origin.digest, &origin.masked, time);
         let mut bytes = serde_json::to_vec_pretty(&bundle)?;
         bytes.push(b'\n');
-        let kept = Kept { name, size: bytes.len() as u64 };
+        let kept = RecordFile { name, size: bytes.len() as u64 };
         self.make_room(&kept);
         let name = &kept.name;
         let draft = format!(".{name}");
@@ -214,7 +214,7 @@ impl Shelf {
 
     /// Removes files until the next one fits, each time the oldest file of the handler with the most. The next file
     /// counts too, so a handler that fails often does not displace the files of others.
-    fn make_room(&mut self, coming: &Kept) {
+    fn make_room(&mut self, coming: &RecordFile) {
         while let Some(at) = self.surplus(coming) {
             // If another process removed the file, there is room as well.
             let _gone = unlinkat(&self.dir, &self.files.remove(at).name, AtFlags::empty());
@@ -222,7 +222,7 @@ impl Shelf {
     }
 
     /// Finds the next file to remove. Returns `None` if the new file fits.
-    fn surplus(&self, coming: &Kept) -> Option<usize> {
+    fn surplus(&self, coming: &RecordFile) -> Option<usize> {
         let mut handlers: HashMap<&str, (u64, u64)> = HashMap::new();
         for file in self.files.iter().chain([coming]) {
             let (files, bytes) = handlers.entry(file.handler()).or_default();
@@ -232,7 +232,7 @@ impl Shelf {
         if !many && handlers.values().map(|(_, bytes)| bytes).sum::<u64>() <= LARGEST {
             return None;
         }
-        let share = |file: &Kept| {
+        let share = |file: &RecordFile| {
             let (files, bytes) = handlers.get(file.handler()).copied().unwrap_or_default();
             if many { files } else { bytes }
         };
@@ -241,7 +241,7 @@ impl Shelf {
     }
 }
 
-impl Kept {
+impl RecordFile {
     /// Returns the handler from the file's name, between the time and the job's id.
     fn handler(&self) -> &str {
         let behind = self.name.split_once("Z-").map_or("", |(_, behind)| behind);
@@ -256,7 +256,7 @@ mod tests {
     /// Adds an empty file with a nominal size to the shelf.
     fn put(shelf: &mut Shelf, handler: &str, number: usize, size: u64) {
         let name = format!("2026-01-01T000000.{number:06}Z-{handler}-{number:016x}{SUFFIX}");
-        let file = Kept { name, size };
+        let file = RecordFile { name, size };
         shelf.make_room(&file);
         std::fs::write(shelf.path.join(&file.name), vec![0; usize::try_from(size).unwrap()]).unwrap();
         shelf.files.push(file);
@@ -278,7 +278,7 @@ mod tests {
 
         let mut again = Shelf::open(&path).unwrap();
         assert_eq!((again.files.len(), again.files[0].name.contains(".000005Z-one-")), (FILES, true));
-        again.make_room(&Kept { name: String::new(), size: LARGEST - 3000 });
+        again.make_room(&RecordFile { name: String::new(), size: LARGEST - 3000 });
 
         assert_eq!(again.files.len(), 3);
         assert_eq!(std::fs::read_dir(&path).unwrap().count(), 4);
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!((count(&shelf, "rare-one"), count(&shelf, "often")), (3, FILES - 3));
         assert!(shelf.files[3].name.contains(&format!(".{:06}Z-", 53)), "the oldest of its own");
 
-        shelf.make_room(&Kept { name: "2026Z-long-1".to_owned(), size: LARGEST - 500 });
+        shelf.make_room(&RecordFile { name: "2026Z-long-1".to_owned(), size: LARGEST - 500 });
         assert_eq!((count(&shelf, "rare-one"), count(&shelf, "often")), (3, 47));
     }
 }

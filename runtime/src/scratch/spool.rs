@@ -38,14 +38,14 @@ const BYTES: u64 = 1 << 30;
 pub struct Scratch {
     pub(super) dir: OwnedFd,
     next: AtomicU64,
-    used: Mutex<Used>,
+    used: Mutex<SpoolUse>,
     /// Made for the first handler whose jobs have a directory.
     pub(super) process: Mutex<Option<Arc<ProcessDir>>>,
 }
 
 /// The use, in total and per client address. Clients of Unix sockets share the key `None`.
 #[derive(Default)]
-struct Used {
+struct SpoolUse {
     all: Amount,
     of: HashMap<Option<IpAddr>, Amount>,
 }
@@ -72,7 +72,7 @@ impl Scratch {
         Ok(Account { scratch: self.clone(), client, bytes: 0 })
     }
 
-    fn used(&self) -> MutexGuard<'_, Used> {
+    fn used(&self) -> MutexGuard<'_, SpoolUse> {
         // The sums are consistent after every statement, so a poisoned lock guards nothing broken.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +132,7 @@ impl Drop for Account {
     }
 }
 
-impl Used {
+impl SpoolUse {
     fn grow(&mut self, client: Option<IpAddr>, by: Amount) -> io::Result<()> {
         let sum = |amount: Amount| Amount { files: amount.files + by.files, bytes: amount.bytes + by.bytes };
         let (all, one) = (sum(self.all), sum(self.of.get(&client).copied().unwrap_or_default()));

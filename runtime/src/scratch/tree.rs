@@ -17,7 +17,7 @@ const AT_ONCE: usize = 1024;
 
 /// A directory on the current path through a tree.
 #[derive(Default)]
-struct Level {
+struct TreeLevel {
     /// Its subdirectories that are still to be visited.
     below: Vec<CString>,
     /// The position of its first unread entry. `None` if all were read.
@@ -31,13 +31,13 @@ pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
     // Files with several names, by inode.
     let mut linked = HashSet::new();
     let mut here = open(root, c".")?;
-    let mut levels = vec![Level { rest: Some(0), ..Level::default() }];
+    let mut levels = vec![TreeLevel { rest: Some(0), ..TreeLevel::default() }];
     let mut kept = 0;
     while let Some(level) = levels.last_mut() {
         if let Some(name) = level.below.pop() {
             kept -= 1;
             here = open(&here, &name)?;
-            levels.push(Level { rest: Some(0), ..Level::default() });
+            levels.push(TreeLevel { rest: Some(0), ..TreeLevel::default() });
         } else if let Some(from) = level.rest {
             *level = look(&here, from, AT_ONCE.saturating_sub(kept).max(1), &mut linked, &mut found)?;
             kept += level.below.len();
@@ -58,7 +58,7 @@ fn look(
     most: usize,
     linked: &mut HashSet<u64>,
     found: &mut Amount,
-) -> io::Result<Level> {
+) -> io::Result<TreeLevel> {
     let mut entries = Dir::read_from(dir)?;
     if from != 0 {
         entries.seek(from)?;
@@ -80,10 +80,10 @@ fn look(
             _ => {}
         }
         if below.len() == most {
-            return Ok(Level { below, rest: Some(entry.offset()) });
+            return Ok(TreeLevel { below, rest: Some(entry.offset()) });
         }
     }
-    Ok(Level { below, rest: None })
+    Ok(TreeLevel { below, rest: None })
 }
 
 /// Removes the content of a directory. Nested directories are moved up, so paths stay short.

@@ -8,7 +8,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Result, format_err};
 use wasmtime_wasi::p3;
 
-use super::engine::engine_kind::{Flavour, Making};
+use super::engine::engine_kind::{Composition, EngineKind};
 use super::engine::settings::{self, Addressing, Room, Stacks, Target};
 use super::engine::ticker::Ticker;
 use super::host::component_state::State;
@@ -52,9 +52,11 @@ impl Engines {
     /// # Errors
     /// wasmtime cannot make the engine. The reason is kept: later calls return the same error.
     pub(super) fn of(&self, component: &[u8]) -> Result<&Concurrent> {
-        let made = match Making::of(component) {
-            Making::Whole => self.pooled.get_or_init(|| said(Concurrent::pooled(self.room, self.stacks))),
-            Making::Composed => {
+        let made = match Composition::of(component) {
+            Composition::Whole => {
+                self.pooled.get_or_init(|| said(Concurrent::pooled(self.room, self.stacks)))
+            }
+            Composition::Composed => {
                 self.on_demand.get_or_init(|| said(Concurrent::on_demand(self.room, self.stacks)))
             }
         };
@@ -85,7 +87,7 @@ impl Concurrent {
     }
 
     fn target(stacks: Stacks, addressing: Addressing) -> Target {
-        Target { flavour: Flavour::Concurrent, stacks, addressing }
+        Target { flavour: EngineKind::Concurrent, stacks, addressing }
     }
 
     fn new(engine: Engine, target: Target) -> Result<Concurrent> {

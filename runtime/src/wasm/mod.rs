@@ -11,11 +11,11 @@ mod kinds;
 mod module;
 mod sandbox;
 
-pub use engine::engine_kind::Flavour;
+pub use engine::engine_kind::EngineKind;
 pub use engine::settings::{Addressing, Resetting, Room, Stacks, Target};
 pub use host::files::{Files, OwnDirs};
 pub use host::mounted::Mounted;
 pub use host::scripts::Scripts;
 pub use kinds::http::NO_PROGRAM;
 pub use module::Module;
-pub use sandbox::{Allocation, Code, Compilation, Digest, Sandbox, Source, WasiHttp03};
+pub use sandbox::{Allocation, Code, Compilation, Digest, ModuleBytes, Sandbox, WasiHttp03};

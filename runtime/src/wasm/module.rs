@@ -12,7 +12,7 @@ use super::host::files::Files;
 use super::host::guest::{Wasi, bare};
 use super::host::tmp::TmpGuard;
 use super::kinds::http::Warm;
-use super::kinds::instance_pool::Idle;
+use super::kinds::instance_pool::InstancePool;
 use super::sandbox::Code;
 use crate::job::{Fault, Grants, Handler, Job, Kind, Limits, Needs, Outbound, Run, Status, Usage};
 
@@ -25,7 +25,7 @@ pub struct Module {
     /// Carries out the module's requests to other servers.
     outbound: Arc<dyn Outbound>,
     /// The pool of reusable instances; `None` unless the handler reuses them.
-    idle: Option<Idle<Warm>>,
+    idle: Option<InstancePool<Warm>>,
     /// Bytes of the memories and tables that an instance starts with.
     memory: usize,
 }
@@ -59,7 +59,7 @@ impl Module {
     /// Returns what its jobs are granted.
     pub fn grants(&self) -> Grants {
         Grants {
-            reuse: self.idle.as_ref().map(Idle::requests),
+            reuse: self.idle.as_ref().map(InstancePool::requests),
             mounts: self.files.as_ref().map(|files| files.mounts().to_vec()).unwrap_or_default(),
             tmp: self.files.as_ref().and_then(Files::own_bytes),
             outbound: Some(self.outbound.clone()),
@@ -122,7 +122,7 @@ impl Handler for Module {
 
     fn needs(&self, limits: &Limits) -> Needs {
         // An idle instance has its memory already.
-        let waits = self.idle.as_ref().is_some_and(Idle::has_some);
+        let waits = self.idle.as_ref().is_some_and(InstancePool::has_some);
         Needs {
             // A module that starts with more than the limit fails at instantiation, with its own error.
             memory: if waits { 0 } else { self.memory.min(limits.memory) },

@@ -10,11 +10,11 @@ use wasmtime::error::Context as _;
 use wasmtime::{Engine, Linker, Result, bail};
 
 use super::async_engine::{Concurrent, Engines};
-use super::cache::{Cache, Figures, Identity};
+use super::cache::{Cache, CodeIdentity, Figures};
 use super::compile::{self, CompileLimits, Compiler};
 use super::engine::artifact::Artifact;
-use super::engine::binary_kind::Layer;
-use super::engine::engine_kind::{Asynchronous, Flavour, Surface};
+use super::engine::binary_kind::BinaryKind;
+use super::engine::engine_kind::{EngineKind, P3Export, Surface};
 use super::engine::exports::{HTTP_P2, PROGRAM_P2};
 use super::engine::outline::Outline;
 use super::engine::settings::{self, Addressing, Resetting, Room, Stacks, Target};
@@ -24,7 +24,7 @@ use super::host::{core_state, trap};
 use super::kinds::command::CommandCode;
 use super::kinds::component;
 use super::kinds::core::{self, CoreCode};
-use super::kinds::http::SpeakerCode;
+use super::kinds::http::HttpComponent;
 use crate::budget::Budget;
 use crate::job::Kind;
 
@@ -70,7 +70,7 @@ pub struct Compilation {
 pub type Digest = [u8; 32];
 
 /// The bytes of a module, and their digest.
-pub struct Source {
+pub struct ModuleBytes {
     bytes: Vec<u8>,
     digest: Digest,
 }
@@ -93,11 +93,11 @@ pub enum Code {
     /// A component that exports `wasi:cli/run`.
     Command(CommandCode),
     /// A component that exports `wasi:http/incoming-handler` or `wasi:http/handler`.
-    Speaker(SpeakerCode),
+    Speaker(HttpComponent),
 }
 
 /// Which kind of `Code` a module becomes, and on which engine.
-enum Way<'a> {
+enum ModuleKind<'a> {
     Core,
     Command,
     Proxy,
@@ -122,7 +122,7 @@ impl Sandbox {
         let places = Budget::new(usize::try_from(waiting)?);
         let room = Room { jobs: room.jobs + waiting, ..room };
         let stacks = compilation.stacks;
-        let reserved = Target { flavour: Flavour::Sequential, stacks, addressing: Addressing::Reserved };
+        let reserved = Target { flavour: EngineKind::Sequential, stacks, addressing: Addressing::Reserved };
         let pooled = settings::pooled(&settings::config(reserved), settings::pool(room));
         let (engine, target, allocation) = match pooled {
             Ok((engine, resetting)) => (engine, reserved, Allocation::Pooled(resetting)),
@@ -161,7 +161,7 @@ impl Sandbox {
     /// # Errors
     /// The bytes are not a module, or the module cannot be a handler. It lacks an entry point, imports something
     /// that the daemon does not provide, or has more or larger parts than `limits` allow. The message says which.
-    pub fn look(&self, source: &Source, limits: &CompileLimits) -> anyhow::Result<Kind> {
+    pub fn look(&self, source: &ModuleBytes, limits: &CompileLimits) -> anyhow::Result<Kind> {
         self.way(&source.bytes, limits).map(|way| way.kind()).map_err(trap::ours)
     }
 
@@ -181,7 +181,7 @@ impl Sandbox {
         let Some(cache) = &self.compilation.cache else { return };
         // A module has code for one engine only. No entry of the cache has the other identities.
         let kinds: Vec<&[u8; 32]> = once(&self.fingerprint).chain(self.engines.fingerprints()).collect();
-        cache.tidy(in_use.flat_map(|digest| kinds.iter().map(move |kind| Identity::new(digest, kind))));
+        cache.tidy(in_use.flat_map(|digest| kinds.iter().map(move |kind| CodeIdentity::new(digest, kind))));
     }
 
     /// Compiles a module and links it to WASI; a cached module is only linked. Blocks, for seconds if the module
@@ -191,7 +191,7 @@ impl Sandbox {
     /// Those of [`Sandbox::look`], before anything is compiled; or compilation exceeds its limits.
     pub fn compile(
         &self,
-        source: &Source,
+        source: &ModuleBytes,
         limits: &CompileLimits,
         begin: impl FnOnce(),
     ) -> anyhow::Result<Code> {
@@ -199,11 +199,11 @@ impl Sandbox {
     }
 
     /// Reports whether the code of a module is cached. Does not read the code, which may prove unusable.
-    pub fn keeps(&self, source: &Source) -> bool {
+    pub fn keeps(&self, source: &ModuleBytes) -> bool {
         let Some(cache) = &self.compilation.cache else { return false };
         let concurrent = self.engines.fingerprints();
         let fingerprints = std::iter::once(&self.fingerprint).chain(concurrent);
-        fingerprints.into_iter().any(|print| cache.has(&Identity::new(&source.digest, print)))
+        fingerprints.into_iter().any(|print| cache.has(&CodeIdentity::new(&source.digest, print)))
     }
 
     /// Tells the compiler that requests are served from now on: it then leaves a core to them.
@@ -211,17 +211,22 @@ impl Sandbox {
         self.compilation.compiler.serve();
     }
 
-    fn try_compile(&self, source: &Source, limits: &CompileLimits, begin: impl FnOnce()) -> Result<Code> {
+    fn try_compile(
+        &self,
+        source: &ModuleBytes,
+        limits: &CompileLimits,
+        begin: impl FnOnce(),
+    ) -> Result<Code> {
         let way = self.way(&source.bytes, limits)?;
         let Compilation { compiler, cache, .. } = &self.compilation;
         let (fingerprint, target) = match &way {
-            Way::Core | Way::Command | Way::Proxy => (&self.fingerprint, self.target),
-            Way::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
+            ModuleKind::Core | ModuleKind::Command | ModuleKind::Proxy => (&self.fingerprint, self.target),
+            ModuleKind::Service(Concurrent { fingerprint, target, .. }) => (fingerprint, *target),
         };
         let Some(cache) = cache else {
             return self.link(&way, &compiler.compile(target, &source.bytes, limits, begin)?);
         };
-        let identity = Identity::new(&source.digest, fingerprint);
+        let identity = CodeIdentity::new(&source.digest, fingerprint);
         if let Some(kept) = cache.get(&identity) {
             match self.link(&way, &kept) {
                 Ok(code) => return Ok(code),
@@ -240,41 +245,41 @@ impl Sandbox {
 
     /// Finds which kind of code a module becomes, and on which engine. Checks its first sections here: compiling
     /// a bad module may take a minute, and would end with the same message.
-    fn way(&self, bytes: &[u8], limits: &CompileLimits) -> Result<Way<'_>> {
-        let layer = Layer::of(bytes)?;
+    fn way(&self, bytes: &[u8], limits: &CompileLimits) -> Result<ModuleKind<'_>> {
+        let layer = BinaryKind::of(bytes)?;
         compile::look(bytes, limits)?;
         match layer {
-            Layer::Core => {
+            BinaryKind::Core => {
                 if let Some(outline) = Outline::of(bytes) {
                     outline.check_start()?;
                     core::check_imports(&self.core, &outline.imports)?;
                 }
-                Ok(Way::Core)
+                Ok(ModuleKind::Core)
             }
-            Layer::Component => self.way_of_component(bytes),
+            BinaryKind::Component => self.way_of_component(bytes),
         }
     }
 
     /// Tells a component's kind by its exports. A component with both exports answers HTTP: its empty `main` is
     /// there because its toolchain requires one.
-    fn way_of_component(&self, bytes: &[u8]) -> Result<Way<'_>> {
+    fn way_of_component(&self, bytes: &[u8]) -> Result<ModuleKind<'_>> {
         let surface = match Surface::of(bytes) {
             Some(surface) => surface,
             // The compiler reports why it cannot be parsed.
-            None => return Ok(Way::Command),
+            None => return Ok(ModuleKind::Command),
         };
-        Ok(match Asynchronous::of(&surface) {
-            Asynchronous::Nothing if surface.exports(HTTP_P2) => Way::Proxy,
-            Asynchronous::Nothing if surface.exports(PROGRAM_P2) => Way::Command,
-            Asynchronous::Nothing => bail!(
+        Ok(match P3Export::of(&surface) {
+            P3Export::Nothing if surface.exports(HTTP_P2) => ModuleKind::Proxy,
+            P3Export::Nothing if surface.exports(PROGRAM_P2) => ModuleKind::Command,
+            P3Export::Nothing => bail!(
                 "exports neither `wasi:cli/run` nor `wasi:http/incoming-handler`, so it cannot be a handler; it exports: {}",
                 if surface.exports.is_empty() { "nothing".to_owned() } else { surface.exports.join(", ") }
             ),
-            Asynchronous::Program(name) => bail!(
+            P3Export::Program(name) => bail!(
                 "a program of WASI 0.3 (it exports {name}), which this daemon does not run: build it with --target wasm32-wasip2"
             ),
-            Asynchronous::Service(name) => match self.http_03 {
-                WasiHttp03::Served => Way::Service(self.engines.of(bytes)?),
+            P3Export::Service(name) => match self.http_03 {
+                WasiHttp03::Served => ModuleKind::Service(self.engines.of(bytes)?),
                 WasiHttp03::Refused => bail!(
                     "answers HTTP as of WASI 0.3 (it exports {name}), which is disabled: set `wasi_http_03 = true` and restart the daemon, or build it for wasi:http 0.2"
                 ),
@@ -282,15 +287,19 @@ impl Sandbox {
         })
     }
 
-    fn link(&self, way: &Way<'_>, artifact: &Artifact) -> Result<Code> {
+    fn link(&self, way: &ModuleKind<'_>, artifact: &Artifact) -> Result<Code> {
         let component = |engine| artifact.component(engine);
         match way {
-            Way::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
-            Way::Command => CommandCode::link(&self.component, &component(&self.engine)?).map(Code::Command),
-            Way::Proxy => SpeakerCode::proxy(&self.component, &component(&self.engine)?, self.places.clone())
-                .map(Code::Speaker),
-            Way::Service(Concurrent { engine, linker, .. }) => {
-                SpeakerCode::service(linker, &component(engine)?, self.places.clone()).map(Code::Speaker)
+            ModuleKind::Core => CoreCode::link(&self.core, &artifact.module(&self.engine)?).map(Code::Core),
+            ModuleKind::Command => {
+                CommandCode::link(&self.component, &component(&self.engine)?).map(Code::Command)
+            }
+            ModuleKind::Proxy => {
+                HttpComponent::proxy(&self.component, &component(&self.engine)?, self.places.clone())
+                    .map(Code::Speaker)
+            }
+            ModuleKind::Service(Concurrent { engine, linker, .. }) => {
+                HttpComponent::service(linker, &component(engine)?, self.places.clone()).map(Code::Speaker)
             }
         }
     }
@@ -307,12 +316,12 @@ impl Code {
     }
 }
 
-impl Way<'_> {
+impl ModuleKind<'_> {
     fn kind(&self) -> Kind {
         match self {
-            Way::Core => Kind::Core,
-            Way::Command => Kind::Command,
-            Way::Proxy | Way::Service(_) => Kind::Proxy,
+            ModuleKind::Core => Kind::Core,
+            ModuleKind::Command => Kind::Command,
+            ModuleKind::Proxy | ModuleKind::Service(_) => Kind::Proxy,
         }
     }
 }
@@ -331,11 +340,11 @@ impl Compilation {
     }
 }
 
-impl Source {
+impl ModuleBytes {
     /// Takes the bytes of a module, valid or not.
-    pub fn new(bytes: Vec<u8>) -> Source {
+    pub fn new(bytes: Vec<u8>) -> ModuleBytes {
         let digest = Sha256::digest(&bytes).into();
-        Source { bytes, digest }
+        ModuleBytes { bytes, digest }
     }
 
     /// Returns the SHA-256 of the bytes.

@@ -15,7 +15,7 @@ use portcullis::cgi::{document, meta, path};
 use portcullis::config::{self, ConfigError, HandlerConfig, HttpLimits};
 use portcullis::engine::Engine;
 use portcullis::http::{HeadLimits, follow};
-use portcullis::job::{Entry, Handler, Job, Kind, Limits, Run, Slots, Status};
+use portcullis::job::{Handler, HandlerVersion, Job, Kind, Limits, Run, Slots, Status};
 use portcullis::jobs;
 use portcullis::net::Endpoint;
 
@@ -32,7 +32,7 @@ pub fn document(bytes: &[u8]) {
     }
 }
 
-type Read = Result<Option<(document::Head, Vec<u8>)>, document::DocumentError>;
+type Read = Result<Option<(document::CgiHead, Vec<u8>)>, document::DocumentError>;
 
 /// Reads a document in pieces of this size.
 fn read(text: &[u8], size: usize) -> Read {
@@ -145,14 +145,14 @@ pub fn catalog(bytes: &[u8]) {
 }
 
 /// Puts the settings of a handler around nothing.
-fn entry(config: &HandlerConfig) -> Arc<Entry> {
+fn entry(config: &HandlerConfig) -> Arc<HandlerVersion> {
     struct Nothing;
     impl Handler for Nothing {
         fn run(self: Arc<Self>, _job: Job) -> Run {
             Box::pin(std::future::ready(Ok(Status::OK)))
         }
     }
-    Arc::new(Entry {
+    Arc::new(HandlerVersion {
         kind: Kind::Core,
         args: config.args.clone(),
         env: config.env.clone(),
@@ -162,7 +162,7 @@ fn entry(config: &HandlerConfig) -> Arc<Entry> {
         mapping: config.mapping.clone(),
         conduct: config.conduct,
         slots: Slots::new(&config.limits),
-        ..Entry::native(config.name.clone(), Arc::new(Nothing))
+        ..HandlerVersion::native(config.name.clone(), Arc::new(Nothing))
     })
 }
 

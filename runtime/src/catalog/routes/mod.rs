@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use http::Method;
 
-use super::host::{self, Host};
-use super::pattern::{Capture, Pattern};
-use super::route::{Clash, Hit, Table, Values};
+use super::host::{self, RouteHost};
+use super::pattern::{PathCapture, PathPattern};
+use super::route::{CaptureValues, Clash, Hit, Table};
 use super::upgrade::Upgrade;
-use crate::job::{Entry, Kind};
+use crate::job::{HandlerVersion, Kind};
 
 /// All routes of a catalog.
 ///
@@ -34,11 +34,11 @@ pub struct Route {
     /// The host it answers for, as written. `None` means every host.
     pub host: Option<String>,
     /// The handler that answers.
-    pub handler: Arc<Entry>,
+    pub handler: Arc<HandlerVersion>,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
     /// The named parts of the path, in order.
-    pub captures: Vec<Capture>,
+    pub captures: Vec<PathCapture>,
     has_tail: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct RouteSpec {
     /// A host name, or `*.NAME` for every name with one label more.
     pub host: Option<String>,
     /// The handler that answers.
-    pub handler: Arc<Entry>,
+    pub handler: Arc<HandlerVersion>,
     /// The protocol that clients upgrade to. `None` keeps HTTP.
     pub upgrade: Option<Upgrade>,
 }
@@ -112,7 +112,7 @@ pub struct Match<'r, 'p> {
     pub script_name: &'p str,
     /// `/` and the tail; empty without a tail (RFC 3875 §4.1.5).
     pub path_info: &'p str,
-    values: Values<'r, 'p>,
+    values: CaptureValues<'r, 'p>,
 }
 
 #[derive(Default)]
@@ -133,8 +133,8 @@ impl Routes {
         let claims: Vec<_> = specs.iter().map(RouteSpec::claim).collect();
         let tables = Arc::new(Tables::new(&claims, versions)?);
         let route = |spec: RouteSpec| {
-            let Pattern { captures, has_tail, .. } =
-                Pattern::read(&spec.pattern).expect("Tables::new has read every pattern");
+            let PathPattern { captures, has_tail, .. } =
+                PathPattern::read(&spec.pattern).expect("Tables::new has read every pattern");
             let RouteSpec { pattern, methods, host, handler, upgrade } = spec;
             Route { pattern, methods, host, handler, upgrade, captures, has_tail }
         };
@@ -156,7 +156,7 @@ impl Routes {
     }
 
     /// Makes the same table with another version of one handler.
-    pub fn with(&self, entry: &Arc<Entry>) -> Routes {
+    pub fn with(&self, entry: &Arc<HandlerVersion>) -> Routes {
         let mut routes = self.clone();
         for route in routes.list.iter_mut().filter(|route| route.handler.name == entry.name) {
             route.handler = entry.clone();
@@ -224,7 +224,7 @@ impl<'r, 'p> Lookup<'r, 'p> {
 }
 
 impl<'r, 'p> Match<'r, 'p> {
-    fn new(route: &'r Route, values: Values<'r, 'p>, path: &'p str) -> Match<'r, 'p> {
+    fn new(route: &'r Route, values: CaptureValues<'r, 'p>, path: &'p str) -> Match<'r, 'p> {
         let tail = route.captures.len().checked_sub(1).filter(|_| route.has_tail);
         let tail = tail.and_then(|last| values.iter().nth(last));
         // The `/` before the tail is part of the path info.
@@ -234,12 +234,12 @@ impl<'r, 'p> Match<'r, 'p> {
     }
 
     /// Iterates over the captures and their values, in the order of the path.
-    pub fn captures(&self) -> impl Iterator<Item = (&'r Capture, &'p str)> {
+    pub fn captures(&self) -> impl Iterator<Item = (&'r PathCapture, &'p str)> {
         self.route.captures.iter().zip(self.values.iter())
     }
 
     /// Finds the first capture whose value a handler program would parse as an option.
-    pub fn option(&self, handler: &Entry) -> Option<&'r Capture> {
+    pub fn option(&self, handler: &HandlerVersion) -> Option<&'r PathCapture> {
         // Other kinds of handlers have no arguments.
         let is_program = matches!(handler.kind, Kind::Core | Kind::Command);
         let takes = |value: &str| !handler.conduct.captures.admit(&handler.args, value);
@@ -263,7 +263,7 @@ impl Tables {
 
     fn insert(&mut self, claims: &[Claim<'_>], position: usize) -> Result<(), String> {
         let claim = claims[position];
-        let pattern = Pattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
+        let pattern = PathPattern::read(claim.pattern).map_err(|what| format!("{claim}: {what}"))?;
         if self.versions == VersionPrefix::Optional && split_version(claim.pattern).is_some() {
             return Err(format!(
                 "{claim}: every route has a version prefix already: leave out the first segment, \
@@ -272,8 +272,8 @@ impl Tables {
         }
         let host = claim.host.map(host::written).transpose().map_err(|what| format!("{claim}: {what}"))?;
         let table = match host {
-            Some(Host::Exact(name)) => self.exact.entry(name).or_default(),
-            Some(Host::Below(name)) => self.below.entry(name).or_default(),
+            Some(RouteHost::Exact(name)) => self.exact.entry(name).or_default(),
+            Some(RouteHost::Below(name)) => self.below.entry(name).or_default(),
             None => &mut self.anywhere,
         };
         table.insert(position, claim.pattern, pattern, claim.methods).map_err(|clash| match clash {

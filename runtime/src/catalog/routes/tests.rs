@@ -20,7 +20,7 @@ fn spec(line: &str, handler: &str) -> RouteSpec {
         pattern: pattern.to_owned(),
         methods: methods.split(',').filter(|name| *name != "*").map(|name| name.parse().unwrap()).collect(),
         host: (!host.is_empty()).then(|| host.to_owned()),
-        handler: Arc::new(Entry::native(handler.parse().unwrap(), Arc::new(Nothing))),
+        handler: Arc::new(HandlerVersion::native(handler.parse().unwrap(), Arc::new(Nothing))),
     }
 }
 

@@ -24,19 +24,19 @@ pub(super) struct Arm {
     /// Runs without a client that succeeded.
     pub(super) ran: AtomicU64,
     /// Clients that are waiting for the head of a response.
-    pub(super) heads: Waits,
+    pub(super) heads: WaitShards,
 }
 
 /// The waits in progress, in several shards so that threads rarely contend for one lock.
 #[derive(Default)]
-pub(super) struct Waits {
+pub(super) struct WaitShards {
     next: AtomicU64,
-    parts: [Mutex<HashMap<u64, Wait>>; 16],
+    parts: [Mutex<HashMap<u64, ClientWait>>; 16],
 }
 
 /// The wait of a client for a version.
 #[derive(Clone)]
-pub(super) struct Wait {
+pub(super) struct ClientWait {
     pub(super) since: Instant,
     /// The usage of the job that answers; `None` if there is no job.
     usage: Option<Arc<Usage>>,
@@ -61,7 +61,7 @@ pub(super) struct Score {
 
 /// A part of a total.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Share {
+pub(super) struct Fraction {
     pub(super) count: u64,
     pub(super) all: u64,
 }
@@ -89,17 +89,17 @@ impl Score {
     }
 
     /// Returns the failures among the requests with a known outcome.
-    pub(super) fn failures(self) -> Share {
-        Share { count: self.failed, all: self.answered + self.failed }
+    pub(super) fn failures(self) -> Fraction {
+        Fraction { count: self.failed, all: self.answered + self.failed }
     }
 
     /// Returns the slow responses among the requests with a known time.
-    pub(super) fn delays(self) -> Share {
-        Share { count: self.slow, all: self.answered + self.hung }
+    pub(super) fn delays(self) -> Fraction {
+        Fraction { count: self.slow, all: self.answered + self.hung }
     }
 }
 
-impl Share {
+impl Fraction {
     /// Returns the share in percent.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
     pub(super) fn percent(self) -> f64 {
@@ -109,16 +109,16 @@ impl Share {
     /// Reports whether this share exceeds that of the other version by more than `tolerance` percentage points and
     /// three standard deviations. At equal rates, chance hardly ever makes such a difference.
     #[expect(clippy::cast_precision_loss, reason = "no trial has 2^52 requests")]
-    pub(super) fn exceeds(self, beside: Share, tolerance: f64) -> bool {
+    pub(super) fn exceeds(self, beside: Fraction, tolerance: f64) -> bool {
         let (percent, all) = (beside.percent(), self.all as f64);
         let chance = 3.0 * (percent * all / 100.0).sqrt();
         self.count as f64 * 100.0 > (percent + tolerance) * all + chance * 100.0
     }
 }
 
-impl Waits {
+impl WaitShards {
     /// Records a wait, and returns its number.
-    pub(super) fn begin(&self, wait: Wait) -> u64 {
+    pub(super) fn begin(&self, wait: ClientWait) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.part(number).insert(number, wait);
         number
@@ -134,17 +134,17 @@ impl Waits {
         parts.map(|part| part.values().filter(|wait| wait.time() > bound).count() as u64).sum()
     }
 
-    fn part(&self, number: u64) -> MutexGuard<'_, HashMap<u64, Wait>> {
+    fn part(&self, number: u64) -> MutexGuard<'_, HashMap<u64, ClientWait>> {
         let part = usize::try_from(number % self.parts.len() as u64).unwrap_or_default();
         self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Wait {
+impl ClientWait {
     /// Starts a wait for a job with this usage.
-    pub(super) fn begin(usage: Option<Arc<Usage>>) -> Wait {
+    pub(super) fn begin(usage: Option<Arc<Usage>>) -> ClientWait {
         let before = usage.as_ref().map(|usage| usage.waits.sum()).unwrap_or_default();
-        Wait { since: Instant::now(), usage, before }
+        ClientWait { since: Instant::now(), usage, before }
     }
 
     /// Returns how long the version has kept its client waiting. Time in which the job waited for the client is
@@ -162,8 +162,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn begun(before: Duration, usage: Option<Arc<Usage>>) -> Wait {
-        Wait { since: Instant::now().checked_sub(before).unwrap(), ..Wait::begin(usage) }
+    fn begun(before: Duration, usage: Option<Arc<Usage>>) -> ClientWait {
+        ClientWait { since: Instant::now().checked_sub(before).unwrap(), ..ClientWait::begin(usage) }
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_a_job_waits_for_its_client_is_not_the_versions_time() {
         let usage = Arc::new(Usage::default());
-        let wait = Wait::begin(Some(usage.clone()));
+        let wait = ClientWait::begin(Some(usage.clone()));
         usage.waits.begin(FromClient::Input);
         tokio::time::advance(SECOND).await;
         let uploading = wait.time();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::arm::{Score, Share};
+use super::arm::{Fraction, Score};
 
 /// Failures or slow responses that may be chance. A running trial is not lost before there are more.
 pub(super) const CHANCE: u64 = 3;
@@ -84,7 +84,8 @@ impl Rules {
 }
 
 fn failures(serving: Score, tried: Score) -> String {
-    let told = |share: Share| format!("{} of {} requests ({:.1} %)", share.count, share.all, share.percent());
+    let told =
+        |share: Fraction| format!("{} of {} requests ({:.1} %)", share.count, share.all, share.percent());
     format!("{} failed, against {}", told(tried.failures()), told(serving.failures()))
 }
 

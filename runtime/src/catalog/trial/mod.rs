@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use crate::job::Usage;
-use arm::{Arm, Wait};
+use arm::{Arm, ClientWait};
 use judgement::{CHANCE, Evidence};
 
 /// The limit on a client's wait where times are not compared, as a multiple of the 99th percentile of the other
@@ -57,9 +57,9 @@ pub struct Ballot {
 /// A wait in progress.
 enum Awaited {
     /// For the head: its number among the waits.
-    Head(u64, Wait),
+    Head(u64, ClientWait),
     /// For more of the body; such a wait counts only once it ends.
-    More(Wait),
+    More(ClientWait),
 }
 
 /// The results of a trial so far.
@@ -195,7 +195,7 @@ impl Ballot {
         if self.wait.is_some() {
             return;
         }
-        let wait = Wait::begin(self.usage.clone());
+        let wait = ClientWait::begin(self.usage.clone());
         self.wait = Some(match self.headed {
             true => Awaited::More(wait),
             false => Awaited::Head(self.trial.arm(self.which).heads.begin(wait.clone()), wait),

@@ -32,7 +32,7 @@ fn after(trial: &Arc<Trial>, waited: Duration) -> Ballot {
 /// A client that has waited half a minute for a head.
 fn hangs(trial: &Arc<Trial>, which: Which) {
     let since = tokio::time::Instant::now().checked_sub(Duration::from_secs(30)).unwrap();
-    let mut wait = Wait::begin(None);
+    let mut wait = ClientWait::begin(None);
     wait.since = since;
     trial.arm(which).heads.begin(wait);
 }

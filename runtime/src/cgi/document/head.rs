@@ -12,7 +12,7 @@ pub(super) const MOST: usize = 32 * 1024;
 
 /// The head of a response.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Head {
+pub struct CgiHead {
     /// From 200 to 599.
     pub status: StatusCode,
     /// Every other field, repeated ones in the order they were written.
@@ -25,7 +25,7 @@ pub struct Head {
 #[derive(PartialEq, Eq, Debug)]
 pub struct Parsed {
     /// The head.
-    pub head: Head,
+    pub head: CgiHead,
     /// The part of the last chunk that belongs to the body. May be empty.
     pub rest: Bytes,
 }
@@ -136,21 +136,21 @@ impl HeadParser {
         Ok(())
     }
 
-    fn head(self) -> Result<Head, DocumentError> {
+    fn head(self) -> Result<CgiHead, DocumentError> {
         let status = match self.status {
             Some(status) => status,
             None if self.headers.contains_key(LOCATION) => StatusCode::FOUND,
             None if self.headers.contains_key(CONTENT_TYPE) => StatusCode::OK,
             None => return Err(DocumentError::Meaningless),
         };
-        Ok(Head { status, headers: self.headers, content_length: self.content_length })
+        Ok(CgiHead { status, headers: self.headers, content_length: self.content_length })
     }
 }
 
 /// Writes a head with its blank line, in the format that [`HeadParser`] reads.
 ///
 /// Fields that a handler may not send are written unchanged; the parser drops them.
-pub fn encode(head: &Head) -> Vec<u8> {
+pub fn encode(head: &CgiHead) -> Vec<u8> {
     let mut document = format!("Status: {}\n", head.status).into_bytes();
     for (name, value) in &head.headers {
         document.extend_from_slice(name.as_str().as_bytes());

@@ -7,5 +7,5 @@ mod relayed;
 mod tests;
 
 pub use field::DocumentError;
-pub use head::{Head, HeadParser, Parsed, encode};
+pub use head::{CgiHead, HeadParser, Parsed, encode};
 pub use relayed::trailers;

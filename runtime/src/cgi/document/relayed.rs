@@ -4,16 +4,16 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION
 use http::{HeaderValue, StatusCode};
 
 use super::field::{DocumentError, is_ours};
-use super::head::{Head, allowed, length, single};
+use super::head::{CgiHead, allowed, length, single};
 
-impl Head {
+impl CgiHead {
     /// Checks a status and fields by the rules for a written head. Fields that only the daemon may send are dropped,
     /// and invalid ones are refused. `Trailer` stays: it announces fields after the body, which a handler that writes
     /// text cannot send.
     ///
     /// # Errors
     /// A status that a handler may not send, a field that is repeated but may appear once, or an invalid length.
-    pub fn relayed(status: StatusCode, mut headers: HeaderMap) -> Result<Head, DocumentError> {
+    pub fn relayed(status: StatusCode, mut headers: HeaderMap) -> Result<CgiHead, DocumentError> {
         if !allowed(status) {
             return Err(DocumentError::Status(format!("{:?}", status.as_str())));
         }
@@ -29,7 +29,7 @@ impl Head {
                 content_length = first.map(length).transpose()?;
             }
         }
-        Ok(Head { status, headers, content_length })
+        Ok(CgiHead { status, headers, content_length })
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
             ("content-length", "7"),
         ]);
 
-        let head = Head::relayed(StatusCode::OK, given).unwrap();
+        let head = CgiHead::relayed(StatusCode::OK, given).unwrap();
 
         let kept =
             [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("trailer", "x-sum"), ("content-length", "7")];
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_head_that_could_be_read_in_two_ways_is_refused() {
         let refused = |status: u16, lines: &[(&'static str, &'static str)]| {
-            Head::relayed(StatusCode::from_u16(status).unwrap(), fields(lines)).unwrap_err()
+            CgiHead::relayed(StatusCode::from_u16(status).unwrap(), fields(lines)).unwrap_err()
         };
         assert_eq!(refused(101, &[]), DocumentError::Status("\"101\"".into()));
         assert_eq!(refused(600, &[]), DocumentError::Status("\"600\"".into()));
@@ -152,7 +152,7 @@ mod tests {
     fn what_the_daemon_says_of_an_answer_no_handler_says() {
         let forged = [("x-portcullis-version", "a@b"), ("x-portcullis-reason", "internal"), ("x-a", "1")];
 
-        let head = Head::relayed(StatusCode::OK, fields(&forged)).unwrap();
+        let head = CgiHead::relayed(StatusCode::OK, fields(&forged)).unwrap();
 
         assert_eq!(head.headers, fields(&[("x-a", "1")]));
         assert_eq!(trailers(fields(&forged)), fields(&[("x-a", "1")]));

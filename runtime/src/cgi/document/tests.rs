@@ -9,7 +9,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Parses a document in chunks of these sizes, and the rest as one chunk.
-fn read_in(document: &[u8], sizes: &[usize]) -> Result<(Head, Vec<u8>), DocumentError> {
+fn read_in(document: &[u8], sizes: &[usize]) -> Result<(CgiHead, Vec<u8>), DocumentError> {
     let mut parser = HeadParser::new();
     let mut left = Bytes::copy_from_slice(document);
     let mut sizes = sizes.iter();
@@ -22,7 +22,7 @@ fn read_in(document: &[u8], sizes: &[usize]) -> Result<(Head, Vec<u8>), Document
     Err(parser.finish())
 }
 
-fn read(document: impl AsRef<[u8]>) -> Result<(Head, Vec<u8>), DocumentError> {
+fn read(document: impl AsRef<[u8]>) -> Result<(CgiHead, Vec<u8>), DocumentError> {
     read_in(document.as_ref(), &[])
 }
 
@@ -139,7 +139,7 @@ fn a_head_of_32_kib_is_taken_and_one_byte_more_is_refused() {
 }
 
 /// A head that a handler could write.
-fn head() -> impl Strategy<Value = Head> {
+fn head() -> impl Strategy<Value = CgiHead> {
     let value = "([!-~\u{e9}]([ -~\t]{0,12}[!-~])?)?";
     let names = prop::sample::select(vec!["set-cookie", "x-a", "etag", "vary", "server", "allow"]);
     let headers = prop::collection::vec((names, value), 0..8);
@@ -155,7 +155,7 @@ fn head() -> impl Strategy<Value = Head> {
             if let Some(length) = content_length {
                 headers.insert(CONTENT_LENGTH, length.into());
             }
-            Head { status: StatusCode::from_u16(status).unwrap(), headers, content_length }
+            CgiHead { status: StatusCode::from_u16(status).unwrap(), headers, content_length }
         })
 }
 

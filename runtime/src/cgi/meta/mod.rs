@@ -42,14 +42,14 @@ pub struct Facts<'a> {
     /// The server's port on this connection; `None` on a Unix socket.
     pub server_port: Option<u16>,
     /// The scheme, which shows whether the connection is encrypted.
-    pub scheme: Scheme,
+    pub scheme: RequestScheme,
     /// The API version that prefixed the path.
     pub api_version: Option<&'a str>,
 }
 
 /// The scheme of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scheme {
+pub enum RequestScheme {
     /// In clear, on TCP or a Unix socket.
     Http,
     /// Over TLS.
@@ -66,7 +66,7 @@ pub enum Scheme {
 pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
     // 19 fixed variables, some captures, and those that TLS and the configuration add later.
     let mut env = Env::with_capacity(facts.headers.keys_len() + 32);
-    let origin = Origin::of(facts);
+    let origin = RequestHost::of(facts);
     put(&mut env, "GATEWAY_INTERFACE", "CGI/1.1");
     put(&mut env, "SERVER_SOFTWARE", concat!("Portcullis/", env!("CARGO_PKG_VERSION")));
     put(&mut env, "SERVER_PROTOCOL", protocol(facts.version));
@@ -88,7 +88,7 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
     put(&mut env, "REQUEST_ID", facts.request_id);
     put(&mut env, "X_MATCHED_ROUTE", facts.matched_route);
     put(&mut env, "X_FULL_URL", &origin.url(facts.scheme, target));
-    if facts.scheme == Scheme::Https {
+    if facts.scheme == RequestScheme::Https {
         put(&mut env, "HTTPS", "on");
     }
     if let Some(version) = facts.api_version {
@@ -103,7 +103,7 @@ pub fn encode<'a>(facts: &Facts<'a>, captures: impl IntoIterator<Item = (&'a str
 }
 
 /// Sets the variables of the header fields.
-fn fields(env: &mut Env, headers: &HeaderMap, origin: &Origin<'_>) {
+fn fields(env: &mut Env, headers: &HeaderMap, origin: &RequestHost<'_>) {
     if let Some(value) = headers.get(CONTENT_TYPE).and_then(text) {
         put(env, "CONTENT_TYPE", value);
     }
@@ -164,7 +164,7 @@ fn protocol(version: Version) -> &'static str {
 }
 
 /// The host under which the client addresses the server.
-struct Origin<'a> {
+struct RequestHost<'a> {
     /// The host from the target or the `Host` field, as received.
     host: Option<&'a str>,
     /// The same, if it consists of a host and a port only.
@@ -173,15 +173,15 @@ struct Origin<'a> {
     port: u16,
 }
 
-impl<'a> Origin<'a> {
-    fn of(facts: &Facts<'a>) -> Origin<'a> {
+impl<'a> RequestHost<'a> {
+    fn of(facts: &Facts<'a>) -> RequestHost<'a> {
         // RFC 9112 §3.2.2: the host of an absolute target replaces the field. HTTP/2 needs no field.
         let host = match facts.uri.authority() {
             Some(authority) => authority.as_str().rsplit('@').next(),
             None => facts.headers.get(HOST).and_then(text),
         };
-        let default = if facts.scheme == Scheme::Https { 443 } else { 80 };
-        Origin {
+        let default = if facts.scheme == RequestScheme::Https { 443 } else { 80 };
+        RequestHost {
             host,
             sound: host.filter(|host| is_host(host)),
             server_addr: facts.server_addr,
@@ -199,8 +199,8 @@ impl<'a> Origin<'a> {
         }
     }
 
-    fn url(&self, scheme: Scheme, target: &str) -> String {
-        let scheme = if scheme == Scheme::Https { "https://" } else { "http://" };
+    fn url(&self, scheme: RequestScheme, target: &str) -> String {
+        let scheme = if scheme == RequestScheme::Https { "https://" } else { "http://" };
         // `OPTIONS *` concerns the server as a whole.
         let target = if target == "*" { "" } else { target };
         match self.sound {

@@ -25,7 +25,7 @@ fn encoded(target: &str, fields: &[(&str, &[u8])], change: impl FnOnce(&mut Fact
         remote_port: Some(4711),
         server_addr: "192.0.2.2",
         server_port: Some(8080),
-        scheme: Scheme::Http,
+        scheme: RequestScheme::Http,
         api_version: None,
     };
     change(&mut facts);
@@ -82,7 +82,7 @@ fn a_request_becomes_these_variables_and_no_other() {
 #[test]
 fn tls_version_and_api_version_are_told() {
     let env = encoded("/hello/ada", &[("Host", b"a")], |facts| {
-        facts.scheme = Scheme::Https;
+        facts.scheme = RequestScheme::Https;
         facts.version = Version::HTTP_2;
         facts.api_version = Some("1.14");
     });

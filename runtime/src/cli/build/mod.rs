@@ -6,7 +6,7 @@ pub(super) mod verb;
 mod watch;
 
 pub(crate) use crates::{OUTPUT, is_member, path_dependencies};
-pub(crate) use watch::{Content, Depth, Relevant, Watched, contents, is_lock, watched};
+pub(crate) use watch::{Depth, FileContent, Relevant, WatchedPath, contents, is_lock, watched};
 
 use crate::config;
 use crate::confine::Untrusted;
@@ -35,13 +35,13 @@ pub(crate) struct Built {
 
 /// How to build.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Options {
+pub(crate) struct BuildOptions {
     /// Where cargo keeps what it compiles; `None` leaves it to cargo.
     pub target_dir: Option<PathBuf>,
 }
 
 /// A module as the compiler left it, before it is put into place.
-struct Made {
+struct BuiltModule {
     name: String,
     bytes: Vec<u8>,
     inputs: Vec<PathBuf>,
@@ -55,7 +55,7 @@ struct Made {
 ///
 /// # Errors
 /// One line that names the crate or file: it does not compile, two have one name, or a tool is missing.
-pub(crate) fn build(dir: &Path, options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Built>> {
+pub(crate) fn build(dir: &Path, options: &BuildOptions, say: &dyn Fn(&str)) -> Result<Vec<Built>> {
     let dir = dir.canonicalize().with_context(|| format!("{}: cannot be opened", dir.display()))?;
     let untrusted = untrusted(&dir)?;
     let mut made = Vec::new();
@@ -103,11 +103,11 @@ fn texts(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn assemble(path: &Path) -> Result<Made> {
+fn assemble(path: &Path) -> Result<BuiltModule> {
     let name =
         path.file_stem().and_then(OsStr::to_str).with_context(|| format!("{path:?}: not a UTF-8 name"))?;
     let bytes = wat::parse_file(path).with_context(|| format!("{}: does not assemble", path.display()))?;
-    Ok(Made { name: name.to_owned(), bytes, inputs: vec![path.to_owned()] })
+    Ok(BuiltModule { name: name.to_owned(), bytes, inputs: vec![path.to_owned()] })
 }
 
 /// One cargo call builds all crates of one workspace for one target: cargo orders and shares the work.
@@ -121,7 +121,12 @@ fn grouped(crates: Vec<Crate>) -> BTreeMap<(PathBuf, String), Vec<Crate>> {
     groups
 }
 
-fn compile(group: &[Crate], target: &str, options: &Options, say: &dyn Fn(&str)) -> Result<Vec<Made>> {
+fn compile(
+    group: &[Crate],
+    target: &str,
+    options: &BuildOptions,
+    say: &dyn Fn(&str),
+) -> Result<Vec<BuiltModule>> {
     let names = group.iter().map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ");
     say(&format!("building {names} for {target}"));
     let mut cargo = toolchain::command("cargo", &group[0].dir);
@@ -185,13 +190,13 @@ fn artifact(message: &Value, group: &[Crate]) -> Option<(String, PathBuf)> {
     Some((message["target"]["name"].as_str()?.to_owned(), message["executable"].as_str()?.into()))
 }
 
-fn made(program: String, target: &str, group: &[Crate], path: &Path) -> Result<Made> {
+fn made(program: String, target: &str, group: &[Crate], path: &Path) -> Result<BuiltModule> {
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let maker = group.iter().find(|one| one.programs.contains(&program));
     let first = maker.and_then(|one| one.targets.first()).is_none_or(|first| first == target);
     // The first target of a crate has the plain name; another says which it is, in the word that tells them apart.
     let name = if first { program } else { format!("{program}-{}", target.trim_start_matches("wasm32-")) };
-    Ok(Made { name, bytes, inputs: inputs(path) })
+    Ok(BuiltModule { name, bytes, inputs: inputs(path) })
 }
 
 /// Reads what cargo has written beside a program: the files that it was built of, in the syntax of make(1). Those that cargo
@@ -215,7 +220,7 @@ fn inputs(program: &Path) -> Vec<PathBuf> {
 }
 
 /// Puts a module into place, unless it is there.
-fn put(output: &Path, made: Made) -> Result<Built> {
+fn put(output: &Path, made: BuiltModule) -> Result<Built> {
     let module = output.join(format!("{}.wasm", made.name));
     let fresh = fs::read(&module).is_ok_and(|bytes| bytes == made.bytes);
     if !fresh {

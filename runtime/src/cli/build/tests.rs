@@ -20,7 +20,7 @@ fn add_crate(dir: &Path, name: &str, source: &str, manifest: &str) {
 }
 
 fn build_in(dir: &TempDir) -> Result<Vec<Built>> {
-    build(dir.path(), &Options { target_dir: Some(dir.path().join("target")) }, &|_| ())
+    build(dir.path(), &BuildOptions { target_dir: Some(dir.path().join("target")) }, &|_| ())
 }
 
 #[test]
@@ -74,8 +74,11 @@ fn the_crates_of_a_workspace_are_built_and_its_libraries_are_not() {
 fn a_directory_that_is_a_crate_is_built() {
     let dir = with_crate(PROGRAM, "");
 
-    let built =
-        build(&dir.path().join("one"), &Options { target_dir: Some(dir.path().join("target")) }, &|_| ());
+    let built = build(
+        &dir.path().join("one"),
+        &BuildOptions { target_dir: Some(dir.path().join("target")) },
+        &|_| (),
+    );
 
     assert!(built.unwrap()[0].module.ends_with("one/build/one.wasm"));
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::Options;
+use super::BuildOptions;
 use crate::cli::say;
 
 /// Build the handlers of a directory into DIR/build: crates with cargo, .wat files without it.
@@ -18,7 +18,7 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: Args) -> Result<()> {
-    for built in super::build(&args.dir, &Options::default(), &say)? {
+    for built in super::build(&args.dir, &BuildOptions::default(), &say)? {
         let note = if built.fresh { " (unchanged)" } else { "" };
         say(&format!("{}{note}", built.module.display()));
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// A path to watch.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Watched {
+pub(crate) struct WatchedPath {
     /// The path: a directory.
     pub path: PathBuf,
     /// Whether what is below its subdirectories counts.
@@ -34,7 +34,7 @@ pub(crate) struct Relevant {
 }
 
 /// What is in a file, told from what was in it before; `None`: it cannot be read.
-pub(crate) type Content = Option<u64>;
+pub(crate) type FileContent = Option<u64>;
 
 /// The most files that are looked at: no project has them, and a directory that is named by mistake may.
 const MOST: usize = 50_000;
@@ -45,8 +45,8 @@ const LARGEST: u64 = 16 << 20;
 /// Lists what to watch for changes of `dir`'s handlers and configuration: with the crates `needed` that they depend on by path,
 /// and what the last build has read besides. Directories, never files: an editor that saves by renaming would leave a watch on a file that
 /// is no more.
-pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Vec<Watched> {
-    let flat = |path: &Path| Watched { path: path.to_owned(), depth: Depth::Flat };
+pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Vec<WatchedPath> {
+    let flat = |path: &Path| WatchedPath { path: path.to_owned(), depth: Depth::Flat };
     let mut list = vec![flat(dir)];
     list.extend(crate_paths(dir));
     let crates = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
@@ -57,7 +57,7 @@ pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>)
     }
     for input in inputs {
         match input.is_dir() {
-            true => list.push(Watched { path: input.clone(), depth: Depth::Recursive }),
+            true => list.push(WatchedPath { path: input.clone(), depth: Depth::Recursive }),
             false => list.extend(input.parent().filter(|parent| parent.is_dir()).map(flat)),
         }
     }
@@ -103,9 +103,9 @@ pub(crate) fn is_lock(path: &Path) -> bool {
 }
 
 /// Looks at every source in these places.
-pub(crate) fn contents(places: &[Watched], relevant: &Relevant) -> BTreeMap<PathBuf, Content> {
+pub(crate) fn contents(places: &[WatchedPath], relevant: &Relevant) -> BTreeMap<PathBuf, FileContent> {
     let mut found = BTreeMap::new();
-    for Watched { path, depth } in places {
+    for WatchedPath { path, depth } in places {
         let mut left = vec![path.clone()];
         while let Some(dir) = left.pop() {
             for entry in fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok) {
@@ -124,7 +124,7 @@ pub(crate) fn contents(places: &[Watched], relevant: &Relevant) -> BTreeMap<Path
     found
 }
 
-fn content(path: &Path) -> Content {
+fn content(path: &Path) -> FileContent {
     let mut hasher = DefaultHasher::new();
     let found = path.metadata().ok().filter(Metadata::is_file)?;
     if found.len() > LARGEST {
@@ -167,10 +167,10 @@ fn is_source(dir: &Path, path: &Path) -> bool {
 }
 
 /// The directory with the sources of the crate at `dir`, where it is a crate with the usual layout.
-fn crate_paths(dir: &Path) -> Option<Watched> {
+fn crate_paths(dir: &Path) -> Option<WatchedPath> {
     let source = dir.join("src");
     let is_crate = dir.join("Cargo.toml").is_file() && source.is_dir();
-    is_crate.then_some(Watched { path: source, depth: Depth::Recursive })
+    is_crate.then_some(WatchedPath { path: source, depth: Depth::Recursive })
 }
 
 #[cfg(test)]
@@ -189,8 +189,8 @@ mod tests {
 
         let list = watched(dir, &[], &HashSet::new());
 
-        let flat = |path: &Path| Watched { path: path.to_owned(), depth: Depth::Flat };
-        let source = Watched { path: dir.join("hello/src"), depth: Depth::Recursive };
+        let flat = |path: &Path| WatchedPath { path: path.to_owned(), depth: Depth::Flat };
+        let source = WatchedPath { path: dir.join("hello/src"), depth: Depth::Recursive };
         assert_eq!(list, [flat(dir), flat(&dir.join("hello")), source]);
     }
 

@@ -7,7 +7,7 @@ pub(super) mod verb;
 use super::build;
 use crate::config::development;
 use crate::job::{BUILTIN, Name};
-use crate::operator_file::{self, Refusal};
+use crate::operator_file::{self, ReadError};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     let config = parent.join("portcullis.toml");
     let before = match operator_file::text(&config, crate::config::LARGEST) {
         Ok(text) => Some(text),
-        Err(Refusal::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", config.display())),
     };
     let after = config::added(before.as_deref(), name).with_context(|| config.display().to_string())?;

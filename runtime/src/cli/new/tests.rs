@@ -1,7 +1,7 @@
 //! Scaffolding in directories of all kinds, and that what comes out builds.
 
 use super::*;
-use crate::cli::build::{Options, build};
+use crate::cli::build::{BuildOptions, build};
 use std::process::Command;
 
 fn text(path: impl AsRef<Path>) -> String {
@@ -10,7 +10,7 @@ fn text(path: impl AsRef<Path>) -> String {
 
 /// Builds what is in a directory, away from any other build.
 fn modules(dir: &Path) -> Vec<PathBuf> {
-    let options = Options { target_dir: Some(dir.join("target")) };
+    let options = BuildOptions { target_dir: Some(dir.join("target")) };
     build(dir, &options, &|_| ()).unwrap().into_iter().map(|built| built.module).collect()
 }
 

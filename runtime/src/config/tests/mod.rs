@@ -6,7 +6,7 @@ mod refusals;
 
 use super::*;
 use crate::catalog::{ReasonHeader, VersionPrefix};
-use crate::job::{Limits, Mapping, Name, Overlap};
+use crate::job::{Limits, Name, OutputFormat, Overlap};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -226,7 +226,8 @@ fn a_handler_overrides_the_limits_of_all() {
     let [hello, raw] = &config.handlers[..] else { panic!("{:?}", config.handlers) };
     assert_eq!(raw.limits, shared);
     assert_eq!(hello.limits, Limits { memory: 64 << 10, cpu: None, ..shared });
-    assert_eq!((&hello.mapping, &raw.mapping), (&Mapping::Cgi, &Mapping::Raw("text/html".to_owned())));
+    let html = OutputFormat::Raw("text/html".to_owned());
+    assert_eq!((&hello.mapping, &raw.mapping), (&OutputFormat::Cgi, &html));
     assert_eq!(hello.module, place.path().join("hello.wasm"));
     assert_eq!(hello.args, ["--greeting", "hi"]);
     assert_eq!(hello.env.iter().collect::<Vec<_>>(), [("ZULU", "1"), ("ALPHA", "2")]);
@@ -235,7 +236,7 @@ fn a_handler_overrides_the_limits_of_all() {
     assert_eq!((schedule.to_string().as_str(), schedule.overlap), ("*/5 * * * *", Overlap::Allowed));
     assert_eq!((schedule.args.as_slice(), schedule.stdin.as_str()), (&["--all".to_owned()][..], "text"));
     let data = place.path().join("data");
-    let mount = |guest: &str, write| Mount { host: data.clone(), guest: guest.to_owned(), write };
+    let mount = |guest: &str, write| MountConfig { host: data.clone(), guest: guest.to_owned(), write };
     assert_eq!(hello.mounts, [mount("/data", true), mount("/", false)]);
 }
 
@@ -329,14 +330,6 @@ fn a_mistake_is_not_followed_by_what_comes_of_it() {
             "p.toml:9: route[1].methods[0]: wanted a method in capitals such as \"GET\", found \"post\"",
         ]
     );
-}
-
-#[test]
-fn a_text_that_is_not_toml_says_where() {
-    let errors = mistakes("jobs = 1\njobs = 2\ngrace = \n");
-    assert_eq!(errors.len(), 2, "{errors:?}");
-    assert!(errors[0].starts_with("p.toml:2: this is not TOML: "), "{errors:?}");
-    assert!(errors[1].starts_with("p.toml:3: this is not TOML: "), "{errors:?}");
 }
 
 #[test]

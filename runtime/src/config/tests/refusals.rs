@@ -137,3 +137,11 @@ fn a_file_that_ends_within_a_number_is_refused() {
     assert_eq!(mistakes(&format!("{whole}\n")), [""; 0]);
     assert!(mistakes(whole)[0].contains("3: the file ends within a number"), "{:?}", mistakes(whole));
 }
+
+#[test]
+fn a_text_that_is_not_toml_says_where() {
+    let errors = mistakes("jobs = 1\njobs = 2\ngrace = \n");
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[0].starts_with("p.toml:2: this is not TOML: "), "{errors:?}");
+    assert!(errors[1].starts_with("p.toml:3: this is not TOML: "), "{errors:?}");
+}

@@ -3,11 +3,11 @@
 use std::time::UNIX_EPOCH;
 
 use super::metrics::{float, head, line};
-use crate::observe::reloads::Last;
+use crate::observe::reloads::LastOutcomes;
 use crate::wasm::cache::Figures;
 
 /// Writes how the last reload ended, under the names that Prometheus uses for its own reloads.
-pub(in crate::http) fn reloads(text: &mut String, last: &Last) {
+pub(in crate::http) fn reloads(text: &mut String, last: &LastOutcomes) {
     let name = "portcullis_config_last_reload_successful";
     head(text, name, "gauge", "Whether the last reload of the configuration succeeded.");
     line(text, name, "", u8::from(last.is_successful()));

@@ -9,7 +9,7 @@ use crate::engine::{Budgets, Engine};
 use crate::http::limits::connections::{ConnectionCounts, ConnectionLimit};
 use crate::http::limits::handshakes::Handshakes;
 use crate::http::limits::refusal_counts::RefusalCounts;
-use crate::job::outbound::Outcome;
+use crate::job::outbound::OutboundOutcome;
 use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
 use crate::observe::{build, log, resident, writes};
@@ -304,7 +304,7 @@ fn calls(text: &mut String, rows: &Rows<'_>) {
     let name = "portcullis_outbound_calls_total";
     head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
     for ((handler, version), counts) in rows {
-        for outcome in Outcome::ALL {
+        for outcome in OutboundOutcome::ALL {
             let count: u64 =
                 counts.iter().filter_map(|counts| Some(counts.tally.as_ref()?.of(outcome))).sum();
             if count > 0 {

@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use crate::engine::{Engine, Sighting};
+use crate::engine::{Engine, JobSnapshot};
 use crate::http::refusal::Refusal;
 use crate::http::request::response_body::Body;
-use crate::job::{Entry, Kind};
-use crate::observe::profile::Look;
+use crate::job::{HandlerVersion, Kind};
+use crate::observe::profile::ProfileRun;
 use crate::observe::{plain, threads};
 
 /// A page of the profiler.
@@ -103,7 +103,7 @@ fn index() -> String {
 
 /// Writes the stacks, the most frequent first, in the format of flame graph tools.
 async fn profile(time: Duration) -> String {
-    let look = Look::begin();
+    let look = ProfileRun::begin();
     sleep(time).await;
     let mut stacks: Vec<(String, u64)> = look.stacks().into_iter().collect();
     stacks.sort_by(|(one, count), (other, more)| more.cmp(count).then_with(|| one.cmp(other)));
@@ -113,10 +113,10 @@ async fn profile(time: Duration) -> String {
 /// Writes a line for each job: its name, its usage, and where it is.
 async fn jobs(engine: &Engine) -> String {
     let before = engine.sightings();
-    let look = Look::begin();
+    let look = ProfileRun::begin();
     sleep(GLANCE).await;
     let mut text = String::new();
-    for Sighting { id, entry, age, cpu, memory, written, parent } in engine.sightings() {
+    for JobSnapshot { id, entry, age, cpu, memory, written, parent } in engine.sightings() {
         let Some(earlier) = before.iter().find(|earlier| earlier.id == id) else { continue };
         let place = match look.place(id.0) {
             Some(stack) => format!("computes in {stack}"),
@@ -125,7 +125,7 @@ async fn jobs(engine: &Engine) -> String {
             None => "waits".to_owned(),
         };
         let parent = parent.map_or_else(String::new, |parent| format!(" of {parent}"));
-        let Entry { name, version, kind, .. } = &*entry;
+        let HandlerVersion { name, version, kind, .. } = &*entry;
         // Writing to a string cannot fail.
         let _infallible = writeln!(
             text,
@@ -164,7 +164,7 @@ fn vars(engine: &Engine) -> String {
 }
 
 /// Describes the usage of a handler, including its running jobs.
-fn handler(entry: &Entry, sightings: &[Sighting]) -> Value {
+fn handler(entry: &HandlerVersion, sightings: &[JobSnapshot]) -> Value {
     let own = sightings.iter().filter(|sighting| std::ptr::eq(&*sighting.entry, entry));
     let (mut running, mut memory) = (Duration::ZERO, 0);
     for sighting in own {

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::http::timeouts::{H2_MAKE_ROOM, LIMIT_WARNING, PERMIT_RETRY};
 use crate::http::wire::progress::Progress;
-use crate::net::{Leaving, Peer};
+use crate::net::{DrainSignal, Peer};
 
 /// The connection limits of a server, over all its listeners.
 pub struct ConnectionLimit {
@@ -138,7 +138,7 @@ impl ConnectionLimit {
     pub(in crate::http) async fn seat(
         self: &Arc<ConnectionLimit>,
         peer: &Peer,
-        leaving: &Leaving,
+        leaving: &DrainSignal,
     ) -> Option<ConnectionPermit> {
         let share = self.share(peer)?;
         let room = tokio::select! {

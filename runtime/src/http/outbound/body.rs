@@ -15,7 +15,7 @@ use super::bounds::CallBounds;
 use super::counted::CallOutcome;
 use super::error::blame;
 use super::pool::{ConnectionPool, PooledConnection};
-use crate::job::outbound::{CallBody, CallError, Outcome};
+use crate::job::outbound::{CallBody, OutboundError, OutboundOutcome};
 use crate::net::outbound::Origin;
 
 /// A response body that is being received. Dropping it before its end closes the connection.
@@ -77,7 +77,7 @@ impl OutboundBody {
     /// Counts the call when the body ends or is dropped.
     pub(super) fn counted(mut self, mut counted: CallOutcome) -> CallBody {
         // A body that the job does not read to its end still counts as answered.
-        counted.becomes(Outcome::Answered);
+        counted.becomes(OutboundOutcome::Answered);
         self.counted = Some(counted);
         self.boxed_unsync()
     }
@@ -90,7 +90,7 @@ impl OutboundBody {
         }
     }
 
-    fn fail(&mut self, error: CallError) -> CallError {
+    fn fail(&mut self, error: OutboundError) -> OutboundError {
         self.open = None;
         if let Some(counted) = &mut self.counted {
             counted.becomes(error.outcome());
@@ -109,12 +109,12 @@ impl OpenBody {
 
 impl Body for OutboundBody {
     type Data = Bytes;
-    type Error = CallError;
+    type Error = OutboundError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, CallError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
         let this = &mut *self;
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
         let frame = match Pin::new(&mut open.body).poll_frame(cx) {
@@ -122,7 +122,7 @@ impl Body for OutboundBody {
             Poll::Pending => {
                 ready!(this.alarm.as_mut().poll(cx));
                 let over = Instant::now() >= this.whole;
-                let late = if over { CallError::TimedOut } else { CallError::BetweenBytesTimeout };
+                let late = if over { OutboundError::TimedOut } else { OutboundError::BetweenBytesTimeout };
                 return Poll::Ready(Some(Err(this.fail(late))));
             }
         };
@@ -137,7 +137,7 @@ impl Body for OutboundBody {
             Err(error) => {
                 let error = match blame(&error) {
                     // Whatever the error is, the response was incomplete.
-                    CallError::Protocol(_) => CallError::Incomplete,
+                    OutboundError::Protocol(_) => OutboundError::Incomplete,
                     other => other,
                 };
                 return Poll::Ready(Some(Err(this.fail(error))));
@@ -148,13 +148,13 @@ impl Body for OutboundBody {
             Some(left) => this.left = left,
             None => {
                 let most = this.most;
-                return Poll::Ready(Some(Err(this.fail(CallError::ResponseTooLarge(most)))));
+                return Poll::Ready(Some(Err(this.fail(OutboundError::ResponseTooLarge(most)))));
             }
         }
         // A server that sends each small piece in time can still exceed the time for the whole
         // body.
         if Instant::now() >= this.whole {
-            return Poll::Ready(Some(Err(this.fail(CallError::TimedOut))));
+            return Poll::Ready(Some(Err(this.fail(OutboundError::TimedOut))));
         }
         this.rest();
         Poll::Ready(Some(Ok(frame)))

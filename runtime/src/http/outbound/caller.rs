@@ -14,7 +14,9 @@ use super::denials::Denials;
 use super::exchange::{HomeTask, HttpCall};
 use super::pool::ConnectionPool;
 use crate::budget::Portion;
-use crate::job::outbound::{Account, Call, CallError, Calling, Patience, Tally};
+use crate::job::outbound::{
+    CallTimeouts, OutboundAccount, OutboundCall, OutboundError, OutboundFuture, Tally,
+};
 use crate::job::{Name, Outbound};
 use crate::net::outbound::{Block, Channel, DialError, Dialer, Origin, Pattern, Resolve, Scheme, Trust};
 
@@ -59,44 +61,45 @@ impl OutboundCaller {
     /// Makes the checks that precede a connection. Returns the origin, and the permit for the call.
     async fn admit(
         &self,
-        account: &Account,
+        account: &OutboundAccount,
         wanted: WantedCall<'_>,
         whole: Instant,
-    ) -> Result<Admitted, CallError> {
+    ) -> Result<Admitted, OutboundError> {
         account.charge()?;
         let origin = self.origin(account, wanted.url)?;
         // RFC 9110 §9.3.6: a tunnel through the server could lead anywhere.
         if *wanted.method == Method::CONNECT {
-            return Err(CallError::BadMethod);
+            return Err(OutboundError::BadMethod);
         }
         let patience = account.limits.connect.min(wanted.patience.connect.unwrap_or(account.limits.connect));
         let deadline = (Instant::now() + patience).min(whole);
         match timeout_at(deadline, account.places.clone().acquire_owned()).await {
             Ok(Ok(place)) => Ok(Admitted { origin, place, patience, deadline }),
-            Ok(Err(_)) | Err(_) => Err(CallError::Crowded(account.limits.at_once)),
+            Ok(Err(_)) | Err(_) => Err(OutboundError::Crowded(account.limits.at_once)),
         }
     }
 
     async fn dial(
         &self,
-        account: &Account,
+        account: &OutboundAccount,
         origin: &Origin,
         patience: Duration,
         deadline: Instant,
-    ) -> Result<(Channel, Portion), CallError> {
+    ) -> Result<(Channel, Portion), OutboundError> {
         // With no descriptor left, an idle connection is closed to make room for this call.
         let free = || self.descriptors.another(1);
-        let descriptor =
-            free().or_else(|| self.kept.close_oldest().then(free).flatten()).ok_or(CallError::Exhausted)?;
+        let descriptor = free()
+            .or_else(|| self.kept.close_oldest().then(free).flatten())
+            .ok_or(OutboundError::Exhausted)?;
         match timeout_at(deadline, self.dialer.dial(origin, patience)).await {
             Ok(Ok(channel)) => Ok((channel, descriptor)),
             Ok(Err(error)) => Err(self.tell(account, origin, error)),
-            Err(_) => Err(CallError::ConnectTimeout),
+            Err(_) => Err(OutboundError::ConnectTimeout),
         }
     }
 
     /// Reads the origin of a URL and checks that it is allowed.
-    fn origin(&self, account: &Account, url: &Uri) -> Result<Origin, CallError> {
+    fn origin(&self, account: &OutboundAccount, url: &Uri) -> Result<Origin, OutboundError> {
         let scheme = match url.scheme() {
             Some(scheme) if *scheme == uri::Scheme::HTTP => Some(Scheme::Http),
             Some(scheme) if *scheme == uri::Scheme::HTTPS => Some(Scheme::Https),
@@ -106,41 +109,41 @@ impl OutboundCaller {
         let Some(origin) = scheme.and_then(|scheme| Origin::new(scheme, authority).ok()) else {
             // The URL is not quoted: if it is refused for its user information, it contains a password.
             self.notices.say(account.job, format_args!("a URL of an odd spelling is refused: write http://HOST:PORT/ with a plain name or address"));
-            return Err(CallError::BadUrl);
+            return Err(OutboundError::BadUrl);
         };
         if self.allow.iter().any(|pattern| pattern.allows(&origin)) {
             return Ok(origin);
         }
         self.notices.origin(account.job, &origin);
-        Err(CallError::Denied)
+        Err(OutboundError::Denied)
     }
 
     /// Converts a dial error into the error for the job, and logs the causes that an operator can fix.
-    fn tell(&self, account: &Account, origin: &Origin, error: DialError) -> CallError {
+    fn tell(&self, account: &OutboundAccount, origin: &Origin, error: DialError) -> OutboundError {
         match error {
             DialError::Prohibited(prohibited) => {
                 let block = Block::of(prohibited.address);
                 self.notices.address(account.job, origin, &prohibited.to_string(), &block);
-                CallError::AddressDenied
+                OutboundError::AddressDenied
             }
             DialError::Roots(why) => {
                 self.notices.say(account.job, format_args!("{origin} fails: {why:#}"));
-                CallError::Ours("no certificate is trusted: see the daemon's log".to_owned())
+                OutboundError::Ours("no certificate is trusted: see the daemon's log".to_owned())
             }
             DialError::Certificate(why) => {
                 self.notices
                     .say(account.job, format_args!("{origin} fails: the certificate is refused: {why}"));
-                CallError::Certificate(why)
+                OutboundError::Certificate(why)
             }
-            DialError::Lookup(why) => CallError::NotFound(format!("the host has no address: {why}")),
+            DialError::Lookup(why) => OutboundError::NotFound(format!("the host has no address: {why}")),
             DialError::Connect(why) if why.kind() == std::io::ErrorKind::ConnectionRefused => {
-                CallError::Refused
+                OutboundError::Refused
             }
             DialError::Connect(why) if why.kind() == std::io::ErrorKind::TimedOut => {
-                CallError::ConnectTimeout
+                OutboundError::ConnectTimeout
             }
-            DialError::Connect(why) => CallError::Unreachable(why.to_string()),
-            DialError::Tls(why) => CallError::Tls(why.to_string()),
+            DialError::Connect(why) => OutboundError::Unreachable(why.to_string()),
+            DialError::Tls(why) => OutboundError::Tls(why.to_string()),
         }
     }
 }
@@ -150,7 +153,7 @@ impl OutboundCaller {
 struct WantedCall<'a> {
     method: &'a Method,
     url: &'a Uri,
-    patience: Patience,
+    patience: CallTimeouts,
 }
 
 /// A call that has passed the checks.
@@ -163,7 +166,7 @@ struct Admitted {
 }
 
 impl Outbound for OutboundCaller {
-    fn send(self: Arc<Self>, account: Arc<Account>, call: Call) -> Calling {
+    fn send(self: Arc<Self>, account: Arc<OutboundAccount>, call: OutboundCall) -> OutboundFuture {
         let home = self.home.clone();
         let payer = Payer::default();
         payer.becomes(Some(account.usage.clone()));
@@ -174,7 +177,7 @@ impl Outbound for OutboundCaller {
             let whole = Instant::now() + limits.time.unwrap_or(FOR_EVER);
             let answer = async {
                 let Admitted { origin, place, patience, deadline } = {
-                    let Call { request, patience } = &call;
+                    let OutboundCall { request, patience } = &call;
                     let wanted =
                         WantedCall { method: request.method(), url: request.uri(), patience: *patience };
                     self.admit(&account, wanted, whole)

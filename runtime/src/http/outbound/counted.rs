@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use crate::job::outbound::{Outcome, Tally};
+use crate::job::outbound::{OutboundOutcome, Tally};
 
 /// Counts its call when dropped.
 pub(super) struct CallOutcome {
     tally: Arc<Tally>,
-    outcome: Outcome,
+    outcome: OutboundOutcome,
 }
 
 impl CallOutcome {
     pub(super) fn new(tally: Arc<Tally>) -> CallOutcome {
-        CallOutcome { tally, outcome: Outcome::Failed }
+        CallOutcome { tally, outcome: OutboundOutcome::Failed }
     }
 
-    pub(super) fn end(mut self, outcome: Outcome) {
+    pub(super) fn end(mut self, outcome: OutboundOutcome) {
         self.outcome = outcome;
     }
 
-    pub(super) fn becomes(&mut self, outcome: Outcome) {
+    pub(super) fn becomes(&mut self, outcome: OutboundOutcome) {
         self.outcome = outcome;
     }
 }

@@ -1,32 +1,33 @@
-//! Converts hyper's errors on a call to another server into `CallError`.
+//! Converts hyper's errors on a call to another server into `OutboundError`.
 
 use std::error::Error as _;
 use std::io;
 
-use crate::job::outbound::CallError;
+use crate::job::outbound::OutboundError;
 
 /// Finds the cause of a broken exchange.
-pub(super) fn blame(error: &hyper::Error) -> CallError {
+pub(super) fn blame(error: &hyper::Error) -> OutboundError {
     let mut cause = error.source();
     while let Some(inner) = cause {
         // Our own error is wrapped in an `io::Error` if the connection reported it.
         let within = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let own = within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<CallError>());
+        let own =
+            within.and_then(|error| error.downcast_ref()).or_else(|| inner.downcast_ref::<OutboundError>());
         if let Some(own) = own {
             return own.clone();
         }
         // A server that resets a connection has left it, as if it had closed it.
         if inner.downcast_ref::<io::Error>().is_some_and(|error| has_left(error.kind())) {
-            return CallError::Incomplete;
+            return OutboundError::Incomplete;
         }
         cause = inner.source();
     }
     if error.is_parse_too_large() {
-        CallError::HeadTooLarge
+        OutboundError::HeadTooLarge
     } else if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        CallError::Incomplete
+        OutboundError::Incomplete
     } else {
-        CallError::Protocol(error.to_string())
+        OutboundError::Protocol(error.to_string())
     }
 }
 

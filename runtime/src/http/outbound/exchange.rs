@@ -20,7 +20,7 @@ use super::pool::{ConnectionPool, PooledConnection};
 use super::{cdn_loop, strict};
 use crate::budget::Portion;
 use crate::job::Usage;
-use crate::job::outbound::{CallBody, CallError};
+use crate::job::outbound::{CallBody, OutboundError};
 use crate::net::outbound::{Channel, Origin};
 
 /// Fields about the connection, which are ours to set (RFC 9110 §7.6.1). `Trailer` is not among them: it
@@ -46,27 +46,27 @@ pub(super) struct HttpCall<'a> {
 
 /// A request that got no response.
 struct Unanswered {
-    why: CallError,
+    why: OutboundError,
     /// The request, if no byte of it was written and no byte of its body was read.
     unsent: Option<Box<Request<CallBody>>>,
 }
 
 /// Work that runs in another runtime. Dropping this aborts the work.
-pub(super) struct HomeTask<T>(JoinHandle<Result<T, CallError>>);
+pub(super) struct HomeTask<T>(JoinHandle<Result<T, OutboundError>>);
 
 impl<T> HomeTask<T> {
-    pub(super) fn new(work: JoinHandle<Result<T, CallError>>) -> HomeTask<T> {
+    pub(super) fn new(work: JoinHandle<Result<T, OutboundError>>) -> HomeTask<T> {
         HomeTask(work)
     }
 }
 
 impl<T> Future for HomeTask<T> {
-    type Output = Result<T, CallError>;
+    type Output = Result<T, OutboundError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let ended = ready!(Pin::new(&mut self.0).poll(cx));
         Poll::Ready(
-            ended.unwrap_or_else(|_| Err(CallError::Ours("the daemon failed: see the log".to_owned()))),
+            ended.unwrap_or_else(|_| Err(OutboundError::Ours("the daemon failed: see the log".to_owned()))),
         )
     }
 }
@@ -89,10 +89,10 @@ impl HttpCall<'_> {
     /// in part again.
     pub(super) async fn run(
         &self,
-        dial: impl Future<Output = Result<(Channel, Portion), CallError>>,
+        dial: impl Future<Output = Result<(Channel, Portion), OutboundError>>,
         request: Request<CallBody>,
         place: OwnedSemaphorePermit,
-    ) -> Result<Response<OutboundBody>, CallError> {
+    ) -> Result<Response<OutboundBody>, OutboundError> {
         let mut request = self.prepare(request);
         if let Some(mut link) = self.kept.take(self.origin, self.usage).await {
             let again = repeatable(&request);
@@ -102,7 +102,7 @@ impl HttpCall<'_> {
             };
             request = match (unsent, again) {
                 (Some(unsent), _) => *unsent,
-                (None, Some(again)) if matches!(why, CallError::Incomplete) => again,
+                (None, Some(again)) if matches!(why, OutboundError::Incomplete) => again,
                 (None, _) => return Err(why),
             };
         }
@@ -126,8 +126,8 @@ impl HttpCall<'_> {
                 let unsent = failure.take_message().map(Box::new);
                 return Err(Unanswered { why: blame(failure.error()), unsent });
             }
-            Err(_) if deadline == whole => CallError::TimedOut,
-            Err(_) => CallError::FirstByteTimeout,
+            Err(_) if deadline == whole => OutboundError::TimedOut,
+            Err(_) => OutboundError::FirstByteTimeout,
         };
         Err(Unanswered { why, unsent: None })
     }
@@ -137,14 +137,14 @@ impl HttpCall<'_> {
         response: Response<Incoming>,
         mut link: PooledConnection,
         place: OwnedSemaphorePermit,
-    ) -> Result<Response<OutboundBody>, CallError> {
+    ) -> Result<Response<OutboundBody>, OutboundError> {
         strict::check(&response)?;
         if strict::may_be_followed(&response) {
             link.distrust();
         }
         let most = self.bounds.body;
         if response.body().size_hint().lower() > most {
-            return Err(CallError::ResponseTooLarge(most));
+            return Err(OutboundError::ResponseTooLarge(most));
         }
         let then = Reuse { link, kept: self.kept.clone(), origin: self.origin.clone() };
         Ok(response.map(|body| OutboundBody::new(body, self.bounds, then, place)))
@@ -153,11 +153,11 @@ impl HttpCall<'_> {
     /// Converts a job's request into the one that goes over the wire.
     fn prepare(&self, request: Request<CallBody>) -> Request<CallBody> {
         let most = usize::try_from(self.bounds.body).unwrap_or(usize::MAX);
-        let too_large = CallError::RequestTooLarge(self.bounds.body);
+        let too_large = OutboundError::RequestTooLarge(self.bounds.body);
         let bounded = |body| {
             // An error that is not the body's own is the error of the limit.
             let own = move |error: Box<dyn StdError + Send + Sync>| {
-                error.downcast::<CallError>().map_or(too_large.clone(), |own| *own)
+                error.downcast::<OutboundError>().map_or(too_large.clone(), |own| *own)
             };
             Limited::new(body, most).map_err(own).boxed_unsync()
         };

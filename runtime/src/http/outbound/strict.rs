@@ -13,14 +13,14 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::job::outbound::CallError;
+use crate::job::outbound::OutboundError;
 use crate::net::outbound::Channel;
 
 /// Checks a head that hyper has parsed.
 ///
 /// # Errors
 /// The end of the body is ambiguous, or the response does not match the request.
-pub(super) fn check<B>(response: &Response<B>) -> Result<(), CallError> {
+pub(super) fn check<B>(response: &Response<B>) -> Result<(), OutboundError> {
     let (status, fields) = (response.status(), response.headers());
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let lengths = fields.get_all(CONTENT_LENGTH).iter().count();
@@ -56,8 +56,8 @@ pub(super) fn may_be_followed<B>(response: &Response<B>) -> bool {
         && (fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING))
 }
 
-fn doubtful(what: &str) -> CallError {
-    CallError::Protocol(format!("the answer has {what}"))
+fn doubtful(what: &str) -> OutboundError {
+    OutboundError::Protocol(format!("the answer has {what}"))
 }
 
 /// A connection whose heads are checked before hyper parses them: afterwards, a bad line end can no

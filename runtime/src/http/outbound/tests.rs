@@ -15,7 +15,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::caller::{Grant, OutboundCaller};
 use crate::budget::Budget;
-use crate::job::outbound::{Account, Call, CallBody, CallError, CallLimits, Patience};
+use crate::job::outbound::{
+    CallBody, CallLimits, CallTimeouts, OutboundAccount, OutboundCall, OutboundError,
+};
 use crate::job::{JobId, Outbound as _};
 use crate::net::outbound::{System, Trust};
 
@@ -42,17 +44,18 @@ fn served<T: Send + 'static>(
 }
 
 /// Makes a call and reads the response body.
-async fn ask(caller: &Arc<OutboundCaller>, request: Request<CallBody>) -> Result<Bytes, CallError> {
-    let account = Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
+async fn ask(caller: &Arc<OutboundCaller>, request: Request<CallBody>) -> Result<Bytes, OutboundError> {
+    let account = Arc::new(OutboundAccount::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
     ask_for(account, caller, request).await
 }
 
 async fn ask_for(
-    account: Arc<Account>,
+    account: Arc<OutboundAccount>,
     caller: &Arc<OutboundCaller>,
     request: Request<CallBody>,
-) -> Result<Bytes, CallError> {
-    let answer = caller.clone().send(account, Call { request, patience: Patience::default() }).await?;
+) -> Result<Bytes, OutboundError> {
+    let answer =
+        caller.clone().send(account, OutboundCall { request, patience: CallTimeouts::default() }).await?;
     Ok(answer.into_body().collect().await?.to_bytes())
 }
 
@@ -138,7 +141,7 @@ async fn a_call_that_cannot_be_made_twice_breaks_off_with_a_connection_that_is_r
     assert_eq!(ask(&caller, Request::get(&url).body(empty()).unwrap()).await.unwrap(), "ok");
     let refused = ask(&caller, Request::post(&url).body(empty()).unwrap()).await;
 
-    assert_eq!(refused.unwrap_err(), CallError::Incomplete);
+    assert_eq!(refused.unwrap_err(), OutboundError::Incomplete);
     let listener = server.join().unwrap();
     listener.set_nonblocking(true).unwrap();
     assert!(listener.accept().is_err(), "nobody else has come");
@@ -156,7 +159,7 @@ async fn a_job_pays_for_what_its_connection_computes_and_for_no_other() {
         }
     });
     let get = || Request::get(&url).body(empty()).unwrap();
-    let account = || Arc::new(Account::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
+    let account = || Arc::new(OutboundAccount::new(JobId(1), Arc::default(), CallLimits::DEFAULT, None));
     let (large, small) = (account(), account());
 
     assert_eq!(ask_for(large.clone(), &caller, get()).await.unwrap().len(), BODY);

@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use crate::catalog::Ballot;
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
-use crate::job::{Capture, Entry, Fault, JobId, StopReason, Usage};
+use crate::job::{Capture, Fault, HandlerVersion, JobId, StopReason, Usage};
 use crate::net::Remote;
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
@@ -23,7 +23,7 @@ pub(in crate::http) struct RequestLog {
     /// Whether a failure counts against the handler.
     blame: Blame,
     /// The job of the response.
-    call: Option<(JobId, Arc<Entry>)>,
+    call: Option<(JobId, Arc<HandlerVersion>)>,
     /// Reports the outcome while the handler version is on trial.
     ballot: Option<Ballot>,
     /// The record of the request, which is kept if the job fails.
@@ -90,7 +90,7 @@ impl RequestLog {
     pub(in crate::http) fn handler_chosen(
         &mut self,
         id: JobId,
-        entry: &Arc<Entry>,
+        entry: &Arc<HandlerVersion>,
         usage: &Arc<Usage>,
         ballot: Option<Ballot>,
     ) {
@@ -174,7 +174,7 @@ impl RequestLog {
     fn report_panic(&self, words: &str) {
         match &self.call {
             Some((id, entry)) => {
-                let Entry { name, version, record, .. } = &**entry;
+                let HandlerVersion { name, version, record, .. } = &**entry;
                 record.blame(INTERNAL);
                 error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
             }
@@ -198,8 +198,8 @@ impl RequestLog {
 }
 
 /// Logs a job that failed, with the guest's stack if there is one.
-pub(in crate::http) fn complain(id: JobId, entry: &Entry, fault: &Fault) {
-    let Entry { name, version, .. } = entry;
+pub(in crate::http) fn complain(id: JobId, entry: &HandlerVersion, fault: &Fault) {
+    let HandlerVersion { name, version, .. } = entry;
     let code = fault.code();
     if let Fault::NoScript(_) = fault {
         // A script that does not exist is a matter for the access log.
@@ -251,7 +251,7 @@ impl Drop for RequestLog {
         let end = if self.end == ResponseEnd::Complete { "" } else { " (broken off)" };
         match &self.call {
             Some((id, entry)) => {
-                let Entry { name, version, .. } = &**entry;
+                let HandlerVersion { name, version, .. } = &**entry;
                 info!(
                     "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{reason}{end} \
                      for {remote}"
@@ -282,7 +282,7 @@ mod tests {
     }
 
     /// The log of a request with a job, and the handler of the job.
-    fn begun() -> (RequestLog, Arc<Entry>) {
+    fn begun() -> (RequestLog, Arc<HandlerVersion>) {
         let engine = Engine::new(1);
         engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();

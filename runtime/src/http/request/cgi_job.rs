@@ -7,11 +7,11 @@ use http::request::Parts;
 use super::cgi_response::CgiRun;
 use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Match};
-use crate::cgi::{self, Facts, Scheme};
+use crate::cgi::{self, Facts, RequestScheme};
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
 use crate::job::{
-    Captures, Destination, Entry, Env, Input, Job, JobId, Output, PIPE_CAPACITY, PipeReader, pipe_of,
+    Captures, Destination, Env, HandlerVersion, Input, Job, JobId, Output, PIPE_CAPACITY, PipeReader, pipe_of,
 };
 use crate::net::{Peer, Secured};
 
@@ -21,7 +21,7 @@ pub(in crate::http) struct RoutedRequest<'a> {
     /// The catalog that routed it.
     pub(in crate::http) catalog: &'a Arc<Catalog>,
     /// The handler version that answers.
-    pub(in crate::http) entry: &'a Arc<Entry>,
+    pub(in crate::http) entry: &'a Arc<HandlerVersion>,
     /// The route, and the captured parts of the path.
     pub(in crate::http) found: &'a Match<'a, 'a>,
     pub(in crate::http) head: &'a Parts,
@@ -68,7 +68,7 @@ impl RoutedRequest<'_> {
             remote_port: peer.remote_port(),
             server_addr: peer.server_addr(),
             server_port: peer.server_port(),
-            scheme: if peer.secured().is_some() { Scheme::Https } else { Scheme::Http },
+            scheme: if peer.secured().is_some() { RequestScheme::Https } else { RequestScheme::Http },
             api_version: found.api_version,
         };
         let captures = found.captures().map(|(capture, value)| (capture.variable.as_str(), value));

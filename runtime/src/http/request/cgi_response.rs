@@ -10,8 +10,8 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use super::body_source::BodySource;
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::{DocumentError, Head, HeadParser, Parsed};
-use crate::job::{Fault, Mapping, PipeReader};
+use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed};
+use crate::job::{Fault, OutputFormat, PipeReader};
 
 /// A running job and the pipe of its stdout.
 pub(in crate::http) struct CgiRun {
@@ -27,14 +27,14 @@ impl CgiRun {
     pub(in crate::http) async fn response(
         mut self,
         method: &Method,
-        mapping: &Mapping,
+        mapping: &OutputFormat,
     ) -> Result<Response<Body>, Fault> {
         if self.work.finishes() {
             self.reader.forgive();
         }
         let parsed = match mapping {
-            Mapping::Cgi => self.cgi_head().await,
-            Mapping::Raw(content_type) => self.raw_head(content_type).await,
+            OutputFormat::Cgi => self.cgi_head().await,
+            OutputFormat::Raw(content_type) => self.raw_head(content_type).await,
         };
         let Parsed { head, rest } = parsed.map_err(|fault| self.work.refused(fault))?;
         self.work.respond(method, head, rest, BodySource::Pipe(self.reader)).await
@@ -84,7 +84,7 @@ impl CgiRun {
             Fault::Host(anyhow::anyhow!("content_type {content_type:?} is not a header value"))
         })?;
         let headers = std::iter::once((CONTENT_TYPE, value)).collect();
-        Ok(Parsed { head: Head { status: StatusCode::OK, headers, content_length: None }, rest })
+        Ok(Parsed { head: CgiHead { status: StatusCode::OK, headers, content_length: None }, rest })
     }
 
     /// Waits until the job has written something. A job that has closed its stdout wakes us when it

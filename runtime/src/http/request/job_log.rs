@@ -7,7 +7,7 @@ use tokio::task::AbortHandle;
 
 use super::access_log::complain;
 use super::job_task::{JobEnd, JobTask};
-use crate::job::{Entry, Fault, JobId, Status, Stop, Tail};
+use crate::job::{Fault, HandlerVersion, JobId, Status, Stop, Tail};
 
 /// The job of a response, and the data for its log line.
 pub(in crate::http) struct JobLog {
@@ -17,7 +17,7 @@ pub(in crate::http) struct JobLog {
     pub(in crate::http) stop: Stop,
     pub(in crate::http) last_words: Tail,
     pub(in crate::http) id: JobId,
-    pub(in crate::http) entry: Arc<Entry>,
+    pub(in crate::http) entry: Arc<HandlerVersion>,
 }
 
 /// Turns an exit status other than 0 into a fault, with the last line of stderr.
@@ -36,7 +36,12 @@ pub(in crate::http) async fn ended(mut job: JobTask, JobLog { last_words, id, en
 }
 
 /// Logs the failure of a job that had no client left.
-pub(in crate::http) fn tell(id: JobId, entry: &Entry, outcome: Result<Status, Fault>, last_words: &Tail) {
+pub(in crate::http) fn tell(
+    id: JobId,
+    entry: &HandlerVersion,
+    outcome: Result<Status, Fault>,
+    last_words: &Tail,
+) {
     let finish = with_words(JobEnd { outcome, trailers: None }, last_words);
     if let Some(fault) = broken(finish.outcome) {
         complain(id, entry, &fault);

@@ -13,7 +13,7 @@ use super::job_log::{JobLog, broken, with_words};
 use super::job_task::{JobDriver, JobEnd, JobTask, first_sign};
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::Head;
+use crate::cgi::CgiHead;
 use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
 
 impl RunningJob {
@@ -26,7 +26,7 @@ impl RunningJob {
     pub(in crate::http) async fn respond(
         mut self,
         method: &Method,
-        head: Head,
+        head: CgiHead,
         begun: Bytes,
         mut source: BodySource,
     ) -> Result<Response<Body>, Fault> {

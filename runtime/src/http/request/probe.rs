@@ -16,7 +16,7 @@ use super::response_body::Body;
 use crate::catalog::{Catalog, Lookup};
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::job::{Entry, Input, Kind};
+use crate::job::{HandlerVersion, Input, Kind};
 use crate::net::Peer;
 
 /// The most bytes of a body that are read.
@@ -33,7 +33,7 @@ const READ_TIME: Duration = Duration::from_secs(1);
 pub async fn probe(
     engine: &Arc<Engine>,
     catalog: &Arc<Catalog>,
-    entry: &Arc<Entry>,
+    entry: &Arc<HandlerVersion>,
     target: &str,
 ) -> Result<StatusCode> {
     let (head, ()) = Request::get(target).header(HOST, "localhost").body(())?.into_parts();

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 use super::body_source::BodySource;
 use super::job_log::tell;
 use super::job_task::{mark_invalid, outlive};
-use crate::job::{Entry, Fault, JobId, Leaving, Run, Status, Stop, Tail, Usage};
+use crate::job::{Fault, HandlerVersion, JobId, Leaving, Run, Status, Stop, Tail, Usage};
 
 /// A job that runs to give a response.
 pub(in crate::http) struct RunningJob {
@@ -19,7 +19,7 @@ pub(in crate::http) struct RunningJob {
     pub(in crate::http) last_words: Tail,
     pub(in crate::http) usage: Arc<Usage>,
     pub(in crate::http) id: JobId,
-    pub(in crate::http) entry: Arc<Entry>,
+    pub(in crate::http) entry: Arc<HandlerVersion>,
     /// Ends the task of a job that outlives its client.
     pub(in crate::http) outlived: Option<AbortHandle>,
 }

@@ -19,10 +19,10 @@ use super::h2_rules;
 use super::reserved_fields::{PREFIX, unforged};
 use super::response_body::Body;
 use super::running_job::RunningJob;
-use crate::cgi::Head;
+use crate::cgi::CgiHead;
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
-use crate::job::{Answer, Fault, Job, JobId, Proxied, RequestBody, ResponseBody, Usage};
+use crate::job::{Fault, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender, Usage};
 use crate::net::Secured;
 
 /// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
@@ -53,7 +53,7 @@ pub(in crate::http) struct PreparedHttpJob {
 pub(in crate::http) struct HttpRun {
     work: RunningJob,
     /// `None` once the handler has dropped the response channel. Its job may still go on.
-    answer: Option<oneshot::Receiver<Answer>>,
+    answer: Option<oneshot::Receiver<ResponseSender>>,
 }
 
 impl RoutedRequest<'_> {
@@ -150,7 +150,7 @@ struct DetachedBody(Option<ResponseBody>);
 
 /// Forwards the response of a job that finishes without its client. The client may leave before the response
 /// comes.
-fn outliving(answer: oneshot::Receiver<Answer>) -> oneshot::Receiver<Answer> {
+fn outliving(answer: oneshot::Receiver<ResponseSender>) -> oneshot::Receiver<ResponseSender> {
     let (sender, passed) = oneshot::channel();
     drop(tokio::spawn(async move {
         if let Ok(answer) = answer.await {
@@ -198,7 +198,7 @@ impl HttpRun {
         }
         let given = self.given().await.and_then(|response| {
             let (parts, body) = response.into_parts();
-            Ok((Head::relayed(parts.status, parts.headers)?, body))
+            Ok((CgiHead::relayed(parts.status, parts.headers)?, body))
         });
         let (head, body) = given.map_err(|fault| self.work.refused(fault))?;
         self.work.respond(method, head, Bytes::new(), BodySource::Frames(Some(body))).await

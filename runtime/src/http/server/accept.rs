@@ -15,13 +15,13 @@ use crate::http::limits::connections::ConnectionPermit;
 use crate::http::limits::handshakes::HandshakeSlot;
 use crate::http::request::panic::told;
 use crate::http::timeouts::ACCEPT_DRAIN;
-use crate::net::{Leaving, Listener, Peer, Post, Stream, Tls};
+use crate::net::{DrainSignal, Handout, Listener, Peer, Stream, Tls};
 
 impl Server {
     /// Waits for the gate, then accepts connections until the listener closes, then waits for the open ones.
     /// Dropping the future ends them all.
-    pub async fn run(self: Arc<Self>, post: Post) {
-        let Post { listener, leaving } = post;
+    pub async fn run(self: Arc<Self>, post: Handout) {
+        let Handout { listener, leaving } = post;
         tokio::select! {
             opened = self.gate.opened() => if opened.is_err() { return },
             () = leaving.closed() => return,
@@ -54,7 +54,7 @@ impl Server {
         self: &Arc<Self>,
         (stream, peer): (Stream, Peer),
         listener: &Listener,
-        leaving: &Leaving,
+        leaving: &DrainSignal,
         connections: &mut JoinSet<()>,
     ) {
         let Some(seat) = self.connections.seat(&peer, leaving).await else { return };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::http::context::{Server, Settings};
-use crate::net::{Leaving, Peer};
+use crate::net::{DrainSignal, Peer};
 
 /// An accepted connection, and the settings it is served with.
 pub(in crate::http) struct Accepted {
@@ -12,5 +12,5 @@ pub(in crate::http) struct Accepted {
     pub(in crate::http) settings: Arc<Settings>,
     pub(in crate::http) peer: Peer,
     /// Signals when the connection should drain.
-    pub(in crate::http) leaving: Leaving,
+    pub(in crate::http) leaving: DrainSignal,
 }

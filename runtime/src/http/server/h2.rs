@@ -29,7 +29,7 @@ use crate::http::wire::lazy_timer::LazyTimer;
 use crate::http::wire::progress::Progress;
 use crate::http::wire::rate::{MinRate, RateCheck, Tempo};
 use crate::job::StopReason;
-use crate::net::{Leaving, Stream};
+use crate::net::{DrainSignal, Stream};
 
 /// Concurrent requests on one connection (RFC 9113 §6.5.2 advises no fewer).
 const STREAMS: u32 = 100;
@@ -129,7 +129,7 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedI
 }
 
 /// Waits until the connection has to drain, or was without a request for this long.
-async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &Leaving) {
+async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &DrainSignal) {
     tokio::select! {
         () = leaving.begun() => {}
         () = streams.progress.room_wanted() => {}

@@ -16,7 +16,7 @@ use crate::http::request::response_body::Body;
 use crate::http::request::upgrade_fields;
 use crate::http::wire::progress::Progress;
 use crate::job::Fault;
-use crate::net::Leaving;
+use crate::net::DrainSignal;
 
 /// The job that takes over the connection once its last response is written, or none.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl PendingUpgrade {
     ///
     /// # Cancel safety
     /// Dropping the future ends the job.
-    pub(in crate::http) async fn run(&self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
+    pub(in crate::http) async fn run(&self, progress: &Progress, leaving: &DrainSignal) -> Option<Refusal> {
         let tunnel = self.lock().take();
         // HTTP's deadlines end with HTTP. A client that does not read is still bounded by the write
         // deadline.
@@ -74,7 +74,7 @@ impl PendingUpgrade {
 }
 
 impl Tunnel {
-    async fn run(self, progress: &Progress, leaving: &Leaving) -> Option<Refusal> {
+    async fn run(self, progress: &Progress, leaving: &DrainSignal) -> Option<Refusal> {
         let Tunnel { upgrade, connection, job, log, .. } = self;
         let mut log = log?;
         // Fails if the client left before the 101 was written.

@@ -7,31 +7,31 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 
 use super::handler::show;
-use super::progress::Count;
-use crate::operator_file::{self, Given, Refusal};
+use super::progress::CompileCount;
+use crate::operator_file::{self, ReadError, ReadFile};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
 
 /// What a module is compiled to, or why it cannot be.
-type Outcome = std::result::Result<Code, String>;
+type CompileOutcome = std::result::Result<Code, String>;
 
 /// Code by the digest of its module.
 pub(super) struct Codes {
     /// What compiling one of them may take.
     pub(super) limits: CompileLimits,
     /// Those that are compiled.
-    pub(super) count: Count,
-    places: Mutex<HashMap<Digest, Arc<OnceLock<Outcome>>>>,
+    pub(super) count: CompileCount,
+    places: Mutex<HashMap<Digest, Arc<OnceLock<CompileOutcome>>>>,
 }
 
 impl Codes {
     /// Starts a load without any code.
     pub(super) fn new(limits: CompileLimits) -> Codes {
-        Codes { limits, count: Count::default(), places: Mutex::default() }
+        Codes { limits, count: CompileCount::default(), places: Mutex::default() }
     }
 
     /// Returns the code of a module, which the first who asks compiles. Blocks the others meanwhile.
-    pub(super) fn of(&self, digest: Digest, compile: impl FnOnce() -> Outcome) -> Outcome {
+    pub(super) fn of(&self, digest: Digest, compile: impl FnOnce() -> CompileOutcome) -> CompileOutcome {
         let place =
             self.places.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
         place.get_or_init(compile).clone()
@@ -48,9 +48,9 @@ impl Codes {
 ///
 /// # Errors
 /// It cannot be read, or is larger.
-pub(super) fn read(path: &Path, most: u64) -> Result<Given> {
+pub(super) fn read(path: &Path, most: u64) -> Result<ReadFile> {
     let read = operator_file::read(path, most).map_err(|refusal| match refusal {
-        Refusal::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
+        ReadError::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
         other => anyhow!(other.to_string()),
     });
     read.with_context(|| format!("read {}", show(path)))

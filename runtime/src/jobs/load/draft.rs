@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Routes};
 use crate::config::{HandlerConfig, Probe};
-use crate::job::{Entry, Name};
+use crate::job::{HandlerVersion, Name};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted};
 
 /// What a configuration comes to before it is published.
 pub struct Draft {
     /// Its handlers: those of the catalog before, where nothing about them is different.
-    pub handlers: BTreeMap<Name, Arc<Entry>>,
+    pub handlers: BTreeMap<Name, Arc<HandlerVersion>>,
     /// Its routes to them.
     pub routes: Routes,
-    pub(super) made: HashMap<Name, Made>,
+    pub(super) made: HashMap<Name, MadeHandler>,
 }
 
 /// A handler, with the module and the mounts it was made of.
 #[derive(Clone)]
-pub(super) struct Made {
-    pub(super) entry: Arc<Entry>,
+pub(super) struct MadeHandler {
+    pub(super) entry: Arc<HandlerVersion>,
     pub(super) mounted: Arc<Mounted>,
     pub(super) digest: Digest,
 }
@@ -52,7 +52,7 @@ pub(super) struct Loaded {
     /// Its handlers as they were configured.
     pub(super) handlers: HashMap<Name, HandlerConfig>,
     /// What was made of them.
-    pub(super) made: HashMap<Name, Made>,
+    pub(super) made: HashMap<Name, MadeHandler>,
 }
 
 impl Loaded {

@@ -7,19 +7,21 @@ use std::sync::Arc;
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use tokio::runtime::Handle;
 
-use super::known::Known;
+use super::known::VersionsInUse;
 use crate::budget::{Budget, Portion};
 use crate::config::{self, Ca, Config, HandlerConfig, Recording};
 use crate::confine::Untrusted;
 use crate::http::outbound::{Grant, OutboundCaller};
-use crate::job::{Access, Captures, Entry, Env, Intake, Kind, Mapping, Mount, Name, Policy, Recorder, Slots};
+use crate::job::{
+    Access, Captures, Env, HandlerVersion, Intake, Kind, Mount, Name, OutputFormat, Policy, Recorder, Slots,
+};
 use crate::net::outbound::{System, Trust};
 use crate::record::{Keeper, Masked, Store};
 use crate::scratch::Scratch;
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
 /// What handlers stand on besides their settings.
-pub(super) struct Ground {
+pub(super) struct HandlerResources {
     /// Where failed jobs are kept, if they are.
     pub(super) store: Option<Arc<Store>>,
     /// Where jobs have directories of their own, if it could be opened.
@@ -29,11 +31,11 @@ pub(super) struct Ground {
     /// The file descriptors that all jobs share.
     pub(super) descriptors: Arc<Budget>,
     /// The versions that were made.
-    pub(super) known: Known,
+    pub(super) known: VersionsInUse,
 }
 
 /// What a handler is made of besides its code and settings.
-pub(super) struct Sources {
+pub(super) struct HandlerSources {
     /// That of its module.
     pub(super) digest: Digest,
     /// Its variables, secrets among them.
@@ -48,7 +50,7 @@ pub(super) struct Sources {
 /// A setting that this kind of module has no use for.
 pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     let for_programs = [
-        ("output = \"raw\"", matches!(config.mapping, Mapping::Raw(_))),
+        ("output = \"raw\"", matches!(config.mapping, OutputFormat::Raw(_))),
         ("body = \"whole\"", config.conduct.intake == Some(Intake::Whole)),
         ("captures = \"any\"", config.conduct.captures == Captures::Any),
         ("scripts", config.scripts.is_some()),
@@ -87,10 +89,10 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
 /// A setting that this kind of module has no use for; mounts or a file of certificates that cannot be used.
 pub(super) fn make(
     config: &HandlerConfig,
-    Sources { digest, env, mounted }: Sources,
-    Ground { store, scratch, home, descriptors, known }: &Ground,
+    HandlerSources { digest, env, mounted }: HandlerSources,
+    HandlerResources { store, scratch, home, descriptors, known }: &HandlerResources,
     code: Code,
-) -> Result<Arc<Entry>> {
+) -> Result<Arc<HandlerVersion>> {
     suits(config, code.kind())?;
     let recorder = store.as_ref().filter(|_| config.recording != Recording::Nothing).map(|store| {
         let masked = Masked(config.secrets.iter().map(|secret| secret.variable.clone()).collect());
@@ -113,7 +115,7 @@ pub(super) fn make(
     let descriptors = descriptors.nothing(&slots.descriptors);
     let caller = caller(config, descriptors, home.clone())?;
     let module = Arc::new(Module::new(code, files, Arc::new(caller), config.reuse));
-    let entry = Arc::new(Entry {
+    let entry = Arc::new(HandlerVersion {
         name: config.name.clone(),
         kind: module.kind(),
         policy: Policy::WORK,
@@ -165,7 +167,7 @@ pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec
     upgraded.chain(called).collect()
 }
 
-/// Makes the version of a module of its digest, as [`Entry::version`] has it.
+/// Makes the version of a module of its digest, as [`HandlerVersion::version`] has it.
 pub(super) fn version(digest: &Digest) -> String {
     hex(&digest[..6])
 }
@@ -180,7 +182,7 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// A file of certificates that cannot be believed.
 fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) -> Result<OutboundCaller> {
-    let config::Outbound { allow, addresses, ca } = config.outbound.clone();
+    let config::OutboundConfig { allow, addresses, ca } = config.outbound.clone();
     let ca = ca.filter(|_| !allow.is_empty());
     let trust = match ca {
         Some(Ca { path, pem }) => {
@@ -197,7 +199,7 @@ fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) ->
 /// # Errors
 /// One of them cannot be opened.
 pub(super) fn mounted(config: &HandlerConfig, untrusted: &Untrusted) -> Result<Arc<Mounted>> {
-    let mount = |config: &config::Mount| Mount {
+    let mount = |config: &config::MountConfig| Mount {
         host: config.host.clone(),
         guest: config.guest.clone(),
         access: if config.write { Access::Write } else { Access::Read },

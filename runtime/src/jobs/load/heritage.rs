@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 const LARGEST: u64 = 32 << 20;
 
 /// A directory that jobs of another process may write to.
-pub(super) struct Left {
+pub(super) struct LeftDirectory {
     pub(super) handler: String,
     /// One descriptor for all processes that have told of it.
     pub(super) dir: Arc<OwnedFd>,
@@ -31,7 +31,7 @@ pub(super) struct Left {
 
 /// As one process tells it to the next.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct HeritageLine {
     process: u32,
     handler: String,
     path: Vec<u8>,
@@ -43,14 +43,15 @@ struct Line {
 /// No descriptor or memory is left.
 pub(super) fn write<'a>(
     own: impl Iterator<Item = (String, PathBuf)>,
-    left: impl Iterator<Item = &'a Left>,
+    left: impl Iterator<Item = &'a LeftDirectory>,
 ) -> Result<OwnedFd> {
-    let line = |process, handler, path: &Path| Line {
+    let line = |process, handler, path: &Path| HeritageLine {
         process,
         handler,
         path: path.as_os_str().as_bytes().to_owned(),
     };
-    let mut lines: Vec<Line> = own.map(|(handler, path)| line(std::process::id(), handler, &path)).collect();
+    let mut lines: Vec<HeritageLine> =
+        own.map(|(handler, path)| line(std::process::id(), handler, &path)).collect();
     lines.extend(left.map(|left| line(left.process, left.handler.clone(), &left.path)));
     let create = |flags| memfd_create("portcullis-writable", flags);
     // As for code (`wasm::sealed`): not every kernel knows the flag.
@@ -66,18 +67,18 @@ pub(super) fn write<'a>(
 ///
 /// # Errors
 /// It is no such list; a process or directory of it cannot be held.
-pub(super) fn read(list: OwnedFd) -> Result<Vec<Left>> {
+pub(super) fn read(list: OwnedFd) -> Result<Vec<LeftDirectory>> {
     let mut list = File::from(list);
     list.seek(SeekFrom::Start(0))?;
     let mut bytes = Vec::new();
     list.take(LARGEST).read_to_end(&mut bytes)?;
-    let lines: Vec<Line> = serde_json::from_slice(&bytes)?;
+    let lines: Vec<HeritageLine> = serde_json::from_slice(&bytes)?;
     let mut alive: HashMap<u32, Option<Arc<OwnedFd>>> = HashMap::new();
     // By path, which each process tells as the kernel shows it: through another mount, other mounts may lie below.
     let mut dirs: HashMap<PathBuf, Option<Arc<OwnedFd>>> = HashMap::new();
     let mut told = HashSet::new();
     let mut left = Vec::new();
-    for Line { process, handler, path } in lines {
+    for HeritageLine { process, handler, path } in lines {
         let held = match alive.get(&process) {
             Some(held) => held.clone(),
             None => alive.entry(process).or_insert(hold(process)?).clone(),
@@ -92,7 +93,7 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<Left>> {
             Some(dir) => dir.clone(),
             None => dirs.entry(path.clone()).or_insert(open(&path)?).clone(),
         };
-        left.extend(dir.map(|dir| Left { handler, dir, path, process, alive: held }));
+        left.extend(dir.map(|dir| LeftDirectory { handler, dir, path, process, alive: held }));
     }
     Ok(left)
 }
@@ -117,7 +118,7 @@ fn hold(process: u32) -> Result<Option<Arc<OwnedFd>>> {
     }
 }
 
-impl Left {
+impl LeftDirectory {
     /// Reports whether the process has not ended.
     pub(super) fn is_alive(&self) -> bool {
         // pidfd_open(2): it can be read from once the process has ended.
@@ -136,7 +137,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let lines =
             [(child.id(), dir.path()), (child.id(), Path::new("/nowhere")), (i32::MAX as u32, dir.path())]
-                .map(|(process, path)| Line {
+                .map(|(process, path)| HeritageLine {
                     process,
                     handler: "up".to_owned(),
                     path: path.as_os_str().as_bytes().to_owned(),
@@ -160,7 +161,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let processes = [child.id(), child.id(), std::process::id()];
-        let lines = processes.map(|process| Line {
+        let lines = processes.map(|process| HeritageLine {
             process,
             handler: "up".to_owned(),
             path: dir.path().as_os_str().as_bytes().to_owned(),

@@ -7,13 +7,13 @@ use std::sync::{Arc, PoisonError};
 use anyhow::{Context as _, Result};
 
 use super::draft::Uploaded;
-use super::handler::Ground;
+use super::handler::HandlerResources;
 use super::loader::Loader;
 use super::prepared::variables;
 use crate::catalog::Catalog;
 use crate::config::{self, HandlerConfig};
 use crate::confine::Untrusted;
-use crate::job::{Entry, Name};
+use crate::job::{HandlerVersion, Name};
 use crate::wasm::Digest;
 
 impl Loader {
@@ -25,7 +25,7 @@ impl Loader {
         let Some(list) = list else { return Ok(self) };
         let known =
             self.ground.known.after(list).context("what handlers of the process before may write to")?;
-        Ok(Loader { ground: Ground { known, ..self.ground }, ..self })
+        Ok(Loader { ground: HandlerResources { known, ..self.ground }, ..self })
     }
 
     /// Writes down for the next process of an upgrade what handlers of this one may write to, which goes on with its jobs.
@@ -50,8 +50,8 @@ impl Loader {
 
     /// Makes those versions anew whose secrets have changed, with the same modules and settings. A handler whose secret
     /// cannot be read is an error of its own and does not affect the others.
-    pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<Entry>>)> {
-        let refresh = |(name, entry): (&Name, &Arc<Entry>)| {
+    pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<HandlerVersion>>)> {
+        let refresh = |(name, entry): (&Name, &Arc<HandlerVersion>)| {
             let config = self.configured(name).filter(|config| !config.secrets.is_empty())?;
             let made = match variables(&config) {
                 Ok(env) if env == entry.env => return None,
@@ -64,7 +64,7 @@ impl Loader {
     }
 
     /// Goes on from `entry`, made by [`Loader::refreshed`], instead of `before`, so that the next reload leaves it as it is.
-    pub fn adopt_refreshed(&self, before: &Arc<Entry>, entry: &Arc<Entry>) {
+    pub fn adopt_refreshed(&self, before: &Arc<HandlerVersion>, entry: &Arc<HandlerVersion>) {
         let mut last = self.last();
         // A version that was swapped in is not the one that was loaded.
         if let Some(made) = last.made.get_mut(&entry.name).filter(|made| Arc::ptr_eq(&made.entry, before)) {
@@ -73,7 +73,7 @@ impl Loader {
     }
 
     /// Returns the module of a version that this has made.
-    pub fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
+    pub fn module(&self, entry: &Arc<HandlerVersion>) -> Option<Uploaded> {
         self.ground.known.module(entry)
     }
 

@@ -9,17 +9,17 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{fstat, stat};
 
 use super::draft::Uploaded;
-use super::heritage::{self, Left};
+use super::heritage::{self, LeftDirectory};
 use crate::confine::{self, Granting, Untrusted, Writable};
-use crate::job::{Entry, Name};
+use crate::job::{HandlerVersion, Name};
 use crate::wasm::{Digest, Module, Mounted};
 
 /// Versions, as long as a catalog or a job holds them. Keeps none of them alive.
 #[derive(Default)]
-pub(super) struct Known {
+pub(super) struct VersionsInUse {
     in_use: Mutex<InUse>,
     /// Of the processes before this one, until they are known to have ended.
-    left: Mutex<Vec<Left>>,
+    left: Mutex<Vec<LeftDirectory>>,
     /// Held while the cache is tidied.
     pub(super) tidying: Mutex<()>,
 }
@@ -27,20 +27,20 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct InUse {
     /// By the address of the entry, which no other has as long as there is a `Weak` of it.
-    pub(super) versions: HashMap<usize, Version>,
+    pub(super) versions: HashMap<usize, KnownVersion>,
     /// By address as well: all versions that were swapped in have the mounts of the one that was loaded.
     mounts: HashMap<usize, (Name, Weak<Mounted>)>,
 }
 
-pub(super) struct Version {
-    entry: Weak<Entry>,
+pub(super) struct KnownVersion {
+    entry: Weak<HandlerVersion>,
     module: Weak<Module>,
     pub(super) digest: Digest,
 }
 
-impl Known {
-    pub(super) fn add(&self, entry: &Arc<Entry>, module: &Arc<Module>, digest: Digest) {
-        let version = Version { entry: Arc::downgrade(entry), module: Arc::downgrade(module), digest };
+impl VersionsInUse {
+    pub(super) fn add(&self, entry: &Arc<HandlerVersion>, module: &Arc<Module>, digest: Digest) {
+        let version = KnownVersion { entry: Arc::downgrade(entry), module: Arc::downgrade(module), digest };
         self.in_use().versions.insert(address(entry), version);
     }
 
@@ -53,9 +53,9 @@ impl Known {
     }
 
     /// Returns the module of a version.
-    pub(super) fn module(&self, entry: &Arc<Entry>) -> Option<Uploaded> {
+    pub(super) fn module(&self, entry: &Arc<HandlerVersion>) -> Option<Uploaded> {
         let in_use = self.in_use();
-        let Version { module, digest, .. } = in_use.versions.get(&address(entry))?;
+        let KnownVersion { module, digest, .. } = in_use.versions.get(&address(entry))?;
         Some(Uploaded { digest: *digest, code: module.upgrade()?.code.clone() })
     }
 
@@ -76,8 +76,8 @@ impl Known {
     }
 
     /// Goes on from the process before this one, which has told what its handlers may write to.
-    pub(super) fn after(self, list: OwnedFd) -> Result<Known> {
-        Ok(Known { left: Mutex::new(heritage::read(list)?), ..self })
+    pub(super) fn after(self, list: OwnedFd) -> Result<VersionsInUse> {
+        Ok(VersionsInUse { left: Mutex::new(heritage::read(list)?), ..self })
     }
 
     /// Writes down for the next process what handlers of this one may write to.
@@ -108,13 +108,13 @@ impl Known {
 
     /// Forgets the versions that are no longer in use, and the processes that have ended.
     pub(super) fn prune(&self) {
-        self.left().retain(Left::is_alive);
+        self.left().retain(LeftDirectory::is_alive);
         let mut in_use = self.in_use();
         in_use.versions.retain(|_, version| version.entry.strong_count() > 0);
         in_use.mounts.retain(|_, (_, mounted)| mounted.strong_count() > 0);
     }
 
-    fn left(&self) -> MutexGuard<'_, Vec<Left>> {
+    fn left(&self) -> MutexGuard<'_, Vec<LeftDirectory>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -160,7 +160,7 @@ mod tests {
             within: None,
         };
         let mounted = Arc::new(Mounted::open(vec![mount], &Untrusted::default()).unwrap());
-        let (known, name) = (Known::default(), "up".parse().unwrap());
+        let (known, name) = (VersionsInUse::default(), "up".parse().unwrap());
         let writable = || {
             let mut untrusted = Untrusted::default();
             known.add_writable(&mut untrusted).unwrap();

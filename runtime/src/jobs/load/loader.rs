@@ -7,30 +7,30 @@ use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use tokio::runtime::Handle;
 
 use super::code::{Codes, read};
-use super::draft::{Candidate, Draft, Loaded, Made, Uploaded};
+use super::draft::{Candidate, Draft, Loaded, MadeHandler, Uploaded};
 use super::examined::Examined;
-use super::handler::{Ground, Sources, for_programs, make, mounted, show, suits, version};
-use super::known::Known;
+use super::handler::{HandlerResources, HandlerSources, for_programs, make, mounted, show, suits, version};
+use super::known::VersionsInUse;
 use super::parallel::each;
 use super::prepared::{Prepared, variables};
-use super::progress::{self, Progress, Step, Turn as StepTurn};
+use super::progress::{self, OnProgress, Step, StepTurn};
 use crate::budget::Budget;
 use crate::catalog::Catalog;
 use crate::config::{Config, HandlerConfig, Probe};
 use crate::confine::Untrusted;
-use crate::job::{BUILTIN, Entry, Kind, Name};
+use crate::job::{BUILTIN, HandlerVersion, Kind, Name};
 use crate::net::Tls;
-use crate::operator_file::{self, Given};
+use crate::operator_file::{self, ReadFile};
 use crate::record::Store;
 use crate::scratch::Scratch;
 use crate::wasm::compile::CompileLimits;
-use crate::wasm::{Code, Digest, NO_PROGRAM, Sandbox, Source};
+use crate::wasm::{Code, Digest, ModuleBytes, NO_PROGRAM, Sandbox};
 
 /// Loads catalogs, one after the other; what has not changed is not compiled again.
 pub struct Loader {
     pub(super) sandbox: Sandbox,
-    pub(super) progress: Progress,
-    pub(super) ground: Ground,
+    pub(super) progress: OnProgress,
+    pub(super) ground: HandlerResources,
     pub(super) last: Mutex<Loaded>,
 }
 
@@ -46,30 +46,30 @@ enum Others {
 impl Loader {
     /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
     /// the runtime that it is made in.
-    pub fn new(sandbox: Sandbox, progress: Progress) -> Loader {
-        let ground = Ground {
+    pub fn new(sandbox: Sandbox, progress: OnProgress) -> Loader {
+        let ground = HandlerResources {
             store: None,
             scratch: None,
             home: Handle::try_current().ok(),
             descriptors: Budget::boundless(),
-            known: Known::default(),
+            known: VersionsInUse::default(),
         };
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
 
     /// Has failed jobs kept here, of those handlers that want it.
     pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
-        Loader { ground: Ground { store, ..self.ground }, ..self }
+        Loader { ground: HandlerResources { store, ..self.ground }, ..self }
     }
 
     /// Has the files and connections of jobs counted as file descriptors that all jobs share.
     pub fn sharing(self, descriptors: Arc<Budget>) -> Loader {
-        Loader { ground: Ground { descriptors, ..self.ground }, ..self }
+        Loader { ground: HandlerResources { descriptors, ..self.ground }, ..self }
     }
 
     /// Has directories of jobs made here, of those handlers whose jobs have one each.
     pub fn within(self, scratch: Option<Arc<Scratch>>) -> Loader {
-        Loader { ground: Ground { scratch, ..self.ground }, ..self }
+        Loader { ground: HandlerResources { scratch, ..self.ground }, ..self }
     }
 
     /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
@@ -169,7 +169,7 @@ impl Loader {
         config: &HandlerConfig,
         untrusted: &Untrusted,
         limits: CompileLimits,
-    ) -> Result<Arc<Entry>> {
+    ) -> Result<Arc<HandlerVersion>> {
         let prepared = self.prepare(config, untrusted, &limits)?;
         self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
     }
@@ -183,7 +183,7 @@ impl Loader {
         config: &HandlerConfig,
         untrusted: &Untrusted,
         limits: CompileLimits,
-    ) -> Result<Arc<Entry>> {
+    ) -> Result<Arc<HandlerVersion>> {
         let prepared = self.prepare(config, untrusted, &limits)?;
         ensure!(prepared.kind != Kind::Proxy, NO_PROGRAM);
         self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
@@ -204,8 +204,8 @@ impl Loader {
             !BUILTIN.contains(&config.name.as_str()),
             "this is the name of a built-in job: choose another"
         );
-        let Given { bytes, .. } = read(&config.module, limits.module)?;
-        let source = Source::new(bytes);
+        let ReadFile { bytes, .. } = read(&config.module, limits.module)?;
+        let source = ModuleBytes::new(bytes);
         let kind = self.sandbox.look(&source, limits);
         let kind = kind.map_err(|reason| anyhow!("{}: {reason:#}", show(&config.module)))?;
         suits(config, kind)?;
@@ -217,7 +217,7 @@ impl Loader {
 
     /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
     /// its counters, the slots in which its jobs run, and the threads that open its files.
-    fn unchanged(&self, config: &HandlerConfig, now: &Sources, base: &Catalog) -> Option<Made> {
+    fn unchanged(&self, config: &HandlerConfig, now: &HandlerSources, base: &Catalog) -> Option<MadeHandler> {
         let last = self.last();
         let old = last.made.get(&config.name)?;
         // Where it stands in the file does not matter.
@@ -241,7 +241,7 @@ impl Loader {
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
         let wanted = self.wanted(name)?;
         let _telling = progress::Telling(&self.progress);
-        let (source, limits) = (Source::new(bytes), self.limits());
+        let (source, limits) = (ModuleBytes::new(bytes), self.limits());
         let kind = self.sandbox.look(&source, &limits);
         suits(&wanted, kind.map_err(|reason| anyhow!("the uploaded module: {reason:#}"))?)?;
         let code = self.code(name, &source, &Codes::new(limits));
@@ -258,12 +258,12 @@ impl Loader {
     ///
     /// # Errors
     /// There is no such handler, or the module cannot be one.
-    pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<Entry>> {
+    pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<HandlerVersion>> {
         let config = self.wanted(name)?;
         // Those that are open: their names are not looked up again before a reload.
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
-        let sources = Sources { digest, env: variables(&config)?, mounted };
+        let sources = HandlerSources { digest, env: variables(&config)?, mounted };
         self.ground.known.prune();
         make(&config, sources, &self.ground, code)
     }
@@ -272,7 +272,7 @@ impl Loader {
     /// file cannot be read.
     pub fn on_disk(&self, name: &Name) -> Option<String> {
         let module = operator_file::read(&self.configured(name)?.module, self.limits().module).ok()?;
-        Some(version(Source::new(module.bytes).digest()))
+        Some(version(ModuleBytes::new(module.bytes).digest()))
     }
 
     /// Returns the probe of a handler, if it has one.
@@ -298,7 +298,7 @@ impl Loader {
         handlers: &[(&HandlerConfig, Prepared)],
         codes: &Codes,
         base: &Catalog,
-    ) -> Vec<Result<Made>> {
+    ) -> Vec<Result<MadeHandler>> {
         let mut missing: Vec<&Digest> = Vec::new();
         missing.extend(handlers.iter().filter(|(_, one)| !one.is_compiled).map(|(_, one)| &one.digest));
         missing.sort_unstable();
@@ -322,23 +322,23 @@ impl Loader {
         Prepared { digest, env, mounted, .. }: Prepared,
         codes: &Codes,
         base: &Catalog,
-    ) -> Result<Made> {
+    ) -> Result<MadeHandler> {
         // Of an unchanged handler too: the next load looks for its code here.
         let (digest, code) = match self.compiled(&digest) {
             Some(code) => (digest, codes.of(digest, || Ok(code))),
             None => {
-                let Given { bytes, .. } = read(&config.module, codes.limits.module)?;
-                let source = Source::new(bytes);
+                let ReadFile { bytes, .. } = read(&config.module, codes.limits.module)?;
+                let source = ModuleBytes::new(bytes);
                 (*source.digest(), self.code(&config.name, &source, codes))
             }
         };
         let code = code.map_err(|reason| anyhow!("{}: {reason}", show(&config.module)))?;
-        let sources = Sources { digest, env, mounted: mounted.clone() };
+        let sources = HandlerSources { digest, env, mounted: mounted.clone() };
         if let Some(unchanged) = self.unchanged(config, &sources, base) {
             return Ok(unchanged);
         }
         let entry = make(config, sources, &self.ground, code)?;
-        Ok(Made { entry, mounted, digest })
+        Ok(MadeHandler { entry, mounted, digest })
     }
 
     /// Finds the code of a module that is in use.
@@ -347,7 +347,7 @@ impl Loader {
     }
 
     /// Finds the code of a module, or compiles it.
-    fn code(&self, name: &Name, source: &Source, codes: &Codes) -> Result<Code, String> {
+    fn code(&self, name: &Name, source: &ModuleBytes, codes: &Codes) -> Result<Code, String> {
         let digest = *source.digest();
         codes.of(digest, || match self.compiled(&digest) {
             Some(code) => Ok(code),

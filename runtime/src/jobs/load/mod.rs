@@ -17,4 +17,4 @@ mod progress;
 
 pub(super) use draft::{Candidate, Draft, Uploaded};
 pub use loader::{Loader, lines};
-pub use progress::{Progress, Step, Turn as StepTurn};
+pub use progress::{OnProgress, Step, StepTurn};

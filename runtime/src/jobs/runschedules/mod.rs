@@ -16,9 +16,9 @@ use tracing::warn;
 
 use crate::catalog::Catalog;
 use crate::engine::{Engine, NativeJob, Occasion};
-use crate::job::{Entry, EnvError, Fault, Input, Job, Name, Overlap, Run, Status, Time};
+use crate::job::{EnvError, Fault, HandlerVersion, Input, Job, Name, Overlap, Run, Status, Time};
 use crate::net::Gate;
-use timetable::{Due, Timetable};
+use timetable::{DueRun, Timetable};
 
 /// The longest that nobody looks at the wall clock, which may be set, and at the catalog, which may be
 /// replaced. Timers go by a clock that is never set.
@@ -43,7 +43,7 @@ impl NativeJob for RunSchedules {
                 job.stderr.write_all("running already\n").await.map_err(|_| Fault::ReaderGone)?;
                 return Ok(Status::ERROR);
             }
-            let _followed = Followed(&self.followed);
+            let _followed = SchedulerGuard(&self.followed);
             tokio::select! {
                 () = self.follow(&engine) => Ok(Status::OK),
                 reason = job.stop.raised() => {
@@ -56,9 +56,9 @@ impl NativeJob for RunSchedules {
 }
 
 /// Lets somebody else follow the schedules when it is dropped.
-struct Followed<'a>(&'a AtomicBool);
+struct SchedulerGuard<'a>(&'a AtomicBool);
 
-impl Drop for Followed<'_> {
+impl Drop for SchedulerGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Relaxed);
     }
@@ -98,8 +98,8 @@ impl Runs {
     }
 
     /// Runs what is due, and counts what is missed.
-    fn pass(&mut self, engine: &Arc<Engine>, catalog: &Arc<Catalog>, due: Due) {
-        let Due { entry, at, mut missed } = due;
+    fn pass(&mut self, engine: &Arc<Engine>, catalog: &Arc<Catalog>, due: DueRun) {
+        let DueRun { entry, at, mut missed } = due;
         let runs = self.0.entry(entry.name.clone()).or_default();
         let overlap = entry.schedule.as_ref().map_or(Overlap::Refused, |schedule| schedule.overlap);
         match at {
@@ -127,7 +127,12 @@ impl Runs {
 }
 
 /// Makes the job of a run.
-fn job(engine: &Arc<Engine>, catalog: &Arc<Catalog>, entry: &Arc<Entry>, at: Time) -> Result<Job, EnvError> {
+fn job(
+    engine: &Arc<Engine>,
+    catalog: &Arc<Catalog>,
+    entry: &Arc<HandlerVersion>,
+    at: Time,
+) -> Result<Job, EnvError> {
     let mut job = engine.job_of(entry.clone());
     if let Some(schedule) = &entry.schedule {
         job.args.extend(schedule.args.iter().cloned());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 
-use crate::job::{Entry, Name, Schedule, Time};
+use crate::job::{HandlerVersion, Name, Schedule, Time};
 
 /// A time that passed longer ago than this is missed: nothing is made up for, so that a clock that
 /// jumps, or a machine that slept, starts no storm.
@@ -21,20 +21,20 @@ const COUNTED: usize = 10_000;
 /// When each handler is to run next.
 #[derive(Default)]
 pub(super) struct Timetable {
-    lines: HashMap<Name, Line>,
+    lines: HashMap<Name, ScheduleLine>,
     /// When it was last looked at.
     looked: Option<Time>,
 }
 
-struct Line {
+struct ScheduleLine {
     schedule: Schedule,
     next: Option<Time>,
 }
 
 /// A handler whose time has come.
-pub(super) struct Due {
+pub(super) struct DueRun {
     /// The version that serves.
-    pub(super) entry: Arc<Entry>,
+    pub(super) entry: Arc<HandlerVersion>,
     /// The time that has come; none: it is too late for it.
     pub(super) at: Option<Time>,
     /// How many times have passed.
@@ -46,9 +46,9 @@ impl Timetable {
     /// begins with the time after it.
     pub(super) fn advance<'a>(
         &mut self,
-        handlers: impl Iterator<Item = &'a Arc<Entry>>,
+        handlers: impl Iterator<Item = &'a Arc<HandlerVersion>>,
         now: Time,
-    ) -> Vec<Due> {
+    ) -> Vec<DueRun> {
         let anew = self.looked.is_some_and(|looked| now < looked - BACK);
         self.looked = Some(now);
         let mut before = std::mem::take(&mut self.lines);
@@ -56,8 +56,8 @@ impl Timetable {
         for entry in handlers {
             let Some(schedule) = &entry.schedule else { continue };
             let line = before.remove(&entry.name).filter(|line| line.schedule == *schedule && !anew);
-            let mut line =
-                line.unwrap_or_else(|| Line { schedule: schedule.clone(), next: schedule.after(now) });
+            let mut line = line
+                .unwrap_or_else(|| ScheduleLine { schedule: schedule.clone(), next: schedule.after(now) });
             due.extend(line.pass(entry, now));
             self.lines.insert(entry.name.clone(), line);
         }
@@ -70,9 +70,9 @@ impl Timetable {
     }
 }
 
-impl Line {
+impl ScheduleLine {
     /// Passes all times up to `now`; none: there was none.
-    fn pass(&mut self, entry: &Arc<Entry>, now: Time) -> Option<Due> {
+    fn pass(&mut self, entry: &Arc<HandlerVersion>, now: Time) -> Option<DueRun> {
         let first = self.next.filter(|next| *next <= now)?;
         let next = |time: &Time| self.schedule.after(*time).filter(|time| *time <= now);
         let (mut last, mut passed) = (first, 0);
@@ -82,7 +82,7 @@ impl Line {
         }
         self.next = self.schedule.after(now);
         let at = Some(last).filter(|last| now - *last <= LATE);
-        Some(Due { entry: entry.clone(), at, missed: passed - u64::from(at.is_some()) })
+        Some(DueRun { entry: entry.clone(), at, missed: passed - u64::from(at.is_some()) })
     }
 }
 
@@ -99,17 +99,17 @@ mod tests {
         }
     }
 
-    fn entry(name: &str, cron: &str) -> Arc<Entry> {
-        Arc::new(Entry {
+    fn entry(name: &str, cron: &str) -> Arc<HandlerVersion> {
+        Arc::new(HandlerVersion {
             schedule: Some(Schedule::parse(cron).unwrap()),
-            ..Entry::native(name.parse().unwrap(), Arc::new(Nothing))
+            ..HandlerVersion::native(name.parse().unwrap(), Arc::new(Nothing))
         })
     }
 
     /// A table of one handler, and a clock that is told.
     struct Bench {
         table: Timetable,
-        entry: Arc<Entry>,
+        entry: Arc<HandlerVersion>,
     }
 
     impl Bench {
@@ -122,7 +122,7 @@ mod tests {
             let now: Time = format!("2026-03-{time}Z").parse().unwrap();
             let mut due = self.table.advance(std::iter::once(&self.entry), now);
             assert!(due.len() <= 1);
-            let Due { at, missed, .. } = due.pop()?;
+            let DueRun { at, missed, .. } = due.pop()?;
             Some((at.map(|at| at.format("%H:%M:%S").to_string()), missed))
         }
     }

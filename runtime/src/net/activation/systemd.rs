@@ -25,13 +25,13 @@ static CLAIMED: AtomicBool = AtomicBool::new(false);
 /// that environment. Code that starts a child process must clear [`Activation::VARIABLES`].
 #[derive(Debug)]
 pub struct Activation {
-    passed: Vec<Passed>,
+    passed: Vec<PassedSocket>,
     // The reason shown when a socket is wanted and none was passed.
     absence: String,
 }
 
 #[derive(Debug)]
-struct Passed {
+struct PassedSocket {
     number: u32,
     name: String,
     // Never closed before the process ends: a listener gets a copy, and the socket may be wanted again later.
@@ -49,7 +49,7 @@ pub(in crate::net) enum GivenSocket {
 
 /// A passed socket and the guard that marks it as taken.
 #[derive(Debug)]
-pub(in crate::net) struct Given {
+pub(in crate::net) struct PassedListener {
     pub(in crate::net) socket: GivenSocket,
     pub(in crate::net) taken: Arc<()>,
 }
@@ -77,7 +77,7 @@ impl Activation {
         }
         let mut passed = Vec::with_capacity(names.len());
         for (number, name) in (FIRST..).zip(names) {
-            passed.push(Passed { number, name, fd: claim(number)?, taken: Weak::new() });
+            passed.push(PassedSocket { number, name, fd: claim(number)?, taken: Weak::new() });
         }
         Ok(Activation { passed, absence: String::new() })
     }
@@ -88,7 +88,7 @@ impl Activation {
     }
 
     /// Takes the sockets that match and have no listener. Each socket has one listener at a time.
-    pub(in crate::net) fn take(&mut self, wanted: &FdName) -> Result<Vec<Given>, ActivationError> {
+    pub(in crate::net) fn take(&mut self, wanted: &FdName) -> Result<Vec<PassedListener>, ActivationError> {
         if self.passed.is_empty() {
             return Err(refuse(
                 wanted,
@@ -98,12 +98,12 @@ impl Activation {
                 ),
             ));
         }
-        let named: Vec<&mut Passed> =
+        let named: Vec<&mut PassedSocket> =
             self.passed.iter_mut().filter(|passed| passed.answers(wanted)).collect();
         if named.is_empty() {
             return Err(refuse(wanted, &self.unknown(wanted)));
         }
-        let free: Vec<&mut Passed> =
+        let free: Vec<&mut PassedSocket> =
             named.into_iter().filter(|passed| passed.taken.strong_count() == 0).collect();
         if free.is_empty() {
             return Err(refuse(wanted, "another endpoint has taken it: list each socket once"));
@@ -147,7 +147,7 @@ impl Activation {
     pub(in crate::net) fn untaken(&self) -> Vec<String> {
         let idle = self.passed.iter().filter(|passed| passed.taken.strong_count() == 0);
         let idle = idle.filter(|passed| !fd_name::is_ours(&passed.name));
-        idle.map(|Passed { number, name, fd, .. }| {
+        idle.map(|PassedSocket { number, name, fd, .. }| {
             let address = address(fd);
             format!("systemd passed {address} (descriptor {number}, {name:?}), which no endpoint uses, so its clients would wait for ever: write fd://, or fd://{number}, in listen")
         })
@@ -173,7 +173,7 @@ impl Activation {
     /// An `Activation` for a process that got these sockets.
     #[cfg(test)]
     pub(in crate::net) fn of(sockets: Vec<(u32, &str, OwnedFd)>) -> Activation {
-        let passed = sockets.into_iter().map(|(number, name, fd)| Passed {
+        let passed = sockets.into_iter().map(|(number, name, fd)| PassedSocket {
             number,
             name: name.to_owned(),
             fd,
@@ -183,7 +183,7 @@ impl Activation {
     }
 }
 
-impl Passed {
+impl PassedSocket {
     fn answers(&self, wanted: &FdName) -> bool {
         if fd_name::is_ours(&self.name) {
             return false;
@@ -202,12 +202,12 @@ impl Passed {
     }
 
     /// Returns a non-blocking copy of the socket and marks the socket as taken.
-    fn give(&mut self, wanted: &FdName) -> Result<Given, ActivationError> {
+    fn give(&mut self, wanted: &FdName) -> Result<PassedListener, ActivationError> {
         let copy = self.fd.try_clone().map_err(|error| refuse(wanted, &error.to_string()))?;
         let socket = GivenSocket::of(copy).map_err(|found| refuse(wanted, &found))?;
         let taken = Arc::new(());
         self.taken = Arc::downgrade(&taken);
-        Ok(Given { socket, taken })
+        Ok(PassedListener { socket, taken })
     }
 }
 
@@ -316,7 +316,7 @@ mod tests {
     fn a_socket_is_taken_once_and_again_when_its_listener_is_gone() {
         let mut activation =
             Activation::of(vec![(3, "api", listening()), (4, "web", listening()), (5, "web", listening())]);
-        let refused = |outcome: Result<Vec<Given>, ActivationError>| {
+        let refused = |outcome: Result<Vec<PassedListener>, ActivationError>| {
             outcome.is_err_and(|error| error.to_string().contains("another endpoint has taken it"))
         };
 

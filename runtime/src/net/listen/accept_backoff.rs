@@ -15,7 +15,7 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Counts failures and decides the reaction to each. Time is an argument, so it never waits itself.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct AcceptBackoff {
     spins: u32,
     episode: Option<Episode>,
     reported: Option<Instant>,
@@ -36,7 +36,7 @@ struct Episode {
 pub(super) enum Next {
     /// Accept again: the failure concerned one connection only.
     AtOnce,
-    /// Wait until [`Patience::until`]. The first wait of an episode is logged.
+    /// Wait until [`AcceptBackoff::until`]. The first wait of an episode is logged.
     Wait(Tell),
 }
 
@@ -56,7 +56,7 @@ pub(super) struct Recovery {
     pub(super) retries: u32,
 }
 
-impl Patience {
+impl AcceptBackoff {
     /// Records a failure and returns the reaction to it.
     pub(super) fn failed(&mut self, error: &io::Error, now: Instant) -> Next {
         if concerns_one_connection(error) && self.spins < AT_ONCE {
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn one_connection_s_failure_is_retried_at_once_but_not_for_ever() {
-        let (mut patience, now) = (Patience::default(), Instant::now());
+        let (mut patience, now) = (AcceptBackoff::default(), Instant::now());
         let aborted = Errno::CONNABORTED.into();
 
         for _ in 0..AT_ONCE {
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_success_forgets_the_spinning() {
-        let (mut patience, now) = (Patience::default(), Instant::now());
+        let (mut patience, now) = (AcceptBackoff::default(), Instant::now());
         let aborted = Errno::PROTO.into();
 
         for _ in 0..AT_ONCE * 3 {
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn scarcity_is_told_once_and_waits_from_50_ms_to_1_s() {
-        let (mut patience, start) = (Patience::default(), Instant::now());
+        let (mut patience, start) = (AcceptBackoff::default(), Instant::now());
 
         let told: Vec<_> =
             (0..8).map(|_| (patience.failed(&emfile(), start), patience.until().unwrap() - start)).collect();
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn recovery_says_how_long_and_how_often() {
-        let (mut patience, start) = (Patience::default(), Instant::now());
+        let (mut patience, start) = (AcceptBackoff::default(), Instant::now());
         patience.failed(&emfile(), start);
         patience.failed(&emfile(), start);
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn scarcity_that_flickers_does_not_fill_the_log() {
-        let (mut patience, start) = (Patience::default(), Instant::now());
+        let (mut patience, start) = (AcceptBackoff::default(), Instant::now());
         patience.failed(&emfile(), start);
         patience.succeeded(start);
 

@@ -6,7 +6,7 @@ use super::socket_file::SocketFile;
 use super::tcp;
 use super::unix;
 use crate::net::activation::fd_name;
-use crate::net::activation::systemd::{Activation, Given, GivenSocket};
+use crate::net::activation::systemd::{Activation, GivenSocket, PassedListener};
 use crate::net::endpoint::Endpoint;
 use anyhow::{Context, anyhow, bail};
 
@@ -94,8 +94,8 @@ fn inherit(endpoint: &Endpoint, activation: &mut Activation) -> anyhow::Result<V
     Ok(listeners)
 }
 
-fn wrap(endpoint: &Endpoint, given: Given) -> anyhow::Result<Listener> {
-    let Given { socket, taken } = given;
+fn wrap(endpoint: &Endpoint, given: PassedListener) -> anyhow::Result<Listener> {
+    let PassedListener { socket, taken } = given;
     let listener = match socket {
         GivenSocket::Tcp(socket) => Listener::tcp(endpoint.clone(), socket)?,
         GivenSocket::Unix(socket) => {

@@ -1,6 +1,6 @@
 //! A listening socket, and an accept that never fails.
 
-use super::accept_backoff::{Next, Patience, Tell};
+use super::accept_backoff::{AcceptBackoff, Next, Tell};
 use super::socket_file::SocketFile;
 use crate::net::endpoint::Endpoint;
 use crate::net::peer::{Credentials, Peer};
@@ -23,13 +23,13 @@ pub struct Listener {
     file: Option<SocketFile>,
     // Held so that `Activation` knows the socket is taken; dropping it frees the socket.
     taken: Option<Arc<()>>,
-    socket: Socket,
-    patience: Mutex<Patience>,
+    socket: BoundSocket,
+    patience: Mutex<AcceptBackoff>,
 }
 
 /// The socket, with the text of the local address where it is the same for every connection.
 #[derive(Debug)]
-enum Socket {
+enum BoundSocket {
     Tcp { socket: TcpListener, addr: SocketAddr, text: Arc<str> },
     Unix { socket: UnixListener, nowhere: Arc<str> },
 }
@@ -39,7 +39,7 @@ impl Listener {
     pub(super) fn tcp(endpoint: Endpoint, socket: std::net::TcpListener) -> io::Result<Listener> {
         let addr = socket.local_addr()?;
         let text = addr.ip().to_canonical().to_string().into();
-        let socket = Socket::Tcp { socket: TcpListener::from_std(socket)?, addr, text };
+        let socket = BoundSocket::Tcp { socket: TcpListener::from_std(socket)?, addr, text };
         Ok(Listener::new(endpoint, format!("tcp://{addr}"), None, socket))
     }
 
@@ -51,11 +51,11 @@ impl Listener {
         local: String,
         file: Option<SocketFile>,
     ) -> io::Result<Listener> {
-        let socket = Socket::Unix { socket: UnixListener::from_std(socket)?, nowhere: "".into() };
+        let socket = BoundSocket::Unix { socket: UnixListener::from_std(socket)?, nowhere: "".into() };
         Ok(Listener::new(endpoint, local, file, socket))
     }
 
-    fn new(endpoint: Endpoint, local: String, file: Option<SocketFile>, socket: Socket) -> Listener {
+    fn new(endpoint: Endpoint, local: String, file: Option<SocketFile>, socket: BoundSocket) -> Listener {
         Listener { endpoint, local, file, taken: None, socket, patience: Mutex::default() }
     }
 
@@ -87,8 +87,8 @@ impl Listener {
     /// The TCP address as bound, or `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp { addr, .. } => Some(*addr),
-            Socket::Unix { .. } => None,
+            BoundSocket::Tcp { addr, .. } => Some(*addr),
+            BoundSocket::Unix { .. } => None,
         }
     }
 
@@ -124,7 +124,7 @@ impl Listener {
 
     async fn accept_once(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
-            Socket::Tcp { socket, addr, text } => {
+            BoundSocket::Tcp { socket, addr, text } => {
                 let (stream, remote) = socket.accept().await?;
                 // Responses are written whole, so Nagle's algorithm only delays them. A failure here costs only speed.
                 let _ = stream.set_nodelay(true);
@@ -133,7 +133,7 @@ impl Listener {
                     reached.map_or_else(|| text.clone(), |addr| addr.ip().to_canonical().to_string().into());
                 Ok((Stream::Tcp(stream), Peer::tcp(remote, server_addr, addr.port())))
             }
-            Socket::Unix { socket, nowhere } => {
+            BoundSocket::Unix { socket, nowhere } => {
                 let (stream, _) = socket.accept().await?;
                 // A client without kernel credentials is not served: later layers grant access by uid.
                 let cred = stream.peer_cred().map_err(|_| io::Error::from(Errno::CONNABORTED))?;
@@ -164,7 +164,7 @@ impl Listener {
         }
     }
 
-    fn patience(&self) -> MutexGuard<'_, Patience> {
+    fn patience(&self) -> MutexGuard<'_, AcceptBackoff> {
         // The counters are consistent after every statement, so a poisoned lock guards nothing broken.
         self.patience.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -173,8 +173,8 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.socket {
-            Socket::Tcp { socket, .. } => socket.as_fd(),
-            Socket::Unix { socket, .. } => socket.as_fd(),
+            BoundSocket::Tcp { socket, .. } => socket.as_fd(),
+            BoundSocket::Unix { socket, .. } => socket.as_fd(),
         }
     }
 }

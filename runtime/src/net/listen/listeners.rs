@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 pub struct Sockets {
     options: BindOptions,
     activation: Mutex<Activation>,
-    held: Mutex<Held>,
+    held: Mutex<ListenerRegistry>,
     posted: Notify,
     predecessor: Mutex<Option<Predecessor>>,
     /// The names of passed sockets that no endpoint wants any more.
@@ -28,16 +28,16 @@ pub struct Sockets {
 
 /// A listener to accept from, until its drain signal.
 #[derive(Debug)]
-pub struct Post {
+pub struct Handout {
     /// Dropping it closes the socket, once [`Sockets`] has let go of it as well.
     pub listener: Arc<Listener>,
     /// The drain signal of the listener.
-    pub leaving: Leaving,
+    pub leaving: DrainSignal,
 }
 
 /// Signals how far a listener has shut down. Clones share one signal.
 #[derive(Debug, Clone)]
-pub struct Leaving(watch::Receiver<Phase>);
+pub struct DrainSignal(watch::Receiver<Phase>);
 
 /// How far a listener has shut down. Phases only advance, and may be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -55,23 +55,23 @@ pub enum Phase {
 
 /// The listeners of a new configuration, bound and not yet served. Dropping it closes the new ones.
 #[derive(Debug)]
-pub struct Change {
+pub struct ListenerChange {
     wanted: Vec<Endpoint>,
     added: Vec<Listener>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    berths: Vec<Berth>,
+struct ListenerRegistry {
+    berths: Vec<BoundListener>,
     /// At most one entry per bound listener.
-    waiting: VecDeque<Post>,
+    waiting: VecDeque<Handout>,
     closed: bool,
     /// The signals for connections of listeners that are closed but not over.
     left: Vec<watch::Sender<Phase>>,
 }
 
 #[derive(Debug)]
-struct Berth {
+struct BoundListener {
     listener: Arc<Listener>,
     phase: watch::Sender<Phase>,
     /// Whether the log has warned that this listener is reachable in clear.
@@ -113,30 +113,30 @@ impl Sockets {
     ///
     /// # Errors
     /// The first endpoint that cannot be bound. Nothing has changed then.
-    pub fn prepare(&self, wanted: &[Endpoint]) -> anyhow::Result<Change> {
+    pub fn prepare(&self, wanted: &[Endpoint]) -> anyhow::Result<ListenerChange> {
         let known: Vec<Endpoint> =
             self.held().berths.iter().map(|berth| berth.listener.endpoint().clone()).collect();
         let new: Vec<Endpoint> =
             wanted.iter().filter(|endpoint| !known.contains(endpoint)).cloned().collect();
         let added = bind(&new, &self.options, &mut self.activation())?;
-        Ok(Change { wanted: wanted.to_vec(), added })
+        Ok(ListenerChange { wanted: wanted.to_vec(), added })
     }
 
     /// Hands the new listeners to [`Sockets::next`] and ends those no longer wanted. Never blocks.
-    pub fn apply(&self, change: Change) {
+    pub fn apply(&self, change: ListenerChange) {
         let mut held = self.held();
         if held.closed {
             return;
         }
-        let Change { wanted, added } = change;
+        let ListenerChange { wanted, added } = change;
         let (stay, go) = std::mem::take(&mut held.berths)
             .into_iter()
             .partition(|berth| wanted.contains(berth.listener.endpoint()));
         held.berths = stay;
         for listener in added.into_iter().map(Arc::new) {
             let (phase, leaving) = watch::channel(Phase::Serving);
-            held.waiting.push_back(Post { listener: listener.clone(), leaving: Leaving(leaving) });
-            held.berths.push(Berth { listener, phase, told: false });
+            held.waiting.push_back(Handout { listener: listener.clone(), leaving: DrainSignal(leaving) });
+            held.berths.push(BoundListener { listener, phase, told: false });
         }
         for signal in held.let_go(go) {
             advance(&signal, Phase::Over);
@@ -168,7 +168,7 @@ impl Sockets {
     ///
     /// # Cancel safety
     /// No listener is lost.
-    pub async fn next(&self) -> Option<Post> {
+    pub async fn next(&self) -> Option<Handout> {
         loop {
             // Registered before the check, so a listener posted in between is not missed.
             let posted = self.posted.notified();
@@ -260,16 +260,16 @@ impl Sockets {
         self.activation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, ListenerRegistry> {
         // The lists are consistent after every statement, so a poisoned lock guards nothing broken.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl ListenerRegistry {
     /// Drops listeners, and returns the signals of their connections.
-    fn let_go(&mut self, berths: Vec<Berth>) -> Vec<watch::Sender<Phase>> {
-        let let_go = |Berth { listener, phase, .. }: Berth| {
+    fn let_go(&mut self, berths: Vec<BoundListener>) -> Vec<watch::Sender<Phase>> {
+        let let_go = |BoundListener { listener, phase, .. }: BoundListener| {
             self.waiting.retain(|post| !Arc::ptr_eq(&post.listener, &listener));
             phase
         };
@@ -281,7 +281,7 @@ fn advance(signal: &watch::Sender<Phase>, to: Phase) {
     signal.send_if_modified(|phase| *phase < to && std::mem::replace(phase, to) != to);
 }
 
-impl Leaving {
+impl DrainSignal {
     /// Waits until each response is the last of its connection.
     ///
     /// # Cancel safety
@@ -325,7 +325,7 @@ mod tests {
         Sockets::bind(&endpoints(texts), BindOptions::default(), Activation::none()).unwrap()
     }
 
-    fn local(post: &Post) -> String {
+    fn local(post: &Handout) -> String {
         post.listener.local().strip_prefix("tcp://").unwrap().to_owned()
     }
 
@@ -365,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_listener_is_told_in_phases_and_to_its_connections_behind_the_socket() {
         let sockets = sockets(&["tcp://127.0.0.1:0"]);
-        let Post { listener, leaving } = sockets.next().await.unwrap();
+        let Handout { listener, leaving } = sockets.next().await.unwrap();
         let addr = listener.local().strip_prefix("tcp://").unwrap().to_owned();
         let phase = || *leaving.0.borrow();
 

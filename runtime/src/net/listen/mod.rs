@@ -17,5 +17,5 @@ mod unix;
 pub use bind::{bind, examine};
 pub use group::examine as examine_group;
 pub use listener::Listener;
-pub use listeners::{Change, Leaving, Phase, Post, Sockets};
+pub use listeners::{DrainSignal, Handout, ListenerChange, Phase, Sockets};
 pub use options::BindOptions;

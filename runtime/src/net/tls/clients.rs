@@ -1,7 +1,7 @@
 //! Verification of client certificates against the configured authorities.
 
 use super::files::{self, about};
-use super::options::{ClientOptions, Demand};
+use super::options::{ClientAuth, ClientOptions};
 use super::validity::{self, Validity};
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use rustls::client::danger::HandshakeSignatureValid;
@@ -21,7 +21,7 @@ pub(super) struct Clients {
     provider: Arc<CryptoProvider>,
     authorities: Vec<Authority>,
     revocations: Vec<CertificateRevocationListDer<'static>>,
-    demand: Demand,
+    demand: ClientAuth,
     /// Trusts every authority that was valid when the files were read.
     verifier: Arc<dyn ClientCertVerifier>,
     /// When the first of these authorities expires, in seconds since 1970.
@@ -111,7 +111,7 @@ fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>
 fn verifier(
     authorities: &[Authority],
     revocations: &[CertificateRevocationListDer<'static>],
-    demand: Demand,
+    demand: ClientAuth,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>> {
     let mut roots = RootCertStore::empty();
@@ -123,7 +123,7 @@ fn verifier(
         // As OpenSSL does: a certificate that no list covers is refused, and so is one whose list has expired.
         builder = builder.with_crls(revocations.iter().cloned()).enforce_revocation_expiration();
     }
-    if demand == Demand::Optional {
+    if demand == ClientAuth::Optional {
         builder = builder.allow_unauthenticated();
     }
     Ok(builder.build()?)
@@ -131,7 +131,7 @@ fn verifier(
 
 impl ClientCertVerifier for Clients {
     fn client_auth_mandatory(&self) -> bool {
-        self.demand == Demand::Required
+        self.demand == ClientAuth::Required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {

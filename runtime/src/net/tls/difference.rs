@@ -2,7 +2,7 @@
 
 use super::acceptor::Tls;
 use super::contents::order;
-use super::options::{ClientOptions, Demand, TlsOptions};
+use super::options::{ClientAuth, ClientOptions, TlsOptions};
 use crate::net::Endpoint;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub fn differences(old: Option<&Tls>, new: Option<&Tls>) -> Vec<String> {
 fn clients(options: &TlsOptions) -> &'static str {
     match &options.clients {
         None => "not asked for",
-        Some(ClientOptions { demand: Demand::Required, .. }) => "required",
-        Some(ClientOptions { demand: Demand::Optional, .. }) => "optional",
+        Some(ClientOptions { demand: ClientAuth::Required, .. }) => "required",
+        Some(ClientOptions { demand: ClientAuth::Optional, .. }) => "optional",
     }
 }

@@ -1,7 +1,7 @@
 //! Reads certificates, keys and revocation lists, with errors that say what to do.
 
 use super::options::TlsFile;
-use crate::operator_file::{self, Given, Refusal};
+use crate::operator_file::{self, ReadError, ReadFile};
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -18,7 +18,7 @@ const WORLD: u32 = 0o004;
 
 /// A private key, and whether every user may read it.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct PrivateKey {
     pub(super) der: PrivateKeyDer<'static>,
     pub(super) exposed: bool,
 }
@@ -34,7 +34,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> 
 }
 
 /// Reads the private key of a file.
-pub(super) fn key(path: &Path) -> Result<Key> {
+pub(super) fn key(path: &Path) -> Result<PrivateKey> {
     let (pem, found) = read(path)?;
     // PKCS #8 marks encryption in the label, the older formats in a header.
     if holds(&pem, "-----BEGIN ENCRYPTED PRIVATE KEY-----") || holds(&pem, "Proc-Type: 4,ENCRYPTED") {
@@ -45,7 +45,7 @@ pub(super) fn key(path: &Path) -> Result<Key> {
         Some(der) => der.map_err(|error| broken(&error))?,
         None => bail!(without("private key", &pem, "openssl pkey -inform der -in FILE -out NEW")),
     };
-    Ok(Key { der, exposed: found.permissions().mode() & WORLD != 0 })
+    Ok(PrivateKey { der, exposed: found.permissions().mode() & WORLD != 0 })
 }
 
 /// Reads the revocation lists of a file. The result is not empty.
@@ -58,14 +58,14 @@ pub(super) fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDe
 }
 
 fn read(path: &Path) -> Result<(Vec<u8>, Metadata)> {
-    let Given { bytes, metadata } = operator_file::read(path, LARGEST).map_err(unreadable)?;
+    let ReadFile { bytes, metadata } = operator_file::read(path, LARGEST).map_err(unreadable)?;
     ensure!(!bytes.is_empty(), "the file is empty");
     Ok((bytes, metadata))
 }
 
-fn unreadable(refusal: Refusal) -> Error {
+fn unreadable(refusal: ReadError) -> Error {
     match refusal {
-        Refusal::Unreadable(error) => match error.kind() {
+        ReadError::Unreadable(error) => match error.kind() {
             ErrorKind::NotFound => anyhow!("there is no such file"),
             ErrorKind::PermissionDenied => {
                 anyhow!(
@@ -74,7 +74,7 @@ fn unreadable(refusal: Refusal) -> Error {
             }
             _ => anyhow!("it cannot be read: {error}"),
         },
-        other @ (Refusal::NotAFile(_) | Refusal::TooLarge(_)) => other.into(),
+        other @ (ReadError::NotAFile(_) | ReadError::TooLarge(_)) => other.into(),
     }
 }
 

@@ -23,6 +23,6 @@ pub use difference::differences;
 pub use failure::FailureKind;
 pub use guide::Guide;
 pub use identity::Term;
-pub use options::{CertificateFiles, ClientOptions, Demand, TlsFile, TlsOptions};
+pub use options::{CertificateFiles, ClientAuth, ClientOptions, TlsFile, TlsOptions};
 pub use protocol::Protocol;
 pub use secured::Secured;

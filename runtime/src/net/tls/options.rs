@@ -40,12 +40,12 @@ pub struct ClientOptions {
     /// The authorities' revocation lists, in PEM. `None` means that nothing is revoked.
     pub crl: Option<TlsFile>,
     /// How a client without a certificate is treated.
-    pub demand: Demand,
+    pub demand: ClientAuth,
 }
 
 /// How a client without a certificate is treated. A client with an invalid certificate is refused in both cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Demand {
+pub enum ClientAuth {
     /// The client is refused.
     Required,
     /// The client is admitted, and the handler learns that it has no certificate.
@@ -61,7 +61,7 @@ impl TlsOptions {
 
     /// Returns whether clients without a certificate are refused.
     pub fn demands_certificates(&self) -> bool {
-        self.clients.as_ref().is_some_and(|clients| clients.demand == Demand::Required)
+        self.clients.as_ref().is_some_and(|clients| clients.demand == ClientAuth::Required)
     }
 
     /// Returns the path of every file to read.

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::key::Key;
 use crate::wasm::engine::artifact::Artifact;
-use crate::wasm::engine::sealed::Draft;
+use crate::wasm::engine::sealed::SealedDraft;
 
 /// The start of every entry. The last byte is the version of this format.
 const MAGIC: [u8; 16] = *b"portcullis code\x01";
@@ -21,11 +21,11 @@ const MAC: usize = 32;
 const HEADER: usize = MAGIC.len() + 8 + MAC;
 
 /// The identity of compiled code: a hash of the module and of everything else the code depends on.
-pub(in crate::wasm) struct Identity([u8; 32]);
+pub(in crate::wasm) struct CodeIdentity([u8; 32]);
 
-impl Identity {
-    pub(in crate::wasm) fn new(module: &[u8; 32], fingerprint: &[u8; 32]) -> Identity {
-        Identity(Sha256::new().chain_update(module).chain_update(fingerprint).finalize().into())
+impl CodeIdentity {
+    pub(in crate::wasm) fn new(module: &[u8; 32], fingerprint: &[u8; 32]) -> CodeIdentity {
+        CodeIdentity(Sha256::new().chain_update(module).chain_update(fingerprint).finalize().into())
     }
 
     /// Returns the name of the entry. The name depends on the key: installations that share a
@@ -37,7 +37,12 @@ impl Identity {
 }
 
 /// Writes an entry.
-pub(super) fn write(key: &Key, identity: &Identity, code: &Artifact, mut to: impl Write) -> io::Result<()> {
+pub(super) fn write(
+    key: &Key,
+    identity: &CodeIdentity,
+    code: &Artifact,
+    mut to: impl Write,
+) -> io::Result<()> {
     let code = code.sealed();
     to.write_all(&MAGIC)?;
     to.write_all(&code.len().to_le_bytes())?;
@@ -57,7 +62,7 @@ pub(super) fn write(key: &Key, identity: &Identity, code: &Artifact, mut to: imp
 ///
 /// # Errors
 /// The entry is damaged, or was written or changed by someone else.
-pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Artifact> {
+pub(super) fn read(key: &Key, identity: &CodeIdentity, mut file: &File) -> Result<Artifact> {
     let mut header = [0; HEADER];
     file.read_exact(&mut header).context("it is too short")?;
     let (magic, rest) = header.split_at(MAGIC.len());
@@ -66,7 +71,7 @@ pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Ar
     let length = u64::from_le_bytes(length.try_into().context("eight bytes")?);
     let size = file.metadata()?.len();
     ensure!(size.checked_sub(HEADER as u64) == Some(length), "it is truncated or has extra bytes");
-    let mut draft = Draft::new()?;
+    let mut draft = SealedDraft::new()?;
     let copied = draft.copy(file, length)?;
     ensure!(copied == length, "it became shorter while it was read");
     let code = draft.seal()?;
@@ -84,6 +89,6 @@ pub(super) fn read(key: &Key, identity: &Identity, mut file: &File) -> Result<Ar
 }
 
 /// Starts the MAC of an entry, which binds its identity and length to its content.
-fn start(key: &Key, identity: &Identity, length: u64) -> super::key::Mac {
+fn start(key: &Key, identity: &CodeIdentity, length: u64) -> super::key::Mac {
     key.mac().chain_update(MAGIC).chain_update(identity.0).chain_update(length.to_le_bytes())
 }

@@ -15,7 +15,7 @@ use super::names::{DRAFT, is_name};
 const WRITING: Duration = Duration::from_secs(10 * 60);
 
 /// The size of a cache after eviction.
-pub(super) struct Left {
+pub(super) struct CacheSize {
     pub(super) entries: u64,
     pub(super) bytes: u64,
     pub(super) evicted: u64,
@@ -26,7 +26,7 @@ pub(super) struct Left {
 ///
 /// # Errors
 /// The directory cannot be read, or an entry cannot be deleted.
-pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Result<Left> {
+pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Result<CacheSize> {
     let mut entries = Vec::new();
     for found in Dir::read_from(dir)? {
         let found = found?;
@@ -46,7 +46,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
     }
     entries.sort_unstable();
     let bytes = entries.iter().map(|(_, _, size, _)| size).sum();
-    let mut left = Left { entries: entries.len() as u64, bytes, evicted: 0 };
+    let mut left = CacheSize { entries: entries.len() as u64, bytes, evicted: 0 };
     for (_, _, size, name) in entries {
         if left.bytes <= most {
             break;
@@ -55,7 +55,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
             continue;
         }
         delete(dir, &name)?;
-        left = Left { entries: left.entries - 1, bytes: left.bytes - size, evicted: left.evicted + 1 };
+        left = CacheSize { entries: left.entries - 1, bytes: left.bytes - size, evicted: left.evicted + 1 };
     }
     Ok(left)
 }

@@ -62,7 +62,7 @@ impl Lease {
 /// # Errors
 /// The directory cannot be read.
 pub(super) fn in_use(dir: &OwnedFd) -> Result<HashSet<String>> {
-    let mut found = Found::default();
+    let mut found = LeaseFile::default();
     for _ in 0..LOOKS {
         found = look(dir)?;
         if !found.changed {
@@ -73,14 +73,14 @@ pub(super) fn in_use(dir: &OwnedFd) -> Result<HashSet<String>> {
 }
 
 #[derive(Default)]
-struct Found {
+struct LeaseFile {
     entries: HashSet<String>,
     /// Whether a lease disappeared while the directory was read: its replacement may have been missed.
     changed: bool,
 }
 
-fn look(dir: &OwnedFd) -> Result<Found> {
-    let mut found = Found::default();
+fn look(dir: &OwnedFd) -> Result<LeaseFile> {
+    let mut found = LeaseFile::default();
     for lease in Dir::read_from(dir)? {
         let lease = lease?;
         let name = lease.file_name();

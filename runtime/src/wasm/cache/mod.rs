@@ -18,9 +18,9 @@ mod place;
 mod tests;
 
 pub use directory::{examine_private as examine_private_dir, make_private as private_dir};
-pub(super) use entry::Identity;
+pub(super) use entry::CodeIdentity;
 pub use figures::Figures;
-pub use place::Place;
+pub use place::CacheLocation;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -63,8 +63,8 @@ impl Cache {
     ///
     /// # Errors
     /// The directory or the key cannot be made, has another owner, or is accessible to other users.
-    pub fn open(place: &Place, size: u64) -> Result<Cache> {
-        let Place { dir: path, key } = place;
+    pub fn open(place: &CacheLocation, size: u64) -> Result<Cache> {
+        let CacheLocation { dir: path, key } = place;
         place.check()?;
         let dir = directory::make_private(path)?;
         let home = key.parent().context("not the path of a file")?;
@@ -86,7 +86,7 @@ impl Cache {
     }
 
     /// Publishes which entries this process uses, and evicts unused entries beyond the size limit.
-    pub(super) fn tidy(&self, in_use: impl Iterator<Item = Identity>) {
+    pub(super) fn tidy(&self, in_use: impl Iterator<Item = CodeIdentity>) {
         let own: BTreeSet<String> = in_use.map(|identity| identity.name(&self.key)).collect();
         if let Err(failure) = self.claim(own.clone()) {
             // Our own entries are still safe as long as only this process evicts.
@@ -127,14 +127,14 @@ impl Cache {
     ///
     /// # Errors
     /// As `open`.
-    pub fn examine(place: &Place) -> Result<()> {
+    pub fn examine(place: &CacheLocation) -> Result<()> {
         place.check()?;
         directory::examine_private(&place.dir)?;
         Key::examine(&place.key).with_context(|| format!("its key {}", place.key.display()))
     }
 
     /// Finds code. Returns `None` if there is no entry, or if it is not authentic, which is logged.
-    pub(super) fn get(&self, identity: &Identity) -> Option<Artifact> {
+    pub(super) fn get(&self, identity: &CodeIdentity) -> Option<Artifact> {
         let name = identity.name(&self.key);
         let found = self.read(&name, identity);
         let count = if matches!(found, Ok(Some(_))) { &self.figures.hits } else { &self.figures.misses };
@@ -152,13 +152,13 @@ impl Cache {
     }
 
     /// Reports whether an entry exists, without reading it.
-    pub(super) fn has(&self, identity: &Identity) -> bool {
+    pub(super) fn has(&self, identity: &CodeIdentity) -> bool {
         statat(&self.dir, identity.name(&self.key), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Stores code. A failure is logged. Evicts nothing: while several modules are loaded, the last could otherwise
     /// evict the first.
-    pub(super) fn put(&self, identity: &Identity, code: &Artifact) {
+    pub(super) fn put(&self, identity: &CodeIdentity, code: &Artifact) {
         match self.write(identity, code) {
             Ok(()) => {
                 if let Some(failures) = CACHE.succeed() {
@@ -173,7 +173,7 @@ impl Cache {
         }
     }
 
-    fn read(&self, name: &str, identity: &Identity) -> Result<Option<Artifact>> {
+    fn read(&self, name: &str, identity: &CodeIdentity) -> Result<Option<Artifact>> {
         // NONBLOCK: the file may be a FIFO, and opening one would block.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.dir, name, flags, Mode::empty()) {
@@ -190,7 +190,7 @@ impl Cache {
     }
 
     /// Writes an entry atomically.
-    fn write(&self, identity: &Identity, code: &Artifact) -> Result<()> {
+    fn write(&self, identity: &CodeIdentity, code: &Artifact) -> Result<()> {
         let draft = draft_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&self.dir, &draft, flags, Mode::RUSR | Mode::WUSR)?);

@@ -10,14 +10,14 @@ use super::key::Key;
 /// The two paths of a cache. They are separate: a process that may write to the code directory cannot also make the
 /// key that authenticates the code.
 #[derive(PartialEq, Eq, Debug)]
-pub struct Place {
+pub struct CacheLocation {
     /// The directory of the code.
     pub dir: PathBuf,
     /// The file of the key.
     pub key: PathBuf,
 }
 
-impl Place {
+impl CacheLocation {
     /// Finds both paths in the directories of the service manager, or else of the user's environment. `var` reads an
     /// environment variable.
     ///
@@ -25,15 +25,16 @@ impl Place {
     ///
     /// # Errors
     /// There is no such directory, not even a home directory.
-    pub fn standard(var: impl Fn(&str) -> Option<OsString>) -> Result<Place> {
+    pub fn standard(var: impl Fn(&str) -> Option<OsString>) -> Result<CacheLocation> {
         let dir = directory(&var, "CACHE_DIRECTORY", "XDG_CACHE_HOME", ".cache")
             // A subdirectory, since the service manager's directory may be open to others (mode 0755).
             .map(|dir| dir.join("code"))
             .context(
                 "there is no place for it: set HOME or CACHE_DIRECTORY, or name one with the key `cache`",
             )?;
-        let key = Place::state(&var).context("there is no place for its key: set HOME or STATE_DIRECTORY")?;
-        Ok(Place { dir, key })
+        let key = CacheLocation::state(&var)
+            .context("there is no place for its key: set HOME or STATE_DIRECTORY")?;
+        Ok(CacheLocation { dir, key })
     }
 
     /// Finds a directory for temporary files, beside the standard directory of the cache.
@@ -48,10 +49,10 @@ impl Place {
 
     /// Finds the path of the key for a cache directory of the user's choice. It is the standard path, or a
     /// subdirectory of the cache if the standard path is not writable, as with a read-only root.
-    pub fn at(dir: PathBuf, var: impl Fn(&str) -> Option<OsString>) -> Place {
-        let standard = Place::state(&var).filter(|key| Key::examine(key).is_ok());
+    pub fn at(dir: PathBuf, var: impl Fn(&str) -> Option<OsString>) -> CacheLocation {
+        let standard = CacheLocation::state(&var).filter(|key| Key::examine(key).is_ok());
         let key = standard.unwrap_or_else(|| dir.join("key/cache.key"));
-        Place { dir, key }
+        CacheLocation { dir, key }
     }
 
     /// Returns the standard path of the key.
@@ -97,7 +98,7 @@ mod tests {
         let var = |name: &str| {
             vars.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
         };
-        let Place { dir, key } = Place::standard(var)?;
+        let CacheLocation { dir, key } = CacheLocation::standard(var)?;
         Ok((dir.display().to_string(), key.display().to_string()))
     }
 
@@ -125,7 +126,7 @@ mod tests {
         let named = place.path().join("cache");
         let key = |home: &Path| {
             let home = home.as_os_str().to_owned();
-            Place::at(named.clone(), |name| (name == "HOME").then(|| home.clone())).key
+            CacheLocation::at(named.clone(), |name| (name == "HOME").then(|| home.clone())).key
         };
 
         // Not even root can make a directory there.

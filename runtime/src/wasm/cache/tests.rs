@@ -25,12 +25,12 @@ impl Home {
 
     fn open(home: &TempDir) -> Result<Cache> {
         Cache::open(
-            &Place { dir: home.path().join("code"), key: home.path().join("state/cache.key") },
+            &CacheLocation { dir: home.path().join("code"), key: home.path().join("state/cache.key") },
             Cache::SIZE,
         )
     }
 
-    fn entry(&self, identity: &Identity) -> PathBuf {
+    fn entry(&self, identity: &CodeIdentity) -> PathBuf {
         self.home.path().join("code").join(identity.name(&self.cache.key))
     }
 
@@ -46,11 +46,11 @@ fn code(bytes: &[u8]) -> Artifact {
     unsafe { Artifact::trust(Sealed::of(bytes).unwrap()) }
 }
 
-fn identity(number: u8) -> Identity {
-    Identity::new(&[number; 32], &[0; 32])
+fn identity(number: u8) -> CodeIdentity {
+    CodeIdentity::new(&[number; 32], &[0; 32])
 }
 
-fn found(cache: &Cache, identity: &Identity) -> Option<Vec<u8>> {
+fn found(cache: &Cache, identity: &CodeIdentity) -> Option<Vec<u8>> {
     cache.get(identity).map(|code| code.sealed().bytes().unwrap())
 }
 
@@ -67,7 +67,7 @@ fn what_was_kept_is_found_also_by_the_next_process() {
     assert_eq!(found(&next, &identity(1)).as_deref(), Some(&b"one anew"[..]));
     assert_eq!(found(&next, &identity(2)), Some(long));
     assert!(found(&next, &identity(3)).is_none());
-    assert!(found(&next, &Identity::new(&[1; 32], &[1; 32])).is_none(), "other settings, other code");
+    assert!(found(&next, &CodeIdentity::new(&[1; 32], &[1; 32])).is_none(), "other settings, other code");
 }
 
 #[test]
@@ -113,7 +113,8 @@ fn an_entry_under_the_name_of_another_is_refused() {
 fn an_entry_of_another_installation_is_neither_found_nor_harmed() {
     let home = Home::new();
     home.cache.put(&identity(1), &code(b"one"));
-    let place = Place { dir: home.home.path().join("code"), key: home.home.path().join("other/cache.key") };
+    let place =
+        CacheLocation { dir: home.home.path().join("code"), key: home.home.path().join("other/cache.key") };
     let other = Cache::open(&place, Cache::SIZE).unwrap();
 
     assert!(found(&other, &identity(1)).is_none());
@@ -154,7 +155,7 @@ fn a_cache_that_others_can_write_or_that_holds_its_key_is_refused() {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
 
     assert!(Home::open(&home).map(drop).unwrap_err().to_string().contains("others may use"));
-    let place = Place { key: dir.join("cache.key"), dir };
+    let place = CacheLocation { key: dir.join("cache.key"), dir };
     assert!(Cache::open(&place, Cache::SIZE).map(drop).unwrap_err().to_string().contains("own key"));
 }
 

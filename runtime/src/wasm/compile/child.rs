@@ -16,9 +16,9 @@ use wasmtime::{Result, bail, ensure};
 
 use super::flags::{COMPARED, CONCURRENT, CPU, LINES, MEMORY, MODULE, VERB};
 use super::{CompileLimits, reason};
-use crate::confine::Held;
-use crate::wasm::engine::engine_kind::Flavour;
-use crate::wasm::engine::sealed::{Draft, Sealed};
+use crate::confine::BlockedSignals;
+use crate::wasm::engine::engine_kind::EngineKind;
+use crate::wasm::engine::sealed::{Sealed, SealedDraft};
 use crate::wasm::engine::settings::{Addressing, Stacks, Target};
 
 /// The largest machine code, in bytes.
@@ -60,8 +60,8 @@ impl Worker {
     fn spawn(program: &Path, target: Target, wasm: File, limits: &CompileLimits) -> Result<Worker> {
         let Target { flavour, stacks, addressing } = target;
         let flavour = match flavour {
-            Flavour::Sequential => None,
-            Flavour::Concurrent => Some(CONCURRENT),
+            EngineKind::Sequential => None,
+            EngineKind::Concurrent => Some(CONCURRENT),
         };
         let stacks = match stacks {
             Stacks::Names => None,
@@ -77,7 +77,7 @@ impl Worker {
         let flags = flags.chain(bounds.into_iter().map(|(flag, bound)| format!("--{flag}={bound}")));
         // Signals are blocked while the child starts, and stay blocked in it. A signal that a terminal or
         // service manager sends to all processes is for the daemon, and the child ends with the daemon.
-        let held = Held::new();
+        let held = BlockedSignals::new();
         let child = Command::new(program)
             .arg0("portcullis")
             .arg(VERB)
@@ -102,9 +102,9 @@ impl Worker {
     }
 
     /// Reads the code until the child closes its stdout.
-    fn read(&mut self, deadline: Deadline<'_>) -> Result<Draft> {
+    fn read(&mut self, deadline: Deadline<'_>) -> Result<SealedDraft> {
         let Some(mut stdout) = self.child.stdout.take() else { bail!("the compiler has no stdout") };
-        let mut code = Draft::new().context("hold the code in memory")?;
+        let mut code = SealedDraft::new().context("hold the code in memory")?;
         let mut buffer = vec![0; 64 << 10];
         let mut length = 0;
         loop {

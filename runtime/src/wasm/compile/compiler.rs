@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use wasmtime::Result;
 
-use super::slots::Slots;
+use super::slots::CompileSlots;
 use super::{CompileLimits, child};
 use crate::wasm::engine::artifact::Artifact;
 use crate::wasm::engine::settings::Target;
@@ -13,7 +13,7 @@ use crate::wasm::engine::settings::Target;
 /// whether a daemon or a user at a terminal compiles them.
 pub struct Compiler {
     program: PathBuf,
-    slots: Slots,
+    slots: CompileSlots,
 }
 
 impl Compiler {
@@ -21,7 +21,7 @@ impl Compiler {
     pub fn child() -> Compiler {
         // Not the path from which the executable was started: a new version may have been installed there,
         // and this engine would refuse its code. The kernel's link always refers to the running executable.
-        Compiler { program: PathBuf::from("/proc/self/exe"), slots: Slots::new() }
+        Compiler { program: PathBuf::from("/proc/self/exe"), slots: CompileSlots::new() }
     }
 
     /// Reserves a core for requests from now on.

@@ -97,12 +97,15 @@ pub(super) fn lacking(wasm: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::wasm::compile::precompile::precompile;
-    use crate::wasm::engine::engine_kind::Flavour;
+    use crate::wasm::engine::engine_kind::EngineKind;
     use crate::wasm::engine::settings::{self, Addressing, Stacks, Target};
 
     fn compiled(text: &str) -> Result<(), String> {
-        let target =
-            Target { flavour: Flavour::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
+        let target = Target {
+            flavour: EngineKind::Sequential,
+            stacks: Stacks::Names,
+            addressing: Addressing::Reserved,
+        };
         let engine = wasmtime::Engine::new(&settings::config(target)).unwrap();
         let module = wat::parse_str(text).unwrap();
         precompile(&engine, &module).map(drop).map_err(|error| format!("{error:#}"))

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crate::observe::{available, cgroup};
 
 /// A counting semaphore with a limit that may differ for each caller.
-pub(super) struct Slots {
+pub(super) struct CompileSlots {
     taken: Mutex<usize>,
     given_back: Condvar,
     /// Whether the daemon also serves requests.
@@ -15,11 +15,11 @@ pub(super) struct Slots {
 }
 
 /// A permit for one compiler process. Dropping it releases the permit.
-pub(super) struct Slot<'a>(&'a Slots);
+pub(super) struct CompileSlot<'a>(&'a CompileSlots);
 
-impl Slots {
-    pub(super) fn new() -> Slots {
-        Slots { taken: Mutex::default(), given_back: Condvar::new(), serving: AtomicBool::new(false) }
+impl CompileSlots {
+    pub(super) fn new() -> CompileSlots {
+        CompileSlots { taken: Mutex::default(), given_back: Condvar::new(), serving: AtomicBool::new(false) }
     }
 
     /// Reserves a core for requests from now on.
@@ -29,23 +29,23 @@ impl Slots {
 
     /// Waits for a permit, when each compiler process may use `memory` bytes. The wait is bounded, since
     /// each process has a deadline.
-    pub(super) fn take(&self, memory: u64) -> Slot<'_> {
+    pub(super) fn take(&self, memory: u64) -> CompileSlot<'_> {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let machine = available();
         let there = machine.into_iter().chain(cgroup::available()).min();
         self.take_of(most(cores, self.serving.load(Ordering::Relaxed), there, memory))
     }
 
-    fn take_of(&self, most: usize) -> Slot<'_> {
+    fn take_of(&self, most: usize) -> CompileSlot<'_> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken =
             self.given_back.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
         *taken += 1;
-        Slot(self)
+        CompileSlot(self)
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for CompileSlot<'_> {
     fn drop(&mut self) {
         *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         // All waiters are notified, since their limits may differ.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn no_more_than_there_are_places_hold_one() {
-        let slots = Slots::new();
+        let slots = CompileSlots::new();
         let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
 
         std::thread::scope(|scope| {

@@ -10,7 +10,7 @@ use wasmtime::Engine;
 
 use super::CompileLimits;
 use super::precompile::precompile;
-use crate::confine::{self, Calls, Ground, Place, Reach, Untrusted};
+use crate::confine::{self, LandlockRules, PathGrant, Reach, SyscallSet, Untrusted};
 use crate::wasm::Target;
 use crate::wasm::engine::settings;
 use crate::wasm::host::trap;
@@ -62,13 +62,13 @@ fn close_inherited() {
 fn give_up() {
     // The files that the allocator and wasmtime read.
     let places =
-        ["/proc/self", "/proc/sys/vm", "/sys/devices/system"].map(|path| Place::new(path, Reach::Read));
-    let there: Vec<Place> = places.into_iter().filter(|place| place.path.exists()).collect();
+        ["/proc/self", "/proc/sys/vm", "/sys/devices/system"].map(|path| PathGrant::new(path, Reach::Read));
+    let there: Vec<PathGrant> = places.into_iter().filter(|place| place.path.exists()).collect();
     let taken = [
         confine::no_new_privileges(),
         confine::retain(&[]).map(drop),
-        Ground::new(&there, &Untrusted::default()).and_then(|ground| ground.confine()),
-        confine::refuse(Calls::Compiler).map(drop),
+        LandlockRules::new(&there, &Untrusted::default()).and_then(|ground| ground.confine()),
+        confine::refuse(SyscallSet::Compiler).map(drop),
     ];
     drop(taken);
 }

@@ -4,14 +4,14 @@ use wasmtime::{Result, bail};
 
 /// The two kinds of modules.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Layer {
+pub(in crate::wasm) enum BinaryKind {
     /// A core module.
     Core,
     /// A component.
     Component,
 }
 
-impl Layer {
+impl BinaryKind {
     /// Tells a core module from a component by its preamble.
     ///
     /// Source: the preambles of the core specification §5.5.16 and of the component model's Binary.md.
@@ -19,10 +19,10 @@ impl Layer {
     /// # Errors
     /// The bytes are neither. The message names what they look like: an ELF program, WebAssembly text,
     /// an empty file.
-    pub(in crate::wasm) fn of(bytes: &[u8]) -> Result<Layer> {
+    pub(in crate::wasm) fn of(bytes: &[u8]) -> Result<BinaryKind> {
         match bytes {
-            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Layer::Core),
-            [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Ok(Layer::Component),
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(BinaryKind::Core),
+            [0, b'a', b's', b'm', _, 0, 1, 0, ..] => Ok(BinaryKind::Component),
             [0, b'a', b's', b'm', ..] => {
                 bail!("a WebAssembly binary of an unknown version: rebuild it with current tools")
             }

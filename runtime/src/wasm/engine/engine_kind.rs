@@ -6,7 +6,7 @@ use super::exports::{HTTP_P2, HTTP_P3, PROGRAM_P3};
 
 /// What the stores of an engine can do. Machine code for one flavour does not load in the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flavour {
+pub enum EngineKind {
     /// Each instance runs one call at a time: core modules and components of WASI 0.2.
     Sequential,
     /// Each instance runs several calls at once: the component model's `async`, on which WASI 0.3 is built.
@@ -15,7 +15,7 @@ pub enum Flavour {
 
 /// How a component is composed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Making {
+pub(in crate::wasm) enum Composition {
     /// A single component: only the host can call it. A component cannot be re-entered, and the host
     /// makes one call at a time, so few of its calls wait at once.
     Whole,
@@ -25,7 +25,7 @@ pub(in crate::wasm) enum Making {
 
 /// Which entry point of WASI 0.3 a component exports.
 #[derive(PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Asynchronous {
+pub(in crate::wasm) enum P3Export {
     /// Neither of them.
     Nothing,
     /// The component is a program; holds the name of the export.
@@ -34,27 +34,27 @@ pub(in crate::wasm) enum Asynchronous {
     Service(String),
 }
 
-impl Asynchronous {
+impl P3Export {
     /// Finds the entry point before the component is compiled. A component that also answers HTTP
     /// through 0.2 is served through 0.2, and needs nothing of 0.3.
-    pub(in crate::wasm) fn of(surface: &Surface) -> Asynchronous {
+    pub(in crate::wasm) fn of(surface: &Surface) -> P3Export {
         let names = &surface.exports;
         let find = |interface: &str| names.iter().find(|name| name.starts_with(interface)).cloned();
         if find(HTTP_P2).is_some() {
-            return Asynchronous::Nothing;
+            return P3Export::Nothing;
         }
         match (find(HTTP_P3), find(PROGRAM_P3)) {
-            (Some(name), _) => Asynchronous::Service(name),
-            (None, Some(name)) => Asynchronous::Program(name),
-            (None, None) => Asynchronous::Nothing,
+            (Some(name), _) => P3Export::Service(name),
+            (None, Some(name)) => P3Export::Program(name),
+            (None, None) => P3Export::Nothing,
         }
     }
 }
 
-impl Making {
+impl Composition {
     /// Looks for inner components that lift functions of their own. Toolchains wrap exports in components as
     /// well, but those only rename. A component that cannot be parsed counts as `Composed`, the safe choice.
-    pub(in crate::wasm) fn of(component: &[u8]) -> Making {
+    pub(in crate::wasm) fn of(component: &[u8]) -> Composition {
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(component) {
             match payload {
@@ -62,14 +62,14 @@ impl Making {
                 Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
                 Ok(Payload::ComponentCanonicalSection(section)) if depth > 0 => {
                     if lifts(section) {
-                        return Making::Composed;
+                        return Composition::Composed;
                     }
                 }
                 Ok(_) => {}
-                Err(_) => return Making::Composed,
+                Err(_) => return Composition::Composed,
             }
         }
-        Making::Whole
+        Composition::Whole
     }
 }
 
@@ -114,8 +114,8 @@ impl Surface {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Asynchronous {
-        Asynchronous::of(&Surface::of(&wat::parse_str(text).unwrap()).unwrap())
+    fn of(text: &str) -> P3Export {
+        P3Export::of(&Surface::of(&wat::parse_str(text).unwrap()).unwrap())
     }
 
     #[test]
@@ -124,9 +124,9 @@ mod tests {
 
         assert_eq!(
             of(&format!("(component {empty})")),
-            Asynchronous::Service("wasi:http/handler@0.3.0".to_owned())
+            P3Export::Service("wasi:http/handler@0.3.0".to_owned())
         );
-        assert_eq!(of(&format!("(component (core module) (component {empty}))")), Asynchronous::Nothing);
+        assert_eq!(of(&format!("(component (core module) (component {empty}))")), P3Export::Nothing);
     }
 
     #[test]
@@ -134,14 +134,14 @@ mod tests {
         let both = r#"(component (instance $i) (export "wasi:http/handler@0.3.0" (instance $i))
             (export "wasi:http/incoming-handler@0.2.6" (instance $i)))"#;
 
-        assert_eq!(of(both), Asynchronous::Nothing);
+        assert_eq!(of(both), P3Export::Nothing);
     }
 
     #[test]
     fn a_program_is_told_from_a_service() {
         let program = r#"(component (instance $i) (export "wasi:cli/run@0.3.2" (instance $i)))"#;
 
-        assert_eq!(of(program), Asynchronous::Program("wasi:cli/run@0.3.2".to_owned()));
+        assert_eq!(of(program), P3Export::Program("wasi:cli/run@0.3.2".to_owned()));
     }
 
     #[test]
@@ -149,12 +149,12 @@ mod tests {
         let lifting = r#"(core module $m (func (export "f"))) (core instance $i (instantiate $m))
             (func $f (canon lift (core func $i "f")))"#;
         let renaming = r#"(component (import "f" (func $f)) (export "g" (func $f)))"#;
-        let of = |text: String| Making::of(&wat::parse_str(text).unwrap());
+        let of = |text: String| Composition::of(&wat::parse_str(text).unwrap());
 
-        assert_eq!(of(format!("(component {lifting} {renaming})")), Making::Whole);
-        assert_eq!(of(format!("(component {lifting} (component {lifting}))")), Making::Composed);
-        assert_eq!(of(format!("(component (component (component {lifting})))")), Making::Composed);
-        assert_eq!(Making::of(b"\0asm\x0d\0\x01\0\xff\xff"), Making::Composed);
+        assert_eq!(of(format!("(component {lifting} {renaming})")), Composition::Whole);
+        assert_eq!(of(format!("(component {lifting} (component {lifting}))")), Composition::Composed);
+        assert_eq!(of(format!("(component (component (component {lifting})))")), Composition::Composed);
+        assert_eq!(Composition::of(b"\0asm\x0d\0\x01\0\xff\xff"), Composition::Composed);
     }
 
     #[test]

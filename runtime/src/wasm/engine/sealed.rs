@@ -14,12 +14,12 @@ pub(in crate::wasm) struct Sealed {
 }
 
 /// A memory file that is not sealed yet.
-pub(in crate::wasm) struct Draft(File);
+pub(in crate::wasm) struct SealedDraft(File);
 
 impl Sealed {
     /// Copies bytes and seals the copy.
     pub(in crate::wasm) fn of(bytes: &[u8]) -> io::Result<Sealed> {
-        let mut draft = Draft::new()?;
+        let mut draft = SealedDraft::new()?;
         draft.write_all(bytes)?;
         draft.seal()
     }
@@ -58,9 +58,9 @@ impl Sealed {
     }
 }
 
-impl Draft {
+impl SealedDraft {
     /// Makes an empty file.
-    pub(in crate::wasm) fn new() -> io::Result<Draft> {
+    pub(in crate::wasm) fn new() -> io::Result<SealedDraft> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let create = |flags| memfd_create("portcullis-code", flags);
         // Hosts with vm.memfd_noexec=2 require NOEXEC_SEAL; before Linux 6.3 the kernel does not
@@ -69,7 +69,7 @@ impl Draft {
             Err(Errno::INVAL) => create(flags),
             created => created,
         };
-        Ok(Draft(File::from(file?)))
+        Ok(SealedDraft(File::from(file?)))
     }
 
     /// Copies at most `most` bytes of a file, starting at its cursor.
@@ -87,7 +87,7 @@ impl Draft {
     }
 }
 
-impl Write for Draft {
+impl Write for SealedDraft {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }

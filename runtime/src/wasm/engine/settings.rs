@@ -10,7 +10,7 @@ use wasmtime::{
     WasmBacktraceDetails,
 };
 
-use super::engine_kind::Flavour;
+use super::engine_kind::EngineKind;
 use super::instance_size::{MEMORIES, TABLES};
 use crate::confine;
 
@@ -48,7 +48,7 @@ pub enum Addressing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// What the stores of its engine can do.
-    pub flavour: Flavour,
+    pub flavour: EngineKind,
     /// What the backtraces of guests contain.
     pub stacks: Stacks,
     /// How memory accesses are bounded.
@@ -91,8 +91,8 @@ pub(in crate::wasm) fn config(Target { flavour, stacks, addressing }: Target) ->
         .memory_init_cow(true)
         // On by default. It gives each store the tables of the async component model, which most modules do not use,
         // and admits components that do.
-        .concurrency_support(flavour == Flavour::Concurrent)
-        .wasm_component_model_async(flavour == Flavour::Concurrent)
+        .concurrency_support(flavour == EngineKind::Concurrent)
+        .wasm_component_model_async(flavour == EngineKind::Concurrent)
         .relaxed_simd_deterministic(true)
         .wasm_multi_memory(true)
         // Exceptions live in a heap of their own. The other GC types stay off, to leave less to attack.
@@ -126,17 +126,18 @@ pub(in crate::wasm) fn unpooled(target: Target, room: Room) -> Result<Engine> {
 }
 
 /// The most instances, memories and tables that one component may have, with or without a pool.
-pub(in crate::wasm) struct Parts {
+pub(in crate::wasm) struct ComponentParts {
     pub(in crate::wasm) instances: u32,
     pub(in crate::wasm) memories: u32,
     pub(in crate::wasm) tables: u32,
 }
 
-pub(in crate::wasm) const COMPONENT: Parts = Parts { instances: 40, memories: 2, tables: 16 };
+pub(in crate::wasm) const COMPONENT: ComponentParts =
+    ComponentParts { instances: 40, memories: 2, tables: 16 };
 
 /// The configuration of a pool that is not made yet.
 #[derive(Clone, Debug)]
-pub(in crate::wasm) struct Pool {
+pub(in crate::wasm) struct PoolSettings {
     config: PoolingAllocationConfig,
     stacks: IdleStacks,
 }
@@ -174,26 +175,26 @@ pub enum Resetting {
 ///   image of another module is unmapped before the slot is used.
 /// - Warm slots, and the affinity of a module to its previous slot, only save work: every slot was reset before.
 /// - Stacks need no reset. wasm cannot address them, and compiled code reads from its frames only what it wrote there.
-///   The pages that a deep recursion touched would stay resident, though: see [`Pool::stacks`].
+///   The pages that a deep recursion touched would stay resident, though: see [`PoolSettings::stacks`].
 /// - The heap of exceptions is a memory of the pool, taken at the job's first exception. It is counted and reset like
 ///   any other. The collector's knowledge of types is cleared when the heap is detached.
 /// - Instances are allocated and initialised for each job. wasmtime is built without protection keys.
-pub(in crate::wasm) fn pool(room: Room) -> Pool {
+pub(in crate::wasm) fn pool(room: Room) -> PoolSettings {
     pool_with(room, room.jobs)
 }
 
 /// Configures the pool for stores that run several calls at once.
-pub(in crate::wasm) fn concurrent_pool(room: Room) -> Pool {
+pub(in crate::wasm) fn concurrent_pool(room: Room) -> PoolSettings {
     // One stack runs, one waits for the host, one serves a call from the host meanwhile, and one is spare.
     pool_with(room, room.jobs * 4)
 }
 
-fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
+fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> PoolSettings {
     // Enough for every table that our limits allow, and for the CPython component's 14,000 functions.
     const TABLE_ELEMENTS: usize = 200_000;
     // This much of each slot stays mapped, so that a small guest causes no page fault.
     const RESIDENT: usize = 2 << 20;
-    let mut pool = Pool { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
+    let mut pool = PoolSettings { config: PoolingAllocationConfig::new(), stacks: IdleStacks::Kept };
     let stacks = pool.stacks(stacks, warm);
     // The memory, the table and the exception heap of a slot each keep this much. wasmtime counts whole pages.
     let resident = (warm.saturating_sub(stacks) / (jobs.max(1) as usize * 3)).min(RESIDENT) & !0xfff;
@@ -220,7 +221,7 @@ fn pool_with(Room { jobs, warm, .. }: Room, stacks: u32) -> Pool {
     pool
 }
 
-impl Pool {
+impl PoolSettings {
     /// Sets the number of stacks, and returns how many bytes of them may stay resident between jobs.
     ///
     /// If all stacks at full depth fit into half of `warm`, they are kept. Otherwise each stack is dropped after its
@@ -244,10 +245,10 @@ impl Pool {
 ///
 /// # Errors
 /// The host refuses the address space.
-pub(in crate::wasm) fn pooled(config: &Config, mut pool: Pool) -> Result<(Engine, Resetting)> {
+pub(in crate::wasm) fn pooled(config: &Config, mut pool: PoolSettings) -> Result<(Engine, Resetting)> {
     // First, and independent of the pool: the timing of merged pages leaks to other jobs, even without a scan.
     let unmerged = confine::unmerged();
-    let engine = |pool: &Pool| {
+    let engine = |pool: &PoolSettings| {
         let strategy = InstanceAllocationStrategy::Pooling(pool.config.clone());
         let drops_stacks = pool.stacks == IdleStacks::Dropped;
         Engine::new(config.clone().async_stack_zeroing(drops_stacks).allocation_strategy(strategy))
@@ -293,7 +294,7 @@ mod tests {
     use super::*;
 
     const TARGET: Target =
-        Target { flavour: Flavour::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
+        Target { flavour: EngineKind::Sequential, stacks: Stacks::Names, addressing: Addressing::Reserved };
 
     fn hashed(engine: &Engine) -> [u8; 32] {
         let mut hasher = Fingerprint(Sha256::new());
@@ -375,7 +376,7 @@ mod tests {
     #[test]
     fn code_for_another_target_is_not_ours() {
         let others = [
-            Target { flavour: Flavour::Concurrent, ..TARGET },
+            Target { flavour: EngineKind::Concurrent, ..TARGET },
             Target { addressing: Addressing::Compared, ..TARGET },
         ];
 
@@ -391,7 +392,7 @@ mod tests {
         let refusal = Engine::new(&config(TARGET)).unwrap().precompile_component(&component).unwrap_err();
 
         assert!(format!("{refusal:#}").contains("async"), "{refusal:#}");
-        let concurrent = Target { flavour: Flavour::Concurrent, ..TARGET };
+        let concurrent = Target { flavour: EngineKind::Concurrent, ..TARGET };
         Engine::new(&config(concurrent)).unwrap().precompile_component(&component).unwrap();
     }
 }

@@ -10,12 +10,12 @@ use http_body::{Body, Frame, SizeHint};
 use wasmtime::Result;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::job::{Entry, Fault, Job, Output, RequestBody, Usage, poll_client};
+use crate::job::{Fault, HandlerVersion, Job, Output, RequestBody, Usage, poll_client};
 
 /// A request body, as the component reads it.
-pub(in crate::wasm) struct Ours {
+pub(in crate::wasm) struct LentRequestBody {
     body: Lent,
-    broken: Broken,
+    broken: BodyFault,
     /// Accounts the time that the job waits for the client to send the body.
     usage: Arc<Usage>,
 }
@@ -27,44 +27,44 @@ pub(in crate::wasm) struct Lent(Arc<Mutex<Option<RequestBody>>>);
 /// The fault that ended a body, which also ends the job. It counts even if the component ignores
 /// the read error or the missing reader.
 #[derive(Clone, Default)]
-pub(in crate::wasm) struct Broken(Arc<Mutex<Breach>>);
+pub(in crate::wasm) struct BodyFault(Arc<Mutex<BodyBreach>>);
 
 #[derive(Default)]
-struct Breach {
+struct BodyBreach {
     fault: Option<Fault>,
     /// Wakes the component; `None` before it begins and after it has ended.
     at_work: Option<Waker>,
 }
 
 /// Marks the component as ended when dropped.
-struct Ending<'a>(&'a Broken);
+struct EndGuard<'a>(&'a BodyFault);
 
 /// A response body, as the component writes it: counted, and bounded by the output limit.
-pub(in crate::wasm) struct Theirs {
+pub(in crate::wasm) struct MeteredResponseBody {
     body: WasiBody,
-    written: Written,
+    written: ResponseAccount,
     /// Whether it has reported a fault; it then waits for its job to end, which breaks it off with the reason.
     ending: bool,
 }
 
 /// The account of a response body.
-pub(in crate::wasm) struct Written {
+pub(in crate::wasm) struct ResponseAccount {
     /// Has no destination; used for its count.
     output: Output,
     /// The handler version with the limit, which is charged with a failure beyond it.
-    entry: Arc<Entry>,
-    broken: Broken,
+    entry: Arc<HandlerVersion>,
+    broken: BodyFault,
 }
 
-impl Ours {
+impl LentRequestBody {
     /// Lends a request body to a component until it is taken back.
-    pub(in crate::wasm) fn lend(body: RequestBody, broken: Broken, job: &Job) -> (Ours, Lent) {
+    pub(in crate::wasm) fn lend(body: RequestBody, broken: BodyFault, job: &Job) -> (LentRequestBody, Lent) {
         let lent = Lent(Arc::new(Mutex::new(Some(body))));
-        (Ours { body: lent.clone(), broken, usage: job.usage.clone() }, lent)
+        (LentRequestBody { body: lent.clone(), broken, usage: job.usage.clone() }, lent)
     }
 }
 
-impl Body for Ours {
+impl Body for LentRequestBody {
     type Data = Bytes;
     type Error = Error;
 
@@ -105,14 +105,14 @@ impl Lent {
     }
 }
 
-impl Broken {
+impl BodyFault {
     /// Ends the component with a fault.
     ///
     /// # Errors
     /// The component has ended by itself. Returns the fault.
     fn end_with(&self, fault: Fault) -> std::result::Result<(), Fault> {
         let mut breach = self.lock();
-        let Breach { fault: first, at_work: Some(waker) } = &mut *breach else { return Err(fault) };
+        let BodyBreach { fault: first, at_work: Some(waker) } = &mut *breach else { return Err(fault) };
         first.get_or_insert(fault);
         waker.wake_by_ref();
         Ok(())
@@ -121,7 +121,7 @@ impl Broken {
     /// Runs a component until it ends, or until the body of its request or response reports a fault.
     pub(in crate::wasm) async fn end<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let mut work = pin!(work);
-        let _ending = Ending(self);
+        let _ending = EndGuard(self);
         poll_fn(|context| {
             self.lock().at_work.get_or_insert_with(|| context.waker().clone()).clone_from(context.waker());
             let outcome = work.as_mut().poll(context);
@@ -138,31 +138,31 @@ impl Broken {
         .await
     }
 
-    fn lock(&self) -> MutexGuard<'_, Breach> {
+    fn lock(&self) -> MutexGuard<'_, BodyBreach> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Ending<'_> {
+impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         self.0.lock().at_work = None;
     }
 }
 
-impl Written {
+impl ResponseAccount {
     /// Opens the account of a job's response.
-    pub(in crate::wasm) fn by(job: &Job, broken: Broken) -> Written {
-        Written { output: job.stdout.clone(), entry: job.entry.clone(), broken }
+    pub(in crate::wasm) fn by(job: &Job, broken: BodyFault) -> ResponseAccount {
+        ResponseAccount { output: job.stdout.clone(), entry: job.entry.clone(), broken }
     }
 }
 
-impl Theirs {
-    pub(in crate::wasm) fn new(body: WasiBody, written: Written) -> Theirs {
-        Theirs { body, written, ending: false }
+impl MeteredResponseBody {
+    pub(in crate::wasm) fn new(body: WasiBody, written: ResponseAccount) -> MeteredResponseBody {
+        MeteredResponseBody { body, written, ending: false }
     }
 }
 
-impl Body for Theirs {
+impl Body for MeteredResponseBody {
     type Data = Bytes;
     type Error = Fault;
 
@@ -182,7 +182,7 @@ impl Body for Theirs {
             Some(Ok(frame)) => frame,
         };
         if let Some(bytes) = frame.data_ref() {
-            let Written { output, entry, broken } = &self.written;
+            let ResponseAccount { output, entry, broken } = &self.written;
             let most = entry.limits.output;
             let _counted = output.write(bytes);
             if output.written() > most {

@@ -16,7 +16,7 @@ thread_local! {
 }
 
 /// A job that file threads work for.
-pub(super) struct Charged {
+pub(super) struct ChargedJob {
     usage: Arc<Usage>,
     /// The waker of the last poll, and the charging waker made from it.
     wakers: Option<(Waker, Waker)>,
@@ -34,9 +34,9 @@ pub(in crate::wasm) fn begin() {
     CHARGED.set(Some(thread_time()));
 }
 
-impl Charged {
-    pub(in crate::wasm) fn new(usage: Arc<Usage>) -> Charged {
-        Charged { usage, wakers: None }
+impl ChargedJob {
+    pub(in crate::wasm) fn new(usage: Arc<Usage>) -> ChargedJob {
+        ChargedJob { usage, wakers: None }
     }
 
     /// Returns a waker that charges the job and then wakes `waker`.
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_job_is_charged_for_what_a_thread_did_since_it_was_charged_last() {
         let usage = Arc::new(Usage::default());
-        let mut charged = Charged::new(usage.clone());
+        let mut charged = ChargedJob::new(usage.clone());
         let waker = charged.by(Waker::noop()).clone();
 
         let whole = thread::scope(|scope| {
@@ -116,7 +116,7 @@ mod tests {
                 begin();
                 compute(WORK);
                 let start = Instant::now();
-                let mut charged = Charged::new(usage.clone());
+                let mut charged = ChargedJob::new(usage.clone());
                 charged.by(Waker::noop()).wake_by_ref();
                 start.elapsed()
             });

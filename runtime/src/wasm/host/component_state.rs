@@ -7,7 +7,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::Calling;
-use super::handles::{self, Opened};
+use super::handles::{self, DescriptorCount};
 use super::meter::Meter;
 use super::outbound::Http;
 use super::pollables::Pollables;
@@ -18,7 +18,7 @@ pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: WasiCtx,
     pub(in crate::wasm) table: ResourceTable,
     pub(in crate::wasm) meter: Meter,
-    pub(in crate::wasm) opened: Opened,
+    pub(in crate::wasm) opened: DescriptorCount,
     /// The account of the job's own `/tmp`; `None` if it has none.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
     pub(in crate::wasm) http: Http,

@@ -5,9 +5,9 @@ use wasmtime::error::Context as _;
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use super::calls::{Calling, LastError};
-use super::directory::Last;
+use super::directory::LastListing;
 use super::guest::Wasi;
-use super::handles::Opened;
+use super::handles::DescriptorCount;
 use super::meter::Meter;
 use super::tmp::Tmp;
 use crate::job::Env;
@@ -16,12 +16,12 @@ use crate::job::Env;
 pub(in crate::wasm) struct State {
     pub(in crate::wasm) wasi: WasiP1Ctx,
     /// The directory that the guest read last.
-    pub(in crate::wasm) listing: Last,
+    pub(in crate::wasm) listing: LastListing,
     /// The maximum number of handles.
     pub(in crate::wasm) handles: usize,
     pub(in crate::wasm) env: Env,
     pub(in crate::wasm) meter: Meter,
-    pub(in crate::wasm) opened: Opened,
+    pub(in crate::wasm) opened: DescriptorCount,
     /// The account of the job's own `/tmp`; `None` if it has none.
     pub(in crate::wasm) tmp: Option<Box<Tmp>>,
     /// `None` if the module does not import the functions that call jobs.
@@ -32,7 +32,7 @@ impl State {
     pub(in crate::wasm) fn new(
         mut wasi: Wasi,
         env: Env,
-        (meter, opened): (Meter, Opened),
+        (meter, opened): (Meter, DescriptorCount),
         calls: Option<Box<(Calling, LastError)>>,
         handles: usize,
     ) -> State {
@@ -41,7 +41,16 @@ impl State {
             // wasmtime-wasi numbers preopened directories from 3, after the streams of stdio.
             tmp.hold_dir(u32::try_from(3 + tmp.place()).unwrap_or(u32::MAX));
         }
-        State { wasi: wasi.build_p1(), listing: Last::default(), handles, env, meter, opened, tmp, calls }
+        State {
+            wasi: wasi.build_p1(),
+            listing: LastListing::default(),
+            handles,
+            env,
+            meter,
+            opened,
+            tmp,
+            calls,
+        }
     }
 
     /// Returns the jobs that the guest calls, and its last error.

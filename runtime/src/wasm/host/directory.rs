@@ -18,11 +18,11 @@ pub(super) struct Listing {
     /// The position of the next read.
     at: u64,
     /// An entry that was read but did not fit.
-    unread: Option<Entry>,
+    unread: Option<DirEntry>,
 }
 
 /// One entry.
-pub(super) struct Entry {
+pub(super) struct DirEntry {
     pub(in crate::wasm) name: String,
     pub(in crate::wasm) kind: FileType,
     /// The position after the entry, as the kernel numbers it.
@@ -57,7 +57,7 @@ impl Listing {
     /// Reads the next entry, including `.` and `..`. Returns `None` at the end.
     ///
     /// Skips names that are not UTF-8: WASI cannot express them, so no guest could open them.
-    pub(in crate::wasm) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(in crate::wasm) fn next(&mut self) -> io::Result<Option<DirEntry>> {
         if let Some(entry) = self.unread.take() {
             self.at = entry.next;
             return Ok(Some(entry));
@@ -74,13 +74,13 @@ impl Listing {
                 },
                 kind => kind,
             };
-            return Ok(Some(Entry { name: name.to_owned(), kind, next: self.at }));
+            return Ok(Some(DirEntry { name: name.to_owned(), kind, next: self.at }));
         }
         Ok(None)
     }
 
     /// Returns the number by which WASI identifies the entry's file, or 0 if the file was removed meanwhile.
-    pub(super) fn identify(&self, entry: &Entry) -> io::Result<u64> {
+    pub(super) fn identify(&self, entry: &DirEntry) -> io::Result<u64> {
         if matches!(&*entry.name, "." | "..") {
             // `..` of a mount must not reveal the directory above it.
             return Ok(self.number);
@@ -91,7 +91,7 @@ impl Listing {
     }
 
     /// Puts back an entry that was read at `place`; it is read again next.
-    pub(in crate::wasm) fn unread(&mut self, entry: Entry, place: u64) {
+    pub(in crate::wasm) fn unread(&mut self, entry: DirEntry, place: u64) {
         (self.unread, self.at) = (Some(entry), place);
     }
 
@@ -116,7 +116,7 @@ pub(super) fn number_of(file: &File) -> io::Result<u64> {
 
 /// The directory that a job read last. It stays open until it is read to the end.
 #[derive(Default)]
-pub(in crate::wasm) struct Last(pub(super) Option<Listing>);
+pub(in crate::wasm) struct LastListing(pub(super) Option<Listing>);
 
 #[cfg(test)]
 mod tests {

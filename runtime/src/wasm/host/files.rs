@@ -9,7 +9,7 @@ use super::guest::Wasi;
 use super::handles;
 use super::mounted::Mounted;
 use super::scripts::Scripts;
-use super::threads::{Lease, Threads};
+use super::threads::{ThreadLease, Threads};
 use super::tmp::{Stock, TmpGuard};
 use crate::job::{Allotment, Fault, Job, Mount};
 use crate::scratch::HandlerDir;
@@ -104,7 +104,7 @@ impl Files {
     ///
     /// # Errors
     /// The host cannot start them: it has no thread or descriptor left.
-    pub(in crate::wasm) fn lease(&self) -> Result<Lease, Fault> {
+    pub(in crate::wasm) fn lease(&self) -> Result<ThreadLease, Fault> {
         self.threads.lease().map_err(Fault::Host)
     }
 
@@ -114,7 +114,7 @@ impl Files {
     /// The host has no descriptor left, or no room for the directory.
     pub(in crate::wasm) async fn grant(
         &self,
-        threads: &Lease,
+        threads: &ThreadLease,
         allotment: Option<&mut Allotment>,
     ) -> Result<(Wasi, Option<TmpGuard>), Fault> {
         let Some(own) = &self.own else { return Ok((Wasi::with(self.granted.clone()), None)) };

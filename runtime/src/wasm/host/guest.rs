@@ -9,7 +9,7 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
-use super::handles::{self, Opened};
+use super::handles::{self, DescriptorCount};
 use super::meter::{Meter, TABLE_ELEMENT};
 use super::stdio::{Gone, Stdin, Stdout};
 use super::tmp::Tmp;
@@ -60,16 +60,16 @@ pub(in crate::wasm) fn bare() -> Wasi {
 }
 
 /// Makes the meters of a job's memory and descriptors.
-pub(in crate::wasm) fn metered(job: &mut Job) -> (Meter, Opened) {
+pub(in crate::wasm) fn metered(job: &mut Job) -> (Meter, DescriptorCount) {
     let (memory, descriptors) =
         job.allotment.take().map(|allotment| (allotment.memory, allotment.descriptors)).unzip();
     let meter = Meter::new(job.entry.limits.memory, job.usage.clone(), memory);
-    (meter, Opened::new(descriptors, job.usage.clone()))
+    (meter, DescriptorCount::new(descriptors, job.usage.clone()))
 }
 
 /// Makes meters for an instance that runs no job: its memory is bounded, but charged to no account.
-pub(in crate::wasm) fn unmetered(limits: &Limits) -> (Meter, Opened) {
-    (Meter::new(limits.memory, Arc::default(), None), Opened::new(None, Arc::default()))
+pub(in crate::wasm) fn unmetered(limits: &Limits) -> (Meter, DescriptorCount) {
+    (Meter::new(limits.memory, Arc::default(), None), DescriptorCount::new(None, Arc::default()))
 }
 
 /// Returns an upper bound of the bytes that an instance starts with. Only the number of memories and the

@@ -70,7 +70,7 @@ pub(super) fn has_room(table: &mut ResourceTable) -> bool {
 pub(super) const TRANSIENT: usize = 2;
 
 /// The file descriptors of a job, taken from a budget that all jobs share.
-pub(in crate::wasm) struct Opened {
+pub(in crate::wasm) struct DescriptorCount {
     /// `None` if they are not counted.
     portion: Option<Portion>,
     usage: Arc<Usage>,
@@ -86,16 +86,16 @@ pub(in crate::wasm) struct Opened {
     files: Vec<Weak<File>>,
 }
 
-impl Opened {
-    pub(in crate::wasm) fn new(portion: Option<Portion>, usage: Arc<Usage>) -> Opened {
+impl DescriptorCount {
+    pub(in crate::wasm) fn new(portion: Option<Portion>, usage: Arc<Usage>) -> DescriptorCount {
         let base = portion.as_ref().map_or(0, Portion::units);
-        Opened { portion, usage, base, open: 0, closed: 0, held: None, files: Vec::new() }
+        DescriptorCount { portion, usage, base, open: 0, closed: 0, held: None, files: Vec::new() }
     }
 
     /// Reports whether one more may be opened, and takes it from the budget. `count` returns how many are open; it
     /// has to visit each of them.
     fn has_room(&mut self, count: impl FnOnce(&mut Vec<Weak<File>>) -> usize) -> bool {
-        let taken = |opened: &Opened| opened.base + opened.open;
+        let taken = |opened: &DescriptorCount| opened.base + opened.open;
         if self.portion.as_ref().is_none_or(|portion| taken(self) < portion.units()) {
             return true;
         }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn descriptors_are_taken_as_files_are_opened_and_given_back_as_they_are_closed() {
         let budget = crate::budget::Budget::new(80);
-        let mut opened = Opened::new(budget.try_take(&Arc::default(), 3), Arc::default());
+        let mut opened = DescriptorCount::new(budget.try_take(&Arc::default(), 3), Arc::default());
         let mut files: Vec<_> = (0..)
             .map_while(|_| {
                 let file = Arc::new(tempfile::tempfile().unwrap());
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn the_handles_of_a_core_module_are_counted_as_they_come_and_go() {
         let (mut table, usage) = (ResourceTable::new(), Arc::<Usage>::default());
-        let mut opened = Opened::new(None, usage.clone());
+        let mut opened = DescriptorCount::new(None, usage.clone());
         let _own: Vec<_> = (0..3).map(|number| table.push(number).unwrap()).collect();
 
         let held: Vec<_> = (0..10)

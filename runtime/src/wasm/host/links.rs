@@ -50,14 +50,14 @@ enum Leads {
 }
 
 /// The state that these functions work on.
-type Parts<'s> = (&'s mut WasiP1Ctx, Option<&'s mut Tmp>);
+type LinkParts<'s> = (&'s mut WasiP1Ctx, Option<&'s mut Tmp>);
 
 /// Guards the three functions of core modules that put a link somewhere. With a job's own `/tmp`, they also refuse to
 /// move entries into it or out of it, and count those that are made there.
 pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
-    parts: impl for<'s> Fn(&'s mut T) -> Parts<'s> + Copy + Send + Sync + 'static,
+    parts: impl for<'s> Fn(&'s mut T) -> LinkParts<'s> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     type Symlink = (i32, i32, i32, i32, i32);
@@ -123,7 +123,7 @@ fn is_between(tmp: Option<&Tmp>, one: i32, other: i32) -> bool {
 }
 
 /// Counts one more entry of the job's own `/tmp`, if the descriptor is in it.
-async fn takes(tmp: Option<&mut Tmp>, fd: i32) -> Refused {
+async fn takes(tmp: Option<&mut Tmp>, fd: i32) -> CallErrno {
     let Some(tmp) = tmp.filter(|tmp| tmp.holds(fd.cast_unsigned())) else { return Ok(()) };
     tmp.take_entry().await.map_err(|_| Errno::Nospc as i32)
 }
@@ -135,12 +135,12 @@ struct Guest<'a> {
 }
 
 /// An `errno` of WASI preview 1, if the call is refused.
-type Refused = std::result::Result<(), i32>;
+type CallErrno = std::result::Result<(), i32>;
 
 impl<'a> Guest<'a> {
     fn of<T>(
         caller: &'a mut Caller<'_, T>,
-        parts: impl for<'s> Fn(&'s mut T) -> Parts<'s>,
+        parts: impl for<'s> Fn(&'s mut T) -> LinkParts<'s>,
     ) -> Result<(Guest<'a>, &'a mut WasiP1Ctx, Option<&'a mut Tmp>)> {
         let Some(Extern::Memory(memory)) = caller.get_export("memory") else {
             bail!("exports no memory");
@@ -160,7 +160,7 @@ impl<'a> Guest<'a> {
     }
 
     /// Checks the target of a link that is to be at a path.
-    async fn admit(&self, wasi: &mut WasiP1Ctx, target: &str, fd: i32, path: &str) -> Result<Refused> {
+    async fn admit(&self, wasi: &mut WasiP1Ctx, target: &str, fd: i32, path: &str) -> Result<CallErrno> {
         let summit = match summit(target, path) {
             Ok(None) => return Ok(Ok(())),
             Ok(Some(summit)) => summit,
@@ -182,7 +182,7 @@ impl<'a> Guest<'a> {
         wasi: &mut WasiP1Ctx,
         (fd, old, old_length): (i32, i32, i32),
         (new_fd, new, new_length): (i32, i32, i32),
-    ) -> Result<Refused> {
+    ) -> Result<CallErrno> {
         let (Some(old), Some(new)) = (self.text(old, old_length), self.text(new, new_length)) else {
             return Ok(Ok(()));
         };
@@ -292,9 +292,9 @@ async fn takes_for_component(
 }
 
 /// The return type of these functions of components.
-type Said = Result<(std::result::Result<(), ErrorCode>,)>;
+type LinkResult = Result<(std::result::Result<(), ErrorCode>,)>;
 
-fn said(outcome: std::result::Result<(), FsError>) -> Said {
+fn said(outcome: std::result::Result<(), FsError>) -> LinkResult {
     match outcome {
         Ok(()) => Ok((Ok(()),)),
         Err(refusal) => refusal.downcast().map(|code| (Err(code),)),

@@ -22,7 +22,7 @@ pub(in crate::wasm) struct Meter {
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
-    refused: Option<Refused>,
+    refused: Option<MemoryRefusal>,
     /// Notified of every growth, of which a job has only a few.
     usage: Arc<Usage>,
     /// The job's share of the memory of all jobs, never less than `used`; `None` if it is not counted there.
@@ -31,7 +31,7 @@ pub(in crate::wasm) struct Meter {
 
 /// Why a guest was refused memory.
 #[derive(PartialEq, Eq, Debug)]
-enum Refused {
+enum MemoryRefusal {
     /// Its own limit is reached.
     Own,
     /// The memory that all jobs share is exhausted.
@@ -48,9 +48,9 @@ impl Meter {
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
     pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
-            Refused::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
-            Refused::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
-            Refused::Host(said) => Fault::NoMemory(said.clone()),
+            MemoryRefusal::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
+            MemoryRefusal::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
+            MemoryRefusal::Host(said) => Fault::NoMemory(said.clone()),
         })
     }
 
@@ -75,14 +75,14 @@ impl Meter {
     /// maximum: wasmtime 48.0.8 asks us first and then refuses it.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
         let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.most) else {
-            self.refused = Some(Refused::Own);
+            self.refused = Some(MemoryRefusal::Own);
             return forbidden;
         };
         if forbidden {
             return true;
         }
         if !self.reach(total) {
-            self.refused = Some(Refused::Shared);
+            self.refused = Some(MemoryRefusal::Shared);
             return false;
         }
         self.granted = total - self.used;
@@ -118,7 +118,7 @@ impl ResourceLimiter for Meter {
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> Result<()> {
         if let Some(said) = shortage(&error) {
             self.used -= std::mem::take(&mut self.granted);
-            self.refused = Some(Refused::Host(said));
+            self.refused = Some(MemoryRefusal::Host(said));
         }
         Ok(())
     }

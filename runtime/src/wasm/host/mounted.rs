@@ -9,7 +9,7 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::{tmp, trap};
-use crate::confine::{Ground, NoLandlock, Reach, Untrusted};
+use crate::confine::{LandlockRules, NoLandlock, Reach, Untrusted};
 use crate::job::{Access, Mount};
 use crate::scratch::{HandlerDir, JobDir};
 
@@ -65,14 +65,14 @@ impl Mounted {
     /// # Errors
     /// The host has Landlock and refuses. It has no memory, thread or descriptor left, or this process was confined
     /// sixteen times already.
-    pub(super) fn ground(&self, jobs: Option<&HandlerDir>) -> Result<Option<Ground>> {
+    pub(super) fn ground(&self, jobs: Option<&HandlerDir>) -> Result<Option<LandlockRules>> {
         let reach = |mount: &Mount| match mount.access {
             Access::Read => Reach::Read,
             Access::Write => Reach::Write,
         };
         let mounts = self.dirs.iter().zip(self.mounts.iter().map(reach));
         let own = jobs.map(|jobs| (jobs.descriptor(), Reach::Write));
-        let tried = Ground::of(mounts.chain(own)).and_then(|ground| {
+        let tried = LandlockRules::of(mounts.chain(own)).and_then(|ground| {
             let trial = std::thread::Builder::new().name("confine".to_owned());
             std::thread::scope(|scope| {
                 let trial = trial.spawn_scoped(scope, || ground.confine())?;

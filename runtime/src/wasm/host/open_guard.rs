@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 };
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::handles::{self, Opened};
+use super::handles::{self, DescriptorCount};
 use super::interfaces;
 use super::tmp::Tmp;
 
@@ -44,13 +44,13 @@ const CREAT: i32 = 1;
 const APPEND: i32 = 1;
 
 /// The state that these functions work on.
-type Parts<'s> = (&'s mut WasiP1Ctx, &'s mut Opened, Option<&'s mut Tmp>);
+type OpenParts<'s> = (&'s mut WasiP1Ctx, &'s mut DescriptorCount, Option<&'s mut Tmp>);
 
 /// Guards `path_open` and `fd_close`. A core module gets lasting handles only by `path_open`.
 pub(in crate::wasm) fn guard_core<T: Send + 'static>(
     linker: &mut Linker<T>,
     module: &str,
-    parts: impl for<'s> Fn(&'s mut T) -> Parts<'s> + Copy + Send + Sync + 'static,
+    parts: impl for<'s> Fn(&'s mut T) -> OpenParts<'s> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);
     linker.func_wrap_async(module, "path_open", move |mut caller: Caller<'_, T>, parameters: PathOpen| {
@@ -147,7 +147,7 @@ fn is_special(found: Filetype) -> bool {
 /// Guards `open-at`, the only way for a component to get handles of files, and the drop of descriptors.
 pub(in crate::wasm) fn guard_components<T: WasiView + 'static>(
     linker: &mut component::Linker<T>,
-    opened: impl Fn(&mut T) -> &mut Opened + Copy + Send + Sync + 'static,
+    opened: impl Fn(&mut T) -> &mut DescriptorCount + Copy + Send + Sync + 'static,
     tmp: impl Fn(&mut T) -> Option<&mut Tmp> + Copy + Send + Sync + 'static,
 ) -> Result<()> {
     linker.allow_shadowing(true);

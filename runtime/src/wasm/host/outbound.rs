@@ -12,7 +12,7 @@ use wasmtime_wasi_http::{
     WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p2,
 };
 
-use crate::job::outbound::{Account, Call, CallError, CallLimits, Patience};
+use crate::job::outbound::{CallLimits, CallTimeouts, OutboundAccount, OutboundCall, OutboundError};
 use crate::job::{Job, JobId, Outbound, Usage};
 
 /// Maximum bytes of one set of fields that a component makes, as wasmtime counts them. wasmtime's default
@@ -44,11 +44,11 @@ struct Asker {
     limits: CallLimits,
     trail: Option<HeaderValue>,
     /// Opened by the first request: most jobs send none.
-    account: Option<Arc<Account>>,
+    account: Option<Arc<OutboundAccount>>,
 }
 
 /// The outcome of a transfer. The guest's is not awaited, and ours succeeds at once: bodies carry their errors.
-type Sent = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type BodySent = Box<dyn Future<Output = Result<(), Error>> + Send>;
 
 /// Gives components `wasi:http/types` and `wasi:http/outgoing-handler`.
 pub(in crate::wasm) fn link<T: WasiHttpView + 'static>(linker: &mut Linker<T>) -> Result<()> {
@@ -105,7 +105,7 @@ impl Http {
     pub(in crate::wasm) fn is_quiet(&self) -> bool {
         let account = self.hooks.asker.as_ref().and_then(|asker| asker.account.as_ref());
         // A request that is being sent holds the account; a response that is being received holds a permit.
-        let quiet = |account: &Arc<Account>| {
+        let quiet = |account: &Arc<OutboundAccount>| {
             Arc::strong_count(account) == 1 && account.places.available_permits() == account.limits.at_once
         };
         account.is_none_or(quiet)
@@ -130,18 +130,18 @@ impl WasiHttpHooks for Hooks {
         &mut self,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
-        _received: Sent,
-    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, Sent), Error>> + Send> {
+        _received: BodySent,
+    ) -> Box<dyn Future<Output = Result<(Response<WasiBody>, BodySent), Error>> + Send> {
         let Some(asker) = &mut self.asker else {
             return Box::new(std::future::ready(Err(Error::HttpRequestDenied)));
         };
         let Asker { outbound, job, usage, limits, trail, account } = asker;
-        let open = || Arc::new(Account::new(*job, usage.clone(), *limits, trail.clone()));
+        let open = || Arc::new(OutboundAccount::new(*job, usage.clone(), *limits, trail.clone()));
         let account = account.get_or_insert_with(open);
         let options = options.unwrap_or_default();
-        let call = Call {
-            request: request.map(|body| body.map_err(|_| CallError::Abandoned).boxed_unsync()),
-            patience: Patience {
+        let call = OutboundCall {
+            request: request.map(|body| body.map_err(|_| OutboundError::Abandoned).boxed_unsync()),
+            patience: CallTimeouts {
                 connect: options.connect_timeout,
                 first_byte: options.first_byte_timeout,
                 between_bytes: options.between_bytes_timeout,
@@ -152,7 +152,7 @@ impl WasiHttpHooks for Hooks {
             let response = answer.await.map_err(told)?;
             let response = response.map(|body| body.map_err(told).boxed_unsync());
             // The body owns the connection, so this future has nothing to do.
-            Ok((response, Box::new(std::future::ready(Ok(()))) as Sent))
+            Ok((response, Box::new(std::future::ready(Ok(()))) as BodySent))
         })
     }
 
@@ -176,27 +176,29 @@ fn is_forbidden(name: &HeaderName) -> bool {
 }
 
 /// Maps every failure of a request to the error for the guest.
-fn told(error: CallError) -> Error {
+fn told(error: OutboundError) -> Error {
     match error {
-        CallError::Denied => Error::HttpRequestDenied,
-        CallError::AddressDenied => Error::DestinationIpProhibited,
-        CallError::BadUrl => Error::HttpRequestUriInvalid,
-        CallError::BadMethod => Error::HttpRequestMethodInvalid,
-        CallError::TooMany(_) | CallError::Crowded(_) | CallError::Exhausted => Error::ConnectionLimitReached,
-        CallError::NotFound(why) => Error::DnsError { rcode: Some(why), info_code: None },
-        CallError::Refused => Error::ConnectionRefused,
-        CallError::Unreachable(_) => Error::DestinationUnavailable,
-        CallError::ConnectTimeout => Error::ConnectionTimeout,
-        CallError::Certificate(_) => Error::TlsCertificateError,
-        CallError::Tls(_) => Error::TlsProtocolError,
-        CallError::FirstByteTimeout | CallError::BetweenBytesTimeout => Error::ConnectionReadTimeout,
-        CallError::TimedOut => Error::HttpResponseTimeout,
-        CallError::RequestTooLarge(most) => Error::HttpRequestBodySize(Some(most)),
-        CallError::ResponseTooLarge(most) => Error::HttpResponseBodySize(Some(most)),
-        CallError::Abandoned => Error::HttpProtocolError,
-        CallError::HeadTooLarge => Error::HttpResponseHeaderSectionSize(None),
-        CallError::Incomplete => Error::HttpResponseIncomplete,
-        CallError::Protocol(_) => Error::HttpProtocolError,
-        CallError::Ours(why) => Error::InternalError(Some(why)),
+        OutboundError::Denied => Error::HttpRequestDenied,
+        OutboundError::AddressDenied => Error::DestinationIpProhibited,
+        OutboundError::BadUrl => Error::HttpRequestUriInvalid,
+        OutboundError::BadMethod => Error::HttpRequestMethodInvalid,
+        OutboundError::TooMany(_) | OutboundError::Crowded(_) | OutboundError::Exhausted => {
+            Error::ConnectionLimitReached
+        }
+        OutboundError::NotFound(why) => Error::DnsError { rcode: Some(why), info_code: None },
+        OutboundError::Refused => Error::ConnectionRefused,
+        OutboundError::Unreachable(_) => Error::DestinationUnavailable,
+        OutboundError::ConnectTimeout => Error::ConnectionTimeout,
+        OutboundError::Certificate(_) => Error::TlsCertificateError,
+        OutboundError::Tls(_) => Error::TlsProtocolError,
+        OutboundError::FirstByteTimeout | OutboundError::BetweenBytesTimeout => Error::ConnectionReadTimeout,
+        OutboundError::TimedOut => Error::HttpResponseTimeout,
+        OutboundError::RequestTooLarge(most) => Error::HttpRequestBodySize(Some(most)),
+        OutboundError::ResponseTooLarge(most) => Error::HttpResponseBodySize(Some(most)),
+        OutboundError::Abandoned => Error::HttpProtocolError,
+        OutboundError::HeadTooLarge => Error::HttpResponseHeaderSectionSize(None),
+        OutboundError::Incomplete => Error::HttpResponseIncomplete,
+        OutboundError::Protocol(_) => Error::HttpProtocolError,
+        OutboundError::Ours(why) => Error::InternalError(Some(why)),
     }
 }

@@ -10,9 +10,9 @@ use crate::job::{Destination, Output};
 
 /// Forwards the output of an instance to its current job, and drops it between two jobs.
 #[derive(Default)]
-pub(in crate::wasm) struct Retarget(Mutex<Option<Output>>);
+pub(in crate::wasm) struct OutputSwitch(Mutex<Option<Output>>);
 
-impl Retarget {
+impl OutputSwitch {
     /// Sends later output to another destination, or drops it if `None`.
     pub(in crate::wasm) fn point_at(&self, output: Option<Output>) {
         *self.lock() = output;
@@ -23,7 +23,7 @@ impl Retarget {
     }
 }
 
-impl Destination for Retarget {
+impl Destination for OutputSwitch {
     fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         match &*self.lock() {
             Some(output) => output.poll_room(context),

@@ -27,7 +27,7 @@ pub struct Scripts {
 
 /// A script, and the rest of the request path after it.
 #[derive(PartialEq, Eq, Debug)]
-struct Found {
+struct FoundScript {
     /// The path below the directory of scripts, with a leading slash.
     script: String,
     /// Empty, or with a leading slash.
@@ -109,7 +109,7 @@ impl Directed {
 /// ends in. Follows no links, so none leads out. Names that begin with a dot do not exist.
 ///
 /// Holds two descriptors at most, because a job is given [`super::handles::TRANSIENT`] for that.
-fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
+fn find(root: OwnedFd, path: &str) -> Result<Option<FoundScript>, Errno> {
     let mut at = root;
     let mut end = 0;
     while let Some((name, behind)) = next(path, end) {
@@ -119,7 +119,7 @@ fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
             FileType::Directory => at = file,
             FileType::RegularFile => {
                 let (script, rest) = path.split_at(end);
-                return Ok(Some(Found { script: script.to_owned(), rest: rest.to_owned() }));
+                return Ok(Some(FoundScript { script: script.to_owned(), rest: rest.to_owned() }));
             }
             _ => return Ok(None),
         }
@@ -127,7 +127,7 @@ fn find(root: OwnedFd, path: &str) -> Result<Option<Found>, Errno> {
     for name in INDEX {
         if let Some((FileType::RegularFile, _)) = step(&at, name)? {
             let script = format!("{}/{name}", path[..end].trim_end_matches('/'));
-            return Ok(Some(Found { script, rest: String::new() }));
+            return Ok(Some(FoundScript { script, rest: String::new() }));
         }
     }
     Ok(None)

@@ -26,19 +26,19 @@ const PERMIT: usize = i32::MAX as usize;
 
 /// A job's stdin. Clones share one stream, as WASI demands of all handles to stdin.
 #[derive(Clone)]
-pub(super) struct Stdin(Arc<Mutex<Reading>>);
+pub(super) struct Stdin(Arc<Mutex<StdinState>>);
 
-struct Reading {
+struct StdinState {
     input: Input,
     fault: Option<Fault>,
 }
 
 impl Stdin {
     pub(in crate::wasm) fn new(input: Input) -> Stdin {
-        Stdin(Arc::new(Mutex::new(Reading { input, fault: None })))
+        Stdin(Arc::new(Mutex::new(StdinState { input, fault: None })))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Reading> {
+    fn lock(&self) -> MutexGuard<'_, StdinState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -126,32 +126,32 @@ pub(in crate::wasm) enum Gone {
 pub(in crate::wasm) struct Descriptor(pub(in crate::wasm) Stdout);
 
 /// The stream behind a descriptor. Dropping it closes the output, even while the job goes on.
-struct Opened(Stdout);
+struct OpenedStream(Stdout);
 
 /// Marks the end of the job when dropped. Must be dropped before the job's open streams.
-pub(in crate::wasm) struct Over(pub(in crate::wasm) Output);
+pub(in crate::wasm) struct EndMark(pub(in crate::wasm) Output);
 
-impl Drop for Opened {
+impl Drop for OpenedStream {
     fn drop(&mut self) {
         self.0.output.close();
     }
 }
 
-impl Drop for Over {
+impl Drop for EndMark {
     fn drop(&mut self) {
         self.0.end();
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl Pollable for Opened {
+impl Pollable for OpenedStream {
     async fn ready(&mut self) {
         self.0.ready().await;
     }
 }
 
 #[wasmtime_wasi::async_trait]
-impl OutputStream for Opened {
+impl OutputStream for OpenedStream {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.0.write(bytes)
     }
@@ -185,7 +185,7 @@ impl StdoutStream for Descriptor {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(Opened(self.0.clone()))
+        Box::new(OpenedStream(self.0.clone()))
     }
 }
 

@@ -17,10 +17,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::charged::{self, Charged};
+use super::charged::{self, ChargedJob};
 use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
-use crate::confine::Ground;
+use crate::confine::LandlockRules;
 use crate::job::{Fault, Usage};
 
 /// How long threads wait for the next job before they end.
@@ -43,11 +43,11 @@ static LEFT: LazyLock<Arc<Budget>> = LazyLock::new(|| Budget::new(ALL));
 
 /// The file threads of one handler. Its first job starts them, and they end after a while without jobs. An idle handler
 /// holds no thread, and none of the four descriptors of a runtime.
-pub(super) struct Threads(Arc<Shared>);
+pub(super) struct Threads(Arc<SharedThreads>);
 
-struct Shared {
+struct SharedThreads {
     /// The Landlock rules of the threads; `None` if the host has no Landlock.
-    ground: Option<Arc<Ground>>,
+    ground: Option<Arc<LandlockRules>>,
     /// The mounts that the threads work on.
     mounted: Arc<Mounted>,
     /// Concurrent operations, as far as the budget has threads for them.
@@ -70,36 +70,36 @@ struct Pool {
     handle: Handle,
     /// Concurrent operations.
     most: usize,
-    refused: Arc<Refused>,
+    refused: Arc<ConfineRefusal>,
 }
 
 /// Records that a thread could not be confined. The thread has ended, and may have taken the place of one that could
 /// serve. So the jobs that use this pool end, and the next job starts a new pool.
 #[derive(Default)]
-struct Refused {
+struct ConfineRefusal {
     why: OnceLock<String>,
     told: Notify,
 }
 
 /// Keeps the file threads for a job while it runs.
 #[derive(Clone)]
-pub(in crate::wasm) struct Lease(Arc<Pool>);
+pub(in crate::wasm) struct ThreadLease(Arc<Pool>);
 
 impl Threads {
     /// Starts no thread yet. The threads will be confined by `ground`, and run up to `most` operations at once.
-    pub(in crate::wasm) fn new(ground: Option<Ground>, mounted: Arc<Mounted>, most: usize) -> Threads {
+    pub(in crate::wasm) fn new(ground: Option<LandlockRules>, mounted: Arc<Mounted>, most: usize) -> Threads {
         Threads::within(LEFT.clone(), ground, mounted, most, PATIENCE)
     }
 
     fn within(
         budget: Arc<Budget>,
-        ground: Option<Ground>,
+        ground: Option<LandlockRules>,
         mounted: Arc<Mounted>,
         most: usize,
         patience: Duration,
     ) -> Threads {
         let (ground, pool) = (ground.map(Arc::new), ArcSwapOption::empty());
-        Threads(Arc::new(Shared {
+        Threads(Arc::new(SharedThreads {
             ground,
             mounted,
             most,
@@ -116,25 +116,25 @@ impl Threads {
     ///
     /// # Errors
     /// The host has no thread or descriptor left.
-    pub(in crate::wasm) fn lease(&self) -> anyhow::Result<Lease> {
+    pub(in crate::wasm) fn lease(&self) -> anyhow::Result<ThreadLease> {
         let Threads(shared) = self;
         shared.jobs.fetch_add(1, Ordering::Relaxed);
         if let Some(pool) = shared.serving() {
-            return Ok(Lease(pool));
+            return Ok(ThreadLease(pool));
         }
         let _starting = shared.starting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = shared.serving() {
-            return Ok(Lease(pool));
+            return Ok(ThreadLease(pool));
         }
         let pool = Arc::new(Pool::new(shared)?);
         // The task runs on these threads, and ends with them.
         drop(pool.handle.spawn(retire(Arc::downgrade(shared), shared.patience)));
         shared.pool.store(Some(pool.clone()));
-        Ok(Lease(pool))
+        Ok(ThreadLease(pool))
     }
 }
 
-impl Shared {
+impl SharedThreads {
     /// Returns the running threads, unless they are to be replaced.
     fn serving(&self) -> Option<Arc<Pool>> {
         let is_replaced = |pool: &Arc<Pool>| pool.refused.why.get().is_some() || self.has_more_than(pool);
@@ -156,7 +156,7 @@ impl Shared {
 }
 
 /// Ends the pool after a period without jobs.
-async fn retire(shared: Weak<Shared>, patience: Duration) {
+async fn retire(shared: Weak<SharedThreads>, patience: Duration) {
     let jobs = || Some(shared.upgrade()?.jobs.load(Ordering::Relaxed));
     while let Some(before) = jobs() {
         sleep(patience).await;
@@ -171,7 +171,7 @@ async fn retire(shared: Weak<Shared>, patience: Duration) {
     }
 }
 
-impl Lease {
+impl ThreadLease {
     /// Runs work on one of the threads, and does not wait for it.
     pub(in crate::wasm) fn spawn(&self, work: impl FnOnce() + Send + 'static) {
         // No handle is needed: the work ends with the threads at the latest.
@@ -193,7 +193,7 @@ impl Lease {
         // wasmtime-wasi blocks on the current runtime's threads, so that runtime is entered. The job itself is still
         // polled by the daemon's workers.
         let mut job = pin!(job);
-        let mut charged = Charged::new(usage);
+        let mut charged = ChargedJob::new(usage);
         let job = poll_fn(|context| {
             let _here = self.0.handle.enter();
             job.as_mut().poll(&mut Context::from_waker(charged.by(context.waker())))
@@ -206,7 +206,7 @@ impl Lease {
     }
 }
 
-impl Refused {
+impl ConfineRefusal {
     /// Records why a thread could not be confined, and wakes the jobs.
     fn note(&self, why: &anyhow::Error) {
         let _first = self.why.set(format!("{why:#}"));
@@ -227,10 +227,10 @@ impl Refused {
 }
 
 impl Pool {
-    fn new(shared: &Shared) -> anyhow::Result<Pool> {
+    fn new(shared: &SharedThreads) -> anyhow::Result<Pool> {
         let (ground, mounted) = (shared.ground.clone(), shared.mounted.clone());
         let (most, counted) = shared.take();
-        let refused = Arc::<Refused>::default();
+        let refused = Arc::<ConfineRefusal>::default();
         let noted = refused.clone();
         let running = Arc::<AtomicUsize>::default();
         let ended = running.clone();
@@ -245,7 +245,7 @@ impl Pool {
             // until then its mounts count as writable, and the thread counts in the budget.
             let _kept = (&mounted, &counted);
             // It was tried before, so the host is out of memory now.
-            if let Some(Err(refusal)) = ground.as_deref().map(Ground::confine) {
+            if let Some(Err(refusal)) = ground.as_deref().map(LandlockRules::confine) {
                 noted.note(&refusal);
                 // tokio has no other way to end a thread before it takes an operation from the queue. This calls no
                 // panic hook.
@@ -286,7 +286,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::confine::{Place, Reach, Untrusted};
+    use crate::confine::{PathGrant, Reach, Untrusted};
 
     fn nothing() -> Arc<Mounted> {
         Arc::new(Mounted::open(Vec::new(), &Untrusted::default()).unwrap())
@@ -361,8 +361,8 @@ mod tests {
     /// Runs `work` on a thread that cannot be confined again: landlock(7) allows sixteen layers, which the threads that
     /// it starts inherit.
     fn exhausted<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
-        let all = [("/", Reach::Write)].map(|(path, reach)| Place::new(path, reach));
-        let ground = || Ground::new(&all, &Untrusted::default()).ok();
+        let all = [("/", Reach::Write)].map(|(path, reach)| PathGrant::new(path, reach));
+        let ground = || LandlockRules::new(&all, &Untrusted::default()).ok();
         let Some(ground) = ground() else {
             let _told = writeln!(std::io::stderr(), "skipped: run this on a kernel that has Landlock");
             return None;
@@ -380,8 +380,8 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_be_confined_serves_nothing_and_its_job_fails_as_the_hosts_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(dir.path(), Reach::Write);
-        let Ok(ground) = Ground::new(&[place], &Untrusted::default()) else { return };
+        let place = PathGrant::new(dir.path(), Reach::Write);
+        let Ok(ground) = LandlockRules::new(&[place], &Untrusted::default()) else { return };
         let threads =
             Threads::within(Budget::boundless(), Some(ground), nothing(), 2, Duration::from_millis(10));
         let mark = dir.path().join("mark");

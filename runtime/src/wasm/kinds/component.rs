@@ -10,7 +10,7 @@ use crate::job::{Fault, Job, Limits, Outbound, Status};
 use crate::wasm::host::calls::{self, Calling};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::guest::{self, Wasi};
-use crate::wasm::host::handles::Opened;
+use crate::wasm::host::handles::DescriptorCount;
 use crate::wasm::host::meter::Meter;
 use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
@@ -88,7 +88,7 @@ pub(in crate::wasm) fn link(linker: &Linker<State>, component: &Component) -> Re
 pub(in crate::wasm) fn store(
     engine: &Engine,
     mut wasi: Wasi,
-    (meter, opened): (Meter, Opened),
+    (meter, opened): (Meter, DescriptorCount),
     limits: &Limits,
     calls: Option<Box<Calling>>,
 ) -> Store<State> {
@@ -132,7 +132,7 @@ pub(in crate::wasm) fn memory(instance: &InstancePre<State>) -> usize {
 
 /// Whether a component left anything unfinished after its response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::wasm) enum Left {
+pub(in crate::wasm) enum Leftover {
     Nothing,
     /// A body that is not finished, or a stream or task that is still held.
     Something,

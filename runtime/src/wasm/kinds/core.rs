@@ -12,7 +12,7 @@ use crate::wasm::host::calls::{self, Calling, LastError};
 use crate::wasm::host::core_state::State;
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::preview1::{self, MODULE as WASI};
-use crate::wasm::host::stdio::{Descriptor, Gone, Over, Stdout};
+use crate::wasm::host::stdio::{Descriptor, EndMark, Gone, Stdout};
 use crate::wasm::host::{environ, links, open_guard, trap};
 
 /// A compiled core module with its imports resolved.
@@ -67,7 +67,7 @@ impl CoreCode {
         let mut store = self.store(State::new(wasi, env, (meter, opened), calls, handles), &limits);
         async move {
             // Dropped before the store, even if the future is dropped half-way.
-            let _over = Over(stdout);
+            let _over = EndMark(stdout);
             let outcome = self.start(&mut store).await;
             trap::conclude(outcome, &store.data().meter, handles)
         }

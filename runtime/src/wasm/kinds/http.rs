@@ -8,15 +8,15 @@ use wasmtime::{Result, Store};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use super::component::{self, Imports, Left};
-use super::instance_pool::Idle;
+use super::component::{self, Imports, Leftover};
+use super::instance_pool::InstancePool;
 use super::{http_p2, http_p3};
 use crate::budget::Budget;
 use crate::job::{Fault, Job, Limits, Outbound, Output, Proxied, Status};
 use crate::wasm::host::calls::Calling;
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::guest::{self, Wasi};
-use crate::wasm::host::output_switch::Retarget;
+use crate::wasm::host::output_switch::OutputSwitch;
 
 /// The error for running such a component as a program.
 pub const NO_PROGRAM: &str =
@@ -24,8 +24,8 @@ pub const NO_PROGRAM: &str =
 
 /// A compiled component with its imports resolved.
 #[derive(Clone)]
-pub struct SpeakerCode {
-    version: Version,
+pub struct HttpComponent {
+    version: WasiHttpVersion,
     imports: Imports,
     /// Pool permits for idle instances, shared by all handlers.
     places: Arc<Budget>,
@@ -33,7 +33,7 @@ pub struct SpeakerCode {
 
 /// The version of wasi:http that the component exports.
 #[derive(Clone)]
-enum Version {
+enum WasiHttpVersion {
     /// 0.2: it exports `wasi:http/incoming-handler`.
     Proxy(ProxyPre<State>),
     /// 0.3: it exports `wasi:http/handler`.
@@ -50,12 +50,12 @@ pub(in crate::wasm) struct Warm {
     store: Store<State>,
     instance: Instance,
     /// Where the instance's output goes: the log of the current job.
-    log: Arc<Retarget>,
+    log: Arc<OutputSwitch>,
     /// How many requests it has answered.
     answered: u32,
 }
 
-impl SpeakerCode {
+impl HttpComponent {
     /// Resolves the imports of a component that exports wasi:http 0.2.
     ///
     /// # Errors
@@ -64,9 +64,9 @@ impl SpeakerCode {
         linker: &Linker<State>,
         component: &Component,
         places: Arc<Budget>,
-    ) -> Result<SpeakerCode> {
-        let version = Version::Proxy(ProxyPre::new(component::link(linker, component)?)?);
-        Ok(SpeakerCode::new(version, component, places))
+    ) -> Result<HttpComponent> {
+        let version = WasiHttpVersion::Proxy(ProxyPre::new(component::link(linker, component)?)?);
+        Ok(HttpComponent::new(version, component, places))
     }
 
     /// Resolves the imports of a component that exports wasi:http 0.3.
@@ -77,18 +77,18 @@ impl SpeakerCode {
         linker: &Linker<State>,
         component: &Component,
         places: Arc<Budget>,
-    ) -> Result<SpeakerCode> {
-        let version = Version::Service(ServicePre::new(component::link(linker, component)?)?);
-        Ok(SpeakerCode::new(version, component, places))
+    ) -> Result<HttpComponent> {
+        let version = WasiHttpVersion::Service(ServicePre::new(component::link(linker, component)?)?);
+        Ok(HttpComponent::new(version, component, places))
     }
 
-    fn new(version: Version, component: &Component, places: Arc<Budget>) -> SpeakerCode {
-        SpeakerCode { version, imports: Imports::of(component), places }
+    fn new(version: WasiHttpVersion, component: &Component, places: Arc<Budget>) -> HttpComponent {
+        HttpComponent { version, imports: Imports::of(component), places }
     }
 
     /// Makes an instance pool; each of its instances answers up to `requests` requests.
-    pub(in crate::wasm) fn idle(&self, requests: NonZeroU32) -> Idle<Warm> {
-        Idle::new(requests, self.places.clone())
+    pub(in crate::wasm) fn idle(&self, requests: NonZeroU32) -> InstancePool<Warm> {
+        InstancePool::new(requests, self.places.clone())
     }
 
     /// Answers one request, in a fresh instance or in one taken from `idle`. An instance goes back to
@@ -97,7 +97,7 @@ impl SpeakerCode {
         &self,
         wasi: impl FnOnce() -> Wasi,
         outbound: &Arc<dyn Outbound>,
-        idle: Option<&Idle<Warm>>,
+        idle: Option<&InstancePool<Warm>>,
         mut job: Job,
     ) -> std::result::Result<Status, Fault> {
         let Some(proxied) = job.proxied.take() else {
@@ -136,7 +136,7 @@ impl SpeakerCode {
         let holds = warm.store.data_mut().calls.take().is_some_and(|calling| calling.knows_jobs());
         match outcome {
             // An idle instance with an open HTTP call would hold that connection.
-            Ok(Left::Nothing)
+            Ok(Leftover::Nothing)
                 if !holds && warm.store.data().http.is_quiet() && !warm.store.data().meter.is_scarce() =>
             {
                 warm.log.point_at(None);
@@ -158,7 +158,7 @@ impl SpeakerCode {
         wasi: Wasi,
         job: &mut Job,
     ) -> std::result::Result<Warm, std::result::Result<Status, Fault>> {
-        let log = Arc::new(Retarget::default());
+        let log = Arc::new(OutputSwitch::default());
         let calls = self.imports.calling_nothing();
         let mut store = self.fresh(wasi, Output::to(vec![log.clone()]), job, calls);
         match self.version.instantiate(&mut store).await {
@@ -185,25 +185,27 @@ impl SpeakerCode {
     }
 }
 
-impl Version {
+impl WasiHttpVersion {
     fn instance(&self) -> &InstancePre<State> {
         match self {
-            Version::Proxy(proxy) => proxy.instance_pre(),
-            Version::Service(service) => service.instance_pre(),
+            WasiHttpVersion::Proxy(proxy) => proxy.instance_pre(),
+            WasiHttpVersion::Service(service) => service.instance_pre(),
         }
     }
 
     async fn instantiate(&self, store: &mut Store<State>) -> Result<Instance> {
         match self {
-            Version::Proxy(proxy) => proxy.instantiate_async(store).await.map(Instance::Proxy),
-            Version::Service(service) => service.instantiate_async(store).await.map(Instance::Service),
+            WasiHttpVersion::Proxy(proxy) => proxy.instantiate_async(store).await.map(Instance::Proxy),
+            WasiHttpVersion::Service(service) => {
+                service.instantiate_async(store).await.map(Instance::Service)
+            }
         }
     }
 }
 
 impl Instance {
     /// Answers a request. Returns when all work of the instance on it is done.
-    async fn answer(&self, store: &mut Store<State>, proxied: Proxied, job: &Job) -> Result<Left> {
+    async fn answer(&self, store: &mut Store<State>, proxied: Proxied, job: &Job) -> Result<Leftover> {
         match self {
             Instance::Proxy(proxy) => http_p2::answer(store, proxy, proxied, job).await,
             // This future takes several KiB; the box keeps them out of the future for 0.2.

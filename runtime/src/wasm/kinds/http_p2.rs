@@ -8,9 +8,9 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, StreamContext};
 
-use super::component::Left;
+use super::component::Leftover;
 use crate::job::{Fault, Job, Proxied};
-use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
+use crate::wasm::host::body::{BodyFault, LentRequestBody, MeteredResponseBody, ResponseAccount};
 use crate::wasm::host::component_state::State;
 
 /// Has an instance answer a request. Returns when the exported function has returned.
@@ -19,22 +19,22 @@ pub(in crate::wasm) async fn answer(
     proxy: &Proxy,
     proxied: Proxied,
     job: &Job,
-) -> Result<Left> {
+) -> Result<Leftover> {
     let Proxied { request, answer } = proxied;
-    let broken = Broken::default();
+    let broken = BodyFault::default();
     let scheme = match request.uri().scheme_str() {
         Some("https") => Scheme::Https,
         _ => Scheme::Http,
     };
     let (parts, body) = request.into_parts();
-    let (body, lent) = Ours::lend(body, broken.clone(), job);
-    let written = Written::by(job, broken.clone());
+    let (body, lent) = LentRequestBody::lend(body, broken.clone(), job);
+    let written = ResponseAccount::by(job, broken.clone());
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, Request::from_parts(parts, body))?;
     let response = http.new_response_outparam_from_callback(move |response| {
         // The receiver is gone if the client has left.
         let _left = answer.send(match response {
-            Ok(response) => Ok(response.map(|body| Theirs::new(body, written).boxed_unsync())),
+            Ok(response) => Ok(response.map(|body| MeteredResponseBody::new(body, written).boxed_unsync())),
             Err(code) => Err(Fault::bad_answer(format_args!("the handler answered with {code:?}"))),
         });
     })?;
@@ -47,12 +47,12 @@ pub(in crate::wasm) async fn answer(
 
 /// Aborts response bodies that the component left unfinished. To the reader, a body that is merely
 /// dropped looks complete.
-fn abort_unfinished(state: &mut State) -> Left {
-    let mut found = Left::Nothing;
+fn abort_unfinished(state: &mut State) -> Leftover {
+    let mut found = Leftover::Nothing;
     for left in state.table.iter_mut().filter_map(|entry| entry.downcast_mut::<HostOutgoingBody>()) {
         let (nothing, _reader) = HostOutgoingBody::new(StreamContext::Response, None, 1, 1);
         std::mem::replace(left, nothing).abort();
-        found = Left::Something;
+        found = Leftover::Something;
     }
     found
 }

@@ -10,9 +10,9 @@ use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p3::Request;
 use wasmtime_wasi_http::p3::bindings::Service;
 
-use super::component::Left;
+use super::component::Leftover;
 use crate::job::{Fault, Job, Proxied};
-use crate::wasm::host::body::{Broken, Ours, Theirs, Written};
+use crate::wasm::host::body::{BodyFault, LentRequestBody, MeteredResponseBody, ResponseAccount};
 use crate::wasm::host::component_state::State;
 
 /// Has an instance answer a request. Returns when its tasks are done and its response body has been read.
@@ -21,14 +21,14 @@ pub(in crate::wasm) async fn answer(
     service: &Service,
     proxied: Proxied,
     job: &Job,
-) -> Result<Left> {
+) -> Result<Leftover> {
     let before = store.concurrent_state_table_size();
     let Proxied { request, answer } = proxied;
-    let broken = Broken::default();
+    let broken = BodyFault::default();
     let (parts, body) = request.into_parts();
     // Not taken back when `handle` returns: the component may have made it the body of the response.
-    let (body, lent) = Ours::lend(body, broken.clone(), job);
-    let written = Written::by(job, broken.clone());
+    let (body, lent) = LentRequestBody::lend(body, broken.clone(), job);
+    let written = ResponseAccount::by(job, broken.clone());
     // The future tells how the component used the body, which does not matter here.
     let (request, _processed) =
         Request::from_http(store.data_mut().http().hooks, http::Request::from_parts(parts, body));
@@ -48,7 +48,7 @@ pub(in crate::wasm) async fn answer(
                         let _until_dropped = &unread;
                         frame
                     };
-                    Theirs::new(body, written).map_frame(held).boxed_unsync()
+                    MeteredResponseBody::new(body, written).map_frame(held).boxed_unsync()
                 }))
             }
             Err(code) => {
@@ -65,5 +65,5 @@ pub(in crate::wasm) async fn answer(
     };
     broken.end(async { store.run_concurrent(work).await? }).await?;
     lent.take_back();
-    Ok(if store.concurrent_state_table_size() > before { Left::Something } else { Left::Nothing })
+    Ok(if store.concurrent_state_table_size() > before { Leftover::Something } else { Leftover::Nothing })
 }

@@ -13,36 +13,36 @@ use crate::budget::{Budget, Holder, Portion};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The idle instances of one handler version.
-pub(in crate::wasm) struct Idle<I>(Arc<Shared<I>>);
+pub(in crate::wasm) struct InstancePool<I>(Arc<SharedPool<I>>);
 
-struct Shared<I> {
+struct SharedPool<I> {
     /// The number of requests after which an instance is dropped.
     requests: NonZeroU32,
     /// Pool permits for idle instances, shared by all handlers.
     places: Arc<Budget>,
     /// The handler's share of them.
     holder: Arc<Holder>,
-    kept: Mutex<Kept<I>>,
+    kept: Mutex<IdleInstance<I>>,
 }
 
-struct Kept<I> {
+struct IdleInstance<I> {
     /// Ordered by `since`. The last one is the warmest, and is taken first.
-    waiting: Vec<Waiting<I>>,
+    waiting: Vec<WaitingInstances<I>>,
     /// The task that drops instances after `PATIENCE`; `None` while none is idle.
     sweeper: Option<AbortHandle>,
 }
 
-struct Waiting<I> {
+struct WaitingInstances<I> {
     instance: I,
     since: Instant,
     _place: Portion,
 }
 
-impl<I: Send + 'static> Idle<I> {
+impl<I: Send + 'static> InstancePool<I> {
     /// Makes an empty pool. Each instance answers up to `requests` requests, and takes one of `places` while idle.
-    pub(in crate::wasm) fn new(requests: NonZeroU32, places: Arc<Budget>) -> Idle<I> {
-        let kept = Mutex::new(Kept { waiting: Vec::new(), sweeper: None });
-        Idle(Arc::new(Shared { requests, places, holder: Arc::default(), kept }))
+    pub(in crate::wasm) fn new(requests: NonZeroU32, places: Arc<Budget>) -> InstancePool<I> {
+        let kept = Mutex::new(IdleInstance { waiting: Vec::new(), sweeper: None });
+        InstancePool(Arc::new(SharedPool { requests, places, holder: Arc::default(), kept }))
     }
 
     /// Returns how many requests an instance answers.
@@ -69,7 +69,7 @@ impl<I: Send + 'static> Idle<I> {
         let Some(place) = self.0.places.try_take(&self.0.holder, 1) else { return };
         let mut kept = self.0.lock();
         let since = Instant::now();
-        kept.waiting.push(Waiting { instance, since, _place: place });
+        kept.waiting.push(WaitingInstances { instance, since, _place: place });
         if kept.sweeper.is_none() {
             let shared = Arc::downgrade(&self.0);
             kept.sweeper = Some(tokio::spawn(sweep(shared, since + PATIENCE)).abort_handle());
@@ -77,8 +77,8 @@ impl<I: Send + 'static> Idle<I> {
     }
 }
 
-impl<I> Shared<I> {
-    fn lock(&self) -> MutexGuard<'_, Kept<I>> {
+impl<I> SharedPool<I> {
+    fn lock(&self) -> MutexGuard<'_, IdleInstance<I>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +86,7 @@ impl<I> Shared<I> {
     fn sweep(&self) -> Option<Instant> {
         let mut kept = self.lock();
         let fresh = kept.waiting.iter().position(|waiting| waiting.since.elapsed() < PATIENCE);
-        let stale: Vec<Waiting<I>> = match fresh {
+        let stale: Vec<WaitingInstances<I>> = match fresh {
             Some(first) => kept.waiting.drain(..first).collect(),
             None => std::mem::take(&mut kept.waiting),
         };
@@ -101,7 +101,7 @@ impl<I> Shared<I> {
     }
 }
 
-impl<I> Drop for Shared<I> {
+impl<I> Drop for SharedPool<I> {
     fn drop(&mut self) {
         let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(sweeper) = kept.sweeper.take() {
@@ -111,7 +111,7 @@ impl<I> Drop for Shared<I> {
 }
 
 /// Drops instances that are idle for too long. Ends when none is left or the handler is gone.
-async fn sweep<I>(shared: Weak<Shared<I>>, first: Instant) {
+async fn sweep<I>(shared: Weak<SharedPool<I>>, first: Instant) {
     let mut next = first;
     loop {
         sleep_until(next).await;
@@ -127,8 +127,8 @@ async fn sweep<I>(shared: Weak<Shared<I>>, first: Instant) {
 mod tests {
     use super::*;
 
-    fn idle(requests: u32, places: usize) -> Idle<&'static str> {
-        Idle::new(NonZeroU32::new(requests).unwrap(), Budget::new(places))
+    fn idle(requests: u32, places: usize) -> InstancePool<&'static str> {
+        InstancePool::new(NonZeroU32::new(requests).unwrap(), Budget::new(places))
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use crate::http::request::access_log::RequestLog;
 use crate::http::request::job_task::mark_invalid;
 use crate::http::timeouts::{WEBSOCKET_CLOSE, WEBSOCKET_JOB_END};
 use crate::job::{PipeReader, Run};
-use crate::net::Leaving;
+use crate::net::DrainSignal;
 use flood::CountedIo;
 use session::{CloseReason, Session};
 
@@ -32,7 +32,7 @@ pub(super) async fn carry<S>(
     websocket: &WebSocket,
     job: JobStreams,
     log: &mut RequestLog,
-    leaving: &Leaving,
+    leaving: &DrainSignal,
 ) -> TunnelEnd
 where
     S: AsyncRead + AsyncWrite + Unpin,

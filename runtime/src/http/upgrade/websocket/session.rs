@@ -20,7 +20,7 @@ use crate::http::request::access_log::RequestLog;
 use crate::http::timeouts::WEBSOCKET_JOB_END;
 use crate::http::upgrade::job_streams::done;
 use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
-use crate::net::Leaving;
+use crate::net::DrainSignal;
 
 /// Why a connection is closed.
 pub(super) enum CloseReason {
@@ -86,7 +86,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Runs until there is a reason to close. Returns the job as well, which may not have ended.
-    pub(super) async fn run(mut self, leaving: &Leaving) -> (CloseReason, Run, PipeReader) {
+    pub(super) async fn run(mut self, leaving: &DrainSignal) -> (CloseReason, Run, PipeReader) {
         let mut leaving = pin!(leaving.over());
         let over = poll_fn(|context| {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {

@@ -7,8 +7,8 @@ mod start;
 use wasmparser::{Parser, Payload};
 use wasmtime::{Result, ensure};
 
-use self::instances::{Family, Load, Met};
-use self::parts::{Parts, length, within};
+use self::instances::{ComponentIndex, Cost, Largest};
+use self::parts::{PartCounts, length, within};
 use self::start::{Start, each};
 use super::CompileLimits;
 use crate::wasm::engine::instance_size::{MEMORIES, TABLES};
@@ -33,9 +33,9 @@ pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
         "it has {} bytes: {most} at most; raise compile.module, or strip its debug information",
         wasm.len()
     );
-    let mut look = Look::within(limits);
+    let mut look = ModuleScan::within(limits);
     // The file itself is treated as a component, even if it is a module.
-    look.enter(Within::Component);
+    look.enter(ScanScope::Component);
     for payload in Parser::new(0).parse_all(wasm) {
         let Ok(payload) = payload else { return Ok(()) };
         look.at(&payload)?;
@@ -44,59 +44,59 @@ pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
 }
 
 /// The state of a scan.
-struct Look {
-    parts: Parts,
+struct ModuleScan {
+    parts: PartCounts,
     /// The modules and components that are being read, outermost first.
-    within: Vec<Within>,
+    within: Vec<ScanScope>,
     /// The components among them.
-    families: Vec<Family>,
+    families: Vec<ComponentIndex>,
     /// The innermost module among them.
     start: Start,
-    met: Met,
+    met: Largest,
 }
 
 /// The kind of unit that is being read.
 #[derive(Clone, Copy)]
-enum Within {
+enum ScanScope {
     Module,
     Component,
 }
 
-impl Look {
-    fn within(limits: &CompileLimits) -> Look {
-        Look {
-            parts: Parts::within(limits),
+impl ModuleScan {
+    fn within(limits: &CompileLimits) -> ModuleScan {
+        ModuleScan {
+            parts: PartCounts::within(limits),
             within: Vec::new(),
             families: Vec::new(),
             start: Start::default(),
-            met: Met::default(),
+            met: Largest::default(),
         }
     }
 
-    fn enter(&mut self, within: Within) {
+    fn enter(&mut self, within: ScanScope) {
         self.within.push(within);
         match within {
-            Within::Module => self.start = Start::default(),
-            Within::Component => self.families.push(Family::default()),
+            ScanScope::Module => self.start = Start::default(),
+            ScanScope::Component => self.families.push(ComponentIndex::default()),
         }
     }
 
     fn leave(&mut self) -> Result<()> {
         match self.within.pop() {
-            Some(Within::Module) => {
-                let load = Load { instances: 1, steps: self.start.steps };
+            Some(ScanScope::Module) => {
+                let load = Cost { instances: 1, steps: self.start.steps };
                 self.met.module(load);
                 if let Some(family) = self.families.last_mut() {
                     family.adopt_module(load);
                 }
             }
-            Some(Within::Component) => {
+            Some(ScanScope::Component) => {
                 let load = self.families.pop().unwrap_or_default().load;
                 self.met.component(load);
                 match self.families.last_mut() {
                     // A component counts as an instance itself, even if it contains only components.
                     Some(family) => {
-                        family.adopt(Load { instances: load.instances.saturating_add(1), ..load })
+                        family.adopt(Cost { instances: load.instances.saturating_add(1), ..load })
                     }
                     None => {
                         self.parts.instances.add(load.instances)?;
@@ -114,11 +114,11 @@ impl Look {
         match payload {
             Payload::ModuleSection { .. } => {
                 self.parts.modules.add(1)?;
-                self.enter(Within::Module);
+                self.enter(ScanScope::Module);
             }
             Payload::ComponentSection { .. } => {
                 self.parts.components.add(1)?;
-                self.enter(Within::Component);
+                self.enter(ScanScope::Component);
                 let depth = self.families.len() - 1;
                 ensure!(depth <= DEPTH, "its components are nested {depth} deep: {DEPTH} at most");
             }
@@ -133,7 +133,7 @@ impl Look {
 
     /// Counts the contents of a section of a core module.
     fn at_core(&mut self, payload: &Payload<'_>) -> Result<()> {
-        let Look { parts, start, .. } = self;
+        let ModuleScan { parts, start, .. } = self;
         match payload {
             Payload::TypeSection(section) => each(section.clone(), |group| parts.types(&group)),
             Payload::ImportSection(section) => {
@@ -175,7 +175,7 @@ impl Look {
 
     /// Counts the contents of a section of a component.
     fn at_component(&mut self, payload: &Payload<'_>) -> Result<()> {
-        let Look { parts, families, met, .. } = self;
+        let ModuleScan { parts, families, met, .. } = self;
         let Some((family, around)) = families.split_last_mut() else { return Ok(()) };
         match payload {
             Payload::CoreTypeSection(section) => {

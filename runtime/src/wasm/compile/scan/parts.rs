@@ -10,7 +10,7 @@ use super::super::CompileLimits;
 const LOCALS: u64 = 10_000;
 
 /// A count with a limit.
-pub(super) struct Part {
+pub(super) struct PartCount {
     count: u64,
     most: u64,
     what: &'static str,
@@ -20,10 +20,10 @@ pub(super) struct Part {
 /// The advice for a part whose limit no key sets.
 const SPLIT: &str = "split it into several handlers";
 
-impl Part {
+impl PartCount {
     pub(super) fn add(&mut self, count: u64) -> Result<()> {
         self.count = self.count.saturating_add(count);
-        let Part { count, most, what, advice } = self;
+        let PartCount { count, most, what, advice } = self;
         ensure!(count <= most, "it has {count} {what}: {most} at most; {advice}");
         Ok(())
     }
@@ -32,23 +32,23 @@ impl Part {
 macro_rules! parts {
     ($($(#[$doc:meta])* $name:ident: $most:literal $what:literal,)*) => {
         /// The counts.
-        pub(super) struct Parts {
-            $($(#[$doc])* pub(super) $name: Part,)*
+        pub(super) struct PartCounts {
+            $($(#[$doc])* pub(super) $name: PartCount,)*
             /// Bytes of the largest function.
             function: u64,
         }
 
-        impl Parts {
+        impl PartCounts {
             /// Starts with zero counts and the built-in limits. Configuration keys set a few of them
             /// afterwards.
-            fn new(function: u64) -> Parts {
-                Parts { $($name: Part { count: 0, most: $most, what: $what, advice: SPLIT },)* function }
+            fn new(function: u64) -> PartCounts {
+                PartCounts { $($name: PartCount { count: 0, most: $most, what: $what, advice: SPLIT },)* function }
             }
         }
     };
 }
 
-impl Part {
+impl PartCount {
     fn at_most(&mut self, most: u64, advice: &'static str) {
         (self.most, self.advice) = (most, advice);
     }
@@ -88,11 +88,11 @@ parts! {
     started: 20_000 "items, globals and data that code has to set in all its instances",
 }
 
-impl Parts {
+impl PartCounts {
     /// Starts with zero counts and the limits of a configuration.
-    pub(super) fn within(limits: &CompileLimits) -> Parts {
+    pub(super) fn within(limits: &CompileLimits) -> PartCounts {
         let CompileLimits { function, functions, locals, types, .. } = *limits;
-        let mut parts = Parts::new(function);
+        let mut parts = PartCounts::new(function);
         parts.functions.at_most(functions, "raise compile.functions, or split it into several handlers");
         parts.locals.at_most(locals, "raise compile.locals, or split it into several handlers");
         parts.types.at_most(types, "raise compile.types, or split it into several handlers");

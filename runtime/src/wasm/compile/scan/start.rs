@@ -6,7 +6,7 @@ use wasmparser::{
 };
 use wasmtime::Result;
 
-use super::parts::Parts;
+use super::parts::PartCounts;
 
 /// Bytes of a page of memory.
 const PAGE: u64 = 64 << 10;
@@ -35,18 +35,18 @@ pub(super) struct Start {
 
 /// The range of a memory that data segments cover.
 #[derive(Clone, Default)]
-struct Span {
+struct DataSpan {
     bytes: u64,
     reach: Option<(u64, u64)>,
 }
 
 impl Start {
-    fn step(&mut self, count: u64, parts: &mut Parts) -> Result<()> {
+    fn step(&mut self, count: u64, parts: &mut PartCounts) -> Result<()> {
         self.steps = self.steps.saturating_add(count);
         parts.steps.add(count)
     }
 
-    pub(super) fn global(&mut self, init: &ConstExpr<'_>, parts: &mut Parts) -> Result<()> {
+    pub(super) fn global(&mut self, init: &ConstExpr<'_>, parts: &mut PartCounts) -> Result<()> {
         if parts.global(init)? { self.step(1, parts) } else { Ok(()) }
     }
 
@@ -58,7 +58,7 @@ impl Start {
         }
     }
 
-    pub(super) fn table(&mut self, table: &Table<'_>, parts: &mut Parts) -> Result<()> {
+    pub(super) fn table(&mut self, table: &Table<'_>, parts: &mut PartCounts) -> Result<()> {
         if let TableInit::Expr(init) = &table.init {
             parts.constant(init)?;
         }
@@ -70,7 +70,7 @@ impl Start {
         self.memories.push(pages.saturating_mul(PAGE));
     }
 
-    pub(super) fn element(&mut self, element: &Element<'_>, parts: &mut Parts) -> Result<()> {
+    pub(super) fn element(&mut self, element: &Element<'_>, parts: &mut PartCounts) -> Result<()> {
         let count = match &element.items {
             ElementItems::Functions(items) => items.count(),
             ElementItems::Expressions(_, items) => {
@@ -102,8 +102,12 @@ impl Start {
     }
 
     /// Scans all data segments. wasmtime lays all of them out, or none.
-    pub(super) fn data(&mut self, section: SectionLimited<'_, Data<'_>>, parts: &mut Parts) -> Result<()> {
-        let mut spans = vec![Span::default(); self.memories.len()];
+    pub(super) fn data(
+        &mut self,
+        section: SectionLimited<'_, Data<'_>>,
+        parts: &mut PartCounts,
+    ) -> Result<()> {
+        let mut spans = vec![DataSpan::default(); self.memories.len()];
         let (mut active, mut laid_out) = (0, true);
         each(section, |Data { kind, data, .. }| {
             let DataKind::Active { memory_index, offset_expr } = kind else { return Ok(()) };
@@ -112,15 +116,21 @@ impl Start {
             laid_out &= self.lay_out(&mut spans, memory_index, &offset_expr, data.len()).is_some();
             Ok(())
         })?;
-        if laid_out && spans.iter().all(Span::is_laid_out) {
-            parts.images.add(spans.iter().map(Span::length).sum())
+        if laid_out && spans.iter().all(DataSpan::is_laid_out) {
+            parts.images.add(spans.iter().map(DataSpan::length).sum())
         } else {
             self.step(active, parts)
         }
     }
 
     /// Adds a segment to the span of its memory. Returns `None` unless the segment is known to fit.
-    fn lay_out(&self, spans: &mut [Span], memory: u32, offset: &ConstExpr<'_>, length: usize) -> Option<()> {
+    fn lay_out(
+        &self,
+        spans: &mut [DataSpan],
+        memory: u32,
+        offset: &ConstExpr<'_>,
+        length: usize,
+    ) -> Option<()> {
         let own = usize::try_from(memory).ok()?.checked_sub(self.imported_memories)?;
         let (begin, length) = (number(offset)?, u64::try_from(length).ok()?);
         let end = begin.checked_add(length)?;
@@ -132,7 +142,7 @@ impl Start {
     }
 }
 
-impl Span {
+impl DataSpan {
     fn add(&mut self, begin: u64, end: u64) {
         if begin == end {
             return;

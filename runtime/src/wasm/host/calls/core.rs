@@ -8,7 +8,7 @@ use wasmtime::error::Context as _;
 use wasmtime::{Caller, Linker, Memory, Result};
 
 use super::failure::Failure;
-use super::{Calling, End};
+use super::{CalledEnd, Calling};
 use crate::wasm::host::core_state::State;
 
 /// The name of the module that the functions are imported from.
@@ -108,8 +108,8 @@ fn link_running(linker: &mut Linker<State>) -> Result<()> {
         Box::new(async move {
             let (calling, last) = caller.data_mut().calls()?;
             let end = match calling.ended(job).await {
-                Ok(End { status, fault: None }) => Ok(i32::from(status.0)),
-                Ok(End { status, fault: Some(failure) }) => {
+                Ok(CalledEnd { status, fault: None }) => Ok(i32::from(status.0)),
+                Ok(CalledEnd { status, fault: Some(failure) }) => {
                     last.0 = failure.to_string();
                     Ok(FAULT + i32::from(status.0))
                 }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use self::failure::Failure;
-use crate::job::{Callee, Caller, Fault, Job, Name, Status, Wanted};
+use crate::job::{CallRequest, Callee, Fault, Job, JobCaller, Name, Status};
 
 /// Jobs that a guest may hold at once, including ended ones.
 const MOST: usize = 64;
@@ -26,14 +26,14 @@ const LONGEST: usize = 128 << 10;
 pub(in crate::wasm) struct Calling {
     name: Name,
     /// `None` if the handler is granted no calls.
-    caller: Option<Box<dyn Caller>>,
-    jobs: Vec<Option<Call>>,
+    caller: Option<Box<dyn JobCaller>>,
+    jobs: Vec<Option<CalledJob>>,
 }
 
 /// A called job, as its caller holds it.
-enum Call {
+enum CalledJob {
     /// Not started yet; with the bytes of its arguments and variables so far.
-    Wanted(Wanted, usize),
+    Wanted(CallRequest, usize),
     Started(Box<Started>),
 }
 
@@ -46,7 +46,7 @@ struct Started {
 }
 
 /// The end of a job.
-struct End {
+struct CalledEnd {
     status: Status,
     /// The fault that ended it, or `None` if it exited itself.
     fault: Option<Failure>,
@@ -84,7 +84,7 @@ impl Calling {
             }
             None => return Err(Failure::too_many_known(MOST)),
         };
-        self.jobs[place] = Some(Call::Wanted(Wanted { name, ..Wanted::default() }, 0));
+        self.jobs[place] = Some(CalledJob::Wanted(CallRequest { name, ..CallRequest::default() }, 0));
         u32::try_from(place).map_err(|_| Failure::too_many_known(MOST))
     }
 
@@ -102,21 +102,21 @@ impl Calling {
     }
 
     /// Finds a job that is not started yet, and counts `more` bytes for it.
-    fn wanted(&mut self, job: u32, more: usize) -> Result<&mut Wanted, Failure> {
+    fn wanted(&mut self, job: u32, more: usize) -> Result<&mut CallRequest, Failure> {
         match self.job(job)? {
-            Call::Wanted(wanted, bytes) => {
+            CalledJob::Wanted(wanted, bytes) => {
                 // Includes the list entry, so that empty strings are not free.
                 *bytes = bytes.saturating_add(more).saturating_add(size_of::<String>());
                 if *bytes > LONGEST { Err(Failure::too_long(LONGEST)) } else { Ok(wanted) }
             }
-            Call::Started(_) => Err(Failure::state("the job has been started")),
+            CalledJob::Started(_) => Err(Failure::state("the job has been started")),
         }
     }
 
     /// Starts a job. Never waits.
     fn start(&mut self, job: u32) -> Result<(), Failure> {
         let place = place(&mut self.jobs, job)?;
-        let Some(Call::Wanted(wanted, _)) = place else {
+        let Some(CalledJob::Wanted(wanted, _)) = place else {
             return Err(Failure::state("the job has been started"));
         };
         let wanted = std::mem::take(wanted);
@@ -126,7 +126,7 @@ impl Calling {
         let Some(caller) = &self.caller else { return Err(Failure::not_granted(&self.name, name)) };
         let callee = caller.call(wanted)?;
         let started = Started { name, callee, rest: Bytes::new(), outcome: None };
-        *place = Some(Call::Started(Box::new(started)));
+        *place = Some(CalledJob::Started(Box::new(started)));
         Ok(())
     }
 
@@ -183,17 +183,17 @@ impl Calling {
     }
 
     /// Closes the job's stdin and waits until the job ends. Output that is not read by then is dropped.
-    async fn ended(&mut self, job: u32) -> Result<End, Failure> {
+    async fn ended(&mut self, job: u32) -> Result<CalledEnd, Failure> {
         self.close(job)?;
         let started = self.started(job)?;
         poll_fn(|context| started.poll_ended(context)).await;
         match &started.outcome {
-            Some(Ok(status)) => Ok(End { status: *status, fault: None }),
+            Some(Ok(status)) => Ok(CalledEnd { status: *status, fault: None }),
             Some(Err(fault @ (Fault::Busy { .. } | Fault::QueuedTooLong { .. } | Fault::Draining))) => {
                 Err(Failure::of(&started.name, fault))
             }
             Some(Err(fault)) => {
-                Ok(End { status: fault.status(), fault: Some(Failure::of(&started.name, fault)) })
+                Ok(CalledEnd { status: fault.status(), fault: Some(Failure::of(&started.name, fault)) })
             }
             None => Err(Failure::state("the job has not ended")),
         }
@@ -206,14 +206,14 @@ impl Calling {
         }
     }
 
-    fn job(&mut self, job: u32) -> Result<&mut Call, Failure> {
+    fn job(&mut self, job: u32) -> Result<&mut CalledJob, Failure> {
         place(&mut self.jobs, job)?.as_mut().ok_or_else(Failure::unknown)
     }
 
     fn started(&mut self, job: u32) -> Result<&mut Started, Failure> {
         match self.job(job)? {
-            Call::Started(started) => Ok(started),
-            Call::Wanted(..) => Err(Failure::state("the job has not been started")),
+            CalledJob::Started(started) => Ok(started),
+            CalledJob::Wanted(..) => Err(Failure::state("the job has not been started")),
         }
     }
 }
@@ -235,7 +235,7 @@ impl Started {
     }
 }
 
-fn place(jobs: &mut [Option<Call>], job: u32) -> Result<&mut Option<Call>, Failure> {
+fn place(jobs: &mut [Option<CalledJob>], job: u32) -> Result<&mut Option<CalledJob>, Failure> {
     let known = usize::try_from(job).ok().and_then(|job| jobs.get_mut(job));
     known.filter(|place| place.is_some()).ok_or_else(Failure::unknown)
 }

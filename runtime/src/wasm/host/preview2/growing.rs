@@ -74,9 +74,9 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
     Ok(())
 }
 
-type Said<T> = Result<(std::result::Result<T, ErrorCode>,)>;
+type GrowResult<T> = Result<(std::result::Result<T, ErrorCode>,)>;
 
-fn said<T>(outcome: std::result::Result<T, FsError>) -> Said<T> {
+fn said<T>(outcome: std::result::Result<T, FsError>) -> GrowResult<T> {
     match outcome {
         Ok(done) => Ok((Ok(done),)),
         Err(refusal) => refusal.downcast().map(|code| (Err(code),)),
@@ -89,7 +89,7 @@ fn bounded(
     file: u32,
     at: Option<u64>,
     made: std::result::Result<Resource<DynOutputStream>, FsError>,
-) -> Said<Resource<DynOutputStream>> {
+) -> GrowResult<Resource<DynOutputStream>> {
     let State { tmp, table, .. } = store.data_mut();
     if let Ok(made) = &made
         && let Some(ours) = tmp.as_deref().and_then(|tmp| tmp.stream(file, at))

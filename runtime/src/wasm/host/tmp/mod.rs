@@ -28,11 +28,11 @@ pub(in crate::wasm) struct Tmp {
     /// The number of mounts that are preopened before it.
     place: usize,
     /// The descriptors in it, by preview 1's number or by index in a component's table.
-    held: HashMap<u32, Held>,
+    held: HashMap<u32, HeldDescriptor>,
 }
 
 /// A descriptor in the directory.
-struct Held {
+struct HeldDescriptor {
     /// `None` for a directory.
     file: Option<Weak<File>>,
     /// Whether writes go to the end of the file. Always `false` for components, which have separate calls for that.
@@ -62,7 +62,7 @@ impl Tmp {
 
     /// Records a directory in it.
     pub(in crate::wasm) fn hold_dir(&mut self, fd: u32) {
-        self.held.insert(fd, Held { file: None, append: false });
+        self.held.insert(fd, HeldDescriptor { file: None, append: false });
     }
 
     /// Records a descriptor that was opened from a directory in it.
@@ -74,7 +74,7 @@ impl Tmp {
             }
             opened.push(file.clone());
         }
-        self.held.insert(fd, Held { file, append });
+        self.held.insert(fd, HeldDescriptor { file, append });
     }
 
     /// Forgets a descriptor that was closed.

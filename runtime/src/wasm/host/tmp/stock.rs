@@ -18,7 +18,7 @@ use crate::job::{Allotment, Fault, Waits};
 use crate::scratch::{HandlerDir, JobDir, Quota};
 use crate::wasm::host::guest::Wasi;
 use crate::wasm::host::mounted::Mounted;
-use crate::wasm::host::threads::Lease;
+use crate::wasm::host::threads::ThreadLease;
 
 /// Maximum directories in stock. Each takes two descriptors, and one for every mount.
 const KEPT: usize = 16;
@@ -33,13 +33,13 @@ pub(in crate::wasm) struct Stock {
     dir: Arc<HandlerDir>,
     /// Maximum bytes in each directory.
     bytes: u64,
-    kept: Mutex<Vec<Ready>>,
+    kept: Mutex<Vec<ReadyDir>>,
     /// Maximum number of them.
     most: usize,
 }
 
 /// A directory that no job has touched.
-struct Ready {
+struct ReadyDir {
     /// The preopened directories of a guest: the mounts and this one.
     granted: WasiFilesystemCtx,
     dir: Arc<JobDir>,
@@ -47,7 +47,7 @@ struct Ready {
 
 /// A job's directory and its accounts. Fields drop in this order, so the directory is removed first.
 struct Had {
-    ready: Ready,
+    ready: ReadyDir,
     account: Arc<Mutex<Quota>>,
     /// `None` if descriptors are not counted.
     _descriptors: Option<Portion>,
@@ -58,7 +58,7 @@ pub(in crate::wasm) struct TmpGuard {
     stock: Arc<Stock>,
     /// `None` only while it is taken back.
     had: Option<Had>,
-    threads: Lease,
+    threads: ThreadLease,
 }
 
 impl Stock {
@@ -93,7 +93,7 @@ impl Stock {
     /// The host has no descriptor left, or no room for the directory.
     pub(in crate::wasm) async fn grant(
         self: &Arc<Self>,
-        threads: &Lease,
+        threads: &ThreadLease,
         allotment: Option<&mut Allotment>,
     ) -> Result<(Wasi, TmpGuard), Fault> {
         let needed = Stock::held_by_job(self.mounted.count());
@@ -114,12 +114,12 @@ impl Stock {
         Ok((wasi, TmpGuard { stock: self.clone(), had, threads: threads.clone() }))
     }
 
-    fn make(&self) -> Result<Ready> {
+    fn make(&self) -> Result<ReadyDir> {
         let dir = self.dir.for_job().context("make a job's /tmp in the scratch directory")?;
-        Ok(Ready { granted: self.mounted.granted(Some(&dir))?, dir: Arc::new(dir) })
+        Ok(ReadyDir { granted: self.mounted.granted(Some(&dir))?, dir: Arc::new(dir) })
     }
 
-    fn kept(&self) -> MutexGuard<'_, Vec<Ready>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<ReadyDir>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
