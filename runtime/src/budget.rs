@@ -49,7 +49,7 @@ impl Budget {
     /// Makes a budget of `units`.
     pub fn new(units: usize) -> Arc<Budget> {
         let all = units.min(Semaphore::MAX_PERMITS);
-        let common = most_of_one(all);
+        let common = max_per_job(all);
         Arc::new(Budget {
             common: Units::new(common),
             kept: Units::new(all - common),
@@ -61,7 +61,7 @@ impl Budget {
     pub fn resize(&self, units: usize) {
         let all = units.min(Semaphore::MAX_PERMITS);
         let before = self.all.swap(all, Ordering::SeqCst);
-        let (common, common_before) = (most_of_one(all), most_of_one(before));
+        let (common, common_before) = (max_per_job(all), max_per_job(before));
         self.common.resize(common_before, common);
         self.kept.resize(before - common_before, all - common);
     }
@@ -87,7 +87,7 @@ impl Budget {
     /// Returns the most units with which a handler still counts as holding few.
     fn few(&self) -> usize {
         let all = self.all.load(Ordering::SeqCst);
-        ((all - most_of_one(all)) / 4).max(1)
+        ((all - max_per_job(all)) / 4).max(1)
     }
 
     /// Takes units if they are free and no job of the handler is queued.
@@ -109,8 +109,8 @@ impl Budget {
         if units == 0 {
             return Some(self.nothing(holder));
         }
-        let most = most_of_one(self.all.load(Ordering::SeqCst)).max(self.few());
-        let wanted = u32::try_from(units).ok().filter(|_| units <= most)?;
+        let max = max_per_job(self.all.load(Ordering::SeqCst)).max(self.few());
+        let wanted = u32::try_from(units).ok().filter(|_| units <= max)?;
         let _turn = holder.turn.acquire().await.ok()?;
         // It keeps its place in this queue while it also tries the reserved units.
         let mut common = pin!(self.common.free.acquire_many(wanted));
@@ -136,7 +136,7 @@ impl Budget {
 }
 
 /// Returns how many of `units` one handler may hold at once.
-pub fn most_of_one(units: usize) -> usize {
+pub fn max_per_job(units: usize) -> usize {
     units - units / 8
 }
 

@@ -28,7 +28,7 @@ pub enum ReadError {
     Unreadable(io::Error),
 }
 
-/// Reads a file of at most `most` bytes.
+/// Reads a file of at most `max` bytes.
 ///
 /// A file that is not regular is refused before a byte is read. A FIFO, a terminal or a socket delivers its bytes once
 /// and at any time, but a reload reads again. A file that grows during the read is refused at the limit, and so is one
@@ -36,7 +36,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn read(path: &Path, most: u64) -> Result<ReadFile, ReadError> {
+pub fn read(path: &Path, max: u64) -> Result<ReadFile, ReadError> {
     // Checked before opening, because opening a device may have an effect.
     regular(&path.metadata()?)?;
     // The path may lead to another file by now. Without NONBLOCK, open(2) would wait for the other end of a FIFO.
@@ -45,19 +45,19 @@ pub fn read(path: &Path, most: u64) -> Result<ReadFile, ReadError> {
     let file = options.read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
     let metadata = file.metadata()?;
     regular(&metadata)?;
-    if metadata.len() > most {
-        return Err(ReadError::TooLarge(most));
+    if metadata.len() > max {
+        return Err(ReadError::TooLarge(max));
     }
-    let bytes = bounded(file, most)?;
+    let bytes = bounded(file, max)?;
     Ok(ReadFile { bytes, metadata })
 }
 
-/// Reads a text of at most `most` bytes.
+/// Reads a text of at most `max` bytes.
 ///
 /// # Errors
 /// As [`read`]; also if the text is not UTF-8.
-pub fn text(path: &Path, most: u64) -> Result<String, ReadError> {
-    let ReadFile { bytes, .. } = read(path, most)?;
+pub fn text(path: &Path, max: u64) -> Result<String, ReadError> {
+    let ReadFile { bytes, .. } = read(path, max)?;
     String::from_utf8(bytes).map_err(|error| {
         ReadError::Unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
     })
@@ -76,10 +76,10 @@ fn kind(found: FileType) -> &'static str {
     }
 }
 
-fn bounded(file: File, most: u64) -> Result<Vec<u8>, ReadError> {
+fn bounded(file: File, max: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(ReadError::TooLarge(most)) } else { Ok(bytes) }
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max { Err(ReadError::TooLarge(max)) } else { Ok(bytes) }
 }
 
 impl From<io::Error> for ReadError {
@@ -96,11 +96,11 @@ impl fmt::Display for ReadError {
                 f,
                 "wanted a file, found {what}, which cannot be read again by a reload: write its content into a file"
             ),
-            ReadError::TooLarge(most) if most % (1 << 20) == 0 => {
-                write!(f, "it is larger than {} MiB, the most that is read", most >> 20)
+            ReadError::TooLarge(max) if max % (1 << 20) == 0 => {
+                write!(f, "it is larger than {} MiB, the most that is read", max >> 20)
             }
-            ReadError::TooLarge(most) => {
-                write!(f, "it is larger than {} KiB, the most that is read", most >> 10)
+            ReadError::TooLarge(max) => {
+                write!(f, "it is larger than {} KiB, the most that is read", max >> 10)
             }
             ReadError::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let ours = rustix::process::geteuid().as_raw();

@@ -10,7 +10,7 @@ pub struct PathCapture {
 }
 
 /// The most captures in a path, without the tail. matchit names each by a letter, and panics after the last.
-const MOST: usize = 25;
+const MAX: usize = 25;
 
 /// A parsed path.
 #[derive(PartialEq, Eq, Debug)]
@@ -59,9 +59,9 @@ impl PathPattern {
             }
         }
         match pattern.captures.len() - usize::from(pattern.has_tail) {
-            ..=MOST => Ok(pattern),
+            ..=MAX => Ok(pattern),
             found => Err(format!(
-                "a path has {MOST} captures at most besides a tail, found {found}: join some of them"
+                "a path has {MAX} captures at most besides a tail, found {found}: join some of them"
             )),
         }
     }

@@ -10,7 +10,7 @@ use crate::job::{Counts, HandlerVersion, Taken};
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// The most versions kept without running jobs. Versions with running jobs are bounded by the limits on jobs.
-pub(super) const MOST: usize = 100;
+pub(super) const MAX: usize = 100;
 
 /// The versions replaced or removed recently.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Replaced {
         // The most recent last.
         self.0.sort_by_key(|former| (former.busy, former.since));
         let idle = self.0.iter().filter(|former| !former.busy).count();
-        self.0.drain(..idle.saturating_sub(MOST));
+        self.0.drain(..idle.saturating_sub(MAX));
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         let busy = entry("busy");
         let _running = busy.slots.running.clone().try_acquire_owned().unwrap();
         let (mut replaced, mut serving) = (Replaced::default(), catalog(&busy));
-        for number in 0..=MOST as u64 + 1 {
+        for number in 0..=MAX as u64 + 1 {
             let next = catalog(&entry(&number.to_string()));
             replaced.follow(&serving, &next, start + Duration::from_millis(number));
             serving = next;
@@ -132,11 +132,8 @@ mod tests {
 
         let versions = remembered(&mut replaced, &serving, start + Duration::from_secs(1));
 
-        assert_eq!(versions.len(), MOST + 1);
-        assert!(
-            versions.contains(&"busy".to_owned()) && versions.contains(&MOST.to_string()),
-            "{versions:?}"
-        );
+        assert_eq!(versions.len(), MAX + 1);
+        assert!(versions.contains(&"busy".to_owned()) && versions.contains(&MAX.to_string()), "{versions:?}");
         assert!(!versions.contains(&"0".to_owned()), "{versions:?}");
     }
 }

@@ -51,8 +51,8 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
     let mut text = Vec::new();
     let command = if file.as_os_str() == "-" {
         // One more than the daemon takes, so that it is the daemon who says so.
-        let most = config::LARGEST + 1;
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), most), &mut text)?;
+        let max = config::LARGEST + 1;
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), max), &mut text)?;
         PlanCommand::Stdin(here(PathBuf::from("."))?)
     } else {
         PlanCommand::File(here(file)?)

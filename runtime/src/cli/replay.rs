@@ -150,14 +150,14 @@ impl Args {
 
 /// Runs the job as a request would have it, and says how it ended.
 fn run(engine: &Arc<Engine>, job: Job, answer: &ResponseCheck) -> Result<RecordedOutcome> {
-    let last_words = job.last_words.clone();
+    let stderr_tail = job.stderr_tail.clone();
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(engine.start(job));
     runtime.shutdown_background();
     let fault = match ended {
         Err(fault) => Some(fault),
         Ok(Status::OK) => answer.fault(),
-        Ok(status) => Some(Fault::Exited { status, last_line: last_words.last_line() }),
+        Ok(status) => Some(Fault::Exited { status, last_line: stderr_tail.last_line() }),
     };
     Ok(fault.map_or_else(RecordedOutcome::ok, |fault| JobFailure::of(&fault).into()))
 }

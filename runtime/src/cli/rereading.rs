@@ -25,13 +25,8 @@ const TICK: Duration = Duration::from_millis(10);
 /// Reloads whenever the configuration or a module has changed on disk, for as long as the configuration
 /// that is served wants it, and again once one does; until it is dropped. Secrets are taken up in any case. What is half written is refused
 /// by the reload, and read again when the rest is there.
-pub(super) async fn keep(
-    file: PathBuf,
-    source: ConfigSource,
-    engine: Arc<Engine>,
-    standing: Arc<DaemonState>,
-) {
-    let mut adopted = standing.adopted();
+pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine>, state: Arc<DaemonState>) {
+    let mut adopted = state.adopted();
     let mut watching: Option<Watching> = None;
     // What was on disk before the last reload that we asked for, which may have been refused.
     let mut before = HashMap::new();
@@ -39,7 +34,7 @@ pub(super) async fn keep(
     loop {
         // Anew after every reload: what is watched is in the configuration too.
         let read = (*adopted.borrow_and_update()).max(asked);
-        let served = standing.config.load_full();
+        let served = state.config.load_full();
         // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
         let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
         let Some(StartedWatch { files, kept, next, looks }) =

@@ -113,7 +113,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
             Some(daemon) => {
                 drop(starting);
                 let rereading =
-                    tokio::spawn(rereading::keep(file, source, daemon.engine.clone(), daemon.standing()));
+                    tokio::spawn(rereading::keep(file, source, daemon.engine.clone(), daemon.state()));
                 let outcome = daemon.run().await;
                 rereading.abort();
                 outcome

@@ -93,8 +93,8 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
         for line in curl::lines(&daemon.engine.live().pin(), &daemon.listening()) {
             say(&line);
         }
-        let (engine, standing) = (daemon.engine.clone(), daemon.standing());
-        let rereading = tokio::spawn(rereading::keep(read_again, source_again, engine.clone(), standing));
+        let (engine, state) = (daemon.engine.clone(), daemon.state());
+        let rereading = tokio::spawn(rereading::keep(read_again, source_again, engine.clone(), state));
         let rebuilding = tokio::spawn(rebuild(sources, engine));
         let outcome = daemon.run().await;
         rebuilding.abort();

@@ -9,7 +9,7 @@ use super::values;
 use crate::wasm::compile::CompileLimits;
 
 /// The highest limit for functions, locals or types: WebAssembly numbers them with 32 bits.
-const MOST: usize = u32::MAX as usize;
+const MAX: usize = u32::MAX as usize;
 
 /// Reads the limits. A missing key takes its default.
 pub(super) fn read(written: Option<&Keyed<schema::Compile>>, report: &Diagnostics<'_>) -> CompileLimits {
@@ -17,7 +17,7 @@ pub(super) fn read(written: Option<&Keyed<schema::Compile>>, report: &Diagnostic
     let Some(Keyed { value: compile, .. }) = written else { return defaults };
     let count = |written: &Option<Keyed<Scalar>>, default| {
         report.settle(written.as_ref(), default, |scalar| {
-            values::count(1..=MOST)(scalar).map(|count| count as u64)
+            values::count(1..=MAX)(scalar).map(|count| count as u64)
         })
     };
     let size = |written: &Option<Keyed<Scalar>>, default, range| {

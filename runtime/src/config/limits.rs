@@ -7,7 +7,7 @@ use super::report::Diagnostics;
 use super::schema;
 use super::units::Size;
 use super::values;
-use crate::budget::most_of_one;
+use crate::budget::max_per_job;
 use crate::job::Limits;
 
 /// The most jobs at once, of one handler or of all: the size of the pool of sandboxes.
@@ -63,11 +63,11 @@ pub(super) fn read(
     // A page of linear memory is 64 KiB, and its addresses have 32 bits.
     let memory = values::size_in_memory(64 << 10..=4 << 30);
     let concurrency = |scalar: &_| match values::count(1..=MOST_JOBS)(scalar)? {
-        count if count <= most_of_one(jobs) => Ok(count),
+        count if count <= max_per_job(jobs) => Ok(count),
         count => Err(format!(
             "{count} jobs of one handler cannot run at once where jobs = {jobs}: at most {}, as some places are \
              kept for the others; raise jobs",
-            most_of_one(jobs)
+            max_per_job(jobs)
         )),
     };
     let rate = |scalar: &_| {

@@ -34,9 +34,9 @@ impl<'k> Names<'k> {
 pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     // A third of the letters may be wrong; with more, it is another word. The maximum is 4, because
     // all our keys are short.
-    let most = word.chars().count().div_ceil(3).min(4);
+    let max = word.chars().count().div_ceil(3).min(4);
     let measured = known.into_iter().map(|known| (distance(word, known), known));
-    measured.filter(|(distance, _)| *distance <= most).min().map(|(_, known)| known)
+    measured.filter(|(distance, _)| *distance <= max).min().map(|(_, known)| known)
 }
 
 /// Counts the letters to add, drop, change or swap with their neighbour (optimal string alignment).

@@ -60,13 +60,13 @@ pub(super) fn size_or_none(scalar: &Scalar) -> Result<u64, String> {
 /// Reads bytes a second, or `"none"` for no minimum.
 pub(super) fn rate(scalar: &Scalar) -> Result<u64, String> {
     // More than any client's connection could be expected to reach.
-    const MOST: u64 = 1 << 30;
+    const MAX: u64 = 1 << 30;
     match scalar {
         Scalar::Text(text) if text == "none" => Ok(0),
         Scalar::Text(text) if text.parse::<Size>().is_err() => {
             Err(refusal("bytes a second such as 240 or \"1KiB\", or \"none\"", scalar))
         }
-        other => size(1..=MOST)(other),
+        other => size(1..=MAX)(other),
     }
 }
 

@@ -18,7 +18,7 @@ const NAMED: usize = 3;
 
 /// Sums up what jobs may hold, if those that hold most run: as many of a handler as it may have at once,
 /// and as many in all as there are places.
-pub(super) fn most(config: &Config, of_job: impl Fn(&HandlerConfig) -> usize) -> Demand {
+pub(super) fn max(config: &Config, of_job: impl Fn(&HandlerConfig) -> usize) -> Demand {
     let mut handlers: Vec<_> = config.handlers.iter().map(|handler| (of_job(handler), handler)).collect();
     handlers.sort_by_key(|(each, _)| Reverse(*each));
     let mut left = config.jobs;

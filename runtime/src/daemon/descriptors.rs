@@ -9,7 +9,7 @@ use crate::config::{Config, HandlerConfig, HttpLimits};
 use crate::wasm::Files;
 
 /// The most that are asked for: Linux's default for fs.nr_open. The kernel's table grows with its use.
-const MOST: u64 = 1 << 20;
+const MAX: u64 = 1 << 20;
 
 /// Descriptors that neither clients nor jobs have: 64 for operators, 32 for observers, 32 for bodies that are kept in files,
 /// and 64 for sockets that listen, the log, modules that are loaded and compiled, records and look-ups. A quarter, where
@@ -26,7 +26,7 @@ pub(super) struct DescriptorShares {
     descriptors: usize,
     pub(super) connections: usize,
     /// Of these, those of one address.
-    pub(super) of_one: usize,
+    pub(super) per_ip: usize,
     /// What jobs may hold: mounts, files and connections to other servers.
     pub(super) jobs: usize,
 }
@@ -35,7 +35,7 @@ pub(super) struct DescriptorShares {
 /// programs that use select(2), and here are none.
 pub(super) fn raise() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.map_or(MOST, |most| most.min(MOST));
+    let wanted = maximum.map_or(MAX, |max| max.min(MAX));
     if current.is_some_and(|current| current < wanted)
         && let Err(refusal) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum })
     {
@@ -50,8 +50,8 @@ pub(super) fn raise() {
 pub(super) fn shares(config: &Config) -> Result<DescriptorShares> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let idle = config.handlers.iter().map(idle).sum();
-    let wanted = demand::most(config, of_job).sum;
-    most(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
+    let wanted = demand::max(config, of_job).sum;
+    max(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
 }
 
 /// Says what jobs may hold once `next` is in force in the place of `now`, beside the connections that there may be.
@@ -62,7 +62,7 @@ pub(super) fn shares_beside(connections: usize, now: &Config, next: &Config) -> 
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
     let [before, idle] = [now, next].map(|config| config.handlers.iter().map(idle).sum());
-    beside(connections, descriptors, (before, idle), demand::most(next, of_job).sum)
+    beside(connections, descriptors, (before, idle), demand::max(next, of_job).sum)
 }
 
 fn beside(
@@ -96,7 +96,7 @@ fn has_files(handler: &HandlerConfig) -> bool {
 }
 
 /// `idle` are held by handlers that do nothing, and `wanted` by jobs at most.
-fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<DescriptorShares> {
+fn max(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<DescriptorShares> {
     let reserve = RESERVE.min(descriptors / 4);
     let free = (descriptors - reserve).saturating_sub(idle);
     let least = least(free, descriptors, wanted);
@@ -111,8 +111,8 @@ fn most(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Re
         None => (descriptors / 2).min(limit).clamp(1, DEFAULT_MOST),
     };
     let jobs = free.saturating_sub(connections).max(least);
-    let of_one = http.connections_per_peer.unwrap_or(connections.div_ceil(2));
-    Ok(DescriptorShares { descriptors, connections, of_one, jobs })
+    let per_ip = http.connections_per_peer.unwrap_or(connections.div_ceil(2));
+    Ok(DescriptorShares { descriptors, connections, per_ip, jobs })
 }
 
 /// Says what jobs have in any case: without it, no job with a mount could run.
@@ -123,7 +123,7 @@ fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
 impl DescriptorShares {
     /// Says what the configuration asks for beyond what jobs may hold, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
-        let wanted = demand::most(config, of_job);
+        let wanted = demand::max(config, of_job);
         (wanted.sum > self.jobs).then(|| {
             format!(
                 "limits.handles: jobs may hold {} file descriptors at once ({wanted}), and {} of {} are for them: beyond \
@@ -154,9 +154,9 @@ mod tests {
     #[test]
     fn half_of_the_descriptors_are_for_connections_and_half_of_those_for_one_address() {
         let found = |descriptors| {
-            let DescriptorShares { connections, of_one, jobs, .. } =
-                most(&asked(None, None), descriptors, 0, 1000).unwrap();
-            (connections, of_one, jobs)
+            let DescriptorShares { connections, per_ip, jobs, .. } =
+                max(&asked(None, None), descriptors, 0, 1000).unwrap();
+            (connections, per_ip, jobs)
         };
 
         assert_eq!(found(1024), (512, 256, 320));
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn handlers_that_hold_descriptors_while_idle_leave_fewer_to_connections_and_jobs() {
-        let DescriptorShares { connections, jobs, .. } = most(&asked(None, None), 1024, 400, 1000).unwrap();
+        let DescriptorShares { connections, jobs, .. } = max(&asked(None, None), 1024, 400, 1000).unwrap();
 
         assert_eq!((connections, jobs), (304, 128));
     }
@@ -189,12 +189,12 @@ mod tests {
 
     #[test]
     fn connections_are_allowed_up_to_the_reserve_and_refused_one_beyond() {
-        let at = most(&asked(Some(624), Some(7)), 1024, 0, 1000);
-        let beyond = most(&asked(Some(625), Some(7)), 1024, 0, 1000);
+        let at = max(&asked(Some(624), Some(7)), 1024, 0, 1000);
+        let beyond = max(&asked(Some(625), Some(7)), 1024, 0, 1000);
 
         assert_eq!(
             at.unwrap(),
-            DescriptorShares { descriptors: 1024, connections: 624, of_one: 7, jobs: 208 }
+            DescriptorShares { descriptors: 1024, connections: 624, per_ip: 7, jobs: 208 }
         );
         let refusal = beyond.unwrap_err().to_string();
         assert!(
@@ -203,6 +203,6 @@ mod tests {
         );
         assert!(refusal.ends_with("or ask for 624 at most"), "{refusal}");
         // Where no job opens anything, nothing is left for that.
-        assert!(most(&asked(Some(832), None), 1024, 0, 0).is_ok());
+        assert!(max(&asked(Some(832), None), 1024, 0, 0).is_ok());
     }
 }

@@ -47,20 +47,20 @@ pub(super) struct Operating<'a> {
 /// The sandbox cannot be made.
 pub(super) fn install(
     engine: &Arc<Engine>,
-    standing: &Arc<DaemonState>,
+    state: &Arc<DaemonState>,
     options: Options,
     operating: Operating<'_>,
 ) -> Result<()> {
     let Operating { operators, stop, started, memory, left } = operating;
-    let config = standing.config.load();
-    let most = u32::try_from(config.jobs).context(builtin::JOBS)?;
+    let config = state.config.load();
+    let max = u32::try_from(config.jobs).context(builtin::JOBS)?;
     let compilation = Compilation {
         compiler: Compiler::child(),
         cache: cache(&config),
         stacks: Stacks::of(config.source_lines),
     };
     let largest = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
-    let room = Room { jobs: most, memory: largest, warm: memory.warm() };
+    let room = Room { jobs: max, memory: largest, warm: memory.warm() };
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03));
     let sandbox = sandbox.context("start wasmtime")?;
     match sandbox.allocation() {
@@ -78,7 +78,7 @@ pub(super) fn install(
     let cached = sandbox.cache().cloned();
     let store = config.record_dir.as_deref().map(Store::open).transpose().context("record_dir")?;
     let status = TellStatus {
-        standing: standing.clone(),
+        state: state.clone(),
         admin: operators.admin(),
         observe: operators.observe(),
         allocation: allocation.to_string(),
@@ -86,7 +86,7 @@ pub(super) fn install(
         started,
         memory: memory.to_string(),
     };
-    let (shown, told) = (options.progress, standing.clone());
+    let (shown, told) = (options.progress, state.clone());
     let progress = move |step: Step<'_>| {
         match step {
             Step::Compiling(turn) => told.compiles(turn),
@@ -97,7 +97,7 @@ pub(super) fn install(
     };
     let loader = Loader::new(sandbox, Box::new(progress))
         .recording(store)
-        .within(standing.server.scratch.clone())
+        .within(state.server.scratch.clone())
         .sharing(engine.budgets().descriptors.clone())
         .after(left)?;
     let generations = Arc::new(Generations::new(loader));
@@ -105,7 +105,7 @@ pub(super) fn install(
         generations: generations.clone(),
         source: options.source,
         file: options.file,
-        standing: standing.clone(),
+        state: state.clone(),
         granted: options.hardened.granted.clone(),
     });
     let swap = Swap { generations: generations.clone() };
@@ -113,19 +113,19 @@ pub(super) fn install(
     launch.env.extend(options.hardened.mark.map(|mark| (hardening::MARK, mark)));
     let upgrade = UpgradeJob {
         generations: generations.clone(),
-        standing: standing.clone(),
+        state: state.clone(),
         reload: reload.clone(),
         launch,
         stop: stop.clone(),
     };
-    let watch = WatchCanary { generations: generations.clone(), gate: standing.server.gate.clone() };
-    let DaemonState { sockets, server, .. } = &**standing;
+    let watch = WatchCanary { generations: generations.clone(), gate: state.server.gate.clone() };
+    let DaemonState { sockets, server, .. } = &**state;
     let gate = server.gate.clone();
     let serve_api = ServeApi::new(sockets.clone(), server.clone());
-    let serve_operators = operators.jobs(engine, server, (&allocation, &standing.reloads, cached.as_ref()));
+    let serve_operators = operators.jobs(engine, server, (&allocation, &state.reloads, cached.as_ref()));
     let plan = Plan {
         generations: generations.clone(),
-        standing: standing.clone(),
+        state: state.clone(),
         overlay: options.overlay,
         granted: options.hardened.granted,
     };
@@ -146,7 +146,7 @@ pub(super) fn install(
     add::<ExplainCommand>(engine, Arc::new(Explain))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;
     add::<VersionCommand>(engine, Arc::new(TellVersion))?;
-    let accept = AcceptConnections { standing: standing.clone() };
+    let accept = AcceptConnections { state: state.clone() };
     engine.register(builtin::ACCEPT_CONNECTIONS, Policy::WORK, Arc::new(accept))?;
     let essential = Policy { is_essential: true, ..Policy::WORK };
     engine.register(builtin::SERVE_API, essential, Arc::new(serve_api))?;

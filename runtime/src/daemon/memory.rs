@@ -5,7 +5,7 @@ use std::fmt;
 use rustix::process::{Resource, getrlimit};
 
 use super::demand;
-use crate::budget::{Budget, most_of_one};
+use crate::budget::{Budget, max_per_job};
 use crate::config::{Config, Size, TotalMemory};
 use crate::job::Needs;
 use crate::observe::{cgroup, machine};
@@ -66,16 +66,16 @@ impl Total {
     /// Says what the configuration asks for beyond it, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let bytes = self.bytes?;
-        let wanted = demand::most(config, |handler| handler.limits.memory);
+        let wanted = demand::max(config, |handler| handler.limits.memory);
         let largest = config.handlers.iter().max_by_key(|handler| handler.limits.memory)?;
-        let of_one = most_of_one(bytes);
-        if largest.limits.memory > of_one {
+        let per_job = max_per_job(bytes);
+        if largest.limits.memory > per_job {
             return Some(format!(
                 "handler.{}.limits.memory: a job may have {}, and one handler gets {} at most of {self}: beyond it \
                  memory is refused; lower limits.memory, or raise limits.total_memory",
                 largest.name,
                 Size(largest.limits.memory as u64),
-                mebibytes(of_one),
+                mebibytes(per_job),
             ));
         }
         (wanted.sum > bytes).then(|| {
@@ -115,11 +115,11 @@ fn left(there: usize) -> usize {
 fn found() -> Option<(usize, String)> {
     let machine = machine().and_then(|bytes| usize::try_from(bytes).ok());
     let group = cgroup::memory()
-        .and_then(|bound| Some((usize::try_from(bound.most).ok()?, format!("{}", bound.file.display()))));
-    let data = getrlimit(Resource::Data).current.and_then(|most| usize::try_from(most).ok());
-    let data = data.map(|most| (most, "RLIMIT_DATA".to_owned()));
+        .and_then(|bound| Some((usize::try_from(bound.max).ok()?, format!("{}", bound.file.display()))));
+    let data = getrlimit(Resource::Data).current.and_then(|max| usize::try_from(max).ok());
+    let data = data.map(|max| (max, "RLIMIT_DATA".to_owned()));
     let machine = machine.map(|bytes| (bytes, "this machine".to_owned()));
-    [machine, group, data].into_iter().flatten().min_by_key(|(most, _)| *most)
+    [machine, group, data].into_iter().flatten().min_by_key(|(max, _)| *max)
 }
 
 fn mebibytes(bytes: usize) -> String {

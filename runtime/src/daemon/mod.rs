@@ -53,7 +53,7 @@ pub struct Daemon {
     pub engine: Arc<Engine>,
     /// Ends the daemon when it is raised.
     pub stop: Stop,
-    standing: Arc<DaemonState>,
+    state: Arc<DaemonState>,
     operators: Operators,
     serving: JoinHandle<Result<(), DaemonJobError>>,
     signals: Signals,
@@ -108,27 +108,27 @@ impl Daemon {
         let source = options.source.clone();
         // Apart: reading a file and looking up a name wait for others, who may not answer.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
-        let BoundDaemon { config, sockets, mut operators, most, total, left } = tokio::select! {
+        let BoundDaemon { config, sockets, mut operators, max, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
         // Not before: a daemon that cannot start says why, and nothing else.
         options.hardened.tell();
         let stop = Stop::new();
-        for lack in [most.lack(&config), total.lack(&config)].into_iter().flatten() {
+        for lack in [max.lack(&config), total.lack(&config)].into_iter().flatten() {
             // Not a warning: most hosts have less than the defaults add up to, and are well served.
             info!("{lack}");
         }
         let engine = Engine::within(Budgets {
             places: Budget::new(config.jobs),
             memory: total.budget(),
-            descriptors: Budget::new(most.jobs),
+            descriptors: Budget::new(max.jobs),
         });
         let server = Arc::new(Server {
             engine: engine.clone(),
             gate: Gate::shut(),
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
-            connections: ConnectionLimit::new(most.connections, most.of_one),
+            connections: ConnectionLimit::new(max.connections, max.per_ip),
             purpose: Purpose::Handlers,
             activity: Activity::default(),
             handshakes: Arc::default(),
@@ -136,18 +136,18 @@ impl Daemon {
             scratch: preflight::scratch(&config),
         });
         let config = ArcSwap::from_pointee(config);
-        let standing = Arc::new(DaemonState::new(
+        let state = Arc::new(DaemonState::new(
             config,
             sockets,
             operators.sockets(),
             server,
             descriptors::shares_beside,
         ));
-        let closing = Closing(standing.clone());
+        let closing = Closing(state.clone());
         let operating = Operating { operators: &operators, stop: &stop, started, memory: &total, left };
-        install(&engine, &standing, options, operating)?;
+        install(&engine, &state, options, operating)?;
         // Only now: the sandbox has opened what is shut from here on.
-        if standing.config.load().hardening.privileges
+        if state.config.load().hardening.privileges
             && let Err(refusal) = confine::unreadable()
         {
             warn!("hardening: other processes of this user can read the memory of the daemon: {refusal:#}");
@@ -157,29 +157,29 @@ impl Daemon {
         let serving = engine.spawn(engine.job(builtin::SERVE_API)?);
         let mut attending = JoinSet::new();
         // It ends with the gate; what it has started is the engine's to wait for.
-        attending.spawn(schedules::keep(engine.clone(), standing.server.gate.clone()));
-        attending.spawn(standing.clone().report());
-        attending.spawn(standing.clone().watch_terms());
+        attending.spawn(schedules::keep(engine.clone(), state.server.gate.clone()));
+        attending.spawn(state.clone().report());
+        attending.spawn(state.clone().watch_terms());
         tokio::select! {
-            opened = open(&engine, &standing) => opened?,
+            opened = open(&engine, &state) => opened?,
             _ = signals.end() => stop.raise(StopReason::Shutdown),
         }
-        Ok(Some(Daemon { engine, stop, standing, operators, serving, signals, closing, attending }))
+        Ok(Some(Daemon { engine, stop, state, operators, serving, signals, closing, attending }))
     }
 
     /// Returns the addresses as they are bound, port 0 resolved.
     pub fn listening(&self) -> Vec<Address> {
-        let tls = self.standing.tls();
+        let tls = self.state.tls();
         let address = |listener: &Arc<Listener>| Address {
             local: listener.local().to_owned(),
             tls: tls.as_ref().filter(|tls| tls.covers(listener)).map(|tls| tls.guide().clone()),
         };
-        self.standing.sockets.listeners().iter().map(address).collect()
+        self.state.sockets.listeners().iter().map(address).collect()
     }
 
     /// Returns what the daemon stands on, the configuration in force among it.
-    pub fn standing(&self) -> Arc<DaemonState> {
-        self.standing.clone()
+    pub fn state(&self) -> Arc<DaemonState> {
+        self.state.clone()
     }
 
     /// Waits for a signal to end, then drains: after `shutdown_delay` no new connections, and at most the grace period
@@ -198,7 +198,7 @@ impl Daemon {
                 },
                 () = changes.go_on() => {}
                 _ = self.stop.raised() => break false,
-                () = self.standing.idle() => {
+                () = self.state.idle() => {
                     info!("idle: ending until systemd starts the daemon again");
                     break false;
                 }
@@ -211,11 +211,11 @@ impl Daemon {
             }
         };
         // What is half loaded would be closed as soon as it was there.
-        changes.end(self.standing.follower());
+        changes.end(self.state.follower());
         let served = served || self.outlive().await;
         let Daemon {
             engine,
-            standing,
+            state,
             operators,
             serving,
             mut signals,
@@ -224,14 +224,14 @@ impl Daemon {
             ..
         } = self;
         let ended = async {
-            let exit = drain(&engine, &standing, (!served).then_some(serving)).await;
+            let exit = drain(&engine, &state, (!served).then_some(serving)).await;
             operators.end().await;
             exit
         };
         let second = async {
             loop {
                 match signals.next().await {
-                    SignalEvent::Change(change) => match standing.follower() {
+                    SignalEvent::Change(change) => match state.follower() {
                         Some(follower) => change.pass_on(follower),
                         None => info!("{change}: refused, the daemon is draining"),
                     },
@@ -255,10 +255,10 @@ impl Daemon {
     /// Goes on with what this process began before another one took over, if one has, until all of it is over,
     /// `upgrade_grace` is, or a signal to end comes. Returns whether all connections are over.
     async fn outlive(&mut self) -> bool {
-        let Some(follower) = self.standing.follower() else { return false };
-        let patience = self.standing.config.load().upgrade_grace;
+        let Some(follower) = self.state.follower() else { return false };
+        let patience = self.state.config.load().upgrade_grace;
         info!("process {} serves; its own requests have {patience:?}", follower.process);
-        self.standing.server.gate.drain();
+        self.state.server.gate.drain();
         let (mut over, mut served) = (pin!(sleep(patience)), false);
         loop {
             tokio::select! {
@@ -280,7 +280,7 @@ struct BoundDaemon {
     config: Config,
     sockets: Sockets,
     operators: Operators,
-    most: DescriptorShares,
+    max: DescriptorShares,
     total: Total,
     /// What handlers of the process before this one may write to.
     left: Option<OwnedFd>,
@@ -289,7 +289,7 @@ struct BoundDaemon {
 /// Binds what a configuration says.
 fn bind(config: Config) -> Result<BoundDaemon> {
     descriptors::raise();
-    let most = descriptors::shares(&config)?;
+    let max = descriptors::shares(&config)?;
     let total = Total::of(&config);
     let mut activation = Activation::from_env()?;
     let left = activation.writable();
@@ -302,7 +302,7 @@ fn bind(config: Config) -> Result<BoundDaemon> {
              until it has ended, what is read from those directories is trusted"
         );
     }
-    Ok(BoundDaemon { config, sockets, operators, most, total, left })
+    Ok(BoundDaemon { config, sockets, operators, max, total, left })
 }
 
 impl Exit {
@@ -319,18 +319,18 @@ impl Exit {
 
 /// Publishes the first generation, then opens the gate. If another process serves until then, it is
 /// asked before and told afterwards.
-async fn open(engine: &Arc<Engine>, standing: &DaemonState) -> Result<()> {
+async fn open(engine: &Arc<Engine>, state: &DaemonState) -> Result<()> {
     engine.run(engine.job(builtin::RELOAD)?).await.map_err(whole)?;
-    let mut predecessor = standing.sockets.predecessor();
+    let mut predecessor = state.sockets.predecessor();
     if let Some(predecessor) = &mut predecessor {
         predecessor.ready().await?;
     }
     engine.run(engine.job(builtin::ACCEPT_CONNECTIONS)?).await?;
-    let left = standing.own();
+    let left = state.own();
     if systemd::keeps_descriptors() {
         left.iter().for_each(|name| systemd::discard(name));
     }
-    standing.keep();
+    state.keep();
     if let Some(predecessor) = predecessor {
         predecessor.open().await;
     }
@@ -341,16 +341,16 @@ async fn open(engine: &Arc<Engine>, standing: &DaemonState) -> Result<()> {
 /// each client that was accepted is answered.
 async fn drain(
     engine: &Arc<Engine>,
-    standing: &DaemonState,
+    state: &DaemonState,
     serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
 ) -> Exit {
-    let config = standing.config.load_full();
+    let config = state.config.load_full();
     let (delay, grace) = (config.shutdown_delay, config.grace);
-    if standing.follower().is_none() {
+    if state.follower().is_none() {
         systemd::stopping();
-        let served_clients = standing.server.gate.state() == GateState::Open;
-        standing.server.gate.drain();
-        standing.sockets.end(Phase::Draining);
+        let served_clients = state.server.gate.state() == GateState::Open;
+        state.server.gate.drain();
+        state.sockets.end(Phase::Draining);
         if !delay.is_zero() && served_clients {
             info!("draining: connections are accepted for {delay:?} more, and probes are told");
             sleep(delay).await;
@@ -359,10 +359,10 @@ async fn drain(
     info!("draining: requests under way have {grace:?}");
     if systemd::keeps_descriptors() {
         // Whoever is given the sockets finds them at their paths.
-        standing.leave_files();
+        state.leave_files();
     }
     let deadline = Instant::now() + grace;
-    standing.sockets.end(Phase::Over);
+    state.sockets.end(Phase::Over);
     let served = match serving {
         Some(serving) => timeout(grace, serving).await.is_ok(),
         None => true,

@@ -87,13 +87,13 @@ impl Operators {
             reloads: reloads.clone(),
             cache: cache.cloned(),
         };
-        let job = |side: &Side, (connections, of_one), purpose| {
+        let job = |side: &Side, (connections, per_ip), purpose| {
             let server = Server {
                 engine: engine.clone(),
                 gate: side.gate.clone(),
                 settings: asked.settings.clone(),
                 // Apart from clients, so that no load keeps an operator out, and of each kind, so that observers do not.
-                connections: ConnectionLimit::new(connections, of_one),
+                connections: ConnectionLimit::new(connections, per_ip),
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),

@@ -55,8 +55,8 @@ pub(super) async fn admit(
     budgets: &Budgets,
     running: &Running,
 ) -> Result<(PoolPermit, Option<Allotment>), Fault> {
-    let most = job.entry.limits.most_of_one_address();
-    let mut counted = job.entry.slots.peers.enter(job.origin, most);
+    let max = job.entry.limits.max_per_address();
+    let mut counted = job.entry.slots.peers.enter(job.origin, max);
     let (slot, allotment) = match counted.take_slot().then(|| at_once(&job.entry, budgets)).flatten() {
         Some(admitted) => admitted,
         None => {

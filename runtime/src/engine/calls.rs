@@ -21,7 +21,7 @@ use crate::observe::brief;
 const DEEPEST: usize = 4;
 
 /// The maximum number of jobs that one request may start, over its whole tree.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// The capacity of each pipe between caller and callee, in bytes: the default of a pipe, pipe(7).
 const PIPE: usize = 64 << 10;
@@ -71,7 +71,7 @@ impl Engine {
             root: job.id,
             origin: job.origin,
             trail: job.trail.clone(),
-            left: Arc::new(AtomicUsize::new(MOST)),
+            left: Arc::new(AtomicUsize::new(MAX)),
             home: Handle::current(),
         }));
     }
@@ -84,7 +84,7 @@ impl JobCaller for Calls {
         // Counted last, so only jobs that start are counted.
         let take = |left: usize| left.checked_sub(1);
         let taken = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.map_err(|_| CallError::TooMany { most: MOST })?;
+        taken.map_err(|_| CallError::TooMany { max: MAX })?;
 
         let mut job = self.engine.job_of(entry.clone());
         job.args.extend(wanted.args);
@@ -123,7 +123,7 @@ impl Calls {
         // The name is looked up in the catalog, never in the registry: no grant leads to a built-in job.
         let entry = self.catalog.handlers.get(name).ok_or_else(|| CallError::NotFound(name.to_owned()))?;
         if self.line.len() > DEEPEST {
-            return Err(CallError::TooDeep { wanted: entry.name.clone(), most: DEEPEST });
+            return Err(CallError::TooDeep { wanted: entry.name.clone(), max: DEEPEST });
         }
         let (entry, ballot) = self.catalog.pick(entry);
         Ok((entry.clone(), ballot))
@@ -185,7 +185,7 @@ impl Engine {
         // The latency of scheduled runs is not judged, since no caller waits for them.
         let awaited = ballot.iter_mut().filter(|_| occasion == Occasion::Call);
         awaited.for_each(|ballot| ballot.begins(&job.usage));
-        let (label, entry, last_words) = (job.label(), job.entry.clone(), job.last_words.clone());
+        let (label, entry, stderr_tail) = (job.label(), job.entry.clone(), job.stderr_tail.clone());
         let start = Instant::now();
         let outcome = self.start(job).await;
         let well = matches!(outcome, Ok(Status::OK));
@@ -205,7 +205,7 @@ impl Engine {
                 Ok(_) | Err(_) => ballot.failed(),
             }
         }
-        if let Some(told) = complaint(&entry, &outcome, &last_words) {
+        if let Some(told) = complaint(&entry, &outcome, &stderr_tail) {
             warn!("[{label}] {}@{} {told}", entry.name, entry.version);
         }
         outcome
@@ -213,17 +213,17 @@ impl Engine {
 }
 
 /// Returns the log message for an outcome, or `None` for success.
-fn complaint(entry: &HandlerVersion, outcome: &Result<Status, Fault>, last_words: &Tail) -> Option<String> {
+fn complaint(entry: &HandlerVersion, outcome: &Result<Status, Fault>, stderr_tail: &Tail) -> Option<String> {
     let (whole, short, stack) = match outcome {
         Ok(Status::OK) => return None,
         Ok(status) => {
             let short = format!("ended with exit status {}", status.0);
-            match last_words.last_line() {
+            match stderr_tail.last_line() {
                 line if line.is_empty() => (short.clone(), short, ""),
                 line => (format!("{short}: {}", brief(line, WORDS)), short, ""),
             }
         }
         Err(fault) => (fault.to_string(), fault.without_words(), fault.stack()),
     };
-    Some(entry.last_words(whole, short, stack))
+    Some(entry.failure_text(whole, short, stack))
 }

@@ -5,7 +5,6 @@
 
 mod admission;
 mod calls;
-mod complaints;
 mod drain;
 mod journal;
 mod lane;
@@ -14,6 +13,7 @@ mod panic;
 mod parse;
 mod registry;
 mod running;
+mod stderr_log;
 mod supervise;
 
 pub use admission::Budgets;
@@ -37,11 +37,11 @@ use crate::job::{
     Capture, Env, Fault, HandlerVersion, Input, Job, JobId, Output, Run, Status, Stop, StopReason, Tail,
     Usage,
 };
-use complaints::StderrLog;
 use drain::Drain;
 use lane::Lane;
 use registry::Registry;
 use running::Running;
+use stderr_log::StderrLog;
 
 /// Makes and runs jobs: built-in jobs from its registry, and handlers from the live catalog.
 pub struct Engine {
@@ -144,17 +144,17 @@ impl Engine {
     pub fn job_of(&self, entry: Arc<HandlerVersion>) -> Job {
         /// About what a person reads at once, including the stack that runtimes write after the reason. Memory is
         /// taken as it is written.
-        const LAST_WORDS: usize = 16 << 10;
-        let last_words = Tail::new(LAST_WORDS);
+        const STDERR_TAIL: usize = 16 << 10;
+        let stderr_tail = Tail::new(STDERR_TAIL);
         Job {
             id: JobId(self.next.fetch_add(1, Ordering::Relaxed)),
             args: entry.args.clone(),
             env: Env::new(),
             stdin: Input::empty(),
             stdout: Output::nowhere(),
-            stderr: Output::to(vec![Arc::new(last_words.clone())]),
+            stderr: Output::to(vec![Arc::new(stderr_tail.clone())]),
             proxied: None,
-            last_words,
+            stderr_tail,
             stop: Stop::new(),
             usage: Arc::new(Usage::default()),
             parent: None,
@@ -198,24 +198,24 @@ impl Engine {
     pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
-            let (entry, last_words, capture) =
-                (job.entry.clone(), job.last_words.clone(), job.capture.clone());
+            let (entry, stderr_tail, capture) =
+                (job.entry.clone(), job.stderr_tail.clone(), job.capture.clone());
             let mut outcome = engine.admitted(job).await;
             let fault = match &mut outcome {
                 Ok(status) if status.is_ok() => return outcome,
-                Ok(status) => &Fault::Exited { status: *status, last_line: last_words.last_line() },
+                Ok(status) => &Fault::Exited { status: *status, last_line: stderr_tail.last_line() },
                 Err(fault) => {
                     match fault {
                         Fault::Trapped { said, .. } => {
-                            *said = panic::message(&last_words.text()).unwrap_or_default();
+                            *said = panic::message(&stderr_tail.text()).unwrap_or_default();
                         }
-                        Fault::OutOfMemory { last_line, .. } => *last_line = last_words.last_line(),
+                        Fault::OutOfMemory { last_line, .. } => *last_line = stderr_tail.last_line(),
                         _ => {}
                     }
                     fault
                 }
             };
-            entry.record.blame(fault.code());
+            entry.record.count_failure(fault.code());
             capture.iter().for_each(|capture| capture.fail(fault));
             outcome
         })
@@ -247,10 +247,10 @@ impl Engine {
     /// # Errors
     /// [`DaemonJobError::Status`] with the last line of the job's stderr, or [`DaemonJobError::Fault`].
     pub async fn run(self: &Arc<Self>, job: Job) -> Result<(), DaemonJobError> {
-        let last_words = job.last_words.clone();
+        let stderr_tail = job.stderr_tail.clone();
         match self.start(job).await {
             Ok(status) if status.is_ok() => Ok(()),
-            Ok(status) => Err(DaemonJobError::Status(status, last_words)),
+            Ok(status) => Err(DaemonJobError::Status(status, stderr_tail)),
             Err(fault) => Err(DaemonJobError::Fault(fault)),
         }
     }

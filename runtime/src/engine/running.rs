@@ -254,13 +254,13 @@ impl Drop for RunningGuard<'_> {
                 // Counted by the code that raised the reason.
                 Some(StopReason::NoAnswer) => ("no answer", true),
                 Some(reason @ (StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare)) => {
-                    runner.iter().for_each(|runner| runner.entry.record.blame(reason.code()));
+                    runner.iter().for_each(|runner| runner.entry.record.count_failure(reason.code()));
                     ("cancelled", true)
                 }
                 // The reader of the response counts the panic.
                 _ if thread::panicking() => ("the daemon panicked", true),
                 Some(StopReason::Killed | StopReason::Shutdown) | None => {
-                    runner.iter().for_each(|runner| runner.entry.record.blame("cancelled"));
+                    runner.iter().for_each(|runner| runner.entry.record.count_failure("cancelled"));
                     ("cancelled", true)
                 }
             },

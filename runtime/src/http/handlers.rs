@@ -265,7 +265,7 @@ fn harmless(found: &Match<'_, '_>, entry: &HandlerVersion) -> Result<(), Refusal
 
 /// Refuses a job that failed before the engine had it, and counts the failure. The engine counts those it ends.
 fn unbegun(id: JobId, entry: &HandlerVersion, fault: Fault) -> Refusal {
-    entry.record.blame(fault.code());
+    entry.record.count_failure(fault.code());
     if let Fault::InputBroken(_) = fault {
         // A client that leaves while it sends needs no warning to the operator.
         info!("[{id}] {} {fault} ({})", entry.name, fault.code());

@@ -72,12 +72,12 @@ pub enum CallError {
         /// What was called.
         wanted: Name,
         /// The maximum depth.
-        most: usize,
+        max: usize,
     },
     /// One request has started as many jobs as allowed.
     TooMany {
         /// The maximum.
-        most: usize,
+        max: usize,
     },
     /// An argument or variable of the call cannot be passed to a job.
     Malformed(String),
@@ -114,12 +114,12 @@ impl Drop for Callee {
     }
 }
 
-/// Makes the stdin of a callee with a limit of `most` bytes: the caller's end and the callee's
+/// Makes the stdin of a callee with a limit of `max` bytes: the caller's end and the callee's
 /// input.
-pub fn feed(capacity: usize, most: u64) -> (Feed, Input) {
+pub fn feed(capacity: usize, max: u64) -> (Feed, Input) {
     let (writer, reader) = pipe(capacity);
     let whole = Arc::new(AtomicBool::new(false));
-    let fed = Fed { reader, whole: whole.clone(), measure: Measure::new(most) };
+    let fed = Fed { reader, whole: whole.clone(), measure: Measure::new(max) };
     (Feed { writer, whole }, Input::stream(fed))
 }
 
@@ -191,14 +191,14 @@ impl fmt::Display for CallError {
             CallError::NotFound(name) => {
                 write!(f, "there is no handler {name:?}: add [handler.{name}], or take it out of `calls`")
             }
-            CallError::TooDeep { wanted, most } => write!(
+            CallError::TooDeep { wanted, max } => write!(
                 f,
-                "{wanted} is not called: calls are nested {most} deep, which is the limit; if that is a loop, \
+                "{wanted} is not called: calls are nested {max} deep, which is the limit; if that is a loop, \
                  take {wanted:?} out of the `calls` of one of its handlers"
             ),
-            CallError::TooMany { most } => write!(
+            CallError::TooMany { max } => write!(
                 f,
-                "one request may start {most} jobs, and this one has reached that: let one job do the work of several"
+                "one request may start {max} jobs, and this one has reached that: let one job do the work of several"
             ),
             CallError::Malformed(what) => f.write_str(what),
             CallError::Deadlock { wanted, key } => write!(
@@ -230,11 +230,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_input_ends_at_the_limit_of_its_reader() {
-        for (most, fits) in [(5, true), (4, false)] {
-            let (feed, mut input) = super::feed(16, most);
+        for (max, fits) in [(5, true), (4, false)] {
+            let (feed, mut input) = super::feed(16, max);
             feed.write(&Bytes::from_static(b"whole")).unwrap();
             feed.finish();
-            assert_eq!(input.read_to_end(16).await.is_ok(), fits, "{most} bytes");
+            assert_eq!(input.read_to_end(16).await.is_ok(), fits, "{max} bytes");
         }
     }
 }

@@ -95,7 +95,7 @@ struct CapturedInput {
     entry: Arc<HandlerVersion>,
     args: Vec<String>,
     env: Env,
-    last_words: super::Tail,
+    stderr_tail: super::Tail,
     usage: Arc<super::Usage>,
     start: Instant,
 }
@@ -122,7 +122,7 @@ impl Capture {
             entry: job.entry.clone(),
             args: job.args.clone(),
             env: job.env.clone(),
-            last_words: job.last_words.clone(),
+            stderr_tail: job.stderr_tail.clone(),
             usage: job.usage.clone(),
             start: Instant::now(),
         };
@@ -146,14 +146,14 @@ impl Capture {
         let (_room, is_crowded) = (state.room.take(), state.is_crowded);
         drop(state);
         let stdin = recorder.keeps_stdin().then_some(stdin);
-        let CapturedInput { id, entry, args, env, last_words, usage, start } = given;
+        let CapturedInput { id, entry, args, env, stderr_tail, usage, start } = given;
         if is_crowded {
             let (name, bytes) = (&entry.name, stdin.as_ref().map_or(0, |stdin| stdin.bytes.len()));
             warn!(
                 "[{id}] {name}: only {bytes} bytes of its input are recorded: the input of all running jobs has reached the most that is kept"
             );
         }
-        let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), last_words.text());
+        let (time, cpu, stderr) = (start.elapsed(), usage.cpu(), stderr_tail.text());
         recorder.keep(Incident {
             id,
             entry,

@@ -154,7 +154,7 @@ impl HandlerVersion {
     /// What a guest says of its end is of its stderr, and as much of it is logged: [`Limits::stderr`]
     /// bytes of a job, and [`Limits::stderr_rate`] lines a second over all jobs, or a storm of traps
     /// would be a storm in the log. Lines that are left out are counted, and told.
-    pub fn last_words(&self, whole: String, short: String, stack: &str) -> String {
+    pub fn failure_text(&self, whole: String, short: String, stack: &str) -> String {
         let stack = stack.trim_end();
         if stack.is_empty() && whole == short {
             return whole;

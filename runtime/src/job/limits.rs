@@ -74,7 +74,7 @@ impl Limits {
     /// Returns the most slots of one address while nothing else waits. A thirty-second is reserved for other
     /// addresses, which is nothing of fewer than 32 slots. An idle upgraded client or a client that keeps pace may
     /// hold its slot for good and cannot be made to release it.
-    pub fn most_of_one_address(&self) -> usize {
+    pub fn max_per_address(&self) -> usize {
         if self.make_room() { self.concurrency - self.concurrency / 32 } else { self.concurrency }
     }
 

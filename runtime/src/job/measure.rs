@@ -6,13 +6,13 @@ use super::Fault;
 #[derive(Debug)]
 pub struct Measure {
     left: u64,
-    most: u64,
+    max: u64,
 }
 
 impl Measure {
-    /// Starts at 0 of `most` bytes.
-    pub fn new(most: u64) -> Measure {
-        Measure { left: most, most }
+    /// Starts at 0 of `max` bytes.
+    pub fn new(max: u64) -> Measure {
+        Measure { left: max, max }
     }
 
     /// Counts bytes that have arrived.
@@ -20,7 +20,7 @@ impl Measure {
     /// # Errors
     /// [`Fault::InputTooLarge`]: the input exceeds the limit.
     pub fn take(&mut self, length: usize) -> Result<(), Fault> {
-        self.left = self.left.checked_sub(length as u64).ok_or(Fault::InputTooLarge(self.most))?;
+        self.left = self.left.checked_sub(length as u64).ok_or(Fault::InputTooLarge(self.max))?;
         Ok(())
     }
 }

@@ -95,7 +95,7 @@ pub struct Job {
     /// The request itself, if the handler speaks HTTP. Such a job has no stdin, and its stdout is not a response.
     pub proxied: Option<Box<Proxied>>,
     /// The end of stderr: a destination of [`Job::stderr`].
-    pub last_words: Tail,
+    pub stderr_tail: Tail,
     /// The signal that ends this job early.
     pub stop: Stop,
     /// The resources that the job has used so far.

@@ -274,11 +274,11 @@ impl fmt::Display for OutboundError {
             OutboundError::AddressDenied => f.write_str("the address is not allowed (allow_addresses)"),
             OutboundError::BadUrl => f.write_str("the URL names no server"),
             OutboundError::BadMethod => f.write_str("there are no tunnels"),
-            OutboundError::TooMany(most) => {
-                write!(f, "the job has made its {most} calls (limits.outbound.calls)")
+            OutboundError::TooMany(max) => {
+                write!(f, "the job has made its {max} calls (limits.outbound.calls)")
             }
-            OutboundError::Crowded(most) => {
-                write!(f, "{most} calls are under way and none ends (limits.outbound.at_once)")
+            OutboundError::Crowded(max) => {
+                write!(f, "{max} calls are under way and none ends (limits.outbound.at_once)")
             }
             OutboundError::Exhausted => f.write_str("the file descriptors that all jobs share are in use"),
             OutboundError::NotFound(why) | OutboundError::Unreachable(why) => f.write_str(why),
@@ -289,11 +289,11 @@ impl fmt::Display for OutboundError {
             OutboundError::FirstByteTimeout => f.write_str("no answer in time (limits.outbound.first_byte)"),
             OutboundError::BetweenBytesTimeout => f.write_str("the answer stalls"),
             OutboundError::TimedOut => f.write_str("the call takes too long (limits.outbound.time)"),
-            OutboundError::RequestTooLarge(most) => {
-                write!(f, "the request is larger than {most} bytes (limits.outbound.body)")
+            OutboundError::RequestTooLarge(max) => {
+                write!(f, "the request is larger than {max} bytes (limits.outbound.body)")
             }
-            OutboundError::ResponseTooLarge(most) => {
-                write!(f, "the response is larger than {most} bytes (limits.outbound.body)")
+            OutboundError::ResponseTooLarge(max) => {
+                write!(f, "the response is larger than {max} bytes (limits.outbound.body)")
             }
             OutboundError::Abandoned => f.write_str("the body of the request breaks off"),
             OutboundError::HeadTooLarge => f.write_str("the head of the response is too large"),

@@ -153,13 +153,13 @@ pub struct Tail(Arc<Mutex<TailBuffer>>);
 #[derive(Debug)]
 struct TailBuffer {
     bytes: VecDeque<u8>,
-    most: usize,
+    max: usize,
 }
 
 impl Tail {
-    /// Keeps the last `most` bytes.
-    pub fn new(most: usize) -> Tail {
-        Tail(Arc::new(Mutex::new(TailBuffer { bytes: VecDeque::new(), most })))
+    /// Keeps the last `max` bytes.
+    pub fn new(max: usize) -> Tail {
+        Tail(Arc::new(Mutex::new(TailBuffer { bytes: VecDeque::new(), max })))
     }
 
     /// Returns what is kept. Invalid UTF-8 is replaced by `U+FFFD`.
@@ -199,8 +199,8 @@ fn reason(stderr: &str) -> &str {
 impl Destination for Tail {
     fn write(&self, bytes: &Bytes) -> io::Result<()> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = &bytes[bytes.len().saturating_sub(kept.most)..];
-        let surplus = (kept.bytes.len() + fresh.len()).saturating_sub(kept.most);
+        let fresh = &bytes[bytes.len().saturating_sub(kept.max)..];
+        let surplus = (kept.bytes.len() + fresh.len()).saturating_sub(kept.max);
         kept.bytes.drain(..surplus);
         kept.bytes.extend(fresh);
         Ok(())

@@ -39,18 +39,18 @@ pub struct PeerGuard {
     peers: Arc<Peers>,
     origin: Option<IpAddr>,
     /// The maximum number of slots of its address.
-    most: usize,
+    max: usize,
     has_slot: bool,
 }
 
 impl Peers {
-    /// Counts a job for its address, which may have `most` slots. A Unix client has no address (`None`) and is not
+    /// Counts a job for its address, which may have `max` slots. A Unix client has no address (`None`) and is not
     /// counted.
-    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, most: usize) -> PeerGuard {
+    pub fn enter(self: &Arc<Self>, origin: Option<IpAddr>, max: usize) -> PeerGuard {
         if let Some(origin) = origin {
             self.of(origin).jobs.fetch_add(1, Ordering::Relaxed);
         }
-        PeerGuard { peers: self.clone(), origin, most, has_slot: false }
+        PeerGuard { peers: self.clone(), origin, max, has_slot: false }
     }
 
     /// Returns the number of jobs of an address, including those that wait for a slot.
@@ -90,7 +90,7 @@ impl PeerGuard {
     pub fn take_slot(&mut self) -> bool {
         let Some(origin) = self.origin.filter(|_| !self.has_slot) else { return true };
         let slots = &self.peers.of(origin).slots;
-        let more = |slots| Some(slots + 1).filter(|slots| *slots <= self.most);
+        let more = |slots| Some(slots + 1).filter(|slots| *slots <= self.max);
         self.has_slot = slots.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
         self.has_slot
     }
@@ -123,7 +123,7 @@ impl PeerGuard {
         if let Some(origin) = self.origin.filter(|_| std::mem::take(&mut self.has_slot)) {
             let counts = self.peers.counts();
             let before = self.peers.of(origin).slots.fetch_sub(1, Ordering::Relaxed);
-            if before >= self.most {
+            if before >= self.max {
                 // All waiters are notified: some wait for slots of other addresses.
                 counts.given_back.notify_waiters();
             }

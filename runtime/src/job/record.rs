@@ -20,7 +20,7 @@ pub struct HandlerStats {
     unlogged: AtomicU64,
     /// The rate limit for the final messages of all jobs together. `None` until there is one. Locked
     /// by failures only.
-    last_words: Mutex<Option<Pace>>,
+    stderr_tail: Mutex<Option<Pace>>,
     /// Scheduled runs that were missed.
     missed: AtomicU64,
     /// CPU time of all jobs that have ended, in microseconds.
@@ -42,7 +42,7 @@ pub struct Outcomes {
 
 impl HandlerStats {
     /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code).
-    pub fn blame(&self, code: &'static str) {
+    pub fn count_failure(&self, code: &'static str) {
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
     }
 
@@ -53,9 +53,9 @@ impl HandlerStats {
 
     /// Deducts the final messages of a job from the rate limit. Returns `false` if they exceed it.
     pub(super) fn takes(&self, lines: impl IntoIterator<Item = usize>, rate: u32) -> bool {
-        let (mut last_words, now) =
-            (self.last_words.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
-        last_words.get_or_insert_with(|| Pace::new(rate, now)).admits(lines, now)
+        let (mut stderr_tail, now) =
+            (self.stderr_tail.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        stderr_tail.get_or_insert_with(|| Pace::new(rate, now)).admits(lines, now)
     }
 
     /// Records the CPU time of a job.
@@ -167,7 +167,7 @@ mod tests {
     fn failures_are_counted_by_their_reason() {
         let record = HandlerStats::default();
         for code in ["trapped", "cpu_limit", "trapped"] {
-            record.blame(code);
+            record.count_failure(code);
         }
         assert_eq!(record.reasons(), BTreeMap::from([("cpu_limit", 1), ("trapped", 2)]));
     }

@@ -83,16 +83,16 @@ impl Input {
         self.buffered.is_empty() && self.source.is_none()
     }
 
-    /// Reads the rest of the input, up to `most` bytes.
+    /// Reads the rest of the input, up to `max` bytes.
     ///
     /// # Errors
-    /// [`Fault::InputTooLarge`] past `most`, or the fault that ended the source.
-    pub async fn read_to_end(&mut self, most: u64) -> Result<Vec<u8>, Fault> {
+    /// [`Fault::InputTooLarge`] past `max`, or the fault that ended the source.
+    pub async fn read_to_end(&mut self, max: u64) -> Result<Vec<u8>, Fault> {
         let mut all = Vec::new();
         while poll_fn(|context| self.poll_filled(context)).await? {
             all.extend_from_slice(&self.take(usize::MAX));
-            if all.len() as u64 > most {
-                return Err(Fault::InputTooLarge(most));
+            if all.len() as u64 > max {
+                return Err(Fault::InputTooLarge(max));
             }
         }
         Ok(all)

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::api::CanaryCommand;
 use super::generations::Generations;
-use super::tell::tell;
+use super::reply::tell;
 use crate::catalog::{Canary, Judgement};
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Name, Run};

@@ -7,7 +7,7 @@ use http::{Method, Uri};
 
 use super::api::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 use super::describe;
-use super::tell::reply;
+use super::reply::reply;
 use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
 use crate::cgi::path;
 use crate::engine::{Engine, NativeJob};

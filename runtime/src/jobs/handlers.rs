@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::api::HandlerReport;
 use super::describe;
-use super::tell::reply;
+use super::reply::reply;
 use crate::catalog::{Catalog, Route};
 use crate::engine::{Engine, NativeJob};
 use crate::job::{HandlerVersion, Job, Run};

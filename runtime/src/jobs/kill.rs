@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 
 use super::api::{KillCommand, KillReply};
-use super::tell::reply;
+use super::reply::reply;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, JobId, Run};
 

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use super::api::{DroppedLines, LoggedLine, LogsCommand};
-use super::tell::{json, tell};
+use super::reply::{json, tell};
 use crate::engine::{Batch, Engine, Event, JournalLine, NativeJob};
 use crate::job::{BUILTIN, Fault, Job, Name, Run, Status};
 

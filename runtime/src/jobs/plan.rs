@@ -7,12 +7,12 @@ use anyhow::{Result, anyhow};
 
 use super::api::{PlanCommand, PlanReply};
 use super::changes::{self, CatalogSide};
+use super::daemon_state::DaemonState;
 use super::generations::Generations;
 use super::load::{Draft, lines};
 use super::refusals::refusals;
 use super::reload::Granted;
-use super::standing::DaemonState;
-use super::tell::reply;
+use super::reply::reply;
 use crate::config::{self, Config};
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Fault, Job, Run, Status};
@@ -24,7 +24,7 @@ pub struct Plan {
     /// The road of the catalog.
     pub generations: Arc<Generations>,
     /// What else would change.
-    pub standing: Arc<DaemonState>,
+    pub state: Arc<DaemonState>,
     /// Puts over a configuration what the command line says.
     pub overlay: Overlay,
     /// What is left of the file system.
@@ -51,8 +51,8 @@ impl NativeJob for Plan {
                     Ok(text) => String::from_utf8(text)
                         .map(|text| PlanSource::Text { text, base: dir.into() })
                         .map_err(|_| anyhow!("the configuration is not UTF-8")),
-                    Err(Fault::InputTooLarge(most)) => {
-                        Err(anyhow!("the configuration: {}", operator_file::ReadError::TooLarge(most)))
+                    Err(Fault::InputTooLarge(max)) => {
+                        Err(anyhow!("the configuration: {}", operator_file::ReadError::TooLarge(max)))
                     }
                     Err(fault) => return Err(fault),
                 },
@@ -83,13 +83,13 @@ impl Plan {
         config.check_whole(&file)?;
         let live = engine.live().pin();
         let loader = &self.generations.loader;
-        let refused = refusals(&self.standing, self.granted.as_deref(), (&config, &file), &live, loader);
+        let refused = refusals(&self.state, self.granted.as_deref(), (&config, &file), &live, loader);
         let (tls, draft) = match loader.examine(&config, &live).sound() {
             Ok(sound) => sound,
             Err(errors) => return Err(lines(&refused.into_iter().chain(errors).collect::<Vec<_>>())),
         };
-        let unlike = differences(self.standing.tls().as_deref(), tls.as_ref());
-        let settings = changes::settings(&self.standing.config.load(), &config, unlike);
+        let unlike = differences(self.state.tls().as_deref(), tls.as_ref());
+        let settings = changes::settings(&self.state.config.load(), &config, unlike);
         let Draft { handlers, routes, .. } = &draft;
         let (old, new) = (CatalogSide::of(&live), CatalogSide { handlers, routes });
         Ok(PlanReply {

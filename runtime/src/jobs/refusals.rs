@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Error, anyhow};
 
+use super::daemon_state::DaemonState;
 use super::load::Loader;
-use super::standing::DaemonState;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::{PathGrant, places_beyond};
@@ -44,14 +44,14 @@ pub(super) fn denied(
 
 /// Lists all that keeps the daemon from going on from `base` with another configuration. Opens places alone.
 pub(super) fn refusals(
-    standing: &DaemonState,
+    state: &DaemonState,
     granted: Option<&[PathGrant]>,
     (config, file): (&Config, &Path),
     base: &Catalog,
     loader: &Loader,
 ) -> Vec<Error> {
     let mut refusals = Vec::new();
-    let fixed = standing.config.load().needs_restart(config);
+    let fixed = state.config.load().needs_restart(config);
     if !fixed.is_empty() {
         refusals.push(anyhow!("needs restart: {}: a running daemon cannot change this", fixed.join(", ")));
     }
@@ -61,7 +61,7 @@ pub(super) fn refusals(
              to serve none, restart"
         ));
     }
-    refusals.extend(standing.descriptors(config).err());
+    refusals.extend(state.descriptors(config).err());
     refusals.extend(denied(granted, config, file, loader));
     refusals
 }

@@ -8,11 +8,11 @@ use anyhow::{Error, Result, anyhow};
 
 use super::api::{RefreshReply, ReloadCommand, ReloadReply};
 use super::changes::{self, CatalogSide};
+use super::daemon_state::DaemonState;
 use super::generations::{Generations, Publisher};
 use super::load::{Candidate, lines};
 use super::refusals::{denied, refusals};
-use super::standing::DaemonState;
-use super::tell::{json, tell};
+use super::reply::{json, tell};
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::PathGrant;
@@ -31,7 +31,7 @@ pub struct Reload {
     /// Where the configuration lies.
     pub file: PathBuf,
     /// What changes with the catalog.
-    pub standing: Arc<DaemonState>,
+    pub state: Arc<DaemonState>,
     /// What is left of the file system.
     pub granted: Granted,
 }
@@ -58,7 +58,7 @@ impl NativeJob for Reload {
                 Ok(command) => command,
                 Err(usage) => return tell(&job, Err(usage)).await,
             };
-            let serving = self.standing.server.gate.state() == GateState::Open;
+            let serving = self.state.server.gate.state() == GateState::Open;
             if serving {
                 systemd::reloading();
             }
@@ -68,13 +68,13 @@ impl NativeJob for Reload {
             };
             let told = outcome.as_ref().map(drop).map_err(|refusal| format!("{refusal:#}"));
             match command {
-                ReloadCommand::Everything => self.standing.reloads.ended(told),
-                ReloadCommand::Secrets => self.standing.reloads.refreshed(told),
+                ReloadCommand::Everything => self.state.reloads.ended(told),
+                ReloadCommand::Secrets => self.state.reloads.refreshed(told),
             }
             self.generations.tidy().await;
             if serving {
                 // Why it was refused follows with the next report.
-                systemd::ready(&self.standing.state());
+                systemd::ready(&self.state.state());
             }
             tell(&job, outcome).await
         })
@@ -106,10 +106,10 @@ impl Reload {
         let LoadedGeneration { next, change, tls, config, read } = loaded;
         let base = turn.base.clone();
         let (old, new) = (CatalogSide::of(&base), CatalogSide::of(&next.catalog));
-        let before = self.standing.tls();
+        let before = self.state.tls();
         let tls = tls.map(|tls| tls.or_same(before.clone()));
         let unlike = differences(before.as_deref(), tls.as_deref());
-        let settings = changes::settings(&self.standing.config.load(), &config, unlike);
+        let settings = changes::settings(&self.state.config.load(), &config, unlike);
         let reply = ReloadReply {
             generation: next.catalog.generation,
             handlers: next.catalog.handlers.len(),
@@ -117,11 +117,11 @@ impl Reload {
             changes: changes::between(old, new, settings, changes::trials(&base)),
         };
         turn.publish_loaded(next);
-        self.standing.adopt(config, tls, read);
-        self.standing.sockets.apply(change);
-        self.standing.sockets.warn_of_clear(self.standing.tls().as_deref());
-        if self.standing.server.gate.state() == GateState::Open {
-            self.standing.keep();
+        self.state.adopt(config, tls, read);
+        self.state.sockets.apply(change);
+        self.state.sockets.warn_of_clear(self.state.tls().as_deref());
+        if self.state.server.gate.state() == GateState::Open {
+            self.state.keep();
         }
         reply
     }
@@ -142,12 +142,12 @@ impl Reload {
         let read = SystemTime::now();
         let config = (self.source)()?;
         let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
-        let refused = refusals(&self.standing, granted, (&config, &self.file), base, loader);
+        let refused = refusals(&self.state, granted, (&config, &self.file), base, loader);
         if !refused.is_empty() {
             // No further: what is out of reach could not be opened, for a reason that misleads.
             return Err(lines(&refused));
         }
-        let change = self.standing.sockets.prepare(&config.listen);
+        let change = self.state.sockets.prepare(&config.listen);
         let tls = config.tls.as_ref().map(Tls::load).transpose();
         match (change, tls, self.generations.loader.catalog(config.clone(), base)) {
             (Ok(change), Ok(tls), Ok(next)) => Ok(LoadedGeneration { next, change, tls, config, read }),

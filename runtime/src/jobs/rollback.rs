@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::api::{RollbackCommand, RollbackReply, TrialEnd};
 use super::generations::{self, Generations};
-use super::tell::reply;
+use super::reply::reply;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::api::RouteReport;
-use super::tell::reply;
+use super::reply::reply;
 use crate::catalog::Route;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::api::JobReport;
 use super::describe::millis;
-use super::tell::reply;
+use super::reply::reply;
 use crate::engine::{Engine, JobSnapshot, NativeJob};
 use crate::job::{Job, Run};
 

@@ -7,9 +7,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
 use super::api::StatusReply;
+use super::daemon_state::DaemonState;
 use super::describe::millis;
-use super::standing::DaemonState;
-use super::tell::reply;
+use super::reply::reply;
 use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine, NativeJob};
 use crate::job::{Job, Needs, Run};
@@ -21,7 +21,7 @@ use crate::wasm::cache::Figures;
 /// Says how this daemon is.
 pub struct TellStatus {
     /// The gate and the sockets of the handlers.
-    pub standing: Arc<DaemonState>,
+    pub state: Arc<DaemonState>,
     /// The address of the admin socket, if there is one.
     pub admin: Option<String>,
     /// The addresses that only show how the daemon is.
@@ -40,17 +40,17 @@ impl NativeJob for TellStatus {
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
             let catalog = engine.live().pin();
-            let listeners = self.standing.sockets.listeners();
-            let tls = self.standing.tls();
+            let listeners = self.state.sockets.listeners();
+            let tls = self.state.tls();
             let Budgets { memory, descriptors, .. } = engine.budgets();
-            let LastOutcomes { succeeded, refused, secrets_refused } = self.standing.reloads.last();
+            let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
             let refusal = |(time, reason)| format!("{}: {reason}", written(time));
             let status = StatusReply {
                 version: build::VERSION.to_owned(),
                 commit: build::COMMIT.map(str::to_owned),
                 pid: std::process::id(),
                 uptime_ms: millis(self.started.elapsed()),
-                gate: self.standing.server.gate.state().to_string(),
+                gate: self.state.server.gate.state().to_string(),
                 generation: catalog.generation,
                 reloaded: succeeded.map(written),
                 reload_refused: refused.map(refusal),
@@ -73,7 +73,7 @@ impl NativeJob for TellStatus {
                 },
                 sandbox: self.allocation.clone(),
                 compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
-                loading: self.standing.compiling(),
+                loading: self.state.compiling(),
             };
             reply(&job, Ok(status)).await
         })

@@ -9,7 +9,7 @@ use super::api::{BegunTrial, CanaryCommand, Command as _, SwapCommand, SwapReply
 use super::describe::millis;
 use super::generations::{Generations, Publisher};
 use super::load::Uploaded;
-use super::tell::reply;
+use super::reply::reply;
 use crate::catalog::{Catalog, Percent, Rules, Trial};
 use crate::engine::{DaemonJobError, Engine, NativeJob};
 use crate::job::{Fault, HandlerVersion, Job, Name, Run};
@@ -37,8 +37,8 @@ impl NativeJob for Swap {
                     let ready = self.prepare(&engine, &job, bytes).await;
                     ready.map(|ready| ready.publish(&self.generations))
                 }
-                Err(Fault::InputTooLarge(most)) => Err(anyhow!(
-                    "the uploaded module has more than {most} bytes: raise compile.module, or strip its debug information"
+                Err(Fault::InputTooLarge(max)) => Err(anyhow!(
+                    "the uploaded module has more than {max} bytes: raise compile.module, or strip its debug information"
                 )),
                 Err(fault) => return Err(fault),
             };

@@ -17,11 +17,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::api::{UpgradeCommand, UpgradeReply};
+use super::daemon_state::DaemonState;
 use super::follower::Follower;
 use super::generations::Generations;
 use super::reload::Reload;
-use super::standing::DaemonState;
-use super::tell::reply;
+use super::reply::reply;
 use crate::confine::BlockedSignals;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run, Stop, StopReason};
@@ -45,7 +45,7 @@ pub struct UpgradeJob {
     /// Held meanwhile: what is passed on must not change.
     pub generations: Arc<Generations>,
     /// The sockets that are passed on.
-    pub standing: Arc<DaemonState>,
+    pub state: Arc<DaemonState>,
     /// Checks the configuration before the new process starts.
     pub reload: Arc<Reload>,
     /// The program to start, and its arguments and environment.
@@ -71,7 +71,7 @@ struct Heir(Option<Child>);
 impl NativeJob for UpgradeJob {
     fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let gate = self.standing.server.gate.clone();
+            let gate = self.state.server.gate.clone();
             let outcome = tokio::select! {
                 outcome = self.upgrade(&engine, &job) => outcome,
                 () = gate.draining() => Err(anyhow!("the daemon is draining")),
@@ -103,7 +103,7 @@ impl UpgradeJob {
             tokio::task::block_in_place(|| self.reload.check_next().map(|limits| (limits, turn.losses())))?;
         let patience = time.unwrap_or_else(|| limits.wall() + MARGIN);
         ensure!(losses.is_empty() || force, refusal(&losses));
-        let (successor, mut passed) = self.standing.sockets.pass(&self.standing.operators)?;
+        let (successor, mut passed) = self.state.sockets.pass(&self.state.operators)?;
         // Looks at mounts, which may lie on a server.
         let told = tokio::task::block_in_place(|| self.generations.loader.tell())?;
         passed.push(net::writable(told));
@@ -124,7 +124,7 @@ impl UpgradeJob {
         info!("upgrade: process {process} serves");
         // Before the sockets go: with the last of them the daemon ends.
         systemd::succeeded_by(process);
-        self.standing.hand_over(follower);
+        self.state.hand_over(follower);
         self.generations.end();
         self.stop.raise(StopReason::Shutdown);
         losses.iter().for_each(|loss| warn!("upgrade: lost with this process: {loss}"));
@@ -178,8 +178,8 @@ async fn forward(stderr: ChildStderr) -> String {
     /// As much of a line as is worth keeping.
     const LINE: usize = 1000;
     /// More than a start has to say, in bytes.
-    const MOST: u64 = 1 << 20;
-    let mut lines = BufReader::new(stderr.take(MOST)).split(b'\n');
+    const MAX: u64 = 1 << 20;
+    let mut lines = BufReader::new(stderr.take(MAX)).split(b'\n');
     let mut last = String::new();
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line);

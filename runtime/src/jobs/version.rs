@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::api::VersionReply;
-use super::tell::reply;
+use super::reply::reply;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};
 use crate::observe::build;

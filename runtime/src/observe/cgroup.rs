@@ -11,7 +11,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CgroupLimit {
     /// The limit, in the unit of its file.
-    pub most: u64,
+    pub max: u64,
     /// The file.
     pub file: PathBuf,
 }
@@ -22,7 +22,7 @@ pub fn memory() -> Option<CgroupLimit> {
     // memory.high does not refuse memory, but throttles a group until it barely runs.
     let second = lowest("cgroup2", "", &["memory.max", "memory.high"]);
     let first = lowest("cgroup", "memory", &["memory.limit_in_bytes"]);
-    second.into_iter().chain(first).min_by_key(|bound| bound.most)
+    second.into_iter().chain(first).min_by_key(|bound| bound.max)
 }
 
 /// Returns how many bytes of memory the groups have left. `None` if none of them has a limit. The page cache counts as
@@ -46,11 +46,11 @@ fn left(bound: &CgroupLimit, used: &str, prefix: &str) -> u64 {
         .filter(|(name, _)| matches!(*name, "active_file" | "inactive_file"))
         .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
         .sum();
-    bound.most.saturating_sub(u64::saturating_sub(used, kept))
+    bound.max.saturating_sub(u64::saturating_sub(used, kept))
 }
 
 fn lowest(kind: &str, controller: &str, files: &[&str]) -> Option<CgroupLimit> {
-    bounds(kind, controller, files)?.into_iter().min_by_key(|bound| bound.most)
+    bounds(kind, controller, files)?.into_iter().min_by_key(|bound| bound.max)
 }
 
 fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<CgroupLimit>> {
@@ -59,8 +59,8 @@ fn bounds(kind: &str, controller: &str, files: &[&str]) -> Option<Vec<CgroupLimi
     let bound = |file: PathBuf| {
         let text = fs::read_to_string(&file).ok()?;
         // Version 2 writes `max` for no limit, version 1 a number beyond any memory.
-        let most = text.trim().parse().ok().filter(|most| *most < 1 << 60)?;
-        Some(CgroupLimit { most, file })
+        let max = text.trim().parse().ok().filter(|max| *max < 1 << 60)?;
+        Some(CgroupLimit { max, file })
     };
     let files = directories.iter().flat_map(|directory| files.iter().map(|file| directory.join(file)));
     Some(files.filter_map(bound).collect())
@@ -99,7 +99,7 @@ mod tests {
     fn what_a_group_uses_is_not_left_and_what_the_kernel_keeps_of_files_is() {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
-        let bound = CgroupLimit { most: 4 << 30, file: dir.path().join("memory.max") };
+        let bound = CgroupLimit { max: 4 << 30, file: dir.path().join("memory.max") };
         assert_eq!(left(&bound, "memory.current", ""), 4 << 30);
 
         write("memory.current", &format!("{}\n", 3_u64 << 30));
@@ -110,7 +110,7 @@ mod tests {
 
         assert_eq!(left(&bound, "memory.current", ""), 2 << 30);
         assert_eq!(left(&bound, "memory.current", "total_"), (1 << 30) + 7);
-        assert_eq!(left(&CgroupLimit { most: 1 << 30, ..bound }, "memory.current", ""), 0);
+        assert_eq!(left(&CgroupLimit { max: 1 << 30, ..bound }, "memory.current", ""), 0);
     }
 
     fn found(groups: &str, mounts: &str, kind: &str, controller: &str) -> Vec<String> {

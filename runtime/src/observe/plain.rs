@@ -23,10 +23,10 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Escapes untrusted text like [`plain`] and cuts it to `most` bytes, followed by an ellipsis. The rest is not even
+/// Escapes untrusted text like [`plain`] and cuts it to `max` bytes, followed by an ellipsis. The rest is not even
 /// formatted: a guest can make names and messages of any length.
-pub fn brief(words: impl fmt::Display, most: usize) -> String {
-    let mut brief = Brief { text: String::new(), most };
+pub fn brief(words: impl fmt::Display, max: usize) -> String {
+    let mut brief = Brief { text: String::new(), max };
     if write!(brief, "{words}").is_err() {
         brief.text.push('…');
     }
@@ -36,7 +36,7 @@ pub fn brief(words: impl fmt::Display, most: usize) -> String {
 /// Text that fails to grow beyond its limit.
 struct Brief {
     text: String,
-    most: usize,
+    max: usize,
 }
 
 impl fmt::Write for Brief {
@@ -48,7 +48,7 @@ impl fmt::Write for Brief {
             } else {
                 self.text.push(letter);
             }
-            if self.text.len() > self.most {
+            if self.text.len() > self.max {
                 self.text.truncate(before);
                 return Err(fmt::Error);
             }

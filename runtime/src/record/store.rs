@@ -236,8 +236,8 @@ impl Shelf {
             let (files, bytes) = handlers.get(file.handler()).copied().unwrap_or_default();
             if many { files } else { bytes }
         };
-        let most = self.files.iter().map(share).max()?;
-        self.files.iter().position(|file| share(file) == most)
+        let max = self.files.iter().map(share).max()?;
+        self.files.iter().position(|file| share(file) == max)
     }
 }
 

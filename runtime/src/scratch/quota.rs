@@ -30,7 +30,7 @@ const ENTRY: u64 = 4 << 10;
 pub struct Quota {
     /// Declared before `portion`: the space is given back only after the directory is gone.
     dir: Arc<JobDir>,
-    most: Amount,
+    max: Amount,
     used: Amount,
     /// Whether the job has ever added an entry.
     entered: bool,
@@ -49,8 +49,8 @@ impl JobDir {
 
 impl Quota {
     fn new(dir: Arc<JobDir>, bytes: u64, portion: Portion) -> Quota {
-        let most = Amount { files: (bytes / PER_FILE).clamp(64, MOST_FILES), bytes };
-        Quota { dir, most, used: Amount::default(), entered: false, portion, opened: Arc::default() }
+        let max = Amount { files: (bytes / PER_FILE).clamp(64, MOST_FILES), bytes };
+        Quota { dir, max, used: Amount::default(), entered: false, portion, opened: Arc::default() }
     }
 
     /// Reports whether the directory is unchanged, so that the next job may use it. The account is decisive: directory
@@ -112,7 +112,7 @@ impl Quota {
     fn sum(&self, by: Amount) -> Option<Amount> {
         let bytes = self.used.bytes.checked_add(by.bytes)?;
         let sum = Amount { files: self.used.files + by.files, bytes };
-        (sum.files <= self.most.files && sum.bytes <= self.most.bytes).then_some(sum)
+        (sum.files <= self.max.files && sum.bytes <= self.max.bytes).then_some(sum)
     }
 
     /// Measures the actual use.
@@ -147,7 +147,7 @@ mod tests {
         let scratch = Arc::new(Scratch::new(File::open(place.path()).unwrap().into()));
         let dir = Arc::new(Arc::new(scratch.for_handler().unwrap()).for_job().unwrap());
 
-        let names = [64 << 10, 1 << 20, 64 << 20, 1 << 30, 1 << 40].map(|bytes| dir.quota(bytes).most.files);
+        let names = [64 << 10, 1 << 20, 64 << 20, 1 << 30, 1 << 40].map(|bytes| dir.quota(bytes).max.files);
 
         assert_eq!(names, [64, 64, 4096, 65_536, 65_536]);
     }

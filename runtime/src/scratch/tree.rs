@@ -51,11 +51,11 @@ pub(super) fn measure(root: impl AsFd) -> io::Result<Amount> {
     Ok(found)
 }
 
-/// Counts the entries of a directory from a position on, until `most` subdirectories are found.
+/// Counts the entries of a directory from a position on, until `max` subdirectories are found.
 fn look(
     dir: &OwnedFd,
     from: i64,
-    most: usize,
+    max: usize,
     linked: &mut HashSet<u64>,
     found: &mut Amount,
 ) -> io::Result<TreeLevel> {
@@ -79,7 +79,7 @@ fn look(
             }
             _ => {}
         }
-        if below.len() == most {
+        if below.len() == max {
             return Ok(TreeLevel { below, rest: Some(entry.offset()) });
         }
     }
@@ -145,11 +145,11 @@ fn remove(dir: impl AsFd, name: &CStr) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Calls `work` for each entry of a directory, up to `most`.
-fn each(dir: impl AsFd, most: usize, mut work: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
+/// Calls `work` for each entry of a directory, up to `max`.
+fn each(dir: impl AsFd, max: usize, mut work: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
     let entries = Dir::read_from(dir)?;
     let others = entries.filter(|entry| !entry.as_ref().is_ok_and(|entry| is_own(entry.file_name())));
-    for entry in others.take(most) {
+    for entry in others.take(max) {
         work(entry?.file_name())?;
     }
     Ok(())

@@ -40,13 +40,13 @@ impl Module {
         reuse: Option<NonZeroU32>,
     ) -> Module {
         let idle = match (&code, reuse) {
-            (Code::Speaker(code), Some(requests)) if files.is_none() => Some(code.idle(requests)),
-            (Code::Core(_) | Code::Command(_) | Code::Speaker(_), _) => None,
+            (Code::Http(code), Some(requests)) if files.is_none() => Some(code.idle(requests)),
+            (Code::Core(_) | Code::Command(_) | Code::Http(_), _) => None,
         };
         let memory = match &code {
             Code::Core(code) => code.memory(),
             Code::Command(code) => code.memory(),
-            Code::Speaker(code) => code.memory(),
+            Code::Http(code) => code.memory(),
         };
         Module { code, files, outbound, idle, memory }
     }
@@ -84,7 +84,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.run(wasi(), job).await,
             Code::Command(code) => code.run(wasi(), &self.outbound, job).await,
-            Code::Speaker(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
+            Code::Http(code) => code.run(wasi, &self.outbound, self.idle.as_ref(), job).await,
         }
     }
 
@@ -92,7 +92,7 @@ impl Module {
         match &self.code {
             Code::Core(code) => code.prove(wasi, limits).await,
             Code::Command(code) => code.prove(wasi, limits).await,
-            Code::Speaker(code) => code.prove(wasi, limits).await,
+            Code::Http(code) => code.prove(wasi, limits).await,
         }
     }
 }

@@ -93,7 +93,7 @@ pub enum Code {
     /// A component that exports `wasi:cli/run`.
     Command(CommandCode),
     /// A component that exports `wasi:http/incoming-handler` or `wasi:http/handler`.
-    Speaker(HttpComponent),
+    Http(HttpComponent),
 }
 
 /// Which kind of `Code` a module becomes, and on which engine.
@@ -296,10 +296,10 @@ impl Sandbox {
             }
             ModuleKind::Proxy => {
                 HttpComponent::proxy(&self.component, &component(&self.engine)?, self.places.clone())
-                    .map(Code::Speaker)
+                    .map(Code::Http)
             }
             ModuleKind::Service(Concurrent { engine, linker, .. }) => {
-                HttpComponent::service(linker, &component(engine)?, self.places.clone()).map(Code::Speaker)
+                HttpComponent::service(linker, &component(engine)?, self.places.clone()).map(Code::Http)
             }
         }
     }
@@ -311,7 +311,7 @@ impl Code {
         match self {
             Code::Core(_) => Kind::Core,
             Code::Command(_) => Kind::Command,
-            Code::Speaker(_) => Kind::Proxy,
+            Code::Http(_) => Kind::Proxy,
         }
     }
 }

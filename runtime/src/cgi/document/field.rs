@@ -101,9 +101,9 @@ fn trim(mut value: &[u8]) -> &[u8] {
 /// Quotes the beginning of a text, on one line.
 pub(super) fn quote(bytes: &[u8]) -> String {
     // Enough to recognize a line; more would only fill the log.
-    const MOST: usize = 60;
-    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(MOST)]);
-    let dots = if bytes.len() > MOST { "..." } else { "" };
+    const MAX: usize = 60;
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX)]);
+    let dots = if bytes.len() > MAX { "..." } else { "" };
     format!("\"{}{dots}\"", start.escape_debug())
 }
 
@@ -149,8 +149,8 @@ impl fmt::Display for DocumentError {
             DocumentError::Meaningless => {
                 write!(f, "the handler wrote a head with none of Content-Type, Location and Status; {ADVICE}")
             }
-            DocumentError::TooLarge(most) => {
-                write!(f, "the handler wrote a head of more than {most} bytes; {ADVICE}")
+            DocumentError::TooLarge(max) => {
+                write!(f, "the handler wrote a head of more than {max} bytes; {ADVICE}")
             }
         }
     }

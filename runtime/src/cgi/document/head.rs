@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use super::field::{Field, quote};
 
 /// The most bytes in a head, its blank line included. hyper has the same limit for the head of a request.
-pub(super) const MOST: usize = 32 * 1024;
+pub(super) const MAX: usize = 32 * 1024;
 
 /// The head of a response.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -102,7 +102,7 @@ impl HeadParser {
 
     fn count(&mut self, bytes: usize) -> Result<(), DocumentError> {
         self.read = self.read.saturating_add(bytes);
-        if self.read > MOST { Err(DocumentError::TooLarge(MOST)) } else { Ok(()) }
+        if self.read > MAX { Err(DocumentError::TooLarge(MAX)) } else { Ok(()) }
     }
 
     /// Parses a line without its LF. Returns `true` for the blank line.
@@ -132,7 +132,7 @@ impl HeadParser {
             self.content_length = Some(length(&value)?);
         }
         // The map is full at 24 Ki names, more than fit into a head.
-        self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MOST))?;
+        self.headers.try_append(name, value).map_err(|_| DocumentError::TooLarge(MAX))?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 
-use super::head::MOST;
+use super::head::MAX;
 use super::*;
 use proptest::prelude::*;
 
@@ -132,10 +132,10 @@ fn an_output_that_ends_too_early_says_how() {
 fn a_head_of_32_kib_is_taken_and_one_byte_more_is_refused() {
     let document = |size: usize| format!("Status: 200\nX: {}\n\nbody", "x".repeat(size - 17));
 
-    assert!(read(document(MOST)).is_ok());
-    assert_eq!(read(document(MOST + 1)), Err(DocumentError::TooLarge(MOST)));
-    assert_eq!(read("x".repeat(MOST + 1)), Err(DocumentError::TooLarge(MOST)));
-    assert!(matches!(read("x".repeat(MOST)), Err(DocumentError::NotAField(_))));
+    assert!(read(document(MAX)).is_ok());
+    assert_eq!(read(document(MAX + 1)), Err(DocumentError::TooLarge(MAX)));
+    assert_eq!(read("x".repeat(MAX + 1)), Err(DocumentError::TooLarge(MAX)));
+    assert!(matches!(read("x".repeat(MAX)), Err(DocumentError::NotAField(_))));
 }
 
 /// A head that a handler could write.

@@ -37,7 +37,7 @@ pub(crate) struct Relevant {
 pub(crate) type FileContent = Option<u64>;
 
 /// The most files that are looked at: no project has them, and a directory that is named by mistake may.
-const MOST: usize = 50_000;
+const MAX: usize = 50_000;
 
 /// The largest file whose bytes are compared; of a larger one, its length and the time of its last write.
 const LARGEST: u64 = 16 << 20;
@@ -110,7 +110,7 @@ pub(crate) fn contents(places: &[WatchedPath], relevant: &Relevant) -> BTreeMap<
         while let Some(dir) = left.pop() {
             for entry in fs::read_dir(&dir).into_iter().flatten().filter_map(Result::ok) {
                 let path = entry.path();
-                if found.len() >= MOST || !relevant.is_source(&path) {
+                if found.len() >= MAX || !relevant.is_source(&path) {
                     continue;
                 }
                 if !path.is_dir() {

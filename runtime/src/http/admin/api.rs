@@ -159,7 +159,7 @@ impl AdminRequest<'_> {
         let (writer, mut reader) = pipe(PIPE_CAPACITY);
         let writer: Arc<dyn Destination> = Arc::new(writer);
         job.stdout = Output::to(vec![writer]);
-        let (last_words, stop) = (job.last_words.clone(), job.stop.clone());
+        let (stderr_tail, stop) = (job.stderr_tail.clone(), job.stop.clone());
 
         let run = engine.start(job);
         let run = Box::pin(async move {
@@ -170,7 +170,7 @@ impl AdminRequest<'_> {
             JobStart::Writing(run) => {
                 let verdict = takes_trailers(&self.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
-                    let trailers = Box::new(move |outcome| verdict(&outcome, &last_words));
+                    let trailers = Box::new(move |outcome| verdict(&outcome, &stderr_tail));
                     StatusTrailers { trailers }
                 });
                 let job = JobTask::start(JobDriver::new(Some(run), stop));
@@ -178,11 +178,11 @@ impl AdminRequest<'_> {
                 Response::new(Body::ongoing(body.with(verdict)))
             }
             JobStart::Ended(said, outcome) => {
-                fields.extend(verdict(&outcome, &last_words));
+                fields.extend(verdict(&outcome, &stderr_tail));
                 if let Err(fault) = &outcome {
                     complain(id, &entry, fault);
                 }
-                match failure(id, entry.kind, outcome, &last_words).filter(|_| said.is_empty()) {
+                match failure(id, entry.kind, outcome, &stderr_tail).filter(|_| said.is_empty()) {
                     Some(refusal) => {
                         refusal.into_response(&self.head.headers, Details::Told, ReasonHeader::Absent)
                     }
@@ -281,10 +281,10 @@ fn fields(job: &Job) -> HeaderMap {
 }
 
 /// Makes the fields that report how a job ended.
-fn verdict(outcome: &Result<Status, Fault>, last_words: &Tail) -> HeaderMap {
+fn verdict(outcome: &Result<Status, Fault>, stderr_tail: &Tail) -> HeaderMap {
     let (status, error) = match outcome {
-        Ok(status) => (*status, last_words.text()),
-        Err(fault) => (fault.status(), format!("{}{fault}", last_words.text())),
+        Ok(status) => (*status, stderr_tail.text()),
+        Err(fault) => (fault.status(), format!("{}{fault}", stderr_tail.text())),
     };
     let mut fields = HeaderMap::new();
     fields.insert(JOB_STATUS, HeaderValue::from(u16::from(status.0)));
@@ -302,13 +302,13 @@ fn value(text: &str) -> HeaderValue {
 }
 
 /// Makes the refusal for a job that failed, if it did. A built-in job fails to refuse its caller.
-fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, last_words: &Tail) -> Option<Refusal> {
+fn failure(id: JobId, kind: Kind, outcome: Result<Status, Fault>, stderr_tail: &Tail) -> Option<Refusal> {
     match outcome {
         Ok(status) if status.is_ok() => None,
         Ok(status) => Some(match kind {
-            Kind::Native => Refusal::Rejected(id, last_words.text()),
+            Kind::Native => Refusal::Rejected(id, stderr_tail.text()),
             Kind::Core | Kind::Command | Kind::Proxy => {
-                Refusal::Failed(id, Fault::Exited { status, last_line: last_words.last_line() })
+                Refusal::Failed(id, Fault::Exited { status, last_line: stderr_tail.last_line() })
             }
         }),
         Err(fault) => Some(Refusal::Failed(id, fault)),

@@ -39,7 +39,7 @@ pub(in crate::http) fn cache(text: &mut String, figures: &Figures) {
             "limit_bytes",
             "gauge",
             "Bytes beyond which entries that are not in use are evicted (cache_size).",
-            figures.most(),
+            figures.max(),
         ),
     ];
     for (name, kind, help, value) in families {

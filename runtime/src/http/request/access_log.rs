@@ -175,7 +175,7 @@ impl RequestLog {
         match &self.call {
             Some((id, entry)) => {
                 let HandlerVersion { name, version, record, .. } = &**entry;
-                record.blame(INTERNAL);
+                record.count_failure(INTERNAL);
                 error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
             }
             None => error!("the daemon panicked over an answer: {words} ({BUG})"),
@@ -207,10 +207,10 @@ pub(in crate::http) fn complain(id: JobId, entry: &HandlerVersion, fault: &Fault
     }
     // The engine counts the faults that end a job. An invalid response is seen only here.
     if let Fault::BadAnswer(_) = fault {
-        entry.record.blame(code);
+        entry.record.count_failure(code);
     }
     let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
-    warn!("[{id}] {name}@{version} {}", entry.last_words(whole, short, fault.stack()));
+    warn!("[{id}] {name}@{version} {}", entry.failure_text(whole, short, fault.stack()));
 }
 
 impl Drop for RequestLog {

@@ -95,11 +95,11 @@ impl PreparedJob {
     /// Starts the job.
     pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> CgiRun {
         self.job.stdin = stdin;
-        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        let (stderr_tail, stop) = (self.job.stderr_tail.clone(), self.job.stop.clone());
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = RunningJob { run, stop, last_words, usage, id, entry, outlived: None };
+        let work = RunningJob { run, stop, stderr_tail, usage, id, entry, outlived: None };
         CgiRun { work, reader: self.reader }
     }
 }

@@ -121,7 +121,7 @@ impl JobBody {
     fn conclude(&mut self, JobEnd { outcome, trailers }: JobEnd) -> Option<Fault> {
         self.trailers = trailers;
         let outcome = match &self.told {
-            Some(told) => with_words(JobEnd { outcome, trailers: None }, &told.last_words).outcome,
+            Some(told) => with_words(JobEnd { outcome, trailers: None }, &told.stderr_tail).outcome,
             None => outcome,
         };
         if let Some(StatusTrailers { trailers }) = self.verdict.take() {
@@ -221,7 +221,7 @@ mod tests {
         ongoing.told = Some(JobLog {
             outlived: None,
             stop: stop.clone(),
-            last_words: job.last_words,
+            stderr_tail: job.stderr_tail,
             id: job.id,
             entry: job.entry,
         });

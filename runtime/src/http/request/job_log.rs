@@ -15,24 +15,24 @@ pub(in crate::http) struct JobLog {
     pub(in crate::http) outlived: Option<AbortHandle>,
     /// Tells the job why it is dropped.
     pub(in crate::http) stop: Stop,
-    pub(in crate::http) last_words: Tail,
+    pub(in crate::http) stderr_tail: Tail,
     pub(in crate::http) id: JobId,
     pub(in crate::http) entry: Arc<HandlerVersion>,
 }
 
 /// Turns an exit status other than 0 into a fault, with the last line of stderr.
-pub(in crate::http) fn with_words(JobEnd { outcome, trailers }: JobEnd, last_words: &Tail) -> JobEnd {
+pub(in crate::http) fn with_words(JobEnd { outcome, trailers }: JobEnd, stderr_tail: &Tail) -> JobEnd {
     let outcome = outcome.and_then(|status| match status {
         Status::OK => Ok(status),
-        status => Err(Fault::Exited { status, last_line: last_words.last_line() }),
+        status => Err(Fault::Exited { status, last_line: stderr_tail.last_line() }),
     });
     JobEnd { outcome, trailers }
 }
 
 /// Waits for the end of a job whose response is over, and logs a failure. The engine has counted it.
-pub(in crate::http) async fn ended(mut job: JobTask, JobLog { last_words, id, entry, .. }: JobLog) {
+pub(in crate::http) async fn ended(mut job: JobTask, JobLog { stderr_tail, id, entry, .. }: JobLog) {
     let finish = poll_fn(|context| job.poll(context)).await;
-    tell(id, &entry, finish.outcome, &last_words);
+    tell(id, &entry, finish.outcome, &stderr_tail);
 }
 
 /// Logs the failure of a job that had no client left.
@@ -40,9 +40,9 @@ pub(in crate::http) fn tell(
     id: JobId,
     entry: &HandlerVersion,
     outcome: Result<Status, Fault>,
-    last_words: &Tail,
+    stderr_tail: &Tail,
 ) {
-    let finish = with_words(JobEnd { outcome, trailers: None }, last_words);
+    let finish = with_words(JobEnd { outcome, trailers: None }, stderr_tail);
     if let Some(fault) = broken(finish.outcome) {
         complain(id, entry, &fault);
     }

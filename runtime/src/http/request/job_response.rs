@@ -69,14 +69,14 @@ impl RunningJob {
         if finish.is_none() && (begun.is_empty() || is_short) {
             finish = first_sign(&mut carrying, &mut reader, head.status).await;
         }
-        let finish = finish.map(|finish| with_words(finish, &self.last_words));
+        let finish = finish.map(|finish| with_words(finish, &self.stderr_tail));
         let body = match finish {
             Some(finish) => whole(begun, reader, finish, head.content_length)?,
             None => {
                 let told = JobLog {
                     outlived: self.outlived,
                     stop: self.stop,
-                    last_words: self.last_words,
+                    stderr_tail: self.stderr_tail,
                     id: self.id,
                     entry: self.entry,
                 };

@@ -16,7 +16,7 @@ pub(in crate::http) struct RunningJob {
     pub(in crate::http) run: Option<Run>,
     /// Tells the job why it is dropped.
     pub(in crate::http) stop: Stop,
-    pub(in crate::http) last_words: Tail,
+    pub(in crate::http) stderr_tail: Tail,
     pub(in crate::http) usage: Arc<Usage>,
     pub(in crate::http) id: JobId,
     pub(in crate::http) entry: Arc<HandlerVersion>,
@@ -39,7 +39,7 @@ impl RunningJob {
         let outcome = ready!(outcome);
         Poll::Ready(match outcome? {
             Status::OK => Ok(()),
-            status => Err(Fault::Exited { status, last_line: self.last_words.last_line() }),
+            status => Err(Fault::Exited { status, last_line: self.stderr_tail.last_line() }),
         })
     }
 
@@ -51,8 +51,8 @@ impl RunningJob {
     /// Moves the job to a task of its own, which goes on when this is dropped. A job that still waits for a
     /// slot is not moved: it has done nothing yet, and ends with its client.
     fn outlive(&mut self, run: Run) -> Run {
-        let (id, entry, last_words) = (self.id, self.entry.clone(), self.last_words.clone());
-        let (run, outlived) = outlive(run, move |outcome| tell(id, &entry, outcome, &last_words));
+        let (id, entry, stderr_tail) = (self.id, self.entry.clone(), self.stderr_tail.clone());
+        let (run, outlived) = outlive(run, move |outcome| tell(id, &entry, outcome, &stderr_tail));
         self.outlived = Some(outlived);
         run
     }

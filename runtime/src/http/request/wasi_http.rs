@@ -135,11 +135,11 @@ impl PreparedHttpJob {
         let head = self.head?;
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
-        let (last_words, stop) = (self.job.last_words.clone(), self.job.stop.clone());
+        let (stderr_tail, stop) = (self.job.stderr_tail.clone(), self.job.stop.clone());
         let usage = self.job.usage.clone();
         let (id, entry) = (self.job.id, self.job.entry.clone());
         let run = Some(engine.start(self.job));
-        let work = RunningJob { run, stop, last_words, usage, id, entry, outlived: None };
+        let work = RunningJob { run, stop, stderr_tail, usage, id, entry, outlived: None };
         Ok(HttpRun { work, answer: Some(answer) })
     }
 }

@@ -10,7 +10,7 @@ pub(super) struct JobStreams {
     pub(super) run: Run,
     pub(super) stdin: PipeWriter,
     pub(super) stdout: PipeReader,
-    pub(super) last_words: Tail,
+    pub(super) stderr_tail: Tail,
     pub(super) stop: Stop,
 }
 

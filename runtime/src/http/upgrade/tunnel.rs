@@ -79,7 +79,7 @@ impl Tunnel {
         let mut log = log?;
         // Fails if the client left before the 101 was written.
         let connection = connection.await.ok()?;
-        let last_words = job.last_words.clone();
+        let stderr_tail = job.stderr_tail.clone();
         progress.tunnels(job.stop.clone());
         let ended = match upgrade {
             Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut log).await,
@@ -91,7 +91,7 @@ impl Tunnel {
         match ended {
             TunnelEnd::Job(Ok(status)) if status.is_ok() => log.complete(),
             TunnelEnd::Job(Ok(status)) => {
-                log.broke_off(&Fault::Exited { status, last_line: last_words.last_line() });
+                log.broke_off(&Fault::Exited { status, last_line: stderr_tail.last_line() });
             }
             TunnelEnd::Job(Err(fault)) => log.broke_off(&fault),
             TunnelEnd::Client(error) => tracing::debug!("an upgraded connection: {error}"),

@@ -87,12 +87,12 @@ impl<'a> UpgradeRequest<'a> {
         }
         let (stdin, input, wanted) = stdin::feed(most, idle);
         let CgiRun { work, reader: mut stdout } = made.start(engine, input);
-        let RunningJob { run, last_words, stop, .. } = work;
+        let RunningJob { run, stderr_tail, stop, .. } = work;
         let run = match run {
-            Some(run) => first_sign(run, &mut stdout, &wanted, &last_words).await?,
+            Some(run) => first_sign(run, &mut stdout, &wanted, &stderr_tail).await?,
             None => done(Ok(Status::OK)),
         };
-        let job = JobStreams { run, stdin, stdout, last_words, stop };
+        let job = JobStreams { run, stdin, stdout, stderr_tail, stop };
         let UpgradeRequest { upgrade, agreed, connection } = self;
         Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, log: None })
     }
@@ -104,7 +104,7 @@ async fn first_sign(
     mut run: Run,
     stdout: &mut PipeReader,
     wanted: &InputWanted,
-    last_words: &Tail,
+    stderr_tail: &Tail,
 ) -> Result<Run, Fault> {
     let ended = poll_fn(|context| match run.as_mut().poll(context) {
         Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
@@ -119,7 +119,7 @@ async fn first_sign(
     let has_written = stdout.poll_filled(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true);
     match outcome {
         Ok(status) if !status.is_ok() && !has_written => {
-            Err(Fault::Exited { status, last_line: last_words.last_line() })
+            Err(Fault::Exited { status, last_line: stderr_tail.last_line() })
         }
         Err(fault) if !has_written => Err(fault),
         outcome => Ok(done(outcome)),

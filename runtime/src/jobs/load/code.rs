@@ -44,12 +44,12 @@ impl Codes {
     }
 }
 
-/// Reads a module of at most `most` bytes.
+/// Reads a module of at most `max` bytes.
 ///
 /// # Errors
 /// It cannot be read, or is larger.
-pub(super) fn read(path: &Path, most: u64) -> Result<ReadFile> {
-    let read = operator_file::read(path, most).map_err(|refusal| match refusal {
+pub(super) fn read(path: &Path, max: u64) -> Result<ReadFile> {
+    let read = operator_file::read(path, max).map_err(|refusal| match refusal {
         ReadError::TooLarge(_) => anyhow!("{refusal}: raise compile.module, or strip its debug information"),
         other => anyhow!(other.to_string()),
     });

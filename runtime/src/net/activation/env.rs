@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 
 /// More than systemd passes to any service we know of; a larger count is a broken environment.
-const MOST: u32 = 1024;
+const MAX: u32 = 1024;
 /// sd_listen_fds_with_names(3): the name of a socket without a name of its own.
 const NAMELESS: &str = "unknown";
 
@@ -39,8 +39,8 @@ pub(super) fn announced(
         )));
     }
     let count = number("LISTEN_FDS", &fds)?;
-    if count > MOST {
-        return Err(ActivationError(format!("LISTEN_FDS={count} is more than {MOST}: let systemd set it")));
+    if count > MAX {
+        return Err(ActivationError(format!("LISTEN_FDS={count} is more than {MAX}: let systemd set it")));
     }
     if count == 0 {
         return Ok(Announced::Nothing("no sockets were passed (LISTEN_FDS=0)".to_owned()));

@@ -104,7 +104,7 @@ impl Block {
 
     /// Returns the block that holds this address alone.
     pub fn of(address: IpAddr) -> Block {
-        Block { first: address, bits: most(address) }
+        Block { first: address, bits: max(address) }
     }
 }
 
@@ -144,7 +144,7 @@ fn embedded(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
-fn most(address: IpAddr) -> u8 {
+fn max(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
@@ -163,9 +163,9 @@ impl FromStr for Block {
         let bits = match bits {
             Some(bits) if digits(bits) => bits.parse().map_err(|_| wanted())?,
             Some(_) => return Err(wanted()),
-            None => most(first),
+            None => max(first),
         };
-        if bits > most(first) {
+        if bits > max(first) {
             return Err(wanted());
         }
         let start = match first {

@@ -21,12 +21,12 @@ pub(super) struct CacheSize {
     pub(super) evicted: u64,
 }
 
-/// Deletes the least recently used entries until the rest has at most `most` bytes, and abandoned drafts. Other files
-/// are left alone, and so are entries that are `in_use`, even if they exceed `most`.
+/// Deletes the least recently used entries until the rest has at most `max` bytes, and abandoned drafts. Other files
+/// are left alone, and so are entries that are `in_use`, even if they exceed `max`.
 ///
 /// # Errors
 /// The directory cannot be read, or an entry cannot be deleted.
-pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Result<CacheSize> {
+pub(super) fn evict(dir: &OwnedFd, max: u64, in_use: &HashSet<String>) -> Result<CacheSize> {
     let mut entries = Vec::new();
     for found in Dir::read_from(dir)? {
         let found = found?;
@@ -48,7 +48,7 @@ pub(super) fn evict(dir: &OwnedFd, most: u64, in_use: &HashSet<String>) -> Resul
     let bytes = entries.iter().map(|(_, _, size, _)| size).sum();
     let mut left = CacheSize { entries: entries.len() as u64, bytes, evicted: 0 };
     for (_, _, size, name) in entries {
-        if left.bytes <= most {
+        if left.bytes <= max {
             break;
         }
         if name.to_str().is_ok_and(|name| in_use.contains(name)) {

@@ -13,7 +13,7 @@ pub struct Figures {
     pub(super) entries: AtomicU64,
     pub(super) bytes: AtomicU64,
     /// The size limit of the cache in bytes. Code in use counts towards it but is never evicted.
-    pub(super) most: AtomicU64,
+    pub(super) max: AtomicU64,
 }
 
 impl Figures {
@@ -43,16 +43,16 @@ impl Figures {
     }
 
     /// Returns the size limit in bytes. Code in use counts towards it but is never evicted.
-    pub fn most(&self) -> u64 {
-        self.most.load(Ordering::Relaxed)
+    pub fn max(&self) -> u64 {
+        self.max.load(Ordering::Relaxed)
     }
 }
 
 /// `12 modules, 34 MiB of 1024; 10 found, 2 compiled`
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [bytes, most] = [self.bytes(), self.most()].map(|bytes| bytes >> 20);
+        let [bytes, max] = [self.bytes(), self.max()].map(|bytes| bytes >> 20);
         let (entries, hits, misses) = (self.entries(), self.hits(), self.misses());
-        write!(f, "{entries} modules, {bytes} MiB of {most}; {hits} found, {misses} compiled")
+        write!(f, "{entries} modules, {bytes} MiB of {max}; {hits} found, {misses} compiled")
     }
 }

@@ -70,7 +70,7 @@ impl Cache {
         let home = key.parent().context("not the path of a file")?;
         let key = Key::open(key).with_context(|| format!("its key {}", key.display()))?;
         let leases = directory::make(home)?;
-        let figures = Figures { most: size.into(), ..Figures::default() };
+        let figures = Figures { max: size.into(), ..Figures::default() };
         let (path, lease) = (path.clone(), Mutex::default());
         Ok(Cache { dir, path, key, leases, lease, figures: Arc::new(figures) })
     }
@@ -82,7 +82,7 @@ impl Cache {
 
     /// Sets the size limit in bytes for the next [`tidy`](Cache::tidy). Code in use is kept in any case.
     pub(super) fn resize(&self, size: u64) {
-        self.figures.most.store(size, Ordering::Relaxed);
+        self.figures.max.store(size, Ordering::Relaxed);
     }
 
     /// Publishes which entries this process uses, and evicts unused entries beyond the size limit.
@@ -97,7 +97,7 @@ impl Cache {
         }
         let evicted = lease::in_use(&self.leases).and_then(|mut in_use| {
             in_use.extend(own);
-            evict::evict(&self.dir, self.figures.most(), &in_use)
+            evict::evict(&self.dir, self.figures.max(), &in_use)
         });
         match evicted {
             Ok(left) => {

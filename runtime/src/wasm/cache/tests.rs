@@ -189,9 +189,9 @@ fn the_oldest_entries_and_stale_drafts_go_and_strange_files_stay() {
     // Finding an entry marks it as used.
     assert!(found(&home.cache, &identity(0)).is_some());
 
-    let kept = |most, in_use: &[u8]| {
+    let kept = |max, in_use: &[u8]| {
         let in_use = in_use.iter().map(|number| identity(*number).name(&home.cache.key)).collect();
-        evict::evict(&home.cache.dir, most, &in_use).unwrap();
+        evict::evict(&home.cache.dir, max, &in_use).unwrap();
         (0..6).filter(|number| home.entry(&identity(*number)).exists()).collect::<Vec<_>>()
     };
 

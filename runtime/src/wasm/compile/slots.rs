@@ -33,13 +33,13 @@ impl CompileSlots {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let machine = available();
         let there = machine.into_iter().chain(cgroup::available()).min();
-        self.take_of(most(cores, self.serving.load(Ordering::Relaxed), there, memory))
+        self.take_of(max(cores, self.serving.load(Ordering::Relaxed), there, memory))
     }
 
-    fn take_of(&self, most: usize) -> CompileSlot<'_> {
+    fn take_of(&self, max: usize) -> CompileSlot<'_> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken =
-            self.given_back.wait_while(taken, |taken| *taken >= most).unwrap_or_else(PoisonError::into_inner);
+            self.given_back.wait_while(taken, |taken| *taken >= max).unwrap_or_else(PoisonError::into_inner);
         *taken += 1;
         CompileSlot(self)
     }
@@ -56,7 +56,7 @@ impl Drop for CompileSlot<'_> {
 /// Returns the most compiler processes: one for each core, up to four. While requests are served, it is
 /// one core less and at most two. It is never more than the available memory `there` allows, but at least
 /// one.
-fn most(cores: usize, serving: bool, there: Option<u64>, memory: u64) -> usize {
+fn max(cores: usize, serving: bool, there: Option<u64>, memory: u64) -> usize {
     let by_cores = if serving { cores.saturating_sub(1).min(2) } else { cores.min(4) };
     let by_memory = there.map(|there| usize::try_from(there / memory.max(1)).unwrap_or(usize::MAX));
     by_cores.min(by_memory.unwrap_or(usize::MAX)).max(1)
@@ -70,20 +70,20 @@ mod tests {
     #[test]
     fn no_more_than_there_are_places_hold_one() {
         let slots = CompileSlots::new();
-        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (inside, max) = (AtomicUsize::new(0), AtomicUsize::new(0));
 
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let _slot = slots.take_of(2);
-                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    max.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     std::thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
 
-        assert!(most.into_inner() <= 2);
+        assert!(max.into_inner() <= 2);
     }
 
     #[test]
@@ -91,11 +91,11 @@ mod tests {
         const CHILD: u64 = 2 << 30;
         let there = |gibibytes: u64| Some(gibibytes << 30);
 
-        assert_eq!(most(2, false, there(16), CHILD), 2);
-        assert_eq!(most(2, true, there(16), CHILD), 1);
-        assert_eq!(most(64, false, None, CHILD), 4);
-        assert_eq!(most(64, true, None, CHILD), 2);
-        assert_eq!((most(4, false, there(5), CHILD), most(4, false, there(1), CHILD)), (2, 1));
-        assert_eq!(most(1, true, there(16), CHILD), 1);
+        assert_eq!(max(2, false, there(16), CHILD), 2);
+        assert_eq!(max(2, true, there(16), CHILD), 1);
+        assert_eq!(max(64, false, None, CHILD), 4);
+        assert_eq!(max(64, true, None, CHILD), 2);
+        assert_eq!((max(4, false, there(5), CHILD), max(4, false, there(1), CHILD)), (2, 1));
+        assert_eq!(max(1, true, there(16), CHILD), 1);
     }
 }

@@ -72,10 +72,10 @@ impl SealedDraft {
         Ok(SealedDraft(File::from(file?)))
     }
 
-    /// Copies at most `most` bytes of a file, starting at its cursor.
-    pub(in crate::wasm) fn copy(&mut self, from: &File, most: u64) -> io::Result<u64> {
+    /// Copies at most `max` bytes of a file, starting at its cursor.
+    pub(in crate::wasm) fn copy(&mut self, from: &File, max: u64) -> io::Result<u64> {
         // From file to file, so the kernel copies and nothing passes through our memory.
-        io::copy(&mut from.take(most), &mut self.0)
+        io::copy(&mut from.take(max), &mut self.0)
     }
 
     /// Seals the file; it can never be written again.

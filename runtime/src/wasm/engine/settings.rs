@@ -120,7 +120,7 @@ pub(in crate::wasm) fn unpooled(target: Target, room: Room) -> Result<Engine> {
     // The smallest growth that is worth moving a memory for.
     const LEAST: u64 = 1 << 20;
     // Memories of jobs get half of the address space; the other half is for everything else.
-    let share = getrlimit(Resource::As).current.map(|most| most / 2 / u64::from(room.jobs.max(1)));
+    let share = getrlimit(Resource::As).current.map(|max| max / 2 / u64::from(room.jobs.max(1)));
     let growth = share.unwrap_or(u64::MAX).min(room.memory as u64).max(LEAST);
     Engine::new(config(target).memory_reservation_for_growth(growth))
 }

@@ -183,16 +183,16 @@ impl Body for MeteredResponseBody {
         };
         if let Some(bytes) = frame.data_ref() {
             let ResponseAccount { output, entry, broken } = &self.written;
-            let most = entry.limits.output;
+            let max = entry.limits.output;
             let _counted = output.write(bytes);
-            if output.written() > most {
-                let Err(fault) = broken.end_with(Fault::OutputTooLarge(most)) else {
+            if output.written() > max {
+                let Err(fault) = broken.end_with(Fault::OutputTooLarge(max)) else {
                     // The end of the job reports this fault, counts it once, and wakes the reader.
                     self.ending = true;
                     return Poll::Pending;
                 };
                 // The job has ended and was counted as a success; the rest of its body is read after that.
-                entry.record.blame(fault.code());
+                entry.record.count_failure(fault.code());
                 return Poll::Ready(Some(Err(fault)));
             }
         }

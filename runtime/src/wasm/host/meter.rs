@@ -18,7 +18,7 @@ pub(super) const TABLE_ELEMENT: usize = 8;
 /// its limit. This meter bounds their sum.
 pub(in crate::wasm) struct Meter {
     used: usize,
-    most: usize,
+    max: usize,
     /// Bytes of the latest growth that was granted.
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
@@ -41,14 +41,14 @@ enum MemoryRefusal {
 }
 
 impl Meter {
-    pub(in crate::wasm) fn new(most: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
-        Meter { used: 0, most, granted: 0, refused: None, usage, portion }
+    pub(in crate::wasm) fn new(max: usize, usage: Arc<Usage>, portion: Option<Portion>) -> Meter {
+        Meter { used: 0, max, granted: 0, refused: None, usage, portion }
     }
 
     /// Returns the reason why a guest trapped or gave up, if its latest growth was refused.
     pub(super) fn fault(&self) -> Option<Fault> {
         Some(match self.refused.as_ref()? {
-            MemoryRefusal::Own => Fault::OutOfMemory { limit: self.most, last_line: String::new() },
+            MemoryRefusal::Own => Fault::OutOfMemory { limit: self.max, last_line: String::new() },
             MemoryRefusal::Shared => Fault::MemoryTotal { retry_after: Fault::RETRY_AFTER },
             MemoryRefusal::Host(said) => Fault::NoMemory(said.clone()),
         })
@@ -74,7 +74,7 @@ impl Meter {
     /// Charges a growth. Returns `true` without charging one that is `forbidden` by the module's own
     /// maximum: wasmtime 48.0.8 asks us first and then refuses it.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
-        let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.most) else {
+        let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.max) else {
             self.refused = Some(MemoryRefusal::Own);
             return forbidden;
         };
@@ -100,7 +100,7 @@ impl Meter {
         let Some(portion) = &mut self.portion else { return true };
         let pages = |bytes: usize| bytes.div_ceil(Needs::PAGE);
         let missing = pages(total).saturating_sub(portion.units());
-        let ahead = (portion.units() / 8).min(pages(self.most).saturating_sub(portion.units()));
+        let ahead = (portion.units() / 8).min(pages(self.max).saturating_sub(portion.units()));
         missing == 0 || ahead > missing && portion.grow(ahead) || portion.grow(missing)
     }
 }
@@ -145,7 +145,7 @@ impl ResourceLimiter for Meter {
 
 /// Reports whether a growth exceeds the module's own maximum; without one, 4 GiB is the maximum.
 fn beyond(desired: usize, maximum: Option<usize>) -> bool {
-    maximum.is_some_and(|most| desired > most)
+    maximum.is_some_and(|max| desired > max)
 }
 
 /// Returns the error text if the host has run out of memory for us: address space, mappings or pages.
@@ -164,8 +164,8 @@ mod tests {
     use super::*;
     use crate::budget::Budget;
 
-    fn meter(most: usize) -> Meter {
-        Meter::new(most, Arc::default(), None)
+    fn meter(max: usize) -> Meter {
+        Meter::new(max, Arc::default(), None)
     }
 
     #[test]
@@ -237,14 +237,14 @@ mod tests {
     #[test]
     fn a_store_without_a_pool_has_no_more_parts_than_one_with_it() {
         let engine = wasmtime::Engine::default();
-        let most = |text: &str| {
+        let max = |text: &str| {
             let module = wasmtime::Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
             let mut store = wasmtime::Store::new(&engine, meter(1 << 20));
             store.limiter(|meter| meter);
             (0..100).take_while(|_| wasmtime::Instance::new(&mut store, &module, &[]).is_ok()).count()
         };
 
-        assert_eq!((most("(module)"), most("(module (memory 0))")), (40, 2));
-        assert_eq!(most("(module (table 0 funcref))"), 16);
+        assert_eq!((max("(module)"), max("(module (memory 0))")), (40, 2));
+        assert_eq!(max("(module (table 0 funcref))"), 16);
     }
 }

@@ -72,7 +72,7 @@ fn code<T: WasiHttpView + 'static>(
     Ok(own.or_else(|| match error.downcast_ref::<Error>()? {
         Error::ConnectionReadTimeout => Some(ErrorCode::ConnectionReadTimeout),
         Error::HttpResponseTimeout => Some(ErrorCode::HttpResponseTimeout),
-        Error::HttpResponseBodySize(most) => Some(ErrorCode::HttpResponseBodySize(*most)),
+        Error::HttpResponseBodySize(max) => Some(ErrorCode::HttpResponseBodySize(*max)),
         Error::HttpResponseIncomplete => Some(ErrorCode::HttpResponseIncomplete),
         Error::HttpProtocolError => Some(ErrorCode::HttpProtocolError),
         // Bodies fail with no other error: see `told`.
@@ -193,8 +193,8 @@ fn told(error: OutboundError) -> Error {
         OutboundError::Tls(_) => Error::TlsProtocolError,
         OutboundError::FirstByteTimeout | OutboundError::BetweenBytesTimeout => Error::ConnectionReadTimeout,
         OutboundError::TimedOut => Error::HttpResponseTimeout,
-        OutboundError::RequestTooLarge(most) => Error::HttpRequestBodySize(Some(most)),
-        OutboundError::ResponseTooLarge(most) => Error::HttpResponseBodySize(Some(most)),
+        OutboundError::RequestTooLarge(max) => Error::HttpRequestBodySize(Some(max)),
+        OutboundError::ResponseTooLarge(max) => Error::HttpResponseBodySize(Some(max)),
         OutboundError::Abandoned => Error::HttpProtocolError,
         OutboundError::HeadTooLarge => Error::HttpResponseHeaderSectionSize(None),
         OutboundError::Incomplete => Error::HttpResponseIncomplete,

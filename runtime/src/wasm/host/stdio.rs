@@ -109,7 +109,7 @@ impl StdinStream for Stdin {
 pub(in crate::wasm) struct Stdout {
     output: Output,
     /// Maximum bytes that the job may write.
-    most: u64,
+    max: u64,
     gone: Gone,
 }
 
@@ -190,14 +190,14 @@ impl StdoutStream for Descriptor {
 }
 
 impl Stdout {
-    pub(in crate::wasm) fn new(output: Output, most: u64, gone: Gone) -> Stdout {
-        Stdout { output, most, gone }
+    pub(in crate::wasm) fn new(output: Output, max: u64, gone: Gone) -> Stdout {
+        Stdout { output, max, gone }
     }
 
     /// Writes the bytes, unless they exceed the limit.
     fn put(&self, bytes: &Bytes) -> StreamResult<()> {
-        if self.output.written().saturating_add(bytes.len() as u64) > self.most {
-            return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.most))));
+        if self.output.written().saturating_add(bytes.len() as u64) > self.max {
+            return Err(StreamError::Trap(wasmtime::Error::new(Fault::OutputTooLarge(self.max))));
         }
         self.output.write(bytes).map_err(|error| self.gone.told(error))
     }

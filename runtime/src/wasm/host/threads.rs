@@ -51,7 +51,7 @@ struct SharedThreads {
     /// The mounts that the threads work on.
     mounted: Arc<Mounted>,
     /// Concurrent operations, as far as the budget has threads for them.
-    most: usize,
+    max: usize,
     budget: Arc<Budget>,
     /// The handler's share of the budget.
     holder: Arc<Holder>,
@@ -69,7 +69,7 @@ struct Pool {
     runtime: Option<Runtime>,
     handle: Handle,
     /// Concurrent operations.
-    most: usize,
+    max: usize,
     refused: Arc<ConfineRefusal>,
 }
 
@@ -86,23 +86,23 @@ struct ConfineRefusal {
 pub(in crate::wasm) struct ThreadLease(Arc<Pool>);
 
 impl Threads {
-    /// Starts no thread yet. The threads will be confined by `ground`, and run up to `most` operations at once.
-    pub(in crate::wasm) fn new(ground: Option<LandlockRules>, mounted: Arc<Mounted>, most: usize) -> Threads {
-        Threads::within(LEFT.clone(), ground, mounted, most, PATIENCE)
+    /// Starts no thread yet. The threads will be confined by `ground`, and run up to `max` operations at once.
+    pub(in crate::wasm) fn new(ground: Option<LandlockRules>, mounted: Arc<Mounted>, max: usize) -> Threads {
+        Threads::within(LEFT.clone(), ground, mounted, max, PATIENCE)
     }
 
     fn within(
         budget: Arc<Budget>,
         ground: Option<LandlockRules>,
         mounted: Arc<Mounted>,
-        most: usize,
+        max: usize,
         patience: Duration,
     ) -> Threads {
         let (ground, pool) = (ground.map(Arc::new), ArcSwapOption::empty());
         Threads(Arc::new(SharedThreads {
             ground,
             mounted,
-            most,
+            max,
             budget,
             holder: Arc::default(),
             patience,
@@ -144,14 +144,14 @@ impl SharedThreads {
     /// Takes as many threads from the budget as the handler may have, and one for timers. Tries half as many while too
     /// few are left. Returns the number of concurrent operations.
     fn take(&self) -> (usize, Portion) {
-        let halves = std::iter::successors(Some(self.most), |most| Some(most / 2).filter(|most| *most > 0));
-        let taken = |most| Some((most, self.budget.try_take(&self.holder, most + 1)?));
+        let halves = std::iter::successors(Some(self.max), |max| Some(max / 2).filter(|max| *max > 0));
+        let taken = |max| Some((max, self.budget.try_take(&self.holder, max + 1)?));
         halves.into_iter().find_map(taken).unwrap_or_else(|| (1, self.budget.nothing(&self.holder)))
     }
 
     /// Reports whether a pool is smaller than the handler may have, and the budget now has enough for a full one.
     fn has_more_than(&self, pool: &Pool) -> bool {
-        pool.most < self.most && self.budget.try_take(&self.holder, self.most + 1).is_some()
+        pool.max < self.max && self.budget.try_take(&self.holder, self.max + 1).is_some()
     }
 }
 
@@ -229,7 +229,7 @@ impl ConfineRefusal {
 impl Pool {
     fn new(shared: &SharedThreads) -> anyhow::Result<Pool> {
         let (ground, mounted) = (shared.ground.clone(), shared.mounted.clone());
-        let (most, counted) = shared.take();
+        let (max, counted) = shared.take();
         let refused = Arc::<ConfineRefusal>::default();
         let noted = refused.clone();
         let running = Arc::<AtomicUsize>::default();
@@ -256,7 +256,7 @@ impl Pool {
         let runtime = Builder::new_multi_thread()
             // For the timers and sockets of jobs; no other runtime polls them.
             .worker_threads(1)
-            .max_blocking_threads(most)
+            .max_blocking_threads(max)
             .thread_name("files")
             .on_thread_start(start)
             .on_thread_stop(move || {
@@ -266,7 +266,7 @@ impl Pool {
             .build()
             .context("start a thread for files")?;
         let handle = runtime.handle().clone();
-        Ok(Pool { runtime: Some(runtime), handle, most, refused })
+        Ok(Pool { runtime: Some(runtime), handle, max, refused })
     }
 }
 
@@ -338,11 +338,11 @@ mod tests {
         // ones.
         let (fewer, none) = (second.lease().unwrap(), third.lease().unwrap());
 
-        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.most), [64, 4, 1]);
+        assert_eq!([&lease, &fewer, &none].map(|lease| lease.0.max), [64, 4, 1]);
         assert_eq!(budget.used(), 65 + 5 + 2);
         drop(lease);
         become_used(&budget, 5 + 2).await;
-        assert_eq!(third.lease().unwrap().0.most, 64);
+        assert_eq!(third.lease().unwrap().0.max, 64);
         drop(none);
         become_used(&budget, 5 + 65).await;
     }

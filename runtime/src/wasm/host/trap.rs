@@ -92,11 +92,11 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     within(short(&lines), STACK)
 }
 
-/// Joins lines up to `most` bytes, and appends how many were left out.
-fn within(lines: &[String], most: usize) -> String {
+/// Joins lines up to `max` bytes, and appends how many were left out.
+fn within(lines: &[String], max: usize) -> String {
     let mut text = String::new();
     for (number, line) in lines.iter().enumerate() {
-        if text.len() + line.len() > most {
+        if text.len() + line.len() > max {
             return format!("{text}  … {} more\n", lines.len() - number);
         }
         text.push_str(line);

@@ -22,7 +22,7 @@ impl Cost {
         self.steps = self.steps.saturating_add(other.steps);
     }
 
-    fn most(self, other: Cost) -> Cost {
+    fn max(self, other: Cost) -> Cost {
         Cost { instances: self.instances.max(other.instances), steps: self.steps.max(other.steps) }
     }
 }
@@ -45,11 +45,11 @@ pub(super) struct Largest {
 
 impl Largest {
     pub(super) fn module(&mut self, load: Cost) {
-        self.module = self.module.most(load);
+        self.module = self.module.max(load);
     }
 
     pub(super) fn component(&mut self, load: Cost) {
-        self.component = self.component.most(load);
+        self.component = self.component.max(load);
     }
 }
 

@@ -27,10 +27,10 @@ const DEPTH: usize = 16;
 /// # Errors
 /// A limit is exceeded. The text names the part, its count and the limit.
 pub(in crate::wasm) fn look(wasm: &[u8], limits: &CompileLimits) -> Result<()> {
-    let CompileLimits { module: most, .. } = limits;
+    let CompileLimits { module: max, .. } = limits;
     ensure!(
-        wasm.len() as u64 <= *most,
-        "it has {} bytes: {most} at most; raise compile.module, or strip its debug information",
+        wasm.len() as u64 <= *max,
+        "it has {} bytes: {max} at most; raise compile.module, or strip its debug information",
         wasm.len()
     );
     let mut look = ModuleScan::within(limits);

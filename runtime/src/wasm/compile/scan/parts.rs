@@ -12,7 +12,7 @@ const LOCALS: u64 = 10_000;
 /// A count with a limit.
 pub(super) struct PartCount {
     count: u64,
-    most: u64,
+    max: u64,
     what: &'static str,
     advice: &'static str,
 }
@@ -23,14 +23,14 @@ const SPLIT: &str = "split it into several handlers";
 impl PartCount {
     pub(super) fn add(&mut self, count: u64) -> Result<()> {
         self.count = self.count.saturating_add(count);
-        let PartCount { count, most, what, advice } = self;
-        ensure!(count <= most, "it has {count} {what}: {most} at most; {advice}");
+        let PartCount { count, max, what, advice } = self;
+        ensure!(count <= max, "it has {count} {what}: {max} at most; {advice}");
         Ok(())
     }
 }
 
 macro_rules! parts {
-    ($($(#[$doc:meta])* $name:ident: $most:literal $what:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident: $max:literal $what:literal,)*) => {
         /// The counts.
         pub(super) struct PartCounts {
             $($(#[$doc])* pub(super) $name: PartCount,)*
@@ -42,15 +42,15 @@ macro_rules! parts {
             /// Starts with zero counts and the built-in limits. Configuration keys set a few of them
             /// afterwards.
             fn new(function: u64) -> PartCounts {
-                PartCounts { $($name: PartCount { count: 0, most: $most, what: $what, advice: SPLIT },)* function }
+                PartCounts { $($name: PartCount { count: 0, max: $max, what: $what, advice: SPLIT },)* function }
             }
         }
     };
 }
 
 impl PartCount {
-    fn at_most(&mut self, most: u64, advice: &'static str) {
-        (self.most, self.advice) = (most, advice);
+    fn at_most(&mut self, max: u64, advice: &'static str) {
+        (self.max, self.advice) = (max, advice);
     }
 }
 
@@ -123,10 +123,10 @@ impl PartCounts {
     }
 
     pub(super) fn body(&mut self, body: &FunctionBody<'_>) -> Result<()> {
-        let (length, most) = (length(&body.range()), self.function);
+        let (length, max) = (length(&body.range()), self.function);
         ensure!(
-            length <= most,
-            "a function in it has {length} bytes: {most} at most; raise compile.function, or make its functions smaller"
+            length <= max,
+            "a function in it has {length} bytes: {max} at most; raise compile.function, or make its functions smaller"
         );
         // The compiler reports an invalid function.
         let Ok(groups) = body.get_locals_reader() else { return Ok(()) };
@@ -143,8 +143,8 @@ fn values(function: &FuncType) -> u64 {
 }
 
 /// Refuses a module with more memories or tables than the sandbox of a job has room for.
-pub(super) fn within(count: u32, most: u32, what: &str) -> Result<()> {
-    ensure!(count <= most, "a module in it has {count} {what}: {most} at most; put more into one of them");
+pub(super) fn within(count: u32, max: u32, what: &str) -> Result<()> {
+    ensure!(count <= max, "a module in it has {count} {what}: {max} at most; put more into one of them");
     Ok(())
 }
 

@@ -15,11 +15,11 @@ fn module(count: usize, one: &str) -> String {
     format!("(module (type $t (func)) {})", one.repeat(count))
 }
 
-/// Asserts that `most` parts are accepted, and that one more is refused with both numbers.
-fn bound(most: usize, what: &str, make: impl Fn(usize) -> String) {
-    assert_eq!(refusal(&make(most)), None, "{most} {what}");
-    let refusal = refusal(&make(most + 1)).unwrap();
-    assert!(refusal.contains(&format!("{} {what}: {most} ", most + 1)), "{refusal}");
+/// Asserts that `max` parts are accepted, and that one more is refused with both numbers.
+fn bound(max: usize, what: &str, make: impl Fn(usize) -> String) {
+    assert_eq!(refusal(&make(max)), None, "{max} {what}");
+    let refusal = refusal(&make(max + 1)).unwrap();
+    assert!(refusal.contains(&format!("{} {what}: {max} ", max + 1)), "{refusal}");
 }
 
 #[test]

@@ -67,13 +67,13 @@ impl HostJob for State {
         Ok(self.calls()?.close(job.rep()).map_err(Failure::from))
     }
 
-    async fn read(&mut self, job: Resource<JobHandle>, most: u32) -> Result<CallResult<Vec<u8>>> {
+    async fn read(&mut self, job: Resource<JobHandle>, max: u32) -> Result<CallResult<Vec<u8>>> {
         let (calling, job) = (self.calls()?, job.rep());
         if let Err(failure) = calling.filled(job).await {
             return Ok(Err(failure.into()));
         }
-        let most = usize::try_from(most)?.min(PIECE);
-        Ok(calling.take(job, most).map(Vec::from).map_err(Failure::from))
+        let max = usize::try_from(max)?.min(PIECE);
+        Ok(calling.take(job, max).map(Vec::from).map_err(Failure::from))
     }
 
     async fn poll(&mut self, job: Resource<JobHandle>) -> Result<CallResult<Sides>> {

@@ -36,17 +36,17 @@ impl Failure {
         Failure::new("malformed", what)
     }
 
-    pub(super) fn too_long(most: usize) -> Failure {
+    pub(super) fn too_long(max: usize) -> Failure {
         Failure::new(
             "too_long",
             format!(
-                "the arguments and variables of a job have {most} bytes at most: send the rest to its stdin"
+                "the arguments and variables of a job have {max} bytes at most: send the rest to its stdin"
             ),
         )
     }
 
-    pub(super) fn too_many_known(most: usize) -> Failure {
-        Failure::new("too_many", format!("a job may hold {most} jobs at once: drop those that have ended"))
+    pub(super) fn too_many_known(max: usize) -> Failure {
+        Failure::new("too_many", format!("a job may hold {max} jobs at once: drop those that have ended"))
     }
 
     pub(super) fn not_read(name: &str) -> Failure {

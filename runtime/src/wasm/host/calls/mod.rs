@@ -17,7 +17,7 @@ use self::failure::Failure;
 use crate::job::{CallRequest, Callee, Fault, Job, JobCaller, Name, Status};
 
 /// Jobs that a guest may hold at once, including ended ones.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
 /// Bytes of arguments and variables that one job may be given.
 const LONGEST: usize = 128 << 10;
@@ -78,14 +78,14 @@ impl Calling {
     fn open(&mut self, name: String) -> Result<u32, Failure> {
         let place = match self.jobs.iter().position(Option::is_none) {
             Some(free) => free,
-            None if self.jobs.len() < MOST => {
+            None if self.jobs.len() < MAX => {
                 self.jobs.push(None);
                 self.jobs.len() - 1
             }
-            None => return Err(Failure::too_many_known(MOST)),
+            None => return Err(Failure::too_many_known(MAX)),
         };
         self.jobs[place] = Some(CalledJob::Wanted(CallRequest { name, ..CallRequest::default() }, 0));
-        u32::try_from(place).map_err(|_| Failure::too_many_known(MOST))
+        u32::try_from(place).map_err(|_| Failure::too_many_known(MAX))
     }
 
     fn arg(&mut self, job: u32, value: String) -> Result<(), Failure> {
@@ -160,14 +160,14 @@ impl Calling {
         Ok(poll_fn(|context| started.poll_filled(context)).await)
     }
 
-    /// Takes up to `most` bytes that the job's stdout has already.
-    fn take(&mut self, job: u32, most: usize) -> Result<Bytes, Failure> {
+    /// Takes up to `max` bytes that the job's stdout has already.
+    fn take(&mut self, job: u32, max: usize) -> Result<Bytes, Failure> {
         let started = self.started(job)?;
         if started.rest.is_empty() {
             started.rest = started.callee.stdout.take().unwrap_or_default();
         }
-        let most = most.min(started.rest.len());
-        Ok(started.rest.split_to(most))
+        let max = max.min(started.rest.len());
+        Ok(started.rest.split_to(max))
     }
 
     /// Waits until reading or writing would not wait.

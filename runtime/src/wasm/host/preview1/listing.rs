@@ -69,14 +69,14 @@ async fn read(
     let mut listing = state.listing.0.take().filter(|listing| listing.number() == found.ino);
     let (mut filled, mut ended) = (0, false);
     while filled < length && !ended {
-        let most = length - filled;
+        let max = length - filled;
         let dirs = if listing.is_none() { directories(state) } else { Vec::new() };
         let piece = spawn_blocking(move || {
             let listing = match listing {
                 Some(listing) => listing,
                 None => Listing::open(directory(&dirs, found.ino)?)?,
             };
-            fill(listing, place, most)
+            fill(listing, place, max)
         });
         let piece = piece.await.map_err(|failure| Error::trap(wasmtime::Error::new(failure)))?;
         let piece = piece.map_err(|error| Error::from(ErrorCode::from(error)))?;
@@ -107,16 +107,16 @@ fn directory(dirs: &[Arc<File>], number: u64) -> io::Result<&File> {
 
 /// Encodes entries for the module. The last one is cut at the end of the buffer; the module reads it
 /// again from its position.
-fn fill(mut listing: Listing, place: u64, most: usize) -> io::Result<Filled> {
-    let mut entries = Vec::with_capacity(most.min(PIECE));
+fn fill(mut listing: Listing, place: u64, max: usize) -> io::Result<Filled> {
+    let mut entries = Vec::with_capacity(max.min(PIECE));
     listing.seek(place)?;
-    while entries.len() < most.min(PIECE) {
+    while entries.len() < max.min(PIECE) {
         let before = listing.place();
         let Some(entry) = listing.next()? else {
             return Ok(Filled { listing, entries, ended: true });
         };
         let name = entry.name.as_bytes();
-        if entries.len() + ENTRY + name.len() > PIECE && most > PIECE {
+        if entries.len() + ENTRY + name.len() > PIECE && max > PIECE {
             listing.unread(entry, before);
             break;
         }
@@ -125,8 +125,8 @@ fn fill(mut listing: Listing, place: u64, most: usize) -> io::Result<Filled> {
         entries.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
         entries.extend_from_slice(&[kind(entry.kind) as u8, 0, 0, 0]);
         entries.extend_from_slice(name);
-        if entries.len() > most {
-            entries.truncate(most);
+        if entries.len() > max {
+            entries.truncate(max);
             listing.unread(entry, before);
         }
     }

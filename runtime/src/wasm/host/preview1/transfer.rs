@@ -250,7 +250,7 @@ async fn put(
 /// Reads what a stream has, or up to one piece of a file.
 async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors) -> Result<Size, Error> {
     let (first, total) = vectors.measure(memory, PIECE).await?;
-    let (vector, most) = match first {
+    let (vector, max) = match first {
         Some(first) if is_stream(wasi, memory, fd) => (first.alone(), usize::MAX),
         Some(first) if first.length == total && total <= PIECE => (first.alone(), VECTOR + PIECE),
         Some(_) => {
@@ -273,7 +273,7 @@ async fn read(wasi: &mut WasiP1Ctx, memory: &mut [u8], fd: Fd, vectors: Vectors)
         }
         None => (nothing(), usize::MAX),
     };
-    wasi.set_hostcall_fuel(most);
+    wasi.set_hostcall_fuel(max);
     let vector: IovecArray = GuestPtr::new(vector.offset());
     wasi.fd_read(&mut GuestMemory::Unshared(memory), fd, vector).await
 }
@@ -313,8 +313,8 @@ impl Vectors {
     }
 
     /// Returns the first vector that is not empty, and the total bytes of all. The total is exact up to
-    /// `most`; beyond, it is any larger number.
-    async fn measure(self, memory: &mut [u8], most: usize) -> Result<(Option<Vector>, usize), Error> {
+    /// `max`; beyond, it is any larger number.
+    async fn measure(self, memory: &mut [u8], max: usize) -> Result<(Option<Vector>, usize), Error> {
         let (mut first, mut total) = (None, 0);
         for position in 0..self.count {
             let vector = self.get(memory, position)?;
@@ -323,7 +323,7 @@ impl Vectors {
                 first.get_or_insert(vector);
                 total += vector.length;
             }
-            if total > most {
+            if total > max {
                 break;
             }
             give_way(position + 1).await;

@@ -19,17 +19,17 @@ pub(super) fn link(linker: &mut Linker<State>) -> Result<()> {
         |mut caller: Caller<'_, State>, (subscriptions, events, count, result): Parameters| {
             Box::new(async move {
                 let (memory, state) = parts(&mut caller)?;
-                let most = state.handles;
-                if address(count) > most {
+                let max = state.handles;
+                if address(count) > max {
                     return Ok(Errno::Mfile as i32);
                 }
-                handles::lend(state.wasi.ctx().table, most, address(count));
+                handles::lend(state.wasi.ctx().table, max, address(count));
                 state.wasi.set_hostcall_fuel(usize::MAX);
                 let [subscriptions, events, count] = [subscriptions, events, count].map(i32::cast_unsigned);
                 let mut guest = GuestMemory::Unshared(&mut *memory);
                 let (subscriptions, events) = (GuestPtr::new(subscriptions), GuestPtr::new(events));
                 let outcome = state.wasi.poll_oneoff(&mut guest, subscriptions, events, count).await;
-                handles::bound(state.wasi.ctx().table, most);
+                handles::bound(state.wasi.ctx().table, max);
                 told(memory, outcome, result)
             })
         },

@@ -35,7 +35,7 @@ pub(in crate::wasm) struct Stock {
     bytes: u64,
     kept: Mutex<Vec<ReadyDir>>,
     /// Maximum number of them.
-    most: usize,
+    max: usize,
 }
 
 /// A directory that no job has touched.
@@ -64,7 +64,7 @@ pub(in crate::wasm) struct TmpGuard {
 impl Stock {
     /// Makes an empty stock for a handler that runs `jobs` jobs at once.
     pub(in crate::wasm) fn new(mounted: Arc<Mounted>, dir: HandlerDir, bytes: u64, jobs: usize) -> Stock {
-        Stock { mounted, dir: Arc::new(dir), bytes, kept: Mutex::default(), most: jobs.min(KEPT) }
+        Stock { mounted, dir: Arc::new(dir), bytes, kept: Mutex::default(), max: jobs.min(KEPT) }
     }
 
     /// Returns how many descriptors the stock holds for a handler that runs `jobs` jobs at once.
@@ -132,7 +132,7 @@ impl TmpGuard {
         // An operation that the job started may still hold the directory.
         if Arc::strong_count(&had.account) == 1 && lock(&had.account).is_untouched() {
             let mut kept = self.stock.kept();
-            if kept.len() < self.stock.most {
+            if kept.len() < self.stock.max {
                 kept.push(had.ready);
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::standing::DaemonState;
+use super::daemon_state::DaemonState;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run, Status};
 use crate::net::Opened;
@@ -11,16 +11,16 @@ use crate::observe::systemd;
 /// Opens this gate. Running it again changes nothing and says so.
 pub struct AcceptConnections {
     /// Whose gate it is.
-    pub standing: Arc<DaemonState>,
+    pub state: Arc<DaemonState>,
 }
 
 impl NativeJob for AcceptConnections {
     fn run(self: Arc<Self>, _engine: Arc<Engine>, job: Job) -> Run {
         Box::pin(async move {
-            let (status, said) = match self.standing.server.gate.open() {
+            let (status, said) = match self.state.server.gate.open() {
                 Opened::Now => {
                     // After the gate and not before it: whoever waits for this may connect at once.
-                    systemd::ready(&self.standing.status());
+                    systemd::ready(&self.state.status());
                     (Status::OK, "open\n")
                 }
                 Opened::Already => (Status::OK, "already open\n"),
