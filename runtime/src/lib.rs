@@ -6,8 +6,8 @@
 //!
 //! # The map
 //!
-//! Layers, lowest first; a module uses only what stands above it in this list, and
-//! `tests/it/layering.rs` proves it:
+//! Layers, lowest first; a module uses only what stands above it in this list. Within a module, files import one
+//! another in no circle, and each `mod.rs` lists its floors. `tests/it/layering.rs` proves both:
 //!
 //! | layer | module | holds |
 //! |---|---|---|

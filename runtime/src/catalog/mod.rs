@@ -1,4 +1,7 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
+//!
+//! Floors, lowest first: `alive`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `canary`, `route`; `routes`;
+//! `generation`; `replaced`; `live`.
 
 mod alive;
 mod canary;

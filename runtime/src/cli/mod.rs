@@ -1,4 +1,8 @@
 //! The command line: one file a verb.
+//!
+//! Floors, lowest first: `compile_worker`, `curl`, `exec`, `kept`, `out`, `progress`, `tls`, `version`, `watching`;
+//! `build`, `rereading`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`, `socket`;
+//! `changes`, `logs`, `replay`, `show`, `swap`, `up`.
 
 mod build;
 mod changes;

@@ -1,7 +1,8 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `units`, `report`, `nearest`; `reader`; `schema`; `secret`, `values`; `http`; `model`; a file for
-//! each other table, with `route` and `handler` over the smaller ones; `convert`; `names`, `restart`, `development`.
+//! Floors, lowest first: `cargo`, `growth`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
+//! `compile`, `conduct`, `cors`, `http`, `schedule`, `secret`, `tls`, `websocket`; `model`; `development`,
+//! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
 mod calls;
 mod cargo;

@@ -2,6 +2,9 @@
 //!
 //! Every restriction is permanent, for the thread that sets it and for all that it starts; `signals`, `scan` and
 //! `merging` are exceptions. The daemon therefore sets them before it has a second thread.
+//!
+//! Floors, lowest first: `calls`, `location`, `merging`, `privileges`, `scan`, `signals`, `system`; `untrusted`;
+//! `ground`.
 
 mod calls;
 mod ground;

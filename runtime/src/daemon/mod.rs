@@ -1,7 +1,7 @@
 //! The life of the daemon: bind, load, open, wait, drain.
 //!
-//! Floors, lowest first: `demand`, `changes`, `hardening`, `schedules`; `signals`, `descriptors`, `memory`; `begin`,
-//! `operators`; `options`, `preflight`; `install`; the daemon itself, which is here.
+//! Floors, lowest first: `changes`, `demand`, `hardening`, `operators`, `schedules`; `descriptors`, `memory`,
+//! `signals`; `begin`, `preflight`; `options`; `install`.
 
 mod begin;
 mod changes;

@@ -1,7 +1,7 @@
 //! The engine: finds jobs by name, makes them, runs them, and shuts down after the last one.
 //!
-//! Floors, lowest first: `journal`, `lane`, `panic`, `parse`, `registry`; `running`, `complaints`; `admission`, `drain`;
-//! `supervise`; [`Engine`]; `native`, jobs that use it; `calls`, which starts jobs for jobs.
+//! Floors, lowest first: `calls`, `journal`, `lane`, `panic`, `parse`, `registry`; `native`, `running`, `stderr_log`;
+//! `admission`, `drain`; `supervise`.
 
 mod admission;
 mod calls;

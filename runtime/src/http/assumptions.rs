@@ -29,9 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a library did, in order.
 #[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<&'static str>>>);
+struct SeenCalls(Arc<Mutex<Vec<&'static str>>>);
 
-impl Calls {
+impl SeenCalls {
     fn note(&self, call: &'static str) {
         self.0.lock().unwrap().push(call);
     }
@@ -44,7 +44,7 @@ impl Calls {
 /// A connection that gives one read its bytes, takes every write, and notes both.
 struct Noting {
     input: Option<&'static [u8]>,
-    calls: Calls,
+    calls: SeenCalls,
 }
 
 impl AsyncRead for Noting {
@@ -79,7 +79,7 @@ impl AsyncWrite for Noting {
 /// `wire::guarded_io` counts requests where they pass, and `wire::deadline_io` and it wake hyper behind a response.
 #[tokio::test]
 async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
-    let (calls, (respond, response)) = (Calls::default(), oneshot::channel::<()>());
+    let (calls, (respond, response)) = (SeenCalls::default(), oneshot::channel::<()>());
     let response = Mutex::new(Some(response));
     let stream = Noting { input: Some(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), calls: calls.clone() };
     let service = service_fn(|_| {
@@ -105,9 +105,9 @@ async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
 
 /// Runs what hyper gives it, and notes that.
 #[derive(Clone)]
-struct Running(Calls);
+struct NotingExecutor(SeenCalls);
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Running {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for NotingExecutor {
     fn execute(&self, future: F) {
         self.0.note("execute");
         tokio::spawn(future);
@@ -117,13 +117,15 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Running {
 /// `server::h2` gives each future that it executes the progress of the request that was taken last.
 #[tokio::test]
 async fn hyper_executes_the_future_of_a_request_right_behind_the_service_and_nothing_else() {
-    let (calls, (client, server)) = (Calls::default(), duplex(1 << 16));
+    let (calls, (client, server)) = (SeenCalls::default(), duplex(1 << 16));
     let taken = calls.clone();
     let service = service_fn(move |_| {
         taken.note("service");
         ready(Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new())))
     });
-    tokio::spawn(http2::Builder::new(Running(calls.clone())).serve_connection(TokioIo::new(server), service));
+    tokio::spawn(
+        http2::Builder::new(NotingExecutor(calls.clone())).serve_connection(TokioIo::new(server), service),
+    );
     let connect = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client));
     let (sender, connection) = timeout(PATIENCE, connect).await.unwrap().unwrap();
     tokio::spawn(connection);

@@ -1,9 +1,9 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `id`, `builtin`, `env`, `mount`, `name`, `output`, `pace`, `peers`, `policy`, `schedule`,
-//! `conduct`, `status`, `stop`, `waits`, `allotment`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
-//! `proxied`; `limits`, `stdin`; `call`, `peaks`; `record`; [`Job`], [`HandlerVersion`], [`Handler`] and [`Recorder`], which
-//! refer to one another: a job holds its handler, and a handler takes the job; `counts`.
+//! Floors, lowest first: `allotment`, `builtin`, `conduct`, `env`, `id`, `mount`, `name`, `output`, `pace`, `peers`,
+//! `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
+//! `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`; `counts`. A job, the handler that
+//! runs it and the recorder name one another.
 
 mod allotment;
 mod arrival;

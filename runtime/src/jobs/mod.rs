@@ -1,4 +1,9 @@
 //! The built-in jobs, one a file, and the loading that they share: what the daemon does to itself is a job like any other.
+//!
+//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `reply`, `scheduler`, `serve`, `shutdown`;
+//! `describe`, `kill`, `load`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
+//! `handlers`, `running`; `canary`, `open_gate`, `refusals`, `rollback`, `status`, `swap`; `reload`; `plan`,
+//! `upgrade`.
 
 pub mod api;
 mod canary;

@@ -1,7 +1,8 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
-//! Floors, lowest first: `endpoint`, `gate`; `activation`; `outbound`; `stream` and `peer` over the leaves of `tls`;
-//! `connect`; `listen`; `tls`, whose acceptor takes what a listener accepts. `listen::listeners` stands over both.
+//! Floors, lowest first: `endpoint`, `gate`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
+//! `connect`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
+//! `listen::listeners`.
 
 mod activation;
 mod connect;

@@ -1,4 +1,7 @@
 //! What an operator can observe: log, profiler, process figures, and messages to the service manager.
+//!
+//! Floors, lowest first: `build`, `cgroup`, `counted`, `filter`, `plain`, `profile`, `queue`, `reloads`, `resident`,
+//! `systemd`, `threads`, `writes`; `log`.
 
 pub mod build;
 pub mod cgroup;

@@ -1,4 +1,6 @@
 //! Failed jobs, recorded in files so that they can be run again.
+//!
+//! Floors, lowest first: `mask`; `bundle`; `store`.
 
 mod bundle;
 mod mask;

@@ -1,4 +1,7 @@
 //! The WebAssembly sandbox, the only module that uses wasmtime.
+//!
+//! Floors, lowest first: `assumptions`, `engine`; `cache`, `host`; `compile`, `kinds`; `async_engine`; `sandbox`;
+//! `module`.
 
 #[cfg(test)]
 mod assumptions;

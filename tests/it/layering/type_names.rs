@@ -10,7 +10,7 @@ use super::tokens::tokens;
 const SHARED: [&str; 2] = ["State", "Args"];
 
 /// How many names stand for more than one type. It only falls.
-const AMBIGUOUS: usize = 2;
+const AMBIGUOUS: usize = 0;
 
 /// Returns the names of the types that a file defines. Types of tests are left out: nobody looks for them elsewhere. So
 /// are aliases within a block, which are associated types or have no reader beyond it.

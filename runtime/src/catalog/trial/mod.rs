@@ -1,4 +1,6 @@
 //! A trial of two versions of a handler: it records how their requests end and reaches a verdict.
+//!
+//! Floors, lowest first: `histogram`; `arm`; `judgement`.
 
 mod arm;
 mod histogram;

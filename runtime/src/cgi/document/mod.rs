@@ -1,4 +1,6 @@
 //! A CGI response: status and fields, a blank line, the body (RFC 3875 §6).
+//!
+//! Floors, lowest first: `field`; `head`; `relayed`.
 
 mod field;
 mod head;

@@ -1,4 +1,6 @@
 //! Builds the handlers of a directory: its crates and `.wat` files to `build/NAME.wasm`.
+//!
+//! Floors, lowest first: `toolchain`, `verb`; `crates`; `watch`.
 
 mod crates;
 mod toolchain;

@@ -4,7 +4,8 @@
 //! JSON is the name of a field, so that both ends change together. An absent value is `null`, unless its field says
 //! that the key is left out. A reader ignores keys that it does not know, and refuses a reply that lacks one.
 //!
-//! Floors, lowest first: `pairs`, `command`; `handler`; `changes`, `explain`, `listing`, `logs`, `process`, `status`, `swap`.
+//! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `listing`, `logs`, `process`, `status`,
+//! `swap`.
 
 mod changes;
 mod command;

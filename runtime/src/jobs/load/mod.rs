@@ -1,7 +1,7 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 //!
-//! Floors, lowest first: `draft`, `heritage`, `parallel`, `progress`; `known`, `examined`; `handler`; `code`, `prepared`;
-//! `loader`; `in_use`.
+//! Floors, lowest first: `draft`, `heritage`, `parallel`, `prepared`, `progress`; `examined`, `known`; `handler`;
+//! `code`; `loader`; `in_use`.
 
 mod code;
 mod draft;

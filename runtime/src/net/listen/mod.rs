@@ -1,7 +1,7 @@
 //! Listening sockets: how they are bound, accepted from and changed.
 //!
-//! Floors, lowest first: `accept_backoff`, `group`, `options`, `stale_socket`; `socket_file`; `tcp`, `unix`; `listener`;
-//! `bind`; `listeners`.
+//! Floors, lowest first: `accept_backoff`, `group`, `options`, `stale_socket`, `tcp`; `socket_file`; `listener`,
+//! `unix`; `bind`; `listeners`.
 
 mod accept_backoff;
 mod bind;

@@ -1,4 +1,6 @@
 //! Outbound connections: from the origin that a handler asks for to an address that it may reach.
+//!
+//! Floors, lowest first: `address`, `channel`, `origin`, `resolve`, `trust`; `dial`.
 
 mod address;
 mod channel;

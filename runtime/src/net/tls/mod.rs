@@ -1,7 +1,7 @@
 //! TLS, from the named files to the encrypted connection; the only module for incoming connections that uses rustls.
 //!
-//! Floors, lowest first: `options`, `failure`, `name`, `protocol`, `validity`; `files`; `contents`, `identity`,
-//! `clients`, `secured`; `choice`, `guide`; `acceptor`; `difference`.
+//! Floors, lowest first: `failure`, `name`, `options`, `protocol`, `validity`; `files`, `secured`; `clients`,
+//! `contents`, `guide`, `identity`; `choice`; `acceptor`; `difference`.
 
 mod acceptor;
 mod choice;

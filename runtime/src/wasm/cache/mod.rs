@@ -4,7 +4,7 @@
 //! is verified, on a sealed copy that cannot change any more. wasmtime's own cache has no authentication and is not
 //! used. Failures of the cache cost time, but never prevent a start.
 //!
-//! Floors, lowest first: `directory`, `figures`, `names`; `key`, `evict`; `entry`, `lease`, `place`; [`Cache`].
+//! Floors, lowest first: `directory`, `figures`, `names`; `evict`, `key`; `entry`, `lease`, `place`.
 
 mod directory;
 mod entry;

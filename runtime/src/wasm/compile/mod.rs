@@ -1,6 +1,6 @@
 //! Compiles modules to machine code, in child processes that can fail without the daemon.
 //!
-//! Floors, lowest first: `flags`, `limits`, `features`, `slots`; `reason`, `scan`, `precompile`; `child`, `worker`;
+//! Floors, lowest first: `features`, `flags`, `limits`, `slots`; `precompile`, `reason`, `scan`; `child`, `worker`;
 //! `compiler`.
 
 mod child;

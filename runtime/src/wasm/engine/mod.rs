@@ -1,4 +1,7 @@
 //! wasmtime engines: their settings and kinds, the machine code they load, and the epoch ticker.
+//!
+//! Floors, lowest first: `binary_kind`, `exports`, `instance_size`, `outline`, `sealed`, `ticker`; `artifact`,
+//! `engine_kind`; `settings`.
 
 pub(super) mod artifact;
 pub(super) mod binary_kind;

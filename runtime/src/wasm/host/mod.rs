@@ -1,9 +1,15 @@
 //! Host state and functions for guests: memory limits, streams, files, calls of jobs, outgoing HTTP, and their outcome.
+//!
+//! Floors, lowest first: `interfaces`, `handles`, `meter`, `stdio`, `directory`, `charged`, `confine_refusal`, `scripts`, `body`,
+//! `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without its stock; `mounted`, `guest`, `links`,
+//! `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls` counts; `core_state`,
+//! `component_state`; `preview1`, `preview2`, and the functions of `calls`.
 
 pub(super) mod body;
 pub(super) mod calls;
 mod charged;
 pub(super) mod component_state;
+mod confine_refusal;
 pub(super) mod core_state;
 mod directory;
 pub(super) mod environ;

@@ -4,20 +4,20 @@ use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::task::Context;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::charged::{self, ChargedJob};
+use super::confine_refusal::ConfineRefusal;
 use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
 use crate::confine::LandlockRules;
@@ -71,14 +71,6 @@ struct Pool {
     /// Concurrent operations.
     max: usize,
     refused: Arc<ConfineRefusal>,
-}
-
-/// Records that a thread could not be confined. The thread has ended, and may have taken the place of one that could
-/// serve. So the jobs that use this pool end, and the next job starts a new pool.
-#[derive(Default)]
-struct ConfineRefusal {
-    why: OnceLock<String>,
-    told: Notify,
 }
 
 /// Keeps the file threads for a job while it runs.
@@ -202,26 +194,6 @@ impl ThreadLease {
             biased;
             outcome = job => outcome,
             fault = self.0.refused.fault() => Err(fault),
-        }
-    }
-}
-
-impl ConfineRefusal {
-    /// Records why a thread could not be confined, and wakes the jobs.
-    fn note(&self, why: &anyhow::Error) {
-        let _first = self.why.set(format!("{why:#}"));
-        self.told.notify_waiters();
-    }
-
-    /// Waits until a thread could not be confined.
-    async fn fault(&self) -> Fault {
-        loop {
-            // Created before the check, so a later notification is not missed.
-            let told = self.told.notified();
-            if let Some(why) = self.why.get() {
-                return Fault::Host(anyhow!("a thread for files cannot be confined to the mounts: {why}"));
-            }
-            told.await;
         }
     }
 }

@@ -1,4 +1,7 @@
 //! The kinds of module that a handler may be: core modules, command components, and components that answer HTTP.
+//!
+//! Floors, lowest first: `component`, `foreign_imports`, `instance_pool`; `command`, `core`, `http_p2`, `http_p3`;
+//! `http`.
 
 pub(super) mod command;
 pub(super) mod component;

@@ -1,4 +1,6 @@
 //! Scans a module before it is compiled: counts its parts and checks them against limits.
+//!
+//! Floors, lowest first: `instances`, `parts`; `start`.
 
 mod instances;
 mod parts;

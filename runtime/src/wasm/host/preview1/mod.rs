@@ -1,4 +1,6 @@
 //! Functions of WASI preview 1 that replace those of wasmtime-wasi.
+//!
+//! Floors, lowest first: `memory`; `ending`, `growing`, `listing`, `waiting`; `transfer`.
 
 mod ending;
 mod growing;
