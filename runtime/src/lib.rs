@@ -37,7 +37,7 @@
 //! | `http::server::accept`, `http::limits` | a permit for the connection; where none is free, an idle one makes room |
 //! | `http::server::tls` | TLS, in the connection's own task |
 //! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2`, under `http::wire`: `deadline_io`, and `guarded_io`, where every byte is checked before hyper has it |
-//! | `http::handlers` | pins the [`catalog::Catalog`] and finds the route; `request::h2_rules` checks of HTTP/2 what `wire::h1` has of HTTP/1; `request::drain_body` reads what the job leaves of the request body |
+//! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route; `request::h2_rules` checks of HTTP/2 what `wire::h1` has of HTTP/1; `request::drain_body` reads what the job leaves of the request body |
 //! | `http::request::cgi_job` | makes the [`job::Job`], its environment by [`cgi::meta`]; `wasi_http` for `wasi:http` |
 //! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
 //! | [`wasm::Module`] | a fresh store and instance |

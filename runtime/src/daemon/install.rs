@@ -14,6 +14,7 @@ use super::operators::Operators;
 use super::options::Options;
 use crate::config::Config;
 use crate::engine::{Engine, NativeJob};
+use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
     CanaryCommand, Command, CommandsCommand, ExplainCommand, HandlersCommand, JobsCommand, KillCommand,
@@ -121,7 +122,7 @@ pub(super) fn install(
     let watch = WatchCanary { generations: generations.clone(), gate: state.server.gate.clone() };
     let DaemonState { sockets, server, .. } = &**state;
     let gate = server.gate.clone();
-    let serve_api = ServeApi::new(sockets.clone(), server.clone());
+    let serve_api = ServeApi::new(sockets.clone(), http::handlers(server.clone()));
     let serve_operators = operators.jobs(engine, server, (&allocation, &state.reloads, cached.as_ref()));
     let plan = Plan {
         generations: generations.clone(),

@@ -30,7 +30,7 @@ use crate::budget::Budget;
 use crate::config::Config;
 use crate::confine;
 use crate::engine::{Budgets, DaemonJobError, Engine};
-use crate::http::{Activity, ConnectionLimit, Purpose, Server};
+use crate::http::{Activity, ConnectionLimit, Server};
 use crate::job::{Stop, StopReason, builtin};
 use crate::jobs::{self, DaemonState};
 use crate::net::{Activation, Gate, GateState, Guide, Listener, Phase, Sockets};
@@ -129,7 +129,6 @@ impl Daemon {
             gate: Gate::shut(),
             settings: Arc::new(ArcSwap::from_pointee(jobs::settings(&config))),
             connections: ConnectionLimit::new(max.connections, max.per_ip),
-            purpose: Purpose::Handlers,
             activity: Activity::default(),
             handshakes: Arc::default(),
             refused: Arc::default(),

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::engine::{DaemonJobError, Engine};
-use crate::http::{Activity, AdminSlots, ConnectionLimit, Observed, Purpose, Server};
+use crate::http::{self, Activity, AdminSlots, ConnectionLimit, Observed, Server};
 use crate::job::builtin;
 use crate::jobs::ServeApi;
 use crate::net::{Activation, BindOptions, Endpoint, Gate, Phase, Sockets};
@@ -87,8 +87,8 @@ impl Operators {
             reloads: reloads.clone(),
             cache: cache.cloned(),
         };
-        let job = |side: &Side, (connections, per_ip), purpose| {
-            let server = Server {
+        let server = |side: &Side, connections, per_ip| {
+            Arc::new(Server {
                 engine: engine.clone(),
                 gate: side.gate.clone(),
                 settings: asked.settings.clone(),
@@ -98,15 +98,15 @@ impl Operators {
                 handshakes: asked.handshakes.clone(),
                 refused: asked.refused.clone(),
                 scratch: None,
-                purpose,
-            };
-            (side.job, ServeApi::new(side.sockets.clone(), Arc::new(server)))
+            })
         };
-        let admin = Purpose::Admin { observed: observed(), places: AdminSlots::default() };
+        // All over a Unix socket, which has no addresses.
+        let admin = server(&self.admin, AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS);
+        let observe = server(&self.observe, OBSERVERS, OBSERVERS / 2);
+        let job = |side: &Side, serve| (side.job, ServeApi::new(side.sockets.clone(), serve));
         [
-            // All over a Unix socket, which has no addresses.
-            job(&self.admin, (AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS), admin),
-            job(&self.observe, (OBSERVERS, OBSERVERS / 2), Purpose::Observe(observed())),
+            job(&self.admin, http::admin(admin, observed())),
+            job(&self.observe, http::observe(observe, observed())),
         ]
     }
 

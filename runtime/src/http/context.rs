@@ -1,4 +1,4 @@
-//! The shared state of a server's listeners, their settings and their purpose.
+//! The state that the listeners of a server share, and their settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::limits::activity::Activity;
-use super::limits::admin_slots::AdminSlots;
 use super::limits::connections::ConnectionLimit;
 use super::limits::handshakes::Handshakes;
 use super::limits::refusal_counts::RefusalCounts;
-use super::refusal::{Details, Refusal};
+use super::refusal::Details;
 use super::wire::progress::Deadlines;
 use crate::engine::Engine;
 use crate::net::{Gate, Tls};
@@ -37,40 +36,6 @@ pub struct Server {
     pub refused: Arc<RefusalCounts>,
     /// Stores bodies that do not fit in memory; `None` if there is no place for them.
     pub scratch: Option<Arc<Scratch>>,
-    /// The purpose of the listeners.
-    pub purpose: Purpose,
-}
-
-impl Server {
-    /// Counts a refusal, except for a failed job, which is counted with its handler.
-    pub(in crate::http) fn refused(&self, refusal: &Refusal) {
-        if !matches!(refusal, Refusal::Failed(..)) {
-            self.count(refusal.code());
-        }
-    }
-
-    /// Counts a refusal by its code if this server serves the handlers.
-    pub(in crate::http) fn count(&self, code: &'static str) {
-        match self.purpose {
-            Purpose::Admin { .. } | Purpose::Observe(_) => {}
-            Purpose::Handlers => self.refused.count(code),
-        }
-    }
-}
-
-/// The purpose of a listener's requests.
-pub enum Purpose {
-    /// Calls of handlers, by the routes of the catalog.
-    Handlers,
-    /// Calls of the daemon's jobs, by name.
-    Admin {
-        /// The state that operators can see.
-        observed: Observed,
-        /// The slots for long requests.
-        places: AdminSlots,
-    },
-    /// Metrics and health checks. Nothing can be changed here.
-    Observe(Observed),
 }
 
 /// The limits of connections and heads. Sizes are in bytes.

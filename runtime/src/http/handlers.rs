@@ -1,136 +1,118 @@
 //! Answers requests with the handlers of the catalog, by its routes.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONNECTION, EXPECT, ORIGIN};
+use http::header::{ALLOW, EXPECT, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tracing::info;
 
 use super::context::{Server, Settings};
 use super::outbound::cdn_loop;
-use super::refusal::Refusal;
+use super::refusal::{Details, Refusal};
 use super::request::access_log::{RequestLog, complain};
 use super::request::cgi_job::{PreparedJob, RoutedRequest};
 use super::request::drain_body::DrainBody;
-use super::request::panic::caught;
 use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
 use super::request::spooled_body::SpoolSpace;
-use super::request::{date, h2_rules, health};
-use super::upgrade::tunnel::PendingUpgrade;
+use super::request::{h2_rules, health};
+use super::server::accept::Serve;
+use super::service::{RequestContext, Service};
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
-use super::wire::progress::Progress;
-use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, Upgrade, VersionHeader};
+use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
 use crate::cgi::path;
 use crate::job::{Fault, HandlerVersion, Intake, JobId, Kind, Usage};
-use crate::net::Peer;
 
 /// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 
-/// Answers a request. Every failure becomes a response.
-pub(super) async fn respond(
-    server: &Arc<Server>,
-    line: ConnContext<'_>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let ConnContext { settings, peer, progress, switched } = line;
-    let mut log = RequestLog::new(progress.clone());
-    progress.answering();
-    let (head, body) = request.into_parts();
-    let mut body = DrainBody::new(&head, body, progress);
-    if settings.access_log {
-        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        log.log_access(&head.method, target, peer.remote());
-    }
-    let catalog = server.engine.live().pin();
-    let asked = RequestContext { server, settings, peer, switched, head: &head, catalog: &catalog };
-    let answer = caught(asked.answer(&mut body, &mut log)).await;
-    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
-        Ok(response) => response,
-        Err(refusal) => {
-            server.refused(&refusal);
-            log.refused(&refusal);
-            if refusal.closes() {
-                body.abandon();
-            }
-            refusal.into_response(&head.headers, settings.details, catalog.reason_header)
-        }
-    };
-    if let Some(cors) = &catalog.cors {
-        cors.grant(head.headers.get(ORIGIN), response.headers_mut());
-    }
-    if catalog.version_header == VersionHeader::Present {
-        log.version().and_then(|version| response.headers_mut().insert(VERSION, version));
-    }
-    date::stamp(response.headers_mut());
-    log.head_sent(response.status());
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        switched.keep(log);
-        return Ok(response);
-    }
-    // hyper does not poll an empty body, even if the job behind it goes on.
-    if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
-        log.complete();
-    }
-    if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
-        progress.close_delimited().started();
-        // The close of the connection marks the end of the body, even if the client asked to keep it open.
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    if progress.is_leaving() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.body_mut().log = Some(log);
-    Ok(response)
+/// Serves the handlers, by the routes of the catalog.
+struct HandlerService {
+    server: Arc<Server>,
 }
 
-/// A connection, as its requests see it.
-#[derive(Clone, Copy)]
-pub(super) struct ConnContext<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) peer: &'a Peer,
-    pub(super) progress: &'a Progress,
-    pub(super) switched: &'a PendingUpgrade,
+/// Makes what serves the requests of clients.
+pub fn handlers(server: Arc<Server>) -> Arc<dyn Serve> {
+    Arc::new(HandlerService { server })
+}
+
+impl Service for HandlerService {
+    type Pinned = Arc<Catalog>;
+
+    fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn pin(&self) -> Arc<Catalog> {
+        self.server.engine.live().pin()
+    }
+
+    async fn answer(
+        &self,
+        request: RequestContext<'_, Arc<Catalog>>,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> Result<Response<Body>, Refusal> {
+        request.answer(body, log).await
+    }
+
+    fn logs_access(&self, settings: &Settings) -> bool {
+        settings.access_log
+    }
+
+    fn count(&self, code: &'static str) {
+        self.server.refused.count(code);
+    }
+
+    fn details(&self, settings: &Settings) -> Details {
+        settings.details
+    }
+
+    fn reason_header(&self, catalog: &Arc<Catalog>) -> ReasonHeader {
+        catalog.reason_header
+    }
+
+    fn finish(
+        &self,
+        catalog: &Arc<Catalog>,
+        request: Option<(&Parts, &RequestLog)>,
+        response: &mut Response<Body>,
+    ) {
+        if let Some(cors) = &catalog.cors {
+            // Without a head the origin is not known: only what is granted to all is granted.
+            let origin = request.and_then(|(head, _)| head.headers.get(ORIGIN));
+            cors.grant(origin, response.headers_mut());
+        }
+        if let Some((_, log)) = request
+            && catalog.version_header == VersionHeader::Present
+        {
+            log.version().and_then(|version| response.headers_mut().insert(VERSION, version));
+        }
+    }
 }
 
 /// The handler version that answers, and the ballot to report to during a trial.
 type Picked<'a> = (&'a Arc<HandlerVersion>, Option<Ballot>);
 
-/// A request with a parsed head.
-#[derive(Clone, Copy)]
-struct RequestContext<'a> {
-    server: &'a Arc<Server>,
-    settings: &'a Settings,
-    peer: &'a Peer,
-    switched: &'a PendingUpgrade,
-    head: &'a Parts,
-    /// Pinned, so that a reload meanwhile changes nothing for this request.
-    catalog: &'a Arc<Catalog>,
-}
-
-impl<'a> RequestContext<'a> {
+impl<'a> RequestContext<'a, Arc<Catalog>> {
     /// Finds the route of the request and answers it.
     async fn answer(self, body: &mut DrainBody, log: &mut RequestLog) -> Result<Response<Body>, Refusal> {
         let Parts { method, uri, headers, .. } = self.head;
-        h2_rules::check(self.head, self.settings)?;
         cdn_loop::check(headers).map_err(|_| Refusal::Loop)?;
         let host = h2_rules::host(self.head);
         if uri.path() == "*" {
             return Ok(ping());
         }
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
-        if let Some(cors) = self.catalog.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
+        if let Some(cors) = self.pinned.cors.as_ref().filter(|_| Cors::is_preflight(method, headers)) {
             let mut response = no_content();
             cors.grant_preflight(headers.get(ORIGIN), response.headers_mut());
             return Ok(response);
         }
-        match self.catalog.routes.lookup(host, method, &path) {
+        match self.pinned.routes.lookup(host, method, &path) {
             Lookup::Found(found) => match &found.route.upgrade {
                 None => self.run(&found, body, log).await,
                 // Boxed, so that ordinary requests stay small.
@@ -158,7 +140,7 @@ impl<'a> RequestContext<'a> {
         body: &mut DrainBody,
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
-        let picked = self.catalog.pick(&found.route.handler);
+        let picked = self.pinned.pick(&found.route.handler);
         if picked.0.kind == Kind::Proxy {
             // Boxed, so that requests to a CGI program stay small.
             return Box::pin(self.hand_on(found, picked, body, log)).await;
@@ -188,7 +170,7 @@ impl<'a> RequestContext<'a> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let engine = &self.server.engine;
-        let asking = RoutedRequest { catalog: self.catalog, entry, found, head: self.head, peer: self.peer }
+        let asking = RoutedRequest { catalog: self.pinned, entry, found, head: self.head, peer: self.peer }
             .proxied(engine);
         let id = asking.id();
         log.handler_chosen(id, entry, asking.usage(), ballot);
@@ -210,8 +192,8 @@ impl<'a> RequestContext<'a> {
         log: &mut RequestLog,
     ) -> Result<Response<Body>, Refusal> {
         let way = if self.peer.secured().is_some() { Transport::Tls } else { Transport::Clear };
-        let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.catalog.cors.as_ref())?;
-        let picked = self.catalog.pick(&found.route.handler);
+        let applicant = UpgradeRequest::of(self.head, body, way, upgrade, self.pinned.cors.as_ref())?;
+        let picked = self.pinned.pick(&found.route.handler);
         let entry = picked.0;
         harmless(found, entry)?;
         let made = self.call(found, picked, log);
@@ -220,13 +202,13 @@ impl<'a> RequestContext<'a> {
         // every byte restarts that wait.
         let idle = entry.limits.time;
         let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
-        Ok(self.switched.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
+        Ok(self.pending.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
     }
 
     /// Makes the job of a route.
     fn call(self, found: &Match<'_, '_>, picked: Picked<'_>, log: &mut RequestLog) -> PreparedJob {
         let call =
-            RoutedRequest { catalog: self.catalog, entry: picked.0, found, head: self.head, peer: self.peer };
+            RoutedRequest { catalog: self.pinned, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
         log.handler_chosen(made.job.id, picked.0, &made.job.usage, picked.1);
         log.captured(made.job.capture.clone());

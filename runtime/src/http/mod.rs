@@ -12,8 +12,9 @@
 //! | 3 | `context` | the state that the listeners of a server share |
 //! | 4 | `request` | turns a request into a job, and the job into the response |
 //! | 5 | `upgrade` | connections that leave HTTP |
-//! | 6 | `handlers`, `admin` | the answers of handlers, and of the daemon itself |
-//! | 7 | `server` | the accept loop, and the connections of HTTP/1, HTTP/2 and TLS |
+//! | 6 | `service` | what answers requests, as a trait, and what every response gets |
+//! | 7 | `server` | the accept loop, and connections of HTTP/1, HTTP/2 and TLS |
+//! | 8 | `handlers`, `admin` | the services: the routes of the catalog; the daemon itself |
 
 mod admin;
 #[cfg(test)]
@@ -25,12 +26,15 @@ pub mod outbound;
 mod refusal;
 mod request;
 mod server;
+mod service;
 mod timeouts;
 mod upgrade;
 mod wire;
 
 pub use admin::client;
-pub use context::{Observed, Purpose, Server, Settings};
+pub use admin::operators::{admin, observe};
+pub use context::{Observed, Server, Settings};
+pub use handlers::handlers;
 pub use limits::activity::Activity;
 pub use limits::admin_slots::AdminSlots;
 pub use limits::connections::ConnectionLimit;
@@ -38,6 +42,7 @@ pub use limits::handshakes::Handshakes;
 pub use limits::refusal_counts::RefusalCounts;
 pub use refusal::Details;
 pub use request::probe::probe;
+pub use server::accept::Serve;
 pub use wire::h1::head::HeadLimits;
 pub use wire::h1::{Followed, follow};
 pub use wire::progress::Deadlines;

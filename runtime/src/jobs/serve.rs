@@ -7,21 +7,21 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::engine::{Engine, NativeJob};
-use crate::http::Server;
+use crate::http::Serve;
 use crate::job::{Fault, Job, Run, Status};
 use crate::net::Sockets;
 
 /// Serves the listeners that there are and those that a reload adds, once.
 pub struct ServeApi {
     sockets: Arc<Sockets>,
-    server: Arc<Server>,
+    serve: Arc<dyn Serve>,
     serving: AtomicBool,
 }
 
 impl ServeApi {
     /// Makes the job; it serves when it is run.
-    pub fn new(sockets: Arc<Sockets>, server: Arc<Server>) -> ServeApi {
-        ServeApi { sockets, server, serving: AtomicBool::new(false) }
+    pub fn new(sockets: Arc<Sockets>, serve: Arc<dyn Serve>) -> ServeApi {
+        ServeApi { sockets, serve, serving: AtomicBool::new(false) }
     }
 }
 
@@ -32,7 +32,7 @@ impl NativeJob for ServeApi {
                 job.stderr.write_all("serving already\n").await.map_err(|_| Fault::ReaderGone)?;
                 return Ok(Status::ERROR);
             }
-            let ServeApi { sockets, server, .. } = &*self;
+            let ServeApi { sockets, serve, .. } = &*self;
             let mut listeners = JoinSet::new();
             let mut more = true;
             while more || !listeners.is_empty() {
@@ -40,7 +40,7 @@ impl NativeJob for ServeApi {
                     post = sockets.next(), if more => match post {
                         Some(post) => {
                             info!("listening on {}", post.listener.local());
-                            listeners.spawn(server.clone().run(post));
+                            listeners.spawn(serve.clone().run(post));
                         }
                         None => more = false,
                     },

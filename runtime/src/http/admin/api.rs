@@ -1,15 +1,13 @@
 //! The admin API: runs jobs of the engine over HTTP, for any process that may open the socket.
 
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
+use http::header::{CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use tracing::info;
 
@@ -17,22 +15,20 @@ use super::{observe, profiler};
 use crate::catalog::ReasonHeader;
 use crate::cgi::path;
 use crate::engine::Engine;
-use crate::http::context::{Observed, Server, Settings};
+use crate::http::context::Observed;
 use crate::http::limits::admin_slots::AdminSlots;
 use crate::http::refusal::{Details, Refusal};
-use crate::http::request::access_log::{RequestLog, complain};
+use crate::http::request::access_log::complain;
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::job_body::{JobBody, StatusTrailers};
 use crate::http::request::job_task::{JobDriver, JobTask};
-use crate::http::request::panic::caught;
 use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
-use crate::http::request::{date, h2_rules};
-use crate::http::wire::progress::Progress;
+use crate::http::service::RequestContext;
 use crate::job::{
     Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, PipeReader, Run, Status, Tail, pipe,
 };
-use crate::net::{GateState, Peer};
+use crate::net::GateState;
 
 /// The number of the job.
 const JOB_ID: HeaderName = HeaderName::from_static("job-id");
@@ -51,56 +47,12 @@ pub(in crate::http) const JOB_ERROR: HeaderName = HeaderName::from_static("job-e
 /// The bytes that are percent-encoded in a field.
 pub(in crate::http) const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// Answers a request. Every failure becomes a response.
-pub(in crate::http) async fn respond(
-    door: AdminContext<'_>,
-    progress: &Progress,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let log = RequestLog::new(progress.clone());
-    progress.answering();
-    let (head, body) = request.into_parts();
-    let mut body = DrainBody::new(&head, body, progress);
-    let asked = AdminRequest { door, head: &head };
-    let answer = caught(asked.answer(&mut body)).await;
-    let mut response = match answer.unwrap_or_else(|words| Err(log.panicked(&words))) {
-        Ok(response) => response,
-        Err(refusal) => {
-            info!("admin: {} {} by {}: refused", head.method, head.uri, door.peer.remote());
-            if refusal.closes() {
-                body.abandon();
-            }
-            refusal.into_response(&head.headers, Details::Told, ReasonHeader::Absent)
-        }
-    };
-    if head.version == Version::HTTP_10 && !response.body().has_length() {
-        progress.close_delimited().started();
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    date::stamp(response.headers_mut());
-    if progress.is_leaving() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.body_mut().log = Some(log);
-    Ok(response)
-}
-
-/// A connection to the admin socket, and the state its requests use.
+/// A request to the admin socket.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct AdminContext<'a> {
-    /// The server, whose engine makes and runs the jobs.
-    pub(in crate::http) server: &'a Server,
-    pub(in crate::http) settings: &'a Settings,
-    pub(in crate::http) observed: &'a Observed,
-    pub(in crate::http) places: &'a AdminSlots,
-    pub(in crate::http) peer: &'a Peer,
-}
-
-/// A request with a parsed head.
-#[derive(Clone, Copy)]
-struct AdminRequest<'a> {
-    door: AdminContext<'a>,
-    head: &'a Parts,
+pub(super) struct AdminRequest<'a> {
+    pub(super) request: RequestContext<'a, ()>,
+    pub(super) observed: &'a Observed,
+    pub(super) slots: &'a AdminSlots,
 }
 
 /// A job that has begun to write, or has ended.
@@ -112,23 +64,26 @@ enum JobStart {
 }
 
 impl AdminRequest<'_> {
-    async fn answer(self, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
-        let Parts { method, uri, headers, .. } = self.head;
-        h2_rules::check(self.head, self.door.settings)?;
+    /// Answers the request.
+    ///
+    /// # Errors
+    /// It is refused, or its job failed before its first byte.
+    pub(super) async fn answer(self, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
+        let Parts { method, uri, headers, .. } = self.request.head;
         refuse_browsers(headers, uri.host())?;
         let path = path::decode(uri.path()).map_err(|error| Refusal::Malformed(error.to_string()))?;
         match (path.strip_prefix("/jobs/"), &*path) {
             (Some(name), _) if method == Method::POST => self.run(name, body).await,
             (Some(_), _) => Err(Refusal::WrongMethod("POST".to_owned())),
             (None, "/metrics") if method == Method::GET => {
-                let AdminContext { server, settings, observed, .. } = self.door;
-                Ok(observe::metrics(server, settings, observed))
+                let RequestContext { server, settings, .. } = self.request;
+                Ok(observe::metrics(server, settings, self.observed))
             }
             (None, "/metrics") => Err(Refusal::WrongMethod("GET".to_owned())),
-            (None, path) => match profiler::Page::at(path).filter(|_| self.door.settings.profiler) {
+            (None, path) => match profiler::Page::at(path).filter(|_| self.request.settings.profiler) {
                 Some(page) if method == Method::GET => {
-                    let _place = page.lasts().then(|| self.door.places.profile()).transpose()?;
-                    page.show(&self.door.server.engine, uri.query().unwrap_or_default()).await
+                    let _place = page.lasts().then(|| self.slots.profile()).transpose()?;
+                    page.show(&self.request.server.engine, uri.query().unwrap_or_default()).await
                 }
                 Some(_) => Err(Refusal::WrongMethod("GET".to_owned())),
                 None => Err(Refusal::NoRoute),
@@ -138,14 +93,15 @@ impl AdminRequest<'_> {
 
     /// Runs a job. The response has its output and its outcome.
     async fn run(self, name: &str, body: &mut DrainBody) -> Result<Response<Body>, Refusal> {
-        let AdminContext { server: Server { engine, .. }, settings, observed, places, peer, .. } = self.door;
+        let RequestContext { server, settings, peer, .. } = self.request;
+        let engine = &server.engine;
         let mut job = self.job(engine, name)?;
-        let place = places.job(job.entry.policy.admin_quota)?;
+        let place = self.slots.job(job.entry.policy.admin_quota)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
         let (id, entry) = (job.id, job.entry.clone());
         // Refused here, before the engine would: while it drains, the engine still admits jobs of
         // accepted connections.
-        if entry.policy.on_drain == OnDrain::Wait && observed.gate.state() == GateState::Draining {
+        if entry.policy.on_drain == OnDrain::Wait && self.observed.gate.state() == GateState::Draining {
             return Err(Refusal::Failed(id, Fault::Draining));
         }
         let mut fields = fields(&job);
@@ -168,7 +124,7 @@ impl AdminRequest<'_> {
         });
         let mut response = match begin(run, &mut reader).await {
             JobStart::Writing(run) => {
-                let verdict = takes_trailers(&self.head.headers).then(|| {
+                let verdict = takes_trailers(&self.request.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
                     let trailers = Box::new(move |outcome| verdict(&outcome, &stderr_tail));
                     StatusTrailers { trailers }
@@ -184,7 +140,7 @@ impl AdminRequest<'_> {
                 }
                 match failure(id, entry.kind, outcome, &stderr_tail).filter(|_| said.is_empty()) {
                     Some(refusal) => {
-                        refusal.into_response(&self.head.headers, Details::Told, ReasonHeader::Absent)
+                        refusal.into_response(&self.request.head.headers, Details::Told, ReasonHeader::Absent)
                     }
                     None => Response::new(Body::full(said)),
                 }
@@ -200,9 +156,9 @@ impl AdminRequest<'_> {
     /// Makes the job: arguments from the query, variables from the fields.
     fn job(self, engine: &Arc<Engine>, name: &str) -> Result<Job, Refusal> {
         let mut job = engine.job(name).map_err(|_| Refusal::NoJob(name.to_owned()))?;
-        job.args.extend(arguments(self.head.uri.query().unwrap_or_default())?);
+        job.args.extend(arguments(self.request.head.uri.query().unwrap_or_default())?);
         job.env.extend(&job.entry.env.clone());
-        for field in self.head.headers.get_all(JOB_ENV) {
+        for field in self.request.head.headers.get_all(JOB_ENV) {
             let malformed = || Refusal::Malformed("Job-Env: wanted NAME=VALUE".to_owned());
             let (name, value) =
                 field.to_str().ok().and_then(|text| text.split_once('=')).ok_or_else(malformed)?;

@@ -9,6 +9,7 @@
 //! | `profiler` | pages that show where the daemon spends its CPU time |
 //! | `observe` | metrics and probes for observers, who cannot change anything |
 //! | `api` | jobs over HTTP |
+//! | `operators` | the service that answers by `api` or `observe` |
 //! | `client` | the client of `api` |
 
 pub(in crate::http) mod api;
@@ -16,4 +17,5 @@ pub mod client;
 pub(in crate::http) mod daemon_metrics;
 pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
+pub(in crate::http) mod operators;
 pub(in crate::http) mod profiler;

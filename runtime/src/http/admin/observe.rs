@@ -1,65 +1,24 @@
 //! Serves metrics and health probes to observers, who cannot change anything.
 
-use std::convert::Infallible;
-
-use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response};
 
 use super::{daemon_metrics, metrics};
-use crate::catalog::ReasonHeader;
 use crate::http::context::{Observed, Server, Settings};
-use crate::http::refusal::{Details, Refusal};
-use crate::http::request::access_log::RequestLog;
-use crate::http::request::drain_body::DrainBody;
-use crate::http::request::panic::caught;
+use crate::http::refusal::Refusal;
+use crate::http::request::health;
 use crate::http::request::response_body::Body;
-use crate::http::request::{date, h2_rules, health};
-use crate::http::wire::progress::Progress;
+use crate::http::service::RequestContext;
 use crate::net::GateState;
 
-/// Answers a request to an address of `observe`. Every failure becomes a response.
-pub(in crate::http) async fn respond(
-    server: &Server,
-    settings: &Settings,
-    observed: &Observed,
-    progress: &Progress,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let log = RequestLog::new(progress.clone());
-    progress.answering();
-    let (head, body) = request.into_parts();
-    let mut body = DrainBody::new(&head, body, progress);
-    let answer = caught(async {
-        h2_rules::check(&head, settings)?;
-        show(server, settings, observed, head.uri.path(), &head.method)
-    });
-    let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
-        Ok(response) => response,
-        Err(refusal) => {
-            if refusal.closes() {
-                body.abandon();
-            }
-            refusal.into_response(&head.headers, Details::Withheld, ReasonHeader::Absent)
-        }
-    };
-    date::stamp(response.headers_mut());
-    if progress.is_leaving() {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response.body_mut().log = Some(log);
-    Ok(response)
-}
-
-fn show(
-    server: &Server,
-    settings: &Settings,
-    observed: &Observed,
-    path: &str,
-    method: &Method,
-) -> Result<Response<Body>, Refusal> {
+/// Answers a request to an address of `observe`.
+///
+/// # Errors
+/// There is no such page, or the method is neither GET nor HEAD.
+pub(super) fn show(request: RequestContext<'_, ()>, observed: &Observed) -> Result<Response<Body>, Refusal> {
+    let RequestContext { server, settings, head, .. } = request;
     let gate = observed.gate.state();
-    let response = match path {
+    let response = match head.uri.path() {
         "/metrics" => metrics(server, settings, observed),
         // Reports only that the process answers: one that hangs is to be killed, one that waits or drains
         // is not.
@@ -68,7 +27,7 @@ fn show(
         "/startupz" => health::answer(gate != GateState::Shut, &gate.to_string()),
         _ => return Err(Refusal::NoRoute),
     };
-    if matches!(*method, Method::GET | Method::HEAD) {
+    if matches!(head.method, Method::GET | Method::HEAD) {
         Ok(response)
     } else {
         Err(Refusal::WrongMethod("GET, HEAD".to_owned()))

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::http::context::{Server, Settings};
+use crate::http::context::Settings;
 use crate::net::{DrainSignal, Peer};
 
 /// An accepted connection, and the settings it is served with.
-pub(in crate::http) struct Accepted {
-    pub(in crate::http) server: Arc<Server>,
+pub(in crate::http) struct Accepted<S> {
+    pub(in crate::http) service: Arc<S>,
     /// Pinned, so that a reload changes nothing for an open connection.
     pub(in crate::http) settings: Arc<Settings>,
     pub(in crate::http) peer: Peer,

@@ -7,13 +7,14 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::time::{sleep, timeout};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 use tracing::debug;
 
 use super::accepted::Accepted;
-use crate::http::admin::{api, observe};
-use crate::http::context::{Purpose, Settings};
-use crate::http::handlers::{self, ConnContext};
+use super::drain;
+use crate::http::context::Settings;
+use crate::http::service::{self, ConnContext, Service};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
 use crate::http::wire::h1::head::HeadLimits;
@@ -21,8 +22,8 @@ use crate::http::wire::progress::Progress;
 use crate::net::Stream;
 
 /// Serves an HTTP/1 connection, one request after the other.
-pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
-    let Accepted { server, settings, peer, leaving } = &*accepted;
+pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: GuardedIo<Stream>) {
+    let Accepted { service, settings, peer, leaving } = &*accepted;
     let progress = stream.progress().clone();
     let Settings { head_size: head, target_size: target, fields, .. } = **settings;
     stream.expect_requests(HeadLimits { head, target, fields, is_local: peer.origin().is_none() });
@@ -38,50 +39,29 @@ pub(super) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>
     if settings.fields != HYPER_FIELDS {
         builder.max_headers(settings.fields);
     }
-    let switched = PendingUpgrade::default();
-    let line = ConnContext { settings, peer, progress: &progress, switched: &switched };
-    let respond = |request| async {
-        match &server.purpose {
-            Purpose::Handlers => handlers::respond(server, line, request).await,
-            // Boxed, so that requests to handlers stay small.
-            Purpose::Admin { observed, places } => {
-                let door = api::AdminContext { server, settings, observed, places, peer };
-                Box::pin(api::respond(door, &progress, request)).await
-            }
-            Purpose::Observe(observed) => {
-                Box::pin(observe::respond(server, settings, observed, &progress, request)).await
-            }
-        }
-    };
+    let pending = PendingUpgrade::default();
+    let context = ConnContext { settings, peer, progress: &progress, pending: &pending };
+    let respond = |request| service::respond(&**service, context, request);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     if leaving.has_begun() {
         progress.leave();
     }
-    let outcome = tokio::select! {
-        // Polled first, so that a request that has arrived is answered.
-        biased;
-        outcome = connection.as_mut() => outcome,
-        () = leaving.begun() => {
-            progress.leave();
-            // Every response says that it is the last. A busy client leaves by itself.
-            match timeout(settings.linger, connection.as_mut()).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        outcome = connection.as_mut() => outcome,
-                        () = silence(&progress, settings.linger) => Ok(()),
-                    }
-                }
-            }
-        }
+    let leave = async {
+        leaving.begun().await;
+        progress.leave();
+        // The connection is polled again first: a lingering close now has less time.
+        yield_now().await;
+        // Every response says that it is the last. A busy client leaves by itself.
+        sleep(settings.linger).await;
     };
+    let silent = silence(&progress, settings.linger);
+    let outcome =
+        drain::drive(connection.as_mut(), leave, |connection| connection.graceful_shutdown(), silent).await;
     match outcome {
         Ok(()) => {
-            if let Some(refusal) = switched.run(&progress, leaving).await {
-                server.refused(&refusal);
+            if let Some(refusal) = pending.run(&progress, leaving).await {
+                service.count_refusal(&refusal);
             }
         }
         // The client's fault, or already reported by the job that failed.

@@ -1,7 +1,7 @@
 //! Serves an HTTP/2 connection: concurrent requests, each answered in a task of its own.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use super::accepted::Accepted;
-use crate::http::admin::{api, observe};
-use crate::http::context::{Purpose, Settings};
-use crate::http::handlers::{self, ConnContext};
+use super::drain;
+use crate::http::context::Settings;
 use crate::http::limits::activity::Activity;
 use crate::http::request::panic::told;
+use crate::http::service::{self, ConnContext, Service};
 use crate::http::timeouts::{H2_DRAIN_GRACE, H2_FLUSH_GRACE};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
@@ -71,7 +71,7 @@ struct StreamExecutor(Weak<OpenStreams>);
 
 /// Serves a connection until its client closes it, breaks off or is idle for too long, or until it has to
 /// drain: then the requests in progress are the last.
-pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedIo<Stream>) {
+pub(in crate::http) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: GuardedIo<Stream>) {
     // From here on, each request has deadlines of its own.
     let progress = stream.progress().clone();
     progress.multiplexed();
@@ -89,40 +89,19 @@ pub(in crate::http) async fn serve(accepted: Arc<Accepted>, mut stream: GuardedI
     let respond = |request| {
         let (accepted, progress) = (accepted.clone(), streams.take());
         async move {
-            let Accepted { server, settings, peer, .. } = &*accepted;
-            match &server.purpose {
-                Purpose::Handlers => {
-                    // No request can switch: HTTP/2 has no Upgrade field (RFC 9113 §8.2.2).
-                    let switched = PendingUpgrade::default();
-                    let line = ConnContext { settings, peer, progress: &progress, switched: &switched };
-                    handlers::respond(server, line, request).await
-                }
-                Purpose::Admin { observed, places } => {
-                    let door = api::AdminContext { server, settings, observed, places, peer };
-                    Box::pin(api::respond(door, &progress, request)).await
-                }
-                Purpose::Observe(observed) => {
-                    Box::pin(observe::respond(server, settings, observed, &progress, request)).await
-                }
-            }
+            let Accepted { service, settings, peer, .. } = &*accepted;
+            // Stays empty: HTTP/2 has no `Upgrade` (RFC 9113 §8.2.2).
+            let pending = PendingUpgrade::default();
+            let context = ConnContext { settings, peer, progress: &progress, pending: &pending };
+            service::respond(&**service, context, request).await
         }
     };
     let connection = builder(&streams, settings).serve_connection(TokioIo::new(stream), service_fn(respond));
     let mut connection = pin!(connection);
-    let outcome = tokio::select! {
-        // Polled first, so that a request that has arrived is answered.
-        biased;
-        outcome = connection.as_mut() => outcome,
-        () = enough(&streams, settings.deadlines.keep_alive, leaving) => {
-            // Sends GOAWAY: the requests in progress are answered, and no new ones.
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                biased;
-                outcome = connection.as_mut() => outcome,
-                () = ceased(&streams) => Ok(()),
-            }
-        }
-    };
+    let leave = enough(&streams, settings.deadlines.keep_alive, leaving);
+    // Sends GOAWAY: the requests in progress are answered, and no new ones.
+    let shut = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    let outcome = drain::drive(connection.as_mut(), leave, shut, ceased(&streams)).await;
     if let Err(error) = outcome {
         debug!("connection from {}: {error}", peer.remote());
     }

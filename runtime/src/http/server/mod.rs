@@ -7,14 +7,16 @@
 //! | `accepted` | an accepted connection and its settings |
 //! | `reject` | refusals before there is a request |
 //! | `tls` | the TLS handshake |
+//! | `drain` | how a connection is told to leave |
 //! | `h1` | an HTTP/1 connection |
 //! | `h2` | an HTTP/2 connection |
 //! | `connection` | the choice between both |
 //! | `accept` | the accept loop |
 
-mod accept;
+pub(in crate::http) mod accept;
 mod accepted;
 mod connection;
+mod drain;
 mod h1;
 mod h2;
 mod reject;

@@ -7,38 +7,20 @@ use http::{HeaderMap, Response};
 use tracing::info;
 
 use super::accepted::Accepted;
-use crate::catalog::ReasonHeader;
-use crate::http::context::{Purpose, Server};
 use crate::http::refusal::{Details, Refusal};
 use crate::http::request::response_body::Body;
+use crate::http::service::Service;
 use crate::http::wire::h2::sent::{ErrorScope, H2Event};
 use crate::http::wire::report::ConnectionReport;
 
-impl Server {
-    /// Makes the response to bytes that are not a request. Their origin is unknown, so it gets only the CORS
-    /// grants for all origins.
-    fn refusal(&self, refusal: Refusal) -> Response<Body> {
-        let (nothing, withheld) = (HeaderMap::new(), Details::Withheld);
-        match self.purpose {
-            Purpose::Handlers => {
-                let catalog = self.engine.live().pin();
-                let mut response = refusal.into_response(&nothing, withheld, catalog.reason_header);
-                catalog.cors.iter().for_each(|cors| cors.grant(None, response.headers_mut()));
-                response
-            }
-            Purpose::Admin { .. } | Purpose::Observe(_) => {
-                refusal.into_response(&nothing, withheld, ReasonHeader::Absent)
-            }
-        }
-    }
-}
-
-impl ConnectionReport for Accepted {
+impl<S: Service> ConnectionReport for Accepted<S> {
     fn turn_away(&self, refusal: Refusal, asked: &str) -> Bytes {
-        let server = &self.server;
-        server.refused(&refusal);
-        let code = refusal.code();
-        let response = server.refusal(refusal);
+        let (service, code) = (&*self.service, refusal.code());
+        service.count_refusal(&refusal);
+        let pinned = service.pin();
+        let reason = service.reason_header(&pinned);
+        let mut response = refusal.into_response(&HeaderMap::new(), Details::Withheld, reason);
+        service.finish(&pinned, None, &mut response);
         let (status, bytes) = (response.status().as_u16(), response.body().here().len());
         self.log(asked, format_args!("{status} {bytes} bytes"), code);
         on_the_wire(&response)
@@ -65,23 +47,20 @@ impl ConnectionReport for Accepted {
     }
 }
 
-impl Accepted {
+impl<S: Service> Accepted<S> {
     /// Counts and logs the refusal of a client whose request is unknown.
     fn note(&self, end: fmt::Arguments<'_>, code: &'static str) {
-        self.server.count(code);
+        self.service.count(code);
         self.log("-", end, code);
     }
 
     /// Logs a refusal in the format of its socket.
     fn log(&self, asked: &str, end: fmt::Arguments<'_>, code: &str) {
-        let Accepted { server, settings, peer, .. } = self;
-        match server.purpose {
-            Purpose::Admin { .. } => info!("admin: {asked} by {}: refused", peer.remote()),
-            Purpose::Handlers if settings.access_log => {
-                info!("{asked} -> {end} ({code}) for {}", peer.remote());
-            }
-            Purpose::Observe(_) | Purpose::Handlers => {}
+        let Accepted { service, settings, peer, .. } = self;
+        if service.logs_access(settings) {
+            info!("{asked} -> {end} ({code}) for {}", peer.remote());
         }
+        service.log_refusal(format_args!("{asked}"), peer);
     }
 }
 

@@ -8,76 +8,71 @@ use super::accepted::Accepted;
 use crate::http::context::Settings;
 use crate::http::limits::handshakes::{HandshakeEnd, HandshakeSlot};
 use crate::http::refusal::Refusal;
+use crate::http::service::Service;
 use crate::http::timeouts::HANDSHAKE_DRAIN;
 use crate::http::wire::report::ConnectionReport as _;
-use crate::net::{FailureKind, HandshakeError, Secured, Stream, Tls};
+use crate::net::{DrainSignal, FailureKind, HandshakeError, Secured, Stream, Tls};
 
-/// The TLS settings of a handshake, and the connection it is for.
-pub(in crate::http) struct Handshaker<'a> {
-    pub(in crate::http) tls: &'a Tls,
-    pub(in crate::http) accepted: &'a Accepted,
+/// Does the handshake. Returns `None` if the client does not speak TLS, does not agree, takes too long, or
+/// loses its slot.
+pub(super) async fn secure<S: Service>(
+    tls: &Tls,
+    accepted: &Accepted<S>,
+    mut turn: HandshakeSlot,
+    stream: Stream,
+) -> Option<(Stream, Secured)> {
+    let Accepted { settings, peer, .. } = accepted;
+    let (end, refusal) = tokio::select! {
+        // Polled first: a complete handshake counts.
+        biased;
+        outcome = within_time(tls, accepted, stream) => match outcome {
+            Ok(secured) => {
+                turn.end(HandshakeEnd::Complete);
+                return Some(secured);
+            }
+            Err(refusal) => refusal,
+        },
+        () = turn.pushed_out() => {
+            (HandshakeEnd::PushedOut, format!("more than {} handshakes at once", settings.handshakes))
+        }
+        () = last(&accepted.leaving) => (HandshakeEnd::Closed, "the listener is closed".to_owned()),
+    };
+    turn.end(end);
+    // The client's fault. An operator who looks for the reason enables the debug log.
+    debug!("connection from {}: no TLS: {refusal}", peer.remote());
+    None
 }
 
-impl Handshaker<'_> {
-    /// Does the handshake. Returns `None` if the client does not speak TLS, does not agree, takes too long, or
-    /// loses its slot.
-    pub(in crate::http) async fn secure(
-        &self,
-        mut turn: HandshakeSlot,
-        stream: Stream,
-    ) -> Option<(Stream, Secured)> {
-        let Accepted { settings, peer, .. } = self.accepted;
-        let (end, refusal) = tokio::select! {
-            // Polled first: a complete handshake counts.
-            biased;
-            outcome = self.within_time(stream) => match outcome {
-                Ok(secured) => {
-                    turn.end(HandshakeEnd::Complete);
-                    return Some(secured);
-                }
-                Err(refusal) => refusal,
-            },
-            () = turn.pushed_out() => {
-                (HandshakeEnd::PushedOut, format!("more than {} handshakes at once", settings.handshakes))
-            }
-            () = self.last() => (HandshakeEnd::Closed, "the listener is closed".to_owned()),
-        };
-        turn.end(end);
-        // The client's fault. An operator who looks for the reason enables the debug log.
-        debug!("connection from {}: no TLS: {refusal}", peer.remote());
-        None
-    }
-
-    async fn within_time(&self, stream: Stream) -> Result<(Stream, Secured), (HandshakeEnd, String)> {
-        let Settings { deadlines, handshake, .. } = &*self.accepted.settings;
-        let end = Instant::now() + *handshake;
-        match timeout(deadlines.first_byte.min(*handshake), stream.begun()).await {
-            Ok(begun) => {
-                begun.map_err(|error| (HandshakeEnd::Failed(FailureKind::Left), error.to_string()))?
-            }
-            Err(_) => {
-                return Err((HandshakeEnd::Late, format!("not a byte within {:?}", deadlines.first_byte)));
-            }
-        }
-        match timeout_at(end, self.tls.handshake(stream)).await {
-            Ok(Ok(secured)) => Ok(secured),
-            Ok(Err(HandshakeError::Failed(kind, error))) => {
-                Err((HandshakeEnd::Failed(kind), error.to_string()))
-            }
-            Ok(Err(HandshakeError::NotTls(mut stream))) => {
-                // Sent as plain HTTP, which a browser shows. It fits in the socket's buffer, and a client that
-                // speaks another protocol does not care.
-                let told = self.accepted.turn_away(Refusal::NotTls, "-");
-                let _told = timeout_at(end, stream.write_all(&told)).await;
-                let _shut = stream.shutdown().await;
-                Err((HandshakeEnd::NotTls, "the client speaks something else".to_owned()))
-            }
-            Err(_) => Err((HandshakeEnd::Late, format!("not complete within {handshake:?}"))),
+async fn within_time<S: Service>(
+    tls: &Tls,
+    accepted: &Accepted<S>,
+    stream: Stream,
+) -> Result<(Stream, Secured), (HandshakeEnd, String)> {
+    let Settings { deadlines, handshake, .. } = &*accepted.settings;
+    let end = Instant::now() + *handshake;
+    match timeout(deadlines.first_byte.min(*handshake), stream.begun()).await {
+        Ok(begun) => begun.map_err(|error| (HandshakeEnd::Failed(FailureKind::Left), error.to_string()))?,
+        Err(_) => {
+            return Err((HandshakeEnd::Late, format!("not a byte within {:?}", deadlines.first_byte)));
         }
     }
-
-    async fn last(&self) {
-        self.accepted.leaving.closed().await;
-        sleep(HANDSHAKE_DRAIN).await;
+    match timeout_at(end, tls.handshake(stream)).await {
+        Ok(Ok(secured)) => Ok(secured),
+        Ok(Err(HandshakeError::Failed(kind, error))) => Err((HandshakeEnd::Failed(kind), error.to_string())),
+        Ok(Err(HandshakeError::NotTls(mut stream))) => {
+            // Sent as plain HTTP, which a browser shows. It fits in the socket's buffer, and a client that
+            // speaks another protocol does not care.
+            let told = accepted.turn_away(Refusal::NotTls, "-");
+            let _told = timeout_at(end, stream.write_all(&told)).await;
+            let _shut = stream.shutdown().await;
+            Err((HandshakeEnd::NotTls, "the client speaks something else".to_owned()))
+        }
+        Err(_) => Err((HandshakeEnd::Late, format!("not complete within {handshake:?}"))),
     }
+}
+
+/// Waits until a shutdown has no more time for the handshake.
+async fn last(leaving: &DrainSignal) {
+    leaving.closed().await;
+    sleep(HANDSHAKE_DRAIN).await;
 }

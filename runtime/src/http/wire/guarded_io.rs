@@ -20,7 +20,7 @@ use super::h2::H2Guard;
 use super::h2::sent::H2Event;
 use super::progress::Progress;
 use super::report::ConnectionReport;
-use super::version::Version;
+use super::version::HttpVersion;
 use crate::http::refusal::{Details, Refusal};
 
 /// A stream under the checks of its version of HTTP.
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
     ///
     /// # Cancel safety
     /// Bytes that were read are lost.
-    pub(in crate::http) async fn version(&mut self) -> io::Result<Version> {
+    pub(in crate::http) async fn version(&mut self) -> io::Result<HttpVersion> {
         let mut begun = BytesMut::with_capacity(FIRST_READ);
         let version = loop {
             if self.stream.read_buf(&mut begun).await? == 0 {
@@ -117,10 +117,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
             }
             let compared = begun.len().min(PREFACE.len());
             if begun[..compared] != PREFACE[..compared] {
-                break Version::One;
+                break HttpVersion::One;
             }
             if compared == PREFACE.len() {
-                break Version::Two;
+                break HttpVersion::Two;
             }
         };
         self.peeked.put_back(begun);

@@ -2,7 +2,7 @@
 
 /// Which HTTP a peer speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::http) enum Version {
+pub(in crate::http) enum HttpVersion {
     /// HTTP/1.1, HTTP/1.0, or invalid bytes.
     One,
     /// HTTP/2, whether TLS negotiated it or the client has prior knowledge.

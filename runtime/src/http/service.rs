@@ -1,0 +1,175 @@
+//! The seam between connections and what answers their requests.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::context::{Server, Settings};
+use super::refusal::{Details, Refusal};
+use super::request::access_log::RequestLog;
+use super::request::drain_body::DrainBody;
+use super::request::panic::caught;
+use super::request::response_body::Body;
+use super::request::{date, h2_rules};
+use super::upgrade::tunnel::PendingUpgrade;
+use super::wire::progress::Progress;
+use crate::catalog::ReasonHeader;
+use crate::net::Peer;
+
+/// What answers the requests of a listener.
+///
+/// The server is generic over it, so that no request pays for the seam: no future is boxed, and no call is dynamic.
+pub(super) trait Service: Send + Sync + 'static {
+    /// What a request keeps from its head to its response, whatever a reload publishes meanwhile.
+    type Pinned: Send + Sync;
+
+    /// Returns what all services share.
+    fn server(&self) -> &Arc<Server>;
+
+    /// Reports whether its listeners speak TLS where the configuration has them do so.
+    fn takes_tls(&self) -> bool {
+        true
+    }
+
+    /// Pins what a request keeps.
+    fn pin(&self) -> Self::Pinned;
+
+    /// Answers a request whose head was checked.
+    ///
+    /// # Errors
+    /// The request is refused, or its job gave no response.
+    fn answer(
+        &self,
+        request: RequestContext<'_, Self::Pinned>,
+        body: &mut DrainBody,
+        log: &mut RequestLog,
+    ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send;
+
+    /// Reports whether its requests have a line in the access log.
+    fn logs_access(&self, _settings: &Settings) -> bool {
+        false
+    }
+
+    /// Counts a refusal by its code.
+    fn count(&self, _code: &'static str) {}
+
+    /// Logs a refusal that has no line in the access log.
+    fn log_refusal(&self, _asked: fmt::Arguments<'_>, _peer: &Peer) {}
+
+    /// Says whether clients are shown details that are meant for the operator.
+    fn details(&self, _settings: &Settings) -> Details {
+        Details::Withheld
+    }
+
+    /// Says whether a refusal has a field for its code.
+    fn reason_header(&self, _pinned: &Self::Pinned) -> ReasonHeader {
+        ReasonHeader::Absent
+    }
+
+    /// Adds the fields that every response has, a refusal as well. `request` is `None` where no head was read.
+    fn finish(
+        &self,
+        _pinned: &Self::Pinned,
+        _request: Option<(&Parts, &RequestLog)>,
+        _response: &mut Response<Body>,
+    ) {
+    }
+
+    /// Counts a refusal, but not the failure of a job, which is counted with its handler.
+    fn count_refusal(&self, refusal: &Refusal) {
+        if !matches!(refusal, Refusal::Failed(..)) {
+            self.count(refusal.code());
+        }
+    }
+}
+
+/// A connection, as its requests see it.
+#[derive(Clone, Copy)]
+pub(super) struct ConnContext<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) peer: &'a Peer,
+    pub(super) progress: &'a Progress,
+    pub(super) pending: &'a PendingUpgrade,
+}
+
+/// A request whose head has been read.
+pub(super) struct RequestContext<'a, P> {
+    pub(super) settings: &'a Settings,
+    pub(super) peer: &'a Peer,
+    pub(super) pending: &'a PendingUpgrade,
+    pub(super) head: &'a Parts,
+    pub(super) server: &'a Arc<Server>,
+    pub(super) pinned: &'a P,
+}
+
+impl<P> Clone for RequestContext<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P> Copy for RequestContext<'_, P> {}
+
+/// Answers a request. Whatever goes wrong becomes a response.
+pub(super) async fn respond<S: Service>(
+    service: &S,
+    connection: ConnContext<'_>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let ConnContext { settings, peer, progress, pending } = connection;
+    let mut log = RequestLog::new(progress.clone());
+    progress.answering();
+    let (head, body) = request.into_parts();
+    let mut body = DrainBody::new(&head, body, progress);
+    if service.logs_access(settings) {
+        let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+        log.log_access(&head.method, target, peer.remote());
+    }
+    let pinned = service.pin();
+    let request =
+        RequestContext { settings, peer, pending, head: &head, server: service.server(), pinned: &pinned };
+    let answer = caught(async {
+        h2_rules::check(&head, settings)?;
+        service.answer(request, &mut body, &mut log).await
+    });
+    let mut response = match answer.await.unwrap_or_else(|words| Err(log.panicked(&words))) {
+        Ok(response) => response,
+        Err(refusal) => {
+            service.count_refusal(&refusal);
+            service.log_refusal(format_args!("{} {}", head.method, head.uri), peer);
+            log.refused(&refusal);
+            if refusal.closes() {
+                body.abandon();
+            }
+            refusal.into_response(&head.headers, service.details(settings), service.reason_header(&pinned))
+        }
+    };
+    service.finish(&pinned, Some((&head, &log)), &mut response);
+    date::stamp(response.headers_mut());
+    log.head_sent(response.status());
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        pending.keep(log);
+        return Ok(response);
+    }
+    // hyper does not ask for an empty body, though the job behind it may go on.
+    if head.method == Method::HEAD || response.body().size_hint().exact() == Some(0) {
+        log.complete();
+    }
+    if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
+        progress.close_delimited().started();
+        // The close ends the body, whatever the client asked for.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if progress.is_leaving() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.body_mut().log = Some(log);
+    Ok(response)
+}
