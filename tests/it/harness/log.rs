@@ -100,7 +100,7 @@ impl Log {
         let deadline = Instant::now() + patience;
         let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let found = find(&mut *kept);
+            let found = find(&mut kept);
             let left = deadline.saturating_duration_since(Instant::now());
             if found.is_some() || kept.ended || left == Duration::ZERO {
                 return found;
