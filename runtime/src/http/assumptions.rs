@@ -42,12 +42,12 @@ impl SeenCalls {
 }
 
 /// A connection that gives one read its bytes, takes every write, and notes both.
-struct Noting {
+struct LoggedStream {
     input: Option<&'static [u8]>,
     calls: SeenCalls,
 }
 
-impl AsyncRead for Noting {
+impl AsyncRead for LoggedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -61,7 +61,7 @@ impl AsyncRead for Noting {
     }
 }
 
-impl AsyncWrite for Noting {
+impl AsyncWrite for LoggedStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.calls.note("write");
         Poll::Ready(Ok(bytes.len()))
@@ -81,7 +81,7 @@ impl AsyncWrite for Noting {
 async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
     let (calls, (respond, response)) = (SeenCalls::default(), oneshot::channel::<()>());
     let response = Mutex::new(Some(response));
-    let stream = Noting { input: Some(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), calls: calls.clone() };
+    let stream = LoggedStream { input: Some(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), calls: calls.clone() };
     let service = service_fn(|_| {
         calls.note("service");
         let response = response.lock().unwrap().take().unwrap();
@@ -186,27 +186,31 @@ async fn h2_refuses_a_head_that_is_too_large_with_a_status_and_no_other_field() 
 }
 
 /// A stream with these bytes from a client, and an error of its own behind them.
-struct Broken(&'static [u8]);
+struct FailingStream(&'static [u8]);
 
-/// What `Broken` fails with.
+/// What `FailingStream` fails with.
 #[derive(Debug)]
-struct Mine;
+struct FailingStreamError;
 
-impl std::fmt::Display for Mine {
+impl std::fmt::Display for FailingStreamError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("mine")
     }
 }
 
-impl std::error::Error for Mine {}
+impl std::error::Error for FailingStreamError {}
 
-impl io::Read for Broken {
+impl io::Read for FailingStream {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.0.is_empty() { Err(io::Error::other(Mine)) } else { io::Read::read(&mut self.0, to) }
+        if self.0.is_empty() {
+            Err(io::Error::other(FailingStreamError))
+        } else {
+            io::Read::read(&mut self.0, to)
+        }
     }
 }
 
-impl io::Write for Broken {
+impl io::Write for FailingStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
@@ -220,7 +224,7 @@ impl io::Write for Broken {
 #[test]
 fn tungstenite_tells_what_a_client_did_by_its_error_and_hands_on_that_of_the_stream() {
     let config = WebSocketConfig::default().max_message_size(Some(4)).max_frame_size(Some(4));
-    let read = |bytes| WebSocket::from_raw_socket(Broken(bytes), Role::Server, Some(config)).read();
+    let read = |bytes| WebSocket::from_raw_socket(FailingStream(bytes), Role::Server, Some(config)).read();
 
     // RFC 6455 §5.2: the masks are of zeros.
     let large = read(b"\x81\x85\0\0\0\0abcde");
@@ -230,5 +234,8 @@ fn tungstenite_tells_what_a_client_did_by_its_error_and_hands_on_that_of_the_str
     let bare = read(b"\x81\x01a");
     assert!(matches!(bare, Err(Error::Protocol(ProtocolError::UnmaskedFrameFromClient))), "{bare:?}");
     let broken = read(b"");
-    assert!(matches!(&broken, Err(Error::Io(error)) if error.get_ref().unwrap().is::<Mine>()), "{broken:?}");
+    assert!(
+        matches!(&broken, Err(Error::Io(error)) if error.get_ref().unwrap().is::<FailingStreamError>()),
+        "{broken:?}"
+    );
 }

@@ -7,9 +7,9 @@ use wasmtime::{Engine, Instance, Module, ResourceLimiter, Result, Store};
 
 /// Notes what a store is asked.
 #[derive(Default)]
-struct Asked(Vec<String>);
+struct GrowthLog(Vec<String>);
 
-impl ResourceLimiter for Asked {
+impl ResourceLimiter for GrowthLog {
     fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
         self.0.push(format!("{current} to {desired} of {maximum:?}"));
         Ok(true)
@@ -31,7 +31,7 @@ fn wasmtime_asks_before_it_refuses_what_the_module_forbids() {
     const PAGE: usize = 1 << 16;
     let grows = r#"(module (memory 1 2) (func (export "f") (result i32) (memory.grow (i32.const 5))))"#;
     let engine = Engine::default();
-    let mut store = Store::new(&engine, Asked::default());
+    let mut store = Store::new(&engine, GrowthLog::default());
     store.limiter(|asked| asked);
     let module = Module::new(&engine, wat::parse_str(grows).unwrap()).unwrap();
     let instance = Instance::new(&mut store, &module, &[]).unwrap();
