@@ -122,7 +122,7 @@ mod tests {
         let some = read("hardening = { syscalls = false, reach = [\"proc\"] }\n").unwrap();
         assert_eq!(some, Hardening { syscalls: false, reach: vec!["/proc".into()], ..Hardening::default() });
         let refusal = read("hardening = { files = false, reach = [\"nowhere\"] }\n").unwrap_err().to_string();
-        assert!(refusal.contains("no directory") && refusal.contains("files = true"), "{refusal}");
+        assert!(refusal.contains("is not a directory") && refusal.contains("files = true"), "{refusal}");
     }
 
     #[test]

@@ -127,7 +127,9 @@ fn a_version_may_stand_in_front() {
     assert_eq!(ask(&routes, None, "GET", "/vfoo"), "h3");
     assert_eq!(ask(&self::routes(&lines), None, "GET", "/v1.14/info"), "404");
     let refused = build(&["GET /v2/x"], VersionPrefix::Optional).err().unwrap();
-    assert!(refused[0].message.starts_with("route \"/v2/x\" (handler \"h0\"): every route answers"));
+    assert!(
+        refused[0].message.starts_with("route \"/v2/x\" (handler \"h0\"): every route has a version prefix")
+    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn what_cannot_be_is_refused_with_what_can() {
         ("", "handler.\"a b\".module = \"hello.wasm\"", "handler.\"a b\": \"a b\" is not a job name"),
         ("", "handler.y = {}", "handler.y: the key module is missing"),
         ("handler", "module = \"absent.wasm\"", "there is no module at /"),
-        ("handler", "module = \"data\"", "no file"),
+        ("handler", "module = \"data\"", "not a file"),
         ("handler", "args = [\"a\\u0000\"]", "NUL"),
         ("handler", "env = { \"A=B\" = \"x\" }", "without `=`"),
         ("handler", "env = { A = 1 }", "handler.x.env.A: wanted a string, found the integer 1"),

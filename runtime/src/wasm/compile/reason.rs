@@ -85,7 +85,7 @@ mod tests {
                 && memory.contains("compile.memory")
                 && memory.ends_with("(memory allocation of 99 bytes failed)")
         );
-        assert!(told(signal(11), "").contains("signal 11: a mistake"));
+        assert!(told(signal(11), "").contains("signal 11: a bug"));
         assert!(told(signal(3), "").contains("signal 3, which another process sent"));
     }
 }
