@@ -181,7 +181,8 @@ mod tests {
         assert_eq!(shared(0, 150).unwrap(), 170);
         let refusal = shared(0, 151).unwrap_err().to_string();
         assert!(
-            refusal.contains("hold 151 file descriptors") && refusal.contains("may hold 169"),
+            refusal.contains("jobs need 170 file descriptors and 169 are left")
+                && refusal.contains("hold 151"),
             "{refusal}"
         );
         assert_eq!(shared(151, 151).unwrap(), 170);

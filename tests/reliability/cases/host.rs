@@ -109,7 +109,7 @@ fn faults() -> Vec<Case> {
             84,
             "a clock that jumps",
             "deadlines are monotonic",
-            &["jobs::runschedules::timetable::tests::a_clock_that_jumps_starts_no_storm"],
+            &["jobs::scheduler::timetable::tests::a_clock_that_jumps_starts_no_storm"],
         ),
         case(
             88,

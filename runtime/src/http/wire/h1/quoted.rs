@@ -5,6 +5,8 @@
 
 use memchr::{memchr, memchr3};
 
+use super::text::is_token;
+
 /// A part of a request line to be replaced, from the first byte to encode onward.
 #[derive(PartialEq, Eq, Debug)]
 pub(in crate::http) struct QuotedQuery {
@@ -21,6 +23,13 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
     // Nearly every line ends here.
     memchr3(b'"', b'<', b'>', line)?;
+    // What stands before the first byte to encode is passed on at once. Behind a bad method, hyper would refuse it before
+    // the rest of the line is checked here.
+    let mut method = begun.iter().chain(line).copied().take_while(|byte| *byte != b' ').peekable();
+    method.peek()?;
+    if !method.all(|byte| is_token(&[byte])) {
+        return None;
+    }
     let mut place = QueryPlace::default();
     begun.iter().for_each(|byte| place.pass(*byte));
     let good = line.iter().position(|byte| {
@@ -79,6 +88,13 @@ mod tests {
             }
         }
         String::from_utf8(sent).unwrap()
+    }
+
+    #[test]
+    fn a_line_without_a_method_is_left_to_be_refused_as_a_whole() {
+        assert_eq!(find(b"", b" /?\" HTTP/1.1\r\n"), None);
+        assert_eq!(find(b"G\x80", b"T /?\" HTTP/1.1\r\n"), None);
+        assert!(find(b"GE", b"T /?\" HTTP/1.1\r\n").is_some());
     }
 
     #[test]
