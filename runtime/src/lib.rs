@@ -7,7 +7,7 @@
 //! # The map
 //!
 //! Layers, lowest first; a module uses only what stands above it in this list. Within a module, files import one
-//! another in no circle, and each `mod.rs` lists its floors. `tests/it/layering.rs` proves both:
+//! another in no circle. `tests/it/layering.rs` proves both. The `mod.rs` of a module with rooms lists its floors:
 //!
 //! | layer | module | holds |
 //! |---|---|---|

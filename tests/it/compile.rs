@@ -324,6 +324,7 @@ fn a_bomb_fails_alone_with_its_reason_while_requests_go_on() {
     times.sort();
     // Others may have the processor for longer now and then.
     assert!(times[times.len() / 2] < Duration::from_secs(2), "{times:?}");
+    assert!(times[times.len() - 1] < Duration::from_secs(10), "{times:?}");
     let log = place.log();
     // The memory limit, or the time limit if other processes use the processor.
     assert!(log.contains("start.wasm: compiling it takes "), "{log}");

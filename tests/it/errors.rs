@@ -211,6 +211,7 @@ fn guests_that_spin_give_way_to_the_sockets_at_every_tick() {
 
     // Not the sum of them: others may have the processor for seconds.
     assert!(latencies.percentile(50) < Duration::from_millis(200), "{latencies:?}");
+    assert!(latencies.percentile(100) < Duration::from_secs(5), "{latencies:?}");
     assert!(spinning[0].is_silent_for(Duration::from_millis(1)), "they were still spinning");
 }
 

@@ -186,12 +186,12 @@ fn a_call_with_millions_of_vectors_gives_way_to_others_and_ends_at_its_limit() {
         let others =
             Latencies::of(&mut daemon.client(), "/hello", 5, |hello| assert_eq!(hello.text(), "hello\n"));
 
-        let answered = others.percentile(50);
+        let (answered, latest) = (others.percentile(50), others.percentile(100));
         jobs.into_iter().for_each(|job| drop(job.join().unwrap()));
         daemon.counted("portcullis_failures_total", &["handler=\"bad\"", "reason=\"cpu_limit\""], 2.0);
         let spent = daemon.metric("portcullis_cpu_seconds_total", &["handler=\"bad\""]);
         figure(&format!("to {descriptor}: others are answered after {answered:?}, the jobs took {spent} s"));
-        assert!(answered < Duration::from_millis(800), "{answered:?}");
+        assert!(answered < Duration::from_millis(800) && latest < Duration::from_secs(8), "{others:?}");
         assert!(spent < 2.0, "{spent} s, where each may take 0.5 s");
     }
 }

@@ -38,7 +38,7 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
         // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
         let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
         let Some(StartedWatch { files, kept, next, looks }) =
-            off_thread(move || begin(&named, &wanted, &source)).await
+            off_thread(move || begin(&named, &wanted, &source)).await.flatten()
         else {
             (watching, before) = (None, HashMap::new());
             if adopted.changed().await.is_err() {
@@ -71,11 +71,11 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
                 },
             }
         }
-        let (files, now) = off_thread(move || {
+        let looking = off_thread(move || {
             let now = look(&files);
             (files, now)
-        })
-        .await;
+        });
+        let Some((files, now)) = looking.await else { continue };
         let is_changed = |file: &&PathBuf| before.get(*file).is_none_or(|before| *before != now[*file]);
         // A changed secret undoes no swap and ends no trial, and is taken up whatever is wrong with the rest.
         let is_other = !files.iter().filter(is_changed).all(|file| kept.contains(file));
@@ -117,8 +117,16 @@ fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedW
 }
 
 /// Runs what looks at files on a thread of its own: they may lie on a server that does not answer.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("looking at files does not panic")
+///
+/// Returns `None` if the work has panicked, which is logged.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(seen) => Some(seen),
+        Err(failure) => {
+            warn!("changes are not watched any more: {failure}");
+            None
+        }
+    }
 }
 
 fn look(files: &HashSet<PathBuf>) -> HashMap<PathBuf, Option<FileStamp>> {

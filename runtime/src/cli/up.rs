@@ -15,7 +15,7 @@ use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
 use crate::http::client;
-use crate::jobs::api::{Command as _, StatusCommand, StatusReply};
+use crate::jobs::api::{Command as _, StatusCommand};
 use crate::jobs::{ConfigSource, Launch, Overlay};
 
 /// Build the handlers of a directory, serve its portcullis.toml, and swap in changes.
@@ -110,7 +110,12 @@ async fn process_at(socket: &Path) -> Option<u32> {
     while let Some(piece) = answer.next().await.ok()? {
         told.extend_from_slice(&piece);
     }
-    serde_json::from_slice::<StatusReply>(&told).ok().map(|status| status.pid)
+    // Of the reply, this alone: a daemon of another version may have other fields.
+    #[derive(serde::Deserialize)]
+    struct ProcessId {
+        pid: u32,
+    }
+    serde_json::from_slice::<ProcessId>(&told).ok().map(|process| process.pid)
 }
 
 /// Builds for the first time: as often as it takes, since the mistake is about to be mended.

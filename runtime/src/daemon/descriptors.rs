@@ -71,14 +71,15 @@ fn beside(
     (before, idle): (usize, usize),
     wanted: usize,
 ) -> Result<usize> {
-    let free = (descriptors - RESERVE.min(descriptors / 4)).saturating_sub(idle);
+    let reserve = RESERVE.min(descriptors / 4);
+    let free = (descriptors - reserve).saturating_sub(idle);
     let least = least(free, descriptors, wanted);
     let jobs = free.saturating_sub(connections);
     // What is so since the start is no reason against a change.
     if jobs < least && idle > before {
         bail!(
             "needs restart: jobs need {least} file descriptors and {jobs} are left: the process may have {descriptors}, the \
-             mounts of all handlers hold {idle} while nothing runs, and {connections} are for connections; lower \
+             mounts of all handlers hold {idle} while nothing runs, {connections} are for connections, and {reserve} are kept in reserve; lower \
              http.connections, or allow the process more (LimitNOFILE= in its unit, `ulimit -n` in a shell)"
         );
     }

@@ -256,7 +256,7 @@ impl Daemon {
     async fn outlive(&mut self) -> bool {
         let Some(follower) = self.state.follower() else { return false };
         let patience = self.state.config.load().upgrade_grace;
-        info!("process {} serves; its own requests have {patience:?}", follower.process);
+        info!("process {} serves now; the requests of this process have {patience:?}", follower.process);
         self.state.server.gate.drain();
         let (mut over, mut served) = (pin!(sleep(patience)), false);
         loop {

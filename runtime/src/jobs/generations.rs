@@ -111,7 +111,7 @@ impl Generations {
                 Err(refusal) => refusals.push(format!("handler {:?}: {refusal:#}", name.as_str())),
             }
         }
-        let names = refreshed.iter().map(|entry| entry.name.clone()).collect();
+        let names: Vec<Name> = refreshed.iter().map(|entry| entry.name.clone()).collect();
         if !refreshed.is_empty() {
             let base = turn.base.clone();
             turn.publish(base.with_same_versions(&refreshed));
@@ -119,7 +119,15 @@ impl Generations {
                 self.loader.adopt_refreshed(&base.handlers[&entry.name], entry);
             }
         }
-        ensure!(refusals.is_empty(), "{}", refusals.join("\n"));
+        if !refusals.is_empty() {
+            let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+            let taken = if names.is_empty() {
+                String::new()
+            } else {
+                format!("taken up by {}, and not by:\n", names.join(", "))
+            };
+            bail!("{taken}{}", refusals.join("\n"));
+        }
         Ok(names)
     }
 

@@ -9,7 +9,7 @@ use super::tokens::tokens;
 /// of the file's verb.
 const SHARED: [&str; 2] = ["State", "Args"];
 
-/// How many names stand for more than one type. It only falls.
+/// How many names stand for more than one type.
 const AMBIGUOUS: usize = 0;
 
 /// Returns the names of the types that a file defines. Types of tests are left out: nobody looks for them elsewhere. So

@@ -20,7 +20,9 @@ fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
             assert!(matches!(read, Message::Ping(_)), "{read}");
         }
         alive.send(Message::text("still here")).map_err(|error| error.to_string())?;
-        let said = std::iter::repeat_with(|| alive.read()).find(|read| !matches!(read, Ok(Message::Ping(_))));
+        let said = std::iter::repeat_with(|| alive.read())
+            .take(50)
+            .find(|read| !matches!(read, Ok(Message::Ping(_))));
         assert_eq!(said.unwrap().map_err(|error| error.to_string())?, Message::text("still here"));
         Ok(())
     });
@@ -196,7 +198,7 @@ fn an_upgrade_leaves_websockets_open_until_upgrade_grace_is_over() {
     daemon.signal(Signal::USR2);
     let _successors = Successors(vec![successor(&daemon, 1)]);
 
-    daemon.log.line("its own requests have");
+    daemon.log.line("the requests of this process have");
     socket.send(Message::text("still here")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("still here"));
     assert_eq!(closed(&mut socket), (1001, "shutdown".to_owned()));
@@ -209,7 +211,7 @@ fn a_signal_to_end_closes_the_websockets_that_outlived_an_upgrade() {
     assert_eq!(socket.read().unwrap(), Message::text("hello"));
     daemon.signal(Signal::USR2);
     let _successors = Successors(vec![successor(&daemon, 1)]);
-    daemon.log.line("its own requests have");
+    daemon.log.line("the requests of this process have");
 
     daemon.signal(Signal::TERM);
 

@@ -81,6 +81,9 @@ struct HandshakeQueue {
     per_address: HashMap<Option<IpAddr>, usize>,
 }
 
+/// One address may have this part of the slots before its own handshakes make room.
+const SHARE: usize = 8;
+
 #[derive(Debug)]
 struct Handshake {
     origin: Option<IpAddr>,
@@ -99,10 +102,13 @@ impl HandshakeQueue {
         }
     }
 
-    /// Removes the oldest handshake of the address that has the most.
-    fn evict(&mut self) {
+    /// Removes the oldest handshake of the address that has the most, where that is more than a share of `max`; else the
+    /// oldest of all, so that many silent addresses do not push out those of one address with a few clients.
+    fn evict(&mut self, max: usize) {
         let most = self.per_address.values().copied().max().unwrap_or_default();
-        let has_most = |handshake: &Handshake| self.per_address.get(&handshake.origin) == Some(&most);
+        let is_flood = most > (max / SHARE).max(1);
+        let has_most =
+            |handshake: &Handshake| !is_flood || self.per_address.get(&handshake.origin) == Some(&most);
         let oldest = self.under_way.iter().find(|(_, handshake)| has_most(handshake));
         if let Some(number) = oldest.map(|(number, _)| *number) {
             self.remove(number);
@@ -119,12 +125,11 @@ pub(in crate::http) struct HandshakeSlot {
 }
 
 impl Handshakes {
-    /// Takes one of `most` slots for a client of this address. If none is free, evicts the oldest handshake of the address
-    /// that has the most.
+    /// Takes one of `max` slots for a client of this address. If none is free, another handshake makes room.
     pub(in crate::http) fn begin(
         self: &Arc<Handshakes>,
         origin: Option<IpAddr>,
-        most: usize,
+        max: usize,
     ) -> HandshakeSlot {
         let (held, lost) = oneshot::channel();
         let mut line = self.line();
@@ -133,8 +138,8 @@ impl Handshakes {
         line.under_way.insert(number, Handshake { origin, _held: held });
         *line.per_address.entry(origin).or_default() += 1;
         // More than one goes if a reload has lowered the limit.
-        while line.under_way.len() > most.max(1) {
-            line.evict();
+        while line.under_way.len() > max.max(1) {
+            line.evict(max);
         }
         drop(line);
         HandshakeSlot { handshakes: self.clone(), number, lost }
@@ -210,10 +215,19 @@ mod tests {
         assert!(good.pushed_out().now_or_never().is_none());
         assert!(flood[996].pushed_out().now_or_never().is_some());
         assert!(flood[997..].iter_mut().all(|slot| slot.pushed_out().now_or_never().is_none()));
-        // Also the other way round: a newcomer gets in.
+        // A newcomer gets in as well.
         let mut newcomer = handshakes.begin(Some(IpAddr::from([192, 0, 2, 3])), 4);
         assert!(newcomer.pushed_out().now_or_never().is_none());
         drop((good, flood, newcomer));
+
+        // Of many addresses with one each and one with a few, the oldest goes.
+        let single = |last| Some(IpAddr::from([192, 0, 2, last]));
+        let mut many: Vec<_> = (1..=30).map(|last| handshakes.begin(single(last), 32)).collect();
+        let mut few = [single(31), single(31)].map(|origin| handshakes.begin(origin, 32));
+        let _newcomer = handshakes.begin(single(32), 32);
+        assert!(few.iter_mut().all(|slot| slot.pushed_out().now_or_never().is_none()));
+        assert!(many[0].pushed_out().now_or_never().is_some());
+        drop((many, few, _newcomer));
         let line = handshakes.line();
         assert_eq!((line.under_way.len(), line.per_address.len()), (0, 0));
     }

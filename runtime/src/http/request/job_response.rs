@@ -118,10 +118,9 @@ fn whole(
             whole = joined.freeze();
         }
     }
-    let announced = announced.filter(|announced| *announced != whole.len() as u64);
-    if let Some(length) = announced.and_then(|announced| usize::try_from(announced).ok()) {
+    if let Some(length) = announced {
         // What follows the announced length is dropped, as it is while a job runs.
-        whole.truncate(length);
+        whole.truncate(usize::try_from(length).unwrap_or(usize::MAX));
     }
     if let Some(announced) = announced.filter(|announced| *announced != whole.len() as u64) {
         let found = whole.len();

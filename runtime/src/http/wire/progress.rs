@@ -368,7 +368,7 @@ impl Progress {
     pub(in crate::http) fn idle_since(&self) -> Option<Instant> {
         let is_idle = match self.0.waiting.load(Ordering::Relaxed) {
             waiting_for::HEAD_START => true,
-            // Pairs with `UnderWay::drop`, which notes the time before it counts down.
+            // Pairs with `OpenStream::drop`, which notes the time before it counts down.
             waiting_for::STREAMS => self.0.streams.load(Ordering::Acquire) == 0,
             _ => false,
         };
