@@ -1,8 +1,8 @@
 //! A generation of handlers and routes, immutable once made.
 
-use super::alive::Alive;
 use super::canary::{Canary, Percent};
 use super::cors::Cors;
+use super::generation_count::Alive;
 use super::routes::Routes;
 use super::trial::{Ballot, Rules, Trial};
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Error, Result};
 
 use super::out::complain;
-use super::{kept, progress, say, serve};
+use super::{progress, say, serve, user_caches};
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Flawed, Secret, SecretSource};
 use crate::daemon::{self, Lacking};
@@ -48,7 +48,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     let (handlers, routes) = (config.handlers.len(), config.routes.len());
     let memory = config.handlers.iter().map(|handler| handler.limits.memory).max().unwrap_or_default();
     let room = Room::unserved(1, memory);
-    let compilation = kept::of(&config, Stacks::of(config.source_lines));
+    let compilation = user_caches::of(&config, Stacks::of(config.source_lines));
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
     // Whether there is a place for it, `lacking` says; here nothing is made.
     config.handlers.iter_mut().for_each(|handler| handler.tmp = None);

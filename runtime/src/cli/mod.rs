@@ -1,7 +1,7 @@
 //! The command line: one file a verb.
 //!
-//! Floors, lowest first: `compile_worker`, `curl`, `exec`, `kept`, `out`, `progress`, `tls`, `version`, `watching`;
-//! `build`, `rereading`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`, `socket`;
+//! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`, `watching`;
+//! `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`, `socket`;
 //! `changes`, `logs`, `replay`, `show`, `swap`, `up`.
 
 mod build;
@@ -11,13 +11,12 @@ mod compile_worker;
 mod curl;
 mod exec;
 mod explain;
-mod kept;
 mod logs;
 mod new;
 mod out;
 mod progress;
+mod reload_on_change;
 mod replay;
-mod rereading;
 mod run;
 mod serve;
 mod show;
@@ -28,6 +27,7 @@ mod swap;
 mod table;
 mod tls;
 mod up;
+mod user_caches;
 mod version;
 mod watching;
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::out::complain;
 use super::run::Terminal;
-use super::{kept, serve};
+use super::{serve, user_caches};
 use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, MountConfig};
 use crate::confine::{Untrusted, Writable};
@@ -76,8 +76,8 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     // Held until the job has ended: its ticker is what makes a guest give way to its limits.
     let handler = args.handler(&bundle)?;
     let room = Room::unserved(1, handler.limits.memory);
-    let sandbox = Sandbox::new(room, kept::of_user(Stacks::Lines), WasiHttp03::Served)?;
-    let scratch = handler.tmp.map(|_| kept::scratch()).transpose().context("tmp")?;
+    let sandbox = Sandbox::new(room, user_caches::of_user(Stacks::Lines), WasiHttp03::Served)?;
+    let scratch = handler.tmp.map(|_| user_caches::scratch()).transpose().context("tmp")?;
     let loader = Loader::new(sandbox, Box::new(|_| {})).within(scratch);
     let untrusted = untrusted(&bundle)?;
     let entry = loader.program(&handler, &untrusted, CompileLimits::GENEROUS)?;

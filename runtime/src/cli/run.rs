@@ -14,7 +14,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::out::complain;
-use super::{kept, out, serve};
+use super::{out, serve, user_caches};
 use crate::catalog::{Catalog, Routes};
 use crate::config::{self, HandlerConfig, MountConfig, OutboundConfig};
 use crate::confine::Untrusted;
@@ -207,14 +207,14 @@ impl RunRequest {
         let mut scratch = None;
         let (mut handlers, mut all, compilation, limits) = if is_file {
             let handler = of_file(Path::new(&self.what))?;
-            (vec![handler], Vec::new(), kept::of_user(Stacks::Lines), CompileLimits::GENEROUS)
+            (vec![handler], Vec::new(), user_caches::of_user(Stacks::Lines), CompileLimits::GENEROUS)
         } else {
             let mut config = config::load(self.config())?;
             config.develop(self.config().parent().unwrap_or(Path::new(".")))?;
-            let compilation = kept::of(&config, Stacks::Lines);
+            let compilation = user_caches::of(&config, Stacks::Lines);
             let handlers = self.of_config(&config.handlers)?;
             if handlers.iter().any(|handler| handler.tmp.is_some()) {
-                scratch = Some(kept::swept(daemon::open_scratch(&config).context("tmp")?));
+                scratch = Some(user_caches::swept(daemon::open_scratch(&config).context("tmp")?));
             }
             (handlers, config.handlers, compilation, config.compile)
         };

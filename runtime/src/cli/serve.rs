@@ -11,7 +11,7 @@ use clap::ArgAction;
 use super::starting::Starting;
 use super::starting::start_log;
 use super::tls::TlsFlags;
-use super::{progress, rereading};
+use super::{progress, reload_on_change};
 use crate::config::{self, Config};
 use crate::daemon::{self, Daemon, Exit, Options};
 use crate::jobs::{ConfigSource, Launch};
@@ -113,7 +113,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
             Some(daemon) => {
                 drop(starting);
                 let rereading =
-                    tokio::spawn(rereading::keep(file, source, daemon.engine.clone(), daemon.state()));
+                    tokio::spawn(reload_on_change::keep(file, source, daemon.engine.clone(), daemon.state()));
                 let outcome = daemon.run().await;
                 rereading.abort();
                 outcome

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use super::sources::Sources;
 use super::starting::Starting;
 use super::starting::start_log;
-use super::{curl, progress, rereading, say, serve, socket};
+use super::{curl, progress, reload_on_change, say, serve, socket};
 use crate::config;
 use crate::daemon::{self, Daemon, Exit, Hardened, Options};
 use crate::engine::Engine;
@@ -94,7 +94,7 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
             say(&line);
         }
         let (engine, state) = (daemon.engine.clone(), daemon.state());
-        let rereading = tokio::spawn(rereading::keep(read_again, source_again, engine.clone(), state));
+        let rereading = tokio::spawn(reload_on_change::keep(read_again, source_again, engine.clone(), state));
         let rebuilding = tokio::spawn(rebuild(sources, engine));
         let outcome = daemon.run().await;
         rebuilding.abort();

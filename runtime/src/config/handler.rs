@@ -14,7 +14,7 @@ use super::nearest::Names;
 use super::reader::{Keyed, NamedTable, Scalar};
 use super::report::Diagnostics;
 use super::values::{self, args};
-use super::{calls, conduct, outbound, schedule, schema, secret, tmp};
+use super::{calls, outbound, request_handling, schedule, schema, secret, tmp};
 use crate::job::{BUILTIN, Captures, Env, Limits, OutputFormat};
 use crate::wasm::Scripts;
 
@@ -68,7 +68,7 @@ pub(super) fn read(
     let limits = limits::read(handler.limits.as_ref(), defaults, bounds, report);
     limits::own_only(handler.limits.as_ref(), report);
     let mapping = mapping(handler, report);
-    let mut conduct = conduct::read(handler, report);
+    let mut conduct = request_handling::read(handler, report);
     if scripts.is_some() {
         conduct.captures = Captures::Nothing;
     }

@@ -1,13 +1,12 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `growth`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
-//! `compile`, `conduct`, `cors`, `http`, `schedule`, `secret`, `tls`, `websocket`; `model`; `development`,
+//! Floors, lowest first: `cargo`, `linear_time`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
+//! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 
 mod calls;
 mod cargo;
 mod compile;
-mod conduct;
 mod convert;
 mod cors;
 pub mod development;
@@ -21,6 +20,7 @@ mod nearest;
 mod outbound;
 mod reader;
 mod report;
+mod request_handling;
 mod restart;
 mod route;
 mod schedule;
@@ -184,6 +184,6 @@ pub fn duration(text: &str) -> anyhow::Result<Duration> {
 }
 
 #[cfg(test)]
-mod growth;
+mod linear_time;
 #[cfg(test)]
 mod tests;

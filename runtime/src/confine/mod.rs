@@ -1,27 +1,27 @@
 //! Restrictions that this process or a thread puts on itself, to limit the damage of a fault.
 //!
-//! Every restriction is permanent, for the thread that sets it and for all that it starts; `signals`, `scan` and
-//! `merging` are exceptions. The daemon therefore sets them before it has a second thread.
+//! Every restriction is permanent, for the thread that sets it and for all that it starts; `signals`, `pagemap_scan` and
+//! `ksm` are exceptions. The daemon therefore sets them before it has a second thread.
 //!
-//! Floors, lowest first: `calls`, `location`, `merging`, `privileges`, `scan`, `signals`, `system`; `untrusted`;
-//! `ground`.
+//! Floors, lowest first: `seccomp`, `location`, `ksm`, `privileges`, `pagemap_scan`, `signals`, `system`; `untrusted`;
+//! `landlock`.
 
-mod calls;
-mod ground;
+mod ksm;
+mod landlock;
 mod location;
-mod merging;
+mod pagemap_scan;
 mod privileges;
-mod scan;
+mod seccomp;
 mod signals;
 mod system;
 mod untrusted;
 
-pub use calls::{SyscallSet, refuse};
-pub use ground::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
+pub use ksm::unmerged;
+pub use landlock::{LandlockRules, NoLandlock, PathGrant, Reach, places_beyond};
 pub use location::place_of;
-pub use merging::unmerged;
+pub use pagemap_scan::mended;
 pub use privileges::{Capability, is_confined, no_core, no_new_privileges, retain, unreadable};
-pub use scan::mended;
+pub use seccomp::{SyscallSet, refuse};
 pub use signals::{BlockedSignals, ignore_changes, let_through, outlive_large_files};
 pub use system::{DEVICES, LIBRARIES, SYSTEM};
 pub use untrusted::{Granting, Untrusted, Writable};

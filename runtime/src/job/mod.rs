@@ -1,6 +1,6 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `allotment`, `builtin`, `conduct`, `env`, `id`, `mount`, `name`, `output`, `pace`, `peers`,
+//! Floors, lowest first: `allotment`, `builtin`, `request_handling`, `env`, `id`, `mount`, `name`, `output`, `log_rate`, `peers`,
 //! `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
 //! `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`; `counts`. A job, the handler that
 //! runs it and the recorder name one another.
@@ -10,25 +10,25 @@ mod arrival;
 pub mod builtin;
 mod call;
 mod capture;
-mod conduct;
 mod counts;
 mod env;
 mod fault;
 mod handler;
 mod id;
 mod limits;
+mod log_rate;
 mod measure;
 mod mount;
 mod name;
 pub mod outbound;
 mod output;
-mod pace;
 mod peaks;
 mod peers;
 mod pipe;
 mod policy;
 mod proxied;
 mod record;
+mod request_handling;
 mod schedule;
 mod status;
 mod stdin;
@@ -41,25 +41,25 @@ pub use arrival::poll_client;
 pub use builtin::BUILTIN;
 pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
 pub use capture::{Capture, CapturedStdin, Incident, JobFailure, Recorder};
-pub use conduct::{Captures, Conduct, Intake, Leaving};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
 pub use id::{JobId, Label};
 pub use limits::{Limits, Slots, Taken};
+pub use log_rate::Pace;
 pub use measure::Measure;
 pub use mount::{Access, Mount};
 pub use name::{Name, NameError};
 pub use outbound::Outbound;
 pub use output::{Destination, Output, Tail, WrittenBytes};
-pub use pace::Pace;
 pub use peaks::{Peaks, Used};
 pub use peers::{PeerGuard, Peers};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, pipe, pipe_of};
 pub use policy::{AdminQuota, OnDrain, Policy};
 pub use proxied::{Proxied, RequestBody, ResponseBody, ResponseSender};
 pub use record::{HandlerStats, Outcomes};
+pub use request_handling::{Captures, Conduct, Intake, Leaving};
 pub use schedule::{Overlap, Schedule, Time};
 pub use status::Status;
 pub use stdin::Input;

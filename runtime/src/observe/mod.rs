@@ -1,14 +1,14 @@
 //! What an operator can observe: log, profiler, process figures, and messages to the service manager.
 //!
-//! Floors, lowest first: `build`, `cgroup`, `counted`, `filter`, `plain`, `profile`, `queue`, `reloads`, `resident`,
+//! Floors, lowest first: `build`, `cgroup`, `plural`, `filter`, `escape`, `profile`, `queue`, `reloads`, `resident`,
 //! `systemd`, `threads`, `writes`; `log`.
 
 pub mod build;
 pub mod cgroup;
-mod counted;
+mod escape;
 mod filter;
 pub mod log;
-mod plain;
+mod plural;
 pub mod profile;
 mod queue;
 pub mod reloads;
@@ -17,7 +17,7 @@ pub mod systemd;
 pub mod threads;
 pub mod writes;
 
-pub use counted::{CountedNoun, counted};
-pub use plain::{brief, plain};
+pub use escape::{brief, plain};
+pub use plural::{CountedNoun, counted};
 pub use reloads::Reloads;
 pub use resident::{available, machine, resident};

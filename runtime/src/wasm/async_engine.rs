@@ -1,4 +1,4 @@
-//! //! Two engines for components that use the component model's `async`, made on first use.
+//! Two engines for components that use the component model's `async`, made on first use.
 
 use std::sync::OnceLock;
 

@@ -16,9 +16,9 @@ mod sandbox;
 
 pub use engine::engine_kind::EngineKind;
 pub use engine::settings::{Addressing, Resetting, Room, Stacks, Target};
+pub use host::cgi_script::Scripts;
 pub use host::files::{Files, OwnDirs};
 pub use host::mounted::Mounted;
-pub use host::scripts::Scripts;
 pub use kinds::http::NO_PROGRAM;
 pub use module::Module;
 pub use sandbox::{Allocation, Code, Compilation, Digest, ModuleBytes, Sandbox, WasiHttp03};

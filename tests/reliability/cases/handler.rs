@@ -126,7 +126,7 @@ fn appetite() -> Vec<Case> {
                     "isolation::memory_is_given_up_to_its_limit_and_not_one_page_further",
                     "exceptions::exceptions_that_pile_up_are_memory_of_the_job_and_gone_with_it",
                     "isolation::a_guest_that_falls_over_for_want_of_memory_is_told_as_that",
-                    "wasm::host::meter::tests::several_memories_share_one_limit",
+                    "wasm::host::memory_meter::tests::several_memories_share_one_limit",
                     "budgets::memory_of_all_jobs_together_is_bounded_and_one_handler_leaves_some_to_others",
                     "budgets::a_job_whose_memory_is_not_free_waits_and_is_then_a_503_that_says_so",
                     "budgets::jobs_within_their_limits_do_not_have_the_daemon_killed_in_a_small_control_group",
@@ -138,7 +138,7 @@ fn appetite() -> Vec<Case> {
             "tables and instances without end",
             "refused",
             &[
-                "wasm::host::meter::tests::tables_count_by_their_slots_and_nothing_overflows",
+                "wasm::host::memory_meter::tests::tables_count_by_their_slots_and_nothing_overflows",
                 "isolation::a_guest_that_starts_with_more_memory_than_it_may_have_is_refused_at_the_start",
             ],
         ),

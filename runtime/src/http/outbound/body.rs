@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::bounds::CallBounds;
-use super::counted::CallOutcome;
+use super::call_outcome::CallOutcome;
 use super::error::blame;
 use super::pool::{ConnectionPool, PooledConnection};
 use crate::job::outbound::{CallBody, OutboundError, OutboundOutcome};

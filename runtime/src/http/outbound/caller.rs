@@ -8,8 +8,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::bounds::{CallBounds, FOR_EVER};
-use super::charge::{ChargedCall, Payer};
-use super::counted::CallOutcome;
+use super::call_outcome::CallOutcome;
+use super::cpu_charge::{ChargedCall, Payer};
 use super::denials::Denials;
 use super::exchange::{HomeTask, HttpCall};
 use super::pool::ConnectionPool;

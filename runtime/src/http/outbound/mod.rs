@@ -2,10 +2,10 @@
 
 mod body;
 mod bounds;
+mod call_outcome;
 mod caller;
 pub(super) mod cdn_loop;
-mod charge;
-mod counted;
+mod cpu_charge;
 mod denials;
 mod error;
 mod exchange;

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::charge::{ChargedCall, Payer};
+use super::cpu_charge::{ChargedCall, Payer};
 use super::strict::{HeadDue, Heads};
 use crate::budget::Portion;
 use crate::http::timeouts::{POOL_IDLE, POOL_MAX_AGE, POOL_READY};

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::fs::{fstat, stat};
 
 use super::draft::Uploaded;
-use super::heritage::{self, LeftDirectory};
+use super::left_directories::{self, LeftDirectory};
 use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{HandlerVersion, Name};
 use crate::wasm::{Digest, Module, Mounted};
@@ -77,7 +77,7 @@ impl VersionsInUse {
 
     /// Goes on from the process before this one, which has told what its handlers may write to.
     pub(super) fn after(self, list: OwnedFd) -> Result<VersionsInUse> {
-        Ok(VersionsInUse { left: Mutex::new(heritage::read(list)?), ..self })
+        Ok(VersionsInUse { left: Mutex::new(left_directories::read(list)?), ..self })
     }
 
     /// Writes down for the next process what handlers of this one may write to.
@@ -98,7 +98,7 @@ impl VersionsInUse {
                 own.extend(path.map(|path| (name.to_string(), path)));
             }
         }
-        heritage::write(own.into_iter(), self.left().iter().filter(|left| left.is_alive()))
+        left_directories::write(own.into_iter(), self.left().iter().filter(|left| left.is_alive()))
     }
 
     fn held(&self) -> Vec<(Name, Arc<Mounted>)> {

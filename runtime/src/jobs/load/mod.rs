@@ -1,15 +1,15 @@
 //! From a configuration to a catalog: modules read, compiled, linked and put under their names.
 //!
-//! Floors, lowest first: `draft`, `heritage`, `parallel`, `prepared`, `progress`; `examined`, `known`; `handler`;
+//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`; `handler`;
 //! `code`; `loader`; `in_use`.
 
 mod code;
 mod draft;
 mod examined;
 mod handler;
-mod heritage;
 mod in_use;
 mod known;
+mod left_directories;
 mod loader;
 mod parallel;
 mod prepared;

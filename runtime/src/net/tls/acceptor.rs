@@ -1,10 +1,10 @@
 //! TLS acceptor: one generation of certificates, and the handshakes made with it.
 
 use super::choice::Choice;
+use super::client_hints::Guide;
 use super::clients::Clients;
-use super::contents::{self, Contents};
 use super::failure::FailureKind;
-use super::guide::Guide;
+use super::file_hashes::{self, Contents};
 use super::identity::{Identity, Term};
 use super::options::TlsOptions;
 use super::protocol::Protocol;
@@ -48,7 +48,7 @@ impl Tls {
     /// Everything that is wrong, one error per file.
     pub fn load(options: &TlsOptions) -> Result<Tls, Vec<Error>> {
         // Hashed before the files are read for use: a change in between shows as a difference at the next reload.
-        let contents = contents::contents(options);
+        let contents = file_hashes::contents(options);
         let provider = Arc::new(ring::default_provider());
         let (mut identities, mut warnings, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for files in &options.certificates {

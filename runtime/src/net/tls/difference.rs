@@ -1,7 +1,7 @@
 //! The differences between two generations of certificates.
 
 use super::acceptor::Tls;
-use super::contents::order;
+use super::file_hashes::order;
 use super::options::{ClientAuth, ClientOptions, TlsOptions};
 use crate::net::Endpoint;
 use std::sync::Arc;

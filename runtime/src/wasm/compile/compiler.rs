@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use wasmtime::Result;
 
 use super::slots::CompileSlots;
-use super::{CompileLimits, child};
+use super::{CompileLimits, spawn};
 use crate::wasm::engine::artifact::Artifact;
 use crate::wasm::engine::settings::Target;
 
@@ -43,9 +43,9 @@ impl Compiler {
     ) -> Result<Artifact> {
         let _slot = self.slots.take(limits.memory);
         begin();
-        let code = child::compile(&self.program, target, wasm, limits)?;
+        let code = spawn::compile(&self.program, target, wasm, limits)?;
         // SAFETY: `precompile` returned these bytes in a child process of this same executable. The child
-        // writes nothing else to its stdout (`worker::work`), a pipe that only it holds (`child::compile`).
+        // writes nothing else to its stdout (`in_child::work`), a pipe that only it holds (`spawn::compile`).
         Ok(unsafe { Artifact::trust(code) })
     }
 }

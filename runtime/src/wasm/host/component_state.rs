@@ -8,7 +8,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use super::calls::Calling;
 use super::handles::{self, DescriptorCount};
-use super::meter::Meter;
+use super::memory_meter::Meter;
 use super::outbound::Http;
 use super::pollables::Pollables;
 use super::tmp::Tmp;

@@ -8,7 +8,7 @@ use super::calls::{Calling, LastError};
 use super::directory::LastListing;
 use super::guest::Wasi;
 use super::handles::DescriptorCount;
-use super::meter::Meter;
+use super::memory_meter::Meter;
 use super::tmp::Tmp;
 use crate::job::Env;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use anyhow::Result;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 
+use super::cgi_script::Scripts;
 use super::guest::Wasi;
 use super::handles;
 use super::mounted::Mounted;
-use super::scripts::Scripts;
 use super::threads::{ThreadLease, Threads};
 use super::tmp::{Stock, TmpGuard};
 use crate::job::{Allotment, Fault, Job, Mount};

@@ -10,7 +10,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiView as _};
 
 use super::handles::{self, DescriptorCount};
-use super::meter::{Meter, TABLE_ELEMENT};
+use super::memory_meter::{Meter, TABLE_ELEMENT};
 use super::stdio::{Gone, Stdin, Stdout};
 use super::tmp::Tmp;
 use super::trap;

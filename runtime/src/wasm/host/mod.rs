@@ -1,24 +1,25 @@
 //! Host state and functions for guests: memory limits, streams, files, calls of jobs, outgoing HTTP, and their outcome.
 //!
-//! Floors, lowest first: `interfaces`, `handles`, `meter`, `stdio`, `directory`, `charged`, `confine_refusal`, `scripts`, `body`,
-//! `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without its stock; `mounted`, `guest`, `links`,
+//! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
+//! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without its stock; `mounted`, `guest`, `links`,
 //! `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls` counts; `core_state`,
 //! `component_state`; `preview1`, `preview2`, and the functions of `calls`.
 
 pub(super) mod body;
 pub(super) mod calls;
-mod charged;
+pub(super) mod cgi_script;
 pub(super) mod component_state;
 mod confine_refusal;
 pub(super) mod core_state;
 mod directory;
 pub(super) mod environ;
+mod file_thread_cpu;
 pub(super) mod files;
 pub(super) mod guest;
 pub(super) mod handles;
 mod interfaces;
 pub(super) mod links;
-pub(super) mod meter;
+pub(super) mod memory_meter;
 pub(super) mod mounted;
 pub(super) mod open_guard;
 pub(super) mod outbound;
@@ -26,7 +27,6 @@ pub(super) mod output_switch;
 pub(super) mod pollables;
 pub(super) mod preview1;
 pub(super) mod preview2;
-pub(super) mod scripts;
 pub(super) mod stdio;
 mod threads;
 pub(super) mod tmp;

@@ -16,8 +16,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::charged::{self, ChargedJob};
 use super::confine_refusal::ConfineRefusal;
+use super::file_thread_cpu::{self, ChargedJob};
 use super::mounted::Mounted;
 use crate::budget::{Budget, Holder, Portion};
 use crate::confine::LandlockRules;
@@ -224,7 +224,7 @@ impl Pool {
                 // panic hook.
                 resume_unwind(Box::new("not confined"));
             }
-            charged::begin();
+            file_thread_cpu::begin();
         };
         let runtime = Builder::new_multi_thread()
             // For the timers and sockets of jobs; no other runtime polls them.

@@ -4,7 +4,7 @@ use wasmtime::{FrameInfo, PoolConcurrencyLimitError, ThrownException, Trap, Wasm
 use wasmtime_wasi::I32Exit;
 
 use super::handles;
-use super::meter::{Meter, shortage};
+use super::memory_meter::{Meter, shortage};
 use crate::job::{Fault, Status};
 use crate::observe::brief;
 

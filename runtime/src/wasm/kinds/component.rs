@@ -11,7 +11,7 @@ use crate::wasm::host::calls::{self, Calling};
 use crate::wasm::host::component_state::State;
 use crate::wasm::host::guest::{self, Wasi};
 use crate::wasm::host::handles::DescriptorCount;
-use crate::wasm::host::meter::Meter;
+use crate::wasm::host::memory_meter::Meter;
 use crate::wasm::host::outbound::{self, Http};
 use crate::wasm::host::pollables::Pollables;
 use crate::wasm::host::tmp::Tmp;

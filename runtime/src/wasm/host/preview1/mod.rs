@@ -1,11 +1,11 @@
 //! Functions of WASI preview 1 that replace those of wasmtime-wasi.
 //!
-//! Floors, lowest first: `memory`; `ending`, `growing`, `listing`, `waiting`; `transfer`.
+//! Floors, lowest first: `memory`; `ending`, `tmp_growth`, `listing`, `waiting`; `transfer`.
 
 mod ending;
-mod growing;
 mod listing;
 mod memory;
+mod tmp_growth;
 mod transfer;
 mod waiting;
 
@@ -21,7 +21,7 @@ pub(in crate::wasm) fn serve(linker: &mut Linker<State>) -> Result<()> {
     listing::link(linker)?;
     waiting::link(linker)?;
     ending::link(linker)?;
-    growing::link(linker)?;
+    tmp_growth::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -12,8 +12,8 @@ use wasmtime_wasi::p1::types::{CiovecArray, Errno, Error, Fd, IovecArray, Size};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::growing;
 use super::memory::{MODULE, address, bytes, number, parts, settle, told};
+use super::tmp_growth;
 use crate::wasm::host::core_state::State;
 
 /// Bytes of a file that one call moves at most. The call needs two copies of them.
@@ -209,7 +209,7 @@ async fn write(
             Position::Current => wasi.fd_tell(&mut GuestMemory::Unshared(memory), fd)?,
             Position::At(offset) => offset,
         };
-        tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await.map_err(growing::refused)?;
+        tmp.take_write(fd.into(), at, total.min(PIECE) as u64).await.map_err(tmp_growth::refused)?;
     }
     wasi.set_hostcall_fuel(VECTOR + PIECE);
     let Some(first) = first else {

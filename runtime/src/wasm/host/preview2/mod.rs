@@ -1,8 +1,8 @@
 //! Functions of WASI 0.2 that replace those of wasmtime-wasi.
 
-mod growing;
 mod listing;
 mod polling;
+mod tmp_growth;
 mod writing;
 
 use wasmtime::Result;
@@ -16,7 +16,7 @@ pub(in crate::wasm) fn serve(linker: &mut Linker<State>) -> Result<()> {
     listing::link(linker)?;
     writing::link(linker)?;
     polling::link(linker)?;
-    growing::link(linker)?;
+    tmp_growth::link(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }
