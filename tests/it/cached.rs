@@ -63,6 +63,26 @@ fn of_more_modules_than_the_cache_has_room_for_none_is_compiled_at_the_second_st
 }
 
 #[test]
+fn what_a_request_keeps_from_being_evicted_is_evicted_when_it_ends() {
+    let home = tempfile::tempdir().unwrap();
+    let slow = Program::new().complain("begun\n").sleep_for_ever().wasm();
+    let daemon = setup(home.path(), MANY).handler("slow", "", &slow).flag("-D").start();
+    let mut client = daemon.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    daemon.log.line("slow: begun");
+    let config = daemon.path("portcullis.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, &text[..text.find("\n[handler.h3]").unwrap()]).unwrap();
+
+    let reloaded = crate::swap::run(&daemon, "reload", "", b"");
+
+    assert_eq!(reloaded.status(), 200, "{}", reloaded.text());
+    assert_eq!(figures(&daemon)[2], 0.0, "the request runs under the generation before");
+    drop(client);
+    until("what the request kept is evicted", || (figures(&daemon)[2] > 0.0).then_some(()));
+}
+
+#[test]
 fn a_version_that_a_rollback_may_go_back_to_stays_in_the_cache() {
     let home = tempfile::tempdir().unwrap();
     let daemon = setup(home.path(), 1).start();

@@ -2,14 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::MutexGuard;
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::load::{Candidate, Loader, Uploaded};
-use crate::catalog::{Canary, Catalog};
+use crate::catalog::{Alive, Canary, Catalog};
 use crate::config::Probe;
 use crate::engine::Engine;
 use crate::http;
@@ -25,6 +27,8 @@ pub struct Generations {
     turn: tokio::sync::Mutex<()>,
     /// Whether another process makes them from now on.
     ended: AtomicBool,
+    /// Whether the cache is tidied once more when older generations are gone.
+    tidies_later: AtomicBool,
     /// The modules that served before, the latest last. Without what they were granted: that may be granted to
     /// nobody any more.
     past: Mutex<HashMap<Name, VecDeque<Uploaded>>>,
@@ -63,8 +67,14 @@ pub enum RolledBack {
 impl Generations {
     /// Starts without a version that served before.
     pub fn new(loader: Loader) -> Generations {
-        let (turn, ended) = (tokio::sync::Mutex::default(), AtomicBool::new(false));
-        Generations { loader, turn, ended, past: Mutex::default(), loaded: Mutex::default() }
+        Generations {
+            loader,
+            turn: tokio::sync::Mutex::default(),
+            ended: AtomicBool::new(false),
+            tidies_later: AtomicBool::new(false),
+            past: Mutex::default(),
+            loaded: Mutex::default(),
+        }
     }
 
     /// Refuses everybody who waits for a turn, and who will: who changed what nobody serves any more would
@@ -78,11 +88,19 @@ impl Generations {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Has the cache of compiled modules keep what is in use, and evict what is too much of the rest.
+    /// Has the cache of compiled modules keep what is in use, and evict what is too much of the rest: now, and once more
+    /// when the last request that began under an older generation has ended. Until then its code is in use.
     ///
     /// # Cancel safety
     /// A future that is dropped leaves the work to a thread, which goes on.
     pub async fn tidy(self: &Arc<Self>) {
+        self.tidy_now().await;
+        if Alive::count() > 1 && !self.tidies_later.swap(true, Ordering::AcqRel) {
+            tokio::spawn(tidy_later(Arc::downgrade(self)));
+        }
+    }
+
+    async fn tidy_now(self: &Arc<Self>) {
         let this = self.clone();
         let tidying = move || {
             let past: Vec<Uploaded> = this.past().values().flatten().cloned().collect();
@@ -304,6 +322,21 @@ impl Publisher<'_> {
         }
         self.put(Arc::new(self.base.with(&before)));
         Ok(RolledBack::OfVersion { serving, before })
+    }
+}
+
+/// Tidies the cache when the generation that serves is the only one left.
+async fn tidy_later(generations: Weak<Generations>) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        sleep(pause).await;
+        // A connection of hours is looked at once a minute.
+        pause = (pause * 2).min(Duration::from_secs(60));
+        let Some(generations) = generations.upgrade() else { return };
+        if Alive::count() <= 1 {
+            generations.tidies_later.store(false, Ordering::Release);
+            return generations.tidy_now().await;
+        }
     }
 }
 
