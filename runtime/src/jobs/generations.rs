@@ -131,20 +131,19 @@ impl Generations {
         }
         let names: Vec<Name> = refreshed.iter().map(|entry| entry.name.clone()).collect();
         if !refreshed.is_empty() {
-            let base = turn.base.clone();
-            turn.publish(base.with_same_versions(&refreshed));
+            // Under the turn: a reload behind it must find them, or it would make these handlers anew.
             for entry in &refreshed {
-                self.loader.adopt_refreshed(&base.handlers[&entry.name], entry);
+                self.loader.adopt_refreshed(&turn.base.handlers[&entry.name], entry);
             }
+            let next = turn.base.with_same_versions(&refreshed);
+            turn.publish(next);
         }
         if !refusals.is_empty() {
             let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-            let taken = if names.is_empty() {
-                String::new()
-            } else {
-                format!("taken up by {}, and not by:\n", names.join(", "))
-            };
-            bail!("{taken}{}", refusals.join("\n"));
+            if !names.is_empty() {
+                refusals.insert(0, format!("taken up by {}, and not by:", names.join(", ")));
+            }
+            bail!("{}", refusals.join("\n"));
         }
         Ok(names)
     }
