@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::trial::{Ballot, Rules, Trial, Which};
 use crate::job::HandlerVersion;
 
-/// A version on trial beside the one that serves. Clones share the trial, so the next generation continues it.
+/// A version on trial beside the serving version. Clones share the trial, so the next generation continues it.
 #[derive(Clone)]
 pub struct Canary {
     /// The version on trial.

@@ -10,7 +10,7 @@ static ALIVE: AtomicUsize = AtomicUsize::new(0);
 pub struct Alive(());
 
 impl Alive {
-    /// Returns the number of generations in memory: the one that serves, older ones with running jobs, and one being
+    /// Returns the number of generations in memory: the serving one, older ones with running jobs, and one being
     /// prepared.
     pub fn count() -> usize {
         ALIVE.load(Ordering::Relaxed)

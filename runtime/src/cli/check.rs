@@ -68,7 +68,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Leaves out the secrets that only whoever starts the daemon gives it, where none are given, as in a terminal, and says so.
+/// Skips the secrets that the service manager provides where it provides none, as in a terminal, and says so.
 fn untold_secrets(config: &mut Config) -> Option<String> {
     let has_credentials = config::credentials().is_some();
     let is_told = |secret: &Secret| match &secret.source {

@@ -38,7 +38,7 @@ pub(super) fn logs(args: Args) -> Result<ExitCode> {
             say(&if socket.json { line } else { readable(&line) });
         }
     };
-    // Whoever reads no more, as `grep -m1` does, has what was wanted.
+    // A reader that stops, such as `grep -m1`, has what it wanted.
     Ok(socket
         .follow(&LogsCommand { follow, lines, name }, each)?
         .map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))

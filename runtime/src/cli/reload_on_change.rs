@@ -22,9 +22,9 @@ use crate::net::TlsOptions;
 /// 10 ms where it is coarsest (CONFIG_HZ=100).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reloads whenever the configuration or a module has changed on disk, for as long as the configuration
-/// that is served wants it, and again once one does; until it is dropped. Secrets are taken up in any case. What is half written is refused
-/// by the reload, and read again when the rest is there.
+/// Reloads whenever the configuration or a module changes on disk, as long as the served configuration has `watch = true`.
+/// Changed secrets are taken up in any case. Ends when it is dropped. A half-written file is refused by the reload, and
+/// read again when it is complete.
 pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine>, state: Arc<DaemonState>) {
     let mut adopted = state.adopted();
     let mut watching: Option<Watching> = None;
@@ -32,10 +32,9 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
     let mut before = HashMap::new();
     let mut asked = SystemTime::UNIX_EPOCH;
     loop {
-        // Anew after every reload: what is watched is in the configuration too.
+        // Each reload may change the set of watched files.
         let read = (*adopted.borrow_and_update()).max(asked);
         let served = state.config.load_full();
-        // A secret is taken up whenever it changes: whoever rotates it does not ask for a reload.
         let (named, wanted, source) = (file.clone(), served.clone(), source.clone());
         let Some(StartedWatch { files, kept, next, looks }) =
             off_thread(move || begin(&named, &wanted, &source)).await.flatten()
@@ -65,7 +64,7 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
             tokio::select! {
                 () = watching.changed() => {}
                 another = adopted.changed() => match another {
-                    // Somebody else has reloaded: what is to be watched may be other files now.
+                    // Another reload may have changed the set of watched files.
                     Ok(()) => continue,
                     Err(_) => return,
                 },
@@ -99,6 +98,7 @@ struct StartedWatch {
 
 /// Watches what the served configuration wants watched, and then looks at it; `None` where that is nothing, or cannot be watched.
 fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedWatch> {
+    // Secrets are watched in any case: their rotation comes with no request for a reload.
     let kept: HashSet<PathBuf> = secrets(served).collect();
     let files = match served.watch {
         true => files(file, served, source().ok().as_ref()),

@@ -23,7 +23,7 @@ use judgement::{CHANCE, Evidence};
 /// version, or else of its own. A longer wait counts as hanging.
 const PATIENCE: u32 = 4;
 
-/// A version on trial beside the one that serves. A request costs a few atomics, and an entry while its client waits.
+/// The trial of a version beside the serving version. A request costs a few atomics, and an entry while its client waits.
 pub struct Trial {
     /// The requirements on the version.
     pub rules: Rules,

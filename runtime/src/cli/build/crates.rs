@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The directory, below the one that is built, that modules are put into.
+/// The directory for built modules, below the directory that is built.
 pub(crate) const OUTPUT: &str = "build";
 
 /// What a crate is built for when it does not say.
