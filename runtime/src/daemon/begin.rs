@@ -1,4 +1,4 @@
-//! The first step of a daemon: to read its configuration while it has nothing to lose yet.
+//! The first step of a start: reads the configuration before the process restricts itself or opens anything.
 
 use std::sync::Arc;
 
@@ -9,29 +9,29 @@ use crate::config::Config;
 use crate::confine;
 use crate::jobs::ConfigSource;
 
-/// A daemon that has read its configuration, and nothing else.
+/// A daemon that has read its configuration and has done nothing else yet.
 pub struct EarlyDaemon {
-    /// What it read.
+    /// The configuration.
     pub config: Config,
-    /// Kept, so that no signal is missed from here on.
+    /// Listens from here on, so that no signal is missed.
     pub(super) signals: Signals,
 }
 
-/// Reads the configuration; none: a signal to end came first.
+/// Reads the configuration. Returns `None` if a signal to end came first.
 ///
-/// Leaves no thread behind that works: what a thread takes from itself, those that are there already
-/// keep.
+/// Leaves no other thread running: a restriction does not reach threads that exist already.
 ///
 /// # Errors
-/// Those of the configuration.
+/// The configuration cannot be read or is invalid.
 pub fn begin(source: &ConfigSource) -> Result<Option<EarlyDaemon>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let source = Arc::clone(source);
     let begun = runtime.block_on(async {
         let mut signals = Signals::listen()?;
-        // What came before that as well. No other thread is there yet, to which they would not get.
+        // Unblocks the signals, so that pending ones arrive too. The mask belongs to a thread; there is no other thread
+        // yet.
         confine::let_through();
-        // Apart: reading a file waits for others, who may not answer.
+        // On a thread of its own: reading a file may block for long, as on a network file system.
         let reading = tokio::task::spawn_blocking(move || source());
         let config = tokio::select! {
             config = reading => Some(config??),

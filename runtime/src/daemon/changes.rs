@@ -1,4 +1,4 @@
-//! The changes that signals ask for: one at a time, and none of them lost without a word.
+//! The queue of reloads and upgrades that signals ask for; none is dropped without a log line.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,24 +13,24 @@ use crate::job::Stop;
 use crate::jobs::Follower;
 use crate::jobs::api::{Command, ReloadCommand, UpgradeCommand};
 
-/// What a signal may ask for besides the end.
+/// A change that a signal asks for, other than to end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
-    /// SIGHUP: read everything anew.
+    /// SIGHUP: reload the configuration and all modules.
     Reload,
     /// SIGUSR2: hand over to a new process.
     Upgrade,
 }
 
-/// The change under way, and those that wait. Dropping it breaks off the one under way, which leaves
-/// everything as it was.
+/// The change in progress, and those that wait. Dropping it cancels the change in progress; the state before it stays.
 pub(super) struct Changes {
     engine: Arc<Engine>,
-    /// Once it is raised nothing begins any more.
+    /// No change begins once it is raised.
     stop: Stop,
-    /// One at most.
+    /// At most one.
     under_way: JoinSet<()>,
-    /// One of each kind at most: whoever asked last finds what changed before.
+    /// At most one of each kind: a waiting change reads its files only when it begins, so it includes all edits made
+    /// until then.
     waiting: VecDeque<Change>,
 }
 
@@ -39,7 +39,7 @@ impl Changes {
         Changes { engine, stop, under_way: JoinSet::new(), waiting: VecDeque::new() }
     }
 
-    /// Begins a change, or has it wait for the one under way.
+    /// Begins a change, or queues it behind the one in progress.
     pub(super) fn ask(&mut self, change: Change) {
         if self.under_way.is_empty() && self.stop.reason().is_none() {
             self.begin(change);
@@ -51,11 +51,12 @@ impl Changes {
         }
     }
 
-    /// Waits for the end of the change under way, and begins the next one; pending, while there is none.
-    /// Behind an upgrade that succeeded none begins: it is the new process's.
+    /// Waits for the end of the change in progress, then begins the next one. Pending while no change is in progress.
+    ///
+    /// After an upgrade that succeeded none begins; the new process does the rest.
     ///
     /// # Cancel safety
-    /// A dropped wait loses nothing.
+    /// Dropping the future loses nothing.
     pub(super) async fn go_on(&mut self) {
         match self.under_way.join_next().await {
             Some(ended) => {
@@ -72,8 +73,7 @@ impl Changes {
         }
     }
 
-    /// Breaks off the change under way, and passes those that wait on to the process that has taken over,
-    /// if one has.
+    /// Cancels the change in progress, and passes the waiting ones on to the process that has taken over, if any.
     pub(super) fn end(mut self, follower: Option<&Follower>) {
         if let Some(follower) = follower {
             self.waiting.drain(..).for_each(|change| change.pass_on(follower));
@@ -100,7 +100,7 @@ impl Drop for Changes {
 }
 
 impl Change {
-    /// Asks another process for it, as this one was asked.
+    /// Sends another process the signal that asks for this change.
     pub(super) fn pass_on(self, follower: &Follower) {
         let signal = match self {
             Change::Reload => Signal::HUP,
@@ -122,7 +122,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Runs the job `reload` and logs what it says; on failure, which is `false`, the old generation goes on.
+/// Runs the job `reload` and logs the outcome. Returns `false` if it failed; the old generation then goes on.
 pub async fn reload(engine: &Arc<Engine>) -> bool {
     match run(engine, &ReloadCommand::Everything).await {
         Ok(()) => {
@@ -136,11 +136,11 @@ pub async fn reload(engine: &Arc<Engine>) -> bool {
     }
 }
 
-/// Runs the job `reload` for the secrets alone, and logs what it says; on failure those before stay.
+/// Runs the job `reload` for the secrets alone and logs the outcome. If it fails, the old secrets stay.
 pub async fn refresh(engine: &Arc<Engine>) {
     let before = engine.live().pin().generation;
     let refused = run(engine, &ReloadCommand::Secrets).await;
-    // A file that was only touched makes no generation.
+    // A file that was only touched causes no new generation.
     let generation = engine.live().pin().generation;
     if generation != before {
         info!("a secret has changed: generation {generation}");
@@ -150,7 +150,7 @@ pub async fn refresh(engine: &Arc<Engine>) {
     }
 }
 
-/// Runs the job `upgrade` and logs what it says; on failure this process goes on.
+/// Runs the job `upgrade` and logs the outcome. If it fails, this process goes on.
 async fn upgrade(engine: &Arc<Engine>) {
     if let Err(failure) = run(engine, &UpgradeCommand { force: false, time: None }).await {
         error!("not upgraded, this process goes on: {:#}", whole(failure));
@@ -161,7 +161,7 @@ async fn run(engine: &Arc<Engine>, command: &impl Command) -> Result<(), DaemonJ
     engine.run(command.job(engine).map_err(DaemonJobError::Fault)?).await
 }
 
-/// Keeps every line of what a job said: a configuration may have five mistakes.
+/// Turns all that a job wrote to stderr into the error: a configuration may have five mistakes.
 pub(super) fn whole(failure: DaemonJobError) -> anyhow::Error {
     match &failure {
         DaemonJobError::Status(_, said) if !said.text().is_empty() => {
@@ -180,7 +180,7 @@ mod tests {
     use std::time::Duration;
     use tokio::sync::Semaphore;
 
-    /// A change that takes until it is let go.
+    /// A change that lasts until the test lets it end.
     struct Held {
         begun: AtomicUsize,
         let_go: Semaphore,

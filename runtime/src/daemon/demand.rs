@@ -1,4 +1,4 @@
-//! What a configuration asks for at most, over all jobs that may run at once.
+//! The largest amount of a resource that all concurrent jobs may ask for under a configuration.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -6,18 +6,18 @@ use std::fmt;
 use crate::config::{Config, HandlerConfig};
 use crate::job::Name;
 
-/// The most that jobs may hold at once.
+/// The maximum that jobs may hold at the same time.
 pub(super) struct Demand {
     pub(super) sum: usize,
-    /// The handlers that ask for most: how many of their jobs there may be.
+    /// The handlers that ask for the most, each with the number of its concurrent jobs.
     parts: Vec<(Name, usize)>,
 }
 
-/// Handlers that are named.
+/// The most handlers that a message names.
 const NAMED: usize = 3;
 
-/// Sums up what jobs may hold, if those that hold most run: as many of a handler as it may have at once,
-/// and as many in all as there are places.
+/// Sums up the worst case: the handlers with the largest jobs run as many as `limits.concurrency` allows, until the
+/// slots of `jobs` are used up. `of_job` returns the amount that one job of a handler may hold.
 pub(super) fn max(config: &Config, of_job: impl Fn(&HandlerConfig) -> usize) -> Demand {
     let mut handlers: Vec<_> = config.handlers.iter().map(|handler| (of_job(handler), handler)).collect();
     handlers.sort_by_key(|(each, _)| Reverse(*each));

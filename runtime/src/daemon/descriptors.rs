@@ -1,4 +1,4 @@
-//! The file descriptors of the process: how many there are, and what they are for.
+//! Divides the file descriptors of the process among connections, jobs and a reserve.
 
 use anyhow::{Result, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -8,31 +8,31 @@ use super::demand;
 use crate::config::{Config, HandlerConfig, HttpLimits};
 use crate::wasm::Files;
 
-/// The most that are asked for: Linux's default for fs.nr_open. The kernel's table grows with its use.
+/// The highest limit that we ask for: the default of fs.nr_open on Linux. The kernel's table grows with its use.
 const MAX: u64 = 1 << 20;
 
-/// Descriptors that neither clients nor jobs have: 64 for operators, 32 for observers, 32 for bodies that are kept in files,
-/// and 64 for sockets that listen, the log, modules that are loaded and compiled, records and look-ups. A quarter, where
-/// there are few.
+/// Descriptors for neither clients nor jobs: 64 for operators, 32 for observers, 32 for stored request bodies, and 64
+/// for listening sockets, the log, loading and compiling modules, records and name look-ups. At most a quarter of all
+/// descriptors.
 const RESERVE: usize = 192;
 
-/// The most connections unless more are asked for: they are cheap, but not free.
+/// The default for the most connections: a connection is cheap, but not free.
 const DEFAULT_MOST: usize = 32 << 10;
 
-/// What the descriptors are for.
+/// The shares of the descriptors.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DescriptorShares {
-    /// All of them.
+    /// The limit of the process.
     descriptors: usize,
     pub(super) connections: usize,
-    /// Of these, those of one address.
+    /// The connections of one address, as a part of `connections`.
     pub(super) per_ip: usize,
-    /// What jobs may hold: mounts, files and connections to other servers.
+    /// The descriptors that jobs may hold: mounts, files and connections to other servers.
     pub(super) jobs: usize,
 }
 
-/// Raises what this process is allowed to what it may allow itself: 1024, the usual soft limit, is for
-/// programs that use select(2), and here are none.
+/// Raises the soft limit to the hard limit, at most to [`MAX`]. The usual soft limit, 1024, is for programs that use
+/// select(2); the daemon does not.
 pub(super) fn raise() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let wanted = maximum.map_or(MAX, |max| max.min(MAX));
@@ -43,10 +43,10 @@ pub(super) fn raise() {
     }
 }
 
-/// Says what descriptors are for. Unless it is configured, half of them are for connections.
+/// Computes the shares. By default half of the descriptors are for connections.
 ///
 /// # Errors
-/// More connections are asked for than there can be descriptors for.
+/// The configuration asks for more connections than there are descriptors for.
 pub(super) fn shares(config: &Config) -> Result<DescriptorShares> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let idle = config.handlers.iter().map(idle).sum();
@@ -54,10 +54,10 @@ pub(super) fn shares(config: &Config) -> Result<DescriptorShares> {
     max(&config.http, usize::try_from(descriptors).unwrap_or(usize::MAX), idle, wanted)
 }
 
-/// Says what jobs may hold once `next` is in force in the place of `now`, beside the connections that there may be.
+/// Computes the share of jobs once `next` replaces `now`, beside the connections that are allowed already.
 ///
 /// # Errors
-/// The mounts that come leave too little.
+/// The mounts that `next` adds leave jobs too little.
 pub(super) fn shares_beside(connections: usize, now: &Config, next: &Config) -> Result<usize> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
@@ -75,7 +75,7 @@ fn beside(
     let free = (descriptors - reserve).saturating_sub(idle);
     let least = least(free, descriptors, wanted);
     let jobs = free.saturating_sub(connections);
-    // What is so since the start is no reason against a change.
+    // A lack that exists since the start is no reason to refuse a change.
     if jobs < least && idle > before {
         bail!(
             "needs restart: jobs need {least} file descriptors and {jobs} are left: the process may have {descriptors}, the \
@@ -86,7 +86,7 @@ fn beside(
     Ok(jobs.max(least))
 }
 
-/// Says what a handler holds whether or not a job of it runs.
+/// Returns the number of descriptors that a handler holds even while none of its jobs runs.
 fn idle(handler: &HandlerConfig) -> usize {
     let (mounts, jobs) = (handler.mounts.len(), handler.limits.concurrency);
     if has_files(handler) { Files::held_idle(mounts, handler.tmp.is_some(), jobs) } else { 0 }
@@ -96,7 +96,7 @@ fn has_files(handler: &HandlerConfig) -> bool {
     !handler.mounts.is_empty() || handler.tmp.is_some()
 }
 
-/// `idle` are held by handlers that do nothing, and `wanted` by jobs at most.
+/// Divides `descriptors`. Idle handlers hold `idle` of them, and jobs may ask for `wanted` at most.
 fn max(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Result<DescriptorShares> {
     let reserve = RESERVE.min(descriptors / 4);
     let free = (descriptors - reserve).saturating_sub(idle);
@@ -116,13 +116,13 @@ fn max(http: &HttpLimits, descriptors: usize, idle: usize, wanted: usize) -> Res
     Ok(DescriptorShares { descriptors, connections, per_ip, jobs })
 }
 
-/// Says what jobs have in any case: without it, no job with a mount could run.
+/// Returns the minimum share of jobs: with less, a job with a mount could not run.
 fn least(free: usize, descriptors: usize, wanted: usize) -> usize {
     (free / 4).max(descriptors / 8).min(wanted)
 }
 
 impl DescriptorShares {
-    /// Says what the configuration asks for beyond what jobs may hold, and what to do.
+    /// Describes what the configuration asks for beyond the share of jobs, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let wanted = demand::max(config, of_job);
         (wanted.sum > self.jobs).then(|| {
@@ -136,7 +136,7 @@ impl DescriptorShares {
     }
 }
 
-/// Says how many descriptors a job of a handler may hold.
+/// Returns the number of descriptors that a job of a handler may hold.
 fn of_job(handler: &HandlerConfig) -> usize {
     let given = || Files::held_by_job(handler.mounts.len(), handler.tmp.is_some());
     let files = if has_files(handler) { given() + handler.limits.handles } else { 0 };
@@ -204,7 +204,7 @@ mod tests {
             "{refusal}"
         );
         assert!(refusal.ends_with("or ask for 624 at most"), "{refusal}");
-        // Where no job opens anything, nothing is left for that.
+        // Jobs that open no files need no share.
         assert!(max(&asked(Some(832), None), 1024, 0, 0).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! The steps by which the daemon takes from itself what it does not need, before it has a second thread.
+//! Hardening: the process gives up privileges, paths and system calls before it has a second thread.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -16,12 +16,12 @@ use crate::confine::{
 use crate::jobs::Granted;
 use crate::wasm::cache;
 
-/// What was taken, to be told once there is a log; the default is nothing.
+/// The restrictions that were applied, to be logged once there is a log. The default is none.
 #[derive(Default)]
 pub struct Hardened {
-    /// The places that are left, if the rest was taken.
+    /// The paths that are still accessible, if the others were given up.
     pub granted: Granted,
-    /// What the next process of an upgrade is told, so that it does not take all of it again.
+    /// The mark for the next process of an upgrade, which then does not apply all restrictions again.
     pub mark: Option<String>,
     told: Vec<HardeningStep>,
 }
@@ -32,18 +32,18 @@ enum HardeningStep {
     Kept(&'static str, anyhow::Error),
 }
 
-/// The variable by which a process learns that the one before it has confined it, and to what.
+/// The variable that tells a process of an upgrade to what the process before it was confined.
 pub(super) const MARK: &str = "PORTCULLIS_CONFINED";
 
-/// Takes the steps that the configuration does not forbid. `file` is the configuration itself,
-/// `program` the path that the next process is started from.
+/// Applies the restrictions that the configuration does not turn off. `file` is the configuration file, `program` the
+/// path from which the next process is started.
 ///
-/// A step that this host does not allow is left out and told: the daemon serves all the same.
+/// A restriction that this host does not allow is left out and logged; the daemon serves all the same.
 pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
     let mut hardened = Hardened::default();
     let steps = &config.hardening;
     if steps.privileges {
-        // First: without it nobody but root may take the other steps.
+        // The first step: without it, only root may take the others.
         let taken = no_new_privileges().and_then(|()| no_core()).and_then(|()| retain(&needed(config)));
         let taken = taken.map(|left| format!("no new privileges, no core dumps, capabilities: {left}"));
         hardened.tell_of("privileges", taken);
@@ -65,7 +65,7 @@ pub fn harden(config: &Config, file: &Path, program: &Path) -> Hardened {
         let taken = if inherited { Ok("refused as before".to_owned()) } else { refused() };
         hardened.tell_of("syscalls", taken.map(|told| format!("system calls: {told} (seccomp)")));
     }
-    // Only whole: what was not taken may be taken by the next process.
+    // The mark is set only if all steps succeeded. Otherwise the next process tries all of them again.
     let whole = hardened.told.iter().all(|told| !matches!(told, HardeningStep::Kept(..)));
     hardened.mark = whole.then_some(mark);
     hardened
@@ -76,7 +76,7 @@ fn refused() -> Result<String> {
 }
 
 impl Hardened {
-    /// Says what was taken, a line a step.
+    /// Logs what was applied, a line for each step.
     pub(super) fn tell(&self) {
         for told in &self.told {
             match told {
@@ -99,21 +99,21 @@ impl Hardened {
     }
 }
 
-/// Lists the capabilities that are kept, of those we have.
+/// Lists the capabilities to keep, if the process has them.
 fn needed(config: &Config) -> Vec<Capability> {
-    // A reload may come to bind a port below 1024.
+    // A reload may add a port below 1024.
     let mut needed = vec![Capability::BindService];
     if config.unix.group.is_some() || config.admin_access.group.is_some() {
         needed.push(Capability::Chown);
     }
     if rustix::process::geteuid().is_root() {
-        // Whoever lets root serve the files of others means it; `files` says which.
+        // A daemon that is run as root is meant to serve files of other users; `files` restricts which.
         needed.push(Capability::OtherUsersFiles);
     }
     needed
 }
 
-/// Lists the places that are left: those of the system, the configuration and what it names.
+/// Lists the paths that stay accessible: those of the system, the configuration file, and the paths that it names.
 fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     let mut places = Vec::new();
     let mut add = |path: &Path, reach| places.push(PathGrant::new(path, reach));
@@ -123,7 +123,7 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
     if let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         add(Path::new(&dir), Reach::Read);
     }
-    // The directories, since files are replaced.
+    // The directories, because the files are replaced.
     for (file, reach) in [(program, Reach::Run), (file, Reach::Read)] {
         let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         add(dir.unwrap_or(Path::new(".")), reach);
@@ -139,26 +139,26 @@ fn places(config: &Config, file: &Path, program: &Path) -> Vec<PathGrant> {
         add(&made(dir.clone()), Reach::Write);
     }
     places.extend(config.places().into_iter().map(|(_, place)| place));
-    // A host has some of the places of the system, and what the configuration lacks is reported by
-    // whoever reads it.
+    // Not every host has all paths of the system. A configured path that is missing is reported by the code that opens
+    // it.
     places.retain(|place| place.path.exists());
     places
 }
 
-/// Opens the places. A process before this one may serve meanwhile: what its handlers may write to, they
-/// may be changing now.
+/// Opens the paths. The process before this one may still serve, and its handlers may change their directories
+/// meanwhile.
 fn ground(config: &Config, places: &[PathGrant]) -> Result<LandlockRules> {
     LandlockRules::new(places, &config::untrusted(&config.handlers)?)
 }
 
-/// Makes a directory of ours that is not there yet, so that it can be a place.
+/// Makes a missing directory of the daemon's own, so that it can be granted.
 fn made(dir: PathBuf) -> PathBuf {
-    // Whoever needs it says why it cannot be made.
+    // An error is reported by the code that needs the directory.
     let _made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
     dir
 }
 
-/// Says in a word what a process is confined to.
+/// Hashes the restrictions into one word.
 fn mark(places: Option<&[PathGrant]>, syscalls: bool) -> String {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();

@@ -1,4 +1,4 @@
-//! The built-in jobs, put together and registered.
+//! Makes the built-in jobs and registers them in the engine.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -31,21 +31,21 @@ use crate::wasm::cache::Cache;
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Allocation, Compilation, Resetting, Room, Sandbox, Stacks, WasiHttp03};
 
-/// What operators have to do with.
+/// The parts of the daemon that its built-in jobs work on.
 pub(super) struct Operating<'a> {
     pub(super) operators: &'a Operators,
     pub(super) stop: &'a Stop,
     pub(super) started: Instant,
-    /// The memory that jobs share.
+    /// The memory limit of all jobs.
     pub(super) memory: &'a Total,
-    /// What handlers of the process before this one may write to.
+    /// The directories that handlers of the process before this one may write to.
     pub(super) left: Option<OwnedFd>,
 }
 
 /// Registers the built-in jobs.
 ///
 /// # Errors
-/// The sandbox cannot be made.
+/// wasmtime cannot be started, a directory cannot be opened, or a job is registered already.
 pub(super) fn install(
     engine: &Arc<Engine>,
     state: &Arc<DaemonState>,
@@ -155,7 +155,7 @@ pub(super) fn install(
     for (name, job) in serve_operators {
         engine.register(name, attending, Arc::new(job))?;
     }
-    // The runs that it has started are waited for, and it is not.
+    // A drain waits for the jobs that it has started, but not for this one.
     engine.register(builtin::RUN_SCHEDULES, attending, Arc::new(schedules))?;
     debug_assert!(
         engine.registry().names().iter().map(Name::as_str).eq(BUILTIN),
@@ -169,7 +169,7 @@ fn add<C: Command>(engine: &Arc<Engine>, job: Arc<dyn NativeJob>) -> Result<()> 
     Ok(engine.register(C::NAME, C::POLICY, job)?)
 }
 
-/// Opens the cache of compiled modules. A daemon that cannot have one starts slower, and says so.
+/// Opens the cache of compiled modules. Without a cache the daemon starts slower, and logs why.
 fn cache(config: &Config) -> Option<Cache> {
     config
         .cache_place()?

@@ -1,4 +1,4 @@
-//! How much memory the jobs of all handlers may have together.
+//! The memory limit that the jobs of all handlers share.
 
 use std::fmt;
 
@@ -10,31 +10,31 @@ use crate::config::{Config, Size, TotalMemory};
 use crate::job::Needs;
 use crate::observe::{cgroup, machine};
 
-/// What the daemon takes itself, whatever it serves: its program, the code of modules, its buffers.
+/// Memory of the daemon itself, whatever it serves: its program, the code of modules, its buffers.
 const OWN: usize = 48 << 20;
 
-/// The least that jobs get where there is little: fewer, and hardly one would start.
+/// The minimum for jobs on a small host: with less, hardly any job would start.
 const LEAST: usize = 16 << 20;
 
-/// The memory that jobs share.
+/// The memory limit of all jobs together.
 pub(super) struct Total {
-    /// `None`: nothing bounds it.
+    /// `None` if there is no limit.
     bytes: Option<usize>,
-    /// Where the number comes from.
+    /// The source of the limit.
     source: MemorySource,
 }
 
-/// Where the number comes from.
+/// The source of the limit.
 enum MemorySource {
     Configured,
-    /// What there is, and who says so.
+    /// The memory of the host, with the name of what bounds it.
     Found(usize, String),
 }
 
 impl Total {
-    /// Finds the memory that jobs share: what the control group, the machine or RLIMIT_DATA allow, less
-    /// what the daemon needs itself. That is 48 MiB, an eighth for connections, pipes and stacks, and
-    /// another eighth for memory that stays warm between two jobs.
+    /// Finds the limit. With `"auto"` it is the least of the control group, the machine and RLIMIT_DATA, minus the
+    /// daemon's own needs: 48 MiB, an eighth for connections, pipes and stacks, and another eighth for memory that
+    /// stays warm between two jobs.
     pub(super) fn of(config: &Config) -> Total {
         match config.total_memory {
             TotalMemory::Bytes(bytes) => Total { bytes: Some(bytes), source: MemorySource::Configured },
@@ -49,7 +49,7 @@ impl Total {
         }
     }
 
-    /// Returns how much may stay warm between two jobs, in bytes: an eighth of what there is.
+    /// Returns how many bytes may stay warm between two jobs: an eighth of the memory.
     pub(super) fn warm(&self) -> usize {
         match (&self.source, self.bytes) {
             (MemorySource::Found(there, _), _) => there / 8,
@@ -58,12 +58,12 @@ impl Total {
         }
     }
 
-    /// Makes the budget.
+    /// Makes the budget that jobs draw from.
     pub(super) fn budget(&self) -> std::sync::Arc<Budget> {
         self.bytes.map_or_else(Budget::boundless, |bytes| Budget::new(bytes / Needs::PAGE))
     }
 
-    /// Says what the configuration asks for beyond it, and what to do.
+    /// Describes what the configuration asks for beyond the limit, and what to do.
     pub(super) fn lack(&self, config: &Config) -> Option<String> {
         let bytes = self.bytes?;
         let wanted = demand::max(config, |handler| handler.limits.memory);
@@ -89,7 +89,7 @@ impl Total {
     }
 }
 
-/// Tells the number and where it comes from.
+/// The limit with its source.
 impl fmt::Display for Total {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.bytes, &self.source) {
@@ -111,7 +111,7 @@ fn left(there: usize) -> usize {
     (there - there / 4).saturating_sub(OWN).max(LEAST.min(there / 2))
 }
 
-/// Finds the least of what bounds the memory of this process, and says what it is.
+/// Finds the tightest bound on the memory of this process, and its name.
 fn found() -> Option<(usize, String)> {
     let machine = machine().and_then(|bytes| usize::try_from(bytes).ok());
     let group = cgroup::memory()
@@ -136,7 +136,7 @@ mod tests {
 
         assert_eq!(mib(left(256 << 20)), 144);
         assert_eq!(mib(left(8 << 30)), 6096);
-        // Where there is next to nothing, a job still starts.
+        // On a very small host, a job still starts.
         assert_eq!(mib(left(64 << 20)), 16);
         assert_eq!(mib(left(24 << 20)), 12);
     }

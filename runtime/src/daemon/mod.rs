@@ -49,39 +49,39 @@ use signals::{SignalEvent, Signals};
 
 /// A daemon that has bound its sockets and opened its gate.
 pub struct Daemon {
-    /// Where jobs are made and run.
+    /// Makes and runs jobs.
     pub engine: Arc<Engine>,
-    /// Ends the daemon when it is raised.
+    /// Ends the daemon when raised.
     pub stop: Stop,
     state: Arc<DaemonState>,
     operators: Operators,
     serving: JoinHandle<Result<(), DaemonJobError>>,
     signals: Signals,
     closing: Closing,
-    /// What goes on beside the requests, and ends with the daemon.
+    /// Tasks beside the requests, which end with the daemon.
     attending: JoinSet<()>,
 }
 
-/// Where a daemon listens.
+/// An address on which a daemon listens.
 pub struct Address {
     /// The address as it is bound: `tcp://127.0.0.1:8080`.
     pub local: String,
-    /// How it is reached over TLS; none: in clear.
+    /// How clients connect over TLS, or `None` if the address is in clear.
     pub tls: Option<Guide>,
 }
 
 /// How a daemon ended that did not fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
-    /// Everything that had begun was finished.
+    /// All requests and jobs were finished.
     Drained,
-    /// The grace period was over before everything was finished.
+    /// The grace period was over before all were finished.
     CutOff,
-    /// A second signal, of this number, ended everything at once.
+    /// A second signal, with this number, ended the daemon at once.
     Signalled(u8),
 }
 
-/// Closes the sockets when it is dropped: the jobs that hold them outlive every way out.
+/// Closes the sockets when dropped. The jobs that hold them may outlive `run`, however it ends.
 struct Closing(Arc<DaemonState>);
 
 impl Drop for Closing {
@@ -91,32 +91,32 @@ impl Drop for Closing {
 }
 
 impl Daemon {
-    /// Binds, loads and opens, in this order: clients that connect meanwhile wait in the kernel. A
-    /// signal to end that comes meanwhile is not kept waiting: before there are sockets there is no
-    /// daemon, after that `run` drains at once.
+    /// Binds the sockets, loads the modules and opens the gate, in this order. Clients that connect meanwhile wait in
+    /// the kernel's queue. A signal to end is not kept waiting: before the sockets are bound, `start` returns `None`;
+    /// after that, `run` drains at once.
     ///
     /// # Errors
-    /// A bad configuration, an address that cannot be bound, a module that cannot be a handler. What
-    /// was bound is unbound.
+    /// The configuration is invalid, an address cannot be bound, or a module cannot be a handler. All sockets are
+    /// closed then.
     pub async fn start(mut options: Options) -> Result<Option<Daemon>> {
-        // First: until then a signal would end us with our sockets left behind.
+        // First: without a signal handler, a signal would end the process and leave its socket files behind.
         let (mut signals, config) = match options.begun.take() {
             Some(EarlyDaemon { config, signals }) => (signals, Some(config)),
             None => (Signals::listen()?, None),
         };
         let started = Instant::now();
         let source = options.source.clone();
-        // Apart: reading a file and looking up a name wait for others, who may not answer.
+        // On a thread of its own: reading a file and looking up a name may block for long.
         let binding = tokio::task::spawn_blocking(move || bind(config.map_or_else(|| source(), Ok)?));
         let BoundDaemon { config, sockets, mut operators, max, total, left } = tokio::select! {
             bound = binding => bound??,
             _ = signals.end() => return Ok(None),
         };
-        // Not before: a daemon that cannot start says why, and nothing else.
+        // Not earlier: a daemon that cannot start prints its error and nothing else.
         options.hardened.tell();
         let stop = Stop::new();
         for lack in [max.lack(&config), total.lack(&config)].into_iter().flatten() {
-            // Not a warning: most hosts have less than the defaults add up to, and are well served.
+            // No warning: on most hosts the defaults add up to more than there is, which does no harm.
             info!("{lack}");
         }
         let engine = Engine::within(Budgets {
@@ -145,7 +145,7 @@ impl Daemon {
         let closing = Closing(state.clone());
         let operating = Operating { operators: &operators, stop: &stop, started, memory: &total, left };
         install(&engine, &state, options, operating)?;
-        // Only now: the sandbox has opened what is shut from here on.
+        // Not earlier: wasmtime opens /proc/self/pagemap at its start, which cannot be opened from here on.
         if state.config.load().hardening.privileges
             && let Err(refusal) = confine::unreadable()
         {
@@ -155,7 +155,7 @@ impl Daemon {
         operators.serve(&engine)?;
         let serving = engine.spawn(engine.job(builtin::SERVE_API)?);
         let mut attending = JoinSet::new();
-        // It ends with the gate; what it has started is the engine's to wait for.
+        // The task ends with the gate. The engine waits for the jobs that it has started.
         attending.spawn(schedules::keep(engine.clone(), state.server.gate.clone()));
         attending.spawn(state.clone().report());
         attending.spawn(state.clone().watch_terms());
@@ -166,7 +166,7 @@ impl Daemon {
         Ok(Some(Daemon { engine, stop, state, operators, serving, signals, closing, attending }))
     }
 
-    /// Returns the addresses as they are bound, port 0 resolved.
+    /// Returns the bound addresses, with port 0 resolved.
     pub fn listening(&self) -> Vec<Address> {
         let tls = self.state.tls();
         let address = |listener: &Arc<Listener>| Address {
@@ -176,17 +176,17 @@ impl Daemon {
         self.state.sockets.listeners().iter().map(address).collect()
     }
 
-    /// Returns what the daemon stands on, the configuration in force among it.
+    /// Returns the state of the daemon, such as its configuration.
     pub fn state(&self) -> Arc<DaemonState> {
         self.state.clone()
     }
 
-    /// Waits for a signal to end, then drains: after `shutdown_delay` no new connections, and at most the grace period
-    /// for the requests under way. A second signal ends at once. SIGHUP reloads, SIGUSR2 upgrades: then what has
-    /// begun goes on for `upgrade_grace`, or until a signal to end.
+    /// Serves until a signal to end, then drains. During `shutdown_delay` new connections are still accepted; after it,
+    /// the requests in progress have the grace period. A second signal ends the daemon at once. SIGHUP reloads. SIGUSR2
+    /// upgrades: the requests of this process then have `upgrade_grace`, or until a signal to end.
     ///
     /// # Errors
-    /// Serving failed.
+    /// The job that serves failed.
     pub async fn run(mut self) -> Result<Exit> {
         let mut changes = Changes::new(self.engine.clone(), self.stop.clone());
         let served = loop {
@@ -209,7 +209,7 @@ impl Daemon {
                 },
             }
         };
-        // What is half loaded would be closed as soon as it was there.
+        // A generation that is only half loaded would be dropped again as soon as it is there.
         changes.end(self.state.follower());
         let served = served || self.outlive().await;
         let Daemon {
@@ -239,7 +239,7 @@ impl Daemon {
             }
         };
         tokio::select! {
-            // What has come is looked at before the end of everything.
+            // A second signal that has arrived takes precedence over a drain that has completed.
             biased;
             signal = second => {
                 warn!("ended at once by a second signal");
@@ -251,8 +251,8 @@ impl Daemon {
 }
 
 impl Daemon {
-    /// Goes on with what this process began before another one took over, if one has, until all of it is over,
-    /// `upgrade_grace` is, or a signal to end comes. Returns whether all connections are over.
+    /// After an upgrade, finishes the requests of this process: until all are done, `upgrade_grace` is over, or a
+    /// signal to end comes. Returns `true` if all connections are closed, and `false` at once if there was no upgrade.
     async fn outlive(&mut self) -> bool {
         let Some(follower) = self.state.follower() else { return false };
         let patience = self.state.config.load().upgrade_grace;
@@ -274,25 +274,25 @@ impl Daemon {
     }
 }
 
-/// A configuration, and all the sockets it asks for.
+/// A configuration with its bound sockets.
 struct BoundDaemon {
     config: Config,
     sockets: Sockets,
     operators: Operators,
     max: DescriptorShares,
     total: Total,
-    /// What handlers of the process before this one may write to.
+    /// The directories that handlers of the process before this one may write to.
     left: Option<OwnedFd>,
 }
 
-/// Binds what a configuration says.
+/// Binds the sockets of a configuration.
 fn bind(config: Config) -> Result<BoundDaemon> {
     descriptors::raise();
     let max = descriptors::shares(&config)?;
     let total = Total::of(&config);
     let mut activation = Activation::from_env()?;
     let left = activation.writable();
-    // First, so that nothing that is passed in takes its path.
+    // First, so that no inherited socket takes the path of the admin socket.
     let operators = Operators::bind(&config, &mut activation)?;
     let sockets = Sockets::bind(&config.listen, client_options(&config), activation)?;
     if left.is_none() && sockets.has_predecessor() {
@@ -310,14 +310,14 @@ impl Exit {
         match self {
             Exit::Drained => 0,
             Exit::CutOff => 3,
-            // As a shell says it of a process that a signal ended.
+            // The convention of shells for a process that a signal ended.
             Exit::Signalled(signal) => 128 + signal,
         }
     }
 }
 
-/// Publishes the first generation, then opens the gate. If another process serves until then, it is
-/// asked before and told afterwards.
+/// Publishes the first generation, then opens the gate. During an upgrade, the process before this one agrees first,
+/// and is told afterwards.
 async fn open(engine: &Arc<Engine>, state: &DaemonState) -> Result<()> {
     engine.run(engine.job(builtin::RELOAD)?).await.map_err(whole)?;
     let mut predecessor = state.sockets.predecessor();
@@ -336,8 +336,8 @@ async fn open(engine: &Arc<Engine>, state: &DaemonState) -> Result<()> {
     Ok(())
 }
 
-/// Lets load balancers see that no more should come, then the connections finish what they began, then the jobs:
-/// each client that was accepted is answered.
+/// Drains the daemon: load balancers learn that it is going away, then connections finish, then jobs. Every client
+/// whose connection was accepted gets its response.
 async fn drain(
     engine: &Arc<Engine>,
     state: &DaemonState,
@@ -357,7 +357,7 @@ async fn drain(
     }
     info!("draining: requests under way have {grace:?}");
     if systemd::keeps_descriptors() {
-        // Whoever is given the sockets finds them at their paths.
+        // systemd keeps the sockets, and the next process finds them at their paths.
         state.leave_files();
     }
     let deadline = Instant::now() + grace;
@@ -370,7 +370,7 @@ async fn drain(
     if !ending.callbacks_done {
         warn!("a shutdown callback did not finish in time");
     }
-    // The job that serves is one of those that were stopped.
+    // If serving was not over in time, its job is among those that were stopped, and is not counted here.
     match (served, ending.stopped.saturating_sub(usize::from(!served))) {
         (true, 0) => info!("drained"),
         (false, 0) => warn!("the grace period is over: connections were cut off"),

@@ -1,5 +1,6 @@
-//! The sockets of operators: the admin socket, and the addresses that only show how the daemon is. They are bound first and
-//! let go of last, so that the daemon can be asked all its life.
+//! The admin socket, and the addresses of `observe` that only show the state of the daemon.
+//!
+//! They are bound before the other sockets and closed after them, so the daemon can be asked during all of its life.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,30 +19,30 @@ use crate::observe::Reloads;
 use crate::wasm::Allocation;
 use crate::wasm::cache::Figures;
 
-/// How long the last answers may take.
+/// The time limit for the last responses.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Connections to all addresses of `observe`, half of them at most from one address.
+/// The maximum number of connections to all addresses of `observe`; half of them may come from one address.
 const OBSERVERS: usize = 32;
 
-/// The sockets of operators.
+/// The admin socket and the sockets of `observe`.
 pub(super) struct Operators {
     admin: Side,
     observe: Side,
 }
 
-/// Sockets that one job serves beside those of clients. Dropping it closes them at once.
+/// The sockets that one job serves. Dropping it closes them at once.
 struct Side {
     /// The name of the job.
     job: &'static str,
     sockets: Arc<Sockets>,
-    /// Open from the start: an operator may ask before clients may.
+    /// Open from the start: operators may ask before clients are served.
     gate: Gate,
-    /// `None` until it is served, and where the configuration names no address.
+    /// `None` before [`Operators::serve`], and if the configuration names no address.
     serving: Option<JoinHandle<Result<(), DaemonJobError>>>,
 }
 
-/// Says where the admin socket is to be, and how.
+/// Returns the path of the admin socket, and how to bind it.
 pub(super) fn admin(config: &Config) -> (Vec<Endpoint>, BindOptions) {
     let options = BindOptions {
         unix_group: config.admin_access.group.clone(),
@@ -55,7 +56,7 @@ impl Operators {
     /// Binds the sockets, or takes them over from the process before this one.
     ///
     /// # Errors
-    /// One cannot be bound.
+    /// A socket cannot be bound.
     pub(super) fn bind(config: &Config, passed: &mut Activation) -> Result<Operators> {
         let mut side = |job, key, (endpoints, options): (Vec<Endpoint>, BindOptions)| {
             let sockets = Sockets::bind(&endpoints, options, passed.part(&endpoints)).context(key)?;
@@ -73,7 +74,7 @@ impl Operators {
         })
     }
 
-    /// Makes the jobs that serve, with their names. `asked` is the server that operators ask about.
+    /// Makes the jobs that serve, with their names. `asked` is the server of the clients, about which operators ask.
     pub(super) fn jobs(
         &self,
         engine: &Arc<Engine>,
@@ -92,7 +93,8 @@ impl Operators {
                 engine: engine.clone(),
                 gate: side.gate.clone(),
                 settings: asked.settings.clone(),
-                // Apart from clients, so that no load keeps an operator out, and of each kind, so that observers do not.
+                // Limits of their own, so that no load of clients keeps an operator out, and observers do not keep out
+                // the admin.
                 connections: ConnectionLimit::new(connections, per_ip),
                 activity: Activity::default(),
                 handshakes: asked.handshakes.clone(),
@@ -100,7 +102,7 @@ impl Operators {
                 scratch: None,
             })
         };
-        // All over a Unix socket, which has no addresses.
+        // The limit of one address equals the total: clients of a Unix socket have no address.
         let admin = server(&self.admin, AdminSlots::CONNECTIONS, AdminSlots::CONNECTIONS);
         let observe = server(&self.observe, OBSERVERS, OBSERVERS / 2);
         let job = |side: &Side, serve| (side.job, ServeApi::new(side.sockets.clone(), serve));
@@ -110,10 +112,10 @@ impl Operators {
         ]
     }
 
-    /// Starts serving, where there is a socket; the jobs are registered by now.
+    /// Starts the jobs that have a socket to serve. The jobs must be registered.
     ///
     /// # Errors
-    /// They are not.
+    /// A job is not registered.
     pub(super) fn serve(&mut self, engine: &Arc<Engine>) -> Result<()> {
         for side in [&mut self.admin, &mut self.observe] {
             if !side.sockets.listeners().is_empty() {
@@ -137,7 +139,7 @@ impl Operators {
         self.observe.addresses()
     }
 
-    /// Lets the answers under way reach whoever asked, the one to `shutdown` among them.
+    /// Closes the sockets after the responses in progress were sent, such as the one to `shutdown`.
     pub(super) async fn end(self) {
         tokio::join!(self.admin.end(), self.observe.end());
     }
@@ -165,7 +167,7 @@ impl Drop for Side {
     }
 }
 
-/// Says how the sockets of clients are to be bound.
+/// Returns how to bind the sockets of clients.
 pub(super) fn client_options(config: &Config) -> BindOptions {
     BindOptions {
         unix_group: config.unix.group.clone(),

@@ -1,4 +1,4 @@
-//! What a daemon is started with.
+//! The arguments of a start: where the configuration comes from, and what happened before.
 
 use std::path::PathBuf;
 
@@ -6,20 +6,20 @@ use super::begin::EarlyDaemon;
 use super::hardening::Hardened;
 use crate::jobs::{ConfigSource, Launch, OnProgress, Overlay};
 
-/// What a daemon is started with.
+/// The arguments of [`Daemon::start`](super::Daemon::start).
 pub struct Options {
-    /// Reads the configuration, flags applied. Called at the start and for every reload.
+    /// Reads the configuration and applies the flags. Called at the start and for every reload.
     pub source: ConfigSource,
-    /// Where the configuration lies.
+    /// The path of the configuration file.
     pub file: PathBuf,
-    /// Puts the flags over a configuration that was read elsewhere.
+    /// Applies the flags to a configuration that was read from elsewhere.
     pub overlay: Overlay,
-    /// Is told of every module that is compiled.
+    /// Called for every module that is compiled.
     pub progress: OnProgress,
-    /// How the next process is started, by an upgrade.
+    /// How an upgrade starts the next process.
     pub launch: Launch,
-    /// A daemon that was begun already; none: it begins with the start.
+    /// The result of [`begin`](super::begin()), or `None` if `start` is to read the configuration itself.
     pub begun: Option<EarlyDaemon>,
-    /// What the process has taken from itself.
+    /// The restrictions that the process has applied to itself.
     pub hardened: Hardened,
 }

@@ -1,4 +1,4 @@
-//! The places in the file system that a daemon writes to, and whether it could.
+//! Checks whether a daemon could start on this host: its sockets, directories, mounts, groups and limits.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::record;
 use crate::scratch::{self, Scratch};
 use crate::wasm::cache::{self, Cache};
 
-/// What a daemon would not find on this host, for this user.
+/// What a daemon would lack on this host, as this user.
 pub struct Lacking {
-    /// What it would not start without, and what it is told to use by name.
+    /// Reasons not to start, and configured paths that cannot be used.
     pub errors: Vec<Error>,
-    /// What it would do without, and say so.
+    /// What the daemon would do without, with a warning in its log.
     pub warnings: Vec<String>,
 }
 
-/// Looks whether the directories and sockets of a configuration could be made. Makes nothing, and no
-/// daemon that runs by now notices.
+/// Checks whether the directories and sockets of a configuration could be made. Makes none, and does not disturb a
+/// running daemon.
 pub fn lacking(config: &Config) -> Lacking {
-    // As a start does: what it may have counts.
+    // A start raises the limit too, and the raised limit counts.
     descriptors::raise();
     let mut warnings: Vec<String> = config.handlers.iter().flat_map(closed_mounts).collect();
     let mut errors = net::examine(&config.listen, &client_options(config));
@@ -63,8 +63,8 @@ pub fn lacking(config: &Config) -> Lacking {
     Lacking { errors, warnings }
 }
 
-/// Opens the directory for what does not fit into memory, and has removed what a process left there that was killed. A
-/// daemon that has none says so.
+/// Opens the scratch directory, and removes in the background what killed processes left there. Without a directory it
+/// logs a warning.
 pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
     short_of_room(config).iter().for_each(|short| warn!("{short}"));
     let opened = open_scratch(config);
@@ -78,7 +78,7 @@ pub(super) fn scratch(config: &Config) -> Option<Arc<Scratch>> {
     Some(scratch)
 }
 
-/// Finds the handlers whose jobs may have more in their directories than there is room for now.
+/// Finds the handlers whose `tmp` exceeds the free space in the scratch directory.
 fn short_of_room(config: &Config) -> Vec<String> {
     let dir = config.scratch_place();
     let Some((dir, room)) = dir.ok().and_then(|dir| scratch::room_in(&dir).map(|room| (dir, room))) else {
@@ -97,10 +97,10 @@ fn short_of_room(config: &Config) -> Vec<String> {
     told.collect()
 }
 
-/// Opens the directory for what does not fit into memory.
+/// Opens the scratch directory, for data that does not fit into memory.
 ///
 /// # Errors
-/// There is no place for it, or others may use it.
+/// No path is known for it, or other users can access it.
 pub fn open_scratch(config: &Config) -> Result<Arc<Scratch>> {
     let dir = config.scratch_place().and_then(|dir| cache::private_dir(&dir))?;
     Ok(Arc::new(Scratch::new(dir)))
@@ -112,8 +112,7 @@ fn unkept(refusal: &Error) -> String {
     )
 }
 
-/// Looks at the mounts of a handler. Its jobs are told of what they may not do, as any program is; so it is
-/// no error.
+/// Warns of mounts that this user cannot read or write. No error: a job gets EACCES, like any other program.
 fn closed_mounts(handler: &HandlerConfig) -> Vec<String> {
     let ours = rustix::process::geteuid().as_raw();
     let closed = |mount: &MountConfig| {
@@ -131,7 +130,7 @@ fn closed_mounts(handler: &HandlerConfig) -> Vec<String> {
     handler.mounts.iter().filter_map(closed).collect()
 }
 
-/// Looks at the groups that sockets are to have, of those sockets that there are.
+/// Checks the groups that Unix sockets are to belong to, if such a socket is configured.
 fn groups(config: &Config) -> Vec<Error> {
     let unix = config.listen.iter().any(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
     let groups = [

@@ -1,4 +1,4 @@
-//! The job that follows the schedules, kept going for as long as the daemon serves.
+//! Keeps the job that follows the schedules running for as long as the daemon serves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use crate::engine::Engine;
 use crate::job::builtin;
 use crate::net::{Gate, GateState};
 
-/// The pause before the next try: one that breaks off at once is not to keep a core busy.
+/// The pause before a restart, so that a job that fails at once does not keep a core busy.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the schedules until the gate drains. Whatever else ends the job is logged, and it is begun
-/// again: nobody would miss a run that nothing asks for.
+/// Runs the job until the gate drains. If the job ends for another reason, that is logged and the job is started again:
+/// otherwise no client would notice that scheduled runs are missing.
 ///
 /// # Cancel safety
 /// Dropping the future ends the job.
 pub(super) async fn keep(engine: Arc<Engine>, gate: Gate) {
     while gate.state() != GateState::Draining {
         let Ok(job) = engine.job(builtin::RUN_SCHEDULES) else { return };
-        // In a task of its own, where a panic is an end like any other.
+        // In a task of its own, so that a panic is reported like any other end.
         let mut following = JoinSet::new();
         let running = engine.clone();
         following.spawn(async move { running.run(job).await });

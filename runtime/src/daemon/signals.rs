@@ -1,4 +1,4 @@
-//! What an operator sends by kill(1).
+//! The signals that control the daemon: SIGHUP, SIGUSR2, SIGTERM and SIGINT.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,9 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::changes::Change;
 
-/// What an operator may send.
+/// The signals that the daemon listens to.
 pub(super) struct Signals {
-    /// What was sent while only the end was waited for.
+    /// Changes that were asked for while [`Signals::end`] waited.
     put_off: VecDeque<Change>,
     hangup: Signal,
     user: Signal,
@@ -17,11 +17,11 @@ pub(super) struct Signals {
     interrupt: Signal,
 }
 
-/// What was sent.
+/// What a signal asks for.
 pub(super) enum SignalEvent {
-    /// To change something.
+    /// A reload or an upgrade.
     Change(Change),
-    /// Come to an end; the number of the signal.
+    /// The end of the daemon, with the number of the signal.
     End(u8),
 }
 
@@ -57,8 +57,7 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal to end and returns its number; the others are put off until somebody asks
-    /// for the [`next`](Signals::next).
+    /// Waits for a signal to end and returns its number. Other signals are kept for [`next`](Signals::next).
     pub(super) async fn end(&mut self) -> u8 {
         loop {
             match self.fresh().await {

@@ -15,15 +15,16 @@ use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Name, Run};
 use crate::net::Gate;
 
-/// How often a trial is looked at, for what no request tells: that one hangs, and that another change has ended it.
+/// How often a trial is checked for what no request reports: that a request hangs, or that another change ended the
+/// trial.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Watches trials that `swap` began. The verdict is the request's that settles it, and from then on the version gets no
-/// more of them; the catalog follows.
+/// Watches trials that `swap` began. The request that settles a trial sets the verdict, and the version gets no more
+/// requests from then on. This job then changes the catalog.
 pub struct WatchCanary {
-    /// The road of the catalog.
+    /// Publishes catalogs.
     pub generations: Arc<Generations>,
-    /// Tells when the daemon drains: a trial does not hold it up.
+    /// Reports a drain: a trial does not delay it.
     pub gate: Gate,
 }
 
@@ -57,7 +58,7 @@ impl WatchCanary {
         self.conclude(engine, &name, &canary, trial.judged().await).await
     }
 
-    /// Does what the verdict says, unless another change came first.
+    /// Carries out the verdict, unless another change came first.
     async fn conclude(
         &self,
         engine: &Arc<Engine>,
@@ -81,7 +82,7 @@ impl WatchCanary {
                 let next = turn.base.with(&canary.entry);
                 turn.publish(next);
                 info!("{name}: {tried} has stood its trial and serves instead of {serving}");
-                // A secret that changed meanwhile was given to the version beside it alone.
+                // During the trial, changed secrets went to the version that served alone.
                 if let Err(failure) = self.generations.refresh(engine).await {
                     error!("{name}: {tried} keeps the secrets of its trial: {failure:#}");
                 }

@@ -1,4 +1,4 @@
-//! What differs between the catalog that serves and one that may follow it.
+//! Compares two catalogs, and two configurations, for the replies of `plan` and `reload`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::job::{Env, HandlerVersion, Limits, Mount, Name};
 use crate::net::Endpoint;
 
-/// The handlers and routes of one side.
+/// The handlers and routes of one of the two catalogs.
 #[derive(Clone, Copy)]
 pub(super) struct CatalogSide<'a> {
     pub(super) handlers: &'a BTreeMap<Name, Arc<HandlerVersion>>,
@@ -58,7 +58,7 @@ pub(super) fn between(
     }
 }
 
-/// Describes the trials that end when another catalog follows this one.
+/// Describes the trials that end when another catalog replaces this one.
 pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
     let trial = |(name, canary): (&Name, &Canary)| EndedTrial {
         handler: name.to_string(),
@@ -68,7 +68,7 @@ pub(super) fn trials(catalog: &Catalog) -> Vec<EndedTrial> {
     catalog.canaries.iter().map(trial).collect()
 }
 
-/// Describes what a reload does about settings. `tls` is what differs in what connections are encrypted with.
+/// Describes which settings a reload changes. `tls` describes the differences of the certificates.
 pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> ChangesReport {
     let (old, new) = (whole(started), whole(wanted));
     let listener = |endpoint: &Endpoint, change| ChangedListener { endpoint: endpoint.to_string(), change };
@@ -87,7 +87,7 @@ pub(super) fn settings(started: &Config, wanted: &Config, tls: Vec<String>) -> C
     }
 }
 
-/// Makes the sockets of a configuration comparable: another may have been read from elsewhere.
+/// Makes the socket paths absolute, so that configurations from different directories compare.
 fn whole(config: &Config) -> Config {
     let endpoint = |endpoint: &Endpoint| match endpoint {
         Endpoint::Unix(path) => Endpoint::Unix(absolute(path)),
@@ -105,7 +105,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Describes what differs between two versions of a handler, a line each.
+/// Describes the differences between two versions of a handler, one a line.
 fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     let mut what = Vec::new();
     let mut compare = |key: &str, old: String, new: String| {
@@ -149,7 +149,7 @@ fn details(old: &HandlerVersion, new: &HandlerVersion) -> Vec<String> {
     what
 }
 
-/// Describes limits, by their keys.
+/// Lists limits by their keys.
 fn limits(limits: &Limits) -> serde_json::Map<String, serde_json::Value> {
     match serde_json::to_value(describe::limits(limits)) {
         Ok(serde_json::Value::Object(limits)) => limits,
@@ -157,7 +157,7 @@ fn limits(limits: &Limits) -> serde_json::Map<String, serde_json::Value> {
     }
 }
 
-/// Names the variables that differ; a value may be a secret.
+/// Lists the names of the variables that differ, without values: a value may be a secret.
 fn variables(old: &Env, new: &Env) -> Vec<String> {
     let gone = old.iter().filter(|(name, _)| new.get(name).is_none());
     let gone = gone.map(|(name, _)| format!("env {name} removed"));

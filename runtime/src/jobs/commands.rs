@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Fault, Job, Run, Status};
 
-/// Lists what is registered with this engine.
+/// Lists the jobs that are registered with this engine.
 pub struct Commands;
 
 impl NativeJob for Commands {

@@ -1,4 +1,4 @@
-//! Secrets, as variables of a handler: credentials of the service, files, and variables of the daemon.
+//! Reads secrets into the environment of a handler: from credentials, files, or variables of the daemon.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::config::{self, HandlerConfig, Secret, SecretSource, development};
 use crate::job::Env;
 use crate::operator_file::{self, ReadError, ReadFile};
 
-/// The largest secret, in bytes: what Linux takes as one variable of a process, `MAX_ARG_STRLEN`.
+/// The largest secret, in bytes: the size that Linux allows for one variable of a process, `MAX_ARG_STRLEN`.
 const LARGEST: u64 = 128 << 10;
 
 /// Adds the secrets of a handler to an environment. No error shows a secret.
 ///
 /// # Errors
-/// One is missing, or cannot be a variable.
+/// A secret is missing, or cannot be a variable.
 pub(super) fn add(env: &mut Env, handler: &HandlerConfig) -> Result<()> {
     for Secret { variable, source } in &handler.secrets {
         let value = find(handler, variable, source).with_context(|| format!("secrets.{variable}"))?;
@@ -49,7 +49,7 @@ fn find(handler: &HandlerConfig, variable: &str, source: &SecretSource) -> Resul
     }
 }
 
-/// Reads a file, without a line break at its end; `advice` is for who has none there.
+/// Reads a file, without a line break at its end. `advice` is added to the error if a credential does not exist.
 fn read(path: &Path, source: &SecretSource, advice: &str) -> Result<String> {
     let bytes = match operator_file::read(path, LARGEST) {
         Ok(ReadFile { bytes, .. }) => bytes,
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_variable_that_is_not_set_is_named() {
-        // Cargo sets it for tests.
+        // Cargo sets this variable for tests.
         let variable = |name: &str| secret(SecretSource::Variable(name.to_owned()));
 
         assert_eq!(variable("CARGO_PKG_NAME").unwrap(), "portcullis");

@@ -1,4 +1,4 @@
-//! What the daemon stands on besides its catalog: the sockets, the server and the configuration in force.
+//! The state of the daemon besides its catalog: the configuration in force, the sockets and the server.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,40 +21,40 @@ use crate::net::{GateState, Phase, Sockets, Term, Tls};
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::{Reloads, brief, counted, systemd};
 
-/// The longest reason of a refused reload in a line for people, in bytes.
+/// The maximum length of the reason in the status line, in bytes.
 const REASON: usize = 300;
 
-/// How long a connection that is to leave waits for a request that may be on its way, unless `grace` is short.
+/// How long a closing connection waits for a request that may be on its way; less if `grace` is short.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// What the jobs that change the daemon share; only who has the turn of [`Generations`](super::Generations) changes it.
+/// The state that jobs share. Only a holder of the [`Publisher`](super::Publisher) changes it.
 pub struct DaemonState {
-    /// What the daemon does now, flags applied.
+    /// The configuration in force, with the flags applied.
     pub config: ArcSwap<Config>,
-    /// Every listener.
+    /// The listeners of clients.
     pub sockets: Arc<Sockets>,
-    /// Those of operators.
+    /// The listeners of operators.
     pub operators: [Arc<Sockets>; 2],
-    /// What answers their connections.
+    /// The server that answers clients.
     pub server: Arc<Server>,
-    /// How the last reloads have ended.
+    /// The outcomes of the last reloads.
     pub reloads: Arc<Reloads>,
     share: DescriptorShare,
-    /// When the reading of the configuration in force began.
+    /// When the configuration in force was read: the time at which the reading began.
     adopted: watch::Sender<SystemTime>,
     follower: OnceLock<Follower>,
-    /// What the service manager keeps for the next process.
+    /// The names of the sockets that the service manager keeps for the next process.
     kept: Mutex<BTreeSet<String>>,
-    /// What is compiled now, in words.
+    /// A line about the module that is compiled now.
     compiling: Mutex<Option<String>>,
 }
 
-/// Says how many file descriptors jobs may hold beside so many connections, once the second configuration is in force
-/// in the place of the first one; an error: too few.
+/// Returns how many file descriptors jobs may hold beside so many connections, once the second configuration replaces
+/// the first. An error if that is too few.
 pub type DescriptorShare = fn(usize, &Config, &Config) -> anyhow::Result<usize>;
 
 impl DaemonState {
-    /// Puts together what the daemon stands on.
+    /// Makes the state of a daemon that starts.
     pub fn new(
         config: ArcSwap<Config>,
         sockets: Sockets,
@@ -78,39 +78,39 @@ impl DaemonState {
         }
     }
 
-    /// Tells of every configuration that comes into force, by the time at which its reading began: what
-    /// is on disk may be newer by what was written since.
+    /// Returns a receiver of the time of every configuration that takes effect: the time at which its reading began.
+    /// Files written after it may contain more.
     pub fn adopted(&self) -> watch::Receiver<SystemTime> {
         self.adopted.subscribe()
     }
 
-    /// Lets go of the sockets: this process accepts from them. Upgraded connections go on.
+    /// Closes the sockets, which the new process accepts from. Upgraded connections go on.
     pub(super) fn hand_over(&self, follower: Follower) {
-        // Only the first call counts: afterwards there is nothing left to hand over.
+        // Only the first call has an effect: after it there is nothing left to hand over.
         let _first = self.follower.set(follower);
         self.leave_files();
         self.sockets.end(Phase::Closed);
         self.operators.iter().for_each(|sockets| sockets.end(Phase::Over));
     }
 
-    /// Leaves the files of Unix sockets where they are, for the next process.
+    /// Keeps the files of Unix sockets when they are closed, for the next process.
     pub fn leave_files(&self) {
         self.sockets.leave_files();
         self.operators.iter().for_each(|sockets| sockets.leave_files());
     }
 
-    /// Makes everything that was taken over ours; see [`Sockets::own`].
+    /// Takes ownership of all inherited sockets; see [`Sockets::own`].
     pub fn own(&self) -> Vec<String> {
         self.operators.iter().for_each(|sockets| drop(sockets.own()));
         self.sockets.own()
     }
 
-    /// Returns the process that has taken over, if one has.
+    /// Returns the process that has taken over, if any.
     pub fn follower(&self) -> Option<&Follower> {
         self.follower.get()
     }
 
-    /// Has the service manager keep the sockets that we bound, for the next process, and no others.
+    /// Has the service manager keep the sockets that are bound now, for the next process, and no others.
     pub fn keep(&self) {
         if !systemd::keeps_descriptors() {
             return;
@@ -124,7 +124,7 @@ impl DaemonState {
         match named {
             Ok(named) => {
                 let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-                // Storing one again does nothing: systemd sees that it is the same.
+                // Storing a socket again does nothing: systemd recognises it.
                 named.iter().for_each(|(name, socket)| systemd::store(name, socket.as_fd()));
                 let now = named.into_iter().map(|(name, _)| name).collect();
                 kept.difference(&now).for_each(|name| systemd::discard(name));
@@ -134,8 +134,8 @@ impl DaemonState {
         }
     }
 
-    /// Says that a module is compiled from now on: in the log, to the service manager, which gives it the
-    /// time that it may take, and to those who ask.
+    /// Reports that a module is being compiled: in the log, in `status`, and to the service manager, which extends its
+    /// timeout by the time limit of the compiler.
     pub fn compiles(&self, StepTurn { name, number, total }: StepTurn<'_>) {
         let told = format!("compiling {number} of {total}: {name}");
         info!("{told}");
@@ -143,7 +143,7 @@ impl DaemonState {
         *self.compiling.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
     }
 
-    /// Says that nothing is compiled any more.
+    /// Reports that no module is being compiled any more.
     pub fn has_compiled(&self) {
         let told = self.compiling.lock().unwrap_or_else(PoisonError::into_inner).take();
         if told.is_some() && self.server.gate.state() == GateState::Open {
@@ -151,19 +151,19 @@ impl DaemonState {
         }
     }
 
-    /// Says what is compiled now.
+    /// Describes the module that is being compiled.
     pub(super) fn compiling(&self) -> Option<String> {
         self.compiling.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Says in a line what serves.
+    /// Describes in a line what is served.
     pub fn state(&self) -> String {
         let catalog = self.server.engine.live().pin();
         let (gate, handlers) = (self.server.gate.state(), counted(catalog.handlers.len(), "handler"));
         format!("{gate}: generation {}, {handlers}", catalog.generation)
     }
 
-    /// Says in a line where the daemon stands: what serves, and why that is not what was asked for last.
+    /// Describes in a line what is served, and why that is not what the last reload asked for.
     pub fn status(&self) -> String {
         let mut status = self.state();
         let LastOutcomes { refused, secrets_refused, .. } = self.reloads.last();
@@ -178,16 +178,16 @@ impl DaemonState {
         status
     }
 
-    /// Tells the service manager that we are alive, and where we stand when that has changed, until it
-    /// is dropped. It has to be scheduled as requests are: where they are stuck, it is.
+    /// Sends the service manager watchdog pings, and the status when it changes, until dropped. Runs on the runtime of
+    /// the requests, so a blocked runtime stops the pings as well.
     pub async fn report(self: Arc<Self>) {
-        /// How old a status may be.
+        /// The maximum age of the status.
         const LOOK: Duration = Duration::from_secs(1);
         if !systemd::listens() {
             return;
         }
         let watchdog = systemd::watchdog();
-        // sd_watchdog_enabled(3): half of the time is recommended.
+        // sd_watchdog_enabled(3) recommends half of the interval.
         let mut beats = interval(watchdog.map_or(LOOK, |time| (time / 2).min(LOOK)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = String::new();
@@ -204,8 +204,8 @@ impl DaemonState {
         }
     }
 
-    /// Warns of each certificate that ends soon, once a day, until it is dropped: a reload warns of
-    /// those that end soon by then, and the next one may never come.
+    /// Warns once a day of each certificate that expires soon, until dropped. A reload warns too, but the next one may
+    /// never come.
     pub async fn watch_terms(self: Arc<Self>) {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         loop {
@@ -216,10 +216,9 @@ impl DaemonState {
         }
     }
 
-    /// Waits until nobody has been connected, and no handler has run, for as long as is configured, and
-    /// no version is on trial, which ends by itself.
+    /// Waits until there was no connection for `idle_exit`, no handler runs, and no version is on trial.
     pub async fn idle(&self) {
-        /// How soon a change of the configuration is seen.
+        /// How soon a change of the configuration is noticed.
         const LOOK: Duration = Duration::from_secs(1);
         loop {
             let Some(time) = self.config.load().idle_exit else {
@@ -238,27 +237,27 @@ impl DaemonState {
         }
     }
 
-    /// Returns what encrypts connections; none: nothing does.
+    /// Returns the certificates, or `None` if all sockets are in clear.
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.server.settings.load().tls.clone()
     }
 
-    /// Says how many file descriptors jobs may hold once a configuration is in force.
+    /// Returns how many file descriptors jobs may hold once a configuration takes effect.
     ///
     /// # Errors
-    /// Too few.
+    /// They are too few.
     pub(super) fn descriptors(&self, next: &Config) -> anyhow::Result<usize> {
         (self.share)(self.server.connections.most(), &self.config.load(), next)
     }
 
-    /// Puts a configuration into force, as far as it is not in the catalog. Connections that are open
-    /// keep what they were accepted with. `read`: when the reading of it began.
+    /// Puts all of a configuration into effect that is not in the catalog. Open connections keep the settings they were
+    /// accepted with. `read` is the time at which its reading began.
     pub(super) fn adopt(&self, config: Config, tls: Option<Arc<Tls>>, read: SystemTime) {
         if let Some(tls) = tls.as_ref().filter(|tls| !self.tls().is_some_and(|old| Arc::ptr_eq(&old, tls))) {
             tls.warnings().iter().for_each(|warning| warn!("tls: {warning}"));
         }
         self.server.settings.store(Arc::new(Settings { tls, ..settings(&config) }));
-        // It was looked at before, by [`refusals`](super::refusals).
+        // [`refusals`](super::refusals) has checked this before.
         if let Ok(units) = self.descriptors(&config) {
             self.server.engine.budgets().descriptors.resize(units);
         }
@@ -267,7 +266,7 @@ impl DaemonState {
     }
 }
 
-/// Takes the bounds of connections out of a configuration. The certificates are read by a reload.
+/// Takes the limits of connections from a configuration. The certificates are read by a reload.
 pub fn settings(config: &Config) -> Settings {
     let http = &config.http;
     Settings {

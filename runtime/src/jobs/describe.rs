@@ -1,4 +1,4 @@
-//! How built-in jobs describe what the catalog holds.
+//! Converts entries of the catalog into the reports of the admin API.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::catalog::{Canary, Route, Showing};
 use crate::job::outbound::OutboundOutcome;
 use crate::job::{HandlerStats, HandlerVersion, Limits, Name, OutputFormat, Overlap, Schedule};
 
-/// Describes what a job may use.
+/// Describes the limits of a handler's jobs.
 pub(super) fn limits(limits: &Limits) -> LimitsReport {
     LimitsReport {
         memory: limits.memory,
@@ -34,12 +34,12 @@ pub(super) fn limits(limits: &Limits) -> LimitsReport {
     }
 }
 
-/// Returns a size unless there is no bound.
+/// Returns a size, or `None` for no limit.
 fn bounded(size: u64) -> Option<u64> {
     (size < u64::MAX).then_some(size)
 }
 
-/// Describes what a handler is granted. Of variables only the names: a value may be a secret.
+/// Describes what a handler is granted. Variables are listed by name only: a value may be a secret.
 pub(super) fn grants(entry: &HandlerVersion) -> GrantsReport {
     let (allow, allow_addresses) = outbound(entry);
     GrantsReport {
@@ -59,19 +59,19 @@ pub(super) fn grants(entry: &HandlerVersion) -> GrantsReport {
     }
 }
 
-/// Names the handlers that a handler may call.
+/// Lists the handlers that a handler may call.
 pub(super) fn calls(entry: &HandlerVersion) -> Vec<String> {
     entry.calls.iter().map(Name::to_string).collect()
 }
 
-/// Says when a handler runs by itself, and with what.
+/// Describes the schedule of a handler in a line, with its input.
 pub(super) fn schedule_text(entry: &HandlerVersion) -> String {
     let Some(schedule) = &entry.schedule else { return "none".to_owned() };
     let Schedule { args, stdin, overlap, .. } = schedule;
     format!("{schedule} with {args:?}, {} bytes on stdin, overlap {overlap:?}", stdin.len())
 }
 
-/// Describes when a handler runs by itself.
+/// Describes the schedule of a handler.
 pub(super) fn schedule(schedule: &Schedule, record: &HandlerStats) -> ScheduleReport {
     let next = schedule.after(Utc::now());
     ScheduleReport {
@@ -84,12 +84,12 @@ pub(super) fn schedule(schedule: &Schedule, record: &HandlerStats) -> ScheduleRe
     }
 }
 
-/// Lists the servers a handler may ask, and the addresses it may reach that are not public.
+/// Lists the servers that a handler may call, and the non-public addresses that it may reach.
 pub(super) fn outbound(entry: &HandlerVersion) -> (Vec<String>, Vec<String>) {
     entry.grants.outbound.as_ref().map(|outbound| outbound.grants()).unwrap_or_default()
 }
 
-/// Counts the calls of a handler to other servers, by their outcomes. Outcomes without a call are left out.
+/// Counts the outbound requests of a handler by outcome. Outcomes that did not happen are left out.
 pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
     let tally = entry.grants.outbound.as_ref().map(|outbound| outbound.tally());
     let count = |outcome: OutboundOutcome| tally.map_or(0, |tally| tally.of(outcome));
@@ -97,7 +97,7 @@ pub(super) fn asked(entry: &HandlerVersion) -> Pairs<u64> {
     counted.filter(|(_, count)| *count > 0).collect()
 }
 
-/// Describes a version on trial, and how it does.
+/// Describes a version on trial and its results so far.
 pub(super) fn trial(canary: &Canary) -> TrialReport {
     let Showing { answered, failed, p99, p99_beside } = canary.trial.standing();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
@@ -113,7 +113,7 @@ pub(super) fn trial(canary: &Canary) -> TrialReport {
     }
 }
 
-/// Says how stdout becomes a response.
+/// Describes how a handler's output becomes a response.
 pub(super) fn output(mapping: &OutputFormat) -> String {
     match mapping {
         OutputFormat::Cgi => "cgi".to_owned(),
@@ -128,7 +128,7 @@ pub(super) fn route(route: &Route) -> String {
     format!("{methods} {}{}", route.host.as_deref().unwrap_or_default(), route.pattern)
 }
 
-/// Says a time in whole milliseconds.
+/// Converts a duration to whole milliseconds.
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

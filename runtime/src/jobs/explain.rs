@@ -1,4 +1,4 @@
-//! `explain METHOD URL`: which route would answer a request, and why; or why none would.
+//! `explain METHOD URL`: which route a request would match, and why; or why no route matches.
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use crate::cgi::path;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};
 
-/// Explains the routing of this engine.
+/// Explains how this engine routes a request.
 pub struct Explain;
 
-/// Near misses that are told at most.
+/// The maximum number of near misses in the reply.
 const MISSES: usize = 5;
 
-/// A request that nobody sends.
+/// The request to explain, which is not sent.
 struct Request {
     method: Method,
     host: Option<String>,
@@ -45,7 +45,7 @@ impl Request {
             .with_context(|| format!("{method:?}: write a method in capitals, such as GET"))?;
         let wanted = || format!("{url:?}: write a path such as /hello, or http://HOST/hello");
         let uri: Uri = url.parse().ok().with_context(wanted)?;
-        // `foo` alone reads as a host, and nobody means that.
+        // The parser reads `foo` alone as a host, which is hardly what was meant.
         ensure!(url.starts_with('/') || url.contains("://"), wanted());
         let path = if uri.path().is_empty() { "/" } else { uri.path() };
         Ok(Request {
@@ -120,8 +120,7 @@ impl Request {
         }
     }
 
-    /// Lists the routes that would have answered if the request had been a little different, or if
-    /// they had been alone.
+    /// Lists the routes that would match if the request were slightly different, or if no other route came first.
     fn near(&self, catalog: &Catalog, chosen: Option<&str>) -> Vec<NearMiss> {
         let others = catalog.routes.iter().filter(|route| Some(&*describe::route(route)) != chosen);
         let missed = others.filter_map(|route| {
@@ -131,7 +130,7 @@ impl Request {
         missed.take(MISSES).collect()
     }
 
-    /// Says what is between a request and a route.
+    /// Describes why a request does not match a route.
     fn miss(&self, alone: &Routes, route: &Route) -> Option<String> {
         let finds = |host: Option<&str>, path: &str| match alone.lookup(host, &self.method, path) {
             Lookup::Found(_) => Some(None),
@@ -141,7 +140,7 @@ impl Request {
             }
             Lookup::NotFound => None,
         };
-        // A name that a pattern such as `*.example.org` stands for.
+        // A name that matches a pattern such as `*.example.org`.
         let its_host = route.host.as_ref().map(|host| host.replacen('*', "www", 1));
         let asked = self.host.as_deref();
         let slashed = match self.path.strip_suffix('/') {
@@ -171,7 +170,7 @@ impl Request {
     }
 }
 
-/// Makes a table of one route, so that no other is in its way.
+/// Makes a routing table of one route, so that no other route comes first.
 fn alone(route: &Route, all: &Routes) -> Option<Routes> {
     let spec = RouteSpec {
         pattern: route.pattern.clone(),

@@ -1,24 +1,23 @@
-//! The process that serves instead of this one, after an upgrade.
+//! The process that has taken over from this one in an upgrade.
 
 use std::os::fd::OwnedFd;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// A process of ours that can be told something for as long as it lives; never another one that got its
-/// number later.
+/// A child that can be sent signals. It is held by a pidfd, so a later process with the same id never gets one.
 #[derive(Debug)]
 pub struct Follower {
-    /// Its number.
+    /// The id of the process.
     pub process: u32,
     handle: OwnedFd,
 }
 
 impl Follower {
-    /// Takes hold of a child that was not waited for yet.
+    /// Opens a child that was not waited for yet.
     ///
     /// # Errors
-    /// The kernel has no such handles.
+    /// The kernel does not support pidfds.
     pub(super) fn of(process: u32) -> Result<Follower> {
         let pid = i32::try_from(process).ok().and_then(Pid::from_raw).context("no number of a process")?;
         let handle = pidfd_open(pid, PidfdFlags::empty())
@@ -26,10 +25,10 @@ impl Follower {
         Ok(Follower { process, handle })
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn tell(&self, signal: Signal) -> Result<()> {
         pidfd_send_signal(&self.handle, signal).with_context(|| format!("process {} has ended", self.process))
     }

@@ -1,4 +1,4 @@
-//! The road that every change of the catalog takes: aside, proved, published, one at a time.
+//! Publishes generations: a change is made aside, proved, and published, one change at a time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,26 +17,27 @@ use crate::engine::Engine;
 use crate::http;
 use crate::job::{HandlerVersion, Name};
 
-/// Versions kept of each handler, besides the one that serves.
+/// The maximum number of earlier versions kept of each handler.
 const KEPT: usize = 5;
 
-/// What the jobs that change the catalog share.
+/// The state that the jobs share which change the catalog.
 pub struct Generations {
-    /// What makes entries and catalogs.
+    /// Makes handler versions and catalogs.
     pub loader: Loader,
     turn: tokio::sync::Mutex<()>,
-    /// Whether another process makes them from now on.
+    /// Set once another process has taken over.
     ended: AtomicBool,
-    /// Whether the cache is tidied once more when older generations are gone.
+    /// Set while a task waits to tidy the cache again, when older generations are gone.
     tidies_later: AtomicBool,
-    /// The modules that served before, the latest last. Without what they were granted: that may be granted to
-    /// nobody any more.
+    /// The modules that served before, the latest last. Grants are not kept with them: a grant may have been withdrawn
+    /// since.
     past: Mutex<HashMap<Name, VecDeque<Uploaded>>>,
-    /// The versions that were loaded last: those that do not serve were swapped out since.
+    /// The version of each handler that the last load produced. A handler that serves another version was swapped
+    /// since.
     loaded: Mutex<HashMap<Name, String>>,
 }
 
-/// The right to publish. While it is held, nobody else changes the catalog.
+/// The right to publish. Holding it excludes all other changes of the catalog.
 pub struct Publisher<'a> {
     generations: &'a Generations,
     /// The engine whose catalog is changed.
@@ -46,26 +47,26 @@ pub struct Publisher<'a> {
     _turn: MutexGuard<'a, ()>,
 }
 
-/// What a rollback has taken back.
+/// The outcome of a rollback.
 pub enum RolledBack {
-    /// The version that served.
+    /// The previous version serves again.
     OfVersion {
-        /// It serves no more.
+        /// The version that no longer serves.
         serving: Arc<HandlerVersion>,
-        /// It serves again.
+        /// The version that serves again.
         before: Arc<HandlerVersion>,
     },
-    /// A trial.
+    /// The trial was ended.
     OfTrial {
-        /// It gets no more requests.
+        /// The version that gets no more requests.
         on_trial: Arc<HandlerVersion>,
-        /// It serves all of them, as before the trial.
+        /// The version that serves all requests, as before the trial.
         serving: Arc<HandlerVersion>,
     },
 }
 
 impl Generations {
-    /// Starts without a version that served before.
+    /// Starts without earlier versions.
     pub fn new(loader: Loader) -> Generations {
         Generations {
             loader,
@@ -77,22 +78,22 @@ impl Generations {
         }
     }
 
-    /// Refuses everybody who waits for a turn, and who will: who changed what nobody serves any more would
-    /// be told that it was done.
+    /// Refuses all waiting and later changes: this process no longer serves, so a change would have no effect although
+    /// it was reported as done.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// Reports whether another process makes them from now on.
+    /// Returns `true` once another process has taken over.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// Has the cache of compiled modules keep what is in use, and evict what is too much of the rest: now, and once more
-    /// when the last request that began under an older generation has ended. Until then its code is in use.
+    /// Evicts compiled modules from the cache beyond its limit, except those in use. Repeats that once all requests of
+    /// older generations have ended, since their code is in use until then.
     ///
     /// # Cancel safety
-    /// A future that is dropped leaves the work to a thread, which goes on.
+    /// If the future is dropped, the work goes on in a thread.
     pub async fn tidy(self: &Arc<Self>) {
         self.tidy_now().await;
         if Alive::count() > 1 && !self.tidies_later.swap(true, Ordering::AcqRel) {
@@ -111,15 +112,16 @@ impl Generations {
         }
     }
 
-    /// Gives the handlers the current secrets and leaves all else as it is. Returns the handlers whose secrets have changed.
+    /// Gives the handlers the current secrets and changes nothing else. Returns the handlers whose secrets have
+    /// changed.
     ///
     /// # Errors
-    /// A secret cannot be read, or its handler does not answer its probe with it: that handler keeps the secrets it has,
-    /// and the others have the new ones all the same.
+    /// A secret cannot be read, or a handler fails its probe with the new secret. That handler keeps its secrets; the
+    /// other handlers get theirs all the same.
     pub async fn refresh(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<Vec<Name>> {
         let turn = self.turn(engine).await?;
         let (this, base) = (self.clone(), turn.base.clone());
-        // Reads files, which may lie on a server.
+        // Reading may block, as on a network file system.
         let reading = tokio::task::spawn_blocking(move || this.loader.refreshed(&base));
         let made = reading.await.map_err(|failure| anyhow!("reading secrets failed: {failure}"))?;
         let (mut refreshed, mut refusals) = (Vec::new(), Vec::new());
@@ -131,7 +133,8 @@ impl Generations {
         }
         let names: Vec<Name> = refreshed.iter().map(|entry| entry.name.clone()).collect();
         if !refreshed.is_empty() {
-            // Under the turn: a reload behind it must find them, or it would make these handlers anew.
+            // While the right to publish is held: a reload that follows must find them, or it would make these handlers
+            // again.
             for entry in &refreshed {
                 self.loader.adopt_refreshed(&turn.base.handlers[&entry.name], entry);
             }
@@ -154,7 +157,7 @@ impl Generations {
     /// Another process has taken over.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line.
+    /// Dropping the future gives up its place in the queue.
     pub async fn turn(&self, engine: &Arc<Engine>) -> Result<Publisher<'_>> {
         let turn = self.turn.lock().await;
         ensure!(!self.has_ended(), "another process has taken over meanwhile: ask again");
@@ -172,8 +175,8 @@ impl Generations {
 }
 
 impl Publisher<'_> {
-    /// Says what of the catalog that serves another process would not have, a line each: trials, and
-    /// versions that were swapped in and do not lie in the file of their handler. Reads those files.
+    /// Lists what another process would not have of this catalog, a line each: trials, and versions that were swapped
+    /// in and differ from the file of their handler. Reads those files.
     pub fn losses(&self) -> Vec<String> {
         let Generations { loader, .. } = self.generations;
         let loaded = self.generations.loaded();
@@ -188,11 +191,11 @@ impl Publisher<'_> {
         swapped.chain(self.base.canaries.iter().map(trial)).collect()
     }
 
-    /// Proves every version of `next` that does not serve yet: its module can be instantiated within
-    /// its limits, and its probe, if it has one, is answered as configured.
+    /// Proves every version of `next` that does not serve yet: its module can be instantiated within its limits, and
+    /// its probe, if any, gets the configured status.
     ///
     /// # Errors
-    /// The first version that fails.
+    /// The failure of the first version that fails.
     pub async fn prove(&self, next: &Candidate) -> Result<()> {
         for (name, entry) in &next.catalog.handlers {
             let serving = self.base.handlers.get(name);
@@ -208,7 +211,7 @@ impl Publisher<'_> {
     /// Proves one version.
     ///
     /// # Errors
-    /// What it failed at.
+    /// The instantiation or the probe failed.
     pub async fn prove_entry(
         &self,
         catalog: &Arc<Catalog>,
@@ -218,7 +221,7 @@ impl Publisher<'_> {
         entry.handler.clone().prove(entry.limits.clone()).await?;
         let Some(probe) = probe else { return Ok(()) };
         self.ask(catalog, entry, &probe).await?;
-        // An instance that goes on must answer more than once: clients would find out otherwise.
+        // A reused instance must answer more than once, or clients would be the first to notice.
         if entry.grants.reuse.is_some_and(|requests| requests.get() > 1) {
             self.ask(catalog, entry, &probe).await.with_context(|| {
                 format!("probe {:?} asked the same instance again (reuse): it answers only once, so leave reuse out", probe.path)
@@ -227,7 +230,7 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Proves a version that has other secrets than the one that serves.
+    /// Proves a version that differs from the serving one in its secrets.
     async fn prove_refreshed(&self, made: Result<Arc<HandlerVersion>>) -> Result<Arc<HandlerVersion>> {
         let entry = made?;
         let next = Arc::new(self.base.with_same_versions(std::slice::from_ref(&entry)));
@@ -248,10 +251,10 @@ impl Publisher<'_> {
         Ok(())
     }
 
-    /// Makes `next`, which was made of [`Publisher::base`], the catalog that serves, and keeps the versions that it
-    /// replaces. Returns its generation.
+    /// Publishes `next`, which was made from [`Publisher::base`], and keeps the versions that it replaces. Returns its
+    /// generation.
     ///
-    /// Cannot fail: whatever can stands before it, so that an answer of failure means that nothing has changed.
+    /// Cannot fail. All that can fail is done before, so an error means that nothing has changed.
     pub fn publish(self, next: impl Into<Arc<Catalog>>) -> u64 {
         let next = next.into();
         let replaced = self
@@ -276,8 +279,7 @@ impl Publisher<'_> {
         generation
     }
 
-    /// Publishes the catalog of a load, which swaps have no part in, and has the loader go on from it; see
-    /// [`Publisher::publish`].
+    /// Publishes the catalog of a load, and makes it the loader's base for the next one. See [`Publisher::publish`].
     pub fn publish_loaded(self, next: Candidate) -> u64 {
         let (generations, loaded) = (self.generations, versions(&next.catalog));
         let generation = self.publish(generations.loader.adopt(next));
@@ -294,11 +296,11 @@ impl Publisher<'_> {
         generation
     }
 
-    /// Ends the trial of a handler; where none is under way, publishes the module that served before this
-    /// one, under the settings that are in force now.
+    /// Ends the trial of a handler. If there is no trial, publishes the version that served before, under the current
+    /// settings.
     ///
     /// # Errors
-    /// There is no such handler, or no version before, or that one cannot run under these settings.
+    /// There is no such handler or no earlier version, or the earlier version cannot run under the current settings.
     pub async fn roll_back(self, name: &Name) -> Result<RolledBack> {
         let Some(serving) = self.base.handlers.get(name).cloned() else {
             bail!("there is no handler {:?}", name.as_str());
@@ -314,7 +316,7 @@ impl Publisher<'_> {
             bail!("{name}: no version served before {}", serving.version);
         };
         let before = tokio::task::block_in_place(|| self.generations.loader.version(name, module))?;
-        // Without its probe: it has answered that before, and going back is for when things are bad.
+        // Without its probe: this version has passed it before, and a rollback must not depend on more than necessary.
         self.prove_entry(&self.base, &before, None).await?;
         if let Some(modules) = self.generations.past().get_mut(name) {
             modules.pop_back();
@@ -324,12 +326,12 @@ impl Publisher<'_> {
     }
 }
 
-/// Tidies the cache when the generation that serves is the only one left.
+/// Tidies the cache once only the current generation is left.
 async fn tidy_later(generations: Weak<Generations>) {
     let mut pause = Duration::from_millis(100);
     loop {
         sleep(pause).await;
-        // A connection of hours is looked at once a minute.
+        // At most a minute: a connection may last for hours.
         pause = (pause * 2).min(Duration::from_secs(60));
         let Some(generations) = generations.upgrade() else { return };
         if Alive::count() <= 1 {
@@ -339,7 +341,7 @@ async fn tidy_later(generations: Weak<Generations>) {
     }
 }
 
-/// Lists which version of each handler a catalog has.
+/// Returns the version of each handler in a catalog.
 fn versions(catalog: &Catalog) -> HashMap<Name, String> {
     catalog.handlers.iter().map(|(name, entry)| (name.clone(), entry.version.clone())).collect()
 }

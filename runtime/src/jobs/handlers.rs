@@ -1,4 +1,4 @@
-//! `handlers`: the handlers of the catalog that is live, and how they fare, as a JSON array.
+//! `handlers`: the handlers of the live catalog with their counters, as a JSON array.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `kill ID`: ends one job, as an operator's decision.
+//! `kill ID`: ends one job at an operator's request.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `logs [-f] [-n N] [NAME]`: what jobs said and how they ended, one JSON object a line.
+//! `logs [-f] [-n N] [NAME]`: the stderr lines and outcomes of jobs, one JSON object a line.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use super::reply::{json, tell};
 use crate::engine::{Batch, Engine, Event, JournalLine, NativeJob};
 use crate::job::{BUILTIN, Fault, Job, Name, Run, Status};
 
-/// Tells the journal of this engine.
+/// Writes the journal of this engine.
 pub struct TellLogs;
 
-/// The most handlers that a refusal names.
+/// The maximum number of handlers that an error lists.
 const SHOWN: usize = 50;
 
 impl NativeJob for TellLogs {
@@ -37,7 +37,7 @@ impl NativeJob for TellLogs {
             let from = lines.map_or(0, |lines| recent.len().saturating_sub(lines));
             let mut text: String = recent[from..].iter().map(|line| report(line)).collect();
             loop {
-                // A reader that takes its time makes us wait here, and nobody else.
+                // A slow reader makes only this job wait.
                 job.stdout.write_all(text).await.map_err(|_| Fault::ReaderGone)?;
                 let Some(follower) = &mut follower else { return Ok(Status::OK) };
                 let Some(Batch { dropped, lines }) = follower.next().await else { return Ok(Status::OK) };
@@ -51,7 +51,7 @@ impl NativeJob for TellLogs {
     }
 }
 
-/// Refuses a name that nothing has, and nothing had lately.
+/// Refuses a name that belongs to no handler and no job, and that the journal does not contain.
 fn known(command: LogsCommand, engine: &Engine) -> Result<LogsCommand> {
     let Some(name) = command.name.as_deref() else { return Ok(command) };
     let catalog = engine.live().pin();
@@ -88,6 +88,6 @@ fn report(line: &JournalLine) -> String {
 }
 
 fn written(line: &impl Serialize) -> String {
-    // No type of the API fails to be JSON.
+    // Every type of the API can be written as JSON.
     json(line).map(|line| line + "\n").unwrap_or_default()
 }

@@ -1,4 +1,7 @@
-//! The built-in jobs, one a file, and the loading that they share: what the daemon does to itself is a job like any other.
+//! The built-in jobs, one a file: status, reload, swap, upgrade and all else that the daemon does for operators.
+//!
+//! What the daemon does to itself is a job like any other. `load` makes the catalogs; `api` types the commands and
+//! replies.
 //!
 //! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `reply`, `scheduler`, `serve`, `shutdown`;
 //! `describe`, `kill`, `load`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,

@@ -1,4 +1,4 @@
-//! `acceptconnections`: opens the gate, then tells systemd that we are ready.
+//! `acceptconnections`: opens the gate, then reports to systemd that the daemon is ready.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use crate::job::{Job, Run, Status};
 use crate::net::Opened;
 use crate::observe::systemd;
 
-/// Opens this gate. Running it again changes nothing and says so.
+/// Opens the gate. Running it again changes nothing and says so.
 pub struct AcceptConnections {
-    /// Whose gate it is.
+    /// The daemon of the gate.
     pub state: Arc<DaemonState>,
 }
 
@@ -19,7 +19,7 @@ impl NativeJob for AcceptConnections {
         Box::pin(async move {
             let (status, said) = match self.state.server.gate.open() {
                 Opened::Now => {
-                    // After the gate and not before it: whoever waits for this may connect at once.
+                    // After the gate is open: a service that waits for this report may connect at once.
                     systemd::ready(&self.state.status());
                     (Status::OK, "open\n")
                 }
@@ -27,7 +27,7 @@ impl NativeJob for AcceptConnections {
                 Opened::TooLate => (Status::ERROR, "the daemon is draining: the gate stays shut\n"),
             };
             let to = if status.is_ok() { &job.stdout } else { &job.stderr };
-            // Nobody may be listening, and the gate is what matters.
+            // The gate matters; the text may have no reader.
             let _told = to.write_all(said).await;
             Ok(status)
         })

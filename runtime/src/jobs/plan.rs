@@ -19,25 +19,25 @@ use crate::job::{Fault, Job, Run, Status};
 use crate::net::differences;
 use crate::operator_file;
 
-/// Compares configurations with what is live.
+/// Compares a configuration with the live one.
 pub struct Plan {
-    /// The road of the catalog.
+    /// Holds the loader.
     pub generations: Arc<Generations>,
-    /// What else would change.
+    /// The settings to compare with.
     pub state: Arc<DaemonState>,
-    /// Puts over a configuration what the command line says.
+    /// Applies the flags of the command line to the configuration.
     pub overlay: Overlay,
-    /// What is left of the file system.
+    /// The paths that are still accessible.
     pub granted: Granted,
 }
 
-/// Puts the flags of the command line over a configuration.
+/// Applies the flags of the command line to a configuration.
 ///
 /// # Errors
-/// The two do not go together.
+/// The flags and the configuration contradict each other.
 pub type Overlay = Arc<dyn Fn(&mut Config) -> Result<()> + Send + Sync>;
 
-/// A configuration that is to be read.
+/// Where the configuration to plan comes from.
 enum PlanSource {
     File(PathBuf),
     Text { text: String, base: PathBuf },
@@ -61,7 +61,7 @@ impl NativeJob for Plan {
             };
             let generations = self.generations.clone();
             let planning = move || source.and_then(|source| self.plan(&engine, source));
-            // Compiling takes seconds and must not hold up the requests of this thread.
+            // Compiling takes seconds and must not block the requests of this thread.
             let planned = tokio::task::spawn_blocking(planning).await;
             let planned = planned.map_err(|failure| Fault::Host(anyhow!("planning failed: {failure}")))?;
             generations.tidy().await;
@@ -76,7 +76,7 @@ impl Plan {
     /// Describes what a reload would change.
     ///
     /// # Errors
-    /// The configuration, or what it names, is not sound.
+    /// The configuration, or a file that it names, is invalid.
     fn plan(&self, engine: &Engine, source: PlanSource) -> Result<PlanReply> {
         let (mut config, file) = source.read()?;
         (self.overlay)(&mut config)?;
@@ -100,7 +100,7 @@ impl Plan {
 }
 
 impl PlanSource {
-    /// Reads it, and says where it lies.
+    /// Reads the configuration. Returns it with the path of its file.
     fn read(self) -> Result<(Config, PathBuf)> {
         Ok(match self {
             PlanSource::File(path) => (config::load(&path)?, path),

@@ -1,4 +1,4 @@
-//! Why a reload refuses a configuration that is sound in itself.
+//! Why a reload refuses a configuration that is valid in itself.
 
 use std::path::Path;
 
@@ -10,11 +10,11 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::confine::{PathGrant, places_beyond};
 
-/// Lists what keeps this process, and the next of an upgrade beside it, from what another configuration names: what is
-/// out of reach, and what could be exchanged meanwhile.
+/// Lists what this process, or the next one of an upgrade beside it, cannot use safely: paths out of reach, and paths
+/// that a handler could replace meanwhile. `file` is the configuration file, which must not be replaceable either.
 ///
-/// What handlers may write to by the configuration before counts like what they may write to by this one: their
-/// jobs go on while this one is loaded, and for a while after. `file` is this configuration: they could rewrite it as well.
+/// The directories that handlers may write to under the old configuration count as well: their jobs go on while the new
+/// one is loaded, and for a while after.
 pub(super) fn denied(
     granted: Option<&[PathGrant]>,
     config: &Config,
@@ -42,7 +42,7 @@ pub(super) fn denied(
     denied
 }
 
-/// Lists all that keeps the daemon from going on from `base` with another configuration. Opens places alone.
+/// Lists all reasons why the daemon cannot change from `base` to another configuration. Only opens directories.
 pub(super) fn refusals(
     state: &DaemonState,
     granted: Option<&[PathGrant]>,

@@ -1,4 +1,4 @@
-//! `reload`: builds the next generation aside and publishes it whole, or not at all.
+//! `reload`: loads the next generation aside, and publishes it completely or not at all.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,27 +22,27 @@ use crate::net::{GateState, ListenerChange, Tls, differences};
 use crate::observe::systemd;
 use crate::wasm::compile::CompileLimits;
 
-/// Reads the configuration anew and does what it says. The first generation comes this way too.
+/// Reads the configuration again and puts it into effect. Loads the first generation as well.
 pub struct Reload {
-    /// The road of the catalog.
+    /// Publishes catalogs.
     pub generations: Arc<Generations>,
-    /// Reads the configuration, flags applied.
+    /// Reads the configuration and applies the flags.
     pub source: ConfigSource,
-    /// Where the configuration lies.
+    /// The path of the configuration file.
     pub file: PathBuf,
-    /// What changes with the catalog.
+    /// The state that changes with the catalog.
     pub state: Arc<DaemonState>,
-    /// What is left of the file system.
+    /// The paths that are still accessible.
     pub granted: Granted,
 }
 
 /// Reads a configuration; called for every reload.
 pub type ConfigSource = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 
-/// The places in the file system that the process has left itself; none: all of it.
+/// The paths that the process can still access, or `None` if it can access all of them.
 pub type Granted = Option<Arc<[PathGrant]>>;
 
-/// A generation that is ready. Dropping it undoes it.
+/// A generation that is ready to be published. Dropping it undoes it.
 struct LoadedGeneration {
     next: Candidate,
     change: ListenerChange,
@@ -73,7 +73,7 @@ impl NativeJob for Reload {
             }
             self.generations.tidy().await;
             if serving {
-                // Why it was refused follows with the next report.
+                // The reason of a refusal follows with the next status report.
                 systemd::ready(&self.state.state());
             }
             tell(&job, outcome).await
@@ -82,26 +82,26 @@ impl NativeJob for Reload {
 }
 
 impl Reload {
-    /// Takes up the secrets, and says whose are others.
+    /// Reloads the secrets, and lists the handlers whose secrets have changed.
     async fn refresh(&self, engine: &Arc<Engine>) -> Result<RefreshReply> {
         let handlers = self.generations.refresh(engine).await?;
         let generation = engine.live().pin().generation;
         Ok(RefreshReply { generation, refreshed: handlers.iter().map(Name::to_string).collect() })
     }
 
-    /// Does it, and says what serves now and what is different.
+    /// Reloads everything, and describes the new generation and its changes.
     async fn reload(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<ReloadReply> {
-        // Held while modules compile: of two reloads the later one reads the later files.
+        // Held while modules compile, so that of two reloads the later one reads the later files.
         let turn = self.generations.turn(engine).await?;
         let (this, base) = (self.clone(), turn.base.clone());
-        // Compiling takes seconds and must not hold up the requests of this thread.
+        // Compiling takes seconds and must not block the requests of this thread.
         let loading = tokio::task::spawn_blocking(move || this.load(&base));
         let loaded = loading.await.map_err(|failure| anyhow!("loading failed: {failure}"))??;
         turn.prove(&loaded.next).await?;
         Ok(self.publish(turn, loaded))
     }
 
-    /// Puts a generation into force. Nothing in it can fail, so that no catalog is served without its sockets.
+    /// Puts a generation into effect. Cannot fail, so that no catalog is served without its sockets.
     fn publish(&self, turn: Publisher<'_>, loaded: LoadedGeneration) -> ReloadReply {
         let LoadedGeneration { next, change, tls, config, read } = loaded;
         let base = turn.base.clone();
@@ -126,12 +126,12 @@ impl Reload {
         reply
     }
 
-    /// Checks that the next process of an upgrade could have what its configuration names, as far as this one can
-    /// read that: the next may understand more, and says itself what is wrong. Returns what the next may take to
-    /// compile a module.
+    /// Checks that the next process of an upgrade could use what its configuration names. A configuration that this
+    /// process cannot read is not checked: the next release may understand more, and reports its own errors. Returns
+    /// the limits of the next process on compiling a module.
     ///
     /// # Errors
-    /// What it could not have.
+    /// What it could not use.
     pub(super) fn check_next(&self) -> Result<CompileLimits> {
         let Ok(config) = (self.source)() else { return Ok(self.generations.loader.limits()) };
         let denied = denied(self.granted.as_deref(), &config, &self.file, &self.generations.loader);
@@ -144,7 +144,7 @@ impl Reload {
         let (granted, loader) = (self.granted.as_deref(), &self.generations.loader);
         let refused = refusals(&self.state, granted, (&config, &self.file), base, loader);
         if !refused.is_empty() {
-            // No further: what is out of reach could not be opened, for a reason that misleads.
+            // Stops here: opening a path that is out of reach would fail with a misleading error.
             return Err(lines(&refused));
         }
         let change = self.state.sockets.prepare(&config.listen);

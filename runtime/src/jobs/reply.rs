@@ -1,4 +1,4 @@
-//! How a built-in job says what came of it: on stdout with status 0, or on stderr with status 1.
+//! How a built-in job reports its outcome: on stdout with status 0, or on stderr with status 1.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::job::{Fault, Job, Status};
 /// Ends a job with its reply, as JSON.
 ///
 /// # Errors
-/// [`Fault::ReaderGone`]: whoever asked has left.
+/// [`Fault::ReaderGone`]: the reader has left.
 pub(super) async fn reply<T: Serialize>(job: &Job, outcome: anyhow::Result<T>) -> Result<Status, Fault> {
     tell(job, outcome.and_then(|reply| json(&reply))).await
 }
@@ -15,7 +15,7 @@ pub(super) async fn reply<T: Serialize>(job: &Job, outcome: anyhow::Result<T>) -
 /// Writes a reply as JSON.
 ///
 /// # Errors
-/// It is no JSON, which no type of [`api`](super::api) can be.
+/// The value cannot be JSON; every type of [`api`](super::api) can.
 pub(super) fn json<T: Serialize>(reply: &T) -> anyhow::Result<String> {
     Ok(serde_json::to_string(reply)?)
 }
@@ -23,7 +23,7 @@ pub(super) fn json<T: Serialize>(reply: &T) -> anyhow::Result<String> {
 /// Ends a job with a text.
 ///
 /// # Errors
-/// [`Fault::ReaderGone`]: whoever asked has left.
+/// [`Fault::ReaderGone`]: the reader has left.
 pub(super) async fn tell(job: &Job, outcome: anyhow::Result<String>) -> Result<Status, Fault> {
     let (status, to, mut text) = match outcome {
         Ok(text) => (Status::OK, &job.stdout, text),

@@ -10,9 +10,9 @@ use super::reply::reply;
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};
 
-/// Goes back, one version at a time.
+/// Rolls back, one version at a time.
 pub struct Rollback {
-    /// The road of the catalog.
+    /// Publishes catalogs.
     pub generations: Arc<Generations>,
 }
 

@@ -1,4 +1,4 @@
-//! `routes`: the routes of the catalog that is live, in the order of the file, as a JSON array.
+//! `routes`: the routes of the live catalog, in the order of the file, as a JSON array.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `jobs`: what runs now, oldest first, as a JSON array.
+//! `jobs`: the running jobs, oldest first, as a JSON array.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `serveapi` and `serveadmin`: serve listeners, from the opening of their gate until it drains.
+//! `serveapi`, `serveadmin` and `serveobserve`: accept connections on listeners until their gate drains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use crate::http::Serve;
 use crate::job::{Fault, Job, Run, Status};
 use crate::net::Sockets;
 
-/// Serves the listeners that there are and those that a reload adds, once.
+/// Serves its listeners, and those that a reload adds. Runs once.
 pub struct ServeApi {
     sockets: Arc<Sockets>,
     serve: Arc<dyn Serve>,
@@ -19,7 +19,7 @@ pub struct ServeApi {
 }
 
 impl ServeApi {
-    /// Makes the job; it serves when it is run.
+    /// Makes the job. It serves when it is run.
     pub fn new(sockets: Arc<Sockets>, serve: Arc<dyn Serve>) -> ServeApi {
         ServeApi { sockets, serve, serving: AtomicBool::new(false) }
     }

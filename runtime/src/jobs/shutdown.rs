@@ -1,13 +1,13 @@
-//! `shutdown`: asks the daemon to drain and end, as SIGTERM does.
+//! `shutdown`: makes the daemon drain and end, as SIGTERM does.
 
 use std::sync::Arc;
 
 use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run, Status, Stop, StopReason};
 
-/// Raises the daemon's own stop signal. The job ends at once; the daemon a while later.
+/// Raises the daemon's stop signal. The job ends at once, the daemon later.
 pub struct Shutdown {
-    /// What the daemon waits for.
+    /// The signal that the daemon waits for.
     pub stop: Stop,
 }
 

@@ -1,4 +1,4 @@
-//! `status`: how the daemon is, as a JSON object.
+//! `status`: the state of the daemon, as a JSON object.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,21 +18,21 @@ use crate::observe::reloads::LastOutcomes;
 use crate::observe::{build, counted, resident};
 use crate::wasm::cache::Figures;
 
-/// Says how this daemon is.
+/// Reports the state of this daemon.
 pub struct TellStatus {
-    /// The gate and the sockets of the handlers.
+    /// The gate, the sockets and the configuration.
     pub state: Arc<DaemonState>,
     /// The address of the admin socket, if there is one.
     pub admin: Option<String>,
-    /// The addresses that only show how the daemon is.
+    /// The addresses of `observe`.
     pub observe: Vec<String>,
-    /// How jobs get their memory.
+    /// How instances get their memory.
     pub allocation: String,
-    /// What is counted of the cache of compiled modules, if there is one.
+    /// The counters of the cache of compiled modules, if there is one.
     pub cache: Option<Arc<Figures>>,
     /// When the daemon started.
     pub started: Instant,
-    /// How much memory jobs share, and why so much.
+    /// The memory limit of all jobs, with its source.
     pub memory: String,
 }
 
@@ -80,12 +80,12 @@ impl NativeJob for TellStatus {
     }
 }
 
-/// Writes a time as the log does, to the second.
+/// Formats a time as the log does, to the second.
 fn written(time: SystemTime) -> String {
     DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// Says when a certificate ends: `/etc/cert.pem until 2027-01-31 (68 days)`.
+/// Describes when a certificate expires: `/etc/cert.pem until 2027-01-31 (68 days)`.
 fn certificate(term: &Term) -> String {
     const DAY: u64 = 24 * 60 * 60;
     let end = DateTime::from_timestamp(term.until, 0).map(|end| end.format("%Y-%m-%d").to_string());

@@ -14,18 +14,18 @@ use crate::catalog::{Catalog, Percent, Rules, Trial};
 use crate::engine::{DaemonJobError, Engine, NativeJob};
 use crate::job::{Fault, HandlerVersion, Job, Name, Run};
 
-/// Swaps in new versions: at once, or after a trial that the job `canary` watches.
+/// Swaps in a new version, at once or after a trial that the job `canary` watches.
 pub struct Swap {
-    /// The road of the catalog.
+    /// Publishes catalogs.
     pub generations: Arc<Generations>,
 }
 
-/// A swap that is prepared: all that can fail has succeeded. Dropping it changes nothing.
+/// A swap that is ready: all that can fail has succeeded. Dropping it changes nothing.
 struct PreparedSwap<'a> {
     turn: Publisher<'a>,
     serving: Arc<HandlerVersion>,
     entry: Arc<HandlerVersion>,
-    /// The trial, and the job that watches it; `None`: the new version serves at once.
+    /// The trial and the job that watches it, or `None` if the new version is to serve at once.
     trial: Option<(Percent, Rules, Job)>,
 }
 
@@ -61,7 +61,7 @@ impl Swap {
         let Some(serving) = turn.base.handlers.get(&name).cloned() else {
             bail!("there is no handler {:?}: a swap replaces one that serves", name.as_str());
         };
-        // Under the settings that are in force now: a reload may have come between.
+        // Uses the current settings: a reload may have changed them meanwhile.
         let entry = tokio::task::block_in_place(|| self.generations.loader.version(&name, module))?;
         let proving = Arc::new(turn.base.with(&entry));
         turn.prove_entry(&proving, &entry, self.generations.loader.probe(&name)).await?;
@@ -77,14 +77,14 @@ impl Swap {
 
     async fn compile(self: &Arc<Self>, name: Name, bytes: Vec<u8>) -> Result<Uploaded> {
         let this = self.clone();
-        // Compiling takes seconds and must not hold up the requests of this thread.
+        // Compiling takes seconds and must not block the requests of this thread.
         let compiling = tokio::task::spawn_blocking(move || this.generations.loader.compile(&name, bytes));
         compiling.await.map_err(|failure| anyhow!("compiling failed: {failure}"))?
     }
 }
 
 impl PreparedSwap<'_> {
-    /// Puts it into force and says what serves now. Nothing in it can fail.
+    /// Publishes the version and describes what serves now. Cannot fail.
     fn publish(self, generations: &Arc<Generations>) -> SwapReply {
         let PreparedSwap { turn, serving, entry, trial } = self;
         let name = entry.name.clone();
@@ -113,7 +113,7 @@ impl PreparedSwap<'_> {
     }
 }
 
-/// Has a trial watched. However its watch ends, the trial does not go on without one.
+/// Runs the job that watches a trial. If that job ends before the trial does, ends the trial.
 async fn watched(
     generations: Arc<Generations>,
     engine: Arc<Engine>,
@@ -122,12 +122,12 @@ async fn watched(
     trial: Arc<Trial>,
 ) {
     let ended = engine.spawn(watch).await;
-    // What ends with the process is no fault of its watch.
+    // At the end of the process, or if the trial is over, there is nothing to do.
     if generations.has_ended() || !engine.live().pin().has_on(&name, &trial) {
         return;
     }
     let was_killed = matches!(ended, Ok(Err(DaemonJobError::Fault(Fault::Stopped(_)))));
-    // Requests take this up at once, whoever has the turn.
+    // Requests obey this at once, even while another change is in progress.
     trial.go_back(if was_killed { "the trial was stopped" } else { "its watch has ended" });
     if let Ok(turn) = generations.turn(&engine).await
         && turn.base.has_on(&name, &trial)

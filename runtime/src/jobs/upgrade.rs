@@ -1,4 +1,4 @@
-//! `upgrade [--force] [TIME]`: starts the program that is on disk now, hands every socket to it, and lets it go on alone.
+//! `upgrade [--force] [TIME]`: starts the program on disk, hands every socket to it, and leaves serving to it.
 
 use std::ffi::OsString;
 use std::io::pipe;
@@ -28,23 +28,23 @@ use crate::job::{Job, Run, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
 use crate::observe::{log, systemd};
 
-/// How much longer the new process may take to be ready than its compiler for one module by the clock, if the job
-/// names no time.
+/// The time limit of the new process to be ready is the compiler's limit for one module plus this, unless the job names
+/// one.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// How long the new process may take to open its gate: it only has to be told.
+/// The time limit of the new process to open its gate, which takes no work.
 const OPENING: Duration = Duration::from_secs(5);
 
-/// sd_listen_fds(3): the first descriptor passed.
+/// The first inherited descriptor, sd_listen_fds(3).
 const FIRST: i32 = 3;
 
-/// Replaces the process. What only this one has, versions that were swapped in and trials, it does not
-/// lose without `--force`. If the new one fails, is too slow or the daemon drains, the old one goes on
-/// and nothing has changed.
+/// Replaces the process. State that only this process has, trials and versions that were swapped in, is lost only with
+/// `--force`. If the new process fails or is too slow, or the daemon drains, the old one goes on and nothing has
+/// changed.
 pub struct UpgradeJob {
-    /// Held meanwhile: what is passed on must not change.
+    /// Locked meanwhile: the state that is passed on must not change.
     pub generations: Arc<Generations>,
-    /// The sockets that are passed on.
+    /// The sockets to pass on.
     pub state: Arc<DaemonState>,
     /// Checks the configuration before the new process starts.
     pub reload: Arc<Reload>,
@@ -54,18 +54,18 @@ pub struct UpgradeJob {
     pub stop: Stop,
 }
 
-/// How this process was started, and so the next one is.
+/// How this process was started, and how an upgrade starts the next one.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The path of the program; whatever is there at the time is started.
+    /// The path of the program. An upgrade starts the file that is there at that time.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The arguments.
     pub args: Vec<OsString>,
-    /// What it finds in its environment besides.
+    /// Variables to add to the environment.
     pub env: Vec<(&'static str, String)>,
 }
 
-/// A process that is killed when this is dropped, unless it is let go.
+/// A child that is killed when this is dropped, unless it was taken out.
 struct Heir(Option<Child>);
 
 impl NativeJob for UpgradeJob {
@@ -85,7 +85,7 @@ impl Launch {
     /// Finds out how this process was started.
     ///
     /// # Errors
-    /// The system does not say which program we are.
+    /// The path of its program is unknown.
     pub fn of_this_process() -> Result<Launch> {
         let program = std::env::current_exe().context("the path of this program is not known")?;
         Ok(Launch { program, args: std::env::args_os().skip(1).collect(), env: Vec::new() })
@@ -95,22 +95,22 @@ impl Launch {
 impl UpgradeJob {
     async fn upgrade(&self, engine: &Arc<Engine>, job: &Job) -> Result<UpgradeReply> {
         let UpgradeCommand { force, time } = UpgradeCommand::decode(&job.args)?;
-        // The end of process 1 is the end of its container, whoever else is in it.
+        // If process 1 ends, its container ends with all other processes in it.
         ensure!(std::process::id() != 1, "process 1 cannot hand over: restart the container");
         let turn = self.generations.turn(engine).await?;
-        // Files of modules, read in no time next to what a start takes.
+        // Reading the module files takes little time compared with a start.
         let (limits, losses) =
             tokio::task::block_in_place(|| self.reload.check_next().map(|limits| (limits, turn.losses())))?;
         let patience = time.unwrap_or_else(|| limits.wall() + MARGIN);
         ensure!(losses.is_empty() || force, refusal(&losses));
         let (successor, mut passed) = self.state.sockets.pass(&self.state.operators)?;
-        // Looks at mounts, which may lie on a server.
+        // Opens mounts, which may block on a network file system.
         let told = tokio::task::block_in_place(|| self.generations.loader.tell())?;
         passed.push(net::writable(told));
         let (child, stderr) =
             self.spawn(passed).with_context(|| self.launch.program.display().to_string())?;
         let process = child.id();
-        // From here on killed with whatever fails.
+        // From here on the child is killed if anything fails.
         let mut heir = Heir(Some(child));
         let process = process.context("the new process has ended")?;
         info!("upgrade: process {process} is starting");
@@ -119,10 +119,10 @@ impl UpgradeJob {
         if let Err(failure) = let_in(successor, patience).await {
             return Err(heir.reason(said, failure).await);
         }
-        // It serves: nothing from here on can fail.
+        // The child serves. Nothing can fail from here on.
         heir.0 = None;
         info!("upgrade: process {process} serves");
-        // Before the sockets go: with the last of them the daemon ends.
+        // Before the sockets are closed: the daemon ends with the last of them.
         systemd::succeeded_by(process);
         self.state.hand_over(follower);
         self.generations.end();
@@ -133,7 +133,7 @@ impl UpgradeJob {
 
     fn spawn(&self, passed: Vec<(String, OwnedFd)>) -> Result<(Child, ChildStderr)> {
         let names: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-        // Ourselves, whatever is on disk: what is started need not know how sockets are passed.
+        // Starts this program first, whatever is on disk: the new program need not know how the sockets are passed.
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg("exec").arg(&self.launch.program).args(&self.launch.args);
         command.env(Activation::VARIABLES[1], names.len().to_string());
@@ -145,14 +145,14 @@ impl UpgradeJob {
         let mappings =
             (FIRST..).zip(passed).map(|(child_fd, (_, parent_fd))| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
-        // Until ourselves have begun there and had some of them ignored (`cli::exec`).
+        // The signals stay blocked until `cli::exec` runs in the child and ignores some of them.
         let _held = BlockedSignals::new();
         let child = Command::from(command).spawn()?;
         Ok((child, ChildStderr::from_std(OwnedFd::from(stderr).into())?))
     }
 }
 
-/// Says what an upgrade would undo, and what to do about it.
+/// Describes what an upgrade would undo, and what to do about it.
 fn refusal(losses: &[String]) -> String {
     format!(
         "the new process starts with the module files, and would undo:\n  {}\ncopy the versions to keep over the module files and wait for trials to end, or lose them: upgrade {}",
@@ -161,7 +161,7 @@ fn refusal(losses: &[String]) -> String {
     )
 }
 
-/// Waits until the new process is ready, and lets it in.
+/// Waits until the new process is ready, then lets it open its gate.
 async fn let_in(mut successor: Successor, patience: Duration) -> Result<()> {
     match timeout(patience, successor.ready()).await {
         Ok(ready) => ready.context("it ended before it was ready")?,
@@ -173,11 +173,11 @@ async fn let_in(mut successor: Successor, patience: Duration) -> Result<()> {
     }
 }
 
-/// Passes on what the new process says, and returns its last line.
+/// Logs the stderr of the new process, and returns its last line.
 async fn forward(stderr: ChildStderr) -> String {
-    /// As much of a line as is worth keeping.
+    /// The maximum length of that line, in characters.
     const LINE: usize = 1000;
-    /// More than a start has to say, in bytes.
+    /// More bytes than a start writes.
     const MAX: u64 = 1 << 20;
     let mut lines = BufReader::new(stderr.take(MAX)).split(b'\n');
     let mut last = String::new();
@@ -186,7 +186,7 @@ async fn forward(stderr: ChildStderr) -> String {
         let line = log::without_priority(&line);
         info!("upgrade: {line}");
         if !line.trim().is_empty() {
-            // Whoever shows it says whose words these are.
+            // The prefix is dropped: the error in which this line appears has its own.
             last = line.strip_prefix("portcullis: ").unwrap_or(line).chars().take(LINE).collect();
         }
     }
@@ -194,9 +194,9 @@ async fn forward(stderr: ChildStderr) -> String {
 }
 
 impl Heir {
-    /// Ends the process, and says why it was not let in: its own last words, if it has some.
+    /// Kills the process, and describes why it failed: by its last line on stderr, if it wrote any.
     async fn reason(&mut self, said: JoinHandle<String>, failure: anyhow::Error) -> anyhow::Error {
-        /// Long enough for a process that was killed.
+        /// Long enough for a killed process to end.
         const ENDING: Duration = Duration::from_secs(5);
         if let Some(mut child) = self.0.take() {
             // It may have ended by itself.

@@ -1,4 +1,4 @@
-//! `version`: what this daemon is, as a JSON object.
+//! `version`: the version and build of this daemon, as a JSON object.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::engine::{Engine, NativeJob};
 use crate::job::{Job, Run};
 use crate::observe::build;
 
-/// Says the version.
+/// Reports the version.
 pub struct TellVersion;
 
 impl NativeJob for TellVersion {
