@@ -82,7 +82,7 @@ impl WatchCanary {
                 let next = turn.base.with(&canary.entry);
                 turn.publish(next);
                 info!("{name}: {tried} has stood its trial and serves instead of {serving}");
-                // During the trial, changed secrets went to the version that served alone.
+                // Secrets that changed during the trial were given only to the version that served.
                 if let Err(failure) = self.generations.refresh(engine).await {
                     error!("{name}: {tried} keeps the secrets of its trial: {failure:#}");
                 }

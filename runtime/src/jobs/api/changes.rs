@@ -1,4 +1,4 @@
-//! `plan` and `reload`: what a configuration changes.
+//! `plan` and `reload`: the commands, and the replies that list the changes.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -7,15 +7,15 @@ use super::command::{Command, call};
 use crate::http::client::JobCall;
 use crate::job::{OnDrain, Policy, builtin};
 
-/// Compares a configuration with what is live.
+/// Compares a configuration with the live one.
 pub enum PlanCommand {
     /// A file, which the daemon reads.
     File(String),
-    /// The input of the job; relative paths in it begin in this directory.
+    /// The input of the job. Relative paths in it start at this directory.
     Stdin(String),
 }
 
-/// Stands for the input of the job in place of a file.
+/// The argument that stands for the input of the job.
 const STDIN: &str = "-";
 
 impl PlanCommand {
@@ -46,12 +46,12 @@ impl Command for PlanCommand {
     }
 }
 
-/// Reads the configuration anew.
+/// Reads the configuration again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ReloadCommand {
     /// All of it.
     Everything,
-    /// The secrets alone. The rest stays as it was read before.
+    /// The secrets alone. All else stays as it was loaded.
     Secrets,
 }
 
@@ -74,7 +74,7 @@ impl ReloadCommand {
 impl Command for ReloadCommand {
     const NAME: &'static str = builtin::RELOAD;
     const POLICY: Policy = Policy::CHANGE;
-    /// That of [`ReloadCommand::Everything`].
+    /// The reply to [`ReloadCommand::Everything`].
     type Reply = ReloadReply;
 
     fn encode(&self) -> JobCall {
@@ -83,44 +83,44 @@ impl Command for ReloadCommand {
     }
 }
 
-/// What a reload would change.
+/// The changes that a reload would make.
 #[derive(Serialize, Deserialize)]
 pub struct PlanReply {
     /// The changes.
     #[serde(flatten)]
     pub changes: ChangesReport,
-    /// Why a reload would be refused; empty if it would not be.
+    /// Why a reload would be refused; empty if it would succeed.
     pub refused: Vec<String>,
 }
 
-/// What a reload has changed.
+/// The changes that a reload has made.
 #[derive(Serialize, Deserialize)]
 pub struct ReloadReply {
     /// The generation that serves now.
     pub generation: u64,
-    /// Its handlers.
+    /// The number of its handlers.
     pub handlers: usize,
-    /// Its routes.
+    /// The number of its routes.
     pub routes: usize,
     /// The changes.
     pub changes: ChangesReport,
 }
 
-/// What a reload of the secrets has changed.
+/// The changes that a reload of the secrets has made.
 #[derive(Serialize, Deserialize)]
 pub struct RefreshReply {
     /// The generation that serves now.
     pub generation: u64,
-    /// The handlers that have other secrets.
+    /// The handlers whose secrets have changed.
     pub refreshed: Vec<String>,
 }
 
 /// The differences between two configurations and their catalogs.
 #[derive(Default, Serialize, Deserialize)]
 pub struct ChangesReport {
-    /// The addresses of clients.
+    /// The listeners of clients.
     pub listen: Vec<ChangedListener>,
-    /// What connections are encrypted with, a line a difference.
+    /// The certificates, a line for each difference.
     pub tls: Vec<String>,
     /// Whether the table `cors` differs.
     pub cors_changed: bool,
@@ -136,45 +136,45 @@ pub struct ChangesReport {
     pub trials_ended: Vec<EndedTrial>,
 }
 
-/// What becomes of a part of the configuration.
+/// How a part of the configuration changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Difference {
-    /// It comes.
+    /// It is new.
     Added,
-    /// It goes.
+    /// It is removed.
     Removed,
-    /// It stays and is different. A word of a newer daemon is read as this.
+    /// It differs. Words of newer daemons are read as this.
     #[serde(other)]
     Changed,
 }
 
-/// An address that comes or goes.
+/// A listener that is added or removed.
 #[derive(Serialize, Deserialize)]
 pub struct ChangedListener {
     /// The address.
     pub endpoint: String,
-    /// What becomes of it.
+    /// How it changes.
     pub change: Difference,
 }
 
-/// A handler that comes, goes or is different.
+/// A handler that is added, removed or changed.
 #[derive(Serialize, Deserialize)]
 pub struct ChangedHandler {
     /// Its name.
     pub name: String,
-    /// What becomes of it.
+    /// How it changes.
     pub change: Difference,
     /// The settings that differ, a line each.
     pub what: Vec<String>,
 }
 
-/// A route that comes or goes.
+/// A route that is added or removed.
 #[derive(Serialize, Deserialize)]
 pub struct ChangedRoute {
     /// The route and its handler, on one line.
     pub route: String,
-    /// What becomes of it.
+    /// How it changes.
     pub change: Difference,
 }
 

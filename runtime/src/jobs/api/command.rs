@@ -1,4 +1,4 @@
-//! What a built-in job is asked to do, with one encoder for every caller.
+//! The trait of commands: how a verb asks for a built-in job, with one encoder for all callers.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use crate::engine::Engine;
 use crate::http::client::JobCall;
 use crate::job::{Fault, Job, Policy};
 
-/// What a verb asks of one built-in job.
+/// A request to run one built-in job.
 pub trait Command {
     /// The name of the job.
     const NAME: &'static str;
 
-    /// What the daemon does about the job.
+    /// How the job is treated during a drain, and against which quota it counts.
     const POLICY: Policy = Policy::LOOK;
 
-    /// What the job writes to stdout as JSON. `()` where it writes lines of text, or nothing.
+    /// The JSON that the job writes to stdout, or `()` if it writes text or nothing.
     type Reply;
 
-    /// Returns the arguments and variables that the job decodes, without input.
+    /// Encodes the command as arguments and variables, without input.
     fn encode(&self) -> JobCall {
         call::<Self>([])
     }
 
-    /// Makes the job in this process.
+    /// Makes the job, to be run in this process.
     ///
     /// # Errors
-    /// [`Fault::NotFound`]: it is not registered.
+    /// [`Fault::NotFound`] if the job is not registered.
     fn job(&self, engine: &Arc<Engine>) -> Result<Job, Fault> {
         let JobCall { name, args, env, .. } = self.encode();
         let mut job = engine.job(&name)?;

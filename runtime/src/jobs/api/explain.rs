@@ -1,4 +1,4 @@
-//! `explain METHOD URL`: which route would answer a request, and why.
+//! `explain METHOD URL`: the command, and the reply with the route and the reason.
 
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
@@ -51,27 +51,27 @@ pub struct ExplainReply {
     /// The route that was found; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<ExplainedRoute>,
-    /// The version of that route's handler on trial; `null` without one.
+    /// The trial of that route's handler; `null` without one.
     pub trial: Option<TrialReport>,
     /// The methods that the path takes; left out if the method is one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
-    /// The status of the response, if the daemon itself answers; `null` if the handler does.
+    /// The status of the response if the daemon answers; `null` if the handler does.
     pub status: Option<u16>,
-    /// The reason, in words.
+    /// The reason, as text.
     pub why: String,
-    /// Other routes that would have answered a request that is a little different.
+    /// Other routes, which would match a slightly different request.
     pub near: Vec<NearMiss>,
 }
 
-/// The route that answers.
+/// The route that matches.
 #[derive(Serialize, Deserialize)]
 pub struct ExplainedRoute {
     /// The route, on one line.
     pub route: String,
     /// The pattern of its path.
     pub pattern: String,
-    /// Which hosts it takes.
+    /// The hosts that it takes.
     pub host: String,
     /// Why it takes the method.
     pub method: String,
@@ -81,7 +81,7 @@ pub struct ExplainedRoute {
     pub api_version: Option<String>,
     /// The captures of the path.
     pub captures: Pairs<String>,
-    /// The part of the path that led here.
+    /// The part of the path that matched the route.
     pub script_name: String,
     /// The rest of the path.
     pub path_info: String,
@@ -89,26 +89,26 @@ pub struct ExplainedRoute {
     pub handler: ExplainedHandler,
 }
 
-/// The handler that answers.
+/// The handler of the route.
 #[derive(Serialize, Deserialize)]
 pub struct ExplainedHandler {
     /// Its name.
     pub name: String,
-    /// What its module is.
+    /// The kind of its module.
     pub kind: String,
-    /// Which version serves.
+    /// The version that serves.
     pub version: String,
-    /// What it is granted.
+    /// Its grants and limits.
     pub grants: GrantsReport,
 }
 
-/// A route that does not answer.
+/// A route that does not match.
 #[derive(Serialize, Deserialize)]
 pub struct NearMiss {
     /// The route, on one line.
     pub route: String,
     /// The handler that it leads to.
     pub handler: String,
-    /// What is between the request and the route.
+    /// Why it does not match.
     pub miss: String,
 }

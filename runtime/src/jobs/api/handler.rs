@@ -1,71 +1,71 @@
-//! What replies say of one handler: its limits, its grants, its schedule and its trial.
+//! Reports about one handler that several replies contain: its limits, grants, schedule and trial.
 
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-/// What a job may use: sizes in bytes, `null` for no limit.
+/// The limits of a job: sizes in bytes, `null` for no limit.
 #[derive(Serialize, Deserialize)]
 pub struct LimitsReport {
     /// Linear memory and tables.
     pub memory: usize,
     /// Wall time.
     pub time_ms: Option<u64>,
-    /// Time on a processor.
+    /// CPU time.
     pub cpu_ms: Option<u64>,
     /// The request body.
     pub body: Option<u64>,
-    /// What is written to stdout.
+    /// The output on stdout.
     pub output: Option<u64>,
-    /// Jobs at once.
+    /// Concurrent jobs.
     pub concurrency: usize,
     /// Jobs that wait for a slot.
     pub queue: usize,
-    /// How long they wait.
+    /// How long a job may wait.
     pub queue_time_ms: u64,
-    /// Logged bytes of stderr of a job.
+    /// Bytes of a job's stderr that are logged.
     pub stderr: u64,
-    /// Logged lines of stderr a second.
+    /// Lines of stderr that are logged, per second.
     pub stderr_rate: u32,
-    /// Files, directories, streams and pollables at once.
+    /// Concurrent files, directories, streams and pollables.
     pub handles: usize,
-    /// Calls to other servers.
+    /// Outbound requests.
     pub outbound: CallLimitsReport,
 }
 
-/// What a job may spend on calls to other servers.
+/// The limits of a job's outbound requests.
 #[derive(Serialize, Deserialize)]
 pub struct CallLimitsReport {
-    /// Calls of a job.
+    /// Requests of a job.
     pub calls: usize,
-    /// Calls at once.
+    /// Concurrent requests.
     pub at_once: usize,
-    /// The time for a connection.
+    /// The time to connect.
     pub connect_ms: u64,
-    /// The time to the head of the response.
+    /// The time until the head of the response.
     pub first_byte_ms: u64,
-    /// The time to the end of the response; `null` for no limit.
+    /// The time until the end of the response; `null` for no limit.
     pub time_ms: Option<u64>,
     /// The body of a request and of a response, in bytes.
     pub body: u64,
 }
 
-/// What a handler is granted.
+/// The grants of a handler.
 #[derive(Serialize, Deserialize)]
 pub struct GrantsReport {
     /// Its configured arguments.
     pub args: Vec<String>,
-    /// The names of its configured variables: a value may be a secret.
+    /// The names of its configured variables, without values: a value may be a secret.
     pub env: Vec<String>,
     /// Its mounts, a line each.
     pub mounts: Vec<String>,
-    /// The bytes of a directory of each job's own; `null` without one.
+    /// The size of each job's own `/tmp` in bytes; `null` without one.
     pub tmp: Option<u64>,
     /// The handlers that it may call.
     pub calls: Vec<String>,
-    /// The servers that it may ask.
+    /// The servers that it may call.
     pub allow: Vec<String>,
-    /// The addresses that it may reach though they are not public.
+    /// The non-public addresses that it may reach.
     pub allow_addresses: Vec<String>,
     /// How stdout becomes a response.
     pub output: String,
@@ -73,22 +73,22 @@ pub struct GrantsReport {
     pub body: String,
     /// Which captures become arguments.
     pub captures: String,
-    /// What becomes of a job whose client leaves.
+    /// What happens to a job when its client leaves.
     pub client_leaves: String,
-    /// The requests that one instance answers; `null` for a fresh instance each.
+    /// The number of requests per instance; `null` for a fresh instance each.
     pub reuse: Option<NonZeroU32>,
-    /// What each job may use.
+    /// The limits of each job.
     pub limits: LimitsReport,
 }
 
-/// When a handler runs by itself.
+/// The schedule of a handler.
 #[derive(Serialize, Deserialize)]
 pub struct ScheduleReport {
     /// The cron expression.
     pub cron: String,
-    /// The time of the next run, as RFC 3339 has it; `null` if there is none.
+    /// The time of the next run, in RFC 3339; `null` if there is none.
     pub next: Option<String>,
-    /// Whether a run may begin while the one before it goes on.
+    /// Whether a run may begin while the previous one still runs.
     pub overlap: bool,
     /// Runs that have ended.
     pub runs: u64,
@@ -98,20 +98,20 @@ pub struct ScheduleReport {
     pub missed: u64,
 }
 
-/// A version on trial, and how it does.
+/// The results of a version on trial.
 #[derive(Serialize, Deserialize)]
 pub struct TrialReport {
     /// The version.
     pub version: String,
     /// Its share of the requests.
     pub percent: u8,
-    /// Requests that it has ended, of this trial and before it.
+    /// Requests that it has ended, in this trial and before it.
     pub requests: u64,
     /// Requests that it has answered in this trial.
     pub answered: u64,
-    /// Requests that it has to answer.
+    /// Requests that it has to answer for a verdict.
     pub wanted: u64,
-    /// Requests that it has failed.
+    /// Requests that it has failed in this trial.
     pub failures: u64,
     /// The 99th percentile of its times; `null` before there is one.
     pub p99_ms: Option<f64>,

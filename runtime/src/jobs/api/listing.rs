@@ -1,4 +1,4 @@
-//! `handlers`, `routes`, `jobs` and `commands`: what is there, and what runs.
+//! `handlers`, `routes`, `jobs` and `commands`: the commands, and the rows of their replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -39,16 +39,16 @@ impl Command for CommandsCommand {
     type Reply = ();
 }
 
-/// A handler, and how it fares.
+/// A handler with its counters.
 #[derive(Serialize, Deserialize)]
 pub struct HandlerReport {
     /// Its name.
     pub name: String,
-    /// What its module is.
+    /// The kind of its module.
     pub kind: String,
-    /// Which version serves.
+    /// The version that serves.
     pub version: String,
-    /// Jobs that run.
+    /// Running jobs.
     pub running: usize,
     /// Jobs that wait for a slot.
     pub waiting: usize,
@@ -60,23 +60,23 @@ pub struct HandlerReport {
     pub reasons: Pairs<u64>,
     /// The mean time of a request; `null` before the first one has ended.
     pub mean_ms: Option<f64>,
-    /// What each job may use.
+    /// The limits of each job.
     pub limits: LimitsReport,
-    /// How near one job has come to each limit, in percent.
+    /// The highest use of each limit by one job, in percent.
     pub peaks: Pairs<f64>,
     /// Whether no route leads to it.
     pub private: bool,
-    /// The servers that it may ask.
+    /// The servers that it may call.
     pub allow: Vec<String>,
-    /// Its calls to other servers, by their outcomes.
+    /// Its outbound requests by outcome.
     pub asked: Pairs<u64>,
     /// The routes that lead to it.
     pub routes: Vec<String>,
     /// The handlers that it may call.
     pub calls: Vec<String>,
-    /// When it runs by itself; `null` if it does not.
+    /// Its schedule; `null` without one.
     pub schedule: Option<ScheduleReport>,
-    /// Its version on trial; `null` without one.
+    /// The trial of its new version; `null` without one.
     pub trial: Option<TrialReport>,
 }
 
@@ -93,29 +93,29 @@ pub struct RouteReport {
     pub upgrade: Option<String>,
     /// The handler that it leads to.
     pub handler: String,
-    /// Which version of the handler serves.
+    /// The version of the handler that serves.
     pub version: String,
 }
 
-/// A job that runs.
+/// A running job.
 #[derive(Serialize, Deserialize)]
 pub struct JobReport {
-    /// Its number, as the log has it.
+    /// Its id, as the log shows it.
     pub id: String,
-    /// The number of the job that called it; `null` if none did.
+    /// The id of the job that called it; `null` if there is none.
     pub parent: Option<String>,
-    /// What runs it.
+    /// Its handler.
     pub handler: String,
-    /// What its handler is.
+    /// The kind of its handler.
     pub kind: String,
-    /// Which version of its handler.
+    /// The version of its handler.
     pub version: String,
     /// How long it has been running.
     pub age_ms: u64,
-    /// Its time on a processor.
+    /// Its CPU time.
     pub cpu_ms: u64,
     /// Its memory, in bytes.
     pub memory: usize,
-    /// What it has written to stdout, in bytes.
+    /// Bytes that it has written to stdout.
     pub written: u64,
 }

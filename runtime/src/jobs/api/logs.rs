@@ -1,4 +1,4 @@
-//! `logs`: what jobs said and how they ended, one JSON object a line.
+//! `logs`: the command, and the lines that it writes, one JSON object each.
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::job::{AdminQuota, Policy, builtin};
 /// Reads the journal.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct LogsCommand {
-    /// Whether the job goes on with the lines that come.
+    /// Whether to follow: later lines are written as they come.
     pub follow: bool,
-    /// How many of the lines that are there. `None`: all of them.
+    /// How many of the existing lines to write. `None` for all.
     pub lines: Option<usize>,
-    /// The handler or job whose lines are wanted. `None`: those of all.
+    /// The handler or job whose lines to write. `None` for all.
     pub name: Option<String>,
 }
 
@@ -55,16 +55,16 @@ impl Command for LogsCommand {
     }
 }
 
-/// A line of the journal: one of `said` and `ended` is there.
+/// A line of the journal, with either `said` or `ended`.
 #[derive(Serialize, Deserialize)]
 pub struct LoggedLine {
-    /// When, as RFC 3339 has it.
+    /// The time, in RFC 3339.
     pub time: String,
-    /// The number of the job.
+    /// The id of the job.
     pub job: String,
-    /// What ran the job.
+    /// The handler of the job.
     pub handler: String,
-    /// The number of the job that called it; left out if none did.
+    /// The id of the job that called it; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// A line that it wrote to stderr.
@@ -75,10 +75,10 @@ pub struct LoggedLine {
     pub ended: Option<String>,
 }
 
-/// Stands in place of lines that a reader was too slow for.
+/// Written instead of lines that were dropped because the reader was too slow.
 #[derive(Serialize, Deserialize)]
 pub struct DroppedLines {
-    /// How many.
+    /// The number of dropped lines.
     pub dropped: u64,
 }
 

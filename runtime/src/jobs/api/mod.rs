@@ -1,4 +1,4 @@
-//! The admin API in types: for each built-in job, the command that it takes and the reply that it writes.
+//! The admin API: for each built-in job, the command that it takes and the reply that it writes, as types.
 //!
 //! The verb encodes a command and reads the reply; the job decodes the command and writes the reply. A key of the
 //! JSON is the name of a field, so that both ends change together. An absent value is `null`, unless its field says

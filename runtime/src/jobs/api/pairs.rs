@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Keys and values in the order in which they were written, which no map of the standard library keeps.
+/// Keys and values in their order in the text, which no map of the standard library keeps.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Pairs<T>(pub Vec<(String, T)>);
 

@@ -1,4 +1,4 @@
-//! `kill`, `shutdown` and `upgrade`: the end of a job, of the daemon, and of this process alone.
+//! `kill`, `shutdown` and `upgrade`: the commands, and the replies.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::job::{Policy, builtin};
 
 /// Ends one job.
 pub struct KillCommand {
-    /// Its number, as `jobs` and the log have it.
+    /// Its id, as `jobs` and the log show it.
     pub id: String,
 }
 
@@ -36,7 +36,7 @@ impl Command for KillCommand {
     }
 }
 
-/// Tells the daemon to drain and end.
+/// Makes the daemon drain and end.
 pub struct ShutdownCommand;
 
 impl Command for ShutdownCommand {
@@ -44,12 +44,12 @@ impl Command for ShutdownCommand {
     type Reply = ();
 }
 
-/// Replaces the process by the program that is on disk.
+/// Replaces the process by the program on disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UpgradeCommand {
-    /// Whether it is done though that undoes swaps and ends trials.
+    /// Whether to upgrade even if that undoes swaps and ends trials.
     pub force: bool,
-    /// How long the new process may take to be ready. `None`: as long as a module may take to compile, and 30 s more.
+    /// The time limit of the new process to be ready. `None` for the compiler's time limit plus 30 s.
     pub time: Option<Duration>,
 }
 
@@ -86,19 +86,19 @@ impl Command for UpgradeCommand {
     }
 }
 
-/// Which job was ended.
+/// The job that was ended.
 #[derive(Serialize, Deserialize)]
 pub struct KillReply {
-    /// Its number.
+    /// Its id.
     pub killed: String,
 }
 
-/// Which process serves now.
+/// The process that serves now.
 #[derive(Serialize, Deserialize)]
 pub struct UpgradeReply {
-    /// Its number.
+    /// Its id.
     pub process: u32,
-    /// What the process before it had and this one has not, a line each.
+    /// What is lost with the old process, such as swaps and trials, a line each.
     pub lost: Vec<String>,
 }
 

@@ -1,11 +1,11 @@
-//! `status` and `version`: how the daemon is, and what it is.
+//! `status` and `version`: the commands, and the replies about the daemon and its build.
 
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
 use crate::job::builtin;
 
-/// Asks how the daemon is.
+/// Asks for the state of the daemon.
 pub struct StatusCommand;
 
 impl Command for StatusCommand {
@@ -13,14 +13,14 @@ impl Command for StatusCommand {
     type Reply = StatusReply;
 }
 
-/// How the daemon is. Times are as RFC 3339 has them.
+/// The state of the daemon. Times are in RFC 3339.
 #[derive(Serialize, Deserialize)]
 pub struct StatusReply {
     /// Its version.
     pub version: String,
     /// The commit that it was built from; `null` outside a repository.
     pub commit: Option<String>,
-    /// The number of its process.
+    /// The id of its process.
     pub pid: u32,
     /// How long it has been running.
     pub uptime_ms: u64,
@@ -32,44 +32,44 @@ pub struct StatusReply {
     pub reloaded: Option<String>,
     /// When and why the last reload was refused; `null` if it was not.
     pub reload_refused: Option<String>,
-    /// When and why changed secrets were not taken up; `null` if they were.
+    /// When and why changed secrets were refused; `null` if they were not.
     pub secrets_refused: Option<String>,
-    /// Generations that still have a job, the one that serves among them.
+    /// Generations in memory, the live one included.
     pub generations_alive: usize,
-    /// Handlers of the generation that serves.
+    /// Handlers of the live generation.
     pub handlers: usize,
-    /// Routes of the generation that serves.
+    /// Routes of the live generation.
     pub routes: usize,
     /// Handlers with a schedule.
     pub schedules: usize,
     /// Scheduled runs that did not begin.
     pub missed_runs: u64,
-    /// The addresses of clients, as they are bound.
+    /// The bound addresses for clients.
     pub listening: Vec<String>,
-    /// The certificates, with the days that they have left.
+    /// The certificates, with the days until they expire.
     pub certificates: Vec<String>,
     /// The address of the admin socket; `null` without one.
     pub admin: Option<String>,
-    /// The addresses that only show how the daemon is.
+    /// The addresses of `observe`.
     pub observe: Vec<String>,
-    /// Jobs that run.
+    /// Running jobs.
     pub jobs: usize,
     /// The resident memory of the process, in bytes; `null` if the system does not say.
     pub memory: Option<u64>,
-    /// The memory of jobs, and how much they share.
+    /// The memory of running jobs, and the limit of all jobs.
     pub jobs_memory: String,
-    /// The file descriptors of jobs, and how many they share.
+    /// The file descriptors of running jobs, and the limit of all jobs.
     pub jobs_descriptors: String,
-    /// How jobs get their memory.
+    /// How instances get their memory.
     pub sandbox: String,
     /// The cache of compiled modules.
     pub compile_cache: String,
-    /// The module that is compiled now; left out if none is.
+    /// The module that is being compiled; left out if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loading: Option<String>,
 }
 
-/// Asks what the daemon is.
+/// Asks for the version of the daemon.
 pub struct VersionCommand;
 
 impl Command for VersionCommand {
@@ -77,7 +77,7 @@ impl Command for VersionCommand {
     type Reply = VersionReply;
 }
 
-/// What the daemon is.
+/// The version and build of the daemon.
 #[derive(Serialize, Deserialize)]
 pub struct VersionReply {
     /// Its version.

@@ -1,4 +1,4 @@
-//! `swap` and `rollback`: another version of one handler, and back.
+//! `swap`, `canary` and `rollback`: the commands, with the options of a trial, and the replies.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -18,40 +18,40 @@ use crate::job::{Env, Name, Policy, builtin};
 pub struct SwapCommand {
     /// The handler.
     pub name: Name,
-    /// The trial of the new version. `None`: it serves at once.
+    /// The trial of the new version. `None` lets it serve all requests at once.
     pub trial: Option<TrialRequest>,
 }
 
-/// A trial as it is asked for. `None` stands for a default.
+/// The options of a trial. `None` stands for the default.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct TrialRequest {
-    /// The share of the requests.
+    /// The share of the requests that go to the version.
     pub percent: Percent,
-    /// How long it lasts.
+    /// How long the trial lasts.
     pub time: Option<Duration>,
     /// How many requests the version has to answer.
     pub requests: Option<u64>,
-    /// How much slower the version may be.
+    /// How much slower than the serving version it may be.
     pub slower: Option<Slower>,
 }
 
-/// How many times the 99th percentile of the version beside it a version may take. `None` compares no times.
+/// The largest allowed ratio of its 99th percentile to that of the serving version. `None` does not compare times.
 pub type Slower = Option<u32>;
 
-/// The variables of a trial.
+/// The variables that carry the options of a trial.
 const CANARY: &str = "CANARY";
 const FOR: &str = "FOR";
 const REQUESTS: &str = "REQUESTS";
 const SLOWER: &str = "SLOWER";
 
-/// The value of [`SLOWER`] that compares no times.
+/// The value of [`SLOWER`] that turns the comparison off.
 const NONE: &str = "none";
 
 impl TrialRequest {
     /// Reads a share of the requests: `10` or `10%`.
     ///
     /// # Errors
-    /// Says what was wanted.
+    /// The text names the range.
     pub fn percent(text: &str) -> Result<Percent, String> {
         let number = text.strip_suffix('%').unwrap_or(text).trim().parse().ok();
         number.and_then(Percent::new).ok_or_else(|| "wanted 1% to 99%".to_owned())
@@ -60,7 +60,7 @@ impl TrialRequest {
     /// Reads a number of requests.
     ///
     /// # Errors
-    /// Says what was wanted.
+    /// The text names the range.
     pub fn requests(text: &str) -> Result<u64, String> {
         within(text, 1..=1_000_000_000)
     }
@@ -68,7 +68,7 @@ impl TrialRequest {
     /// Reads how much slower a version may be: a factor, or `none`.
     ///
     /// # Errors
-    /// Says what was wanted.
+    /// The text names the range.
     pub fn slower(text: &str) -> Result<Slower, String> {
         match text {
             NONE => Ok(None),
@@ -76,7 +76,7 @@ impl TrialRequest {
         }
     }
 
-    /// Returns what the version has to stand.
+    /// Returns the rules of the trial, with defaults filled in.
     pub fn rules(&self) -> Rules {
         Rules {
             time: self.time.unwrap_or(Duration::from_secs(60)),
@@ -86,7 +86,7 @@ impl TrialRequest {
     }
 }
 
-/// Reads a whole number of a range.
+/// Parses a whole number within a range.
 fn within<T: FromStr + PartialOrd + fmt::Display>(text: &str, range: RangeInclusive<T>) -> Result<T, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("wanted a whole number from {} to {}", range.start(), range.end()))
@@ -96,7 +96,7 @@ impl SwapCommand {
     /// Reads the arguments and variables of a job.
     ///
     /// # Errors
-    /// The usage, or which variable is malformed and what was wanted.
+    /// The usage, or the variable that is malformed and what it must be.
     pub fn decode(args: &[String], env: &Env) -> Result<SwapCommand> {
         let [name] = args else { bail!("usage: swap NAME < MODULE") };
         Ok(SwapCommand { name: name.parse()?, trial: trial(env)? })
@@ -105,7 +105,7 @@ impl SwapCommand {
 
 fn trial(env: &Env) -> Result<Option<TrialRequest>> {
     if env.get(CANARY).is_none() {
-        // Without a trial there is nothing that they could mean.
+        // Without a trial these variables have no meaning.
         if let Some(key) = [FOR, REQUESTS, SLOWER].into_iter().find(|key| env.get(key).is_some()) {
             bail!("{key} is about a trial: set {CANARY} as well, or leave it out");
         }
@@ -143,7 +143,7 @@ impl Command for SwapCommand {
     }
 }
 
-/// Watches the trial of a handler to its end. The daemon itself runs this job, and it writes a line of text.
+/// Watches the trial of a handler to its end. The daemon itself runs this job, which writes a line of text.
 pub struct CanaryCommand {
     /// The handler.
     pub name: Name,
@@ -196,7 +196,7 @@ impl Command for RollbackCommand {
     }
 }
 
-/// What a swap has changed.
+/// The result of a swap.
 #[derive(Serialize, Deserialize)]
 pub struct SwapReply {
     /// The handler.
@@ -221,22 +221,22 @@ pub struct BegunTrial {
     pub for_ms: u64,
     /// How many requests the version has to answer.
     pub requests: u64,
-    /// How many times the 99th percentile of the other version it may take; `null` compares no times.
+    /// The largest allowed ratio of its 99th percentile to that of the other version; `null` does not compare times.
     pub slower: Option<u32>,
     /// The job that watches it.
     pub job: String,
 }
 
-/// What a rollback has changed.
+/// The result of a rollback.
 #[derive(Serialize, Deserialize)]
 pub struct RollbackReply {
     /// The handler.
     pub handler: String,
-    /// The version that serves no more, or was on trial.
+    /// The version that no longer serves, or that was on trial.
     pub old: String,
     /// The version that serves.
     pub new: String,
-    /// Whether it was a trial that ended; `null` if the version that served was replaced.
+    /// Whether a trial was ended; `null` if the serving version was replaced.
     pub trial: Option<TrialEnd>,
 }
 
@@ -244,7 +244,7 @@ pub struct RollbackReply {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TrialEnd {
-    /// It ended it.
+    /// The trial was ended.
     Ended,
 }
 
@@ -252,7 +252,7 @@ pub enum TrialEnd {
 mod tests {
     use super::*;
 
-    /// Decodes what a command is encoded to.
+    /// Decodes an encoded command.
     fn decoded(command: &SwapCommand) -> SwapCommand {
         let JobCall { args, env: variables, .. } = command.encode();
         let mut env = Env::new();

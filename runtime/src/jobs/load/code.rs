@@ -1,4 +1,4 @@
-//! The code of one load: handlers that share a module wait for the one of them that compiles it.
+//! The code of one load: of all handlers that share a module, one compiles it and the others wait.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::operator_file::{self, ReadError, ReadFile};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest};
 
-/// What a module is compiled to, or why it cannot be.
+/// The code of a module, or why it does not compile.
 type CompileOutcome = std::result::Result<Code, String>;
 
 /// Code by the digest of its module.
 pub(super) struct Codes {
-    /// What compiling one of them may take.
+    /// The limits on compiling a module.
     pub(super) limits: CompileLimits,
-    /// Those that are compiled.
+    /// Counts the modules that are compiled.
     pub(super) count: CompileCount,
     places: Mutex<HashMap<Digest, Arc<OnceLock<CompileOutcome>>>>,
 }
@@ -30,14 +30,14 @@ impl Codes {
         Codes { limits, count: CompileCount::default(), places: Mutex::default() }
     }
 
-    /// Returns the code of a module, which the first who asks compiles. Blocks the others meanwhile.
+    /// Returns the code of a module. The first caller compiles it; other callers block until it is there.
     pub(super) fn of(&self, digest: Digest, compile: impl FnOnce() -> CompileOutcome) -> CompileOutcome {
         let place =
             self.places.lock().unwrap_or_else(PoisonError::into_inner).entry(digest).or_default().clone();
         place.get_or_init(compile).clone()
     }
 
-    /// Keeps what could be compiled.
+    /// Returns the code of all modules that compiled.
     pub(super) fn compiled(self) -> HashMap<Digest, Code> {
         let codes = self.places.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
         codes.filter_map(|(digest, code)| Some((digest, code.get()?.clone().ok()?))).collect()

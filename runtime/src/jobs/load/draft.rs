@@ -1,4 +1,4 @@
-//! What a load makes before it is published.
+//! The results of a load before they are published: drafts, candidates and compiled modules.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use crate::job::{HandlerVersion, Name};
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, Mounted};
 
-/// What a configuration comes to before it is published.
+/// The handlers and routes that a configuration describes.
 pub struct Draft {
-    /// Its handlers: those of the catalog before, where nothing about them is different.
+    /// The handlers. A handler that has not changed is the one of the catalog before.
     pub handlers: BTreeMap<Name, Arc<HandlerVersion>>,
-    /// Its routes to them.
+    /// The routes to them.
     pub routes: Routes,
     pub(super) made: HashMap<Name, MadeHandler>,
 }
 
-/// A handler, with the module and the mounts it was made of.
+/// A handler version with its mounts and the digest of its module.
 #[derive(Clone)]
 pub(super) struct MadeHandler {
     pub(super) entry: Arc<HandlerVersion>,
@@ -26,32 +26,32 @@ pub(super) struct MadeHandler {
     pub(super) digest: Digest,
 }
 
-/// A catalog that may be published, and what the loader is to know of it then. Dropping it changes nothing.
+/// A catalog that may be published, with the state of the loader that belongs to it. Dropping it changes nothing.
 pub struct Candidate {
     /// The catalog.
     pub catalog: Arc<Catalog>,
     pub(super) loaded: Loaded,
 }
 
-/// A module that was compiled, apart from the settings of a handler.
+/// A compiled module, without the settings of a handler.
 #[derive(Clone)]
 pub struct Uploaded {
     pub(super) digest: Digest,
     pub(super) code: Code,
 }
 
-/// What the catalog was made of that was loaded last.
+/// The state of the loader that belongs to the catalog loaded last.
 #[derive(Default)]
 pub(super) struct Loaded {
-    /// Its code, by the digest of the module.
+    /// The code by the digest of the module.
     pub(super) code: HashMap<Digest, Code>,
-    /// What compiling a module may take.
+    /// The limits on compiling a module.
     pub(super) limits: CompileLimits,
-    /// The most bytes that the cache keeps.
+    /// The maximum size of the cache, in bytes.
     pub(super) cache_size: u64,
-    /// Its handlers as they were configured.
+    /// The handlers as they were configured.
     pub(super) handlers: HashMap<Name, HandlerConfig>,
-    /// What was made of them.
+    /// The handlers as they were made.
     pub(super) made: HashMap<Name, MadeHandler>,
 }
 

@@ -1,23 +1,23 @@
-//! What a configuration names, looked at without being served.
+//! The certificates and handlers of a configuration, checked but not served.
 
 use anyhow::Error;
 
 use super::draft::Draft;
 use crate::net::Tls;
 
-/// The certificates and the handlers of a configuration, or what is wrong with them.
+/// The certificates and the handlers of a configuration, or their errors.
 pub struct Examined {
-    /// The certificates; none: nothing is encrypted.
+    /// The certificates, or `None` if no socket is encrypted.
     pub tls: Result<Option<Tls>, Vec<Error>>,
     /// The handlers and their routes.
     pub draft: Result<Draft, Vec<Error>>,
 }
 
 impl Examined {
-    /// Returns both, if both are sound.
+    /// Returns both if both are valid.
     ///
     /// # Errors
-    /// Everything that is wrong with either, one error each.
+    /// All errors of both, one each.
     pub fn sound(self) -> Result<(Option<Tls>, Draft), Vec<Error>> {
         match (self.tls, self.draft) {
             (Ok(tls), Ok(draft)) => Ok((tls, draft)),

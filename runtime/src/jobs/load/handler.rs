@@ -1,4 +1,4 @@
-//! One handler: code put under its settings.
+//! Makes one handler version from compiled code and its settings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,34 +20,34 @@ use crate::record::{Keeper, Masked, Store};
 use crate::scratch::Scratch;
 use crate::wasm::{Code, Digest, Files, Module, Mounted, OwnDirs};
 
-/// What handlers stand on besides their settings.
+/// What all handlers share.
 pub(super) struct HandlerResources {
-    /// Where failed jobs are kept, if they are.
+    /// The store of failed jobs, if there is one.
     pub(super) store: Option<Arc<Store>>,
-    /// Where jobs have directories of their own, if it could be opened.
+    /// The scratch directory, if it could be opened.
     pub(super) scratch: Option<Arc<Scratch>>,
     /// The runtime that serves, if there is one: see [`OutboundCaller::new`].
     pub(super) home: Option<Handle>,
     /// The file descriptors that all jobs share.
     pub(super) descriptors: Arc<Budget>,
-    /// The versions that were made.
+    /// The versions that were made and are still in use.
     pub(super) known: VersionsInUse,
 }
 
-/// What a handler is made of besides its code and settings.
+/// What a handler is made of, besides its code and settings.
 pub(super) struct HandlerSources {
-    /// That of its module.
+    /// The digest of the module.
     pub(super) digest: Digest,
-    /// Its variables, secrets among them.
+    /// The variables, with the secrets.
     pub(super) env: Env,
     /// Its mounts.
     pub(super) mounted: Arc<Mounted>,
 }
 
-/// Checks the settings of a handler against what its module is.
+/// Checks the settings of a handler against the kind of its module.
 ///
 /// # Errors
-/// A setting that this kind of module has no use for.
+/// A setting has no meaning for this kind of module.
 pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     let for_programs = [
         ("output = \"raw\"", matches!(config.mapping, OutputFormat::Raw(_))),
@@ -62,8 +62,8 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     if let Some((setting, _)) = wrong {
         bail!("{setting} is for programs; this module answers by itself (wasi:http): leave the key out");
     }
-    // Only what answers HTTP by itself can be asked twice, and only without files: those are granted for
-    // one request.
+    // Only an instance that answers HTTP itself can be reused, and only without files, which are granted for one
+    // request.
     ensure!(
         config.reuse.is_none() || serves,
         "reuse is for wasi:http handlers: this module is a program, which ends with its request; leave the key out"
@@ -83,10 +83,10 @@ pub(super) fn suits(config: &HandlerConfig, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Puts code under a handler's settings.
+/// Makes a handler version of code and settings.
 ///
 /// # Errors
-/// A setting that this kind of module has no use for; mounts or a file of certificates that cannot be used.
+/// A setting has no meaning for this kind of module, or mounts or a certificate file cannot be used.
 pub(super) fn make(
     config: &HandlerConfig,
     HandlerSources { digest, env, mounted }: HandlerSources,
@@ -137,10 +137,10 @@ pub(super) fn make(
     Ok(entry)
 }
 
-/// Makes the directory of a handler whose jobs have one each.
+/// Makes the directory in which each job of a handler gets its `/tmp`.
 ///
 /// # Errors
-/// There is no scratch directory, or none can be made in it.
+/// There is no scratch directory, or no directory can be made in it.
 fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
     let scratch = scratch.context(
         "tmp: there is no scratch directory to make it in: name one with the key `scratch`, or leave tmp out",
@@ -148,8 +148,8 @@ fn own_dirs(scratch: Option<&Arc<Scratch>>, bytes: u64) -> Result<OwnDirs> {
     Ok(OwnDirs { dir: scratch.for_handler().context("tmp")?, bytes })
 }
 
-/// Finds what is asked of handlers that answer HTTP by themselves and only a program can do: read
-/// stdin and write stdout.
+/// Finds routes and `calls` that use a handler as a program although it answers HTTP itself, and so has no stdin and
+/// stdout.
 pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec<Error> {
     let proxy = |name: &Name| kinds.get(name) == Some(&Kind::Proxy);
     let upgraded = config.routes.iter().filter(|route| route.upgrade.is_some() && proxy(&route.handler));
@@ -167,20 +167,20 @@ pub(super) fn for_programs(config: &Config, kinds: &BTreeMap<Name, Kind>) -> Vec
     upgraded.chain(called).collect()
 }
 
-/// Makes the version of a module of its digest, as [`HandlerVersion::version`] has it.
+/// Returns the version name of a module, the start of its digest; see [`HandlerVersion::version`].
 pub(super) fn version(digest: &Digest) -> String {
     hex(&digest[..6])
 }
 
-/// Writes bytes in hexadecimal digits.
+/// Formats bytes as hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Makes what carries out a handler's requests to other servers.
+/// Makes the client for a handler's outbound requests.
 ///
 /// # Errors
-/// A file of certificates that cannot be believed.
+/// The file of certificates cannot be used.
 fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) -> Result<OutboundCaller> {
     let config::OutboundConfig { allow, addresses, ca } = config.outbound.clone();
     let ca = ca.filter(|_| !allow.is_empty());
@@ -194,10 +194,10 @@ fn caller(config: &HandlerConfig, descriptors: Portion, home: Option<Handle>) ->
     Ok(OutboundCaller::new(grant, Arc::new(System::default()), home))
 }
 
-/// Opens the mounts of a handler; `untrusted` is what handlers may write to.
+/// Opens the mounts of a handler. `untrusted` holds the directories that handlers may write to.
 ///
 /// # Errors
-/// One of them cannot be opened.
+/// A mount cannot be opened.
 pub(super) fn mounted(config: &HandlerConfig, untrusted: &Untrusted) -> Result<Arc<Mounted>> {
     let mount = |config: &config::MountConfig| Mount {
         host: config.host.clone(),

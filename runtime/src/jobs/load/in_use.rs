@@ -1,4 +1,4 @@
-//! What the loader does about versions that are in use: keeps their code, renews their secrets, passes their directories on.
+//! The loader's work for versions in use: keeps their code, renews their secrets, hands on their directories.
 
 use std::collections::HashSet;
 use std::os::fd::OwnedFd;
@@ -17,10 +17,10 @@ use crate::job::{HandlerVersion, Name};
 use crate::wasm::Digest;
 
 impl Loader {
-    /// Goes on from the process before this one; `list` is what it has told by [`Loader::tell`].
+    /// Takes over the `list` that the process before this one wrote with [`Loader::tell`].
     ///
     /// # Errors
-    /// It is no such list, or what it names cannot be held.
+    /// The list cannot be parsed, or a process or directory in it cannot be opened.
     pub fn after(self, list: Option<OwnedFd>) -> Result<Loader> {
         let Some(list) = list else { return Ok(self) };
         let known =
@@ -28,18 +28,20 @@ impl Loader {
         Ok(Loader { ground: HandlerResources { known, ..self.ground }, ..self })
     }
 
-    /// Writes down for the next process of an upgrade what handlers of this one may write to, which goes on with its jobs.
+    /// Writes the list of directories that handlers of this process may write to. The next process of an upgrade reads
+    /// it, because jobs of this one go on beside it.
     ///
     /// # Errors
-    /// No descriptor or memory is left; the next could not find a directory, which was unmounted.
+    /// No descriptor or memory is left, or the next process could not find a directory because it was unmounted.
     pub fn tell(&self) -> Result<OwnedFd> {
         self.ground.known.tell()
     }
 
-    /// Has the cache keep the code of what is in use here: the catalog that serves, versions that jobs run on or that are on
-    /// trial, and those that a rollback may go back to, which are `past`. Reads a directory.
+    /// Evicts code from the cache beyond its limit, except the code in use: of the live catalog, of versions with
+    /// running jobs or on trial, and of `past`, the versions that a rollback may go back to. Reads a directory.
     pub fn tidy(&self, past: impl IntoIterator<Item = Uploaded>) {
-        // Of two at once, the later one must see what the earlier one saw, or it would evict what has just been compiled.
+        // One at a time: with an older view of what is in use, a concurrent call would evict code that was just
+        // compiled.
         let _one_at_a_time = self.ground.known.tidying.lock().unwrap_or_else(PoisonError::into_inner);
         self.ground.known.prune();
         let mut in_use: HashSet<Digest> = past.into_iter().map(|Uploaded { digest, .. }| digest).collect();
@@ -48,8 +50,8 @@ impl Loader {
         self.sandbox.tidy(in_use.iter());
     }
 
-    /// Makes those versions anew whose secrets have changed, with the same modules and settings. A handler whose secret
-    /// cannot be read is an error of its own and does not affect the others.
+    /// Makes new versions of the handlers whose secrets have changed, with the same modules and settings. A handler
+    /// whose secret cannot be read is an error of its own and does not affect the others.
     pub fn refreshed(&self, serving: &Catalog) -> Vec<(Name, Result<Arc<HandlerVersion>>)> {
         let refresh = |(name, entry): (&Name, &Arc<HandlerVersion>)| {
             let config = self.configured(name).filter(|config| !config.secrets.is_empty())?;
@@ -63,24 +65,24 @@ impl Loader {
         serving.handlers.iter().filter_map(refresh).collect()
     }
 
-    /// Goes on from `entry`, made by [`Loader::refreshed`], instead of `before`, so that the next reload leaves it as it is.
+    /// Replaces `before` by `entry`, which [`Loader::refreshed`] made, so that the next reload finds it unchanged.
     pub fn adopt_refreshed(&self, before: &Arc<HandlerVersion>, entry: &Arc<HandlerVersion>) {
         let mut last = self.last();
-        // A version that was swapped in is not the one that was loaded.
+        // If the handler was swapped since the load, the version that serves is not the loaded one.
         if let Some(made) = last.made.get_mut(&entry.name).filter(|made| Arc::ptr_eq(&made.entry, before)) {
             made.entry = entry.clone();
         }
     }
 
-    /// Returns the module of a version that this has made.
+    /// Returns the module of a version that this loader has made.
     pub fn module(&self, entry: &Arc<HandlerVersion>) -> Option<Uploaded> {
         self.ground.known.module(entry)
     }
 
-    /// Finds the directories that handlers may write to: these, and those whose jobs are not over.
+    /// Lists the directories that handlers may write to: these handlers, and versions whose jobs still run.
     ///
     /// # Errors
-    /// Those of [`Untrusted::of`].
+    /// As [`Untrusted::of`].
     pub fn untrusted(&self, handlers: &[HandlerConfig]) -> Result<Untrusted> {
         let mut untrusted = config::untrusted(handlers)?;
         self.ground.known.add_writable(&mut untrusted)?;

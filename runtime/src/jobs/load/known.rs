@@ -14,21 +14,21 @@ use crate::confine::{self, Granting, Untrusted, Writable};
 use crate::job::{HandlerVersion, Name};
 use crate::wasm::{Digest, Module, Mounted};
 
-/// Versions, as long as a catalog or a job holds them. Keeps none of them alive.
+/// The versions that a catalog or a job holds. Does not keep them alive.
 #[derive(Default)]
 pub(super) struct VersionsInUse {
     in_use: Mutex<InUse>,
-    /// Of the processes before this one, until they are known to have ended.
+    /// The directories of earlier processes, until those processes have ended.
     left: Mutex<Vec<LeftDirectory>>,
-    /// Held while the cache is tidied.
+    /// Locked while the cache is tidied.
     pub(super) tidying: Mutex<()>,
 }
 
 #[derive(Default)]
 pub(super) struct InUse {
-    /// By the address of the entry, which no other has as long as there is a `Weak` of it.
+    /// By the address of the version. While a `Weak` of it exists, no other version has the same address.
     pub(super) versions: HashMap<usize, KnownVersion>,
-    /// By address as well: all versions that were swapped in have the mounts of the one that was loaded.
+    /// By address as well. A version that is swapped in shares the mounts of the loaded one.
     mounts: HashMap<usize, (Name, Weak<Mounted>)>,
 }
 
@@ -59,7 +59,7 @@ impl VersionsInUse {
         Some(Uploaded { digest: *digest, code: module.upgrade()?.code.clone() })
     }
 
-    /// Adds what the jobs of versions may write to.
+    /// Adds the directories that jobs of these versions may write to.
     pub(super) fn add_writable(&self, untrusted: &mut Untrusted) -> Result<()> {
         for (name, mounted) in self.held() {
             let writable = mounted.writable().map(|(mount, dir)| {
@@ -75,15 +75,15 @@ impl VersionsInUse {
         }))
     }
 
-    /// Goes on from the process before this one, which has told what its handlers may write to.
+    /// Takes over the list of the process before this one.
     pub(super) fn after(self, list: OwnedFd) -> Result<VersionsInUse> {
         Ok(VersionsInUse { left: Mutex::new(left_directories::read(list)?), ..self })
     }
 
-    /// Writes down for the next process what handlers of this one may write to.
+    /// Writes the list of directories that handlers of this process may write to, for the next process.
     ///
     /// # Errors
-    /// The next could not find a directory: it was unmounted.
+    /// The next process could not find a directory, because it was unmounted.
     pub(super) fn tell(&self) -> Result<OwnedFd> {
         let mut own = Vec::new();
         for (name, mounted) in self.held() {
@@ -123,10 +123,10 @@ impl VersionsInUse {
     }
 }
 
-/// Returns the path of a directory that is held open; `None` if it was removed, and nothing can be made in it.
+/// Returns the current path of an open directory. `None` if it was removed: no file can be made in it then.
 ///
 /// # Errors
-/// No path leads there.
+/// No path leads to it.
 fn place_now(dir: &OwnedFd) -> Result<Option<PathBuf>> {
     let held = fstat(dir)?;
     if held.st_nlink == 0 {

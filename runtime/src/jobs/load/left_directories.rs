@@ -1,4 +1,4 @@
-//! What handlers of the processes before this one may write to, until those have ended: an upgrade leaves them their jobs.
+//! Directories that handlers of earlier processes may write to; after an upgrade the jobs of those processes go on.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -16,20 +16,20 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
-/// The largest list that is read, in bytes: a hundred thousand directories take less.
+/// The maximum size of the list in bytes; a hundred thousand directories need less.
 const LARGEST: u64 = 32 << 20;
 
 /// A directory that jobs of another process may write to.
 pub(super) struct LeftDirectory {
     pub(super) handler: String,
-    /// One descriptor for all processes that have told of it.
+    /// One descriptor, shared by all processes that listed the directory.
     pub(super) dir: Arc<OwnedFd>,
     pub(super) path: PathBuf,
     process: u32,
     alive: Arc<OwnedFd>,
 }
 
-/// As one process tells it to the next.
+/// An entry of the list that one process leaves to the next.
 #[derive(Serialize, Deserialize)]
 struct HeritageLine {
     process: u32,
@@ -37,7 +37,7 @@ struct HeritageLine {
     path: Vec<u8>,
 }
 
-/// Writes the list for the next process: what this one's handlers may write to, and what is left by those before it.
+/// Writes the list for the next process: the directories of this process's handlers, and those that earlier ones left.
 ///
 /// # Errors
 /// No descriptor or memory is left.
@@ -54,7 +54,7 @@ pub(super) fn write<'a>(
         own.map(|(handler, path)| line(std::process::id(), handler, &path)).collect();
     lines.extend(left.map(|left| line(left.process, left.handler.clone(), &left.path)));
     let create = |flags| memfd_create("portcullis-writable", flags);
-    // As for code (`wasm::sealed`): not every kernel knows the flag.
+    // Not every kernel knows MFD_NOEXEC_SEAL; `wasm::sealed` handles that in the same way.
     let flags = MemfdFlags::CLOEXEC;
     let list =
         create(flags | MemfdFlags::NOEXEC_SEAL).or_else(|_| create(flags)).context("memfd_create(2)")?;
@@ -66,7 +66,7 @@ pub(super) fn write<'a>(
 /// Reads the list of the process before.
 ///
 /// # Errors
-/// It is no such list; a process or directory of it cannot be held.
+/// The list cannot be parsed, or a process or directory in it cannot be opened.
 pub(super) fn read(list: OwnedFd) -> Result<Vec<LeftDirectory>> {
     let mut list = File::from(list);
     list.seek(SeekFrom::Start(0))?;
@@ -74,7 +74,7 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<LeftDirectory>> {
     list.take(LARGEST).read_to_end(&mut bytes)?;
     let lines: Vec<HeritageLine> = serde_json::from_slice(&bytes)?;
     let mut alive: HashMap<u32, Option<Arc<OwnedFd>>> = HashMap::new();
-    // By path, which each process tells as the kernel shows it: through another mount, other mounts may lie below.
+    // By path, as the kernel reports it: the same directory seen through another mount may contain other mounts.
     let mut dirs: HashMap<PathBuf, Option<Arc<OwnedFd>>> = HashMap::new();
     let mut told = HashSet::new();
     let mut left = Vec::new();
@@ -85,7 +85,7 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<LeftDirectory>> {
         };
         let Some(held) = held else { continue };
         let path = PathBuf::from(OsString::from_vec(path));
-        // Several handlers of a process may write to one directory: the first stands for all.
+        // Several handlers of a process may write to one directory. Only the first is kept.
         if !told.insert((process, path.clone())) {
             continue;
         }
@@ -98,7 +98,8 @@ pub(super) fn read(list: OwnedFd) -> Result<Vec<LeftDirectory>> {
     Ok(left)
 }
 
-/// Opens a directory; `None` if it is not there. Then an operator has removed it, and knows what is in its place.
+/// Opens a directory. `None` if it does not exist: an operator has then removed it, and is responsible for its
+/// replacement.
 fn open(path: &Path) -> Result<Option<Arc<OwnedFd>>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags, Mode::empty()) {
@@ -108,7 +109,7 @@ fn open(path: &Path) -> Result<Option<Arc<OwnedFd>>> {
     }
 }
 
-/// Takes hold of a process; `None` if it has ended.
+/// Opens a pidfd for a process. `None` if the process has ended.
 fn hold(process: u32) -> Result<Option<Arc<OwnedFd>>> {
     let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else { return Ok(None) };
     match pidfd_open(pid, PidfdFlags::empty()) {
@@ -119,9 +120,9 @@ fn hold(process: u32) -> Result<Option<Arc<OwnedFd>>> {
 }
 
 impl LeftDirectory {
-    /// Reports whether the process has not ended.
+    /// Returns `true` if the process has not ended.
     pub(super) fn is_alive(&self) -> bool {
-        // pidfd_open(2): it can be read from once the process has ended.
+        // A pidfd becomes readable when the process ends, pidfd_open(2).
         let mut ended = [PollFd::new(&*self.alive, PollFlags::IN)];
         !matches!(poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }

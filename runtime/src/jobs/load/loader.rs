@@ -1,4 +1,4 @@
-//! Loads catalogs, one after the other; what has not changed is not compiled again.
+//! The loader: makes a catalog from a configuration, and compiles only modules that have changed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ use crate::scratch::Scratch;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Code, Digest, ModuleBytes, NO_PROGRAM, Sandbox};
 
-/// Loads catalogs, one after the other; what has not changed is not compiled again.
+/// Makes catalogs, one after the other. Modules that have not changed are not compiled again.
 pub struct Loader {
     pub(super) sandbox: Sandbox,
     pub(super) progress: OnProgress,
@@ -34,18 +34,18 @@ pub struct Loader {
     pub(super) last: Mutex<Loaded>,
 }
 
-/// What is done about the other handlers where one of them is refused before its module is compiled.
+/// Whether to compile the other modules if a handler is refused before its module is compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
-    /// They are not compiled: nothing will come of it.
+    /// They are not compiled, since the load fails anyway.
     Left,
-    /// They are compiled, so that every mistake is told at once.
+    /// They are compiled, so that all errors are reported at once.
     Compiled,
 }
 
 impl Loader {
-    /// Makes a loader that has compiled nothing yet. Calls of its handlers to other servers are made in
-    /// the runtime that it is made in.
+    /// Makes a loader that has compiled nothing yet. Outbound requests of its handlers run on the runtime that this is
+    /// called in.
     pub fn new(sandbox: Sandbox, progress: OnProgress) -> Loader {
         let ground = HandlerResources {
             store: None,
@@ -57,32 +57,31 @@ impl Loader {
         Loader { sandbox, progress, ground, last: Mutex::default() }
     }
 
-    /// Has failed jobs kept here, of those handlers that want it.
+    /// Sets the store for failed jobs, for the handlers that record them.
     pub fn recording(self, store: Option<Arc<Store>>) -> Loader {
         Loader { ground: HandlerResources { store, ..self.ground }, ..self }
     }
 
-    /// Has the files and connections of jobs counted as file descriptors that all jobs share.
+    /// Counts the files and connections of jobs against a budget of file descriptors that all jobs share.
     pub fn sharing(self, descriptors: Arc<Budget>) -> Loader {
         Loader { ground: HandlerResources { descriptors, ..self.ground }, ..self }
     }
 
-    /// Has directories of jobs made here, of those handlers whose jobs have one each.
+    /// Sets the scratch directory, for the handlers whose jobs have a `/tmp` of their own.
     pub fn within(self, scratch: Option<Arc<Scratch>>) -> Loader {
         Loader { ground: HandlerResources { scratch, ..self.ground }, ..self }
     }
 
-    /// Makes the catalog that follows `base`. Blocks for as long as compiling takes.
+    /// Makes the catalog that is to follow `base`. Blocks while modules are compiled.
     ///
     /// # Errors
-    /// Everything that is wrong, one error each: a module that cannot be a handler, a handler with
-    /// the name of a built-in job.
+    /// All errors, one each, such as a module that cannot be a handler, or a handler with the name of a built-in job.
     pub fn catalog(&self, config: Config, base: &Catalog) -> Result<Candidate, Vec<Error>> {
         let _telling = progress::Telling(&self.progress);
         let (codes, known) = (Codes::new(config.compile), &self.ground.known);
         known.prune();
         let Draft { handlers, routes, made } = self.drafted(&config, base, &codes, Others::Left)?;
-        // Before it is published: proving it runs code of its modules.
+        // Before the catalog is published: proving a version already runs code of its module.
         made.iter().for_each(|(name, made)| known.add_mounts(name, &made.mounted));
         let next = base.next(handlers, routes);
         let Config { cors, version_header, reason_header, handlers, compile: limits, cache_size, .. } =
@@ -95,17 +94,17 @@ impl Loader {
         })
     }
 
-    /// Goes on from a catalog, which is published now: what it was configured with is in force.
+    /// Makes a load the base of the next one. Call it when the catalog is about to be published.
     pub fn adopt(&self, next: Candidate) -> Arc<Catalog> {
         self.sandbox.serve();
         self.sandbox.resize_cache(next.loaded.cache_size);
-        // Code that no handler uses any more goes with the catalog that used it.
+        // Code that no handler uses any more is dropped with the catalog that used it.
         *self.last() = next.loaded;
         next.catalog
     }
 
-    /// Makes what [`catalog`](Loader::catalog) would be made of, and the certificates beside it, and
-    /// forgets that it was asked. Blocks for as long as compiling takes.
+    /// Checks what [`catalog`](Loader::catalog) would load, and the certificates, and keeps none of it. Blocks while
+    /// modules are compiled.
     pub fn examine(&self, config: &Config, base: &Catalog) -> Examined {
         let _telling = progress::Telling(&self.progress);
         Examined {
@@ -154,16 +153,16 @@ impl Loader {
         match config.routes(&handlers) {
             Ok(routes) if errors.is_empty() => Ok(Draft { handlers, routes, made }),
             Err(conflicts) if errors.is_empty() => Err(conflicts.into_iter().map(Error::from).collect()),
-            // A route to a handler that failed is no mistake of its own.
+            // A route to a handler that failed is not an error of its own.
             Ok(_) | Err(_) => Err(errors),
         }
     }
 
-    /// Makes one handler; `untrusted` is what it and those beside it may write to. Blocks for as long as
-    /// compiling takes.
+    /// Makes one handler. `untrusted` holds the directories that it and other handlers may write to. Blocks while its
+    /// module is compiled.
     ///
     /// # Errors
-    /// The module cannot be read, or be a handler.
+    /// The module cannot be read, or cannot be a handler.
     pub fn entry(
         &self,
         config: &HandlerConfig,
@@ -174,10 +173,10 @@ impl Loader {
         self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
     }
 
-    /// Makes one handler that is run as a program is, see [`Loader::entry`].
+    /// Makes one handler that is to be run as a program; see [`Loader::entry`].
     ///
     /// # Errors
-    /// Those of [`Loader::entry`], or it answers HTTP by itself; nothing is compiled then.
+    /// As [`Loader::entry`], and if the module answers HTTP itself; nothing is compiled then.
     pub fn program(
         &self,
         config: &HandlerConfig,
@@ -189,11 +188,11 @@ impl Loader {
         self.load(config, prepared, &Codes::new(limits), &Catalog::default()).map(|made| made.entry)
     }
 
-    /// Prepares a handler; `untrusted` is what it and those beside it may write to. Compiles nothing.
+    /// Prepares a handler without compiling it. `untrusted` holds the directories that it and other handlers may write
+    /// to.
     ///
     /// # Errors
-    /// The module cannot be read, or be a handler, or not with these settings; a secret or a mount cannot
-    /// be had.
+    /// The module cannot be read, cannot be a handler, or does not suit its settings; a secret or a mount is missing.
     fn prepare(
         &self,
         config: &HandlerConfig,
@@ -215,29 +214,29 @@ impl Loader {
         Ok(Prepared { kind, digest, is_compiled, env, mounted })
     }
 
-    /// Finds the handler that serves already and is the same in everything: it goes on as it is, with
-    /// its counters, the slots in which its jobs run, and the threads that open its files.
+    /// Returns the version that serves already if nothing about it has changed. It goes on with its counters, its job
+    /// slots and its file threads.
     fn unchanged(&self, config: &HandlerConfig, now: &HandlerSources, base: &Catalog) -> Option<MadeHandler> {
         let last = self.last();
         let old = last.made.get(&config.name)?;
-        // Where it stands in the file does not matter.
+        // The line in the configuration file does not matter.
         let settings = |config: &HandlerConfig| HandlerConfig { line: 0, ..config.clone() };
         let before = last.configured(&config.name)?;
         let serving = base.handlers.get(&config.name)?;
         let same = old.digest == now.digest
             && settings(before) == settings(config)
-            // A secret may have changed, and a swap may have put another version here.
+            // A secret may have changed, or a swap may have changed the version.
             && old.entry.env == now.env
-            // Another directory may have been put into the place of a mount.
+            // The path of a mount may lead to another directory now.
             && old.mounted.is_same(&now.mounted)
             && Arc::ptr_eq(&old.entry, serving);
         same.then(|| old.clone())
     }
 
-    /// Compiles a module that may become a version of a handler. Blocks for as long as that takes.
+    /// Compiles a module that may become a version of a handler. Blocks meanwhile.
     ///
     /// # Errors
-    /// There is no such handler, or the module cannot be one.
+    /// There is no such handler, or the module cannot be a handler.
     pub fn compile(&self, name: &Name, bytes: Vec<u8>) -> Result<Uploaded> {
         let wanted = self.wanted(name)?;
         let _telling = progress::Telling(&self.progress);
@@ -249,18 +248,18 @@ impl Loader {
         Ok(Uploaded { digest: *source.digest(), code })
     }
 
-    /// Says what compiling a module may take.
+    /// Returns the current limits on compiling a module.
     pub fn limits(&self) -> CompileLimits {
         self.last().limits
     }
 
-    /// Makes another version of a handler that is configured: its settings as they are in force, this module.
+    /// Makes another version of a configured handler: its current settings with this module.
     ///
     /// # Errors
-    /// There is no such handler, or the module cannot be one.
+    /// There is no such handler, or the module cannot be a handler.
     pub fn version(&self, name: &Name, Uploaded { digest, code }: Uploaded) -> Result<Arc<HandlerVersion>> {
         let config = self.wanted(name)?;
-        // Those that are open: their names are not looked up again before a reload.
+        // Reuses the open mounts. Their paths are looked up again only by a reload.
         let mounted = self.last().made.get(name).map(|made| made.mounted.clone());
         let mounted = mounted.with_context(|| format!("the handler {:?} is not loaded", name.as_str()))?;
         let sources = HandlerSources { digest, env: variables(&config)?, mounted };
@@ -268,8 +267,8 @@ impl Loader {
         make(&config, sources, &self.ground, code)
     }
 
-    /// Returns the version of a handler that its file holds now; none: there is no such handler, or the
-    /// file cannot be read.
+    /// Returns the version in the module file of a handler. `None` if there is no such handler or the file cannot be
+    /// read.
     pub fn on_disk(&self, name: &Name) -> Option<String> {
         let module = operator_file::read(&self.configured(name)?.module, self.limits().module).ok()?;
         Some(version(ModuleBytes::new(module.bytes).digest()))
@@ -292,7 +291,7 @@ impl Loader {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes several handlers at once, and returns them in their order.
+    /// Makes several handlers in parallel, and returns them in their order.
     fn all(
         &self,
         handlers: &[(&HandlerConfig, Prepared)],
@@ -307,7 +306,7 @@ impl Loader {
         let done = Mutex::new(0);
         each(handlers, |(handler, prepared)| {
             let made = self.load(handler, prepared.clone(), codes, base);
-            // Held while it is told, so that the last one to be told of is the last one.
+            // Locked while the progress is reported, so that the numbers are reported in order.
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
             let turn = StepTurn { name: &handler.name, number: *done, total: handlers.len() };
@@ -323,7 +322,7 @@ impl Loader {
         codes: &Codes,
         base: &Catalog,
     ) -> Result<MadeHandler> {
-        // Of an unchanged handler too: the next load looks for its code here.
+        // For an unchanged handler too: the next load looks for its code in `codes`.
         let (digest, code) = match self.compiled(&digest) {
             Some(code) => (digest, codes.of(digest, || Ok(code))),
             None => {
@@ -341,12 +340,12 @@ impl Loader {
         Ok(MadeHandler { entry, mounted, digest })
     }
 
-    /// Finds the code of a module that is in use.
+    /// Returns the code of a module that is in use.
     fn compiled(&self, digest: &Digest) -> Option<Code> {
         self.last().code.get(digest).cloned()
     }
 
-    /// Finds the code of a module, or compiles it.
+    /// Returns the code of a module, compiling it if necessary.
     fn code(&self, name: &Name, source: &ModuleBytes, codes: &Codes) -> Result<Code, String> {
         let digest = *source.digest();
         codes.of(digest, || match self.compiled(&digest) {
@@ -359,7 +358,7 @@ impl Loader {
     }
 }
 
-/// Makes one error of several, a line each.
+/// Combines several errors into one, a line each.
 pub fn lines(errors: &[Error]) -> Error {
     anyhow!(errors.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
 }

@@ -1,4 +1,4 @@
-//! From a configuration to a catalog: modules read, compiled, linked and put under their names.
+//! Loads a configuration: reads and compiles modules, and makes handlers, routes and a catalog of them.
 //!
 //! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`; `handler`;
 //! `code`; `loader`; `in_use`.

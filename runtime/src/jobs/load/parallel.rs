@@ -1,15 +1,15 @@
-//! Work on several handlers at once.
+//! Runs the same work on several handlers in parallel.
 
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Handlers that are read, checked or waited for at once. How many modules are compiled at once, the
-/// sandbox decides.
+/// The maximum number of handlers that are read, checked or waited for in parallel. The sandbox has its own limit on
+/// compiling.
 const AT_ONCE: usize = 4;
 
-/// Does the same work on each of them, and returns what it comes to in their order.
+/// Calls `work` on each item, and returns the results in the order of the items.
 pub(super) fn each<T: Sync, R: Send + Sync>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let places: Vec<OnceLock<R>> = items.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
@@ -21,7 +21,7 @@ pub(super) fn each<T: Sync, R: Send + Sync>(items: &[T], work: impl Fn(&T) -> R 
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     thread::scope(|scope| {
         for _ in 1..items.len().min(cores.clamp(2, AT_ONCE)) {
-            // Without another thread this one does it all.
+            // If no thread can be started, this one does all the work.
             let _joined_by_scope = thread::Builder::new().name("load".to_owned()).spawn_scoped(scope, take);
         }
         take();
@@ -30,7 +30,7 @@ pub(super) fn each<T: Sync, R: Send + Sync>(items: &[T], work: impl Fn(&T) -> R 
     places.into_iter().map(|place| place.into_inner().expect(set)).collect()
 }
 
-/// Pairs a handler with the place for what becomes of it.
+/// Pairs an item with the place for its result.
 fn at<'a, T, R>(items: &'a [T], places: &'a [R], position: usize) -> Option<(&'a T, &'a R)> {
     items.get(position).zip(places.get(position))
 }

@@ -1,4 +1,4 @@
-//! A handler before its module is compiled: whatever can be told against it by then is.
+//! A handler before its module is compiled, checked as far as is possible without the code.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use crate::job::{Env, Kind};
 use crate::jobs::credential;
 use crate::wasm::{Digest, Mounted};
 
-/// What a handler is made of besides the code of its module.
+/// What a handler is made of, except the code of its module.
 #[derive(Clone)]
 pub(super) struct Prepared {
-    /// What its module is.
+    /// The kind of the module.
     pub(super) kind: Kind,
     pub(super) digest: Digest,
-    /// Whether somebody has its code already.
+    /// Whether the code is in use or in the cache.
     pub(super) is_compiled: bool,
-    /// Its variables, secrets among them.
+    /// The variables, with the secrets.
     pub(super) env: Env,
     pub(super) mounted: Arc<Mounted>,
 }
 
-/// Returns the variables of a handler, secrets among them.
+/// Returns the variables of a handler, with its secrets.
 ///
 /// # Errors
-/// A secret that cannot be had.
+/// A secret is missing.
 pub(super) fn variables(config: &HandlerConfig) -> Result<Env> {
     let mut env = config.env.clone();
     credential::add(&mut env, config)?;

@@ -1,16 +1,16 @@
-//! What a load tells of its progress.
+//! Reports the progress of a load: which module is compiled, and which handler is ready.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::job::Name;
 
-/// Is told of every step, from whatever thread takes it.
+/// Called for every step, on the thread that takes it.
 pub type OnProgress = Box<dyn Fn(Step<'_>) + Send + Sync>;
 
 /// A step of a load.
 #[derive(Clone, Copy)]
 pub enum Step<'a> {
-    /// A module is compiled from now on: nobody has its code.
+    /// Compiling a module begins, because neither the loader nor the cache has its code.
     Compiling(StepTurn<'a>),
     /// A handler is ready.
     Ready(StepTurn<'a>),
@@ -18,7 +18,7 @@ pub enum Step<'a> {
     Ended,
 }
 
-/// Tells of the end of a load when it is dropped.
+/// Reports the end of a load when dropped.
 pub(super) struct Telling<'a>(pub(super) &'a OnProgress);
 
 impl Drop for Telling<'_> {
@@ -27,18 +27,18 @@ impl Drop for Telling<'_> {
     }
 }
 
-/// One of several.
+/// The position of a handler in a load.
 #[derive(Clone, Copy)]
 pub struct StepTurn<'a> {
-    /// The handler, or the one whose module it is.
+    /// The handler, or the first handler with this module.
     pub name: &'a Name,
-    /// Its number, from 1 on.
+    /// Its number, counted from 1.
     pub number: usize,
-    /// How many there are.
+    /// The number of all.
     pub total: usize,
 }
 
-/// Counts the modules that are compiled.
+/// Counts the modules that are compiled in a load.
 #[derive(Default)]
 pub(super) struct CompileCount {
     total: AtomicUsize,
@@ -46,15 +46,15 @@ pub(super) struct CompileCount {
 }
 
 impl CompileCount {
-    /// Says how many there will be, as far as is known.
+    /// Sets the expected number of modules to compile.
     pub(super) fn expect(&self, total: usize) {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    /// Counts one that begins.
+    /// Counts a module that begins to compile.
     pub(super) fn begin<'a>(&self, name: &'a Name) -> StepTurn<'a> {
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        // Code that was kept and is not to be trusted is compiled as well.
+        // The number may exceed the expected one: a cache entry that fails its check is compiled again.
         StepTurn { name, number, total: self.total.load(Ordering::Relaxed).max(number) }
     }
 }

@@ -20,19 +20,18 @@ use crate::job::{EnvError, Fault, HandlerVersion, Input, Job, Name, Overlap, Run
 use crate::net::Gate;
 use timetable::{DueRun, Timetable};
 
-/// The longest that nobody looks at the wall clock, which may be set, and at the catalog, which may be
-/// replaced. Timers go by a clock that is never set.
+/// The longest sleep: the wall clock may be set and the catalog replaced meanwhile, and a timer follows neither.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs the schedules of the catalog that is live.
+/// Runs the schedules of the live catalog.
 pub struct RunSchedules {
     /// Nothing runs before it is open, or once the daemon drains.
     pub gate: Gate,
-    /// Whether somebody follows them already: two would run everything twice.
+    /// Whether a job follows them already: a second one would run everything twice.
     pub followed: AtomicBool,
 }
 
-/// The runs that go on, by their handlers.
+/// The runs in progress, by handler.
 #[derive(Default)]
 struct Runs(HashMap<Name, Vec<JoinHandle<Result<Status, Fault>>>>);
 
@@ -55,7 +54,7 @@ impl NativeJob for RunSchedules {
     }
 }
 
-/// Lets somebody else follow the schedules when it is dropped.
+/// Lets another job follow the schedules when dropped.
 struct SchedulerGuard<'a>(&'a AtomicBool);
 
 impl Drop for SchedulerGuard<'_> {
@@ -67,7 +66,7 @@ impl Drop for SchedulerGuard<'_> {
 impl RunSchedules {
     async fn follow(&self, engine: &Arc<Engine>) {
         if self.gate.opened().await.is_err() {
-            // It drains before it was ever open.
+            // The daemon drains and was never open.
             return;
         }
         let (mut table, mut runs) = (Timetable::default(), Runs::default());

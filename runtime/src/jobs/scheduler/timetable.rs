@@ -1,4 +1,4 @@
-//! Which handlers are to run at a moment, as handlers and the clock change.
+//! The timetable: which handlers are due at a moment, while handlers and the clock change.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,22 +7,22 @@ use chrono::TimeDelta;
 
 use crate::job::{HandlerVersion, Name, Schedule, Time};
 
-/// A time that passed longer ago than this is missed: nothing is made up for, so that a clock that
-/// jumps, or a machine that slept, starts no storm.
+/// A run that is later than this is missed and not made up for. A clock that jumps, or a machine that slept, therefore
+/// starts no burst of runs.
 const LATE: TimeDelta = TimeDelta::seconds(60);
 
-/// A clock that was set back by more than this begins anew; one that was set back by less stands still
-/// until it has caught up, so that no time comes twice.
+/// A clock that was set back by more than this starts the timetable anew. If it was set back by less, the timetable
+/// waits until the clock has caught up, so that no run happens twice.
 const BACK: TimeDelta = TimeDelta::seconds(60);
 
-/// The most times that are counted one by one.
+/// The maximum number of missed runs that are counted one by one.
 const COUNTED: usize = 10_000;
 
-/// When each handler is to run next.
+/// The next run of each handler.
 #[derive(Default)]
 pub(super) struct Timetable {
     lines: HashMap<Name, ScheduleLine>,
-    /// When it was last looked at.
+    /// When the timetable was last advanced.
     looked: Option<Time>,
 }
 
@@ -31,19 +31,19 @@ struct ScheduleLine {
     next: Option<Time>,
 }
 
-/// A handler whose time has come.
+/// A handler that is due.
 pub(super) struct DueRun {
     /// The version that serves.
     pub(super) entry: Arc<HandlerVersion>,
-    /// The time that has come; none: it is too late for it.
+    /// The time it is due at, or `None` if that was too long ago.
     pub(super) at: Option<Time>,
-    /// How many times have passed.
+    /// The number of runs that were missed.
     pub(super) missed: u64,
 }
 
 impl Timetable {
-    /// Goes on to `now`, with the handlers as they are now: one that is new, or whose schedule is,
-    /// begins with the time after it.
+    /// Advances to `now` and returns the handlers that are due. A handler that is new, or has a new schedule, is first
+    /// due at the next time after `now`.
     pub(super) fn advance<'a>(
         &mut self,
         handlers: impl Iterator<Item = &'a Arc<HandlerVersion>>,
@@ -64,14 +64,14 @@ impl Timetable {
         due
     }
 
-    /// Returns the first time that comes.
+    /// Returns the earliest next run.
     pub(super) fn next(&self) -> Option<Time> {
         self.lines.values().filter_map(|line| line.next).min()
     }
 }
 
 impl ScheduleLine {
-    /// Passes all times up to `now`; none: there was none.
+    /// Passes all times up to `now`. Returns `None` if there was none.
     fn pass(&mut self, entry: &Arc<HandlerVersion>, now: Time) -> Option<DueRun> {
         let first = self.next.filter(|next| *next <= now)?;
         let next = |time: &Time| self.schedule.after(*time).filter(|time| *time <= now);
@@ -106,7 +106,7 @@ mod tests {
         })
     }
 
-    /// A table of one handler, and a clock that is told.
+    /// A timetable of one handler, with a clock that the test sets.
     struct Bench {
         table: Timetable,
         entry: Arc<HandlerVersion>,
@@ -117,7 +117,7 @@ mod tests {
             Bench { table: Timetable::default(), entry: entry("tidy", cron) }
         }
 
-        /// Looks at `12:34:56`, perhaps of another day than the first, and tells what is due.
+        /// Advances to `12:34:56`, on a given day if the text has one, and returns what is due.
         fn at(&mut self, time: &str) -> Option<(Option<String>, u64)> {
             let now: Time = format!("2026-03-{time}Z").parse().unwrap();
             let mut due = self.table.advance(std::iter::once(&self.entry), now);
@@ -172,7 +172,7 @@ mod tests {
         bench.entry = entry("tidy", "30 * * * *");
         assert_eq!(bench.at("29T01:01:00"), None);
         assert_eq!(bench.at("29T01:30:00"), run("01:30:00", 0));
-        // The same schedule of another version goes on where it was.
+        // The same schedule in another version goes on where it was.
         bench.entry = entry("tidy", "30 * * * *");
         assert_eq!(bench.at("29T02:30:01"), run("02:30:00", 0));
         assert!(bench.table.advance(std::iter::empty(), "2026-03-29T02:31:00Z".parse().unwrap()).is_empty());
