@@ -1,4 +1,6 @@
 //! Calls from a handler to other handlers of the same daemon, each in its own sandbox.
+//!
+//! Floors, lowest first: `error`; `status`; `sys`; `running`; the call in this file.
 
 mod error;
 mod running;

@@ -1,4 +1,6 @@
 //! The request that a process answers.
+//!
+//! Floors, lowest first: `route`; the request in this file; `test`, which makes requests for tests.
 
 mod route;
 mod test;

@@ -1,4 +1,4 @@
-//! `portcullis plan` and `portcullis reload`: what a configuration would change, and changing it.
+//! `portcullis plan` and `portcullis reload`: show the changes of a configuration, or apply them.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,7 +50,7 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
     };
     let mut text = Vec::new();
     let command = if file.as_os_str() == "-" {
-        // One more than the daemon takes, so that it is the daemon who says so.
+        // One byte more than the daemon accepts, so that the daemon reports the limit.
         let max = config::LARGEST + 1;
         std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin(), max), &mut text)?;
         PlanCommand::Stdin(here(PathBuf::from("."))?)
@@ -67,7 +67,7 @@ pub(super) fn plan(PlanArgs { config: file, socket }: PlanArgs) -> Result<ExitCo
             print(&changes, &refused);
         }
     }
-    // What is refused is told: above, with what would change otherwise.
+    // The reasons of a refusal are printed above, among the other changes.
     Ok(ExitCode::from(outcome.status.0))
 }
 
@@ -77,12 +77,12 @@ pub(super) fn reload(ReloadArgs { config, socket }: ReloadArgs) -> Result<ExitCo
         let ReloadReply { generation, handlers, routes, changes } = reply;
         let (handlers, routes) = (counted(handlers, "handler"), counted(routes, "route"));
         say(&format!("generation {generation}: {handlers}, {routes}"));
-        // A reload that was made has refused nothing.
+        // A reload that succeeded has refused nothing.
         print(&changes, &[]);
     })
 }
 
-/// Prints changes, a line each: `+` what comes, `-` what goes, `~` what is different.
+/// Prints changes, one a line: `+` added, `-` removed, `~` changed.
 fn print(changes: &ChangesReport, refused: &[String]) {
     let lines = lines(changes, refused);
     if lines.is_empty() {

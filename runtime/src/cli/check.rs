@@ -1,4 +1,4 @@
-//! `portcullis check`: what `serve` would refuse, without serving.
+//! `portcullis check`: reports what `serve` would refuse, without serving.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     };
     let Some(mut config) = config else { return Err(lines(&errors)) };
     if !errors.is_empty() {
-        // To a handler that is not there for a mistake of its own.
+        // A route to a handler with a mistake is not a mistake of its own.
         config.routes.retain(|route| config.handlers.iter().any(|handler| handler.name == route.handler));
     }
     errors.extend(args.flags.put_over(&mut config).err());
@@ -50,7 +50,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     let room = Room::unserved(1, memory);
     let compilation = user_caches::of(&config, Stacks::of(config.source_lines));
     let sandbox = Sandbox::new(room, compilation, WasiHttp03::of(config.wasi_http_03))?;
-    // Whether there is a place for it, `lacking` says; here nothing is made.
+    // `lacking` has checked the scratch directory; nothing is made in it here.
     config.handlers.iter_mut().for_each(|handler| handler.tmp = None);
     let loader = Loader::new(sandbox, progress::bar());
     let named = loader.examine(&config, &Catalog::default());
@@ -68,7 +68,7 @@ pub(super) fn check(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// Skips the secrets that the service manager provides where it provides none, as in a terminal, and says so.
+/// Skips secrets from the service manager if it provides none, as in a terminal, and says so.
 fn untold_secrets(config: &mut Config) -> Option<String> {
     let has_credentials = config::credentials().is_some();
     let is_told = |secret: &Secret| match &secret.source {

@@ -1,4 +1,4 @@
-//! `portcullis compile-worker`: the child by which the daemon compiles.
+//! `portcullis compile-worker`: the child process in which the daemon compiles a module.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::wasm::compile::CompileLimits;
 use crate::wasm::{Addressing, EngineKind, Stacks, Target, compile};
 
-/// What the daemon says of the code it wants.
+/// The target and the limits, as the daemon passes them.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The code is for an engine of WASI 0.3.
@@ -30,7 +30,7 @@ pub(super) struct Args {
     module: u64,
 }
 
-/// Compiles what is on stdin. A complaint is a line on stderr that the daemon takes as it is.
+/// Compiles the module on stdin. An error is one line on stderr, which the daemon passes on unchanged.
 pub(super) fn work(args: Args) -> ExitCode {
     let flavour = if args.concurrent { EngineKind::Concurrent } else { EngineKind::Sequential };
     let addressing = if args.compared { Addressing::Compared } else { Addressing::Reserved };

@@ -1,4 +1,4 @@
-//! A line for every route that can be pasted into a shell.
+//! Prints a curl command for every route, to be pasted into a shell.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, Route};
 use crate::daemon::Address;
 use crate::net::Guide;
 
-/// Lists the addresses and, for each route, what calls it and what answers.
+/// Lists the addresses and, for each route, a curl command and its handler.
 pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     let Some(first) = listening.first() else { return Vec::new() };
     let calls: Vec<String> = catalog.routes.iter().map(|route| call(route, first)).collect();
@@ -21,13 +21,13 @@ pub(super) fn lines(catalog: &Catalog, listening: &[Address]) -> Vec<String> {
     served.chain(called).collect()
 }
 
-/// Says what a route wants that curl does not ask for.
+/// Names the protocol that a route requires and curl does not ask for.
 fn upgrade(route: &Route) -> String {
     let said = |upgrade: &crate::catalog::Upgrade| format!(", upgrade: {}", upgrade.protocol());
     route.upgrade.as_ref().map(said).unwrap_or_default()
 }
 
-/// Makes the curl line of a route: a GET where it has one, its first method otherwise.
+/// Makes the curl command of a route: GET if the route takes it, its first method otherwise.
 fn call(route: &Route, address: &Address) -> String {
     let get = route.methods.is_empty() || route.methods.contains(&Method::GET);
     let method = match route.methods.first().filter(|_| !get) {
@@ -46,7 +46,7 @@ fn call(route: &Route, address: &Address) -> String {
     format!("curl {method}{}{way}{origin}{}", host.unwrap_or_default(), example(&route.pattern))
 }
 
-/// Makes the options and the origin with which curl takes our certificate for what it is.
+/// Returns the options and the origin with which curl accepts our certificate.
 fn over_tls(authority: &str, guide: &Guide) -> (String, String) {
     let mut options = String::new();
     if let Some(file) = &guide.authority {
@@ -75,7 +75,7 @@ fn over_tls(authority: &str, guide: &Guide) -> (String, String) {
     }
 }
 
-/// Fills in the captures of a pattern: `/hello/{who}` is asked for as `/hello/who`, a tail is empty.
+/// Fills in the captures of a pattern: `/hello/{who}` becomes `/hello/who`, and a tail becomes empty.
 fn example(pattern: &str) -> String {
     let mut path = String::new();
     let mut rest = pattern;

@@ -1,4 +1,4 @@
-//! `portcullis exec`: becomes another program, which finds its own number where systemd would have written it.
+//! `portcullis exec`: replaces this process by a program that finds its own process id in the environment.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use crate::confine;
 use crate::net::Activation;
 
-/// Becomes another program. The job `upgrade` starts the next process of the daemon with it: who passes
-/// sockets must write the number of the process that gets them, which is known only inside of it.
+/// Becomes another program. The job `upgrade` starts the next process of the daemon with it. sd_listen_fds(3) wants the
+/// process id of the receiver in LISTEN_PID, and the parent does not know it before the start.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The program.
@@ -28,8 +28,8 @@ pub(super) fn exec(args: Args) -> Result<()> {
     if std::env::var_os("WATCHDOG_PID").is_some() {
         command.env("WATCHDOG_PID", &ours);
     }
-    // What it becomes has not read its configuration yet, so that there is nothing to read anew. Not
-    // held: another version may not know that it has to let them through.
+    // The next program has read no configuration yet, so there is nothing to reload. The signals are ignored and not
+    // blocked: another release might not unblock them.
     confine::ignore_changes();
     confine::let_through();
     Err(command.exec()).with_context(|| args.program.display().to_string())

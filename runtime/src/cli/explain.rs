@@ -1,10 +1,10 @@
-//! How an explanation of `explain METHOD URL` reads.
+//! Prints the reply of `explain METHOD URL`.
 
 use super::say;
 use super::table::{list, or_dash, size, text, time};
 use crate::jobs::api::{CallLimitsReport, ExplainReply, ExplainedRoute, NearMiss};
 
-/// Prints an explanation for a person.
+/// Prints an explanation for people.
 pub(super) fn print(reply: &ExplainReply) {
     let ExplainReply { method, host, path, generation: _, route, trial, allow, status, why, near } = reply;
     let host = host.as_ref().map(|host| text(host)).unwrap_or_default();
@@ -72,7 +72,7 @@ fn found(found: &ExplainedRoute) {
     field("limits", &all.join(", "));
 }
 
-/// Tells what a job may spend on other servers.
+/// Prints the limits of outbound requests.
 fn asking(limits: &CallLimitsReport) {
     let CallLimitsReport { calls, at_once, connect_ms, first_byte_ms, time_ms, body } = limits;
     let (connect, first_byte) = (time(*connect_ms), time(*first_byte_ms));

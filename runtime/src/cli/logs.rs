@@ -1,4 +1,4 @@
-//! `portcullis logs`: what the daemon's jobs said and how they ended.
+//! `portcullis logs`: prints the stderr lines of jobs and how they ended.
 
 use std::process::ExitCode;
 
@@ -38,13 +38,13 @@ pub(super) fn logs(args: Args) -> Result<ExitCode> {
             say(&if socket.json { line } else { readable(&line) });
         }
     };
-    // A reader that stops, such as `grep -m1`, has what it wanted.
+    // A reader that closes stdout, such as `grep -m1`, has what it wanted.
     Ok(socket
         .follow(&LogsCommand { follow, lines, name }, each)?
         .map_or(ExitCode::SUCCESS, |outcome| end(&outcome)))
 }
 
-/// Turns a line of the journal into a line for a person. What it cannot read stays as it is.
+/// Turns a line of the journal into a line for people. A line that cannot be parsed stays as it is.
 fn readable(line: &str) -> String {
     if let Ok(DroppedLines { dropped }) = serde_json::from_str(line) {
         return format!("... {dropped} lines were dropped: this reader was too slow");

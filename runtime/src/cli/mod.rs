@@ -1,8 +1,8 @@
-//! The command line: one file a verb.
+//! The command line: one file a verb, with shared files for output, tables, the admin socket and watching.
 //!
-//! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`, `watching`;
-//! `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`, `socket`;
-//! `changes`, `logs`, `replay`, `show`, `swap`, `up`.
+//! Floors, lowest first: `compile_worker`, `curl`, `exec`, `user_caches`, `out`, `progress`, `tls`, `version`,
+//! `watching`; `build`, `reload_on_change`, `starting`, `table`; `explain`, `new`, `serve`, `sources`; `check`, `run`,
+//! `socket`; `changes`, `logs`, `replay`, `show`, `swap`, `up`.
 
 mod build;
 mod changes;
@@ -89,9 +89,9 @@ enum Verb {
     Exec(exec::Args),
 }
 
-/// Runs the program and says how it ended. Errors are printed, a line each.
+/// Runs the program and returns its exit status. Errors are printed, one a line.
 pub fn main() -> ExitCode {
-    // First of all: a daemon that is told something before it listens acts on it afterwards.
+    // First of all: signals that arrive before the daemon listens for them are handled once it does.
     let held = BlockedSignals::new();
     outlive_large_files();
     leave_out_backtraces();
@@ -105,7 +105,7 @@ pub fn main() -> ExitCode {
     } else {
         drop(held);
     }
-    // What these two print is for who watches; they end as the daemon ends.
+    // Output of these two is informational, so a failed write does not change their exit status.
     let is_daemon = matches!(verb, Verb::Serve(_) | Verb::Up(_));
     let outcome = match verb {
         Verb::Up(args) => up::up(args),
@@ -141,8 +141,8 @@ pub fn main() -> ExitCode {
     if is_daemon { ended } else { out::outcome(ended) }
 }
 
-/// Has errors take no backtraces of our own, though a panic does (`RUST_BACKTRACE=1`): nobody is shown them, and each
-/// exit of a guest is an error within wasmtime, which would cost a small job four times its time.
+/// Turns off backtraces of errors, but not of panics (`RUST_BACKTRACE=1`). They are never printed, and each exit of a
+/// guest is an error within wasmtime: a backtrace would make a small job four times slower.
 fn leave_out_backtraces() {
     const VARIABLE: &str = "RUST_LIB_BACKTRACE";
     if std::env::var_os(VARIABLE).is_none() {

@@ -1,4 +1,4 @@
-//! What verbs print on stdout and stderr, and what becomes of it where nobody reads or nothing can be written.
+//! Output of verbs on stdout and stderr, and what happens if stdout is closed or full.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -11,31 +11,31 @@ use tokio::sync::oneshot;
 use crate::observe::log;
 use crate::observe::plain;
 
-/// What has become of stdout.
+/// The state of stdout.
 static STATE: AtomicU8 = AtomicU8::new(OPEN);
 
-/// It can be written to, as far as is known.
+/// Writes succeed, as far as is known.
 const OPEN: u8 = 0;
-/// Its reader has gone, as in `portcullis handlers | head -1`: the rest is not printed, which is no failure.
+/// The reader has gone, as in `portcullis handlers | head -1`. The rest is not printed, which is no failure.
 const GONE: u8 = 1;
-/// It cannot be written, as on a disk that is full.
+/// A write failed, as on a full disk.
 const FAILED: u8 = 2;
 
-/// Prints a line for a person.
+/// Prints a line for people.
 pub(super) fn say(line: &str) {
     print(format!("{line}\n").as_bytes());
 }
 
-/// Prints bytes. What fails is noted, and told the first time.
+/// Prints bytes. The first failure is reported; all are remembered.
 pub(super) fn print(bytes: &[u8]) {
     if STATE.load(Ordering::Relaxed) == OPEN {
         let mut out = io::stdout().lock();
-        // A verb that goes on has printed what it could; how it ends, `outcome` says.
+        // The verb goes on after a failure. `outcome` then sets its exit status.
         let _noted = noted(out.write_all(bytes).and_then(|()| out.flush()));
     }
 }
 
-/// Notes the outcome of a write to stdout, and returns it.
+/// Remembers the outcome of a write to stdout, and returns it.
 pub(super) fn noted(written: io::Result<()>) -> io::Result<()> {
     if let Err(error) = &written {
         let state = if error.kind() == io::ErrorKind::BrokenPipe { GONE } else { FAILED };
@@ -47,25 +47,25 @@ pub(super) fn noted(written: io::Result<()>) -> io::Result<()> {
     written
 }
 
-/// Reports whether all that was printed so far could be.
+/// Returns `true` while all output could be printed.
 pub(super) fn is_open() -> bool {
     STATE.load(Ordering::Relaxed) == OPEN
 }
 
-/// Returns the exit status of a verb: 1 where it could not print what it had to.
+/// Returns the exit status of a verb: 1 if its output could not be printed.
 pub(super) fn outcome(ended: ExitCode) -> ExitCode {
     if STATE.load(Ordering::Relaxed) == FAILED { ExitCode::FAILURE } else { ended }
 }
 
-/// Waits until the reader of stdout has gone; pending where it has none that could, as with a file.
+/// Waits until the reader of stdout has gone. Pending for a stdout without a reader, such as a file.
 ///
 /// # Cancel safety
-/// A wait that is dropped leaves its thread to the end of the process.
+/// If the future is dropped, its thread stays until the process ends.
 pub(super) async fn reader_gone() {
     let (told, gone) = oneshot::channel();
     let watch = move || {
         let out = io::stdout();
-        // Of no events: poll(2) tells of errors in any case, and a pipe without a reader is one.
+        // No events are requested: poll(2) always reports errors, and a pipe without a reader is one.
         let mut polled = [PollFd::new(&out, PollFlags::empty())];
         loop {
             match poll(&mut polled, None) {
@@ -74,30 +74,30 @@ pub(super) async fn reader_gone() {
                 Ok(_) | Err(_) => return,
             }
         }
-        // A verb that has ended is not told.
+        // The receiver may be gone with the verb.
         let _ended = told.send(());
     };
     let watched = std::thread::Builder::new().name("stdout".to_owned()).spawn(watch);
     if watched.is_err() || gone.await.is_err() {
-        // The next write will tell.
+        // The next write reports the failure.
         std::future::pending::<()>().await;
     }
 }
 
-/// Prints an error for a person on stderr, which may have words of a guest in it.
+/// Prints an error for people on stderr, escaped, because it may contain text of a guest.
 pub(super) fn complain(line: &str) {
     let priority = log::priority(tracing::Level::ERROR);
     let _gone = writeln!(io::stderr(), "{priority}portcullis: {}", plain(line));
 }
 
-/// Shows help, a version, or what is wrong with the words of the command.
+/// Prints help, a version, or an error about the arguments.
 pub(super) fn usage(told: &clap::Error) -> ExitCode {
-    // With its colours, where it is for a terminal.
+    // In colour if the output is a terminal.
     let shown = told.print();
     if told.use_stderr() {
         return ExitCode::from(2);
     }
-    // What fails is noted there.
+    // `noted` remembers a failure.
     let _told = noted(shown);
     outcome(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! The progress bar while modules are compiled, on a terminal.
+//! The progress bar on a terminal while modules are compiled.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::jobs::{OnProgress, Step, StepTurn};
 
-/// Makes what `reload` tells of its progress. Draws nothing unless stderr is a terminal, nor if
-/// everything is ready before anybody could read it.
+/// Returns a callback that draws the progress of a load on stderr. Draws nothing if stderr is not a terminal, or if all
+/// is ready within the first 200 ms.
 pub(super) fn bar() -> OnProgress {
     if !std::io::stderr().is_terminal() {
         return Box::new(|_| {});

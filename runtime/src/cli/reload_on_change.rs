@@ -1,4 +1,4 @@
-//! The reloads that `watch = true` asks for.
+//! Reloads when a watched file changes: the configuration and modules with `watch = true`, secrets always.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -18,17 +18,17 @@ use crate::engine::Engine;
 use crate::jobs::{ConfigSource, DaemonState};
 use crate::net::TlsOptions;
 
-/// By how much the time of a change may be too early: Linux keeps it by the tick of its clock, which is
-/// 10 ms where it is coarsest (CONFIG_HZ=100).
+/// How much too early the time of a change may be: Linux uses the time of the last clock tick, which is up to 10 ms old
+/// (CONFIG_HZ=100).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Reloads whenever the configuration or a module changes on disk, as long as the served configuration has `watch = true`.
-/// Changed secrets are taken up in any case. Ends when it is dropped. A half-written file is refused by the reload, and
-/// read again when it is complete.
+/// Reloads whenever the configuration or a module changes on disk, if the served configuration has `watch = true`.
+/// Reloads changed secrets in any case. Runs until dropped. A half-written file fails the reload, and is read again
+/// when it is complete.
 pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine>, state: Arc<DaemonState>) {
     let mut adopted = state.adopted();
     let mut watching: Option<Watching> = None;
-    // What was on disk before the last reload that we asked for, which may have been refused.
+    // The files as they were before the last reload that we asked for, which may have been refused.
     let mut before = HashMap::new();
     let mut asked = SystemTime::UNIX_EPOCH;
     loop {
@@ -46,15 +46,15 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
             continue;
         };
         let seen = watching.take().is_some_and(|mut last| last.has_changed());
-        // The last watch may not have been told yet of what came before the next one.
+        // A change between the previous watch and this one may not have been reported.
         let newer = files.iter().any(|file| match before.get(file) {
             Some(before) => *before != looks[file],
-            // A secret that was read and is not there any more was removed before the watch began.
+            // If a secret was read and has disappeared, it was removed before the watch began.
             None => looks[file].as_ref().map_or(kept.contains(file), |look| look.changed >= read - TICK),
         });
         let missed = seen || newer;
         if !missed {
-            // As they were read: what differs from now on has changed since.
+            // The files as they were loaded: a later difference is a change.
             for (file, look) in looks {
                 before.entry(file).or_insert(look);
             }
@@ -76,7 +76,8 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
         });
         let Some((files, now)) = looking.await else { continue };
         let is_changed = |file: &&PathBuf| before.get(*file).is_none_or(|before| *before != now[*file]);
-        // A changed secret undoes no swap and ends no trial, and is taken up whatever is wrong with the rest.
+        // A changed secret is reloaded alone: that undoes no swap, ends no trial, and works even if the other files are
+        // invalid.
         let is_other = !files.iter().filter(is_changed).all(|file| kept.contains(file));
         let is_secret = files.iter().filter(is_changed).any(|file| kept.contains(file));
         (before, asked) = (now, SystemTime::now());
@@ -87,18 +88,19 @@ pub(super) async fn keep(file: PathBuf, source: ConfigSource, engine: Arc<Engine
     }
 }
 
-/// A watch that has begun, and the files as they were then.
+/// A watch that has begun, with the state of the files at that time.
 struct StartedWatch {
     files: HashSet<PathBuf>,
-    /// Those of them that are secrets.
+    /// The files that are secrets.
     kept: HashSet<PathBuf>,
     next: Watching,
     looks: HashMap<PathBuf, Option<FileStamp>>,
 }
 
-/// Watches what the served configuration wants watched, and then looks at it; `None` where that is nothing, or cannot be watched.
+/// Watches the files that the served configuration asks for, then records their state. `None` if there are none, or if
+/// they cannot be watched.
 fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedWatch> {
-    // Secrets are watched in any case: their rotation comes with no request for a reload.
+    // Secrets are always watched, because their rotation sends no signal.
     let kept: HashSet<PathBuf> = secrets(served).collect();
     let files = match served.watch {
         true => files(file, served, source().ok().as_ref()),
@@ -116,9 +118,9 @@ fn begin(file: &Path, served: &Config, source: &ConfigSource) -> Option<StartedW
     }
 }
 
-/// Runs what looks at files on a thread of its own: they may lie on a server that does not answer.
+/// Runs file operations on a thread of their own: a network file system may not answer.
 ///
-/// Returns `None` if the work has panicked, which is logged.
+/// Returns `None` if the operation panics, which is logged.
 async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(seen) => Some(seen),
@@ -140,8 +142,8 @@ fn secrets(config: &Config) -> impl Iterator<Item = PathBuf> {
     secrets.filter_map(move |secret| secret.file(credentials.as_deref())).flat_map(|file| ways(&file))
 }
 
-/// Lists the files of what is served, and of what is written now: a module for which that was refused may be
-/// mended, and then it is not refused any more.
+/// Lists the files of the served configuration and of the one on disk. If that one was refused because of a module, a
+/// repaired module makes it valid.
 fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<PathBuf> {
     let of = |config: &Config| -> Vec<PathBuf> {
         let modules = config.handlers.iter().map(|handler| handler.module.as_path());
@@ -156,7 +158,7 @@ fn files(file: &Path, served: &Config, written: Option<&Config>) -> HashSet<Path
 fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
     let (mut dirs, mut missing) = (HashSet::new(), HashSet::new());
     for dir in files.iter().filter_map(|file| file.parent()) {
-        // A directory that is not there may be made again: the nearest one above it tells of that.
+        // A missing directory may be created later; its nearest existing parent reports that.
         let mut above = dir.ancestors();
         while let Some(dir) = above.next().filter(|dir| !dirs.contains(*dir)) {
             if dir.is_dir() {
@@ -166,16 +168,16 @@ fn watch(files: HashSet<PathBuf>) -> Result<Watching> {
             missing.insert(dir.to_owned());
         }
     }
-    // What is written to a file that is mounted by itself, as one of a container's is, is told to the directory that it lies in
-    // elsewhere, and to who watches the file.
+    // Writes to a file that is mounted by itself, as in containers, are reported to the directory that it lies in
+    // elsewhere, and to a watch on the file itself.
     let mounted = files.iter().filter(|file| is_mounted(file)).cloned();
     let watched = dirs.into_iter().chain(mounted).map(|path| (path, RecursiveMode::NonRecursive));
     let watched: Vec<_> = watched.collect();
     Watching::over(watched, move |path| files.contains(path) || missing.contains(path))
 }
 
-/// Reports whether a file lies on another mount than the directory it is in. A kernel that does not say (before Linux 5.8) has
-/// all of them watched.
+/// Returns `true` if a file is on another mount than its directory. Also `true` if the kernel cannot tell (before Linux
+/// 5.8).
 fn is_mounted(file: &Path) -> bool {
     let mount = |path: &Path| {
         let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
@@ -187,11 +189,10 @@ fn is_mounted(file: &Path) -> bool {
     }
 }
 
-/// What tells a file from the one that was there before.
+/// Identifies the content of a path: a replaced or rewritten file has another stamp.
 #[derive(PartialEq, Eq)]
 struct FileStamp {
-    /// When it was written, or put into its place. Not the time of the last write, which a file keeps that
-    /// is moved here.
+    /// The time of the last change of the inode. The modification time is not enough: a file keeps it when it is moved.
     changed: SystemTime,
     device: u64,
     inode: u64,
@@ -199,7 +200,7 @@ struct FileStamp {
 }
 
 impl FileStamp {
-    /// Looks at a file, or at a link itself. Returns `None` if there is none.
+    /// Reads the stamp of a file, or of a link itself. `None` if it does not exist.
     fn at(file: &Path) -> Option<FileStamp> {
         let found = file.symlink_metadata().ok()?;
         let seconds = Duration::from_secs(u64::try_from(found.ctime()).ok()?);

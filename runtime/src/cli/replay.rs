@@ -1,4 +1,4 @@
-//! `portcullis replay`: runs a failed job again, offline, and says whether it fails at the same.
+//! `portcullis replay`: runs a recorded failed job again, offline, and compares the outcome.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     }
     let stdin = args.stdin(&bundle)?;
     let engine = Engine::new(1);
-    // Held until the job has ended: its ticker is what makes a guest give way to its limits.
+    // Kept until the job has ended: its ticker makes guests yield, so that limits apply.
     let handler = args.handler(&bundle)?;
     let room = Room::unserved(1, handler.limits.memory);
     let sandbox = Sandbox::new(room, user_caches::of_user(Stacks::Lines), WasiHttp03::Served)?;
@@ -93,8 +93,8 @@ pub(super) fn replay(args: Args) -> Result<ExitCode> {
     Ok(compare(&bundle.outcome, &outcome))
 }
 
-/// Finds what handlers could write to when the job failed, and what they may write to by the configuration here and by
-/// that around the module.
+/// Lists the directories that handlers could write to when the job failed, and those by the configurations around the
+/// module and the current directory.
 fn untrusted(bundle: &Bundle) -> Result<Untrusted> {
     let mut all: Vec<Writable> = bundle.writable().collect();
     let mut files = bundle.module.parent().map(config::around).unwrap_or_default();
@@ -106,7 +106,7 @@ fn untrusted(bundle: &Bundle) -> Result<Untrusted> {
 }
 
 impl Args {
-    /// Returns what the job reads, and says where that is not what it read then.
+    /// Returns the stdin of the job, and reports where it differs from the original.
     fn stdin(&self, bundle: &Bundle) -> Result<Vec<u8>> {
         if let Some(path) = &self.stdin {
             let given = operator_file::read(path, CompileLimits::LARGEST_MODULE)
@@ -123,7 +123,7 @@ impl Args {
         Ok(bundle.stdin())
     }
 
-    /// Makes the handler that failed, of its own module or of another.
+    /// Makes the configuration of the handler that failed, with its own module or another one.
     fn handler(&self, bundle: &Bundle) -> Result<HandlerConfig> {
         let module = self.module.clone().unwrap_or_else(|| bundle.module.clone());
         let given = operator_file::read(&module, CompileLimits::LARGEST_MODULE)
@@ -148,7 +148,7 @@ impl Args {
     }
 }
 
-/// Runs the job as a request would have it, and says how it ended.
+/// Runs the job as a request would, and returns its outcome.
 fn run(engine: &Arc<Engine>, job: Job, answer: &ResponseCheck) -> Result<RecordedOutcome> {
     let stderr_tail = job.stderr_tail.clone();
     let runtime = serve::runtime()?;
@@ -179,7 +179,7 @@ fn compare(before: &RecordedOutcome, now: &RecordedOutcome) -> ExitCode {
     }
 }
 
-/// Looks at what the job writes as whoever answers a request does.
+/// Checks the output of the job as the HTTP side does.
 struct ResponseCheck {
     mapping: OutputFormat,
     seen: Mutex<SeenHead>,
@@ -196,7 +196,7 @@ impl ResponseCheck {
         ResponseCheck { mapping, seen: Mutex::new(SeenHead::Head(HeadParser::new())) }
     }
 
-    /// Says what is wrong with the answer of a job that has ended.
+    /// Returns the fault in the response of a job that has ended.
     fn fault(&self) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match (&self.mapping, std::mem::replace(&mut *seen, SeenHead::Body)) {

@@ -1,4 +1,4 @@
-//! `portcullis run`: one job from the terminal, without HTTP.
+//! `portcullis run`: runs one job from the terminal, without HTTP.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
@@ -45,7 +45,7 @@ pub(super) struct Args {
     words: Vec<String>,
 }
 
-/// Options, in front of what is run.
+/// Options before the name of the job.
 #[derive(clap::Args, Default)]
 struct RunOptions {
     /// Set a variable; it overrides the configuration. May be repeated.
@@ -65,7 +65,7 @@ struct RunOptions {
     config: Option<PathBuf>,
 }
 
-/// What may stand behind the name of a handler.
+/// Options and arguments after the name of a handler.
 #[derive(clap::Parser)]
 #[command(name = "portcullis run NAME", no_binary_name = true, disable_help_flag = true)]
 struct TrailingArgs {
@@ -75,14 +75,14 @@ struct TrailingArgs {
     args: Vec<String>,
 }
 
-/// What is to be run, and with what.
+/// What to run, with its arguments and options.
 struct RunRequest {
     what: String,
     args: Vec<String>,
     options: RunOptions,
 }
 
-/// What the exit status of a job means, and what it is used for.
+/// The meaning of exit statuses, and examples.
 const STATUSES: &str = "\
 Exit status: that of the job, or
   1    the job could not be started
@@ -96,7 +96,7 @@ Examples:
   portcullis run ./wc.wasm -c README.md            -c is an option of the module
   echo text | portcullis run wc -l                 stdin and stdout belong to the job";
 
-/// Places for jobs: the one that is asked for, and all that it may call.
+/// Slots for jobs: one for the job itself, the others for jobs that it calls.
 const PLACES: usize = 1 + 64;
 
 pub(super) fn run(args: Args) -> Result<ExitCode> {
@@ -108,9 +108,9 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     engine.register(builtin::COMMANDS, Policy::LOOK, Arc::new(Commands))?;
     engine.register(builtin::VERSION, Policy::LOOK, Arc::new(TellVersion))?;
     let runtime = serve::runtime()?;
-    // Calls of the job to other servers are made in it.
+    // The job's outbound requests run on this runtime.
     let within = runtime.enter();
-    // Held until the job has ended: its ticker is what makes a guest give way to its limits.
+    // Kept until the job has ended: its ticker makes guests yield, so that limits apply.
     let loader;
     let mut catalog = Catalog::default();
     let entry = match engine.registry().find(&asked.what) {
@@ -141,13 +141,13 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     job.stderr = Output::to(vec![Arc::new(Terminal(io::stderr()))]);
     drop(within);
     let outcome = runtime.block_on(engine.start(job));
-    // The thread that reads our stdin may wait for ever.
+    // The thread that reads our stdin may block forever.
     runtime.shutdown_background();
     Ok(match outcome {
         Ok(status) => ExitCode::from(status.0),
         Err(fault) => {
-            // A program that fails for want of a reader is no news to who has read enough, and why nothing could be written is
-            // told already.
+            // If stdout has no reader any more, the failure of the program is expected. If stdout cannot be written,
+            // that was reported already.
             if out::is_open() {
                 complain(&format!("{}: {fault}", asked.what));
                 if let Fault::Trapped { stack, .. } = &fault {
@@ -159,26 +159,26 @@ pub(super) fn run(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// What is to run, and how it is compiled.
+/// The handlers to run, and how to compile them.
 struct WantedRun {
-    /// The handler, and behind it those that it may call.
+    /// The handler itself, then the handlers that it may call.
     handlers: Vec<HandlerConfig>,
     untrusted: Untrusted,
     compilation: Compilation,
     limits: CompileLimits,
-    /// Where jobs have directories of their own, if one has.
+    /// The scratch directory, if a handler has a `/tmp` of its own.
     scratch: Option<Arc<Scratch>>,
 }
 
 impl RunRequest {
-    /// Tells the words of the job from those that are meant for `run`.
+    /// Separates the arguments of the job from the options of `run`.
     ///
     /// # Errors
-    /// An option that there is not, or one without its value.
+    /// An option is unknown or lacks its value.
     fn of(Args { mut options, mut words }: Args) -> Result<RunRequest, clap::Error> {
         let what = words.remove(0);
         if what.starts_with('-') {
-            // As clap says it of any other verb.
+            // The same text as clap's for other verbs.
             let wrong = TrailingArgs::command()
                 .error(ErrorKind::UnknownArgument, format!("unexpected argument '{what}' found"));
             return Err(wrong);
@@ -200,8 +200,8 @@ impl RunRequest {
         self.options.config.as_deref().unwrap_or(Path::new("portcullis.toml"))
     }
 
-    /// Finds the handler, or makes one of the module; behind it come those that it may call. With them
-    /// comes what they and all others of the configuration may write to.
+    /// Finds the handler, or makes one from the module, with the handlers that it may call. Also finds the directories
+    /// that these and all other configured handlers may write to.
     fn handlers(&self) -> Result<WantedRun> {
         let is_file = is_file(&self.what);
         let mut scratch = None;
@@ -236,7 +236,7 @@ impl RunRequest {
         Ok(WantedRun { handlers, untrusted, compilation, limits, scratch })
     }
 
-    /// Adds what may be asked of other servers.
+    /// Adds the permissions for outbound requests.
     fn grant(&self, granted: &mut OutboundConfig) -> Result<()> {
         let RunOptions { allow, addresses, .. } = &self.options;
         granted.allow.extend(allow.iter().cloned());
@@ -256,7 +256,7 @@ impl RunRequest {
         Ok(())
     }
 
-    /// Finds the handler and those that it may call.
+    /// Finds the handler and, transitively, the handlers that it may call.
     fn of_config(&self, handlers: &[HandlerConfig]) -> Result<Vec<HandlerConfig>> {
         let names: Vec<String> = handlers.iter().map(|handler| handler.name.to_string()).collect();
         let named = |name: &str| handlers.iter().find(|handler| handler.name.as_str() == name).cloned();
@@ -280,27 +280,25 @@ impl RunRequest {
     }
 }
 
-/// Tells a module's file from the name of a handler.
+/// Returns `true` if the text names a module file, not a handler.
 fn is_file(what: &str) -> bool {
     what.contains('/') || what.ends_with(".wasm")
 }
 
-/// Makes a handler of a module that no configuration speaks of: it may take what it needs, as a
-/// program in a terminal may.
+/// Makes a handler from a module without configuration. Its limits are generous, as for a program in a terminal.
 fn of_file(module: &Path) -> Result<HandlerConfig> {
     let stem = module.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    // A file's name may be none for a job.
+    // The file name may not be a valid job name.
     let name = stem.parse().or_else(|_| "module".parse())?;
     let limits = Limits { memory: 4 << 30, concurrency: 1, ..Limits::NATIVE };
     Ok(HandlerConfig { limits, ..HandlerConfig::of_module(name, module.to_owned()) })
 }
 
-/// Reads this process's stdin as the job asks for it, in a thread of its own: a read of a terminal
-/// cannot be cancelled.
+/// Reads stdin when the job asks for it, on a thread of its own: a read from a terminal cannot be cancelled.
 fn stdin() -> Input {
-    /// Linux's pipe capacity, pipe(7): what one read can give.
+    /// The default capacity of a pipe on Linux, pipe(7): the most that one read returns.
     const CHUNK: usize = 64 << 10;
-    // One chunk ahead, so that a job that does not read leaves the rest to whoever comes after.
+    // Only one chunk ahead, so that input which the job does not read stays for the next program in the shell.
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut buffer = vec![0; CHUNK];
@@ -320,7 +318,7 @@ fn stdin() -> Input {
     Input::stream(stream::unfold(receiver, next))
 }
 
-/// This process's stdout or stderr, byte for byte. Blocks, as the one job there is may.
+/// Writes to this process's stdout or stderr unchanged. Blocks, which only the one job here notices.
 pub(super) struct Terminal<W>(pub(super) W);
 
 impl Destination for Terminal<io::Stdout> {

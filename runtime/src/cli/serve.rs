@@ -1,4 +1,4 @@
-//! `portcullis serve`: the daemon.
+//! `portcullis serve`: runs the daemon.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ pub(super) struct Args {
     flags: Flags,
 }
 
-/// What the exit status of a daemon means.
+/// The meaning of a daemon's exit status.
 const STATUSES: &str = "\
 Exit status:
   0    drained: all requests were finished; also a signal before the daemon was ready
@@ -43,7 +43,7 @@ Exit status:
   130  ended at once by a second signal, the last one being SIGINT
   143  ended at once by a second signal, the last one being SIGTERM";
 
-/// Flags that go before the configuration.
+/// Flags that override the configuration.
 #[derive(clap::Args, Clone)]
 pub(super) struct Flags {
     /// Listen here instead of on the configured addresses: tcp://ADDR:PORT, unix://PATH, fd://NAME. May be repeated.
@@ -60,10 +60,10 @@ pub(super) struct Flags {
 }
 
 impl Flags {
-    /// Reads a configuration and puts the flags over it.
+    /// Reads a configuration and applies the flags.
     ///
     /// # Errors
-    /// Everything that is wrong with the configuration.
+    /// All mistakes in the configuration.
     pub(super) fn config(&self, file: &Path) -> Result<Config> {
         let mut config = config::load(file)?;
         self.put_over(&mut config)?;
@@ -71,10 +71,10 @@ impl Flags {
         Ok(config)
     }
 
-    /// Puts the flags over a configuration.
+    /// Applies the flags to a configuration.
     ///
     /// # Errors
-    /// The two do not go together.
+    /// The flags and the configuration contradict each other.
     pub(super) fn put_over(&self, config: &mut Config) -> Result<()> {
         if !self.hosts.is_empty() {
             config.listen.clone_from(&self.hosts);
@@ -96,7 +96,7 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     let launch = Launch::of_this_process()?;
     let starting = Starting::new();
     let Some(begun) = daemon::begin(&source)? else { return Ok(ExitCode::SUCCESS) };
-    // Before there is another thread, that of the log included.
+    // Before any other thread exists, even that of the log.
     let hardened = daemon::harden(&begun.config, &file, &launch.program);
     let _log = start_log(debug)?;
     let options = Options {
@@ -123,10 +123,10 @@ pub(super) fn serve(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// Runs a daemon and leaves with what it says, also when a module is still being compiled: that
-/// cannot be interrupted, and nobody waits for it any more.
+/// Runs a daemon and returns its outcome, even while a module is being compiled: that cannot be interrupted, and is not
+/// waited for.
 pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<ExitCode> {
-    /// Long enough for whatever only has to be dropped.
+    /// Long enough for tasks that only have to be dropped.
     const LEAVING: Duration = Duration::from_millis(500);
     let runtime = runtime()?;
     let outcome = runtime.block_on(daemon);
@@ -134,10 +134,10 @@ pub(super) fn run_to_end(daemon: impl Future<Output = Result<Exit>>) -> Result<E
     outcome.map(|exit| exit.status().into())
 }
 
-/// Makes the runtime that everything asynchronous runs on: a worker a core.
+/// Makes the runtime for all asynchronous work, with one worker thread per core.
 ///
 /// # Errors
-/// The host gives us no threads.
+/// The host refuses to start threads.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     let _starting = Starting::new();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("worker").build()?)

@@ -1,4 +1,4 @@
-//! The verbs that run one job of the daemon and show what it says.
+//! Verbs that run one job of the daemon and print its reply: `status`, `handlers`, `jobs`, `kill` and others.
 
 use std::process::ExitCode;
 
@@ -14,14 +14,14 @@ use crate::jobs::api::{
     StatusReply, TrialReport, UpgradeCommand, UpgradeReply,
 };
 
-/// Verbs without arguments.
+/// The arguments of verbs that only take the common flags.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
     socket: Socket,
 }
 
-/// `kill ID`.
+/// The arguments of `kill`.
 #[derive(clap::Args)]
 pub(super) struct KillArgs {
     /// The id of the job, as `jobs` and the log show it.
@@ -31,7 +31,7 @@ pub(super) struct KillArgs {
     socket: Socket,
 }
 
-/// `explain METHOD URL`.
+/// The arguments of `explain`.
 #[derive(clap::Args)]
 pub(super) struct ExplainArgs {
     /// The method of the request, in capitals.
@@ -65,7 +65,7 @@ pub(super) fn status(Args { socket }: Args) -> Result<ExitCode> {
     })
 }
 
-/// Shows each fact of a status under its label.
+/// Returns each field of a status with its label.
 fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
     let StatusReply {
         version,
@@ -94,7 +94,7 @@ fn rows(status: StatusReply) -> Vec<(&'static str, String)> {
         compile_cache,
         loading,
     } = status;
-    // One line a mistake, and one line here.
+    // The reply has one line for each mistake; here they share a line.
     let reload_refused = reload_refused.map(|lines| lines.replace('\n', "; "));
     let mut rows = vec![
         ("version", text(&version)),
@@ -157,19 +157,19 @@ pub(super) fn handlers(Args { socket }: Args) -> Result<ExitCode> {
     })
 }
 
-/// Shows a number as JSON has it: `2.0`.
+/// Formats a number as JSON does: `2.0`.
 fn json(number: f64) -> String {
     format!("{number:?}")
 }
 
-/// Says which limit the jobs of a handler have come nearest to: `memory 92%`.
+/// Names the limit that the jobs of a handler have come closest to: `memory 92%`.
 fn nearest(Pairs(peaks): &Pairs<f64>) -> String {
     let nearest =
         peaks.iter().filter(|(_, share)| *share > 0.0).max_by(|one, other| one.1.total_cmp(&other.1));
     or_dash(nearest, |(limit, share)| format!("{} {}%", text(limit), share.ceil()))
 }
 
-/// Says what leads to a handler.
+/// Lists the routes and the schedule of a handler, and whether it is private.
 fn ways(handler: &HandlerReport) -> Vec<String> {
     let private = handler.private.then(|| "private".to_owned());
     let scheduled = handler.schedule.as_ref().map(|schedule| {

@@ -1,4 +1,4 @@
-//! Where the daemon is that a verb is for, and how it is asked.
+//! Finds the admin socket of the daemon, and runs jobs over it.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -16,23 +16,23 @@ use crate::http::client::{self, JobCall, JobOutcome};
 use crate::job::AdminQuota;
 use crate::jobs::api::{Command, LogsCommand};
 
-/// The socket of `portcullis up DIR`, in DIR.
+/// The name of the socket that `portcullis up DIR` makes in DIR.
 pub(super) const BESIDE: &str = ".portcullis.sock";
 
-/// The socket of a daemon that the system runs.
+/// The socket of the system's daemon.
 const SYSTEM: &str = "/run/portcullis/admin.sock";
 
-/// How long it may take for the answer, or for more of it.
+/// The time limit for a reply to begin, and for each further part of it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Which daemon, and for whom the answer is.
+/// The flags that choose the daemon and the output format.
 #[derive(clap::Args)]
 pub(super) struct Socket {
     /// The admin socket of the daemon. By default the first that exists of: $PORTCULLIS_ADMIN, the
     /// `admin` of ./portcullis.toml, ./.portcullis.sock, /run/portcullis/admin.sock.
     #[arg(long, value_name = "PATH")]
     socket: Option<String>,
-    /// The configuration whose admin socket it is.
+    /// The configuration that names the admin socket.
     #[arg(skip)]
     config: Option<PathBuf>,
     /// Print JSON, for programs.
@@ -40,22 +40,22 @@ pub(super) struct Socket {
     pub(super) json: bool,
 }
 
-/// What a job has said, all of it.
+/// The complete output of a job, with its outcome.
 pub(super) struct Reply {
     pub(super) stdout: Vec<u8>,
     pub(super) outcome: JobOutcome,
 }
 
 impl Socket {
-    /// Asks the daemon of this configuration, if one is given.
+    /// Sets the configuration that names the admin socket, if one is given.
     pub(super) fn of(self, config: Option<PathBuf>) -> Socket {
         Socket { config, ..self }
     }
 
-    /// Runs a job to its end, on this input.
+    /// Runs a job to its end with this input.
     ///
     /// # Errors
-    /// No daemon listens, or it breaks off.
+    /// No daemon listens, or the connection breaks.
     pub(super) fn ask<C: Command>(&self, command: &C, stdin: impl Into<Bytes>) -> Result<Reply> {
         let patience = match C::POLICY.admin_quota {
             AdminQuota::None => PATIENCE,
@@ -73,7 +73,7 @@ impl Socket {
         })
     }
 
-    /// Runs a job and shows its reply: to a program as it is, to a person by `render`.
+    /// Runs a job and prints its reply: unchanged with `--json`, else by `render`.
     ///
     /// # Errors
     /// As [`Socket::ask`]; as [`read`].
@@ -99,7 +99,7 @@ impl Socket {
         Ok(end(&outcome))
     }
 
-    /// Reads the journal and prints what comes, by `each`, until the job ends or nobody reads what is printed; then the
+    /// Reads the journal and passes it to `each`, until the job ends or stdout has no reader. In the latter case, the
     /// outcome is `None`.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Socket {
     }
 }
 
-/// Waits for a daemon that answers at once or is in trouble.
+/// Waits for the daemon, which either answers at once or is in trouble.
 async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(patience, answer).await.unwrap_or_else(|_| {
         let path = path.display();
@@ -153,10 +153,10 @@ async fn in_time<T>(path: &Path, patience: Duration, answer: impl Future<Output 
     })
 }
 
-/// Reads the reply of a job.
+/// Parses the reply of a job.
 ///
 /// # Errors
-/// It is not JSON, or lacks a field that this program reads.
+/// The reply is not JSON, or lacks a field that this program reads.
 pub(super) fn read<C: Command>(text: &str) -> Result<C::Reply>
 where
     C::Reply: DeserializeOwned,
@@ -170,7 +170,7 @@ where
     })
 }
 
-/// Ends the program as the job has ended, and prints its complaints if it failed.
+/// Returns the exit status of the job, and prints its error if it failed.
 pub(super) fn end(outcome: &JobOutcome) -> ExitCode {
     if !outcome.status.is_ok() {
         match outcome.error.trim_end() {

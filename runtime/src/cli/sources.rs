@@ -1,4 +1,4 @@
-//! The sources of what `up` serves: built, and watched for changes of what they are built of.
+//! The sources of the handlers that `up` serves: builds them, and watches them for changes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -13,35 +13,35 @@ use super::build::{self, Depth, FileContent, WatchedPath};
 use super::say;
 use super::watching::Watching;
 
-/// How often changes are looked for where they cannot be watched, as where the kernel has no watch left.
+/// How often to check for changes if files cannot be watched, as when the kernel's limit of watches is reached.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// The directory that `up` was given, and all that its handlers are built of.
+/// The directory of `up`, with all files that its handlers are built from.
 pub(super) struct Sources {
     root: PathBuf,
-    /// The crates that its own depend on by path.
+    /// The crates that its own crates depend on by path.
     needed: Vec<PathBuf>,
-    /// What the last build that succeeded has read elsewhere, as cargo tells it: `include_str!`, templates.
+    /// Other files that the last successful build has read, as cargo reports them: `include_str!`, templates.
     inputs: HashSet<PathBuf>,
-    /// What there was when the last build began.
+    /// The sources at the start of the last build.
     built_of: BTreeMap<PathBuf, FileContent>,
-    /// `None` where nothing can be watched for now.
+    /// `None` while files cannot be watched.
     watching: Option<Watching>,
-    /// Whether that was told.
+    /// Whether that was logged.
     is_told: bool,
 }
 
 impl Sources {
-    /// Looks at a directory. Builds nothing yet.
+    /// Makes the state for a directory. Builds nothing yet.
     pub(super) fn new(root: PathBuf) -> Sources {
         let (needed, inputs, built_of) = Default::default();
         Sources { root, needed, inputs, built_of, watching: None, is_told: false }
     }
 
-    /// Builds what is out of date. What changes from now on is not missed. Blocks.
+    /// Builds what is out of date. Changes from now on are not missed. Blocks.
     ///
     /// # Errors
-    /// Those of [`build::build`].
+    /// As [`build::build`].
     pub(super) fn build(&mut self) -> Result<()> {
         let begun = SystemTime::now();
         self.needed = build::path_dependencies(&self.root);
@@ -53,9 +53,10 @@ impl Sources {
             }
             self.inputs = built.iter().flat_map(|built| built.inputs.iter().cloned()).collect();
         }
-        // What cargo has told only now, or has written itself, counts as read unless a person has changed it meanwhile.
+        // Files that cargo reported only now, or wrote itself, count as built, unless they were changed during the
+        // build.
         let now = self.watched();
-        // What is read no more may change as it likes.
+        // Files that are no longer sources may change freely.
         self.built_of.retain(|path, _| now.contains_key(path) || !path.exists());
         let ours = now.iter().filter(|(path, _)| build::is_lock(path) || !self.built_of.contains_key(*path));
         let ours = ours.filter(|(path, _)| build::is_lock(path) || !is_younger(path, begun));
@@ -64,7 +65,7 @@ impl Sources {
         built.map(drop)
     }
 
-    /// Waits until something is different from what was built last.
+    /// Waits until the sources differ from those of the last build.
     pub(super) async fn changed(&mut self) {
         loop {
             let now = tokio::task::block_in_place(|| self.watched());
@@ -78,7 +79,7 @@ impl Sources {
         }
     }
 
-    /// Watches what there is now, handlers that came meanwhile among it, and then looks at it: what is not seen changes later.
+    /// Watches the current sources, new handlers included, then reads them. Any later change is reported.
     fn watched(&mut self) -> BTreeMap<PathBuf, FileContent> {
         let places = build::watched(&self.root, &self.needed, &self.inputs);
         let relevant = build::Relevant::of(&self.root, &self.needed, &self.inputs);
@@ -105,7 +106,7 @@ impl Sources {
     }
 }
 
-/// Reports whether a file was written since.
+/// Returns `true` if a file was written since then.
 fn is_younger(path: &Path, since: SystemTime) -> bool {
     path.metadata().and_then(|found| found.modified()).is_ok_and(|written| written >= since)
 }

@@ -1,15 +1,15 @@
-//! The start of a daemon: its log, and what a panic is before the daemon is there.
+//! The start of a daemon: starts its log, and turns panics before the start is complete into exit status 1.
 
 use std::panic::{self, PanicHookInfo};
 
 use super::out::complain;
 use crate::observe::log::{self, Level};
 
-/// The hook that was there before.
+/// A panic hook.
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>;
 
-/// While this is there, a panic of whatever thread ends the program with status 1. What starts threads
-/// panics where it gets none, and to unwind out of a runtime that is half there is to wait for ever.
+/// While this exists, a panic on any thread ends the program with status 1. Code that starts threads panics if it gets
+/// none, and unwinding out of a half-started runtime would block forever.
 pub(super) struct Starting(Option<Hook>);
 
 impl Starting {
@@ -35,9 +35,9 @@ impl Drop for Starting {
     }
 }
 
-/// Says why there was a panic, in a line.
+/// Describes the reason of a panic in a line.
 fn reason(panicked: &PanicHookInfo<'_>) -> String {
-    // Asked of the host, and not read out of the words of whoever panicked.
+    // Tries to start a thread, since the panic's own text does not say so reliably.
     match std::thread::Builder::new().spawn(|| {}) {
         Err(refusal) => format!(
             "no thread can be started: {refusal}: allow more of them (TasksMax= and LimitNPROC= in the unit, \
@@ -47,7 +47,7 @@ fn reason(panicked: &PanicHookInfo<'_>) -> String {
     }
 }
 
-/// Starts logging as `-D` says.
+/// Starts the log, more verbose with `-D`.
 pub(super) fn start_log(debug: bool) -> anyhow::Result<log::Log> {
     log::start(if debug { Level::Debug } else { Level::Normal })
 }

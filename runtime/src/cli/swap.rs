@@ -1,4 +1,4 @@
-//! `portcullis swap` and `portcullis rollback`: another version of one handler, and back.
+//! `portcullis swap` and `portcullis rollback`: replace the module of a handler, or undo that.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

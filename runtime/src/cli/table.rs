@@ -1,4 +1,4 @@
-//! Tables for people, and the cells in them.
+//! Formats tables for people, and the values in their cells.
 
 use super::say;
 use crate::observe::plain;
@@ -24,27 +24,27 @@ fn lines(titles: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     all().map(line).collect()
 }
 
-/// Shows a text of the daemon as it may stand on a terminal.
+/// Escapes a text of the daemon for a terminal.
 pub(super) fn text(text: &str) -> String {
     plain(text).into_owned()
 }
 
-/// Shows texts of the daemon in one cell.
+/// Formats several texts of the daemon for one cell.
 pub(super) fn list(texts: &[String]) -> String {
     texts.iter().map(|each| text(each)).collect::<Vec<_>>().join(",")
 }
 
-/// Shows a value, or a dash for an absent one.
+/// Formats a value, or a dash if there is none.
 pub(super) fn or_dash<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
 
-/// Shows a text of the daemon, or a dash for an absent one.
+/// Formats a text of the daemon, or a dash if there is none.
 pub(super) fn text_or_dash(value: Option<&String>) -> String {
     or_dash(value, |value| text(value))
 }
 
-/// Shows a number of bytes: `45.2MiB`.
+/// Formats a number of bytes: `45.2MiB`.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut number, mut unit) = (bytes as f64, 0);
@@ -59,7 +59,7 @@ pub(super) fn size(bytes: u64) -> String {
     }
 }
 
-/// Shows a number of milliseconds: `850ms`, `3.2s`, `2h05m`.
+/// Formats a number of milliseconds: `850ms`, `3.2s`, `2h05m`.
 pub(super) fn time(ms: u64) -> String {
     match ms {
         0..1000 => format!("{ms}ms"),

@@ -1,4 +1,4 @@
-//! The flags about TLS: those of Docker's daemon.
+//! The TLS flags, named as those of Docker's daemon.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::config::Config;
 use crate::net::{CertificateFiles, ClientAuth, ClientOptions, TlsFile, TlsOptions};
 
-/// What is encrypted, before what the configuration says.
+/// TLS flags, which override the configuration.
 #[derive(clap::Args, Clone)]
 pub(super) struct TlsFlags {
     /// Refuse to serve tcp:// and fd:// sockets without TLS. Needs a certificate, by --tlscert or [tls].
@@ -28,7 +28,7 @@ pub(super) struct TlsFlags {
 }
 
 impl TlsFlags {
-    /// Puts the flags over a configuration.
+    /// Applies the flags to a configuration.
     ///
     /// # Errors
     /// A file is named neither by a flag nor by the configuration.

@@ -1,4 +1,4 @@
-//! `portcullis up`: build, serve, and do both again on every change.
+//! `portcullis up`: builds and serves a directory, and does both again on every change.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub(super) struct Args {
     flags: serve::Flags,
 }
 
-/// unix(7): a longer path cannot be connected to. `up` does without a socket there.
+/// The longest path of a socket, unix(7). If the path is longer, `up` has no admin socket.
 const LONGEST_SOCKET: usize = 107;
 
 pub(super) fn up(args: Args) -> Result<ExitCode> {
@@ -47,11 +47,11 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     let overlay: Overlay = Arc::new(move |config| {
         config.develop(&beside_it)?;
         flags.put_over(config)?;
-        // Whoever develops wants to see what was asked, and to ask.
+        // A developer wants to see requests and to query the daemon.
         config.access_log = true;
         config.debug = true;
         config.profiler = true;
-        // `rebuild` sees to all but the files of secrets.
+        // `rebuild` watches everything except the files of secrets.
         config.watch = false;
         if config.admin.is_none() && socket.as_os_str().len() <= LONGEST_SOCKET {
             config.admin = Some(socket.clone());
@@ -103,14 +103,14 @@ pub(super) fn up(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// Asks for the number of the process that serves an admin socket, or `None` where none does.
+/// Asks an admin socket for the id of the process that serves it. `None` if no process does.
 async fn process_at(socket: &Path) -> Option<u32> {
     let mut answer = client::run(socket, StatusCommand.encode()).await.ok()?;
     let mut told = Vec::new();
     while let Some(piece) = answer.next().await.ok()? {
         told.extend_from_slice(&piece);
     }
-    // Of the reply, this alone: a daemon of another version may have other fields.
+    // Only this field: a daemon of another release may reply with other fields.
     #[derive(serde::Deserialize)]
     struct ProcessId {
         pid: u32,
@@ -118,7 +118,7 @@ async fn process_at(socket: &Path) -> Option<u32> {
     serde_json::from_slice::<ProcessId>(&told).ok().map(|process| process.pid)
 }
 
-/// Builds for the first time: as often as it takes, since the mistake is about to be mended.
+/// Builds until the first build succeeds: after an error, waits for a source to change.
 fn first_build(mut sources: Sources) -> Result<Sources> {
     while let Err(failure) = sources.build() {
         error!("not built, so not served yet: {failure:#}");
@@ -128,7 +128,7 @@ fn first_build(mut sources: Sources) -> Result<Sources> {
     Ok(sources)
 }
 
-/// Builds and reloads whenever a source has changed, until it is dropped.
+/// Builds and reloads whenever a source changes, until dropped.
 async fn rebuild(mut sources: Sources, engine: Arc<Engine>) {
     loop {
         sources.changed().await;

@@ -1,4 +1,4 @@
-//! What the user's caches hold, as verbs use it that serve nothing.
+//! The compile cache and the scratch directory of the user, for verbs that do not serve.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use crate::wasm::cache::{self, Cache, CacheLocation};
 use crate::wasm::compile::Compiler;
 use crate::wasm::{Compilation, Stacks};
 
-/// Compiles as a daemon of this configuration does, with its cache if that is this user's.
+/// Compiles as a daemon with this configuration would, using its cache if the user can.
 ///
-/// A directory that the configuration names is the daemon's to make: it would have the wrong owner.
+/// A directory that the configuration names is not created here: it would belong to this user, not to the daemon.
 pub(super) fn of(config: &Config, stacks: Stacks) -> Compilation {
     let is_to_be_made = match &config.cache {
         CacheDir::Standard => true,
@@ -23,28 +23,28 @@ pub(super) fn of(config: &Config, stacks: Stacks) -> Compilation {
     compilation(place.and_then(Result::ok), config.cache_size, stacks)
 }
 
-/// Compiles for a module that no configuration speaks of, with this user's cache.
+/// Compiles a module without a configuration, with the user's cache.
 pub(super) fn of_user(stacks: Stacks) -> Compilation {
     compilation(CacheLocation::standard(|name| std::env::var_os(name)).ok(), Cache::SIZE, stacks)
 }
 
-/// A cache that cannot be had costs time alone, and is no news in a terminal.
+/// Without a cache, compiling only takes longer, so that is not reported.
 fn compilation(place: Option<CacheLocation>, size: u64, stacks: Stacks) -> Compilation {
     let cache = place.and_then(|place| Cache::open(&place, size).ok());
     Compilation { compiler: Compiler::child(), cache, stacks }
 }
 
-/// Removes what a process left that was ended before it could: an interrupt ends a verb so.
+/// Removes the files of processes that were killed, as an interrupt kills a verb.
 pub(super) fn swept(scratch: impl Into<Arc<Scratch>>) -> Arc<Scratch> {
     let scratch = scratch.into();
     scratch.sweep();
     scratch
 }
 
-/// Opens the user's directory for what does not last.
+/// Opens the user's scratch directory.
 ///
 /// # Errors
-/// There is no place for it, or others may use it.
+/// No path is known for it, or other users can access it.
 pub(super) fn scratch() -> Result<Arc<Scratch>> {
     let dir = cache::private_dir(&CacheLocation::scratch(|name| std::env::var_os(name))?)?;
     Ok(swept(Scratch::new(dir)))

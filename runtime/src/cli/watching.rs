@@ -1,4 +1,4 @@
-//! Waits for files to change.
+//! Watches directories for changes of relevant files.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -7,21 +7,21 @@ use anyhow::{Context as _, Result};
 use notify::{ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-/// How long files must be quiet before they are read: whoever writes one does so in several steps.
+/// How long files must be unchanged before they are read: a file is often written in several steps.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// A watch over directories. Directories and not files: who saves by renaming leaves a watch on a
-/// file that is no more. Dropping it ends the watch.
+/// A watch over directories. Files are not watched, because an editor that saves by renaming would leave the watch on a
+/// deleted file. Dropping it ends the watch.
 pub(super) struct Watching {
-    /// One is enough: what matters is that something changed, not how often.
+    /// Holds one message: that something changed matters, not how often.
     seen: mpsc::Receiver<()>,
-    /// Whether something was seen of which nobody has been told.
+    /// Whether a change was seen that no caller has been told of.
     untold: bool,
     _watcher: RecommendedWatcher,
 }
 
 impl Watching {
-    /// Watches for changes of the paths that are `relevant`. What changes from now on is not missed.
+    /// Watches for changes of paths that are `relevant`. A change from now on is not missed.
     ///
     /// # Errors
     /// A directory cannot be watched.
@@ -38,15 +38,15 @@ impl Watching {
                 Err(_) => true,
             };
             if matters {
-                // Full: it is known already.
+                // If the channel is full, a change is known already.
                 let _known = changed.try_send(());
             }
         };
         let mut watcher = notify::recommended_watcher(told)?;
         for (dir, mode) in dirs {
             match watcher.watch(&dir, mode) {
-                // It was there a moment ago, as the directory behind a link is until the link is switched. Who watches looks at
-                // what there is once more, and finds another.
+                // The directory has just disappeared, as when a link is switched to another one. The caller checks the
+                // files again after this, and finds the new one.
                 Err(error) if is_gone(&error) => {}
                 watched => watched.with_context(|| dir.display().to_string())?,
             }
@@ -54,20 +54,20 @@ impl Watching {
         Ok(Watching { seen, untold: false, _watcher: watcher })
     }
 
-    /// Reports whether something has changed that nobody waited for. Never waits.
+    /// Returns `true` if something changed since the last report. Never waits.
     pub(super) fn has_changed(&mut self) -> bool {
         self.untold |= self.seen.try_recv().is_ok();
         std::mem::take(&mut self.untold)
     }
 
-    /// Waits until something has changed and nothing changes any more.
+    /// Waits until something has changed, and then until changes stop.
     ///
     /// # Cancel safety
-    /// A dropped wait loses nothing: the next one tells of what this one saw.
+    /// Dropping the future loses nothing: the next call reports the change.
     pub(super) async fn changed(&mut self) {
         if !self.untold {
             if self.seen.recv().await.is_none() {
-                // The watcher holds the sender for as long as `self` lives.
+                // The watcher keeps the sender alive as long as `self`.
                 std::future::pending::<()>().await;
             }
             self.untold = true;
@@ -85,10 +85,10 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
-/// Returns a file, each link on the way to it, and where that leads: whatever is put into the place of
-/// one of them is another file. So a whole directory is exchanged by one link, as Kubernetes does it.
+/// Returns a file, each link on the path to it, and the target of the links. Replacing any of them replaces the file;
+/// Kubernetes switches a whole directory by one link.
 pub(super) fn ways(file: &Path) -> Vec<PathBuf> {
-    /// path_resolution(7): what the kernel follows.
+    /// The maximum number of links that the kernel follows, path_resolution(7).
     const MOST_LINKS: usize = 40;
     let mut found = Vec::new();
     let Ok(mut path) = std::path::absolute(file) else { return found };
@@ -103,14 +103,14 @@ pub(super) fn ways(file: &Path) -> Vec<PathBuf> {
         };
         let rest = path.strip_prefix(&link).map(Path::to_owned).unwrap_or_default();
         let beside = link.parent().unwrap_or(Path::new("/")).join(target);
-        // Of the directory that it is in there is no link left, so that `..` is what it seems.
+        // The directory of the link contains no links itself, so `..` can be resolved lexically.
         path = plain(&if rest.as_os_str().is_empty() { beside } else { beside.join(rest) });
         found.push(link);
     }
     found
 }
 
-/// Takes `.` and `..` out of a path.
+/// Resolves `.` and `..` in a path lexically.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -1,6 +1,6 @@
 //! The configuration: `portcullis.toml`, read as it is written, then checked and filled with defaults.
 //!
-//! Floors, lowest first: `cargo`, `linear_time`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
+//! Floors, lowest first: `cargo`, `nearest`, `report`, `units`; `reader`; `calls`, `schema`, `values`;
 //! `compile`, `request_handling`, `cors`, `http`, `schedule`, `secret`, `tls`, `websocket`; `model`; `development`,
 //! `hardening`, `names`, `outbound`, `restart`, `route`, `tmp`; `limits`; `handler`; `convert`.
 

@@ -1,6 +1,6 @@
 //! The WebAssembly sandbox, the only module that uses wasmtime.
 //!
-//! Floors, lowest first: `assumptions`, `engine`; `cache`, `host`; `compile`, `kinds`; `async_engine`; `sandbox`;
+//! Floors, lowest first: `engine`; `cache`, `host`; `compile`, `kinds`; `async_engine`; `sandbox`;
 //! `module`.
 
 #[cfg(test)]

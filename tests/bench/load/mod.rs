@@ -1,4 +1,6 @@
 //! The load: a single-threaded client that costs as little as possible beside the server it measures.
+//!
+//! Floors, lowest first: `exchange`, `response`, `wire`; `http1`, `http2`, `transport`; `connection`; `client`.
 
 mod client;
 mod connection;

@@ -1,5 +1,8 @@
 //! Handlers in other languages than Rust, unchanged: what the tools of those languages make. Each tool is downloaded by
 //! its version and hash, once for all runs, and the figures are for the page "Programs that were tried".
+//!
+//! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `crates`, `go`, `javascript`,
+//! `python`, `ruby`, `wsgi`, `zig`; `hono`.
 
 mod assemblyscript;
 mod c;

@@ -1,4 +1,7 @@
 //! The test harness: the daemon as a process, clients on raw sockets, guests as small programs.
+//!
+//! Floors, lowest first: `bomb`, `certificates`, `deadline`, `random`, `tool`, `wire`; `client`, `guest`, `log`,
+//! `origin`; `daemon`, `frames`, `load`, `secure`; `metrics`.
 
 mod bomb;
 mod certificates;

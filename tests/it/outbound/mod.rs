@@ -1,4 +1,7 @@
 //! Requests of handlers to other servers: what is allowed is reached, and nothing else gets a packet.
+//!
+//! Floors, lowest first: the guests in this file; `bounds`, `kept`, `matrix`, `names`, `secure`, which do not use
+//! one another.
 
 mod bounds;
 mod kept;

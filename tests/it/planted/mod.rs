@@ -1,4 +1,6 @@
 //! Names that a handler may change: what it puts in the place of a directory or file leads nobody elsewhere.
+//!
+//! Floors, lowest first: the helpers in this file; `earlier`, `offline`, which do not use one another.
 
 mod earlier;
 mod offline;

@@ -1,4 +1,6 @@
 //! Handlers that speak HTTP themselves: components of wasi:http 0.2 and 0.3.
+//!
+//! Floors, lowest first: the guests in this file; `asking`, `both`, `reuse`; `calling`, `proxy`, `service`.
 
 mod asking;
 mod both;

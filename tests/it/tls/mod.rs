@@ -1,4 +1,6 @@
 //! TLS as clients and operators meet it.
+//!
+//! Floors, lowest first: `site`; `clients`, `files`, `metrics`, `reload`, `serving`, `versions`.
 
 mod clients;
 mod files;

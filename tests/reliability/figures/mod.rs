@@ -1,4 +1,7 @@
 //! Figures: the properties that are measured and not proved by a test.
+//!
+//! Floors, lowest first: the helpers in this file; `appetite`, `bomb`, `fairness`, `idle`, `noise`, `recovery`,
+//! `slow`, which do not use one another.
 
 mod appetite;
 mod bomb;

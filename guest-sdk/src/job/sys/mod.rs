@@ -1,4 +1,6 @@
 //! The daemon's interface for jobs, on each target.
+//!
+//! One file for each target: `component`, `core`, `nowhere`.
 
 #[cfg(all(target_os = "wasi", target_env = "p2", feature = "jobs"))]
 mod component;

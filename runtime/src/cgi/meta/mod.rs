@@ -1,4 +1,6 @@
 //! The head of a request as the variables of CGI/1.1 (RFC 3875 §4.1).
+//!
+//! Floors, lowest first: `variable`; the encoding in this file.
 
 #[cfg(test)]
 mod tests;

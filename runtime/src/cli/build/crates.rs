@@ -1,4 +1,4 @@
-//! The crates of a directory, as cargo itself describes them.
+//! The crates in a directory, as `cargo metadata` describes them.
 
 use super::toolchain;
 use crate::config;
@@ -12,31 +12,31 @@ use std::path::{Path, PathBuf};
 /// The directory for built modules, below the directory that is built.
 pub(crate) const OUTPUT: &str = "build";
 
-/// What a crate is built for when it does not say.
+/// The target of a crate that names none.
 const DEFAULT_TARGET: &str = "wasm32-wasip1";
 
-/// What cargo compiles and runs of a crate, or is told by what to run.
+/// The entries of a crate that cargo compiles or runs, or that tell cargo what to run.
 const RUN: [&str; 5] = ["Cargo.toml", "build.rs", "src", ".cargo", "target"];
 
-/// A crate with a program in it.
+/// A crate with at least one program.
 #[derive(Debug, Clone)]
 pub(super) struct Crate {
-    /// As cargo's `--package` takes it.
+    /// The id for cargo's `--package`.
     pub(super) id: String,
-    /// The package's name.
+    /// The name of the package.
     pub(super) name: String,
     /// The names of its programs.
     pub(super) programs: Vec<String>,
-    /// Where its `Cargo.toml` is.
+    /// The directory of its `Cargo.toml`.
     pub(super) dir: PathBuf,
-    /// The root of the workspace it belongs to: its own directory, for one that stands alone.
+    /// The root of its workspace; a crate without a workspace is its own root.
     pub(super) workspace: PathBuf,
-    /// `package.metadata.portcullis.targets`, in the order written.
+    /// The `package.metadata.portcullis.targets`, in the order written.
     pub(super) targets: Vec<String>,
 }
 
-/// Finds the crates to build: `dir` itself and its subdirectories, one level deep. What handlers may write
-/// to is left out, and said: cargo runs programs that a crate or a directory names.
+/// Finds the crates to build: `dir` itself and its subdirectories, one level deep. Skips a crate that handlers may
+/// write to, and says so: cargo runs programs that a crate or a directory names.
 pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Result<Vec<Crate>> {
     let mut manifests = vec![dir.join("Cargo.toml")];
     let entries = fs::read_dir(dir).with_context(|| format!("{}: cannot be listed", dir.display()))?;
@@ -63,7 +63,7 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
     let mut manifests = trusted;
     manifests.sort();
     let mut crates = Vec::<Crate>::new();
-    // What a description told of its whole workspace need not be asked again: a call takes a tenth of a second.
+    // A description covers the whole workspace, so its other crates need no call. A call takes a tenth of a second.
     let mut told = Vec::<PathBuf>::new();
     for manifest in &manifests {
         if told.contains(manifest) {
@@ -84,9 +84,8 @@ pub(super) fn find(dir: &Path, untrusted: &Untrusted, say: &dyn Fn(&str)) -> Res
     Ok(crates)
 }
 
-/// Says what cargo would run of a package that handlers may have written, wherever it lies: sources of its own that
-/// are not below `src`, what its workspace names and replaces, and what it depends on by path, with all that this
-/// depends on.
+/// Describes the first directory of a package that handlers may write to and whose programs cargo would run. Checks its
+/// sources outside of `src`, the paths and replacements of its workspace, and its dependencies by path, transitively.
 fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<Option<String>> {
     if untrusted.is_empty() {
         return Ok(None);
@@ -107,7 +106,7 @@ fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<
         };
         let mut packages = here(&described["packages"]);
         if packages.is_empty() && root.as_ref() != Some(&dir) {
-            // What cargo cannot describe it does not build either.
+            // A crate that cargo cannot describe cannot be built either.
             packages = here(&describe(&dir.join("Cargo.toml")).unwrap_or_default()["packages"]);
         }
         let within = |key, value| {
@@ -127,8 +126,8 @@ fn written(package: &Value, described: &Value, untrusted: &Untrusted) -> Result<
     Ok(None)
 }
 
-/// Lists the directories of the crates that those of `dir` depend on by path, also by another's. What cargo cannot describe
-/// has none. Takes a tenth of a second for each workspace.
+/// Lists the directories of the crates that the crates of `dir` depend on by path, transitively. A crate that cargo
+/// cannot describe has no dependencies here. Takes a tenth of a second for each workspace.
 pub(crate) fn path_dependencies(dir: &Path) -> Vec<PathBuf> {
     let below = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let own: Vec<PathBuf> = std::iter::once(dir.to_owned())
@@ -147,7 +146,7 @@ pub(crate) fn path_dependencies(dir: &Path) -> Vec<PathBuf> {
                 described.insert(manifest.parent().unwrap_or(manifest).to_owned(), local);
             }
         }
-        // Taken out: a crate is gone through once.
+        // Taken out of the map, so that each crate is visited once.
         for needed in described.insert(dir.clone(), Vec::new()).unwrap_or_default() {
             if !own.contains(&needed) && !found.contains(&needed) {
                 found.push(needed.clone());
@@ -158,8 +157,8 @@ pub(crate) fn path_dependencies(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether to ask cargo about a crate at all. A library beside the handlers is none of ours: it may even be one that
-/// cargo would refuse to describe on its own.
+/// Returns `true` if cargo is to be asked about a crate. A library beside the handlers is not built, and cargo may even
+/// refuse to describe it.
 fn may_have_program(dir: &Path) -> bool {
     let names_one = || fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|text| text.contains("[[bin]]"));
     dir.join("src/main.rs").is_file() || dir.join("src/bin").is_dir() || names_one()
@@ -179,7 +178,7 @@ fn describe(manifest: &Path) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("cargo metadata: not JSON")
 }
 
-/// Reads one package; `None` when it has no program, or wants to be built for nothing (`targets = []`).
+/// Reads one package. `None` if it has no program, or is not to be built (`targets = []`).
 fn read(package: &Value, described: &Value, manifest: &Path) -> Result<Option<Crate>> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let is_program = |target: &&Value| {
@@ -211,7 +210,8 @@ fn read(package: &Value, described: &Value, manifest: &Path) -> Result<Option<Cr
     }))
 }
 
-/// Whether cargo takes the crate at `dir` for a member of the workspace around it; `false` too where cargo is missing.
+/// Returns `true` if cargo accepts the crate at `dir` as a member of the workspace around it. Also `false` without
+/// cargo.
 pub(crate) fn is_member(dir: &Path) -> bool {
     describe(&dir.join("Cargo.toml")).is_ok()
 }

@@ -1,6 +1,6 @@
 //! Builds the handlers of a directory: its crates and `.wat` files to `build/NAME.wasm`.
 //!
-//! Floors, lowest first: `toolchain`, `verb`; `crates`; `watch`.
+//! Floors, lowest first: `toolchain`; `crates`; `watch`; the build in this file; `verb`.
 
 mod crates;
 mod toolchain;
@@ -21,42 +21,42 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// A module that `build` answers for.
+/// A module that was built or is up to date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Built {
-    /// The file name without `.wasm`: the crate's program, with `-wasip2` behind it where that is a crate's
-    /// second target.
+    /// The file name without `.wasm`: the name of the program. For another than the first target of its crate, the
+    /// target is appended, such as `-wasip2`.
     pub name: String,
-    /// Where it is: `DIR/build/NAME.wasm`.
+    /// Its path: `DIR/build/NAME.wasm`.
     pub module: PathBuf,
-    /// Whether it was there already, byte for byte; if not, it was put there just now.
+    /// Whether the file had these bytes already. If not, it has just been written.
     pub fresh: bool,
-    /// What it was built of, as the compiler tells it; may be empty.
+    /// The files that it was built from, as the compiler reports them; may be empty.
     pub inputs: Vec<PathBuf>,
 }
 
-/// How to build.
+/// Options of a build.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildOptions {
-    /// Where cargo keeps what it compiles; `None` leaves it to cargo.
+    /// The target directory of cargo; `None` for cargo's default.
     pub target_dir: Option<PathBuf>,
 }
 
-/// A module as the compiler left it, before it is put into place.
+/// A module before it is moved into place.
 struct BuiltModule {
     name: String,
     bytes: Vec<u8>,
     inputs: Vec<PathBuf>,
 }
 
-/// Builds what is out of date in `dir`: `dir` itself if it is a crate, every subdirectory that is one, and every
-/// `*.wat`. Calls `say` with a line for the person who waits before what may take long. Blocks.
+/// Builds what is out of date in `dir`: `dir` itself if it is a crate, every subdirectory that is a crate, and every
+/// `*.wat`. Calls `say` with a line for the user before a step that may take long. Blocks.
 ///
-/// The compiler's diagnostics go to standard error as they are. Modules are put into place once everything is
-/// compiled, each in one step, so that a daemon that reads them never sees half of one.
+/// The compiler's diagnostics go to standard error unchanged. Modules are moved into place after all are compiled, each
+/// by one rename, so a daemon never reads a part of one.
 ///
 /// # Errors
-/// One line that names the crate or file: it does not compile, two have one name, or a tool is missing.
+/// One line that names the crate or file: it does not compile, two have the same name, or a tool is missing.
 pub(crate) fn build(dir: &Path, options: &BuildOptions, say: &dyn Fn(&str)) -> Result<Vec<Built>> {
     let dir = dir.canonicalize().with_context(|| format!("{}: cannot be opened", dir.display()))?;
     let untrusted = untrusted(&dir)?;
@@ -79,15 +79,15 @@ pub(crate) fn build(dir: &Path, options: &BuildOptions, say: &dyn Fn(&str)) -> R
     made.into_iter().map(|made| put(&output, made)).collect()
 }
 
-/// Finds what the handlers of a directory may write to, and those of each directory that it lies in: cargo would run
-/// what they write there.
+/// Finds the directories that handlers may write to, by the configurations in this directory and those above: cargo
+/// would run programs that a handler puts there.
 ///
 /// # Errors
-/// A configuration cannot be read; what is built lies in such a directory whatever its crates are.
+/// A configuration cannot be read, or cargo would look into such a directory for any build in `dir`.
 fn untrusted(dir: &Path) -> Result<Untrusted> {
     let untrusted = config::written_by_handlers(&config::around(dir)).context("nothing is built")?;
     let here = ["target", OUTPUT].map(|name| dir.join(name));
-    // cargo looks for these in every directory above.
+    // cargo looks for these in every parent directory.
     let above = dir.ancestors().flat_map(|dir| ["Cargo.toml", ".cargo"].map(|name| dir.join(name)));
     for path in above.chain(here) {
         if let Some(writable) = untrusted.find(&path)? {
@@ -112,7 +112,7 @@ fn assemble(path: &Path) -> Result<BuiltModule> {
     Ok(BuiltModule { name: name.to_owned(), bytes, inputs: vec![path.to_owned()] })
 }
 
-/// One cargo call builds all crates of one workspace for one target: cargo orders and shares the work.
+/// Groups the crates by workspace and target, one cargo call each: cargo orders and shares the work of a call.
 fn grouped(crates: Vec<Crate>) -> BTreeMap<(PathBuf, String), Vec<Crate>> {
     let mut groups = BTreeMap::<_, Vec<Crate>>::new();
     for found in crates {
@@ -141,7 +141,7 @@ fn compile(
         target,
     ]);
     for one in group {
-        // The whole id: a dependency may have the same name.
+        // The full id, since a dependency may have the same name.
         cargo.args(["--package", &one.id]);
     }
     if let Some(target_dir) = &options.target_dir {
@@ -161,12 +161,12 @@ fn compile(
     artifacts.map(|(name, path)| made(name, target, group, &path)).collect()
 }
 
-/// Parses cargo's messages, one JSON object a line; a line that is none is a build script's and nothing to us.
+/// Parses cargo's messages, one JSON object a line. Other lines come from build scripts and are skipped.
 fn messages(stdout: &[u8]) -> Vec<Value> {
     stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-/// Names the crates that did not compile: all of those asked for, less those that cargo has finished.
+/// Names the crates that did not compile: those with an error message, or else those that cargo has not finished.
 fn culprits(group: &[Crate], messages: &[Value]) -> String {
     let reported = |one: &&Crate| {
         let of_it = |message: &&Value| message["package_id"] == one.id.as_str();
@@ -196,22 +196,22 @@ fn made(program: String, target: &str, group: &[Crate], path: &Path) -> Result<B
     let bytes = fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
     let maker = group.iter().find(|one| one.programs.contains(&program));
     let first = maker.and_then(|one| one.targets.first()).is_none_or(|first| first == target);
-    // The first target of a crate has the plain name; another says which it is, in the word that tells them apart.
+    // The first target of a crate gets the plain name, every other one a suffix that tells it apart.
     let name = if first { program } else { format!("{program}-{}", target.trim_start_matches("wasm32-")) };
     Ok(BuiltModule { name, bytes, inputs: inputs(path) })
 }
 
-/// Reads what cargo has written beside a program: the files that it was built of, in the syntax of make(1). Those that cargo
-/// has made itself are left out.
+/// Reads the dependency file that cargo writes beside a program: the files it was built from, in the syntax of make(1).
+/// Leaves out files in the target directory.
 fn inputs(program: &Path) -> Vec<PathBuf> {
     // TARGET_DIR/TRIPLE/release/PROGRAM.wasm
     let target_dir = program.ancestors().nth(3);
     let text = fs::read_to_string(program.with_extension("d")).unwrap_or_default();
     let list = text.lines().next().and_then(|line| line.split_once(": ")).map_or("", |(_, list)| list);
-    // A space in a name is escaped.
+    // The file escapes a space in a name.
     let list = list.replace("\\ ", "\0");
     let paths = list.split(' ').map(|path| PathBuf::from(path.replace('\0', " ")));
-    // As a person would write them, and where a link leads.
+    // Both the path as written, with its directory resolved, and the path behind a link.
     let plain = |path: PathBuf| {
         let dir = path.parent().and_then(|dir| dir.canonicalize().ok());
         let beside = dir.zip(path.file_name()).map(|(dir, name)| dir.join(name));
@@ -221,12 +221,12 @@ fn inputs(program: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.is_absolute()).flat_map(plain).filter(|path| !ours(path)).collect()
 }
 
-/// Puts a module into place, unless it is there.
+/// Moves a module into place, unless the same bytes are there.
 fn put(output: &Path, made: BuiltModule) -> Result<Built> {
     let module = output.join(format!("{}.wasm", made.name));
     let fresh = fs::read(&module).is_ok_and(|bytes| bytes == made.bytes);
     if !fresh {
-        // In the same directory, so that the rename is one step; with our id, so that two builds do not meet.
+        // In the same directory, so that the rename is atomic. With our process id, so that two builds do not collide.
         let temporary = output.join(format!(".{}.{}.tmp", made.name, std::process::id()));
         let written = fs::write(&temporary, &made.bytes).and_then(|()| fs::rename(&temporary, &module));
         if written.is_err() {

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 const PROGRAM: &str = "fn main() {}\n";
 
-/// A directory with a crate `one` that says what else is in its manifest.
+/// Makes a directory with a crate `one`, with `manifest` appended to its manifest.
 fn with_crate(source: &str, manifest: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     add_crate(dir.path(), "one", source, manifest);

@@ -1,4 +1,4 @@
-//! The Rust toolchain as a child: which one, with which environment, and with which targets.
+//! Runs the Rust toolchain: which program, in which environment, with which targets.
 
 use anyhow::{Context, Result, bail};
 use std::env;
@@ -7,10 +7,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What cargo tells a program or build script that it runs, and what is meant for the host's own code. An inner cargo
-/// would take some for its settings; a setting of the person's for all cargos (`CARGO_HOME`, `CARGO_TARGET_DIR`,
-/// `CARGO_NET_OFFLINE`, `CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS`...) is not among them.
-/// Source: "Environment Variables" in the Cargo book.
+/// Variables that cargo sets for programs and build scripts, or that are meant for host code; an inner cargo would take
+/// some of them as its settings. Settings of the user for all cargos (`CARGO_HOME`, `CARGO_TARGET_DIR`,
+/// `CARGO_NET_OFFLINE`, `CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS`...) are not listed. Source: "Environment Variables" in
+/// the Cargo book.
 const OUTER: &[&str] = &[
     "CARGO",
     "CARGO_BUILD_RUSTFLAGS",
@@ -37,14 +37,14 @@ const OUTER: &[&str] = &[
     "TARGET",
 ];
 
-/// The same, for families of names.
+/// Prefixes of such variables.
 const OUTER_PREFIXES: &[&str] =
     &["CARGO_BIN_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "DEP_"];
 
-/// Makes a command of the toolchain that `dir` is built with, free of what an outer cargo left in the environment.
+/// Makes a command of the toolchain that builds `dir`, without the variables of an outer cargo.
 pub(super) fn command(program: &str, dir: &Path) -> Command {
     let mut command = Command::new(found(program));
-    // rustup and cargo look for their settings from here upwards.
+    // rustup and cargo look for their settings in this directory and those above.
     command.current_dir(dir);
     for (name, _) in env::vars_os() {
         let under_cargo = env::var_os("CARGO_MANIFEST_DIR").is_some();
@@ -52,17 +52,17 @@ pub(super) fn command(program: &str, dir: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    // Meant from where the person stands, and the child stands elsewhere.
+    // A relative path of the user starts at our working directory, and the child has another one.
     if let Some(Ok(target_dir)) = env::var_os("CARGO_TARGET_DIR").map(std::path::absolute) {
         command.env("CARGO_TARGET_DIR", target_dir);
     }
     command
 }
 
-/// Sees to it that `target` can be compiled for, asking rustup to add it where it is missing.
+/// Makes sure that code can be compiled for `target`. Asks rustup to add the target if it is missing.
 ///
 /// # Errors
-/// Says what to run where rustup is not there, or could not do it.
+/// The target is missing and rustup cannot add it. The message says what to run.
 pub(super) fn ensure(dir: &Path, target: &str, say: &dyn Fn(&str)) -> Result<()> {
     match presence(dir, target)? {
         Presence::There | Presence::Unknown => return Ok(()),
@@ -96,7 +96,7 @@ pub(super) fn ensure(dir: &Path, target: &str, say: &dyn Fn(&str)) -> Result<()>
 enum Presence {
     There,
     Missing,
-    /// rustc would not say; let cargo find out, and its message be the one that is read.
+    /// rustc does not know. The build goes on, and cargo's message explains the error.
     Unknown,
 }
 
@@ -108,7 +108,7 @@ fn presence(dir: &Path, target: &str) -> Result<Presence> {
     Ok(judge(output.status.success(), &String::from_utf8_lossy(&output.stdout)))
 }
 
-/// rustc prints the path whether or not anything is there.
+/// rustc prints the path whether or not it exists.
 fn judge(success: bool, libdir: &str) -> Presence {
     match libdir.trim() {
         path if !success || path.is_empty() => Presence::Unknown,
@@ -117,8 +117,8 @@ fn judge(success: bool, libdir: &str) -> Presence {
     }
 }
 
-/// Whether a variable is an outer cargo's, and none of the person's. `RUSTUP_TOOLCHAIN` is both: rustup sets it for
-/// whatever runs under `cargo run`, and it would outweigh the `rust-toolchain.toml` of the crate, if that has one.
+/// Returns `true` if a variable belongs to an outer cargo, not to the user. `RUSTUP_TOOLCHAIN` may be either: rustup
+/// sets it under `cargo run`, and it would override the `rust-toolchain.toml` of the crate, if there is one.
 fn is_outer(name: &str, crate_names_toolchain: bool) -> bool {
     OUTER.contains(&name)
         || OUTER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
@@ -130,7 +130,7 @@ fn names_a_toolchain(dir: &Path) -> bool {
         .any(|dir| dir.join("rust-toolchain.toml").is_file() || dir.join("rust-toolchain").is_file())
 }
 
-/// Returns the program in PATH, or beside the cargo that runs us: a `cargo run` need not have it in PATH.
+/// Returns the program from PATH, or else beside the cargo that runs us, which may not be in PATH.
 fn found(program: &str) -> OsString {
     let in_path =
         env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| has(&dir, program)));

@@ -1,4 +1,4 @@
-//! `portcullis build`: handlers to wasm, without serving them.
+//! `portcullis build`: builds handlers without serving them.
 
 use std::path::PathBuf;
 

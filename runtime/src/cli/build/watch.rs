@@ -1,4 +1,4 @@
-//! Where the sources of a directory's handlers are, for who rebuilds on change.
+//! The source files of a directory's handlers: which paths to watch, and what they contain.
 
 use super::OUTPUT;
 use std::collections::{BTreeMap, HashSet};
@@ -11,40 +11,40 @@ use std::path::{Component, Path, PathBuf};
 pub(crate) struct WatchedPath {
     /// The path: a directory.
     pub path: PathBuf,
-    /// Whether what is below its subdirectories counts.
+    /// Whether changes below its subdirectories count.
     pub depth: Depth,
 }
 
-/// How deep a watch goes.
+/// The depth of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Depth {
-    /// The directory's own entries.
+    /// The entries of the directory itself.
     Flat,
     /// Everything below it.
     Recursive,
 }
 
-/// Tells sources from what else changes in the directories that are watched.
+/// Decides which changed paths in watched directories are sources.
 #[derive(Debug, Clone)]
 pub(crate) struct Relevant {
-    /// The directory that is built, and those of the crates it depends on by path.
+    /// The directory to build, and the directories of crates that it depends on by path.
     dirs: Vec<PathBuf>,
-    /// What else the last build has read: files, and directories with all that is in them.
+    /// Other inputs of the last build: files, and directories with all their contents.
     inputs: HashSet<PathBuf>,
 }
 
-/// What is in a file, told from what was in it before; `None`: it cannot be read.
+/// A hash of a file's content, or `None` if it cannot be read.
 pub(crate) type FileContent = Option<u64>;
 
-/// The most files that are looked at: no project has them, and a directory that is named by mistake may.
+/// The maximum number of files to read. No project has so many, but a directory named by mistake may.
 const MAX: usize = 50_000;
 
-/// The largest file whose bytes are compared; of a larger one, its length and the time of its last write.
+/// The largest file whose bytes are hashed. For a larger one, its length and modification time count.
 const LARGEST: u64 = 16 << 20;
 
-/// Lists what to watch for changes of `dir`'s handlers and configuration: with the crates `needed` that they depend on by path,
-/// and what the last build has read besides. Directories, never files: an editor that saves by renaming would leave a watch on a file that
-/// is no more.
+/// Lists the directories to watch for changes of the handlers and the configuration of `dir`: with the crates `needed`,
+/// which they depend on by path, and the other `inputs` of the last build. No files: an editor that saves by renaming
+/// would leave a watch on a deleted file.
 pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>) -> Vec<WatchedPath> {
     let flat = |path: &Path| WatchedPath { path: path.to_owned(), depth: Depth::Flat };
     let mut list = vec![flat(dir)];
@@ -61,7 +61,7 @@ pub(crate) fn watched(dir: &Path, needed: &[PathBuf], inputs: &HashSet<PathBuf>)
             false => list.extend(input.parent().filter(|parent| parent.is_dir()).map(flat)),
         }
     }
-    // What is watched with all below it needs no second watch.
+    // A directory below a recursive watch needs no watch of its own.
     list.sort();
     list.dedup();
     let recursive: Vec<PathBuf> =
@@ -80,29 +80,29 @@ impl Relevant {
         Relevant { dirs, inputs: inputs.clone() }
     }
 
-    /// Reports whether a change at `path` may ask for a build or a reload.
+    /// Returns `true` if a change at `path` may require a build or a reload.
     pub(crate) fn is_source(&self, path: &Path) -> bool {
         self.dirs.iter().any(|dir| is_source(dir, path))
             || path.ancestors().any(|above| {
-                // A directory may be the crate's own, with what is built of it.
+                // A crate's own directory may be an input, with the output of its builds in it.
                 self.inputs.contains(above) && !is_built(above, path)
             })
     }
 }
 
-/// Reports whether this lies in what cargo, or we, build of the crate in `dir`.
+/// Returns `true` if the path lies in the build output of the crate in `dir`.
 fn is_built(dir: &Path, path: &Path) -> bool {
     let first = path.strip_prefix(dir).ok().and_then(|inside| inside.components().next());
     let names = ["target", OUTPUT].map(|name| Component::Normal(name.as_ref()));
     first.is_some_and(|first| names.contains(&first)) && dir.join("Cargo.toml").is_file()
 }
 
-/// Reports whether cargo writes this file itself, and a person seldom.
+/// Returns `true` for a file that cargo writes itself and users rarely do.
 pub(crate) fn is_lock(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == "Cargo.lock")
 }
 
-/// Looks at every source in these places.
+/// Reads every source in these places.
 pub(crate) fn contents(places: &[WatchedPath], relevant: &Relevant) -> BTreeMap<PathBuf, FileContent> {
     let mut found = BTreeMap::new();
     for WatchedPath { path, depth } in places {
@@ -135,8 +135,8 @@ fn content(path: &Path) -> FileContent {
     Some(hasher.finish())
 }
 
-/// Whether a change at `path` may ask for a rebuild or a reload of `dir`: not what `build` and cargo write
-/// themselves, and not what editors leave beside a file.
+/// Returns `true` if a change at `path` may require a rebuild or a reload of `dir`. Ignores the output of builds, and
+/// the temporary files of editors.
 fn is_source(dir: &Path, path: &Path) -> bool {
     let Ok(inside) = path.strip_prefix(dir) else { return false };
     let names: Vec<&str> = inside
@@ -146,12 +146,12 @@ fn is_source(dir: &Path, path: &Path) -> bool {
             _ => ".elsewhere",
         })
         .collect();
-    // Vim writes `4913` to see whether it can.
+    // Vim creates `4913` to test whether it can write.
     let leftover =
         |name: &&str| name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || *name == "4913";
     match names.as_slice() {
         [] => true,
-        // Beside the crates only what is built or read: the log of a daemon may lie here too.
+        // Directly in `dir`, only files that are built or read: a daemon may write its log here.
         [name]
             if path.is_file()
                 && !name.ends_with(".toml")
@@ -166,7 +166,7 @@ fn is_source(dir: &Path, path: &Path) -> bool {
     }
 }
 
-/// The directory with the sources of the crate at `dir`, where it is a crate with the usual layout.
+/// Returns the source directory of the crate at `dir`, if it has the usual layout.
 fn crate_paths(dir: &Path) -> Option<WatchedPath> {
     let source = dir.join("src");
     let is_crate = dir.join("Cargo.toml").is_file() && source.is_dir();

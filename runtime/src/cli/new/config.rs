@@ -1,14 +1,14 @@
-//! The text of `portcullis.toml` with one more handler in it.
+//! Adds a handler and its route to the text of `portcullis.toml`.
 
 use anyhow::{Result, bail};
 
-/// How a new configuration begins.
+/// The start of a new configuration.
 const HEAD: &str = "listen = [\"tcp://127.0.0.1:8080\"]\n";
 
-/// Returns `before` with a handler and a route at its end, all else as it was; without `before`, a whole configuration.
+/// Returns `before` with a handler and a route appended, otherwise unchanged. Without `before`, a whole configuration.
 ///
 /// # Errors
-/// When the handler or the path is there, or the routes are written in a way that cannot be added to at the end.
+/// The handler or the path exists already, or the routes are not written as tables, which can be appended to.
 pub(super) fn added(before: Option<&str>, name: &str) -> Result<String> {
     let before = before.unwrap_or(HEAD);
     if before.lines().any(|line| names_handler(line, name)) {
@@ -20,7 +20,7 @@ pub(super) fn added(before: Option<&str>, name: &str) -> Result<String> {
     }
     for (key, wanted) in [("handler", "[handler.NAME]"), ("route", "[[route]]")] {
         let inline = |line: &str| code(line).split_once('=').is_some_and(|(left, _)| left.trim() == key);
-        // Above the first table only: below it, a key of that name is the table's.
+        // Only above the first table: below it, such a key belongs to the table.
         if before.lines().take_while(|line| !line.trim_start().starts_with('[')).any(inline) {
             bail!("{key}: written as one value, which cannot be added to: write {wanted} tables");
         }
@@ -34,7 +34,7 @@ pub(super) fn added(before: Option<&str>, name: &str) -> Result<String> {
     Ok(after)
 }
 
-/// Whether a line opens the table of a handler, or sets a key of it from outside.
+/// Returns `true` if a line opens the table of a handler, or sets one of its keys from outside.
 fn names_handler(line: &str, name: &str) -> bool {
     let line: String =
         code(line).chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '[')).collect();
@@ -42,7 +42,7 @@ fn names_handler(line: &str, name: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with([']', '.', '=']))
 }
 
-/// Returns a line without its comment; a `#` in a string cuts it short, which hides nothing we look for.
+/// Returns a line without its comment. A `#` in a string cuts it too, which does not hide anything that is looked for.
 fn code(line: &str) -> &str {
     line.split('#').next().unwrap_or_default()
 }

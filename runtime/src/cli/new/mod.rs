@@ -1,4 +1,6 @@
 //! Scaffolds a handler: a crate with ten lines of code, and its place in `portcullis.toml`.
+//!
+//! Floors, lowest first: `config`, `sdk`; the scaffolding in this file; `verb`.
 
 mod config;
 mod sdk;
@@ -12,8 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a program or directory here cannot be called: cargo's own directories and test harness, Rust's crates, and
-/// what stands beside handlers.
+/// Names that a program or directory cannot have here: directories of cargo, its test harness, crates of Rust, and
+/// directories beside handlers.
 const RESERVED: &[&str] = &[
     "alloc",
     "build",
@@ -39,25 +41,25 @@ const KEYWORDS: &[&str] = &[
     "where", "while", "yield",
 ];
 
-/// What was made.
+/// The result of a scaffolding.
 #[derive(Debug)]
 pub(crate) struct Created {
-    /// The crate's directory.
+    /// The directory of the crate.
     pub dir: PathBuf,
-    /// The configuration that serves it, under `/NAME/{who}`.
+    /// The configuration with the route `/NAME/{who}` to it.
     pub config: PathBuf,
-    /// Whether the configuration was made, not added to.
+    /// Whether the configuration was created; if not, it was extended.
     pub config_is_new: bool,
-    /// Where the SDK is that the crate depends on.
+    /// The directory of the SDK that the crate depends on.
     pub sdk: PathBuf,
-    /// Whether the SDK was unpacked from this program just now.
+    /// Whether the SDK was unpacked from this program by this call.
     pub sdk_is_new: bool,
 }
 
-/// Makes a handler `name` in `parent`, and adds it with a route to `parent`'s `portcullis.toml`. Blocks.
+/// Creates a handler `name` in `parent`, and adds it with a route to the `portcullis.toml` there. Blocks.
 ///
 /// # Errors
-/// When the name will not do, or something is there already. What was made of the crate is then removed again.
+/// The name is not allowed, or exists already. A crate that was created in part is removed again.
 pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     check(name)?;
     let parent = parent.canonicalize().with_context(|| format!("{}: cannot be opened", parent.display()))?;
@@ -83,7 +85,7 @@ pub(crate) fn new(parent: &Path, name: &str) -> Result<Created> {
     Ok(Created { config_is_new: before.is_none(), sdk: sdk.dir, sdk_is_new: sdk.unpacked, dir, config })
 }
 
-/// Checks a name against all that use it: the job, the package, the program and the key in the configuration.
+/// Checks that a name can be that of a job, a package, a program and a key of the configuration.
 fn check(name: &str) -> Result<()> {
     name.parse::<Name>()?;
     ensure!(
@@ -108,7 +110,8 @@ fn scaffold(dir: &Path, name: &str, sdk: &sdk::Located) -> Result<()> {
     write(&dir.join("Cargo.toml"), &manifest)?;
     match enclosing_workspace(dir) {
         Some(_) if build::is_member(dir) => {}
-        // Not among the members of the workspace around it, which cargo would refuse: it is its own.
+        // The workspace around it does not include it, and cargo would refuse such a crate: make it a workspace of its
+        // own.
         Some(_) => {
             write(&dir.join("Cargo.toml"), &format!("{manifest}\n[workspace]\n"))?;
             ignore(dir, "/target/\n")?;
@@ -127,7 +130,7 @@ fn enclosing_workspace(dir: &Path) -> Option<PathBuf> {
     })
 }
 
-/// Writes a `.gitignore`, unless there is one: what a person ignores is their own.
+/// Writes a `.gitignore`, unless one exists, which belongs to the user.
 fn ignore(dir: &Path, lines: &str) -> Result<()> {
     let path = dir.join(".gitignore");
     if path.exists() { Ok(()) } else { write(&path, lines) }

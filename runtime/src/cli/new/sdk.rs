@@ -1,13 +1,13 @@
-//! Where a new handler finds the guest SDK: nearby, or unpacked from this program.
+//! Finds the guest SDK for a new handler: nearby, or unpacked from this program.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The directory the SDK lives in.
+/// The name of the SDK's directory.
 const DIRECTORY: &str = "guest-sdk";
 
-/// The sources of the SDK, which is in no registry: path below its directory, and text.
+/// The source files of the SDK, which is in no registry: the path below its directory, and the text.
 const FILES: &[(&str, &str)] = &[
     ("src/body.rs", include_str!("../../../../guest-sdk/src/body.rs")),
     ("src/cookie.rs", include_str!("../../../../guest-sdk/src/cookie.rs")),
@@ -42,15 +42,15 @@ const FILES: &[(&str, &str)] = &[
     ("wit/job.wit", include_str!("../../../../guest-sdk/wit/job.wit")),
 ];
 
-/// Its manifest, which in the repository takes half of its fields from the workspace.
+/// The manifest of the SDK. The one in the repository inherits half of its fields from the workspace.
 const MANIFEST: &str = include_str!("template/sdk.toml.txt");
 
-/// An SDK to depend on.
+/// The SDK to depend on.
 pub(super) struct Located {
     pub(super) dir: PathBuf,
-    /// The way to it from a crate in the directory that was asked for.
+    /// The relative path to it from a crate in `parent`.
     pub(super) from_crate: String,
-    /// Whether it was not there before.
+    /// Whether it was unpacked by this call.
     pub(super) unpacked: bool,
 }
 
@@ -85,7 +85,7 @@ fn unpack(dir: &Path) -> std::io::Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(dir))?;
         fs::write(path, text)?;
     }
-    // Last: it is what makes the directory an SDK.
+    // The manifest comes last, because it marks the directory as an SDK.
     fs::write(dir.join("Cargo.toml"), MANIFEST.replace("{version}", env!("CARGO_PKG_VERSION")))
 }
 

@@ -1,4 +1,4 @@
-//! Scaffolding in directories of all kinds, and that what comes out builds.
+//! Scaffolds handlers in directories of all kinds, and builds them.
 
 use super::*;
 use crate::cli::build::{BuildOptions, build};
@@ -8,7 +8,7 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// Builds what is in a directory, away from any other build.
+/// Builds the handlers of a directory, with a target directory of its own.
 fn modules(dir: &Path) -> Vec<PathBuf> {
     let options = BuildOptions { target_dir: Some(dir.join("target")) };
     build(dir, &options, &|_| ()).unwrap().into_iter().map(|built| built.module).collect()

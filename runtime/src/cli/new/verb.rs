@@ -1,4 +1,4 @@
-//! `portcullis new`: what it prints.
+//! `portcullis new`: scaffolds a handler and prints what was written.
 
 use anyhow::Result;
 

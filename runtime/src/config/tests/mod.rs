@@ -1,4 +1,6 @@
 //! Tests of reading a configuration.
+//!
+//! Floors, lowest first: the helpers in this file; `compile`, `page`, `refusals`, which do not use one another.
 
 mod compile;
 mod page;

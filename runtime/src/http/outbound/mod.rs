@@ -1,4 +1,7 @@
 //! Requests of handlers to other servers: checked, bounded, and over connections that handlers do not share.
+//!
+//! Floors, lowest first: `bounds`, `call_outcome`, `cdn_loop`, `cpu_charge`, `denials`, `error`, `strict`; `pool`;
+//! `body`; `exchange`; `caller`.
 
 mod body;
 mod bounds;

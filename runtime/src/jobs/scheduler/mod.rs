@@ -1,4 +1,6 @@
 //! `runschedules`: runs each handler with a schedule when its time has come, until the daemon drains.
+//!
+//! Floors, lowest first: `timetable`, which knows what is due; the job in this file.
 
 mod timetable;
 

@@ -1,4 +1,6 @@
 //! `upgrade = "websocket"`: a job reads and writes messages (RFC 6455).
+//!
+//! Floors, lowest first: `flood`, `handshake`, `messages`; `close`; `session`.
 
 mod close;
 mod flood;

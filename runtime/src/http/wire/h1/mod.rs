@@ -4,6 +4,8 @@
 //! A server in front of us may read such a message in another way, and then the two disagree about where a
 //! request ends. So every message is followed to its end here, strictly by RFC 9112. A deviation ends the
 //! connection. Bytes are checked in place: only a line that arrives in pieces is copied.
+//!
+//! Floors, lowest first: `text`; `head`, `quoted`; the framing in this file.
 
 pub(in crate::http) mod head;
 pub(in crate::http) mod quoted;

@@ -1,4 +1,6 @@
 //! Functions of WASI 0.2 that replace those of wasmtime-wasi.
+//!
+//! Floors, lowest first: `listing`, `polling`, `tmp_growth`, `writing`, which do not use one another.
 
 mod listing;
 mod polling;
