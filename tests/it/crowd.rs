@@ -44,7 +44,7 @@ fn where_there_is_no_room_the_connection_that_was_idle_the_longest_makes_it() {
     let daemon = setup("connections = 4\nconnections_per_peer = 5").start();
     let mut busy = busy(&daemon, 1);
     let mut idle = idle(&daemon, 3);
-    // The first client is now the one that was idle for the shortest time.
+    // The first client is now the last to have become idle.
     assert_eq!(idle[0].get("/hello").text(), "hello\n");
 
     let mut fresh = daemon.client();

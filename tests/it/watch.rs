@@ -61,7 +61,7 @@ fn watch_is_taken_up_given_up_and_taken_up_again_by_reloads() {
 
     fs::write(&config, &with).unwrap();
     daemon.signal(Signal::HUP);
-    // By the signal or by the watch, or by both, of which the second may be logged first.
+    // Both the signal and the watch may cause the reload, and the log may show them in either order.
     daemon.log.line("reloaded: generation ");
     replace(&daemon, "second");
     becomes(&daemon, "second");

@@ -1,7 +1,7 @@
-//! What must hold for any bytes at all: a function for each parser that reads what others wrote.
+//! Fuzz targets: properties that hold for any bytes, one function for each parser of untrusted input.
 //!
-//! cargo-fuzz looks for bytes that break them; `tests/it/corpus.rs` replays those it has found worth
-//! keeping, and some thousand of its own.
+//! cargo-fuzz looks for bytes that violate them. `tests/it/corpus.rs` replays the corpora it has collected, with some
+//! thousand mutations.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,8 +19,8 @@ use portcullis::job::{Handler, HandlerVersion, Job, Kind, Limits, Run, Slots, St
 use portcullis::jobs;
 use portcullis::net::Endpoint;
 
-/// A handler's output: where it is cut makes no difference, and a head that was read can be written
-/// and read again.
+/// The output of a handler: the pieces it arrives in make no difference, and a parsed head can be written and parsed
+/// again.
 pub fn document(bytes: &[u8]) {
     let Some((cut, text)) = bytes.split_first() else { return };
     let whole = read(text, text.len());
@@ -46,24 +46,23 @@ fn read(text: &[u8], size: usize) -> Read {
     Ok(None)
 }
 
-/// What a client of HTTP/1 sends: where it is cut makes no difference, and what is let through stands by
-/// itself.
+/// The bytes of an HTTP/1 client: the pieces they arrive in make no difference, and accepted bytes are accepted again.
 pub fn framing(bytes: &[u8]) {
     let Some((cut, text)) = bytes.split_first() else { return };
-    // Those that hold without a configuration.
+    // The default limits.
     let HttpLimits { head_size: head, target_size: target, fields, .. } = HttpLimits::default();
     let bounds = HeadLimits { head, target, fields, is_local: false };
     let whole = follow(text, text.len(), bounds);
     let pieces = follow(text, usize::from(*cut), bounds);
     assert_eq!((whole.heads, whole.refused), (pieces.heads, pieces.refused), "{}", text.escape_ascii());
     assert!(pieces.passed.starts_with(&whole.passed), "{whole:?} {pieces:?}");
-    // What is encoded in a query takes three bytes for one.
+    // Percent-encoding a query triples its length at most.
     assert!(pieces.passed.len() <= 3 * text.len(), "{pieces:?}");
     let again = follow(&whole.passed, whole.passed.len(), bounds);
     assert_eq!((again.heads, again.refused), (whole.heads, None), "{}", text.escape_ascii());
 }
 
-/// A request's path and host: what is let through leads nowhere but down.
+/// The path and host of a request: an accepted path never leads upwards.
 pub fn path(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(decoded) = path::decode(text) {
@@ -75,7 +74,7 @@ pub fn path(bytes: &[u8]) {
     }
 }
 
-/// An address to listen at: what was read can be written and read again.
+/// An address to listen on: a parsed address can be written and parsed again.
 pub fn endpoint(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(endpoint) = text.parse::<Endpoint>() {
@@ -83,7 +82,7 @@ pub fn endpoint(bytes: &[u8]) {
     }
 }
 
-/// A configuration: is read, or refused with a line for each mistake.
+/// A configuration is accepted, or refused with a line for each mistake.
 pub fn config(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Err(refusal) = config::parse(text, Path::new("/nowhere"), "portcullis.toml") {
@@ -92,11 +91,11 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// A configuration down to the catalog: what is read can be served, whatever its values are. What cannot be is a line
-/// with its key.
+/// A configuration up to the catalog: every accepted configuration can be served, whatever its values. A refusal names
+/// the key.
 pub fn catalog(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // `Cargo.toml` stands for a module and `src` for a directory: both are there, whoever calls.
+    // `Cargo.toml` stands for a module and `src` for a directory: both exist for every caller.
     let base = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = match config::parse(text, base, "portcullis.toml") {
         Ok(config) => config,
@@ -123,7 +122,7 @@ pub fn catalog(bytes: &[u8]) {
     let now = Instant::now();
     let HttpLimits { first_byte, handshake, head, body_idle, write_idle, keep_alive, .. } = config.http;
     let times = [first_byte, handshake, head, body_idle, write_idle, keep_alive, config.grace];
-    // Twice any of them is still a moment.
+    // Twice any of them must not overflow a point in time.
     assert!(times.iter().all(|time| now.checked_add(*time * 2).is_some()), "{text:?}");
     for entry in catalog.handlers.values() {
         let Limits { time, cpu, queue_time, outbound, .. } = &entry.limits;
@@ -144,7 +143,7 @@ pub fn catalog(bytes: &[u8]) {
     }
 }
 
-/// Puts the settings of a handler around nothing.
+/// Makes a handler version from settings, without a module.
 fn entry(config: &HandlerConfig) -> Arc<HandlerVersion> {
     struct Nothing;
     impl Handler for Nothing {

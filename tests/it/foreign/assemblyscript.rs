@@ -1,10 +1,10 @@
-//! AssemblyScript, with the shim that its makers have for WASI.
+//! AssemblyScript, with its makers' shim for WASI.
 
 use super::tools::npm;
 use super::{build, tried};
 use crate::harness::Setup;
 
-/// A CGI program.
+/// The source of a CGI program.
 const CGI: &str = r#"
 function variable(name: string): string {
   return process.env.has(name) ? process.env.get(name) : "";
@@ -26,7 +26,7 @@ fn a_cgi_program_in_assemblyscript_is_a_handler() {
     let handler = "[handler.a]\nmodule = \"a.wasm\"\n[[route]]\npath = \"/a/{word}\"\nhandler = \"a\"\n";
     let setup = Setup::new(handler).file("a.ts", CGI.as_bytes());
     let mut asc = tools.run("assemblyscript/bin/asc.js");
-    // It reads a configuration well if that is named from where it runs.
+    // The compiler finds a configuration reliably only relative to its working directory.
     asc.arg(setup.path("a.ts")).current_dir(&tools.place);
     asc.args(["--config", "node_modules/@assemblyscript/wasi-shim/asconfig.json"]);
     build(asc.args(["-O", "-o"]).arg(setup.path("a.wasm")));

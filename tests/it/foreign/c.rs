@@ -1,4 +1,4 @@
-//! C, with the compiler and the libc of a distribution.
+//! C, with a distribution's compiler and libc.
 
 use std::fs;
 use std::process::Command;
@@ -6,10 +6,10 @@ use std::process::Command;
 use super::{LONG, build, tried};
 use crate::harness::{Setup, finish, found, portcullis};
 
-/// Where Debian's wasi-libc is.
+/// A file of Debian's wasi-libc.
 const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 
-/// A CGI program as it has been written for thirty years.
+/// A CGI program in the style of thirty years ago.
 const CGI: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
 }
 "#;
 
-/// Returns the C compiler, if it and what it needs for WASI are there.
+/// Returns the C compiler, if it and its files for WASI are installed.
 fn compiler() -> Option<&'static str> {
     let package = "clang lld wasi-libc libclang-rt-14-dev-wasm32";
     let there = found(&["clang", "wasm-ld"], package);
@@ -54,10 +54,10 @@ fn a_cgi_program_in_c_is_a_handler_as_it_is() {
     assert_eq!(response.text(), "POST a=b 2 last\nSHOUT IT");
 }
 
-/// Moves as many bytes as its arguments say with each call that C has for it, and says of each whether they arrived.
+/// Moves as many bytes as its arguments say with each I/O call of C, and reports whether they arrived.
 const BYTES: &str = include_str!("bytes.c");
 
-/// Sizes around what one call moves of a file, and around what the host once took in one call.
+/// Sizes around one internal transfer of a file, and around the former limit of the host for one call.
 const SIZES: [usize; 8] =
     [(1 << 20) - 1, 1 << 20, (1 << 20) + 1, (2 << 20) - 1, 2 << 20, (2 << 20) + 1, 4_000_000, 8 << 20];
 

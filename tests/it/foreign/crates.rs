@@ -1,4 +1,4 @@
-//! A program of crates.io that knows nothing of HTTP, with `output = "raw"`.
+//! A program of crates.io that does not know HTTP, with `output = "raw"`.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use super::tools::{filled, install, place};
 use super::tried;
 use crate::harness::Setup;
 
-/// The program, and its version: crates.io keeps the hash of each, and the crate those of what it is made of.
+/// The program and its version. crates.io fixes its hash, and its lock file those of its dependencies.
 const PROGRAM: (&str, &str) = ("htmlq", "0.4.0");
 
 #[test]

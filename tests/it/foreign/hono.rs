@@ -1,4 +1,4 @@
-//! Hono, a framework for JavaScript, made one file by esbuild and a component by componentize-js.
+//! Hono, a JavaScript framework, bundled by esbuild and made a component by componentize-js.
 
 use super::javascript::WIT;
 use super::tools::npm;
@@ -23,7 +23,7 @@ fn a_hono_application_is_a_handler() {
     let setup = Setup::new(handler).file("app.js", APP.as_bytes()).file("app.wit", WIT.as_bytes());
     let mut esbuild = tools.run(".bin/esbuild");
     esbuild.arg(setup.path("app.js")).args(["--bundle", "--format=esm", "--log-level=error"]);
-    // Where it looks for packages: the application lies elsewhere.
+    // The directory of the packages, because the application lies elsewhere.
     esbuild.env("NODE_PATH", tools.place.join("node_modules"));
     build(esbuild.arg(format!("--outfile={}", setup.path("one.js").display())));
     let mut componentize = tools.run(".bin/componentize-js");

@@ -1,10 +1,10 @@
-//! JavaScript, as a component that brings its engine with it and answers `fetch` events.
+//! JavaScript, as a component that contains its engine and answers `fetch` events.
 
 use super::tools::npm;
 use super::{build, tried};
 use crate::harness::{Origin, Setup};
 
-/// What the component exports, in WIT: the tool knows what the two resources are.
+/// The exports of the component in WIT. The tool knows what the two resources mean.
 pub(super) const WIT: &str = "package local:app;
 world app { export wasi:http/incoming-handler@0.2.10; }
 package wasi:http@0.2.10 {
@@ -16,7 +16,7 @@ package wasi:http@0.2.10 {
 }
 ";
 
-/// A service worker, as browsers have them: it answers, and it asks.
+/// A service worker as in browsers: it answers requests and makes them.
 const APP: &str = r#"
 addEventListener("fetch", (event) => event.respondWith(answer(event.request)));
 
@@ -81,7 +81,7 @@ fn a_service_worker_in_javascript_answers_and_asks_whom_it_may() {
     assert_eq!(response.text(), "POST ?a=b SHOUT IT");
     daemon.log.line("j: 8 letters");
     assert_eq!((asked.status(), asked.text(), origin.hits()), (200, "asked", 1));
-    // It answers 500 by itself, and leaves the body unfinished.
+    // The program answers 500 itself, and leaves the body unfinished.
     assert!(matches!(thrown.status(), 500 | 502), "{}", thrown.text());
     assert_eq!((pieces.status(), pieces.body.len()), (200, 6_000), "300 pieces of 20 bytes");
     assert_eq!((large.status(), large.body.len()), (200, 2_500_000));

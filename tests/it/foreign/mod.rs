@@ -1,5 +1,7 @@
-//! Handlers in other languages than Rust, unchanged: what the tools of those languages make. Each tool is downloaded by
-//! its version and hash, once for all runs, and the figures are for the page "Programs that were tried".
+//! Handlers in other languages than Rust, built by the tools of those languages from unchanged sources.
+//!
+//! Each tool is installed by its version and hash, once for all runs. The figures are for the page "Programs that were
+//! tried".
 //!
 //! Floors, lowest first: `tools` and the helpers in this file; `assemblyscript`, `c`, `crates`, `go`, `javascript`,
 //! `python`, `ruby`, `wsgi`, `zig`; `hono`.
@@ -21,28 +23,28 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Daemon, Response, Setup, figure, finish, within};
 
-/// How long a tool of another language may take on a busy machine.
+/// The time limit for a tool of another language on a busy machine.
 const LONG: Duration = Duration::from_secs(600);
 
-/// The interface that ships with the SDK for those who speak HTTP themselves.
+/// The interface in the SDK for components that answer HTTP themselves.
 const HTTP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/wit/http");
 
-/// Runs a tool that makes something of a program, which it has to.
+/// Runs a tool that builds a program. The tool must succeed.
 fn build(tool: &mut Command) {
     let ended = finish(tool, b"", LONG);
     assert_eq!(ended.code, Some(0), "{tool:?}: {}", ended.stderr);
 }
 
-/// Starts a daemon whose module is compiled first: it has the engine of a language in it.
+/// Starts a daemon whose module takes long to compile, because it contains the engine of a language.
 fn serve(setup: Setup) -> Daemon {
-    // An engine takes half a minute of a processor where the compiler is not optimised.
+    // If the compiler is not optimised, an engine takes half a minute of CPU time.
     let mut daemon = setup.prepend("compile.cpu = \"300s\"\n").spawn();
     within(LONG, "the component is compiled", || (daemon.log.count("-job reload() =") > 0).then_some(()));
     daemon.ready();
     daemon
 }
 
-/// Serves a program and asks it several times; tells how long it took to compile, and what a request takes.
+/// Serves a program and requests it several times. Prints the time to compile it and the time of a request.
 fn tried(name: &str, setup: Setup, ask: impl Fn(&Daemon) -> Response) -> (Daemon, Response) {
     const TIMES: u32 = 5;
     let setup = setup.prepend("cache = \"none\"\n");

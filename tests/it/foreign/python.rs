@@ -1,4 +1,4 @@
-//! Python, as a component that brings its interpreter with it: a program, and one that speaks HTTP itself.
+//! Python, as components that contain the interpreter: a program, and one for wasi:http.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,13 +7,13 @@ use super::tools::pip;
 use super::{HTTP, build, serve, tried};
 use crate::harness::Setup;
 
-/// What a component that is a command exports, in WIT.
+/// The exports of a command component, in WIT.
 const COMMAND: &str = "package local:app;
 world command { export wasi:cli/run@0.2.0; }
 package wasi:cli@0.2.0 { interface run { run: func() -> result; } }
 ";
 
-/// A CGI program.
+/// The source of a CGI program.
 const CGI: &str = r#"
 import os, sys
 from wit_world import exports
@@ -29,7 +29,7 @@ class Run(exports.Run):
         print(sys.stdin.read().upper())
 "#;
 
-/// One that answers by itself, and streams what it reads.
+/// The source of a component that answers HTTP itself and streams its input.
 const PROXY: &str = r#"
 from componentize_py_types import Err, Ok
 from wit_world import exports
@@ -59,7 +59,7 @@ def pieces(body):
                 raise
 "#;
 
-/// The tool, for the processors that tests run on.
+/// The tool, with hashes for the processors that tests run on.
 const TOOL: &str = "componentize-py==0.25.1 --hash=sha256:8623cd8cab8453cb0cd8bf03f3c7103420d06f2f3d360186a280a70a1ca5e89f\n";
 
 /// Returns componentize-py, installed once for all runs.
@@ -70,7 +70,7 @@ fn componentize_py() -> Option<Command> {
     Some(program)
 }
 
-/// Makes `p.wasm` of a program and of the world that it is written for.
+/// Builds `p.wasm` from a program and the world that it is written for.
 fn componentize(setup: &Setup, wit: &Path, world: &str) -> Option<()> {
     let mut componentize = componentize_py()?;
     componentize.arg("-d").arg(wit).args(["-w", world, "componentize", "app", "-p"]);
@@ -110,7 +110,7 @@ fn python_speaks_http_itself_with_the_interface_that_ships_with_the_sdk() {
     assert_eq!(response.text(), format!("/p/last?a=b\n{}", "X".repeat(10_000)));
 }
 
-/// An interpreter that runs the script it is told of, as a server for CGI runs one.
+/// An interpreter that runs the script it is given, as a CGI server does.
 const INTERPRETER: &str = r#"
 import os, sys
 from wit_world import exports

@@ -1,4 +1,4 @@
-//! Ruby, from npm: a library for JavaScript, made a program by three small modules.
+//! Ruby, from npm: a library for JavaScript, turned into a program by three small modules.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::tools::{filled, npm};
 use super::{LONG, build, tried};
 use crate::harness::Setup;
 
-/// The modules that make a program of it, with the names by which `wasm-merge` joins them.
+/// The modules that turn it into a program, with the names by which `wasm-merge` joins them.
 const GLUE: [(&str, &str, &str); 3] = [
     ("host", "rb-js-abi-host", include_str!("ruby/host.wat")),
     ("canon", "canonical_abi", include_str!("ruby/canon.wat")),

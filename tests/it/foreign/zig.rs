@@ -1,4 +1,4 @@
-//! Zig, whose compiler PyPI has.
+//! Zig, with its compiler from PyPI.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::harness::Setup;
 const COMPILER: &str =
     "ziglang==0.15.1 --hash=sha256:4e45994a0e608d9b16ecad255698f5557a2e24de0bd7ba9efb156ab3f3683d9a\n";
 
-/// A CGI program.
+/// The source of a CGI program.
 const CGI: &str = r#"
 const std = @import("std");
 

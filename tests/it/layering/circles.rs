@@ -1,30 +1,30 @@
-//! Files import one another in no circle.
+//! Checks that no files import one another in a circle.
 //!
-//! An edge leads from a file to the file that defines an item which it imports. A `mod.rs` that only declares and
-//! re-exports defines nothing, so that no edge leads to it.
+//! An edge leads from a file to the file that defines an imported item. A `mod.rs` that only declares and re-exports
+//! defines nothing, so no edge leads to it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::tokens::{Token, tokens};
 use super::{Source, report, sources};
 
-/// Files that name one another for a reason, and the reason.
+/// Files that may import one another, with the reason.
 const RECURSIVE: &[(&[&str], &str)] = &[(
     &["job/capture.rs", "job/handler.rs", "job/mod.rs"],
     "a job holds the handler that runs it, which takes the job by value; a recorder keeps a job that failed",
 )];
 
-/// A module of the crate, as far as its imports go.
+/// A module of the crate with its imports.
 #[derive(Default)]
 struct Module {
     file: String,
     /// The items that it defines.
     defined: HashSet<String>,
-    /// What it imports: the path, and the name it has here.
+    /// Its imports: the path, and the name in this module.
     imports: Vec<Import>,
     /// Other paths in its code.
     paths: Vec<Vec<String>>,
-    /// Every word of its code outside of imports.
+    /// All words of its code outside of imports.
     words: HashSet<String>,
 }
 
@@ -34,7 +34,7 @@ struct Import {
     is_public: bool,
 }
 
-/// Files that import one another, and who imports whom.
+/// Files that import one another, and the edges between them.
 struct Circle {
     files: Vec<String>,
     arrows: Vec<String>,
@@ -90,7 +90,7 @@ impl Module {
 
     /// Adds the names of a tree of imports.
     fn import(&mut self, tree: &[Token], prefix: &[String], is_public: bool) {
-        // Behind the last comma of a list.
+        // After the last comma of a list.
         if tree.is_empty() {
             return;
         }
@@ -123,7 +123,7 @@ impl Module {
     }
 }
 
-/// Returns the path that begins with the first token.
+/// Returns the path that starts at the first token.
 fn path_at(tokens: &[Token]) -> Vec<String> {
     let mut path = vec![tokens[0].text.clone()];
     let mut rest = &tokens[1..];
@@ -142,7 +142,7 @@ impl Crate {
         Crate(files.map(|(file, text)| (module_path(file), Module::read(file, text))).collect())
     }
 
-    /// Finds the module that defines what a path in a module leads to; `None` if it is a module, or not ours.
+    /// Finds the module that defines the item of a path. `None` if the path leads to a module or out of the crate.
     fn definition(
         &self,
         from: &[String],
@@ -174,7 +174,7 @@ impl Crate {
         if !is_bare && (module.defined.contains(name) || name == "*") {
             return Some(at);
         }
-        // An import that begins with its own name, as `use log::log` does, leads nowhere.
+        // An import that starts with its own name, as `use log::log` does, would loop here.
         if !seen.insert([at.as_slice(), std::slice::from_ref(name)].concat()) {
             return None;
         }
@@ -186,16 +186,16 @@ impl Crate {
                 return found;
             }
         }
-        // What a macro defines has no keyword before it.
+        // A macro may define the name, without a keyword before it.
         (!is_bare && !at.is_empty() && module.words.contains(name)).then_some(at)
     }
 
-    /// Returns for each file the files that define what it imports.
+    /// Returns the edges of each file: the files that define its imports.
     fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
         let mut edges = BTreeMap::new();
         for (path, module) in &self.0 {
             let imports = module.imports.iter();
-            // A name that is only passed on is used elsewhere.
+            // A name that is only re-exported is not used here.
             let used = imports.filter(|import| !import.is_public || module.words.contains(&import.name));
             let paths = used.map(|import| &import.path).chain(&module.paths);
             let targets = paths.filter_map(|target| self.definition(path, target, &mut HashSet::new()));
@@ -272,7 +272,7 @@ fn a_circle_that_is_put_in_is_found() {
     };
     let both = ["room/one.rs -> room/two.rs, room/two.rs -> room/one.rs"];
 
-    // Through the file, through the list of the room, by a path within the code, and by a macro.
+    // Edges through a file, through a re-exporting `mod.rs`, by a path in the code, and by a macro.
     let list = "mod one;\nmod two;\nuse one::One;\npub use two::Two;";
     for two in [
         "use super::one::One;\npub struct Two(One);",
@@ -287,7 +287,7 @@ fn a_circle_that_is_put_in_is_found() {
             "{two}"
         );
     }
-    // A parent that holds more than a list, and a longer way.
+    // Edges to a parent with code of its own, and over several files.
     let parent = "mod child;\npub struct Parent(child::Child);";
     let child = "use super::Parent;\npub struct Child;";
     assert_eq!(
@@ -298,7 +298,7 @@ fn a_circle_that_is_put_in_is_found() {
     let last = ("c.rs", "use crate::a::A;\npub struct C;");
     assert_eq!(found(&[three[0], three[1], last]), ["a.rs -> b.rs, b.rs -> c.rs, c.rs -> a.rs"]);
     assert!(found(&three).is_empty());
-    // What a list passes on, what tests use, and words in comments and texts are no imports.
+    // Not edges: names that a `mod.rs` only re-exports, imports of tests, and words in comments and strings.
     for two in [
         "pub struct Two;",
         "pub struct Two; // use super::one::One;",
@@ -310,7 +310,7 @@ fn a_circle_that_is_put_in_is_found() {
             "{two}"
         );
     }
-    // And in the daemon itself.
+    // The same check finds a circle that is added to the daemon's files.
     let mut files = daemon();
     let low = files.iter_mut().find(|(file, _)| file == "wasm/engine/sealed.rs").unwrap();
     low.1.push_str("\nuse crate::wasm::Module;\n");

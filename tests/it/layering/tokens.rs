@@ -3,9 +3,9 @@
 /// A token of a source file.
 pub(super) struct Token {
     pub(super) text: String,
-    /// How many brackets of any kind enclose it.
+    /// The number of brackets of any kind around it.
     pub(super) depth: usize,
-    /// Whether it belongs to a module of tests within the file.
+    /// Whether it belongs to a test module within the file.
     pub(super) tests: bool,
 }
 
@@ -71,7 +71,7 @@ fn raw(chars: &[char]) -> usize {
     (start + marks + 1..chars.len()).find(|at| ending(*at)).map_or(chars.len(), |at| at + 1 + marks)
 }
 
-/// Notes how deep each token lies, and which of them are tests.
+/// Sets the depth of each token, and whether it belongs to tests.
 fn nested(texts: Vec<String>) -> Vec<Token> {
     let (mut depth, mut tests, mut found) = (0, None, Vec::<Token>::new());
     for text in texts {
@@ -92,7 +92,7 @@ fn nested(texts: Vec<String>) -> Vec<Token> {
     found
 }
 
-/// Returns `true` behind `#[cfg(test)] mod NAME`, with or without another attribute in between.
+/// Returns `true` after `#[cfg(test)] mod NAME`, with or without another attribute in between.
 fn opens_tests(found: &[Token]) -> bool {
     const HEAD: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
     let is_mod = found.len() > 1 && found[found.len() - 2].text == "mod";

@@ -1,19 +1,18 @@
-//! A type has a name of its own: who greps for it finds one thing.
+//! Checks that no two types share a name, so that a search for a name finds one type.
 
 use std::collections::BTreeMap;
 
 use super::sources;
 use super::tokens::tokens;
 
-/// Names that stand for one thing in each of the files that have them: what the file's subject has, and the arguments
-/// of the file's verb.
+/// Names that every file may define for itself: the state of its subject, and the arguments of its verb.
 const SHARED: [&str; 2] = ["State", "Args"];
 
-/// How many names stand for more than one type.
+/// The number of names that may stand for several types.
 const AMBIGUOUS: usize = 0;
 
-/// Returns the names of the types that a file defines. Types of tests are left out: nobody looks for them elsewhere. So
-/// are aliases within a block, which are associated types or have no reader beyond it.
+/// Returns the names of the types that a file defines. Leaves out types of tests, which are not used elsewhere, and
+/// aliases within a block: associated types, or names that are local to the block.
 fn defined(text: &str) -> Vec<String> {
     let tokens: Vec<_> = tokens(text).into_iter().filter(|token| !token.tests).collect();
     let pairs = tokens.windows(2).filter(|pair| match pair[0].text.as_str() {

@@ -1,4 +1,4 @@
-//! What the calls of one request may cost: their number, their time and their size.
+//! The limits on the outbound requests of one job: their number, time and size.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ fn allowing(origin: &Origin, settings: &str) -> (String, Setup) {
     (url, setup)
 }
 
-/// A server that takes requests and says nothing, until its client leaves.
+/// A server that accepts requests and sends nothing until the client leaves.
 fn tarpit() -> Origin {
     Origin::of("127.0.0.1", |_, stream| {
         let _left = stream.read(&mut [0]);
@@ -31,13 +31,13 @@ fn one_call_more_than_the_limit_is_refused() {
     assert_eq!(said[..3], ["200 hello"; 3]);
     assert!(said[3].starts_with("beyond limits.outbound: "), "{said:?}");
     assert_eq!(origin.hits(), 3);
-    // The next request has an account of its own.
+    // The next request has limits of its own.
     assert_eq!(ask(&daemon, &[&call]), ["200 hello"]);
 }
 
 #[test]
 fn calls_that_are_held_open_count_until_they_are_let_go() {
-    // A head, and a body that never comes to its end.
+    // A head, and a body that never ends.
     let origin = Origin::of("127.0.0.1", |_, stream| {
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         let _left = stream.read(&mut [0]);
@@ -57,7 +57,7 @@ fn calls_that_are_held_open_count_until_they_are_let_go() {
 fn a_response_at_the_limit_passes_and_one_byte_more_does_not() {
     let body = |size: usize| "x".repeat(size);
     let (fits, exceeds) = (Origin::text("127.0.0.1", &body(1000)), Origin::text("127.0.0.1", &body(1001)));
-    // Of unknown length: it is seen only as it comes.
+    // The length is unknown, so the limit shows only while the body arrives.
     let chunked = Origin::of("127.0.0.1", |_, stream| {
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while stream.write_all(format!("64\r\n{}\r\n", "x".repeat(100)).as_bytes()).is_ok() {}
@@ -105,7 +105,7 @@ fn a_server_that_says_nothing_costs_its_deadline_and_no_processor() {
     assert!(start.elapsed() >= Duration::from_millis(800));
 }
 
-/// A server that sends a byte whenever the last has been taken, paced by nothing but the client's patience.
+/// A server that sends a byte whenever the last one was taken. Only the client's patience paces it.
 fn dripping() -> Origin {
     Origin::of("127.0.0.1", |_, stream| {
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
@@ -185,7 +185,7 @@ fn a_client_that_leaves_ends_the_calls_that_are_made_for_it() {
 
     client.reset();
 
-    // Long before the fifteen seconds that a server has.
+    // Long before the fifteen seconds that the server may take.
     assert!(waiting.recv_timeout(Duration::from_secs(10)).unwrap());
 }
 
@@ -235,7 +235,7 @@ fn fields_about_the_connection_and_the_trail_are_the_daemons() {
 
 #[test]
 fn a_handler_that_asks_its_own_daemon_for_itself_comes_to_an_end() {
-    // The port is not known before the daemon listens.
+    // The port is known only after the daemon listens.
     let setup = asker("");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
@@ -250,7 +250,7 @@ fn a_handler_that_asks_its_own_daemon_for_itself_comes_to_an_end() {
 
     let response = daemon.client().get("/");
 
-    // Each of five jobs passes on what the one behind it said; the last was refused.
+    // Each of five jobs passes on the result of the next one; the last one was refused.
     assert_eq!(response.text().matches("200 ").count(), 4, "{response:?}");
     assert!(response.text().contains("508 "), "{response:?}");
 }

@@ -1,4 +1,4 @@
-//! Connections to other servers that wait for the next call.
+//! Kept connections to other servers, which wait for the next request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{ask, asker};
 use crate::harness::{Daemon, Origin, until};
 
-/// Starts a daemon whose component may ask this server.
+/// Starts a daemon whose component may call this server.
 fn allowing(origin: &Origin) -> (String, Daemon) {
     let url = format!("http://127.0.0.1:{}", origin.port());
     let daemon = asker(&format!("allow = [\"{url}\"]\nallow_addresses = [\"127.0.0.1\"]")).start();
     (url, daemon)
 }
 
-/// A server that answers `most` requests of a connection with their number, reads one more and leaves.
+/// A server that answers `most` requests of a connection with their number, then reads one more and closes.
 fn patient(most: usize) -> Origin {
     let answered = Arc::new(AtomicUsize::new(0));
     Origin::of("127.0.0.1", move |head, stream| {
@@ -41,7 +41,7 @@ fn patient(most: usize) -> Origin {
     })
 }
 
-/// Reads from a head how long the body is.
+/// Reads the length of the body from a head.
 fn length(head: &str) -> usize {
     let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     value.map_or(0, |value| value.parse().unwrap())
@@ -63,7 +63,7 @@ fn calls_to_one_server_share_a_connection_over_several_jobs() {
 
 #[test]
 fn a_call_over_a_connection_that_its_server_leaves_is_made_once_more() {
-    // It reads the second request, and leaves without an answer.
+    // The server reads the second request and closes without a response.
     let origin = patient(1);
     let (url, daemon) = allowing(&origin);
 
@@ -94,7 +94,7 @@ fn a_request_with_a_body_goes_over_a_connection_that_waits() {
 
 #[test]
 fn a_request_that_cannot_be_sent_twice_is_sent_once() {
-    // It reads the head of the second request, and leaves without an answer.
+    // The server reads the head of the second request and closes without a response.
     let origin = patient(1);
     let (url, daemon) = allowing(&origin);
 
@@ -116,7 +116,7 @@ fn a_request_of_any_kind_is_made_anew_where_its_connection_was_closed_before() {
     let tell = closed.clone();
     let origin = Origin::of("127.0.0.1", move |head, stream| {
         let _body = stream.read_exact(&mut vec![0; length(head)]);
-        // Says nothing of what it is about to do, so that the connection is kept.
+        // The response does not announce the close, so the client keeps the connection.
         let _told = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         tell.fetch_add(1, Ordering::SeqCst);
     });

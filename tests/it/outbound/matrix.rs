@@ -1,21 +1,21 @@
-//! Forty ways to name a server, of which only those that are granted lead to one.
+//! Forty ways to name a server; only the granted ones reach it.
 
 use std::net::TcpListener;
 
 use super::{ask, asker};
 use crate::harness::Origin;
 
-/// The servers of the test: where they listen, what they have been granted, and by which name.
+/// The servers of the test: their addresses, their grants and the names to reach them.
 struct Servers {
-    /// Allowed, and its address granted.
+    /// Allowed, and its address is granted.
     granted: Origin,
     /// Not allowed.
     neighbour: Origin,
-    /// Allowed by name, at an address without a grant.
+    /// Allowed by name, but its address is not granted.
     elsewhere: Origin,
-    /// At ::1, allowed and granted, where there is IPv6.
+    /// Allowed and granted at ::1, on a host with IPv6.
     six: Option<Origin>,
-    /// Sends clients on to the neighbour.
+    /// Redirects clients to the neighbour.
     redirecting: Origin,
 }
 
@@ -38,7 +38,7 @@ fn of_all_spellings_only_those_that_are_granted_reach_a_server() {
     let Servers { granted, neighbour, elsewhere, six, redirecting } = &servers;
     let (g, n, e, r) = (granted.port(), neighbour.port(), elsewhere.port(), redirecting.port());
     let s = six.as_ref().map_or(1, Origin::port);
-    // Of 127.0.0.2 the origin may be allowed, but not the address: a name can stand for anything.
+    // For 127.0.0.2 the origin is allowed but not the address: a name can stand for any address.
     let daemon = asker(&format!(
         "allow = [\"http://127.0.0.1:{g}\", \"http://localhost:{g}\", \"http://[::1]:{s}\", \"http://127.0.0.1:{r}\",
                   \"http://*.localhost:{g}\"]
@@ -96,7 +96,7 @@ fn of_all_spellings_only_those_that_are_granted_reach_a_server() {
         format!("http://127.0.0.1:{n}@127.0.0.1:{g}/"),
         format!("http://@127.0.0.1:{g}/"),
         format!("http://127.0.0.1:{g}\\@127.0.0.1:{n}/"),
-        // What an attacker would ask for.
+        // Targets that an attacker would try.
         "http://169.254.169.254/latest/meta-data/".to_owned(),
         "http://[fd00:ec2::254]/latest/meta-data/".to_owned(),
         "http://100.100.100.200/latest/meta-data/".to_owned(),
@@ -173,6 +173,6 @@ fn a_flood_of_denials_is_a_few_lines_of_the_log() {
 
     assert!(said.iter().all(|said| said.starts_with("denied: ")), "{said:?}");
     let lines = daemon.log.count("handler.one.allow: add");
-    // Ten at once and one a second from then on, on however slow a machine.
+    // Ten lines at once, then one a second, however slow the machine is.
     assert!((10..=60).contains(&lines), "{lines} lines");
 }

@@ -1,4 +1,4 @@
-//! Requests of handlers to other servers: what is allowed is reached, and nothing else gets a packet.
+//! Outbound requests of handlers: allowed servers are reached, and no other host gets a packet.
 //!
 //! Floors, lowest first: the guests in this file; `bounds`, `kept`, `matrix`, `names`, `secure`, which do not use
 //! one another.
@@ -13,19 +13,19 @@ use std::fs;
 
 use crate::harness::{Daemon, Origin, PATIENCE, Setup, finish, guests, portcullis};
 
-/// The program that asks: a component, since only a component can.
+/// The program that makes the requests. It is a component, since only a component can.
 const GUEST: &str = "fetch";
 
 /// The program that tries sockets.
 const SOCKETS: &str = "sockets";
 
-/// Starts a daemon with one component that asks what it is told, in `settings`.
+/// Starts a daemon with one component that makes the requests it is told to, with `settings`.
 fn asker(settings: &str) -> Setup {
     let module = fs::read(guests().join(format!("{GUEST}-wasip2.wasm"))).unwrap();
     Setup::one(settings, &module)
 }
 
-/// Has the component make calls, a line each, and returns how each ended.
+/// Makes the component send requests, one for each line, and returns the outcome of each.
 fn ask(daemon: &Daemon, calls: &[impl AsRef<str>]) -> Vec<String> {
     let lines: Vec<&str> = calls.iter().map(AsRef::as_ref).collect();
     let response = daemon.client().submit("POST", "/", "", lines.join("\n").as_bytes());

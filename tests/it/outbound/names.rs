@@ -1,4 +1,4 @@
-//! Look-ups of names while a name server stays silent.
+//! Name look-ups while a name server stays silent.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::{GUEST, asker};
 use crate::harness::{Daemon, Origin, Setup, figure, found, guests, soon, until};
 
-/// Where the name server is: a loopback address that no other has.
+/// The address of the name server: a loopback address that nothing else uses.
 const SERVER: &str = "127.0.53.77";
 
-/// Serves `good.test`, at 127.0.0.1, and says nothing of any other name; `None`, and a message: this host does
-/// not let us.
+/// Starts a server that resolves `good.test` to 127.0.0.1 and ignores all other names. Returns `None`, with a message,
+/// if this host does not allow it.
 fn name_server() -> Option<Arc<AtomicUsize>> {
     if !found(&["unshare"], "util-linux") {
         return None;
@@ -40,7 +40,7 @@ fn name_server() -> Option<Arc<AtomicUsize>> {
     Some(ignored)
 }
 
-/// Answers a query (RFC 1035 §4.1); `None`: not of this name.
+/// Answers a query (RFC 1035 §4.1). `None` if it is not for this name.
 fn answer(query: &[u8]) -> Option<Vec<u8>> {
     let name = b"\x04good\x04test\0";
     let question = query.get(12..12 + name.len() + 4)?;
@@ -58,7 +58,7 @@ fn answer(query: &[u8]) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// Asks over a connection of its own, and waits for nothing.
+/// Sends a request on a connection of its own without waiting for the response.
 fn ask(daemon: &Daemon, target: &str, url: &str) -> crate::harness::Client {
     let mut client = daemon.client();
     let call = format!("GET {url}");
@@ -82,7 +82,7 @@ fn a_handler_that_asks_for_silent_names_does_not_keep_another_from_asking_server
 
     let _silent: Vec<_> =
         (0..40).map(|number| ask(&daemon, "/", &format!("http://n{number}.silent.test/"))).collect();
-    // Two queries each, for both kinds of addresses.
+    // Two queries for each name, one for each kind of address.
     until("silent names are looked up", || (ignored.load(Ordering::Relaxed) >= 8).then_some(()));
 
     soon(Duration::from_secs(4), || {

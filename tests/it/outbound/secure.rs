@@ -1,4 +1,4 @@
-//! TLS to other servers: whose certificates are believed, and whose are not.
+//! TLS to other servers: which certificates are trusted and which are refused.
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -7,7 +7,7 @@ use rustls::pki_types::PrivateKeyDer;
 use super::{ask, asker};
 use crate::harness::{Daemon, Origin};
 
-/// An authority of the test's own.
+/// An authority of this test.
 struct Authority {
     certificate: Certificate,
     issuer: Issuer<'static, KeyPair>,
@@ -22,7 +22,7 @@ impl Authority {
         Authority { certificate, issuer: Issuer::new(params, key) }
     }
 
-    /// Makes the settings of a server that is called `name`, until the end of `year`.
+    /// Makes the settings of a server named `name`, valid until the end of `year`.
     fn server(&self, name: &str, year: i32) -> ServerConfig {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(2020, 1, 1);
@@ -36,7 +36,7 @@ impl Authority {
     }
 }
 
-/// Starts a daemon whose component believes `authority` and may ask for these hosts.
+/// Starts a daemon whose component trusts `authority` and may call these hosts.
 fn trusting(authority: &Authority, allow: &[String]) -> Daemon {
     asker(&format!("allow = {allow:?}\nallow_addresses = [\"127.0.0.0/8\", \"::1\"]"))
         .add("\n[outbound]\nca = \"ca.pem\"\n")

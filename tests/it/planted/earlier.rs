@@ -1,4 +1,4 @@
-//! What a configuration granted earlier: jobs that go on by it, and what is rolled back to.
+//! Grants of an earlier configuration: jobs that still use them, and rollbacks.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -32,7 +32,7 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
     let without = text.replace(", write = true", "");
     assert_ne!(text, without);
 
-    // A link that leads out only once its directory is moved.
+    // The link leads out only after its directory is moved.
     let planted = operate(
         &daemon,
         "/up",
@@ -47,13 +47,13 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
         "{why}"
     );
     assert!(why.contains("under the previous configuration"), "{why}");
-    // Nor does the next process of an upgrade, which would look while this one's jobs write.
+    // The next process of an upgrade refuses as well: it would look while jobs of this process write.
     let upgraded = operator(&daemon, &["upgrade"], "admin.sock");
     assert!(upgraded.code == Some(1) && upgraded.stderr.contains("symbolic link"), "{}", upgraded.stderr);
     assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
     untouched(&daemon);
 
-    // With nothing planted it is loaded, and only after that a module may lie there.
+    // With the links removed the reload succeeds, and only after it may a module lie there.
     fs::remove_dir_all(daemon.path("data/site")).unwrap();
     fs::rename(daemon.path("data/gone"), daemon.path("data/site")).unwrap();
     let module = without.clone() + "\n[handler.two]\nmodule = \"data/m.wasm\"\n";
@@ -65,7 +65,7 @@ fn a_reload_that_drops_write_follows_no_planted_link() {
     daemon.log.line("reloaded: generation 2");
     assert_eq!(operate(&daemon, "/files", "read /public/file"), ["ok mine"]);
     fs::write(&config, &module).unwrap();
-    // The threads of the handler as it was before end on their own.
+    // The threads of the old version of the handler end by themselves.
     until("nothing holds the mount for writing", || {
         (operator(&daemon, &["reload"], "admin.sock").code == Some(0)).then_some(())
     });
@@ -107,7 +107,7 @@ fn an_upgrade_to_a_mount_that_is_out_of_reach_is_refused_as_a_reload_is() {
     let setup = Setup::new("")
         .handler("up", &mounts(MOUNT), &guest("files"))
         .prepend("admin = \"unix://run/admin.sock\"\nhardening.files = true\n");
-    // What lies beside the socket is within reach, whatever it is.
+    // Everything beside the socket is reachable.
     ["data", "run"].iter().for_each(|dir| fs::create_dir(setup.path(dir)).unwrap());
     let daemon = setup.start();
     if !daemon.log.text().contains("(Landlock)") {
@@ -170,7 +170,7 @@ fn what_jobs_of_the_process_before_may_write_to_counts_until_it_has_ended() {
     let why = ["handler.two.module: ", "handler \"slow\" may write to until its jobs are over"];
     let told = why.iter().all(|part| refused.stderr.contains(part));
     assert!(refused.code == Some(1) && told, "{:?} {}", refused.code, refused.stderr);
-    // Its last job ends, and with it the process.
+    // Its last job ends, and the process with it.
     drop(client);
     until("the process before has ended", || {
         (operator(&daemon, &["reload"], "admin.sock").code == Some(0)).then_some(())

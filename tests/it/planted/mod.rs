@@ -1,4 +1,4 @@
-//! Names that a handler may change: what it puts in the place of a directory or file leads nobody elsewhere.
+//! Names that a handler may replace: a planted link or file never leads the daemon elsewhere.
 //!
 //! Floors, lowest first: the helpers in this file; `earlier`, `offline`, which do not use one another.
 
@@ -18,33 +18,33 @@ use crate::harness::{
     Authority, Daemon, Ended, PATIENCE, Pair, Program, Setup, finish, found, guests, portcullis, until,
 };
 
-/// What lies outside, and must never be seen or changed.
+/// The content of files outside, which must never be seen or changed.
 const CANARY: &str = "canary-of-the-host";
 
 /// The two kinds of modules that have files.
 const KINDS: [&str; 2] = ["files", "files-wasip2"];
 
-/// With Landlock for the whole process, and without.
+/// With and without Landlock for the whole process.
 const HARDENED: [bool; 2] = [true, false];
 
 fn guest(kind: &str) -> Vec<u8> {
     fs::read(guests().join(format!("{kind}.wasm"))).unwrap()
 }
 
-/// What a handler with these mounts has in its table.
+/// The mounts in a handler's table.
 fn mounts(list: &str) -> String {
     format!("output = \"raw\"\nlimits.cpu = \"30s\"\nmounts = [{list}]")
 }
 
-/// Has a handler do these operations, and says how each ended.
+/// Makes a handler carry out these operations, and returns their outcomes.
 fn operate(daemon: &Daemon, path: &str, operations: &str) -> Vec<String> {
     let response = daemon.client().submit("POST", path, "", operations.as_bytes());
     assert_eq!(response.status(), 200, "{}", response.text());
     response.text().lines().map(str::to_owned).collect()
 }
 
-/// Handlers one within the other: `up` writes to `data`, `mid` to `data/mid`, and `files` has
-/// `data/mid/public`, to write if `write` says so.
+/// Nested handlers: `up` writes to `data`, `mid` to `data/mid`, and `files` has `data/mid/public`, writable if `write`
+/// is set.
 fn nested(kind: &str, write: bool, hardened: bool) -> Setup {
     let inner = format!("{{ host = \"data/mid/public\", guest = \"/public\", write = {write} }}");
     let setup = Setup::new("")
@@ -61,7 +61,7 @@ fn nested(kind: &str, write: bool, hardened: bool) -> Setup {
     setup
 }
 
-/// Insists that nothing outside was changed.
+/// Asserts that nothing outside was changed.
 fn untouched(daemon: &Daemon) {
     let outside = daemon.path("outside");
     let names = |dir: &Path| {
@@ -80,7 +80,7 @@ fn untouched(daemon: &Daemon) {
     }
 }
 
-/// Reloads, and returns the lines that say why not.
+/// Reloads, and returns the lines with the reasons of the refusal.
 fn refused_reload(daemon: &Daemon) -> String {
     daemon.signal(Signal::HUP);
     daemon.log.line("not reloaded, the old generation goes on:");
@@ -98,7 +98,8 @@ fn a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place() {
             let daemon = nested(kind, write, hardened).start();
             let read = "read /public/file\nlist /public\nwrite /public/new x\nwrite /public/file x\nremove /public/new";
 
-            // As the handler can, and as the links would be that it cannot make.
+            // A rename is possible for the handler. It cannot make the links, but they would be followed in the same
+            // way.
             assert_eq!(operate(&daemon, "/up", "rename /data/mid/public /data/gone"), ["ok "]);
             let outcomes = operate(&daemon, "/up", "symlink ../../outside/public /data/mid/public");
             assert_eq!(outcomes, ["failed PermissionDenied"], "{kind}");
@@ -109,7 +110,7 @@ fn a_mount_within_a_writable_mount_is_held_whatever_is_put_in_its_place() {
             assert_eq!(outcomes[2].starts_with("ok"), write, "{kind}: {outcomes:?}");
             untouched(&daemon);
 
-            // One level up, and through a reload.
+            // One level higher, and by a reload.
             fs::rename(daemon.path("data/mid"), daemon.path("data/was")).unwrap();
             symlink("../outside", daemon.path("data/mid")).unwrap();
             let why = refused_reload(&daemon);
@@ -146,7 +147,7 @@ fn a_link_in_the_place_of_a_mount_is_refused_by_every_verb() {
         .arg(mount("data/mid/public", "/p"));
     let ran = finish(run.arg(setup.path("files.wasm")), b"read /p/file\n", PATIENCE);
     assert!(ran.code == Some(1) && ran.stderr.contains("symbolic link"), "{:?} {}", ran.stdout, ran.stderr);
-    // What others may write to counts as well.
+    // Directories that other handlers may write to count as well.
     let mut run = portcullis();
     run.args(["run", "-c"]).arg(&file).arg("files");
     let ran = finish(&mut run, b"read /public/file\n", PATIENCE);
@@ -155,7 +156,7 @@ fn a_link_in_the_place_of_a_mount_is_refused_by_every_verb() {
     assert!(refused.code == Some(1) && refused.stderr.contains(wanted), "{}", refused.stderr);
 }
 
-/// Exchanges names, as fast as it goes, until `work` has ended and it was done so many times, or time is up.
+/// Exchanges names as fast as possible until `work` has ended and there were `times` exchanges, or the time is up.
 fn exchanging<T>(pairs: &[(&Path, &Path)], times: u64, work: impl FnOnce() -> T) -> (T, u64) {
     let (over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let deadline = Instant::now() + Duration::from_secs(30);
@@ -164,7 +165,7 @@ fn exchanging<T>(pairs: &[(&Path, &Path)], times: u64, work: impl FnOnce() -> T)
             let more = |done| !over.load(Ordering::Relaxed) || (done < times && Instant::now() < deadline);
             while more(done.load(Ordering::Relaxed)) {
                 for (one, other) in pairs {
-                    // The outer one takes the inner ones away for a moment.
+                    // Exchanging the outer directory moves the inner ones away for a moment.
                     let _exchanged = renameat_with(CWD, *one, CWD, *other, RenameFlags::EXCHANGE);
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -221,7 +222,7 @@ fn a_directory_that_an_operator_puts_in_the_place_of_a_mount_is_taken_up_by_a_re
     assert_eq!(operate(&daemon, "/files", "read /data/file"), ["ok new"]);
 }
 
-/// A handler `up` that may write to `data`, in which everything lies that a daemon reads and writes.
+/// A handler `up` that may write to `data`, where all files lie that the daemon reads and writes.
 fn exposed(lines: &str) -> Setup {
     let up = mounts("{ host = \"data\", guest = \"/data\", write = true }");
     let setup = Setup::new("").handler("up", &up, &guest("files")).prepend(lines);
@@ -268,7 +269,7 @@ fn what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key() {
     ];
     for (lines, tables, key) in rows {
         let setup = exposed(lines).add(&tables);
-        // Which is compiled in no time.
+        // This module compiles at once.
         fs::write(setup.path("up.wasm"), Program::new().wasm()).unwrap();
         let Pair { cert, key: secret } = Authority::usual().server(&["localhost"]);
         fs::write(setup.path("data/cert.pem"), cert).unwrap();
@@ -279,7 +280,7 @@ fn what_the_daemon_looks_up_in_a_writable_mount_is_refused_with_its_key() {
         let wanted = |line: &str| line.contains(&format!(" {key}: ")) && line.contains(" may write to");
         let found = ended.stderr.lines().any(wanted);
         assert!(ended.code == Some(1) && found, "{lines}{tables}: {:?} {}", ended.code, ended.stderr);
-        // There the tests name another place to listen.
+        // The test harness sets another address to listen on.
         if key == "listen" {
             continue;
         }
@@ -308,7 +309,7 @@ fn a_configuration_in_a_writable_mount_is_refused_and_one_beside_it_is_not() {
     assert!(inside.stderr.contains("p.toml is looked up in "), "{}", inside.stderr);
     let beside = check(&setup, "portcullis.toml");
     assert_eq!(beside.code, Some(0), "{}", beside.stderr);
-    // Beside what is read only, everything may lie.
+    // Anything may lie beside a read-only mount.
     let text =
         text.replace("host = \"data\", guest = \"/data\", write = true", "host = \".\", guest = \"/data\"");
     fs::write(setup.path("portcullis.toml"), text).unwrap();

@@ -1,4 +1,4 @@
-//! What handlers may write to, for the verbs that run without a daemon: `replay` and `build`.
+//! Directories that handlers may write to, in verbs without a daemon: `replay` and `build`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -31,9 +31,9 @@ fn a_replay_follows_no_link_that_another_handler_has_planted_since() {
     fs::create_dir_all(daemon.path("elsewhere/public")).unwrap();
     symlink("../elsewhere", daemon.path("data/mid")).unwrap();
 
-    // By the configuration around its module.
+    // By the configuration around the module.
     let by_file = replay();
-    // By what was recorded.
+    // By the record.
     fs::rename(daemon.path("portcullis.toml"), daemon.path("away.toml")).unwrap();
     let by_record = replay();
     for ended in [by_file, by_record] {
@@ -67,14 +67,14 @@ fn a_build_below_the_directory_of_a_configuration_knows_what_its_handlers_may_wr
     );
     let build = |dir: &str| finish(portcullis().arg("build").arg(setup.path(dir)), b"", PATIENCE);
 
-    // Whether it is named, or is what lies in the directory that is.
+    // Whether it is named itself or lies in a named directory.
     for dir in ["data/planted", "data"] {
         let refused = build(dir);
         let why =
             refused.stderr.contains("nothing is built here") && refused.stderr.contains(" may write to");
         assert!(refused.code == Some(1) && why, "{dir}: {:?} {}", refused.code, refused.stderr);
     }
-    // What lies elsewhere and depends on it, at one remove as well.
+    // A crate elsewhere that depends on it, directly or indirectly.
     let ended = build("work");
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();

@@ -1,11 +1,11 @@
-//! Requests to other servers over the interfaces of wasi:http: outgoing-handler of 0.2, client of 0.3.
+//! Outbound requests over wasi:http: outgoing-handler of 0.2, client of 0.3.
 
 use std::time::{Duration, Instant};
 
 use super::{BOTH, Guest};
 use crate::harness::{Daemon, Origin, Setup};
 
-/// Serves a guest that is allowed what is at these origins.
+/// Serves a guest that may call these origins.
 fn asking(guest: Guest, allow: &[String], settings: &str) -> Setup {
     guest.setup(&format!("allow = {allow:?}\nallow_addresses = [\"127.0.0.1\"]\n{settings}"))
 }
@@ -14,7 +14,7 @@ fn url(origin: &Origin) -> String {
     format!("http://127.0.0.1:{}", origin.port())
 }
 
-/// Has the guest ask, a URL a line, and returns how each ended.
+/// Makes the guest send requests, one URL a line, and returns the outcome of each.
 fn ask(daemon: &Daemon, urls: &[impl AsRef<str>]) -> Vec<String> {
     let lines: Vec<&str> = urls.iter().map(AsRef::as_ref).collect();
     let response = daemon.client().submit("POST", "/ask", "", lines.join("\n").as_bytes());
@@ -28,7 +28,7 @@ fn only_what_is_granted_is_reached() {
         let [granted, neighbour, elsewhere] =
             ["127.0.0.1", "127.0.0.1", "127.0.0.2"].map(|address| Origin::text(address, "hello"));
         let (g, n, e) = (granted.port(), neighbour.port(), elsewhere.port());
-        // Of 127.0.0.2 the origin is allowed, but not the address.
+        // For 127.0.0.2 the origin is allowed, but not the address.
         let allow = [url(&granted), format!("http://localhost:{g}"), format!("http://*.localhost:{e}")];
         let daemon = asking(guest, &allow, "limits.outbound.calls = 100").start();
         let reached = [format!("http://127.0.0.1:{g}/a"), format!("http://localhost:{g}/b")];
@@ -51,7 +51,7 @@ fn only_what_is_granted_is_reached() {
 
         assert_eq!(said[..2], ["200 hello"; 2], "{guest:?}: {said:?}");
         for (url, said) in refused.iter().zip(&said[2..]) {
-            // The last is what wasmtime says of a scheme that is none of HTTP's.
+            // The last one is wasmtime's error for a scheme other than HTTP's.
             let denied = ["HttpRequestDenied", "HttpRequestUriInvalid", "HttpProtocolError"];
             assert!(
                 denied.iter().any(|code| said == &format!("ErrorCode::{code}")),
@@ -94,7 +94,7 @@ fn number_size_and_time_of_calls_are_bounded() {
         assert_eq!(said[3], said[0]);
         assert_eq!(said[4], "ErrorCode::ConnectionLimitReached");
         assert_eq!(fits.hits(), 2);
-        // The next request has an account of its own.
+        // The next request has limits of its own.
         assert_eq!(ask(&daemon, &[url(&fits)])[0], said[0]);
     }
 }

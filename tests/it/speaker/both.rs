@@ -1,4 +1,4 @@
-//! What holds whichever wasi:http a handler speaks.
+//! Behaviour that both versions of wasi:http share.
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(super) fn verb(daemon: &Daemon, args: &[&str]) -> Ended {
     finish(portcullis().args(args).arg("--socket").arg(daemon.path("admin.sock")), b"", PATIENCE)
 }
 
-/// Asks on a connection of its own, and wants a failure of the handler's that says this.
+/// Sends a request on a connection of its own, and expects a failure of the handler with this text.
 pub(super) fn failed(daemon: &Daemon, target: &str, status: u16, part: &str) {
     let response = daemon.get(target);
     assert_eq!(response.status(), status, "{target}: {}", response.text());
@@ -33,7 +33,7 @@ fn the_request_itself_arrives_and_what_the_daemon_knows_comes_as_fields() {
         let mut lines: Vec<&str> = text.lines().collect();
         let at = lines.iter().position(|line| line.starts_with("field portcullis-request-id: ")).unwrap();
         assert_eq!(lines.remove(at).len(), "field portcullis-request-id: ".len() + 16, "{text}");
-        // Not told as of 0.3.
+        // Version 0.3 does not report this field.
         lines.retain(|line| *line != "field host: test");
         let expected = [
             "method Method::Patch",
@@ -189,7 +189,7 @@ fn a_body_that_is_not_what_it_says_never_looks_whole() {
 
             let all = client.rest();
 
-            // A failure if the handler was done before its head was on the way; all it takes is no pause.
+            // The handler may fail before its head is sent, if it never waits. The client then gets an error response.
             let told = all.starts_with(b"HTTP/1.1 50");
             assert!(told || !all.ends_with(b"0\r\n\r\n"), "{guest:?} {path}: {}", all.escape_ascii());
             daemon.log.line(part);
@@ -201,7 +201,7 @@ fn a_body_that_is_not_what_it_says_never_looks_whole() {
 fn limits_hold_before_the_head() {
     for guest in BOTH {
         failed(&guest.serving("limits.time = \"1s\""), "/never", 504, "limits.time");
-        // So much of a processor may take seconds by the clock.
+        // This much CPU time may take seconds on a busy machine.
         let daemon = guest.serving("limits = { time = \"60s\", cpu = \"100ms\", body = \"10B\" }");
         failed(&daemon, "/spin", 504, "limits.cpu");
         assert_eq!(daemon.client().submit("POST", "/echo", "", b"12345678901").status(), 413);

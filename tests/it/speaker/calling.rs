@@ -1,4 +1,4 @@
-//! Jobs that handlers of wasi:http call.
+//! Jobs that wasi:http handlers call.
 
 use std::fs;
 
@@ -18,14 +18,14 @@ fn setup(guest: Guest, front: &str, back: &str) -> Setup {
         .prepend("admin = \"unix://admin.sock\"\n")
 }
 
-/// Has it call, and returns what it says.
+/// Makes the guest call, and returns its output.
 fn call(daemon: &Daemon, target: &str, body: &[u8]) -> String {
     let response = daemon.client().submit("POST", &format!("/call/{target}"), "", body);
     assert_eq!(response.status(), 200, "{}", response.text());
     response.text().to_owned()
 }
 
-/// Counts the jobs of "back" that run.
+/// Counts the running jobs of "back".
 fn running(daemon: &Daemon) -> usize {
     let jobs: Value = serde_json::from_slice(&verb(daemon, &["jobs", "--json"]).stdout).unwrap();
     jobs.as_array().unwrap().iter().filter(|job| job["handler"] == "back").count()
@@ -61,9 +61,9 @@ fn depth_and_fan_out_are_those_of_the_request() {
     for guest in BOTH {
         let daemon = setup(guest, "reuse = 100", "limits.cpu = \"none\"").start();
 
-        // The request is at 0; each of these is called by the one before it.
+        // The request has depth 0, and each job calls the next one.
         let deep = call(&daemon, "back/call/back/call/back/call/back/call/back", b"");
-        // One by the request, and 63 by that one.
+        // The request starts one job, and that job starts 63.
         let wide = call(&daemon, "back/fan/back/64", b"");
 
         assert!(deep.contains("TooDeep: back is not called: calls are nested 4 deep"), "{guest:?}: {deep}");
@@ -71,7 +71,7 @@ fn depth_and_fan_out_are_those_of_the_request() {
             wide.contains("63 done") && wide.contains("TooMany: one request may start 64 jobs"),
             "{wide}"
         );
-        // The next request has an account of its own.
+        // The next request has limits of its own.
         assert_eq!(call(&daemon, "back/fan/back/63", b""), "63 done\nstatus 0\n", "{guest:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Handlers that speak HTTP themselves: components of wasi:http 0.2 and 0.3.
+//! Components that answer HTTP themselves, with wasi:http 0.2 and 0.3.
 //!
 //! Floors, lowest first: the guests in this file; `asking`, `both`, `reuse`; `calling`, `proxy`, `service`.
 
@@ -17,7 +17,7 @@ use crate::harness::{Daemon, Setup, guests};
 #[derive(Clone, Copy, Debug)]
 struct Guest {
     module: &'static str,
-    /// What switches it on.
+    /// The setting that enables it.
     switch: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl Guest {
         fs::read(guests().join(self.module)).unwrap()
     }
 
-    /// Configures it as "p" below `/`, with `settings` in its table, and not switched on.
+    /// Configures it as "p" below `/` with `settings` in its table, but does not enable it.
     fn off(self, settings: &str) -> Setup {
         Setup::new(&format!(
             "debug = true\n[handler.p]\nmodule = \"p.wasm\"\n{settings}\n[[route]]\npath = \"/{{verb}}/{{*rest}}\"\nhandler = \"p\"\n\

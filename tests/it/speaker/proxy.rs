@@ -1,4 +1,4 @@
-//! What is wasi:http 0.2's own.
+//! Behaviour specific to wasi:http 0.2.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn a_small_answer_that_is_given_without_a_pause_has_a_length() {
     let mut client = daemon.client();
     let whole = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 6\r\n\r\n";
 
-    // On a busy machine a tick of the epoch may come in between, and then the head goes out first.
+    // On a busy machine an epoch tick may fall in between; the head is then sent first.
     until("an answer in one piece", || {
         let response = client.get("/hello");
         assert_eq!(response.text(), "hello\n");
@@ -87,7 +87,7 @@ fn a_body_that_is_left_behind_never_looks_whole() {
 
     let all = client.rest();
 
-    // A 502 if the handler was done before its head was on the way; all it takes is no pause.
+    // The handler may fail before its head is sent, if it never waits. The client then gets a 502.
     assert!(all.starts_with(b"HTTP/1.1 502 ") || !all.ends_with(b"0\r\n\r\n"), "{}", all.escape_ascii());
     daemon.log.line("did not finish its body");
 }
@@ -138,7 +138,7 @@ fn a_probe_and_a_swap_take_it_as_any_other() {
     let mut client = daemon.client();
     let before = client.get("/hello");
 
-    // A custom section: the same component under another digest.
+    // The same component with one more custom section, and so with another digest.
     fs::write(daemon.path("other.wasm"), [&PROXY.bytes()[..], &[0, 3, 1, b'x', b'y']].concat()).unwrap();
     let swapped = verb(&daemon, &["swap", "p", daemon.path("other.wasm").to_str().unwrap()]);
 

@@ -1,4 +1,4 @@
-//! Instances that answer several requests: `reuse`.
+//! `reuse`: instances that answer several requests.
 
 use std::collections::HashSet;
 use std::sync::Barrier;
@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use super::{BOTH, PROXY, SERVICE};
 use crate::harness::{Daemon, Program, Setup};
 
-/// Asks which request of its instance this one is.
+/// Asks for the number of this request within its instance.
 fn count(daemon: &Daemon) -> u32 {
     daemon.get("/count").text().trim().parse().unwrap()
 }
@@ -69,7 +69,7 @@ fn limits_and_lines_are_those_of_each_request() {
     for guest in BOTH {
         let daemon = guest.setup("reuse = 1000\nlimits = { cpu = \"1s\", output = \"3MiB\" }").start();
 
-        // More than 3 MiB in all, and than 1 s of time with a wait; none of them alone.
+        // More than 3 MiB in total, and with a wait more than 1 s, but no request exceeds its limits alone.
         for _ in 0..3 {
             assert_eq!(daemon.get("/pour/2").body.len(), 2 << 20);
             assert_eq!(daemon.get("/say").text(), "said\n");
@@ -160,7 +160,7 @@ fn an_instance_that_waits_for_a_request_needs_no_memory_for_it() {
 
     assert_eq!(count(&daemon), 2);
 
-    // Where memory is scarce none waits on, and the next one is fresh.
+    // If memory is scarce, no instance is kept idle, and the next one is fresh.
     assert_eq!(count(&daemon), 1);
     drop(hog);
     daemon.counted("portcullis_jobs_memory_bytes", &[], 0.0);

@@ -1,4 +1,4 @@
-//! What is wasi:http 0.3's own.
+//! Behaviour specific to wasi:http 0.3.
 
 use super::SERVICE;
 use super::both::failed;

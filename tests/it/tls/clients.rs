@@ -1,4 +1,4 @@
-//! Which clients are let in, and what handlers are told of them.
+//! Client certificates: which clients are accepted, and what handlers learn of them.
 
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -10,19 +10,19 @@ use super::site::{curl, environment, has, programs, s_client, secure, trusting};
 use crate::harness::{Authority, Client, Pair, Setup, until};
 use crate::lifecycle::hello;
 
-/// Serves to clients of the usual authority alone.
+/// Serves only clients with a certificate of the usual authority.
 fn guarded(settings: &str, module: &[u8]) -> Setup {
     secure(&format!("client_ca = \"ca.pem\"\n{settings}"), module)
 }
 
-/// Clients by what is wrong with their certificates.
+/// Clients with bad certificates, each with its defect.
 fn bad() -> Vec<(&'static str, Pair)> {
     let usual = Authority::usual();
     let client = |params: &mut rcgen::CertificateParams| {
         params.distinguished_name.push(DnType::CommonName, "mallory");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     };
-    // The same name as the authority that is trusted, and another key.
+    // The name of the trusted authority with another key.
     let twin = Authority::new("Test Authority");
     vec![
         (

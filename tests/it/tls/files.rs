@@ -1,4 +1,4 @@
-//! Files that cannot be used, and settings that do not go together: each has a line that says what to do.
+//! Unusable files and contradicting settings: each is refused with a line that says what to do.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,7 +10,7 @@ use super::site::secure;
 use crate::harness::{Authority, Ended, PATIENCE, Pair, Setup, finish, portcullis};
 use crate::lifecycle::hello;
 
-/// Has a site with clients' certificates checked, after something was done to its directory.
+/// Checks a site that verifies client certificates, after a change of its directory.
 fn check(change: impl FnOnce(&Path)) -> Ended {
     checked(secure("client_ca = \"ca.pem\"\nclient_crl = \"crl.pem\"", &hello()), change)
 }

@@ -1,4 +1,4 @@
-//! What an operator can measure of TLS.
+//! The metrics of TLS.
 
 use std::process::Command;
 

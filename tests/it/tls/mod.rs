@@ -1,4 +1,4 @@
-//! TLS as clients and operators meet it.
+//! TLS from the outside: clients, certificates, errors, reloads and metrics.
 //!
 //! Floors, lowest first: `site`; `clients`, `files`, `metrics`, `reload`, `serving`, `versions`.
 

@@ -1,4 +1,4 @@
-//! Certificates that change while the daemon serves.
+//! Reloads of certificates while the daemon serves.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -9,7 +9,7 @@ use super::site::{client, programs, secure, trusting};
 use crate::harness::{Authority, Client, Daemon, PATIENCE, Pair, finish, portcullis, until};
 use crate::lifecycle::hello;
 
-/// Puts another certificate into the place of the first.
+/// Replaces the first certificate.
 fn replace(daemon: &Daemon, Pair { cert, key }: &Pair) {
     for (name, text) in [("key.pem", key), ("cert.pem", cert)] {
         fs::write(daemon.path("new"), text).unwrap();
@@ -142,7 +142,7 @@ fn a_directory_that_is_exchanged_by_one_link_is_noticed() {
         fs::write(setup.path(name).join("cert.pem"), cert).unwrap();
         fs::write(setup.path(name).join("key.pem"), key).unwrap();
     };
-    // As Kubernetes has it: each file is a link through `..data`, and that alone is switched.
+    // The layout of Kubernetes: each file is a link through `..data`, and only that link is switched.
     version("..1", &Authority::usual().server(&["127.0.0.1"]));
     version("..2", &Authority::usual().server(&["127.0.0.1"]));
     symlink("..1", setup.path("..data")).unwrap();

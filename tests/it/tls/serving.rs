@@ -1,4 +1,4 @@
-//! Connections over TLS, whoever the client is.
+//! Connections over TLS by different clients: handshakes, names and deadlines.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn old_versions_are_refused() {
     let daemon = secure("", &hello()).start();
 
     for version in ["-tls1", "-tls1_1"] {
-        // At its usual level OpenSSL would not even ask.
+        // At its default level OpenSSL would not offer this version.
         let ended = s_client(&daemon, &[version, "-cipher", "DEFAULT@SECLEVEL=0"]);
 
         assert!(ended.stderr.contains(" alert "), "{}", ended.stderr);
@@ -106,13 +106,13 @@ fn a_certificate_is_picked_by_the_name_that_is_asked_for() {
     let daemon = setup.start();
     let trusting = trusting(authority, None);
 
-    // Each is verified against the name: another certificate would be refused.
+    // The client verifies each name, and would refuse another certificate.
     for host in ["one.example", "TWO.example", "a.wild.example", "localhost"] {
         let mut client = Client::tls(daemon.port(), trusting.clone(), host);
         let said = client.get("/");
         assert!(has(said.text(), &format!("SSL_TLS_SNI={}", host.to_lowercase())), "{}", said.text());
     }
-    // The star is one label; for what nobody is for there is the first.
+    // A wildcard covers one label. A name without a certificate gets the first certificate.
     for host in ["a.b.wild.example", "wild.example", "three.example"] {
         let mut client = Client::tls(daemon.port(), trusting.clone(), host);
         let refused = client.try_send("GET / HTTP/1.1\r\n\r\n").unwrap_err().to_string();
@@ -127,7 +127,7 @@ fn silent_clients_do_not_hold_up_a_good_one() {
     let mut silent: Vec<Client> = (0..MOST * 8)
         .map(|number| {
             let mut client = daemon.client();
-            // Half of them begin, and say no more.
+            // Half of them start a handshake and stop.
             if number % 2 == 0 {
                 client.send([22, 3, 1, 2, 0, 1]);
             }
@@ -155,7 +155,7 @@ fn a_handshake_has_its_time_and_no_more() {
     assert!(silent.rest().is_empty() && slow.rest().is_empty());
     let mut idle = client(&daemon);
     assert_eq!(idle.get("/").text(), "hello\n");
-    // What comes behind the handshake has the deadlines of every connection.
+    // After the handshake, the deadlines of every connection apply.
     assert!(client(&daemon).handshaken().ends_properly());
 }
 
@@ -170,7 +170,7 @@ fn a_whole_answer_ends_properly_and_a_broken_one_does_not() {
         client.ends_properly()
     };
 
-    // HTTP/1.0 has no other frame than the end of the connection.
+    // An HTTP/1.0 body is delimited only by the end of the connection.
     assert!(ends("/", "1.0") && ends("/", "1.1"));
     assert!(!ends("/broken", "1.0") && !ends("/broken", "1.1"));
 }
@@ -222,7 +222,7 @@ fn sockets_of_systemd_are_encrypted_and_unix_sockets_are_not() {
     let path = setup.path("p.sock");
     let (tcp, unix) = (format!("127.0.0.1:{port}"), path.to_str().unwrap().to_owned());
     let daemon = setup.under(&["systemd-socket-activate", "-l", &tcp, "-l", &unix]).spawn();
-    // The file is there before anybody listens.
+    // The file exists before the socket listens.
     let mut client = until("it listens", || Client::try_unix(&path).ok());
 
     assert_eq!(client.get("/").text(), "hello\n");

@@ -1,4 +1,4 @@
-//! What these tests are made of: a site over TLS, and the clients that ask it.
+//! The site of the TLS tests, and the clients that request it.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::harness::{Authority, Client, Daemon, Ended, PATIENCE, Pair, Program, Setup, finish, found};
 
-/// Serves one module at `/` over TLS, with a certificate for 127.0.0.1 and more lines below `[tls]`.
+/// Serves one module at `/` over TLS, with a certificate for 127.0.0.1 and `settings` below `[tls]`.
 pub(super) fn secure(settings: &str, module: &[u8]) -> Setup {
     let pair = Authority::usual().server(&["127.0.0.1", "localhost"]);
     Setup::one("", module)
@@ -24,17 +24,17 @@ pub(super) fn environment() -> Vec<u8> {
     Program::text().environment().wasm()
 }
 
-/// Says whether a variable was among those that [`environment`] has answered with.
+/// Returns `true` if the response of [`environment`] contains this variable.
 pub(super) fn has(answer: &str, variable: &str) -> bool {
     answer.split('\0').any(|found| found == variable || found.ends_with(&format!("\n{variable}")))
 }
 
-/// Reports whether the programs that these tests run are there.
+/// Returns `true` if the programs that these tests run are installed.
 pub(super) fn programs() -> bool {
     found(&["curl"], "curl") && found(&["openssl"], "openssl")
 }
 
-/// Asks for `/` with curl.
+/// Requests `/` with curl.
 pub(super) fn curl(daemon: &Daemon, arguments: &[&str]) -> Ended {
     let mut command = Command::new("curl");
     command.args(["-sS", "--fail", "--max-time", "30", "--cacert"]).arg(daemon.path("ca.pem"));
@@ -45,7 +45,7 @@ pub(super) fn curl(daemon: &Daemon, arguments: &[&str]) -> Ended {
     finish(&mut command, b"", PATIENCE)
 }
 
-/// Asks for `/` with openssl, in the oldest words there are.
+/// Requests `/` with openssl, by the oldest form of a request.
 pub(super) fn s_client(daemon: &Daemon, arguments: &[&str]) -> Ended {
     let mut command = Command::new("openssl");
     command.args(["s_client", "-quiet", "-verify_return_error", "-connect"]);
@@ -54,7 +54,7 @@ pub(super) fn s_client(daemon: &Daemon, arguments: &[&str]) -> Ended {
     finish(&mut command, b"GET / HTTP/1.0\r\n\r\n", PATIENCE)
 }
 
-/// Makes a client that trusts an authority and shows a certificate, if it has one.
+/// Makes a client that trusts an authority, and presents a certificate if one is given.
 pub(super) fn trusting(authority: &Authority, identity: Option<&Pair>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.cert.as_bytes()).unwrap()).unwrap();
@@ -72,7 +72,7 @@ pub(super) fn trusting(authority: &Authority, identity: Option<&Pair>) -> Arc<Cl
     })
 }
 
-/// Connects with TLS and trusts the usual authority.
+/// Connects over TLS, trusting the usual authority.
 pub(super) fn client(daemon: &Daemon) -> Client {
     Client::tls(daemon.port(), trusting(Authority::usual(), None), "127.0.0.1")
 }

@@ -1,4 +1,4 @@
-//! Which HTTP is spoken over TLS: the one that was agreed on.
+//! The version of HTTP over TLS is the one negotiated by ALPN.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How long a WebSocket lives, and how it ends when neither side says so.
+//! How long a WebSocket lives, and how it ends if neither side closes it.
 
 use super::*;
 use crate::harness::attempted;
@@ -9,12 +9,12 @@ fn a_silent_client_is_pinged_and_one_that_does_not_answer_is_given_up() {
     let daemon = serving("websocket.ping = \"200ms\"", &Program::new().say("hello\n").echo());
     let mut mute = by_hand(&daemon);
 
-    // A client that has no processor for 200 ms is late with its answer.
+    // A client that gets no CPU time for 200 ms is late with its pong.
     attempted(|| {
         let mut alive = opened(&daemon);
         assert_eq!(alive.read().unwrap(), Message::text("hello"));
         let start = Instant::now();
-        // The library answers a ping when it reads.
+        // The library answers a ping during a read.
         while start.elapsed() < Duration::from_secs(1) {
             let read = alive.read().map_err(|error| error.to_string())?;
             assert!(matches!(read, Message::Ping(_)), "{read}");
@@ -155,7 +155,7 @@ fn a_flood_of_frames_that_no_job_sees_ends_the_connection() {
     let daemon = setup("limits.time = \"none\"", "", &Program::new().say("hello\n").echo())
         .prepend("admin = \"unix://admin.sock\"\naccess_log = true\n")
         .start();
-    // Masked with zeros: pings, pongs, and a message in parts that are empty.
+    // With a mask of zeros: pings, pongs, and a message in empty fragments.
     let ping = b"\x89\x81\0\0\0\0x".repeat(5000);
     let pong = b"\x8a\x80\0\0\0\0".repeat(5000);
     let empty = [&b"\x01\x81\0\0\0\0x"[..], &b"\x00\x80\0\0\0\0".repeat(5000)].concat();

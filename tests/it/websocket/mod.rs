@@ -1,4 +1,4 @@
-//! `upgrade = "websocket"`: messages are what the job reads and writes, a client library on one side.
+//! `upgrade = "websocket"`: the job reads and writes messages, with a client library on the other side.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::harness::{Client, Daemon, PATIENCE, Program, Setup, never};
 
 mod life;
 
-/// A handshake as the standard has it, up to its last fields (RFC 6455 §1.2).
+/// The handshake of the standard up to its last fields (RFC 6455 §1.2).
 const ASK: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
@@ -29,7 +29,7 @@ fn serving(route: &str, program: &Program) -> Daemon {
     setup("", route, program).start()
 }
 
-/// Connects, with these fields besides.
+/// Connects with these additional fields.
 fn connect(daemon: &Daemon, fields: &[(&'static str, &str)]) -> WebSocket<TcpStream> {
     let mut request = format!("ws://127.0.0.1:{}/", daemon.port()).into_client_request().unwrap();
     for (name, value) in fields {
@@ -45,7 +45,7 @@ fn opened(daemon: &Daemon) -> WebSocket<TcpStream> {
     connect(daemon, &[])
 }
 
-/// Reads on until the close, and says its code and reason.
+/// Reads until the close frame, and returns its code and reason.
 #[track_caller]
 fn closed(socket: &mut WebSocket<TcpStream>) -> (u16, String) {
     loop {
@@ -61,7 +61,7 @@ fn closed(socket: &mut WebSocket<TcpStream>) -> (u16, String) {
     }
 }
 
-/// Makes a frame of a client, with a mask of zeros.
+/// Makes a client frame with a mask of zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u16::try_from(payload.len()).unwrap() {
@@ -76,7 +76,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Asks by hand and reads the 101.
+/// Sends the handshake without the library, and reads the 101.
 fn by_hand(daemon: &Daemon) -> Client {
     let mut client = daemon.client();
     client.send(format!("{ASK}\r\n"));
@@ -85,7 +85,7 @@ fn by_hand(daemon: &Daemon) -> Client {
     client
 }
 
-/// Reads frames until the close, and says its code.
+/// Reads frames until the close frame, and returns its code.
 fn close_code(client: &mut Client) -> u16 {
     loop {
         let head = client.take(2);

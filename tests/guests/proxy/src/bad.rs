@@ -1,18 +1,18 @@
-//! What a handler may not do, or not for long.
+//! Misbehaviour of a wasi:http handler: forbidden calls, and calls that exceed a limit.
 
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::http::types::{Fields, ResponseOutparam};
 
 use crate::{begin, finish, text, write};
 
-/// Misbehaves.
+/// Misbehaves in the way that `how` names.
 pub fn handle(how: &str, out: ResponseOutparam) {
     match how {
         "never" => subscribe_duration(u64::MAX).block(),
         "spin" => spin(),
         "trap" => panic!("out of cheese"),
         "silent" => drop(out),
-        // Nobody can answer any more, and the job goes on:
+        // Ends without a response, and the job goes on:
         "unset" => {
             drop(out);
             wait_twice();
@@ -52,7 +52,7 @@ pub fn handle(how: &str, out: ResponseOutparam) {
             write(&body, b"a piece");
             drop(body);
         }
-        // A head that tells of a failure, and later nothing behind it:
+        // A head that reports a failure, and 200 ms later the end without a body:
         "fail" => {
             let body = begin(out, 500, &[]);
             subscribe_duration(200_000_000).block();
@@ -65,7 +65,7 @@ pub fn handle(how: &str, out: ResponseOutparam) {
     }
 }
 
-/// Waits a moment, and another: whoever looks at the job sees it more than once meanwhile.
+/// Waits twice, so that an observer of the job sees it more than once meanwhile.
 fn wait_twice() {
     for _ in 0..2 {
         subscribe_duration(50_000_000).block();
@@ -79,14 +79,14 @@ fn spin() {
     }
 }
 
-/// Says another length than the body has.
+/// Announces another length than the body has.
 fn lie(out: ResponseOutparam, length: &str, bytes: &[u8]) {
     let body = begin(out, 200, &[("content-length", length)]);
     write(&body, bytes);
     finish(body, None);
 }
 
-/// Takes memory for as long as there is some.
+/// Grows memory until that fails.
 fn grow(out: ResponseOutparam) {
     let mut held = Vec::new();
     loop {
@@ -97,7 +97,7 @@ fn grow(out: ResponseOutparam) {
     }
 }
 
-/// Makes sets of fields for as long as it may.
+/// Makes sets of fields until that fails.
 fn hoard(out: ResponseOutparam) {
     let held: Vec<Fields> = (0..100_000).map(|_| Fields::new()).collect();
     text(out, &format!("{}\n", held.len()));

@@ -1,4 +1,4 @@
-//! What a handler may do.
+//! Permitted behaviour of a wasi:http handler.
 
 use std::time::Duration;
 
@@ -13,8 +13,7 @@ use wasip2::io::streams::StreamError;
 
 use crate::{begin, finish, text, write};
 
-/// Sends the request's body back while it comes, and behind it the request's trailers, their names and its
-/// length.
+/// Sends the request's body back while it arrives, followed by its trailers, their names and its length.
 pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     let incoming = request.consume().expect("a body");
     let body = begin(out, 200, &[("trailer", "x-length, x-echo"), ("trailer", "x-sum")]);
@@ -50,7 +49,7 @@ pub fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     finish(body, Some(trailers));
 }
 
-/// Says all that is known of a request, and of ourselves.
+/// Prints all facts about a request and about this instance.
 pub fn facts(request: &IncomingRequest) -> String {
     let mut lines = vec![
         format!("method {:?}", request.method()),
@@ -68,14 +67,14 @@ pub fn facts(request: &IncomingRequest) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Prints to both streams.
+/// Writes to stdout and stderr.
 pub fn say(out: ResponseOutparam) {
     println!("to stdout");
     eprintln!("to stderr");
     text(out, "said\n");
 }
 
-/// Answers with any status, and a body.
+/// Responds with any status and a body.
 pub fn status(out: ResponseOutparam, word: &str) {
     let status = word.parse().unwrap_or(500);
     let response = OutgoingResponse::new(Fields::new());
@@ -87,7 +86,7 @@ pub fn status(out: ResponseOutparam, word: &str) {
     finish(body, None);
 }
 
-/// Answers with any status, and wants more taken behind it than any pipe holds.
+/// Responds with any status, then writes more than a pipe holds.
 pub fn heavy(out: ResponseOutparam, word: &str) {
     let body = begin(out, word.parse().unwrap_or(500), &[]);
     let stream = body.write().expect("a stream");
@@ -113,7 +112,7 @@ pub fn pour(out: ResponseOutparam, word: &str) {
     finish(body, None);
 }
 
-/// Makes fields until there is no room for more.
+/// Makes fields until the limit is reached.
 pub fn fill_fields() -> String {
     let fields = Fields::new();
     let value = [b'x'; 1000];
@@ -121,7 +120,7 @@ pub fn fill_fields() -> String {
     format!("{taken}\n")
 }
 
-/// Tries what a response may not have.
+/// Tries fields that a response must not have.
 pub fn forbidden() -> String {
     let fields = Fields::new();
     let tried = ["connection", "transfer-encoding", "upgrade", "host", "a b", "x-fine"];
@@ -132,7 +131,7 @@ pub fn forbidden() -> String {
     said.concat() + &format!("split {split}\ntwice {twice}\n")
 }
 
-/// Reads all of a request's body.
+/// Reads the whole body of a request.
 fn body(request: &IncomingRequest) -> String {
     let body = request.consume().expect("a body");
     let stream = body.stream().expect("a stream");
@@ -143,12 +142,12 @@ fn body(request: &IncomingRequest) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
-/// Asks other servers, a URL a line of the request's body, and says how each ended.
+/// Requests the URLs in the body, one a line, and reports the outcome of each.
 pub fn ask(request: &IncomingRequest) -> String {
     body(request).lines().map(|url| fetch(url).unwrap_or_else(|code| format!("{code:?}")) + "\n").collect()
 }
 
-/// Gets what is at a URL.
+/// Requests a URL.
 fn fetch(url: &str) -> Result<String, ErrorCode> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let scheme = match scheme {
@@ -179,7 +178,7 @@ fn fetch(url: &str) -> Result<String, ErrorCode> {
     }
 }
 
-/// Calls a job, `NAME/VERB/ARG`, with the request's body, and says what it said.
+/// Calls a job, `NAME/VERB/ARG`, with the request's body, and returns its output.
 pub fn call(word: &str, request: &IncomingRequest) -> String {
     let mut words = word.split('/');
     let called = job(words.next().unwrap_or_default()).args(words);
@@ -196,14 +195,14 @@ pub fn read(name: &str) -> String {
     std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
 }
 
-/// Answers after so many milliseconds.
+/// Responds after this many milliseconds.
 pub fn sleep(out: ResponseOutparam, word: &str) {
     let time = Duration::from_millis(word.parse().unwrap_or(0));
     subscribe_duration(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).block();
     text(out, "slept\n");
 }
 
-/// Writes so many bytes to a file in its own directory, and says what was there before and what became of it.
+/// Writes this many bytes to a file in its own directory. Reports what was there before, and the outcome.
 pub fn tmp(word: &str) -> String {
     let place = std::path::PathBuf::from(std::env::var("TMPDIR").unwrap_or_default());
     let before = std::fs::read_dir(&place).map_or(usize::MAX, Iterator::count);

@@ -1,4 +1,4 @@
-//! Answers HTTP by itself (wasi:http), each path in a way of its own.
+//! A test handler for wasi:http 0.2: each path behaves in its own way.
 
 mod bad;
 mod good;
@@ -55,21 +55,21 @@ impl Guest for Proxy {
     }
 }
 
-/// The requests of this instance.
+/// The number of requests of this instance.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Answers the first request of an instance, and no other.
+/// Responds to the first request of an instance only.
 fn once(out: ResponseOutparam) {
     assert_eq!(COUNT.load(Ordering::Relaxed), 1, "asked twice");
     text(out, "once\n");
 }
 
-/// Says which request of this instance it is.
+/// Returns the number of this request within its instance.
 fn count() -> String {
     format!("{}\n", COUNT.load(Ordering::Relaxed))
 }
 
-/// Answers with a text.
+/// Responds with a text.
 fn text(out: ResponseOutparam, text: &str) {
     let body = begin(out, 200, &[("content-type", "text/plain")]);
     write(&body, text.as_bytes());
@@ -89,7 +89,7 @@ fn begin(out: ResponseOutparam, status: u16, fields: &[(&str, &str)]) -> Outgoin
     body
 }
 
-/// Writes to a body until all is taken, or nobody takes it.
+/// Writes to a body until all is written or the reader has gone.
 fn write(body: &OutgoingBody, bytes: &[u8]) {
     let Ok(stream) = body.write() else { return };
     for piece in bytes.chunks(4096) {
@@ -103,5 +103,5 @@ fn finish(body: OutgoingBody, trailers: Option<Fields>) {
     let _finished = OutgoingBody::finish(body, trailers);
 }
 
-/// A program of this target has a `main`. Nobody runs it.
+/// The target requires a `main`, which is never run.
 fn main() {}

@@ -1,4 +1,4 @@
-//! What a handler may not do, or not for long.
+//! Misbehaviour of a wasi:http 0.3 handler: forbidden calls, and calls that exceed a limit.
 
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::http::types::{ErrorCode, Fields};
@@ -6,7 +6,7 @@ use wasip3::wit_stream;
 
 use crate::{Answer, answer, text};
 
-/// Misbehaves.
+/// Misbehaves in the way that `how` names.
 pub async fn handle(how: &str) -> Answer {
     match how {
         "never" => {
@@ -14,7 +14,7 @@ pub async fn handle(how: &str) -> Answer {
             text("for ever\n")
         }
         "stuck" => {
-            // Nobody writes: the writer is ours.
+            // No byte arrives, because this guest holds the writer.
             let (_writer, mut reader) = wit_stream::new::<u8>();
             let _never = reader.next().await;
             text("unstuck\n")
@@ -27,7 +27,7 @@ pub async fn handle(how: &str) -> Answer {
             let held: Vec<Fields> = (0..100_000).map(|_| Fields::new()).collect();
             text(&format!("{}\n", held.len()))
         }
-        // One end of a stream that lasts as long as the instance.
+        // Keeps one end of a stream as long as the instance lives.
         "keep" => {
             std::mem::forget(wit_stream::new::<u8>());
             text("kept\n")
@@ -73,7 +73,7 @@ fn spin() -> ! {
     }
 }
 
-/// Says another length than the body has.
+/// Announces another length than the body has.
 fn lie(length: &str, bytes: &'static [u8]) -> Answer {
     answer(&[("content-length", length)], move |mut body| async move {
         body.write_all(bytes.to_vec()).await;
@@ -81,7 +81,7 @@ fn lie(length: &str, bytes: &'static [u8]) -> Answer {
     })
 }
 
-/// Takes memory for as long as there is some.
+/// Grows memory until that fails.
 fn grow() -> Answer {
     let mut held = Vec::new();
     while held.len() < 4096 {

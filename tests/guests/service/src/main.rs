@@ -1,4 +1,4 @@
-//! Answers HTTP by itself as of WASI 0.3, each path in a way of its own.
+//! A test handler for wasi:http 0.3: each path behaves in its own way.
 
 mod bad;
 #[path = "../../src/marks.rs"]
@@ -21,7 +21,7 @@ struct Service;
 
 type Answer = Result<Response, ErrorCode>;
 
-/// What comes behind a body.
+/// The trailers after a body.
 type End = Result<Option<Fields>, ErrorCode>;
 
 impl Guest for Service {
@@ -62,7 +62,7 @@ impl Guest for Service {
     }
 }
 
-/// Makes a response whose body is written behind the head, and says what comes behind the body.
+/// Makes a response whose body is written after the head. `write` also returns the trailers.
 fn answer<F>(fields: &[(&str, &str)], write: impl FnOnce(StreamWriter<u8>) -> F + 'static) -> Answer
 where
     F: Future<Output = End> + 'static,
@@ -81,7 +81,7 @@ where
     Ok(response)
 }
 
-/// Answers with a text.
+/// Responds with a text.
 fn text(text: &str) -> Answer {
     let text = text.as_bytes().to_vec();
     answer(&[("content-type", "text/plain")], move |mut body| async move {
@@ -90,7 +90,7 @@ fn text(text: &str) -> Answer {
     })
 }
 
-/// Answers with any status, and a body.
+/// Responds with any status and a body.
 fn status(word: &str) -> Answer {
     let response = answer(&[("content-length", "5")], |mut body| async move {
         body.write_all(b"body\n".to_vec()).await;
@@ -102,7 +102,7 @@ fn status(word: &str) -> Answer {
     }
 }
 
-/// Answers with any status, and wants more taken behind it than any pipe holds.
+/// Responds with any status, then writes more than a pipe holds.
 fn heavy(word: &str) -> Answer {
     let response = answer(&[], |mut body| async move {
         for _ in 0..8 {
@@ -115,8 +115,7 @@ fn heavy(word: &str) -> Answer {
     Ok(response)
 }
 
-/// Sends the request's body back while it comes, and behind it the request's trailers, their names and its
-/// length.
+/// Sends the request's body back while it arrives, followed by its trailers, their names and its length.
 fn echo(request: Request) -> Answer {
     let (processed, outcome) = wit_future::new(|| Ok(()));
     let (mut body, trailers) = Request::consume_body(request, outcome);
@@ -141,7 +140,7 @@ fn echo(request: Request) -> Answer {
     })
 }
 
-/// Makes the request's body the response's, and is done.
+/// Passes the request's body on as the response's body, and ends.
 fn pass(request: Request) -> Answer {
     let (processed, outcome) = wit_future::new(|| Ok(()));
     let (body, trailers): (_, FutureReader<End>) = Request::consume_body(request, outcome);
@@ -150,7 +149,7 @@ fn pass(request: Request) -> Answer {
     Ok(response)
 }
 
-/// Says all that is known of a request, and of ourselves.
+/// Prints all facts about a request and about this instance.
 fn facts(request: &Request) -> String {
     let mut lines = vec![
         format!("method {:?}", request.get_method()),
@@ -181,10 +180,10 @@ fn pour(word: &str) -> Answer {
     })
 }
 
-/// Which request of this instance it is.
+/// The number of requests of this instance.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Reads all of a body.
+/// Reads a whole body.
 async fn all(mut body: StreamReader<u8>) -> String {
     let mut all = Vec::new();
     loop {
@@ -196,7 +195,7 @@ async fn all(mut body: StreamReader<u8>) -> String {
     }
 }
 
-/// Reads all of a request's body.
+/// Reads the whole body of a request.
 async fn body(request: Request) -> String {
     let (processed, outcome) = wit_future::new(|| Ok(()));
     let (body, _trailers) = Request::consume_body(request, outcome);
@@ -204,7 +203,7 @@ async fn body(request: Request) -> String {
     all(body).await
 }
 
-/// Asks other servers, a URL a line, and says how each ended.
+/// Requests the URLs, one a line, and reports the outcome of each.
 async fn ask(urls: &str) -> String {
     let mut said = String::new();
     for url in urls.lines() {
@@ -214,7 +213,7 @@ async fn ask(urls: &str) -> String {
     said
 }
 
-/// Gets what is at a URL.
+/// Requests a URL.
 async fn fetch(url: &str) -> Result<String, ErrorCode> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
     let scheme = match scheme {
@@ -242,7 +241,7 @@ async fn fetch(url: &str) -> Result<String, ErrorCode> {
     })
 }
 
-/// Calls a job, `NAME/VERB/ARG`, with a body, and says what it said.
+/// Calls a job, `NAME/VERB/ARG`, with a body, and returns its output.
 fn call(word: &str, body: &str) -> String {
     let mut words = word.split('/');
     let called = job(words.next().unwrap_or_default()).args(words);
@@ -258,5 +257,5 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(format!("/data/{name}")).unwrap_or_else(|error| format!("{error}\n"))
 }
 
-/// A program of this target has a `main`. Nobody runs it.
+/// The target requires a `main`, which is never run.
 fn main() {}

@@ -1,4 +1,4 @@
-//! Writes more than a pipe holds and ends in the middle of everything, without cleaning up.
+//! Writes more than a pipe holds, then exits abruptly without cleaning up.
 
 use std::io::Write;
 

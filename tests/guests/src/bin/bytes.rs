@@ -1,10 +1,10 @@
-//! Moves as many bytes as its arguments say in as few calls as it can, and says what became of them.
+//! Moves as many bytes as its arguments say in as few calls as possible, and reports the result.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 
-// Of the C library that every program for WASI is linked with: std writes to stdout in its own way.
+// From the C library that every WASI program is linked with: std writes to stdout in its own way.
 unsafe extern "C" {
     fn write(fd: i32, bytes: *const u8, length: usize) -> isize;
 }
@@ -37,7 +37,7 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
             }
             say(&format!("{} {}", all.len(), all == pattern(all.len())));
         }
-        // Writes to stdout in one call, and says on stderr what it was told.
+        // Writes to stdout in one call, and reports the result on stderr.
         "out" => {
             print!("Content-Type: text/plain\n\n");
             io::stdout().flush()?;
@@ -53,13 +53,13 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
             let written = unsafe { write(2, bytes.as_ptr(), bytes.len()) };
             say(&format!("told {written}"));
         }
-        // Writes a file at once and reads it at once.
+        // Writes a file in one call, and reads it in one call.
         "file" => {
             fs::write(path, pattern(count))?;
             let read = fs::read(path)?;
             say(&format!("{} {}", read.len(), read == pattern(count)));
         }
-        // One call each: what is moved is said.
+        // One call each; reports how many bytes it moved.
         "once" => {
             let (bytes, mut buffer) = (pattern(count), vec![0; count]);
             let written = File::create(path)?.write(&bytes)?;
@@ -67,7 +67,7 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
             let same = buffer[..read] == bytes[..read];
             say(&format!("{} {}", written > 0 && read == written, same));
         }
-        // Writes at places and reads at them, as databases do.
+        // Writes and reads at positions, as databases do.
         "at" => {
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
             let bytes = pattern(count);
@@ -81,7 +81,7 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
             }
             say(&format!("{found} {}", buffer == bytes));
         }
-        // Writes as many slices as there are bytes, with one call after another.
+        // Writes as many slices as there are bytes, in repeated calls.
         "slices" => {
             let bytes = pattern(count);
             let mut slices: Vec<_> = bytes.chunks(1).map(IoSlice::new).collect();
@@ -95,13 +95,13 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
         }
         "random" => {
             let mut bytes = vec![0; count];
-            // SAFETY: the bytes are there, and nobody else's.
+            // SAFETY: the buffer has `count` bytes, and only this call uses it.
             let errno = unsafe { random_get(bytes.as_mut_ptr(), count) };
             let distinct = bytes.chunks(1 << 10).filter(|chunk| chunk.iter().any(|byte| *byte != 0)).count();
             say(&format!("{errno} {}", distinct == count.div_ceil(1 << 10)));
         }
         "exit" => std::process::exit(count as i32),
-        // Writes until nobody reads, and says why it ended.
+        // Writes until the reader has gone, and reports the error.
         "until" => loop {
             if let Err(error) = io::stdout().write_all(&[b'x'; 4096]) {
                 eprintln!("ended {:?}", error.kind());
@@ -113,7 +113,7 @@ fn act(verb: &str, count: usize) -> io::Result<()> {
     Ok(())
 }
 
-// Of the C library, too.
+// From the C library as well.
 unsafe extern "C" {
     fn pwrite(fd: i32, bytes: *const u8, length: usize, at: i64) -> isize;
     fn pread(fd: i32, bytes: *mut u8, length: usize, at: i64) -> isize;
@@ -126,7 +126,7 @@ fn place(file: &File, bytes: &[u8], at: usize) -> io::Result<usize> {
 }
 
 fn find(file: &File, bytes: &mut [u8], at: usize) -> io::Result<usize> {
-    // SAFETY: the bytes outlive the call, and nobody else has them.
+    // SAFETY: the bytes outlive the call, and only this call uses them.
     let read = unsafe { pread(file.as_raw_fd(), bytes.as_mut_ptr(), bytes.len(), at as i64) };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
@@ -135,7 +135,7 @@ fn say(text: &str) {
     println!("Content-Type: text/plain\n\n{text}");
 }
 
-/// Bytes of which no two places look alike.
+/// Makes bytes in which every position looks different.
 fn pattern(count: usize) -> Vec<u8> {
     (0..count).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
 }

@@ -1,4 +1,4 @@
-//! Calls jobs and is called: its arguments say what it does.
+//! Calls jobs and is called: its arguments select the behaviour.
 
 use portcullis_guest::{JobError, JobStatus, job};
 use std::io::{self, Read, Write};
@@ -78,7 +78,7 @@ fn act(args: &[&str]) -> Result<(), JobError> {
     Ok(())
 }
 
-/// Passes stdin on to stdout piece by piece.
+/// Copies stdin to stdout piece by piece.
 fn pass(change: impl Fn(&mut [u8])) -> io::Result<()> {
     let mut piece = [0; 8192];
     loop {

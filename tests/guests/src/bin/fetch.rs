@@ -1,4 +1,4 @@
-//! Asks other servers what its stdin says, a line a call, and says how each ended.
+//! Makes the outbound requests on its stdin, one a line, and reports the outcome of each.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ fn answer(request: Request) -> Response {
     let mut body = request.into_body();
     Response::stream("text/plain", move |out| {
         let mut line = String::new();
-        // Held until the end: calls that are under way at once.
+        // Kept until the end, so that requests are concurrent.
         let mut held = Vec::new();
         while body.read_line(&mut line)? > 0 {
             let said = ask(line.trim_end(), &mut held);
@@ -36,7 +36,8 @@ fn answer(request: Request) -> Response {
     })
 }
 
-/// Does `METHOD URL [BODY]`, `hold URL`, `head URL`, `fields URL`, `within URL MILLISECONDS` or `drain URL MILLISECONDS`.
+/// Runs `METHOD URL [BODY]`, `hold URL`, `head URL`, `fields URL`, `within URL MILLISECONDS` or `drain URL
+/// MILLISECONDS`.
 #[cfg(target_env = "p2")]
 fn ask(line: &str, held: &mut Vec<portcullis_guest::fetch::Fetched>) -> String {
     use portcullis_guest::fetch;

@@ -1,11 +1,11 @@
-//! Does what its stdin says to files, a line an operation, and says how each ended.
+//! Carries out the file operations on its stdin, one a line, and reports the outcome of each.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, c_char, c_int};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, Seek as _, SeekFrom, Write as _};
 
-// Of the C library that every program for WASI is linked with: std has no stable names for them.
+// From the C library that every WASI program is linked with: std has no stable names for these.
 unsafe extern "C" {
     fn symlink(target: *const c_char, path: *const c_char) -> c_int;
     fn utimes(path: *const c_char, times: *const i64) -> c_int;
@@ -53,13 +53,13 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             let held: Vec<File> = std::iter::from_fn(|| File::open(one).ok()).take(most).collect();
             Ok(held.len().to_string())
         }
-        // Lists a directory so many times.
+        // Lists a directory repeatedly.
         "relist" => {
             let times = 0..other.parse().unwrap_or(0);
             let entries = times.map(|_| fs::read_dir(one).map_or(0, Iterator::count));
             Ok(entries.sum::<usize>().to_string())
         }
-        // Reads a file so many times, and says all that it ever saw.
+        // Reads a file repeatedly, and reports all contents that it saw.
         "hammer" => {
             let seen = (0..other.parse().unwrap_or(0)).map(|_| match fs::read_to_string(one) {
                 Ok(text) => text,
@@ -67,7 +67,7 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
             });
             Ok(seen.collect::<BTreeSet<String>>().into_iter().collect::<Vec<_>>().join(","))
         }
-        // Writes to a file so many times, wherever that goes.
+        // Writes to a file repeatedly, wherever its name leads.
         "stamp" => {
             let times = other.parse().unwrap_or(0);
             Ok((0..times).filter(|_| fs::write(one, "stamped").is_ok()).count().to_string())
@@ -76,11 +76,11 @@ fn operate(verb: &str, one: &str, other: &str) -> io::Result<String> {
     }
 }
 
-/// Makes a directory larger, whichever way a program has for that, and says how far it came.
+/// Makes a directory larger in every way that a program has, and reports how far it came.
 fn grow(verb: &str, path: &str, count: u64) -> io::Result<String> {
     let create = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     match verb {
-        // Writes pieces of 64 KiB until there are so many bytes, or no room for more.
+        // Writes pieces of 64 KiB until there are `count` bytes or no room is left.
         "fill" => {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
             Ok(fill(&mut file, count).to_string())
@@ -89,7 +89,7 @@ fn grow(verb: &str, path: &str, count: u64) -> io::Result<String> {
             let mut file = OpenOptions::new().append(true).create(true).open(path)?;
             Ok(fill(&mut file, count).to_string())
         }
-        // Writes to a file that has lost its name, and keeps it open.
+        // Writes to a deleted file, and keeps it open.
         "orphan" => {
             let mut file = create()?;
             fs::remove_file(path)?;
@@ -98,19 +98,19 @@ fn grow(verb: &str, path: &str, count: u64) -> io::Result<String> {
             Ok(filled.to_string())
         }
         "size" => create()?.set_len(count).map(|()| String::new()),
-        // Writes a byte so far behind the beginning.
+        // Writes a byte at this offset.
         "hole" => {
             let mut file = create()?;
             file.seek(SeekFrom::Start(count))?;
             file.write_all(b"x").map(|()| String::new())
         }
-        // Makes so many files with long names.
+        // Makes this many files with long names.
         "many" => {
             let name = |number| format!("{path}/{number:0>250}");
             let made = (0..count).take_while(|number| fs::write(name(*number), "").is_ok()).count();
             Ok(made.to_string())
         }
-        // Makes a directory in a directory, and so on.
+        // Makes nested directories.
         "deep" => {
             let mut here = path.to_owned();
             let made = (0..count).take_while(|_| {
@@ -140,7 +140,7 @@ fn fill(file: &mut File, count: u64) -> u64 {
     filled
 }
 
-/// Sets the times of what a path leads to.
+/// Sets the times of the file that a path leads to.
 fn touch(path: &str) -> io::Result<()> {
     let path = CString::new(path)?;
     // SAFETY: a string that ends with a NUL and outlives the call, as CString made it just now; no

@@ -1,4 +1,4 @@
-//! Takes as much as it gets of what its last argument names.
+//! Takes as much as it can of the resource that its last argument names.
 
 #[path = "../marks.rs"]
 mod marks;
@@ -38,7 +38,7 @@ fn main() {
             eprintln!("one line!\ntwo lines");
             say("said");
         }
-        // Sends back what it reads, behind the mark.
+        // Sends back its input after the mark.
         Some("mark") => {
             marks::make();
             say("");

@@ -1,4 +1,4 @@
-//! What the SDK does with a request, by the first argument.
+//! Uses the SDK in the way that the first argument names.
 
 use std::io::{self, Read as _};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ fn answer(mut request: Request) -> Result<Response, Error> {
         "upload" => upload(&mut request),
         "elsewhere" => {
             let body = request.into_body();
-            // As a library would that has it in a task of its own.
+            // In a boxed closure, as a library with its own tasks would have it.
             let read: Box<dyn FnOnce() -> io::Result<u64> + Send> =
                 Box::new(move || Ok(body.bytes().count() as u64));
             Ok(Response::text(read()?.to_string()))
@@ -37,7 +37,7 @@ fn answer(mut request: Request) -> Result<Response, Error> {
     }
 }
 
-/// Says of each part how large it is, and keeps none.
+/// Reports the size of each part, and keeps none.
 fn upload(request: &mut Request) -> Result<Response, Error> {
     let mut said = String::new();
     let mut parts = request.multipart()?;

@@ -1,4 +1,4 @@
-//! Tries every kind of socket, and says how each ended.
+//! Tries every kind of socket, and reports the outcome of each.
 
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 
