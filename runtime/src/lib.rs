@@ -1,8 +1,8 @@
 //! Portcullis: an HTTP daemon whose request handlers are WebAssembly modules.
 //!
-//! Every request becomes a **job** - a name, arguments, an environment, three streams and an exit
-//! status, as a Unix process has - and a sandboxed module runs it, in a fresh instance, under
-//! limits, replaceable while the daemon serves.
+//! Every request becomes a **job**: a name, arguments, an environment, three streams and an exit status, like a Unix
+//! process. A sandboxed module runs the job in a fresh instance, within limits. The module can be replaced while the
+//! daemon serves.
 //!
 //! # The map
 //!
@@ -11,47 +11,53 @@
 //!
 //! | layer | module | holds |
 //! |---|---|---|
-//! | 0 | [`budget`] | what the process has once, and how handlers share it |
-//! | 0 | [`operator_file`] | files that an operator names: read whole, within a bound, never waited for |
-//! | 0 | [`observe`] | the log, the profiler, what is counted of the process itself, what the service manager is told |
-//! | 0 | [`confine`] | what the process takes from itself: files, privileges, system calls |
-//! | 1 | [`scratch`] | what does not fit into memory: files without a name, and directories of jobs |
-//! | 1 | [`net`] | sockets, from the address as written to the accepted stream or the next process; the gate |
-//! | 1 | [`job`] | the job and all it is made of |
-//! | 2 | [`cgi`] | a request as variables, a handler's output as a response (RFC 3875); pure |
+//! | 0 | [`budget`] | resources that exist once in the process, divided among handlers |
+//! | 0 | [`operator_file`] | reads files that an operator names: whole, within a size limit, without blocking |
+//! | 0 | [`observe`] | the log, the profiler, figures of the process, messages to the service manager |
+//! | 0 | [`confine`] | restrictions of the process itself: Landlock, capabilities, seccomp |
+//! | 1 | [`scratch`] | data on disk that does not fit into memory: unnamed files, and directories of jobs |
+//! | 1 | [`net`] | sockets, from the configured address to the accepted stream; handover between processes; the gate |
+//! | 1 | [`job`] | the job with its streams, environment, limits and faults |
+//! | 2 | [`cgi`] | a request as variables, and a handler's output as a response (RFC 3875); pure |
 //! | 2 | [`catalog`] | one immutable generation of handlers and routes, and the pointer to it |
-//! | 3 | [`engine`] | makes jobs, admits them, runs them, ends with them |
-//! | 3 | [`wasm`] | the sandbox; the only place that knows wasmtime |
-//! | 4 | [`http`] | connections and requests, the admin API and its client; the only place that knows hyper |
-//! | 4 | [`config`] | `portcullis.toml`, as written and as meant |
-//! | 4 | [`record`] | jobs that failed, kept in files, so that they can be run again |
+//! | 3 | [`engine`] | makes, admits and runs jobs, and drains them at the end |
+//! | 3 | [`wasm`] | the sandbox; the only module that uses wasmtime |
+//! | 4 | [`http`] | connections and requests, the admin API and its client; the only module that uses hyper |
+//! | 4 | [`config`] | `portcullis.toml`: parsed, checked, and with defaults |
+//! | 4 | [`record`] | failed jobs, kept in files so that they can be run again |
 //! | 5 | [`jobs`] | the built-in jobs, one a file |
-//! | 6 | [`daemon`] | bind, load, open, wait, drain |
-//! | 7 | [`cli`] | one file a verb |
+//! | 6 | [`daemon`] | the life of the daemon: bind, load, open, wait, drain |
+//! | 7 | [`cli`] | the command line, one file a verb |
 //!
 //! # The path of a request
 //!
 //! | where | what |
 //! |---|---|
-//! | [`net`] | `bind`, then [`net::Gate`], then [`net::Listener`] accepts |
-//! | `http::server::accept`, `http::limits` | a permit for the connection; where none is free, an idle one makes room |
-//! | `http::server::tls` | TLS, in the connection's own task |
-//! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2`, under `http::wire`: `deadline_io`, and `guarded_io`, where every byte is checked before hyper has it |
-//! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route; `request::h2_rules` checks of HTTP/2 what `wire::h1` has of HTTP/1; `request::drain_body` reads what the job leaves of the request body |
-//! | `http::request::cgi_job` | makes the [`job::Job`], its environment by [`cgi::meta`]; `wasi_http` for `wasi:http` |
-//! | [`engine::Engine::start`] | `admission`: a slot or a place in line; `supervise`: the limits; `lane`: for jobs that compute |
+//! | [`net`] | binds; waits for [`net::Gate`]; [`net::Listener`] accepts |
+//! | `http::server::accept`, `http::limits` | a permit for the connection; if none is free, an idle one makes room |
+//! | `http::server::tls` | the TLS handshake, in the connection's own task |
+//! | `http::server::connection` | HTTP/1 goes on in `h1`, HTTP/2 in `h2` |
+//! | `http::wire` | below both: `deadline_io`; `guarded_io`, which checks every byte before hyper reads it |
+//! | `http::service`, `handlers` | pins the [`catalog::Catalog`] and finds the route |
+//! | `http::request::h2_rules` | checks HTTP/2 heads by the rules that `wire::h1` has for HTTP/1 |
+//! | `http::request::cgi_job` | makes the [`job::Job`] with its environment from [`cgi::meta`] |
+//! | `http::request::wasi_http` | the same for a `wasi:http` handler |
+//! | [`engine::Engine::start`] | `admission`: a slot or a place in the queue; `supervise`: the limits |
+//! | `engine::lane` | low-priority threads for jobs that compute for long |
 //! | [`wasm::Module`] | a fresh store and instance |
-//! | `http::request::cgi_response`, `wasi_http`; `http::upgrade` | the head that the job wrote ([`cgi::document`]), the response of a component, or a connection that leaves HTTP |
-//! | `http::request::job_response`, `job_body`, `access_log` | the rest, at the client's pace; what is counted and logged of it |
-//! | `http::wire::close_delimited` | whether the end of the connection may be told as the end of the body |
+//! | `http::request::cgi_response` | the head that the job wrote, parsed by [`cgi::document`] |
+//! | `http::request::job_response`, `job_body` | the rest of the response, at the client's pace |
+//! | `http::request::drain_body` | reads the rest of the request body that the job leaves |
+//! | `http::request::access_log` | the log line and the counters of the request |
+//! | `http::upgrade` | a connection that leaves HTTP instead of getting a response |
+//! | `http::wire::close_delimited` | whether closing the connection would end the body |
 //!
 //! # What holds throughout
 //!
 //! 1. Everything the daemon does is a job.
-//! 2. One pointer is swapped: a request keeps the catalog it was routed by.
-//! 3. Cancellation is `Drop`: a client that leaves drops the response, which drops the run, which
-//!    drops the store.
-//! 4. Every failure has an owner: 4xx the caller's, 502 and 504 the handler's, 503 load's, 500 ours.
+//! 2. One pointer is swapped: a request keeps the catalog that routed it.
+//! 3. Cancellation is `Drop`: a client that leaves drops the response, which drops the run, which drops the store.
+//! 4. Every failure has an owner: 4xx the client, 502 and 504 the handler, 503 load, 500 the daemon.
 //! 5. Nothing is appended after a response's head: a late failure resets the stream.
 
 pub mod budget;

@@ -1,4 +1,4 @@
-//! Access of browsers from other origins (CORS, Fetch §3.2).
+//! CORS: the response fields that let pages of other origins read responses, and preflights (Fetch §3.2).
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,

@@ -1,4 +1,4 @@
-//! Protocols that the clients of a route can upgrade to (RFC 9110 §7.8).
+//! `upgrade` of a route: the protocols that replace HTTP on a connection (RFC 9110 §7.8).
 
 use std::sync::Arc;
 use std::time::Duration;

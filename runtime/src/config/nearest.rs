@@ -1,4 +1,4 @@
-//! Suggests the word that was probably meant.
+//! Suggests a known key or name for a mistyped one, by edit distance.
 
 use std::cell::Cell;
 use std::collections::HashSet;

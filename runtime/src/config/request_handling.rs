@@ -1,4 +1,4 @@
-//! Reads the keys that say how a handler takes its requests.
+//! Reads `body`, `captures` and `client_leaves`: how a handler takes its requests.
 
 use super::report::Diagnostics;
 use super::schema;

@@ -1,4 +1,4 @@
-//! Corrects the kernel's scan for written pages on its way from wasmtime to the kernel.
+//! Replaces the C library's `ioctl` to correct the `PAGEMAP_SCAN` by which wasmtime finds written pages.
 //!
 //! Between two jobs wasmtime resets the pages that `PAGEMAP_SCAN` reports as written **and present** (48.0.8,
 //! `vm/sys/unix/pagemap.rs`; wasmtime pull request 14357 has the same finding). A page that is swapped out at that

@@ -1,4 +1,4 @@
-//! Jobs of the daemon's own, which are given the engine that runs them.
+//! The trait of built-in jobs, which are given the engine that runs them.
 
 use std::future::ready;
 use std::sync::{Arc, Weak};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use super::{Engine, RegisterError};
 use crate::job::{Fault, Handler, HandlerVersion, Job, Name, Policy, Run};
 
-/// Native code as a job.
+/// A built-in job.
 ///
 /// It is given the engine and does not keep one: the engine holds all that is registered with it.
 pub trait NativeJob: Send + Sync + 'static {

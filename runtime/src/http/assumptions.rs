@@ -1,6 +1,6 @@
-//! What this room assumes of hyper, h2 and tungstenite without a promise in their documentation.
+//! Tests of undocumented behaviour of hyper, h2 and tungstenite that `http` relies on.
 //!
-//! A version that behaves otherwise fails here, by its name. Each test says which files rely on it.
+//! If a new version behaves differently, a test fails here. Each test says which files rely on the behaviour.
 
 use std::convert::Infallible;
 use std::future::{Future, ready};
@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket, WebSocketConfig}
 /// The deadline of each test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a library did, in order.
+/// Notes what a library did, in order.
 #[derive(Clone, Default)]
 struct SeenCalls(Arc<Mutex<Vec<&'static str>>>);
 
@@ -41,7 +41,7 @@ impl SeenCalls {
     }
 }
 
-/// A connection that gives one read its bytes, takes every write, and notes both.
+/// A connection whose only read returns the given bytes. It accepts every write, and notes both.
 struct LoggedStream {
     input: Option<&'static [u8]>,
     calls: SeenCalls,
@@ -76,7 +76,7 @@ impl AsyncWrite for LoggedStream {
     }
 }
 
-/// `wire::guarded_io` counts requests where they pass, and `wire::deadline_io` and it wake hyper behind a response.
+/// `wire::guarded_io` counts requests as hyper reads them. It and `wire::deadline_io` wake hyper after a response.
 #[tokio::test]
 async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
     let (calls, (respond, response)) = (SeenCalls::default(), oneshot::channel::<()>());
@@ -99,11 +99,11 @@ async fn hyper_reads_on_once_it_has_a_request_and_not_behind_the_response() {
 
     respond.send(()).unwrap();
     assert!(poll!(connection.as_mut()).is_pending());
-    // Before it writes, it looks once more for the end of the client's stream.
+    // Before it writes, hyper checks once more for the end of the client's stream.
     assert_eq!(calls.take(), ["read", "write"]);
 }
 
-/// Runs what hyper gives it, and notes that.
+/// Runs the futures that hyper passes to it, and notes each.
 #[derive(Clone)]
 struct NotingExecutor(SeenCalls);
 
@@ -114,7 +114,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for NotingExecutor {
     }
 }
 
-/// `server::h2` gives each future that it executes the progress of the request that was taken last.
+/// `server::h2` assigns the request taken last to the future that hyper executes next.
 #[tokio::test]
 async fn hyper_executes_the_future_of_a_request_right_behind_the_service_and_nothing_else() {
     let (calls, (client, server)) = (SeenCalls::default(), duplex(1 << 16));
@@ -153,7 +153,7 @@ fn get(stream: u8, fields: usize) -> Vec<u8> {
     frame(1, 5, stream, &block)
 }
 
-/// `wire::h2::sent` tells a response of h2 from one of ours by the bytes of its head.
+/// `wire::h2::sent` tells h2's own responses from ours by the bytes of the head.
 #[tokio::test]
 async fn h2_refuses_a_head_that_is_too_large_with_a_status_and_no_other_field() {
     let (mut client, server) = duplex(1 << 16);
@@ -178,17 +178,17 @@ async fn h2_refuses_a_head_that_is_too_large_with_a_status_and_no_other_field() 
     let heads = timeout(PATIENCE, heads).await.unwrap();
 
     let [(1, first), (3, second), (5, ours)] = &heads[..] else { panic!("{heads:?}") };
-    // A literal that is to be indexed, named as the eighth field of the static table is; then that entry.
+    // A literal with indexing, named like the eighth entry of the static table; then that new entry.
     assert!(first[0] == 0x48 && first.len() == 2 + usize::from(first[1] & 0x7f), "{first:?}");
     assert!(second.len() == 1 && second[0] > 0x80 | 61, "{second:?}");
     // hyper adds a date.
     assert!(ours.len() > 2 && ours[0] != 0x48, "{ours:?}");
 }
 
-/// A stream with these bytes from a client, and an error of its own behind them.
+/// A stream that returns these bytes of a client, then an error.
 struct FailingStream(&'static [u8]);
 
-/// What `FailingStream` fails with.
+/// The error of `FailingStream`.
 #[derive(Debug)]
 struct FailingStreamError;
 
@@ -220,13 +220,13 @@ impl io::Write for FailingStream {
     }
 }
 
-/// `upgrade::websocket::close` finds the code of a close by these errors.
+/// `upgrade::websocket::close` derives the close code from these errors.
 #[test]
 fn tungstenite_tells_what_a_client_did_by_its_error_and_hands_on_that_of_the_stream() {
     let config = WebSocketConfig::default().max_message_size(Some(4)).max_frame_size(Some(4));
     let read = |bytes| WebSocket::from_raw_socket(FailingStream(bytes), Role::Server, Some(config)).read();
 
-    // RFC 6455 §5.2: the masks are of zeros.
+    // RFC 6455 §5.2: the masks are zeros.
     let large = read(b"\x81\x85\0\0\0\0abcde");
     assert!(matches!(large, Err(Error::Capacity(CapacityError::MessageTooLong { .. }))), "{large:?}");
     let binary = read(b"\x81\x81\0\0\0\0\xff");

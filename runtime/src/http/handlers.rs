@@ -1,4 +1,4 @@
-//! Answers requests with the handlers of the catalog, by its routes.
+//! The service of clients: routes a request by the catalog, and runs the job of its handler.
 
 use std::sync::Arc;
 
@@ -29,12 +29,12 @@ use crate::job::{Fault, HandlerVersion, Intake, JobId, Kind, Usage};
 /// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
 
-/// Serves the handlers, by the routes of the catalog.
+/// Serves the handlers of the catalog.
 struct HandlerService {
     server: Arc<Server>,
 }
 
-/// Makes what serves the requests of clients.
+/// Makes the service of clients.
 pub fn handlers(server: Arc<Server>) -> Arc<dyn Serve> {
     Arc::new(HandlerService { server })
 }
@@ -82,7 +82,7 @@ impl Service for HandlerService {
         response: &mut Response<Body>,
     ) {
         if let Some(cors) = &catalog.cors {
-            // Without a head the origin is not known: only what is granted to all is granted.
+            // Without a head the origin is unknown, so only a grant to all origins applies.
             let origin = request.and_then(|(head, _)| head.headers.get(ORIGIN));
             cors.grant(origin, response.headers_mut());
         }

@@ -1,4 +1,4 @@
-//! The seam between connections and what answers their requests.
+//! The `Service` trait between a connection and the code that answers its requests, and fields of every response.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -23,22 +23,22 @@ use super::wire::progress::Progress;
 use crate::catalog::ReasonHeader;
 use crate::net::Peer;
 
-/// What answers the requests of a listener.
+/// Answers the requests of a listener.
 ///
-/// The server is generic over it, so that no request pays for the seam: no future is boxed, and no call is dynamic.
+/// The server is generic over it, so requests cost no boxed future and no dynamic call.
 pub(super) trait Service: Send + Sync + 'static {
-    /// What a request keeps from its head to its response, whatever a reload publishes meanwhile.
+    /// What a request keeps from its head to its response, regardless of reloads.
     type Pinned: Send + Sync;
 
-    /// Returns what all services share.
+    /// Returns the state that all services share.
     fn server(&self) -> &Arc<Server>;
 
-    /// Reports whether its listeners speak TLS where the configuration has them do so.
+    /// Reports whether its listeners use TLS if the configuration enables it.
     fn takes_tls(&self) -> bool {
         true
     }
 
-    /// Pins what a request keeps.
+    /// Pins the state that a request keeps.
     fn pin(&self) -> Self::Pinned;
 
     /// Answers a request whose head was checked.
@@ -63,17 +63,17 @@ pub(super) trait Service: Send + Sync + 'static {
     /// Logs a refusal that has no line in the access log.
     fn log_refusal(&self, _asked: fmt::Arguments<'_>, _peer: &Peer) {}
 
-    /// Says whether clients are shown details that are meant for the operator.
+    /// Returns whether clients may see details meant for the operator.
     fn details(&self, _settings: &Settings) -> Details {
         Details::Withheld
     }
 
-    /// Says whether a refusal has a field for its code.
+    /// Returns whether a refusal names its code in a field.
     fn reason_header(&self, _pinned: &Self::Pinned) -> ReasonHeader {
         ReasonHeader::Absent
     }
 
-    /// Adds the fields that every response has, a refusal as well. `request` is `None` where no head was read.
+    /// Adds the fields that every response has, refusals included. `request` is `None` if no head was read.
     fn finish(
         &self,
         _pinned: &Self::Pinned,
@@ -117,7 +117,7 @@ impl<P> Clone for RequestContext<'_, P> {
 
 impl<P> Copy for RequestContext<'_, P> {}
 
-/// Answers a request. Whatever goes wrong becomes a response.
+/// Answers a request. Every error becomes a response.
 pub(super) async fn respond<S: Service>(
     service: &S,
     connection: ConnContext<'_>,

@@ -1,4 +1,4 @@
-//! The counters of one handler version, which outlive the version itself.
+//! `Counts`: references to the counters of a version, without its code, for versions that were replaced.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The seam between a job and what runs it.
+//! The `Handler` trait, which runs jobs, and `HandlerVersion`: a handler with its name, grants and limits.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -26,37 +26,37 @@ pub trait Handler: Send + Sync + 'static {
     /// end that the job did not choose.
     fn run(self: Arc<Self>, job: Job) -> Run;
 
-    /// Checks that a job within these limits could be started. Runs none of the handler's own code
-    /// but what comes before its entry point.
+    /// Checks that a job within these limits could start. Runs none of the handler's own code, except code before its
+    /// entry point.
     ///
     /// # Errors
-    /// Why no job could.
+    /// Why no job could start.
     fn prove(self: Arc<Self>, limits: Limits) -> BoxFuture<'static, anyhow::Result<()>> {
         let _ = limits;
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Says what a job within these limits needs before it starts.
+    /// Returns what a job within these limits needs before it starts.
     fn needs(&self, limits: &Limits) -> Needs {
         let _ = limits;
         Needs::default()
     }
 }
 
-/// What the jobs of a handler are granted besides their limits.
+/// What a handler grants its jobs besides their limits.
 #[derive(Clone, Default)]
 pub struct Grants {
-    /// The requests that one instance answers. `None`: each request has its own instance.
+    /// The number of requests per instance. `None` gives each request a fresh instance.
     pub reuse: Option<NonZeroU32>,
-    /// The directories of the host that they see.
+    /// The mounts: directories of the host that jobs see.
     pub mounts: Vec<Mount>,
-    /// The bytes of a directory of each job's own. `None`: they have none.
+    /// The size of each job's own `/tmp` in bytes. `None` if jobs have none.
     pub tmp: Option<u64>,
-    /// What carries out their requests to other servers. `None`: they make none.
+    /// The client for outbound requests. `None` if jobs may make none.
     pub outbound: Option<Arc<dyn Outbound>>,
 }
 
-/// What a handler is made of.
+/// The kind of a handler's code.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Rust code inside the daemon.
@@ -89,44 +89,44 @@ pub enum OutputFormat {
     Raw(String),
 }
 
-/// A handler under its name, with all that is fixed about its jobs. Immutable.
+/// A version of a handler: its code, and all settings of its jobs. Immutable.
 pub struct HandlerVersion {
-    /// What calls it.
+    /// The name under which routes and jobs call it.
     pub name: Name,
-    /// What runs it.
+    /// The code that runs its jobs.
     pub handler: Arc<dyn Handler>,
-    /// What it is made of.
+    /// The kind of that code.
     pub kind: Kind,
-    /// What the daemon does about its jobs.
+    /// How the daemon treats its jobs in a drain and at the admin socket.
     pub policy: Policy,
-    /// What its jobs are granted.
+    /// The grants of its jobs.
     pub grants: Grants,
     /// The first 12 hexadecimal digits of the module's SHA-256; for native jobs the daemon's version.
     pub version: String,
-    /// Arguments that come before a request's own.
+    /// Arguments before those of a request.
     pub args: Vec<String>,
-    /// Variables that come after a request's own, and so win.
+    /// Variables that override those of a request.
     pub env: Env,
     /// The handlers that its jobs may call.
     pub calls: Vec<Name>,
-    /// When it runs by itself; none: never.
+    /// When it runs by itself. `None` if it has no schedule.
     pub schedule: Option<Schedule>,
-    /// What each job may use.
+    /// The limits of each job.
     pub limits: Limits,
-    /// How stdout becomes a response.
+    /// How a job's stdout becomes a response.
     pub mapping: OutputFormat,
-    /// How its requests are taken.
+    /// The settings for its requests.
     pub conduct: Conduct,
-    /// Where its jobs run.
+    /// The slots and the queue of its jobs.
     pub slots: Slots,
-    /// How its requests have ended.
+    /// The counters of its requests.
     pub record: Arc<HandlerStats>,
-    /// Who is given its jobs that fail; none: nobody.
+    /// Records its failed jobs. `None` if they are not recorded.
     pub recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl HandlerVersion {
-    /// Puts code of the daemon's own under a name, without limits and grants.
+    /// Makes a version from code of the daemon, without limits and grants.
     pub fn native(name: Name, handler: Arc<dyn Handler>) -> HandlerVersion {
         HandlerVersion {
             name,
@@ -148,12 +148,12 @@ impl HandlerVersion {
         }
     }
 
-    /// Says what the log is told of a job that failed: `whole`, with the guest's stack, which may be
-    /// empty, or `short`, which has no word of the guest's in it.
+    /// Returns the text that the log shows for a failed job: `whole` with the guest's stack, or `short` without any
+    /// text of the guest.
     ///
-    /// What a guest says of its end is of its stderr, and as much of it is logged: [`Limits::stderr`]
-    /// bytes of a job, and [`Limits::stderr_rate`] lines a second over all jobs, or a storm of traps
-    /// would be a storm in the log. Lines that are left out are counted, and told.
+    /// The guest's text counts as stderr and obeys its limits, so a storm of traps does not flood the log:
+    /// [`Limits::stderr`] bytes for a job, and [`Limits::stderr_rate`] lines a second for the handler. Lines that are
+    /// left out are counted, and the text says how many.
     pub fn failure_text(&self, whole: String, short: String, stack: &str) -> String {
         let stack = stack.trim_end();
         if stack.is_empty() && whole == short {

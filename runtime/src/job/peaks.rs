@@ -1,4 +1,4 @@
-//! How near the jobs of a version have come to each of their limits.
+//! The highest use of each limit by a job of a version, as a share of the limit.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

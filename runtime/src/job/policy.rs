@@ -1,11 +1,11 @@
-//! What the daemon does about the jobs of a handler besides running them.
+//! The policy of a handler's jobs: during a drain, in the quotas of the admin socket, and for `kill`.
 
 /// The policy of a handler, fixed when it is registered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// What a shutdown does about its jobs.
+    /// How a shutdown treats its jobs.
     pub on_drain: OnDrain,
-    /// What its jobs take of the admin socket.
+    /// The quota of the admin socket that its jobs use.
     pub admin_quota: AdminQuota,
     /// Whether the daemon is incomplete without its job: an operator ends the daemon, and not that job.
     pub is_essential: bool,
@@ -24,7 +24,7 @@ impl Policy {
         Policy { on_drain: OnDrain::Ignore, admin_quota: AdminQuota::None, is_essential: false };
 }
 
-/// What a shutdown does about a job.
+/// How a shutdown treats a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnDrain {
     /// A running job is waited for, and a new one is refused.
@@ -34,7 +34,7 @@ pub enum OnDrain {
     Ignore,
 }
 
-/// What a job takes of the admin socket, so that some connections are left.
+/// The quota of the admin socket that a job uses, which keeps connections free for other requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AdminQuota {
     /// Nothing: the job answers at once.

@@ -1,4 +1,4 @@
-//! A request in HTTP's own types, for a handler that speaks HTTP itself.
+//! The request of a `wasi:http` handler in HTTP's own types, and the place for its response.
 
 use std::fmt;
 

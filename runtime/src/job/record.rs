@@ -1,4 +1,4 @@
-//! The counters of a handler version: how its requests and scheduled runs have ended.
+//! `HandlerStats`: the counters of a handler version, such as the outcomes of requests and scheduled runs.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! How a handler takes requests: when a job starts, and what happens when its client disconnects.
+//! How a handler takes requests: when a job starts, its arguments, and what happens when its client disconnects.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! What this room assumes of wasmtime without a promise in its documentation.
+//! Tests of undocumented behaviour of wasmtime that `wasm` relies on.
 //!
-//! A version that behaves otherwise fails here, by its name. Each test says which files rely on it.
+//! If a new version behaves differently, a test fails here. Each test says which files rely on the behaviour.
 
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Instance, Module, ResourceLimiter, Result, Store};
 
-/// Notes what a store is asked.
+/// Notes the questions that wasmtime asks a store.
 #[derive(Default)]
 struct GrowthLog(Vec<String>);
 
@@ -25,7 +25,7 @@ impl ResourceLimiter for GrowthLog {
     }
 }
 
-/// `host::meter` charges what it grants, and nothing that the module forbids by itself.
+/// `host::memory_meter` charges the growth that it grants, but not growth beyond the module's own maximum.
 #[test]
 fn wasmtime_asks_before_it_refuses_what_the_module_forbids() {
     const PAGE: usize = 1 << 16;
@@ -44,7 +44,7 @@ fn wasmtime_asks_before_it_refuses_what_the_module_forbids() {
     assert_eq!(store.data().0, [asked, "failed".to_owned()]);
 }
 
-/// `host::handles` knows a component that goes beyond its bound by the end of this message.
+/// `host::handles` recognises a component that exceeds its bound by the end of this message.
 #[test]
 fn wasmtime_ends_a_component_beyond_its_handles_with_these_words() {
     let hoards = r#"(component
@@ -67,7 +67,7 @@ fn wasmtime_ends_a_component_beyond_its_handles_with_these_words() {
     assert!(said.ends_with("store handle limit exceeded"), "{said}");
 }
 
-/// `host::handles` finds the place of the next handle by putting one there.
+/// `host::handles` finds the index of the next handle by adding one.
 #[test]
 fn wasmtime_gives_the_next_handle_the_place_of_the_one_that_was_deleted_last() {
     let mut table = ResourceTable::new();

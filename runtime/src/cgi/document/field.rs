@@ -1,4 +1,4 @@
-//! Parses one line of a response head into a field, or says why it is none.
+//! Parses one line of a response head into a field, and defines the errors of invalid heads.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Checks a head that a handler sent as fields instead of text.
+//! Checks a head that a `wasi:http` handler sent as fields instead of text, and its trailers.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, TRAILER};
 use http::{HeaderValue, StatusCode};

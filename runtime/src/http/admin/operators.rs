@@ -33,12 +33,12 @@ enum OperatorAccess {
     Observe,
 }
 
-/// Makes what serves the admin socket.
+/// Makes the service of the admin socket.
 pub fn admin(server: Arc<Server>, observed: Observed) -> Arc<dyn Serve> {
     Arc::new(OperatorService { server, observed, access: OperatorAccess::Admin(AdminSlots::default()) })
 }
 
-/// Makes what serves the addresses of `observe`.
+/// Makes the service of the addresses of `observe`.
 pub fn observe(server: Arc<Server>, observed: Observed) -> Arc<dyn Serve> {
     Arc::new(OperatorService { server, observed, access: OperatorAccess::Observe })
 }

@@ -1,4 +1,4 @@
-//! Counts connections, and waits until there have been none for a given time.
+//! Counts connections or requests, and waits until the count has been zero for a given time.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// Counts one more, until the guard is dropped.
+    /// Counts a connection or request until the guard is dropped.
     pub(in crate::http) fn enter(&self) -> Present {
         self.0.send_modify(|count| *count += 1);
         Present(self.0.clone())
@@ -29,7 +29,7 @@ impl Activity {
     /// Waits until the count has been zero for this long.
     ///
     /// # Cancel safety
-    /// A dropped wait starts again from zero.
+    /// Dropping the future loses the time waited so far.
     pub async fn ceased(&self, time: Duration) {
         let mut count = self.0.subscribe();
         loop {

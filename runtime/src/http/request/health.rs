@@ -1,4 +1,4 @@
-//! Answers to health checks.
+//! Responses to health checks: 200 if all is well, 503 otherwise.
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};

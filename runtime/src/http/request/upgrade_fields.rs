@@ -1,4 +1,4 @@
-//! The response fields that name another protocol.
+//! The fields `Connection` and `Upgrade` of a response that names another protocol.
 
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! What a client needs to connect, for the commands that a person pastes into a shell.
+//! The host names and authority of the certificate, for the curl commands that are printed for people.
 
 use super::files;
 use super::options::{CertificateFiles, TlsOptions};

@@ -1,4 +1,4 @@
-//! The application protocols that are negotiated inside TLS.
+//! The application protocols negotiated by ALPN during the TLS handshake (RFC 7301).
 
 /// A protocol that client and server agree on during the handshake (ALPN, RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
