@@ -19,8 +19,8 @@ fn compiler(parent: u32) -> Option<Pid> {
     Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
 }
 
-/// Starts a verb and sends its compiler these signals, the last of which ends it. Returns the exit
-/// status of the verb and its stderr.
+/// Starts a verb and sends its compiler these signals; the last one ends it. Returns the exit status of the verb and
+/// its stderr.
 fn with_its_compiler_sent(verb: &mut Command, signals: &[Signal]) -> (Option<i32>, String) {
     let mut child = verb.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let log = Log::of(child.stderr.take().unwrap());

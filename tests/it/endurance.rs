@@ -153,7 +153,7 @@ fn a_daemon_killed_while_it_swaps_starts_cleanly() {
     }
 }
 
-/// Swaps new modules, each of which has to be compiled, until the daemon is gone.
+/// Swaps in new modules until the daemon is gone. Each module has to be compiled.
 fn swap_until_gone(socket: &std::path::Path) {
     for number in 0.. {
         let module = Program::text().say("two").padded(4096 + number).wasm();

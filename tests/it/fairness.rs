@@ -43,8 +43,8 @@ impl Measured {
 /// Measures the good handler alone and beside a crowd, in turns, until a pair is fair: other processes use the machine
 /// too.
 ///
-/// A crowd may cost the handler twice its p99. The minima of 30 ms and 150 ms leave room for other processes. They still
-/// find a daemon without a lane, where 32 guests made the median 160 ms.
+/// A crowd may cost the handler twice its p99. The minima of 30 ms and 150 ms leave room for other processes. They
+/// still find a daemon without a lane, where 32 guests made the median 160 ms.
 fn assert_fair(daemon: &Daemon, crowd: impl Fn() -> Crowd) {
     let mut client = daemon.client();
     latencies(&mut client);

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::harness::{Client, Crowd, Daemon, PATIENCE, Program, Response, Setup, within};
 
-/// A handler that computes in a function of its own, one that wakes up again and again, and one
-/// that waits forever.
+/// Three handlers: the first computes in a function of its own, the second wakes up again and again, the third waits
+/// forever.
 fn setup() -> Setup {
     let spins = r#"(module (memory (export "memory") 1)
         (func $inner (loop $spin (br $spin))) (func $outer (call $inner))

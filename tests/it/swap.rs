@@ -26,7 +26,7 @@ fn name(daemon: &Daemon) -> String {
     version.split_once('@').unwrap().0.to_owned()
 }
 
-/// How long a job of the daemon may be silent: one that compiles has a minute for it.
+/// How long a job of the daemon may be silent: compiling a module may take a minute.
 pub(crate) const COMPILING: Duration = Duration::from_secs(100);
 
 /// Runs a job of the daemon. `fields` are complete header lines.

@@ -36,7 +36,7 @@ fn run(daemon: &Daemon, lines: &str) -> String {
     response.text().trim_end_matches('\n').to_owned()
 }
 
-/// Maps an error to the one that this kind of program reports. The C library of Rust's wasm32-wasip2 reports every
+/// Maps an error to the error that this kind of program reports. The C library of Rust's wasm32-wasip2 reports every
 /// failure of a stream as EIO, including a full disk.
 fn in_words_of(kind: &str, said: &str) -> String {
     if kind == KINDS[1] { said.replace("StorageFull", "Uncategorized") } else { said.to_owned() }

@@ -1,6 +1,7 @@
 //! The catalog: the handlers and routes of one generation, immutable once made.
 //!
-//! Floors, lowest first: `generation_count`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `canary`, `route`; `routes`;
+//! Floors, lowest first: `generation_count`, `cors`, `host`, `pattern`, `trial`, `upgrade`; `canary`, `route`;
+//! `routes`;
 //! `generation`; `replaced`; `serving`.
 
 mod canary;

@@ -171,7 +171,7 @@ impl Engine {
     /// other word is the name, the rest are arguments.
     ///
     /// # Errors
-    /// The line names no job, or one that does not exist; a variable cannot be set.
+    /// The line names no job or an unknown one, or a variable cannot be set.
     pub fn parse(self: &Arc<Self>, line: &str) -> anyhow::Result<Job> {
         let parsed = parse::line(line)?;
         let mut job = self.job(&parsed.name)?;

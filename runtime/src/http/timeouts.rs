@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Shutdown: how long connections are still accepted from the kernel's queue, which new ones may go on filling.
 pub(super) const ACCEPT_DRAIN: Duration = Duration::from_millis(200);
 
-/// Shutdown: how long a TLS handshake may go on, so that one that is nearly complete is still served.
+/// Shutdown: how long a TLS handshake may go on, so that a nearly complete one is still served.
 pub(super) const HANDSHAKE_DRAIN: Duration = Duration::from_secs(2);
 
 /// HTTP/2, after GOAWAY: how long a request may be on its way.

@@ -21,8 +21,8 @@ pub trait Recorder: Send + Sync + 'static {
     /// Returns `true` if the stdin of jobs is recorded.
     fn keeps_stdin(&self) -> bool;
 
-    /// Returns an empty portion of the budget for captured stdin of all running jobs, in units of [`CapturedStdin::UNIT`]
-    /// bytes.
+    /// Returns an empty portion of the budget for captured stdin of all running jobs, in units of
+    /// [`CapturedStdin::UNIT`] bytes.
     fn room(&self) -> Portion;
 }
 

@@ -1,9 +1,9 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `allotment`, `builtin`, `request_handling`, `env`, `id`, `mount`, `name`, `output`, `log_rate`, `peers`,
-//! `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `arrival`, `measure`, `outbound`, `pipe`,
-//! `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`; `counts`. A job, the handler that
-//! runs it and the recorder name one another.
+//! Floors, lowest first: `allotment`, `builtin`, `request_handling`, `env`, `id`, `mount`, `name`, `output`,
+//! `log_rate`, `peers`, `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `arrival`, `measure`,
+//! `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`; `counts`.
+//! `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod arrival;

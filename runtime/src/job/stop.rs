@@ -41,8 +41,7 @@ impl Stop {
         Stop::default()
     }
 
-    /// Raises the signal. The first reason stays, except that a reason which ends the job replaces one that is
-    /// only noted. Never blocks.
+    /// Raises the signal. The first reason stays, unless it is only noted and the new one ends the job. Never blocks.
     pub fn raise(&self, reason: StopReason) {
         let code = match reason {
             StopReason::Shutdown => 1,

@@ -1,7 +1,7 @@
 //! The sampling profiler of handlers: counts their stacks at ticks while a profile is taken.
 //!
-//! A [`ProfileRun`] switches the profiler on for the whole process; several may run at once. While none runs, a poll of a
-//! job costs one additional load, and so does a tick.
+//! A [`ProfileRun`] switches the profiler on for the whole process; several may run at once. While none runs, a poll of
+//! a job costs one additional load, and so does a tick.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};

@@ -13,8 +13,8 @@ impl Daemon {
         client.response().text().to_owned()
     }
 
-    /// Returns the sum of the family's samples whose labels contain all of `labels`. Panics if there is no such family or
-    /// no such sample. [`Daemon::so_far`] is for samples that appear with the first event.
+    /// Returns the sum of the family's samples whose labels contain all of `labels`. Panics if there is no such family
+    /// or no such sample. [`Daemon::so_far`] is for samples that appear with the first event.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.metrics();
         sum(&text, name, labels).unwrap_or_else(|| panic!("no sample {name}{labels:?} in:\n{text}"))

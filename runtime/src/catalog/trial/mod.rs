@@ -23,7 +23,8 @@ use judgement::{CHANCE, Evidence};
 /// version, or else of its own. A longer wait counts as hanging.
 const PATIENCE: u32 = 4;
 
-/// The trial of a version beside the serving version. A request costs a few atomics, and an entry while its client waits.
+/// The trial of a version beside the serving version. A request costs a few atomics, and an entry while its client
+/// waits.
 pub struct Trial {
     /// The requirements on the version.
     pub rules: Rules,

@@ -102,8 +102,8 @@ impl HandshakeQueue {
         }
     }
 
-    /// Removes the oldest handshake of the address that has the most, where that is more than a share of `max`; else the
-    /// oldest of all, so that many silent addresses do not push out those of one address with a few clients.
+    /// Removes the oldest handshake of the address that has the most, where that is more than a share of `max`; else
+    /// the oldest of all, so that many silent addresses do not push out those of one address with a few clients.
     fn evict(&mut self, max: usize) {
         let most = self.per_address.values().copied().max().unwrap_or_default();
         let is_flood = most > (max / SHARE).max(1);

@@ -1,4 +1,4 @@
-//! What the client of an upgraded connection sends, as the input of a job.
+//! The bytes from the client of an upgraded connection, as the stdin of its job.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Loads a configuration: reads and compiles modules, and makes handlers, routes and a catalog of them.
 //!
-//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`; `handler`;
+//! Floors, lowest first: `draft`, `left_directories`, `parallel`, `prepared`, `progress`; `examined`, `known`;
+//! `handler`;
 //! `code`; `loader`; `in_use`.
 
 mod code;

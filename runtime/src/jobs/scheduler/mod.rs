@@ -90,7 +90,7 @@ impl RunSchedules {
 }
 
 impl Runs {
-    /// Keeps what goes on; a handler that is gone, or has nothing under way, leaves nothing behind.
+    /// Drops the runs that have ended, and the handlers without a run in progress.
     fn forget_ended(&mut self) {
         self.0.retain(|_, runs| {
             runs.retain(|run| !run.is_finished());
@@ -143,7 +143,7 @@ fn job(
     job.env.set("JOB_ID", job.id.to_string())?;
     job.env.set("SCHEDULED_FOR", at.to_rfc3339_opts(SecondsFormat::Secs, true))?;
     job.env.extend(&job.entry.env);
-    // Nobody reads its answer.
+    // The output has no reader, so it is logged.
     engine.log_stdout(&mut job);
     engine.grant(&mut job, catalog);
     Ok(job)

@@ -33,7 +33,7 @@ pub struct Files {
     own: Option<Arc<Stock>>,
 }
 
-/// The settings for `/tmp` directories, of which each job has its own.
+/// The settings for the `/tmp` directories; each job has its own.
 pub struct OwnDirs {
     /// The scratch directory in which they are made.
     pub dir: HandlerDir,

@@ -23,7 +23,7 @@ pub(in crate::wasm) struct Meter {
     granted: usize,
     /// Why the latest growth was refused. `None` again once a later growth succeeds: the guest copes with less.
     refused: Option<MemoryRefusal>,
-    /// Notified of every growth, of which a job has only a few.
+    /// Notified of every growth; a job grows only a few times.
     usage: Arc<Usage>,
     /// The job's share of the memory of all jobs, never less than `used`; `None` if it is not counted there.
     portion: Option<Portion>,
@@ -71,8 +71,8 @@ impl Meter {
         self.portion.as_ref().is_some_and(Portion::is_scarce)
     }
 
-    /// Charges a growth. Returns `true` without charging one that is `forbidden` by the module's own
-    /// maximum: wasmtime 48.0.8 asks us first and then refuses it.
+    /// Charges a growth. A growth that is `forbidden` by the module's own maximum is not charged, and `true` is
+    /// returned: wasmtime 48.0.8 asks us first and then refuses it.
     fn grow(&mut self, by: usize, forbidden: bool) -> bool {
         let Some(total) = self.used.checked_add(by).filter(|total| *total <= self.max) else {
             self.refused = Some(MemoryRefusal::Own);

@@ -1,9 +1,9 @@
 //! Host state and functions for guests: memory limits, streams, files, calls of jobs, outgoing HTTP, and their outcome.
 //!
 //! Floors, lowest first: `interfaces`, `handles`, `memory_meter`, `stdio`, `directory`, `file_thread_cpu`,
-//! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without its stock; `mounted`, `guest`, `links`,
-//! `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls` counts; `core_state`,
-//! `component_state`; `preview1`, `preview2`, and the functions of `calls`.
+//! `confine_refusal`, `cgi_script`, `body`, `pollables`, `environ`, `output_switch`; `outbound`, `trap`; `tmp` without
+//! its stock; `mounted`, `guest`, `links`, `open_guard`; `threads`; the stock of `tmp`; `files`; the jobs that `calls`
+//! counts; `core_state`, `component_state`; `preview1`, `preview2`, and the functions of `calls`.
 
 pub(super) mod body;
 pub(super) mod calls;

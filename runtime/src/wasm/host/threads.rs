@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// none left still gets two threads beyond this number.
 const ALL: usize = 512;
 
-/// How many threads of a handler run at the daemon's own priority: that of the timers, and three for operations. A thread
-/// keeps its priority until it ends, after 10 s without work. A handler whose jobs keep more of them busy at once, as
-/// by reading large directories, takes turns of the processor with handlers that need a thread now and then.
+/// How many threads of a handler run at the daemon's own priority: that of the timers, and three for operations. A
+/// thread keeps its priority until it ends, after 10 s without work. A handler whose jobs keep more of them busy at
+/// once, as by reading large directories, takes turns of the processor with handlers that need a thread now and then.
 const FIRST: usize = 1 + 3;
 
 /// The nice(2) value of the others. At 15 a thread that does little preempts them; threads that wait for a disk lose

@@ -60,8 +60,8 @@ impl<I: Send + 'static> InstancePool<I> {
         self.0.lock().waiting.pop().map(|waiting| waiting.instance)
     }
 
-    /// Returns an instance to the pool after its `answered` requests, all of which ended well. Drops
-    /// it if it may answer no more or no permit is free.
+    /// Returns an instance to the pool after `answered` successful requests. Drops it if it may answer no more or no
+    /// permit is free.
     pub(in crate::wasm) fn keep(&self, instance: I, answered: u32) {
         if answered >= self.0.requests.get() {
             return;

@@ -23,8 +23,8 @@ pub(super) fn find(begun: &[u8], bytes: &[u8]) -> Option<QuotedQuery> {
     let line = &bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())];
     // Nearly every line ends here.
     memchr3(b'"', b'<', b'>', line)?;
-    // What stands before the first byte to encode is passed on at once. Behind a bad method, hyper would refuse it before
-    // the rest of the line is checked here.
+    // What stands before the first byte to encode is passed on at once. Behind a bad method, hyper would refuse it
+    // before the rest of the line is checked here.
     let mut method = begun.iter().chain(line).copied().take_while(|byte| *byte != b' ').peekable();
     method.peek()?;
     if !method.all(|byte| is_token(&[byte])) {

@@ -1,4 +1,6 @@
 //! Follows the frames of an HTTP/2 connection in both directions, beside hyper.
+//!
+//! Floors, lowest first: `frames`; `flood`, `sent`; the follower in this file.
 
 pub(in crate::http) mod flood;
 mod frames;
