@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::jobs::{OnProgress, Step, StepTurn};
 
 /// Returns a callback that draws the progress of a load on stderr. Draws nothing if stderr is not a terminal, or if all
-/// is ready within the first 200 ms.
+/// is ready too soon to be read.
 pub(super) fn bar() -> OnProgress {
     if !std::io::stderr().is_terminal() {
         return Box::new(|_| {});

@@ -1,8 +1,7 @@
 //! Restrictions that this process or a thread puts on itself, to limit the damage of a fault.
 //!
-//! Every restriction is permanent, for the thread that sets it and for all that it starts; `signals`, `pagemap_scan`
-//! and
-//! `ksm` are exceptions. The daemon therefore sets them before it has a second thread.
+//! Every restriction is permanent, for the thread that sets it and for all threads and processes that it starts. The
+//! daemon therefore sets them before it has a second thread. Exceptions are `signals`, `pagemap_scan` and `ksm`.
 //!
 //! Floors, lowest first: `seccomp`, `location`, `ksm`, `privileges`, `pagemap_scan`, `signals`, `system`; `untrusted`;
 //! `landlock`.

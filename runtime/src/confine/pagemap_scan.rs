@@ -9,10 +9,9 @@
 //!
 //! Rejected: resetting all memory, which costs a hello more than half as much processor time again (17.4 and 28.2 us).
 //! Rejected: a private copy of wasmtime, which would have to follow its security fixes. Instead the program defines its
-//! own
-//! `ioctl`, which the linker prefers to the C library's. It extends this one request to pages that are not present.
-//! rustix calls it instead of the kernel because of its feature `use-libc`; [`mended`] confirms this before a pool
-//! scans.
+//! own `ioctl`, which the linker prefers to the C library's. It extends this one request to pages that are not
+//! present. rustix calls it instead of the kernel because of its feature `use-libc`; [`mended`] confirms this before a
+//! pool scans.
 
 use std::ffi::{c_int, c_long, c_ulong, c_void};
 use std::mem::size_of;

@@ -1,4 +1,4 @@
-//! The first step of a start: reads the configuration before the process restricts itself or opens anything.
+//! The first step of a start: reads the configuration before the process restricts itself or binds a socket.
 
 use std::sync::Arc;
 

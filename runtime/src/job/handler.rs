@@ -43,7 +43,7 @@ pub trait Handler: Send + Sync + 'static {
     }
 }
 
-/// What a handler grants its jobs besides their limits.
+/// The grants of a handler's jobs, besides their limits.
 #[derive(Clone, Default)]
 pub struct Grants {
     /// The number of requests per instance. `None` gives each request a fresh instance.

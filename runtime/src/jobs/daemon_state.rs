@@ -27,7 +27,7 @@ const REASON: usize = 300;
 /// How long a closing connection waits for a request that may be on its way; less if `grace` is short.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// The state that jobs share. Only a holder of the [`Publisher`](super::Publisher) changes it.
+/// The state that jobs share. Only the job that may publish changes it; see [`Generations`](super::Generations).
 pub struct DaemonState {
     /// The configuration in force, with the flags applied.
     pub config: ArcSwap<Config>,
