@@ -15,7 +15,7 @@ use crate::cgi::HeadParser;
 use crate::config::{self, HandlerConfig, MountConfig};
 use crate::confine::{Untrusted, Writable};
 use crate::engine::Engine;
-use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat, Status};
+use crate::job::{Destination, Fault, Input, Job, JobFailure, Output, OutputFormat};
 use crate::jobs::Loader;
 use crate::operator_file;
 use crate::record::{self, Bundle, RecordedOutcome};
@@ -154,11 +154,7 @@ fn run(engine: &Arc<Engine>, job: Job, answer: &ResponseCheck) -> Result<Recorde
     let runtime = serve::runtime()?;
     let ended = runtime.block_on(engine.start(job));
     runtime.shutdown_background();
-    let fault = match ended {
-        Err(fault) => Some(fault),
-        Ok(Status::OK) => answer.fault(),
-        Ok(status) => Some(Fault::Exited { status, last_line: stderr_tail.last_line() }),
-    };
+    let fault = stderr_tail.check(ended).err().or_else(|| answer.fault());
     Ok(fault.map_or_else(RecordedOutcome::ok, |fault| JobFailure::of(&fault).into()))
 }
 

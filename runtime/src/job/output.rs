@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::{Fault, Status};
 use crate::observe::plain;
 
 /// A destination for a job's output.
@@ -174,6 +175,17 @@ impl Tail {
     pub fn last_line(&self) -> String {
         let text = self.text();
         plain(reason(&text)).into_owned()
+    }
+
+    /// Turns the exit status of a failed job into a fault, with the last line of this stderr.
+    ///
+    /// # Errors
+    /// The job failed.
+    pub fn check(&self, outcome: Result<Status, Fault>) -> Result<(), Fault> {
+        match outcome? {
+            Status::OK => Ok(()),
+            status => Err(Fault::Exited { status, last_line: self.last_line() }),
+        }
     }
 }
 

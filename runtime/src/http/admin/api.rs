@@ -1,8 +1,6 @@
 //! The admin API: runs jobs of the engine over HTTP, for any process that may open the socket.
 
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HOST, ORIGIN, TE, TRAILER};
@@ -21,12 +19,13 @@ use crate::http::refusal::{Details, Refusal};
 use crate::http::request::access_log::complain;
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::job_body::{JobBody, StatusTrailers};
+use crate::http::request::job_run::{JobEvent, JobRun};
 use crate::http::request::job_task::{JobDriver, JobTask};
 use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
 use crate::job::{
-    Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, PipeReader, Run, Status, Tail, pipe,
+    Destination, Fault, Job, JobId, Kind, OnDrain, Output, PIPE_CAPACITY, Run, Status, Tail, pipe,
 };
 use crate::net::GateState;
 
@@ -53,14 +52,6 @@ pub(super) struct AdminRequest<'a> {
     pub(super) request: RequestContext<'a, ()>,
     pub(super) observed: &'a Observed,
     pub(super) slots: &'a AdminSlots,
-}
-
-/// A job that has begun to write, or has ended.
-enum JobStart {
-    /// The job runs, and its output waits in its pipe.
-    Writing(Run),
-    /// The job has ended, with this output and outcome.
-    Ended(Bytes, Result<Status, Fault>),
 }
 
 impl AdminRequest<'_> {
@@ -118,22 +109,26 @@ impl AdminRequest<'_> {
         let (stderr_tail, stop) = (job.stderr_tail.clone(), job.stop.clone());
 
         let run = engine.start(job);
-        let run = Box::pin(async move {
+        let mut run: JobRun<Run> = JobRun::Running(Box::pin(async move {
             let _place = place;
             run.await
-        });
-        let mut response = match begin(run, &mut reader).await {
-            JobStart::Writing(run) => {
+        }));
+        let mut response = match run.written(&mut reader).await {
+            Some(JobEvent::Output(())) | None => {
                 let verdict = takes_trailers(&self.request.head.headers).then(|| {
                     fields.insert(TRAILER, HeaderValue::from_static("Job-Status, Job-Error"));
                     let trailers = Box::new(move |outcome| verdict(&outcome, &stderr_tail));
                     StatusTrailers { trailers }
                 });
-                let job = JobTask::start(JobDriver::new(Some(run), stop));
+                let job = JobTask::start(JobDriver::new(run, stop));
                 let body = JobBody::new(reader, Bytes::new(), job, None);
                 Response::new(Body::ongoing(body.with(verdict)))
             }
-            JobStart::Ended(said, outcome) => {
+            Some(JobEvent::Exited(outcome)) => {
+                let mut said = BytesMut::new();
+                while let Some(chunk) = reader.take() {
+                    said.extend_from_slice(&chunk);
+                }
                 fields.extend(verdict(&outcome, &stderr_tail));
                 if let Err(fault) = &outcome {
                     complain(id, &entry, fault);
@@ -142,7 +137,7 @@ impl AdminRequest<'_> {
                     Some(refusal) => {
                         refusal.into_response(&self.request.head.headers, Details::Told, ReasonHeader::Absent)
                     }
-                    None => Response::new(Body::full(said)),
+                    None => Response::new(Body::full(said.freeze())),
                 }
             }
         };
@@ -204,26 +199,6 @@ fn arguments(query: &str) -> Result<Vec<String>, Refusal> {
             decoded.map(String::from).map_err(|_| Refusal::Malformed("an argument is not UTF-8".to_owned()))
         })
         .collect()
-}
-
-/// Runs a job until it writes or ends.
-async fn begin(mut run: Run, reader: &mut PipeReader) -> JobStart {
-    let ended = poll_fn(|context| {
-        if let Poll::Ready(outcome) = run.as_mut().poll(context) {
-            return Poll::Ready(Some(outcome));
-        }
-        match reader.poll_filled(context) {
-            Poll::Ready(true) => Poll::Ready(None),
-            // A job that has closed its stdout goes on, and wakes us when it ends.
-            Poll::Ready(false) | Poll::Pending => Poll::Pending,
-        }
-    });
-    let Some(outcome) = ended.await else { return JobStart::Writing(run) };
-    let mut said = BytesMut::new();
-    while let Some(chunk) = reader.take() {
-        said.extend_from_slice(&chunk);
-    }
-    JobStart::Ended(said.freeze(), outcome)
 }
 
 /// Makes the fields that name the job.

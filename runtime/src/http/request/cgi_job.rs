@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::cgi_response::CgiRun;
 use super::running_job::RunningJob;
 use crate::catalog::{Catalog, Match};
 use crate::cgi::{self, Facts, RequestScheme};
@@ -93,13 +92,8 @@ impl PreparedJob {
     }
 
     /// Starts the job.
-    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> CgiRun {
+    pub(in crate::http) fn start(mut self, engine: &Arc<Engine>, stdin: Input) -> RunningJob<PipeReader> {
         self.job.stdin = stdin;
-        let (stderr_tail, stop) = (self.job.stderr_tail.clone(), self.job.stop.clone());
-        let usage = self.job.usage.clone();
-        let (id, entry) = (self.job.id, self.job.entry.clone());
-        let run = Some(engine.start(self.job));
-        let work = RunningJob { run, stop, stderr_tail, usage, id, entry, outlived: None };
-        CgiRun { work, reader: self.reader }
+        RunningJob::start(engine, self.job, self.reader)
     }
 }

@@ -1,25 +1,17 @@
 //! Makes the response of a CGI job from its stdout.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
-
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::body_source::BodySource;
+use super::job_run::JobEvent;
 use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::{CgiHead, DocumentError, HeadParser, Parsed};
 use crate::job::{Fault, OutputFormat, PipeReader};
 
-/// A running job and the pipe of its stdout.
-pub(in crate::http) struct CgiRun {
-    pub(in crate::http) work: RunningJob,
-    pub(in crate::http) reader: PipeReader,
-}
-
-impl CgiRun {
+impl RunningJob<PipeReader> {
     /// Runs the job until its head is complete, then makes the response.
     ///
     /// # Errors
@@ -29,39 +21,46 @@ impl CgiRun {
         method: &Method,
         mapping: &OutputFormat,
     ) -> Result<Response<Body>, Fault> {
-        if self.work.finishes() {
-            self.reader.forgive();
+        if self.finishes() {
+            self.output.forgive();
+            self.outlive();
         }
         let parsed = match mapping {
             OutputFormat::Cgi => self.cgi_head().await,
             OutputFormat::Raw(content_type) => self.raw_head(content_type).await,
         };
-        let Parsed { head, rest } = parsed.map_err(|fault| self.work.refused(fault))?;
-        self.work.respond(method, head, rest, BodySource::Pipe(self.reader)).await
+        let Parsed { head, rest } = parsed.map_err(|fault| self.refused(fault))?;
+        self.with(BodySource::Pipe).respond(method, head, rest).await
+    }
+
+    /// Waits until there is output, and returns `false` at its end.
+    ///
+    /// # Errors
+    /// The job failed.
+    async fn has_output(&mut self) -> Result<bool, Fault> {
+        loop {
+            match self.run.written(&mut self.output).await {
+                Some(JobEvent::Output(())) => return Ok(true),
+                Some(JobEvent::Exited(outcome)) => self.check(outcome)?,
+                None => return Ok(false),
+            }
+        }
     }
 
     /// Reads and parses the head, up to the blank line.
     async fn cgi_head(&mut self) -> Result<Parsed, Fault> {
         let mut parser = HeadParser::new();
-        let parsed = poll_fn(|context| {
-            loop {
-                let ended = self.work.poll(context)?.is_ready();
-                let parsed = self.parse(&mut parser)?;
-                if ended || parsed.is_some() {
-                    return Poll::Ready(Ok::<_, Fault>(parsed));
-                }
-                ready!(self.poll_more(context));
+        while self.has_output().await? {
+            if let Some(parsed) = self.parse(&mut parser)? {
+                return Ok(parsed);
             }
-        });
-        match parsed.await? {
-            Some(parsed) => Ok(parsed),
-            None => Err(parser.finish().into()),
         }
+        Err(parser.finish().into())
     }
 
     /// Parses the bytes that are here. Returns `None` if the head is not complete.
     fn parse(&mut self, parser: &mut HeadParser) -> Result<Option<Parsed>, Fault> {
-        while let Some(chunk) = self.reader.take() {
+        while let Some(chunk) = self.output.take() {
             if let Some(parsed) = parser.push(chunk)? {
                 return Ok(Some(parsed));
             }
@@ -71,29 +70,13 @@ impl CgiRun {
 
     /// Waits for the first bytes or the end. A job that fails before either is reported as failed.
     async fn raw_head(&mut self, content_type: &str) -> Result<Parsed, Fault> {
-        let rest = poll_fn(|context| {
-            let ended = self.work.poll(context)?.is_ready();
-            match self.reader.take() {
-                Some(chunk) => Poll::Ready(Ok::<_, Fault>(chunk)),
-                None if ended => Poll::Ready(Ok(Bytes::new())),
-                None => self.poll_more(context).map(|()| Ok(self.reader.take().unwrap_or_default())),
-            }
-        })
-        .await?;
+        let rest =
+            if self.has_output().await? { self.output.take().unwrap_or_default() } else { Bytes::new() };
         let value = HeaderValue::from_str(content_type).map_err(|_| {
             Fault::Host(anyhow::anyhow!("content_type {content_type:?} is not a header value"))
         })?;
         let headers = std::iter::once((CONTENT_TYPE, value)).collect();
         Ok(Parsed { head: CgiHead { status: StatusCode::OK, headers, content_length: None }, rest })
-    }
-
-    /// Waits until the job has written something. A job that has closed its stdout wakes us when it
-    /// ends.
-    fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        match self.reader.poll_filled(context) {
-            Poll::Ready(true) => Poll::Ready(()),
-            Poll::Ready(false) | Poll::Pending => Poll::Pending,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The body of a response, streamed from a running job.
 
 use std::mem;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::thread;
 
 use bytes::Bytes;
@@ -9,9 +9,10 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::coalesce::Coalescer;
-use super::job_log::{JobLog, broken, ended, with_words};
+use super::job_log::JobLog;
+use super::job_run::{JobEvent, JobRun};
 use super::job_task::{JobEnd, JobTask};
-use crate::job::{Fault, PipeReader, Status, StopReason, pipe};
+use crate::job::{Fault, PipeReader, Status, StopReason, Tail, pipe};
 
 /// A body that a job writes while it is read.
 ///
@@ -21,8 +22,7 @@ pub(in crate::http) struct JobBody {
     reader: PipeReader,
     /// Bytes that were read ahead.
     begun: Bytes,
-    /// `None` once the job has ended.
-    job: Option<JobTask>,
+    job: JobRun<JobTask>,
     /// Logs the end of the job. `None` for a job whose end is reported elsewhere.
     told: Option<JobLog>,
     /// Bytes still to come, if the handler announced a length.
@@ -43,8 +43,8 @@ pub(in crate::http) struct StatusTrailers {
 impl JobBody {
     /// Starts with the bytes that came with the head, and the announced length, if any.
     pub(in crate::http) fn new(reader: PipeReader, begun: Bytes, job: JobTask, left: Option<u64>) -> JobBody {
-        let crumbs = Coalescer::default();
-        JobBody { reader, begun, job: Some(job), told: None, left, trailers: None, verdict: None, crumbs }
+        let (job, crumbs) = (JobRun::Running(job), Coalescer::default());
+        JobBody { reader, begun, job, told: None, left, trailers: None, verdict: None, crumbs }
     }
 
     /// Starts with the complete body of a job that has ended well, and its trailers.
@@ -54,8 +54,8 @@ impl JobBody {
         left: Option<u64>,
         trailers: HeaderMap,
     ) -> JobBody {
-        let (trailers, crumbs) = (Some(trailers), Coalescer::default());
-        JobBody { reader, begun, job: None, told: None, left, trailers, verdict: None, crumbs }
+        let (job, trailers, crumbs) = (JobRun::Exited(None), Some(trailers), Coalescer::default());
+        JobBody { reader, begun, job, told: None, left, trailers, verdict: None, crumbs }
     }
 
     /// Sets how the end of the job is logged and counted.
@@ -76,34 +76,33 @@ impl JobBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
-        // Before the written bytes: a job that failed after its last byte must not look complete.
-        if let Some(job) = &mut self.job
-            && let Poll::Ready(finish) = job.poll(context)
-        {
-            self.job = None;
-            if let Some(fault) = self.conclude(finish) {
-                return Poll::Ready(Some(Err(fault)));
-            }
-        }
         loop {
-            let mut bytes = mem::take(&mut self.begun);
-            if bytes.is_empty() {
-                match self.reader.poll_filled(context) {
-                    Poll::Ready(true) if self.crumbs.poll(self.reader.held(), context).is_pending() => {
-                        return Poll::Pending;
+            let is_begun = !self.begun.is_empty();
+            let JobBody { job, reader, .. } = self;
+            let event = if is_begun {
+                job.poll_next(context, |_| Poll::Ready(Some(())))
+            } else {
+                job.poll_written(reader, context)
+            };
+            match ready!(event) {
+                // A job that failed after its last byte must not look complete.
+                Some(JobEvent::Exited(end)) => {
+                    if let Some(fault) = self.conclude(end) {
+                        return Poll::Ready(Some(Err(fault)));
                     }
-                    Poll::Ready(true) => bytes = self.reader.take().unwrap_or_default(),
-                    // All that the job wrote was in the pipe when it ended. A job that has closed its
-                    // stdout and goes on wakes us when it ends.
-                    Poll::Ready(false) | Poll::Pending if self.job.is_none() => {
-                        return Poll::Ready(self.end());
-                    }
-                    Poll::Ready(false) | Poll::Pending => return Poll::Pending,
                 }
-            }
-            if let Some(bytes) = self.within_length(bytes) {
-                self.crumbs.took(bytes.len());
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                Some(JobEvent::Output(())) => {
+                    if !is_begun {
+                        ready!(self.crumbs.poll(self.reader.held(), context));
+                        self.begun = self.reader.take().unwrap_or_default();
+                    }
+                    let bytes = mem::take(&mut self.begun);
+                    if let Some(bytes) = self.within_length(bytes) {
+                        self.crumbs.took(bytes.len());
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                }
+                None => return Poll::Ready(self.end()),
             }
         }
     }
@@ -120,15 +119,14 @@ impl JobBody {
     /// Notes how the job ended. Returns the fault that breaks the response off, if any.
     fn conclude(&mut self, JobEnd { outcome, trailers }: JobEnd) -> Option<Fault> {
         self.trailers = trailers;
-        let outcome = match &self.told {
-            Some(told) => with_words(JobEnd { outcome, trailers: None }, &told.stderr_tail).outcome,
-            None => outcome,
-        };
         if let Some(StatusTrailers { trailers }) = self.verdict.take() {
             self.trailers = Some(trailers(outcome));
             return None;
         }
-        broken(outcome)
+        match &self.told {
+            Some(told) => told.stderr_tail.check(outcome).err(),
+            None => Tail::new(0).check(outcome).err(),
+        }
     }
 
     /// Ends the response after the job has ended.
@@ -143,10 +141,10 @@ impl JobBody {
     /// the job would see that and fail. A job whose body is complete goes on to its own end.
     pub(in crate::http) async fn abandon(mut self) {
         if !self.is_whole()
-            && let Some(job) = self.job.take()
+            && let Some(job) = self.job.take_running()
         {
             self.stop(StopReason::Answered);
-            match self.told.as_ref().and_then(|told| told.outlived.as_ref()) {
+            match self.told.as_ref().and_then(JobLog::outlived) {
                 Some(task) => {
                     // The body no longer holds the job up.
                     self.reader = pipe(0).1;
@@ -159,7 +157,7 @@ impl JobBody {
 
     /// Stops the job with a reason.
     pub(in crate::http) fn stop(&self, reason: StopReason) {
-        let told = self.told.iter().filter(|told| told.outlived.is_none() || !reason.is_of_the_client());
+        let told = self.told.iter().filter(|told| told.outlived().is_none() || !reason.is_of_the_client());
         told.for_each(|told| told.stop.raise(reason));
     }
 
@@ -177,12 +175,12 @@ impl JobBody {
 /// body after its last byte, but the job may still have data to store, and has not failed.
 impl Drop for JobBody {
     fn drop(&mut self) {
-        let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.outlived.is_some());
-        if goes_on && let Some(job) = self.job.take() {
+        let goes_on = self.is_whole() || self.told.as_ref().is_some_and(|told| told.outlived().is_some());
+        if goes_on && let Some(job) = self.job.take_running() {
             // Later output is dropped, so that the job does not see its reader go.
             self.reader.forgive();
             match self.told.take() {
-                Some(told) => drop(tokio::spawn(ended(job, told))),
+                Some(told) => drop(tokio::spawn(told.ended(job))),
                 None => job.detach(),
             }
         } else if thread::panicking() {
@@ -213,18 +211,12 @@ mod tests {
     #[tokio::test]
     async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
         let stop = Stop::new();
-        let carrying = JobDriver::new(Some(Box::pin(std::future::pending())), stop.clone());
-        let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(carrying), None);
+        let driver = JobDriver::new(JobRun::Running(Box::pin(std::future::pending())), stop.clone());
+        let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(driver), None);
         let engine = Engine::new(1);
         engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
-        ongoing.told = Some(JobLog {
-            outlived: None,
-            stop: stop.clone(),
-            stderr_tail: job.stderr_tail,
-            id: job.id,
-            entry: job.entry,
-        });
+        ongoing.told = Some(JobLog { stop: stop.clone(), ..JobLog::of(&job) });
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {
             let _ongoing = ongoing;

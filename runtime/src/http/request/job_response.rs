@@ -5,18 +5,18 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body_source::BodySource;
 use super::job_body::JobBody;
-use super::job_log::{JobLog, broken, with_words};
+use super::job_run::JobRun;
 use super::job_task::{JobDriver, JobEnd, JobTask, first_sign};
 use super::response_body::Body;
 use super::running_job::RunningJob;
 use crate::cgi::CgiHead;
 use crate::job::{Fault, PIPE_CAPACITY, PipeReader, StopReason, pipe, pipe_of};
 
-impl RunningJob {
+impl RunningJob<BodySource> {
     /// Makes the response for a known head. If the job has ended by now, the body has a known length.
     /// Otherwise the job goes on while the body is read. `begun` holds the bytes that came with the
     /// head.
@@ -28,13 +28,13 @@ impl RunningJob {
         method: &Method,
         head: CgiHead,
         begun: Bytes,
-        mut source: BodySource,
     ) -> Result<Response<Body>, Fault> {
         let mut response = Response::new(());
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         if bodiless(head.status) {
-            poll_fn(|context| self.poll_unread(&mut source, context)).await?;
+            let outcome = self.unread().await;
+            self.check(outcome)?;
             response.headers_mut().remove(CONTENT_LENGTH);
             if head.status == StatusCode::RESET_CONTENT {
                 response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -44,44 +44,39 @@ impl RunningJob {
         if method == Method::HEAD {
             // Only the head is sent. A job that would go on to write a body is ended.
             if !self.finishes() {
-                self.stop.raise(StopReason::Answered);
+                self.log.stop.raise(StopReason::Answered);
             }
             return Ok(response.map(|()| Body::empty()));
         }
-        let mut carrying = JobDriver::new(self.run.take(), self.stop.clone());
-        let (mut reader, mut finish) = match source {
+        let RunningJob { run, output, usage, log } = self;
+        let is_running = run.is_running();
+        let driver = JobDriver::new(run, log.stop.clone());
+        let (mut reader, mut job) = match output {
             // The job was polled a moment ago.
-            BodySource::Pipe(reader) if carrying.is_running() => (reader, None),
-            BodySource::Pipe(reader) => (reader, Some(JobEnd::well())),
-            BodySource::Frames(None) => (pipe(0).1, Some(JobEnd::well())),
+            BodySource::Pipe(reader) if is_running => (reader, JobRun::Running(driver)),
+            BodySource::Pipe(reader) => (reader, JobRun::Exited(Some(JobEnd::well()))),
+            BodySource::Frames(None) => (pipe(0).1, JobRun::Exited(Some(JobEnd::well()))),
             BodySource::Frames(Some(body)) => {
-                let (writer, reader) = pipe_of(&self.usage, PIPE_CAPACITY);
-                carrying = carrying.with(body, writer);
+                let (writer, reader) = pipe_of(&usage, PIPE_CAPACITY);
+                let mut job = JobRun::Running(driver.with(body, writer));
                 // Polled here first: most responses are complete by now and need no task.
-                let finish = poll_fn(|context| Poll::Ready(carrying.poll(context))).await;
-                match finish {
-                    Poll::Ready(finish) => (reader, Some(finish)),
-                    Poll::Pending => (reader, None),
-                }
+                poll_fn(|context| Poll::Ready(job.advance(context))).await;
+                (reader, job)
             }
         };
         let is_short = head.content_length.is_some_and(|length| (begun.len() as u64) < length);
-        if finish.is_none() && (begun.is_empty() || is_short) {
-            finish = first_sign(&mut carrying, &mut reader, head.status).await;
+        if job.is_running() && (begun.is_empty() || is_short) {
+            first_sign(&mut job, &mut reader, head.status).await;
         }
-        let finish = finish.map(|finish| with_words(finish, &self.stderr_tail));
-        let body = match finish {
-            Some(finish) => whole(begun, reader, finish, head.content_length)?,
-            None => {
-                let told = JobLog {
-                    outlived: self.outlived,
-                    stop: self.stop,
-                    stderr_tail: self.stderr_tail,
-                    id: self.id,
-                    entry: self.entry,
-                };
-                let ongoing = JobBody::new(reader, begun, JobTask::start(carrying), head.content_length);
-                Body::ongoing(ongoing.telling(told))
+        let body = match job {
+            JobRun::Exited(end) => {
+                let JobEnd { outcome, trailers } = end.unwrap_or_else(JobEnd::well);
+                log.stderr_tail.check(outcome)?;
+                whole(begun, reader, trailers, head.content_length)?
+            }
+            JobRun::Running(driver) => {
+                let body = JobBody::new(reader, begun, JobTask::start(driver), head.content_length);
+                Body::ongoing(body.telling(log))
             }
         };
         Ok(response.map(|()| body))
@@ -94,20 +89,17 @@ fn bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// Makes the body of a response whose job has ended. Its length is known, and a fault can still be
+/// Makes the body of a response whose job has ended well. Its length is known, and a fault can still be
 /// reported in place of the response.
 ///
 /// # Errors
-/// The job failed, or the length differs from the one that the head announced.
+/// The length differs from the one that the head announced.
 fn whole(
     begun: Bytes,
     mut reader: PipeReader,
-    finish: JobEnd,
+    trailers: Option<HeaderMap>,
     announced: Option<u64>,
 ) -> Result<Body, Fault> {
-    if let Some(fault) = broken(finish.outcome) {
-        return Err(fault);
-    }
     let mut whole = begun;
     while let Some(bytes) = reader.take() {
         if whole.is_empty() {
@@ -126,7 +118,7 @@ fn whole(
         let found = whole.len();
         return Err(Fault::BadAnswer(format!("Content-Length says {announced}, the body has {found} bytes")));
     }
-    Ok(match finish.trailers {
+    Ok(match trailers {
         None => Body::full(whole),
         Some(trailers) => Body::ongoing(JobBody::of_ended(reader, whole, announced, trailers)),
     })

@@ -3,9 +3,9 @@
 //! The job runs ahead of its client by as much as a pipe holds. A slow client delays its end only if the rest
 //! of the response does not fit in the pipe.
 
-use std::future::{Future as _, poll_fn};
-use std::mem;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,10 +15,11 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 
+use super::job_run::{JobEvent, JobRun};
 use crate::cgi::document;
 use crate::http::timeouts::{HEAD_HOLD, HEAD_HOLD_FAILING};
 use crate::job::{
-    Destination as _, Fault, PipeReader, PipeWriter, ResponseBody, Run, Status, Stop, StopReason,
+    Destination as _, Fault, PipeReader, PipeWriter, ResponseBody, Run, Status, Stop, StopReason, Usage,
 };
 
 /// A job polled by a task of its own. Dropping this ends the job.
@@ -34,7 +35,7 @@ pub(in crate::http) struct JobEnd {
 
 /// A job, and the body that its handler gives, if any, which is copied into a pipe.
 pub(in crate::http) struct JobDriver {
-    run: RunState,
+    run: JobRun<Run>,
     body: Option<(ResponseBody, PipeWriter)>,
     /// Bytes that the pipe had no room for.
     rest: Bytes,
@@ -42,27 +43,10 @@ pub(in crate::http) struct JobDriver {
     stop: Stop,
 }
 
-/// A run, or its outcome.
-enum RunState {
-    Run(Run),
-    Ended(Result<Status, Fault>),
-}
-
 impl JobTask {
     /// Runs a job in a task of its own.
-    pub(in crate::http) fn start(mut carrying: JobDriver) -> JobTask {
-        JobTask(Some(tokio::spawn(poll_fn(move |context| carrying.poll(context)))))
-    }
-
-    /// Waits until the job and its body have ended. After that, always pending.
-    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
-        let Some(task) = &mut self.0 else { return Poll::Pending };
-        let finish = ready!(Pin::new(task).poll(context));
-        self.0 = None;
-        Poll::Ready(finish.unwrap_or_else(|failure| JobEnd {
-            outcome: Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed"))),
-            trailers: None,
-        }))
+    pub(in crate::http) fn start(driver: JobDriver) -> JobTask {
+        JobTask(Some(tokio::spawn(driver)))
     }
 
     /// Ends the job, and waits until it is gone.
@@ -77,7 +61,7 @@ impl JobTask {
     /// Ends a job that runs in the given task, and waits until it is gone. Its body must not wait for a reader.
     pub(in crate::http) async fn abandon_outlived(mut self, task: &AbortHandle) {
         task.abort();
-        let _finish = poll_fn(|context| self.poll(context)).await;
+        let _finish = (&mut self).await;
     }
 
     /// Lets the job go on to its end, within its limits. It is in the engine's table, so a shutdown waits for
@@ -87,27 +71,57 @@ impl JobTask {
     }
 }
 
-/// Runs a job in a task of its own, which goes on when the returned run is dropped. In that case, `unheard`
-/// gets its outcome. The job is in the engine's table, where its limits and a shutdown end it.
-pub(in crate::http) fn outlive(
-    run: Run,
-    unheard: impl FnOnce(Result<Status, Fault>) + Send + 'static,
-) -> (Run, AbortHandle) {
-    let (sender, ended) = oneshot::channel();
-    let task = tokio::spawn(async move {
-        let outcome = run.await;
-        if let Err(outcome) = sender.send(outcome) {
-            unheard(outcome);
-        }
-    });
-    let failed = |_| Err(Fault::Host(anyhow::anyhow!("the task of a job failed")));
-    (Box::pin(async move { ended.await.unwrap_or_else(failed) }), task.abort_handle())
+/// Waits until the job and its body have ended. After that, always pending.
+impl Future for JobTask {
+    type Output = JobEnd;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobEnd> {
+        let Some(task) = &mut self.0 else { return Poll::Pending };
+        let finish = ready!(Pin::new(task).poll(context));
+        self.0 = None;
+        Poll::Ready(finish.unwrap_or_else(|failure| JobEnd {
+            outcome: Err(Fault::Host(anyhow::Error::from(failure).context("the task of a job failed"))),
+            trailers: None,
+        }))
+    }
 }
 
 impl Drop for JobTask {
     fn drop(&mut self) {
         self.0.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// Moves a job to a task of its own as soon as it has begun and has to wait. It goes on there when the returned run
+/// is dropped. In that case, `unheard` gets its outcome. The job is in the engine's table, where its limits and a
+/// shutdown end it. The handle that ends the task is set once there is one.
+pub(in crate::http) fn outlive(
+    mut run: Run,
+    usage: Arc<Usage>,
+    unheard: impl FnOnce(Result<Status, Fault>) + Send + 'static,
+) -> (Run, Arc<OnceLock<AbortHandle>>) {
+    let outlived = Arc::new(OnceLock::new());
+    let handle = outlived.clone();
+    let run = async move {
+        let ended = poll_fn(|context| match run.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if usage.has_begun() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(outcome) = ended.await {
+            return outcome;
+        }
+        let (sender, ended) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let outcome = run.await;
+            if let Err(outcome) = sender.send(outcome) {
+                unheard(outcome);
+            }
+        });
+        let _once = handle.set(task.abort_handle());
+        ended.await.unwrap_or_else(|_| Err(Fault::Host(anyhow::anyhow!("the task of a job failed"))))
+    };
+    (Box::pin(run), outlived)
 }
 
 impl JobEnd {
@@ -117,50 +131,42 @@ impl JobEnd {
     }
 }
 
-impl JobDriver {
-    /// Begins with a run, or with `None` if the job has already ended well.
-    pub(in crate::http) fn new(run: Option<Run>, stop: Stop) -> JobDriver {
-        let run = run.map_or(RunState::Ended(Ok(Status::OK)), RunState::Run);
-        JobDriver { run, body: None, rest: Bytes::new(), trailers: None, stop }
-    }
+/// Polls the job, and copies the body it has given meanwhile.
+impl Future for JobDriver {
+    type Output = JobEnd;
 
-    /// Reports whether the job still runs.
-    pub(in crate::http) fn is_running(&self) -> bool {
-        matches!(self.run, RunState::Run(_))
-    }
-
-    /// Adds a body that is copied into a pipe.
-    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> JobDriver {
-        JobDriver { body: Some((body, writer)), ..self }
-    }
-
-    /// Polls the job, and copies the body it has given meanwhile.
-    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<JobEnd> {
-        if let RunState::Run(run) = &mut self.run
-            && let Poll::Ready(outcome) = run.as_mut().poll(context)
-        {
-            self.run = RunState::Ended(outcome);
-        }
-        let carried = match &self.run {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<JobEnd> {
+        let this = &mut *self;
+        this.run.advance(context);
+        let carried = match &this.run {
             // After a fault, nothing more of the body is sent.
-            RunState::Ended(Err(_)) => Poll::Ready(Ok(())),
-            RunState::Ended(Ok(_)) | RunState::Run(_) => self.carry(context),
+            JobRun::Exited(Some(Err(_))) => Poll::Ready(Ok(())),
+            JobRun::Exited(_) | JobRun::Running(_) => this.carry(context),
         };
         let broken = match carried {
             Poll::Ready(carried) => carried.err(),
-            Poll::Pending if self.is_cut() => {
+            Poll::Pending if this.is_cut() => {
                 Some(Fault::BadAnswer("the handler ended before its body did".to_owned()))
             }
             Poll::Pending => return Poll::Pending,
         };
         let outcome = match broken {
-            Some(fault) => Err(self.reason(fault, context)),
-            None => match &mut self.run {
-                RunState::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
-                RunState::Run(_) => return Poll::Pending,
-            },
+            Some(fault) => Err(this.reason(fault, context)),
+            None if this.run.is_running() => return Poll::Pending,
+            None => this.run.take_end().unwrap_or(Ok(Status::OK)),
         };
-        Poll::Ready(JobEnd { outcome, trailers: self.trailers.take() })
+        Poll::Ready(JobEnd { outcome, trailers: this.trailers.take() })
+    }
+}
+
+impl JobDriver {
+    pub(in crate::http) fn new(run: JobRun<Run>, stop: Stop) -> JobDriver {
+        JobDriver { run, body: None, rest: Bytes::new(), trailers: None, stop }
+    }
+
+    /// Adds a body that is copied into a pipe.
+    pub(in crate::http) fn with(self, body: ResponseBody, writer: PipeWriter) -> JobDriver {
+        JobDriver { body: Some((body, writer)), ..self }
     }
 
     /// Copies the body into the pipe. Ready when all of it is copied.
@@ -197,42 +203,36 @@ impl JobDriver {
 
     /// Reports whether the job has ended without an end of its body.
     fn is_cut(&self) -> bool {
-        self.rest.is_empty() && matches!(self.run, RunState::Ended(_))
+        self.rest.is_empty() && !self.run.is_running()
     }
 
     /// Ends a job whose body broke off, and returns the reason. The job's own fault says more than that its
     /// body broke off.
     fn reason(&mut self, fault: Fault, context: &mut Context<'_>) -> Fault {
-        let outcome = match &mut self.run {
-            RunState::Ended(outcome) => mem::replace(outcome, Ok(Status::OK)),
-            RunState::Run(run) => match run.as_mut().poll(context) {
-                Poll::Ready(outcome) => outcome,
-                Poll::Pending => {
-                    // Before the drop, which would otherwise be taken as the reason.
-                    mark_invalid(&self.stop, &fault);
-                    Ok(Status::OK)
-                }
-            },
-        };
-        self.run = RunState::Ended(Ok(Status::OK));
-        outcome.err().unwrap_or(fault)
+        self.run.advance(context);
+        match self.run.take_end() {
+            Some(outcome) => outcome.err().unwrap_or(fault),
+            None => {
+                // Before the drop, which would otherwise be taken as the reason.
+                mark_invalid(&self.stop, &fault);
+                self.run = JobRun::Exited(None);
+                fault
+            }
+        }
     }
 }
 
 /// Waits until the job has ended, or the first byte of its body is here, but no longer than a head with this
-/// status is held back. Returns the end of the job in the first case.
+/// status is held back.
 pub(in crate::http) async fn first_sign(
-    carrying: &mut JobDriver,
+    job: &mut JobRun<JobDriver>,
     reader: &mut PipeReader,
     status: StatusCode,
-) -> Option<JobEnd> {
+) {
     let patience = if status.is_server_error() { HEAD_HOLD_FAILING } else { HEAD_HOLD };
-    let sign = poll_fn(|context| match (carrying.poll(context), reader.poll_filled(context)) {
-        (Poll::Ready(finish), _) => Poll::Ready(Some(finish)),
-        (Poll::Pending, Poll::Ready(true)) => Poll::Ready(None),
-        (Poll::Pending, Poll::Ready(false) | Poll::Pending) => Poll::Pending,
-    });
-    timeout(patience, sign).await.ok().flatten()
+    if let Ok(Some(JobEvent::Exited(end))) = timeout(patience, job.written(reader)).await {
+        *job = JobRun::Exited(Some(end));
+    }
 }
 
 /// Marks a job that is about to be dropped because its response is invalid or too large. It then counts as

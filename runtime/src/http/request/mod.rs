@@ -16,9 +16,10 @@
 //! | `request_body` | a request body as the input of a job |
 //! | `body_source` | the source of a job's response body |
 //! | `coalesce` | small pieces of a response body, joined |
+//! | `job_run` | a job until its end, and the wait for what it writes |
 //! | `job_task` | a job polled by a task of its own |
 //! | `job_log` | the end of a job whose response head was sent |
-//! | `running_job` | a job that is polled for its response |
+//! | `running_job` | a job that runs to give a response |
 //! | `job_body` | a response body that a job is still writing |
 //! | `response_body` | a response body, as hyper reads it |
 //! | `refusal_response` | a refusal as a response |
@@ -41,6 +42,7 @@ pub(in crate::http) mod health;
 pub(in crate::http) mod job_body;
 pub(in crate::http) mod job_log;
 pub(in crate::http) mod job_response;
+pub(in crate::http) mod job_run;
 pub(in crate::http) mod job_task;
 pub(in crate::http) mod panic;
 pub(in crate::http) mod probe;

@@ -1,80 +1,80 @@
 //! A job that runs to give a response, and may outlive its client.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-
-use tokio::task::AbortHandle;
+use std::task::Poll;
 
 use super::body_source::BodySource;
-use super::job_log::tell;
+use super::job_log::JobLog;
+use super::job_run::JobRun;
 use super::job_task::{mark_invalid, outlive};
-use crate::job::{Fault, HandlerVersion, JobId, Leaving, Run, Status, Stop, Tail, Usage};
+use crate::engine::Engine;
+use crate::job::{Fault, Job, Leaving, Run, Status, Usage};
 
-/// A job that runs to give a response.
-pub(in crate::http) struct RunningJob {
-    /// `None` once the job has ended well.
-    pub(in crate::http) run: Option<Run>,
-    /// Tells the job why it is dropped.
-    pub(in crate::http) stop: Stop,
-    pub(in crate::http) stderr_tail: Tail,
+/// A job that runs to give a response, and may outlive its client.
+pub(in crate::http) struct RunningJob<O> {
+    pub(in crate::http) run: JobRun<Run>,
+    /// What it gives: its stdout, or the response of a component.
+    pub(in crate::http) output: O,
     pub(in crate::http) usage: Arc<Usage>,
-    pub(in crate::http) id: JobId,
-    pub(in crate::http) entry: Arc<HandlerVersion>,
-    /// Ends the task of a job that outlives its client.
-    pub(in crate::http) outlived: Option<AbortHandle>,
+    pub(in crate::http) log: JobLog,
 }
 
-impl RunningJob {
-    /// Polls the job. Ready when it has ended well.
-    pub(in crate::http) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        let Some(mut run) = self.run.take() else { return Poll::Ready(Ok(())) };
-        let mut outcome = run.as_mut().poll(context);
-        if outcome.is_pending() && self.outlived.is_none() && self.finishes() && self.usage.has_begun() {
-            run = self.outlive(run);
-            outcome = run.as_mut().poll(context);
-        }
-        if outcome.is_pending() {
-            self.run = Some(run);
-        }
-        let outcome = ready!(outcome);
-        Poll::Ready(match outcome? {
-            Status::OK => Ok(()),
-            status => Err(Fault::Exited { status, last_line: self.stderr_tail.last_line() }),
-        })
+impl<O> RunningJob<O> {
+    /// Starts a job with this output.
+    pub(in crate::http) fn start(engine: &Arc<Engine>, job: Job, output: O) -> RunningJob<O> {
+        let (usage, log) = (job.usage.clone(), JobLog::of(&job));
+        RunningJob { run: JobRun::Running(engine.start(job)), output, usage, log }
     }
 
     /// Reports whether the job goes on to its end after its client has left.
     pub(in crate::http) fn finishes(&self) -> bool {
-        self.entry.conduct.leaving == Leaving::Finish
+        self.log.entry.conduct.leaving == Leaving::Finish
     }
 
-    /// Moves the job to a task of its own, which goes on when this is dropped. A job that still waits for a
-    /// slot is not moved: it has done nothing yet, and ends with its client.
-    fn outlive(&mut self, run: Run) -> Run {
-        let (id, entry, stderr_tail) = (self.id, self.entry.clone(), self.stderr_tail.clone());
-        let (run, outlived) = outlive(run, move |outcome| tell(id, &entry, outcome, &stderr_tail));
-        self.outlived = Some(outlived);
-        run
+    /// Lets the job go on to its end after its client has left, once it has its slot. A job that still waits for
+    /// a slot has done nothing yet, and ends with its client.
+    pub(in crate::http) fn outlive(&mut self) {
+        if let Some(run) = self.run.take_running() {
+            let log = self.log.clone();
+            let (run, outlived) = outlive(run, self.usage.clone(), move |outcome| log.tell(outcome));
+            (self.run, self.log.outlived) = (JobRun::Running(run), Some(outlived));
+        }
     }
 
-    /// Lets the job go on to its end. Its output meanwhile is counted and dropped. A body that must not be sent
-    /// therefore does not hold the job up, and the job does not see its reader go.
-    pub(in crate::http) fn poll_unread(
-        &mut self,
-        source: &mut BodySource,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), Fault>> {
-        let ended = self.poll(context);
-        source.poll_drop(context);
-        ended
+    /// Turns an exit status other than 0 into a fault.
+    pub(in crate::http) fn check(&self, outcome: Result<Status, Fault>) -> Result<(), Fault> {
+        self.log.stderr_tail.check(outcome)
     }
 
     /// Passes on the fault that is the reason for no response: see [`mark_invalid`]. A job that finishes
     /// without its client is not marked.
     pub(in crate::http) fn refused(&self, fault: Fault) -> Fault {
         if !self.finishes() {
-            mark_invalid(&self.stop, &fault);
+            mark_invalid(&self.log.stop, &fault);
         }
         fault
+    }
+
+    /// Gives the job another output.
+    pub(in crate::http) fn with<P>(self, output: impl FnOnce(O) -> P) -> RunningJob<P> {
+        let RunningJob { run, output: given, usage, log } = self;
+        RunningJob { run, output: output(given), usage, log }
+    }
+}
+
+impl RunningJob<BodySource> {
+    /// Lets the job go on to its end. Its output meanwhile is counted and dropped. A body that must not be sent
+    /// therefore does not hold the job up, and the job does not see its reader go.
+    pub(in crate::http) async fn unread(&mut self) -> Result<Status, Fault> {
+        poll_fn(|context| {
+            self.run.advance(context);
+            self.output.poll_drop(context);
+            match &mut self.run {
+                JobRun::Running(_) => Poll::Pending,
+                JobRun::Exited(end) => Poll::Ready(end.take().unwrap_or(Ok(Status::OK))),
+            }
+        })
+        .await
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::body_source::BodySource;
 use super::cgi_job::RoutedRequest;
 use super::h2_rules;
+use super::job_run::JobEvent;
 use super::reserved_fields::{PREFIX, unforged};
 use super::response_body::Body;
 use super::running_job::RunningJob;
@@ -49,12 +50,9 @@ pub(in crate::http) struct PreparedHttpJob {
     head: Result<Request<()>, http::Error>,
 }
 
-/// A job that is running and has not given a response yet.
-pub(in crate::http) struct HttpRun {
-    work: RunningJob,
-    /// `None` once the handler has dropped the response channel. Its job may still go on.
-    answer: Option<oneshot::Receiver<ResponseSender>>,
-}
+/// Gets the response that the handler gives. `None` once the handler has dropped the channel. Its job may still go
+/// on.
+pub(in crate::http) type ResponseReceiver = Option<oneshot::Receiver<ResponseSender>>;
 
 impl RoutedRequest<'_> {
     /// Makes the job that gets the request itself. Its environment and arguments are those of the handler,
@@ -131,16 +129,11 @@ impl PreparedHttpJob {
         mut self,
         engine: &Arc<Engine>,
         body: RequestBody,
-    ) -> Result<HttpRun, http::Error> {
+    ) -> Result<RunningJob<ResponseReceiver>, http::Error> {
         let head = self.head?;
         let (sender, answer) = oneshot::channel();
         self.job.proxied = Some(Box::new(Proxied { request: head.map(|()| body), answer: sender }));
-        let (stderr_tail, stop) = (self.job.stderr_tail.clone(), self.job.stop.clone());
-        let usage = self.job.usage.clone();
-        let (id, entry) = (self.job.id, self.job.entry.clone());
-        let run = Some(engine.start(self.job));
-        let work = RunningJob { run, stop, stderr_tail, usage, id, entry, outlived: None };
-        Ok(HttpRun { work, answer: Some(answer) })
+        Ok(RunningJob::start(engine, self.job, Some(answer)))
     }
 }
 
@@ -187,39 +180,44 @@ impl Drop for DetachedBody {
     }
 }
 
-impl HttpRun {
+impl RunningJob<ResponseReceiver> {
     /// Runs the job until it has given the head of its response, then makes the response for the client.
     ///
     /// # Errors
     /// The job failed, or gave no response that can be sent, before anything was sent.
     pub(in crate::http) async fn response(mut self, method: &Method) -> Result<Response<Body>, Fault> {
-        if self.work.finishes() {
-            self.answer = self.answer.take().map(outliving);
+        if self.finishes() {
+            self.output = self.output.take().map(outliving);
+            self.outlive();
         }
         let given = self.given().await.and_then(|response| {
             let (parts, body) = response.into_parts();
             Ok((CgiHead::relayed(parts.status, parts.headers)?, body))
         });
-        let (head, body) = given.map_err(|fault| self.work.refused(fault))?;
-        self.work.respond(method, head, Bytes::new(), BodySource::Frames(Some(body))).await
+        let (head, body) = given.map_err(|fault| self.refused(fault))?;
+        self.with(|_| BodySource::Frames(Some(body))).respond(method, head, Bytes::new()).await
     }
 
     /// Waits for the response that the handler gives.
     async fn given(&mut self) -> Result<Response<ResponseBody>, Fault> {
-        poll_fn(|context| {
-            let ended = self.work.poll(context)?.is_ready();
-            match self.answer.as_mut().map(|answer| Pin::new(answer).poll(context)) {
-                Some(Poll::Ready(Ok(answer))) => return Poll::Ready(answer),
-                // The end of the job tells why, and wakes us. A receiver must not be polled again.
-                Some(Poll::Ready(Err(_))) => self.answer = None,
-                Some(Poll::Pending) | None => {}
+        loop {
+            let RunningJob { run, output, .. } = self;
+            match poll_fn(|context| run.poll_next(context, |context| poll_given(output, context))).await {
+                Some(JobEvent::Output(response)) => return response,
+                Some(JobEvent::Exited(outcome)) => self.check(outcome)?,
+                None => {
+                    return Err(Fault::BadAnswer("the handler ended without a response".to_owned()));
+                }
             }
-            if ended {
-                Poll::Ready(Err(Fault::BadAnswer("the handler ended without a response".to_owned())))
-            } else {
-                Poll::Pending
-            }
-        })
-        .await
+        }
     }
+}
+
+/// Polls for the response. `None` if the handler has dropped the channel: the end of its job tells why.
+fn poll_given(receiver: &mut ResponseReceiver, context: &mut Context<'_>) -> Poll<Option<ResponseSender>> {
+    let Some(waiting) = receiver else { return Poll::Ready(None) };
+    let given = ready!(Pin::new(waiting).poll(context)).ok();
+    // A receiver must not be polled again.
+    *receiver = None;
+    Poll::Ready(given)
 }

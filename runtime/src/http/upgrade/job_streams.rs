@@ -1,17 +1,14 @@
 //! The streams of a job that has a connection to itself, and how the connection ends.
 
-use std::future::ready;
 use std::io;
 
-use crate::job::{Fault, PipeReader, PipeWriter, Run, Status, Stop, Tail};
+use crate::http::request::running_job::RunningJob;
+use crate::job::{Fault, PipeReader, PipeWriter, Status};
 
 /// A running job and our ends of its streams.
 pub(super) struct JobStreams {
-    pub(super) run: Run,
+    pub(super) job: RunningJob<PipeReader>,
     pub(super) stdin: PipeWriter,
-    pub(super) stdout: PipeReader,
-    pub(super) stderr_tail: Tail,
-    pub(super) stop: Stop,
 }
 
 /// Why an upgraded connection has ended.
@@ -22,9 +19,4 @@ pub(super) enum TunnelEnd {
     Client(io::Error),
     /// The client floods us with control frames.
     Flood,
-}
-
-/// Makes a run that has already ended.
-pub(super) fn done(outcome: Result<Status, Fault>) -> Run {
-    Box::pin(ready(outcome))
 }

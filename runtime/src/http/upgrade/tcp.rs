@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::job_streams::{JobStreams, TunnelEnd};
 use crate::http::request::access_log::RequestLog;
+use crate::http::request::running_job::RunningJob;
 use crate::http::timeouts::TUNNEL_CLOSE;
 use crate::http::wire::progress::Progress;
 use crate::job::{Destination as _, PipeReader, PipeWriter};
@@ -23,7 +24,7 @@ const PIECE: usize = 16 << 10;
 /// does not look complete.
 pub(super) async fn carry<S>(
     connection: S,
-    job: JobStreams,
+    streams: JobStreams,
     progress: &Progress,
     log: &mut RequestLog,
 ) -> TunnelEnd
@@ -31,9 +32,9 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let (mut from, mut to) = split(connection);
-    let JobStreams { run, stdin, stdout, .. } = job;
+    let JobStreams { job: RunningJob { run, output: stdout, .. }, stdin } = streams;
     let work = async {
-        let run = async { Ok(run.await) };
+        let run = async { Ok(run.end().await) };
         tokio::try_join!(run, outward(&mut to, stdout, log))
     };
     let ended = tokio::select! {

@@ -15,7 +15,6 @@ use crate::http::request::access_log::RequestLog;
 use crate::http::request::response_body::Body;
 use crate::http::request::upgrade_fields;
 use crate::http::wire::progress::Progress;
-use crate::job::Fault;
 use crate::net::DrainSignal;
 
 /// The job that takes over the connection once its last response is written, or none.
@@ -29,7 +28,7 @@ pub(in crate::http) struct Tunnel {
     pub(super) agreed: Option<Agreement>,
     /// Resolves to the connection once the 101 is written.
     pub(super) connection: OnUpgrade,
-    pub(super) job: JobStreams,
+    pub(super) streams: JobStreams,
     /// The log of the request that asked for the upgrade. `None` until its response is made.
     pub(super) log: Option<RequestLog>,
 }
@@ -75,25 +74,24 @@ impl PendingUpgrade {
 
 impl Tunnel {
     async fn run(self, progress: &Progress, leaving: &DrainSignal) -> Option<Refusal> {
-        let Tunnel { upgrade, connection, job, log, .. } = self;
+        let Tunnel { upgrade, connection, streams, log, .. } = self;
         let mut log = log?;
         // Fails if the client left before the 101 was written.
         let connection = connection.await.ok()?;
-        let stderr_tail = job.stderr_tail.clone();
-        progress.tunnels(job.stop.clone());
+        let stderr_tail = streams.job.log.stderr_tail.clone();
+        progress.tunnels(streams.job.log.stop.clone());
         let ended = match upgrade {
-            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), job, progress, &mut log).await,
+            Upgrade::Tcp => tcp::carry(TokioIo::new(connection), streams, progress, &mut log).await,
             Upgrade::WebSocket(websocket) => {
                 let connection = TokioIo::new(connection);
-                websocket::carry(connection, &websocket, job, &mut log, leaving).await
+                websocket::carry(connection, &websocket, streams, &mut log, leaving).await
             }
         };
         match ended {
-            TunnelEnd::Job(Ok(status)) if status.is_ok() => log.complete(),
-            TunnelEnd::Job(Ok(status)) => {
-                log.broke_off(&Fault::Exited { status, last_line: stderr_tail.last_line() });
-            }
-            TunnelEnd::Job(Err(fault)) => log.broke_off(&fault),
+            TunnelEnd::Job(outcome) => match stderr_tail.check(outcome) {
+                Ok(()) => log.complete(),
+                Err(fault) => log.broke_off(&fault),
+            },
             TunnelEnd::Client(error) => tracing::debug!("an upgraded connection: {error}"),
             TunnelEnd::Flood => {
                 log.refused(&Refusal::Flood);

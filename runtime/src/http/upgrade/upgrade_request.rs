@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{CONNECTION, UPGRADE};
@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Version};
 use hyper::upgrade::OnUpgrade;
 
-use super::job_streams::{JobStreams, done};
+use super::job_streams::JobStreams;
 use super::stdin::{self, InputWanted};
 use super::tunnel::Tunnel;
 use super::websocket::handshake::{self, Agreement, Transport};
@@ -18,10 +18,10 @@ use crate::catalog::{Cors, Upgrade};
 use crate::engine::Engine;
 use crate::http::refusal::Refusal;
 use crate::http::request::cgi_job::PreparedJob;
-use crate::http::request::cgi_response::CgiRun;
 use crate::http::request::drain_body::DrainBody;
+use crate::http::request::job_run::{JobEvent, JobRun};
 use crate::http::request::running_job::RunningJob;
-use crate::job::{Fault, PipeReader, Run, Status, Tail};
+use crate::job::{Fault, PipeReader, Status};
 
 /// A checked request for the protocol of its route.
 pub(in crate::http) struct UpgradeRequest<'a> {
@@ -86,44 +86,32 @@ impl<'a> UpgradeRequest<'a> {
             let _set = env.set("WEBSOCKET_PROTOCOL", protocol);
         }
         let (stdin, input, wanted) = stdin::feed(most, idle);
-        let CgiRun { work, reader: mut stdout } = made.start(engine, input);
-        let RunningJob { run, stderr_tail, stop, .. } = work;
-        let run = match run {
-            Some(run) => first_sign(run, &mut stdout, &wanted, &stderr_tail).await?,
-            None => done(Ok(Status::OK)),
-        };
-        let job = JobStreams { run, stdin, stdout, stderr_tail, stop };
+        let job = first_sign(made.start(engine, input), &wanted).await?;
         let UpgradeRequest { upgrade, agreed, connection } = self;
-        Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, job, log: None })
+        let streams = JobStreams { job, stdin };
+        Ok(Tunnel { upgrade: upgrade.clone(), agreed, connection, streams, log: None })
     }
 }
 
 /// Runs a job until it wants input, has written something, or has ended well. Output before a failure is sent
 /// to the client, so the failure is then no error here.
 async fn first_sign(
-    mut run: Run,
-    stdout: &mut PipeReader,
+    mut job: RunningJob<PipeReader>,
     wanted: &InputWanted,
-    stderr_tail: &Tail,
-) -> Result<Run, Fault> {
-    let ended = poll_fn(|context| match run.as_mut().poll(context) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending if wanted.poll(context).is_ready() => Poll::Ready(None),
-        Poll::Pending => match stdout.poll_filled(context) {
-            Poll::Ready(true) => Poll::Ready(None),
-            // A job that has closed its stdout wakes us when it ends.
-            Poll::Ready(false) | Poll::Pending => Poll::Pending,
-        },
+) -> Result<RunningJob<PipeReader>, Fault> {
+    let RunningJob { run, output: stdout, .. } = &mut job;
+    let event = poll_fn(|context| {
+        run.poll_next(context, |context| match wanted.poll(context) {
+            Poll::Ready(()) => Poll::Ready(Some(())),
+            Poll::Pending => stdout.poll_filled(context).map(|is_filled| is_filled.then_some(())),
+        })
     });
-    let Some(outcome) = ended.await else { return Ok(run) };
-    let has_written = stdout.poll_filled(&mut Context::from_waker(Waker::noop())) == Poll::Ready(true);
-    match outcome {
-        Ok(status) if !status.is_ok() && !has_written => {
-            Err(Fault::Exited { status, last_line: stderr_tail.last_line() })
-        }
-        Err(fault) if !has_written => Err(fault),
-        outcome => Ok(done(outcome)),
+    if let Some(JobEvent::Exited(outcome)) = event.await {
+        let has_written = stdout.held() > 0;
+        let outcome = if has_written { outcome } else { job.check(outcome).map(|()| Ok(Status::OK))? };
+        job.run = JobRun::Exited(Some(outcome));
     }
+    Ok(job)
 }
 
 /// Reports whether a list field names this protocol or option, in any letter case.

@@ -17,9 +17,11 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use super::job_streams::{JobStreams, TunnelEnd};
 use crate::catalog::WebSocket;
 use crate::http::request::access_log::RequestLog;
+use crate::http::request::body_source::BodySource;
 use crate::http::request::job_task::mark_invalid;
+use crate::http::request::running_job::RunningJob;
 use crate::http::timeouts::{WEBSOCKET_CLOSE, WEBSOCKET_JOB_END};
-use crate::job::{PipeReader, Run};
+use crate::job::PipeReader;
 use crate::net::DrainSignal;
 use flood::CountedIo;
 use session::{CloseReason, Session};
@@ -32,7 +34,7 @@ const BUFFER: usize = 4 << 10;
 pub(super) async fn carry<S>(
     connection: S,
     websocket: &WebSocket,
-    job: JobStreams,
+    streams: JobStreams,
     log: &mut RequestLog,
     leaving: &DrainSignal,
 ) -> TunnelEnd
@@ -49,23 +51,22 @@ where
         .max_frame_size(Some(size));
     let connection = CountedIo::new(connection);
     let mut socket = WebSocketStream::from_raw_socket(connection, Role::Server, Some(config)).await;
-    let JobStreams { run, stdin, stdout, stop, .. } = job;
-    let session = Session::new(&mut socket, websocket, (run, stdin, stdout), log);
-    let (over, run, stdout) = session.run(leaving).await;
+    let session = Session::new(&mut socket, websocket, streams, log);
+    let (over, job) = session.run(leaving).await;
     match over {
         CloseReason::Job { outcome, frame } => {
             if let Err(fault) = &outcome {
-                mark_invalid(&stop, fault);
+                mark_invalid(&job.log.stop, fault);
             }
-            drop(run);
+            drop(job);
             say_goodbye(socket, Some(frame)).await;
             TunnelEnd::Job(outcome)
         }
-        CloseReason::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(run, stdout)).1,
+        CloseReason::Said(frame) => tokio::join!(say_goodbye(socket, Some(frame)), tidy(job)).1,
         // The reply to the client's close is already being sent.
-        CloseReason::Farewell => tokio::join!(say_goodbye(socket, None), tidy(run, stdout)).1,
+        CloseReason::Farewell => tokio::join!(say_goodbye(socket, None), tidy(job)).1,
         CloseReason::Wrong { frame, error } => {
-            drop(run);
+            drop(job);
             if frame.is_some() {
                 say_goodbye(socket, frame).await;
             }
@@ -96,9 +97,8 @@ where
 
 /// Lets a job end after its client has left cleanly. Its input has ended, and its output is
 /// dropped.
-async fn tidy(run: Run, mut stdout: PipeReader) -> TunnelEnd {
-    let unheard = async { while stdout.next().await.is_some() {} };
-    match timeout(WEBSOCKET_JOB_END, async { tokio::join!(run, unheard).0 }).await {
+async fn tidy(job: RunningJob<PipeReader>) -> TunnelEnd {
+    match timeout(WEBSOCKET_JOB_END, job.with(BodySource::Pipe).unread()).await {
         Ok(outcome) => TunnelEnd::Job(outcome),
         Err(_) => TunnelEnd::Client(std::io::Error::other("the client has left, and the job does not end")),
     }

@@ -3,7 +3,7 @@
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::{Sink as _, Stream as _};
@@ -17,9 +17,11 @@ use super::close;
 use super::messages::{self, Decoder};
 use crate::catalog::WebSocket;
 use crate::http::request::access_log::RequestLog;
+use crate::http::request::job_run::{JobEvent, JobRun};
+use crate::http::request::running_job::RunningJob;
 use crate::http::timeouts::WEBSOCKET_JOB_END;
-use crate::http::upgrade::job_streams::done;
-use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Run, Status};
+use crate::http::upgrade::job_streams::JobStreams;
+use crate::job::{Destination as _, Fault, PipeReader, PipeWriter, Status};
 use crate::net::DrainSignal;
 
 /// Why a connection is closed.
@@ -39,12 +41,11 @@ pub(super) struct Session<'a, S> {
     socket: &'a mut WebSocketStream<S>,
     websocket: &'a WebSocket,
     log: &'a mut RequestLog,
-    /// `None` once the job has ended.
-    run: Option<Run>,
+    job: RunningJob<PipeReader>,
+    /// `None` until the job has ended.
     outcome: Option<Result<Status, Fault>>,
     /// `None` once the job's input has ended. Later messages are dropped.
     stdin: Option<PipeWriter>,
-    stdout: PipeReader,
     decoder: Decoder,
     /// A message that the socket had no room for.
     waiting: Option<Message>,
@@ -62,7 +63,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     pub(super) fn new(
         socket: &'a mut WebSocketStream<S>,
         websocket: &'a WebSocket,
-        (run, stdin, stdout): (Run, PipeWriter, PipeReader),
+        JobStreams { job, stdin }: JobStreams,
         log: &'a mut RequestLog,
     ) -> Session<'a, S> {
         let now = Instant::now();
@@ -70,10 +71,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             socket,
             websocket,
             log,
-            run: Some(run),
+            job,
             outcome: None,
             stdin: Some(stdin),
-            stdout,
             decoder: Decoder::new(websocket),
             waiting: None,
             unflushed: false,
@@ -86,7 +86,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
     }
 
     /// Runs until there is a reason to close. Returns the job as well, which may not have ended.
-    pub(super) async fn run(mut self, leaving: &DrainSignal) -> (CloseReason, Run, PipeReader) {
+    pub(super) async fn run(mut self, leaving: &DrainSignal) -> (CloseReason, RunningJob<PipeReader>) {
         let mut leaving = pin!(leaving.over());
         let over = poll_fn(|context| {
             if self.leaves.is_none() && leaving.as_mut().poll(context).is_ready() {
@@ -100,8 +100,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
         if let CloseReason::Said(_) | CloseReason::Farewell = over {
             self.end_input();
         }
-        let run = self.run.unwrap_or_else(|| done(self.outcome.unwrap_or(Ok(Status::OK))));
-        (over, run, self.stdout)
+        if let Some(outcome) = self.outcome {
+            self.job.run = JobRun::Exited(Some(outcome));
+        }
+        (over, self.job)
     }
 
     fn end_input(&mut self) {
@@ -112,12 +114,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<CloseReason> {
         loop {
-            if let Some(run) = &mut self.run
-                && let Poll::Ready(outcome) = run.as_mut().poll(context)
-            {
-                self.run = None;
-                self.outcome = Some(outcome);
-            }
+            // Also while a message waits for the client.
+            self.job.run.advance(context);
             let arrived = self.arriving(context);
             if let Poll::Ready(Err(over)) = arrived {
                 return Poll::Ready(over);
@@ -222,19 +220,13 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Session<'a, S> {
             if let Some(message) = self.decoder.next()? {
                 return Poll::Ready(Ok(Some(message)));
             }
-            match self.stdout.poll_filled(context) {
-                Poll::Ready(true) => {
-                    let bytes: Bytes = self.stdout.take().unwrap_or_default();
-                    self.decoder.push(&bytes);
-                }
-                Poll::Ready(false) => match &self.outcome {
-                    Some(Ok(_)) => return Poll::Ready(self.decoder.finish()),
-                    // After a fault, an incomplete message is dropped.
-                    Some(Err(_)) => return Poll::Ready(Ok(None)),
-                    // The job has closed its stdout and goes on. Its end wakes us.
-                    None => return Poll::Pending,
-                },
-                Poll::Pending => return Poll::Pending,
+            let RunningJob { run, output: stdout, .. } = &mut self.job;
+            match ready!(run.poll_written(stdout, context)) {
+                Some(JobEvent::Output(())) => self.decoder.push(&stdout.take().unwrap_or_default()),
+                Some(JobEvent::Exited(outcome)) => self.outcome = Some(outcome),
+                // After a fault, an incomplete message is dropped.
+                None if matches!(self.outcome, Some(Err(_))) => return Poll::Ready(Ok(None)),
+                None => return Poll::Ready(self.decoder.finish()),
             }
         }
     }
