@@ -198,8 +198,7 @@ impl Engine {
     pub fn start(self: &Arc<Self>, job: Job) -> Run {
         let engine = self.clone();
         Box::pin(async move {
-            let (entry, stderr_tail, capture) =
-                (job.entry.clone(), job.stderr_tail.clone(), job.capture.clone());
+            let (stderr_tail, capture) = (job.stderr_tail.clone(), job.capture.clone());
             let mut outcome = engine.admitted(job).await;
             let fault = match &mut outcome {
                 Ok(status) if status.is_ok() => return outcome,
@@ -215,15 +214,20 @@ impl Engine {
                     fault
                 }
             };
-            entry.record.count_failure(fault.code());
             capture.iter().for_each(|capture| capture.fail(fault));
             outcome
         })
     }
 
     async fn admitted(&self, mut job: Job) -> Result<Status, Fault> {
-        self.drain.admits(&job)?;
-        let (slot, allotment) = admission::admit(&job, &self.budgets, &self.running).await?;
+        let admission = async {
+            self.drain.admits(&job)?;
+            admission::admit(&job, &self.budgets, &self.running).await
+        };
+        let (slot, allotment) = admission.await.inspect_err(|fault| {
+            // From here on, the entry in the table counts a failure.
+            job.entry.record.count_failure(&job.usage.failure, fault.code());
+        })?;
         job.allotment = allotment;
         job.usage.begin();
         job.stdin.read_by(&job.usage);
@@ -232,7 +236,11 @@ impl Engine {
         }
         let mut entered = self.running.enter(&job, &self.journal);
         // Checked again, since a shutdown waits for this job only from here on.
-        self.drain.admits(&job)?;
+        if let Err(fault) = self.drain.admits(&job) {
+            let outcome = Err(fault);
+            entered.conclude(&outcome);
+            return outcome;
+        }
         // Dropped before `entered`, so the last stderr line is logged before the end of the job.
         let complaints = StderrLog::of(&job, &self.journal);
         job.stderr.add(complaints.clone());

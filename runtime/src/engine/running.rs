@@ -75,7 +75,7 @@ pub struct JobSnapshot {
     pub parent: Option<JobId>,
 }
 
-/// A job's entry in the table. If it is dropped without `conclude`, the job counts as cancelled.
+/// A job's entry in the table. Its drop counts a failed job, and one that is dropped before `conclude` as cancelled.
 pub(super) struct RunningGuard<'a> {
     table: &'a Running,
     journal: &'a Journal,
@@ -95,8 +95,8 @@ enum ReportedEnd {
     Unremarkable,
     /// The job succeeded; the text describes its status.
     Well(String),
-    /// The job failed; the text says how.
-    Failed(String),
+    /// The job failed; the code of the reason, and a text that says how.
+    Failed(&'static str, String),
 }
 
 impl Running {
@@ -229,8 +229,8 @@ impl RunningGuard<'_> {
         self.end = match outcome {
             Ok(_) if unremarkable => ReportedEnd::Unremarkable,
             Ok(status) if status.is_ok() => ReportedEnd::Well(status.to_string()),
-            Ok(status) => ReportedEnd::Failed(status.to_string()),
-            Err(fault) => ReportedEnd::Failed(format!("{}: {fault}", fault.status())),
+            Ok(status) => ReportedEnd::Failed("exited", status.to_string()),
+            Err(fault) => ReportedEnd::Failed(fault.code(), format!("{}: {fault}", fault.status())),
         };
     }
 
@@ -247,26 +247,27 @@ impl Drop for RunningGuard<'_> {
         let runner = self.table.part(self.label.id).remove(&self.label.id);
         self.table.left.notify_waiters();
         runner.iter().filter(|_| self.kind != Kind::Native).for_each(Runner::note_peaks);
-        let (told, failed) = match &self.end {
+        // A failure without a code is counted by the code that noted it.
+        let (told, failed, code) = match &self.end {
             ReportedEnd::Unremarkable => return,
             ReportedEnd::Cancelled => match runner.as_ref().and_then(|runner| runner.stop.reason()) {
-                Some(StopReason::Answered) => ("answered", false),
-                // Counted by the code that raised the reason.
-                Some(StopReason::NoAnswer) => ("no answer", true),
+                Some(StopReason::Answered) => ("answered", false, None),
+                Some(StopReason::NoAnswer) => ("no answer", true, None),
                 Some(reason @ (StopReason::TooSlow | StopReason::TakesNothing | StopReason::OutOfShare)) => {
-                    runner.iter().for_each(|runner| runner.entry.record.count_failure(reason.code()));
-                    ("cancelled", true)
+                    ("cancelled", true, Some(reason.code()))
                 }
                 // The reader of the response counts the panic.
-                _ if thread::panicking() => ("the daemon panicked", true),
+                _ if thread::panicking() => ("the daemon panicked", true, None),
                 Some(StopReason::Killed | StopReason::Shutdown) | None => {
-                    runner.iter().for_each(|runner| runner.entry.record.count_failure("cancelled"));
-                    ("cancelled", true)
+                    ("cancelled", true, Some("cancelled"))
                 }
             },
-            ReportedEnd::Well(end) => (end.as_str(), false),
-            ReportedEnd::Failed(end) => (end.as_str(), true),
+            ReportedEnd::Well(end) => (end.as_str(), false, None),
+            ReportedEnd::Failed(code, end) => (end.as_str(), true, Some(*code)),
         };
+        if let (Some(Runner { entry, usage, .. }), Some(code)) = (&runner, code) {
+            entry.record.count_failure(&usage.failure, code);
+        }
         if let Some(call) = &self.call {
             log(self.kind, format_args!("[{}] -job {call} = {told}", self.label));
         }

@@ -6,14 +6,14 @@ use http::header::{ALLOW, EXPECT, ORIGIN};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
-use tracing::info;
 
 use super::context::{Server, Settings};
 use super::outbound::cdn_loop;
 use super::refusal::{Details, Refusal};
-use super::request::access_log::{RequestLog, complain};
+use super::request::access_log::RequestLog;
 use super::request::cgi_job::{PreparedJob, RoutedRequest};
 use super::request::drain_body::DrainBody;
+use super::request::logged_job::LoggedJob;
 use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
 use super::request::spooled_body::SpoolSpace;
@@ -24,7 +24,7 @@ use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
 use crate::catalog::{Ballot, Catalog, Cors, Lookup, Match, ReasonHeader, Upgrade, VersionHeader};
 use crate::cgi::path;
-use crate::job::{Fault, HandlerVersion, Intake, JobId, Kind, Usage};
+use crate::job::{HandlerVersion, Intake, Kind, Usage};
 
 /// The field with the handler and version of a response, if the configuration asks for it.
 const VERSION: HeaderName = HeaderName::from_static("x-portcullis-version");
@@ -148,17 +148,15 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let entry = picked.0;
         harmless(found, entry)?;
         let mut made = self.call(found, picked, log);
-        let id = made.job.id;
-        let failed = |fault| failed(id, entry, fault);
         let expected = self.expected(entry, &made.job.usage);
         let ground = self.ground(entry, body);
         let intaken = request_body::input(body.take(), expected, ground).await;
-        let JobInput { input: stdin, length } = intaken.map_err(|fault| unbegun(id, entry, fault))?;
+        let JobInput { input: stdin, length } = intaken.map_err(|fault| log.job_failed(fault))?;
         if let Some(length) = length {
             made.tell_length(length);
         }
         let answering = made.start(&self.server.engine, stdin);
-        answering.response(&self.head.method, &entry.mapping).await.map_err(failed)
+        answering.response(&self.head.method, &entry.mapping).await.map_err(|fault| log.job_failed(fault))
     }
 
     /// Runs the job of a `wasi:http` handler and returns its response.
@@ -172,15 +170,13 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let engine = &self.server.engine;
         let asking = RoutedRequest { catalog: self.pinned, entry, found, head: self.head, peer: self.peer }
             .proxied(engine);
-        let id = asking.id();
-        log.handler_chosen(id, entry, asking.usage(), ballot);
-        let failed = |fault| failed(id, entry, fault);
-        let expected = self.expected(entry, asking.usage());
-        let body =
-            request_body::whole(body.take(), expected).await.map_err(|fault| unbegun(id, entry, fault))?;
+        log.handler_chosen(LoggedJob::of(&asking.job), ballot);
+        let expected = self.expected(entry, &asking.job.usage);
+        let intaken = request_body::whole(body.take(), expected).await;
+        let body = intaken.map_err(|fault| log.job_failed(fault))?;
         let responding = asking.start(engine, body);
         let responding = responding.map_err(|error| Refusal::Malformed(format!("its host: {error}")))?;
-        responding.response(&self.head.method).await.map_err(failed)
+        responding.response(&self.head.method).await.map_err(|fault| log.job_failed(fault))
     }
 
     /// Starts the job that takes over the connection, and runs it until it reads or writes.
@@ -197,12 +193,11 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let entry = picked.0;
         harmless(found, entry)?;
         let made = self.call(found, picked, log);
-        let id = made.job.id;
         // After the upgrade the client owes no bytes. Its silence is bounded by the time limit of the job, and
         // every byte restarts that wait.
         let idle = entry.limits.time;
         let tunnel = applicant.accept(made, &self.server.engine, entry.limits.body, idle).await;
-        Ok(self.pending.offer(tunnel.map_err(|fault| failed(id, entry, fault))?))
+        Ok(self.pending.offer(tunnel.map_err(|fault| log.job_failed(fault))?))
     }
 
     /// Makes the job of a route.
@@ -210,7 +205,7 @@ impl<'a> RequestContext<'a, Arc<Catalog>> {
         let call =
             RoutedRequest { catalog: self.pinned, entry: picked.0, found, head: self.head, peer: self.peer };
         let made = call.job(&self.server.engine);
-        log.handler_chosen(made.job.id, picked.0, &made.job.usage, picked.1);
+        log.handler_chosen(LoggedJob::of(&made.job), picked.1);
         log.captured(made.job.capture.clone());
         made
     }
@@ -243,23 +238,6 @@ fn harmless(found: &Match<'_, '_>, entry: &HandlerVersion) -> Result<(), Refusal
             capture.variable
         ))),
     }
-}
-
-/// Refuses a job that failed before the engine had it, and counts the failure. The engine counts those it ends.
-fn unbegun(id: JobId, entry: &HandlerVersion, fault: Fault) -> Refusal {
-    entry.record.count_failure(fault.code());
-    if let Fault::InputBroken(_) = fault {
-        // A client that leaves while it sends needs no warning to the operator.
-        info!("[{id}] {} {fault} ({})", entry.name, fault.code());
-        return Refusal::Failed(id, fault);
-    }
-    failed(id, entry, fault)
-}
-
-/// Logs a failed job, and makes the refusal for the client.
-fn failed(id: JobId, entry: &HandlerVersion, fault: Fault) -> Refusal {
-    complain(id, entry, &fault);
-    Refusal::Failed(id, fault)
 }
 
 /// Answers `OPTIONS *`, which concerns the server as a whole (RFC 9110 §9.3.7): with all methods that routes

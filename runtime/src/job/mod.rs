@@ -1,9 +1,9 @@
 //! The job: a name, arguments, an environment, three streams and an exit status, like a Unix process.
 //!
-//! Floors, lowest first: `allotment`, `builtin`, `request_handling`, `env`, `id`, `mount`, `name`, `output`,
-//! `log_rate`, `peers`, `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `arrival`, `measure`,
-//! `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`; `counts`.
-//! `handler` and the recorder in `capture` name each other, and both name [`Job`].
+//! Floors, lowest first: `allotment`, `builtin`, `failure_guard`, `request_handling`, `env`, `id`, `mount`, `name`,
+//! `log_rate`, `peers`, `policy`, `schedule`, `status`, `stop`, `waits`; `fault`, `usage`; `output`; `arrival`,
+//! `measure`, `outbound`, `pipe`, `proxied`; `limits`, `stdin`; `call`, `capture`, `peaks`; `record`; `handler`;
+//! `counts`. `handler` and the recorder in `capture` name each other, and both name [`Job`].
 
 mod allotment;
 mod arrival;
@@ -12,6 +12,7 @@ mod call;
 mod capture;
 mod counts;
 mod env;
+mod failure_guard;
 mod fault;
 mod handler;
 mod id;
@@ -43,6 +44,7 @@ pub use call::{CallError, CallRequest, Callee, Feed, JobCaller, feed};
 pub use capture::{Capture, CapturedStdin, Incident, JobFailure, Recorder};
 pub use counts::Counts;
 pub use env::{Env, EnvError};
+pub use failure_guard::FailureGuard;
 pub use fault::{Fault, Owner, WORDS};
 pub use handler::{Grants, Handler, HandlerVersion, Kind, OutputFormat, Run};
 pub use id::{JobId, Label};

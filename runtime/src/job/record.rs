@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Pace, Peaks};
+use super::{FailureGuard, Pace, Peaks};
 
 /// The counters of one version of a handler.
 #[derive(Debug, Default)]
@@ -41,8 +41,11 @@ pub struct Outcomes {
 }
 
 impl HandlerStats {
-    /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code).
-    pub fn count_failure(&self, code: &'static str) {
+    /// Counts a failed job by its code, a [`Fault::code`](super::Fault::code), unless it was counted before.
+    pub fn count_failure(&self, job: &FailureGuard, code: &'static str) {
+        if !job.take() {
+            return;
+        }
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
     }
 
@@ -164,10 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_counted_by_their_reason() {
+    fn each_failed_job_is_counted_once_by_its_first_reason() {
         let record = HandlerStats::default();
         for code in ["trapped", "cpu_limit", "trapped"] {
-            record.count_failure(code);
+            let job = FailureGuard::default();
+            record.count_failure(&job, code);
+            // What the daemon makes of it later.
+            record.count_failure(&job, "bad_answer");
         }
         assert_eq!(record.reasons(), BTreeMap::from([("cpu_limit", 1), ("trapped", 2)]));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::Waits;
+use super::{FailureGuard, Waits};
 
 /// The account of a job, charged by the engine and the sandbox and readable by anyone.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Usage {
     body: AtomicU64,
     /// Its waits for its client.
     pub waits: Waits,
+    /// Guards that its failure is counted once.
+    pub failure: FailureGuard,
 }
 
 /// Returns the CPU time of this thread. The wall clock would also charge a job for time in which another thread

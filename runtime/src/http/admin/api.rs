@@ -16,11 +16,11 @@ use crate::engine::Engine;
 use crate::http::context::Observed;
 use crate::http::limits::admin_slots::AdminSlots;
 use crate::http::refusal::{Details, Refusal};
-use crate::http::request::access_log::complain;
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::job_body::{JobBody, StatusTrailers};
 use crate::http::request::job_run::{JobEvent, JobRun};
 use crate::http::request::job_task::{JobDriver, JobTask};
+use crate::http::request::logged_job::LoggedJob;
 use crate::http::request::request_body::{self, AwaitFirst, BodyLimits};
 use crate::http::request::response_body::Body;
 use crate::http::service::RequestContext;
@@ -89,7 +89,9 @@ impl AdminRequest<'_> {
         let mut job = self.job(engine, name)?;
         let place = self.slots.job(job.entry.policy.admin_quota)?;
         info!("admin: {} runs [{}] {job}", peer.remote(), job.id);
-        let (id, entry) = (job.id, job.entry.clone());
+        let logged = LoggedJob::of(&job);
+        let LoggedJob { id, entry, usage } = &logged;
+        let id = *id;
         // Refused here, before the engine would: while it drains, the engine still admits jobs of
         // accepted connections.
         if entry.policy.on_drain == OnDrain::Wait && self.observed.gate.state() == GateState::Draining {
@@ -100,7 +102,7 @@ impl AdminRequest<'_> {
         // key.
         let most = entry.limits.body;
         let (idle, rate) = (settings.body_idle, settings.deadlines.rate);
-        let expected = BodyLimits { most, idle, rate, usage: &job.usage, before: AwaitFirst::Nothing };
+        let expected = BodyLimits { most, idle, rate, usage, before: AwaitFirst::Nothing };
         let intaken = request_body::input(body.take(), expected, None).await;
         job.stdin = intaken.map_err(|fault| Refusal::Failed(id, fault))?.input;
         let (writer, mut reader) = pipe(PIPE_CAPACITY);
@@ -131,7 +133,7 @@ impl AdminRequest<'_> {
                 }
                 fields.extend(verdict(&outcome, &stderr_tail));
                 if let Err(fault) = &outcome {
-                    complain(id, &entry, fault);
+                    logged.complain(fault);
                 }
                 match failure(id, entry.kind, outcome, &stderr_tail).filter(|_| said.is_empty()) {
                     Some(refusal) => {

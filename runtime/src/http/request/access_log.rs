@@ -1,16 +1,16 @@
 //! The access log line and the counters of one request, written when its response has ended.
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, StatusCode};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+use super::logged_job::LoggedJob;
 use crate::catalog::Ballot;
 use crate::http::refusal::Refusal;
 use crate::http::wire::progress::Progress;
-use crate::job::{Capture, Fault, HandlerVersion, JobId, StopReason, Usage};
+use crate::job::{Capture, Fault, HandlerVersion, StopReason};
 use crate::net::Remote;
 
 /// Lives as long as the response is being sent. The next request may come once it is dropped.
@@ -23,7 +23,7 @@ pub(in crate::http) struct RequestLog {
     /// Whether a failure counts against the handler.
     blame: Blame,
     /// The job of the response.
-    call: Option<(JobId, Arc<HandlerVersion>)>,
+    call: Option<LoggedJob>,
     /// Reports the outcome while the handler version is on trial.
     ballot: Option<Ballot>,
     /// The record of the request, which is kept if the job fails.
@@ -86,18 +86,12 @@ impl RequestLog {
         self.line = Some(AccessLine { method: method.clone(), target, bytes: 0, remote });
     }
 
-    /// Notes the job that answers, and its usage.
-    pub(in crate::http) fn handler_chosen(
-        &mut self,
-        id: JobId,
-        entry: &Arc<HandlerVersion>,
-        usage: &Arc<Usage>,
-        ballot: Option<Ballot>,
-    ) {
-        usage.waits.taken_by(self.progress.taker());
-        self.call = Some((id, entry.clone()));
+    /// Notes the job that answers.
+    pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, ballot: Option<Ballot>) {
+        job.usage.waits.taken_by(self.progress.taker());
         self.ballot = ballot;
-        self.ballot.iter_mut().for_each(|ballot| ballot.begins(usage));
+        self.ballot.iter_mut().for_each(|ballot| ballot.begins(&job.usage));
+        self.call = Some(job);
     }
 
     /// Sets the record of the job.
@@ -152,9 +146,7 @@ impl RequestLog {
     pub(in crate::http) fn broke_off(&mut self, fault: &Fault) {
         self.end = ResponseEnd::BrokenOff;
         self.failed(fault);
-        if let Some((id, entry)) = &self.call {
-            complain(*id, entry, fault);
-        }
+        self.call.iter().for_each(|job| job.complain(fault));
     }
 
     /// Notes that the daemon panicked while it made the response. Returns the refusal to send
@@ -162,20 +154,26 @@ impl RequestLog {
     pub(in crate::http) fn panicked(&self, words: &str) -> Refusal {
         self.report_panic(words);
         match &self.call {
-            Some((id, _)) => {
-                Refusal::Failed(*id, Fault::Host(anyhow::anyhow!("the daemon panicked: {words}")))
+            Some(job) => {
+                Refusal::Failed(job.id, Fault::Host(anyhow::anyhow!("the daemon panicked: {words}")))
             }
             None => Refusal::Internal,
         }
     }
 
-    /// Logs a panic of the daemon. The job ended with it and not by itself, so its failure and the
-    /// reason are counted here.
+    /// Logs and counts the job that failed before its head, and makes the refusal for the client.
+    pub(in crate::http) fn job_failed(&self, fault: Fault) -> Refusal {
+        let Some(job) = &self.call else { return Refusal::Internal };
+        job.complain(&fault);
+        Refusal::Failed(job.id, fault)
+    }
+
+    /// Logs and counts a panic of the daemon. The job ended with it and not by itself.
     fn report_panic(&self, words: &str) {
         match &self.call {
-            Some((id, entry)) => {
+            Some(LoggedJob { id, entry, usage }) => {
                 let HandlerVersion { name, version, record, .. } = &**entry;
-                record.count_failure(INTERNAL);
+                record.count_failure(&usage.failure, INTERNAL);
                 error!("[{id}] {name}@{version} the daemon panicked over its answer: {words} ({BUG})");
             }
             None => error!("the daemon panicked over an answer: {words} ({BUG})"),
@@ -192,25 +190,9 @@ impl RequestLog {
 
     /// Returns the handler version that answers, as `hello@1f3a5c7e9b0d`.
     pub(in crate::http) fn version(&self) -> Option<HeaderValue> {
-        let (_, entry) = self.call.as_ref()?;
+        let LoggedJob { entry, .. } = self.call.as_ref()?;
         HeaderValue::from_str(&format!("{}@{}", entry.name, entry.version)).ok()
     }
-}
-
-/// Logs a job that failed, with the guest's stack if there is one.
-pub(in crate::http) fn complain(id: JobId, entry: &HandlerVersion, fault: &Fault) {
-    let HandlerVersion { name, version, .. } = entry;
-    let code = fault.code();
-    if let Fault::NoScript(_) = fault {
-        // A script that does not exist is a matter for the access log.
-        return;
-    }
-    // The engine counts the faults that end a job. An invalid response is seen only here.
-    if let Fault::BadAnswer(_) = fault {
-        entry.record.count_failure(code);
-    }
-    let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
-    warn!("[{id}] {name}@{version} {}", entry.failure_text(whole, short, fault.stack()));
 }
 
 impl Drop for RequestLog {
@@ -222,12 +204,12 @@ impl Drop for RequestLog {
         }
         if let Some(given_up) = self.given_up() {
             self.reason = Some(given_up.code());
-            if let Some((id, entry)) = &self.call {
+            if let Some(LoggedJob { id, entry, .. }) = &self.call {
                 info!("[{id}] {}@{} its answer broke off: {given_up}", entry.name, entry.version);
             }
         }
         let (status, time) = (self.status, self.start.elapsed());
-        if let Some((_, entry)) = &self.call {
+        if let Some(LoggedJob { entry, .. }) = &self.call {
             let failed =
                 self.end == ResponseEnd::BrokenOff || status.is_some_and(|status| status.is_server_error());
             match self.blame {
@@ -250,7 +232,7 @@ impl Drop for RequestLog {
         let reason = self.reason.map(|code| format!(" ({code})")).unwrap_or_default();
         let end = if self.end == ResponseEnd::Complete { "" } else { " (broken off)" };
         match &self.call {
-            Some((id, entry)) => {
+            Some(LoggedJob { id, entry, .. }) => {
                 let HandlerVersion { name, version, .. } = &**entry;
                 info!(
                     "[{id}] {method} {target} -> {status} {name}@{version} {bytes} bytes in {time:.1?}{reason}{end} \
@@ -268,6 +250,7 @@ impl Drop for RequestLog {
 mod tests {
     use std::collections::BTreeMap;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
 
     use super::*;
     use crate::engine::{Engine, NativeJob};
@@ -287,7 +270,7 @@ mod tests {
         engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
         let job = engine.job("idle").unwrap();
         let mut log = RequestLog::new(Progress::new());
-        log.handler_chosen(job.id, &job.entry, &job.usage, None);
+        log.handler_chosen(LoggedJob::of(&job), None);
         (log, job.entry)
     }
 

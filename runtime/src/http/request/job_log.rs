@@ -4,9 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::task::AbortHandle;
 
-use super::access_log::complain;
 use super::job_task::JobTask;
-use crate::job::{Fault, HandlerVersion, Job, JobId, Status, Stop, Tail};
+use super::logged_job::LoggedJob;
+use crate::job::{Fault, Job, Status, Stop, Tail};
 
 /// The job of a response, and the data for its log line.
 #[derive(Clone)]
@@ -16,15 +16,13 @@ pub(in crate::http) struct JobLog {
     /// Tells the job why it is dropped.
     pub(in crate::http) stop: Stop,
     pub(in crate::http) stderr_tail: Tail,
-    pub(in crate::http) id: JobId,
-    pub(in crate::http) entry: Arc<HandlerVersion>,
+    pub(in crate::http) job: LoggedJob,
 }
 
 impl JobLog {
     pub(in crate::http) fn of(job: &Job) -> JobLog {
-        let Job { id, entry, stderr_tail, stop, .. } = job;
-        let (entry, stderr_tail, stop) = (entry.clone(), stderr_tail.clone(), stop.clone());
-        JobLog { outlived: None, stop, stderr_tail, id: *id, entry }
+        let (stop, stderr_tail) = (job.stop.clone(), job.stderr_tail.clone());
+        JobLog { outlived: None, stop, stderr_tail, job: LoggedJob::of(job) }
     }
 
     /// Returns what ends the task of a job that goes on after its client has left.
@@ -35,7 +33,7 @@ impl JobLog {
     /// Logs the failure of a job that had no client left.
     pub(in crate::http) fn tell(&self, outcome: Result<Status, Fault>) {
         if let Err(fault) = self.stderr_tail.check(outcome) {
-            complain(self.id, &self.entry, &fault);
+            self.job.complain(&fault);
         }
     }
 

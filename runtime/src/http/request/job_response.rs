@@ -48,7 +48,7 @@ impl RunningJob<BodySource> {
             }
             return Ok(response.map(|()| Body::empty()));
         }
-        let RunningJob { run, output, usage, log } = self;
+        let RunningJob { run, output, log } = self;
         let is_running = run.is_running();
         let driver = JobDriver::new(run, log.stop.clone());
         let (mut reader, mut job) = match output {
@@ -57,7 +57,7 @@ impl RunningJob<BodySource> {
             BodySource::Pipe(reader) => (reader, JobRun::Exited(Some(JobEnd::well()))),
             BodySource::Frames(None) => (pipe(0).1, JobRun::Exited(Some(JobEnd::well()))),
             BodySource::Frames(Some(body)) => {
-                let (writer, reader) = pipe_of(&usage, PIPE_CAPACITY);
+                let (writer, reader) = pipe_of(&log.job.usage, PIPE_CAPACITY);
                 let mut job = JobRun::Running(driver.with(body, writer));
                 // Polled here first: most responses are complete by now and need no task.
                 poll_fn(|context| Poll::Ready(job.advance(context))).await;

@@ -8,6 +8,7 @@
 //! | `upgrade_fields` | the fields that name another protocol |
 //! | `reserved_fields` | the fields that only the daemon may set |
 //! | `panic` | the guard that lets a panic end only its own request |
+//! | `logged_job` | the job of a request, as far as its failure is logged and counted |
 //! | `access_log` | the log line and the counters of a request |
 //! | `h2_rules` | the rules of HTTP/1 for HTTP/2 heads |
 //! | `drain_body` | a request body that is drained when dropped |
@@ -44,6 +45,7 @@ pub(in crate::http) mod job_log;
 pub(in crate::http) mod job_response;
 pub(in crate::http) mod job_run;
 pub(in crate::http) mod job_task;
+pub(in crate::http) mod logged_job;
 pub(in crate::http) mod panic;
 pub(in crate::http) mod probe;
 pub(in crate::http) mod read_ahead;

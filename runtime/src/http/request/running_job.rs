@@ -9,27 +9,26 @@ use super::job_log::JobLog;
 use super::job_run::JobRun;
 use super::job_task::{mark_invalid, outlive};
 use crate::engine::Engine;
-use crate::job::{Fault, Job, Leaving, Run, Status, Usage};
+use crate::job::{Fault, Job, Leaving, Run, Status};
 
 /// A job that runs to give a response, and may outlive its client.
 pub(in crate::http) struct RunningJob<O> {
     pub(in crate::http) run: JobRun<Run>,
     /// What it gives: its stdout, or the response of a component.
     pub(in crate::http) output: O,
-    pub(in crate::http) usage: Arc<Usage>,
     pub(in crate::http) log: JobLog,
 }
 
 impl<O> RunningJob<O> {
     /// Starts a job with this output.
     pub(in crate::http) fn start(engine: &Arc<Engine>, job: Job, output: O) -> RunningJob<O> {
-        let (usage, log) = (job.usage.clone(), JobLog::of(&job));
-        RunningJob { run: JobRun::Running(engine.start(job)), output, usage, log }
+        let log = JobLog::of(&job);
+        RunningJob { run: JobRun::Running(engine.start(job)), output, log }
     }
 
     /// Reports whether the job goes on to its end after its client has left.
     pub(in crate::http) fn finishes(&self) -> bool {
-        self.log.entry.conduct.leaving == Leaving::Finish
+        self.log.job.entry.conduct.leaving == Leaving::Finish
     }
 
     /// Lets the job go on to its end after its client has left, once it has its slot. A job that still waits for
@@ -37,7 +36,7 @@ impl<O> RunningJob<O> {
     pub(in crate::http) fn outlive(&mut self) {
         if let Some(run) = self.run.take_running() {
             let log = self.log.clone();
-            let (run, outlived) = outlive(run, self.usage.clone(), move |outcome| log.tell(outcome));
+            let (run, outlived) = outlive(run, log.job.usage.clone(), move |outcome| log.tell(outcome));
             (self.run, self.log.outlived) = (JobRun::Running(run), Some(outlived));
         }
     }
@@ -58,8 +57,8 @@ impl<O> RunningJob<O> {
 
     /// Gives the job another output.
     pub(in crate::http) fn with<P>(self, output: impl FnOnce(O) -> P) -> RunningJob<P> {
-        let RunningJob { run, output: given, usage, log } = self;
-        RunningJob { run, output: output(given), usage, log }
+        let RunningJob { run, output: given, log } = self;
+        RunningJob { run, output: output(given), log }
     }
 }
 

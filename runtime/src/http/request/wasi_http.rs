@@ -23,7 +23,7 @@ use super::running_job::RunningJob;
 use crate::cgi::CgiHead;
 use crate::engine::Engine;
 use crate::http::outbound::cdn_loop;
-use crate::job::{Fault, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender, Usage};
+use crate::job::{Fault, Job, JobId, Proxied, RequestBody, ResponseBody, ResponseSender};
 use crate::net::Secured;
 
 /// Joins the `Cookie` fields of HTTP/2 into one (RFC 9113 §8.2.3): programs read only the first.
@@ -46,7 +46,7 @@ const MATCHED_ROUTE: HeaderName = HeaderName::from_static("portcullis-matched-ro
 
 /// A job and the head of its request. Only the body is missing.
 pub(in crate::http) struct PreparedHttpJob {
-    job: Job,
+    pub(in crate::http) job: Job,
     head: Result<Request<()>, http::Error>,
 }
 
@@ -111,16 +111,6 @@ impl RoutedRequest<'_> {
 }
 
 impl PreparedHttpJob {
-    /// Returns the number of the job.
-    pub(in crate::http) fn id(&self) -> JobId {
-        self.job.id
-    }
-
-    /// Returns the usage of the job.
-    pub(in crate::http) fn usage(&self) -> &Arc<Usage> {
-        &self.job.usage
-    }
-
     /// Starts the job.
     ///
     /// # Errors

@@ -187,12 +187,11 @@ impl Body for MeteredResponseBody {
             let _counted = output.write(bytes);
             if output.written() > max {
                 let Err(fault) = broken.end_with(Fault::OutputTooLarge(max)) else {
-                    // The end of the job reports this fault, counts it once, and wakes the reader.
+                    // The end of the job reports this fault, and wakes the reader.
                     self.ending = true;
                     return Poll::Pending;
                 };
-                // The job has ended and was counted as a success; the rest of its body is read after that.
-                entry.record.count_failure(fault.code());
+                // The component has ended; the rest of its body is read after that.
                 return Poll::Ready(Some(Err(fault)));
             }
         }

@@ -1,0 +1,43 @@
+//! The job of a request, as far as its failure is logged and counted.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use crate::job::{Fault, HandlerVersion, Job, JobId, Usage};
+
+/// The job of a request, as far as its failure is logged and counted.
+#[derive(Clone)]
+pub(in crate::http) struct LoggedJob {
+    pub(in crate::http) id: JobId,
+    pub(in crate::http) entry: Arc<HandlerVersion>,
+    pub(in crate::http) usage: Arc<Usage>,
+}
+
+impl LoggedJob {
+    pub(in crate::http) fn of(job: &Job) -> LoggedJob {
+        LoggedJob { id: job.id, entry: job.entry.clone(), usage: job.usage.clone() }
+    }
+
+    /// Logs a failure of the job, with the guest's stack if there is one. Counts it if the engine has not: an invalid
+    /// response is seen only here.
+    pub(in crate::http) fn complain(&self, fault: &Fault) {
+        let LoggedJob { id, entry, usage } = self;
+        let HandlerVersion { name, version, record, .. } = &**entry;
+        let code = fault.code();
+        record.count_failure(&usage.failure, code);
+        if let Fault::NoScript(_) = fault {
+            // A script that does not exist is a matter for the access log.
+            return;
+        }
+        if let Fault::InputBroken(_) = fault
+            && !usage.has_begun()
+        {
+            // A client that leaves while it sends needs no warning to the operator.
+            info!("[{id}] {name} {fault} ({code})");
+            return;
+        }
+        let (whole, short) = (format!("{fault} ({code})"), format!("{} ({code})", fault.without_words()));
+        warn!("[{id}] {name}@{version} {}", entry.failure_text(whole, short, fault.stack()));
+    }
+}
