@@ -2,24 +2,19 @@
 
 use std::time::UNIX_EPOCH;
 
-use super::metrics::{float, head, line};
+use super::exposition::{family, float, only};
 use crate::observe::reloads::LastOutcomes;
 use crate::wasm::cache::Figures;
 
 /// Writes how the last reload ended, under the names that Prometheus uses for its own reloads.
 pub(in crate::http) fn reloads(text: &mut String, last: &LastOutcomes) {
-    let name = "portcullis_config_last_reload_successful";
-    head(text, name, "gauge", "Whether the last reload of the configuration succeeded.");
-    line(text, name, "", u8::from(last.is_successful()));
-    let name = "portcullis_config_last_reload_success_timestamp_seconds";
-    head(
-        text,
-        name,
-        "gauge",
-        "When the configuration in force was loaded, in seconds since 1970; 0 if none is yet.",
-    );
+    let help = "Whether the last reload of the configuration succeeded.";
+    let is_successful = u8::from(last.is_successful());
+    family(text, "portcullis_config_last_reload_successful", "gauge", help, only(is_successful));
+    let help = "When the configuration in force was loaded, in seconds since 1970; 0 if none is yet.";
     let since = last.succeeded.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    line(text, name, "", since.as_secs_f64());
+    let name = "portcullis_config_last_reload_success_timestamp_seconds";
+    family(text, name, "gauge", help, only(since.as_secs_f64()));
 }
 
 /// Writes the metrics of the compile cache.
@@ -44,7 +39,6 @@ pub(in crate::http) fn cache(text: &mut String, figures: &Figures) {
     ];
     for (name, kind, help, value) in families {
         let name = format!("portcullis_compile_cache_{name}");
-        head(text, &name, kind, help);
-        line(text, &name, "", float(value));
+        family(text, &name, kind, help, only(float(value)));
     }
 }

@@ -1,9 +1,9 @@
 //! Prometheus metrics of the handler versions, the connections and the process, as text.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
 use std::time::UNIX_EPOCH;
 
+use super::exposition::{family, float, label, only};
 use crate::catalog::Alive;
 use crate::engine::{Budgets, Engine};
 use crate::http::limits::connections::{ConnectionCounts, ConnectionLimit};
@@ -14,9 +14,6 @@ use crate::job::{Counts, Needs};
 use crate::net::{GateState, Term};
 use crate::observe::{build, log, resident, writes};
 use crate::wasm::Allocation;
-
-/// The text-based exposition format of Prometheus, version 0.0.4.
-pub(in crate::http) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A metric family with a sample for each handler version.
 struct MetricFamily {
@@ -120,43 +117,26 @@ pub(in crate::http) fn text(engine: &Engine, gate: GateState, refused: &RefusalC
     let serving: Vec<Counts> = catalog.entries().map(|entry| Counts::of(entry)).collect();
     let former = engine.live().former();
     versions(&mut text, &rows(serving.iter().chain(&former)), &rows(&serving));
-    let name = "portcullis_refused_total";
-    head(
-        &mut text,
-        name,
-        "counter",
-        "Requests, and connections (flood, not_tls), refused without a handler, by the code of the reason.",
-    );
-    for (reason, count) in refused.counts() {
-        line(&mut text, name, &format!("{{reason=\"{reason}\"}}"), float(count));
-    }
-    let name = "portcullis_write_failures_total";
-    head(
-        &mut text,
-        name,
-        "counter",
-        "What the daemon could not write: lines of the log, compiled modules, failed jobs.",
-    );
-    for kind in writes::ALL {
-        line(&mut text, name, &format!("{{what=\"{}\"}}", kind.what), float(kind.failures()));
-    }
-    let name = "portcullis_log_dropped_lines_total";
-    head(&mut text, name, "counter", "Lines that were dropped because the log was read too slowly.");
-    line(&mut text, name, "", float(log::dropped()));
+    let help =
+        "Requests, and connections (flood, not_tls), refused without a handler, by the code of the reason.";
+    let refused = refused.counts().into_iter().map(|(reason, count)| (label("reason", reason), float(count)));
+    family(&mut text, "portcullis_refused_total", "counter", help, refused);
+    let help = "What the daemon could not write: lines of the log, compiled modules, failed jobs.";
+    let failures = writes::ALL.iter().map(|kind| (label("what", kind.what), float(kind.failures())));
+    family(&mut text, "portcullis_write_failures_total", "counter", help, failures);
+    let help = "Lines that were dropped because the log was read too slowly.";
+    family(&mut text, "portcullis_log_dropped_lines_total", "counter", help, only(float(log::dropped())));
     let gauges: [(&str, &str, f64); 3] = [
         ("portcullis_generation", "The current generation.", float(catalog.generation)),
         ("portcullis_generations_alive", "Generations that are still in use.", float(Alive::count())),
         ("portcullis_jobs", "Running jobs, including the daemon's own.", float(engine.sightings().len())),
     ];
     for (name, help, value) in gauges {
-        head(&mut text, name, "gauge", help);
-        line(&mut text, name, "", value);
+        family(&mut text, name, "gauge", help, only(value));
     }
-    head(&mut text, "portcullis_gate", "gauge", "Where the gate stands.");
-    for state in [GateState::Shut, GateState::Open, GateState::Draining] {
-        let labels = format!("{{state=\"{state}\"}}");
-        line(&mut text, "portcullis_gate", &labels, if state == gate { 1.0 } else { 0.0 });
-    }
+    let states = [GateState::Shut, GateState::Open, GateState::Draining];
+    let states = states.map(|state| (label("state", state), if state == gate { 1.0 } else { 0.0 }));
+    family(&mut text, "portcullis_gate", "gauge", "Where the gate stands.", states);
     text
 }
 
@@ -177,25 +157,21 @@ fn versions(text: &mut String, all: &Rows<'_>, serving: &Rows<'_>) {
     let families = families.chain(SCHEDULES.iter().map(|family| (family, &scheduled)));
     let families = families.chain([(&LIMIT, serving)]).filter(|(_, rows)| !rows.is_empty());
     for (MetricFamily { name, kind, help, sample }, rows) in families {
-        head(text, name, kind, help);
-        for ((handler, version), counts) in rows {
-            // Names and versions hold no character that needs an escape.
-            let labels = format!("{{handler=\"{handler}\",version=\"{version}\"}}");
-            line(text, name, &labels, counts.iter().map(|counts| sample(counts)).sum::<f64>());
-        }
+        let samples = rows.iter().map(|(version, counts)| {
+            (labels(version, ""), counts.iter().map(|counts| sample(counts)).sum::<f64>())
+        });
+        family(text, name, kind, help, samples);
     }
-    let name = "portcullis_failures_total";
-    head(text, name, "counter", "Jobs that failed, by the code of the reason.");
-    for ((handler, version), counts) in all {
+    let failures = all.iter().flat_map(|(version, counts)| {
         let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
         for (reason, count) in counts.iter().flat_map(|counts| counts.record.reasons()) {
             *reasons.entry(reason).or_default() += count;
         }
-        for (reason, count) in reasons {
-            let labels = format!("{{handler=\"{handler}\",version=\"{version}\",reason=\"{reason}\"}}");
-            line(text, name, &labels, float(count));
-        }
-    }
+        let sample = |(reason, count)| (labels(version, &format!(",reason=\"{reason}\"")), float(count));
+        reasons.into_iter().map(sample).collect::<Vec<_>>()
+    });
+    let help = "Jobs that failed, by the code of the reason.";
+    family(text, "portcullis_failures_total", "counter", help, failures);
     calls(text, all);
 }
 
@@ -206,8 +182,7 @@ pub(in crate::http) fn budgets(text: &mut String, Budgets { places: _, memory, d
         ("portcullis_jobs_descriptors", "File descriptors that jobs hold.", descriptors, 1),
     ];
     for (name, help, budget, unit) in families {
-        head(text, name, "gauge", help);
-        line(text, name, "", float(budget.used() * unit));
+        family(text, name, "gauge", help, only(float(budget.used() * unit)));
     }
     let limits = [
         (
@@ -220,20 +195,17 @@ pub(in crate::http) fn budgets(text: &mut String, Budgets { places: _, memory, d
     ];
     for (name, help, budget, unit) in limits {
         if let Some(all) = budget.all() {
-            head(text, name, "gauge", help);
-            line(text, name, "", float(all * unit));
+            family(text, name, "gauge", help, only(float(all * unit)));
         }
     }
 }
 
 /// Writes how the jobs of handlers get their memory.
 pub(in crate::http) fn sandbox(text: &mut String, allocation: &Allocation) {
-    let name = "portcullis_sandbox";
-    head(text, name, "gauge", "How jobs get their memory, and what of it is reset for the next one.");
-    for mode in Allocation::MODES {
-        let is_this = if mode == allocation.mode() { 1.0 } else { 0.0 };
-        line(text, name, &format!("{{memory=\"{mode}\"}}"), is_this);
-    }
+    let help = "How jobs get their memory, and what of it is reset for the next one.";
+    let mode = allocation.mode();
+    let modes = Allocation::MODES.map(|each| (label("memory", each), if each == mode { 1.0 } else { 0.0 }));
+    family(text, "portcullis_sandbox", "gauge", help, modes);
 }
 
 /// Writes the counts of connections to the handlers.
@@ -256,78 +228,56 @@ pub(in crate::http) fn connections(text: &mut String, crowd: &ConnectionLimit) {
         ),
     ];
     for (name, kind, help, value) in families {
-        head(text, name, kind, help);
-        line(text, name, "", float(value));
+        family(text, name, kind, help, only(float(value)));
     }
 }
 
 /// Writes the metrics of this process, under the names that Prometheus uses.
 pub(in crate::http) fn process(text: &mut String, engine: &Engine) {
-    let name = "portcullis_build_info";
-    head(text, name, "gauge", "The version of the program.");
     let commit = build::COMMIT.unwrap_or("unknown");
     let labels =
         format!("{{version=\"{}\",commit=\"{commit}\",wasmtime=\"{}\"}}", build::VERSION, build::WASMTIME);
-    line(text, name, &labels, 1.0);
-    let name = "process_start_time_seconds";
-    head(text, name, "gauge", "When the process started, in seconds since 1970.");
+    family(text, "portcullis_build_info", "gauge", "The version of the program.", [(labels, 1.0)]);
+    let help = "When the process started, in seconds since 1970.";
     let since = engine.started().duration_since(UNIX_EPOCH).unwrap_or_default();
-    line(text, name, "", since.as_secs_f64());
+    family(text, "process_start_time_seconds", "gauge", help, only(since.as_secs_f64()));
     if let Some(bytes) = resident() {
-        let name = "process_resident_memory_bytes";
-        head(text, name, "gauge", "Memory of the process in RAM.");
-        line(text, name, "", float(bytes));
+        let help = "Memory of the process in RAM.";
+        family(text, "process_resident_memory_bytes", "gauge", help, only(float(bytes)));
     }
 }
 
 /// Writes the outcomes of TLS handshakes, and how long certificates remain valid.
 pub(in crate::http) fn encrypted(text: &mut String, handshakes: &Handshakes, terms: &[Term]) {
-    let name = "portcullis_tls_handshakes_total";
-    head(text, name, "counter", "TLS handshakes, by how they have ended.");
-    for (end, count) in handshakes.counts() {
-        line(text, name, &format!("{{end=\"{end}\"}}"), float(count));
-    }
-    let name = "portcullis_tls_handshakes";
-    head(text, name, "gauge", "TLS handshakes in progress (http.handshakes).");
-    line(text, name, "", float(handshakes.under_way()));
-    let name = "portcullis_tls_certificate_seconds_left";
-    head(text, name, "gauge", "Time until a certificate expires; negative after that.");
-    for term in terms {
+    let help = "TLS handshakes, by how they have ended.";
+    let ends = handshakes.counts().map(|(end, count)| (label("end", end), float(count)));
+    family(text, "portcullis_tls_handshakes_total", "counter", help, ends);
+    let help = "TLS handshakes in progress (http.handshakes).";
+    family(text, "portcullis_tls_handshakes", "gauge", help, only(float(handshakes.under_way())));
+    let help = "Time until a certificate expires; negative after that.";
+    let left = terms.iter().map(|term| {
         let file = term.file.display().to_string();
         let file = file.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        line(text, name, &format!("{{file=\"{file}\"}}"), term.left());
-    }
+        (label("file", file), term.left())
+    });
+    family(text, "portcullis_tls_certificate_seconds_left", "gauge", help, left);
 }
 
 /// Writes the outcomes of calls to other servers, for the handlers that made any.
 fn calls(text: &mut String, rows: &Rows<'_>) {
-    let name = "portcullis_outbound_calls_total";
-    head(text, name, "counter", "Calls of jobs to other servers, by how they have ended.");
-    for ((handler, version), counts) in rows {
-        for outcome in OutboundOutcome::ALL {
-            let count: u64 =
-                counts.iter().filter_map(|counts| Some(counts.tally.as_ref()?.of(outcome))).sum();
-            if count > 0 {
-                let labels = format!("{{handler=\"{handler}\",version=\"{version}\",outcome=\"{outcome}\"}}");
-                line(text, name, &labels, float(count));
-            }
-        }
-    }
+    let outcomes = rows.iter().flat_map(|row| OutboundOutcome::ALL.map(|outcome| (row, outcome)));
+    let samples = outcomes.filter_map(|((version, counts), outcome)| {
+        let count: u64 = counts.iter().filter_map(|counts| Some(counts.tally.as_ref()?.of(outcome))).sum();
+        (count > 0).then(|| (labels(version, &format!(",outcome=\"{outcome}\"")), float(count)))
+    });
+    let help = "Calls of jobs to other servers, by how they have ended.";
+    family(text, "portcullis_outbound_calls_total", "counter", help, samples);
 }
 
-pub(in crate::http) fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
-    let _infallible = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-}
-
-pub(in crate::http) fn line(text: &mut String, name: &str, labels: &str, value: impl Display) {
-    let _infallible = writeln!(text, "{name}{labels} {value}");
-}
-
-/// Converts a count to a sample, which is a float in this format.
-#[expect(clippy::cast_precision_loss, reason = "a count above 2^53 is as good without its last digits")]
-pub(in crate::http) fn float(count: impl TryInto<u64>) -> f64 {
-    count.try_into().unwrap_or(u64::MAX) as f64
+/// Makes the labels of a sample of a handler version. `more` follows them.
+fn labels((handler, version): &(&str, &str), more: &str) -> String {
+    // Names and versions hold no character that needs an escape.
+    format!("{{handler=\"{handler}\",version=\"{version}\"{more}}}")
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `exposition` | the text format of metrics |
 //! | `metrics` | the metrics of handlers, connections and the process |
 //! | `daemon_metrics` | the metrics of the compile cache and of reloads |
 //! | `profiler` | pages that show where the daemon spends its CPU time |
@@ -15,6 +16,7 @@
 pub(in crate::http) mod api;
 pub mod client;
 pub(in crate::http) mod daemon_metrics;
+pub(in crate::http) mod exposition;
 pub(in crate::http) mod metrics;
 pub(in crate::http) mod observe;
 pub(in crate::http) mod operators;

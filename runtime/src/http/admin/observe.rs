@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
 
-use super::{daemon_metrics, metrics};
+use super::{daemon_metrics, exposition, metrics};
 use crate::http::context::{Observed, Server, Settings};
 use crate::http::refusal::Refusal;
 use crate::http::request::health;
@@ -47,6 +47,6 @@ pub(in crate::http) fn metrics(server: &Server, settings: &Settings, observed: &
         metrics::encrypted(&mut text, &server.handshakes, tls.terms());
     }
     let mut response = Response::new(Body::full(text.into()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
     response
 }
