@@ -141,6 +141,7 @@ fn lines(changes: &ChangesReport, refused: &[String]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jobs::api::{RollbackCommand, SwapCommand, UpgradeCommand};
 
     #[test]
     fn every_change_is_a_line() {
@@ -174,6 +175,16 @@ mod tests {
             ]
         );
         assert!(lines(&ChangesReport::default(), &[]).is_empty());
+    }
+
+    #[test]
+    fn a_change_is_shown_without_the_keys_that_its_verb_does_without() {
+        let swapped = r#"{"handler": "a", "old": "1", "new": "2", "canary": {"percent": 9, "requests": 3, "job": "7"}}"#;
+
+        assert!(read::<SwapCommand>(swapped).is_ok());
+        assert!(read::<UpgradeCommand>(r#"{"process": 7}"#).is_ok());
+        assert!(read::<RollbackCommand>(r#"{"handler": "a", "old": "1", "new": "2"}"#).is_ok());
+        assert!(read::<SwapCommand>(r#"{"handler": "a", "old": "1"}"#).is_err());
     }
 
     #[test]

@@ -127,6 +127,7 @@ pub struct ChangesReport {
     /// The keys of other settings that a reload changes.
     pub settings: Vec<String>,
     /// The keys that only a restart changes.
+    #[serde(default)]
     pub needs_restart: Vec<String>,
     /// The handlers.
     pub handlers: Vec<ChangedHandler>,

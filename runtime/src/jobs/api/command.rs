@@ -12,7 +12,7 @@ pub trait Command {
     const NAME: &'static str;
 
     /// How the job is treated during a drain, and against which quota it counts.
-    const POLICY: Policy = Policy::LOOK;
+    const POLICY: Policy;
 
     /// The JSON that the job writes to stdout, or `()` if it writes text or nothing.
     type Reply;

@@ -7,7 +7,7 @@ use super::command::{Command, call};
 use super::handler::{GrantsReport, TrialReport};
 use super::pairs::Pairs;
 use crate::http::client::JobCall;
-use crate::job::builtin;
+use crate::job::{Policy, builtin};
 
 /// Explains the routing of one request.
 pub struct ExplainCommand {
@@ -19,6 +19,7 @@ pub struct ExplainCommand {
 
 impl Command for ExplainCommand {
     const NAME: &'static str = builtin::EXPLAIN;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = ExplainReply;
 
     fn encode(&self) -> JobCall {

@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::command::Command;
 use super::handler::{LimitsReport, ScheduleReport, TrialReport};
 use super::pairs::Pairs;
-use crate::job::builtin;
+use crate::job::{Policy, builtin};
 
 /// Lists the handlers.
 pub struct HandlersCommand;
 
 impl Command for HandlersCommand {
     const NAME: &'static str = builtin::HANDLERS;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = Vec<HandlerReport>;
 }
 
@@ -20,6 +21,7 @@ pub struct RoutesCommand;
 
 impl Command for RoutesCommand {
     const NAME: &'static str = builtin::ROUTES;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = Vec<RouteReport>;
 }
 
@@ -28,6 +30,7 @@ pub struct JobsCommand;
 
 impl Command for JobsCommand {
     const NAME: &'static str = builtin::JOBS;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = Vec<JobReport>;
 }
 
@@ -36,6 +39,7 @@ pub struct CommandsCommand;
 
 impl Command for CommandsCommand {
     const NAME: &'static str = builtin::COMMANDS;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = ();
 }
 

@@ -2,7 +2,9 @@
 //!
 //! The verb encodes a command and reads the reply; the job decodes the command and writes the reply. A key of the
 //! JSON is the name of a field, so that both ends change together. An absent value is `null`, unless its field says
-//! that the key is left out. A reader ignores keys that it does not know, and refuses a reply that lacks one.
+//! that the key is left out. A reader ignores keys that it does not know, and refuses a reply that lacks one. In the
+//! reply of a job that changes something, keys that the verb does without may be absent: the change is made, whatever
+//! the reply of an older daemon lacks.
 //!
 //! Floors, lowest first: `command`, `handler`, `pairs`; `changes`, `explain`, `listing`, `logs`, `process`, `status`,
 //! `swap`.

@@ -29,6 +29,7 @@ impl KillCommand {
 
 impl Command for KillCommand {
     const NAME: &'static str = builtin::KILL;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = KillReply;
 
     fn encode(&self) -> JobCall {
@@ -41,6 +42,7 @@ pub struct ShutdownCommand;
 
 impl Command for ShutdownCommand {
     const NAME: &'static str = builtin::SHUTDOWN;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = ();
 }
 
@@ -99,6 +101,7 @@ pub struct UpgradeReply {
     /// Its id.
     pub process: u32,
     /// What is lost with the old process, such as swaps and trials, a line each.
+    #[serde(default)]
     pub lost: Vec<String>,
 }
 

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::Command;
-use crate::job::builtin;
+use crate::job::{Policy, builtin};
 
 /// Asks for the state of the daemon.
 pub struct StatusCommand;
 
 impl Command for StatusCommand {
     const NAME: &'static str = builtin::STATUS;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = StatusReply;
 }
 
@@ -74,6 +75,7 @@ pub struct VersionCommand;
 
 impl Command for VersionCommand {
     const NAME: &'static str = builtin::VERSION;
+    const POLICY: Policy = Policy::LOOK;
     type Reply = VersionReply;
 }
 

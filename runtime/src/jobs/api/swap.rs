@@ -209,6 +209,7 @@ pub struct SwapReply {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary: Option<BegunTrial>,
     /// The generation that serves now.
+    #[serde(default)]
     pub generation: u64,
 }
 
@@ -218,6 +219,7 @@ pub struct BegunTrial {
     /// Its share of the requests.
     pub percent: u8,
     /// How long it lasts.
+    #[serde(default)]
     pub for_ms: u64,
     /// How many requests the version has to answer.
     pub requests: u64,
