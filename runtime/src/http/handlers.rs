@@ -18,7 +18,7 @@ use super::request::request_body::{self, AwaitFirst, BodyLimits, JobInput};
 use super::request::response_body::Body;
 use super::request::spooled_body::SpoolSpace;
 use super::request::{h2_rules, health};
-use super::server::accept::Serve;
+use super::server::accept::AcceptLoop;
 use super::service::{RequestContext, Service};
 use super::upgrade::upgrade_request::UpgradeRequest;
 use super::upgrade::websocket::handshake::Transport;
@@ -35,7 +35,7 @@ struct HandlerService {
 }
 
 /// Makes the service of clients.
-pub fn handlers(server: Arc<Server>) -> Arc<dyn Serve> {
+pub fn handlers(server: Arc<Server>) -> Arc<dyn AcceptLoop> {
     Arc::new(HandlerService { server })
 }
 

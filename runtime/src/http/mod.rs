@@ -42,7 +42,7 @@ pub use limits::handshakes::Handshakes;
 pub use limits::refusal_counts::RefusalCounts;
 pub use refusal::Details;
 pub use request::probe::probe;
-pub use server::accept::Serve;
+pub use server::accept::AcceptLoop;
 pub use wire::h1::head::HeadLimits;
 pub use wire::h1::{Followed, follow};
 pub use wire::progress::Deadlines;

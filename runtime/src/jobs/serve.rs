@@ -7,20 +7,20 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::engine::{Engine, NativeJob};
-use crate::http::Serve;
+use crate::http::AcceptLoop;
 use crate::job::{Fault, Job, Run, Status};
 use crate::net::Sockets;
 
 /// Serves its listeners, and those that a reload adds. Runs once.
 pub struct ServeApi {
     sockets: Arc<Sockets>,
-    serve: Arc<dyn Serve>,
+    serve: Arc<dyn AcceptLoop>,
     serving: AtomicBool,
 }
 
 impl ServeApi {
     /// Makes the job. It serves when it is run.
-    pub fn new(sockets: Arc<Sockets>, serve: Arc<dyn Serve>) -> ServeApi {
+    pub fn new(sockets: Arc<Sockets>, serve: Arc<dyn AcceptLoop>) -> ServeApi {
         ServeApi { sockets, serve, serving: AtomicBool::new(false) }
     }
 }

@@ -14,7 +14,7 @@ use crate::http::refusal::{Details, Refusal};
 use crate::http::request::access_log::RequestLog;
 use crate::http::request::drain_body::DrainBody;
 use crate::http::request::response_body::Body;
-use crate::http::server::accept::Serve;
+use crate::http::server::accept::AcceptLoop;
 use crate::http::service::{RequestContext, Service};
 use crate::net::Peer;
 
@@ -34,12 +34,12 @@ enum OperatorAccess {
 }
 
 /// Makes the service of the admin socket.
-pub fn admin(server: Arc<Server>, observed: Observed) -> Arc<dyn Serve> {
+pub fn admin(server: Arc<Server>, observed: Observed) -> Arc<dyn AcceptLoop> {
     Arc::new(OperatorService { server, observed, access: OperatorAccess::Admin(AdminSlots::default()) })
 }
 
 /// Makes the service of the addresses of `observe`.
-pub fn observe(server: Arc<Server>, observed: Observed) -> Arc<dyn Serve> {
+pub fn observe(server: Arc<Server>, observed: Observed) -> Arc<dyn AcceptLoop> {
     Arc::new(OperatorService { server, observed, access: OperatorAccess::Observe })
 }
 

@@ -59,7 +59,23 @@ impl Refusal {
                 headers.extend(upgrade_fields::of("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, WEBSOCKET_VERSION);
             }
-            _ => {}
+            Refusal::Malformed(_)
+            | Refusal::Unsupported(_)
+            | Refusal::TargetTooLong(_)
+            | Refusal::HeadTooLarge(_)
+            | Refusal::BodyTooLarge
+            | Refusal::Version
+            | Refusal::NotTls
+            | Refusal::Flood
+            | Refusal::Expectation
+            | Refusal::Loop
+            | Refusal::NoRoute
+            | Refusal::NoJob(_)
+            | Refusal::Rejected(..)
+            | Refusal::Forbidden(_)
+            | Refusal::Internal
+            | Refusal::Occupied(_)
+            | Refusal::Failed(..) => {}
         }
         response
     }

@@ -17,14 +17,14 @@ use crate::http::service::Service;
 use crate::http::timeouts::ACCEPT_DRAIN;
 use crate::net::{DrainSignal, Handout, Listener, Peer, Stream, Tls};
 
-/// Serves a listener.
-pub trait Serve: Send + Sync {
+/// The accept loop of a listener, whatever service answers its requests.
+pub trait AcceptLoop: Send + Sync {
     /// Waits for the gate, then accepts connections until the listener closes, then waits for the open ones.
     /// Dropping the future ends them all.
     fn run(self: Arc<Self>, post: Handout) -> BoxFuture<'static, ()>;
 }
 
-impl<S: Service> Serve for S {
+impl<S: Service> AcceptLoop for S {
     fn run(self: Arc<Self>, post: Handout) -> BoxFuture<'static, ()> {
         Box::pin(run(self, post))
     }
