@@ -85,6 +85,20 @@ fn a_job_that_fails_without_trailers_is_broken_off() {
 }
 
 #[test]
+fn an_operator_that_does_not_read_is_closed_at_the_write_deadline() {
+    let settings = "admin = \"unix://admin.sock\"\n[http]\nwrite_idle = \"300ms\"\n";
+    let daemon = Setup::one("", &Program::text().pour(2048).wasm()).prepend(settings).flag("-D").start();
+    let mut client = Client::unix(&daemon.path("admin.sock"));
+    client.send("POST /jobs/one HTTP/1.1\r\nHost: localhost\r\n\r\n");
+
+    daemon.log.line("-job one() = ");
+
+    let whole = 2048u64 << 16;
+    let seen = until("what was sent by then", || Some(client.drop_bytes(whole)));
+    assert!(seen < whole, "{seen}");
+}
+
+#[test]
 fn what_web_pages_and_strangers_send_is_refused() {
     let daemon = setup().start();
     let status = |request: &str| ask(&daemon, request).status();

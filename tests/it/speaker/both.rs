@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{BOTH, SERVICE};
 use crate::bodiless;
+use crate::harness::frames::{Frames, get, kind};
 use crate::harness::{Daemon, Ended, PATIENCE, finish, found, guests, portcullis, until};
 
 /// Runs a verb against a daemon.
@@ -75,6 +76,39 @@ fn bodies_and_trailers_go_both_ways_while_they_come() {
         trailers.sort_unstable();
         assert_eq!(trailers, ["x-echo: x-sum", "x-length: 6", "x-sum: 6"], "{guest:?}");
         assert_eq!(client.get("/hello").text(), "hello\n", "the connection is of use");
+    }
+}
+
+#[test]
+fn a_length_that_is_announced_stays_beside_trailers() {
+    // RFC 7541: `content-length` as entry 28 of the static table, in a literal that is not indexed; `5` in the code
+    // of appendix B.
+    const LENGTH: [u8; 4] = [0x0f, 28 - 15, 0x81, 0x6f];
+    for guest in BOTH {
+        let daemon = guest.serving("");
+        // Complete when its head is sent, and not complete by then.
+        for path in ["/measured/0", "/measured/300"] {
+            let mut client = daemon.client();
+            let response = client.ask("GET", path, "TE: trailers\r\n");
+            let fields = ["content-length", "transfer-encoding"].map(|name| response.field(name));
+            assert_eq!((fields, response.text()), ([Some("5"), None], "body\n"), "{guest:?} {path}");
+            assert_eq!(client.get("/hello").text(), "hello\n", "the connection is of use");
+
+            let mut frames = Frames::begin(daemon.client(), &[]);
+            frames.send(get(1, path));
+            let head = frames.next();
+            assert_eq!((head.kind, head.ends()), (kind::HEADERS, false), "{guest:?} {path}");
+            assert!(head.payload.windows(4).any(|bytes| bytes == LENGTH), "{:x?}", head.payload);
+            let mut body = Vec::new();
+            let last = loop {
+                let frame = frames.next();
+                if frame.ends() {
+                    break frame;
+                }
+                body.extend(frame.payload);
+            };
+            assert_eq!((&body[..], last.kind), (&b"body\n"[..], kind::HEADERS), "{guest:?} {path}");
+        }
     }
 }
 

@@ -202,6 +202,19 @@ pub fn sleep(out: ResponseOutparam, word: &str) {
     text(out, "slept\n");
 }
 
+/// Responds with a length, a body that pauses for as many milliseconds as the path says, and trailers.
+pub fn measured(out: ResponseOutparam, word: &str) {
+    let body = begin(out, 200, &[("content-length", "5")]);
+    let to = body.write().expect("a stream");
+    to.blocking_write_and_flush(b"bo").expect("a reader");
+    subscribe_duration(word.parse().unwrap_or(0) * 1_000_000).block();
+    to.blocking_write_and_flush(b"dy\n").expect("a reader");
+    drop(to);
+    let trailers = Fields::new();
+    trailers.append("x-sum", b"5").expect("a field");
+    finish(body, Some(trailers));
+}
+
 /// Writes this many bytes to a file in its own directory. Reports what was there before, and the outcome.
 pub fn tmp(word: &str) -> String {
     let place = std::path::PathBuf::from(std::env::var("TMPDIR").unwrap_or_default());

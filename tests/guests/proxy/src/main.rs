@@ -36,6 +36,7 @@ impl Guest for Proxy {
             "say" => good::say(out),
             "status" => good::status(out, word),
             "heavy" => good::heavy(out, word),
+            "measured" => good::measured(out, word),
             "pour" => good::pour(out, word),
             "fields" => text(out, &good::fill_fields()),
             "keep-handles" => {

@@ -47,6 +47,7 @@ impl Guest for Service {
             }
             "status" => status(word),
             "heavy" => heavy(word),
+            "measured" => measured(word),
             "pour" => pour(word),
             "count" => text(&format!("{}\n", COUNT.load(Ordering::Relaxed))),
             "ask" => text(&ask(&body(request).await).await),
@@ -113,6 +114,19 @@ fn heavy(word: &str) -> Answer {
     })?;
     response.set_status_code(word.parse().unwrap_or(500)).expect("a status");
     Ok(response)
+}
+
+/// Responds with a length, a body that pauses for as many milliseconds as the path says, and trailers.
+fn measured(word: &str) -> Answer {
+    let pause = word.parse().unwrap_or(0) * 1_000_000;
+    answer(&[("content-length", "5")], move |mut body| async move {
+        body.write_all(b"bo".to_vec()).await;
+        wait_for(pause).await;
+        body.write_all(b"dy\n".to_vec()).await;
+        let trailers = Fields::new();
+        trailers.append("x-sum", b"5").expect("a field");
+        Ok(Some(trailers))
+    })
 }
 
 /// Sends the request's body back while it arrives, followed by its trailers, their names and its length.
