@@ -12,7 +12,7 @@ use super::limits::refusal_counts::RefusalCounts;
 use super::refusal::Details;
 use super::wire::progress::Deadlines;
 use crate::engine::Engine;
-use crate::net::{Gate, Tls};
+use crate::net::{DrainSignal, Gate, Peer, Tls};
 use crate::observe::Reloads;
 use crate::scratch::Scratch;
 use crate::wasm::Allocation;
@@ -36,6 +36,16 @@ pub struct Server {
     pub refused: Arc<RefusalCounts>,
     /// Stores bodies that do not fit in memory; `None` if there is no place for them.
     pub scratch: Option<Arc<Scratch>>,
+}
+
+/// An accepted connection, and the settings it is served with.
+pub(in crate::http) struct Accepted<S> {
+    pub(in crate::http) service: Arc<S>,
+    /// Pinned, so that a reload changes nothing for an open connection.
+    pub(in crate::http) settings: Arc<Settings>,
+    pub(in crate::http) peer: Peer,
+    /// Signals when the connection should drain.
+    pub(in crate::http) leaving: DrainSignal,
 }
 
 /// The limits of connections and heads. Sizes are in bytes.

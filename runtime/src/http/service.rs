@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use super::context::{Server, Settings};
+use super::context::{Accepted, Server, Settings};
 use super::refusal::{Details, Refusal};
 use super::request::access_log::RequestLog;
 use super::request::drain_body::DrainBody;
@@ -90,15 +90,6 @@ pub(super) trait Service: Send + Sync + 'static {
     }
 }
 
-/// A connection, as its requests see it.
-#[derive(Clone, Copy)]
-pub(super) struct ConnContext<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) peer: &'a Peer,
-    pub(super) progress: &'a Progress,
-    pub(super) pending: &'a PendingUpgrade,
-}
-
 /// A request whose head has been read.
 pub(super) struct RequestContext<'a, P> {
     pub(super) settings: &'a Settings,
@@ -119,11 +110,12 @@ impl<P> Copy for RequestContext<'_, P> {}
 
 /// Answers a request. Every error becomes a response.
 pub(super) async fn respond<S: Service>(
-    service: &S,
-    connection: ConnContext<'_>,
+    accepted: &Accepted<S>,
+    progress: &Progress,
+    pending: &PendingUpgrade,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let ConnContext { settings, peer, progress, pending } = connection;
+    let Accepted { service, settings, peer, .. } = accepted;
     let mut log = RequestLog::new(progress.clone());
     progress.answering();
     let (head, body) = request.into_parts();

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::info;
 
-use super::accepted::Accepted;
 use super::{connection, tls};
+use crate::http::context::Accepted;
 use crate::http::limits::connections::ConnectionPermit;
 use crate::http::limits::handshakes::HandshakeSlot;
 use crate::http::request::panic::told;

@@ -6,8 +6,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::accepted::Accepted;
 use super::{h1, h2};
+use crate::http::context::Accepted;
 use crate::http::refusal::Refusal;
 use crate::http::service::Service;
 use crate::http::wire::deadline_io::DeadlineIo;

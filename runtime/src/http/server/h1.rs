@@ -11,10 +11,9 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::debug;
 
-use super::accepted::Accepted;
 use super::drain;
-use crate::http::context::Settings;
-use crate::http::service::{self, ConnContext, Service};
+use crate::http::context::{Accepted, Settings};
+use crate::http::service::{self, Service};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
 use crate::http::wire::h1::head::HeadLimits;
@@ -40,8 +39,7 @@ pub(super) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut stream: Gu
         builder.max_headers(settings.fields);
     }
     let pending = PendingUpgrade::default();
-    let context = ConnContext { settings, peer, progress: &progress, pending: &pending };
-    let respond = |request| service::respond(&**service, context, request);
+    let respond = |request| service::respond(&accepted, &progress, &pending, request);
     let connection = builder.serve_connection(TokioIo::new(stream), service_fn(respond)).with_upgrades();
     let mut connection = pin!(connection);
     if leaving.has_begun() {

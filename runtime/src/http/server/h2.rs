@@ -16,12 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use super::accepted::Accepted;
 use super::drain;
-use crate::http::context::Settings;
+use crate::http::context::{Accepted, Settings};
 use crate::http::limits::activity::Activity;
 use crate::http::request::panic::told;
-use crate::http::service::{self, ConnContext, Service};
+use crate::http::service::{self, Service};
 use crate::http::timeouts::{H2_DRAIN_GRACE, H2_FLUSH_GRACE};
 use crate::http::upgrade::tunnel::PendingUpgrade;
 use crate::http::wire::guarded_io::GuardedIo;
@@ -89,11 +88,9 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut s
     let respond = |request| {
         let (accepted, progress) = (accepted.clone(), streams.take());
         async move {
-            let Accepted { service, settings, peer, .. } = &*accepted;
             // Stays empty: HTTP/2 has no `Upgrade` (RFC 9113 §8.2.2).
             let pending = PendingUpgrade::default();
-            let context = ConnContext { settings, peer, progress: &progress, pending: &pending };
-            service::respond(&**service, context, request).await
+            service::respond(&accepted, &progress, &pending, request).await
         }
     };
     let connection = builder(&streams, settings).serve_connection(TokioIo::new(stream), service_fn(respond));

@@ -4,7 +4,6 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `accepted` | an accepted connection and its settings |
 //! | `reject` | refusals before there is a request |
 //! | `tls` | the TLS handshake |
 //! | `drain` | how a connection is told to leave |
@@ -14,7 +13,6 @@
 //! | `accept` | the accept loop |
 
 pub(in crate::http) mod accept;
-mod accepted;
 mod connection;
 mod drain;
 mod h1;

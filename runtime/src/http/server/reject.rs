@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use tracing::info;
 
-use super::accepted::Accepted;
+use crate::http::context::Accepted;
 use crate::http::refusal::{Details, Refusal};
 use crate::http::request::response_body::Body;
 use crate::http::service::Service;

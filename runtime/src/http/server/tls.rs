@@ -4,8 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::debug;
 
-use super::accepted::Accepted;
-use crate::http::context::Settings;
+use crate::http::context::{Accepted, Settings};
 use crate::http::limits::handshakes::{HandshakeEnd, HandshakeSlot};
 use crate::http::refusal::Refusal;
 use crate::http::service::Service;
