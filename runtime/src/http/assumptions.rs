@@ -239,3 +239,14 @@ fn tungstenite_tells_what_a_client_did_by_its_error_and_hands_on_that_of_the_str
         "{broken:?}"
     );
 }
+
+/// `upgrade::websocket::flood` counts fragments by their bytes, because no message tells of them.
+#[test]
+fn tungstenite_reads_on_behind_a_fragment_and_tells_nothing_of_it() {
+    // RFC 6455 §5.4: an empty first fragment, and two empty ones behind it.
+    let fragments = FailingStream(b"\x01\x80\0\0\0\0\0\x80\0\0\0\0\0\x80\0\0\0\0");
+    let read = WebSocket::from_raw_socket(fragments, Role::Server, None).read();
+
+    let is_behind_them = |error: &io::Error| error.get_ref().unwrap().is::<FailingStreamError>();
+    assert!(matches!(&read, Err(Error::Io(error)) if is_behind_them(error)), "{read:?}");
+}

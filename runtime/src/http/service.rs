@@ -155,11 +155,11 @@ pub(super) async fn respond<S: Service>(
         log.complete();
     }
     if head.version == Version::HTTP_10 && head.method != Method::HEAD && !response.body().has_length() {
-        progress.close_delimited().started();
+        progress.close_delimited.started();
         // The close ends the body, whatever the client asked for.
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if progress.is_leaving() {
+    if progress.departure.is_leaving() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response.body_mut().log = Some(log);

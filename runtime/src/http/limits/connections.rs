@@ -227,7 +227,7 @@ impl ConnectionPermit {
             if !self.progress.is_multiplexed() {
                 return;
             }
-            self.progress.make_room();
+            self.progress.departure.make_room();
             if timeout(H2_MAKE_ROOM, connection.as_mut()).await.is_ok() {
                 return;
             }
@@ -236,7 +236,7 @@ impl ConnectionPermit {
             }
         }
         // A request came meanwhile. It is answered, as the last one.
-        self.progress.leave();
+        self.progress.departure.leave();
         connection.await;
     }
 }

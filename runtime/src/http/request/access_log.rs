@@ -88,7 +88,7 @@ impl RequestLog {
 
     /// Notes the job that answers.
     pub(in crate::http) fn handler_chosen(&mut self, job: LoggedJob, ballot: Option<Ballot>) {
-        job.usage.waits.taken_by(self.progress.taker());
+        job.usage.waits.taken_by(self.progress.delivery.clone());
         self.ballot = ballot;
         self.ballot.iter_mut().for_each(|ballot| ballot.begins(&job.usage));
         self.call = Some(job);
@@ -101,7 +101,7 @@ impl RequestLog {
 
     /// Notes that the head was handed over.
     pub(in crate::http) fn head_sent(&mut self, status: StatusCode) {
-        self.progress.handed(0);
+        self.progress.delivery.hand(0);
         self.status = Some(status);
         self.ballot.iter_mut().for_each(Ballot::handed);
         // Another protocol follows, with its own deadlines.
@@ -115,7 +115,7 @@ impl RequestLog {
     /// Notes that the whole response was handed over.
     pub(in crate::http) fn complete(&mut self) {
         self.end = ResponseEnd::Complete;
-        self.progress.close_delimited().complete();
+        self.progress.close_delimited.complete();
     }
 
     /// Returns why the client was given up, if it was.
@@ -125,12 +125,12 @@ impl RequestLog {
 
     /// Notes that more of the body is wanted, and none is there yet.
     pub(in crate::http) fn body_wanted(&mut self) {
-        self.progress.asked();
+        self.progress.delivery.want();
         self.ballot.iter_mut().for_each(Ballot::awaits);
     }
 
     pub(in crate::http) fn sent(&mut self, bytes: usize) {
-        self.progress.handed(bytes);
+        self.progress.delivery.hand(bytes);
         self.ballot.iter_mut().for_each(Ballot::handed);
         self.line.iter_mut().for_each(|line| line.bytes += bytes as u64);
     }

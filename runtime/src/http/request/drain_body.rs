@@ -32,7 +32,7 @@ impl DrainBody {
     /// Takes the body of a request, and notes whether there is one.
     pub(in crate::http) fn new(head: &Parts, body: Incoming, progress: &Progress) -> DrainBody {
         let is_there = !body.is_end_stream();
-        let number = progress.body_started(is_there);
+        let number = progress.body.start(is_there);
         let runtime = Some(Handle::current()).filter(|_| is_there && goes_on(head));
         DrainBody { body: Some(body).filter(|_| is_there), progress: progress.clone(), number, runtime }
     }
@@ -60,7 +60,7 @@ impl DrainBody {
     /// Notes that a piece was read, which may be the last.
     pub(in crate::http) fn read(&self) {
         if self.body.as_ref().is_none_or(Incoming::is_end_stream) {
-            self.progress.body_consumed(self.number);
+            self.progress.body.consume(self.number);
         }
     }
 
@@ -103,5 +103,5 @@ async fn drain(mut body: Incoming, progress: Progress, number: u64) {
             break;
         }
     }
-    progress.body_consumed(number);
+    progress.body.consume(number);
 }

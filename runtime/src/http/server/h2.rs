@@ -108,7 +108,7 @@ pub(in crate::http) async fn serve<S: Service>(accepted: Arc<Accepted<S>>, mut s
 async fn enough(streams: &OpenStreams, keep_alive: Duration, leaving: &DrainSignal) {
     tokio::select! {
         () = leaving.begun() => {}
-        () = streams.progress.room_wanted() => {}
+        () = streams.progress.departure.room_wanted() => {}
         () = streams.open.ceased(keep_alive) => {}
     }
 }
@@ -120,9 +120,9 @@ async fn ceased(streams: &OpenStreams) {
     let OpenStreams { open, progress, write_idle, .. } = streams;
     loop {
         open.ceased(H2_DRAIN_GRACE).await;
-        let left = H2_FLUSH_GRACE.saturating_sub(progress.quiet());
-        let left = left.min(write_idle.saturating_sub(progress.over()));
-        if left.is_zero() || !progress.is_holding() {
+        let left = H2_FLUSH_GRACE.saturating_sub(progress.streams.quiet());
+        let left = left.min(write_idle.saturating_sub(progress.streams.over()));
+        if left.is_zero() || !progress.streams.is_holding() {
             return;
         }
         sleep(left.min(H2_DRAIN_GRACE)).await;
@@ -202,7 +202,7 @@ impl DownloadDeadline {
 
     /// Ready when the client has exceeded the limit.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let untaken = self.progress.untaken();
+        let untaken = self.progress.delivery.untaken();
         if self.untaken.map(|(piece, _)| piece) != untaken {
             self.past += self.untaken.map(|(_, since)| since.elapsed()).unwrap_or_default();
             self.untaken = untaken.map(|piece| (piece, Instant::now()));
@@ -215,10 +215,10 @@ impl DownloadDeadline {
         loop {
             let waited = self.past + since.elapsed();
             let idle = since + self.write_idle;
-            let due = match self.tempo.judge(waited, self.progress.moved()) {
+            let due = match self.tempo.judge(waited, self.progress.delivery.handed()) {
                 // The connection as a whole is held up, so it is judged as a whole.
                 RateCheck::TooSlow if self.progress.is_held_up() => {
-                    self.tempo.pardon(waited, self.progress.moved());
+                    self.tempo.pardon(waited, self.progress.delivery.handed());
                     continue;
                 }
                 RateCheck::TooSlow => {

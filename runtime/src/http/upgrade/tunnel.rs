@@ -66,7 +66,7 @@ impl PendingUpgrade {
         let tunnel = self.lock().take();
         // HTTP's deadlines end with HTTP. A client that does not read is still bounded by the write
         // deadline.
-        let tunnel = tunnel.inspect(|_| progress.switched())?;
+        let tunnel = tunnel.inspect(|_| progress.reading.switched())?;
         // Boxed, so that connections that stay with HTTP are smaller.
         Box::pin(tunnel.run(progress, leaving)).await
     }

@@ -58,7 +58,7 @@ impl<S> DeadlineIo<S> {
         deadlines: Deadlines,
         has_left: fn(&S) -> bool,
     ) -> DeadlineIo<S> {
-        progress.connected(deadlines.first_byte);
+        progress.reading.connected(deadlines.first_byte);
         DeadlineIo {
             stream,
             progress,
@@ -107,13 +107,13 @@ impl<S> DeadlineIo<S> {
 
     /// Waits, without reading, until the deadline of the peer has passed.
     pub(in crate::http) fn poll_wait(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(due) = self.progress.due() else { return Poll::Pending };
+        let Some(due) = self.progress.reading.due() else { return Poll::Pending };
         self.reading.poll(due, context).map(|()| timed_out("the peer sent nothing in time"))
     }
 
     /// Checks whether the peer has left while nothing reads what it sent.
     fn poll_left(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if !(self.progress.is_answering() && (self.is_barred || self.progress.has_unread_body())) {
+        if !(self.progress.is_answering() && (self.is_barred || self.progress.body.is_owed())) {
             self.looking = None;
             return Poll::Pending;
         }
@@ -195,7 +195,7 @@ impl<S: AsyncRead + Unpin> DeadlineIo<S> {
     /// bytes resets the connection, and the peer may then lose the response (RFC 9112 §9.6).
     fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let latest = Instant::now() + LINGERING_CLOSE_DRAIN;
-        if self.progress.is_leaving()
+        if self.progress.departure.is_leaving()
             && let Some(time) = self.lingering.as_mut().filter(|time| time.deadline() > latest)
         {
             time.as_mut().reset(latest);
@@ -262,11 +262,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
         let this = &mut *self;
         let outcome = Pin::new(&mut this.stream).poll_flush(context);
         if let Poll::Ready(Ok(())) = outcome {
-            this.progress.flushed(this.deadlines.keep_alive);
+            this.progress.reading.flushed(this.deadlines.keep_alive);
         }
         // hyper does not read again after a response. The read that waits for the next request was armed
         // earlier, for a later deadline or for none.
-        if let Some(due) = this.progress.due()
+        if let Some(due) = this.progress.reading.due()
             && this.reading.is_later_than(due)
             && this.reading.poll(due, context).is_ready()
         {
@@ -279,7 +279,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.progress.close_delimited().may_close() {
+        if !self.progress.close_delimited.may_close() {
             // The stream is dropped next, which resets it.
             return Poll::Ready(Ok(()));
         }
@@ -287,12 +287,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
             let outcome = Pin::new(&mut self.stream).poll_shutdown(context);
             let outcome = ready!(self.flush_patience(outcome, context));
             if outcome.is_ok() {
-                self.progress.close_delimited().closed();
+                self.progress.close_delimited.closed();
             }
             if outcome.is_err() || !self.progress.is_mid_request() {
                 return Poll::Ready(outcome);
             }
-            let linger = if self.progress.is_leaving() { LINGERING_CLOSE_DRAIN } else { LINGERING_CLOSE };
+            let linger =
+                if self.progress.departure.is_leaving() { LINGERING_CLOSE_DRAIN } else { LINGERING_CLOSE };
             self.lingering = Some(Box::pin(sleep(linger)));
         }
         self.poll_linger(context).map(Ok)
@@ -303,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for DeadlineIo<S> {
 /// The connection is then reset, because a normal close would mark the response as complete.
 impl<S> Drop for DeadlineIo<S> {
     fn drop(&mut self) {
-        if !self.progress.close_delimited().may_fin() {
+        if !self.progress.close_delimited.may_fin() {
             (self.reset)(&self.stream);
         }
     }

@@ -13,6 +13,8 @@ use crate::job::Taker;
 pub(in crate::http) struct Delivery {
     /// Bytes of responses that were handed over.
     handed: AtomicU64,
+    /// Twice the number of pieces that were handed over, less 1 while another piece is wanted.
+    pieces: AtomicU64,
     /// How many bytes the peer had taken when a write last waited for it.
     seen: AtomicU64,
     /// The sum of what the peer took between such moments, divided each time by the streams in progress.
@@ -43,9 +45,23 @@ impl Delivery {
         self.is_over.load(Ordering::Acquire)
     }
 
-    /// Notes that this many bytes were handed over.
+    /// Notes that a piece of the response was handed over: the head, or this many bytes of the body.
     pub(in crate::http) fn hand(&self, bytes: usize) {
         self.handed.fetch_add(bytes as u64, Ordering::Relaxed);
+        let pieces = self.pieces.load(Ordering::Relaxed);
+        self.pieces.store((pieces | 1) + 1, Ordering::Relaxed);
+    }
+
+    /// Notes that another piece is wanted, and none is there yet.
+    pub(in crate::http) fn want(&self) {
+        let pieces = self.pieces.load(Ordering::Relaxed);
+        self.pieces.store(pieces | 1, Ordering::Relaxed);
+    }
+
+    /// Returns which piece the peer has yet to take, as a number that changes with each piece. Returns
+    /// `None` if the peer is not the slow side.
+    pub(in crate::http) fn untaken(&self) -> Option<u64> {
+        Some(self.pieces.load(Ordering::Relaxed)).filter(|pieces| *pieces > 0 && pieces % 2 == 0)
     }
 
     /// Returns how many bytes of responses were handed over.
@@ -92,6 +108,29 @@ mod tests {
         connection.take(1400, 4);
 
         assert_eq!((stream.taken(), stream.handed()), (10 + 350, 10));
+    }
+
+    #[test]
+    fn the_peer_is_the_slow_side_between_a_piece_and_the_wish_for_another() {
+        type Event = fn(&Delivery);
+        let (hand, want): (Event, Event) = (|delivery| delivery.hand(1), Delivery::want);
+        // The piece that is untaken behind the events.
+        for (events, untaken) in [
+            (&[][..], None),
+            (&[want], None),
+            (&[hand], Some(2)),
+            (&[want, hand], Some(2)),
+            (&[hand, hand], Some(4)),
+            (&[hand, want], None),
+            (&[hand, want, want], None),
+            (&[hand, want, hand], Some(4)),
+        ] {
+            let delivery = Delivery::within(None);
+
+            events.iter().for_each(|event| event(&delivery));
+
+            assert_eq!(delivery.untaken(), untaken, "{} events", events.len());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::h1::{Checked, H1Guard, MessagePart, Violation};
 use super::h2::H2Guard;
 use super::h2::sent::H2Event;
 use super::progress::Progress;
+use super::read_deadline::ReadPhase;
 use super::report::ConnectionReport;
 use super::version::HttpVersion;
 use crate::http::refusal::{Details, Refusal};
@@ -173,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
                         if !std::mem::replace(&mut self.is_told_to_go, true) {
                             self.report.told(H2Event::ManyCancels);
                         }
-                        self.progress.make_room();
+                        self.progress.departure.make_room();
                     }
                     return;
                 }
@@ -226,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> GuardedIo<S> {
 
     /// Resumes reading once it is known whether the message has ended HTTP.
     fn hold(&mut self) {
-        if self.progress.is_switched() {
+        if self.progress.reading.phase() == ReadPhase::Switched {
             self.inspector = Inspector::Nobody;
         } else if !self.is_quiet() {
             return;
@@ -329,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedIo<S> {
         ready!(Pin::new(&mut this.stream).poll_flush(context))?;
         this.is_flushed = true;
         if let Inspector::Frames(frames) = &this.inspector {
-            this.progress.holds(frames.is_answering());
+            this.progress.streams.holds(frames.is_answering());
         }
         this.answered = this.progress.answers();
         // hyper does not read again after a response, and no further byte would wake it.
@@ -359,7 +360,7 @@ impl<S> GuardedIo<S> {
     fn unflushed(&mut self) {
         self.is_flushed = false;
         if let Inspector::Frames(_) = self.inspector {
-            self.progress.holds(true);
+            self.progress.streams.holds(true);
         }
     }
 
@@ -372,7 +373,7 @@ impl<S> GuardedIo<S> {
             told => report.told(told),
         });
         if is_answer {
-            self.progress.wrote();
+            self.progress.streams.wrote();
         }
     }
 }

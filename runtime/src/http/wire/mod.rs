@@ -11,6 +11,10 @@
 //! | `stall` | the waits of writes, and how fast the client reads meanwhile |
 //! | `delivery` | how much of a response was handed over, and how much the client has taken |
 //! | `close_delimited` | whether a close would end a response body |
+//! | `read_deadline` | what the client has to send next, and until when |
+//! | `body_debt` | the request body that is not read to its end |
+//! | `stream_activity` | the streams of an HTTP/2 connection |
+//! | `departure` | how a connection is told to leave |
 //! | `progress` | what a connection or stream waits for, and its deadlines |
 //! | `deadline_io` | a stream under the deadlines |
 //! | `h1` | the checks of HTTP/1 bytes |
@@ -18,9 +22,11 @@
 //! | `report` | the interface to report refusals to the server |
 //! | `guarded_io` | a stream under these checks, from which hyper reads |
 
+pub(in crate::http) mod body_debt;
 pub(in crate::http) mod close_delimited;
 pub(in crate::http) mod deadline_io;
 pub(in crate::http) mod delivery;
+pub(in crate::http) mod departure;
 pub(in crate::http) mod guarded_io;
 pub(in crate::http) mod h1;
 pub(in crate::http) mod h2;
@@ -28,6 +34,8 @@ pub(in crate::http) mod host;
 pub(in crate::http) mod lazy_timer;
 pub(in crate::http) mod progress;
 pub(in crate::http) mod rate;
+pub(in crate::http) mod read_deadline;
 pub(in crate::http) mod report;
 pub(in crate::http) mod stall;
+pub(in crate::http) mod stream_activity;
 pub(in crate::http) mod version;

@@ -1,7 +1,7 @@
 //! Counts the frames of a WebSocket client before they are read.
 //!
 //! A control frame is answered or dropped, and an empty fragment adds nothing to a message. Both are
-//! work that no job sees, so no limit of a job bounds it.
+//! work that no job sees, so no limit of a job bounds it. tungstenite tells of control frames, but not of fragments.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,7 @@
 //! Follows the frames sent to an HTTP/2 client, to see h2's own refusals and responses in progress.
+//!
+//! hyper reports an error that ends a connection. It does not report the streams that h2 refuses by itself, nor
+//! whether a response that h2 has taken still waits for a window of its client.
 
 use super::frames::{FrameHead, FramePart, FrameReader, kind};
 

@@ -1,0 +1,177 @@
+//! What the client has to send next, and until when.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What a connection, or one HTTP/2 stream, waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(in crate::http) enum ReadPhase {
+    /// The first byte of a request.
+    HeadStart,
+    /// The rest of a head.
+    HeadRest,
+    /// A response.
+    Answer,
+    /// The response is complete, but part of it is not flushed yet.
+    Sending,
+    /// HTTP/2: each stream has a state of its own.
+    Streams,
+    /// Nothing: HTTP is over on this connection.
+    Switched,
+}
+
+/// The phase of a connection or stream, and its deadline.
+pub(in crate::http) struct ReadDeadline {
+    start: Instant,
+    phase: AtomicU8,
+    /// Milliseconds from `start` at which the client must have sent something, or `NEVER`.
+    due: AtomicU64,
+    /// Milliseconds from `start` at which the latest wait with a deadline began.
+    since: AtomicU64,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl ReadPhase {
+    /// The phases, each at the place of its number.
+    const ALL: [ReadPhase; 6] = [
+        ReadPhase::HeadStart,
+        ReadPhase::HeadRest,
+        ReadPhase::Answer,
+        ReadPhase::Sending,
+        ReadPhase::Streams,
+        ReadPhase::Switched,
+    ];
+}
+
+impl ReadDeadline {
+    /// Starts in a phase without a deadline.
+    pub(in crate::http) fn new(start: Instant, phase: ReadPhase) -> ReadDeadline {
+        let (due, since) = (AtomicU64::new(NEVER), AtomicU64::new(0));
+        ReadDeadline { start, phase: AtomicU8::new(phase as u8), due, since }
+    }
+
+    fn enter(&self, phase: ReadPhase, within: Option<Duration>) {
+        let due = within.map_or(NEVER, |within| {
+            let now = self.start.elapsed();
+            self.since.store(millis(now), Ordering::Relaxed);
+            millis(now + within)
+        });
+        self.due.store(due, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that the connection can be read from.
+    pub(in crate::http) fn connected(&self, first_byte: Duration) {
+        self.enter(ReadPhase::HeadStart, Some(first_byte));
+    }
+
+    /// Notes that the connection speaks HTTP/2. Each stream has deadlines of its own.
+    pub(in crate::http) fn multiplexed(&self) {
+        self.enter(ReadPhase::Streams, None);
+    }
+
+    /// Notes that a byte has come where a head may begin.
+    pub(in crate::http) fn head_begun(&self, head: Duration) {
+        if let ReadPhase::HeadStart | ReadPhase::Sending = self.phase() {
+            self.enter(ReadPhase::HeadRest, Some(head));
+        }
+    }
+
+    /// Notes that the head of a request is complete. No deadline runs for the client while the handler works. The
+    /// bodies of request and response have deadlines of their own.
+    pub(in crate::http) fn head_complete(&self) {
+        self.enter(ReadPhase::Answer, None);
+    }
+
+    /// Notes that the response is complete.
+    pub(in crate::http) fn answered(&self) {
+        self.phase.store(ReadPhase::Sending as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that all written bytes are flushed. After a response, the connection is then idle.
+    pub(in crate::http) fn flushed(&self, keep_alive: Duration) {
+        if self.phase() == ReadPhase::Sending {
+            self.enter(ReadPhase::HeadStart, Some(keep_alive));
+        }
+    }
+
+    /// Notes that the connection has left HTTP. It has no deadlines any more.
+    pub(in crate::http) fn switched(&self) {
+        self.enter(ReadPhase::Switched, None);
+    }
+
+    pub(in crate::http) fn phase(&self) -> ReadPhase {
+        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        ReadPhase::ALL.get(phase).copied().unwrap_or(ReadPhase::Switched)
+    }
+
+    /// Returns when the client must have sent something.
+    pub(in crate::http) fn due(&self) -> Option<Instant> {
+        match self.due.load(Ordering::Relaxed) {
+            NEVER => None,
+            due => Some(self.start + Duration::from_millis(due)),
+        }
+    }
+
+    /// Returns when the latest wait with a deadline began.
+    pub(in crate::http) fn since(&self) -> Instant {
+        self.start + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+}
+
+/// Rounds a time down to whole milliseconds.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_event_leads_to_its_phase_and_deadline() {
+        const TIME: Duration = Duration::from_secs(7);
+        type Event = fn(&ReadDeadline);
+        let events: [(&str, Event); 7] = [
+            ("connected", |state| state.connected(TIME)),
+            ("begun", |state| state.head_begun(TIME)),
+            ("complete", ReadDeadline::head_complete),
+            ("answered", ReadDeadline::answered),
+            ("flushed", |state| state.flushed(TIME)),
+            ("multiplexed", ReadDeadline::multiplexed),
+            ("switched", ReadDeadline::switched),
+        ];
+        // In the order of the events: the phase that each phase comes to, `-` where it stays.
+        for (phase, next) in [
+            (ReadPhase::HeadStart, "HeadStart HeadRest Answer Sending - Streams Switched"),
+            (ReadPhase::HeadRest, "HeadStart - Answer Sending - Streams Switched"),
+            (ReadPhase::Answer, "HeadStart - Answer Sending - Streams Switched"),
+            (ReadPhase::Sending, "HeadStart HeadRest Answer Sending HeadStart Streams Switched"),
+            (ReadPhase::Streams, "HeadStart - Answer Sending - Streams Switched"),
+            (ReadPhase::Switched, "HeadStart - Answer Sending - Streams Switched"),
+        ] {
+            for ((event, apply), next) in events.iter().zip(next.split(' ')) {
+                let state = ReadDeadline::new(Instant::now(), phase);
+
+                apply(&state);
+
+                let stays = format!("{phase:?}");
+                let expected = if next == "-" { &stays } else { next };
+                assert_eq!(format!("{:?}", state.phase()), expected, "{phase:?} {event}");
+                let waits = matches!(next, "HeadStart" | "HeadRest").then(|| Instant::now() + TIME);
+                assert_eq!(state.due(), waits, "{phase:?} {event}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_phase_is_found_by_its_number() {
+        for phase in ReadPhase::ALL {
+            assert_eq!(ReadDeadline::new(Instant::now(), phase).phase(), phase);
+        }
+    }
+}
