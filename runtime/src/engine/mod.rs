@@ -21,6 +21,8 @@ pub use calls::Occasion;
 pub use drain::ShutdownOutcome;
 pub use journal::{Batch, Event, Journal, JournalFollower, JournalLine};
 pub use native::NativeJob;
+#[cfg(test)]
+pub(crate) use native::idle;
 pub use registry::RegisterError;
 pub use running::JobSnapshot;
 

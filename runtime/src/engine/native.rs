@@ -45,3 +45,26 @@ impl Handler for Native {
         }
     }
 }
+
+/// A job for the tests of other files.
+#[cfg(test)]
+pub(crate) mod idle {
+    use super::*;
+    use crate::job::Status;
+
+    /// Ends at once, and well.
+    struct Idle;
+
+    impl NativeJob for Idle {
+        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
+            Box::pin(ready(Ok(Status::OK)))
+        }
+    }
+
+    /// Makes an engine whose only job is `idle`.
+    pub(crate) fn engine() -> Arc<Engine> {
+        let engine = Engine::new(1);
+        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
+        engine
+    }
+}

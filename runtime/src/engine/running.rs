@@ -302,23 +302,14 @@ fn log(kind: Kind, line: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine, NativeJob};
-    use crate::job::{FromClient, Policy, Run};
+    use crate::engine::idle;
+    use crate::job::FromClient;
     use tokio::time::advance;
-
-    struct Idle;
-
-    impl NativeJob for Idle {
-        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
-            Box::pin(async { Ok(Status::OK) })
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_called_job_is_not_ended_for_its_callers_pace_but_the_caller_for_its_clients() {
         let origin: IpAddr = "192.0.2.1".parse().unwrap();
-        let engine = Engine::new(1);
-        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
+        let engine = idle::engine();
         let (mut caller, mut called) = (engine.job("idle").unwrap(), engine.job("idle").unwrap());
         (caller.origin, called.origin, called.parent) = (Some(origin), Some(origin), Some(caller.id));
         let table = Running::default();

@@ -44,21 +44,23 @@ fn wasmtime_asks_before_it_refuses_what_the_module_forbids() {
     assert_eq!(store.data().0, [asked, "failed".to_owned()]);
 }
 
+/// A component that makes resources without end.
+pub(in crate::wasm) const HOARD: &str = r#"(component
+    (type $r (resource (rep i32)))
+    (core func $new (canon resource.new $r))
+    (core module $m
+        (import "" "new" (func $new (param i32) (result i32)))
+        (func (export "f") (loop (drop (call $new (i32.const 0))) (br 0))))
+    (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+    (func (export "f") (canon lift (core func $i "f"))))"#;
+
 /// `host::handles` recognises a component that exceeds its bound by the end of this message.
 #[test]
 fn wasmtime_ends_a_component_beyond_its_handles_with_these_words() {
-    let hoards = r#"(component
-        (type $r (resource (rep i32)))
-        (core func $new (canon resource.new $r))
-        (core module $m
-            (import "" "new" (func $new (param i32) (result i32)))
-            (func (export "f") (loop (drop (call $new (i32.const 0))) (br 0))))
-        (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
-        (func (export "f") (canon lift (core func $i "f"))))"#;
     let engine = Engine::default();
     let mut store = Store::new(&engine, ());
     store.set_max_component_handles(20);
-    let component = Component::new(&engine, wat::parse_str(hoards).unwrap()).unwrap();
+    let component = Component::new(&engine, wat::parse_str(HOARD).unwrap()).unwrap();
     let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
 
     let ended = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap().call(&mut store, ());

@@ -253,22 +253,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Engine, NativeJob};
-    use crate::job::{Job, Policy, Run, Status};
-
-    struct Idle;
-
-    impl NativeJob for Idle {
-        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
-            Box::pin(std::future::ready(Ok(Status::OK)))
-        }
-    }
+    use crate::engine::idle;
 
     /// The log of a request with a job, and the handler of the job.
     fn begun() -> (RequestLog, Arc<HandlerVersion>) {
-        let engine = Engine::new(1);
-        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
-        let job = engine.job("idle").unwrap();
+        let job = idle::engine().job("idle").unwrap();
         let mut log = RequestLog::new(Progress::new());
         log.handler_chosen(LoggedJob::of(&job), None);
         (log, job.entry)

@@ -193,29 +193,18 @@ impl Drop for JobBody {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::Arc;
 
     use super::*;
-    use crate::engine::{Engine, NativeJob};
+    use crate::engine::idle;
     use crate::http::request::job_task::JobDriver;
-    use crate::job::{Job, Policy, Run, Stop};
-
-    struct Idle;
-
-    impl NativeJob for Idle {
-        fn run(self: Arc<Self>, _engine: Arc<Engine>, _job: Job) -> Run {
-            Box::pin(std::future::ready(Ok(Status::OK)))
-        }
-    }
+    use crate::job::Stop;
 
     #[tokio::test]
     async fn a_job_behind_a_panic_is_not_taken_for_one_whose_client_has_left() {
         let stop = Stop::new();
         let driver = JobDriver::new(JobRun::Running(Box::pin(std::future::pending())), stop.clone());
         let mut ongoing = JobBody::new(pipe(1).1, Bytes::new(), JobTask::start(driver), None);
-        let engine = Engine::new(1);
-        engine.register("idle", Policy::WORK, Arc::new(Idle)).unwrap();
-        let job = engine.job("idle").unwrap();
+        let job = idle::engine().job("idle").unwrap();
         ongoing.told = Some(JobLog { stop: stop.clone(), ..JobLog::of(&job) });
 
         let unwound = catch_unwind(AssertUnwindSafe(move || {

@@ -228,21 +228,14 @@ mod tests {
     use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
     use super::*;
+    use crate::wasm::assumptions::HOARD;
 
     #[test]
     fn a_component_that_makes_up_resources_without_end_is_known_for_it() {
-        let hoard = r#"(component
-            (type $r (resource (rep i32)))
-            (core func $new (canon resource.new $r))
-            (core module $m
-                (import "" "new" (func $new (param i32) (result i32)))
-                (func (export "f") (loop (drop (call $new (i32.const 0))) (br 0))))
-            (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
-            (func (export "f") (canon lift (core func $i "f"))))"#;
         let engine = Engine::default();
         let mut store = Store::new(&engine, ());
         bound_own(&mut store, 20);
-        let component = Component::new(&engine, wat::parse_str(hoard).unwrap()).unwrap();
+        let component = Component::new(&engine, wat::parse_str(HOARD).unwrap()).unwrap();
         let instance = Linker::new(&engine).instantiate(&mut store, &component).unwrap();
 
         let hoarding = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap();
