@@ -1,12 +1,13 @@
 //! Sockets: listening, accepting, TLS, handover between processes, and connections to other servers.
 //!
-//! Floors, lowest first: `endpoint`, `gate`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
+//! Floors, lowest first: `endpoint`, `forward_io`, `gate`; `activation`, `outbound`; the leaves of `tls`; `stream`, `peer`;
 //! `connect`; `listen` up to its listener; the acceptor of `tls`, which takes what a listener accepts;
 //! `listen::listeners`.
 
 mod activation;
 mod connect;
 mod endpoint;
+mod forward_io;
 mod gate;
 mod listen;
 pub mod outbound;
