@@ -17,14 +17,13 @@ use crate::engine::{Engine, NativeJob};
 use crate::http;
 use crate::job::{BUILTIN, Name, OnDrain, Policy, Stop, builtin};
 use crate::jobs::api::{
-    CanaryCommand, Command, CommandsCommand, ExplainCommand, HandlersCommand, JobsCommand, KillCommand,
-    LogsCommand, PlanCommand, ReloadCommand, RollbackCommand, RoutesCommand, ShutdownCommand, StatusCommand,
-    SwapCommand, UpgradeCommand, VersionCommand,
+    CanaryCommand, Command, CommandsCommand, LogsCommand, PlanCommand, ReloadCommand, ShutdownCommand,
+    SwapCommand,
 };
 use crate::jobs::{
     AcceptConnections, Commands, DaemonState, Explain, Generations, Kill, ListHandlers, ListJobs, ListRoutes,
-    Loader, Plan, Reload, Rollback, RunSchedules, ServeApi, Shutdown, Step, Swap, TellLogs, TellStatus,
-    TellVersion, UpgradeJob, WatchCanary,
+    Loader, Plan, Reload, ReplyJob, Rollback, RunSchedules, ServeApi, Shutdown, Step, Swap, TellLogs,
+    TellStatus, TellVersion, UpgradeJob, WatchCanary,
 };
 use crate::record::Store;
 use crate::wasm::cache::Cache;
@@ -134,19 +133,19 @@ pub(super) fn install(
     add::<ReloadCommand>(engine, reload)?;
     add::<PlanCommand>(engine, Arc::new(plan))?;
     add::<SwapCommand>(engine, Arc::new(swap))?;
-    add::<RollbackCommand>(engine, Arc::new(Rollback { generations }))?;
+    answer(engine, Arc::new(Rollback { generations }))?;
     add::<CanaryCommand>(engine, Arc::new(watch))?;
-    add::<UpgradeCommand>(engine, Arc::new(upgrade))?;
+    answer(engine, Arc::new(upgrade))?;
     add::<ShutdownCommand>(engine, Arc::new(Shutdown { stop: stop.clone() }))?;
-    add::<StatusCommand>(engine, Arc::new(status))?;
-    add::<HandlersCommand>(engine, Arc::new(ListHandlers))?;
-    add::<RoutesCommand>(engine, Arc::new(ListRoutes))?;
-    add::<JobsCommand>(engine, Arc::new(ListJobs))?;
-    add::<KillCommand>(engine, Arc::new(Kill))?;
+    answer(engine, Arc::new(status))?;
+    answer(engine, Arc::new(ListHandlers))?;
+    answer(engine, Arc::new(ListRoutes))?;
+    answer(engine, Arc::new(ListJobs))?;
+    answer(engine, Arc::new(Kill))?;
     add::<LogsCommand>(engine, Arc::new(TellLogs))?;
-    add::<ExplainCommand>(engine, Arc::new(Explain))?;
+    answer(engine, Arc::new(Explain))?;
     add::<CommandsCommand>(engine, Arc::new(Commands))?;
-    add::<VersionCommand>(engine, Arc::new(TellVersion))?;
+    answer(engine, Arc::new(TellVersion))?;
     let accept = AcceptConnections { state: state.clone() };
     engine.register(builtin::ACCEPT_CONNECTIONS, Policy::WORK, Arc::new(accept))?;
     let essential = Policy { is_essential: true, ..Policy::WORK };
@@ -162,6 +161,11 @@ pub(super) fn install(
         "BUILTIN lists what is registered"
     );
     Ok(())
+}
+
+/// Registers the job that replies to a command.
+fn answer<T: ReplyJob + NativeJob>(engine: &Arc<Engine>, job: Arc<T>) -> Result<()> {
+    add::<T::Command>(engine, job)
 }
 
 /// Registers the job of a command.

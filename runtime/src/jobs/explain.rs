@@ -7,11 +7,11 @@ use http::{Method, Uri};
 
 use super::api::{ExplainCommand, ExplainReply, ExplainedHandler, ExplainedRoute, NearMiss};
 use super::describe;
-use super::reply::reply;
+use super::reply::ReplyJob;
 use crate::catalog::{Catalog, Lookup, Match, Route, RouteSpec, Routes};
 use crate::cgi::path;
-use crate::engine::{Engine, NativeJob};
-use crate::job::{Job, Run};
+use crate::engine::Engine;
+use crate::job::Job;
 
 /// Explains how this engine routes a request.
 pub struct Explain;
@@ -26,12 +26,12 @@ struct Request {
     path: String,
 }
 
-impl NativeJob for Explain {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let request = ExplainCommand::decode(&job.args).and_then(|command| Request::read(&command));
-            reply(&job, request.map(|request| request.explain(&engine.live().pin()))).await
-        })
+impl ReplyJob for Explain {
+    type Command = ExplainCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<ExplainReply> {
+        let request = Request::read(&ExplainCommand::decode(&job.args)?)?;
+        Ok(request.explain(&engine.live().pin()))
     }
 }
 

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use super::api::HandlerReport;
+use anyhow::Result;
+
+use super::api::{HandlerReport, HandlersCommand};
 use super::describe;
-use super::reply::reply;
+use super::reply::ReplyJob;
 use crate::catalog::{Catalog, Route};
-use crate::engine::{Engine, NativeJob};
-use crate::job::{HandlerVersion, Job, Run};
+use crate::engine::Engine;
+use crate::job::{HandlerVersion, Job};
 
 /// Lists the handlers of this engine.
 pub struct ListHandlers;
 
-impl NativeJob for ListHandlers {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let catalog = engine.live().pin();
-            let handlers = catalog.handlers.values().map(|entry| report(entry, &catalog));
-            reply(&job, Ok(handlers.collect::<Vec<_>>())).await
-        })
+impl ReplyJob for ListHandlers {
+    type Command = HandlersCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<Vec<HandlerReport>> {
+        let catalog = engine.live().pin();
+        Ok(catalog.handlers.values().map(|entry| report(entry, &catalog)).collect())
     }
 }
 

@@ -5,19 +5,18 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 
 use super::api::{KillCommand, KillReply};
-use super::reply::reply;
-use crate::engine::{Engine, NativeJob};
-use crate::job::{Job, JobId, Run};
+use super::reply::ReplyJob;
+use crate::engine::Engine;
+use crate::job::{Job, JobId};
 
 /// Ends jobs of this engine.
 pub struct Kill;
 
-impl NativeJob for Kill {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let outcome = KillCommand::decode(&job.args).and_then(|command| kill(&engine, &command));
-            reply(&job, outcome).await
-        })
+impl ReplyJob for Kill {
+    type Command = KillCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<KillReply> {
+        kill(engine, &KillCommand::decode(&job.args)?)
     }
 }
 

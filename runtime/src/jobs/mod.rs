@@ -3,7 +3,7 @@
 //! What the daemon does to itself is a job like any other. `load` makes the catalogs; `api` types the commands and
 //! replies.
 //!
-//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `reply`, `scheduler`, `serve`, `shutdown`;
+//! Floors, lowest first: `api`, `commands`, `credential`, `follower`, `scheduler`, `serve`, `shutdown`; `reply`;
 //! `describe`, `kill`, `load`, `logs`, `routes`, `version`; `changes`, `daemon_state`, `explain`, `generations`,
 //! `handlers`, `running`; `canary`, `open_gate`, `refusals`, `rollback`, `status`, `swap`; `reload`; `plan`,
 //! `upgrade`.
@@ -51,6 +51,7 @@ pub use logs::TellLogs;
 pub use open_gate::AcceptConnections;
 pub use plan::{Overlay, Plan};
 pub use reload::{ConfigSource, Granted, Reload};
+pub use reply::ReplyJob;
 pub use rollback::Rollback;
 pub use routes::ListRoutes;
 pub use running::ListJobs;

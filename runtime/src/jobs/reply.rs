@@ -1,8 +1,43 @@
 //! How a built-in job reports its outcome: on stdout with status 0, or on stderr with status 1.
 
+use std::future::Future;
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use crate::job::{Fault, Job, Status};
+use super::api::Command;
+use crate::engine::{Engine, NativeJob};
+use crate::job::{Fault, Job, Run, Status};
+
+/// A built-in job that does nothing but reply to its command.
+///
+/// It replies with the type that the verb of the command reads.
+pub trait ReplyJob: Send + Sync + 'static {
+    /// The command that the job takes.
+    type Command: Command;
+
+    /// Makes the reply.
+    ///
+    /// # Errors
+    /// The job refuses its command, or fails.
+    fn answer(
+        &self,
+        engine: &Arc<Engine>,
+        job: &Job,
+    ) -> impl Future<Output = anyhow::Result<<Self::Command as Command>::Reply>> + Send;
+}
+
+impl<T: ReplyJob> NativeJob for T
+where
+    <T::Command as Command>::Reply: Serialize + Send,
+{
+    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
+        Box::pin(async move {
+            let outcome = self.answer(&engine, &job).await;
+            reply(&job, outcome).await
+        })
+    }
+}
 
 /// Ends a job with its reply, as JSON.
 ///

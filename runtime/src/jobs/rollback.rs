@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::api::{RollbackCommand, RollbackReply, TrialEnd};
 use super::generations::{self, Generations};
-use super::reply::reply;
-use crate::engine::{Engine, NativeJob};
-use crate::job::{Job, Run};
+use super::reply::ReplyJob;
+use crate::engine::Engine;
+use crate::job::Job;
 
 /// Rolls back, one version at a time.
 pub struct Rollback {
@@ -16,17 +16,10 @@ pub struct Rollback {
     pub generations: Arc<Generations>,
 }
 
-impl NativeJob for Rollback {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let outcome = self.roll_back(&engine, &job).await;
-            reply(&job, outcome).await
-        })
-    }
-}
+impl ReplyJob for Rollback {
+    type Command = RollbackCommand;
 
-impl Rollback {
-    async fn roll_back(&self, engine: &Arc<Engine>, job: &Job) -> Result<RollbackReply> {
+    async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<RollbackReply> {
         let RollbackCommand { name } = RollbackCommand::decode(&job.args)?;
         let (old, new, trial) = match self.generations.turn(engine).await?.roll_back(&name).await? {
             generations::RolledBack::OfVersion { serving, before } => (serving, before, None),

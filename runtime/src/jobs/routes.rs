@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use super::api::RouteReport;
-use super::reply::reply;
+use anyhow::Result;
+
+use super::api::{RouteReport, RoutesCommand};
+use super::reply::ReplyJob;
 use crate::catalog::Route;
-use crate::engine::{Engine, NativeJob};
-use crate::job::{Job, Run};
+use crate::engine::Engine;
+use crate::job::Job;
 
 /// Lists the routes of this engine.
 pub struct ListRoutes;
 
-impl NativeJob for ListRoutes {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let routes: Vec<_> = engine.live().pin().routes.iter().map(report).collect();
-            reply(&job, Ok(routes)).await
-        })
+impl ReplyJob for ListRoutes {
+    type Command = RoutesCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<Vec<RouteReport>> {
+        Ok(engine.live().pin().routes.iter().map(report).collect())
     }
 }
 

@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-use super::api::JobReport;
+use anyhow::Result;
+
+use super::api::{JobReport, JobsCommand};
 use super::describe::millis;
-use super::reply::reply;
-use crate::engine::{Engine, JobSnapshot, NativeJob};
-use crate::job::{Job, Run};
+use super::reply::ReplyJob;
+use crate::engine::{Engine, JobSnapshot};
+use crate::job::Job;
 
 /// Lists the jobs of this engine.
 pub struct ListJobs;
 
-impl NativeJob for ListJobs {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let jobs: Vec<_> = engine.sightings().iter().map(report).collect();
-            reply(&job, Ok(jobs)).await
-        })
+impl ReplyJob for ListJobs {
+    type Command = JobsCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<Vec<JobReport>> {
+        Ok(engine.sightings().iter().map(report).collect())
     }
 }
 

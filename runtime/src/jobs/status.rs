@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use anyhow::Result;
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::time::Instant;
 
-use super::api::StatusReply;
+use super::api::{StatusCommand, StatusReply};
 use super::daemon_state::DaemonState;
 use super::describe::millis;
-use super::reply::reply;
+use super::reply::ReplyJob;
 use crate::catalog::Alive;
-use crate::engine::{Budgets, Engine, NativeJob};
-use crate::job::{Job, Needs, Run};
+use crate::engine::{Budgets, Engine};
+use crate::job::{Job, Needs};
 use crate::net::Term;
 use crate::observe::reloads::LastOutcomes;
 use crate::observe::{build, counted, resident};
@@ -36,46 +37,45 @@ pub struct TellStatus {
     pub memory: String,
 }
 
-impl NativeJob for TellStatus {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let catalog = engine.live().pin();
-            let listeners = self.state.sockets.listeners();
-            let tls = self.state.tls();
-            let Budgets { memory, descriptors, .. } = engine.budgets();
-            let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
-            let refusal = |(time, reason)| format!("{}: {reason}", written(time));
-            let status = StatusReply {
-                version: build::VERSION.to_owned(),
-                commit: build::COMMIT.map(str::to_owned),
-                pid: std::process::id(),
-                uptime_ms: millis(self.started.elapsed()),
-                gate: self.state.server.gate.state().to_string(),
-                generation: catalog.generation,
-                reloaded: succeeded.map(written),
-                reload_refused: refused.map(refusal),
-                secrets_refused: secrets_refused.map(refusal),
-                generations_alive: Alive::count(),
-                handlers: catalog.handlers.len(),
-                routes: catalog.routes.len(),
-                schedules: catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
-                missed_runs: catalog.handlers.values().map(|entry| entry.record.missed()).sum(),
-                listening: listeners.iter().map(|listener| listener.local().to_owned()).collect(),
-                certificates: tls.iter().flat_map(|tls| tls.terms()).map(certificate).collect(),
-                admin: self.admin.clone(),
-                observe: self.observe.clone(),
-                jobs: engine.sightings().len(),
-                memory: resident(),
-                jobs_memory: format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
-                jobs_descriptors: match descriptors.all() {
-                    Some(all) => format!("{} of {all}", descriptors.used()),
-                    None => descriptors.used().to_string(),
-                },
-                sandbox: self.allocation.clone(),
-                compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
-                loading: self.state.compiling(),
-            };
-            reply(&job, Ok(status)).await
+impl ReplyJob for TellStatus {
+    type Command = StatusCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, _job: &Job) -> Result<StatusReply> {
+        let catalog = engine.live().pin();
+        let listeners = self.state.sockets.listeners();
+        let tls = self.state.tls();
+        let Budgets { memory, descriptors, .. } = engine.budgets();
+        let LastOutcomes { succeeded, refused, secrets_refused } = self.state.reloads.last();
+        let refusal = |(time, reason)| format!("{}: {reason}", written(time));
+        Ok(StatusReply {
+            version: build::VERSION.to_owned(),
+            commit: build::COMMIT.map(str::to_owned),
+            pid: std::process::id(),
+            uptime_ms: millis(self.started.elapsed()),
+            gate: self.state.server.gate.state().to_string(),
+            generation: catalog.generation,
+            reloaded: succeeded.map(written),
+            reload_refused: refused.map(refusal),
+            secrets_refused: secrets_refused.map(refusal),
+            generations_alive: Alive::count(),
+            handlers: catalog.handlers.len(),
+            routes: catalog.routes.len(),
+            schedules: catalog.handlers.values().filter(|entry| entry.schedule.is_some()).count(),
+            missed_runs: catalog.handlers.values().map(|entry| entry.record.missed()).sum(),
+            listening: listeners.iter().map(|listener| listener.local().to_owned()).collect(),
+            certificates: tls.iter().flat_map(|tls| tls.terms()).map(certificate).collect(),
+            admin: self.admin.clone(),
+            observe: self.observe.clone(),
+            jobs: engine.sightings().len(),
+            memory: resident(),
+            jobs_memory: format!("{} MiB of {}", (memory.used() * Needs::PAGE) >> 20, self.memory),
+            jobs_descriptors: match descriptors.all() {
+                Some(all) => format!("{} of {all}", descriptors.used()),
+                None => descriptors.used().to_string(),
+            },
+            sandbox: self.allocation.clone(),
+            compile_cache: self.cache.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string),
+            loading: self.state.compiling(),
         })
     }
 }

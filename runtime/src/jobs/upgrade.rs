@@ -21,10 +21,10 @@ use super::daemon_state::DaemonState;
 use super::follower::Follower;
 use super::generations::Generations;
 use super::reload::Reload;
-use super::reply::reply;
+use super::reply::ReplyJob;
 use crate::confine::BlockedSignals;
-use crate::engine::{Engine, NativeJob};
-use crate::job::{Job, Run, Stop, StopReason};
+use crate::engine::Engine;
+use crate::job::{Job, Stop, StopReason};
 use crate::net::{self, Activation, Successor};
 use crate::observe::{log, systemd};
 
@@ -68,16 +68,15 @@ pub struct Launch {
 /// A child that is killed when this is dropped, unless it was taken out.
 struct Heir(Option<Child>);
 
-impl NativeJob for UpgradeJob {
-    fn run(self: Arc<Self>, engine: Arc<Engine>, job: Job) -> Run {
-        Box::pin(async move {
-            let gate = self.state.server.gate.clone();
-            let outcome = tokio::select! {
-                outcome = self.upgrade(&engine, &job) => outcome,
-                () = gate.draining() => Err(anyhow!("the daemon is draining")),
-            };
-            reply(&job, outcome).await
-        })
+impl ReplyJob for UpgradeJob {
+    type Command = UpgradeCommand;
+
+    async fn answer(&self, engine: &Arc<Engine>, job: &Job) -> Result<UpgradeReply> {
+        let gate = self.state.server.gate.clone();
+        tokio::select! {
+            outcome = self.upgrade(engine, job) => outcome,
+            () = gate.draining() => Err(anyhow!("the daemon is draining")),
+        }
     }
 }
 
